@@ -1,0 +1,121 @@
+"""The item type that every dataset gives, and what a dataset hands over as a whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from mmfusion.spec import DataSpec
+from mmfusion.tokens import Table
+
+if TYPE_CHECKING:
+    from mmfusion.data.reader import CaseReader
+
+
+class Cases(NamedTuple):
+    """A batch of cases; a single case has no batch axis.
+
+    Attributes:
+        inputs: By modality: image ``(b, channels, *spatial)`` float32, photographs in [0, 1] (the weights' own
+            normalisation is the backbone's business), or :class:`~mmfusion.tokens.Table`.
+        present: By modality, ``(b,)`` bool; True is there. Every modality has its entry.
+        targets: By target; class indices ``(b,)`` int64.
+        position: Shape ``(b,)`` int64, the position in the dataset.
+    """
+
+    inputs: dict[str, Tensor | Table]
+    present: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    position: Tensor
+
+
+class CaseDataset(Protocol):
+    """A map-style dataset of cases.
+
+    ``__getitems__`` reads a whole batch at once: torch's DataLoader calls it where it exists, so that there is no
+    Python loop over the cases of a batch. Nothing random happens here: augmentation acts on batches, afterwards.
+    """
+
+    @property
+    def spec(self) -> DataSpec:
+        """Modalities and targets."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The name of each case, unique within the dataset."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The patient or lesion that each case belongs to; the cases' own names where there is no grouping."""
+
+    def labels(self, target: str) -> Tensor:
+        """All values of one target, shape ``(len(self),)`` for classes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Cases:
+        """One case, without a batch axis."""
+
+    def __getitems__(self, indices: Sequence[int]) -> Cases:
+        """A batch."""
+
+
+@dataclass(frozen=True)
+class DataBundle:
+    """A dataset ready for a run: three parts, and the reader that prepares new cases in the same way.
+
+    Attributes:
+        name: The registered name.
+        train: For fitting.
+        validation: For every choice.
+        test: For the result alone.
+        reader: Turns a new table and a folder of images into cases, with what was fitted on the training part.
+        ceilings: The best AUC that any model can reach, where the data were made from known probabilities:
+            ``"image"``, ``"table"``, ``"both"``.
+        notes: What a reader of the results must know (leaks, licences, cases left out), a sentence each.
+    """
+
+    name: str
+    train: CaseDataset
+    validation: CaseDataset
+    test: CaseDataset
+    reader: "CaseReader"
+    ceilings: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> DataSpec:
+        """Modalities and targets, the same in all parts."""
+        return self.train.spec
+
+
+def collate(cases: "Sequence[Cases] | Cases") -> Cases:
+    """Stack single cases to a batch; a batch that a dataset read in one go passes through.
+
+    Args:
+        cases: Single cases, or a batch.
+
+    Returns:
+        A batch.
+    """
+    if isinstance(cases, Cases):
+        return cases
+    first = cases[0]
+
+    def stacked(values: Sequence[Tensor | Table]) -> Tensor | Table:
+        if isinstance(values[0], Table):
+            tables = [value for value in values if isinstance(value, Table)]
+            return Table(
+                torch.stack([table.numerical for table in tables]),
+                torch.stack([table.categorical for table in tables]),
+            )
+        return torch.stack([value for value in values if isinstance(value, Tensor)])
+
+    return Cases(
+        {name: stacked([case.inputs[name] for case in cases]) for name in first.inputs},
+        {name: torch.stack([case.present[name] for case in cases]) for name in first.present},
+        {name: torch.stack([case.targets[name] for case in cases]) for name in first.targets},
+        torch.stack([case.position for case in cases]),
+    )

@@ -1,0 +1,163 @@
+"""Names to builders, resolved lazily.
+
+Every kind of part has one :class:`Registry` in this module. A part is added by decorating its builder, a
+function or a class whose options are keyword-only; a third party adds one from another distribution through an
+entry point, which is loaded only when its name is asked for::
+
+    [project.entry-points."mmfusion.models"]
+    mine = "my_package.my_module:my_builder"
+"""
+
+import builtins
+import difflib
+import fnmatch
+import importlib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class PluginError(ImportError):
+    """A third party's entry point could not be loaded; only its own name is affected."""
+
+
+class Registry:
+    """Builders of one kind of part, by name.
+
+    Args:
+        kind: What the parts are, in the singular, for messages: ``"model"``.
+        home: The package that registers the built-in names when it is imported; it is imported at the first
+            look-up, not before. The entry-point group for third parties has the same name.
+    """
+
+    def __init__(self, kind: str, home: str) -> None:
+        self.kind = kind
+        self.home = home
+        self._builders: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[Builder], Builder]:
+        """A decorator that adds a builder.
+
+        Raises:
+            ValueError: If the name is taken.
+        """
+
+        def add(builder: Builder) -> Builder:
+            if name in self._builders:
+                taken = self._builders[name]
+                raise ValueError(
+                    f"{self.kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__}: "
+                    "choose another name"
+                )
+            self._builders[name] = builder
+            return builder
+
+        return add
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The builder of that name. A name of the package's own goes before an entry point's.
+
+        Raises:
+            ValueError: If there is none; the message suggests the closest names.
+            PluginError: If the name is a third party's whose entry point fails to load.
+        """
+        importlib.import_module(self.home)
+        if name in self._builders:
+            return self._builders[name]
+        points = self._entry_points().get(name, [])
+        if len(points) > 1:
+            owners = sorted(_owner(point) for point in points)
+            raise PluginError(f"{self.kind} {name!r} is offered by {owners}: uninstall all but one")
+        if points:
+            builder = self._load(points[0])
+            self._builders[name] = builder
+            return builder
+        raise ValueError(self._unknown(name))
+
+    def create(self, name: str, /, *args: Any, **options: Any) -> Any:
+        """Build the part of that name.
+
+        Raises:
+            ValueError: If the name or an option is unknown; options are never dropped.
+        """
+        builder = self.get(name)
+        check_options(f"{self.kind} {name!r}", builder, options)
+        return builder(*args, **options)
+
+    def options(self, name: str) -> dict[str, inspect.Parameter]:
+        """The options that :meth:`create` takes for that name, with their defaults."""
+        return keyword_options(self.get(name))
+
+    def list(self, pattern: str = "*") -> builtins.list[str]:
+        """All names that match the shell-style pattern, sorted; entry points are listed without loading them."""
+        importlib.import_module(self.home)
+        return sorted(fnmatch.filter({*self._builders, *self._entry_points()}, pattern))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.list()
+
+    def _entry_points(self) -> dict[str, builtins.list[EntryPoint]]:
+        found: dict[str, builtins.list[EntryPoint]] = {}
+        for point in entry_points(group=self.home):
+            found.setdefault(point.name, []).append(point)
+        return found
+
+    def _load(self, point: EntryPoint) -> Callable[..., Any]:
+        try:
+            builder = point.load()
+        # A plug-in is foreign code: whatever it raises while being imported is its own failure, told as such.
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} {point.name!r} comes from the distribution {_owner(point)!r} ({point.value}), which "
+                f"fails to load: {type(error).__name__}: {error}"
+            ) from error
+        if not callable(builder):
+            raise PluginError(
+                f"{self.kind} {point.name!r} of the distribution {_owner(point)!r} expects {point.value} to be a "
+                f"builder that can be called, it is {builder!r}"
+            )
+        return builder  # type: ignore[no-any-return]  # an entry point loads to Any; callable() was checked
+
+    def _unknown(self, name: str) -> str:
+        names = self.list()
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(names)}"
+        return f"unknown {self.kind} {name!r}; {hint}"
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def keyword_options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a builder, by name."""
+    parameters = inspect.signature(builder).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def check_options(what: str, builder: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Refuse options that the builder does not take.
+
+    Raises:
+        ValueError: Naming the unknown option, the closest one and all valid ones.
+    """
+    valid = keyword_options(builder)
+    for name in options:
+        if name not in valid:
+            close = difflib.get_close_matches(name, valid, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{what} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}")
+
+
+models = Registry("model", "mmfusion.models")
+backbones = Registry("backbone", "mmfusion.backbones")
+image_tokenizers = Registry("image tokenizer", "mmfusion.tokenizers.image")
+tabular_tokenizers = Registry("tabular tokenizer", "mmfusion.tokenizers.tabular")
+compressions = Registry("token compression", "mmfusion.layers.compression")
+interactions = Registry("interaction", "mmfusion.interactions")
+readouts = Registry("readout", "mmfusion.readouts")
+losses = Registry("loss", "mmfusion.losses")
+datasets = Registry("dataset", "mmfusion.data")

@@ -1,0 +1,257 @@
+"""What the data are: modalities and targets, without any data.
+
+A model learns everything that depends on the data from a :class:`DataSpec`: the number of images, their
+sizes, the columns, the classes. Specs are plain frozen dataclasses, equal by value, and travel as JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image modality, 2D or 3D.
+
+    Attributes:
+        channels: Number of channels.
+        size: Pixels or voxels along each spatial axis, in the tensor's order: ``(height, width)`` or three.
+        spacing: Distance between neighbours along each axis, in millimetres, where known.
+    """
+
+    channels: int
+    size: tuple[int, ...]
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(self.size))
+        if self.channels < 1:
+            raise ValueError(f"Image expects at least 1 channel, got channels={self.channels}")
+        if len(self.size) not in (2, 3) or min(self.size) < 1:
+            raise ValueError(f"Image expects a size of 2 or 3 positive axes, got size={self.size}")
+        if self.spacing is not None:
+            object.__setattr__(self, "spacing", tuple(self.spacing))
+            if len(self.spacing) != len(self.size):
+                raise ValueError(f"Image expects a spacing for each axis of {self.size}, got {self.spacing}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(channels, *size)``."""
+        return (self.channels, *self.size)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table modality.
+
+    Attributes:
+        numerical: Names of the numerical columns, in order.
+        categorical: ``(name, number of categories)`` of the categorical columns, in order.
+    """
+
+    numerical: tuple[str, ...] = ()
+    categorical: tuple[tuple[str, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numerical", tuple(self.numerical))
+        object.__setattr__(self, "categorical", tuple((str(name), int(n)) for name, n in self.categorical))
+        if not self.names:
+            raise ValueError("Columns expects at least one column, got none")
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"Columns expects each name once, got twice or more: {repeated}")
+        for name, n in self.categorical:
+            if n < 1:
+                raise ValueError(f"column {name!r} expects at least 1 category, got {n}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All column names: numerical ones, then categorical ones."""
+        return self.numerical + tuple(name for name, _ in self.categorical)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of categories of each categorical column."""
+        return tuple(n for _, n in self.categorical)
+
+    def __len__(self) -> int:
+        return len(self.numerical) + len(self.categorical)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One label out of ``n`` classes; targets are ``(b,)`` int64, outputs ``(b, n)`` logits."""
+
+    n: int
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        if self.n < 2:
+            raise ValueError(f"Classes expects at least 2 classes, got n={self.n}")
+        if self.names and len(self.names) != self.n:
+            raise ValueError(f"Classes expects {self.n} names, got {len(self.names)}: {self.names}")
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self.n
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Any number of ``n`` labels; targets are ``(b, n)`` float 0 or 1, outputs ``(b, n)`` logits."""
+
+    n: int
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        if self.n < 1:
+            raise ValueError(f"Labels expects at least 1 label, got n={self.n}")
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self.n
+
+
+@dataclass(frozen=True)
+class Regression:
+    """``n`` real numbers; targets and outputs are ``(b, n)`` float."""
+
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"Regression expects at least 1 number, got n={self.n}")
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self.n
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Time to an event, in ``n_bins`` discrete intervals.
+
+    Targets are ``(b, 2)`` int64: the interval, and 1 for an event or 0 for censored. Outputs are ``(b, n_bins)``
+    logits of the hazard in each interval.
+    """
+
+    n_bins: int
+
+    def __post_init__(self) -> None:
+        if self.n_bins < 1:
+            raise ValueError(f"Survival expects at least 1 interval, got n_bins={self.n_bins}")
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self.n_bins
+
+
+Modality: TypeAlias = Image | Columns
+Target: TypeAlias = Classes | Labels | Regression | Survival
+
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Image, Columns, Classes, Labels, Regression, Survival)}
+T = TypeVar("T")
+
+
+def _pack(value: Modality | Target) -> dict[str, Any]:
+    return {"kind": type(value).__name__, **asdict(value)}
+
+
+def _unpack(packed: Mapping[str, Any]) -> Any:
+    options = dict(packed)
+    kind = options.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f"a spec's entry expects a kind out of {sorted(_KINDS)}, got {kind!r}")
+    return _KINDS[kind](**options)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Modalities and targets of a dataset.
+
+    Attributes:
+        modalities: Image or Columns by name; the order is kept and is the order everywhere.
+        n_classes: Shorthand for ``targets={"label": Classes(n_classes)}``.
+        targets: What is to be predicted, by name.
+
+    Raises:
+        ValueError: If there is no modality, or neither or both of ``n_classes`` and ``targets`` are given.
+    """
+
+    modalities: Mapping[str, Modality]
+    n_classes: int | None = None
+    targets: Mapping[str, Target] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", dict(self.modalities))
+        if not self.modalities:
+            raise ValueError("DataSpec expects at least one modality, got none")
+        for name, modality in self.modalities.items():
+            if not name.isidentifier():
+                raise ValueError(f"a modality's name must be a Python identifier, got {name!r}")
+            if not isinstance(modality, Image | Columns):
+                raise ValueError(f"modality {name!r} must be an Image or Columns, got {modality!r}")
+        if (self.n_classes is None) == (not self.targets):
+            raise ValueError(
+                "DataSpec expects either n_classes or targets, "
+                f"got n_classes={self.n_classes} and targets={dict(self.targets)}"
+            )
+        targets = dict(self.targets) or {"label": Classes(self.n_classes or 0)}
+        object.__setattr__(self, "targets", targets)
+        # The shorthand and its long form must be the same spec.
+        object.__setattr__(self, "n_classes", None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the modalities, in order."""
+        return tuple(self.modalities)
+
+    @property
+    def images(self) -> dict[str, Image]:
+        """The image modalities, in order."""
+        return {name: value for name, value in self.modalities.items() if isinstance(value, Image)}
+
+    @property
+    def tables(self) -> dict[str, Columns]:
+        """The table modalities, in order."""
+        return {name: value for name, value in self.modalities.items() if isinstance(value, Columns)}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.modalities:
+            raise KeyError(f"no modality {name!r}; there are {list(self.modalities)}")
+        return self.modalities[name]
+
+    def only(self, *names: str) -> "DataSpec":
+        """The same targets with only the modalities named."""
+        return DataSpec({name: self[name] for name in self.names if name in names}, targets=self.targets)
+
+    def single_target(self) -> tuple[str, Target]:
+        """The only target with its name.
+
+        Raises:
+            ValueError: If there are several.
+        """
+        if len(self.targets) != 1:
+            raise ValueError(f"this part works on one target, the spec has {sorted(self.targets)}")
+        return next(iter(self.targets.items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, for JSON."""
+        return {
+            "modalities": {name: _pack(value) for name, value in self.modalities.items()},
+            "targets": {name: _pack(value) for name, value in self.targets.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, packed: Mapping[str, Any]) -> "DataSpec":
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            {name: _unpack(value) for name, value in packed["modalities"].items()},
+            targets={name: _unpack(value) for name, value in packed["targets"].items()},
+        )

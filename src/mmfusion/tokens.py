@@ -1,0 +1,97 @@
+"""The types that pass between the parts of a fusion model.
+
+Letters, in every docstring of the package: b batch, n tokens, d dim, m modalities, k classes, s stages.
+In every boolean mask **True means real**; ``torch.nn.MultiheadAttention`` uses the opposite.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+
+class Table(NamedTuple):
+    """The tabular records of a batch.
+
+    Attributes:
+        numerical: Shape ``(b, n_num)``, float; NaN marks a missing cell.
+        categorical: Shape ``(b, n_cat)``, int64; -1 marks a missing cell.
+    """
+
+    numerical: Tensor
+    categorical: Tensor
+
+
+class Tokens(NamedTuple):
+    """A set of tokens for each case of a batch.
+
+    Attributes:
+        x: Shape ``(b, n, d)``.
+        mask: Shape ``(b, n)``, bool; True is real, False is to be ignored. None: all are real.
+    """
+
+    x: Tensor
+    mask: Tensor | None = None
+
+    def filled(self) -> Tensor:
+        """The tokens with every masked one replaced by zeros, shape ``(b, n, d)``.
+
+        Replaced, not multiplied: 0 times NaN is NaN, and masked content must not leak.
+        """
+        if self.mask is None:
+            return self.x
+        return torch.where(self.mask.unsqueeze(-1), self.x, 0.0)
+
+
+Inputs: TypeAlias = Mapping[str, Tensor | Table]
+"""One entry a modality: an image ``(b, channels, *spatial)``, 2D or 3D, or a :class:`Table`."""
+
+Present: TypeAlias = Mapping[str, Tensor]
+"""Which cases have which modality: ``(b,)`` bool by modality; True is there. A name left out: all have it."""
+
+
+class FusionOutput(NamedTuple):
+    """What a fusion model returns.
+
+    Attributes:
+        outputs: One entry a target, shape ``(b, n_out)``: logits, or values for a regression.
+        embeddings: One entry a modality, shape ``(b, d)``: what the loss bank works on.
+        aux: Whatever else a method's own objective or explanation needs, by name.
+    """
+
+    outputs: dict[str, Tensor]
+    embeddings: dict[str, Tensor]
+    aux: dict[str, Tensor]
+
+    @property
+    def logits(self) -> Tensor:
+        """The output of the only target, shape ``(b, n_out)``.
+
+        Raises:
+            ValueError: If there are several targets; take ``.outputs[name]`` then.
+        """
+        if len(self.outputs) != 1:
+            raise ValueError(
+                f"logits expects a model with one target, this one has {sorted(self.outputs)}: "
+                "take .outputs[name] instead"
+            )
+        return next(iter(self.outputs.values()))
+
+
+class LossInputs(NamedTuple):
+    """What a loss term may look at.
+
+    Attributes:
+        outputs: As in :class:`FusionOutput`.
+        embeddings: As in :class:`FusionOutput`.
+        targets: One entry a target; class indices ``(b,)`` int64, or as its kind of target says.
+        present: As :data:`Present`; empty means that every case has every modality.
+        aux: As in :class:`FusionOutput`.
+    """
+
+    outputs: Mapping[str, Tensor]
+    embeddings: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+    present: Present
+    aux: Mapping[str, Tensor]
