@@ -1,0 +1,202 @@
+"""The command line: ``mmfusion run | predict | list``.
+
+What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmfusion import __version__
+
+# What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of ours and
+# keeps its traceback.
+_CAUSED_BY_USERS = (ValueError, OSError, ImportError)
+
+# Flags of `run` that are short for --set.
+_FLAGS = {
+    "root": ("run", "root"),
+    "seed": ("run", "seed"),
+    "device": ("run", "device"),
+    "precision": ("run", "precision"),
+    "out": ("run", "out"),
+    "epochs": ("train", "epochs"),
+    "batch_size": ("train", "batch_size"),
+    "task": ("data", "task"),
+    "encoder": ("model", "encoder"),
+    "weights": ("model", "weights"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments without the program's name; None: those of the process.
+
+    Returns:
+        The exit code: 0; 2 for what the user can mend; 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "interrupted")
+        return 130
+    except _CAUSED_BY_USERS as error:
+        if os.environ.get("MMFUSION_DEBUG") == "1":
+            raise
+        _complain(f"error: {_one_line(error)}")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mmfusion", description="Fusion of images and tabular data.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_run(commands.add_parser("run", help="train and evaluate a model on a dataset"))
+
+    predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
+    predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    predict.add_argument("--table", type=Path, required=True, help="CSV of new cases, one a row")
+    predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")
+    predict.add_argument("--out", type=Path, required=True, help="CSV to write")
+    predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    predict.add_argument(
+        "--missing-images",
+        default="error",
+        choices=("error", "absent"),
+        help="what an image file that is not there means (default: %(default)s)",
+    )
+    predict.set_defaults(command=_predict)
+
+    listing = commands.add_parser("list", help="names of the models or datasets")
+    listing.add_argument("what", nargs="?", choices=("models", "datasets"), help="default: both")
+    listing.add_argument("pattern", nargs="?", default="*", help="as in a shell: '*mamba*'")
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--model", help="name of a model; see --list-models")
+    run.add_argument("--dataset", help="name of a dataset (default: synthetic-derm7pt); see --list-datasets")
+    run.add_argument("--task", help="of a dataset that has several; short for --set data.task=")
+    run.add_argument("--root", help="folder of the dataset")
+    run.add_argument("--seed", type=int, help="of everything random (default: 0)")
+    run.add_argument("--epochs", type=int)
+    run.add_argument("--batch-size", type=int)
+    run.add_argument("--encoder", help="image encoder: convnet, or a name of timm's")
+    run.add_argument("--weights", help="of the encoder: none, pretrained, bundled, or a file")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    run.add_argument("--precision", choices=("no", "bf16", "fp16"), help="automatic mixed precision (default: no)")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        dest="overrides",
+        help="any setting: run, train, data (the dataset's options), model (the model's); may be repeated",
+    )
+    run.add_argument("--out", help="folder of the run (default: runs/<dataset>/<model>/seed<seed>)")
+    run.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
+    run.add_argument("--list-models", action="store_true", help="print the names and stop")
+    run.add_argument("--list-datasets", action="store_true", help="print the names and stop")
+    run.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.list_models or arguments.list_datasets:
+        wanted = [name for name in ("models", "datasets") if getattr(arguments, f"list_{name}")]
+        for what in wanted:
+            _print_names(what, "*", titled=len(wanted) > 1)
+        return
+    if arguments.resume is not None:
+        _resume(arguments)
+        return
+    if arguments.model is None:
+        raise ValueError("run expects --model NAME; see --list-models")
+    from mmfusion.training import run, settings
+
+    flags: dict[str, Any] = {}
+    for flag, (section, key) in _FLAGS.items():
+        value = getattr(arguments, flag)
+        if value is not None:
+            flags = settings.merge(flags, {section: {key: value}})
+    overrides = [settings.parse_override(text) for text in arguments.overrides]
+    # A flag says it more plainly than --set, so it has the last word.
+    resolved = settings.resolve(arguments.model, arguments.dataset or settings.DEFAULT_DATASET, [*overrides, flags])
+    run.start(resolved, _reporter(), overwrite=arguments.overwrite)
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from mmfusion.training import run
+
+    moved = {"device", "root"}
+    given = [flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved]
+    if given or arguments.overrides or arguments.overwrite:
+        extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite]
+        raise ValueError(
+            f"--resume goes on with the settings in {arguments.resume}; leave out "
+            f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
+        )
+    run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from mmfusion.training import files, predictor
+
+    if arguments.out.exists():
+        raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
+    if not arguments.table.is_file():
+        raise FileNotFoundError(f"no table {arguments.table}")
+    loaded = predictor.load(arguments.run, device=arguments.device)
+    # Text as it stands in the file: the reader knows each column's type.
+    frame = pd.read_csv(arguments.table)
+    result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
+    files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
+    _reporter().say(f"{len(result)} cases are in {arguments.out}")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    for what in (arguments.what,) if arguments.what else ("models", "datasets"):
+        _print_names(what, arguments.pattern, titled=arguments.what is None)
+
+
+def _print_names(what: str, pattern: str, *, titled: bool) -> None:
+    from mmfusion import registry
+
+    if titled:
+        print(f"{what}:")
+    for name in (registry.models if what == "models" else registry.datasets).list(pattern):
+        print(f"  {name}" if titled else name)
+
+
+def _reporter() -> Any:
+    from mmfusion.layers.optional import need
+    from mmfusion.training.reporter import Rich
+
+    console = need("rich.console", "bench").Console()
+    if not console.is_terminal:
+        # Without a terminal rich assumes 80 columns and would break the table's cells.
+        console.width = 140
+    return Rich(console)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _complain(text: str) -> None:
+    print(f"mmfusion: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

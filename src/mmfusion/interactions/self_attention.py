@@ -1,0 +1,65 @@
+"""Self-attention within each modality."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from mmfusion.layers.attention import CrossAttention, FeedForward
+from mmfusion.registry import interactions
+from mmfusion.tokens import Tokens
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward, each behind a normalisation and beside a shortcut (pre-norm).
+
+    Args:
+        dim: Width of the tokens.
+        n_heads: Heads of the attention.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = CrossAttention(dim, n_heads=n_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """As many tokens as come in, with the same mask."""
+        x = tokens.filled()
+        normed = self.norm1(x)
+        x = x + self.attention(normed, Tokens(normed, tokens.mask))
+        return Tokens(x + self.feed_forward(self.norm2(x)), tokens.mask)
+
+
+@interactions.register("self_attention")
+class SelfAttention(nn.Module):
+    """A transformer block of its own for each modality; modalities do not see each other.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+        n_heads: Heads of the attention.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        dim: int,
+        n_heads: int = 4,
+        expansion: float = 2.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(
+            {name: TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for name in names}
+        )
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens a modality as come in, with the same masks."""
+        return {name: self.blocks[name](one) if name in self.blocks else one for name, one in tokens.items()}

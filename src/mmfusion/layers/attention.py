@@ -1,0 +1,81 @@
+"""Multi-head attention between token sets, on ``scaled_dot_product_attention``."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmfusion.tokens import Tokens
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of one set of tokens over another.
+
+    Four linear maps with bias; each head works on a contiguous slice of ``dim / n_heads`` features. No residual, no
+    normalisation, no positional encoding: a block that wants them adds them.
+
+    Args:
+        dim: Width of the tokens.
+        n_heads: Number of heads; divides ``dim``.
+
+    Raises:
+        ValueError: If ``n_heads`` does not divide ``dim``.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int = 4) -> None:
+        super().__init__()
+        if n_heads < 1 or dim % n_heads:
+            raise ValueError(f"n_heads must divide dim, got {dim=} and {n_heads=}")
+        self.n_heads = n_heads
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, queries: Tensor, context: Tokens) -> Tensor:
+        """Attend.
+
+        Args:
+            queries: Shape ``(b, n, d)``.
+            context: ``n_context`` tokens; a masked one has no effect.
+
+        Returns:
+            Shape ``(b, n, d)``; zero for a case whose whole context is masked.
+        """
+        filled = context.filled()
+        q = self._heads(self.query(queries))
+        k = self._heads(self.key(filled))
+        v = self._heads(self.value(filled))
+        mask, anything = _attention_mask(context.mask)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return out if anything is None else torch.where(anything, out, 0.0)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        return x.view(b, n, self.n_heads, d // self.n_heads).transpose(1, 2)
+
+
+def _attention_mask(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The mask for the attention ``(b, 1, 1, n)`` and which cases have any context ``(b, 1, 1)``; True is real.
+
+    A row without a single real entry would be a softmax over nothing, which is NaN. Such a row attends to everything
+    instead, and its result is replaced afterwards.
+    """
+    if mask is None:
+        return None, None
+    anything = mask.any(-1, keepdim=True)
+    return (mask | ~anything)[:, None, None, :], anything.unsqueeze(-1)
+
+
+class FeedForward(nn.Sequential):
+    """Linear, GELU, dropout, linear.
+
+    Args:
+        dim: Width of the tokens.
+        expansion: Width of the hidden layer over ``dim``.
+        dropout: Probability after the activation.
+    """
+
+    def __init__(self, dim: int, *, expansion: float = 2.0, dropout: float = 0.0) -> None:
+        hidden = round(dim * expansion)
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))

@@ -1,0 +1,75 @@
+"""Token compression: many tokens to a fixed, small number of latents."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmfusion.registry import compressions
+from mmfusion.tokens import Tokens
+
+
+@compressions.register("conv")
+class ConvCompression(nn.Module):
+    """CFCML's token compression: a 1D convolution whose channel axis is the token axis.
+
+    ``y[o, l] = bias[o] + sum_t sum_j weight[o, t, j] x[t, l + j - 1]``: each latent is a free mixture of all tokens,
+    with a narrow filter that slides over the feature index (CFCML, arXiv 2603.20016, MG-CIE, token compression).
+
+    It is computed as one matrix product over the token axis and a shifted sum over the features, not as a
+    convolution: the same numbers, without transposing a feature map that is stored channel by channel.
+
+    Args:
+        n_tokens: Number of tokens that come in; fixed, so a model learns it from a dry run.
+        n_latents: Number of tokens that go out.
+        kernel_size: Width of the filter over the feature index; odd.
+
+    Raises:
+        ValueError: If a size is not positive or the kernel is even.
+    """
+
+    def __init__(self, n_tokens: int, *, n_latents: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        if n_tokens < 1 or n_latents < 1:
+            raise ValueError(f"token counts must be positive, got {n_tokens=} and {n_latents=}")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size=}")
+        self.weight = nn.Parameter(torch.empty(n_latents, n_tokens, kernel_size))
+        self.bias = nn.Parameter(torch.empty(n_latents))
+        # As nn.Conv1d, which the published code uses.
+        bound = 1 / math.sqrt(n_tokens * kernel_size)
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    @property
+    def n_latents(self) -> int:
+        """Number of tokens that go out."""
+        return self.weight.shape[0]
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Compress.
+
+        Args:
+            tokens: ``n_tokens`` tokens of any width; a masked one counts as zeros.
+
+        Returns:
+            Shape ``(b, n_latents, d)``.
+
+        Raises:
+            ValueError: If the number of tokens is another.
+        """
+        x = tokens.filled()
+        n_latents, n_tokens, kernel_size = self.weight.shape
+        if x.shape[1] != n_tokens:
+            raise ValueError(
+                f"this compression was built for {n_tokens} tokens, got {x.shape[1]}: the image size or the number of "
+                "columns differs from the spec that the model was built with"
+            )
+        mixed = x.transpose(1, 2) @ self.weight.permute(1, 2, 0).flatten(1)  # (b, d, kernel_size * n_latents)
+        taps = mixed.view(*mixed.shape[:2], kernel_size, n_latents)
+        half = kernel_size // 2
+        width = x.shape[2]
+        padded = F.pad(taps, (0, 0, 0, 0, half, half))
+        summed = sum((padded[:, j : j + width, j] for j in range(1, kernel_size)), start=padded[:, :width, 0])
+        return (summed + self.bias).transpose(1, 2)

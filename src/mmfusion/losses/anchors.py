@@ -1,0 +1,221 @@
+"""CFCML's three anchor losses: samples, unimodal prototypes and crossmodal prototypes as anchors.
+
+Equations: CFCML (arXiv 2603.20016), hierarchical anchor-based relationship mining. ``x[m, i]`` is the embedding of
+case i in modality m, ``u[m, k]`` and ``c[k]`` are the prototypes of :func:`~mmfusion.losses.prototypes.prototypes`,
+and ``l(a; P, N)`` is :func:`~mmfusion.losses.functional.contrast`.
+
+NOTE[DIFF] An absent class is left out of anchors, positives, negatives and averages; the published code divides by
+its empty set and makes every gradient NaN. NOTE[DIFF] The shares are computed in log space without the published
+``eps = 1e-8``, which is an option. NOTE[DIFF] Outside the published recipes the terms are averaged over modalities
+and over the classes in the batch (``reduction="normalised"``): as published they are scaled by the number of
+classes and modalities, each in another way, so that weights do not carry from one dataset to another.
+"""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mmfusion.losses.functional import (
+    check_temperature,
+    contrast_from_similarity,
+    masked_logsumexp,
+    negative_log_share,
+    unit,
+)
+from mmfusion.losses.prototypes import (
+    Embeddings,
+    Prototypes,
+    check_labels,
+    membership,
+    prototypes_of_units,
+    stack_embeddings,
+    stack_present,
+)
+from mmfusion.tokens import Present
+
+Reduction: TypeAlias = Literal["normalised", "published"]
+REDUCTIONS: tuple[Reduction, ...] = ("normalised", "published")
+
+
+class AnchorSet(NamedTuple):
+    """What the three losses share; computed once a batch.
+
+    Attributes:
+        units: Embeddings of length 1, shape ``(m, b, d)``; zero for a case that lacks the modality.
+        labels: Shape ``(b,)``, int64.
+        member: Which case is of which class, shape ``(b, k)``, bool.
+        counted: Which case counts in which modality, shape ``(m, b)``, bool: it is there and its label is in range.
+        prototypes: The prototypes of the batch.
+    """
+
+    units: Tensor
+    labels: Tensor
+    member: Tensor
+    counted: Tensor
+    prototypes: Prototypes
+
+
+def anchor_set(
+    embeddings: Embeddings, labels: Tensor, n_classes: int, present: Present | Tensor | None = None
+) -> AnchorSet:
+    """Normalise the embeddings and find the prototypes, once for all three losses.
+
+    Args:
+        embeddings: A dict or a sequence of ``(b, d)``, or ``(m, b, d)``.
+        labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is ignored.
+        n_classes: k.
+        present: Which cases have which modality.
+
+    Returns:
+        What :func:`sample_anchor_loss`, :func:`unimodal_anchor_loss` and :func:`crossmodal_anchor_loss` take.
+
+    Raises:
+        ValueError: If shapes or dtypes do not fit.
+    """
+    x = stack_embeddings(embeddings)
+    check_labels(labels, x.shape[1])
+    member = membership(labels, n_classes)
+    counted = stack_present(embeddings, present, x) & member.any(-1)
+    units = unit(torch.where(counted.unsqueeze(-1), x, 0.0))
+    return AnchorSet(units, labels, member, counted, prototypes_of_units(units, member, counted))
+
+
+def _mean_over(values: Tensor, there: Tensor) -> Tensor:
+    """Mean of the entries that are there; 0 if none is."""
+    return torch.where(there, values, 0.0).sum() / there.sum().clamp(min=1)
+
+
+def sample_anchor_loss(
+    anchors: AnchorSet,
+    *,
+    temperature: float | Tensor = 0.07,
+    reduction: Reduction = "normalised",
+    eps: float = 0.0,
+) -> Tensor:
+    """Each sample against the prototypes of its class and the samples of other classes.
+
+    ``sum_m sum_k mean_{i in k} l(x[m, i]; {c[k], u[1, k], ..., u[M, k]}, {x[m, j] : y_j != k})``: the prototypes are
+    the only positives, samples of the same modality the only negatives.
+
+    Args:
+        anchors: From :func:`anchor_set`.
+        temperature: Divides the cosine similarity; positive.
+        reduction: ``"published"`` sums over modalities and classes; ``"normalised"`` averages over those with a case.
+        eps: Added inside the logarithm; 1e-8 as published.
+
+    Returns:
+        A scalar; 0 if there is only one class.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+    _check(temperature, reduction)
+    units, member, counted, proto = anchors.units, anchors.member, anchors.counted, anchors.prototypes
+    own = anchors.labels.clamp(0, member.shape[1] - 1)
+    to_crossmodal = (units * proto.crossmodal[own]).sum(-1)  # (m, b)
+    to_unimodal = torch.einsum("mbd,pbd->mbp", units, proto.unimodal[:, own])  # p: the prototype's modality
+    positive = torch.cat([to_crossmodal.unsqueeze(-1), to_unimodal], -1) / temperature
+    has_unimodal = proto.has_unimodal[:, own].T  # (b, p)
+    has_positive = torch.cat([proto.has_crossmodal[own].unsqueeze(-1), has_unimodal], -1)
+    other_class = anchors.labels.unsqueeze(0) != anchors.labels.unsqueeze(1)
+    pushed = other_class & counted.unsqueeze(1)  # (m, b, b)
+    loss = negative_log_share(
+        masked_logsumexp(positive, has_positive), masked_logsumexp(units @ units.mT / temperature, pushed), eps
+    )
+    loss = torch.where(counted & pushed.any(-1), loss, 0.0)
+    in_class = (member & counted.unsqueeze(-1)).to(loss.dtype)  # (m, b, k)
+    count = in_class.sum(1)
+    class_means = torch.einsum("mb,mbk->mk", loss, in_class) / count.clamp(min=1)
+    return class_means.sum() if reduction == "published" else _mean_over(class_means, count > 0)
+
+
+def unimodal_anchor_loss(
+    anchors: AnchorSet,
+    *,
+    temperature: float | Tensor = 0.07,
+    reduction: Reduction = "normalised",
+    eps: float = 0.0,
+) -> Tensor:
+    """Each unimodal prototype against its class's crossmodal prototype and other classes' unimodal ones.
+
+    ``1/M sum_m sum_k l(u[m, k]; {c[k]}, {u[p, l] : l != k, any p})``.
+
+    Args:
+        anchors: From :func:`anchor_set`.
+        temperature: Divides the cosine similarity; positive.
+        reduction: ``"published"`` divides by the modalities and not by the classes; ``"normalised"`` by both, counting
+            those with a case.
+        eps: Added inside the logarithm, and to the sum; 1e-8 as published.
+
+    Returns:
+        A scalar; 0 if there is only one class.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+    _check(temperature, reduction)
+    proto = anchors.prototypes
+    n_modalities, n_classes, _ = proto.unimodal.shape
+    u = proto.unimodal.flatten(0, 1)  # (m * k, d)
+    there = proto.has_unimodal.flatten()
+    of_class = torch.arange(n_classes, device=u.device).repeat(n_modalities)
+    candidates = torch.cat([proto.crossmodal, u])
+    every_class = torch.cat([of_class[:n_classes], of_class])
+    same = of_class.unsqueeze(1) == every_class
+    crossmodal = torch.arange(len(candidates), device=u.device) < n_classes
+    candidate_there = torch.cat([proto.has_crossmodal, there])
+    loss = contrast_from_similarity(
+        u @ candidates.mT / temperature,
+        same & crossmodal & there.unsqueeze(1),
+        ~same & ~crossmodal & candidate_there & there.unsqueeze(1),
+        eps=eps,
+    )
+    return eps + loss.sum() / n_modalities if reduction == "published" else _mean_over(loss, there)
+
+
+def crossmodal_anchor_loss(
+    anchors: AnchorSet,
+    *,
+    temperature: float | Tensor = 0.07,
+    reduction: Reduction = "normalised",
+    eps: float = 0.0,
+) -> Tensor:
+    """Each crossmodal prototype against its class's unimodal prototypes and other classes' crossmodal ones.
+
+    ``1/K sum_k l(c[k]; {u[1, k], ..., u[M, k]}, {c[l] : l != k})``.
+
+    Args:
+        anchors: From :func:`anchor_set`.
+        temperature: Divides the cosine similarity; positive.
+        reduction: ``"published"`` divides by the number of classes, ``"normalised"`` by those with a case.
+        eps: Added inside the logarithm, and to the sum; 1e-8 as published.
+
+    Returns:
+        A scalar; 0 if there is only one class.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+    _check(temperature, reduction)
+    proto = anchors.prototypes
+    n_modalities, n_classes, _ = proto.unimodal.shape
+    there = proto.has_crossmodal
+    candidates = torch.cat([proto.crossmodal, proto.unimodal.flatten(0, 1)])
+    of_class = torch.arange(n_classes, device=candidates.device)
+    same = of_class.unsqueeze(1) == of_class.repeat(1 + n_modalities)
+    crossmodal = torch.arange(len(candidates), device=candidates.device) < n_classes
+    candidate_there = torch.cat([there, proto.has_unimodal.flatten()])
+    loss = contrast_from_similarity(
+        proto.crossmodal @ candidates.mT / temperature,
+        same & ~crossmodal & candidate_there & there.unsqueeze(1),
+        ~same & crossmodal & candidate_there & there.unsqueeze(1),
+        eps=eps,
+    )
+    return eps + loss.sum() / n_classes if reduction == "published" else _mean_over(loss, there)
+
+
+def _check(temperature: float | Tensor, reduction: str) -> None:
+    check_temperature(temperature)
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")

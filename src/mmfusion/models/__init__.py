@@ -1,0 +1,28 @@
+"""The methods, each a builder from a :class:`~mmfusion.spec.DataSpec`."""
+
+from typing import Any
+
+from mmfusion.models import baselines, cfcml
+from mmfusion.models.model import FusionModel, ParameterGroup, Phase
+from mmfusion.registry import models
+from mmfusion.spec import DataSpec
+
+__all__ = ["FusionModel", "ParameterGroup", "Phase", "baselines", "cfcml", "create_model"]
+
+
+def create_model(name: str, spec: DataSpec, **options: Any) -> FusionModel:
+    """Build a registered model for data.
+
+    Args:
+        name: ``mmfusion.registry.models.list()`` has them all.
+        spec: What the data are.
+        options: The builder's options; ``mmfusion.registry.models.options(name)`` has them with their defaults.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If the name or an option is unknown or does not fit the spec.
+    """
+    model: FusionModel = models.create(name, spec, **options)
+    return model

@@ -1,0 +1,130 @@
+"""CFCML: coarse-to-fine crossmodal learning (arXiv 2603.20016)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from mmfusion.heads import ConcatHead
+from mmfusion.interactions import CrossmodalEnhancement
+from mmfusion.losses import CrossmodalAnchor, LossBank, Objective, SampleAnchor, UnimodalAnchor
+from mmfusion.losses.anchors import Reduction
+from mmfusion.models.model import FusionModel
+from mmfusion.models.parts import image_encoders
+from mmfusion.readouts import GranularityMerge
+from mmfusion.registry import models
+from mmfusion.spec import Classes, DataSpec
+from mmfusion.tokenizers import Compressed, FeatureTokenizer, Pyramid
+
+
+@models.register("cfcml")
+def cfcml(
+    spec: DataSpec,
+    *,
+    encoder: str = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    dim: int = 128,
+    n_heads: int = 4,
+    n_stages: int = 4,
+    image_latents: int = 32,
+    table_latents: int = 24,
+    compression: str = "conv",
+    multigranularity: bool = True,
+    detach_stages: bool = False,
+    enhancement: bool = True,
+    merge: str = "published",
+    hidden: Sequence[int] = (128, 16),
+    dropout: float = 0.5,
+    sample_weight: float = 0.04,
+    unimodal_weight: float = 0.06,
+    crossmodal_weight: float = 0.18,
+    temperature: float = 0.07,
+    reduction: Reduction = "normalised",
+    eps: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """CFCML for any number of images, 2D or 3D, and any table.
+
+    Coarse (MG-CIE): tokens of every encoder stage exchange information with the table's. Fine (CCRM): samples and
+    prototypes as anchors of three contrastive losses on the embeddings.
+
+    NOTE[DIFF] The table's tokens are FT-Transformer's, one a column, instead of a frozen text encoder's embedding of a
+    sentence a column. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation, as the others;
+    published is behind it for Swin.
+
+    Args:
+        spec: The data.
+        encoder: A registered backbone's name, or timm's.
+        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+        shared_encoder: One encoder for all images of one shape (published for Derm7pt), or one each (MEN).
+        dim: Width of the tokens (D).
+        n_heads: Heads of each attention (h).
+        n_stages: Encoder stages used, counted from the last.
+        image_latents: Tokens of each image and stage (n).
+        table_latents: Tokens of the table.
+        compression: A registered token compression.
+        multigranularity: False takes the last stage alone.
+        detach_stages: True lets only the last stage train the encoder (published for Derm7pt).
+        enhancement: False leaves the modalities without a view of each other.
+        merge: ``"published"`` for as many filters as latents in the granularity merge, ``"single"`` for the one filter
+            that they act as.
+        hidden: Widths of the head's hidden layers.
+        dropout: Probability after each of them.
+        sample_weight: Weight of the sample anchors (w_sam); 0 turns them off.
+        unimodal_weight: Weight of the unimodal prototypes as anchors (w_up).
+        crossmodal_weight: Weight of the crossmodal prototypes as anchors (w_cp).
+        temperature: Of the three anchor losses (tau).
+        reduction: ``"published"`` or ``"normalised"``; see :mod:`mmfusion.losses.anchors`.
+        eps: Inside the logarithm of the anchor losses; published is 1e-8, 0 is exact.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+
+    Raises:
+        ValueError: If an option is out of range, or an anchor loss is asked for without a single target of classes.
+    """
+    n_stages = n_stages if multigranularity else 1
+    encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=n_stages)
+    tokenizers: dict[str, nn.Module] = {}
+    for name in spec.names:
+        if name in spec.images:
+            detach = range(n_stages - 1) if detach_stages else ()
+            tokenizers[name] = Pyramid(
+                spec[name], dim=dim, n_latents=image_latents, compression=compression, detach=detach
+            )
+        else:
+            columns = FeatureTokenizer(spec[name], dim=dim)
+            tokenizers[name] = Compressed(columns, n_latents=table_latents, compression=compression)
+    used_stages = n_stages if spec.images else 1
+    latents = {name: image_latents if name in spec.images else table_latents for name in spec.names}
+    if merge not in ("published", "single"):
+        raise ValueError(f"merge must be 'published' or 'single', got {merge!r}")
+    terms = {
+        "sample": (sample_weight, SampleAnchor(temperature=temperature, reduction=reduction, eps=eps)),
+        "unimodal": (unimodal_weight, UnimodalAnchor(temperature=temperature, reduction=reduction, eps=eps)),
+        "crossmodal": (crossmodal_weight, CrossmodalAnchor(temperature=temperature, reduction=reduction, eps=eps)),
+    }
+    return FusionModel(
+        encoders=encoders,
+        routes=routes,
+        tokenizers=tokenizers,
+        per_stage=[
+            CrossmodalEnhancement(spec.names, dim=dim, n_heads=n_heads) for _ in range(used_stages) if enhancement
+        ],
+        readout=GranularityMerge(spec.names, n_filters=latents if merge == "published" else None),
+        head=ConcatHead(spec, dim=dim, hidden=hidden, dropout=dropout),
+        objective=Objective(spec.targets, _bank(spec, terms), label_smoothing=label_smoothing),
+    )
+
+
+def _bank(spec: DataSpec, terms: Mapping[str, tuple[float, nn.Module]]) -> LossBank | None:
+    if not any(weight for weight, _ in terms.values()):
+        return None
+    if len(spec.targets) != 1 or not isinstance(target := next(iter(spec.targets.values())), Classes):
+        raise ValueError(
+            f"the anchor losses need a single target of classes, the spec has {dict(spec.targets)}: set sample_weight, "
+            "unimodal_weight and crossmodal_weight to 0"
+        )
+    return LossBank(target.n, terms)

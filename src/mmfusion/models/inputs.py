@@ -1,0 +1,109 @@
+"""What a model refuses: wrong names, shapes and dtypes always, wrong values where looking costs nothing."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mmfusion.spec import Columns, Image
+from mmfusion.tokenizers.tabular import check_table
+from mmfusion.tokens import Inputs, Present, Table
+
+
+def checked(
+    inputs: Inputs,
+    present: Present | None,
+    *,
+    images: Mapping[str, Image],
+    columns: Mapping[str, Columns],
+) -> tuple[dict[str, Tensor | Table], dict[str, Tensor], int]:
+    """Names, shapes and dtypes of a batch.
+
+    Args:
+        inputs: As a model takes them.
+        present: As a model takes it.
+        images: The image modalities.
+        columns: The table modalities.
+
+    Returns:
+        The inputs, the presence of those modalities that some case may lack, and the number of cases.
+
+    Raises:
+        ValueError: Naming the modality, what was expected and what came.
+    """
+    names = [*images, *columns]
+    there = dict(present or {})
+    for given, what in ((inputs, "inputs"), (there, "present")):
+        unknown = sorted(set(given) - set(names))
+        if unknown:
+            raise ValueError(f"{what} has modalities {unknown} that the model does not have; it has {names}")
+    missing = [name for name in names if name not in inputs and name not in there]
+    if missing or not inputs:
+        raise ValueError(
+            f"inputs lacks the modalities {missing or names}, it has {sorted(inputs)}; for cases that lack one, give "
+            "present={name: (b,) bool}, True where it is there"
+        )
+    sizes = {name: _check_content(name, inputs[name], images, columns) for name in inputs}
+    n_cases = next(iter(sizes.values()))
+    sizes |= {f"present[{name!r}]": len(row) for name, row in there.items() if row.ndim == 1}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
+    for name, row in there.items():
+        if row.dtype != torch.bool or row.ndim != 1:
+            raise ValueError(
+                f"present[{name!r}] must be bool of shape ({n_cases},), got {row.dtype} {tuple(row.shape)}"
+            )
+    return dict(inputs), there, n_cases
+
+
+def _check_content(
+    name: str, content: Tensor | Table, images: Mapping[str, Image], columns: Mapping[str, Columns]
+) -> int:
+    if name in columns:
+        if not isinstance(content, Table):
+            raise ValueError(f"{name!r} must be a Table(numerical, categorical), got {type(content).__name__}")
+        try:
+            check_table(content, columns[name])
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from error
+        return len(content.numerical)
+    image = images[name]
+    if not isinstance(content, Tensor) or not content.is_floating_point() or tuple(content.shape[1:]) != image.shape:
+        came = (
+            f"{content.dtype} of shape {tuple(content.shape)}"
+            if isinstance(content, Tensor)
+            else type(content).__name__
+        )
+        raise ValueError(
+            f"{name!r} must be floating point of shape (b, {', '.join(map(str, image.shape))}), got {came}"
+        )
+    return len(content)
+
+
+def check_values(inputs: Inputs, present: Present, columns: Mapping[str, Columns]) -> None:
+    """Values of what is there.
+
+    Raises:
+        ValueError: If a pixel is NaN or infinite, a numerical cell is infinite, or a category is out of range; the
+            modality and the first case are named.
+    """
+    for name, content in inputs.items():
+        there = present.get(name)
+        if isinstance(content, Table):
+            _refuse(name, "an infinite number", content.numerical.isinf(), there)
+            limits = content.categorical.new_tensor(columns[name].cardinalities)
+            outside = (content.categorical < -1) | (content.categorical >= limits)
+            _refuse(
+                name, f"a category outside -1 (missing) to {columns[name].cardinalities}, exclusive,", outside, there
+            )
+        else:
+            _refuse(name, "a pixel that is NaN or infinite", ~content.isfinite(), there)
+
+
+def _refuse(name: str, what: str, wrong: Tensor, there: Tensor | None) -> None:
+    cases = wrong.flatten(1).any(1)
+    if there is not None:
+        cases = cases & there
+    if bool(cases.any()):
+        first = int(cases.nonzero()[0])
+        raise ValueError(f"{name!r} has {what} in {int(cases.sum())} of {len(cases)} cases, the first is case {first}")

@@ -1,0 +1,274 @@
+"""The model that every method is assembled in."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.backbones.base import Backbone
+from mmfusion.layers.meta import run_on_meta
+from mmfusion.models.inputs import check_values, checked
+from mmfusion.models.presence import is_static, kept, on_cpu, scattered
+from mmfusion.spec import Columns, Image
+from mmfusion.tokenizers.image import ImageTokenizer
+from mmfusion.tokens import FusionOutput, Inputs, Present, Table, Tokens
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that share a learning rate.
+
+    Attributes:
+        name: ``"encoder"`` for the image encoders, ``"fusion"`` for everything else.
+        parameters: The parameters.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+
+
+class Phase(NamedTuple):
+    """A stretch of training: most methods have one, those that pretrain have two.
+
+    Attributes:
+        name: For the log and the checkpoints.
+        objective: From :class:`~mmfusion.tokens.LossInputs` to weighted scalars by name; has ``check()``.
+        parameters: What is trained.
+    """
+
+    name: str
+    objective: nn.Module
+    parameters: tuple[ParameterGroup, ...]
+
+
+class FusionModel(nn.Module):
+    """Encoders, tokenizers, interactions, a readout and a head.
+
+    The parts that depend on token counts are bound by a dry run on the meta device, so no image size is hard-coded.
+
+    Args:
+        tokenizers: One a modality, in order: image tokenizers (with ``.image``) or tabular ones (with ``.columns``).
+        readout: Per-stage tokens to one embedding a modality.
+        head: Embeddings to outputs.
+        encoders: Image encoders by name.
+        routes: For each image modality the encoder it takes; two on one route share weights and run as one batch.
+        per_stage: One interaction a stage, from the first.
+        layers: Interactions that follow each other on the last stage's tokens.
+        objective: What training minimises, for :meth:`phases`; None for a model that is not trained by the harness.
+
+        ignored: Modalities that inputs may hold and the model does not look at.
+
+    Raises:
+        ValueError: If routes, encoders and tokenizers do not fit, an encoder cannot take the size of its images, or
+            the image modalities' encoders differ in their number of stages.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizers: Mapping[str, nn.Module],
+        readout: nn.Module,
+        head: nn.Module,
+        encoders: Mapping[str, Backbone] | None = None,
+        routes: Mapping[str, str] | None = None,
+        per_stage: Sequence[nn.Module] = (),
+        layers: Sequence[nn.Module] = (),
+        objective: nn.Module | None = None,
+        ignored: Collection[str] = (),
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders or {})
+        self.routes = dict(routes or {})
+        self.tokenizers = nn.ModuleDict(tokenizers)
+        self.per_stage = nn.ModuleList(per_stage)
+        self.layers = nn.ModuleList(layers)
+        self.readout = readout
+        self.head = head
+        self.objective = objective
+        subjects = {name: _subject(part) for name, part in tokenizers.items()}
+        self.images = {name: subject for name, subject in subjects.items() if isinstance(subject, Image)}
+        self.columns = {name: subject for name, subject in subjects.items() if isinstance(subject, Columns)}
+        self.ignored = frozenset(ignored)
+        if set(self.images) | set(self.columns) != set(tokenizers):
+            raise ValueError(
+                "each tokenizer needs the .image or the .columns that it is for; "
+                f"{sorted(set(tokenizers) - set(self.images) - set(self.columns))} has neither"
+            )
+        if set(self.routes) != set(self.images) or set(self.routes.values()) != set(self.encoders):
+            raise ValueError(
+                f"each image modality needs a route to an encoder, and each encoder a modality: images "
+                f"{sorted(self.images)}, routes {self.routes}, encoders {sorted(self.encoders)}"
+            )
+        self._token_shapes = self._dry_run()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, in order."""
+        return tuple(self.tokenizers)
+
+    def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
+        """Predict.
+
+        Args:
+            inputs: One entry a modality: image ``(b, channels, *size)`` or :class:`~mmfusion.tokens.Table`.
+            present: Which cases have which modality, ``(b,)`` bool, True is there; a name left out has all. What a
+                case lacks may hold anything, or the whole modality may be left out of ``inputs``.
+
+        Returns:
+            Outputs by target and embeddings by modality, zeros where a case lacks it.
+
+        Raises:
+            ValueError: If a modality is missing or unknown, a shape or dtype is wrong, or, on the CPU, a pixel or a
+                cell has an impossible value; elsewhere :meth:`check` looks at values, because that stops the device.
+        """
+        inputs, present, n_cases = self._checked(inputs, present)
+        tokens = self._tokens(inputs, present, n_cases)
+        stages = self._by_stage(tokens)
+        for s, interaction in enumerate(self.per_stage):
+            stages[s] = interaction(stages[s])
+        for interaction in self.layers:
+            stages[-1] = interaction(stages[-1])
+        embeddings = self.readout(stages)
+        return FusionOutput(self.head(embeddings), embeddings, {})
+
+    def check(self, inputs: Inputs, present: Present | None = None) -> None:
+        """Look at the values of the inputs.
+
+        Raises:
+            ValueError: If a pixel that is there is NaN or infinite, a numerical cell is infinite, or a category is
+                out of range; the modality is named.
+        """
+        inputs, present, _ = self._checked(inputs, present)
+        check_values(inputs, present, self.columns)
+
+    def phases(self) -> list[Phase]:
+        """How this model is trained: one phase, of its objective.
+
+        Raises:
+            ValueError: If it was built without an objective.
+        """
+        if self.objective is None:
+            raise ValueError("this model was built without an objective: give FusionModel(objective=...)")
+        encoder = tuple(self.encoders.parameters())
+        theirs = {id(parameter) for parameter in encoder}
+        rest = tuple(parameter for parameter in self.parameters() if id(parameter) not in theirs)
+        groups = (ParameterGroup("encoder", encoder), ParameterGroup("fusion", rest))
+        return [Phase("train", self.objective, tuple(group for group in groups if group.parameters))]
+
+    def _checked(
+        self, inputs: Inputs, present: Present | None
+    ) -> tuple[dict[str, Tensor | Table], dict[str, Tensor], int]:
+        if self.ignored:
+            inputs = {name: value for name, value in inputs.items() if name not in self.ignored}
+            present = {name: row for name, row in (present or {}).items() if name not in self.ignored}
+        return checked(inputs, present, images=self.images, columns=self.columns)
+
+    def _tokens(self, inputs: Inputs, present: Present, n_cases: int) -> dict[str, tuple[Tokens, ...]]:
+        """Each modality's tokens, of one case a row; those of a case that lacks it are masked zeros."""
+        static = is_static(inputs)
+        if not static and on_cpu(inputs):
+            check_values(inputs, present, self.columns)
+        content: dict[str, Tensor | Table] = {}
+        rows: dict[str, Tensor] = {}
+        for name in self.names:
+            if name in present and name in inputs:
+                content[name], rows[name] = kept(inputs[name], present[name], static)
+            elif name in inputs:
+                content[name] = inputs[name]
+        content = {name: value for name, value in content.items() if not (name in rows and len(rows[name]) == 0)}
+        maps = self._encode({name: x for name, x in content.items() if isinstance(x, Tensor)})
+        tokens: dict[str, tuple[Tokens, ...]] = {}
+        for name in self.names:
+            if name not in content:
+                tokens[name] = self._nothing(name, n_cases)
+                continue
+            made = self.tokenizers[name](maps.get(name, content[name]))
+            if name in present:
+                made = tuple(scattered(one, rows[name], present[name], static) for one in made)
+            tokens[name] = made
+        return tokens
+
+    def _encode(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
+        """One pass of each encoder over all the images on its route."""
+        maps: dict[str, tuple[Tensor, ...]] = {}
+        routes: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for name, image in images.items():
+            routes.setdefault((self.routes[name], tuple(image.shape[1:])), []).append(name)
+        for (route, _), names in routes.items():
+            together = torch.cat([images[name] for name in names]) if len(names) > 1 else images[names[0]]
+            encoded = self.encoders[route](together)
+            sizes = [len(images[name]) for name in names]
+            split = zip(*(stage.split(sizes) for stage in encoded), strict=True)
+            maps.update(zip(names, split, strict=True))
+        return maps
+
+    def _nothing(self, name: str, n_cases: int) -> tuple[Tokens, ...]:
+        like = next(self.head.parameters())
+        return tuple(
+            Tokens(like.new_zeros(n_cases, n, dim), torch.zeros(n_cases, n, dtype=torch.bool, device=like.device))
+            for n, dim in self._token_shapes[name]
+        )
+
+    def _by_stage(self, tokens: Mapping[str, tuple[Tokens, ...]]) -> list[dict[str, Tokens]]:
+        """One dict a stage; a modality of a single stage, such as a table, serves at every stage."""
+        n_stages = max(len(sets) for sets in tokens.values())
+        return [{name: sets[s] if len(sets) > 1 else sets[0] for name, sets in tokens.items()} for s in range(n_stages)]
+
+    def _dry_run(self) -> dict[str, list[tuple[int, int]]]:
+        """Bind what depends on token counts, by a run without numbers."""
+        tokens: dict[str, tuple[Tokens, ...]] = {}
+        for name, tokenizer in self.tokenizers.items():
+            if name in self.images:
+                maps = self._meta_maps(name)
+                if isinstance(tokenizer, ImageTokenizer):
+                    tokenizer.bind(maps)
+                tokens[name] = run_on_meta(tokenizer, maps)
+            else:
+                columns = self.columns[name]
+                table = Table(
+                    torch.empty(2, len(columns.numerical), device="meta"),
+                    torch.empty(2, len(columns.categorical), dtype=torch.int64, device="meta"),
+                )
+                tokens[name] = run_on_meta(tokenizer, table)
+        counts = {name: len(sets) for name, sets in tokens.items()}
+        if len({n for n in counts.values() if n > 1}) > 1:
+            raise ValueError(f"the modalities must have one number of stages, or a single one, got {counts}")
+        if len(self.per_stage) > max(counts.values()):
+            raise ValueError(
+                f"{len(self.per_stage)} interactions for {max(counts.values())} stages: one a stage at most"
+            )
+        stages = self._by_stage(tokens)
+        for s, interaction in enumerate(self.per_stage):
+            stages[s] = run_on_meta(interaction, stages[s])
+        for interaction in self.layers:
+            stages[-1] = run_on_meta(interaction, stages[-1])
+        bind = getattr(self.readout, "bind", None)
+        if callable(bind):
+            bind(stages)
+        return {name: [(one.x.shape[1], one.x.shape[2]) for one in sets] for name, sets in tokens.items()}
+
+    def _meta_maps(self, name: str) -> tuple[Tensor, ...]:
+        image, encoder = self.images[name], self.encoders[self.routes[name]]
+        label = getattr(encoder, "name", type(encoder).__name__)
+        if isinstance(encoder, Backbone) and len(image.size) != encoder.n_axes:
+            raise ValueError(f"{label} encodes images of {encoder.n_axes} axes, {name!r} is {image.size}")
+        try:
+            maps: tuple[Tensor, ...] = run_on_meta(encoder, torch.empty((2, *image.shape), device="meta"))
+        # Encoders are foreign code: a size that does not fit ends in whatever they raise, an assertion included.
+        except (AssertionError, IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(
+                f"the encoder {label} cannot take {name!r}, {image.channels} channels of {image.size}: {error}. Choose "
+                "another image size or encoder"
+            ) from error
+        empty = [i for i, m in enumerate(maps) if 0 in m.shape]
+        if empty:
+            raise ValueError(
+                f"images of {image.size} are too small for the encoder {label}: nothing is left of {name!r} after "
+                f"stage {empty[0]}. Choose larger images or an encoder that shrinks them less"
+            )
+        return maps
+
+
+def _subject(tokenizer: nn.Module) -> object:
+    """The modality that a tokenizer is for."""
+    return getattr(tokenizer, "image", None) or getattr(tokenizer, "columns", None)

@@ -1,0 +1,51 @@
+"""Rows that are there: a missing modality contributes exactly nothing."""
+
+import torch
+from torch import Tensor
+
+from mmfusion.tokens import Inputs, Table, Tokens
+
+
+def is_static(inputs: Inputs) -> bool:
+    """Whether shapes must not depend on values: under compile and export, and on the meta device."""
+    return torch.compiler.is_compiling() or _device(inputs).type == "meta"
+
+
+def on_cpu(inputs: Inputs) -> bool:
+    return _device(inputs).type == "cpu"
+
+
+def _device(inputs: Inputs) -> torch.device:
+    value = next(iter(inputs.values()))
+    return value.numerical.device if isinstance(value, Table) else value.device
+
+
+def kept(content: Tensor | Table, there: Tensor, static: bool) -> tuple[Tensor | Table, Tensor]:
+    """The rows that are there, and their numbers; with static shapes all rows, the others zeroed."""
+    if isinstance(content, Table):
+        numerical, rows = _kept_rows(content.numerical, there, static)
+        categorical, _ = _kept_rows(content.categorical, there, static)
+        return Table(numerical, categorical), rows
+    return _kept_rows(content, there, static)
+
+
+def _kept_rows(x: Tensor, there: Tensor, static: bool) -> tuple[Tensor, Tensor]:
+    if static:
+        return torch.where(there.view(-1, *(1,) * (x.ndim - 1)), x, x.new_zeros(())), there
+    rows = there.nonzero().squeeze(1)
+    return (x, rows) if len(rows) == len(x) else (x[rows], rows)
+
+
+def scattered(tokens: Tokens, rows: Tensor, there: Tensor, static: bool) -> Tokens:
+    """Tokens of the rows that are there at their places among all cases; the others are masked zeros."""
+    mask = (
+        torch.ones(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device) if tokens.mask is None else tokens.mask
+    )
+    if static:
+        mask = mask & there.unsqueeze(1)
+        return Tokens(Tokens(tokens.x, mask).filled(), mask)
+    if len(rows) == len(there):
+        return tokens
+    x = tokens.x.new_zeros(len(there), *tokens.x.shape[1:])
+    full = mask.new_zeros(len(there), mask.shape[1])
+    return Tokens(x.index_copy(0, rows, tokens.x), full.index_copy(0, rows, mask))
