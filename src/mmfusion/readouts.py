@@ -4,6 +4,7 @@ Every readout gives zeros for a case that lacks the modality.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,6 @@ class GranularityMerge(nn.Module):
         embeddings = {}
         for name in self.names:
             tokens = torch.cat([stage[name].filled() for stage in stages], 1)
-            merged = self.merge[name](Tokens(tokens)).mean(1)
-            embeddings[name] = _where_any(merged, stages[-1][name].mask)
+            merge = cast("ConvCompression", self.merge[name])
+            embeddings[name] = _where_any(merge.mean(Tokens(tokens)), stages[-1][name].mask)
         return embeddings

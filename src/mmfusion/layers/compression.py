@@ -59,17 +59,38 @@ class ConvCompression(nn.Module):
         Raises:
             ValueError: If the number of tokens is another.
         """
-        x = tokens.filled()
-        n_latents, n_tokens, kernel_size = self.weight.shape
-        if x.shape[1] != n_tokens:
-            raise ValueError(
-                f"this compression was built for {n_tokens} tokens, got {x.shape[1]}: the image size or the number of "
-                "columns differs from the spec that the model was built with"
-            )
-        mixed = x.transpose(1, 2) @ self.weight.permute(1, 2, 0).flatten(1)  # (b, d, kernel_size * n_latents)
-        taps = mixed.view(*mixed.shape[:2], kernel_size, n_latents)
-        half = kernel_size // 2
-        width = x.shape[2]
-        padded = F.pad(taps, (0, 0, 0, 0, half, half))
-        summed = sum((padded[:, j : j + width, j] for j in range(1, kernel_size)), start=padded[:, :width, 0])
-        return (summed + self.bias).transpose(1, 2)
+        return _mixed(tokens.filled(), self.weight, self.bias)
+
+    def mean(self, tokens: Tokens) -> Tensor:
+        """The mean of the latents, ``forward(tokens).mean(1)``, at the cost of a single one.
+
+        The mean of linear filters is the filter of the means: averaging the weights first gives the same numbers and
+        the same gradients.
+
+        Args:
+            tokens: ``n_tokens`` tokens of any width; a masked one counts as zeros.
+
+        Returns:
+            Shape ``(b, d)``.
+
+        Raises:
+            ValueError: If the number of tokens is another.
+        """
+        weight, bias = self.weight.mean(0, keepdim=True), self.bias.mean(0, keepdim=True)
+        return _mixed(tokens.filled(), weight, bias).squeeze(1)
+
+
+def _mixed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Shapes ``(b, n_tokens, d)``, ``(n_latents, n_tokens, kernel_size)``, ``(n_latents,)`` to ``(b, n_latents, d)``."""
+    n_latents, n_tokens, kernel_size = weight.shape
+    if x.shape[1] != n_tokens:
+        raise ValueError(
+            f"this compression was built for {n_tokens} tokens, got {x.shape[1]}: the image size or the number of "
+            "columns differs from the spec that the model was built with"
+        )
+    products = x.transpose(1, 2) @ weight.permute(1, 2, 0).flatten(1)  # (b, d, kernel_size * n_latents)
+    taps = products.view(*products.shape[:2], kernel_size, n_latents)
+    half, width = kernel_size // 2, x.shape[2]
+    padded = F.pad(taps, (0, 0, 0, 0, half, half))
+    summed = sum((padded[:, j : j + width, j] for j in range(1, kernel_size)), start=padded[:, :width, 0])
+    return (summed + bias).transpose(1, 2)
