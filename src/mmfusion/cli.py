@@ -137,7 +137,9 @@ def _resume(arguments: argparse.Namespace) -> None:
     from mmfusion.training import run
 
     moved = {"device", "root"}
-    given = [flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved]
+    given = [
+        flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
+    ]
     if given or arguments.overrides or arguments.overwrite:
         extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite]
         raise ValueError(

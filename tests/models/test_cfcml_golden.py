@@ -1,10 +1,10 @@
 """The coarse stage, part by part and as a whole model, against the published code's numbers."""
 
-import golden_numbers as golden
 import pytest
 import torch
 from torch import Tensor, nn
 
+import golden_numbers as golden
 from mmfusion.backbones import Backbone
 from mmfusion.heads import ConcatHead
 from mmfusion.interactions import CrossmodalEnhancement
