@@ -1,0 +1,53 @@
+"""Every Python block of the README and the docs runs: a page's blocks one after another, in a folder of their own."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python(?P<options>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+SLOW = {"docs/quickstart.md"}  # trains
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """Line numbers and code; a block marked ``notest`` needs a network."""
+    text = page.read_text()
+    return [
+        (text[: match.start("code")].count("\n") + 1, match["code"])
+        for match in BLOCK.finditer(text)
+        if "notest" not in match["options"]
+    ]
+
+
+WITH_CODE = [page.relative_to(ROOT).as_posix() for page in pages() if blocks(page)]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WITH_CODE]
+)
+def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmfusion.registry import models
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "_builders", dict(models._builders))  # a page may register a part of its own
+    torch.manual_seed(0)
+    namespace: dict[str, object] = {"__name__": "page"}
+    for line, code in blocks(ROOT / name):
+        # Padding puts the page's own line numbers into a traceback.
+        exec(compile("\n" * line + code, name, "exec"), namespace)
+
+
+def test_the_readme_and_the_quickstart_have_blocks() -> None:
+    assert {"README.md", "docs/quickstart.md", "docs/methods/cfcml.md"} <= set(WITH_CODE)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f" {page.relative_to(ROOT / 'docs').as_posix()}\n" in navigation, page
