@@ -1,0 +1,86 @@
+"""A model's probabilities for every case of a dataset."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+
+from mmfusion.data.cases import CaseDataset, Cases, collate
+from mmfusion.tokens import Table
+
+
+def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.device) -> DataLoader[Cases]:
+    """A DataLoader that reads a batch at a time.
+
+    Args:
+        dataset: The cases.
+        batches: A batch sampler.
+        workers: Processes that read.
+        device: Where the batches go; memory is pinned for CUDA.
+    """
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]  # a protocol of ours, map-style as torch wants it
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+    )
+
+
+def in_order(dataset: CaseDataset, batch_size: int, *, workers: int, device: torch.device) -> DataLoader[Cases]:
+    """A :func:`loader` that goes once through the cases, in their order."""
+    order = BatchSampler(SequentialSampler(range(len(dataset))), batch_size, drop_last=False)
+    return loader(dataset, order, workers=workers, device=device)
+
+
+def lacking(cases: Cases) -> dict[str, Tensor] | None:
+    """``present`` of the modalities that some case lacks, for the model; None where nothing is missing.
+
+    To be asked before the batch goes to the device: the answer would have to be read back from it.
+    """
+    return {name: mask for name, mask in cases.present.items() if not bool(mask.all())} or None
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """Tensors, tables, cases and dictionaries of them on a device, without waiting for the copy."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Table):
+        return Table(*(move(part, device) for part in value))
+    if isinstance(value, Cases):
+        return Cases(*(move(part, device) for part in value))
+    if isinstance(value, Mapping):
+        return {name: move(part, device) for name, part in value.items()}
+    return value
+
+
+def predict(model: nn.Module, batches: Iterable[Cases], target: str, device: torch.device) -> NDArray[np.float64]:
+    """Class probabilities of every case.
+
+    Args:
+        model: A fusion model; evaluated in evaluation mode and left in the mode it was in.
+        batches: At least one, in the order of the rows that come back; from :func:`in_order`, say.
+        target: Name of the target.
+        device: Where the model is.
+
+    Returns:
+        Shape ``(n, k)`` in the dataset's order; the softmax is taken in float64.
+    """
+    training = model.training
+    model.eval()
+    logits: list[Tensor] = []
+    try:
+        with torch.inference_mode():
+            for cases in batches:
+                present = lacking(cases)
+                output = model(move(cases.inputs, device), move(present, device))
+                # It stays on the device until the part is through, so that no step waits for one.
+                logits.append(output.outputs[target])
+    finally:
+        model.train(training)
+    return torch.softmax(torch.cat(logits).to("cpu", torch.float64), dim=1).numpy()

@@ -1,0 +1,251 @@
+"""The training loop: phases, epochs, steps; on Accelerate for devices, mixed precision and scaling.
+
+An epoch depends on nothing but the state at its start, the seed and its number: that is what makes an interrupted run
+end like one that was not.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.data.cases import CaseDataset, Cases
+from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
+from mmfusion.tokens import FusionOutput, LossInputs
+from mmfusion.training import checkpoints, evaluation, optim
+from mmfusion.training.losslog import LossLog, check
+from mmfusion.training.metrics import evaluate, reported
+from mmfusion.training.progress import Progress, better, line
+from mmfusion.training.reporter import Bar, Reporter
+from mmfusion.training.seeds import derive, seed_all
+from mmfusion.training.settings import Settings
+
+if TYPE_CHECKING:
+    from mmfusion.models.model import Phase
+
+READ_EVERY = 20
+"""Steps between two looks at the losses; each look waits for the device."""
+
+
+def batches(settings: Settings, dataset: CaseDataset, target: str) -> Any:
+    """The batch sampler that the recipe names, seeded."""
+    train, seed = settings.train, settings.run.seed
+    if train.sampler == "balanced":
+        return ClassBalancedBatches(dataset.labels(target), batch_size=train.batch_size, seed=seed)
+    return ShuffledBatches(len(dataset), batch_size=train.batch_size, seed=seed)
+
+
+class Training:
+    """Trains a model and leaves ``best.safetensors`` and ``last.safetensors`` in a folder.
+
+    Args:
+        settings: All of them.
+        model: A fusion model with its ``phases()``.
+        train: For fitting.
+        validation: For choosing the epoch.
+        target: Name of the target.
+        folder: Must exist.
+        accelerator: An ``accelerate.Accelerator``.
+        augment: Called as ``augment(cases, generator)`` on batches on the device, with a generator on the CPU; None for
+            nothing.
+        reporter: Told of every step and epoch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: nn.Module,
+        train: CaseDataset,
+        validation: CaseDataset,
+        *,
+        target: str,
+        folder: Path,
+        accelerator: Any,
+        augment: Callable[[Cases, torch.Generator], Cases] | None,
+        reporter: Reporter,
+    ) -> None:
+        self.settings = settings
+        self.target = target
+        self.folder = folder
+        self.reporter = reporter
+        self.progress = Progress()
+        self.accelerator = accelerator
+        self._augment = augment
+        self._device: torch.device = accelerator.device
+        if settings.train.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self._bare = model.to(self._device)
+        self._phases: list[Phase] = model.phases()  # type: ignore[operator]  # a FusionModel's method
+        for phase in self._phases:
+            phase.objective.to(self._device)
+        names = [phase.name for phase in self._phases]
+        if unknown := sorted(set(settings.train.phase_epochs) - set(names)):
+            raise ValueError(f"train.phase_epochs names {unknown}; the phases of {settings.run.model!r} are {names}")
+        self._sampler = batches(settings, train, target)
+        workers = settings.train.workers
+        loader = evaluation.loader(train, self._sampler, workers=workers, device=self._device)
+        # Batches are put on the device here, after it was seen on the CPU what they lack.
+        self._loader = accelerator.prepare_data_loader(loader, device_placement=False)
+        self._model = accelerator.prepare(self._bare)
+        self._validation = evaluation.in_order(
+            validation, settings.train.eval_batch_size, workers=workers, device=self._device
+        )
+        self._validation_labels = validation.labels(target).numpy()
+        # On the CPU, whatever the device: a seed means the same augmentation everywhere.
+        self._generator = torch.Generator()
+        self._optimizer: Any = None
+        self._trained: list[nn.Parameter] = []
+        self._pending: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+
+    @property
+    def epochs(self) -> list[int]:
+        """Epochs of each phase."""
+        train = self.settings.train
+        return [train.phase_epochs.get(phase.name, train.epochs) for phase in self._phases]
+
+    def restore(self) -> None:
+        """Go back to ``last.safetensors``.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+            ValueError: If it belongs to another model.
+        """
+        tensors, about = checkpoints.load(self.folder / checkpoints.LAST)
+        self.progress = Progress(**about["progress"])
+        phase = self._phases[self.progress.phase]
+        load_weights(self._bare, checkpoints.under("model", tensors), self.folder / checkpoints.LAST)
+        phase.objective.load_state_dict(checkpoints.under("objective", tensors))
+        if self.accelerator.scaler is not None and about["scaler"]:
+            self.accelerator.scaler.load_state_dict(about["scaler"])
+        # The optimiser is built when its phase begins.
+        self._pending = checkpoints.under("optimizer", tensors), about["optimizer"]
+
+    def run(self) -> Progress:
+        """Train to the end, from wherever the progress stands."""
+        start = 0
+        for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
+            if self.progress.epoch < start + epochs:
+                self._begin(index, phase)
+                for epoch in range(self.progress.epoch, start + epochs):
+                    self._epoch(index, phase, epoch, first=start, n_epochs=epochs)
+            start += epochs
+        return self.progress
+
+    def _begin(self, index: int, phase: "Phase") -> None:
+        # What an earlier phase did not train has gathered gradients that no optimiser cleared.
+        self._bare.zero_grad(set_to_none=True)
+        self._optimizer = self.accelerator.prepare(optim.build(phase.parameters, self.settings.train))
+        if self._pending is not None and self.progress.phase == index:
+            checkpoints.unpack_optimizer(self._optimizer, *self._pending)
+        self._pending = None
+        self._trained = [parameter for group in phase.parameters for parameter in group.parameters]
+
+    def _epoch(self, index: int, phase: "Phase", epoch: int, *, first: int, n_epochs: int) -> None:
+        began = time.perf_counter()
+        seed_all(derive(self.settings.run.seed, epoch))
+        self._sampler.set_epoch(epoch)
+        self._loader.set_epoch(epoch)
+        n_steps = len(self._loader)
+        log = LossLog(phase.name, phase.objective)
+        title = f"epoch {epoch + 1}/{sum(self.epochs)}"
+        self._bare.train()
+        lr, waited, n_cases = 0.0, 0.0, 0
+        with self.reporter.bar(title, n_steps) as bar:
+            asked = time.perf_counter()
+            for step, cases in enumerate(self._loader):
+                waited += time.perf_counter() - asked
+                done = (epoch - first) * n_steps + step
+                share = optim.factor(done, n_epochs * n_steps, n_steps, self.settings.train)
+                lr = optim.set_lr(self._optimizer, share)
+                self._step(phase, cases, derive(self.settings.run.seed, epoch, step), log, first=done == 0)
+                n_cases += len(cases.position)
+                self._advance(bar, log, step)
+                asked = time.perf_counter()
+        losses = log.close()
+        trained = time.perf_counter() - began
+        last_phase = index == len(self._phases) - 1
+        scores = self._validate() if last_phase else {}
+        self.progress.epoch, self.progress.phase = epoch + 1, index
+        self.progress.history.append(
+            {
+                "epoch": epoch + 1,
+                "phase": phase.name,
+                "lr": lr,
+                "losses": losses,
+                "validation": scores,
+                "cases": n_cases,
+                "train_seconds": trained,
+                "wait_seconds": waited,
+                "seconds": time.perf_counter() - began,
+            }
+        )
+        self._keep(phase, scores if last_phase else None)
+        self.reporter.say(line(title, self.progress, self.settings.train.metric))
+
+    def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
+        present = evaluation.lacking(cases)
+        cases = evaluation.move(cases, self._device)
+        if self._augment is not None:
+            cases = self._augment(cases, self._generator.manual_seed(seed))
+        present = evaluation.move(present, self._device)
+        output: FusionOutput = self._model(cases.inputs, present)
+        inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, output.aux)
+        if first:
+            check(phase.objective, inputs)
+        terms: dict[str, Tensor] = phase.objective(inputs)
+        self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        if self.settings.train.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        log.add(terms, inputs)
+
+    def _advance(self, bar: Bar, log: LossLog, step: int) -> None:
+        bar.advance(f"loss {log.read():.3f}" if step % READ_EVERY == 0 else "")
+
+    def _validate(self) -> dict[str, float | None]:
+        p = evaluation.predict(self._model, self._validation, self.target, self._device)
+        return {name: reported(float(value[0])) for name, value in evaluate(p, self._validation_labels).items()}
+
+    def _keep(self, phase: "Phase", scores: Mapping[str, float | None] | None) -> None:
+        """Write the best weights first: a kill between the two files repeats this epoch, with the same outcome."""
+        metric, progress = self.settings.train.metric, self.progress
+        weights = self._bare.state_dict()
+        chosen = scores is not None and better(scores.get(metric), progress, metric)
+        if chosen and scores is not None:
+            progress.best_epoch, progress.best_value = progress.epoch, scores.get(metric)
+        if not self.accelerator.is_main_process:
+            return
+        if chosen:
+            about = {"epoch": progress.epoch, "metric": metric, "value": progress.best_value}
+            checkpoints.save(self.folder / checkpoints.BEST, weights, about)
+        tensors, scalars = checkpoints.pack_optimizer(self._optimizer)
+        scaler = self.accelerator.scaler
+        checkpoints.save(
+            self.folder / checkpoints.LAST,
+            checkpoints.prefixed("model", weights)
+            | checkpoints.prefixed("objective", phase.objective.state_dict())
+            | checkpoints.prefixed("optimizer", tensors),
+            {
+                "progress": asdict(progress),
+                "optimizer": scalars,
+                "scaler": scaler.state_dict() if scaler is not None else {},
+            },
+        )
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model, every one of them.
+
+    Raises:
+        ValueError: If names or shapes differ; says which file.
+    """
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()
+        raise ValueError(f"{path} holds the weights of another model: {' '.join(first[1:3]).strip()}") from error

@@ -1,0 +1,76 @@
+"""Case-level predictions as a table."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmfusion.data.cases import CaseDataset
+from mmfusion.spec import Classes, DataSpec
+
+
+def only_classes(spec: DataSpec) -> tuple[str, Classes]:
+    """The only target, which must be one of classes.
+
+    Raises:
+        ValueError: If there are several, or it is of another kind.
+    """
+    name, target = spec.single_target()
+    if not isinstance(target, Classes):
+        raise ValueError(f"a run expects a target of classes, {name!r} is {type(target).__name__}")
+    return name, target
+
+
+def class_names(target: Classes) -> tuple[str, ...]:
+    """Names of the classes; their indices where none were given."""
+    return target.names or tuple(str(index) for index in range(target.n))
+
+
+def probability_columns(target: Classes) -> list[str]:
+    """``prob_<class>`` in the order of the classes."""
+    return [f"prob_{name}" for name in class_names(target)]
+
+
+def join(
+    parts: Mapping[str, CaseDataset],
+    probabilities: Mapping[str, NDArray[np.float64]],
+    target: str,
+    kind: Classes,
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """One row a case: id, group, part, label, fold, seed and the probability of each class.
+
+    Args:
+        parts: The datasets by their names, ``validation`` and ``test``.
+        probabilities: By part, shape ``(n, k)``.
+        target: Name of the target.
+        kind: Its classes.
+        seed: Of the run.
+    """
+    names = np.asarray(class_names(kind), dtype=object)
+    frames = [
+        pd.DataFrame(
+            {
+                "id": list(dataset.ids),
+                "group": list(dataset.groups),
+                "part": part,
+                "label": names[dataset.labels(target).numpy()],
+                "fold": 0,
+                "seed": seed,
+            }
+            | dict(zip(probability_columns(kind), probabilities[part].T))
+        )
+        for part, dataset in parts.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def splits(parts: Mapping[str, CaseDataset]) -> pd.DataFrame:
+    """One row a case of every part: id, group, part."""
+    frames = [
+        pd.DataFrame({"id": list(dataset.ids), "group": list(dataset.groups), "part": part})
+        for part, dataset in parts.items()
+    ]
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,112 @@
+"""A trained run on new cases, from its folder alone."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from torch import nn
+
+from mmfusion.data.cases import Cases
+from mmfusion.data.reader import CaseReader
+from mmfusion.spec import DataSpec
+from mmfusion.tokens import Table
+from mmfusion.training import checkpoints, evaluation, folder, predictions
+from mmfusion.training.loop import load_weights
+from mmfusion.training.run import build_model, pick_device
+
+
+class Predictor:
+    """Probabilities for new cases. Made by :func:`load`.
+
+    Args:
+        model: With its trained weights.
+        reader: Prepares new cases as the training cases were.
+        device: Where to compute.
+        batch_size: Cases at a time.
+    """
+
+    def __init__(self, model: nn.Module, reader: CaseReader, *, device: torch.device, batch_size: int = 64) -> None:
+        self.model = model.to(device).eval()
+        self.reader = reader
+        self.spec: DataSpec = reader.spec
+        self.batch_size = batch_size
+        self._device = device
+        self._target, self._kind = predictions.only_classes(self.spec)
+
+    def predict(
+        self,
+        frame: pd.DataFrame,
+        image_root: str | Path | None = None,
+        missing_images: Literal["error", "absent"] = "error",
+    ) -> pd.DataFrame:
+        """Predict every row.
+
+        Args:
+            frame: One case a row, with the columns that the run was trained on; the label's is not needed.
+            image_root: The folder that the image names are relative to; None: the working folder.
+            missing_images: What an image file that is not there means: an error, or that the case lacks it.
+
+        Returns:
+            With the frame's index: the case's name under its own column's name, the group's column where there is
+            one, ``prob_<class>``, ``label`` (the likeliest class) and ``missing``: the columns and images that the
+            case lacked, separated by commas; a category that no training case had counts as missing.
+
+        Raises:
+            ValueError: If a column is missing, or a cell is not what its column holds.
+            FileNotFoundError: If an image is not there and ``missing_images`` is ``"error"``.
+        """
+        root = None if image_root is None else Path(image_root)
+        dataset = self.reader.read(frame, root, with_targets=False, missing_images=missing_images)
+        missing: list[str] = []
+        batches = evaluation.in_order(dataset, self.batch_size, workers=0, device=self._device)
+        p = evaluation.predict(self.model, self._noting(batches, missing), self._target, self._device)
+        out = pd.DataFrame({self.reader.id_column or "id": list(dataset.ids)}, index=frame.index)
+        group = self.reader.group_column
+        if group is not None and group in frame.columns:
+            out[group] = frame[group]
+        for column, values in zip(predictions.probability_columns(self._kind), p.T):
+            out[column] = values
+        names = predictions.class_names(self._kind)
+        out["label"] = [names[index] for index in p.argmax(axis=1)]
+        out["missing"] = missing
+        return out
+
+    def _noting(self, batches: Iterable[Cases], missing: list[str]) -> Iterator[Cases]:
+        """The batches, and for each case what it lacks."""
+        for cases in batches:
+            for row in range(len(cases.position)):
+                lacks: list[str] = []
+                for name in self.spec.names:
+                    value = cases.inputs[name]
+                    if not bool(cases.present[name][row]):
+                        lacks.append(name)
+                    elif isinstance(value, Table):
+                        flags = torch.cat([value.numerical[row].isnan(), value.categorical[row] < 0]).tolist()
+                        lacks += [column for column, flag in zip(self.spec[name].names, flags) if flag]
+                missing.append(", ".join(lacks))
+            yield cases
+
+
+def load(run_folder: str | Path, device: str = "auto") -> Predictor:
+    """A predictor from a run's folder; nothing else is needed, neither the dataset nor pretrained weights.
+
+    Args:
+        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a run, or the run has no chosen weights yet; names the file.
+        ValueError: If a newer version of the package wrote it, or the weights are of another model.
+    """
+    place = Path(run_folder)
+    settings = folder.read_settings(place)
+    case = folder.read_case(place)
+    path = place / checkpoints.BEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{place} has no trained weights yet: {path.name} is missing")
+    model = build_model(settings, DataSpec.from_dict(case["spec"]), weights=False)
+    load_weights(model, checkpoints.load(path)[0], path)
+    reader = CaseReader.from_dict(case["reader"])
+    return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)

@@ -1,0 +1,134 @@
+"""What a run found, as JSON and as a table that reads by itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.layers.optional import need
+from mmfusion.training.metrics import best_threshold
+from mmfusion.training.statistics import Estimate, estimates
+
+
+def summarise(
+    probabilities: Mapping[str, NDArray[np.float64]],
+    labels: Mapping[str, NDArray[np.int64]],
+    groups: Mapping[str, Sequence[str]],
+    *,
+    names: Sequence[str],
+    ceilings: Mapping[str, float],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Metrics with intervals of ``validation`` and ``test``.
+
+    Args:
+        probabilities: By part, shape ``(n, k)``.
+        labels: By part, shape ``(n,)``.
+        groups: By part, the patient or lesion of each case.
+        names: Of the classes.
+        ceilings: ``image``, ``table`` and ``both``, where they are known.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        JSON-able: ``threshold``, a part's metrics by its name, and ``gap_closed`` where there are ceilings.
+    """
+    threshold = best_threshold(probabilities["validation"], labels["validation"]) if len(names) == 2 else None
+    found = {
+        part: estimates(
+            probabilities[part],
+            labels[part],
+            groups[part],
+            threshold=0.5 if threshold is None else threshold,
+            names=names,
+            n_resamples=resamples,
+            seed=seed,
+        )
+        for part in ("validation", "test")
+    }
+    summary: dict[str, Any] = {
+        "threshold": threshold,
+        "cases": {part: len(labels[part]) for part in found},
+        "groups": {part: len(set(groups[part])) for part in found},
+    }
+    summary |= {part: {name: value.to_dict() for name, value in metrics.items()} for part, metrics in found.items()}
+    return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(found["test"]["auc"], ceilings)}
+
+
+def gap_closed(auc: Estimate, ceilings: Mapping[str, float]) -> dict[str, float | None] | None:
+    """How far the AUC goes from the better ceiling of one modality (0) to the ceiling of both (1).
+
+    Returns:
+        The share with its interval; None where a ceiling is unknown or there is no gap.
+    """
+    if not {"image", "table", "both"} <= set(ceilings):
+        return None
+    single = max(ceilings["image"], ceilings["table"])
+    gap = ceilings["both"] - single
+    if gap <= 0:
+        return None
+    share = Estimate((auc.value - single) / gap, (auc.low - single) / gap, (auc.high - single) / gap, auc.error / gap)
+    return share.to_dict()
+
+
+def table(metrics: Mapping[str, Any]) -> Any:
+    """The final table, for rich.
+
+    Args:
+        metrics: As in ``metrics.json``.
+
+    Returns:
+        A ``rich.table.Table``: each metric on test and on validation, with its 95% interval and, for the AUC of
+        synthetic data, the ceilings.
+    """
+    need("rich", "bench")
+    from rich.table import Table
+
+    cases, groups = metrics["cases"], metrics["groups"]
+    out = Table(title=f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}", title_justify="left")
+    out.add_column("metric")
+    for part in ("test", "validation"):
+        grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
+        out.add_column(f"{part}\n{cases[part]} cases{grouped}", justify="right")
+    ceilings = metrics["ceilings"]
+    if ceilings:
+        out.add_column("ceiling", justify="right")
+    for name, value in metrics["test"].items():
+        row = [name, _cell(value), _cell(metrics["validation"][name])]
+        if ceilings:
+            row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if name == "auc" else "")
+        out.add_row(*row)
+    return out
+
+
+def sentences(metrics: Mapping[str, Any]) -> list[str]:
+    """What stands below the table."""
+    lines = []
+    if metrics["gap_closed"]:
+        lines.append(
+            f"Share of the gap closed, from the better single ceiling to the ceiling of both: "
+            f"{_cell(metrics['gap_closed'], percent=True)}."
+        )
+    error = metrics["test"]["auc"]["error"]
+    if error:
+        lines.append(
+            f"With {metrics['cases']['test']} test cases the AUC has a standard error of {error:.3f}: a difference "
+            f"below {2 * error:.3f} to another run is within the noise of one split."
+        )
+    if metrics["threshold"] is not None:
+        lines.append(
+            f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold with the greatest "
+            "G-mean on validation."
+        )
+    return [*lines, *metrics["notes"]]
+
+
+def _cell(value: Mapping[str, float | None], *, percent: bool = False) -> str:
+    point, low, high = value["value"], value["low"], value["high"]
+    if point is None:
+        return "undefined"
+    form = "{:.0%}" if percent else "{:.3f}"
+    interval = "" if low is None or high is None else f" ({form.format(low)} to {form.format(high)})"
+    return form.format(point) + interval

@@ -1,0 +1,347 @@
+"""A run, from settings to a folder of results; and its continuation after an interruption."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmfusion import registry
+from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.transforms import Augment
+from mmfusion.layers.optional import need
+from mmfusion.spec import Classes, DataSpec
+from mmfusion.training import checkpoints, curve, environment, evaluation, folder, optim, predictions, report
+from mmfusion.training.files import read_json, write_bytes, write_json, write_text
+from mmfusion.training.loop import Training, load_weights
+from mmfusion.training.progress import Progress
+from mmfusion.training.reporter import Reporter, Silent
+from mmfusion.training.seeds import derive, deterministic, seed_all
+from mmfusion.training.settings import Settings
+
+_NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the run; the text says where everything so far is and how to go on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves.
+
+    Attributes:
+        folder: Where.
+        metrics: The content of its ``metrics.json``.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the settings were built into."""
+
+    settings: Settings
+    bundle: DataBundle
+    model: nn.Module
+    target: str
+    kind: Classes
+    device: torch.device
+
+    @property
+    def datasets(self) -> dict[str, CaseDataset]:
+        return {"train": self.bundle.train, "validation": self.bundle.validation, "test": self.bundle.test}
+
+    def case(self) -> dict[str, Any]:
+        """The content of ``case.json``: all that is needed to read new cases."""
+        return {
+            "format": checkpoints.FORMAT,
+            "dataset": self.bundle.name,
+            "target": self.target,
+            "spec": self.bundle.spec.to_dict(),
+            "reader": self.bundle.reader.to_dict(),
+            "notes": list(self.bundle.notes),
+        }
+
+
+def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bool = False) -> Result:
+    """Train, evaluate and write a new run.
+
+    The folder is made only after the data and the model were built: bad input leaves nothing behind.
+
+    Args:
+        settings: From :func:`~mmfusion.training.settings.resolve`.
+        reporter: Told of the progress; None: nobody is.
+        overwrite: Replace a former run in the same folder.
+
+    Returns:
+        The folder and its metrics.
+
+    Raises:
+        ValueError: If something in the settings or the data is wrong; likewise FileNotFoundError, FileExistsError.
+        Interrupted: If the user stops it.
+    """
+    reporter = reporter or Silent()
+    out = Path(settings.run.out) if settings.run.out else folder.default(settings)
+    folder.check_free(out, overwrite=overwrite)
+    if settings.run.root is not None:
+        # A resumed run may be started from another working folder.
+        settings = replace(settings, run=replace(settings.run, root=str(Path(settings.run.root).absolute())))
+    device = pick_device(settings.run.device)
+    begun = False
+    try:
+        with deterministic(device):
+            parts = _build(settings, device, reporter)
+            training = _training(parts, out, reporter)
+            begun = True
+            folder.create(out)
+            # The settings first: from here on the folder is a run, and can be resumed.
+            write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **settings.to_dict()})
+            _write_case(out, parts)
+            return _complete(parts, training, reporter)
+    except KeyboardInterrupt as error:
+        # A former run in that folder, about to be replaced, is not this one.
+        raise Interrupted(_interrupted(out) if begun else "interrupted; nothing was written yet") from error
+
+
+def resume(
+    out: Path, reporter: Reporter | None = None, *, device: str | None = None, root: str | None = None
+) -> Result:
+    """Go on with an interrupted run; a finished one is only read.
+
+    Args:
+        out: The run's folder.
+        reporter: Told of the progress.
+        device: Another device than the run began on; its numbers may differ in the last digits.
+        root: Where the dataset is now, if it was moved.
+
+    Returns:
+        As the run would have returned without the interruption.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a run.
+        ValueError: If the dataset is not the one that the run began with.
+        Interrupted: If the user stops it again.
+    """
+    reporter = reporter or Silent()
+    settings = folder.read_settings(out)
+    settings.run.out = str(out)
+    settings.run.device = device or settings.run.device
+    settings.run.root = root or settings.run.root
+    if (out / folder.METRICS).is_file():
+        reporter.say(f"{out} holds a finished run: nothing is left to do")
+        result = Result(out, read_json(out / folder.METRICS))
+        _tell(result, reporter)
+        return result
+    picked = pick_device(settings.run.device)
+    try:
+        with deterministic(picked):
+            folder.sweep(out)
+            started = (out / checkpoints.LAST).is_file()
+            parts = _build(settings, picked, reporter, weights=not started)
+            training = _training(parts, out, reporter)
+            if started:
+                _check_same(out, parts)
+                training.restore()
+                reporter.say(f"going on after epoch {training.progress.epoch} of {sum(training.epochs)}")
+            else:
+                _write_case(out, parts)
+            return _complete(parts, training, reporter)
+    except KeyboardInterrupt as error:
+        raise Interrupted(_interrupted(out)) from error
+
+
+def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:
+    """The model of the settings.
+
+    Args:
+        settings: The section ``model`` and the name are used.
+        spec: What the data are.
+        weights: Whether pretrained weights are fetched; False when a checkpoint follows anyway.
+    """
+    options = dict(settings.model)
+    if not weights and "weights" in registry.models.options(settings.run.model):
+        options["weights"] = "none"
+    model: nn.Module = registry.models.create(settings.run.model, spec, **options)
+    return model
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a device.
+
+    Raises:
+        ValueError: If CUDA is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' is asked for and torch sees no CUDA device: use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weights: bool = True) -> _Parts:
+    for package in _NEEDED:
+        need(package, "bench")
+    run = settings.run
+    if run.precision == "fp16" and device.type != "cuda":
+        raise ValueError("precision 'fp16' needs a CUDA device: use bf16 or no")
+    with reporter.bar(f"preparing {run.dataset}", None) as bar:
+        own = {"root": None if run.root is None else Path(run.root), "progress": bar.at}
+        known = registry.datasets.options(run.dataset)
+        if run.root is not None and "root" not in known:
+            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
+        own = {name: value for name, value in own.items() if name in known}
+        bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+    target, kind = predictions.only_classes(bundle.spec)
+    with reporter.working(f"building {run.model}"):
+        seed_all(derive(run.seed))
+        model = build_model(settings, bundle.spec, weights=weights)
+    return _Parts(settings, bundle, model, target, kind, device)
+
+
+def _write_case(out: Path, parts: _Parts) -> None:
+    write_json(out / folder.CASE, parts.case())
+    write_text(out / folder.SPLITS, predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n"))
+
+
+def _check_same(out: Path, parts: _Parts) -> None:
+    splits = predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n")
+    spec = DataSpec.from_dict(folder.read_case(out)["spec"])
+    if spec != parts.bundle.spec or (out / folder.SPLITS).read_text(encoding="utf-8") != splits:
+        raise ValueError(
+            f"the dataset is not the one that {out} began with (see its {folder.SPLITS} and {folder.CASE}): give its "
+            "--root, or start anew"
+        )
+
+
+def _training(parts: _Parts, out: Path, reporter: Reporter) -> Training:
+    return Training(
+        parts.settings,
+        parts.model,
+        parts.bundle.train,
+        parts.bundle.validation,
+        target=parts.target,
+        folder=out,
+        accelerator=_accelerator(parts.settings, parts.device),
+        augment=_augment(parts.settings),
+        reporter=reporter,
+    )
+
+
+def _complete(parts: _Parts, training: Training, reporter: Reporter) -> Result:
+    progress, accelerator = training.run(), training.accelerator
+    accelerator.wait_for_everyone()
+    # The verdict is in full precision and without Accelerate: what a predictor will compute from the folder.
+    model = accelerator.unwrap_model(parts.model, keep_fp32_wrapper=False)
+    result = Result(training.folder, _finish(parts, model, training.folder, progress, reporter))
+    _tell(result, reporter)
+    return result
+
+
+def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, reporter: Reporter) -> dict[str, Any]:
+    """Evaluate the chosen weights and write everything; the metrics last, they mark the run as finished."""
+    settings, bundle = parts.settings, parts.bundle
+    weights, about = checkpoints.load(out / checkpoints.BEST)
+    load_weights(model, weights, out / checkpoints.BEST)
+    began = time.perf_counter()
+    held_out = {"validation": bundle.validation, "test": bundle.test}
+    with reporter.working("evaluating"):
+        probabilities = {
+            name: evaluation.predict(
+                model,
+                evaluation.in_order(
+                    dataset, settings.train.eval_batch_size, workers=settings.train.workers, device=parts.device
+                ),
+                parts.target,
+                parts.device,
+            )
+            for name, dataset in held_out.items()
+        }
+        inference = sum(len(dataset) for dataset in held_out.values()) / (time.perf_counter() - began)
+        frame = predictions.join(held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed)
+        summary = report.summarise(
+            probabilities,
+            {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()},
+            {name: dataset.groups for name, dataset in held_out.items()},
+            names=predictions.class_names(parts.kind),
+            ceilings=bundle.ceilings,
+            resamples=settings.train.resamples,
+            seed=settings.run.seed,
+        )
+    cost = _cost(parts, model, progress, inference)
+    metrics = {
+        "format": checkpoints.FORMAT,
+        "model": settings.run.model,
+        "dataset": settings.run.dataset,
+        "seed": settings.run.seed,
+        "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
+        **summary,
+        "notes": list(bundle.notes),
+        "cost": cost,
+    }
+    title = f"{settings.run.model} on {settings.run.dataset}, seed {settings.run.seed}"
+    write_json(out / folder.HISTORY, progress.history)
+    write_json(out / folder.ENVIRONMENT, {**environment.describe(parts.device), **cost})
+    write_text(out / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
+    write_bytes(out / folder.CURVE, curve.draw(progress.history, settings.train.metric, progress.best_epoch, title))
+    write_json(out / folder.METRICS, metrics)
+    return metrics
+
+
+def _cost(parts: _Parts, model: nn.Module, progress: Progress, inference: float) -> dict[str, Any]:
+    history = progress.history
+    seconds = sum(entry["train_seconds"] for entry in history)
+    one = next(iter(evaluation.in_order(parts.bundle.test, 1, workers=0, device=parts.device)))
+    return {
+        "parameters": optim.n_parameters(model),
+        "flops_per_case": environment.flops(model, evaluation.move(one.inputs, parts.device)),
+        "precision": parts.settings.run.precision,
+        "epochs": progress.epoch,
+        "seconds": sum(entry["seconds"] for entry in history),
+        "train_cases_per_second": sum(entry["cases"] for entry in history) / seconds,
+        "inference_cases_per_second": inference,
+        "share_waiting_for_data": sum(entry["wait_seconds"] for entry in history) / seconds,
+        "peak_memory_bytes": environment.peak_memory(parts.device),
+    }
+
+
+def _tell(result: Result, reporter: Reporter) -> None:
+    reporter.show(report.table(result.metrics))
+    for sentence in report.sentences(result.metrics):
+        reporter.say(sentence)
+    cost, chosen = result.metrics["cost"], result.metrics["chosen"]
+    reporter.say(
+        f"Epoch {chosen['epoch']} of {cost['epochs']} chosen by validation {chosen['metric']}; training took "
+        f"{cost['seconds']:.0f} s, {cost['train_cases_per_second']:.0f} cases/s, "
+        f"{cost['share_waiting_for_data']:.0%} of it waiting for data."
+    )
+    reporter.say(f"Everything is in {result.folder}")
+
+
+def _augment(settings: Settings) -> Augment | None:
+    try:
+        augment = Augment.from_settings(settings.train.augment)
+    except ValueError as error:
+        raise ValueError(f"train.augment: {error}") from error
+    return None if augment.idle else augment
+
+
+def _accelerator(settings: Settings, device: torch.device) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # Accelerate keeps one state a process and refuses another precision in it: a second run here starts clean.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=settings.run.precision, cpu=device.type == "cpu")
+
+
+def _interrupted(out: Path) -> str:
+    if not (out / folder.SETTINGS).is_file():
+        return "interrupted; nothing was written yet"
+    if not (out / checkpoints.LAST).is_file():
+        return f"interrupted before the end of the first epoch; start again with: mmfusion run --resume {out}"
+    epoch = checkpoints.load(out / checkpoints.LAST)[1]["progress"]["epoch"]
+    return f"interrupted; all up to epoch {epoch} is in {out}; go on with: mmfusion run --resume {out}"

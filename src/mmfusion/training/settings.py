@@ -1,0 +1,254 @@
+"""What a run was asked to do: defaults, then the recipe, then the user's own words.
+
+Later layers win, key by key: the defaults below, the dataset's recipe, the recipe's part for one model, what the
+user set. Every key is checked; an unknown one is an error that names the closest.
+"""
+
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mmfusion import recipes, registry
+from mmfusion.registry import check_options
+from mmfusion.training.metrics import NAMES
+
+DEFAULT_DATASET = "synthetic-derm7pt"
+
+_CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("run", "device"): ("auto", "cpu", "cuda"),
+    ("run", "precision"): ("no", "bf16", "fp16"),
+    ("train", "optimizer"): ("adam", "adamw"),
+    ("train", "schedule"): ("cosine", "step", "constant"),
+    ("train", "sampler"): ("shuffled", "balanced"),
+    ("train", "metric"): NAMES,
+}
+_POSITIVE = {"epochs", "lr", "step_epochs", "eval_batch_size", "gamma"}
+
+
+@dataclass
+class Run:
+    """What is run, and where.
+
+    Attributes:
+        model: Registered name.
+        dataset: Registered name.
+        root: Folder of the dataset; None for one that is made on the fly.
+        seed: Of everything random.
+        out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``.
+        device: ``auto`` takes CUDA where there is one.
+        precision: ``no`` is float32; ``bf16`` and ``fp16`` are automatic mixed precision.
+    """
+
+    model: str
+    dataset: str = DEFAULT_DATASET
+    root: str | None = None
+    seed: int = 0
+    out: str | None = None
+    device: str = "auto"
+    precision: str = "no"
+
+
+@dataclass
+class Train:
+    """The budget and how it is spent.
+
+    Attributes:
+        epochs: Passes over the training part, in each phase.
+        phase_epochs: Another number for a phase, by its name.
+        batch_size: Cases a step, at least 2.
+        lr: Peak learning rate.
+        encoder_lr_scale: Times ``lr`` for the image encoders; 0 freezes them.
+        weight_decay: L2 in the gradient with ``adam``, decoupled with ``adamw``, which spares biases and norms.
+        optimizer: ``adam`` or ``adamw``.
+        schedule: ``cosine`` to 0, ``step`` (times ``gamma`` every ``step_epochs``) or ``constant``, after the warm-up.
+        step_epochs: See ``schedule``.
+        gamma: See ``schedule``.
+        warmup_epochs: Linear rise, step by step, from the first step's share, never 0; a fraction is allowed.
+        sampler: ``shuffled``, or ``balanced``: as many cases of each class in every batch.
+        augment: Options of :class:`mmfusion.data.transforms.Augment`; empty: none.
+        clip_norm: Largest norm of the gradient; None: not clipped.
+        channels_last: Memory layout of images and convolutions.
+        workers: Processes that read; 0: the training process itself.
+        metric: Of validation, by which the epoch is chosen.
+        eval_batch_size: Cases at a time outside training.
+        resamples: Of the bootstrap intervals.
+    """
+
+    epochs: int = 10
+    phase_epochs: dict[str, int] = field(default_factory=dict)
+    batch_size: int = 32
+    lr: float = 1e-3
+    encoder_lr_scale: float = 1.0
+    weight_decay: float = 1e-4
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    step_epochs: float = 5.0
+    gamma: float = 0.8
+    warmup_epochs: float = 0.0
+    sampler: str = "shuffled"
+    augment: dict[str, Any] = field(default_factory=dict)
+    clip_norm: float | None = 1.0
+    channels_last: bool = False
+    workers: int = 0
+    metric: str = "auc"
+    eval_batch_size: int = 64
+    resamples: int = 2000
+
+
+@dataclass
+class Settings:
+    """All settings of a run; plain values, equal by value, JSON by :meth:`to_dict`.
+
+    Attributes:
+        run: What and where.
+        train: The budget.
+        data: Options of the dataset's builder.
+        model: Options of the model's builder.
+    """
+
+    run: Run
+    train: Train = field(default_factory=Train)
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, packed: Mapping[str, Any]) -> "Settings":
+        """The inverse of :meth:`to_dict`, with every key and value checked.
+
+        Raises:
+            ValueError: If a section or key is unknown, or a value is of the wrong type or out of range.
+        """
+        _closest("section", packed, [f.name for f in fields(cls)])
+        settings = cls(
+            run=_fill(Run, "run", packed.get("run", {})),
+            train=_fill(Train, "train", packed.get("train", {})),
+            data=dict(packed.get("data", {})),
+            model=dict(packed.get("model", {})),
+        )
+        for name, epochs in settings.train.phase_epochs.items():
+            if type(epochs) is not int or epochs < 1:
+                raise ValueError(f"train.phase_epochs.{name} expects a whole number of at least 1, got {epochs!r}")
+        if settings.train.batch_size < 2:
+            raise ValueError(
+                f"train.batch_size expects at least 2, got {settings.train.batch_size}: batch statistics and "
+                "contrastive losses are undefined on a single case"
+            )
+        return settings
+
+    def check_options(self) -> None:
+        """Hold the free sections against the builders that will get them.
+
+        Raises:
+            ValueError: If the model, the dataset or one of their options is unknown.
+        """
+        check_options(f"model {self.run.model!r}", registry.models.get(self.run.model), self.model)
+        if "root" in self.data:
+            raise ValueError("data.root is set as run.root")
+        if "progress" in self.data:
+            raise ValueError("data.progress is the run's own")
+        check_options(f"dataset {self.run.dataset!r}", registry.datasets.get(self.run.dataset), self.data)
+
+
+def resolve(
+    model: str, dataset: str = DEFAULT_DATASET, overrides: Iterable[Mapping[str, Mapping[str, Any]]] = ()
+) -> Settings:
+    """Defaults, recipe and overrides, merged and checked.
+
+    Args:
+        model: Registered name.
+        dataset: Registered name.
+        overrides: ``{section: {key: value}}``, the later over the earlier.
+
+    Returns:
+        Settings whose every key exists.
+
+    Raises:
+        ValueError: If a name, section, key or value is not valid.
+    """
+    # Looked up first: of several faults, the unknown name is the one to hear about.
+    model_options = registry.models.options(model)
+    registry.datasets.get(dataset)
+    merged: dict[str, Any] = {"run": {"model": model, "dataset": dataset}}
+    for layer in (recipes.load(dataset, model, model_options), *overrides):
+        merged = merge(merged, layer)
+    settings = Settings.from_dict(merged)
+    settings.check_options()
+    return settings
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``section.key=value`` as nested dictionaries.
+
+    Args:
+        text: The value is TOML (``3``, ``1e-4``, ``true``, ``[1, 2]``, ``"text"``); anything else is text as it stands.
+
+    Returns:
+        ``{"section": {"key": value}}``, deeper for more dots.
+
+    Raises:
+        ValueError: If there is no ``=``, or not both a section and a key.
+    """
+    path, equals, raw = text.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or len(keys) < 2 or not all(keys):
+        raise ValueError(f"--set expects section.key=value, as in train.lr=1e-4, got {text!r}")
+    try:
+        value: Any = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, with the update's values where both have one; dictionaries are merged in depth. Neither is changed."""
+    merged = dict(base)
+    for key, value in update.items():
+        old = merged.get(key)
+        merged[key] = merge(old if isinstance(old, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _fill(section: type[Any], name: str, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} is a section: set one of its keys, as in {name}.{fields(section)[0].name}=...")
+    _closest(f"key of [{name}]", values, [f.name for f in fields(section)])
+    hints = typing.get_type_hints(section)
+    return section(**{key: _typed(name, key, value, hints[key]) for key, value in values.items()})
+
+
+def _closest(kind: str, given: Iterable[str], valid: list[str]) -> None:
+    for name in given:
+        if name not in valid:
+            close = difflib.get_close_matches(name, valid, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(f"unknown {kind} {name!r}; {hint}Valid: {', '.join(sorted(valid))}")
+
+
+def _typed(section: str, key: str, value: Any, hint: Any) -> Any:
+    """The value as its field wants it: an integer will do for a float, ``none`` for an optional field's None."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in options and (value is None or value == "none"):
+        return None
+    kinds = [typing.get_origin(option) or option for option in options if option is not type(None)]
+    if kinds == [float] and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) not in kinds:
+        raise ValueError(f"{section}.{key} expects {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
+    choices = _CHOICES.get((section, key))
+    if choices and value not in choices:
+        raise ValueError(f"{section}.{key} expects one of {', '.join(choices)}, got {value!r}")
+    if isinstance(value, int | float) and (not math.isfinite(value) or value < 0 or (key in _POSITIVE and value == 0)):
+        least = "greater than 0" if key in _POSITIVE else "0 or greater"
+        raise ValueError(f"{section}.{key} expects a number {least}, got {value!r}")
+    return value

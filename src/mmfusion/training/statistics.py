@@ -1,0 +1,119 @@
+"""Uncertainty of a metric on one test set: a stratified bootstrap of patients or lesions."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mmfusion.training.metrics import BLOCK, evaluate, reported
+from mmfusion.training.ranking import Floats
+
+N_RESAMPLES = 2000
+
+
+class Estimate(NamedTuple):
+    """A metric with its uncertainty; all NaN where it is undefined.
+
+    Attributes:
+        value: On the cases as they are.
+        low: Lower end of the percentile interval.
+        high: Upper end.
+        error: Standard error: the standard deviation over the resamples.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """For JSON; None where undefined."""
+        return {name: reported(value) for name, value in self._asdict().items()}
+
+
+def resample(
+    labels: ArrayLike, groups: Sequence[str] | None = None, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> Iterator[Floats]:
+    """Weights of the cases in each resample of a stratified bootstrap.
+
+    Groups are drawn with replacement, as many in each class as there are; all cases of a group come and go together.
+    A group with cases of several classes counts to the one it has most of (the lower index of equals).
+
+    Args:
+        labels: Shape ``(n,)``, class indices.
+        groups: The patient or lesion of each case; None: each case by itself.
+        n_resamples: How many.
+        seed: The same seed gives the same resamples, on every machine.
+
+    Yields:
+        Blocks of shape ``(r, n)``, how often each case was drawn; their ``r`` sum to ``n_resamples``.
+
+    Raises:
+        ValueError: If there is not one group a case.
+    """
+    y = np.asarray(labels, dtype=np.int64)
+    names = np.arange(len(y)).astype(str) if groups is None else np.asarray(groups, dtype=str)
+    if names.shape != y.shape:
+        raise ValueError(f"resample expects one group a case, got {len(names)} groups and {len(y)} cases")
+    _, group = np.unique(names, return_inverse=True)
+    votes: NDArray[np.int64] = np.zeros((group.max() + 1, y.max() + 1), dtype=np.int64)
+    np.add.at(votes, (group, y), 1)
+    stratum = votes.argmax(axis=1)
+    strata = [np.flatnonzero(stratum == s) for s in np.unique(stratum)]
+    # A generator for each class: what is drawn does not depend on the size of the blocks.
+    generators = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(len(strata))]
+    block = max(1, BLOCK // len(y))
+    for start in range(0, n_resamples, block):
+        rows = min(block, n_resamples - start)
+        drawn = np.zeros((rows, len(votes)))
+        for members, generator in zip(strata, generators):
+            m = len(members)
+            picks = generator.integers(m, size=(rows, m)) + np.arange(rows)[:, None] * m
+            drawn[:, members] = np.bincount(picks.ravel(), minlength=rows * m).reshape(rows, m)
+        yield drawn[:, group]
+
+
+def estimates(
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[str] | None = None,
+    *,
+    threshold: float = 0.5,
+    names: Sequence[str] = (),
+    n_resamples: int = N_RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Every metric with its percentile interval.
+
+    Args:
+        probabilities: Shape ``(n, k)``.
+        labels: Shape ``(n,)``.
+        groups: As for :func:`resample`.
+        threshold: As for :func:`~mmfusion.training.metrics.evaluate`.
+        names: Names of the classes.
+        n_resamples: Resamples of the bootstrap.
+        level: Coverage of the interval, in (0, 1).
+        seed: Of the bootstrap.
+
+    Returns:
+        By metric. Resamples in which a metric is undefined are left out of its interval.
+    """
+    point = evaluate(probabilities, labels, threshold=threshold, names=names)
+    blocks = [
+        evaluate(probabilities, labels, weights, threshold=threshold, names=names)
+        for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)
+    ]
+    return {
+        name: _estimate(float(value[0]), np.concatenate([block[name] for block in blocks]), level)
+        for name, value in point.items()
+    }
+
+
+def _estimate(value: float, replicates: Floats, level: float) -> Estimate:
+    defined = replicates[np.isfinite(replicates)]
+    if not len(defined) or not np.isfinite(value):
+        return Estimate(value, np.nan, np.nan, np.nan)
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(value, float(low), float(high), float(defined.std()))

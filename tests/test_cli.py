@@ -1,0 +1,219 @@
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from mmfusion import registry
+from mmfusion.cli import main
+from mmfusion.training import checkpoints, folder, run
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("training") / "fakes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install(monkeypatch)
+    return module
+
+
+@pytest.fixture
+def tiny(fakes: ModuleType, tmp_path: Path) -> list[str]:
+    """The arguments of a run that works, into ``tmp_path/run``."""
+    words = "run --model tiny --dataset tiny --epochs 2 --batch-size 16 --device cpu --set train.resamples=50 --out"
+    return [*words.split(), str(tmp_path / "run")]
+
+
+def complaint(arguments: Sequence[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    """What a command that fails says: one line, and nothing but."""
+    assert main(arguments) == code
+    err = capsys.readouterr().err
+    assert err.startswith("mmfusion: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_run_from_the_command_line(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*tiny, "--seed", "3", "--set", "train.lr=0.01", "--set", "model.width=4"]) == 0
+    text = capsys.readouterr().out
+    assert "epoch 2/2" in text
+    assert "auc" in text
+    assert "waiting for data" in text
+    settings = folder.read_settings(tmp_path / "run")
+    assert (settings.run.seed, settings.train.lr, settings.train.epochs) == (3, 0.01, 2)
+    assert settings.model == {"width": 4}
+
+
+def test_a_flag_has_the_last_word(tiny: list[str], tmp_path: Path) -> None:
+    assert main([*tiny, "--set", "train.epochs=9"]) == 0
+    assert folder.read_settings(tmp_path / "run").train.epochs == 2
+
+
+def test_flags_that_are_options_of_the_builders(tiny: list[str], tmp_path: Path) -> None:
+    assert main([*tiny, "--encoder", "small", "--weights", "none", "--task", "dx"]) == 0
+    settings = folder.read_settings(tmp_path / "run")
+    assert settings.model == {"encoder": "small", "weights": "none"}
+    assert settings.data == {"task": "dx"}
+
+
+def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*tiny[:-2], "--seed", "5"]) == 0
+    assert (tmp_path / "runs" / "tiny" / "tiny" / "seed5" / folder.METRICS).is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--model", "tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
+        (["--dataset", "tinny"], "unknown dataset 'tinny'; did you mean 'tiny'"),
+        (["--set", "model.widht=3"], "model 'tiny' has no option 'widht'; did you mean 'width'"),
+        (["--set", "data.m=3"], "dataset 'tiny' has no option 'm'"),
+        (["--set", "train.epoch=3"], "unknown key of [train] 'epoch'; did you mean 'epochs'"),
+        (["--set", "trian.epochs=3"], "unknown section 'trian'; did you mean 'train'"),
+        (["--set", "epochs=3"], "--set expects section.key=value"),
+        (["--batch-size", "1"], "batch_size expects at least 2, got 1"),
+        (["--root", "/nowhere/at/all"], "no folder /nowhere/at/all"),
+        (["--seed", "-1"], "run.seed expects a number 0 or greater"),
+    ],
+)
+def test_what_is_refused(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
+) -> None:
+    text = complaint([*tiny, *change], capsys)
+    assert text.startswith("mmfusion: error: ")
+    assert message in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_encoder(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "run --model image --encoder resnet_of_the_moon --set data.n_train=8 --set data.n_validation=8"
+    arguments = [*words.split(), "--set", "data.n_test=8", "--out", str(tmp_path / "run")]
+    assert "resnet_of_the_moon" in complaint(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "run expects --model NAME; see --list-models" in complaint(["run"], capsys)
+
+
+def test_a_run_is_not_overwritten(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny) == 0
+    before = (tmp_path / "run" / folder.PREDICTIONS).read_bytes()
+    assert "already holds a run" in complaint([*tiny, "--seed", "1"], capsys)
+    assert (tmp_path / "run" / folder.PREDICTIONS).read_bytes() == before
+    assert main([*tiny, "--seed", "1", "--overwrite"]) == 0
+    assert (tmp_path / "run" / folder.PREDICTIONS).read_bytes() != before
+
+
+def test_resume(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny) == 0
+    out = tmp_path / "run"
+    before = (out / folder.PREDICTIONS).read_bytes()
+    for name in (folder.METRICS, folder.PREDICTIONS):
+        (out / name).unlink()
+    capsys.readouterr()
+    assert main(["run", "--resume", str(out)]) == 0
+    assert "going on after epoch 2 of 2" in capsys.readouterr().out
+    assert (out / folder.PREDICTIONS).read_bytes() == before
+    text = complaint(["run", "--resume", str(out), "--epochs", "9", "--set", "train.lr=1", "--overwrite"], capsys)
+    assert "leave out --epochs, --set, --overwrite" in text
+    assert "no run folder" in complaint(["run", "--resume", str(tmp_path / "nowhere")], capsys)
+    assert "does not hold a run" in complaint(["run", "--resume", str(tmp_path)], capsys)
+
+
+def test_a_disk_that_is_full(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoints.write_bytes
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == checkpoints.LAST and path.exists():
+            monkeypatch.setattr("os.fsync", _no_space)
+        real(path, content)
+
+    monkeypatch.setattr(checkpoints, "write_bytes", full)
+    text = complaint(tiny, capsys)
+    assert "No space left on device; the former one is still whole" in text
+    assert checkpoints.load(tmp_path / "run" / checkpoints.LAST)[1]["progress"]["epoch"] == 1
+
+
+def _no_space(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_ctrl_c(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoints.save
+
+    def stop(path: Path, *rest: object) -> None:
+        if path.name == checkpoints.BEST:
+            raise KeyboardInterrupt
+        real(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoints, "save", stop)
+    text = complaint(tiny, capsys, code=130)
+    assert f"before the end of the first epoch; start again with: mmfusion run --resume {tmp_path / 'run'}" in text
+
+    def at_once(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_build", at_once)
+    assert "nothing was written yet" in complaint([*tiny[:-1], str(tmp_path / "other")], capsys, code=130)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(run, "start", broken)
+    with pytest.raises(RuntimeError, match="ours"):
+        main(tiny)
+
+
+def test_the_traceback_on_demand(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMFUSION_DEBUG", "1")
+    with pytest.raises(ValueError, match="at least 2"):
+        main([*tiny, "--batch-size", "1"])
+
+
+def test_predict(tiny: list[str], fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tiny) == 0
+    table, out = tmp_path / "new.csv", tmp_path / "out.csv"
+    fakes.table(64, seed=2).drop(columns="dx").to_csv(table, index=False)
+    arguments = ["predict", str(tmp_path / "run"), "--table", str(table), "--root", str(tmp_path), "--out", str(out)]
+    assert main(arguments) == 0
+    found = pd.read_csv(out)
+    wanted = pd.read_csv(tmp_path / "run" / folder.PREDICTIONS).query("part == 'test'")
+    assert list(found["case"]) == list(wanted["id"])
+    assert found["prob_bad"].to_numpy() == pytest.approx(wanted["prob_bad"].to_numpy(), abs=1e-12)
+    capsys.readouterr()
+    assert "exists already" in complaint(arguments, capsys)
+    assert "no table" in complaint([*arguments, "--table", "nowhere.csv", "--out", str(tmp_path / "b.csv")], capsys)
+    assert not (tmp_path / "b.csv").exists()
+
+
+def test_names_are_listed(fakes: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--list-models"]) == 0
+    assert capsys.readouterr().out.split() == registry.models.list()
+    assert main(["run", "--list-datasets"]) == 0
+    assert capsys.readouterr().out.split() == registry.datasets.list()
+    assert main(["list", "models", "ti*"]) == 0
+    assert capsys.readouterr().out == "tiny\n"
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.startswith("models:\n  ")
+
+
+def test_the_benchmark_script_is_the_same_command() -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "run.py"
+    done = subprocess.run([sys.executable, script, "--list-models"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == registry.models.list()

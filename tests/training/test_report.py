@@ -1,0 +1,88 @@
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mmfusion.training import report
+from mmfusion.training.statistics import Estimate
+
+
+def summary(k: int, ceilings: dict[str, float] | None = None, *, copies: int = 1) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(60) % k, copies)
+    logits = rng.normal(size=(60, k)).repeat(copies, axis=0)
+    logits[np.arange(len(y)), y] += 1
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    parts = ("validation", "test")
+    groups = [f"g{i // copies}" for i in range(len(y))]
+    found = report.summarise(
+        dict.fromkeys(parts, p),
+        dict.fromkeys(parts, y),
+        dict.fromkeys(parts, groups),
+        names=[f"c{i}" for i in range(k)],
+        ceilings=ceilings or {},
+        resamples=100,
+        seed=0,
+    )
+    return {"model": "m", "dataset": "d", "seed": 0, "notes": ["Mind the gap."], **found}
+
+
+def rendered(metrics: dict[str, Any]) -> str:
+    file = io.StringIO()
+    Console(width=140, file=file).print(report.table(metrics))
+    return file.getvalue()
+
+
+def test_every_metric_has_its_interval() -> None:
+    metrics = summary(2)
+    text = rendered(metrics)
+    for name, value in metrics["test"].items():
+        row = next(line for line in text.splitlines() if f" {name} " in line)
+        assert f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})" in row
+    assert "ceiling" not in text
+    assert "60 cases" in text
+
+
+def test_groups_are_counted() -> None:
+    assert "180 cases in 60 groups" in rendered(summary(2, copies=3))
+
+
+def test_ceilings_stand_beside_the_auc() -> None:
+    metrics = summary(2, {"image": 0.8, "table": 0.75, "both": 0.92})
+    row = next(line for line in rendered(metrics).splitlines() if " auc " in line)
+    assert "image 0.800, table 0.750, both 0.920" in row
+    lines = report.sentences(metrics)
+    assert lines[0].startswith("Share of the gap closed")
+    assert lines[-1] == "Mind the gap."
+
+
+def test_three_classes_have_no_threshold() -> None:
+    metrics = summary(3)
+    assert metrics["threshold"] is None
+    assert not any("threshold" in line for line in report.sentences(metrics))
+
+
+def test_the_noise_is_said() -> None:
+    metrics = summary(2)
+    error = metrics["test"]["auc"]["error"]
+    assert any(f"standard error of {error:.3f}" in line for line in report.sentences(metrics))
+
+
+def test_an_undefined_metric_is_said_so() -> None:
+    metrics = summary(2)
+    metrics["test"]["auc"] = dict.fromkeys(("value", "low", "high", "error"))
+    assert "undefined" in rendered(metrics)
+    assert not any("standard error" in line for line in report.sentences(metrics))
+
+
+def test_the_share_of_the_gap() -> None:
+    ceilings = {"image": 0.7, "table": 0.8, "both": 0.9}
+    share = report.gap_closed(Estimate(0.85, 0.8, 0.9, 0.02), ceilings)
+    assert share == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0, "error": 0.2})
+
+
+@pytest.mark.parametrize("ceilings", [{}, {"both": 0.9}, {"image": 0.9, "table": 0.7, "both": 0.9}])
+def test_without_a_gap_there_is_no_share(ceilings: dict[str, float]) -> None:
+    assert report.gap_closed(Estimate(0.85, 0.8, 0.9, 0.02), ceilings) is None

@@ -1,0 +1,324 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmfusion.training import checkpoints, files, folder, run
+from mmfusion.training.files import read_json
+from mmfusion.training.loop import Training
+from mmfusion.training.metrics import evaluate
+from mmfusion.training.reporter import Silent
+
+Start = Callable[..., Path]
+
+
+class Lines(Silent):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_run_leaves_a_whole_folder(start: Start) -> None:
+    out = start()
+    assert {path.name for path in out.iterdir()} == set(folder.FILES)
+    history, metrics = read_json(out / folder.HISTORY), read_json(out / folder.METRICS)
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert set(history[0]["losses"]) == {"ce", "penalty"}
+    assert history[0]["cases"] == 64
+    chosen = max(history, key=lambda entry: entry["validation"]["auc"])
+    assert metrics["chosen"] == {"epoch": chosen["epoch"], "metric": "auc", "value": chosen["validation"]["auc"]}
+    assert metrics["cost"]["parameters"] == {"total": 4 * 8 + 8 + 16 + 18, "trainable": 74}
+    assert metrics["cost"]["flops_per_case"] == 2 * (4 * 8 + 8 * 2)
+    assert metrics["cases"] == {"validation": 64, "test": 64}
+    assert metrics["groups"] == {"validation": 32, "test": 32}
+    environment = read_json(out / folder.ENVIRONMENT)
+    assert environment["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert (out / folder.CURVE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
+    out = start()
+    frame = pd.read_csv(out / folder.PREDICTIONS)
+    assert list(frame.columns) == ["id", "group", "part", "label", "fold", "seed", "prob_good", "prob_bad"]
+    assert frame["part"].value_counts().to_dict() == {"validation": 64, "test": 64}
+    metrics = read_json(out / folder.METRICS)
+    for part in ("validation", "test"):
+        rows = frame[frame["part"] == part]
+        found = evaluate(
+            rows[["prob_good", "prob_bad"]],
+            rows["label"] == "bad",
+            threshold=metrics["threshold"],
+            names=("good", "bad"),
+        )
+        for name, value in found.items():
+            assert metrics[part][name]["value"] == pytest.approx(value[0], abs=1e-12)
+            assert metrics[part][name]["low"] <= metrics[part][name]["high"]
+    splits = pd.read_csv(out / folder.SPLITS)
+    assert splits["part"].value_counts().to_dict() == {"train": 64, "validation": 64, "test": 64}
+    assert splits["id"].is_unique
+
+
+def test_the_model_learns(start: Start) -> None:
+    metrics = read_json(start(overrides={"train": {"epochs": 12}}) / folder.METRICS)
+    assert metrics["test"]["auc"]["value"] > 0.7
+    share = (metrics["test"]["auc"]["value"] - 0.8) / 0.1
+    assert metrics["gap_closed"]["value"] == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"train": {"sampler": "balanced", "clip_norm": "none", "optimizer": "adam"}},
+        {"run": {"precision": "bf16"}},
+        {"data": {"missing": 0.3}},
+    ],
+    ids=["plain", "balanced", "bf16", "missing"],
+)
+def test_the_same_settings_twice_give_the_same_predictions(start: Start, overrides: dict[str, Any]) -> None:
+    first, second = start("a", overrides), start("b", overrides)
+    assert (first / folder.PREDICTIONS).read_bytes() == (second / folder.PREDICTIONS).read_bytes()
+    assert (first / checkpoints.BEST).read_bytes() == (second / checkpoints.BEST).read_bytes()
+    third = start("c", {**overrides, "run": {**overrides.get("run", {}), "seed": 1}})
+    assert (first / folder.PREDICTIONS).read_bytes() != (third / folder.PREDICTIONS).read_bytes()
+
+
+def test_a_run_leaves_the_callers_random_numbers_alone(start: Start) -> None:
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    start()
+    assert torch.equal(torch.rand(3), wanted)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+class _Killed(BaseException):
+    """Nothing handles it, as nothing handles SIGKILL."""
+
+
+# Writes: 0 settings, 1 case, 2 splits; of each epoch the best weights, if they are, and the last; then the results.
+QUICK = ((2, False), (5, True), (8, False))
+SLOW = tuple((at, pretrain) for at in range(1, 11) for pretrain in (False, True) if (at, pretrain) not in QUICK)
+
+
+@pytest.mark.parametrize(("at", "pretrain"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)])
+def test_killed_at_any_write_and_resumed_it_ends_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch, at: int, pretrain: bool
+) -> None:
+    overrides = {"model": {"pretrain": pretrain}, "train": {"epochs": 2}}
+    whole = start("whole", overrides)
+    writes, real = 0, os.replace
+
+    def killed(source: Any, target: Any) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == at + 1:
+            raise _Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(_Killed):
+        start("killed", overrides)
+    monkeypatch.setattr(os, "replace", real)
+    out = whole.with_name("killed")
+    run.resume(out)
+    assert (out / folder.PREDICTIONS).read_bytes() == (whole / folder.PREDICTIONS).read_bytes()
+    assert (out / checkpoints.BEST).read_bytes() == (whole / checkpoints.BEST).read_bytes()
+    assert {path.name for path in out.iterdir()} == set(folder.FILES)
+    assert read_json(out / folder.METRICS)["test"] == read_json(whole / folder.METRICS)["test"]
+
+
+def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Training._epoch
+    seen: list[int] = []
+
+    def epoch(self: Training, index: int, phase: Any, number: int, **options: Any) -> None:
+        seen.append(number)
+        if len(seen) == 3:
+            raise _Killed
+        real(self, index, phase, number, **options)
+
+    monkeypatch.setattr(Training, "_epoch", epoch)
+    with pytest.raises(_Killed):
+        start("a", {"train": {"epochs": 4}})
+    lines = Lines()
+    run.resume(tmp_path / "a", lines)
+    assert seen == [0, 1, 2, 2, 3]
+    assert "going on after epoch 2 of 4" in lines.lines
+
+
+def test_a_finished_run_is_only_read(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = start()
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    monkeypatch.setattr(run, "_build", lambda *_, **__: pytest.fail("built again"))
+    lines = Lines()
+    assert run.resume(out, lines).metrics == read_json(out / folder.METRICS)
+    assert "holds a finished run" in lines.lines[0]
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_resuming_needs_no_pretrained_weights(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = start(overrides={"model": {"weights": "some"}})
+    (out / folder.METRICS).unlink()
+    monkeypatch.setenv("TINY_OFFLINE", "1")
+    run.resume(out)
+    with pytest.raises(ValueError, match="cannot be fetched"):
+        start("b", {"model": {"weights": "some"}})
+
+
+def test_resuming_on_other_data_is_refused(start: Start) -> None:
+    out = start()
+    (out / folder.METRICS).unlink()
+    settings = read_json(out / folder.SETTINGS)
+    settings["data"]["n"] = 60
+    files.write_json(out / folder.SETTINGS, settings)
+    with pytest.raises(ValueError, match="the dataset is not the one"):
+        run.resume(out)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_former_checkpoint(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start("whole")
+    writes, real = 0, os.fsync
+
+    def full(handle: int) -> None:
+        nonlocal writes
+        writes += 1
+        # settings, case, splits, best, last of the first epoch are there.
+        if writes > 5:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(files.WriteError, match="No space left on device; the former one is still whole"):
+        start("full")
+    out = tmp_path / "full"
+    assert checkpoints.load(out / checkpoints.LAST)[1]["progress"]["epoch"] == 1
+    assert not list(out.glob(".*"))
+    monkeypatch.setattr(os, "fsync", real)
+    run.resume(out)
+    assert (out / folder.PREDICTIONS).read_bytes() == (whole / folder.PREDICTIONS).read_bytes()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(start: Start, tmp_path: Path) -> None:
+    # Four steps an epoch; the objective explodes in the third step of the second.
+    with pytest.raises(ValueError, match=r"not finite in step 3 of the epoch \(ce=\d.*, penalty=nan\)"):
+        start(overrides={"model": {"explode_after": 6}})
+    about = checkpoints.load(tmp_path / "run" / checkpoints.LAST)[1]
+    assert about["progress"]["epoch"] == 1
+
+
+def test_the_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(self: Any, inputs: Any) -> None:
+        raise ValueError("looked at the first step")
+
+    monkeypatch.setattr(fakes.Objective, "check", check)
+    with pytest.raises(ValueError, match="looked at the first step"):
+        start()
+
+
+@pytest.mark.parametrize("overrides", [{"run": {"device": "cuda"}}, {"run": {"device": "auto", "precision": "fp16"}}])
+def test_what_this_machine_cannot_do(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="CUDA device"):
+        start(overrides=overrides)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"model": {"weights": "some"}}, "cannot be fetched"),
+        ({"run": {"root": "nowhere"}}, "no folder"),
+        ({"train": {"batch_size": 1}}, "at least 2"),
+    ],
+)
+def test_bad_input_leaves_nothing(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setenv("TINY_OFFLINE", "1")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        start(overrides=overrides)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_phase_or_augmentation_is_refused(start: Start, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"phase_epochs names \['warm'\]; the phases of 'tiny' are \['train'\]"):
+        start("a", {"train": {"phase_epochs": {"warm": 3}}})
+    with pytest.raises(ValueError, match=r"train\.augment"):
+        start("b", {"train": {"augment": {"colour_of_the_moon": 3}}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_phase_may_have_epochs_of_its_own(start: Start) -> None:
+    out = start(overrides={"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 1}, "epochs": 2}})
+    history = read_json(out / folder.HISTORY)
+    assert [entry["phase"] for entry in history] == ["pretrain", "train", "train"]
+    assert history[0]["validation"] == {}
+    assert read_json(out / folder.METRICS)["chosen"]["epoch"] > 1
+
+
+def test_a_folder_is_never_overwritten_without_being_told(start: Start, tmp_path: Path) -> None:
+    out = start()
+    before = (out / folder.PREDICTIONS).read_bytes()
+    with pytest.raises(FileExistsError, match=r"already holds a run.*--resume.*--overwrite.*--out"):
+        start(overrides={"run": {"seed": 1}})
+    assert (out / folder.PREDICTIONS).read_bytes() == before
+    (out / "notes.txt").write_text("mine")
+    start(overrides={"run": {"seed": 1}}, overwrite=True)
+    assert (out / folder.PREDICTIONS).read_bytes() != before
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_other_peoples_files_are_left_alone(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="other files"):
+        start(overwrite=True)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError, match="is a file"):
+        start("file", overwrite=True)
+
+
+def test_settings_are_what_was_asked(start: Start) -> None:
+    out = start(overrides={"train": {"lr": 0.02}, "data": {"n": 48}})
+    packed = json.loads((out / folder.SETTINGS).read_text())
+    assert (packed["format"], packed["train"]["lr"], packed["data"], packed["run"]["model"]) == (
+        checkpoints.FORMAT,
+        0.02,
+        {"n": 48},
+        "tiny",
+    )
+    assert folder.read_settings(out).train.lr == 0.02
+
+
+def test_the_test_part_is_read_once_at_the_end(
+    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fakes.FrameDataset.__getitems__
+    asked: list[str] = []
+
+    def noted(self: Any, indices: Any) -> Any:
+        asked.append(self.ids[indices[0]][:2])
+        return real(self, indices)
+
+    monkeypatch.setattr(fakes.FrameDataset, "__getitems__", noted)
+    start()
+    # Seeds 0, 1, 2 made train, validation, test: test is read once, after everything else of training.
+    first = asked.index("s2")
+    assert "s0" not in asked[first:]
+    assert np.count_nonzero(np.array(asked) == "s2") == 2

@@ -1,0 +1,97 @@
+import time
+
+import numpy as np
+import pytest
+
+from mmfusion.training import statistics
+from mmfusion.training.statistics import estimates, resample
+
+
+def weights(*arguments: object, **options: object) -> np.ndarray:
+    return np.concatenate(list(resample(*arguments, **options)))  # type: ignore[arg-type]
+
+
+def test_each_class_keeps_its_number_of_cases() -> None:
+    y = np.array([0] * 30 + [1] * 5 + [2])
+    w = weights(y, n_resamples=50)
+    assert w.shape == (50, 36)
+    np.testing.assert_array_equal(w @ np.eye(3)[y], np.tile([30, 5, 1], (50, 1)))
+
+
+def test_a_group_comes_and_goes_together() -> None:
+    y = np.array([0, 0, 1, 1, 0, 1])
+    groups = ["a", "a", "b", "b", "c", "d"]
+    w = weights(y, groups, n_resamples=40)
+    np.testing.assert_array_equal(w[:, 0], w[:, 1])
+    np.testing.assert_array_equal(w[:, 2], w[:, 3])
+    # Two groups of each class are drawn, whatever their sizes.
+    np.testing.assert_array_equal(w[:, 0] + w[:, 4], 2)
+    assert len(np.unique(w[:, 0])) == 3
+
+
+def test_a_group_of_mixed_labels_counts_once() -> None:
+    w = weights(np.array([0, 1, 1, 0]), ["a", "a", "a", "b"], n_resamples=20)
+    # "a" is the only group of class 1 and "b" of class 0: each is drawn once, every time.
+    np.testing.assert_array_equal(w, 1)
+
+
+def test_the_seed_decides_and_the_blocks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.arange(20) % 3
+    first = weights(y, n_resamples=30, seed=1)
+    monkeypatch.setattr(statistics, "BLOCK", 100)
+    np.testing.assert_array_equal(first, weights(y, n_resamples=30, seed=1))
+    assert (first != weights(y, n_resamples=30, seed=2)).any()
+
+
+def test_draws_are_uniform() -> None:
+    w = weights(np.zeros(10, dtype=int), n_resamples=4000)
+    # Each case is drawn once on average, with the variance of a binomial, 0.9.
+    np.testing.assert_allclose(w.mean(axis=0), 1, atol=0.06)
+    np.testing.assert_allclose(w.var(axis=0), 0.9, atol=0.1)
+
+
+def test_groups_must_fit() -> None:
+    with pytest.raises(ValueError, match="2 groups and 3 cases"):
+        weights(np.array([0, 1, 0]), ["a", "b"])
+
+
+def synthetic(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    p1 = 1 / (1 + np.exp(-(rng.normal(size=n) + y)))
+    return np.stack([1 - p1, p1], axis=1), y
+
+
+def test_the_error_of_auc_is_that_of_hanley_and_mcneil() -> None:
+    p, y = synthetic(400, seed=0)
+    found = estimates(p, y)["auc"]
+    a, n = found.value, 200
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    formula = np.sqrt((a * (1 - a) + (n - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / n**2)
+    assert found.error == pytest.approx(formula, rel=0.15)
+    assert found.low < found.value < found.high
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(found.error, rel=0.1)
+
+
+def test_copies_of_a_case_do_not_narrow_the_interval() -> None:
+    p, y = synthetic(60, seed=1)
+    once = estimates(p, y, n_resamples=500)["auc"]
+    thrice = estimates(
+        np.repeat(p, 3, axis=0), np.repeat(y, 3), [str(i) for i in np.repeat(np.arange(60), 3)], n_resamples=500
+    )["auc"]
+    naive = estimates(np.repeat(p, 3, axis=0), np.repeat(y, 3), n_resamples=500)["auc"]
+    assert thrice.error == pytest.approx(once.error, rel=0.15)
+    assert naive.error < 0.7 * once.error
+
+
+def test_what_is_undefined_has_no_interval() -> None:
+    found = estimates([[0.4, 0.6], [0.7, 0.3]], [1, 1], n_resamples=20)["auc"]
+    assert found.to_dict() == {"value": None, "low": None, "high": None, "error": None}
+
+
+@pytest.mark.slow
+def test_two_thousand_cases_and_resamples_take_seconds() -> None:
+    p, y = synthetic(2000, seed=2)
+    began = time.process_time()
+    estimates(p, y)
+    assert time.process_time() - began < 10
