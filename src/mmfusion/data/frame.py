@@ -1,0 +1,188 @@
+"""Cases in memory: what every dataset that fits there is made of."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmfusion.data.cases import Cases
+from mmfusion.spec import DataSpec
+from mmfusion.tokens import Table
+
+
+class FrameDataset:
+    """A :class:`~mmfusion.data.cases.CaseDataset` of tensors in memory, beside the table that they came from.
+
+    Args:
+        spec: Modalities and targets.
+        frame: One row a case; kept for reports, not read again.
+        images: By image modality, shape ``(n, channels, *spatial)``; uint8 (0 to 255 becomes 0 to 1), or float.
+        tables: By table modality, ``n`` rows.
+        targets: By target, ``n`` rows; empty for cases without labels.
+        present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.
+        ids: A unique name for each case; None: the row labels.
+        groups: The patient or lesion of each case; None: each case is its own group.
+
+    Raises:
+        ValueError: If names or shapes do not fit the spec, lengths differ, or a case's name occurs twice.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        frame: pd.DataFrame,
+        *,
+        images: Mapping[str, Tensor],
+        tables: Mapping[str, Table],
+        targets: Mapping[str, Tensor],
+        present: Mapping[str, Tensor] | None = None,
+        ids: Sequence[str] | None = None,
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        n = len(frame)
+        self._spec = spec
+        self._frame = frame
+        self._images = dict(images)
+        self._tables = dict(tables)
+        self._targets = dict(targets)
+        everyone = torch.ones(n, dtype=torch.bool)
+        self._present = {name: (present or {}).get(name, everyone) for name in spec.names}
+        self._ids = [str(row) for row in frame.index] if ids is None else list(ids)
+        self._groups = list(self._ids) if groups is None else list(groups)
+        # The cases of this dataset, as rows of the storage: a subset differs from its parent in this alone.
+        self._rows = torch.arange(n)
+        self._check(n)
+
+    def _check(self, n: int) -> None:
+        for kind, held, wanted in (
+            ("images", self._images, self._spec.images),
+            ("tables", self._tables, self._spec.tables),
+            ("targets", self._targets, self._spec.targets if self._targets else {}),
+        ):
+            if set(held) != set(wanted):
+                raise ValueError(f"expected {kind} {sorted(wanted)} as in the spec, got {sorted(held)}")
+        lengths = {"ids": len(self._ids), "groups": len(self._groups)}
+        lengths |= {f"target {name!r}": len(values) for name, values in self._targets.items()}
+        lengths |= {f"presence of {name!r}": len(values) for name, values in self._present.items()}
+        for name, image in self._images.items():
+            lengths[f"image {name!r}"] = len(image)
+            if tuple(image.shape[1:]) != self._spec[name].shape:
+                raise ValueError(
+                    f"image {name!r} expects shape (n, *{self._spec[name].shape}), got {tuple(image.shape)}"
+                )
+        for name, table in self._tables.items():
+            columns = self._spec[name]
+            lengths[f"table {name!r}"] = len(table.numerical)
+            widths = (len(columns.numerical), len(columns.categorical))
+            if (table.numerical.shape[1], table.categorical.shape[1]) != widths:
+                raise ValueError(
+                    f"table {name!r} expects {widths[0]} numerical and {widths[1]} categorical columns, "
+                    f"got {table.numerical.shape[1]} and {table.categorical.shape[1]}"
+                )
+        wrong = {name: length for name, length in lengths.items() if length != n}
+        if wrong:
+            raise ValueError(f"the table has {n} rows, but got {wrong}")
+        if len(set(self._ids)) != n:
+            seen: set[str] = set()
+            repeated = next(name for name in self._ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise ValueError(
+                f"each case needs a name of its own, but {repeated!r} occurs {self._ids.count(repeated)} times"
+            )
+
+    @property
+    def spec(self) -> DataSpec:
+        """Modalities and targets."""
+        return self._spec
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table's rows, in the order of the cases."""
+        return self._frame.iloc[self._rows.numpy()]
+
+    @property
+    def ids(self) -> list[str]:
+        """The name of each case."""
+        return [self._ids[row] for row in self._rows.tolist()]
+
+    @property
+    def groups(self) -> list[str]:
+        """The patient or lesion of each case."""
+        return [self._groups[row] for row in self._rows.tolist()]
+
+    def labels(self, target: str) -> Tensor:
+        """All values of one target, shape ``(len(self),)`` for classes.
+
+        Raises:
+            ValueError: If there is no such target, or the cases were read without labels.
+        """
+        if target not in self._targets:
+            there = sorted(self._targets) or "none, since the cases were read without labels"
+            raise ValueError(f"no target {target!r}; there are: {there}")
+        return self._targets[target][self._rows]
+
+    def pixels(self, modality: str) -> Tensor:
+        """All images of one modality as they are stored, shape ``(len(self), channels, *spatial)``.
+
+        Raises:
+            ValueError: If there is no such image modality.
+        """
+        if modality not in self._images:
+            raise ValueError(f"no image modality {modality!r}; there are: {sorted(self._images)}")
+        return self._images[modality][self._rows]
+
+    def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> "FrameDataset":
+        """Some of the cases, in the order given, over the same storage.
+
+        Args:
+            indices: Positions in this dataset.
+
+        Returns:
+            A dataset whose positions count anew from 0.
+
+        Raises:
+            IndexError: If a position is out of range.
+        """
+        chosen = torch.as_tensor(np.asarray(indices, dtype=np.int64))
+        part = object.__new__(FrameDataset)
+        part.__dict__.update(self.__dict__)
+        part._rows = self._rows[chosen]
+        return part
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Cases:
+        """One case, without a batch axis."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"case {index} of a dataset of {len(self)}")
+        batch = self.__getitems__([index % len(self)])
+        return Cases(
+            {
+                name: Table(value.numerical[0], value.categorical[0]) if isinstance(value, Table) else value[0]
+                for name, value in batch.inputs.items()
+            },
+            {name: value[0] for name, value in batch.present.items()},
+            {name: value[0] for name, value in batch.targets.items()},
+            batch.position[0],
+        )
+
+    def __getitems__(self, indices: Sequence[int]) -> Cases:
+        """A batch, read at once."""
+        position = torch.as_tensor(indices, dtype=torch.int64)
+        rows = self._rows[position]
+        inputs: dict[str, Tensor | Table] = {}
+        for name in self._spec.names:
+            if name in self._tables:
+                table = self._tables[name]
+                inputs[name] = Table(table.numerical[rows], table.categorical[rows])
+            else:
+                image = self._images[name][rows]
+                inputs[name] = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
+        return Cases(
+            inputs,
+            {name: values[rows] for name, values in self._present.items()},
+            {name: values[rows] for name, values in self._targets.items()},
+            position,
+        )

@@ -1,0 +1,145 @@
+"""HAM10000: dermoscopic images with age, sex and body site (Tschandl et al., Scientific Data 5:180161, 2018)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from mmfusion.data.cases import DataBundle
+from mmfusion.data.images import ImageSource
+from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.schema import TableSchema, require_columns
+from mmfusion.data.splits import check_split, grouped_stratified_split
+from mmfusion.registry import datasets
+
+TABLE = "HAM10000_metadata.csv"
+FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2", "HAM10000_images")
+DIAGNOSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+MALIGNANT = ("akiec", "bcc", "mel")
+"""Melanoma, basal cell carcinoma and akiec: actinic keratoses and intraepithelial carcinomas (Bowen's disease), which
+the dataset's paper describes as non-invasive variants of squamous cell carcinoma. Work that counts akiec as benign has
+another task, whose numbers do not compare."""
+NUMERICAL = ("age",)
+CATEGORICAL = ("sex", "localization")
+
+
+def _target(task: str) -> TargetColumn:
+    if task == "diagnosis":
+        return TargetColumn("dx", DIAGNOSES)
+    if task == "malignant":
+        return TargetColumn(
+            "dx",
+            ("benign", "malignant"),
+            {name: "malignant" if name in MALIGNANT else "benign" for name in DIAGNOSES},
+        )
+    raise ValueError(f"ham10000 expects task 'diagnosis' or 'malignant', got {task!r}")
+
+
+def read_table(root: Path | str | None) -> pd.DataFrame:
+    """The published table, checked for its columns.
+
+    Raises:
+        ValueError: If no root is given, the table cannot be read as CSV, has no rows, or lacks columns.
+        FileNotFoundError: If the root is not there, is empty, or has no table.
+    """
+    if root is None:
+        raise ValueError(f"ham10000 needs the folder that holds {TABLE} and the images: give it as the root")
+    folder = Path(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the root {folder} is not there, or is not a folder")
+    table = folder / TABLE
+    if not table.is_file():
+        if not any(folder.iterdir()):
+            raise FileNotFoundError(f"the root {folder} is empty; ham10000 expects {TABLE} and images in it")
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
+        raise FileNotFoundError(f"the root {folder} has no {TABLE}; it has: {there}")
+    try:
+        frame = pd.read_csv(table)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{table} cannot be read as a CSV table: {error}") from error
+    require_columns(frame, ["lesion_id", "image_id", "dx", *NUMERICAL, *CATEGORICAL], what=str(table))
+    if not len(frame):
+        raise ValueError(f"{table} has no rows")
+    return frame
+
+
+@datasets.register("ham10000")
+def ham10000(
+    *,
+    root: Path | str | None = None,
+    split_seed: int = 0,
+    size: int = 128,
+    task: Literal["diagnosis", "malignant"] = "diagnosis",
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> DataBundle:
+    """HAM10000 in its published layout, split by lesion.
+
+    Args:
+        root: Folder with ``HAM10000_metadata.csv`` and the images as JPEG in ``HAM10000_images_part_1`` and
+            ``HAM10000_images_part_2``, or in ``HAM10000_images``.
+        split_seed: Seed of the split; apart from a run's own seed, so that repeated runs share their split.
+        size: Pixels along each side that images are brought to.
+        task: "diagnosis", seven classes; or "malignant": melanoma, basal cell carcinoma and actinic keratosis with
+            intraepithelial carcinoma against the others.
+        fractions: Shares of training, validation and test part.
+        limit: Take about so many cases only, with the classes' shares kept: for a quick trial.
+        progress: Called with the images read so far and their number.
+
+    Returns:
+        The three parts; modalities "image" and "meta", target "label". How a diagnosis was made (dx_type) gives it
+        away and is never a feature.
+
+    Raises:
+        ValueError: If an option, the table, or an image's content is not as it should be.
+        FileNotFoundError: If the root, the table or images are not there.
+    """
+    target = _target(task)
+    frame = read_table(root)
+    labels = target.encode(frame).numpy()
+    groups = frame["lesion_id"].astype(str).tolist()
+    if limit is not None:
+        frame = frame.iloc[_limited(labels, limit)]
+        labels, groups = target.encode(frame).numpy(), frame["lesion_id"].astype(str).tolist()
+    split = grouped_stratified_split(labels, groups, fractions=fractions, seed=split_seed)
+    check_split(split, groups, n=len(frame))
+    reader = CaseReader(
+        targets={"label": target},
+        images={"image": ImageSource("image_id", (size, size), folders=FOLDERS, suffix=".jpg")},
+        # Fitted on the training rows; a column of text where numbers belong is found for all rows by the reading below.
+        schema=TableSchema.fit(frame.iloc[split.train], numerical=NUMERICAL, categorical=CATEGORICAL),
+        id_column="image_id",
+        group_column="lesion_id",
+    )
+    cases = reader.read(frame, root, progress=progress)
+    several = len(groups) - len(set(groups))
+    notes = [
+        "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
+        f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
+        "dx_type, how the diagnosis was made, gives the label away and is not used.",
+    ]
+    if limit is not None:
+        notes.append(f"Only {len(frame)} cases were taken (limit={limit}): a trial, not a result.")
+    return DataBundle(
+        "ham10000",
+        cases.subset(split.train),
+        cases.subset(split.validation),
+        cases.subset(split.test),
+        reader,
+        notes=tuple(notes),
+    )
+
+
+def _limited(labels: np.ndarray, limit: int) -> np.ndarray:
+    """Positions of about ``limit`` cases, sorted, evenly spaced within each class; at least three of each class."""
+    if limit < 1:
+        raise ValueError(f"limit expects a positive number of cases, got {limit}")
+    chosen = []
+    for code in np.unique(labels):
+        members = np.flatnonzero(labels == code)
+        n = min(len(members), max(3, round(limit * len(members) / len(labels))))
+        chosen.append(members[np.linspace(0, len(members) - 1, n).round().astype(np.int64)])
+    return np.sort(np.concatenate(chosen))

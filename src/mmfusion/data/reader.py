@@ -1,0 +1,196 @@
+"""From a table and a folder of images to cases, with what was fitted on the training rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmfusion.data.frame import FrameDataset
+from mmfusion.data.images import ImageSource, load_images
+from mmfusion.data.schema import TableSchema, require_columns, texts
+from mmfusion.spec import Classes, DataSpec, Modality
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many images are read, and how many there are."""
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """Where a target's classes stand in the table.
+
+    Attributes:
+        column: The column's name.
+        classes: The classes' names, in the order of their indices.
+        aliases: Other spellings, or finer labels, to the class that they count as.
+    """
+
+    column: str
+    classes: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "aliases", dict(self.aliases))
+        unknown = sorted(set(self.aliases.values()) - set(self.classes))
+        if unknown:
+            raise ValueError(f"target column {self.column!r} has aliases of {unknown}, which are not in {self.classes}")
+
+    def encode(self, frame: pd.DataFrame) -> Tensor:
+        """Class indices, shape ``(n,)`` int64.
+
+        Raises:
+            ValueError: If the column is not there, a cell is empty or not a known class, or all cells are of one class.
+        """
+        require_columns(frame, [self.column])
+        codes = {name: code for code, name in enumerate(self.classes)}
+        codes |= {alias: codes[name] for alias, name in self.aliases.items()}
+        labels = texts(frame, self.column)
+        for row, label in zip(frame.index, labels):
+            if label not in codes:
+                got = "no label" if label is None else f"the label {label!r}"
+                raise ValueError(f"label column {self.column!r} has {got} in row {row}; known are: {', '.join(codes)}")
+        encoded = torch.tensor([codes[label] for label in labels if label is not None], dtype=torch.int64)
+        if encoded.min() == encoded.max():
+            raise ValueError(
+                f"label column {self.column!r} has one class only, {self.classes[int(encoded[0])]!r}, in all "
+                f"{len(frame)} rows: there is nothing to tell apart, at least two classes are needed"
+            )
+        return encoded
+
+
+@dataclass(frozen=True)
+class CaseReader:
+    """Prepares cases, training rows and new ones alike; travels with a run as JSON.
+
+    Attributes:
+        targets: What is to be predicted, by name.
+        images: Where each image modality is found, by name.
+        schema: The fitted table columns; None where there is no table modality.
+        table_name: Name of the table modality.
+        id_column: Column with each case's name; None, or not in a table: the row's own label.
+        group_column: Column with the patient or lesion; None, or not in a table: every case is its own group.
+    """
+
+    targets: Mapping[str, TargetColumn]
+    images: Mapping[str, ImageSource] = field(default_factory=dict)
+    schema: TableSchema | None = None
+    table_name: str = "meta"
+    id_column: str | None = None
+    group_column: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", dict(self.targets))
+        object.__setattr__(self, "images", dict(self.images))
+        if self.schema is not None and self.table_name in self.images:
+            raise ValueError(f"the table modality and an image modality are both called {self.table_name!r}")
+
+    @property
+    def spec(self) -> DataSpec:
+        """Modalities, images first, and targets."""
+        modalities: dict[str, Modality] = {name: source.spec for name, source in self.images.items()}
+        if self.schema is not None:
+            modalities[self.table_name] = self.schema.columns
+        targets = {name: Classes(len(target.classes), target.classes) for name, target in self.targets.items()}
+        return DataSpec(modalities, targets=targets)
+
+    def read(
+        self,
+        frame: pd.DataFrame,
+        image_root: Path | str | None = None,
+        with_targets: bool = True,
+        *,
+        missing_images: Literal["error", "absent"] = "error",
+        progress: Progress | None = None,
+    ) -> FrameDataset:
+        """Read all cases of a table into memory, decoding each image once.
+
+        Args:
+            frame: One row a case.
+            image_root: The folder that the table's image names are relative to; None: the working folder.
+            with_targets: Read the labels too; for new cases, which have none, False.
+            missing_images: What an image file that is not there means: an error, or that the case lacks the modality.
+                A file that is there and cannot be decoded is always an error.
+            progress: Called with the images read so far and their number.
+
+        Returns:
+            The dataset; without targets, its cases' ``targets`` are empty.
+
+        Raises:
+            ValueError: If a column is missing, a cell is not what its column holds, a name occurs twice, the labels
+                are unusable, or an image cannot be decoded.
+            FileNotFoundError: If images are not there and ``missing_images`` is "error".
+        """
+        # All that is cheap to check comes before the images.
+        columns = self._columns(frame, with_targets)
+        images, there = load_images(self.images, frame, image_root, missing=missing_images, progress=progress)
+        return FrameDataset(self.spec, frame, images=images, present=there, **columns)
+
+    def assemble(self, frame: pd.DataFrame, images: Mapping[str, Tensor], with_targets: bool = True) -> FrameDataset:
+        """The same with images that are in memory already.
+
+        Args:
+            frame: One row a case.
+            images: By modality, shape ``(n, channels, *spatial)``, uint8 or float in [0, 1].
+            with_targets: As in :meth:`read`.
+
+        Returns:
+            The dataset.
+
+        Raises:
+            ValueError: As :meth:`read`, or if the images do not fit the spec.
+        """
+        return FrameDataset(self.spec, frame, images=images, **self._columns(frame, with_targets))
+
+    def _columns(self, frame: pd.DataFrame, with_targets: bool) -> dict[str, Any]:
+        """All that comes from the table itself."""
+        if not len(frame):
+            raise ValueError("the table has no rows: at least one case is needed")
+        ids = self._ids(frame)
+        groups = ids
+        if self.group_column is not None and self.group_column in frame.columns:
+            # A case of unknown patient is a group of its own; the prefix keeps it apart from every real one.
+            named = texts(frame, self.group_column)
+            groups = [f"case {case}" if group is None else group for case, group in zip(ids, named)]
+        return {
+            "tables": {} if self.schema is None else {self.table_name: self.schema.transform(frame)},
+            "targets": {name: target.encode(frame) for name, target in self.targets.items()} if with_targets else {},
+            "ids": ids,
+            "groups": groups,
+        }
+
+    def _ids(self, frame: pd.DataFrame) -> list[str]:
+        if self.id_column is None or self.id_column not in frame.columns:
+            return [str(row) for row in frame.index]
+        named = texts(frame, self.id_column)
+        return [str(row) if name is None else name for row, name in zip(frame.index, named)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, for JSON."""
+        return {
+            "targets": {
+                name: {"column": t.column, "classes": list(t.classes), "aliases": dict(t.aliases)}
+                for name, t in self.targets.items()
+            },
+            "images": {name: source.to_dict() for name, source in self.images.items()},
+            "schema": None if self.schema is None else self.schema.to_dict(),
+            "table_name": self.table_name,
+            "id_column": self.id_column,
+            "group_column": self.group_column,
+        }
+
+    @classmethod
+    def from_dict(cls, packed: Mapping[str, Any]) -> "CaseReader":
+        """The inverse of :meth:`to_dict`."""
+        schema = packed["schema"]
+        return cls(
+            targets={name: TargetColumn(**target) for name, target in packed["targets"].items()},
+            images={name: ImageSource(**source) for name, source in packed["images"].items()},
+            schema=None if schema is None else TableSchema.from_dict(schema),
+            table_name=packed["table_name"],
+            id_column=packed["id_column"],
+            group_column=packed["group_column"],
+        )

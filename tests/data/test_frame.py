@@ -1,0 +1,105 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mmfusion.data.cases import collate
+from mmfusion.data.frame import FrameDataset
+from mmfusion.spec import Columns, DataSpec, Image
+from mmfusion.tokens import Table
+
+SPEC = DataSpec({"derm": Image(3, (2, 2)), "meta": Columns(numerical=("age",), categorical=(("sex", 2),))}, n_classes=2)
+
+
+def dataset(n: int = 5, **changes) -> FrameDataset:
+    parts = {
+        "images": {"derm": torch.arange(n * 12, dtype=torch.uint8).view(n, 3, 2, 2)},
+        "tables": {"meta": Table(torch.arange(n).float().view(n, 1), torch.zeros(n, 1, dtype=torch.int64))},
+        "targets": {"label": torch.arange(n) % 2},
+        "ids": [f"c{i}" for i in range(n)],
+        "groups": [f"p{i // 2}" for i in range(n)],
+        **changes,
+    }
+    return FrameDataset(SPEC, pd.DataFrame({"age": range(n)}), **parts)
+
+
+def test_a_batch_is_read_at_once_with_images_from_0_to_1():
+    batch = dataset().__getitems__([4, 0])
+    assert batch.position.tolist() == [4, 0]
+    assert batch.targets["label"].tolist() == [0, 0]
+    assert batch.inputs["derm"].dtype == torch.float32
+    assert torch.equal(batch.inputs["derm"][0].flatten() * 255, torch.arange(48, 60).float())
+    assert batch.inputs["meta"].numerical.tolist() == [[4.0], [0.0]]
+    assert {name: p.tolist() for name, p in batch.present.items()} == {"derm": [True, True], "meta": [True, True]}
+
+
+def test_single_cases_collate_to_the_batch():
+    data = dataset()
+    batch, stacked = data.__getitems__([1, 3]), collate([data[1], data[3]])
+    assert data[1].inputs["derm"].shape == (3, 2, 2)
+    assert data[1].position.shape == ()
+    assert torch.equal(batch.inputs["derm"], stacked.inputs["derm"])
+    assert torch.equal(batch.inputs["meta"].numerical, stacked.inputs["meta"].numerical)
+    assert torch.equal(batch.position, stacked.position)
+    assert torch.equal(batch.targets["label"], stacked.targets["label"])
+    assert data[-1].position.item() == 4
+    with pytest.raises(IndexError, match="case 5 of a dataset of 5"):
+        data[5]
+
+
+def test_torch_loaders_take_it():
+    batches = list(DataLoader(dataset(), batch_size=2, collate_fn=collate))
+    assert [b.position.tolist() for b in batches] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_subset_shares_storage_and_counts_anew():
+    data = dataset()
+    part = data.subset(np.array([4, 2, 1]))
+    again = part.subset([2, 0])
+    assert len(part) == 3
+    assert again.ids == ["c1", "c4"]
+    assert again.groups == ["p0", "p2"]
+    assert again.labels("label").tolist() == [1, 0]
+    assert again.frame["age"].tolist() == [1, 4]
+    batch = again.__getitems__([1])
+    assert batch.position.tolist() == [1]
+    assert batch.inputs["meta"].numerical.tolist() == [[4.0]]
+    assert again._images["derm"].data_ptr() == data._images["derm"].data_ptr()
+    assert torch.equal(part.pixels("derm"), data.pixels("derm")[[4, 2, 1]])
+    with pytest.raises(IndexError):
+        data.subset([5])
+
+
+def test_float_images_stay_as_they_are():
+    image = torch.randn(5, 3, 2, 2)
+    assert torch.equal(dataset(images={"derm": image}).__getitems__([0, 1]).inputs["derm"], image[:2])
+
+
+def test_cases_without_labels():
+    data = dataset(targets={})
+    assert data[0].targets == {}
+    with pytest.raises(ValueError, match="read without labels"):
+        data.labels("label")
+    with pytest.raises(ValueError, match=r"no target 'grade'; there are: \['label'\]"):
+        dataset().labels("grade")
+    with pytest.raises(ValueError, match=r"no image modality 'meta'; there are: \['derm'\]"):
+        dataset().pixels("meta")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": {}}, r"expected images \['derm'\]"),
+        ({"images": {"derm": torch.zeros(5, 3, 2, 3)}}, r"'derm' expects shape \(n, \*\(3, 2, 2\)\)"),
+        ({"images": {"derm": torch.zeros(4, 3, 2, 2)}}, r"5 rows, but got .*'derm'.*4"),
+        ({"tables": {"meta": Table(torch.zeros(5, 2), torch.zeros(5, 1).long())}}, "expects 1 numerical and 1 categ"),
+        ({"targets": {"grade": torch.zeros(5).long()}}, r"expected targets \['label'\]"),
+        ({"present": {"derm": torch.ones(3, dtype=torch.bool)}}, "presence of 'derm'"),
+        ({"ids": ["a", "b", "c", "d", "b"]}, "'b' occurs 2 times"),
+        ({"groups": ["a"]}, "groups"),
+    ],
+)
+def test_parts_that_do_not_fit(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataset(**changes)

@@ -1,0 +1,165 @@
+import pytest
+import torch
+
+from mmfusion.data import DataBundle
+from mmfusion.data.ham10000 import DIAGNOSES, FOLDERS
+from mmfusion.registry import datasets
+
+
+def create(root, **options) -> DataBundle:
+    return datasets.create("ham10000", root=root, **{"size": 8, **options})
+
+
+def test_parts_share_no_lesion(ham_root):
+    bundle = create(ham_root)
+    parts = (bundle.train, bundle.validation, bundle.test)
+    assert sum(len(part) for part in parts) == 60
+    owners = [set(part.groups) for part in parts]
+    assert len(set.union(*owners)) == sum(len(owner) for owner in owners) == 40
+    assert len({name for part in parts for name in part.ids}) == 60
+    assert bundle.spec.names == ("image", "meta")
+    assert bundle.spec["image"].shape == (3, 8, 8)
+    assert bundle.spec["meta"].names == ("age", "sex", "localization")
+    assert bundle.spec.targets["label"].names == DIAGNOSES
+    assert bundle.ceilings == {}
+
+
+def test_labels_and_cells_are_those_of_the_table(ham_root):
+    train = create(ham_root).train
+    batch = train.__getitems__(range(len(train)))
+    assert [DIAGNOSES[i] for i in batch.targets["label"]] == train.frame["dx"].tolist()
+    assert torch.equal(batch.inputs["meta"].numerical[:, 0].isnan(), torch.tensor(train.frame["age"].isna().to_numpy()))
+    assert ((batch.inputs["meta"].categorical[:, 0] == -1).numpy() == (train.frame["sex"] == "unknown")).all()
+
+
+def test_the_statistics_are_those_of_the_training_rows(ham_root):
+    bundle = create(ham_root)
+    assert bundle.reader.schema.numerical[0].mean == pytest.approx(bundle.train.frame["age"].mean())
+    numerical = bundle.train.__getitems__(range(len(bundle.train))).inputs["meta"].numerical
+    assert numerical.nanmean().abs() < 1e-6
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_either_layout(ham_root, folder):
+    for part in FOLDERS[:2]:
+        for image in (ham_root / part).iterdir():
+            (ham_root / folder).mkdir(exist_ok=True)
+            image.rename(ham_root / folder / image.name)
+    assert len(create(ham_root).train) > 0
+
+
+def test_the_split_is_decided_by_its_own_seed(ham_root):
+    first, again, other = (create(ham_root, split_seed=seed).test.ids for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_malignant(ham_root):
+    bundle = create(ham_root, task="malignant")
+    assert bundle.spec.targets["label"].names == ("benign", "malignant")
+    labels = bundle.train.labels("label").tolist()
+    assert labels == [int(dx in ("mel", "bcc", "akiec")) for dx in bundle.train.frame["dx"]]
+
+
+def test_limit_keeps_the_shares(ham_root):
+    bundle = create(ham_root, limit=20)
+    parts = (bundle.train, bundle.validation, bundle.test)
+    counts = sum(torch.bincount(part.labels("label"), minlength=7) for part in parts)
+    assert counts.tolist() == [0, 5, 0, 0, 5, 10, 0]
+    assert any("limit=20" in note for note in bundle.notes)
+    assert len(create(ham_root, limit=1000).train) == len(create(ham_root).train)
+
+
+def test_progress(ham_root):
+    seen = []
+    create(ham_root, progress=lambda *n: seen.append(n))
+    assert seen[-1] == (60, 60)
+
+
+def test_no_root():
+    with pytest.raises(ValueError, match=r"needs the folder that holds HAM10000_metadata\.csv"):
+        create(None)
+
+
+def test_root_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"root .*nowhere is not there"):
+        create(tmp_path / "nowhere")
+
+
+def test_root_empty(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is empty; ham10000 expects HAM10000_metadata\.csv"):
+        create(tmp_path)
+
+
+def test_root_without_the_table(ham_root):
+    (ham_root / "HAM10000_metadata.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no HAM10000_metadata\.csv; it has: HAM10000_images_part_1"):
+        create(ham_root)
+
+
+def test_table_empty(ham_root):
+    (ham_root / "HAM10000_metadata.csv").write_text("")
+    with pytest.raises(ValueError, match="cannot be read as a CSV table"):
+        create(ham_root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="sex"), r"metadata\.csv has no column 'sex'; its columns are: lesion_id, image_id"),
+        (lambda t: t.drop(columns="lesion_id"), "no column 'lesion_id'"),
+        (lambda t: t.iloc[:0], "has no rows"),
+        (lambda t: t.assign(age=["old", *t["age"][1:]]), "column 'age' holds numbers, but row 0 has 'old'"),
+        (lambda t: t.assign(age=[*t["age"][:-1], "old"]), "column 'age' holds numbers, but row 59 has 'old'"),
+        (lambda t: t.assign(dx="nv"), "one class only, 'nv', in all 60 rows"),
+        (lambda t: t.assign(dx=["wart", *t["dx"][1:]]), "the label 'wart' in row 0; known are: akiec, bcc"),
+        (lambda t: t.assign(dx=["", *t["dx"][1:]]), "no label in row 0"),
+        (lambda t: t.assign(image_id=[t["image_id"][1], *t["image_id"][1:]]), "'ISIC_0000001' occurs 2 times"),
+    ],
+)
+def test_tables_that_cannot_be_used(edit_table, change, message):
+    with pytest.raises(ValueError, match=message):
+        create(edit_table(change))
+
+
+def test_one_class_of_the_malignant_task(edit_table):
+    with pytest.raises(ValueError, match="one class only, 'malignant'"):
+        create(edit_table(lambda t: t.assign(dx=["mel", "bcc"] * 30)), task="malignant")
+
+
+def test_an_image_that_the_table_names_is_absent(ham_root):
+    (ham_root / "HAM10000_images_part_2" / "ISIC_0000013.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 image.*row 13, column 'image_id': ISIC_0000013\.jpg"):
+        create(ham_root)
+
+
+def test_a_truncated_jpeg(ham_root):
+    path = ham_root / "HAM10000_images_part_1" / "ISIC_0000022.jpg"
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(ValueError, match=r"1 image file.*row 22: .*ISIC_0000022\.jpg"):
+        create(ham_root)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "grade"}, "task 'diagnosis' or 'malignant', got 'grade'"),
+        ({"limit": 0}, "limit expects a positive number"),
+        ({"fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
+        ({"seed": 1}, "has no option 'seed'"),
+    ],
+)
+def test_wrong_options(ham_root, options, message):
+    with pytest.raises(ValueError, match=message):
+        create(ham_root, **options)
+
+
+@pytest.mark.slow
+def test_the_real_images(real_ham10000):
+    bundle = datasets.create("ham10000", root=real_ham10000, size=32)
+    assert [len(part) for part in (bundle.train, bundle.validation, bundle.test)] == [3346, 482, 959]
+    for part in (bundle.train, bundle.validation, bundle.test):
+        shares = torch.bincount(part.labels("label"), minlength=7) / len(part)
+        assert shares[5] == pytest.approx(0.7225, abs=0.01)
+        assert (shares > 0).all()
+    assert bundle.spec["meta"].categorical == (("sex", 2), ("localization", 14))

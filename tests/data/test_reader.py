@@ -1,0 +1,137 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmfusion.data.images import ImageSource
+from mmfusion.data.reader import CaseReader, TargetColumn
+from mmfusion.data.schema import TableSchema
+from mmfusion.spec import Classes, Columns, Image
+
+FRAME = pd.DataFrame(
+    {
+        "name": ["a", "b", "c"],
+        "patient": ["p1", "p1", None],
+        "file": ["a.png", "b.png", "c.png"],
+        "age": [20, 40, None],
+        "sex": ["male", "female", None],
+        "diagnosis": ["nevus", "melanoma", "nevus"],
+    }
+)
+TARGET = TargetColumn("diagnosis", ("NEV", "MEL"), {"nevus": "NEV", "melanoma": "MEL"})
+
+
+def reader(**changes) -> CaseReader:
+    return CaseReader(
+        **{
+            "targets": {"label": TARGET},
+            "images": {"derm": ImageSource("file", (8, 8))},
+            "schema": TableSchema.fit(FRAME, numerical=("age",), categorical=("sex",)),
+            "id_column": "name",
+            "group_column": "patient",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def root(tmp_path, write_image):
+    for i, name in enumerate(FRAME["file"]):
+        write_image(tmp_path / name, seed=i)
+    return tmp_path
+
+
+def test_spec_has_the_images_first():
+    spec = reader().spec
+    assert spec.names == ("derm", "meta")
+    assert spec["derm"] == Image(3, (8, 8))
+    assert spec["meta"] == Columns(numerical=("age",), categorical=(("sex", 2),))
+    assert spec.targets == {"label": Classes(2, ("NEV", "MEL"))}
+
+
+def test_read(root):
+    data = reader().read(FRAME, root)
+    assert data.spec == reader().spec
+    assert data.ids == ["a", "b", "c"]
+    # A case of unknown patient is a group of its own.
+    assert data.groups == ["p1", "p1", "case c"]
+    assert data.labels("label").tolist() == [0, 1, 0]
+    batch = data.__getitems__([0, 2])
+    assert batch.inputs["meta"].numerical[0].tolist() == [-1.0]
+    # A row whose cells are all missing is there, with missing cells.
+    assert batch.present["meta"].tolist() == [True, True]
+    assert batch.inputs["meta"].numerical[1].isnan().all()
+    assert batch.inputs["meta"].categorical.tolist() == [[1], [-1]]
+
+
+def test_json_round_trip_reads_the_same(root):
+    first = reader()
+    second = CaseReader.from_dict(json.loads(json.dumps(first.to_dict())))
+    assert second == first
+    assert second.spec == first.spec
+    a, b = first.read(FRAME, root), second.read(FRAME, str(root))
+    assert torch.equal(a.pixels("derm"), b.pixels("derm"))
+
+
+def test_new_cases_need_no_labels_nor_names(root):
+    new = FRAME.drop(columns=["diagnosis", "name", "patient"])
+    data = reader().read(new, root, with_targets=False)
+    assert data.ids == data.groups == ["0", "1", "2"]
+    assert data[0].targets == {}
+
+
+def test_absent_images_when_asked_for(root):
+    (root / "b.png").unlink()
+    data = reader().read(FRAME, root, missing_images="absent")
+    assert data.__getitems__([0, 1, 2]).present["derm"].tolist() == [True, False, True]
+    assert not data.pixels("derm")[1].any()
+    with pytest.raises(FileNotFoundError, match=r"row 1, column 'file': b\.png"):
+        reader().read(FRAME, root)
+
+
+def test_image_alone_and_table_alone(root):
+    assert reader(schema=None).read(FRAME, root).spec.names == ("derm",)
+    assert reader(images={}).read(FRAME).spec.names == ("meta",)
+
+
+def test_images_in_memory():
+    pixels = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(reader().assemble(FRAME, {"derm": pixels}).pixels("derm"), pixels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.iloc[:0], "no rows"),
+        (lambda f: f.drop(columns="sex"), "no column 'sex'"),
+        (lambda f: f.drop(columns="diagnosis"), "no column 'diagnosis'"),
+        (lambda f: f.drop(columns="file"), "no column 'file'"),
+        (lambda f: f.assign(age=["20", "old", "30"]), "column 'age' holds numbers, but row 1 has 'old'"),
+        (lambda f: f.assign(diagnosis=["nevus", "wart", "NEV"]), "the label 'wart' in row 1; known are: NEV, MEL"),
+        (lambda f: f.assign(diagnosis=["nevus", None, "MEL"]), "no label in row 1"),
+        (lambda f: f.assign(diagnosis="nevus"), "one class only, 'NEV', in all 3 rows"),
+        (lambda f: f.assign(name=["a", "b", "a"]), "'a' occurs 2 times"),
+    ],
+)
+def test_tables_that_cannot_be_used(root, change, message):
+    with pytest.raises(ValueError, match=message):
+        reader().read(change(FRAME), root)
+
+
+def test_the_table_is_checked_before_any_image_is_read(tmp_path):
+    with pytest.raises(ValueError, match="column 'age'"):
+        reader().read(FRAME.assign(age="x"), tmp_path / "nowhere")
+
+
+def test_wrong_readers():
+    with pytest.raises(ValueError, match="both called 'derm'"):
+        reader(table_name="derm")
+    with pytest.raises(ValueError, match=r"aliases of \['SK'\]"):
+        TargetColumn("diagnosis", ("NEV", "MEL"), {"wart": "SK"})
+
+
+def test_numbers_as_classes():
+    target = TargetColumn("y", ("0", "1"))
+    assert target.encode(pd.DataFrame({"y": np.array([0.0, 1.0])})).tolist() == [0, 1]

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmfusion.data.splits import PARTS, Split, check_split, grouped_stratified_split, load_split, save_split
+
+cases = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=3, max_size=120).filter(
+    lambda rows: len({group for _, group in rows}) >= 3
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases, st.integers(0, 5))
+def test_each_case_once_and_no_group_in_two_parts(rows, seed):
+    labels, groups = [label for label, _ in rows], [f"p{group}" for _, group in rows]
+    split = grouped_stratified_split(labels, groups, seed=seed)
+    assert sorted(np.concatenate(split).tolist()) == list(range(len(rows)))
+    owners = [{groups[i] for i in part} for part in split]
+    assert all(owners)
+    assert not owners[0] & owners[1]
+    assert not owners[0] & owners[2]
+    assert not owners[1] & owners[2]
+    again = grouped_stratified_split(np.array(labels), groups, seed=seed)
+    assert all(np.array_equal(a, b) for a, b in zip(split, again))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=9, max_size=80), st.integers(0, 3))
+def test_every_class_is_in_every_part_where_it_has_three_groups(labels, seed):
+    split = grouped_stratified_split(labels, [str(i) for i in range(len(labels))], seed=seed)
+    for label in set(labels):
+        if labels.count(label) >= 3:
+            assert all(label in {labels[i] for i in part} for part in split)
+
+
+def test_shares_are_kept_within_each_class():
+    labels = [0] * 700 + [1] * 200 + [2] * 100
+    split = grouped_stratified_split(labels, range(1000), fractions=(0.7, 0.1, 0.2), seed=3)
+    counts = [np.bincount([labels[i] for i in part]).tolist() for part in split]
+    assert counts == [[490, 140, 70], [70, 20, 10], [140, 40, 20]]
+
+
+def test_groups_of_several_cases_keep_the_shares_nearly():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(400), rng.integers(1, 6, 400))
+    labels = (rng.random(400) < 0.2).astype(int)[groups]
+    split = grouped_stratified_split(labels, groups.tolist(), seed=1)
+    check_split(split, groups.tolist(), n=len(labels))
+    for part, fraction in zip(split, (0.7, 0.1, 0.2)):
+        assert len(part) == pytest.approx(fraction * len(labels), abs=6)
+        assert labels[part].mean() == pytest.approx(labels.mean(), abs=0.02)
+
+
+def test_another_seed_is_another_split():
+    labels = [0, 1] * 50
+    first, second = (grouped_stratified_split(labels, range(100), seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first.test, second.test)
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "fractions", "message"),
+    [
+        ([0, 1, 0], ["a", "b"], (0.7, 0.1, 0.2), "a group for each of the 3 labels, got 2"),
+        ([0, 1, 0], ["a", "b", "b"], (0.7, 0.1, 0.2), "at least three groups .*, got 2"),
+        ([0, 1, 0], ["a", "b", "c"], (0.7, 0.1, 0.1), "sum to 1"),
+        ([0, 1, 0], ["a", "b", "c"], (0.9, 0.0, 0.1), "positive"),
+        ([0, 1, 0], ["a", "b", "c"], (0.5, 0.5), "three"),
+    ],
+)
+def test_wrong_arguments(labels, groups, fractions, message):
+    with pytest.raises(ValueError, match=message):
+        grouped_stratified_split(labels, groups, fractions=fractions)
+
+
+def test_saved_and_loaded(tmp_path):
+    ids = [f"c{i}" for i in range(30)]
+    split = grouped_stratified_split([0, 1] * 15, ids, seed=2)
+    save_split(split, ids, tmp_path / "split.csv")
+    assert (tmp_path / "split.csv").read_text().splitlines()[0] == "id,part"
+    # The positions follow the names, in whatever order they stand now.
+    turned = ids[::-1]
+    loaded = load_split(tmp_path / "split.csv", turned, turned)
+    for part, again in zip(split, loaded):
+        assert {ids[i] for i in part} == {turned[i] for i in again}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,fold\na,train\n", "expects the columns id and part"),
+        ("id,part\na,train\nb,validation\nc,exam\n", r"it has \['exam'\]"),
+        ("id,part\na,train\nb,validation\nz,test\n", "1 case.*the first is 'z'"),
+        ("id,part\na,train\nb,validation\n", "the test part of the split is empty"),
+        ("id,part\na,train\nb,validation\nc,test\nd,test\n", "group 'p' is in the train part and in the test part"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, text, message):
+    (tmp_path / "split.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_split(tmp_path / "split.csv", ["a", "b", "c", "d"], ["p", "q", "r", "p"])
+
+
+def test_a_case_in_two_parts_is_refused():
+    one = np.array([0])
+    with pytest.raises(ValueError, match="in one part only"):
+        check_split(Split(one, np.array([1]), one), ["a", "b"])
+    with pytest.raises(ValueError, match="3 entries of 4"):
+        check_split(Split(one, np.array([1]), np.array([2])), ["a", "b", "c", "d"], n=4)
+    assert Split._fields == PARTS
