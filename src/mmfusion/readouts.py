@@ -59,9 +59,19 @@ class StagePool(nn.Module):
         self.names = tuple(names)
         self.dim = dim
         self.project: nn.ModuleDict | None = None
+        self._n_stages = 0
 
     def bind(self, stages: Stages) -> None:
-        """Build for a number of stages; a fusion model calls it with the stages of a dry run."""
+        """Build for a number of stages; a fusion model calls it with the stages of a dry run.
+
+        Raises:
+            ValueError: If it is bound to another number of stages already.
+        """
+        if self.project is not None:
+            if len(stages) != self._n_stages:
+                raise ValueError(f"this readout is bound to {self._n_stages} stages, got {len(stages)}")
+            return
+        self._n_stages = len(stages)
         self.project = nn.ModuleDict({name: nn.Linear(len(stages) * self.dim, self.dim) for name in self.names})
 
     def forward(self, stages: Stages) -> dict[str, Tensor]:
@@ -95,14 +105,23 @@ class GranularityMerge(nn.Module):
         if set(self.n_filters) != set(self.names) or min(self.n_filters.values()) < 1:
             raise ValueError(f"n_filters must be positive, for the modalities {self.names}, got {n_filters}")
         self.merge: nn.ModuleDict | None = None
+        self._n_tokens: dict[str, int] = {}
 
     def bind(self, stages: Stages) -> None:
         """Build for numbers of tokens; a fusion model calls it with the stages of a dry run.
 
         Args:
             stages: Tokens on any device; only shapes are looked at.
+
+        Raises:
+            ValueError: If it is bound to other numbers of tokens already.
         """
         n_tokens = {name: sum(stage[name].x.shape[1] for stage in stages) for name in self.names}
+        if self.merge is not None:
+            if n_tokens != self._n_tokens:
+                raise ValueError(f"this readout is bound to tokens of {self._n_tokens}, got {n_tokens}")
+            return
+        self._n_tokens = n_tokens
         self.merge = nn.ModuleDict(
             {name: ConvCompression(n_tokens[name], n_latents=self.n_filters[name]) for name in self.names}
         )

@@ -148,7 +148,7 @@ def check_options(what: str, builder: Callable[..., Any], options: dict[str, Any
     for name in options:
         if name not in valid:
             close = difflib.get_close_matches(name, valid, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise ValueError(f"{what} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}")
 
 

@@ -4,9 +4,18 @@ A model learns everything that depends on the data from a :class:`DataSpec`: the
 sizes, the columns, the classes. Specs are plain frozen dataclasses, equal by value, and travel as JSON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias, TypeVar
+
+from torch import nn
+
+
+def _several(owner: str, what: str, values: Any) -> tuple[Any, ...]:
+    """The values as a tuple. A text is refused: it would fall apart into its letters."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{owner} expects {what} to be several values, such as a tuple, got {values!r}")
+    return tuple(values)
 
 
 @dataclass(frozen=True)
@@ -24,15 +33,15 @@ class Image:
     spacing: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(self.size))
+        object.__setattr__(self, "size", _several("Image", "size", self.size))
         if self.channels < 1:
             raise ValueError(f"Image expects at least 1 channel, got channels={self.channels}")
         if len(self.size) not in (2, 3) or min(self.size) < 1:
             raise ValueError(f"Image expects a size of 2 or 3 positive axes, got size={self.size}")
         if self.spacing is not None:
-            object.__setattr__(self, "spacing", tuple(self.spacing))
-            if len(self.spacing) != len(self.size):
-                raise ValueError(f"Image expects a spacing for each axis of {self.size}, got {self.spacing}")
+            object.__setattr__(self, "spacing", _several("Image", "spacing", self.spacing))
+            if len(self.spacing) != len(self.size) or not min(self.spacing) > 0:
+                raise ValueError(f"Image expects a positive spacing for each axis of {self.size}, got {self.spacing}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,7 +62,7 @@ class Columns:
     categorical: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "numerical", tuple(self.numerical))
+        object.__setattr__(self, "numerical", _several("Columns", "numerical", self.numerical))
         object.__setattr__(self, "categorical", tuple((str(name), int(n)) for name, n in self.categorical))
         if not self.names:
             raise ValueError("Columns expects at least one column, got none")
@@ -86,7 +95,7 @@ class Classes:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", _several("Classes", "names", self.names))
         if self.n < 2:
             raise ValueError(f"Classes expects at least 2 classes, got n={self.n}")
         if self.names and len(self.names) != self.n:
@@ -106,9 +115,11 @@ class Labels:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", _several("Labels", "names", self.names))
         if self.n < 1:
             raise ValueError(f"Labels expects at least 1 label, got n={self.n}")
+        if self.names and len(self.names) != self.n:
+            raise ValueError(f"Labels expects {self.n} names, got {len(self.names)}: {self.names}")
 
     @property
     def n_out(self) -> int:
@@ -159,6 +170,17 @@ _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Image, Columns,
 T = TypeVar("T")
 
 
+_TAKEN = frozenset(dir(nn.ModuleDict()))
+"""What a part of a model cannot be called: parts are stored by modality and by target, as ``torch`` submodules."""
+
+
+def _check_name(what: str, name: str) -> None:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ValueError(f"a {what}'s name must be a Python identifier, got {name!r}")
+    if name in _TAKEN:
+        raise ValueError(f"a {what} cannot be called {name!r}, which torch.nn.Module keeps for itself: rename it")
+
+
 def _pack(value: Modality | Target) -> dict[str, Any]:
     return {"kind": type(value).__name__, **asdict(value)}
 
@@ -193,8 +215,7 @@ class DataSpec:
         if not self.modalities:
             raise ValueError("DataSpec expects at least one modality, got none")
         for name, modality in self.modalities.items():
-            if not name.isidentifier():
-                raise ValueError(f"a modality's name must be a Python identifier, got {name!r}")
+            _check_name("modality", name)
             if not isinstance(modality, Image | Columns):
                 raise ValueError(f"modality {name!r} must be an Image or Columns, got {modality!r}")
         if (self.n_classes is None) == (not self.targets):
@@ -203,6 +224,10 @@ class DataSpec:
                 f"got n_classes={self.n_classes} and targets={dict(self.targets)}"
             )
         targets = dict(self.targets) or {"label": Classes(self.n_classes or 0)}
+        for name, target in targets.items():
+            _check_name("target", name)
+            if not isinstance(target, Classes | Labels | Regression | Survival):
+                raise ValueError(f"target {name!r} must be Classes, Labels, Regression or Survival, got {target!r}")
         object.__setattr__(self, "targets", targets)
         # The shorthand and its long form must be the same spec.
         object.__setattr__(self, "n_classes", None)
@@ -228,7 +253,13 @@ class DataSpec:
         return self.modalities[name]
 
     def only(self, *names: str) -> "DataSpec":
-        """The same targets with only the modalities named."""
+        """The same targets with only the modalities named, in the spec's order.
+
+        Raises:
+            KeyError: If there is no such modality.
+        """
+        for name in names:
+            self[name]
         return DataSpec({name: self[name] for name in self.names if name in names}, targets=self.targets)
 
     def single_target(self) -> tuple[str, Target]:
@@ -242,7 +273,7 @@ class DataSpec:
         return next(iter(self.targets.items()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON."""
+        """Plain dictionaries and tuples, for JSON. The order of the modalities is part of it: do not sort the keys."""
         return {
             "modalities": {name: _pack(value) for name, value in self.modalities.items()},
             "targets": {name: _pack(value) for name, value in self.targets.items()},

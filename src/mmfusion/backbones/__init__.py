@@ -14,6 +14,8 @@ __all__ = ["Backbone", "ConvNet", "Timm", "create_backbone"]
 def create_backbone(name: str, image: Image, *, weights: str | Path = "none", n_stages: int = 4) -> Backbone:
     """The encoder of that name for an image: a registered one, else timm's.
 
+    A registered builder takes ``in_channels``, ``n_axes`` and ``n_stages``.
+
     Args:
         name: A registered name, or any timm model's.
         image: Gives the channels, the size and the number of axes.
@@ -32,5 +34,5 @@ def create_backbone(name: str, image: Image, *, weights: str | Path = "none", n_
         return Timm(name, in_channels=image.channels, size=image.size, weights=weights, n_stages=n_stages)
     if str(weights) != "none":
         raise ValueError(f"the encoder {name!r} has no weights to load, got weights={str(weights)!r}: take 'none'")
-    encoder: Backbone = backbones.create(name, in_channels=image.channels, n_axes=len(image.size))
+    encoder: Backbone = backbones.create(name, in_channels=image.channels, n_axes=len(image.size), n_stages=n_stages)
     return encoder

@@ -50,9 +50,11 @@ class ConvNet(Backbone):
         stem_stride: Stride of the first convolution, along each axis or one for all.
         stage_strides: Stride of each stage, along each axis or one for all; the default is 1, then 2. Anisotropic
             volumes take a tuple an axis.
+        n_stages: How many stages' maps to give, counted from the last; what lies before belongs to the stem. None:
+            all.
 
     Raises:
-        ValueError: If ``n_axes`` is not 2 or 3, or the numbers of widths and strides differ.
+        ValueError: If ``n_axes`` is not 2 or 3, the numbers of widths and strides differ, or a count is out of range.
     """
 
     def __init__(
@@ -64,12 +66,18 @@ class ConvNet(Backbone):
         n_blocks: int = 1,
         stem_stride: int | tuple[int, ...] = 2,
         stage_strides: Sequence[int | tuple[int, ...]] | None = None,
+        n_stages: int | None = None,
     ) -> None:
         if n_axes not in _CONV:
             raise ValueError(f"n_axes must be 2 or 3, got {n_axes}")
         given = [1] + [2] * (len(widths) - 1) if stage_strides is None else list(stage_strides)
         if len(given) != len(widths):
             raise ValueError(f"one stride a stage is needed: {len(widths)} widths, {len(given)} strides")
+        first = 0 if n_stages is None else len(widths) - n_stages
+        if not 0 <= first < len(widths) or n_blocks < 1:
+            raise ValueError(
+                f"there are 1 to {len(widths)} stages of at least 1 block, got {n_stages=} and {n_blocks=}"
+            )
         strides = [_per_axis(stride, n_axes) for stride in given]
         reduction = _per_axis(stem_stride, n_axes)
         reductions = []
@@ -77,8 +85,8 @@ class ConvNet(Backbone):
             reduction = tuple(r * s for r, s in zip(reduction, stride, strict=True))
             reductions.append(reduction)
         super().__init__(
-            channels=tuple(widths),
-            reductions=tuple(reductions),
+            channels=tuple(widths[first:]),
+            reductions=tuple(reductions[first:]),
             mean=(0.5,) * in_channels,
             std=(0.5,) * in_channels,
         )
@@ -87,6 +95,7 @@ class ConvNet(Backbone):
             _NORM[n_axes](widths[0]),
             nn.ReLU(),
         )
+        self._first = first
         self.stages = nn.ModuleList()
         n_in = widths[0]
         for width, stride in zip(widths, strides, strict=True):
@@ -101,11 +110,13 @@ class ConvNet(Backbone):
     def stem(self, x: Tensor) -> Tensor:
         """From images to what the first stage takes."""
         out: Tensor = self.entry(self.normalise(x))
+        for stage in self.stages[: self._first]:
+            out = stage(out)
         return out
 
     def stage(self, i: int, x: Tensor) -> Tensor:
         """One stage, counted from 0."""
-        out: Tensor = self.stages[i](x)
+        out: Tensor = self.stages[self._first + i](x)
         return out
 
 
@@ -117,6 +128,8 @@ def _per_axis(stride: int | tuple[int, ...], n_axes: int) -> tuple[int, ...]:
 
 
 @backbones.register("convnet")
-def convnet(*, in_channels: int = 3, n_axes: int = 2, widths: Sequence[int] = (16, 32, 64, 128)) -> ConvNet:
+def convnet(
+    *, in_channels: int = 3, n_axes: int = 2, widths: Sequence[int] = (16, 32, 64, 128), n_stages: int | None = None
+) -> ConvNet:
     """A small residual network without pretrained weights: four stages, 0.3 million parameters in 2D."""
-    return ConvNet(in_channels=in_channels, n_axes=n_axes, widths=widths)
+    return ConvNet(in_channels=in_channels, n_axes=n_axes, widths=widths, n_stages=n_stages)

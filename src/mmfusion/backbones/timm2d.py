@@ -114,26 +114,39 @@ def _create(name: str, in_channels: int, size: tuple[int, ...] | None, weights: 
     options: dict[str, Any] = {"in_chans": in_channels}
     if size is not None and len(size) != 2:
         raise ValueError(f"{name!r} encodes 2D images, got a size of {len(size)} axes: {size}")
-    config = timm.models.get_pretrained_cfg(name)
-    if size is not None and config is not None and config.fixed_input_size:
+    config = _config(timm, name)
+    if weights == "pretrained" and not (config and config.has_weights):
+        raise ValueError(f"timm has no pretrained weights of {name!r}: choose another encoder, or --weights none")
+    if size is not None and config and config.fixed_input_size:
         options["img_size"] = tuple(size)
     try:
-        if weights == "pretrained":
-            return _download(timm, name, options)
+        # Before any download too: a size that does not fit must not read as a download that failed.
         model = timm.create_model(name, pretrained=False, **options)
     except (AssertionError, RuntimeError, ZeroDivisionError) as error:
         if "img_size" not in options:
             raise
         raise ValueError(
-            f"{name!r} cannot take images of {size[0] if size else 0}x{size[1] if size else 0}: {error}. "
+            f"{name!r} cannot take images of {'x'.join(map(str, options['img_size']))}: {error}. "
             f"It was made for {config.input_size[1:]}: choose a multiple of its patches and windows"
         ) from error
-    if weights in ("none", None):
+    if weights == "none":
         return model
-    source = f"{weights!r}" if weights != "bundled" else f"the package that carries {name}"
-    state = bundled_weights(name) if weights == "bundled" else read_weights(weights)
-    load_matching(model, _adapted(model, state, in_channels), source=source, head=config.classifier if config else "")
+    if weights == "pretrained":
+        return _download(timm, name, options)
+    source = f"{str(weights)!r}" if weights != "bundled" else f"the package that carries {name}"
+    state = bundled_weights(name.partition(".")[0]) if weights == "bundled" else read_weights(weights)
+    head = (config.classifier if config else None) or ()
+    load_matching(model, _adapted(model, state, in_channels), source=source, head=head)
     return model
+
+
+def _config(timm: Any, name: str) -> Any:
+    """What timm knows of the weights of that name, None for a model that has none."""
+    try:
+        return timm.models.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise ValueError(f"unknown weights in the encoder's name {name!r}; there are {', '.join(tagged)}") from error
 
 
 def _download(timm: Any, name: str, options: dict[str, Any]) -> Any:
@@ -154,7 +167,7 @@ def _adapted(model: nn.Module, state: dict[str, Tensor], in_channels: int) -> di
     first = next(
         (key for key, value in model.state_dict().items() if value.ndim == 4 and value.shape[1] == in_channels), None
     )
-    if in_channels == 3 or first not in state:
+    if first not in state or state[first].ndim != 4 or state[first].shape[1] != 3 or in_channels == 3:
         return state
     return state | {first: adapt_input_conv(in_channels, state[first])}
 
@@ -191,9 +204,10 @@ def _without_rest(model: Any, last: str) -> Any:
         return model
     top = last.partition(".")[0]
     behind = False
-    for child, _ in list(model.named_children()):
+    for child, module in list(model.named_children()):
         if behind:
-            setattr(model, child, nn.Identity())
+            # Some classes slice their stages: those that are left out are an empty sequence.
+            setattr(model, child, nn.Sequential() if isinstance(module, nn.Sequential) else nn.Identity())
         behind = behind or child == top
     return model
 

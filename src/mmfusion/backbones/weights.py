@@ -4,7 +4,7 @@ Nothing here falls back to random weights: what was asked for is loaded whole, o
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"no weights file {path}: weights are 'none', 'pretrained', 'bundled' or the path of a file"
         )
-    if path.suffix == ".safetensors":
-        return dict(need("safetensors.torch", "bench").load_file(path))
+    safetensors = need("safetensors.torch", "bench") if path.suffix == ".safetensors" else None
     try:
+        if safetensors is not None:
+            return dict(safetensors.load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen kinds of its own for a broken or foreign file
+    except Exception as error:  # both libraries raise half a dozen kinds of their own for a broken or foreign file
         raise ValueError(f"{path} cannot be read as a state dict: {error}") from error
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
@@ -47,21 +48,24 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def load_matching(model: nn.Module, state: Mapping[str, Tensor], *, source: str, head: str = "") -> None:
+def load_matching(
+    model: nn.Module, state: Mapping[str, Tensor], *, source: str, head: str | Sequence[str] = ()
+) -> None:
     """Load weights that must fit; only the classifier may differ.
 
     Args:
         model: Filled in place.
         state: Tensors by name.
         source: Where they are from, for messages.
-        head: Prefix of the classifier's names, which may be missing, left over or of another size.
+        head: Prefix of the classifier's names, or several, which may be missing, left over or of another size.
 
     Raises:
         ValueError: Naming the keys that are missing, left over or of another shape.
     """
+    heads = [head] if isinstance(head, str) else list(head)
 
     def of_head(key: str) -> bool:
-        return bool(head) and (key == head or key.startswith(f"{head}."))
+        return any(key.startswith(f"{prefix}.") for prefix in heads)
 
     own = model.state_dict()
     missing = [key for key in own if key not in state and not of_head(key)]

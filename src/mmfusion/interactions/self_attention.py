@@ -56,10 +56,17 @@ class SelfAttention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.names = tuple(names)
         self.blocks = nn.ModuleDict(
             {name: TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for name in names}
         )
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens a modality as come in, with the same masks."""
-        return {name: self.blocks[name](one) if name in self.blocks else one for name, one in tokens.items()}
+        """As many tokens a modality as come in, with the same masks.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        if tuple(tokens) != self.names:
+            raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
+        return {name: self.blocks[name](one) for name, one in tokens.items()}

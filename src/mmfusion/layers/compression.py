@@ -81,7 +81,7 @@ class ConvCompression(nn.Module):
 
 
 def _mixed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Shapes ``(b, n_tokens, d)``, ``(n_latents, n_tokens, kernel_size)``, ``(n_latents,)`` to ``(b, n_latents, d)``."""
+    """From ``(b, n_tokens, d)`` to ``(b, n_latents, d)``; the weight is ``(n_latents, n_tokens, kernel_size)``."""
     n_latents, n_tokens, kernel_size = weight.shape
     if x.shape[1] != n_tokens:
         raise ValueError(

@@ -11,7 +11,9 @@ and over the classes in the batch (``reduction="normalised"``): as published the
 classes and modalities, each in another way, so that weights do not carry from one dataset to another.
 """
 
-from typing import Literal, NamedTuple, TypeAlias
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from mmfusion.losses.functional import (
     masked_logsumexp,
     negative_log_share,
     unit,
+    without_autocast,
 )
 from mmfusion.losses.prototypes import (
     Embeddings,
@@ -36,6 +39,7 @@ from mmfusion.tokens import Present
 
 Reduction: TypeAlias = Literal["normalised", "published"]
 REDUCTIONS: tuple[Reduction, ...] = ("normalised", "published")
+Loss = TypeVar("Loss", bound=Callable[..., Tensor])
 
 
 class AnchorSet(NamedTuple):
@@ -78,7 +82,17 @@ def anchor_set(
     member = membership(labels, n_classes)
     counted = stack_present(embeddings, present, x) & member.any(-1)
     units = unit(torch.where(counted.unsqueeze(-1), x, 0.0))
-    return AnchorSet(units, labels, member, counted, prototypes_of_units(units, member, counted))
+    with without_autocast(x):
+        return AnchorSet(units, labels, member, counted, prototypes_of_units(units, member, counted))
+
+
+def _without_autocast(loss: Loss) -> Loss:
+    @functools.wraps(loss)
+    def wrapped(anchors: AnchorSet, **options: Any) -> Tensor:
+        with without_autocast(anchors.units):
+            return loss(anchors, **options)
+
+    return cast("Loss", wrapped)
 
 
 def _mean_over(values: Tensor, there: Tensor) -> Tensor:
@@ -86,6 +100,7 @@ def _mean_over(values: Tensor, there: Tensor) -> Tensor:
     return torch.where(there, values, 0.0).sum() / there.sum().clamp(min=1)
 
 
+@_without_autocast
 def sample_anchor_loss(
     anchors: AnchorSet,
     *,
@@ -130,6 +145,7 @@ def sample_anchor_loss(
     return class_means.sum() if reduction == "published" else _mean_over(class_means, count > 0)
 
 
+@_without_autocast
 def unimodal_anchor_loss(
     anchors: AnchorSet,
     *,
@@ -174,6 +190,7 @@ def unimodal_anchor_loss(
     return eps + loss.sum() / n_modalities if reduction == "published" else _mean_over(loss, there)
 
 
+@_without_autocast
 def crossmodal_anchor_loss(
     anchors: AnchorSet,
     *,

@@ -63,7 +63,15 @@ class LossBank(nn.Module):
                 raise ValueError("labels are needed beside embeddings: call bank(embeddings, labels)")
             named = inputs if isinstance(inputs, Mapping) else {str(i): e for i, e in enumerate(inputs)}
             if isinstance(present, Tensor):
+                if len(present) != len(named):
+                    raise ValueError(
+                        f"present must be bool of shape (m, b) for {len(named)} modalities, got {tuple(present.shape)}"
+                    )
                 present = {name: present[i] for i, name in enumerate(named)}
+            elif present and not isinstance(inputs, Mapping):
+                raise ValueError(
+                    "present by name needs embeddings by name; with stacked embeddings give present as (m, b)"
+                )
             inputs = LossInputs({}, named, {"label": labels}, present or {}, {})
         active = {name: term for name, term in self.terms.items() if self.weights[name] > 0}
         shared = None

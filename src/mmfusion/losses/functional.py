@@ -5,8 +5,16 @@ float32, inside or outside autocast, because a sum of exponentials of cosines ov
 twelve decades; float64 stays float64.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
+
+
+def without_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """Autocast off for the device of a tensor: it would cast the losses' matrix products back to half precision."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -24,10 +32,10 @@ def unit(x: Tensor) -> Tensor:
         x: Shape ``(..., d)``.
 
     Returns:
-        Shape ``(..., d)``. A zero vector stays zero, and its gradient is zero: it has no direction.
+        Shape ``(..., d)``. A zero vector stays zero, and its gradient is zero: it has no direction. NaN stays NaN.
     """
     largest = x.detach().abs().amax(-1, keepdim=True)
-    some = largest > 0
+    some = largest != 0  # not > 0: NaN is no zero vector, it has to come through
     scaled = x / torch.where(some, largest, 1.0)
     # Inside the root a zero vector becomes 1: the derivative of the root at 0 is infinite, and infinite times 0 is NaN.
     square = scaled.square().sum(-1, keepdim=True)
@@ -107,8 +115,9 @@ def contrast(
             raise ValueError(
                 f"{name} must be bool of shape (..., {pairs[0]}, {pairs[1]}), got {mask.dtype} {tuple(mask.shape)}"
             )
-    similarity = unit(full_precision(anchors)) @ unit(full_precision(candidates)).mT / temperature
-    return contrast_from_similarity(similarity, positive, negative, eps=eps)
+    with without_autocast(anchors):
+        similarity = unit(full_precision(anchors)) @ unit(full_precision(candidates)).mT / temperature
+        return contrast_from_similarity(similarity, positive, negative, eps=eps)
 
 
 def contrast_from_similarity(similarity: Tensor, positive: Tensor, negative: Tensor, *, eps: float = 0.0) -> Tensor:

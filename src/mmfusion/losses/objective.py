@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,10 +26,12 @@ def target_loss(kind: Target, output: Tensor, target: Tensor, *, label_smoothing
         negative log likelihood of the discrete hazards for a survival.
 
     Raises:
-        ValueError: If the target's dtype or shape does not fit.
+        ValueError: If the output's shape, or the target's dtype or shape, does not fit.
     """
     output = full_precision(output)
     rows = len(output)
+    if output.shape != (rows, kind.n_out):
+        raise ValueError(f"the output for {kind} must be of shape (b, {kind.n_out}), got {tuple(output.shape)}")
     if isinstance(kind, Classes):
         _expect(target, (rows,), integer=True)
         return F.cross_entropy(output, target, label_smoothing=label_smoothing)
@@ -49,7 +52,7 @@ def _discrete_survival(hazard_logits: Tensor, target: Tensor) -> Tensor:
     have survived that one too (Gensheimer and Narasimhan, PeerJ 2019, equation 3).
     """
     interval, event = target[:, :1], target[:, 1:].to(hazard_logits.dtype)
-    positions = interval.new_tensor(range(hazard_logits.shape[1]))
+    positions = torch.arange(hazard_logits.shape[1], device=interval.device)
     survived = F.softplus(hazard_logits)  # -log(1 - hazard)
     before = (survived * (positions < interval)).sum(1)
     own = hazard_logits.gather(1, interval).squeeze(1)
@@ -58,8 +61,8 @@ def _discrete_survival(hazard_logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _expect(target: Tensor, shape: tuple[int, ...], *, integer: bool) -> None:
-    if target.shape != shape or (integer and target.is_floating_point()):
-        kind = "integer" if integer else "numeric"
+    if target.shape != shape or (integer and target.dtype != torch.int64):
+        kind = "int64" if integer else "numeric"
         raise ValueError(f"targets must be {kind} of shape {shape}, got {target.dtype} {tuple(target.shape)}")
 
 
@@ -70,12 +73,18 @@ class Objective(nn.Module):
         targets: From the spec.
         bank: More terms; None for none.
         label_smoothing: For targets of classes.
+
+    Raises:
+        ValueError: If a target and a term of the bank have the same name.
     """
 
     def __init__(
         self, targets: Mapping[str, Target], bank: LossBank | None = None, *, label_smoothing: float = 0.0
     ) -> None:
         super().__init__()
+        twice = sorted(set(targets) & set(bank.terms if bank is not None else ()))
+        if twice:
+            raise ValueError(f"the losses are told apart by name, {twice} name a target and a term: rename the target")
         self.targets = dict(targets)
         self.bank = bank
         self.label_smoothing = label_smoothing
@@ -92,9 +101,10 @@ class Objective(nn.Module):
         Raises:
             ValueError: If a target or an output is missing or of the wrong shape.
         """
-        missing = sorted(set(self.targets) - set(inputs.targets))
-        if missing:
-            raise ValueError(f"targets {missing} are missing, got {sorted(inputs.targets)}")
+        for what, given in (("targets", inputs.targets), ("outputs", inputs.outputs)):
+            missing = sorted(set(self.targets) - set(given))
+            if missing:
+                raise ValueError(f"{what} {missing} are missing, got {sorted(given)}")
         losses = {
             name: target_loss(kind, inputs.outputs[name], inputs.targets[name], label_smoothing=self.label_smoothing)
             for name, kind in self.targets.items()
@@ -102,7 +112,7 @@ class Objective(nn.Module):
         return losses | (self.bank(inputs) if self.bank is not None else {})
 
     def check(self, inputs: LossInputs) -> None:
-        """Look at the values: labels in range, outputs and embeddings finite.
+        """Look at the values: labels in range, other targets, outputs and embeddings finite.
 
         Raises:
             ValueError: Naming the target or the modality.
@@ -114,6 +124,9 @@ class Objective(nn.Module):
                 check_label_range(inputs.targets[name], kind.n)
             elif isinstance(kind, Survival):
                 check_label_range(inputs.targets[name][:, 0], kind.n_bins)
+                check_label_range(inputs.targets[name][:, 1], 2)
+            elif not bool(inputs.targets[name].isfinite().all()):
+                raise ValueError(f"the targets for {name!r} must be finite, they are not")
             if not bool(inputs.outputs[name].isfinite().all()):
                 raise ValueError(
                     f"the outputs for {name!r} must be finite, they are not: look at the inputs and the learning rate"

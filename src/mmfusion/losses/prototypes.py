@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from mmfusion.losses.functional import full_precision, unit
+from mmfusion.losses.functional import full_precision, unit, without_autocast
 from mmfusion.tokens import Present
 
 Embeddings: TypeAlias = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
@@ -127,7 +127,11 @@ def prototypes(
     """
     x = stack_embeddings(embeddings)
     check_labels(labels, x.shape[1])
-    return prototypes_of_units(unit(x), membership(labels, n_classes), stack_present(embeddings, present, x))
+    there = stack_present(embeddings, present, x)
+    with without_autocast(x):
+        # Replaced before they are normalised: a masked embedding may be NaN, and so would be its gradient.
+        units = unit(torch.where(there.unsqueeze(-1), x, 0.0))
+        return prototypes_of_units(units, membership(labels, n_classes), there)
 
 
 def membership(labels: Tensor, n_classes: int) -> Tensor:

@@ -1,9 +1,5 @@
 """The anchor losses as modules: terms of a loss bank, or callables on embeddings and labels."""
 
-import functools
-from collections.abc import Callable
-
-import torch
 from torch import Tensor, nn
 
 from mmfusion.losses.anchors import (
@@ -19,20 +15,6 @@ from mmfusion.losses.functional import check_temperature
 from mmfusion.losses.prototypes import Embeddings
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs, Present
-
-
-def no_autocast(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Run a loss outside autocast, which would cast its matrix products back to half precision."""
-
-    @functools.wraps(function)
-    def wrapped(self: "AnchorTerm", anchors: AnchorSet) -> Tensor:
-        kind = anchors.units.device.type
-        if not torch.amp.is_autocast_available(kind):
-            return function(self, anchors)
-        with torch.autocast(kind, enabled=False):
-            return function(self, anchors)
-
-    return wrapped
 
 
 class AnchorTerm(nn.Module):
@@ -114,16 +96,7 @@ def anchors_of(
         return anchors_of(inputs.embeddings, single_target(inputs), inputs.present, n_classes)
     if labels is None:
         raise ValueError("labels are needed beside embeddings: call term(embeddings, labels)")
-    x = inputs if isinstance(inputs, Tensor) else next(iter(_values(inputs)), None)
-    kind = x.device.type if x is not None else "cpu"
-    if not torch.amp.is_autocast_available(kind):
-        return anchor_set(inputs, labels, n_classes, present)
-    with torch.autocast(kind, enabled=False):
-        return anchor_set(inputs, labels, n_classes, present)
-
-
-def _values(embeddings: Embeddings) -> list[Tensor]:
-    return list(embeddings.values()) if hasattr(embeddings, "values") else list(embeddings)
+    return anchor_set(inputs, labels, n_classes, present)
 
 
 def single_target(inputs: LossInputs) -> Tensor:
@@ -141,7 +114,6 @@ def single_target(inputs: LossInputs) -> Tensor:
 class SampleAnchor(AnchorTerm):
     """Samples as anchors; see :func:`~mmfusion.losses.anchors.sample_anchor_loss`."""
 
-    @no_autocast
     def compute(self, anchors: AnchorSet) -> Tensor:
         """The loss from what the anchor losses share."""
         return sample_anchor_loss(anchors, temperature=self.temperature, reduction=self.reduction, eps=self.eps)
@@ -151,7 +123,6 @@ class SampleAnchor(AnchorTerm):
 class UnimodalAnchor(AnchorTerm):
     """Unimodal prototypes as anchors; see :func:`~mmfusion.losses.anchors.unimodal_anchor_loss`."""
 
-    @no_autocast
     def compute(self, anchors: AnchorSet) -> Tensor:
         """The loss from what the anchor losses share."""
         return unimodal_anchor_loss(anchors, temperature=self.temperature, reduction=self.reduction, eps=self.eps)
@@ -161,7 +132,6 @@ class UnimodalAnchor(AnchorTerm):
 class CrossmodalAnchor(AnchorTerm):
     """Crossmodal prototypes as anchors; see :func:`~mmfusion.losses.anchors.crossmodal_anchor_loss`."""
 
-    @no_autocast
     def compute(self, anchors: AnchorSet) -> Tensor:
         """The loss from what the anchor losses share."""
         return crossmodal_anchor_loss(anchors, temperature=self.temperature, reduction=self.reduction, eps=self.eps)

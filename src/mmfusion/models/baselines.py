@@ -112,7 +112,7 @@ def _pooled(
     label_smoothing: float,
     ignored: tuple[str, ...] = (),
 ) -> FusionModel:
-    encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared)
+    encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared, n_stages=1)
     return FusionModel(
         encoders=encoders,
         routes=routes,

@@ -33,27 +33,28 @@ def checked(
     """
     names = [*images, *columns]
     there = dict(present or {})
+    if not all(isinstance(row, Tensor) for row in there.values()):
+        raise ValueError(
+            f"present must hold tensors, got { {name: type(row).__name__ for name, row in there.items()} }"
+        )
     for given, what in ((inputs, "inputs"), (there, "present")):
         unknown = sorted(set(given) - set(names))
         if unknown:
             raise ValueError(f"{what} has modalities {unknown} that the model does not have; it has {names}")
     missing = [name for name in names if name not in inputs and name not in there]
-    if missing or not inputs:
+    if missing:
         raise ValueError(
-            f"inputs lacks the modalities {missing or names}, it has {sorted(inputs)}; for cases that lack one, give "
+            f"inputs lacks the modalities {missing}, it has {sorted(inputs)}; for cases that lack one, give "
             "present={name: (b,) bool}, True where it is there"
         )
-    sizes = {name: _check_content(name, inputs[name], images, columns) for name in inputs}
-    n_cases = next(iter(sizes.values()))
-    sizes |= {f"present[{name!r}]": len(row) for name, row in there.items() if row.ndim == 1}
-    if len(set(sizes.values())) != 1:
-        raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
     for name, row in there.items():
         if row.dtype != torch.bool or row.ndim != 1:
-            raise ValueError(
-                f"present[{name!r}] must be bool of shape ({n_cases},), got {row.dtype} {tuple(row.shape)}"
-            )
-    return dict(inputs), there, n_cases
+            raise ValueError(f"present[{name!r}] must be bool of shape (b,), got {row.dtype} {tuple(row.shape)}")
+    sizes = {name: _check_content(name, inputs[name], images, columns) for name in inputs}
+    sizes |= {f"present[{name!r}]": len(row) for name, row in there.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
+    return dict(inputs), there, next(iter(sizes.values()))
 
 
 def _check_content(
@@ -84,9 +85,12 @@ def check_values(inputs: Inputs, present: Present, columns: Mapping[str, Columns
     """Values of what is there.
 
     Raises:
-        ValueError: If a pixel is NaN or infinite, a numerical cell is infinite, or a category is out of range; the
-            modality and the first case are named.
+        ValueError: If a pixel is NaN or infinite, a numerical cell is infinite, or a category is out of range, naming
+            the modality and the first case; or if a modality is said to be present that is not given.
     """
+    for name, row in present.items():
+        if name not in inputs and bool(row.any()):
+            raise ValueError(f"present says that {int(row.sum())} cases have {name!r}, which inputs lacks")
     for name, content in inputs.items():
         there = present.get(name)
         if isinstance(content, Table):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.layers.meta import run_on_meta
 from mmfusion.models.inputs import check_values, checked
-from mmfusion.models.presence import is_static, kept, on_cpu, scattered
+from mmfusion.models.presence import device_of, is_static, kept, scattered
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.image import ImageTokenizer
 from mmfusion.tokens import FusionOutput, Inputs, Present, Table, Tokens
@@ -55,7 +55,6 @@ class FusionModel(nn.Module):
         per_stage: One interaction a stage, from the first.
         layers: Interactions that follow each other on the last stage's tokens.
         objective: What training minimises, for :meth:`phases`; None for a model that is not trained by the harness.
-
         ignored: Modalities that inputs may hold and the model does not look at.
 
     Raises:
@@ -165,8 +164,9 @@ class FusionModel(nn.Module):
 
     def _tokens(self, inputs: Inputs, present: Present, n_cases: int) -> dict[str, tuple[Tokens, ...]]:
         """Each modality's tokens, of one case a row; those of a case that lacks it are masked zeros."""
-        static = is_static(inputs)
-        if not static and on_cpu(inputs):
+        device = device_of(inputs, present)
+        static = is_static(device)
+        if not static and device.type == "cpu":
             check_values(inputs, present, self.columns)
         content: dict[str, Tensor | Table] = {}
         rows: dict[str, Tensor] = {}
@@ -196,14 +196,27 @@ class FusionModel(nn.Module):
             routes.setdefault((self.routes[name], tuple(image.shape[1:])), []).append(name)
         for (route, _), names in routes.items():
             together = torch.cat([images[name] for name in names]) if len(names) > 1 else images[names[0]]
-            encoded = self.encoders[route](together)
+            encoded = self._maps(route, together)
             sizes = [len(images[name]) for name in names]
-            split = zip(*(stage.split(sizes) for stage in encoded), strict=True)
+            split = zip(*(torch.split(stage, sizes) for stage in encoded), strict=True)
             maps.update(zip(names, split, strict=True))
         return maps
 
+    def _maps(self, route: str, images: Tensor) -> tuple[Tensor, ...]:
+        encoder = self.encoders[route]
+        try:
+            maps: tuple[Tensor, ...] = encoder(images)
+        except ValueError as error:
+            if len(images) > 1 or not encoder.training:
+                raise
+            raise ValueError(
+                f"the encoder {route!r} normalises by the statistics of the batch, which one case alone does not have: "
+                f"train with at least 2 cases that have the image ({error})"
+            ) from error
+        return maps
+
     def _nothing(self, name: str, n_cases: int) -> tuple[Tokens, ...]:
-        like = next(self.head.parameters())
+        like = next(self.parameters())
         return tuple(
             Tokens(like.new_zeros(n_cases, n, dim), torch.zeros(n_cases, n, dtype=torch.bool, device=like.device))
             for n, dim in self._token_shapes[name]

@@ -30,7 +30,7 @@ def image_encoders(
     """
     routes: dict[str, str] = {}
     for name, image in spec.images.items():
-        same = [other for other in routes if spec[other] == image]
+        same = [other for other in routes if spec[other].shape == image.shape]
         routes[name] = routes[same[0]] if shared and same else name
     encoders = {
         route: create_backbone(encoder, spec[route], weights=weights, n_stages=n_stages)

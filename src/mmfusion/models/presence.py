@@ -3,20 +3,17 @@
 import torch
 from torch import Tensor
 
-from mmfusion.tokens import Inputs, Table, Tokens
+from mmfusion.tokens import Inputs, Present, Table, Tokens
 
 
-def is_static(inputs: Inputs) -> bool:
+def is_static(device: torch.device) -> bool:
     """Whether shapes must not depend on values: under compile and export, and on the meta device."""
-    return torch.compiler.is_compiling() or _device(inputs).type == "meta"
+    return torch.compiler.is_compiling() or device.type == "meta"
 
 
-def on_cpu(inputs: Inputs) -> bool:
-    return _device(inputs).type == "cpu"
-
-
-def _device(inputs: Inputs) -> torch.device:
-    value = next(iter(inputs.values()))
+def device_of(inputs: Inputs, present: Present) -> torch.device:
+    """Where a batch is; one of the two holds something."""
+    value = next(iter((*inputs.values(), *present.values())))
     return value.numerical.device if isinstance(value, Table) else value.device
 
 

@@ -1,0 +1,211 @@
+"""What every registered model keeps, whatever its method: one contract over names, layouts and conditions."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import mmfusion as mmf
+from mmfusion.models import FusionModel
+from mmfusion.spec import DataSpec
+from mmfusion.tokens import FusionOutput, Present, Table
+from small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
+
+NAMES = mmf.registry.models.list()
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "one_image": {"images": 1, "size": (16, 16)},
+    "two_images": {"images": 2, "size": (16, 16)},
+    "three_volumes": {"images": 3, "size": (8, 8, 8)},
+}
+N = 6
+SOME = torch.tensor([True, False, True, True, False, True])
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "cells_missing": {"missing_cells": True},
+    "table_missing": {"present": {"table0": SOME}},
+    "image_missing": {"present": {"image0": SOME}},
+    "one_case": {"n": 1},
+}
+# The softmax does not change when all its scores move alike: the bias of a key has a gradient of zero.
+WITHOUT_GRADIENT = ("key.bias",)
+
+# On the meta device every operator is Python: the quick loop runs two of the fifteen.
+QUICK = {("one_image", "image_missing"), ("two_images", "everything")}
+
+every_model = pytest.mark.parametrize("name", NAMES)
+every_layout = pytest.mark.parametrize("layout", LAYOUTS)
+every_condition = pytest.mark.parametrize("condition", CONDITIONS)
+
+
+@cache
+def made(name: str, layout: str) -> tuple[DataSpec, FusionModel]:
+    """Built once from its spec alone, with its default options; tests leave it as they find it."""
+    torch.manual_seed(0)
+    spec = make_spec(**LAYOUTS[layout])
+    return spec, mmf.create_model(name, spec).eval()
+
+
+def batch(spec: DataSpec, condition: str) -> tuple[dict[str, Tensor | Table], dict[str, Tensor], dict[str, Tensor]]:
+    """Inputs, targets, presence."""
+    options = CONDITIONS[condition]
+    n = options.get("n", N)
+    inputs = make_inputs(spec, n, missing_cells=options.get("missing_cells", False))
+    return inputs, make_labels(spec, n), options.get("present", {})
+
+
+def losses_of(model: FusionModel, output: FusionOutput, targets: dict[str, Tensor], present: Present) -> list[Tensor]:
+    given = loss_inputs(output, targets, present)
+    found = []
+    for phase in model.phases():
+        if output.logits.device.type != "meta":
+            phase.objective.check(given)
+        found += list(phase.objective(given).values())
+    return found
+
+
+def flat(output: FusionOutput) -> list[Tensor]:
+    return [*output.outputs.values(), *output.embeddings.values(), *output.aux.values()]
+
+
+@every_condition
+@every_layout
+@every_model
+def test_output(name: str, layout: str, condition: str) -> None:
+    """Shapes; finite outputs and losses; the same again; zeros for what is missing."""
+    spec, model = made(name, layout)
+    inputs, targets, present = batch(spec, condition)
+    n = len(targets["label"])
+    model.check(inputs, present)
+    output = model(inputs, present)
+    assert {key: tuple(x.shape) for key, x in output.outputs.items()} == {"label": (n, 3)}
+    assert set(output.embeddings) <= set(spec.names)
+    assert len({x.shape for x in output.embeddings.values()}) == 1
+    assert all(x.ndim == 2 and len(x) == n for x in output.embeddings.values())
+    assert all(bool(x.isfinite().all()) for x in flat(output))
+    assert all(x.ndim == 0 and bool(x.isfinite()) for x in losses_of(model, output, targets, present))
+    for key, there in present.items():
+        if key in output.embeddings:
+            assert not bool(output.embeddings[key][~there].any())
+    assert all(torch.equal(one, two) for one, two in zip(flat(output), flat(model(inputs, present)), strict=True))
+
+
+@every_layout
+@every_model
+def test_every_parameter_gets_a_gradient(name: str, layout: str) -> None:
+    spec, model = made(name, layout)
+    inputs, targets, _ = batch(spec, "cells_missing")
+    model.zero_grad()
+    sum(losses_of(model, model(inputs), targets, {})).backward()
+    grads = {key: p.grad for key, p in model.named_parameters()}
+    model.zero_grad()
+    assert [key for key, grad in grads.items() if grad is None or not bool(grad.isfinite().all())] == []
+    without = [key for key, grad in grads.items() if not bool(grad.any())]
+    assert [key for key in without if not key.endswith(WITHOUT_GRADIENT)] == []
+
+
+@every_model
+def test_every_parameter_is_in_a_phase(name: str) -> None:
+    _, model = made(name, "two_images")
+    phases = model.phases()
+    trained = {id(p) for phase in phases for group in phase.parameters for p in group.parameters}
+    assert trained == {id(p) for p in model.parameters()}
+    assert len({phase.name for phase in phases}) == len(phases)
+    assert {group.name for phase in phases for group in phase.parameters} <= {"encoder", "fusion"}
+
+
+@every_layout
+@every_model
+def test_state_dict_round_trip(name: str, layout: str) -> None:
+    spec, model = made(name, layout)
+    inputs, _, _ = batch(spec, "cells_missing")
+    other = mmf.create_model(name, spec).eval()
+    other.load_state_dict(model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(flat(other(inputs)), flat(model(inputs)), strict=True))
+
+
+@every_condition
+@every_layout
+@every_model
+def test_cases_do_not_see_each_other(name: str, layout: str, condition: str) -> None:
+    spec, model = made(name, layout)
+    inputs, _, present = batch(spec, condition)
+    order = torch.randperm(len(next(iter(present.values()), SOME)) if condition != "one_case" else 1)
+    whole = model(inputs, present)
+    moved = model(rows(inputs, order), {key: there[order] for key, there in present.items()})
+    for one, other in zip(flat(moved), flat(whole), strict=True):
+        torch.testing.assert_close(one, other[order], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["table0", "image0"])
+@every_layout
+@every_model
+def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> None:
+    """Bit for bit: in part of the batch, in all of it, and left out of the inputs."""
+    spec, model = made(name, layout)
+    inputs, _, _ = batch(spec, "everything")
+    for there in (SOME, torch.zeros(N, dtype=torch.bool)):
+        present = {missing: there}
+        expected = flat(model(inputs, present))
+        ways = [spoilt(inputs, missing, there)]
+        if not there.any():
+            ways.append({key: value for key, value in inputs.items() if key != missing})
+        for way in ways:
+            assert all(torch.equal(a, b) for a, b in zip(flat(model(way, present)), expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("layout", "condition"),
+    [
+        pytest.param(layout, condition, marks=() if (layout, condition) in QUICK else pytest.mark.slow)
+        for layout in LAYOUTS
+        for condition in CONDITIONS
+    ],
+)
+@every_model
+def test_the_meta_device(name: str, layout: str, condition: str) -> None:
+    """Built there, run there, losses and backward: shapes without numbers, and no tensor of its own device."""
+    spec, here = made(name, layout)
+    inputs, targets, present = batch(spec, condition)
+    with torch.device("meta"):
+        model = mmf.create_model(name, spec)
+    model.train(condition != "one_case")  # a single case has no batch statistics
+    moved = {
+        key: Table(*(part.to("meta") for part in value)) if isinstance(value, Table) else value.to("meta")
+        for key, value in inputs.items()
+    }
+    there = {key: row.to("meta") for key, row in present.items()}
+    output = model(moved, there)
+    assert [x.shape for x in flat(output)] == [x.shape for x in flat(here(inputs, present))]
+    sum(losses_of(model, output, {key: x.to("meta") for key, x in targets.items()}, there)).backward()
+    assert all(x.device.type == "meta" for x in flat(output))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", ["everything", "table_missing", "image_missing"])
+@every_model
+def test_compiled(name: str, condition: str) -> None:
+    """As one graph, with the same numbers; what is missing has no effect there either."""
+    spec, model = made(name, "one_image")
+    inputs, _, present = batch(spec, condition)
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    expected = flat(model(inputs, present))
+    found = flat(compiled(inputs, present))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    for key, there in present.items():
+        again = flat(compiled(spoilt(inputs, key, there), present))
+        assert all(torch.equal(one, other) for one, other in zip(again, found, strict=True))
+
+
+@pytest.mark.slow
+@every_model
+def test_exported(name: str) -> None:
+    spec, model = made(name, "one_image")
+    inputs, _, _ = batch(spec, "cells_missing")
+    present = dict.fromkeys(spec.names, SOME)
+    program = torch.export.export(model, (inputs, present))
+    for one, other in zip(flat(program.module()(inputs, present)), flat(model(inputs, present)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

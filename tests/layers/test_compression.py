@@ -1,0 +1,81 @@
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import mmfusion as mmf
+from mmfusion.layers.compression import ConvCompression
+from mmfusion.tokens import Tokens
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.integers(1, 5),
+    st.integers(1, 7),
+    st.sampled_from([1, 3, 5]),
+    st.booleans(),
+)
+def test_is_a_convolution_over_the_features(
+    n_cases: int, n_tokens: int, n_latents: int, dim: int, kernel_size: int, mean: bool
+) -> None:
+    """Values and gradients of ``F.conv1d`` with the tokens as channels; also those of the mean of the latents."""
+    compress = ConvCompression(n_tokens, n_latents=n_latents, kernel_size=kernel_size).double()
+    x = torch.randn(n_cases, n_tokens, dim, dtype=torch.float64, requires_grad=True)
+    found = compress.mean(Tokens(x)) if mean else compress(Tokens(x))
+    expected = F.conv1d(x, compress.weight, compress.bias, padding=kernel_size // 2)
+    expected = expected.mean(1) if mean else expected
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    direction = torch.randn_like(expected)
+    of = (x, compress.weight, compress.bias)
+    grads = [torch.autograd.grad((out * direction).sum(), of) for out in (found, expected)]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-11, atol=1e-12)
+
+
+def test_starts_like_a_convolution() -> None:
+    torch.manual_seed(3)
+    compress = ConvCompression(50, n_latents=40)
+    torch.manual_seed(3)
+    conv = nn.Conv1d(50, 40, 3)
+    assert torch.equal(compress.weight, conv.weight)
+    assert torch.equal(compress.bias, conv.bias)
+    assert compress.n_latents == 40
+
+
+def test_a_masked_token_counts_as_zeros() -> None:
+    compress = ConvCompression(3, n_latents=2)
+    x, mask = torch.randn(2, 3, 4), torch.tensor([[True, False, True], [False, False, False]])
+    spoilt = torch.where(mask.unsqueeze(-1), x, float("nan"))
+    zeroed = torch.where(mask.unsqueeze(-1), x, 0.0)
+    assert torch.equal(compress(Tokens(spoilt, mask)), compress(Tokens(zeroed)))
+    assert torch.equal(compress.mean(Tokens(spoilt, mask)), compress.mean(Tokens(zeroed)))
+
+
+@pytest.mark.parametrize("call", ["forward", "mean"])
+def test_refuses_another_number_of_tokens(call: str) -> None:
+    compress = getattr(ConvCompression(3, n_latents=2), call)
+    compress(Tokens(torch.ones(1, 3, 4)))
+    with pytest.raises(ValueError, match="built for 3 tokens, got 4: the image size or the number of columns"):
+        compress(Tokens(torch.ones(1, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_tokens": 0, "n_latents": 2}, "must be positive, got n_tokens=0 and n_latents=2"),
+        ({"n_tokens": 3, "n_latents": 0}, "must be positive, got n_tokens=3 and n_latents=0"),
+        ({"n_tokens": 3, "n_latents": 2, "kernel_size": 2}, "odd and positive, got kernel_size=2"),
+        ({"n_tokens": 3, "n_latents": 2, "kernel_size": -1}, "odd and positive, got kernel_size=-1"),
+    ],
+)
+def test_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ConvCompression(**options)
+
+
+def test_by_name() -> None:
+    assert isinstance(mmf.registry.compressions.create("conv", 4, n_latents=2), ConvCompression)

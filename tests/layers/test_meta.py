@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmfusion.layers.meta import run_on_meta
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 5))
+
+
+def test_shapes_without_numbers() -> None:
+    out = run_on_meta(network(), torch.empty(2, 3, 4, 4, device="meta"))
+    assert out.shape == (2, 5)
+    assert out.device.type == "meta"
+
+
+def test_the_module_is_untouched() -> None:
+    module = network()
+    module[2].eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [part.training for part in module.modules()]
+    state = torch.get_rng_state()
+    run_on_meta(module, torch.empty(1, 3, 4, 4, device="meta"))
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(value.device.type == "cpu" for value in module.state_dict().values())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None and p.requires_grad for p in module.parameters())
+
+
+def test_the_module_is_untouched_after_a_failure() -> None:
+    module = network()
+    modes = [part.training for part in module.modules()]
+    with pytest.raises(RuntimeError):
+        run_on_meta(module, torch.empty(1, 3, 9, 9, device="meta"))
+    assert [part.training for part in module.modules()] == modes
+    assert all(value.device.type == "cpu" for value in module.state_dict().values())
+
+
+class Two(nn.Module):
+    def forward(self, a: Tensor, b: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: a + value for name, value in b.items()}
+
+
+def test_any_arguments_and_results() -> None:
+    a = torch.empty(2, 1, device="meta")
+    out = run_on_meta(Two(), a, {"x": torch.empty(1, 3, device="meta")})
+    assert out["x"].shape == (2, 3)

@@ -1,0 +1,354 @@
+"""The three anchor losses: the published numbers, degenerate batches, number formats, invariants."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import anchor_reference
+import golden_numbers as golden
+from mmfusion.losses import (
+    CrossmodalAnchor,
+    SampleAnchor,
+    UnimodalAnchor,
+    anchor_set,
+    crossmodal_anchor_loss,
+    sample_anchor_loss,
+    unimodal_anchor_loss,
+)
+
+LOSSES = {"sample": sample_anchor_loss, "unimodal": unimodal_anchor_loss, "crossmodal": crossmodal_anchor_loss}
+TERMS = {"sample": SampleAnchor, "unimodal": UnimodalAnchor, "crossmodal": CrossmodalAnchor}
+PUBLISHED = {"sample": "loss_sam", "unimodal": "loss_up", "crossmodal": "loss_cp"}
+
+
+def losses(x: Tensor, labels: Tensor, n_classes: int, present: Any = None, **options: Any) -> dict[str, Tensor]:
+    """Through the terms, as a model calls them."""
+    terms = {name: term(n_classes=n_classes, **options) for name, term in TERMS.items()}
+    return {name: term(x, labels, present) for name, term in terms.items()}
+
+
+def golden_case(key: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, int, float]:
+    info = golden.case("loss_bank", key)
+    x = golden.array("loss_bank", f"{key}__features", dtype).requires_grad_()
+    return x, golden.array("loss_bank", f"{key}__labels"), info["num_classes"], info["tau"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "relative", "absolute", "gradient"),
+    [
+        pytest.param(torch.float64, 1e-9, 1e-9, 1e-6, id="float64"),
+        pytest.param(torch.float32, 1e-5, 1e-6, 2e-5, id="float32"),
+    ],
+)
+@pytest.mark.parametrize("key", golden.cases("loss_bank"))
+def test_golden(key: str, dtype: torch.dtype, relative: float, absolute: float, gradient: float) -> None:
+    x, labels, n_classes, tau = golden_case(key, dtype)
+    found = losses(x, labels, n_classes, temperature=tau, reduction="published", eps=1e-8)
+    for name, value in found.items():
+        expected = golden.case("loss_bank", key)[PUBLISHED[name]]
+        assert value.dtype == dtype
+        assert value.item() == pytest.approx(expected, rel=relative, abs=absolute), name
+    sum(found.values()).backward()
+    assert golden.deviation(x.grad, golden.array("loss_bank", f"{key}__grad")) < gradient
+
+
+@pytest.mark.parametrize("key", golden.cases("loss_bank"))
+def test_what_the_published_eps_changes(key: str) -> None:
+    """Almost nothing where the losses are ordinary; where anchors sit far from their positives it holds them back.
+
+    A term of size ``l`` loses ``log(1 + eps * exp(l))``, and each sum of prototype terms gains an ``eps``. Two of the
+    stored cases have terms large enough to show: in p05 the modalities lie apart (unimodal loss 27), in p02 the
+    samples of a few dimensions lie anywhere (sample loss 22).
+    """
+    x, labels, n_classes, tau = golden_case(key, torch.float64)
+    exact = losses(x, labels, n_classes, temperature=tau, reduction="published")
+    published = losses(x, labels, n_classes, temperature=tau, reduction="published", eps=1e-8)
+    gaps = {name: (exact[name] - published[name]).item() for name in exact}
+    assert all(gap >= -2.1e-8 for gap in gaps.values())
+    largest = {"p02": ("sample", 6.5e-5), "p05": ("unimodal", 7.7e-4)}
+    if key in largest:
+        name, gap = largest[key]
+        assert gaps.pop(name) == pytest.approx(gap, rel=0.02)
+    assert max(gaps.values()) < 2e-6
+
+
+def test_the_published_eps_stops_learning_where_it_is_needed_most() -> None:
+    """Two classes on each other's side at a low temperature: the cap is reached and its gradient is lost."""
+    x = torch.tensor([[[1.0, 0.1], [-1.0, 0.1]], [[-1.0, 0.1], [1.0, 0.1]]], dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1])
+    options: dict[str, Any] = {"temperature": 0.01, "reduction": "published"}
+    exact = losses(x, labels, 2, **options)["unimodal"]
+    published = losses(x, labels, 2, **options, eps=1e-8)["unimodal"]
+    cap = 2 * -math.log(1e-8)  # 2 modalities x 2 classes, over 2 modalities
+    assert published.item() == pytest.approx(cap, rel=1e-9)
+    assert exact.item() > 4 * cap
+    lost = torch.autograd.grad(published, x)[0].abs().max()
+    kept = torch.autograd.grad(exact, x)[0].abs().max()
+    assert lost < 1e-9 < 1 < kept
+
+
+# name, modalities, labels, classes, what is done to random embeddings and to presence
+DEGENERATE: dict[str, tuple[int, list[int], int]] = {
+    "one_sample": (3, [1], 2),
+    "one_class": (2, [1, 1, 1, 1], 3),
+    "absent_class": (3, [0, 2, 2, 0, 2], 4),
+    "one_each": (2, [0, 1], 2),
+    "one_modality": (1, [0, 1, 1, 0], 2),
+    "label_out_of_range": (2, [0, 1, -1, 5, 1], 2),
+    "modality_without_cases": (3, [0, 1, 0, 1], 2),
+    "class_lacks_a_modality": (2, [0, 0, 1, 1], 2),
+    "nothing_present": (2, [0, 1], 2),
+    "duplicates": (2, [0, 0, 1, 1], 2),
+    "identical": (3, [0, 1, 0, 1], 2),
+    "one_zero_vector": (2, [0, 1, 0, 1], 2),
+    "zero_modality": (2, [0, 1, 0, 1], 2),
+    "all_zero": (2, [0, 1, 0, 1], 2),
+    "opposites": (2, [0, 0, 1, 1], 2),
+    "tiny": (2, [0, 1, 2, 1, 0], 3),
+    "huge": (2, [0, 1, 2, 1, 0], 3),
+    "each_its_scale": (2, [0, 1, 2, 1, 0], 3),
+}
+
+
+def degenerate(name: str) -> tuple[Tensor, Tensor, int, Tensor]:
+    """Embeddings in float64 that float32 holds too, labels, classes, presence."""
+    n_modalities, labels, n_classes = DEGENERATE[name]
+    g = torch.Generator().manual_seed(sum(map(ord, name)))
+    x = torch.randn(n_modalities, len(labels), 6, generator=g)
+    present = torch.ones(x.shape[:2], dtype=torch.bool)
+    if name == "modality_without_cases":
+        present[1] = False
+    if name == "class_lacks_a_modality":
+        present[0, 2:] = False
+    if name == "nothing_present":
+        present[:] = False
+    if name == "duplicates":
+        x[:, 1] = x[:, 0]
+        x[:, 3] = 2 * x[:, 2]
+    if name == "identical":
+        x = x[:1, :1].expand_as(x).clone()
+    if name == "one_zero_vector":
+        x[0, 1] = 0
+    if name == "zero_modality":
+        x[1] = 0
+    if name == "all_zero":
+        x[:] = 0
+    if name == "opposites":
+        x[:, 1] = -x[:, 0]
+    if name in ("tiny", "huge"):
+        x = x * {"tiny": 1e-20, "huge": 1e20}[name]
+    if name == "each_its_scale":
+        x = x * torch.logspace(-20, 20, 10).view(2, 5, 1)
+    return x.double(), torch.tensor(labels), n_classes, present
+
+
+def reference(x: Tensor, labels: Tensor, n_classes: int, present: Tensor, **options: Any) -> dict[str, Tensor]:
+    usable = bool((present & (labels >= 0) & (labels < n_classes)).any())
+    if not usable:  # nothing to average over
+        return dict.fromkeys(LOSSES, x.sum() * 0)
+    return anchor_reference.losses(x, labels.tolist(), n_classes, present=present.tolist(), **options)
+
+
+@pytest.mark.parametrize("reduction", ["normalised", "published"])
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_batches_are_defined(name: str, reduction: str) -> None:
+    """Finite, and what the formulas say of what is there, value and gradient."""
+    x, labels, n_classes, present = degenerate(name)
+    x.requires_grad_()
+    found = losses(x, labels, n_classes, present, reduction=reduction)
+    expected = reference(x, labels, n_classes, present, published=reduction == "published")
+    size = x.detach().abs().amax(-1, keepdim=True)
+    for key, value in found.items():
+        assert value.item() == pytest.approx(expected[key].item(), rel=1e-10, abs=1e-12), key
+        grad = torch.autograd.grad(value, x, retain_graph=True)[0]
+        assert bool(grad.isfinite().all())
+        # A gradient goes with one over the length: compared in those units, so that all scales count alike.
+        if expected[key].requires_grad:
+            wanted = torch.autograd.grad(expected[key], x, retain_graph=True, materialize_grads=True)[0]
+        else:
+            wanted = torch.zeros_like(x)
+        torch.testing.assert_close(grad * size, wanted * size, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", [name for name in DEGENERATE if name != "opposites"])
+def test_degenerate_batches_in_float32(name: str) -> None:
+    """The mean of opposites is rounding noise, which has a direction but no meaning; every other batch agrees."""
+    x, labels, n_classes, present = degenerate(name)
+    exact = reference(x, labels, n_classes, present)
+    x = x.float().requires_grad_()
+    found = losses(x, labels, n_classes, present)
+    for key, value in found.items():
+        assert value.item() == pytest.approx(exact[key].item(), rel=1e-5, abs=1e-6), key
+    sum(found.values()).backward()
+    assert bool(x.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "name", ["one_class", "absent_class", "class_lacks_a_modality", "one_zero_vector", "identical"]
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(name: str, dtype: torch.dtype) -> None:
+    """Computed in float32: the only error is that of the embeddings' own rounding."""
+    x, labels, n_classes, present = degenerate(name)
+    half = x.to(dtype).requires_grad_()
+    exact = reference(half.detach().double(), labels, n_classes, present)
+    found = losses(half, labels, n_classes, present)
+    sum(found.values()).backward()
+    for key, value in found.items():
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(exact[key].item(), rel=1e-5, abs=1e-6), key
+    assert half.grad.dtype == dtype
+    assert bool(half.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("key", ["p00", "p04", "p05"])
+def test_golden_in_half_precision(key: str, dtype: torch.dtype) -> None:
+    """Where the published code gives NaN in float16: within what rounding the embeddings costs."""
+    x, labels, n_classes, tau = golden_case(key, dtype)
+    x = x.detach().requires_grad_()
+    found = losses(x, labels, n_classes, temperature=tau, reduction="published", eps=1e-8)
+    sum(found.values()).backward()
+    assert bool(x.grad.isfinite().all())
+    for name, value in found.items():
+        expected = golden.case("loss_bank", key)[PUBLISHED[name]]
+        assert value.item() == pytest.approx(expected, rel=0.1, abs=1e-3), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
+    x, labels, n_classes, present = degenerate("absent_class")
+    x = x.float().requires_grad_()
+    expected = losses(x, labels, n_classes, present)
+    wanted = torch.autograd.grad(sum(expected.values()), x)[0]
+    with torch.autocast("cpu", dtype=dtype):
+        found = losses(x, labels, n_classes, present)
+        anchors = anchor_set(x, labels, n_classes, present)
+        functional = {name: loss(anchors) for name, loss in LOSSES.items()}
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(torch.equal(functional[name], expected[name]) for name in expected)
+    assert torch.equal(torch.autograd.grad(sum(found.values()), x)[0], wanted)
+
+
+def test_all_identical_in_closed_form() -> None:
+    """m = 3, k = 2, b = 8, the same vector everywhere: only the numbers of positives and negatives are left."""
+    x = torch.ones(3, 8, 5, dtype=torch.float64)
+    found = losses(x, torch.arange(8) % 2, 2, reduction="published")
+    assert found["sample"].item() == pytest.approx(3 * 2 * math.log((4 + 4) / 4))
+    assert found["unimodal"].item() == pytest.approx(2 * math.log(1 + 3))
+    assert found["crossmodal"].item() == pytest.approx(math.log(4 / 3))
+
+
+def test_a_nan_that_counts_comes_through() -> None:
+    x = torch.randn(2, 4, 3)
+    x[0, 0, 0] = float("nan")
+    assert all(bool(value.isnan()) for value in losses(x, torch.tensor([0, 1, 0, 1]), 2).values())
+
+
+def test_the_meta_device() -> None:
+    x = torch.empty(2, 4, 3, device="meta", requires_grad=True)
+    found = losses(x, torch.empty(4, dtype=torch.int64, device="meta"), 2)
+    sum(found.values()).backward()
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_learned_temperature(name: str) -> None:
+    x = torch.randn(2, 4, 3, dtype=torch.float64)
+    anchors = anchor_set(x, torch.tensor([0, 1, 0, 1]), 2)
+    tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: LOSSES[name](anchors, temperature=t), (tau,))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
+        ({"reduction": "sum"}, "reduction must be one of"),
+    ],
+)
+def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
+    anchors = anchor_set(torch.ones(1, 2, 3), torch.tensor([0, 1]), 2)
+    LOSSES[name](anchors)
+    with pytest.raises(ValueError, match=message):
+        LOSSES[name](anchors, **options)
+    with pytest.raises(ValueError, match=message):
+        TERMS[name](**options)
+
+
+@pytest.mark.parametrize("term", TERMS.values())
+def test_term_refuses(term: Any) -> None:
+    x, labels = torch.ones(1, 2, 3), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="eps must not be negative, got -1"):
+        term(eps=-1.0)
+    with pytest.raises(ValueError, match="number of classes is not known"):
+        term()(x, labels)
+    with pytest.raises(ValueError, match="labels are needed beside embeddings"):
+        term(n_classes=2)(x)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor, int, Tensor]:
+    m, b, k = draw(st.integers(1, 3)), draw(st.integers(1, 7)), draw(st.integers(2, 4))
+    labels = torch.tensor(draw(st.lists(st.integers(0, k - 1), min_size=b, max_size=b)))
+    present = torch.tensor(draw(st.lists(st.booleans(), min_size=m * b, max_size=m * b))).view(m, b)
+    g = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    return torch.randn(m, b, 4, generator=g, dtype=torch.float64), labels, k, present
+
+
+def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    for name in one:
+        assert one[name].item() == pytest.approx(other[name].item(), rel=1e-10, abs=1e-12), name
+
+
+@given(batches(), st.sampled_from(["normalised", "published"]))
+def test_any_batch_is_the_formula(batch: tuple[Tensor, Tensor, int, Tensor], reduction: str) -> None:
+    close(losses(*batch, reduction=reduction), reference(*batch, published=reduction == "published"))
+
+
+@given(batches(), st.randoms(use_true_random=False))
+def test_the_order_of_cases_classes_and_modalities_does_not_matter(batch: Any, random: Any) -> None:
+    x, labels, n_classes, present = batch
+    expected = losses(x, labels, n_classes, present)
+
+    def shuffled(n: int) -> Tensor:
+        return torch.tensor(random.sample(range(n), n))
+
+    cases, modalities, classes = shuffled(len(labels)), shuffled(len(x)), shuffled(n_classes)
+    close(losses(x[:, cases], labels[cases], n_classes, present[:, cases]), expected)
+    close(losses(x[modalities], labels, n_classes, present[modalities]), expected)
+    close(losses(x, classes[labels], n_classes, present), expected)
+
+
+@given(batches(), st.integers(0, 10**6))
+def test_lengths_do_not_matter(batch: Any, seed: int) -> None:
+    x, labels, n_classes, present = batch
+    scale = 10 ** (12 * torch.rand(*x.shape[:2], 1, generator=torch.Generator().manual_seed(seed)).double() - 6)
+    close(losses(x * scale, labels, n_classes, present), losses(x, labels, n_classes, present))
+
+
+@given(batches(), st.sampled_from([float("nan"), float("inf"), 0.0, 1e30]))
+def test_what_is_missing_has_no_effect(batch: Any, content: float) -> None:
+    """Bit for bit, in value and gradient."""
+    x, labels, n_classes, present = batch
+    other = torch.where(present.unsqueeze(-1), x, content)
+    results = []
+    for given_x in (x.clone().requires_grad_(), other.requires_grad_()):
+        found = losses(given_x, labels, n_classes, present)
+        results.append((found, torch.autograd.grad(sum(found.values()), given_x)[0]))
+    (one, one_grad), (two, two_grad) = results
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert torch.equal(one_grad, two_grad)
+    assert not bool(two_grad[~present].any())
+
+
+@given(batches())
+def test_more_classes_than_there_are_changes_nothing(batch: Any) -> None:
+    x, labels, n_classes, present = batch
+    close(losses(x, labels, n_classes + 3, present), losses(x, labels, n_classes, present))

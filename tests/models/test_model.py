@@ -1,0 +1,464 @@
+"""FusionModel: routes, presence, refusals, and what a step leaves behind."""
+
+import gc
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mmfusion as mmf
+from mmfusion import backbones, heads, interactions, models, readouts, tokenizers
+from mmfusion.losses import Objective
+from mmfusion.models import FusionModel
+from mmfusion.spec import Columns, DataSpec, Image
+from mmfusion.tokens import Table
+from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
+
+SPEC = make_spec(images=2)
+N = 4
+
+
+class Counting(backbones.ConvNet):
+    """Remembers the shapes that it was given outside of dry runs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(widths=(4, 8), **options)
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if x.device.type != "meta":
+            self.seen.append(tuple(x.shape))
+        return super().forward(x)
+
+
+def build(spec: DataSpec = SPEC, *, shared: bool = True, **options: Any) -> FusionModel:
+    """A small model of every kind of part, by hand."""
+    n_axes = len(next(iter(spec.images.values())).size) if spec.images else 2
+    channels = {name: image.channels for name, image in spec.images.items()}
+    routes = {name: "skin" if shared else name for name in spec.images}
+    parts: dict[str, Any] = {
+        "encoders": {
+            routes[name]: Counting(in_channels=channels[name], n_axes=n_axes) for name in reversed(list(spec.images))
+        },
+        "routes": routes,
+        "tokenizers": {
+            name: tokenizers.Pyramid(spec[name], dim=8, n_latents=3)
+            if name in spec.images
+            else tokenizers.FeatureTokenizer(spec[name], dim=8)
+            for name in spec.names
+        },
+        "per_stage": [interactions.CrossmodalEnhancement(spec.names, dim=8) for _ in range(2 if spec.images else 1)],
+        "layers": [interactions.SelfAttention(spec.names, dim=8)],
+        "readout": readouts.StagePool(spec.names, dim=8),
+        "head": heads.Concat(spec, dim=8, hidden=(8,)),
+        "objective": Objective(spec.targets),
+    }
+    return FusionModel(**parts | options)
+
+
+@cache
+def evaluated() -> FusionModel:
+    """One for all the tests that only call it."""
+    return build().eval()
+
+
+def flat(output: mmf.FusionOutput) -> list[Tensor]:
+    return [*output.outputs.values(), *output.embeddings.values()]
+
+
+def same(one: mmf.FusionOutput, other: mmf.FusionOutput) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(flat(one), flat(other), strict=True))
+
+
+def test_output() -> None:
+    output = evaluated()(make_inputs(SPEC, N))
+    assert {name: tuple(x.shape) for name, x in output.outputs.items()} == {"label": (N, 3)}
+    assert {name: tuple(x.shape) for name, x in output.embeddings.items()} == dict.fromkeys(SPEC.names, (N, 8))
+    assert output.aux == {}
+    assert output.logits is output.outputs["label"]
+
+
+def test_images_on_one_route_are_one_pass() -> None:
+    model = build()
+    model(make_inputs(SPEC, N))
+    assert model.encoders["skin"].seen == [(2 * N, 2, 16, 16)]
+
+
+def test_images_on_two_routes_are_two_passes() -> None:
+    model = build(shared=False)
+    model(make_inputs(SPEC, N))
+    assert [encoder.seen for encoder in model.encoders.values()] == [[(N, 2, 16, 16)]] * 2
+
+
+def test_images_of_two_sizes_on_one_route() -> None:
+    """Weights are shared all the same; each size is a pass."""
+    spec = DataSpec({"a": Image(2, (16, 16)), "b": Image(2, (8, 8)), "c": Image(2, (16, 16))}, n_classes=2)
+    model = build(spec)
+    assert model(make_inputs(spec, N)).logits.shape == (N, 2)
+    assert model.encoders["skin"].seen == [(2 * N, 2, 16, 16), (N, 2, 8, 8)]
+
+
+def test_only_present_rows_reach_the_encoder() -> None:
+    model = build()
+    there = torch.tensor([True, False, True, False])
+    model(make_inputs(SPEC, N), {"image1": there})
+    assert model.encoders["skin"].seen == [(N + 2, 2, 16, 16)]
+
+
+@pytest.mark.parametrize("name", SPEC.names)
+@pytest.mark.parametrize("there", [[True, False, True, False], [False] * N, [True] * N])
+def test_what_is_missing_has_no_effect(name: str, there: list[bool]) -> None:
+    """Not on a bit of the output, nor of the gradients; its embedding is zero."""
+    row = torch.tensor(there)
+    results = []
+    for change in (False, True):
+        torch.manual_seed(0)
+        model, inputs = build(), make_inputs(SPEC, N)
+        output = model(spoilt(inputs, name, row) if change else inputs, {name: row})
+        losses = model.phases()[0].objective(loss_inputs(output, make_labels(SPEC, N), {name: row}))
+        sum(losses.values()).backward()
+        results.append((output, [p.grad for p in model.parameters()], model))
+    (one, one_grads, _), (two, two_grads, model) = results
+    assert same(one, two)
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(one_grads, two_grads, strict=True))
+    assert all(grad is None or bool(grad.isfinite().all()) for grad in two_grads)
+    assert torch.equal(two.embeddings[name][~row], torch.zeros(int((~row).sum()), 8))
+    assert bool(two.embeddings[name][row].any(1).all())
+
+
+def test_absent_rows_stay_out_of_batch_statistics() -> None:
+    spec = make_spec(images=1)
+    there = torch.tensor([True, False, True, False])
+    inputs = make_inputs(spec, N)
+    torch.manual_seed(0)
+    some = build(spec)
+    torch.manual_seed(0)
+    only = build(spec)
+    some(inputs, {"image0": there})
+    only(rows(inputs, there.nonzero().squeeze(1)))
+    one, other = some.encoders.state_dict(), only.encoders.state_dict()
+    assert any("running_mean" in key for key in one)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", SPEC.names)
+def test_a_modality_left_out_of_the_inputs(name: str) -> None:
+    """As when it is there and nobody has it."""
+    model, inputs = build().eval(), make_inputs(SPEC, N)
+    nobody = {name: torch.zeros(N, dtype=torch.bool)}
+    given = model(inputs, nobody)
+    left_out = model({key: value for key, value in inputs.items() if key != name}, nobody)
+    assert same(given, left_out)
+    assert not bool(left_out.embeddings[name].any())
+
+
+def test_nothing_is_there() -> None:
+    model = build()
+    nobody = {name: torch.zeros(N, dtype=torch.bool) for name in SPEC.names}
+    output = model(make_inputs(SPEC, N), nobody)
+    assert all(bool(x.isfinite().all()) for x in flat(output))
+    output.logits.sum().backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_each_case_by_itself() -> None:
+    """A batch of 1 evaluates, to what the case has in a batch; with each set of modalities."""
+    model, inputs = build().eval(), make_inputs(SPEC, 8)
+    present = {name: (torch.arange(8) // 2**i) % 2 == 0 for i, name in enumerate(SPEC.names)}
+    together = model(inputs, present)
+    for i in range(8):
+        case = torch.tensor([i])
+        alone = model(rows(inputs, case), {name: row[case] for name, row in present.items()})
+        for one, whole in zip(flat(alone), flat(together), strict=True):
+            torch.testing.assert_close(one[0], whole[i])
+
+
+def test_batch_of_one_in_training() -> None:
+    """Defined as long as a map has more than one position; else the error says what to do."""
+    model = build()
+    assert model(make_inputs(SPEC, 1)).logits.isfinite().all()
+    spec = make_spec(images=1, size=(4, 4))
+    small = build(spec)
+    small(make_inputs(spec, 2))
+    with pytest.raises(ValueError, match=r"'skin' normalises by the statistics of the batch.*at least 2 cases"):
+        small(make_inputs(spec, 1))
+    assert small.eval()(make_inputs(spec, 1)).logits.shape == (1, 3)
+
+
+def test_evaluation_is_deterministic_and_training_is_not() -> None:
+    model, inputs = build(), make_inputs(SPEC, N)
+    assert not same(model(inputs), model(inputs))
+    model.eval()
+    assert same(model(inputs), model(inputs))
+
+
+def test_state_dict_round_trip() -> None:
+    model, inputs = build(), make_inputs(SPEC, N)
+    model(inputs)  # so that the batch statistics are not the initial ones
+    other = build()
+    other.load_state_dict(model.state_dict())
+    assert same(model.eval()(inputs), other.eval()(inputs))
+
+
+def test_no_step_leaves_anything_behind() -> None:
+    """The published code adds a hook a layer a step; nothing may stay here."""
+    model, inputs, labels = build(), make_inputs(SPEC, N), make_labels(SPEC, N)
+    (phase,) = model.phases()
+    optimizer = torch.optim.SGD([p for group in phase.parameters for p in group.parameters], lr=0.01)
+    there = {"image0": torch.tensor([True, False, True, True])}
+
+    def step() -> None:
+        output = model(inputs, there)
+        losses = phase.objective(loss_inputs(output, labels, there))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    def census() -> tuple[int, ...]:
+        gc.collect()
+        parts = list(model.modules())
+        kinds = (
+            "_forward_hooks",
+            "_forward_pre_hooks",
+            "_backward_hooks",
+            "_backward_pre_hooks",
+            "_buffers",
+            "_parameters",
+        )
+        registered = sum(len(getattr(part, kind)) for part in parts for kind in kinds)
+        tensors = sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+        return len(parts), registered, len(model.state_dict()), tensors
+
+    step()
+    before = census()
+    for _ in range(5):
+        step()
+    assert census() == before
+
+
+def test_phases() -> None:
+    model = build()
+    (phase,) = model.phases()
+    assert phase.name == "train"
+    assert phase.objective is model.objective
+    assert [group.name for group in phase.parameters] == ["encoder", "fusion"]
+    encoder, fusion = ({id(p) for p in group.parameters} for group in phase.parameters)
+    assert encoder == {id(p) for p in model.encoders.parameters()}
+    assert encoder | fusion == {id(p) for p in model.parameters()}
+    assert not encoder & fusion
+
+
+def test_phases_without_an_encoder_or_an_objective() -> None:
+    spec = make_spec(images=0)
+    assert [group.name for group in build(spec).phases()[0].parameters] == ["fusion"]
+    with pytest.raises(ValueError, match="built without an objective"):
+        build(spec, objective=None).phases()
+
+
+def test_ignored_modalities() -> None:
+    spec = make_spec(images=1)
+    model = build(spec, ignored=["image1"]).eval()
+    inputs = make_inputs(SPEC, N)
+    expected = model({name: inputs[name] for name in spec.names})
+    there = {"image1": torch.zeros(N, dtype=torch.bool)}
+    assert same(model(inputs), expected)
+    assert same(model(inputs, there), expected)
+    model.check(inputs | {"image1": torch.full((9, 1), float("nan"))}, there)
+
+
+def test_rebuilding_from_trained_parts_keeps_their_weights() -> None:
+    model, inputs = build(), make_inputs(SPEC, N)
+    model(inputs)
+    again = FusionModel(
+        tokenizers=dict(model.tokenizers.items()),
+        encoders=dict(model.encoders.items()),
+        routes=model.routes,
+        per_stage=list(model.per_stage),
+        layers=list(model.layers),
+        readout=model.readout,
+        head=model.head,
+    )
+    assert same(again.eval()(inputs), model.eval()(inputs))
+
+
+IMAGE, ROW = torch.rand(N, 2, 16, 16), torch.ones(N, dtype=torch.bool)
+CELLS = Table(torch.zeros(N, 2), torch.zeros(N, 2).long())
+
+
+@pytest.mark.parametrize(
+    ("change", "present", "message"),
+    [
+        ({"image1": None}, {}, r"inputs lacks the modalities \['image1'\].*give present="),
+        (
+            dict.fromkeys(SPEC.names),
+            {"image0": ROW},
+            r"inputs lacks the modalities \['image1', 'table0'\], it has \[\]",
+        ),
+        (
+            dict.fromkeys(SPEC.names),
+            dict.fromkeys(SPEC.names, ROW),
+            "present says that 4 cases have 'image0', which inputs lacks",
+        ),
+        (dict.fromkeys(SPEC.names), {}, "inputs lacks the modalities"),
+        ({"x": IMAGE}, {}, r"inputs has modalities \['x'\] that the model does not have; it has \['image0'"),
+        ({}, {"x": ROW}, r"present has modalities \['x'\] that the model does not have"),
+        ({"image0": IMAGE[:3]}, {}, r"same number of cases, got .*'image0': 3"),
+        ({}, {"image0": ROW[:3]}, r"same number of cases, got .*present\['image0'\]\": 3"),
+        ({}, {"image0": ROW.float()}, r"present\['image0'\] must be bool of shape \(b,\), got torch.float32 \(4,\)"),
+        ({}, {"image0": ROW.view(2, 2)}, r"present\['image0'\] must be bool of shape \(b,\), got torch.bool \(2, 2\)"),
+        ({}, {"image0": [True] * N}, r"present must hold tensors, got {'image0': 'list'}"),
+        (
+            {"image0": IMAGE[:, :1]},
+            {},
+            r"'image0' must be floating point of shape \(b, 2, 16, 16\), got .*\(4, 1, 16, 16\)",
+        ),
+        ({"image0": IMAGE[..., :8]}, {}, r"'image0' must be .*got torch.float32 of shape \(4, 2, 16, 8\)"),
+        ({"image0": IMAGE[0]}, {}, r"'image0' must be .*got torch.float32 of shape \(2, 16, 16\)"),
+        ({"image0": IMAGE.byte()}, {}, r"'image0' must be floating point .*got torch.uint8"),
+        ({"image0": CELLS}, {}, "'image0' must be floating point .*got Table"),
+        ({"table0": IMAGE}, {}, r"'table0' must be a Table\(numerical, categorical\), got Tensor"),
+        ({"table0": CELLS._replace(numerical=torch.zeros(N, 3))}, {}, r"'table0': a table of numerical \(4, 2\)"),
+        ({"table0": CELLS._replace(categorical=torch.zeros(N, 2))}, {}, r"'table0': .*got .*\(4, 2\) torch.float32$"),
+    ],
+)
+def test_refuses_shapes(change: dict[str, Any], present: Any, message: str) -> None:
+    inputs = {name: value for name, value in (make_inputs(SPEC, N) | change).items() if value is not None}
+    model = evaluated()
+    for call in (model, model.check):
+        with pytest.raises(ValueError, match=message):
+            call(inputs, present)
+
+
+def put(name: str, index: tuple[int, ...], value: float, part: int = 0) -> dict[str, Any]:
+    """A batch with one number changed."""
+    inputs = make_inputs(SPEC, N)
+    content = inputs[name]
+    (content[part] if isinstance(content, Table) else content)[index] = value
+    return inputs
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            put("image1", (2, 0, 3, 3), float("nan")),
+            "'image1' has a pixel that is NaN or infinite in 1 of 4 cases, .*case 2",
+        ),
+        (put("image0", (0, 1, 0, 0), float("-inf")), "'image0' has a pixel that is NaN or infinite .*case 0"),
+        (put("table0", (3, 1), float("inf")), "'table0' has an infinite number in 1 of 4 cases, the first is case 3"),
+        (put("table0", (1, 0), 2, part=1), r"'table0' has a category outside -1 \(missing\) to \(2, 4\), .*case 1"),
+        (put("table0", (1, 1), -2, part=1), "'table0' has a category outside"),
+    ],
+)
+def test_refuses_values(inputs: Any, message: str) -> None:
+    """On the CPU in a step, elsewhere when asked; a case that lacks the modality may hold anything."""
+    model = evaluated()
+    for call in (model, model.check):
+        with pytest.raises(ValueError, match=message):
+            call(inputs)
+    name = message.split("'")[1]
+    bad = int(message[-1]) if message[-1].isdigit() else 1
+    present = {name: torch.arange(N) != bad}
+    model.check(inputs, present)
+    assert model(inputs, present).logits.isfinite().all()
+
+
+def test_missing_cells_are_no_wrong_values() -> None:
+    inputs = make_inputs(SPEC, N, missing_cells=True)
+    model = build()
+    model.check(inputs)
+    assert model(inputs).logits.isfinite().all()
+
+
+def test_present_but_not_given() -> None:
+    inputs = make_inputs(SPEC, N)
+    del inputs["image0"]
+    model = build()
+    for call in (model, model.check):
+        with pytest.raises(ValueError, match="present says that 1 cases have 'image0', which inputs lacks"):
+            call(inputs, {"image0": torch.tensor([False, True, False, False])})
+
+
+class Whole(nn.Module):
+    """No tokenizer: says neither what image nor what columns it is for."""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: {"routes": {"image0": "skin"}}, r"each image modality needs a route.*images \['image0', 'image1'\]"),
+        (lambda: {"routes": {"image0": "skin", "image1": "other"}}, "needs a route to an encoder, and each encoder"),
+        (lambda: {"encoders": {"skin": Counting(in_channels=2), "idle": Counting()}}, "each encoder a modality"),
+        (lambda: {"tokenizers": {"x": Whole()}}, r"needs the .image or the .columns .*\['x'\] has neither"),
+        (
+            lambda: {"per_stage": [interactions.CrossmodalEnhancement(SPEC.names, dim=8) for _ in range(3)]},
+            "3 interactions for 2 stages",
+        ),
+        (
+            lambda: {"encoders": {"skin": Counting(in_channels=3)}},
+            r"Counting cannot take 'image0', 2 channels of \(16, 16\): .*Choose another",
+        ),
+        (
+            lambda: {"encoders": {"skin": Counting(in_channels=2, n_axes=3)}},
+            r"Counting encodes images of 3 axes, 'image0' is \(16, 16\)",
+        ),
+        (
+            lambda: {
+                "routes": {"image0": "skin", "image1": "deep"},
+                "encoders": {"skin": Counting(in_channels=2), "deep": backbones.ConvNet(in_channels=2)},
+            },
+            r"one number of stages, or a single one, got {'image0': 2, 'image1': 4, 'table0': 1}",
+        ),
+    ],
+)
+def test_refuses_parts_that_do_not_fit(options: Callable[[], dict[str, Any]], message: str) -> None:
+    build()
+    with pytest.raises(ValueError, match=message):
+        build(**options())
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("convnext_atto", (8, 8)), ("vit_tiny_patch16_224", (8, 8))])
+def test_an_image_that_the_encoder_cannot_take(encoder: str, size: tuple[int, ...]) -> None:
+    spec = make_spec(images=1, size=size)
+    with pytest.raises(ValueError, match=rf"the encoder {encoder} cannot take 'image0', 2 channels of \(8, 8\)"):
+        mmf.create_model("concat", spec, encoder=encoder)
+
+
+class Vanishing(backbones.Backbone):
+    def __init__(self) -> None:
+        super().__init__(channels=(2,), reductions=((32, 32),), mean=(0.0,), std=(1.0,))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x[..., ::32, ::32][..., 1:, 1:],)
+
+
+def test_an_image_of_which_nothing_is_left() -> None:
+    with pytest.raises(
+        ValueError, match=r"images of \(16, 16\) are too small for the encoder Vanishing: .*after stage 0"
+    ):
+        build(encoders={"skin": Vanishing()})
+
+
+def test_by_hand_as_in_the_guide() -> None:
+    spec = DataSpec({"derm": Image(3, (32, 32)), "clinic": Image(3, (32, 32)), "meta": TABLE}, n_classes=2)
+    model = models.FusionModel(
+        encoders={"skin": backbones.Timm("test_resnet")},
+        routes={"derm": "skin", "clinic": "skin"},
+        tokenizers={
+            "derm": tokenizers.Pyramid(spec["derm"], dim=16),
+            "clinic": tokenizers.Pyramid(spec["clinic"], dim=16),
+            "meta": tokenizers.FeatureTokenizer(spec["meta"], dim=16),
+        },
+        per_stage=[interactions.CrossmodalEnhancement(spec.names, dim=16) for _ in range(4)],
+        readout=readouts.StagePool(spec.names, dim=16),
+        head=heads.Concat(spec, dim=16),
+    )
+    assert model(make_inputs(spec, 2)).logits.shape == (2, 2)
+
+
+def test_columns_without_numbers_or_without_categories() -> None:
+    spec = DataSpec({"a": Columns(("x",)), "b": Columns(categorical=(("y", 3),))}, n_classes=2)
+    assert build(spec)(make_inputs(spec, N, missing_cells=True)).logits.isfinite().all()

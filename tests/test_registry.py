@@ -1,0 +1,171 @@
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mmfusion as mmf
+from mmfusion.registry import Registry, check_options
+
+
+@pytest.fixture
+def things() -> Registry:
+    registry = Registry("thing", "mmfusion.tokens")  # any package that imports and has no plug-ins
+
+    @registry.register("alpha_one")
+    def alpha_one(*args: Any, size: int = 1, depth: int = 2) -> tuple[Any, ...]:
+        return (*args, size, depth)
+
+    @registry.register("alpha_two")
+    def alpha_two() -> str:
+        return "two"
+
+    return registry
+
+
+def test_create(things: Registry) -> None:
+    assert things.create("alpha_one", "x", depth=5) == ("x", 1, 5)
+    assert things.create("alpha_two") == "two"
+
+
+def test_options(things: Registry) -> None:
+    assert {name: p.default for name, p in things.options("alpha_one").items()} == {"size": 1, "depth": 2}
+
+
+def test_duplicate(things: Registry) -> None:
+    with pytest.raises(ValueError, match=r"thing 'alpha_one' is registered already, by .*alpha_one: choose another"):
+        things.register("alpha_one")(lambda: None)
+    assert things.create("alpha_one") == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("alpha_ona", r"unknown thing 'alpha_ona'; did you mean 'alpha_one'"),
+        ("zzz", r"unknown thing 'zzz'; there are: alpha_one, alpha_two"),
+    ],
+)
+def test_unknown_name(things: Registry, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        things.create(name)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("sice", r"thing 'alpha_one' has no option 'sice'; did you mean 'size'\? Valid: depth, size"),
+        ("zzz", r"thing 'alpha_one' has no option 'zzz'. Valid: depth, size"),
+    ],
+)
+def test_unknown_option(things: Registry, option: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        things.create("alpha_one", **{option: 1})
+
+
+def test_a_builder_without_options() -> None:
+    with pytest.raises(ValueError, match=r"has no option 'a'. Valid: none"):
+        check_options("it", lambda: None, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", ["alpha_one", "alpha_two"]),
+        ("*one", ["alpha_one"]),
+        ("alpha_?wo", ["alpha_two"]),
+        ("beta*", []),
+    ],
+)
+def test_list(things: Registry, pattern: str, expected: list[str]) -> None:
+    assert things.list(pattern) == expected
+
+
+def test_contains(things: Registry) -> None:
+    assert "alpha_one" in things
+    assert "beta" not in things
+
+
+def test_built_in_names() -> None:
+    assert {"cfcml", "concat", "image", "tabular"} <= set(mmf.registry.models.list())
+    assert mmf.registry.backbones.list() == ["convnet"]
+    assert "pyramid" in mmf.registry.image_tokenizers
+    assert "feature" in mmf.registry.tabular_tokenizers
+    assert "conv" in mmf.registry.compressions
+    assert "crossmodal_enhancement" in mmf.registry.interactions
+    assert "granularity_merge" in mmf.registry.readouts
+    assert mmf.registry.losses.list("*_anchor") == ["crossmodal_anchor", "sample_anchor", "unimodal_anchor"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder of installed distributions: a good plug-in, a broken one, one that is no builder, and a name twice."""
+
+    def install(distribution: str, module: str, source: str, points: str) -> None:
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"{distribution}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[mmfusion.models]\n{points}\n")
+
+    good = """
+        import mmfusion as mmf
+
+        def build(spec, *, dim=8):
+            return mmf.create_model("concat", spec, dim=dim)
+    """
+    install("good_plugin", "good_plugin_module", good, "third_party = good_plugin_module:build")
+    install("bad_plugin", "bad_plugin_module", "import a_module_that_is_not_there", "broken = bad_plugin_module:build")
+    install("odd_plugin", "odd_plugin_module", "build = 3", "odd = odd_plugin_module:build")
+    install("first_twin", "first_twin_module", good, "twin = first_twin_module:build")
+    install("second_twin", "second_twin_module", good, "twin = second_twin_module:build")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_plugins(site: Path) -> None:
+    script = """
+        import json, sys
+        import mmfusion as mmf
+        from mmfusion.registry import PluginError
+
+        def failure(name):
+            try:
+                mmf.create_model(name, spec)
+            except PluginError as error:
+                return str(error)
+
+        def imported():
+            return sorted(name for name in sys.modules if name.endswith(("plugin_module", "twin_module")))
+
+        spec = mmf.DataSpec({"x": mmf.Image(3, (8, 8))}, n_classes=2)
+        report = {"listed": mmf.registry.models.list(), "imported_by_listing": imported()}
+        report["type"] = type(mmf.create_model("third_party", spec, dim=4)).__name__
+        report["imported_by_one"] = imported()
+        report["options"] = sorted(mmf.registry.models.options("third_party"))
+        report |= {name: failure(name) for name in ("broken", "odd", "twin")}
+        report["after"] = type(mmf.create_model("third_party", spec)).__name__
+        try:
+            mmf.create_model("third_party", spec, dimm=4)
+        except ValueError as error:
+            report["option"] = str(error)
+        print(json.dumps(report))
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert {"third_party", "broken", "odd", "twin", "cfcml"} <= set(report["listed"])
+    assert report["imported_by_listing"] == []
+    assert report["type"] == report["after"] == "FusionModel"
+    assert report["imported_by_one"] == ["good_plugin_module"]
+    assert report["options"] == ["dim"]
+    assert "'broken' comes from the distribution 'bad_plugin'" in report["broken"]
+    assert "ModuleNotFoundError" in report["broken"]
+    assert "'odd' of the distribution 'odd_plugin' expects" in report["odd"]
+    assert "'twin' is offered by ['first_twin', 'second_twin']: uninstall all but one" in report["twin"]
+    assert "did you mean 'dim'?" in report["option"]

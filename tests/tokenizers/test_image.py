@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mmfusion as mmf
+from mmfusion.spec import Image
+from mmfusion.tokenizers import Pool, Pyramid
+from mmfusion.tokenizers.image import map_tokens
+
+IMAGE = Image(1, (8, 8))
+
+
+def maps(b: int = 2) -> list[Tensor]:
+    return [torch.randn(b, 3, 4, 4), torch.randn(b, 6, 2, 2)]
+
+
+def volumes(b: int = 2) -> list[Tensor]:
+    return [torch.randn(b, 3, 4, 2, 2), torch.randn(b, 6, 2, 1, 1)]
+
+
+def test_positions_in_row_major_order() -> None:
+    x = torch.arange(8.0).view(1, 2, 2, 2)
+    tokens = map_tokens(x)
+    assert tokens.mask is None
+    assert tokens.x.tolist() == [[[0, 4], [1, 5], [2, 6], [3, 7]]]
+
+
+@pytest.mark.parametrize("made", [maps, volumes])
+def test_pyramid(made: object) -> None:
+    """``U(conv(positions))``; where the channels are ``dim`` already there is no U, as published."""
+    x = made()
+    tokenizer = Pyramid(IMAGE, dim=6, n_latents=5)
+    tokenizer.bind(x)
+    first, second = tokenizer(x)
+    assert first.mask is second.mask is None
+    assert first.x.shape == second.x.shape == (2, 5, 6)
+    assert isinstance(tokenizer.project[1], nn.Identity)
+    compress = tokenizer.compress[0]
+    latents = nn.functional.conv1d(x[0].flatten(2).mT, compress.weight, compress.bias, padding=1)
+    torch.testing.assert_close(first.x, tokenizer.project[0](latents))
+
+
+def test_pyramid_detaches_stages() -> None:
+    x = [m.requires_grad_() for m in maps()]
+    tokenizer = Pyramid(IMAGE, dim=6, n_latents=5, detach=[0])
+    tokenizer.bind(x)
+    sum(tokens.x.sum() for tokens in tokenizer(x)).backward()
+    assert x[0].grad is None
+    assert x[1].grad is not None
+    assert all(p.grad is not None for p in tokenizer.parameters())
+
+
+def test_pyramid_refuses_to_detach_what_is_not_there() -> None:
+    with pytest.raises(ValueError, match=r"detach names stages \[2, 5\], the encoder has the stages 0 to 1"):
+        Pyramid(IMAGE, dim=6, detach=[0, 5, 2]).bind(maps())
+
+
+def test_pyramid_refuses_an_unknown_compression() -> None:
+    with pytest.raises(ValueError, match="unknown token compression 'cnv'; did you mean 'conv'"):
+        Pyramid(IMAGE, dim=6, compression="cnv").bind(maps())
+
+
+def test_pool() -> None:
+    x = maps()
+    tokenizer = Pool(IMAGE, dim=4)
+    tokenizer.bind(x)
+    (tokens,) = tokenizer(x)
+    assert tokens.x.shape == (2, 1, 4)
+    torch.testing.assert_close(tokens.x[:, 0], tokenizer.project(x[-1].mean((2, 3))))
+
+
+@pytest.mark.parametrize("kind", [Pyramid, Pool])
+def test_binding(kind: type[Pyramid | Pool]) -> None:
+    tokenizer = kind(IMAGE, dim=4)
+    with pytest.raises(ValueError, match="not bound to an encoder yet: put it into a FusionModel"):
+        tokenizer(maps())
+    tokenizer.bind([m.to("meta") for m in maps()])
+    before = [p.clone() for p in tokenizer.parameters()]
+    tokenizer.bind(maps(5))  # the same shapes: bound already, and the weights stay
+    assert all(torch.equal(p, old) for p, old in zip(tokenizer.parameters(), before, strict=True))
+    with pytest.raises(ValueError, match="is bound to maps of"):
+        tokenizer.bind(maps()[:1])
+    with pytest.raises(ValueError, match=r"maps of .* are expected, got .*: the image size must be \(8, 8\)"):
+        tokenizer([m[..., :1] for m in maps()])
+
+
+@pytest.mark.parametrize("name", mmf.registry.image_tokenizers.list())
+def test_every_image_tokenizer(name: str) -> None:
+    """Unmasked tokens of the width asked for, in as many sets as it says, a case at a time."""
+    tokenizer = mmf.registry.image_tokenizers.create(name, IMAGE, dim=4)
+    x = maps(3)
+    tokenizer.bind(x)
+    together = tokenizer(x)
+    assert all(tokens.x.shape[0] == 3 and tokens.x.shape[2] == 4 for tokens in together)
+    for i in range(3):
+        for whole, one in zip(together, tokenizer([m[i : i + 1] for m in x]), strict=True):
+            torch.testing.assert_close(whole.x[i : i + 1], one.x)
