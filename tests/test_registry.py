@@ -119,6 +119,16 @@ def site(tmp_path: Path) -> Path:
     """
     install("good_plugin", "good_plugin_module", good, "third_party = good_plugin_module:build")
     install("bad_plugin", "bad_plugin_module", "import a_module_that_is_not_there", "broken = bad_plugin_module:build")
+    half = """
+        from mmfusion.registry import models
+
+        @models.register("half")
+        def build(spec):
+            raise AssertionError
+
+        raise RuntimeError("broken after it was registered")
+    """
+    install("half_plugin", "half_plugin_module", half, "half = half_plugin_module:build")
     install("odd_plugin", "odd_plugin_module", "build = 3", "odd = odd_plugin_module:build")
     install("first_twin", "first_twin_module", good, "twin = first_twin_module:build")
     install("second_twin", "second_twin_module", good, "twin = second_twin_module:build")
@@ -146,7 +156,8 @@ def test_plugins(site: Path) -> None:
         report["type"] = type(mmf.create_model("third_party", spec, dim=4)).__name__
         report["imported_by_one"] = imported()
         report["options"] = sorted(mmf.registry.models.options("third_party"))
-        report |= {name: failure(name) for name in ("broken", "odd", "twin")}
+        report |= {name: failure(name) for name in ("broken", "odd", "twin", "half")}
+        report["half_again"] = failure("half")
         report["after"] = type(mmf.create_model("third_party", spec)).__name__
         try:
             mmf.create_model("third_party", spec, dimm=4)
@@ -168,4 +179,6 @@ def test_plugins(site: Path) -> None:
     assert "ModuleNotFoundError" in report["broken"]
     assert "'odd' of the distribution 'odd_plugin' expects" in report["odd"]
     assert "'twin' is offered by ['first_twin', 'second_twin']: uninstall all but one" in report["twin"]
+    assert "broken after it was registered" in report["half"]
+    assert report["half_again"] == report["half"]
     assert "did you mean 'dim'?" in report["option"]

@@ -107,7 +107,16 @@ def test_right_and_wrong(what: Any, right: dict[str, Any], wrong: dict[str, Any]
 
 
 def test_shorthand_is_the_long_form() -> None:
-    assert DataSpec({"x": IMAGE}, n_classes=4) == DataSpec({"x": IMAGE}, targets={"label": Classes(4)})
+    short, long = DataSpec({"x": IMAGE}, n_classes=4), DataSpec({"x": IMAGE}, targets={"label": Classes(4)})
+    assert short == long
+    assert short.n_classes == long.n_classes == 4
+    assert DataSpec({"x": IMAGE}, targets={"y": Regression()}).n_classes is None
+
+
+def test_another_order_is_another_spec() -> None:
+    a, b = Columns(("a",)), Columns(("b",))
+    assert DataSpec({"a": a, "b": b}, n_classes=2) == DataSpec({"a": a, "b": b}, n_classes=2)
+    assert DataSpec({"a": a, "b": b}, n_classes=2) != DataSpec({"b": b, "a": a}, n_classes=2)
 
 
 def test_sequences_become_tuples() -> None:

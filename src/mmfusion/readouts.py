@@ -73,6 +73,7 @@ class StagePool(nn.Module):
             return
         self._n_stages = len(stages)
         self.project = nn.ModuleDict({name: nn.Linear(len(stages) * self.dim, self.dim) for name in self.names})
+        self.project.to(stages[-1][self.names[0]].x.dtype)
 
     def forward(self, stages: Stages) -> dict[str, Tensor]:
         """One ``(b, d)`` a modality."""
@@ -125,6 +126,7 @@ class GranularityMerge(nn.Module):
         self.merge = nn.ModuleDict(
             {name: ConvCompression(n_tokens[name], n_latents=self.n_filters[name]) for name in self.names}
         )
+        self.merge.to(stages[-1][self.names[0]].x.dtype)
 
     def forward(self, stages: Stages) -> dict[str, Tensor]:
         """One ``(b, d)`` a modality."""

@@ -106,10 +106,12 @@ class Registry:
         return found
 
     def _load(self, point: EntryPoint) -> Callable[..., Any]:
+        before = dict(self._builders)
         try:
             builder = point.load()
         # A plug-in is foreign code: whatever it raises while being imported is its own failure, told as such.
         except Exception as error:
+            self._builders = before  # what it registered before it failed would be half of it
             raise PluginError(
                 f"{self.kind} {point.name!r} comes from the distribution {_owner(point)!r} ({point.value}), which "
                 f"fails to load: {type(error).__name__}: {error}"

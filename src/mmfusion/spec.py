@@ -193,13 +193,14 @@ def _unpack(packed: Mapping[str, Any]) -> Any:
     return _KINDS[kind](**options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DataSpec:
-    """Modalities and targets of a dataset.
+    """Modalities and targets of a dataset; equal to another with the same ones in the same order.
 
     Attributes:
         modalities: Image or Columns by name; the order is kept and is the order everywhere.
-        n_classes: Shorthand for ``targets={"label": Classes(n_classes)}``.
+        n_classes: Shorthand for ``targets={"label": Classes(n_classes)}``; afterwards the number of classes of the
+            only target, None if it has none or there are several.
         targets: What is to be predicted, by name.
 
     Raises:
@@ -230,7 +231,18 @@ class DataSpec:
                 raise ValueError(f"target {name!r} must be Classes, Labels, Regression or Survival, got {target!r}")
         object.__setattr__(self, "targets", targets)
         # The shorthand and its long form must be the same spec.
-        object.__setattr__(self, "n_classes", None)
+        only = next(iter(targets.values())) if len(targets) == 1 else None
+        object.__setattr__(self, "n_classes", only.n if isinstance(only, Classes) else None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DataSpec):
+            return NotImplemented
+        # Lists, not dicts: another order of the modalities is another model.
+        return list(self.modalities.items()) == list(other.modalities.items()) and list(self.targets.items()) == list(
+            other.targets.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # holds dicts
 
     @property
     def names(self) -> tuple[str, ...]:

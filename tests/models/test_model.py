@@ -459,6 +459,25 @@ def test_by_hand_as_in_the_guide() -> None:
     assert model(make_inputs(spec, 2)).logits.shape == (2, 2)
 
 
+def test_parts_in_double_precision() -> None:
+    spec = DataSpec({"x": Image(3, (16, 16)), "meta": TABLE}, n_classes=2)
+    model = models.FusionModel(
+        encoders={"x": backbones.ConvNet(widths=(4, 8)).double()},
+        routes={"x": "x"},
+        tokenizers={
+            "x": tokenizers.Pool(spec["x"], dim=8),
+            "meta": tokenizers.FeatureTokenizer(spec["meta"], dim=8).double(),
+        },
+        readout=readouts.MeanReadout(),
+        head=heads.ConcatHead(spec, dim=8).double(),
+    ).double()
+    inputs = make_inputs(spec, 2)
+    table = inputs["meta"]
+    assert isinstance(table, Table)
+    double = {"x": inputs["x"].double(), "meta": Table(table.numerical.double(), table.categorical)}
+    assert model(double).logits.dtype == torch.float64
+
+
 def test_columns_without_numbers_or_without_categories() -> None:
     spec = DataSpec({"a": Columns(("x",)), "b": Columns(categorical=(("y", 3),))}, n_classes=2)
     assert build(spec)(make_inputs(spec, N, missing_cells=True)).logits.isfinite().all()

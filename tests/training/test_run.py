@@ -229,6 +229,21 @@ def test_the_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch:
         start()
 
 
+def test_the_inputs_are_checked_before_the_first_step(
+    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def check(self: Any, inputs: Any, present: Any) -> None:
+        seen.append(set(inputs))
+        raise ValueError("looked at the inputs")
+
+    monkeypatch.setattr(fakes.Tiny, "check", check, raising=False)
+    with pytest.raises(ValueError, match="looked at the inputs"):
+        start()
+    assert seen == [{"meta"}]
+
+
 @pytest.mark.parametrize("overrides", [{"run": {"device": "cuda"}}, {"run": {"device": "auto", "precision": "fp16"}}])
 def test_what_this_machine_cannot_do(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]

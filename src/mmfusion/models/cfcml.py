@@ -85,6 +85,8 @@ def cfcml(
     Raises:
         ValueError: If an option is out of range, or an anchor loss is asked for without a single target of classes.
     """
+    if merge not in ("published", "single"):
+        raise ValueError(f"merge must be 'published' or 'single', got {merge!r}")
     n_stages = n_stages if multigranularity else 1
     encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=n_stages)
     tokenizers: dict[str, nn.Module] = {}
@@ -99,8 +101,6 @@ def cfcml(
             tokenizers[name] = Compressed(columns, n_latents=table_latents, compression=compression)
     used_stages = n_stages if spec.images else 1
     latents = {name: image_latents if name in spec.images else table_latents for name in spec.names}
-    if merge not in ("published", "single"):
-        raise ValueError(f"merge must be 'published' or 'single', got {merge!r}")
     terms = {
         "sample": (sample_weight, SampleAnchor(temperature=temperature, reduction=reduction, eps=eps)),
         "unimodal": (unimodal_weight, UnimodalAnchor(temperature=temperature, reduction=reduction, eps=eps)),

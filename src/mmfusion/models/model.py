@@ -239,7 +239,7 @@ class FusionModel(nn.Module):
             else:
                 columns = self.columns[name]
                 table = Table(
-                    torch.empty(2, len(columns.numerical), device="meta"),
+                    torch.empty(2, len(columns.numerical), dtype=_dtype(tokenizer), device="meta"),
                     torch.empty(2, len(columns.categorical), dtype=torch.int64, device="meta"),
                 )
                 tokens[name] = run_on_meta(tokenizer, table)
@@ -266,7 +266,9 @@ class FusionModel(nn.Module):
         if isinstance(encoder, Backbone) and len(image.size) != encoder.n_axes:
             raise ValueError(f"{label} encodes images of {encoder.n_axes} axes, {name!r} is {image.size}")
         try:
-            maps: tuple[Tensor, ...] = run_on_meta(encoder, torch.empty((2, *image.shape), device="meta"))
+            maps: tuple[Tensor, ...] = run_on_meta(
+                encoder, torch.empty((2, *image.shape), dtype=_dtype(encoder), device="meta")
+            )
         # Encoders are foreign code: a size that does not fit ends in whatever they raise, an assertion included.
         except (AssertionError, IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
             raise ValueError(
@@ -280,6 +282,12 @@ class FusionModel(nn.Module):
                 f"stage {empty[0]}. Choose larger images or an encoder that shrinks them less"
             )
         return maps
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """What a module computes in: parts may have been made double before they are composed."""
+    floating = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return next(floating, torch.get_default_dtype())
 
 
 def _subject(tokenizer: nn.Module) -> object:

@@ -47,6 +47,7 @@ class ImageTokenizer(nn.Module):
             return
         self.map_shapes = shapes
         self.build(shapes)
+        self.to(maps[0].dtype)
 
     def build(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Make the parameters for maps of these shapes, ``(c, *spatial)`` a stage."""

@@ -66,13 +66,14 @@ class FeatureTokenizer(nn.Module):
         # All categories of all columns stand in one table, so that one look-up serves every column.
         self.embedding = nn.Parameter(torch.empty(sum(columns.cardinalities), dim))
         sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
-        self.register_buffer("_first", sizes.cumsum(0) - sizes, persistent=False)
+        # In the state dict: a model built on the meta device gets it from there.
+        self.register_buffer("first_row", sizes.cumsum(0) - sizes)
         self.absent = nn.Parameter(torch.empty(n_columns, dim)) if missing == "token" else None
         self.cls = nn.Parameter(torch.empty(1, 1, dim)) if cls else None
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -1 / math.sqrt(dim), 1 / math.sqrt(dim))
 
-    _first: Tensor
+    first_row: Tensor
 
     @property
     def n_tokens(self) -> int:
@@ -96,7 +97,7 @@ class FeatureTokenizer(nn.Module):
         there = torch.cat([~numerical.isnan(), table.categorical >= 0], 1)
         # Zeros stand in for the missing: 0 times NaN is NaN, and an index of -1 is none.
         filled = torch.where(numerical.isnan(), 0.0, numerical)
-        rows = table.categorical.clamp(min=0) + self._first
+        rows = table.categorical.clamp(min=0) + self.first_row
         x = (
             torch.cat([filled.unsqueeze(-1) * self.weight, nn.functional.embedding(rows, self.embedding)], 1)
             + self.bias

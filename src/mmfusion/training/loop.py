@@ -4,6 +4,7 @@ An epoch depends on nothing but the state at its start, the seed and its number:
 end like one that was not.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import checkpoints, evaluation, optim
-from mmfusion.training.losslog import LossLog, check
+from mmfusion.training.losslog import LossLog
 from mmfusion.training.metrics import evaluate, reported
 from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
@@ -77,7 +78,7 @@ class Training:
         self._augment = augment
         self._device: torch.device = accelerator.device
         if settings.train.channels_last:
-            model.to(memory_format=torch.channels_last)
+            _channels_last(model)
         self._bare = model.to(self._device)
         self._phases: list[Phase] = model.phases()  # type: ignore[operator]  # a FusionModel's method
         for phase in self._phases:
@@ -150,7 +151,7 @@ class Training:
         self._sampler.set_epoch(epoch)
         self._loader.set_epoch(epoch)
         n_steps = len(self._loader)
-        log = LossLog(phase.name, phase.objective)
+        log = LossLog(phase.name)
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"
         self._bare.train()
         lr, waited, n_cases = 0.0, 0.0, 0
@@ -192,17 +193,21 @@ class Training:
         if self._augment is not None:
             cases = self._augment(cases, self._generator.manual_seed(seed))
         present = evaluation.move(present, self._device)
+        at_inputs = (self._bare, cases.inputs, present)
+        if first:
+            _look(at_inputs)
         output: FusionOutput = self._model(cases.inputs, present)
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, output.aux)
+        at_outputs = (phase.objective, inputs)
         if first:
-            check(phase.objective, inputs)
+            _look(at_outputs)
         terms: dict[str, Tensor] = phase.objective(inputs)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         if self.settings.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        log.add(terms, inputs)
+        log.add(terms, functools.partial(_look, at_inputs, at_outputs))
 
     def _advance(self, bar: Bar, log: LossLog, step: int) -> None:
         bar.advance(f"loss {log.read():.3f}" if step % READ_EVERY == 0 else "")
@@ -236,6 +241,28 @@ class Training:
                 "scaler": scaler.state_dict() if scaler is not None else {},
             },
         )
+
+
+def _channels_last(model: nn.Module) -> None:
+    """Lay the weights of 2D convolutions out channel by channel of each pixel; the maps follow them.
+
+    Not ``model.to(memory_format=...)``, which fails on the weights of 3D convolutions.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _look(*parts: tuple[Any, ...]) -> None:
+    """Let a model and an objective look at the values of a step, where they have a ``check``.
+
+    Raises:
+        ValueError: From either of them.
+    """
+    for part, *arguments in parts:
+        check = getattr(part, "check", None)
+        if check is not None:
+            check(*arguments)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

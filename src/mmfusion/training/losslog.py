@@ -1,11 +1,9 @@
 """The losses of an epoch, left on the device until somebody looks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
-
-from mmfusion.tokens import LossInputs
+from torch import Tensor
 
 
 class NonFiniteLoss(ValueError):
@@ -17,22 +15,20 @@ class LossLog:
 
     Args:
         phase: Its name, for messages.
-        objective: Asked by its ``check`` for the reason when a loss is not finite.
     """
 
-    def __init__(self, phase: str, objective: nn.Module) -> None:
+    def __init__(self, phase: str) -> None:
         self._phase = phase
-        self._objective = objective
         self._names: list[str] = []
         self._steps: list[Tensor] = []
         self._seen = 0
-        self._inputs: LossInputs | None = None
+        self._look: Callable[[], None] | None = None
 
-    def add(self, terms: Mapping[str, Tensor], inputs: LossInputs) -> None:
-        """One step's terms, and what they were computed from."""
+    def add(self, terms: Mapping[str, Tensor], look: Callable[[], None]) -> None:
+        """One step's terms, and what looks at the values behind them; asked for the reason of a loss not finite."""
         self._names = list(terms)
         self._steps.append(torch.stack([term.detach().float() for term in terms.values()]))
-        self._inputs = inputs
+        self._look = look
 
     def read(self) -> float:
         """The last total.
@@ -60,21 +56,10 @@ class LossLog:
         return dict(zip(self._names, mean))
 
     def _reason(self) -> str:
-        if self._inputs is None:
+        if self._look is None:
             return ""
         try:
-            check(self._objective, self._inputs)
+            self._look()
         except ValueError as error:
             return f": {error}"
         return ""
-
-
-def check(objective: nn.Module, inputs: LossInputs) -> None:
-    """Let an objective look at the values, where it has a ``check``.
-
-    Raises:
-        ValueError: From the objective.
-    """
-    look = getattr(objective, "check", None)
-    if look is not None:
-        look(inputs)

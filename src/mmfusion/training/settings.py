@@ -72,7 +72,7 @@ class Train:
         sampler: ``shuffled``, or ``balanced``: as many cases of each class in every batch.
         augment: Options of :class:`mmfusion.data.transforms.Augment`; empty: none.
         clip_norm: Largest norm of the gradient; None: not clipped.
-        channels_last: Memory layout of images and convolutions.
+        channels_last: Lay 2D convolutions out channels last; faster on most hardware, the same numbers to rounding.
         workers: Processes that read; 0: the training process itself.
         metric: Of validation, by which the epoch is chosen.
         eval_batch_size: Cases at a time outside training.
