@@ -18,7 +18,13 @@ pytestmark = pytest.mark.slow
 
 def spawn(arguments: Sequence[str]) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, str(FAKES), *arguments], stdout=pipe, stderr=pipe, text=True)
+
+    def heed_ctrl_c() -> None:
+        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    command = [sys.executable, str(FAKES), *arguments]
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_ctrl_c)
 
 
 def finish(arguments: Sequence[str]) -> str:
