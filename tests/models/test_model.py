@@ -423,7 +423,9 @@ def test_refuses_parts_that_do_not_fit(options: Callable[[], dict[str, Any]], me
 @pytest.mark.parametrize(("encoder", "size"), [("convnext_atto", (8, 8)), ("vit_tiny_patch16_224", (8, 8))])
 def test_an_image_that_the_encoder_cannot_take(encoder: str, size: tuple[int, ...]) -> None:
     spec = make_spec(images=1, size=size)
-    with pytest.raises(ValueError, match=rf"the encoder {encoder} cannot take 'image0', 2 channels of \(8, 8\)"):
+    # Which of the two depends on the version of torch: some shrink such a map to nothing, others refuse to.
+    told = rf"the encoder {encoder}( cannot take 'image0', 2 channels of \(8, 8\)|: nothing is left of 'image0')"
+    with pytest.raises(ValueError, match=told):
         mmf.create_model("concat", spec, encoder=encoder)
 
 
