@@ -157,7 +157,7 @@ def test_ctrl_c(
     def stop(path: Path, *rest: object) -> None:
         if path.name == checkpoints.BEST:
             raise KeyboardInterrupt
-        real(path, *rest)  # type: ignore[arg-type]
+        real(path, *rest)
 
     monkeypatch.setattr(checkpoints, "save", stop)
     text = complaint(tiny, capsys, code=130)

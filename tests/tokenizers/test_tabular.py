@@ -122,7 +122,7 @@ def test_compressed_refuses_an_unknown_compression() -> None:
 
 def test_refuses_an_unknown_way_of_missing() -> None:
     with pytest.raises(ValueError, match="missing must be 'token' or 'mask', got 'zero'"):
-        FeatureTokenizer(COLUMNS, dim=4, missing="zero")  # type: ignore[arg-type]
+        FeatureTokenizer(COLUMNS, dim=4, missing="zero")
 
 
 @pytest.mark.parametrize("name", mmf.registry.tabular_tokenizers.list())

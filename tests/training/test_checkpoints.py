@@ -41,7 +41,7 @@ def test_an_optimiser_goes_on_where_it_was(tmp_path: Path, kind: type[torch.opti
         torch.manual_seed(0)
         layer = nn.Linear(3, 2)
         options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
-        return layer, kind(layer.parameters(), lr=0.1, **options)  # type: ignore[call-arg]
+        return layer, kind(layer.parameters(), lr=0.1, **options)
 
     def step(layer: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()

@@ -173,4 +173,4 @@ def test_the_threshold_lies_between_two_cases() -> None:
 )
 def test_what_is_refused(p: object, y: object, w: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate(p, y, w)  # type: ignore[arg-type]
+        evaluate(p, y, w)

@@ -8,7 +8,7 @@ from mmfusion.training.statistics import estimates, resample
 
 
 def weights(*arguments: object, **options: object) -> np.ndarray:
-    return np.concatenate(list(resample(*arguments, **options)))  # type: ignore[arg-type]
+    return np.concatenate(list(resample(*arguments, **options)))
 
 
 def test_each_class_keeps_its_number_of_cases() -> None:

@@ -1,5 +1,6 @@
 """Cases in memory: what every dataset that fits there is made of."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -85,11 +86,8 @@ class FrameDataset:
         if wrong:
             raise ValueError(f"the table has {n} rows, but got {wrong}")
         if len(set(self._ids)) != n:
-            seen: set[str] = set()
-            repeated = next(name for name in self._ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise ValueError(
-                f"each case needs a name of its own, but {repeated!r} occurs {self._ids.count(repeated)} times"
-            )
+            repeated, times = Counter(self._ids).most_common(1)[0]
+            raise ValueError(f"each case needs a name of its own, but {repeated!r} occurs {times} times")
 
     @property
     def spec(self) -> DataSpec:
