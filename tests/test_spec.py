@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival
+from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
 
 IMAGE = Image(3, (8, 8))
 
@@ -41,6 +41,23 @@ RIGHT_AND_WRONG: list[Any] = [
         r"twice or more: \['a'\]",
     ),
     (Columns, {"categorical": (("b", 1),)}, {"categorical": (("b", 0),)}, "'b' expects at least 1 category, got 0"),
+    (
+        Columns,
+        {"numerical": ("a",), "wordings": (Wording(unit="mm"),)},
+        {"numerical": ("a", "b"), "wordings": (Wording(),)},
+        "a wording for each of 2 columns or none, got 1",
+    ),
+    (
+        Columns,
+        {"categorical": (("sex", 2),), "wordings": (Wording(categories=("f", "m")),)},
+        {"categorical": (("sex", 3),), "wordings": (Wording(categories=("f", "m")),)},
+        "'sex' has 3 categories, its wording 2",
+    ),
+    (Wording, {"template": "It is {value}"}, {"template": "It is {name}"}, r"needs \{value\}"),
+    (Wording, {"template": "{value} of {name}"}, {"template": "{value} of {column}"}, "where wanted, got"),
+    (Wording, {"std": 2.0}, {"std": 0.0}, "std above 0"),
+    (Wording, {"low": 1.0, "high": 1.0}, {"low": 1.0, "high": float("nan")}, "low not above high"),
+    (Wording, {"categories": ("a",)}, {"categories": "a"}, "categories to be several values"),
     (Classes, {"n": 2}, {"n": 1}, "at least 2 classes, got n=1"),
     (Classes, {"n": 2, "names": ("a", "b")}, {"n": 2, "names": ("a",)}, "2 names, got 1"),
     (Classes, {"n": 2, "names": ["a", "b"]}, {"n": 2, "names": "ab"}, "names to be several values"),
@@ -132,6 +149,15 @@ def test_columns() -> None:
     assert len(columns) == 4
 
 
+def test_a_cell_in_words() -> None:
+    assert Wording(unit="years").sentence("age_at_visit", "45") == "The age at visit is 45 years"
+    assert Wording("The lesion elevation is {value}").sentence("elevation", "palpable") == (
+        "The lesion elevation is palpable"
+    )
+    # Braces in a name or a value are text, not placeholders.
+    assert Wording().sentence("{x}", "{value}") == "The {x} is {value}"
+
+
 @pytest.mark.parametrize(("target", "n_out"), [(Classes(3), 3), (Labels(4), 4), (Regression(2), 2), (Survival(7), 7)])
 def test_width_of_the_output(target: Any, n_out: int) -> None:
     assert target.n_out == n_out
@@ -181,11 +207,22 @@ images = st.integers(2, 3).flatmap(
         st.none() | st.tuples(*[st.floats(1e-3, 1e3)] * axes),
     )
 )
+wordings = st.builds(
+    Wording,
+    template=st.sampled_from(["The {name} is {value} {unit}", "{value}"]),
+    unit=text,
+    mean=st.floats(-1e6, 1e6),
+    std=st.floats(1e-6, 1e6),
+    low=st.floats(-9, 0),
+    high=st.floats(0, 9),
+    step=st.floats(0, 9),
+)
 columns = st.lists(text, min_size=1, max_size=6, unique=True).flatmap(
     lambda names: st.builds(
-        lambda n, sizes: Columns(names[:n], list(zip(names[n:], sizes, strict=False))),
+        lambda n, sizes, said: Columns(names[:n], list(zip(names[n:], sizes, strict=False)), said),
         st.integers(0, len(names)),
         st.lists(positive, min_size=len(names), max_size=len(names)),
+        st.just(()) | st.lists(wordings, min_size=len(names), max_size=len(names)),
     )
 )
 targets = st.one_of(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmfusion import registry
 from mmfusion.models import FusionModel, create_model
-from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival
+from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
 from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "Survival",
     "Table",
     "Tokens",
+    "Wording",
     "create_model",
     "load",
     "registry",

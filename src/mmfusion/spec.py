@@ -50,16 +50,70 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Wording:
+    """What a column's cells mean in words, for tokenizers that read sentences and for reports.
+
+    Attributes:
+        template: A sentence with ``{value}`` in it, and ``{name}`` and ``{unit}`` where wanted.
+        unit: Of a number: ``"years"``, ``"mm"``; empty where it has none.
+        categories: Of a categorical column, what each code stands for; empty for a number.
+        mean: Of a number: the value that the cell 0 stands for.
+        std: Of a number: what a cell grows by 1 for.
+        low: Of a number: the smallest value that is known to occur.
+        high: The largest.
+        step: What the values are multiples of, such as 1 for whole years; 0 where that is not known.
+    """
+
+    template: str = "The {name} is {value} {unit}"
+    unit: str = ""
+    categories: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+    step: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categories", _several("Wording", "categories", self.categories))
+        try:
+            said = self.template.format(name="", value="\0", unit="")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(
+                "a template is a sentence with {value}, and {name} and {unit} where wanted, "
+                f"got {self.template!r}"
+            ) from error
+        if "\0" not in said:
+            raise ValueError(f"a template needs {{value}} where the cell's value belongs, got {self.template!r}")
+        if not self.std > 0 or self.step < 0 or not self.low <= self.high:
+            raise ValueError(
+                "Wording expects std above 0, step of at least 0, and low not above high, "
+                f"got std={self.std}, step={self.step}, low={self.low}, high={self.high}"
+            )
+
+    def sentence(self, name: str, value: str) -> str:
+        """The sentence of one cell, without doubled blanks: ``"The lesion elevation is palpable"``.
+
+        Args:
+            name: The column's name; underscores become blanks.
+            value: The cell's value as text.
+        """
+        said = self.template.format(name=name.replace("_", " "), value=value.replace("_", " "), unit=self.unit)
+        return " ".join(said.split())
+
+
+@dataclass(frozen=True)
 class Columns:
     """A table modality.
 
     Attributes:
         numerical: Names of the numerical columns, in order.
         categorical: ``(name, number of categories)`` of the categorical columns, in order.
+        wordings: What the cells of each column mean, in the order of :attr:`names`; empty where that is not known.
     """
 
     numerical: tuple[str, ...] = ()
     categorical: tuple[tuple[str, int], ...] = ()
+    wordings: tuple[Wording, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numerical", _several("Columns", "numerical", self.numerical))
@@ -72,6 +126,13 @@ class Columns:
         for name, n in self.categorical:
             if n < 1:
                 raise ValueError(f"column {name!r} expects at least 1 category, got {n}")
+        wordings = tuple(w if isinstance(w, Wording) else Wording(**w) for w in self.wordings)
+        object.__setattr__(self, "wordings", wordings)
+        if wordings and len(wordings) != len(self):
+            raise ValueError(f"Columns expects a wording for each of {len(self)} columns or none, got {len(wordings)}")
+        for (name, n), wording in zip(self.categorical, wordings[len(self.numerical) :]):
+            if wording.categories and len(wording.categories) != n:
+                raise ValueError(f"column {name!r} has {n} categories, its wording {len(wording.categories)}")
 
     @property
     def names(self) -> tuple[str, ...]:
