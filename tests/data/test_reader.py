@@ -47,7 +47,9 @@ def test_spec_has_the_images_first():
     spec = reader().spec
     assert spec.names == ("derm", "meta")
     assert spec["derm"] == Image(3, (8, 8))
-    assert spec["meta"] == Columns(numerical=("age",), categorical=(("sex", 2),))
+    meta = spec["meta"]
+    assert meta == Columns(numerical=("age",), categorical=(("sex", 2),), wordings=meta.wordings)
+    assert meta.wordings[1].categories == ("female", "male")
     assert spec.targets == {"label": Classes(2, ("NEV", "MEL"))}
 
 

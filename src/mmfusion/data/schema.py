@@ -1,76 +1,35 @@
 """The columns of a table: what was fitted on the training rows, and how any row becomes numbers."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from mmfusion.data.cells import MISSING, require_columns, texts
+from mmfusion.data.columns import CategoricalColumn, Column, Kind, NumericalColumn, fit_column
+from mmfusion.data.inference import Decision, Override, infer_columns
+from mmfusion.data.leaks import Leak, find_leaks
+from mmfusion.layers.optional import need
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
 
-MISSING = frozenset({"", "unknown", "unk", "na", "n/a", "nan", "<na>", "nat"})
-"""Spellings of a missing cell, in lower case and without surrounding blanks."""
+__all__ = [
+    "MISSING",
+    "CategoricalColumn",
+    "NumericalColumn",
+    "TableSchema",
+    "require_columns",
+    "texts",
+]
 
-_BOOLEANS = {"true": 1.0, "false": 0.0}
-
-
-@dataclass(frozen=True)
-class NumericalColumn:
-    """A column of numbers.
-
-    Attributes:
-        name: The column's name in the table.
-        mean: Mean of the training rows; 0 where none of them has a value.
-        std: Population standard deviation of the training rows; 1 where it would be 0 or unknown.
-    """
-
-    name: str
-    mean: float = 0.0
-    std: float = 1.0
-
-    @classmethod
-    def fit(cls, frame: pd.DataFrame, name: str) -> "NumericalColumn":
-        """Mean and deviation of the values that are there."""
-        values = numbers(frame, name)
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return cls(name)
-        # A constant column must not blow up rounding errors: its deviation may be 1e-17 instead of 0.
-        std = float(values.std()) if values.min() < values.max() else 0.0
-        return cls(name, float(values.mean()), std or 1.0)
-
-    def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """Standardised values, shape ``(n,)`` float64; NaN is missing."""
-        return (numbers(frame, self.name) - self.mean) / self.std
-
-
-@dataclass(frozen=True)
-class CategoricalColumn:
-    """A column of categories.
-
-    Attributes:
-        name: The column's name in the table.
-        categories: The training rows' values, sorted; a value's code is its place here.
-    """
-
-    name: str
-    categories: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "categories", tuple(self.categories))
-
-    @classmethod
-    def fit(cls, frame: pd.DataFrame, name: str) -> "CategoricalColumn":
-        """The vocabulary of the values that are there."""
-        return cls(name, tuple(sorted({value for value in texts(frame, name) if value is not None})))
-
-    def encode(self, frame: pd.DataFrame) -> np.ndarray:
-        """Codes, shape ``(n,)`` int64; -1 is missing, or a category that no training row had."""
-        codes = {category: code for code, category in enumerate(self.categories)}
-        return np.array([-1 if v is None else codes.get(v, -1) for v in texts(frame, self.name)], dtype=np.int64)
+FORMAT = 1
+"""Of the TOML file."""
 
 
 @dataclass(frozen=True)
@@ -78,38 +37,96 @@ class TableSchema:
     """The columns of a table modality, fitted on the training rows alone.
 
     Attributes:
-        numerical: Columns of numbers, in order.
-        categorical: Columns of categories, in order.
+        numerical: Columns of numbers and dates, in order.
+        categorical: Columns of categories, levels and booleans, in order.
+        decisions: What :meth:`infer` decided of each column of the table, those left out included; empty for a schema
+            that was told its columns.
     """
 
     numerical: tuple[NumericalColumn, ...] = ()
     categorical: tuple[CategoricalColumn, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "numerical", tuple(self.numerical))
         object.__setattr__(self, "categorical", tuple(self.categorical))
+        object.__setattr__(self, "decisions", tuple(self.decisions))
 
     @classmethod
     def fit(
-        cls, frame: pd.DataFrame, *, numerical: Sequence[str] = (), categorical: Sequence[str] = ()
+        cls,
+        frame: pd.DataFrame,
+        *,
+        numerical: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "TableSchema":
-        """Learn means, deviations and vocabularies.
+        """Learn means, deviations and vocabularies of columns whose kinds are known.
 
         Args:
             frame: The training rows.
             numerical: Names of the columns of numbers.
             categorical: Names of the columns of categories.
+            options: By column, attributes of its :class:`~mmfusion.data.columns.NumericalColumn` or
+                :class:`~mmfusion.data.columns.CategoricalColumn` that are not fitted, and a finer ``kind``: ``"date"``,
+                ``"ordinal"``, ``"boolean"``.
 
         Returns:
             The fitted schema.
 
         Raises:
-            ValueError: If a column is not in the table, or a cell of a numerical column is not a finite number.
+            ValueError: If a column is not in the table, an option is unknown, or cells are not of the column's kind.
         """
+        options = options or {}
         require_columns(frame, [*numerical, *categorical])
+        if strangers := sorted(set(options) - {*numerical, *categorical}):
+            raise ValueError(f"options are given for {strangers}, which are not among the columns")
+        plain = {**dict.fromkeys(numerical, "numerical"), **dict.fromkeys(categorical, "categorical")}
+        decided = []
+        for name, kind in plain.items():
+            own = dict(options.get(name, {}))
+            decided.append(Decision(name, own.pop("kind", kind), "as told", own))
+        return cls._fitted(frame, decided)
+
+    @classmethod
+    def infer(
+        cls, frame: pd.DataFrame, *, overrides: Mapping[str, Override] | None = None, drop: Sequence[str] = ()
+    ) -> "TableSchema":
+        """Decide what each column is, and fit it.
+
+        Numbers, booleans, levels with an order, categories and dates are found by their cells. Left out, with the
+        reason, are columns that are empty, constant or a copy of another one, identifiers, names of files and free
+        text.
+        :meth:`describe` says what was decided.
+
+        Args:
+            frame: The training rows.
+            overrides: By column, its kind (``"numerical"``, ``"date"``, ``"categorical"``, ``"ordinal"``,
+                ``"boolean"``, or ``"drop"``), or a mapping with ``kind`` and options as in :meth:`fit`; without
+                ``kind`` that is still decided.
+            drop: Columns that are something else: labels, groups, image names.
+
+        Returns:
+            The fitted schema, columns in the table's order within numbers and categories.
+
+        Raises:
+            ValueError: If the table has no rows, two columns share a name, an override does not fit, or no column is
+                left.
+        """
+        decisions = infer_columns(frame, overrides, drop=drop)
+        schema = cls._fitted(frame, [one for one in decisions if one.kind not in ("text", "drop")])
+        if not schema.names:
+            reasons = "; ".join(f"{one.name!r} {one.reason}" for one in decisions)
+            raise ValueError(f"no column is left to learn from: {reasons}")
+        # What a column was fitted with is in the column.
+        return cls(schema.numerical, schema.categorical, tuple(replace(one, options={}) for one in decisions))
+
+    @classmethod
+    def _fitted(cls, frame: pd.DataFrame, decided: Sequence[Decision]) -> "TableSchema":
+        columns = [fit_column(frame, one.name, cast("Kind", one.kind), one.options) for one in decided]
         return cls(
-            tuple(NumericalColumn.fit(frame, name) for name in numerical),
-            tuple(CategoricalColumn.fit(frame, name) for name in categorical),
+            tuple(column for column in columns if isinstance(column, NumericalColumn)),
+            tuple(column for column in columns if isinstance(column, CategoricalColumn)),
         )
 
     @property
@@ -126,94 +143,141 @@ class TableSchema:
         return Columns(
             numerical=tuple(column.name for column in self.numerical),
             categorical=tuple((column.name, max(1, len(column.categories))) for column in self.categorical),
+            wordings=tuple(column.wording for column in self),
         )
 
-    def transform(self, frame: pd.DataFrame) -> Table:
-        """Any rows in the units of the training rows.
+    def transform(self, frame: pd.DataFrame, *, absent: Literal["error", "missing"] = "error") -> Table:
+        """Any rows in the units of the training rows. Columns may come in another order, and others beside them.
 
         Args:
-            frame: A table with at least this schema's columns.
+            frame: A table with this schema's columns.
+            absent: What a column that is not there means: an error, or that all its cells are missing.
 
         Returns:
             numerical ``(n, n_num)`` float32, standardised, NaN where missing; categorical ``(n, n_cat)`` int64, -1
             where missing or never seen in training.
 
         Raises:
-            ValueError: If a column is not in the table, or a cell of a numerical column is not a finite number.
+            ValueError: If a column is not in the table, or cells are not of their column's kind.
         """
-        require_columns(frame, self.names)
+        if absent not in ("error", "missing"):
+            raise ValueError(f"absent expects 'error' or 'missing', got {absent!r}")
+        if absent == "error":
+            require_columns(frame, self.names)
         n = len(frame)
-        numerical = np.empty((n, len(self.numerical)), dtype=np.float32)
+        numerical = np.full((n, len(self.numerical)), np.nan, dtype=np.float32)
         for i, number in enumerate(self.numerical):
-            numerical[:, i] = number.encode(frame)
-        categorical = np.empty((n, len(self.categorical)), dtype=np.int64)
+            if number.name in frame.columns:
+                numerical[:, i] = number.encode(frame)
+        categorical = np.full((n, len(self.categorical)), -1, dtype=np.int64)
         for i, category in enumerate(self.categorical):
-            categorical[:, i] = category.encode(frame)
+            if category.name in frame.columns:
+                categorical[:, i] = category.encode(frame)
         return Table(torch.from_numpy(numerical), torch.from_numpy(categorical))
+
+    def unseen(self, frame: pd.DataFrame) -> dict[str, list[str]]:
+        """Categories that no training row had, by column: :meth:`transform` takes them for missing."""
+        found = {c.name: c.unseen(frame) for c in self.categorical if c.name in frame.columns}
+        return {name: values for name, values in found.items() if values}
+
+    def check(
+        self,
+        frame: pd.DataFrame,
+        labels: Sequence[int] | NDArray[np.int64],
+        *,
+        classes: Sequence[str] = (),
+        groups: Sequence[str] | None = None,
+    ) -> list[Leak]:
+        """Columns that give the label away; see :func:`~mmfusion.data.leaks.find_leaks`.
+
+        Args:
+            frame: The training rows.
+            labels: Class of each row, shape ``(n,)``.
+            classes: Names of the classes; empty: their indices.
+            groups: Patient or lesion of each row.
+
+        Returns:
+            The findings, each with its figure; ``str()`` gives its sentence.
+        """
+        return find_leaks(self, frame, labels, classes=classes, groups=groups)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should look at: spellings that look alike, marks and dates that could be read otherwise."""
+        return tuple(f"column {one.name!r}: {remark}" for one in self.decisions for remark in one.remarks)
+
+    def describe(self) -> str:
+        """A line a column: its kind and why, those left out at the end; then the remarks."""
+        decided = {one.name: one for one in self.decisions}
+        kept = [(c.name, c.kind, decided[c.name].reason if c.name in decided else _fitted_on(c)) for c in self]
+        out = [
+            (one.name, "left out", one.reason if one.kind == "drop" else f"{one.kind}: {one.reason}")
+            for one in self.decisions
+            if one.name not in self.names
+        ]
+        width = max((len(name) for name, *_ in [*kept, *out]), default=0)
+        lines = [f"{name:<{width}}  {kind:<11}  {reason}" for name, kind, reason in [*kept, *out]]
+        return "\n".join([*lines, *(f"! {remark}" for remark in self.remarks)])
+
+    def __iter__(self) -> Iterator[Column]:
+        yield from self.numerical
+        yield from self.categorical
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON, which keeps every bit of the floats."""
-        return {
-            "numerical": [{"name": c.name, "mean": c.mean, "std": c.std} for c in self.numerical],
-            "categorical": [{"name": c.name, "categories": list(c.categories)} for c in self.categorical],
+        packed: dict[str, Any] = {
+            "numerical": [column.to_dict() for column in self.numerical],
+            "categorical": [column.to_dict() for column in self.categorical],
         }
+        if self.decisions:
+            packed["decisions"] = [
+                {"name": one.name, "kind": one.kind, "reason": one.reason, "remarks": list(one.remarks)}
+                for one in self.decisions
+            ]
+        return packed
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "TableSchema":
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`; what a column was decided with is in the column itself."""
         return cls(
             tuple(NumericalColumn(**column) for column in packed["numerical"]),
             tuple(CategoricalColumn(**column) for column in packed["categorical"]),
+            tuple(Decision(**{**one, "remarks": tuple(one.get("remarks", ()))}) for one in packed.get("decisions", ())),
         )
 
+    def save(self, path: Path | str) -> None:
+        """Write a TOML file, to be read by people, edited, and :meth:`load`-ed.
 
-def require_columns(frame: pd.DataFrame, names: Sequence[str], what: str = "the table") -> None:
-    """Refuse a table that lacks columns.
+        Raises:
+            FileExistsError: If the file is there.
+        """
+        writer = need("tomli_w", "bench")
+        path = Path(path)
+        if path.exists():
+            raise FileExistsError(f"{path} is there already: choose another name, or remove it first")
+        path.write_text(writer.dumps({"format": FORMAT, **self.to_dict()}), encoding="utf-8")
 
-    Raises:
-        ValueError: Naming every missing column, and those that are there.
-    """
-    absent = [name for name in names if name not in frame.columns]
-    if absent:
-        there = ", ".join(map(str, frame.columns)) or "none"
-        raise ValueError(f"{what} has no column {', '.join(map(repr, absent))}; its columns are: {there}")
+    @classmethod
+    def load(cls, path: Path | str) -> "TableSchema":
+        """Read what :meth:`save` wrote.
 
-
-def texts(frame: pd.DataFrame, name: str) -> list[str | None]:
-    """A column's cells as text, None where missing.
-
-    A whole number is written without its decimal point: pandas turns a column of integers into floats as soon as one
-    cell is empty, and 1 and 1.0 must stay one category.
-    """
-    return [_text(value) for value in frame[name].tolist()]
-
-
-def _text(value: object) -> str | None:
-    if value is None or value is pd.NA or value is pd.NaT:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    return None if text.lower() in MISSING else text
-
-
-def numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
-    """A column's cells as numbers, shape ``(n,)`` float64, NaN where missing.
-
-    Raises:
-        ValueError: If a cell is neither missing nor a finite number: which row, what is there.
-    """
-    values = np.full(len(frame), np.nan)
-    for i, (row, text) in enumerate(zip(frame.index, texts(frame, name))):
-        if text is None:
-            continue
+        Raises:
+            FileNotFoundError: If the file is not there.
+            ValueError: If it is not such a file, naming the key.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no schema {path}")
         try:
-            values[i] = _BOOLEANS[text.lower()] if text.lower() in _BOOLEANS else float(text)
-        except ValueError:
-            values[i] = np.inf
-        if np.isinf(values[i]):
-            raise ValueError(
-                f"column {name!r} holds numbers, but row {row} has {text!r}: correct the cell, or leave it empty "
-                "if the value is not known"
-            )
-    return values
+            packed = tomllib.loads(path.read_text(encoding="utf-8"))
+            if packed.get("format") != FORMAT:
+                raise ValueError(f"its format is {packed.get('format')}, expected {FORMAT}")
+            return cls.from_dict(packed)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a table's schema: {error}") from error
+
+
+def _fitted_on(column: Column) -> str:
+    if isinstance(column, NumericalColumn):
+        return f"from {column.low:g} to {column.high:g}, mean {column.mean:g}"
+    return f"{len(column.categories)} values"

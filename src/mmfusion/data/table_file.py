@@ -1,0 +1,83 @@
+"""A table from a file, its cells as they stand there."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from mmfusion.layers.optional import need
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+
+
+def read_table(path: Path | str, *, separator: str | None = None, encoding: str | None = None) -> pd.DataFrame:
+    """Read a table.
+
+    Nothing is guessed of the cells: a text file's are texts, an empty one is empty, ``None`` and ``NA`` are what the
+    schema says they are. A parquet file keeps the types that it was written with.
+
+    Args:
+        path: ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` (which needs pyarrow).
+        separator: Between the cells; None: the comma, semicolon, tab or bar that the header has most of.
+        encoding: Of a text file; None: UTF-8, or UTF-16 where the file begins by saying so.
+
+    Returns:
+        The table, with at least one row; its index counts from 0.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is of another kind, empty, without rows, not text in that encoding, or a row has more cells
+            than the header; says where and what to do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no table {path}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path} is not one of {', '.join(SUFFIXES)}: save the table as one of these")
+    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path, separator, encoding)
+    if not len(frame):
+        raise ValueError(f"{path} has a header and no rows: at least one case is needed")
+    return frame
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    need("pyarrow", "parquet")
+    try:
+        return pd.read_parquet(path).reset_index(drop=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+
+
+def _text(path: Path, separator: str | None, encoding: str | None) -> pd.DataFrame:
+    content = path.read_bytes()
+    encoding = encoding or ("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path} is not {error.encoding} text: byte 0x{content[error.start]:02x} in line {line}. Save it as UTF-8, "
+            "or give the encoding it has, often 'cp1252'"
+        ) from error
+    except LookupError as error:
+        raise ValueError(f"{path}: {error}; 'utf-8' and 'cp1252' are common encodings") from error
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    if not header:
+        raise ValueError(f"{path} is empty: a header with the columns' names and a row a case are expected")
+    separator = separator or max(",;\t|", key=header.count)
+    try:
+        # The header as a row like the others: pandas would rename repeated names, and make an index of a first cell.
+        cells = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False)
+    except (pd.errors.ParserError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as cells separated by {separator!r}: {error}. Quote cells that hold {separator!r}, "
+            "and name every column"
+        ) from error
+    names = [str(name).strip() for name in cells.iloc[0].fillna("")]
+    if not names[0] and all(names[1:]):
+        names[0] = "Unnamed: 0"  # an index that was saved with the table
+    if unnamed := [place for place, name in enumerate(names, start=1) if not name]:
+        raise ValueError(f"{path} has no name for column(s) {unnamed}: name them, or remove them")
+    frame = cells.iloc[1:].reset_index(drop=True).fillna("")
+    frame.columns = pd.Index(names)
+    return frame

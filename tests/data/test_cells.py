@@ -1,0 +1,170 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmfusion.data.cells import (
+    date_format,
+    decimal_mark,
+    distinct,
+    numbers,
+    one_column,
+    parse_numbers,
+    texts,
+    years,
+)
+
+
+def frame(*cells, dtype=object):
+    return pd.DataFrame({"x": pd.Series(list(cells), dtype=dtype)})
+
+
+def test_distinct_texts_by_their_first_row():
+    codes, found = distinct(pd.Series(["b", " a ", "unknown", "a", None, "b  c", "b c"]))
+    assert found == ["b", "a", "b c"]
+    assert codes.tolist() == [0, 1, -1, 1, -1, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
+def test_every_way_in_which_pandas_holds_texts(dtype):
+    column = pd.Series(["b", "a", None, "b"], dtype=dtype)
+    codes, found = distinct(column)
+    assert [None if code < 0 else found[code] for code in codes] == ["b", "a", None, "b"]
+    assert texts(pd.DataFrame({"x": column}), "x") == ["b", "a", None, "b"]
+
+
+def test_a_whole_number_is_one_category_however_it_is_held():
+    held = [pd.Series([1, 2]), pd.Series([1.0, 2.0]), pd.Series(["1.0", "2"]), pd.Series([1, "2.00"], dtype=object)]
+    assert all(texts(pd.DataFrame({"x": column}), "x") == ["1", "2"] for column in held)
+    assert texts(frame(1.5, np.float32(2), "1e3"), "x") == ["1.5", "2", "1e3"]
+
+
+def test_true_and_one_are_two_texts():
+    assert texts(frame(True, 1, "True", 1.0), "x") == ["True", "1", "True", "1"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["unknown", "UNK", "Na", "nan", "", "  ", "?", "N.A.", "NULL", "not  available", None, math.nan, pd.NA, pd.NaT],
+)
+def test_spellings_of_a_missing_cell(cell):
+    assert texts(frame("a", cell, "b"), "x") == ["a", None, "b"]
+    assert np.isnan(numbers(frame(1, cell, 3), "x")).tolist() == [False, True, False]
+
+
+def test_none_is_an_answer():
+    assert texts(frame("none", "None", "-"), "x") == ["none", "None", "-"]
+
+
+def test_more_spellings_of_a_missing_cell():
+    assert distinct(pd.Series(["a", "NONE", "-"]), ["none", "-"])[0].tolist() == [0, -1, -1]
+    assert numbers(frame(1, 999, 2.5), "x", missing=["999"]).tolist()[::2] == [1, 2.5]
+    for dtype in ("object", "str"):
+        read = numbers(frame("1", "999", "none", dtype=dtype), "x", missing=["999", "none"])
+        assert np.isnan(read).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("cells", "decimal", "expected"),
+    [
+        (["1.5", " 2 ", "-3e2", "+4"], ".", [1.5, 2, -300, 4]),
+        (["1,234.5", "1,000,000", "7"], ".", [1234.5, 1e6, 7]),
+        (["1,5", "1.234,5", "2.5", "3"], ",", [1.5, 1234.5, 2.5, 3]),
+        (["True", "false", True, False], ".", [1, 0, 1, 0]),
+        ([1, 2.5, np.float32(0.5), "3"], ".", [1, 2.5, 0.5, 3]),
+    ],
+)
+def test_numbers(cells, decimal, expected):
+    assert numbers(frame(*cells), "x", decimal=decimal).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "Int64", "Float64", "bool", "boolean", "uint8"])
+def test_every_way_in_which_pandas_holds_numbers(dtype):
+    assert numbers(frame(1, 0, dtype=dtype), "x").tolist() == [1, 0]
+
+
+def test_what_is_not_a_number_is_named_with_its_row():
+    with pytest.raises(ValueError, match=r"'x' holds numbers, but row 1 has 'forty'; row 3 has 'inf': correct"):
+        numbers(frame("40", "forty", "", "inf"), "x")
+    with pytest.raises(ValueError, match=r"row 0 has 'inf'"):
+        numbers(frame(math.inf, 1.0, dtype=float), "x")
+    with pytest.raises(ValueError, match="row 9 has 'a'; and 5 more"):
+        numbers(frame(*["a"] * 15), "x")
+    with pytest.raises(ValueError, match=r"row 0 has '2020-01-01"):
+        numbers(pd.DataFrame({"x": pd.to_datetime(["2020-01-01"])}), "x")
+
+
+@pytest.mark.parametrize(
+    ("found", "mark"),
+    [
+        (["1.5", "2"], "."),
+        (["1,5", "2"], ","),
+        (["0,500", "1,25"], ","),
+        (["1,234"], ","),  # told by nothing: a fraction
+        (["1,234", "1,234,567"], "."),
+        (["1,234", "2,345.6"], "."),
+        (["1.234,5", "2"], ","),
+    ],
+)
+def test_the_decimal_mark_is_told_from_the_cells(found, mark):
+    assert decimal_mark(found) == mark
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_numbers_survive_their_spelling(values):
+    written = [repr(value) for value in values]
+    assert parse_numbers(written).tolist() == values
+    assert parse_numbers([text.replace(".", ",") for text in written], ",").tolist() == values
+    assert numbers(frame(*written), "x").tolist() == values
+
+
+@given(st.lists(st.text(max_size=6) | st.none(), min_size=1, max_size=20))
+def test_any_text_is_read_alike_by_rows_and_by_values(cells):
+    codes, found = distinct(pd.Series(cells, dtype=object))
+    assert len(set(found)) == len(found)
+    assert [None if code < 0 else found[code] for code in codes] == texts(frame(*cells), "x")
+    alone = [texts(frame(cell), "x")[0] for cell in cells]
+    assert alone == texts(frame(*cells), "x")
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (["2020-01-31", "1999-12-01"], "ISO8601"),
+        (["2020-01-31 10:00", "1999-12-01T08:15:00Z"], "ISO8601"),
+        (["31.01.2020", "1.2.1999"], "%d.%m.%Y"),
+        (["01/31/2020", "12/01/1999"], "%m/%d/%Y"),
+        (["01/02/2020"], "%d/%m/%Y"),  # either way: the day first
+        (["2020/01/31"], "ISO8601"),
+        (["31.01.20"], "%d.%m.%y"),
+        (["2020-13-40"], None),
+        (["2020-01-31", "soon"], None),
+        (["3.5", "4.5"], None),
+        ([], None),
+    ],
+)
+def test_formats_of_dates(found, expected):
+    assert date_format(found) == expected
+
+
+def test_dates_are_years():
+    read = years(frame("1970-01-01", "", "2000-07-02"), "x", "ISO8601")
+    assert read[0] == 1970
+    assert math.isnan(read[1])
+    assert read[2] == pytest.approx(2000.5, abs=0.01)
+    held = pd.DataFrame({"x": pd.to_datetime(["1970-01-01", None, "2000-07-02"])})
+    np.testing.assert_array_equal(years(held, "x", "ISO8601"), read)
+    assert years(frame("02.07.2000"), "x", "%d.%m.%Y")[0] == read[2]
+    aware = pd.DataFrame({"x": pd.to_datetime(["2000-07-02"], utc=True)})
+    assert years(aware, "x", "ISO8601")[0] == read[2]
+    with pytest.raises(ValueError, match="'x' holds dates as in ISO8601, but row 0 has 'soon'"):
+        years(frame("soon"), "x", "ISO8601")
+
+
+def test_two_columns_of_one_name():
+    twice = pd.DataFrame([[1, 2]], columns=["x", "x"])
+    with pytest.raises(ValueError, match="2 columns called 'x'"):
+        one_column(twice, "x")
