@@ -132,8 +132,9 @@ def _look(column: "pd.Series", missing: Sequence[str]) -> _Look:
     if not pd.api.types.is_bool_dtype(column):
         # Without a detour over texts where there are numbers: a measured column has as many values as rows.
         values, rest, found = split_numbers(column, missing)
+        no_number = not np.isfinite(values).any()
         named = any(text.lower() in ("true", "false") for text in found)
-        if not named and ((~np.isnan(values)).any() or _perhaps_numbers(found)):
+        if not named and (not no_number or _perhaps_numbers(found)):
             values[rest >= 0] = parse_numbers(found, decimal_mark(found))[rest[rest >= 0]]
         if not (np.isnan(values) & (rest >= 0)).any() and np.isfinite(values).any():
             uniques, codes = np.unique(values, return_inverse=True)
@@ -142,6 +143,8 @@ def _look(column: "pd.Series", missing: Sequence[str]) -> _Look:
             said = [f"{value:.0f}" if value == round(value) else repr(float(value)) for value in few]
             marks = tuple(found) if found else ()
             return _Look(np.where(codes < n, codes, -1).astype(np.int64), said, uniques[:n], marks)
+        if no_number:
+            return _Look(rest, found, None)
     return _Look(*distinct(column, missing), None)
 
 
@@ -167,7 +170,7 @@ def _decide(name: str, look: _Look, options: Mapping[str, Any]) -> Decision:
         return Decision(name, "drop", "has no value in any row")
     if n_found == 1:
         return Decision(name, "drop", f"says {look.found[0]!r} in every row that has a value")
-    keys = {key(text) for text in look.found}
+    keys = {key(text) for text in look.found[: 2 * len(BOOLEANS)]}
     if n_found <= 2 * len(BOOLEANS) and keys <= set(BOOLEANS) and len({BOOLEANS[k] for k in keys}) == 2:
         return Decision(name, "boolean", f"its values are {_listed(look.found)}", options)
     if look.values is not None:
