@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmfusion.training import statistics
-from mmfusion.training.statistics import estimates, resample
+from mmfusion.training.statistics import corrected_resampled_difference, estimates, resample
 
 
 def weights(*arguments: object, **options: object) -> np.ndarray:
@@ -95,3 +95,42 @@ def test_two_thousand_cases_and_resamples_take_seconds() -> None:
     began = time.process_time()
     estimates(p, y)
     assert time.process_time() - began < 10
+
+
+def test_the_corrected_interval_by_hand() -> None:
+    """Five differences with mean 0.02 and variance 0.00025; t of 4 degrees of freedom at 97.5% is 2.776445."""
+    d = [0.0, 0.01, 0.02, 0.03, 0.04]
+    found = corrected_resampled_difference(d, n_train=700, n_test=200)
+    reach = 2.776445 * np.sqrt((1 / 5 + 200 / 700) * 0.00025)
+    assert found.mean == pytest.approx(0.02)
+    assert (found.low, found.high) == pytest.approx((0.02 - reach, 0.02 + reach), rel=1e-6)
+    # The test and the interval agree: an interval that ends at 0 has p = 1 - level.
+    level = 1 - found.p
+    edge = corrected_resampled_difference(d, n_train=700, n_test=200, level=level)
+    assert edge.low == pytest.approx(0, abs=1e-12)
+
+
+def test_a_plain_test_would_find_too_much() -> None:
+    """Splits of one dataset whose cases differ from the population: the plain interval misses its true difference."""
+    rng = np.random.default_rng(0)
+    missed = np.zeros(2)
+    for _ in range(300):
+        cases = rng.normal(size=100)  # the true difference is 0
+        d = [cases[rng.permutation(100)[:30]].mean() for _ in range(10)]
+        corrected = corrected_resampled_difference(d, n_train=70, n_test=30)
+        plain = corrected_resampled_difference(d, n_train=1, n_test=0)
+        missed += [not one.low <= 0 <= one.high for one in (corrected, plain)]
+    assert missed[0] / 300 < 0.08
+    assert missed[1] / 300 > 0.2
+
+
+def test_differences_without_spread() -> None:
+    found = corrected_resampled_difference([0.5, 0.5], n_train=2, n_test=1)
+    assert found.mean == 0.5
+    assert np.isnan([found.low, found.high, found.p]).all()
+
+
+@pytest.mark.parametrize("wrong", [[0.1], [0.1, np.nan], [[0.1, 0.2]], []])
+def test_wrong_differences(wrong: list[float]) -> None:
+    with pytest.raises(ValueError, match="at least two finite differences"):
+        corrected_resampled_difference(wrong, n_train=2, n_test=1)

@@ -1,11 +1,13 @@
-"""Uncertainty of a metric on one test set: a stratified bootstrap of patients or lesions."""
+"""Uncertainty of metrics: on one test set, by a stratified bootstrap of patients or lesions; over repeated splits."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmfusion.layers.optional import need
 from mmfusion.training.metrics import BLOCK, evaluate, reported
 from mmfusion.training.ranking import Floats
 
@@ -117,3 +119,52 @@ def _estimate(value: float, replicates: Floats, level: float) -> Estimate:
         return Estimate(value, np.nan, np.nan, np.nan)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, float(low), float(high), float(defined.std()))
+
+
+class Difference(NamedTuple):
+    """A paired difference over repeated splits.
+
+    Attributes:
+        mean: Of the differences.
+        low: Lower end of the interval.
+        high: Upper end.
+        p: Two-sided probability of such a mean where there is no difference.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def corrected_resampled_difference(
+    differences: ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
+) -> Difference:
+    """Mean, interval and test of paired differences over random splits of one dataset.
+
+    The splits share cases, so their differences are not independent and their plain standard error is too small. It
+    is corrected as by Nadeau and Bengio (Machine Learning 52:239, 2003): the variance of the mean is
+    ``(1/r + n_test/n_train)`` times that of the differences, with ``r - 1`` degrees of freedom.
+
+    Args:
+        differences: Shape ``(r,)``, one a split (and seed), at least two.
+        n_train: Cases of a training part.
+        n_test: Cases of a test part.
+        level: Coverage of the interval, in (0, 1).
+
+    Returns:
+        All NaN but the mean where all differences are equal and there is nothing to estimate a variance from.
+
+    Raises:
+        ValueError: If there are fewer than two differences, or one is not finite.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if d.ndim != 1 or len(d) < 2 or not np.isfinite(d).all():
+        raise ValueError(f"expected at least two finite differences, got {d}")
+    mean, variance = float(d.mean()), float(d.var(ddof=1))
+    if variance == 0:
+        return Difference(mean, np.nan, np.nan, np.nan)
+    student = need("scipy.stats", "bench").t(len(d) - 1)
+    error = math.sqrt((1 / len(d) + n_test / n_train) * variance)
+    reach = float(student.ppf((1 + level) / 2)) * error
+    return Difference(mean, mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error)))
