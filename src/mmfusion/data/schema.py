@@ -19,14 +19,7 @@ from mmfusion.layers.optional import need
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
 
-__all__ = [
-    "MISSING",
-    "CategoricalColumn",
-    "NumericalColumn",
-    "TableSchema",
-    "require_columns",
-    "texts",
-]
+__all__ = ["MISSING", "CategoricalColumn", "NumericalColumn", "TableSchema", "require_columns", "texts"]
 
 FORMAT = 1
 """Of the TOML file."""
