@@ -52,7 +52,7 @@ def test_later_layers_win(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_json_round_trip(fakes: ModuleType) -> None:
-    settings = resolve("tiny", "tiny", [{"train": {"clip_norm": "none", "augment": {"flip": 0.5}}, "data": {"n": 9}}])
+    settings = resolve("tiny", "tiny", [{"train": {"clip_norm": "none", "augment": {"flips": True}}, "data": {"n": 9}}])
     assert settings.train.clip_norm is None
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 

@@ -168,7 +168,7 @@ class Training:
                 done = (epoch - first) * n_steps + step
                 share = optim.factor(done, n_epochs * n_steps, n_steps, self.settings.train)
                 lr = optim.set_lr(self._optimizer, share)
-                self._step(phase, cases, derive(self.settings.run.seed, epoch, step), log, first=done == 0)
+                self._step(phase, cases, self._seed(epoch, step), log, first=done == 0)
                 n_cases += len(cases.position)
                 self._advance(bar, log, step)
                 asked = time.perf_counter()
@@ -193,6 +193,11 @@ class Training:
         self._keep(phase, scores if last_phase else None)
         self.reporter.say(line(title, self.progress, self.settings.train.metric))
 
+    def _seed(self, epoch: int, step: int) -> int:
+        # Of several processes each augments its own cases by numbers of its own; the first ones are those of one alone.
+        process = self.accelerator.process_index
+        return derive(self.settings.run.seed, epoch, step, *([process] if process else []))
+
     def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
         present = evaluation.lacking(cases)
         cases = evaluation.move(cases, self._device)
@@ -203,7 +208,8 @@ class Training:
         if first:
             _look(at_inputs)
         output: FusionOutput = self._model(cases.inputs, present)
-        inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, output.aux)
+        aux = {**output.aux, **cases.aux} if cases.aux else output.aux
+        inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
         at_outputs = (phase.objective, inputs)
         if first:
             _look(at_outputs)

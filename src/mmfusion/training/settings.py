@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mmfusion import recipes, registry
+from mmfusion.data.transforms import Augment
 from mmfusion.registry import check_options
 from mmfusion.training.metrics import NAMES
 
@@ -68,7 +69,8 @@ class Train:
         layer_decay: Times the encoder's rate for each stage further from its end: 0.5 halves it from stage to stage.
         freeze: How many of the encoder's stages, from the first on, are not trained, 0 for what lies before it;
             ``all`` or ``none``. Their batch statistics stand still too, and they run without a graph.
-        precompute: Read a wholly frozen encoder's maps from disk instead of running it; without augmentation only.
+        precompute: Read a wholly frozen encoder's maps from disk instead of running it; without augmentation of images
+            only.
         checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them: less
             memory, more time, the same gradients.
         weight_decay: L2 in the gradient with ``adam``, decoupled with ``adamw``, which spares biases and norms.
@@ -154,15 +156,27 @@ class Settings:
                 f"train.batch_size expects at least 2, got {settings.train.batch_size}: batch statistics and "
                 "contrastive losses are undefined on a single case"
             )
-        train = settings.train
+        train, augment = settings.train, settings.augment
         if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):
             raise ValueError(f"train.freeze expects a number of stages, 'all' or 'none', got {train.freeze!r}")
-        if train.precompute and (train.freeze != "all" or any(train.augment.values())):
+        if train.precompute and (train.freeze != "all" or not augment.images_idle):
             raise ValueError(
-                "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment, "
-                f"got freeze={train.freeze!r} and augment={train.augment}"
+                "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment of "
+                f"images, got freeze={train.freeze!r} and augment={train.augment}"
             )
         return settings
+
+    @property
+    def augment(self) -> Augment:
+        """What ``train.augment`` says; corruption of tables is not fitted yet.
+
+        Raises:
+            ValueError: If one of its settings is unknown or out of its range.
+        """
+        try:
+            return Augment.from_settings(self.train.augment)
+        except ValueError as error:
+            raise ValueError(f"train.augment: {error}") from error
 
     def check_options(self) -> None:
         """Hold the free sections against the builders that will get them.
