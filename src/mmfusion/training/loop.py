@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
-from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
+from mmfusion.data.samplers import Batches, choose_batches
 from mmfusion.losses import Objective
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
@@ -34,12 +34,18 @@ READ_EVERY = 20
 """Steps between two looks at the losses; each look waits for the device."""
 
 
-def batches(settings: Settings, dataset: CaseDataset, target: str) -> Any:
+def batches(settings: Settings, dataset: CaseDataset, target: str, processes: int = 1) -> Batches:
     """The batch sampler that the recipe names, seeded."""
-    train, seed = settings.train, settings.run.seed
-    if train.sampler == "balanced":
-        return ClassBalancedBatches(dataset.labels(target), batch_size=train.batch_size, seed=seed)
-    return ShuffledBatches(len(dataset), batch_size=train.batch_size, seed=seed)
+    train = settings.train
+    return choose_batches(
+        train.sampler,
+        dataset,
+        target,
+        batch_size=train.batch_size,
+        seed=settings.run.seed,
+        processes=processes,
+        options=train.sampler_options,
+    )
 
 
 class Training:
@@ -90,7 +96,7 @@ class Training:
         names = [phase.name for phase in self._phases]
         if unknown := sorted(set(settings.train.phase_epochs) - set(names)):
             raise ValueError(f"train.phase_epochs names {unknown}; the phases of {settings.run.model!r} are {names}")
-        self._sampler = batches(settings, train, target)
+        self._sampler = batches(settings, train, target, accelerator.num_processes)
         workers = settings.train.workers
         loader = evaluation.loader(train, self._sampler, workers=workers, device=self._device)
         # Batches are put on the device here, after it was seen on the CPU what they lack.

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mmfusion import recipes, registry
+from mmfusion.data.samplers import OPTIONS as SAMPLERS
 from mmfusion.data.transforms import Augment
 from mmfusion.registry import check_options
 from mmfusion.training.metrics import NAMES
@@ -25,7 +26,7 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("run", "precision"): ("no", "bf16", "fp16"),
     ("train", "optimizer"): ("adam", "adamw"),
     ("train", "schedule"): ("cosine", "step", "constant"),
-    ("train", "sampler"): ("shuffled", "balanced"),
+    ("train", "sampler"): tuple(SAMPLERS),
     ("train", "metric"): NAMES,
 }
 _POSITIVE = {"epochs", "lr", "step_epochs", "eval_batch_size", "gamma", "encoder_lr_scale", "layer_decay"}
@@ -79,7 +80,9 @@ class Train:
         step_epochs: See ``schedule``.
         gamma: See ``schedule``.
         warmup_epochs: Linear rise, step by step, from the first step's share, never 0; a fraction is allowed.
-        sampler: ``shuffled``, or ``balanced``: as many cases of each class in every batch.
+        sampler: ``shuffled``; ``balanced``: as many cases of each class in every batch; ``weighted``: drawn with
+            replacement, rare classes more often; ``grouped``: cases of one patient or lesion in different batches.
+        sampler_options: Of that sampler; of ``weighted``: ``power`` of the inverse frequency, or ``weights``.
         augment: Options of :class:`mmfusion.data.transforms.Augment`; empty: none.
         clip_norm: Largest norm of the gradient; None: not clipped.
         channels_last: Lay 2D convolutions out channels last; faster on most hardware, the same numbers to rounding.
@@ -105,6 +108,7 @@ class Train:
     gamma: float = 0.8
     warmup_epochs: float = 0.0
     sampler: str = "shuffled"
+    sampler_options: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     clip_norm: float | None = 1.0
     channels_last: bool = False
@@ -159,6 +163,11 @@ class Settings:
         train, augment = settings.train, settings.augment
         if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):
             raise ValueError(f"train.freeze expects a number of stages, 'all' or 'none', got {train.freeze!r}")
+        if unknown := sorted(set(train.sampler_options) - set(SAMPLERS[train.sampler])):
+            raise ValueError(
+                f"train.sampler_options names {unknown}; the sampler {train.sampler!r} takes: "
+                f"{', '.join(SAMPLERS[train.sampler]) or 'no options'}"
+            )
         if train.precompute and (train.freeze != "all" or not augment.images_idle):
             raise ValueError(
                 "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment of "
