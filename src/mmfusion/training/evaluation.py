@@ -29,6 +29,8 @@ def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.de
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        # Of its own: how often it would draw from torch's depends on whether its workers persist.
+        generator=torch.Generator(),
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmfusion import registry
 from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
 from mmfusion.layers.optional import need
 from mmfusion.spec import Classes, DataSpec
@@ -102,6 +103,9 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
     if settings.run.root is not None:
         # A resumed run may be started from another working folder.
         settings = replace(settings, run=replace(settings.run, root=str(Path(settings.run.root).absolute())))
+    if settings.data.get("split_file") is not None:
+        split_file = str(Path(settings.data["split_file"]).absolute())
+        settings = replace(settings, data={**settings.data, "split_file": split_file})
     device = pick_device(settings.run.device)
     begun = False
     try:
@@ -239,7 +243,7 @@ def _training(parts: _Parts, out: Path, reporter: Reporter) -> Training:
         target=parts.target,
         folder=out,
         accelerator=_accelerator(parts.settings, parts.device),
-        augment=_augment(parts.settings),
+        augment=_augment(parts),
         reporter=reporter,
     )
 
@@ -288,7 +292,9 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
             for name, dataset in held_out.items()
         }
         inference = sum(len(dataset) for dataset in held_out.values()) / (time.perf_counter() - began)
-        frame = predictions.join(held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed)
+        frame = predictions.join(
+            held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed, fold=bundle.fold
+        )
         summary = report.summarise(
             probabilities,
             {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()},
@@ -304,6 +310,7 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
         "model": settings.run.model,
         "dataset": settings.run.dataset,
         "seed": settings.run.seed,
+        "fold": bundle.fold,
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
         "notes": list(bundle.notes),
@@ -348,11 +355,12 @@ def _tell(result: Result, reporter: Reporter) -> None:
     reporter.say(f"Everything is in {result.folder}")
 
 
-def _augment(settings: Settings) -> Augment | None:
-    try:
-        augment = Augment.from_settings(settings.train.augment)
-    except ValueError as error:
-        raise ValueError(f"train.augment: {error}") from error
+def _augment(parts: _Parts) -> Augment | None:
+    augment = parts.settings.augment
+    if augment.table.corrupt:
+        generator = torch.Generator().manual_seed(derive(parts.settings.run.seed))
+        tables = {name: training_rows(parts.bundle.train, name, generator) for name in parts.bundle.spec.tables}
+        augment = augment.fit(tables)
     return None if augment.idle else augment
 
 
