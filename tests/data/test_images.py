@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmfusion.data.images import ImageSource, load_images
+from mmfusion.data.images import ImageSource
+from mmfusion.data.sources import load_images
 
 
 def source(**options) -> dict[str, ImageSource]:
