@@ -64,6 +64,7 @@ class FrameDataset:
         # The cases of this dataset, as rows of the storage: a subset differs from its parent in this alone.
         self._rows = torch.arange(n)
         self._left_out: frozenset[str] = frozenset()
+        self._stored = False
         self._check(n)
 
     def _check(self, n: int) -> None:
@@ -157,6 +158,17 @@ class FrameDataset:
         part._left_out = self._left_out | frozenset(images)
         return part
 
+    def stored(self) -> "FrameDataset":
+        """The same cases, whose images come as they are stored, to be made floats by :func:`as_floats`.
+
+        For those who do that where the batch is used: on the way there, from the processes that read and to the device,
+        bytes are a quarter of what floats would be.
+        """
+        part = object.__new__(FrameDataset)
+        part.__dict__.update(self.__dict__)
+        part._stored = True
+        return part
+
     def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> "FrameDataset":
         """Some of the cases, in the order given, over the same storage.
 
@@ -194,11 +206,20 @@ class FrameDataset:
                 table = self._tables[name]
                 inputs[name] = Table(table.numerical[rows], table.categorical[rows])
             elif name not in self._left_out:
-                image = self._images[name][rows]
-                inputs[name] = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
+                held = self._images[name]
+                image = held.index_select(0, rows) if isinstance(held, Tensor) else held[rows]
+                inputs[name] = image if self._stored else as_floats(image)
         return Cases(
             inputs,
             {name: values[rows] for name, values in self._present.items()},
             {name: values[rows] for name, values in self._targets.items()},
             position,
         )
+
+
+def as_floats(image: Tensor) -> Tensor:
+    """Stored pixels as a model takes them: bytes from 0 to 1, floating-point numbers as they are, in float32."""
+    if image.dtype != torch.uint8:
+        return image.float()
+    # By a number, CUDA would multiply with the inverse, and give other bits than the CPU.
+    return image.float().div_(torch.full((), 255.0, device=image.device))

@@ -1,5 +1,6 @@
 """Volumes: NIfTI files to voxels of one size and one order of axes."""
 
+import gzip
 import math
 import zlib
 from collections.abc import Iterable
@@ -117,7 +118,7 @@ class VolumeSource:
             ValueError: If the file cannot be decoded, its shape is not the expected one, or a voxel is NaN, infinite,
                 or too large for float16.
         """
-        image = self._open(path)
+        image = self._open(path, whole=True)
         order = self._transposition(image)
         try:
             voxels = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
@@ -165,12 +166,21 @@ class VolumeSource:
         height, width, slices = (float(x) for x in np.median(np.array(noted), axis=0))
         return replace(self, spacing=(height, width, slices))
 
-    def _open(self, path: Path) -> Any:
-        """The header; the voxels stay where they are."""
+    def _open(self, path: Path, *, whole: bool = False) -> Any:
+        """The header; the voxels stay where they are, unless the whole file is wanted."""
         nibabel = need("nibabel", "medical")
-        known = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
+        known = (
+            nibabel.filebasedimages.ImageFileError,
+            nibabel.spatialimages.HeaderDataError,
+            nibabel.wrapstruct.WrapStructError,
+        )
         try:
-            return nibabel.load(path, mmap=False)
+            if not whole or not path.name.endswith(".nii.gz"):
+                return nibabel.load(path, mmap=False)
+            # Nibabel stops at the last voxel, before the checksum that tells damage.
+            content = gzip.decompress(path.read_bytes())
+            is_second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+            return (nibabel.Nifti2Image if is_second else nibabel.Nifti1Image).from_bytes(content)
         except (*known, OSError, EOFError, ValueError, zlib.error) as error:
             raise ValueError(f"not a NIfTI volume, damaged or truncated: {error or type(error).__name__}") from error
 
