@@ -84,10 +84,10 @@ def compare(name: str, source: Source, frame: pd.DataFrame, folder: Path, batch_
         pairs = list(zip(found["decoded"], found["cached"], strict=True))
         ratios = [slow[0] / fast[0] for slow, fast in pairs]
         whole = [sum(slow) / sum(fast) for slow, fast in pairs]
-        target = f"; {verdict(statistics.median(ratios), at_least=10)}" if len(source.spec.size) == 2 else ""
-        print(
-            f"  {workers} workers, pair by pair {spread(ratios, '.1f')} times{target}; with floats {spread(whole, '.1f')}"
-        )
+        line = f"  {workers} workers, pair by pair {spread(ratios, '.1f')} times; with floats {spread(whole, '.1f')}"
+        # The target is for photographs.
+        target = verdict(statistics.median(ratios), at_least=10) if len(source.spec.size) == 2 else ""
+        print(f"{line}; {target}" if target else line)
 
 
 def epochs(
