@@ -321,12 +321,17 @@ def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decod
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    frame, seen = pd.DataFrame({"file": [path.name for path in files]}), []
     with monkeypatch.context() as patched:
         patched.setattr(module, "_force", full)
-        assert make().rows(SOURCE, files) == (None, {})
+        images, _ = load_images(
+            {"a": SOURCE}, frame, files[0].parent, cache=make(), progress=lambda *n: seen.append(n), threads=1
+        )
+    assert torch.equal(images["a"], direct(files))
+    assert max(seen) == seen[-1] == (N, N)
     assert "No space left on device" in said[0]
     decoded.clear()
-    rows, _ = make().rows(SOURCE, files)
+    rows, _ = make().rows(SOURCE, files, files[0].parent)
     assert len(decoded) == N
     assert torch.equal(everything(rows), direct(files))
 

@@ -249,9 +249,12 @@ def load_images(
     if cache is not None:
         for name, source in sources.items():
             paths = found.paths[name]
-            kept, damaged = cache.rows(source, paths, advance=advance, threads=threads)
+            before = done
+            kept, damaged = cache.rows(source, paths, root, advance=advance, threads=threads)
             faults += [_fault(frame, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
-            if kept is not None:
+            if kept is None:
+                done = before
+            else:
                 images[name] = kept
     left = {name: source for name, source in sources.items() if name not in images}
     size = len(frame) * sum(n_bytes(source) for source in left.values())
