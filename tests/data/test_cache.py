@@ -25,8 +25,8 @@ from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images import ImageSource
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.sources import load_images
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.spec import DataSpec
 
 SOURCE = ImageSource("file", (8, 8))

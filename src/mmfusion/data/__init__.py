@@ -5,6 +5,7 @@ from mmfusion.data.cases import CaseDataset, Cases, DataBundle, collate
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.ham10000 import ham10000
 from mmfusion.data.images import ImageSource
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
 from mmfusion.data.schema import CategoricalColumn, NumericalColumn, TableSchema
@@ -12,7 +13,6 @@ from mmfusion.data.sources import check_images
 from mmfusion.data.splits import Split, check_split, grouped_stratified_split, load_split, save_split
 from mmfusion.data.synthetic import export, synthetic_derm7pt
 from mmfusion.data.transforms import Augment
-from mmfusion.data.volumes import VolumeSource
 
 __all__ = [
     "Augment",

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.images import ImageSource
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.rows import DecodedRows, Rows, torch_dtype
 from mmfusion.data.schema import require_columns, texts
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.spec import Image
 
 if TYPE_CHECKING:
