@@ -312,9 +312,18 @@ def test_a_set_larger_than_the_cache(make, files, said, tmp_path):
 
 def test_a_disk_that_is_too_small(make, files, said, tmp_path, monkeypatch):
     usage = module.shutil.disk_usage(tmp_path)
+    make().rows(SOURCE, files, tmp_path / "a")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=N * BYTES))
-    assert make().rows(SOURCE, files) == (None, {})
+    assert make().rows(replace(SOURCE, size=(16, 16)), files, tmp_path / "b") == (None, {})
     assert "or the disk does not" in said[0]
+    # What would not have been enough stays; what is enough goes.
+    assert sets(tmp_path) == 1
+    monkeypatch.setattr(
+        module.shutil, "disk_usage", lambda path: usage._replace(free=(2 - sets(tmp_path)) * int(1.2 * N * BYTES))
+    )
+    rows, _ = make().rows(replace(SOURCE, size=(8, 10)), files, tmp_path / "b")
+    assert torch.equal(everything(rows), direct(files, replace(SOURCE, size=(8, 10))))
+    assert sets(tmp_path) == 1
 
 
 def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decoded):
