@@ -1,14 +1,17 @@
 """Datasets, and what turns tables and images into cases; importing this package registers the built-in datasets."""
 
+from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import CaseDataset, Cases, DataBundle, collate
 from mmfusion.data.columns import CategoricalColumn, NumericalColumn
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.ham10000 import ham10000
 from mmfusion.data.images import ImageSource
 from mmfusion.data.intensity import Intensity
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.samplers import ClassBalancedBatches, GroupedBatches, ShuffledBatches, WeightedBatches
-from mmfusion.data.schema import CategoricalColumn, NumericalColumn, TableSchema
+from mmfusion.data.schema import TableSchema
+from mmfusion.data.sources import check_images
 from mmfusion.data.splits import (
     Split,
     check_split,
@@ -37,6 +40,7 @@ __all__ = [
     "DataBundle",
     "FrameDataset",
     "GroupedBatches",
+    "ImageCache",
     "ImageSource",
     "Intensity",
     "NumericalColumn",
@@ -45,7 +49,9 @@ __all__ = [
     "TableAugment",
     "TableSchema",
     "TargetColumn",
+    "VolumeSource",
     "WeightedBatches",
+    "check_images",
     "check_split",
     "collate",
     "export",
