@@ -157,7 +157,7 @@ def test_killed_at_any_write_and_resumed_it_ends_the_same(
 CHANGED = {"augment": {"table": {"corrupt": 0.3, "mask": 0.1, "cutmix": 0.2}}}
 
 
-@pytest.mark.parametrize("sampler", ["grouped", "weighted"])
+@pytest.mark.parametrize("sampler", ["grouped", pytest.param("weighted", marks=pytest.mark.slow)])
 def test_resumed_with_changed_cells_and_any_sampler_it_ends_the_same(
     start: Start, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
@@ -412,10 +412,8 @@ def test_augmentation_of_tables_changes_training_and_not_evaluation(
     assert {whole for training, whole in seen if not training} == {True}
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}}, {"padding": "zeros"}]
-)
-def test_augmentation_that_is_off_changes_no_number(start: Start, settings: dict[str, Any]) -> None:
+def test_augmentation_that_is_off_changes_no_number(start: Start) -> None:
+    settings = {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}, "padding": "zeros"}
     off = start("a", {"train": {"augment": settings}})
     assert (off / checkpoints.BEST).read_bytes() == (start("b") / checkpoints.BEST).read_bytes()
 
