@@ -1,12 +1,12 @@
 """A trained run on new cases, from its folder alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmfusion.data.cases import Cases
 from mmfusion.data.reader import CaseReader
@@ -15,6 +15,7 @@ from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, evaluation, folder, predictions
 from mmfusion.training.loop import load_weights
 from mmfusion.training.run import build_model, pick_device
+from mmfusion.training.settings import Settings
 
 
 class Predictor:
@@ -90,10 +91,11 @@ class Predictor:
 
 
 def load(run_folder: str | Path, device: str = "auto") -> Predictor:
-    """A predictor from a run's folder; nothing else is needed, neither the dataset nor pretrained weights.
+    """A predictor from a run; nothing else is needed, neither the dataset nor pretrained weights.
 
     Args:
-        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``.
+        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or that last file alone, which holds
+            what the other two do as the training had it.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -101,12 +103,23 @@ def load(run_folder: str | Path, device: str = "auto") -> Predictor:
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
     place = Path(run_folder)
+    if place.is_file():
+        weights, about = checkpoints.load(place)
+        if not about.get("case") or "settings" not in about:
+            raise ValueError(f"{place} does not say how cases are read: give the folder that it is from")
+        return _predictor(Settings.from_dict(about["settings"]), about["case"], weights, place, device)
     settings = folder.read_settings(place)
     case = folder.read_case(place)
     path = place / checkpoints.BEST
     if not path.is_file():
         raise FileNotFoundError(f"{place} has no trained weights yet: {path.name} is missing")
+    return _predictor(settings, case, checkpoints.load(path)[0], path, device)
+
+
+def _predictor(
+    settings: Settings, case: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path, device: str
+) -> Predictor:
     model = build_model(settings, DataSpec.from_dict(case["spec"]), weights=False)
-    load_weights(model, checkpoints.load(path)[0], path)
+    load_weights(model, weights, path)
     reader = CaseReader.from_dict(case["reader"])
     return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)

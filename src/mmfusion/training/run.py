@@ -257,6 +257,7 @@ def _training(parts: _Parts, out: Path, reporter: Reporter) -> Training:
         accelerator=_accelerator(parts.settings, parts.device),
         augment=_augment(parts),
         reporter=reporter,
+        case=parts.case(),
     )
 
 
