@@ -80,7 +80,7 @@ class Training:
         case: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
-        # With these a checkpoint says by itself what it is and how a new table becomes its input; not where it was made.
+        # With these a checkpoint says what it is and how a new table becomes its input, not where it was made.
         packed = settings.to_dict()
         packed["run"] |= dict.fromkeys(("out", "root", "cache"))
         self._header = {"settings": packed, "case": dict(case or {})}
