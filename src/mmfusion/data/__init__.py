@@ -8,7 +8,7 @@ from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
 from mmfusion.data.schema import CategoricalColumn, NumericalColumn, TableSchema
 from mmfusion.data.splits import Split, check_split, grouped_stratified_split, load_split, save_split
-from mmfusion.data.synthetic import export, synthetic_derm7pt
+from mmfusion.data.synthetic import export, synthetic_derm7pt, synthetic_men
 from mmfusion.data.transforms import Augment
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "load_split",
     "save_split",
     "synthetic_derm7pt",
+    "synthetic_men",
 ]
