@@ -1,15 +1,16 @@
 """``synthetic-men``: cases in the shape of MEN, made from a seed, with the best possible AUC known.
 
-Three sequences of one volume, six columns, three classes. Two cues are in the images: a coarse one that T1 and T2 show, and
-a fine one that T2 and ADC show. Four are in the table: the location (three states), the bands of age and of the ADC value,
-and the sex. Grade 1 against grade 2 is ``g = (-1/2, 1/2, 1/2)``, invasion against none ``i = (0, 1/2, -1/2)``, in the order of
-the classes, and ``e`` marks the class that a location favours. The log odds of the classes are
+Three sequences of one volume, six columns, three classes. Two cues are in the images: a coarse one that T1 and T2
+show, and a fine one that T2 and ADC show. Four are in the table: the location (three states), the bands of age and of
+the ADC value, and the sex. Grade 2 against grade 1 is ``g = (-1/2, 1/2, 1/2)``, invasion against none
+``i = (0, 1/2, -1/2)``, in the order of the classes; ``e`` is 1 for the class that the location favours, else 0. The log
+odds of the classes are
 
     intercepts + coarse * c * g + fine * f * i + tabular * (e + 0.6 * a * g) + interaction * (c * r * g + f * q * i)
 
-with c, f, a (age), r (ADC value), q (sex) in {-1, 1}. The ADC value and the sex work through the interaction alone: they say
-nothing about the label unless the coarse, or the fine cue is seen as well. The tumour's and the oedema's areas are those
-of what is drawn and say nothing.
+with c, f, a (age), r (ADC value), q (sex) in {-1, 1}. The ADC value and the sex work through the interaction alone: the
+one says nothing about the label unless the coarse cue is seen as well, the other unless the fine one is. The tumour's
+and the oedema's areas are those of what is drawn and say nothing.
 """
 
 from collections.abc import Sequence
@@ -111,19 +112,20 @@ def synthetic_men(
 ) -> DataBundle:
     """Grade 1, grade 2 with invasion or without, from three drawn MRI sequences and six columns.
 
-    The label depends on a coarse image cue, a fine image cue that is lost when slices are shrunk to 8x8, the table, and an
-    interaction of image and table; see this module for how, and :mod:`mmfusion.data.tumours` for what the cues look like.
+    The label depends on a coarse image cue, a fine image cue that is lost when slices are shrunk to 8x8, the table, and
+    interactions of image and table; see this module for how, and :mod:`mmfusion.data.tumours` for what the cues look
+    like.
 
     ================== ====== ==== ======= =========== ================ ===========================================
     preset             coarse fine tabular interaction prevalence       ceilings: image, table, both (macro AUC)
     ================== ====== ==== ======= =========== ================ ===========================================
-    default            2.8    2.8  2.4     2.0         0.45, 0.25, 0.3  CEIL_DEFAULT
-    additive           2.8    2.8  2.4     0.0         0.45, 0.25, 0.3  CEIL_ADDITIVE; no interaction
-    pure-interaction   0.0    0.0  0.0     4.0         0.5, 0.25, 0.25  CEIL_PURE; either alone says nothing
+    default            2.8    2.8  2.4     2.0         0.45, 0.25, 0.3  0.789, 0.763, 0.956
+    additive           2.8    2.8  2.4     0.0         0.45, 0.25, 0.3  0.832, 0.726, 0.943; no interaction
+    pure-interaction   0.0    0.0  0.0     4.0         0.5, 0.25, 0.25  0.5, 0.5, 0.982; either alone says nothing
     ================== ====== ==== ======= =========== ================ ===========================================
 
-    Voxels are floating-point numbers from 0 to below 1. A case of MEN's own size, (128, 128, 24), takes 2.4 MB and 0.1 s;
-    one of the default size 50 kB and less than a millisecond.
+    Voxels are floating-point numbers from 0 to below 1. A case of MEN's own size, (128, 128, 24), takes 2.4 MB and 0.1
+    seconds to draw; one of the default size 50 kB and a millisecond.
 
     Args:
         root: Must be None: nothing is read.

@@ -1,11 +1,11 @@
 """Drawing of brain tumours in three MRI sequences that carry two cues and otherwise vary at random.
 
-The coarse cue is where the necrotic core of a tumour lies: in its middle, or off to a side. T1, where it is dark, and T2,
-where it is bright, show it; ADC does not. The fine cue is the direction in which the tumour's meshes are drawn out: along
-the slice's height, or its width. T2 and ADC show it; in T1 both waves of the mesh are equally strong. Both come without
-any difference in the distribution of voxels: the core has the same shape and depth wherever it lies, and the two meshes
-are the same one turned. Everything else (brain, its cerebrospinal fluid, position and size of tumour and oedema, coil,
-contrast, noise) is drawn apart from the cues. The three sequences of a case lie on each other.
+The coarse cue is where the necrotic core of a tumour lies: in its middle, or off to a side. T1, where it is dark, and
+T2, where it is bright, show it; ADC does not. The fine cue is the direction in which the tumour's meshes are drawn out:
+along the slice's height, or its width. T2 and ADC show it; in T1 both waves of the mesh are equally strong. Both come
+without any difference in the distribution of voxels: the core has the same shape and depth wherever it lies, and the
+two meshes are the same one turned. Everything else (head, cerebrospinal fluid, position and size of tumour and oedema,
+coil, contrast, noise) is drawn apart from the cues. The three sequences of a case lie on each other.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ BOX = (100.0, 100.0, 120.0)
 """Millimetres along height, width and slices of what is drawn: at 128 x 128 x 24 voxels of 0.8 x 0.8 x 5."""
 
 SHIFT = 0.125
-"""Largest distance of a tumour from the middle of the slice along each axis, in half slices: half a cell of an 8x8 grid,
-so that a core in the middle of its tumour falls on every place in a cell as often as one at the side does."""
+"""Largest distance of a tumour from the box's middle along each axis, in half boxes: half a cell of an 8x8 grid, so
+that a core in the middle of its tumour falls on every place in a cell as often as one at the side does."""
 CORE, CORE_DEPTH = 0.4, 0.6
 """Half axes of the core within the slice and across slices, in units of the tumour's."""
 CYCLES = 8.0
