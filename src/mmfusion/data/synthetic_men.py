@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.latents import SIGNS, Cue, LatentModel
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.synthetic_parts import Hidden, Odds, build, check_made, chosen, leave_out
 from mmfusion.data.tumours import BOX, SEQUENCES, SHOW_COARSE, SHOW_FINE, draw
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.registry import datasets
 
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
