@@ -124,7 +124,7 @@ def empirical(labels: np.ndarray, scores: np.ndarray) -> float:
 def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
     model = make()
     rng = np.random.default_rng(0)
-    states = model.draw(200_000, rng)
+    states = model.draw(100_000, rng)
     labels = model.labels(states, rng)
     joint = model.prior[..., None] * model.probability
     ceilings = model.ceilings()
@@ -132,7 +132,7 @@ def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
         hidden = tuple(a for a, cue in enumerate(model.cues) if wanted is not None and bool(cue.shown_by) != wanted)
         posterior = joint.sum(axis=hidden) / joint.sum(axis=(*hidden, -1))[..., None]
         shown = tuple(states[cue.name] for a, cue in enumerate(model.cues) if a not in hidden)
-        assert empirical(labels, posterior[shown]) == pytest.approx(ceilings[view], abs=0.004), view
+        assert empirical(labels, posterior[shown]) == pytest.approx(ceilings[view], abs=0.006), view
 
 
 @BOTH
@@ -143,7 +143,7 @@ def test_absent_images_and_empty_cells_equal_a_simulation(make: Callable[..., La
     posterior: dict[tuple, np.ndarray] = {}
     for weight, states, image, table in seen_by(model):
         posterior[image, table] = posterior.get((image, table), 0.0) + weight * model.probability[states]
-    n = 60_000
+    n = 30_000
     states = model.draw(n, rng)
     labels = model.labels(states, rng)
     away = rng.random((n, len(model.images))) < model.missing_images
@@ -160,7 +160,7 @@ def test_absent_images_and_empty_cells_equal_a_simulation(make: Callable[..., La
                 table.append(None if gone[i, a] else state)
         mass = posterior[tuple(image), tuple(table)]
         scores[i] = mass / mass.sum()
-    assert empirical(labels, scores) == pytest.approx(model.ceilings()["both"], abs=0.006)
+    assert empirical(labels, scores) == pytest.approx(model.ceilings()["both"], abs=0.01)
 
 
 @BOTH
@@ -268,7 +268,7 @@ def test_prevalence_is_met(coarse, interaction, prevalence):
     assert share == pytest.approx([1 - prevalence, prevalence], abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(strengths, strengths, st.floats(0.02, 0.9), st.floats(0.05, 0.95))
 def test_prevalence_of_three_classes_is_met(fine, interaction, first, split):
     prevalence = (first, (1 - first) * split, (1 - first) * (1 - split))

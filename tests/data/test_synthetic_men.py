@@ -56,6 +56,7 @@ def test_bundle():
     assert any("upper bounds" in note for note in bundle.notes)
 
 
+@pytest.mark.slow
 def test_mens_own_size():
     bundle = create(size=[128, 128, 24], n_train=4, n_validation=4, n_test=4, prevalence=(0.34, 0.33, 0.33))
     assert bundle.spec["t2"].shape == (1, 128, 128, 24)
@@ -118,14 +119,14 @@ def test_cues_are_independent():
 
 def test_no_reader_of_the_numbers_beats_the_tables_ceiling():
     """A tree over the raw cells, areas included, on many cases: at the ceiling, and no more."""
-    _, frame, _ = records(60_000)
+    _, frame, _ = records(30_000)
     table = frame[["age", "adc_value", "tumour_area", "oedema_area"]].assign(
         location=[LOCATION.index(place) for place in frame["location"]],
         sex=[SEX.index(sex) for sex in frame["sex"]],
     )
-    train, test = slice(0, 40_000), slice(40_000, None)
+    train, test = slice(0, 20_000), slice(20_000, None)
     labels = np.array([CLASSES.index(name) for name in frame["diagnosis"]])
-    tree = DecisionTreeClassifier(min_samples_leaf=400, random_state=0).fit(table[train], labels[train])
+    tree = DecisionTreeClassifier(min_samples_leaf=200, random_state=0).fit(table[train], labels[train])
     scores = tree.predict_proba(table[test])
     reached = np.mean([roc_auc_score(labels[test] == k, scores[:, k]) for k in range(3)])
     ceiling = tumour_model(**vars(PRESETS["default"])).ceilings()["table"]
