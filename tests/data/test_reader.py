@@ -101,6 +101,9 @@ def test_image_alone_and_table_alone(root):
 def test_images_in_memory():
     pixels = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
     assert torch.equal(reader().assemble(FRAME, {"derm": pixels}).pixels("derm"), pixels)
+    there = torch.arange(len(FRAME)) != 1
+    part = reader().assemble(FRAME, {"derm": pixels}, present={"derm": there})
+    assert torch.equal(part.__getitems__(range(len(FRAME))).present["derm"], there)
 
 
 @pytest.mark.parametrize(

@@ -1,152 +1,89 @@
-import json
+import itertools
 import subprocess
 import sys
-import time
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from mmfusion.data import CaseReader, DataBundle, export
-from mmfusion.data.latents import LatentModel
-from mmfusion.data.synthetic import AGES, ELEVATION, REGIONS, SEX, Cues, draw_records
-from mmfusion.registry import datasets
+from mmfusion.data import DataBundle
+from mmfusion.data.samplers import ShuffledBatches
+from mmfusion.data.synthetic import export
+from mmfusion.registry import datasets, models
 
-SMALL = {"size": 32, "n_train": 40, "n_validation": 10, "n_test": 20}
-
-
-def create(**options) -> DataBundle:
-    return datasets.create("synthetic-derm7pt", **{**SMALL, **options})
+SMALL = {"n_train": 24, "n_validation": 12, "n_test": 16}
+SIZES = {"synthetic-derm7pt": 32, "synthetic-men": (32, 32, 8)}
+EACH = pytest.mark.parametrize("name", SIZES)
 
 
-def test_bundle():
-    bundle = create()
-    assert [len(part) for part in (bundle.train, bundle.validation, bundle.test)] == [40, 10, 20]
-    spec = bundle.spec
-    assert spec.names == ("derm", "clinic", "meta")
-    assert spec["derm"].shape == spec["clinic"].shape == (3, 32, 32)
-    assert spec["meta"].numerical == ("age",)
-    assert dict(spec["meta"].categorical)["elevation"] == 3
-    assert spec.targets["label"].names == ("NEV", "MEL")
-    assert list(bundle.test.frame.columns) == [
-        "case_id", "derm", "clinic", "age", "elevation", "location", "sex", "diagnosis",
-    ]  # fmt: skip
-    assert bundle.test.ids[0] == "test-00000"
-    batch = bundle.test.__getitems__([0, 5])
-    assert batch.inputs["derm"].shape == (2, 3, 32, 32)
-    assert 0 <= batch.inputs["derm"].min() < batch.inputs["derm"].max() <= 1
-    assert any("upper bounds" in note for note in bundle.notes)
+def create(name: str, **options) -> DataBundle:
+    return datasets.create(name, **{**SMALL, "size": SIZES[name], **options})
 
 
-def test_default_ceilings_are_in_their_ranges():
-    ceilings = create().ceilings
-    assert 0.75 <= ceilings["image"] <= 0.85
-    assert 0.70 <= ceilings["table"] <= 0.80
-    assert ceilings["both"] >= 0.92
-    pure = create(coarse=0.0, fine=0.0, tabular=0.0, interaction=4.0, prevalence=0.5).ceilings
-    assert [pure["image"], pure["table"]] == pytest.approx([0.5, 0.5], abs=1e-12)
-    assert pure["both"] > 0.98
+@EACH
+def test_the_controls_are_the_same(name):
+    wanted = {
+        "preset", "coarse", "fine", "tabular", "interaction", "prevalence", "label_noise", "missing", "missing_images",
+        "data_seed",
+    }  # fmt: skip
+    assert wanted <= set(datasets.options(name))
 
 
-def everything(bundle: DataBundle) -> bytes:
-    parts = (bundle.train, bundle.validation, bundle.test)
-    pixels = b"".join(part.pixels(view).numpy().tobytes() for part in parts for view in ("derm", "clinic"))
-    return pixels + "".join(part.frame.to_csv() for part in parts).encode()
+@EACH
+def test_strengths_go_before_the_preset(name):
+    pure, more = create(name, preset="pure-interaction"), create(name, preset="pure-interaction", coarse=3.0)
+    assert [pure.ceilings["image"], pure.ceilings["table"]] == pytest.approx([0.5, 0.5], abs=1e-12)
+    assert pure.ceilings["both"] > 0.95
+    assert more.ceilings["image"] > 0.6
+    assert more.ceilings["table"] == pytest.approx(0.5, abs=1e-12)
 
 
-def test_same_seed_same_bytes():
-    first = everything(create())
-    assert first == everything(create())
-    assert first != everything(create(data_seed=1))
+@EACH
+def test_what_is_missing_leaves_the_rest_as_it_is(name):
+    """Controls that take something away are compared on the same cases."""
+    full, less = create(name).train, create(name, missing=0.3, missing_images=0.3).train
+    assert torch.equal(full.labels("label"), less.labels("label"))
+    for column in full.frame:
+        there = less.frame[column].notna()
+        assert (full.frame[column][there] == less.frame[column][there]).all()
+    assert less.frame.isna().to_numpy().any()
+    for view in full.spec.images:
+        there = torch.tensor(less.frame[view].notna().to_numpy())
+        assert torch.equal(full.pixels(view)[there], less.pixels(view)[there])
+        assert not less.pixels(view)[~there].any()
 
 
-def test_a_part_does_not_change_when_another_grows():
-    small, large = create(), create(n_train=50)
-    assert torch.equal(small.test.pixels("derm"), large.test.pixels("derm"))
-    assert small.test.frame.equals(large.test.frame)
-
-
-def test_table_shows_the_cues_and_the_labels_follow_their_probability():
-    model = LatentModel(2.2, 2.2, 2.4, 2.0, 0.35)
-    cues, frame = draw_records(model, "x", 20_000, np.random.default_rng(0))
-    assert (np.array(ELEVATION, dtype=object)[cues.elevation] == frame["elevation"]).all()
-    assert all(place in REGIONS[region] for place, region in zip(frame["location"], cues.region))
-    low, high = np.array(AGES)[cues.age].T
-    assert ((low <= frame["age"]) & (frame["age"] < high)).all()
-    assert set(frame["sex"]) == set(SEX)
-    assert set(frame["location"]) == {place for region in REGIONS for place in region}
-    label, p = frame["diagnosis"] == "MEL", cues.probability(model)
-    assert label.mean() == pytest.approx(0.35, abs=0.012)
-    for low in np.arange(0, 1, 0.2):
-        band = (low <= p) & (p < low + 0.2)
-        assert label[band].mean() == pytest.approx(p[band].mean(), abs=0.03)
-    # Nothing else has a say.
-    for sex in SEX:
-        assert (label - p)[frame["sex"] == sex].mean() == pytest.approx(0, abs=0.012)
-
-
-def test_cues_are_independent():
-    cues = Cues.draw(20_000, np.random.default_rng(1))
-    states = np.stack([cues.coarse, cues.fine, cues.elevation, cues.age, cues.region])
-    assert np.abs(np.corrcoef(states) - np.eye(5)).max() < 0.03
-
-
-def test_missing_cells():
-    train = create(missing=0.3, n_train=400).train
-    batch = train.__getitems__(range(len(train)))
-    table = batch.inputs["meta"]
-    assert table.numerical.isnan().float().mean().item() == pytest.approx(0.3, abs=0.08)
-    assert (table.categorical == -1).float().mean(dim=0).tolist() == pytest.approx([0.3] * 3, abs=0.08)
-    assert not train.frame["diagnosis"].isna().any()
-
-
-def test_exported_files_are_read_back_to_the_same_inputs(tmp_path):
-    bundle = create(missing=0.2)
-    table = export(bundle, tmp_path / "new")
-    reader = CaseReader.from_dict(json.loads(json.dumps(bundle.reader.to_dict())))
-    again = reader.read(pd.read_csv(table), tmp_path / "new")
-    first, second = (part.__getitems__(range(20)) for part in (bundle.test, again))
-    assert again.ids == bundle.test.ids
-    assert torch.equal(first.targets["label"], second.targets["label"])
-    for view in ("derm", "clinic"):
-        assert torch.equal(first.inputs[view], second.inputs[view])
-    for a, b in zip(first.inputs["meta"], second.inputs["meta"]):
-        assert torch.equal(torch.nan_to_num(a, nan=-9), torch.nan_to_num(b, nan=-9))
-    with pytest.raises(FileExistsError, match="choose another folder"):
-        export(bundle, tmp_path / "new")
-
-
-def test_progress():
-    seen = []
-    create(progress=lambda *n: seen.append(n))
-    assert seen[-1] == (70, 70)
-    assert seen == sorted(seen)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"root": "somewhere"}, "reads no files: leave the root out"),
-        ({"size": 16}, "size of at least 32.*got 16"),
-        ({"n_test": 1}, "at least 2 cases a part, got n_test=1"),
-        ({"prevalence": 1.5}, "prevalence expects"),
-        ({"n_test": 4, "prevalence": 0.001}, "one class only"),
-        ({"coarce": 1.0}, "did you mean 'coarse'"),
-    ],
-)
-def test_wrong_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        create(**options)
-
-
+@EACH
 @pytest.mark.slow
-def test_the_default_is_made_in_seconds():
-    start = time.process_time()
-    bundle = datasets.create("synthetic-derm7pt")
-    # Processor time, so that a busy machine does not fail the test; the bound is generous for a slow one.
-    assert time.process_time() - start < 40
-    assert bundle.spec["derm"].size == (64, 64)
+def test_an_epoch_end_to_end(name):
+    bundle = create(name, missing=0.1, missing_images=0.2)
+    torch.manual_seed(0)
+    model = models.create("cfcml", bundle.spec)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    batches = ShuffledBatches(len(bundle.train), batch_size=8, seed=0)
+    for indices in itertools.chain(batches):
+        cases = bundle.train.__getitems__(indices)
+        output = model(cases.inputs, cases.present)
+        loss = torch.nn.functional.cross_entropy(output.logits, cases.targets["label"])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert loss.isfinite()
+    moved = [not torch.equal(one, other) for one, other in zip(before, model.parameters())]
+    assert np.mean(moved) > 0.9
+    model.eval()
+    cases = bundle.test.__getitems__(range(len(bundle.test)))
+    probabilities = model(cases.inputs, cases.present).logits.softmax(dim=1)
+    assert probabilities.isfinite().all()
+    assert (probabilities.std(dim=0) > 0).all()
+
+
+def test_export_needs_cases_in_memory(tmp_path):
+    bundle = create("synthetic-derm7pt")
+    elsewhere = DataBundle("x", bundle.train, bundle.validation, object(), bundle.reader)
+    with pytest.raises(ValueError, match="a test part in memory, got a object"):
+        export(elsewhere, tmp_path)
 
 
 def test_the_package_is_not_loaded_by_mmfusion_itself():
@@ -155,5 +92,8 @@ def test_the_package_is_not_loaded_by_mmfusion_itself():
 
 
 def test_importing_the_data_package_needs_no_extra():
-    code = "import sys, mmfusion.data; print([m for m in ('PIL', 'sklearn', 'scipy', 'timm') if m in sys.modules])"
+    code = (
+        "import sys, mmfusion.data; "
+        "print([m for m in ('PIL', 'sklearn', 'scipy', 'timm', 'nibabel') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -25,7 +25,7 @@ from mmfusion.data.splits import (
     split_from_column,
     stratified_split,
 )
-from mmfusion.data.synthetic import export, synthetic_derm7pt
+from mmfusion.data.synthetic import export, synthetic_derm7pt, synthetic_men
 from mmfusion.data.table_augment import TableAugment
 from mmfusion.data.table_file import read_table
 from mmfusion.data.transforms import Augment
@@ -67,4 +67,5 @@ __all__ = [
     "split_from_column",
     "stratified_split",
     "synthetic_derm7pt",
+    "synthetic_men",
 ]

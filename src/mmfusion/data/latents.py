@@ -1,14 +1,17 @@
 """What decides the label of a synthetic case: a few discrete cues whose joint distribution is known exactly.
 
-Two cues are in the images, a coarse one and a fine one, each of two states; three are in the table: the elevation
-(three states), the age band and the body region (two states each). The log odds of a melanoma are
+Cues are independent of each other. Each is shown by some of the image modalities or by one cell of the table, and
+nothing else in a case depends on them. The label is drawn from the softmax of one log odds a class: intercepts, which
+give every class its share, plus what the cues add, which each dataset says for itself.
 
-    intercept + coarse * c + fine * f + tabular * (e + 0.6 * a) + interaction * c * r
-
-with c, f, a, r in {-1, 1} and e in {-1, 0, 1}. The body region r works through the interaction alone: it says nothing
-about the label unless the coarse cue is seen as well.
+What is seen of a case is then a discrete observation too: an image that is absent shows nothing, an empty cell neither.
+So the best AUC that any model can reach is a finite sum; nothing is sampled for it.
 """
 
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,89 +19,162 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+States = Mapping[str, NDArray[np.int64]]
+"""The hidden state of some cases: by cue, shape ``(n,)``, indices of states."""
 
 SIGNS = np.array([-1.0, 1.0])
-ELEVATIONS = np.array([-1.0, 0.0, 1.0])
-P_ELEVATION = np.array([0.4, 0.3, 0.3])
-AGE_WEIGHT = 0.6
-AXES = ("coarse", "fine", "elevation", "age", "region")
-IMAGE_AXES = (0, 1)
-TABLE_AXES = (2, 3, 4)
+"""What the two states of a binary cue count as."""
+BINARY = (0.5, 0.5)
 
 
 @dataclass(frozen=True)
-class LatentModel:
-    """The joint distribution of cues, observed cells and label.
+class Cue:
+    """A hidden variable of a few states.
 
     Attributes:
-        coarse: Log odds of the coarse image cue.
-        fine: Log odds of the fine image cue.
-        tabular: Log odds of the table's own cues.
-        interaction: Log odds of the agreement of coarse cue and body region.
-        prevalence: Share of melanomas before label noise, in (0, 1); the intercept follows from it.
-        label_noise: Probability that a label is flipped, in [0, 0.5).
-        missing: Probability that a cell of the table is empty, for each cell by itself, in [0, 1).
-
-    Raises:
-        ValueError: If a probability is out of its range.
+        name: Unique among the cues of a model.
+        prior: Probability of each state.
+        shown_by: The image modalities that show it, each by itself; empty: a cell of the table shows it.
     """
 
-    coarse: float
-    fine: float
-    tabular: float
-    interaction: float
-    prevalence: float
+    name: str
+    prior: tuple[float, ...] = BINARY
+    shown_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class LatentModel:
+    """The joint distribution of cues, what is seen of them, and the label. Letters: k classes.
+
+    Attributes:
+        cues: In the order of the axes of all arrays.
+        effects: What each combination of states adds to each class's log odds, shape ``(*states, k)``.
+        prevalence: Share of each class before label noise, shape ``(k,)``; the intercepts follow from it.
+        label_noise: Probability that a label is replaced by another class, each of the others as often.
+        missing: Probability that a cell of the table is empty, for each cell by itself, in [0, 1).
+        missing_images: Probability that an image modality is absent, for each by itself, in [0, 1).
+        probability: Of each class for each combination of states, label noise included, shape ``(*states, k)``.
+
+    Raises:
+        ValueError: If shapes do not fit or a probability is out of its range.
+    """
+
+    cues: tuple[Cue, ...]
+    effects: Floats = field(repr=False)
+    prevalence: tuple[float, ...]
     label_noise: float = 0.0
     missing: float = 0.0
-    probability: Floats = field(init=False, repr=False, compare=False)
+    missing_images: float = 0.0
+    probability: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.prevalence < 1:
-            raise ValueError(f"prevalence expects a share between 0 and 1, got {self.prevalence}")
-        if not 0 <= self.label_noise < 0.5:
-            raise ValueError(f"label_noise expects a probability from 0 to below 0.5, got {self.label_noise}")
-        if not 0 <= self.missing < 1:
-            raise ValueError(f"missing expects a probability from 0 to below 1, got {self.missing}")
-        clean = _sigmoid(self._intercept() + self._effects())
-        object.__setattr__(self, "probability", clean * (1 - self.label_noise) + (1 - clean) * self.label_noise)
+        k = len(self.prevalence)
+        states = tuple(len(cue.prior) for cue in self.cues)
+        if self.effects.shape != (*states, k):
+            raise ValueError(f"effects expect shape {(*states, k)}, states and classes, got {self.effects.shape}")
+        if not all(0 < share < 1 for share in self.prevalence) or not math.isclose(sum(self.prevalence), 1):
+            raise ValueError(
+                f"prevalence expects a share between 0 and 1 for each class, 1 in all, got {self.prevalence}"
+            )
+        if not 0 <= self.label_noise < 1 - 1 / k:
+            raise ValueError(
+                f"label_noise expects a probability from 0 to below {1 - 1 / k:.3g}, where {k} classes become pure "
+                f"chance, got {self.label_noise}"
+            )
+        for name in ("missing", "missing_images"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} expects a probability from 0 to below 1, got {getattr(self, name)}")
+        clean = _softmax(_intercepts(self.effects, self.prior, self.prevalence) + self.effects)
+        noisy = clean * (1 - self.label_noise) + (1 - clean) * self.label_noise / (k - 1)
+        object.__setattr__(self, "probability", noisy)
 
     @cached_property
     def prior(self) -> Floats:
-        """Probability of each combination of cues, shape ``(2, 2, 3, 2, 2)`` in the order of ``AXES``."""
-        return np.broadcast_to(P_ELEVATION[:, None, None] / 16, (2, 2, 3, 2, 2)).copy()
+        """Probability of each combination of states, shape ``(*states)``."""
+        prior = np.ones(())
+        for cue in self.cues:
+            prior = np.multiply.outer(prior, np.array(cue.prior))
+        return prior
 
-    def _effects(self) -> Floats:
-        c, f, e, a, r = np.meshgrid(SIGNS, SIGNS, ELEVATIONS, SIGNS, SIGNS, indexing="ij")
-        effects: Floats = (
-            self.coarse * c + self.fine * f + self.tabular * (e + AGE_WEIGHT * a) + self.interaction * c * r
-        )
-        return effects
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The image modalities that show something."""
+        return tuple(dict.fromkeys(name for cue in self.cues for name in cue.shown_by))
 
-    def _intercept(self) -> float:
-        """The intercept that gives the prevalence, by bisection."""
-        effects, prior = self._effects(), self.prior
-        reach = float(np.abs(effects).max()) + 40.0
-        low, high = -reach, reach
-        for _ in range(100):
-            middle = (low + high) / 2
-            too_few = float((prior * _sigmoid(middle + effects)).sum()) < self.prevalence
-            low, high = (middle, high) if too_few else (low, middle)
-        return (low + high) / 2
+    def draw(self, n: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+        """The states of n cases, in the order of the cues."""
+        return {
+            cue.name: rng.integers(0, 2, n) if cue.prior == BINARY else rng.choice(len(cue.prior), n, p=cue.prior)
+            for cue in self.cues
+        }
+
+    def given(self, states: States) -> Floats:
+        """Probability of each class for each of some cases, shape ``(n, k)``."""
+        rows: Floats = self.probability[tuple(states[cue.name] for cue in self.cues)]
+        return rows
+
+    def labels(self, states: States, rng: np.random.Generator) -> NDArray[np.int64]:
+        """A class for each of some cases, shape ``(n,)``."""
+        at_least = self.given(states)[:, ::-1].cumsum(axis=1)[:, -2::-1]
+        drawn: NDArray[np.int64] = (rng.random(len(at_least))[:, None] < at_least).sum(axis=1)
+        return drawn
 
     def ceilings(self) -> dict[str, float]:
-        """Bayes AUC of the image cues, of the table's cells, and of both, in the population.
+        """Bayes AUC of what the images show, of the table's cells, and of both, in the population.
 
-        Summed over all combinations, nothing is sampled.
+        An image cue is seen where at least one of the modalities that show it is there. With more than two classes the
+        AUC is the mean over the classes, each against the rest.
         """
-        # An observed cell is its cue's state, or empty: one state more on each of the table's axes.
-        seen = [
-            np.concatenate([(1 - self.missing) * np.eye(n), np.full((n, 1), self.missing)], axis=1) for n in (3, 2, 2)
-        ]
-        masses = [
-            np.einsum("cfear,ex,ay,rz->cfxyz", self.prior * p, *seen) for p in (self.probability, 1 - self.probability)
-        ]
-        views: dict[str, tuple[int, ...]] = {"image": TABLE_AXES, "table": IMAGE_AXES, "both": ()}
-        return {name: bayes_auc(*(mass.sum(axis=hidden) for mass in masses)) for name, hidden in views.items()}
+        in_images = frozenset(axis for axis, cue in enumerate(self.cues) if cue.shown_by)
+        everything = frozenset(range(len(self.cues)))
+        views = {"image": in_images, "table": everything - in_images, "both": everything}
+        return {name: macro_auc(self._observations(shown)) for name, shown in views.items()}
+
+    def _observations(self, shown: AbstractSet[int]) -> Floats:
+        """Joint probability of each observation of some axes with each class, shape ``(observations, k)``."""
+        joint = self.prior[..., None] * self.probability
+        patterns: dict[AbstractSet[int], float] = {}
+        for seen, probability in self._seen():
+            patterns[seen & shown] = patterns.get(seen & shown, 0.0) + probability
+        masses = []
+        for visible, probability in patterns.items():
+            mass = probability * joint
+            for axis, cue in enumerate(self.cues):
+                channel = self._channel(len(cue.prior), axis in visible, cell=not cue.shown_by)
+                mass = np.moveaxis(np.tensordot(channel, mass, (0, axis)), 0, axis)
+            masses.append(mass.reshape(-1, len(self.prevalence)))
+        return np.concatenate(masses)
+
+    def _seen(self) -> list[tuple[AbstractSet[int], float]]:
+        """Which axes can be seen, all cells included, and how probable that is, for each pattern of absent images."""
+        found = []
+        for there in itertools.product((True, False), repeat=len(self.images)):
+            present = {name for name, one in zip(self.images, there) if one}
+            seen = frozenset(a for a, cue in enumerate(self.cues) if not cue.shown_by or present & set(cue.shown_by))
+            found.append((seen, math.prod(1 - self.missing_images if one else self.missing_images for one in there)))
+        return [(seen, probability) for seen, probability in found if probability]
+
+    def _channel(self, n: int, visible: bool, *, cell: bool) -> Floats:
+        """Probability of each observation of a cue given its state, shape ``(n, observations)``."""
+        if not visible:
+            return np.ones((n, 1))
+        if not cell:
+            return np.eye(n)
+        # A cell shows its state, or is empty.
+        return np.concatenate([(1 - self.missing) * np.eye(n), np.full((n, 1), self.missing)], axis=1)
+
+
+def macro_auc(masses: Floats) -> float:
+    """Mean over the classes of each one's AUC against the rest, by its probability given the observation.
+
+    Args:
+        masses: Joint probability of each observation with each class, shape ``(observations, k)``.
+
+    Returns:
+        The best that any score can reach; with two classes the AUC of either.
+    """
+    total = masses.sum(axis=1)
+    return float(np.mean([bayes_auc(mass, total - mass) for mass in masses.T]))
 
 
 def bayes_auc(positive: Floats, negative: Floats) -> float:
@@ -120,7 +196,28 @@ def bayes_auc(positive: Floats, negative: Floats) -> float:
     return float(positive @ above @ negative / (positive.sum() * negative.sum()))
 
 
-def _sigmoid(x: Floats) -> Floats:
-    # tanh does not overflow, exp does.
-    half: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
-    return half
+def _intercepts(effects: Floats, prior: Floats, prevalence: Sequence[float]) -> Floats:
+    """One a class, 0 for the first, that give the classes their shares, shape ``(k,)``.
+
+    One class's at a time by bisection, in turn until all fit: what is sought is where a convex function is least, so
+    going along one coordinate after the other ends there. With two classes there is one coordinate.
+    """
+    prior, effects = prior.ravel(), effects.reshape(prior.size, -1)
+    found = np.zeros(effects.shape[1])
+    reach = 2 * float(np.abs(effects).max()) + 40.0
+    for _ in range(200):
+        for k in range(1, len(found)):
+            low, high = -reach, reach
+            for _ in range(100):
+                found[k] = (low + high) / 2
+                too_few = float(prior @ _softmax(found + effects)[:, k]) < prevalence[k]
+                low, high = (found[k], high) if too_few else (low, found[k])
+        if np.abs(prior @ _softmax(found + effects) - prevalence).max() < 1e-12:
+            break
+    return found
+
+
+def _softmax(x: Floats) -> Floats:
+    grown = np.exp(x - x.max(axis=-1, keepdims=True))
+    shares: Floats = grown / grown.sum(axis=-1, keepdims=True)
+    return shares

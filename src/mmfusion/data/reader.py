@@ -135,13 +135,21 @@ class CaseReader:
         )
         return FrameDataset(self.spec, frame, images=images, present=there, **columns)
 
-    def assemble(self, frame: pd.DataFrame, images: Mapping[str, Tensor], with_targets: bool = True) -> FrameDataset:
+    def assemble(
+        self,
+        frame: pd.DataFrame,
+        images: Mapping[str, Tensor],
+        with_targets: bool = True,
+        *,
+        present: Mapping[str, Tensor] | None = None,
+    ) -> FrameDataset:
         """The same with images that are in memory already.
 
         Args:
             frame: One row a case.
             images: By modality, shape ``(n, channels, *spatial)``, uint8 or float in [0, 1].
             with_targets: As in :meth:`read`.
+            present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.
 
         Returns:
             The dataset.
@@ -149,7 +157,7 @@ class CaseReader:
         Raises:
             ValueError: As :meth:`read`, or if the images do not fit the spec.
         """
-        return FrameDataset(self.spec, frame, images=images, **self._columns(frame, with_targets))
+        return FrameDataset(self.spec, frame, images=images, present=present, **self._columns(frame, with_targets))
 
     def _columns(self, frame: pd.DataFrame, with_targets: bool) -> dict[str, Any]:
         """All that comes from the table itself."""
