@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset
 from mmfusion.spec import Classes
+from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
 from mmfusion.training import evaluation
 
@@ -36,7 +37,7 @@ def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: 
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
     for name, (table, there) in _tables(train, tokenizers).items():
         for part in tokenizers[name].modules():
-            if cache is not None and hasattr(part, "cache"):
+            if cache is not None and isinstance(part, TextTokenizer):
                 part.cache = part.cache or cache
         tokenizers[name].fit(table, None if labels is None else labels[there])
 

