@@ -69,6 +69,7 @@ def test_a_grid_covers_its_range_in_few_values_that_read_differently(
         (12.3456, 0.33, False, "12.3"),
         (12.3456, 33.0, False, "12"),
         (0.012345, 0.0007, False, "0.0123"),
+        (0.15, 0.1, False, "0.15"),  # with one decimal it would read as 0.05 does
     ],
 )
 def test_number_text(value: float, step: float, known: bool, text: str) -> None:

@@ -68,6 +68,7 @@ def test_what_is_damaged_is_encoded_anew(tmp_path: Path) -> None:
                 extra.unlink()
 
 
+@pytest.mark.slow
 def test_killed_while_writing_it_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     """In a process of its own, which dies before the file is moved to its place."""
     code = textwrap.dedent(

@@ -67,7 +67,8 @@ def number_text(value: float, step: float, known: bool) -> str:
         step: What it is a multiple of, or how far its neighbour is.
         known: Which of the two.
     """
-    exponent = Decimal(repr(step)).normalize().as_tuple().exponent if known else math.floor(math.log10(step))
+    # A little less than the step: neighbours exactly one unit of the last place apart may round to the same text.
+    exponent = Decimal(repr(step)).normalize().as_tuple().exponent if known else math.floor(math.log10(0.999 * step))
     decimals = min(max(0, -int(exponent)), 12)
     text = f"{value:.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
