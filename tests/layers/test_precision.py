@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmfusion.layers.precision import full_precision, without_autocast
+from mmfusion.layers.precision import as_bits, from_bits, full_precision, without_autocast
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,13 @@ def test_without_autocast() -> None:
             assert (x @ x).dtype == torch.float32
         with without_autocast(x.to("meta")):
             assert (x.to("meta") @ x.to("meta")).dtype == torch.float32
+
+
+def test_bits_survive_the_cast_of_a_module() -> None:
+    """Any float32, NaN and infinities included, whatever its module is cast to."""
+    x = torch.tensor([0.1, -1e-30, 3e38, float("inf"), float("nan")])
+    module = torch.nn.Module()
+    module.register_buffer("x", as_bits(x))
+    found = from_bits(module.to(torch.bfloat16).double().x)
+    assert found.dtype == torch.float32
+    assert torch.equal(found.nan_to_num(7.0), x.nan_to_num(7.0))

