@@ -125,7 +125,7 @@ def test_output(name: str, kind: str, missing: str, condition: str) -> None:
 
 
 @every_way
-@all_columns
+@some_columns
 @every_tokenizer
 def test_a_missing_cell_is_one_whatever_it_holds(name: str, kind: str, missing: str) -> None:
     """Any NaN, any negative code: no bit of tokens, mask or gradients changes."""
@@ -156,7 +156,7 @@ def test_a_missing_cell_is_not_like_one_that_is_there(name: str, missing: str) -
 @given(st.integers(0, 10**6), st.permutations(range(N)))
 @settings(max_examples=2)
 @every_way
-@all_columns
+@some_columns
 @every_tokenizer
 def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: int, order: list[int]) -> None:
     tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing", seed=seed)
@@ -168,7 +168,7 @@ def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: i
 
 
 @every_way
-@all_columns
+@some_columns
 @every_tokenizer
 def test_every_parameter_gets_a_gradient(name: str, kind: str, missing: str) -> None:
     tokenizer = made(name, kind, missing, True)

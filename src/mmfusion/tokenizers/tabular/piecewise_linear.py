@@ -1,4 +1,9 @@
-"""Numbers by where they fall among the training rows."""
+"""Numbers by where they fall among the training rows.
+
+The authors' package, rtdl_num_embeddings, takes the bins when it is built and has as many tensors, and as large ones,
+as they ask for: a checkpoint would not load into a fresh module. Here the sizes follow from the options; tests hold
+both to the same numbers.
+"""
 
 import math
 
