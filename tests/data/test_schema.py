@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import strategies as st
 
 from mmfusion.data.schema import CategoricalColumn, NumericalColumn, TableSchema
 from mmfusion.data.table_file import read_table
 from mmfusion.spec import Columns, DataSpec
+from table_strategies import tables
 
 FRAME = pd.DataFrame({"age": [20.0, 40.0, np.nan], "sex": ["male", "female", "unknown"], "grade": [1.0, 2.0, np.nan]})
 
@@ -202,23 +202,6 @@ def test_what_older_runs_stored_is_read():
     schema = TableSchema.from_dict(packed)
     assert schema.numerical == (NumericalColumn("age", 1.5, 2.0),)
     assert schema.columns == Columns(("age",), (("sex", 2),), schema.columns.wordings)
-
-
-cell = st.none() | st.text(max_size=5) | st.integers(-(10**6), 10**6) | st.floats(-1e9, 1e9) | st.booleans()
-date = st.dates().map(lambda day: day.isoformat())
-words = st.sampled_from(
-    ["yes", "no", "unknown", "Männlich", "weiblich", "низкий", "高い", "1,5", "2.5", "", "III", "II"]
-)
-
-
-@st.composite
-def tables(draw):
-    n = draw(st.integers(1, 25))
-    names = draw(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=6, unique=True))
-    kinds = st.sampled_from([cell, date, words, st.floats(-1e3, 1e3), st.integers(0, 3), st.text(max_size=3)])
-    return pd.DataFrame(
-        {name: pd.Series(draw(st.lists(draw(kinds), min_size=n, max_size=n)), dtype=object) for name in names}
-    )
 
 
 @given(tables())
