@@ -49,7 +49,7 @@ class FusionModel(nn.Module):
     Args:
         tokenizers: One a modality, in order: image tokenizers (with ``.image``) or tabular ones (with ``.columns``).
         readout: Per-stage tokens to one embedding a modality.
-        head: Embeddings to outputs.
+        head: Embeddings to outputs; one that sets ``takes_present`` is also told which cases have which modality.
         encoders: Image encoders by name.
         routes: For each image modality the encoder it takes; two on one route share weights and run as one batch.
         per_stage: One interaction a stage, from the first.
@@ -133,7 +133,8 @@ class FusionModel(nn.Module):
         for interaction in self.layers:
             stages[-1] = interaction(stages[-1])
         embeddings = self.readout(stages)
-        return FusionOutput(self.head(embeddings), embeddings, {})
+        told = (embeddings, present) if getattr(self.head, "takes_present", False) else (embeddings,)
+        return FusionOutput(self.head(*told), embeddings, {})
 
     def check(self, inputs: Inputs, present: Present | None = None) -> None:
         """Look at the values of the inputs.
