@@ -4,34 +4,11 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmfusion.layers.attention import CrossAttention, FeedForward
+from mmfusion.layers.attention import TransformerBlock
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
-
-class TransformerBlock(nn.Module):
-    """Attention and feed-forward, each behind a normalisation and beside a shortcut (pre-norm).
-
-    Args:
-        dim: Width of the tokens.
-        n_heads: Heads of the attention.
-        expansion: Hidden width of the feed-forward over ``dim``.
-        dropout: Probability in the feed-forward.
-    """
-
-    def __init__(self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = CrossAttention(dim, n_heads=n_heads)
-        self.norm2 = nn.LayerNorm(dim)
-        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
-
-    def forward(self, tokens: Tokens) -> Tokens:
-        """As many tokens as come in, with the same mask."""
-        x = tokens.filled()
-        normed = self.norm1(x)
-        x = x + self.attention(normed, Tokens(normed, tokens.mask))
-        return Tokens(x + self.feed_forward(self.norm2(x)), tokens.mask)
+__all__ = ["SelfAttention", "TransformerBlock"]
 
 
 @interactions.register("self_attention")

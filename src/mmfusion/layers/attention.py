@@ -79,3 +79,28 @@ class FeedForward(nn.Sequential):
     def __init__(self, dim: int, *, expansion: float = 2.0, dropout: float = 0.0) -> None:
         hidden = round(dim * expansion)
         super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward, each behind a normalisation and beside a shortcut (pre-norm).
+
+    Args:
+        dim: Width of the tokens.
+        n_heads: Heads of the attention.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = CrossAttention(dim, n_heads=n_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        """As many tokens as come in, with the same mask."""
+        x = tokens.filled()
+        normed = self.norm1(x)
+        x = x + self.attention(normed, Tokens(normed, tokens.mask))
+        return Tokens(x + self.feed_forward(self.norm2(x)), tokens.mask)

@@ -15,3 +15,16 @@ def without_autocast(like: Tensor) -> AbstractContextManager[object]:
 def full_precision(x: Tensor) -> Tensor:
     """The tensor in float32 if it is in half precision, unchanged otherwise."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def as_bits(x: Tensor) -> Tensor:
+    """A float32 tensor as integers of the same bits, for a buffer that must survive the cast of its module.
+
+    ``module.to(torch.bfloat16)`` rounds every buffer of floating point, thresholds and grids too.
+    """
+    return x.contiguous().view(torch.int32)
+
+
+def from_bits(x: Tensor) -> Tensor:
+    """The inverse of :func:`as_bits`, float32."""
+    return x.view(torch.float32)

@@ -13,7 +13,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import FirstReadout, MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import FeatureTokenizer, Pool, TableMLP
+from mmfusion.tokenizers import Pool, create_tabular_tokenizer
 
 
 @models.register("image")
@@ -75,6 +75,7 @@ def concat(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -83,12 +84,16 @@ def concat(
 ) -> FusionModel:
     """Plain concatenation: ``[pool(image); MLP(table)]`` through an MLP.
 
+    A tokenizer of several tokens is averaged over them.
+
     Args:
         spec: The data.
         encoder: A registered backbone's name, or timm's.
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of each modality's embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -104,6 +109,7 @@ def concat(
         weights=weights,
         shared=shared_encoder,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,
@@ -119,6 +125,7 @@ def _pooled(
     weights: str | Path,
     shared: bool,
     dim: int,
+    tabular_tokenizer: Choice = "mlp",
     hidden: Sequence[int],
     dropout: float,
     terms: TermSettings | None,
@@ -131,7 +138,9 @@ def _pooled(
         encoders=encoders,
         routes=routes,
         tokenizers={
-            name: Pool(spec[name], dim=dim) if name in spec.images else TableMLP(spec[name], dim=dim)
+            name: Pool(spec[name], dim=dim)
+            if name in spec.images
+            else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
             for name in spec.names
         },
         readout=MeanReadout(),
@@ -148,6 +157,7 @@ def tabular(
     spec: DataSpec,
     *,
     dim: int = 64,
+    tabular_tokenizer: Choice = "feature",
     depth: int = 3,
     n_heads: int = 4,
     expansion: float = 2.0,
@@ -164,6 +174,8 @@ def tabular(
     Args:
         spec: The data; images are ignored, also where the inputs hold them.
         dim: Width of the tokens.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         depth: Transformer blocks.
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forward over ``dim``.
@@ -187,7 +199,9 @@ def tabular(
         SelfAttention(spec.names, dim=dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
     ]
     return FusionModel(
-        tokenizers={name: FeatureTokenizer(spec[name], dim=dim, cls=True) for name in spec.names},
+        tokenizers={
+            name: create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim, cls=True) for name in spec.names
+        },
         layers=blocks,
         readout=FirstReadout(),
         head=ConcatHead(spec, dim=dim, hidden=hidden, dropout=dropout),

@@ -16,7 +16,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import GranularityMerge
 from mmfusion.registry import Choice, models
 from mmfusion.spec import Classes, DataSpec
-from mmfusion.tokenizers import Compressed, FeatureTokenizer, Pyramid
+from mmfusion.tokenizers import Compressed, Pyramid, create_tabular_tokenizer
 
 
 @models.register("cfcml")
@@ -32,6 +32,7 @@ def cfcml(
     image_latents: int = 32,
     table_latents: int = 24,
     compression: Choice = "conv",
+    tabular_tokenizer: Choice = "feature",
     multigranularity: bool = True,
     detach_stages: bool = False,
     enhancement: bool = True,
@@ -56,8 +57,9 @@ def cfcml(
     Coarse (MG-CIE): tokens of every encoder stage exchange information with the table's. Fine (CCRM): samples and
     prototypes as anchors of three contrastive losses on the embeddings.
 
-    NOTE[DIFF] The table's tokens are FT-Transformer's, one a column, instead of a frozen text encoder's embedding of a
-    sentence a column. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation, as the others;
+    NOTE[DIFF] The table's tokens are FT-Transformer's by default, one a column, instead of a frozen text encoder's
+    embedding of a sentence a column, which is ``tabular_tokenizer="text"``, with CLIP's encoder as published by
+    ``{"name": "text", "encoder": "clip"}``. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation, as the others;
     published is behind it for Swin.
 
     Args:
@@ -71,6 +73,8 @@ def cfcml(
         image_latents: Tokens of each image and stage (n).
         table_latents: Tokens of the table.
         compression: A registered token compression, or a mapping with its name and options.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         multigranularity: False takes the last stage alone.
         detach_stages: True lets only the last stage train the encoder (published for Derm7pt).
         enhancement: False leaves the modalities without a view of each other.
@@ -111,8 +115,8 @@ def cfcml(
                 spec[name], dim=dim, n_latents=image_latents, compression=compression, detach=detach
             )
         else:
-            columns = FeatureTokenizer(spec[name], dim=dim)
-            tokenizers[name] = Compressed(columns, n_latents=table_latents, compression=compression)
+            cells = create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
+            tokenizers[name] = Compressed(cells, n_latents=table_latents, compression=compression)
     used_stages = n_stages if spec.images else 1
     latents = {name: image_latents if name in spec.images else table_latents for name in spec.names}
     anchor_options: dict[str, Any] = {

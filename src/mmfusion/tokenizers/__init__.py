@@ -1,6 +1,30 @@
 """From an encoder's maps, or a table, to tokens."""
 
 from mmfusion.tokenizers.image import Pool, Pyramid
-from mmfusion.tokenizers.tabular import Compressed, FeatureTokenizer, TableMLP
+from mmfusion.tokenizers.tabular import (
+    Compressed,
+    FeatureTokenizer,
+    PeriodicTokenizer,
+    PiecewiseLinearTokenizer,
+    TableMLP,
+    TabTransformer,
+    TabularTokenizer,
+    TextTokenizer,
+    TreeTokenizer,
+    create_tabular_tokenizer,
+)
 
-__all__ = ["Compressed", "FeatureTokenizer", "Pool", "Pyramid", "TableMLP"]
+__all__ = [
+    "Compressed",
+    "FeatureTokenizer",
+    "PeriodicTokenizer",
+    "PiecewiseLinearTokenizer",
+    "Pool",
+    "Pyramid",
+    "TabTransformer",
+    "TableMLP",
+    "TabularTokenizer",
+    "TextTokenizer",
+    "TreeTokenizer",
+    "create_tabular_tokenizer",
+]

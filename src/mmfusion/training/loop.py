@@ -20,6 +20,7 @@ from mmfusion.losses import Objective
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import checkpoints, evaluation, optim
+from mmfusion.training.fitting import fit_tokenizers, learning
 from mmfusion.training.losslog import LossLog
 from mmfusion.training.metrics import evaluate, reported
 from mmfusion.training.progress import Progress, better, line
@@ -78,6 +79,7 @@ class Training:
         self.progress = Progress()
         self.accelerator = accelerator
         self._augment = augment
+        self._train = train
         self._device: torch.device = accelerator.device
         if settings.train.channels_last:
             _channels_last(model)
@@ -133,6 +135,8 @@ class Training:
 
     def run(self) -> Progress:
         """Train to the end, from wherever the progress stands."""
+        if not self.progress.epoch and learning(self._bare):
+            self._fit_tokenizers()
         start = 0
         for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
             if self.progress.epoch < start + epochs:
@@ -141,6 +145,12 @@ class Training:
                     self._epoch(index, phase, epoch, first=start, n_epochs=epochs)
             start += epochs
         return self.progress
+
+    def _fit_tokenizers(self) -> None:
+        cache = self.settings.run.cache
+        seed_all(derive(self.settings.run.seed))
+        with self.reporter.working("looking at the training rows"):
+            fit_tokenizers(self._bare, self._train, self.target, cache=Path(cache) / "text" if cache else None)
 
     def _begin(self, index: int, phase: "Phase") -> None:
         # What an earlier phase did not train has gathered gradients that no optimiser cleared.

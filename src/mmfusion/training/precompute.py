@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,10 @@ class MapsDataset:
     def labels(self, target: str) -> Tensor:
         """All values of one target."""
         return self._cases.labels(target)
+
+    def without(self, images: Collection[str]) -> "MapsDataset":
+        """The same cases, whose inputs leave the maps of some image modalities out."""
+        return MapsDataset(self._cases, {name: stages for name, stages in self._maps.items() if name not in images})
 
     def __len__(self) -> int:
         return len(self._cases)

