@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml, gmu, late, lmf, maximum
+from mmfusion.models import baselines, cfcml, gmu, late, lmf, maximum, mmcl
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
@@ -18,6 +18,7 @@ __all__ = [
     "late",
     "lmf",
     "maximum",
+    "mmcl",
 ]
 
 

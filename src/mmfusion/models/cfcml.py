@@ -57,10 +57,10 @@ def cfcml(
     Coarse (MG-CIE): tokens of every encoder stage exchange information with the table's. Fine (CCRM): samples and
     prototypes as anchors of three contrastive losses on the embeddings.
 
-    NOTE[DIFF] The table's tokens are FT-Transformer's by default, one a column, instead of a frozen text encoder's
-    embedding of a sentence a column, which is ``tabular_tokenizer="text"``, with CLIP's encoder as published by
-    ``{"name": "text", "encoder": "clip"}``. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation, as the others;
-    published is behind it for Swin.
+    NOTE[DIFF] The table's tokens are FT-Transformer's by default, one a column. Published is a frozen text encoder's
+    embedding of a sentence a column: ``tabular_tokenizer={"name": "text", "encoder": "clip"}``, or ``"text"`` for a
+    smaller encoder that needs no network. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation,
+    as the others; published is behind it for Swin.
 
     Args:
         spec: The data.

@@ -20,6 +20,7 @@ def late(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
     combine: Combine = "mean",
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
@@ -38,6 +39,8 @@ def late(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of each modality's embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         combine: ``"mean"``, ``"learned"`` (weights), ``"product"`` (of the probabilities) or ``"max"``.
         hidden: Widths of the heads' hidden layers.
         dropout: Probability after each of them.
@@ -53,11 +56,12 @@ def late(
     """
     return pooled_model(
         spec,
-        LateHead(spec, dim=dim, combine=combine, hidden=hidden, dropout=dropout),
+        lambda: LateHead(spec, dim=dim, combine=combine, hidden=hidden, dropout=dropout),
         encoder=encoder,
         weights=weights,
         shared_encoder=shared_encoder,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

@@ -21,6 +21,7 @@ def lmf(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
     rank: int | None = 4,
     tensor_dim: int = 32,
     hidden: Sequence[int] = (128,),
@@ -41,6 +42,8 @@ def lmf(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of each modality's embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         rank: Number of low-rank terms (the paper tries 1, 4, 8 and 16); None: the whole product, TFN.
         tensor_dim: Of TFN alone: embeddings wider than this are projected to it first.
         hidden: Widths of the head's hidden layers.
@@ -62,11 +65,12 @@ def lmf(
         fusion = LowRankFusion(spec.names, dim=dim, width=dim, rank=rank)
     return pooled_model(
         spec,
-        FusedHead(spec, fusion, width=dim, hidden=hidden, dropout=dropout),
+        lambda: FusedHead(spec, fusion, width=dim, hidden=hidden, dropout=dropout),
         encoder=encoder,
         weights=weights,
         shared_encoder=shared_encoder,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

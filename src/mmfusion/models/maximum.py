@@ -19,6 +19,7 @@ def maximum(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -35,6 +36,8 @@ def maximum(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of each modality's embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -46,11 +49,12 @@ def maximum(
     """
     return pooled_model(
         spec,
-        FusedHead(spec, MaxFusion(spec.names), width=dim, hidden=hidden, dropout=dropout),
+        lambda: FusedHead(spec, MaxFusion(spec.names), width=dim, hidden=hidden, dropout=dropout),
         encoder=encoder,
         weights=weights,
         shared_encoder=shared_encoder,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

@@ -1,6 +1,6 @@
 """What the models share that reduce each modality to one embedding before anything is fused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -11,17 +11,18 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import Pool, TableMLP
+from mmfusion.tokenizers import Pool, create_tabular_tokenizer
 
 
 def pooled_model(
     spec: DataSpec,
-    head: nn.Module,
+    head: Callable[[], nn.Module],
     *,
     encoder: str,
     weights: str | Path,
     shared_encoder: bool,
     dim: int,
+    tabular_tokenizer: Choice = "mlp",
     terms: TermSettings | None,
     classification: Choice | None,
     label_smoothing: float,
@@ -29,15 +30,16 @@ def pooled_model(
     layers: Sequence[nn.Module] = (),
     ignored: tuple[str, ...] = (),
 ) -> FusionModel:
-    """Images encoded, averaged and projected, tables through an MLP, all to one width; then a head.
+    """Images encoded, averaged and projected, tables as the mean of their tokens, all of one width; then a head.
 
     Args:
         spec: The data.
-        head: Embeddings to outputs.
+        head: Makes what is between embeddings and outputs; called after the encoders and tokenizers were made.
         encoder: A registered backbone's name, or timm's.
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of each modality's embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
         classification: A registered loss of logits and labels; None: cross-entropy.
         label_smoothing: Of the cross-entropy.
@@ -53,12 +55,14 @@ def pooled_model(
         encoders=encoders,
         routes=routes,
         tokenizers={
-            name: Pool(spec[name], dim=dim) if name in spec.images else TableMLP(spec[name], dim=dim)
+            name: Pool(spec[name], dim=dim)
+            if name in spec.images
+            else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
             for name in spec.names
         },
         layers=layers,
         readout=MeanReadout(),
-        head=head,
+        head=head(),
         objective=build_objective(
             spec,
             dim=dim,

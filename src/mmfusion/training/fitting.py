@@ -1,4 +1,4 @@
-"""What tokenizers learn from the training rows before the first step, and not by gradient."""
+"""What parts of a model learn from the training rows before the first step, and not by gradient."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -15,14 +15,17 @@ from mmfusion.training import evaluation
 _BATCH = 1024
 
 
-def learning(model: nn.Module) -> dict[str, Any]:
-    """The tabular tokenizers that learn from rows, by modality; none of a model without ``tokenizers``."""
-    tokenizers: dict[str, Any] = dict(getattr(model, "tokenizers", {}))
-    return {name: one for name, one in tokenizers.items() if getattr(one, "needs_rows", False)}
+def learning(model: nn.Module) -> list[tuple[str, Any]]:
+    """The parts that learn from rows, each with its table modality.
+
+    They are looked for among a model's ``tokenizers`` and in its ``row_learners``, pairs of a modality and a part.
+    """
+    parts = [*getattr(model, "tokenizers", {}).items(), *getattr(model, "row_learners", ())]
+    return [(name, part) for name, part in parts if getattr(part, "needs_rows", False)]
 
 
 def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: Path | None = None) -> None:
-    """Let every tabular tokenizer that learns from rows see the training part, once.
+    """Let every tabular tokenizer, and whatever else learns from rows, see the training part, once.
 
     What they learn is in the model's state dict: a run that goes on, or a loaded model, has it from there.
 
@@ -32,13 +35,15 @@ def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: 
         target: Whose labels the tokenizers may look at, if it is one of classes.
         cache: Folder for encoded sentences; None: each tokenizer's own.
     """
-    tokenizers = learning(model)
+    learners = learning(model)
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
-    for name, (table, there) in _tables(train, tokenizers).items():
-        for part in tokenizers[name].modules():
+    tables = _tables(train, {name for name, _ in learners})
+    for name, learner in learners:
+        table, there = tables[name]
+        for part in learner.modules():
             if cache is not None and hasattr(part, "cache"):
                 part.cache = part.cache or cache
-        tokenizers[name].fit(table, None if labels is None else labels[there])
+        learner.fit(table, None if labels is None else labels[there])
 
 
 def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Table, Tensor]]:
