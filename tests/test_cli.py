@@ -57,8 +57,9 @@ def test_a_flag_has_the_last_word(tiny: list[str], tmp_path: Path) -> None:
 
 
 def test_flags_that_are_options_of_the_builders(tiny: list[str], tmp_path: Path) -> None:
-    assert main([*tiny, "--encoder", "small", "--weights", "none", "--task", "dx"]) == 0
+    assert main([*tiny, "--encoder", "small", "--weights", "none", "--task", "dx", "--modality-dropout", "0.3"]) == 0
     settings = folder.read_settings(tmp_path / "run")
+    assert settings.train.modality_dropout == 0.3
     assert settings.model == {"encoder": "small", "weights": "none"}
     assert settings.data == {"task": "dx"}
 

@@ -25,6 +25,7 @@ _FLAGS = {
     "out": ("run", "out"),
     "epochs": ("train", "epochs"),
     "batch_size": ("train", "batch_size"),
+    "modality_dropout": ("train", "modality_dropout"),
     "task": ("data", "task"),
     "encoder": ("model", "encoder"),
     "weights": ("model", "weights"),
@@ -89,6 +90,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=int, help="of everything random (default: 0)")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)
+    run.add_argument("--modality-dropout", type=float, metavar="P", help="take modalities of a case away in training")
     run.add_argument("--encoder", help="image encoder: convnet, or a name of timm's")
     run.add_argument("--weights", help="of the encoder: none, pretrained, bundled, or a file")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
+from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
 from mmfusion.losses import Objective
 from mmfusion.spec import Classes
@@ -207,6 +208,8 @@ class Training:
         self.reporter.say(line(title, self.progress, self.settings.train.metric))
 
     def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
+        if self.settings.train.modality_dropout:
+            cases = self._with_dropout(cases, derive(seed, 1))
         present = evaluation.lacking(cases)
         cases = evaluation.move(cases, self._device)
         if self._augment is not None:
@@ -227,6 +230,13 @@ class Training:
         self._optimizer.step()
         self._optimizer.zero_grad()
         log.add(terms, functools.partial(_look, at_inputs, at_outputs))
+
+    def _with_dropout(self, cases: Cases, seed: int) -> Cases:
+        """Some modalities of some cases taken away, of those that the model looks at."""
+        generator = self._generator.manual_seed(seed)
+        names = getattr(self._bare, "names", None)
+        dropout = self.settings.train.modality_dropout
+        return cases._replace(present=drop_modalities(cases.present, dropout, generator, names=names))
 
     def _advance(self, bar: Bar, log: LossLog, step: int) -> None:
         bar.advance(f"loss {log.read():.3f}" if step % READ_EVERY == 0 else "")

@@ -79,6 +79,8 @@ class Train:
         warmup_epochs: Linear rise, step by step, from the first step's share, never 0; a fraction is allowed.
         sampler: ``shuffled``, or ``balanced``: as many cases of each class in every batch.
         augment: Options of :class:`mmfusion.data.transforms.Augment`; empty: none.
+        modality_dropout: Probability, from 0 to below 1, with which each modality of a case is taken away in training,
+            never all of them.
         clip_norm: Largest norm of the gradient; None: not clipped.
         channels_last: Lay 2D convolutions out channels last; faster on most hardware, the same numbers to rounding.
         workers: Processes that read; 0: the training process itself.
@@ -104,6 +106,7 @@ class Train:
     warmup_epochs: float = 0.0
     sampler: str = "shuffled"
     augment: dict[str, Any] = field(default_factory=dict)
+    modality_dropout: float = 0.0
     clip_norm: float | None = 1.0
     channels_last: bool = False
     workers: int = 0
@@ -155,6 +158,8 @@ class Settings:
                 "contrastive losses are undefined on a single case"
             )
         train = settings.train
+        if train.modality_dropout >= 1:
+            raise ValueError(f"train.modality_dropout expects 0 to below 1, got {train.modality_dropout}")
         if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):
             raise ValueError(f"train.freeze expects a number of stages, 'all' or 'none', got {train.freeze!r}")
         if train.precompute and (train.freeze != "all" or any(train.augment.values())):
