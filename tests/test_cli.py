@@ -203,6 +203,71 @@ def test_predict(tiny: list[str], fakes: ModuleType, tmp_path: Path, capsys: pyt
     assert not (tmp_path / "b.csv").exists()
 
 
+PLUGIN = """
+from mmfusion.registry import models
+
+@models.register("mine")
+def mine(spec, *, width: int = 4):
+    return models.create("tiny", spec, width=width)
+"""
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new process would."""
+    monkeypatch.delitem(registry.models._builders, "mine", raising=False)
+    for name in [name for name in sys.modules if name.startswith("mmfusion_plugin_")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_plugin(
+    tiny: list[str],
+    fakes: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One file, one decorator: trained, resumed and asked for predictions by the run's folder alone."""
+    place, table, out = tmp_path / "plugin", tmp_path / "new.csv", tmp_path / "run"
+    place.mkdir()
+    (place / "my_models.py").write_text(PLUGIN)
+    fakes.table(8, seed=2).to_csv(table, index=False)
+    monkeypatch.chdir(place)
+    mine = [*tiny, "--model", "mine"]
+    assert "unknown model 'mine'" in complaint(mine, capsys)
+    assert main([*mine, "--plugin", "my_models.py"]) == 0
+    assert folder.read_settings(out).run.plugins == [str(place / "my_models.py")]
+    monkeypatch.chdir(tmp_path)
+
+    forget(monkeypatch)
+    before = (out / folder.PREDICTIONS).read_bytes()
+    (out / folder.METRICS).unlink()
+    assert main(["run", "--resume", str(out)]) == 0
+    assert (out / folder.PREDICTIONS).read_bytes() == before
+    forget(monkeypatch)
+    predict = ["predict", str(out), "--table", str(table), "--root", str(tmp_path), "--out"]
+    assert main([*predict, str(tmp_path / "a.csv")]) == 0
+    forget(monkeypatch)
+    assert main(["list", "models", "mi*", "--plugin", str(place / "my_models.py")]) == 0
+    assert capsys.readouterr().out.endswith("mine\n")
+
+    moved = place.rename(tmp_path / "elsewhere") / "my_models.py"
+    forget(monkeypatch)
+    (out / folder.METRICS).unlink()
+    for command in (["run", "--resume", str(out)], [*predict, str(tmp_path / "b.csv")]):
+        assert "my_models.py: give its place with --plugin" in complaint(command, capsys)
+        forget(monkeypatch)
+        assert main([*command, "--plugin", str(moved)]) == 0
+        forget(monkeypatch)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_plugin_that_fails(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.py").write_text("import nothing_of_that_name")
+    text = complaint([*tiny, "--plugin", str(tmp_path / "bad.py")], capsys)
+    assert "bad.py fails to load: ModuleNotFoundError: No module named 'nothing_of_that_name'" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.py"]
+
+
 def test_names_are_listed(fakes: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--list-models"]) == 0
     assert capsys.readouterr().out.split() == registry.models.list()

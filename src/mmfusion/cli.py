@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--table", type=Path, required=True, help="CSV of new cases, one a row")
     predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")
     predict.add_argument("--out", type=Path, required=True, help="CSV to write")
+    _add_plugin(predict)
     predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     predict.add_argument(
         "--missing-images",
@@ -78,8 +79,20 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="names of the models or datasets")
     listing.add_argument("what", nargs="?", choices=("models", "datasets"), help="default: both")
     listing.add_argument("pattern", nargs="?", default="*", help="as in a shell: '*mamba*'")
+    _add_plugin(listing)
     listing.set_defaults(command=_list)
     return parser
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        dest="plugins",
+        help="Python file that registers models or other parts; may be repeated",
+    )
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
@@ -106,6 +119,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--out", help="folder of the run (default: runs/<dataset>/<model>/seed<seed>)")
     run.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
+    _add_plugin(run)
     run.add_argument("--list-models", action="store_true", help="print the names and stop")
     run.add_argument("--list-datasets", action="store_true", help="print the names and stop")
     run.set_defaults(command=_run)
@@ -113,6 +127,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.list_models or arguments.list_datasets:
+        _import(arguments)
         wanted = [name for name in ("models", "datasets") if getattr(arguments, f"list_{name}")]
         for what in wanted:
             _print_names(what, "*", titled=len(wanted) > 1)
@@ -125,6 +140,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from mmfusion.training import run, settings
 
     flags: dict[str, Any] = {}
+    if arguments.plugins:
+        flags = {"run": {"plugins": [str(path) for path in arguments.plugins]}}
     for flag, (section, key) in _FLAGS.items():
         value = getattr(arguments, flag)
         if value is not None:
@@ -148,7 +165,7 @@ def _resume(arguments: argparse.Namespace) -> None:
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root)
+    run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -160,7 +177,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
     if not arguments.table.is_file():
         raise FileNotFoundError(f"no table {arguments.table}")
-    loaded = predictor.load(arguments.run, device=arguments.device)
+    loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
     # Text as it stands in the file: the reader knows each column's type.
     frame = pd.read_csv(arguments.table)
     result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
@@ -168,7 +185,14 @@ def _predict(arguments: argparse.Namespace) -> None:
     _reporter().say(f"{len(result)} cases are in {arguments.out}")
 
 
+def _import(arguments: argparse.Namespace) -> None:
+    from mmfusion import registry
+
+    registry.import_files(arguments.plugins or ())
+
+
 def _list(arguments: argparse.Namespace) -> None:
+    _import(arguments)
     for what in (arguments.what,) if arguments.what else ("models", "datasets"):
         _print_names(what, arguments.pattern, titled=arguments.what is None)
 

@@ -1,6 +1,6 @@
 """A trained run on new cases, from its folder alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from mmfusion import registry
 from mmfusion.data.cases import Cases
 from mmfusion.data.reader import CaseReader
 from mmfusion.spec import DataSpec
@@ -89,19 +90,24 @@ class Predictor:
             yield cases
 
 
-def load(run_folder: str | Path, device: str = "auto") -> Predictor:
+def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:
     """A predictor from a run's folder; nothing else is needed, neither the dataset nor pretrained weights.
+
+    A run of a plug-in's parts needs the plug-in, too, where it was or where ``plugins`` says.
 
     Args:
         run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``.
         device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: Where the run's plug-ins are now, if they were moved.
 
     Raises:
-        FileNotFoundError: If the folder does not hold a run, or the run has no chosen weights yet; names the file.
+        FileNotFoundError: If the folder does not hold a run, a plug-in is not there, or the run has no chosen weights
+            yet; names the file.
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
     place = Path(run_folder)
     settings = folder.read_settings(place)
+    registry.import_files(settings.run.plugins if plugins is None else plugins)
     case = folder.read_case(place)
     path = place / checkpoints.BEST
     if not path.is_file():

@@ -43,6 +43,7 @@ class Run:
         device: ``auto`` takes CUDA where there is one.
         precision: ``no`` is float32; ``bf16`` and ``fp16`` are automatic mixed precision.
         cache: Folder for what is computed once for many runs, such as a frozen encoder's maps; None: the user's cache.
+        plugins: Python files that register more parts.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Run:
     device: str = "auto"
     precision: str = "no"
     cache: str | None = None
+    plugins: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -149,6 +151,8 @@ class Settings:
             data=dict(packed.get("data", {})),
             model=dict(packed.get("model", {})),
         )
+        if not all(isinstance(path, str) for path in settings.run.plugins):
+            raise ValueError(f"run.plugins expects names of files, got {settings.run.plugins}")
         for name, epochs in settings.train.phase_epochs.items():
             if type(epochs) is not int or epochs < 1:
                 raise ValueError(f"train.phase_epochs.{name} expects a whole number of at least 1, got {epochs!r}")
@@ -199,6 +203,13 @@ def resolve(
     Raises:
         ValueError: If a name, section, key or value is not valid.
     """
+    overrides = list(overrides)
+    asked: Any = {}
+    for layer in overrides:
+        asked = merge(asked, layer)
+    plugins = asked.get("run", {}).get("plugins", []) if isinstance(asked.get("run"), Mapping) else []
+    if isinstance(plugins, list):  # what else it may be is told with all other faults of the settings
+        registry.import_files(str(path) for path in plugins)
     # Looked up first: of several faults, the unknown name is the one to hear about.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)
