@@ -117,6 +117,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="any setting: run, train, data (the dataset's options), model (the model's); may be repeated",
     )
     run.add_argument("--out", help="folder of the run (default: runs/<dataset>/<model>/seed<seed>)")
+    run.add_argument(
+        "--ablate",
+        nargs="*",
+        metavar="NAME",
+        help="run the model whole and without each of its parts, into folders of --out; of some names only, if given",
+    )
     run.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
     _add_plugin(run)
@@ -149,7 +155,13 @@ def _run(arguments: argparse.Namespace) -> None:
     overrides = [settings.parse_override(text) for text in arguments.overrides]
     # A flag says it more plainly than --set, so it has the last word.
     resolved = settings.resolve(arguments.model, arguments.dataset or settings.DEFAULT_DATASET, [*overrides, flags])
-    run.start(resolved, _reporter(), overwrite=arguments.overwrite)
+    if arguments.ablate is None:
+        run.start(resolved, _reporter(), overwrite=arguments.overwrite)
+        return
+    from mmfusion.training import ablation
+
+    out = None if resolved.run.out is None else Path(resolved.run.out)
+    ablation.ablate(resolved, out, _reporter(), only=arguments.ablate, overwrite=arguments.overwrite)
 
 
 def _resume(arguments: argparse.Namespace) -> None:
@@ -159,8 +171,10 @@ def _resume(arguments: argparse.Namespace) -> None:
     given = [
         flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
     ]
-    if given or arguments.overrides or arguments.overwrite:
+    ablates = arguments.ablate is not None
+    if given or arguments.overrides or arguments.overwrite or ablates:
         extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite]
+        extra += ["ablate"] * ablates
         raise ValueError(
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"

@@ -161,6 +161,7 @@ def check_options(what: str, builder: Callable[..., Any], options: dict[str, Any
 
 
 models = Registry("model", "mmfusion.models")
+ablations = Registry("model with ablations", "mmfusion.models.ablations")
 backbones = Registry("backbone", "mmfusion.backbones")
 image_tokenizers = Registry("image tokenizer", "mmfusion.tokenizers.image")
 tabular_tokenizers = Registry("tabular tokenizer", "mmfusion.tokenizers.tabular")
