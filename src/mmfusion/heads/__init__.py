@@ -9,6 +9,7 @@ from mmfusion.heads.fused import FusedHead
 from mmfusion.heads.gated import GatedFusion
 from mmfusion.heads.late import LateHead
 from mmfusion.heads.maximum import MaxFusion
+from mmfusion.heads.split import SplitFusion
 from mmfusion.heads.tensor import LowRankFusion, TensorFusion
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "LateHead",
     "LowRankFusion",
     "MaxFusion",
+    "SplitFusion",
     "TensorFusion",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml, gmu, late, lmf, maximum, mmcl
+from mmfusion.models import amf, baselines, cfcml, gmu, late, lmf, maximum, mmcl
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
@@ -11,6 +11,7 @@ __all__ = [
     "FusionModel",
     "ParameterGroup",
     "Phase",
+    "amf",
     "baselines",
     "cfcml",
     "create_model",
