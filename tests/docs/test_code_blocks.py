@@ -32,10 +32,11 @@ WITH_CODE = [page.relative_to(ROOT).as_posix() for page in pages() if blocks(pag
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WITH_CODE]
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmfusion.registry import models
+    from mmfusion.registry import ablations, models
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "_builders", dict(models._builders))  # a page may register a part of its own
+    for registry in (models, ablations):  # a page may register parts of its own
+        monkeypatch.setattr(registry, "_builders", dict(registry._builders))
     torch.manual_seed(0)
     namespace: dict[str, object] = {"__name__": "page"}
     for line, code in blocks(ROOT / name):
