@@ -82,13 +82,13 @@ def test_the_losses_and_their_weights() -> None:
 def test_training_empties_what_is_not_ones_own() -> None:
     model, inputs, labels = mmf.create_model("amf", SPEC, dim=8), make_inputs(SPEC, 6), make_labels(SPEC, 6)
     (phase,) = model.phases()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     leaked = []
-    for _ in range(60):
+    for _ in range(25):
         output = model(inputs)
         losses = phase.objective(LossInputs(output.outputs, output.embeddings, labels, {}, {}))
         leaked.append(losses["leakage"].item())
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-    assert leaked[-1] < 0.3 * leaked[0]
+    assert leaked[-1] < 0.5 * leaked[0]

@@ -73,6 +73,7 @@ def test_a_folder_each_and_a_table(ablate: Ablate, tmp_path: Path) -> None:
     assert len(lines) == 5
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_run(ablate: Ablate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ablate()
     before = {name: at for name, at in written(tmp_path / "out").items() if "/" in name}
@@ -105,6 +106,7 @@ def test_what_was_interrupted_goes_on(ablate: Ablate, tmp_path: Path) -> None:
     assert "going on after epoch 1 of 2" in again.lines
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_same_folder(ablate: Ablate, tmp_path: Path) -> None:
     ablate(only=["full", "wide"])
     before = written(tmp_path / "out")

@@ -105,8 +105,8 @@ class Corruption(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        found = [state_dict[f"{prefix}{name}"] for name in ("quantiles", "missing", "shares")]
-        self.has_rows = any(one.is_meta or bool(one.any()) for one in found)
+        found = [state_dict.get(f"{prefix}{name}") for name in ("quantiles", "missing", "shares")]
+        self.has_rows = any(one.is_meta or bool(one.any()) for one in found if one is not None)
 
     def extra_repr(self) -> str:
         """The options, for printing."""

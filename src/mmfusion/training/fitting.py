@@ -1,4 +1,4 @@
-"""What parts of a model learn from the training rows before the first step, and not by gradient."""
+"""What tokenizers learn from the training rows before the first step, and not by gradient."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -9,19 +9,26 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset
 from mmfusion.spec import Classes
+from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
 from mmfusion.training import evaluation
 
 _BATCH = 1024
 
 
-def learning(model: nn.Module) -> list[tuple[str, Any]]:
-    """The parts that learn from rows, each with its table modality.
+def learning(model: nn.Module) -> dict[str, Any]:
+    """The tabular tokenizers that learn from rows, by modality; none of a model without ``tokenizers``."""
+    tokenizers: dict[str, Any] = dict(getattr(model, "tokenizers", {}))
+    return {name: one for name, one in tokenizers.items() if getattr(one, "needs_rows", False)}
 
-    They are looked for among a model's ``tokenizers`` and in its ``row_learners``, pairs of a modality and a part.
+
+def learners(model: nn.Module) -> list[tuple[str, Any]]:
+    """All parts that learn from rows, each with its table modality.
+
+    Beside the tokenizers, those that a model lists in ``row_learners``, as pairs of a modality and a part.
     """
-    parts = [*getattr(model, "tokenizers", {}).items(), *getattr(model, "row_learners", ())]
-    return [(name, part) for name, part in parts if getattr(part, "needs_rows", False)]
+    others = [(name, part) for name, part in getattr(model, "row_learners", ()) if getattr(part, "needs_rows", False)]
+    return [*learning(model).items(), *others]
 
 
 def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: Path | None = None) -> None:
@@ -35,13 +42,13 @@ def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: 
         target: Whose labels the tokenizers may look at, if it is one of classes.
         cache: Folder for encoded sentences; None: each tokenizer's own.
     """
-    learners = learning(model)
+    parts = learners(model)
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
-    tables = _tables(train, {name for name, _ in learners})
-    for name, learner in learners:
+    tables = _tables(train, {name for name, _ in parts})
+    for name, learner in parts:
         table, there = tables[name]
         for part in learner.modules():
-            if cache is not None and hasattr(part, "cache"):
+            if cache is not None and isinstance(part, TextTokenizer):
                 part.cache = part.cache or cache
         learner.fit(table, None if labels is None else labels[there])
 

@@ -21,7 +21,7 @@ from mmfusion.losses import Objective
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import checkpoints, evaluation, optim
-from mmfusion.training.fitting import fit_tokenizers, learning
+from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.losslog import LossLog
 from mmfusion.training.metrics import evaluate, reported
 from mmfusion.training.progress import Progress, better, line
@@ -136,7 +136,7 @@ class Training:
 
     def run(self) -> Progress:
         """Train to the end, from wherever the progress stands."""
-        if not self.progress.epoch and learning(self._bare):
+        if not self.progress.epoch and learners(self._bare):
             self._fit_tokenizers()
         start = 0
         for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
