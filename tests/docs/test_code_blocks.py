@@ -32,11 +32,12 @@ WITH_CODE = [page.relative_to(ROOT).as_posix() for page in pages() if blocks(pag
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WITH_CODE]
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmfusion.registry import ablations, models
+    from mmfusion import registry
 
     monkeypatch.chdir(tmp_path)
-    for registry in (models, ablations):  # a page may register parts of its own
-        monkeypatch.setattr(registry, "_builders", dict(registry._builders))
+    for kind in [value for value in vars(registry).values() if isinstance(value, registry.Registry)]:
+        kind.list()  # all of the package's own are there before what the page adds is told from them
+        monkeypatch.setattr(kind, "_builders", dict(kind._builders))  # a page may register a part of its own
     torch.manual_seed(0)
     namespace: dict[str, object] = {"__name__": "page"}
     for line, code in blocks(ROOT / name):
