@@ -212,11 +212,11 @@ def mine(spec, *, width: int = 4):
 """
 
 
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget() -> None:
     """As a new process would."""
-    monkeypatch.delitem(registry.models._builders, "mine", raising=False)
+    registry.models._builders.pop("mine", None)
     for name in [name for name in sys.modules if name.startswith("mmfusion_plugin_")]:
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
 
 
 def test_a_plugin(
@@ -227,6 +227,7 @@ def test_a_plugin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One file, one decorator: trained, resumed and asked for predictions by the run's folder alone."""
+    monkeypatch.setattr(registry.models, "_builders", dict(registry.models._builders))
     place, table, out = tmp_path / "plugin", tmp_path / "new.csv", tmp_path / "run"
     place.mkdir()
     (place / "my_models.py").write_text(PLUGIN)
@@ -238,26 +239,26 @@ def test_a_plugin(
     assert folder.read_settings(out).run.plugins == [str(place / "my_models.py")]
     monkeypatch.chdir(tmp_path)
 
-    forget(monkeypatch)
+    forget()
     before = (out / folder.PREDICTIONS).read_bytes()
     (out / folder.METRICS).unlink()
     assert main(["run", "--resume", str(out)]) == 0
     assert (out / folder.PREDICTIONS).read_bytes() == before
-    forget(monkeypatch)
+    forget()
     predict = ["predict", str(out), "--table", str(table), "--root", str(tmp_path), "--out"]
     assert main([*predict, str(tmp_path / "a.csv")]) == 0
-    forget(monkeypatch)
+    forget()
     assert main(["list", "models", "mi*", "--plugin", str(place / "my_models.py")]) == 0
     assert capsys.readouterr().out.endswith("mine\n")
 
     moved = place.rename(tmp_path / "elsewhere") / "my_models.py"
-    forget(monkeypatch)
+    forget()
     (out / folder.METRICS).unlink()
     for command in (["run", "--resume", str(out)], [*predict, str(tmp_path / "b.csv")]):
         assert "my_models.py: give its place with --plugin" in complaint(command, capsys)
-        forget(monkeypatch)
+        forget()
         assert main([*command, "--plugin", str(moved)]) == 0
-        forget(monkeypatch)
+        forget()
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
