@@ -206,5 +206,6 @@ def _run_file(path: Path, name: str) -> None:
     except Exception as error:
         del sys.modules[name]
         for one, builders in zip(registries, before, strict=True):
-            one._builders = builders
+            one._builders.clear()
+            one._builders.update(builders)
         raise PluginError(f"the plug-in {path} fails to load: {type(error).__name__}: {error}") from error
