@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mmfusion as mmf
-from mmfusion.registry import Registry, check_options
+from mmfusion.registry import PluginError, Registry, check_options, import_files
 
 
 @pytest.fixture
@@ -100,6 +100,72 @@ def test_built_in_names() -> None:
     assert "granularity_merge" in mmf.registry.readouts
     anchors = ["crossmodal_anchor", "hierarchical_anchor", "sample_anchor", "unimodal_anchor"]
     assert mmf.registry.losses.list("*_anchor") == anchors
+
+
+MINE = """
+    from dataclasses import dataclass
+
+    from mmfusion.registry import models, readouts
+
+    @dataclass
+    class Thing:
+        size: int
+
+    @models.register("{name}")
+    def build(spec, *, size=8):
+        return Thing(size)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's file, and registries that forget it after the test."""
+    for one in (mmf.registry.models, mmf.registry.readouts):
+        one.list()
+        monkeypatch.setattr(one, "_builders", dict(one._builders))
+    path = tmp_path / "my models.py"
+    path.write_text(textwrap.dedent(MINE.format(name="mine")))
+    return path
+
+
+def test_a_file_of_parts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known after it, run once however it is named, its classes found by their module."""
+    import_files([file])
+    thing = mmf.registry.models.create("mine", None, size=3)
+    assert thing.size == 3
+    assert sys.modules[type(thing).__module__].Thing is type(thing)
+    monkeypatch.chdir(file.parent)
+    import_files([file.name, file])
+    with pytest.raises(ValueError, match="has no option 'sise'; did you mean 'size'"):
+        mmf.registry.models.create("mine", None, sise=3)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (MINE.format(name="mine") + "    readouts.register('r')(Thing)\n    1 / 0", "fails to load: ZeroDivisionError"),
+        (MINE.format(name="concat"), "fails to load: ValueError: model 'concat' is registered already"),
+        ("    def (", "fails to load: SyntaxError"),
+    ],
+)
+def test_a_file_that_fails_leaves_nothing(file: Path, source: str, message: str) -> None:
+    before = mmf.registry.models.list(), mmf.registry.readouts.list()
+    file.write_text(textwrap.dedent(source))
+    for _ in range(2):
+        with pytest.raises(PluginError, match=message):
+            import_files([file])
+    assert (mmf.registry.models.list(), mmf.registry.readouts.list()) == before
+    file.write_text(textwrap.dedent(MINE.format(name="mine")))
+    import_files([file])
+    assert "mine" in mmf.registry.models
+
+
+def test_no_file_and_another_kind_of_file(file: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no plug-in .*nowhere.py: give its place with --plugin"):
+        import_files([file.with_name("nowhere.py")])
+    other = file.rename(file.with_suffix(".txt"))
+    with pytest.raises(PluginError, match="must be a Python file"):
+        import_files([other])
 
 
 @pytest.fixture

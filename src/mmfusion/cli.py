@@ -25,6 +25,7 @@ _FLAGS = {
     "out": ("run", "out"),
     "epochs": ("train", "epochs"),
     "batch_size": ("train", "batch_size"),
+    "modality_dropout": ("train", "modality_dropout"),
     "task": ("data", "task"),
     "encoder": ("model", "encoder"),
     "weights": ("model", "weights"),
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--table", type=Path, required=True, help="CSV of new cases, one a row")
     predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")
     predict.add_argument("--out", type=Path, required=True, help="CSV to write")
+    _add_plugin(predict)
     predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     predict.add_argument(
         "--missing-images",
@@ -77,8 +79,20 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="names of the models or datasets")
     listing.add_argument("what", nargs="?", choices=("models", "datasets"), help="default: both")
     listing.add_argument("pattern", nargs="?", default="*", help="as in a shell: '*mamba*'")
+    _add_plugin(listing)
     listing.set_defaults(command=_list)
     return parser
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        dest="plugins",
+        help="Python file that registers models or other parts; may be repeated",
+    )
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
@@ -89,6 +103,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--seed", type=int, help="of everything random (default: 0)")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)
+    run.add_argument("--modality-dropout", type=float, metavar="P", help="take modalities of a case away in training")
     run.add_argument("--encoder", help="image encoder: convnet, or a name of timm's")
     run.add_argument("--weights", help="of the encoder: none, pretrained, bundled, or a file")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
@@ -102,8 +117,15 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="any setting: run, train, data (the dataset's options), model (the model's); may be repeated",
     )
     run.add_argument("--out", help="folder of the run (default: runs/<dataset>/<model>/seed<seed>)")
+    run.add_argument(
+        "--ablate",
+        nargs="*",
+        metavar="NAME",
+        help="run the model whole and without each of its parts, into folders of --out; of some names only, if given",
+    )
     run.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
+    _add_plugin(run)
     run.add_argument("--list-models", action="store_true", help="print the names and stop")
     run.add_argument("--list-datasets", action="store_true", help="print the names and stop")
     run.set_defaults(command=_run)
@@ -111,6 +133,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.list_models or arguments.list_datasets:
+        _import(arguments)
         wanted = [name for name in ("models", "datasets") if getattr(arguments, f"list_{name}")]
         for what in wanted:
             _print_names(what, "*", titled=len(wanted) > 1)
@@ -123,6 +146,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from mmfusion.training import run, settings
 
     flags: dict[str, Any] = {}
+    if arguments.plugins:
+        flags = {"run": {"plugins": [str(path) for path in arguments.plugins]}}
     for flag, (section, key) in _FLAGS.items():
         value = getattr(arguments, flag)
         if value is not None:
@@ -130,7 +155,13 @@ def _run(arguments: argparse.Namespace) -> None:
     overrides = [settings.parse_override(text) for text in arguments.overrides]
     # A flag says it more plainly than --set, so it has the last word.
     resolved = settings.resolve(arguments.model, arguments.dataset or settings.DEFAULT_DATASET, [*overrides, flags])
-    run.start(resolved, _reporter(), overwrite=arguments.overwrite)
+    if arguments.ablate is None:
+        run.start(resolved, _reporter(), overwrite=arguments.overwrite)
+        return
+    from mmfusion.training import ablation
+
+    out = None if resolved.run.out is None else Path(resolved.run.out)
+    ablation.ablate(resolved, out, _reporter(), only=arguments.ablate, overwrite=arguments.overwrite)
 
 
 def _resume(arguments: argparse.Namespace) -> None:
@@ -140,13 +171,15 @@ def _resume(arguments: argparse.Namespace) -> None:
     given = [
         flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
     ]
-    if given or arguments.overrides or arguments.overwrite:
+    ablates = arguments.ablate is not None
+    if given or arguments.overrides or arguments.overwrite or ablates:
         extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite]
+        extra += ["ablate"] * ablates
         raise ValueError(
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root)
+    run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -158,7 +191,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
     if not arguments.table.is_file():
         raise FileNotFoundError(f"no table {arguments.table}")
-    loaded = predictor.load(arguments.run, device=arguments.device)
+    loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
     # Text as it stands in the file: the reader knows each column's type.
     frame = pd.read_csv(arguments.table)
     result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
@@ -166,7 +199,14 @@ def _predict(arguments: argparse.Namespace) -> None:
     _reporter().say(f"{len(result)} cases are in {arguments.out}")
 
 
+def _import(arguments: argparse.Namespace) -> None:
+    from mmfusion import registry
+
+    registry.import_files(arguments.plugins or ())
+
+
 def _list(arguments: argparse.Namespace) -> None:
+    _import(arguments)
     for what in (arguments.what,) if arguments.what else ("models", "datasets"):
         _print_names(what, arguments.pattern, titled=arguments.what is None)
 

@@ -11,10 +11,14 @@ entry point, which is loaded only when its name is asked for::
 import builtins
 import difflib
 import fnmatch
+import hashlib
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -23,7 +27,7 @@ Choice: TypeAlias = str | Mapping[str, Any]
 
 
 class PluginError(ImportError):
-    """A third party's entry point could not be loaded; only its own name is affected."""
+    """A third party's entry point or file could not be loaded; only its own names are affected."""
 
 
 class Registry:
@@ -157,6 +161,7 @@ def check_options(what: str, builder: Callable[..., Any], options: dict[str, Any
 
 
 models = Registry("model", "mmfusion.models")
+ablations = Registry("model with ablations", "mmfusion.models.ablations")
 backbones = Registry("backbone", "mmfusion.backbones")
 image_tokenizers = Registry("image tokenizer", "mmfusion.tokenizers.image")
 tabular_tokenizers = Registry("tabular tokenizer", "mmfusion.tokenizers.tabular")
@@ -165,3 +170,42 @@ interactions = Registry("interaction", "mmfusion.interactions")
 readouts = Registry("readout", "mmfusion.readouts")
 losses = Registry("loss", "mmfusion.losses")
 datasets = Registry("dataset", "mmfusion.data")
+
+
+def import_files(paths: Iterable[str | Path]) -> None:
+    """Run Python files, for the parts that they register; a file that was run in this process already is not run again.
+
+    Args:
+        paths: Each outside any package, with builders under a ``register`` decorator.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        PluginError: If one fails; what it had registered is forgotten.
+    """
+    for path in map(Path, paths):
+        path = path.absolute()
+        if not path.is_file():
+            raise FileNotFoundError(f"no plug-in {path}: give its place with --plugin")
+        name = f"mmfusion_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+        if name not in sys.modules:
+            _run_file(path, name)
+
+
+def _run_file(path: Path, name: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"the plug-in {path} must be a Python file, with a name that ends in .py")
+    registries = [value for value in globals().values() if isinstance(value, Registry)]
+    before = [dict(one._builders) for one in registries]
+    module = importlib.util.module_from_spec(spec)
+    # Known before it runs, as an import does it: its classes are looked up by the module's name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    # Foreign code, as an entry point's: whatever it raises is its own failure, told as such.
+    except Exception as error:
+        del sys.modules[name]
+        for one, builders in zip(registries, before, strict=True):
+            one._builders.clear()
+            one._builders.update(builders)
+        raise PluginError(f"the plug-in {path} fails to load: {type(error).__name__}: {error}") from error

@@ -364,6 +364,16 @@ def test_info_nce_is_the_cross_entropy_of_clip() -> None:
     assert found.item() == pytest.approx(clip.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_the_directions_may_count_differently(weight: float) -> None:
+    image, text = torch.randn(2, 6, 5, dtype=torch.float64)
+    scores = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T / 0.07
+    own = torch.arange(6)
+    clip = weight * F.cross_entropy(scores, own) + (1 - weight) * F.cross_entropy(scores.T, own)
+    found = InfoNCE(pairs=[("image", "text")], first_weight=weight)({"text": text, "image": image})
+    assert found.item() == pytest.approx(clip.item(), rel=1e-12)
+
+
 def test_info_nce_by_hand() -> None:
     """Two orthogonal cases whose modalities agree; a third of another length agrees with neither."""
     x = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
@@ -521,7 +531,13 @@ def test_registered_with_options_as_a_file_of_settings_has_them() -> None:
     x, labels, _ = degenerate("whole")
     named = dict(zip("abc", x))
     built_terms = {
-        "info_nce": {"pairs": [["a", "b"]], "temperature": 0.1, "learn_temperature": True, "positives": "class"},
+        "info_nce": {
+            "pairs": [["a", "b"]],
+            "temperature": 0.1,
+            "learn_temperature": True,
+            "positives": "class",
+            "first_weight": 0.25,
+        },
         "alignment": {"pairs": [["a", "b"]], "alpha": 1.0},
         "uniformity": {"t": 1.0, "over": "all"},
         "consistency": {"pairs": [["a", "b"]], "kind": "mse", "normalise": False, "detach": "first"},
@@ -545,6 +561,8 @@ RIGHT = (X[0], X[1], BOTH)
     [
         (lambda: InfoNCE(temperature=0.0), "temperature must be positive, got 0.0"),
         (lambda: info_nce(*RIGHT, temperature=-1.0), "temperature must be positive, got -1.0"),
+        (lambda: InfoNCE(first_weight=1.5), "first_weight must be 0 to 1, got 1.5"),
+        (lambda: info_nce(*RIGHT, temperature=1.0, first_weight=-0.5), "first_weight must be 0 to 1, got -0.5"),
         (lambda: InfoNCE(positives="label"), r"positives must be one of \('case', 'class'\), got 'label'"),
         (lambda: InfoNCE(positives="class")(X), "labels are needed beside embeddings"),
         (lambda: InfoNCE(positives="class")(X, BOTH.float()), r"labels must be int64 of shape \(3,\), got torch.float"),

@@ -77,6 +77,8 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"train": {"lr": float("inf")}}, r"train\.lr expects a number"),
         ({"train": {"lr": "none"}}, r"train\.lr expects float"),
         ({"train": {"batch_size": 1}}, r"train\.batch_size expects at least 2, got 1"),
+        ({"train": {"modality_dropout": 1.0}}, r"train\.modality_dropout expects 0 to below 1, got 1\.0"),
+        ({"train": {"modality_dropout": -0.1}}, r"train\.modality_dropout expects a number 0 or greater"),
         ({"train": {"phase_epochs": {"train": 0}}}, r"train\.phase_epochs\.train expects a whole number"),
         ({"train": {"sampler": "random"}}, "expects one of shuffled, balanced, weighted, grouped, got 'random'"),
         ({"train": {"sampler_options": {"power": 1}}}, r"names \['power'\]; the sampler 'shuffled' takes: no options"),

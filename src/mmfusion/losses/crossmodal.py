@@ -34,6 +34,7 @@ def info_nce(
     *,
     temperature: float | Tensor,
     labels: Tensor | None = None,
+    first_weight: float = 0.5,
 ) -> Tensor:
     """Each case finds its other modality among those of all cases, and the other way round.
 
@@ -50,15 +51,18 @@ def info_nce(
         both: Which cases have both, shape ``(..., b)``, bool; True counts. What is left out may hold anything.
         temperature: Divides the cosine similarity; positive.
         labels: Shape ``(b,)`` int64; a case with a negative label is left out. None: a case is its only positive.
+        first_weight: What the direction from the first to the second counts, 0 to 1; the other direction counts the
+            rest.
 
     Returns:
         A scalar, not negative. A pair of modalities without a negative is left out: one with fewer than two cases, or
         with a single class. 0 if no pair is left.
 
     Raises:
-        ValueError: If temperature is not positive, or shapes or dtypes do not fit.
+        ValueError: If temperature is not positive, the weight is out of range, or shapes or dtypes do not fit.
     """
     check_temperature(temperature)
+    _check_share("first_weight", first_weight)
     first, second = _sides(first, second, both)
     n_cases = both.shape[-1]
     if labels is None:
@@ -72,10 +76,9 @@ def info_nce(
     positive, negative = same & seen, ~same & seen
     with without_autocast(first):
         similarity = first @ second.mT / temperature
-        there_and_back = (
-            contrast_from_similarity(similarity, positive, negative)
-            + contrast_from_similarity(similarity.mT, positive, negative)
-        ) / 2
+        there = contrast_from_similarity(similarity, positive, negative)
+        back = contrast_from_similarity(similarity.mT, positive, negative)
+        there_and_back = first_weight * there + (1 - first_weight) * back
     per_pair = torch.where(counted, there_and_back, 0.0).sum(-1) / counted.sum(-1).clamp(min=1)
     return mean_where(per_pair, negative.flatten(-2).any(-1))
 
@@ -191,6 +194,7 @@ class InfoNCE(Term):
             :class:`~mmfusion.losses.temperature.Temperature`.
         positives: ``"case"``: the other modality of the same case; ``"class"``: that of every case of its class, which
             needs a single target of classes.
+        first_weight: What the direction from the first to the second of each pair counts, 0 to 1.
 
     Raises:
         ValueError: If an option is out of range.
@@ -203,9 +207,12 @@ class InfoNCE(Term):
         temperature: float = 0.07,
         learn_temperature: bool = False,
         positives: Positives = "case",
+        first_weight: float = 0.5,
     ) -> None:
         super().__init__()
         _check_choice("positives", positives, get_args(Positives))
+        _check_share("first_weight", first_weight)
+        self.first_weight = first_weight
         self.pairs = checked_pairs("pairs", pairs)
         self.temperature = Temperature(temperature, learned=learn_temperature)
         self.positives: Positives = positives
@@ -213,11 +220,16 @@ class InfoNCE(Term):
     def loss(self, inputs: LossInputs) -> Tensor:
         """The loss from loss inputs with at least two modalities' embeddings."""
         labels = single_target(inputs) if self.positives == "class" else None
-        return info_nce(*modality_pairs(inputs, self.pairs), temperature=self.temperature(), labels=labels)
+        return info_nce(
+            *modality_pairs(inputs, self.pairs),
+            temperature=self.temperature(),
+            labels=labels,
+            first_weight=self.first_weight,
+        )
 
     def extra_repr(self) -> str:
         """The options, for printing."""
-        return f"pairs={self.pairs}, positives={self.positives!r}"
+        return f"pairs={self.pairs}, positives={self.positives!r}, first_weight={self.first_weight}"
 
 
 @losses.register("alignment")
@@ -363,6 +375,11 @@ def _sides(first: Tensor, second: Tensor, both: Tensor, *, normalise: bool = Tru
 def _check_positive(option: str, value: float) -> None:
     if not 0 < value < math.inf:
         raise ValueError(f"{option} must be positive and finite, got {value}")
+
+
+def _check_share(option: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{option} must be 0 to 1, got {value}")
 
 
 def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

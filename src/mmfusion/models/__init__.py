@@ -2,12 +2,25 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml
+from mmfusion.models import amf, baselines, cfcml, gmu, late, lmf, maximum, mmcl
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 
-__all__ = ["FusionModel", "ParameterGroup", "Phase", "baselines", "cfcml", "create_model"]
+__all__ = [
+    "FusionModel",
+    "ParameterGroup",
+    "Phase",
+    "amf",
+    "baselines",
+    "cfcml",
+    "create_model",
+    "gmu",
+    "late",
+    "lmf",
+    "maximum",
+    "mmcl",
+]
 
 
 def create_model(name: str, spec: DataSpec, **options: Any) -> FusionModel:

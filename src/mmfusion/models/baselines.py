@@ -9,11 +9,11 @@ from mmfusion.heads import ConcatHead
 from mmfusion.interactions import SelfAttention
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
-from mmfusion.models.parts import image_encoders
-from mmfusion.readouts import FirstReadout, MeanReadout
+from mmfusion.models.pooled import pooled_model
+from mmfusion.readouts import FirstReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import Pool, create_tabular_tokenizer
+from mmfusion.tokenizers import create_tabular_tokenizer
 
 
 @models.register("image")
@@ -52,14 +52,14 @@ def image(
     """
     if not spec.images:
         raise ValueError(f"'image' needs an image modality, the spec has {spec.names}")
-    return _pooled(
-        spec.only(*spec.images),
+    seen = spec.only(*spec.images)
+    return pooled_model(
+        seen,
+        lambda: ConcatHead(seen, dim=dim, hidden=hidden, dropout=dropout),
         encoder=encoder,
         weights=weights,
-        shared=shared_encoder,
+        shared_encoder=shared_encoder,
         dim=dim,
-        hidden=hidden,
-        dropout=dropout,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,
@@ -103,52 +103,17 @@ def concat(
     Returns:
         The model, with its objective.
     """
-    return _pooled(
+    return pooled_model(
         spec,
+        lambda: ConcatHead(spec, dim=dim, hidden=hidden, dropout=dropout),
         encoder=encoder,
         weights=weights,
-        shared=shared_encoder,
+        shared_encoder=shared_encoder,
         dim=dim,
         tabular_tokenizer=tabular_tokenizer,
-        hidden=hidden,
-        dropout=dropout,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,
-    )
-
-
-def _pooled(
-    spec: DataSpec,
-    *,
-    encoder: str,
-    weights: str | Path,
-    shared: bool,
-    dim: int,
-    tabular_tokenizer: Choice = "mlp",
-    hidden: Sequence[int],
-    dropout: float,
-    terms: TermSettings | None,
-    classification: Choice | None,
-    label_smoothing: float,
-    ignored: tuple[str, ...] = (),
-) -> FusionModel:
-    encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared, n_stages=1)
-    return FusionModel(
-        encoders=encoders,
-        routes=routes,
-        tokenizers={
-            name: Pool(spec[name], dim=dim)
-            if name in spec.images
-            else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
-            for name in spec.names
-        },
-        readout=MeanReadout(),
-        head=ConcatHead(spec, dim=dim, hidden=hidden, dropout=dropout),
-        objective=build_objective(
-            spec, dim=dim, terms=terms, classification=classification, label_smoothing=label_smoothing
-        ),
-        ignored=ignored,
     )
 
 

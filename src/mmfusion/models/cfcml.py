@@ -14,7 +14,7 @@ from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import GranularityMerge
-from mmfusion.registry import Choice, models
+from mmfusion.registry import Choice, ablations, compressions, models, tabular_tokenizers
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.tokenizers import Compressed, Pyramid, create_tabular_tokenizer
 
@@ -152,6 +152,23 @@ def cfcml(
             weighting=weighting,
         ),
     )
+
+
+@ablations.register("cfcml")
+def cfcml_ablations() -> dict[str, dict[str, Any]]:
+    """The paper's, and what stands beside the parts that it chose."""
+    anchors = ("sample", "unimodal", "crossmodal")
+    return {
+        "no-multigranularity": {"multigranularity": False},
+        "no-enhancement": {"enhancement": False},
+        **{f"no-{name}-anchor": {f"{name}_weight": 0.0} for name in anchors},
+        "no-anchors": {f"{name}_weight": 0.0 for name in anchors},
+        "detached-stages": {"detach_stages": True},
+        "attached-stages": {"detach_stages": False},
+        "merge-single": {"merge": "single"},
+        **{f"tokenizer-{name}": {"tabular_tokenizer": name} for name in tabular_tokenizers.list()},
+        **{f"compression-{name}": {"compression": name} for name in compressions.list()},
+    }
 
 
 def _check_target(spec: DataSpec) -> None:

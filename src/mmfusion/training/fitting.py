@@ -22,8 +22,17 @@ def learning(model: nn.Module) -> dict[str, Any]:
     return {name: one for name, one in tokenizers.items() if getattr(one, "needs_rows", False)}
 
 
+def learners(model: nn.Module) -> list[tuple[str, Any]]:
+    """All parts that learn from rows, each with its table modality.
+
+    Beside the tokenizers, those that a model lists in ``row_learners``, as pairs of a modality and a part.
+    """
+    others = [(name, part) for name, part in getattr(model, "row_learners", ()) if getattr(part, "needs_rows", False)]
+    return [*learning(model).items(), *others]
+
+
 def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: Path | None = None) -> None:
-    """Let every tabular tokenizer that learns from rows see the training part, once.
+    """Let every tabular tokenizer, and whatever else learns from rows, see the training part, once.
 
     What they learn is in the model's state dict: a run that goes on, or a loaded model, has it from there.
 
@@ -33,13 +42,15 @@ def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: 
         target: Whose labels the tokenizers may look at, if it is one of classes.
         cache: Folder for encoded sentences; None: each tokenizer's own.
     """
-    tokenizers = learning(model)
+    parts = learners(model)
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
-    for name, (table, there) in _tables(train, tokenizers).items():
-        for part in tokenizers[name].modules():
+    tables = _tables(train, {name for name, _ in parts})
+    for name, learner in parts:
+        table, there = tables[name]
+        for part in learner.modules():
             if cache is not None and isinstance(part, TextTokenizer):
                 part.cache = part.cache or cache
-        tokenizers[name].fit(table, None if labels is None else labels[there])
+        learner.fit(table, None if labels is None else labels[there])
 
 
 def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Table, Tensor]]:

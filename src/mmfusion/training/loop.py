@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
+from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import Batches, choose_batches
 from mmfusion.losses import Objective
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import checkpoints, evaluation, optim
-from mmfusion.training.fitting import fit_tokenizers, learning
+from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.losslog import LossLog
 from mmfusion.training.metrics import evaluate, reported
 from mmfusion.training.progress import Progress, better, line
@@ -110,6 +111,8 @@ class Training:
         # Batches are put on the device here, after it was seen on the CPU what they lack.
         self._loader = accelerator.prepare_data_loader(loader, device_placement=False)
         self._model = accelerator.prepare(self._bare)
+        # What a phase puts in the model's place.
+        self._phase_model = self._model
         self._validation = evaluation.in_order(
             validation, settings.train.eval_batch_size, workers=workers, device=self._device
         )
@@ -145,7 +148,7 @@ class Training:
 
     def run(self) -> Progress:
         """Train to the end, from wherever the progress stands."""
-        if not self.progress.epoch and learning(self._bare):
+        if not self.progress.epoch and learners(self._bare):
             self._fit_tokenizers()
         start = 0
         for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
@@ -165,6 +168,7 @@ class Training:
     def _begin(self, index: int, phase: "Phase") -> None:
         # What an earlier phase did not train has gathered gradients that no optimiser cleared.
         self._bare.zero_grad(set_to_none=True)
+        self._phase_model = self._model if phase.model is None else self.accelerator.prepare(phase.model)
         train = self.settings.train
         above = self._bare.stages_above() if train.layer_decay != 1 else None  # type: ignore[operator]  # a FusionModel's
         self._optimizer = self.accelerator.prepare(optim.build(phase.parameters, train, above))
@@ -183,7 +187,7 @@ class Training:
         n_steps = len(self._loader)
         log = LossLog(phase.name)
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"
-        self._bare.train()
+        self._phase_model.train()
         lr, waited, n_cases = 0.0, 0.0, 0
         with self.reporter.bar(title, n_steps) as bar:
             asked = time.perf_counter()
@@ -223,6 +227,8 @@ class Training:
         return derive(self.settings.run.seed, epoch, step, *([process] if process else []))
 
     def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
+        if self.settings.train.modality_dropout:
+            cases = self._with_dropout(cases, derive(seed, 1))
         present = evaluation.lacking(cases)
         cases = evaluation.move(cases, self._device)
         if self._augment is not None:
@@ -231,7 +237,7 @@ class Training:
         at_inputs = (self._bare, cases.inputs, present)
         if first:
             _look(at_inputs)
-        output: FusionOutput = self._model(cases.inputs, present)
+        output: FusionOutput = self._phase_model(cases.inputs, present)
         aux = {**output.aux, **cases.aux} if cases.aux else output.aux
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
         at_outputs = (phase.objective, inputs)
@@ -244,6 +250,13 @@ class Training:
         self._optimizer.step()
         self._optimizer.zero_grad()
         log.add(terms, functools.partial(_look, at_inputs, at_outputs))
+
+    def _with_dropout(self, cases: Cases, seed: int) -> Cases:
+        """Some modalities of some cases taken away, of those that the model looks at."""
+        generator = self._generator.manual_seed(seed)
+        names = getattr(self._bare, "names", None)
+        dropout = self.settings.train.modality_dropout
+        return cases._replace(present=drop_modalities(cases.present, dropout, generator, names=names))
 
     def _advance(self, bar: Bar, log: LossLog, step: int) -> None:
         bar.advance(f"loss {log.read():.3f}" if step % READ_EVERY == 0 else "")

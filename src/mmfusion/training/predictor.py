@@ -1,6 +1,6 @@
 """A trained run on new cases, from its folder alone."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from mmfusion import registry
 from mmfusion.data.cases import Cases
 from mmfusion.data.reader import CaseReader
 from mmfusion.spec import DataSpec
@@ -90,16 +91,20 @@ class Predictor:
             yield cases
 
 
-def load(run_folder: str | Path, device: str = "auto") -> Predictor:
+def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:
     """A predictor from a run; nothing else is needed, neither the dataset nor pretrained weights.
+
+    A run of a plug-in's parts needs the plug-in, too, where it was or where ``plugins`` says.
 
     Args:
         run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or that last file alone, which holds
             what the other two do as the training had it.
         device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: Where the run's plug-ins are now, if they were moved.
 
     Raises:
-        FileNotFoundError: If the folder does not hold a run, or the run has no chosen weights yet; names the file.
+        FileNotFoundError: If the folder does not hold a run, a plug-in is not there, or the run has no chosen weights
+            yet; names the file.
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
     place = Path(run_folder)
@@ -107,8 +112,11 @@ def load(run_folder: str | Path, device: str = "auto") -> Predictor:
         weights, about = checkpoints.load(place)
         if not about.get("case") or "settings" not in about:
             raise ValueError(f"{place} does not say how cases are read: give the folder that it is from")
-        return _predictor(Settings.from_dict(about["settings"]), about["case"], weights, place, device)
+        settings = Settings.from_dict(about["settings"])
+        registry.import_files(settings.run.plugins if plugins is None else plugins)
+        return _predictor(settings, about["case"], weights, place, device)
     settings = folder.read_settings(place)
+    registry.import_files(settings.run.plugins if plugins is None else plugins)
     case = folder.read_case(place)
     path = place / checkpoints.BEST
     if not path.is_file():

@@ -1,7 +1,7 @@
 """A run, from settings to a folder of results; and its continuation after an interruption."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,10 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
     reporter = reporter or Silent()
     out = Path(settings.run.out) if settings.run.out else folder.default(settings)
     folder.check_free(out, overwrite=overwrite)
-    if settings.run.root is not None:
-        # A resumed run may be started from another working folder.
-        settings = replace(settings, run=replace(settings.run, root=str(Path(settings.run.root).absolute())))
+    # A resumed run may be started from another working folder.
+    plugins = [str(Path(path).absolute()) for path in settings.run.plugins]
+    root = None if settings.run.root is None else str(Path(settings.run.root).absolute())
+    settings = replace(settings, run=replace(settings.run, root=root, plugins=plugins))
     if settings.data.get("split_file") is not None:
         split_file = str(Path(settings.data["split_file"]).absolute())
         settings = replace(settings, data={**settings.data, "split_file": split_file})
@@ -126,7 +127,12 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
 
 
 def resume(
-    out: Path, reporter: Reporter | None = None, *, device: str | None = None, root: str | None = None
+    out: Path,
+    reporter: Reporter | None = None,
+    *,
+    device: str | None = None,
+    root: str | None = None,
+    plugins: Sequence[str | Path] | None = None,
 ) -> Result:
     """Go on with an interrupted run; a finished one is only read.
 
@@ -135,6 +141,7 @@ def resume(
         reporter: Told of the progress.
         device: Another device than the run began on; its numbers may differ in the last digits.
         root: Where the dataset is now, if it was moved.
+        plugins: Where its plug-ins are now, if they were moved.
 
     Returns:
         As the run would have returned without the interruption.
@@ -149,6 +156,7 @@ def resume(
     settings.run.out = str(out)
     settings.run.device = device or settings.run.device
     settings.run.root = root or settings.run.root
+    settings.run.plugins = settings.run.plugins if plugins is None else [str(path) for path in plugins]
     if (out / folder.METRICS).is_file():
         reporter.say(f"{out} holds a finished run: nothing is left to do")
         result = Result(out, read_json(out / folder.METRICS))
@@ -199,6 +207,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weights: bool = True) -> _Parts:
+    registry.import_files(settings.run.plugins)
     for package in _NEEDED:
         need(package, "bench")
     run = settings.run

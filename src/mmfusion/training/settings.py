@@ -47,6 +47,7 @@ class Run:
         cache: Folder for what is computed once for many runs, such as decoded images or a frozen encoder's maps; None:
             the user's cache.
         cache_gb: Most that decoded images may take there, in GB; 0: they are not kept.
+        plugins: Python files that register more parts.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Run:
     precision: str = "no"
     cache: str | None = None
     cache_gb: float = 20.0
+    plugins: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -87,6 +89,8 @@ class Train:
             replacement, rare classes more often; ``grouped``: cases of one patient or lesion in different batches.
         sampler_options: Of that sampler; of ``weighted``: ``power`` of the inverse frequency, or ``weights``.
         augment: Options of :class:`mmfusion.data.transforms.Augment`; empty: none.
+        modality_dropout: Probability, from 0 to below 1, with which each modality of a case is taken away in training,
+            never all of them.
         clip_norm: Largest norm of the gradient; None: not clipped.
         channels_last: Lay 2D convolutions out channels last; faster on most hardware, the same numbers to rounding.
         workers: Processes that read; 0: the training process itself.
@@ -113,6 +117,7 @@ class Train:
     sampler: str = "shuffled"
     sampler_options: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
+    modality_dropout: float = 0.0
     clip_norm: float | None = 1.0
     channels_last: bool = False
     workers: int = 0
@@ -155,6 +160,8 @@ class Settings:
             data=dict(packed.get("data", {})),
             model=dict(packed.get("model", {})),
         )
+        if not all(isinstance(path, str) for path in settings.run.plugins):
+            raise ValueError(f"run.plugins expects names of files, got {settings.run.plugins}")
         for name, epochs in settings.train.phase_epochs.items():
             if type(epochs) is not int or epochs < 1:
                 raise ValueError(f"train.phase_epochs.{name} expects a whole number of at least 1, got {epochs!r}")
@@ -164,6 +171,8 @@ class Settings:
                 "contrastive losses are undefined on a single case"
             )
         train, augment = settings.train, settings.augment
+        if train.modality_dropout >= 1:
+            raise ValueError(f"train.modality_dropout expects 0 to below 1, got {train.modality_dropout}")
         if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):
             raise ValueError(f"train.freeze expects a number of stages, 'all' or 'none', got {train.freeze!r}")
         if unknown := sorted(set(train.sampler_options) - set(SAMPLERS[train.sampler])):
@@ -221,6 +230,13 @@ def resolve(
     Raises:
         ValueError: If a name, section, key or value is not valid.
     """
+    overrides = list(overrides)
+    asked: Any = {}
+    for layer in overrides:
+        asked = merge(asked, layer)
+    plugins = asked.get("run", {}).get("plugins", []) if isinstance(asked.get("run"), Mapping) else []
+    if isinstance(plugins, list):  # what else it may be is told with all other faults of the settings
+        registry.import_files(str(path) for path in plugins)
     # Looked up first: of several faults, the unknown name is the one to hear about.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)

@@ -1,10 +1,11 @@
-"""From one embedding a modality to the outputs, one entry a target."""
+"""The embeddings side by side."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mmfusion.heads.mlp import hidden_layers, output_layers
 from mmfusion.spec import DataSpec
 
 
@@ -24,13 +25,8 @@ class ConcatHead(nn.Module):
     def __init__(self, spec: DataSpec, *, dim: int, hidden: Sequence[int] = (128,), dropout: float = 0.5) -> None:
         super().__init__()
         self.names = spec.names
-        layers: list[nn.Module] = []
-        width = dim * len(self.names)
-        for n_hidden in hidden:
-            layers += [nn.Linear(width, n_hidden), nn.ReLU(), nn.Dropout(dropout)]
-            width = n_hidden
-        self.shared = nn.Sequential(*layers)
-        self.outputs = nn.ModuleDict({name: nn.Linear(width, target.n_out) for name, target in spec.targets.items()})
+        self.shared, width = hidden_layers(dim * len(self.names), hidden, dropout)
+        self.outputs = output_layers(spec.targets, width)
 
     def forward(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
         """Outputs.

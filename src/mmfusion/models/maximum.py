@@ -1,0 +1,61 @@
+"""MAX: the elementwise maximum of the modalities."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmfusion.heads import FusedHead, MaxFusion
+from mmfusion.models.model import FusionModel
+from mmfusion.models.objectives import TermSettings
+from mmfusion.models.pooled import pooled_model
+from mmfusion.registry import Choice, models
+from mmfusion.spec import DataSpec
+
+
+@models.register("max")
+def maximum(
+    spec: DataSpec,
+    *,
+    encoder: str = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
+    hidden: Sequence[int] = (128,),
+    dropout: float = 0.5,
+    terms: TermSettings | None = None,
+    classification: Choice | None = None,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """The elementwise maximum of the modalities' embeddings, through an MLP: MAX in TIP's comparison (Du et al., 2024).
+
+    What a case lacks takes no part in the maximum.
+
+    Args:
+        spec: The data.
+        encoder: A registered backbone's name, or timm's.
+        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+        shared_encoder: One encoder for all images of one shape, or one each.
+        dim: Width of each modality's embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
+        hidden: Widths of the head's hidden layers.
+        dropout: Probability after each of them.
+        terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
+        classification: A registered loss of logits and labels; None: cross-entropy.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+    """
+    return pooled_model(
+        spec,
+        lambda: FusedHead(spec, MaxFusion(spec.names), width=dim, hidden=hidden, dropout=dropout),
+        encoder=encoder,
+        weights=weights,
+        shared_encoder=shared_encoder,
+        dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
+        terms=terms,
+        classification=classification,
+        label_smoothing=label_smoothing,
+    )
