@@ -2,12 +2,26 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml
+from mmfusion.models import baselines, cfcml, daft, film, hyperfusion, metablock, metanet, mmtm, mul
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 
-__all__ = ["FusionModel", "ParameterGroup", "Phase", "baselines", "cfcml", "create_model"]
+__all__ = [
+    "FusionModel",
+    "ParameterGroup",
+    "Phase",
+    "baselines",
+    "cfcml",
+    "create_model",
+    "daft",
+    "film",
+    "hyperfusion",
+    "metablock",
+    "metanet",
+    "mmtm",
+    "mul",
+]
 
 
 def create_model(name: str, spec: DataSpec, **options: Any) -> FusionModel:

@@ -6,11 +6,6 @@ from torch import Tensor
 from mmfusion.tokens import Content, Inputs, Maps, Present, Table, Tokens
 
 
-def is_static(device: torch.device) -> bool:
-    """Whether shapes must not depend on values: under compile and export, and on the meta device."""
-    return torch.compiler.is_compiling() or device.type == "meta"
-
-
 def device_of(inputs: Inputs, present: Present) -> torch.device:
     """Where a batch is; one of the two holds something."""
     value = next(iter((*inputs.values(), *present.values())))
@@ -51,3 +46,17 @@ def scattered(tokens: Tokens, rows: Tensor, there: Tensor, static: bool) -> Toke
     x = tokens.x.new_zeros(len(there), *tokens.x.shape[1:])
     full = mask.new_zeros(len(there), mask.shape[1])
     return Tokens(x.index_copy(0, rows, tokens.x), full.index_copy(0, rows, mask))
+
+
+def spread(x: Tensor, there: Tensor, rows: Tensor, static: bool) -> Tensor:
+    """Maps of the rows that are there at their places among all cases; the others are zeros."""
+    if static:
+        return torch.where(there.view(-1, *(1,) * (x.ndim - 1)), x, x.new_zeros(()))
+    if len(rows) == len(there):
+        return x
+    return x.new_zeros(len(there), *x.shape[1:]).index_copy(0, rows, x)
+
+
+def gathered(x: Tensor, there: Tensor, rows: Tensor, static: bool) -> Tensor:
+    """The inverse of :func:`spread`."""
+    return x if static or len(rows) == len(there) else x[rows]

@@ -1,6 +1,6 @@
 """From an encoder's maps, or a table, to tokens."""
 
 from mmfusion.tokenizers.image import Pool, Pyramid
-from mmfusion.tokenizers.tabular import Compressed, FeatureTokenizer, TableMLP
+from mmfusion.tokenizers.tabular import Compressed, FeatureTokenizer, TableCells, TableMLP
 
-__all__ = ["Compressed", "FeatureTokenizer", "Pool", "Pyramid", "TableMLP"]
+__all__ = ["Compressed", "FeatureTokenizer", "Pool", "Pyramid", "TableCells", "TableMLP"]
