@@ -182,8 +182,8 @@ class FusionModel(nn.Module):
             ValueError: If an image's shape or dtype is wrong, or a modulator acts inside the encoders, whose maps then
                 depend on more than the images.
         """
-        self._refuse_maps(self.images)
         images = {name: x for name, x in inputs.items() if name in self.images}
+        self._refuse_maps(list(images))
         if not images:
             return {}
         given = {name: self.images[name] for name in images}

@@ -107,6 +107,7 @@ def test_points(at: tuple[int, ...] | None, n_stages: int, points: set[int] | No
 
 
 X = torch.zeros(1, 2, 2, 2)
+MAPS = {0: dict.fromkeys(ROUTES, X)}
 
 
 @pytest.mark.parametrize(
@@ -114,16 +115,20 @@ X = torch.zeros(1, 2, 2, 2)
     [
         (lambda: Film({}), "needs an image and a point to act at"),
         (lambda: Film(ROUTES, at=()), "needs an image and a point to act at"),
-        (lambda: Film(ROUTES).bind({0: {"a": X}}, None), "Film is conditioned on a table"),
-        (lambda: Film(ROUTES).bind({0: {"a": X}}, context_of(1, 0)), "Film is conditioned on a table"),
+        (lambda: Film(ROUTES).bind(MAPS, None), "Film is conditioned on a table"),
+        (lambda: Film(ROUTES).bind(MAPS, context_of(1, 0)), "Film is conditioned on a table"),
         (
-            lambda: Film(ROUTES).bind({0: {"a": X, "b": X[:, :1]}}, context_of()),
+            lambda: Film(ROUTES).bind({0: MAPS[0] | {"b": X[:, :1]}}, context_of()),
             "images on the route 'skin' have maps of different channels",
+        ),
+        (
+            lambda: Film(ROUTES).bind({0: {"a": X}}, context_of()),
+            r"is for the images \['a', 'b', 'c'\], got \['a'\]",
         ),
         (lambda: Film(ROUTES)({"a": X}, context_of(1), 0), r"not bound to the images \['a'\] before stage 0"),
         (lambda: bound(EVERY["film"], ROUTES)({"a": X}, context_of(1), 7), r"not bound to the images \['a'\] before"),
         (lambda: bound(EVERY["film"], ROUTES)({"x": X}, context_of(1), 0), r"not bound to the images \['x'\]"),
-        (lambda: bound(EVERY["film"], ROUTES).bind({0: {"a": X}}, context_of()), "this modulator is bound to channels"),
+        (lambda: bound(EVERY["film"], ROUTES).bind(MAPS, context_of()), "this modulator is bound to channels"),
     ],
 )
 def test_refuses(wrong: Callable[[], object], message: str) -> None:

@@ -66,11 +66,14 @@ class Modulator(nn.Module):
             context: What :meth:`forward` will be given, or None.
 
         Raises:
-            ValueError: If it is bound to others already, or images on one route differ in their channels.
+            ValueError: If the images are others than those of its routes, or differ in their channels on one route, or
+                if it is bound to others already.
         """
         channels: dict[str, dict[int, int]] = {}
-        for point, at_point in sorted(maps.items()):
-            for name, x in at_point.items():
+        for point, of_images in sorted(maps.items()):
+            if set(of_images) != set(self.routes):
+                raise ValueError(f"this modulator is for the images {list(self.routes)}, got {list(of_images)}")
+            for name, x in of_images.items():
                 of_route = channels.setdefault(self.routes[name], {})
                 if of_route.setdefault(point, x.shape[1]) != x.shape[1]:
                     raise ValueError(f"images on the route {self.routes[name]!r} have maps of different channels")
