@@ -146,8 +146,14 @@ def encoder_of(backbone: str) -> Backbone:
     return encoder(Image(2, size)).eval()
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", WITH_IDENTITY)
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        pytest.param(name, backbone, marks=() if name == "film" or backbone == "convnet, 2D" else pytest.mark.slow)
+        for name in WITH_IDENTITY
+        for backbone in BACKBONES
+    ],
+)
 def test_identity_parameters_leave_the_bare_encoders_maps(name: str, backbone: str) -> None:
     spec = make_spec(images=2, size=BACKBONES[backbone][0])
     model = build(spec, EVERY[name], encoder=lambda _: encoder_of(backbone)).eval()
