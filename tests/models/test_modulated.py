@@ -123,6 +123,18 @@ def test_a_batch_whose_table_is_all_missing_cells_trains(name: str) -> None:
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
+@every
+def test_half_precision(name: str) -> None:
+    """A step under autocast, with cells and a table missing: finite, and near the step in full precision."""
+    model, inputs = mmf.create_model(name, SPEC, dim=8, dropout=0.0).train(), make_inputs(SPEC, 8, missing_cells=True)
+    present = {"table0": torch.arange(8) % 3 > 0}
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(inputs, present).logits
+    half.float().sum().backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+    torch.testing.assert_close(half.float(), model(inputs, present).logits, rtol=0.1, atol=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("options", [{"size": (32, 32), "channels": 3}, {"size": (16, 16, 8), "channels": 1}])

@@ -1,8 +1,7 @@
 """The model that every method is assembled in."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +9,12 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.meta import is_static, run_on_meta
-from mmfusion.models.encoding import Lane, Stem, joined, lanes, maps_by_image, parted
+from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image
 from mmfusion.models.inputs import check_values, checked
-from mmfusion.models.presence import device_of, gathered, kept, scattered, spread
+from mmfusion.models.presence import device_of, gathered, kept, masked, scattered, side_by_side, spread
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.image import ImageTokenizer
 from mmfusion.tokens import Content, FusionOutput, Inputs, Maps, Present, Table, Tokens
-
-Result = TypeVar("Result")
-Modulate: TypeAlias = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]
-"""From a point and the images' maps there, rows that are there alone, to what goes on from it."""
 
 
 class ParameterGroup(NamedTuple):
@@ -267,7 +262,7 @@ class FusionModel(nn.Module):
             elif name in inputs:
                 content[name] = inputs[name]
         content = {name: value for name, value in content.items() if not (name in rows and len(rows[name]) == 0)}
-        told = self._context(content, rows, present, n_cases, static)
+        told = self._told(content, rows, present, n_cases, static)
 
         def modulate(point: int, maps: dict[str, Tensor]) -> dict[str, Tensor]:
             some = {name: (present[name], rows[name], static) for name in maps if name in rows}
@@ -293,7 +288,7 @@ class FusionModel(nn.Module):
             tokens[name] = made
         return tokens
 
-    def _context(
+    def _told(
         self,
         content: Mapping[str, Content],
         rows: Mapping[str, Tensor],
@@ -308,8 +303,8 @@ class FusionModel(nn.Module):
                 (tokens,) = tokenizer(content[name])
                 parts.append(scattered(tokens, rows[name], present[name], static) if name in rows else tokens)
             else:
-                parts.append(_masked(n_cases, 1, self._context_widths[name], next(self.parameters())))
-        return _side_by_side(parts) if parts else None
+                parts.append(masked(n_cases, 1, self._context_widths[name], next(self.parameters())))
+        return side_by_side(parts) if parts else None
 
     @property
     def _n_stages(self) -> int:
@@ -320,7 +315,7 @@ class FusionModel(nn.Module):
         """One pass of each encoder over all the images on its route, with the modulators that act between stages."""
         batches = lanes(images, self.routes)
         if modulate is not None and self._inside and batches:
-            stages = self._by_steps(batches, modulate)
+            stages = by_steps(batches, self.encoders, self._n_stages, self._inside, modulate, self._run)
         else:
             stages = [self._run(lane.route, self.encoders[lane.route], lane.x) for lane in batches]
         return {
@@ -328,25 +323,6 @@ class FusionModel(nn.Module):
             for lane, of_lane in zip(batches, stages, strict=True)
             for name, maps in maps_by_image(lane, of_lane).items()
         }
-
-    def _by_steps(self, batches: Sequence[Lane], modulate: Modulate) -> list[tuple[Tensor, ...]]:
-        """All encoders side by side, stage after stage: modulators may link the images."""
-        encoders = [cast("Backbone", self.encoders[lane.route]) for lane in batches]
-        xs = [self._run(lane.route, encoder.stem, lane.x) for lane, encoder in zip(batches, encoders, strict=True)]
-        steps = []
-        for i in range(self._n_stages):
-            if i in self._inside:
-                maps: dict[str, Tensor] = {}
-                for lane, x in zip(batches, xs, strict=True):
-                    maps |= parted(lane, x)
-                maps = modulate(i, maps)
-                xs = [joined([maps[name] for name in lane.names]) for lane in batches]
-            steps.append(xs)
-            xs = [
-                self._run(lane.route, partial(encoder.stage, i), x)
-                for lane, encoder, x in zip(batches, encoders, xs, strict=True)
-            ]
-        return list(zip(*steps[1:], xs, strict=True))
 
     def _run(self, route: str, part: Callable[[Tensor], Result], x: Tensor) -> Result:
         try:
@@ -361,7 +337,7 @@ class FusionModel(nn.Module):
 
     def _nothing(self, name: str, n_cases: int) -> tuple[Tokens, ...]:
         like = next(self.parameters())
-        return tuple(_masked(n_cases, n, dim, like) for n, dim in self._token_shapes[name])
+        return tuple(masked(n_cases, n, dim, like) for n, dim in self._token_shapes[name])
 
     def _by_stage(self, tokens: Mapping[str, tuple[Tokens, ...]]) -> list[dict[str, Tokens]]:
         """One dict a stage; a modality of a single stage, such as a table, serves at every stage."""
@@ -409,7 +385,7 @@ class FusionModel(nn.Module):
         return tokens
 
     def _bind_modulators(self, maps: Mapping[str, tuple[Tensor, ...]]) -> None:
-        """Build the modulators for the maps where they act, and run them without numbers."""
+        """Find where the modulators act and build them for the maps there."""
         counts = {name: len(stages) for name, stages in maps.items()}
         if len(set(counts.values())) != 1:
             raise ValueError(f"modulators act in encoders with one number of stages, got {counts}")
@@ -423,22 +399,13 @@ class FusionModel(nn.Module):
                 )
             parts.append(made[0])
             self._context_widths[name] = made[0].x.shape[2]
-        told = _side_by_side(parts) if parts else None
+        told = side_by_side(parts) if parts else None
         modulators = [cast("Modulator", modulator) for modulator in self.modulators]
         self._points = [modulator.points(self._n_stages) for modulator in modulators]
         self._inside = frozenset().union(*self._points) - {self._n_stages}
         stems = {name: self._meta_stem(name) for name in maps if self._inside}
         for modulator, points in zip(modulators, self._points, strict=True):
-            at = {p: {name: maps[name][p - 1] if p else stems[name] for name in maps} for p in sorted(points)}
-            modulator.bind(at, told)
-            for point, given in at.items():
-                out = run_on_meta(modulator, given, told, point)
-                shapes = [{name: tuple(x.shape[1:]) for name, x in which.items()} for which in (given, out)]
-                if shapes[0] != shapes[1]:
-                    raise ValueError(
-                        f"{type(modulator).__name__} must keep the shapes of maps, before stage {point} it makes "
-                        f"{shapes[1]} of {shapes[0]}"
-                    )
+            bind_modulator(modulator, points, stems, maps, told)
 
     def _meta_stem(self, name: str) -> Tensor:
         encoder = self.encoders[self.routes[name]]
@@ -479,15 +446,3 @@ def _dtype(module: nn.Module) -> torch.dtype:
 def _subject(tokenizer: nn.Module) -> object:
     """The modality that a tokenizer is for."""
     return getattr(tokenizer, "image", None) or getattr(tokenizer, "columns", None)
-
-
-def _masked(n_cases: int, n: int, dim: int, like: Tensor) -> Tokens:
-    """Tokens of cases that all lack them."""
-    return Tokens(like.new_zeros(n_cases, n, dim), torch.zeros(n_cases, n, dtype=torch.bool, device=like.device))
-
-
-def _side_by_side(parts: Sequence[Tokens]) -> Tokens:
-    """One token a case of all tables' features; zeros for a table that the case lacks, masked if it lacks all."""
-    masks = [tokens.mask for tokens in parts if tokens.mask is not None]
-    x = torch.cat([tokens.filled() for tokens in parts], 2)
-    return Tokens(x, torch.stack(masks).any(0) if len(masks) == len(parts) else None)

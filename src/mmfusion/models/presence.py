@@ -1,5 +1,7 @@
 """Rows that are there: a missing modality contributes exactly nothing."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -60,3 +62,15 @@ def spread(x: Tensor, there: Tensor, rows: Tensor, static: bool) -> Tensor:
 def gathered(x: Tensor, there: Tensor, rows: Tensor, static: bool) -> Tensor:
     """The inverse of :func:`spread`."""
     return x if static or len(rows) == len(there) else x[rows]
+
+
+def masked(n_cases: int, n: int, dim: int, like: Tensor) -> Tokens:
+    """Tokens of cases that all lack them."""
+    return Tokens(like.new_zeros(n_cases, n, dim), torch.zeros(n_cases, n, dtype=torch.bool, device=like.device))
+
+
+def side_by_side(parts: Sequence[Tokens]) -> Tokens:
+    """The features of several sets of tokens as one's; zeros for what a case lacks, masked where it lacks all."""
+    masks = [tokens.mask for tokens in parts if tokens.mask is not None]
+    x = torch.cat([tokens.filled() for tokens in parts], 2)
+    return Tokens(x, torch.stack(masks).any(0) if len(masks) == len(parts) else None)
