@@ -8,7 +8,7 @@ from torch import Tensor
 
 import mmfusion as mmf
 from mmfusion.spec import Columns
-from mmfusion.tokenizers import Compressed, FeatureTokenizer, TableCells, TableMLP
+from mmfusion.tokenizers import Compressed, FeatureTokenizer, TableMLP
 from mmfusion.tokens import Table
 
 NAN = float("nan")
@@ -96,18 +96,6 @@ def test_mlp() -> None:
     t = TableMLP(COLUMNS, dim=4)
     inputs = torch.tensor([[2.0, 0, 0, 1, 0, 1, 0, 0, 1], [0.5, -1, 0, 0, 0, 0, 1, 0, 0]])
     assert torch.equal(of(t, TABLE)[:, 0], t.layers(inputs))
-
-
-def test_cells() -> None:
-    """What the MLP takes in, with nothing learnt, in the numbers' own precision."""
-    t = TableCells(COLUMNS)
-    inputs = torch.tensor([[2.0, 0, 0, 1, 0, 1, 0, 0, 1], [0.5, -1, 0, 0, 0, 0, 1, 0, 0]])
-    assert torch.equal(of(t, TABLE)[:, 0], inputs)
-    assert t.dim == 9
-    assert list(t.state_dict()) == []
-    assert of(t, Table(TABLE.numerical.double(), TABLE.categorical)).dtype == torch.float64
-    with pytest.raises(ValueError, match=r"numerical \(2, 2\) float and categorical \(2, 2\) int64 is expected"):
-        t(Table(torch.zeros(2, 1), TABLE.categorical))
 
 
 def test_compressed() -> None:

@@ -113,34 +113,6 @@ class FeatureTokenizer(nn.Module):
         return (Tokens(x, mask),)
 
 
-def n_features(columns: Columns) -> int:
-    """Width of what :func:`features` gives."""
-    return 2 * len(columns.numerical) + sum(columns.cardinalities)
-
-
-def features(table: Table, columns: Columns, dtype: torch.dtype) -> Tensor:
-    """Cells as numbers: numerical ones, an indicator of each that is missing, and categorical ones one-hot.
-
-    A missing numerical cell is 0, a missing categorical one all zeros.
-
-    Args:
-        table: Of these columns.
-        columns: The modality.
-        dtype: Of the result.
-
-    Returns:
-        Shape ``(b, 2 * n_num + sum of the numbers of categories)``.
-    """
-    numerical = table.numerical.to(dtype)
-    missing = numerical.isnan()
-    parts = [torch.where(missing, 0.0, numerical), missing.to(dtype)]
-    parts += [
-        (column.unsqueeze(-1) == torch.arange(n, device=column.device)).to(dtype)
-        for column, n in zip(table.categorical.unbind(1), columns.cardinalities, strict=True)
-    ]
-    return torch.cat(parts, 1)
-
-
 @tabular_tokenizers.register("mlp")
 class TableMLP(nn.Module):
     """One token for the whole table.
@@ -157,7 +129,7 @@ class TableMLP(nn.Module):
     def __init__(self, columns: Columns, *, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.columns = columns
-        n_in = n_features(columns)
+        n_in = 2 * len(columns.numerical) + sum(columns.cardinalities)
         self.layers = nn.Sequential(nn.Linear(n_in, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
 
     def forward(self, table: Table) -> tuple[Tokens, ...]:
@@ -173,38 +145,14 @@ class TableMLP(nn.Module):
             ValueError: If the table has other columns.
         """
         check_table(table, self.columns)
-        cells = features(table, self.columns, next(self.layers.parameters()).dtype)
-        return (Tokens(self.layers(cells).unsqueeze(1)),)
-
-
-class TableCells(nn.Module):
-    """One token for the whole table: its cells, as :class:`TableMLP` takes them in, and nothing that is learnt.
-
-    For blocks that read the table itself, such as modulators.
-
-    Args:
-        columns: The modality.
-    """
-
-    def __init__(self, columns: Columns) -> None:
-        super().__init__()
-        self.columns = columns
-        self.dim = n_features(columns)
-
-    def forward(self, table: Table) -> tuple[Tokens, ...]:
-        """One set of a single token.
-
-        Args:
-            table: Numerical ``(b, n_num)``, NaN missing; categorical ``(b, n_cat)`` int64, -1 missing.
-
-        Returns:
-            One set of tokens, shape ``(b, 1, dim)``, in the dtype of the numerical cells.
-
-        Raises:
-            ValueError: If the table has other columns.
-        """
-        check_table(table, self.columns)
-        return (Tokens(features(table, self.columns, table.numerical.dtype).unsqueeze(1)),)
+        numerical = table.numerical.to(next(self.layers.parameters()).dtype)
+        missing = numerical.isnan()
+        parts = [torch.where(missing, 0.0, numerical), missing.to(numerical.dtype)]
+        parts += [
+            (column.unsqueeze(-1) == torch.arange(n, device=column.device)).to(numerical.dtype)
+            for column, n in zip(table.categorical.unbind(1), self.columns.cardinalities, strict=True)
+        ]
+        return (Tokens(self.layers(torch.cat(parts, 1)).unsqueeze(1)),)
 
 
 class Compressed(nn.Module):
