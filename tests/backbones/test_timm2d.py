@@ -160,9 +160,10 @@ def test_freeze(name: str) -> None:
     assert all(m.grad_fn is None for m in encoder(torch.rand(2, 3, 32, 32)))
 
 
-@pytest.mark.parametrize("name", [*APART, VIT, "test_convnext"])
-def test_checkpointing_changes_nothing_but_what_is_kept(name: str) -> None:
-    """Both ways: timm's own, and by stages and blocks where batches are counted."""
+@pytest.mark.parametrize("name", [*APART, VIT, "test_convnext", "test_nfnet", "test_efficientnet_ln"])
+@pytest.mark.parametrize("by_stages", [False, True])
+def test_checkpointing_changes_nothing_but_what_is_kept(name: str, by_stages: bool) -> None:
+    """Both ways: timm's own, and by stages and blocks where batches are counted; also when stages are called alone."""
     x = torch.rand(2, 3, 64, 64)
     encoder = make(name)
     state = {key: value.clone() for key, value in encoder.state_dict().items()}
@@ -179,7 +180,7 @@ def test_checkpointing_changes_nothing_but_what_is_kept(name: str) -> None:
             return saved
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
-            maps = encoder(x)
+            maps = encoder.steps(x)[1:] if by_stages else encoder(x)
         sum(m.square().mean() for m in maps).backward()
         grads = [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
         runs.append((kept, [*maps, *grads, *(value.clone() for value in encoder.buffers())]))

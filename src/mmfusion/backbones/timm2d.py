@@ -168,7 +168,9 @@ class Timm(Backbone):
                         "another encoder, or go without"
                     ) from error
             else:
-                return
+                if self._groups is None or not hasattr(self.model, "grad_checkpointing"):
+                    return
+                self.model.set_grad_checkpointing(False)  # by the whole model alone, which a stage by itself is not
         super().set_grad_checkpointing(enable and self._groups is not None)
 
     def parameter_depths(self) -> dict[str, int]:

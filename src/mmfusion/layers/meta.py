@@ -1,9 +1,14 @@
-"""Run a module for its shapes alone."""
+"""Shapes without numbers: when they must not depend on values, and a module run for them alone."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def is_static(device: torch.device) -> bool:
+    """Whether shapes must not depend on values: under compile and export, and on the meta device."""
+    return torch.compiler.is_compiling() or device.type == "meta"
 
 
 def run_on_meta(module: nn.Module, *args: Any) -> Any:

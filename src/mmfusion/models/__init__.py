@@ -2,7 +2,23 @@
 
 from typing import Any
 
-from mmfusion.models import amf, baselines, cfcml, gmu, late, lmf, maximum, mmcl
+from mmfusion.models import (
+    amf,
+    baselines,
+    cfcml,
+    daft,
+    film,
+    gmu,
+    hyperfusion,
+    late,
+    lmf,
+    maximum,
+    metablock,
+    metanet,
+    mmcl,
+    mmtm,
+    mul,
+)
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
@@ -15,11 +31,18 @@ __all__ = [
     "baselines",
     "cfcml",
     "create_model",
+    "daft",
+    "film",
     "gmu",
+    "hyperfusion",
     "late",
     "lmf",
     "maximum",
+    "metablock",
+    "metanet",
     "mmcl",
+    "mmtm",
+    "mul",
 ]
 
 

@@ -1,15 +1,17 @@
 """The model that every method is assembled in."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
-from mmfusion.layers.meta import run_on_meta
+from mmfusion.interactions.modulators import Modulator
+from mmfusion.layers.meta import is_static, run_on_meta
+from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image
 from mmfusion.models.inputs import check_values, checked
-from mmfusion.models.presence import device_of, is_static, kept, scattered
+from mmfusion.models.presence import device_of, gathered, kept, masked, scattered, side_by_side, spread
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.image import ImageTokenizer
 from mmfusion.tokens import Content, FusionOutput, Inputs, Maps, Present, Table, Tokens
@@ -62,6 +64,10 @@ class FusionModel(nn.Module):
         routes: For each image modality the encoder it takes; two on one route share weights and run as one batch.
         per_stage: One interaction a stage, from the first.
         layers: Interactions that follow each other on the last stage's tokens.
+        modulators: Blocks that act on the maps inside the encoders, one after another at each point where they act;
+            see :class:`~mmfusion.interactions.modulators.Modulator`. The tokenizers take the maps behind them.
+        context: What modulators are told: for each table of it a tabular tokenizer of a single token, whose features
+            stand side by side. A table may be here, among the tokenizers, or both.
         objective: What training minimises, for :meth:`phases`; None for a model that is not trained by the harness.
         ignored: Modalities that inputs may hold and the model does not look at.
 
@@ -70,7 +76,7 @@ class FusionModel(nn.Module):
 
     Raises:
         ValueError: If routes, encoders and tokenizers do not fit, an encoder cannot take the size of its images, or
-            the image modalities' encoders differ in their number of stages.
+            the image modalities' encoders differ in their number of stages, or a modulator cannot act where it is to.
     """
 
     def __init__(
@@ -83,6 +89,8 @@ class FusionModel(nn.Module):
         routes: Mapping[str, str] | None = None,
         per_stage: Sequence[nn.Module] = (),
         layers: Sequence[nn.Module] = (),
+        modulators: Sequence[Modulator] = (),
+        context: Mapping[str, nn.Module] | None = None,
         objective: nn.Module | None = None,
         ignored: Collection[str] = (),
     ) -> None:
@@ -92,17 +100,25 @@ class FusionModel(nn.Module):
         self.tokenizers = nn.ModuleDict(tokenizers)
         self.per_stage = nn.ModuleList(per_stage)
         self.layers = nn.ModuleList(layers)
+        self.modulators = nn.ModuleList(modulators)
+        self.context = nn.ModuleDict(context or {})
         self.readout = readout
         self.head = head
         self.objective = objective
-        subjects = {name: _subject(part) for name, part in tokenizers.items()}
+        subjects = {name: _subject(part) for name, part in (*self.context.items(), *self.tokenizers.items())}
         self.images = {name: subject for name, subject in subjects.items() if isinstance(subject, Image)}
-        self.columns = {name: subject for name, subject in subjects.items() if isinstance(subject, Columns)}
+        tables = {name: subject for name, subject in subjects.items() if isinstance(subject, Columns)}
+        self.columns = {name: tables[name] for name in self.names if name in tables}
         self.ignored = frozenset(ignored)
-        if set(self.images) | set(self.columns) != set(tokenizers):
+        if set(self.images) | set(self.columns) != set(subjects):
             raise ValueError(
                 "each tokenizer needs the .image or the .columns that it is for; "
-                f"{sorted(set(tokenizers) - set(self.images) - set(self.columns))} has neither"
+                f"{sorted(set(subjects) - set(self.images) - set(self.columns))} has neither"
+            )
+        if set(self.context) & set(self.images) or bool(self.context) > bool(self.modulators):
+            raise ValueError(
+                f"context is what modulators are told of tables, got {sorted(self.context)} of which "
+                f"{sorted(set(self.context) & set(self.images))} are images, and {len(self.modulators)} modulators"
             )
         if set(self.routes) != set(self.images) or set(self.routes.values()) != set(self.encoders):
             raise ValueError(
@@ -110,12 +126,15 @@ class FusionModel(nn.Module):
                 f"{sorted(self.images)}, routes {self.routes}, encoders {sorted(self.encoders)}"
             )
         self.map_shapes: dict[str, list[tuple[int, ...]]] = {}
+        self._points: list[frozenset[int]] = []
+        self._inside: frozenset[int] = frozenset()
+        self._context_widths: dict[str, int] = {}
         self._token_shapes = self._dry_run()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The modalities, in order."""
-        return tuple(self.tokenizers)
+        return tuple(dict.fromkeys((*self.tokenizers, *self.context)))
 
     def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
         """Predict.
@@ -167,9 +186,11 @@ class FusionModel(nn.Module):
             Maps by image modality.
 
         Raises:
-            ValueError: If an image's shape or dtype is wrong.
+            ValueError: If an image's shape or dtype is wrong, or a modulator acts inside the encoders, whose maps then
+                depend on more than the images.
         """
         images = {name: x for name, x in inputs.items() if name in self.images}
+        self._refuse_maps(list(images))
         if not images:
             return {}
         given = {name: self.images[name] for name in images}
@@ -242,7 +263,16 @@ class FusionModel(nn.Module):
         if self.ignored:
             inputs = {name: value for name, value in inputs.items() if name not in self.ignored}
             present = {name: row for name, row in (present or {}).items() if name not in self.ignored}
+        self._refuse_maps([name for name, value in inputs.items() if isinstance(value, Maps)])
         return checked(inputs, present, images=self.images, columns=self.columns, maps=self.map_shapes)
+
+    def _refuse_maps(self, names: Collection[str]) -> None:
+        if self._inside and names:
+            raise ValueError(
+                f"maps cannot stand in for the images {sorted(names)}: a modulator acts inside the encoders, first "
+                f"before stage {min(self._inside)}, so they depend on more than the images. Give the images, without "
+                "precomputing, or let modulators act behind the last stage alone, at=(-1,)"
+            )
 
     def _tokens(self, inputs: Inputs, present: Present, n_cases: int) -> dict[str, tuple[Tokens, ...]]:
         """Each modality's tokens, of one case a row; those of a case that lacks it are masked zeros."""
@@ -258,10 +288,23 @@ class FusionModel(nn.Module):
             elif name in inputs:
                 content[name] = inputs[name]
         content = {name: value for name, value in content.items() if not (name in rows and len(rows[name]) == 0)}
+        told = self._told(content, rows, present, n_cases, static)
+
+        def modulate(point: int, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+            some = {name: (present[name], rows[name], static) for name in maps if name in rows}
+            maps = {name: spread(x, *some[name]) if name in some else x for name, x in maps.items()}
+            for modulator, points in zip(self.modulators, self._points, strict=True):
+                if point in points:
+                    maps = modulator(maps, told, point)
+            return {name: gathered(x, *some[name]) if name in some else x for name, x in maps.items()}
+
         maps = {name: x.stages for name, x in content.items() if isinstance(x, Maps)}
-        maps |= self._encode({name: x for name, x in content.items() if isinstance(x, Tensor)})
+        maps |= self._encode({name: x for name, x in content.items() if isinstance(x, Tensor)}, modulate)
+        if maps and any(self._n_stages in points for points in self._points):
+            last = modulate(self._n_stages, {name: stages[-1] for name, stages in maps.items()})
+            maps = {name: (*stages[:-1], last[name]) for name, stages in maps.items()}
         tokens: dict[str, tuple[Tokens, ...]] = {}
-        for name in self.names:
+        for name in self.tokenizers:
             if name not in content:
                 tokens[name] = self._nothing(name, n_cases)
                 continue
@@ -271,39 +314,56 @@ class FusionModel(nn.Module):
             tokens[name] = made
         return tokens
 
-    def _encode(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
-        """One pass of each encoder over all the images on its route."""
-        maps: dict[str, tuple[Tensor, ...]] = {}
-        routes: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-        for name, image in images.items():
-            routes.setdefault((self.routes[name], tuple(image.shape[1:])), []).append(name)
-        for (route, _), names in routes.items():
-            together = torch.cat([images[name] for name in names]) if len(names) > 1 else images[names[0]]
-            encoded = self._maps(route, together)
-            sizes = [len(images[name]) for name in names]
-            split = zip(*(torch.split(stage, sizes) for stage in encoded), strict=True)
-            maps.update(zip(names, split, strict=True))
-        return maps
+    def _told(
+        self,
+        content: Mapping[str, Content],
+        rows: Mapping[str, Tensor],
+        present: Present,
+        n_cases: int,
+        static: bool,
+    ) -> Tokens | None:
+        """What modulators are told: one token a case, all tables' features side by side; None without tables."""
+        parts = []
+        for name, tokenizer in self.context.items():
+            if name in content:
+                (tokens,) = tokenizer(content[name])
+                parts.append(scattered(tokens, rows[name], present[name], static) if name in rows else tokens)
+            else:
+                parts.append(masked(n_cases, 1, self._context_widths[name], next(self.parameters())))
+        return side_by_side(parts) if parts else None
 
-    def _maps(self, route: str, images: Tensor) -> tuple[Tensor, ...]:
-        encoder = self.encoders[route]
+    @property
+    def _n_stages(self) -> int:
+        """Of the encoders that modulators act in, which all have as many."""
+        return len(next(iter(self.map_shapes.values())))
+
+    def _encode(self, images: Mapping[str, Tensor], modulate: Modulate | None = None) -> dict[str, tuple[Tensor, ...]]:
+        """One pass of each encoder over all the images on its route, with the modulators that act between stages."""
+        batches = lanes(images, self.routes)
+        if modulate is not None and self._inside and batches:
+            stages = by_steps(batches, self.encoders, self._n_stages, self._inside, modulate, self._run)
+        else:
+            stages = [self._run(lane.route, self.encoders[lane.route], lane.x) for lane in batches]
+        return {
+            name: maps
+            for lane, of_lane in zip(batches, stages, strict=True)
+            for name, maps in maps_by_image(lane, of_lane).items()
+        }
+
+    def _run(self, route: str, part: Callable[[Tensor], Result], x: Tensor) -> Result:
         try:
-            maps: tuple[Tensor, ...] = encoder(images)
+            return part(x)
         except ValueError as error:
-            if len(images) > 1 or not encoder.training:
+            if len(x) > 1 or not self.encoders[route].training:
                 raise
             raise ValueError(
                 f"the encoder {route!r} normalises by the statistics of the batch, which one case alone does not have: "
                 f"train with at least 2 cases that have the image ({error})"
             ) from error
-        return maps
 
     def _nothing(self, name: str, n_cases: int) -> tuple[Tokens, ...]:
         like = next(self.parameters())
-        return tuple(
-            Tokens(like.new_zeros(n_cases, n, dim), torch.zeros(n_cases, n, dtype=torch.bool, device=like.device))
-            for n, dim in self._token_shapes[name]
-        )
+        return tuple(masked(n_cases, n, dim, like) for n, dim in self._token_shapes[name])
 
     def _by_stage(self, tokens: Mapping[str, tuple[Tokens, ...]]) -> list[dict[str, Tokens]]:
         """One dict a stage; a modality of a single stage, such as a table, serves at every stage."""
@@ -313,20 +373,17 @@ class FusionModel(nn.Module):
     def _dry_run(self) -> dict[str, list[tuple[int, int]]]:
         """Bind what depends on token counts, by a run without numbers."""
         tokens: dict[str, tuple[Tokens, ...]] = {}
+        maps = {name: self._meta_maps(name) for name in self.images}
+        self.map_shapes = {name: [tuple(m.shape[1:]) for m in stages] for name, stages in maps.items()}
+        if self.modulators:
+            self._bind_modulators(maps)
         for name, tokenizer in self.tokenizers.items():
             if name in self.images:
-                maps = self._meta_maps(name)
-                self.map_shapes[name] = [tuple(m.shape[1:]) for m in maps]
                 if isinstance(tokenizer, ImageTokenizer):
-                    tokenizer.bind(maps)
-                tokens[name] = run_on_meta(tokenizer, maps)
+                    tokenizer.bind(maps[name])
+                tokens[name] = run_on_meta(tokenizer, maps[name])
             else:
-                columns = self.columns[name]
-                table = Table(
-                    torch.empty(2, len(columns.numerical), dtype=_dtype(tokenizer), device="meta"),
-                    torch.empty(2, len(columns.categorical), dtype=torch.int64, device="meta"),
-                )
-                tokens[name] = run_on_meta(tokenizer, table)
+                tokens[name] = self._meta_tokens(name, tokenizer)
         counts = {name: len(sets) for name, sets in tokens.items()}
         if len({n for n in counts.values() if n > 1}) > 1:
             raise ValueError(f"the modalities must have one number of stages, or a single one, got {counts}")
@@ -343,6 +400,44 @@ class FusionModel(nn.Module):
         if callable(bind):
             bind(stages)
         return {name: [(one.x.shape[1], one.x.shape[2]) for one in sets] for name, sets in tokens.items()}
+
+    def _meta_tokens(self, name: str, tokenizer: nn.Module) -> tuple[Tokens, ...]:
+        columns = self.columns[name]
+        table = Table(
+            torch.empty(2, len(columns.numerical), dtype=_dtype(tokenizer), device="meta"),
+            torch.empty(2, len(columns.categorical), dtype=torch.int64, device="meta"),
+        )
+        tokens: tuple[Tokens, ...] = run_on_meta(tokenizer, table)
+        return tokens
+
+    def _bind_modulators(self, maps: Mapping[str, tuple[Tensor, ...]]) -> None:
+        """Find where the modulators act and build them for the maps there."""
+        counts = {name: len(stages) for name, stages in maps.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"modulators act in encoders with one number of stages, got {counts}")
+        parts = []
+        for name, tokenizer in self.context.items():
+            made = self._meta_tokens(name, tokenizer)
+            if len(made) != 1 or made[0].x.shape[1] != 1:
+                raise ValueError(
+                    f"context needs a single token a table, the tokenizer of {name!r} gives "
+                    f"{[tuple(tokens.x.shape[1:]) for tokens in made]}: take TableCells or TableMLP"
+                )
+            parts.append(made[0])
+            self._context_widths[name] = made[0].x.shape[2]
+        told = side_by_side(parts) if parts else None
+        modulators = [cast("Modulator", modulator) for modulator in self.modulators]
+        self._points = [modulator.points(self._n_stages) for modulator in modulators]
+        self._inside = frozenset().union(*self._points) - {self._n_stages}
+        stems = {name: self._meta_stem(name) for name in maps if self._inside}
+        for modulator, points in zip(modulators, self._points, strict=True):
+            bind_modulator(modulator, points, stems, maps, told)
+
+    def _meta_stem(self, name: str) -> Tensor:
+        encoder = self.encoders[self.routes[name]]
+        x = torch.empty((2, *self.images[name].shape), dtype=_dtype(encoder), device="meta")
+        stem: Tensor = run_on_meta(Stem(encoder), x)
+        return stem
 
     def _meta_maps(self, name: str) -> tuple[Tensor, ...]:
         image, encoder = self.images[name], self.encoders[self.routes[name]]

@@ -1,14 +1,11 @@
 """Rows that are there: a missing modality contributes exactly nothing."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mmfusion.tokens import Content, Inputs, Maps, Present, Table, Tokens
-
-
-def is_static(device: torch.device) -> bool:
-    """Whether shapes must not depend on values: under compile and export, and on the meta device."""
-    return torch.compiler.is_compiling() or device.type == "meta"
 
 
 def device_of(inputs: Inputs, present: Present) -> torch.device:
@@ -51,3 +48,29 @@ def scattered(tokens: Tokens, rows: Tensor, there: Tensor, static: bool) -> Toke
     x = tokens.x.new_zeros(len(there), *tokens.x.shape[1:])
     full = mask.new_zeros(len(there), mask.shape[1])
     return Tokens(x.index_copy(0, rows, tokens.x), full.index_copy(0, rows, mask))
+
+
+def spread(x: Tensor, there: Tensor, rows: Tensor, static: bool) -> Tensor:
+    """Maps of the rows that are there at their places among all cases; the others are zeros."""
+    if static:
+        return torch.where(there.view(-1, *(1,) * (x.ndim - 1)), x, x.new_zeros(()))
+    if len(rows) == len(there):
+        return x
+    return x.new_zeros(len(there), *x.shape[1:]).index_copy(0, rows, x)
+
+
+def gathered(x: Tensor, there: Tensor, rows: Tensor, static: bool) -> Tensor:
+    """The inverse of :func:`spread`."""
+    return x if static or len(rows) == len(there) else x[rows]
+
+
+def masked(n_cases: int, n: int, dim: int, like: Tensor) -> Tokens:
+    """Tokens of cases that all lack them."""
+    return Tokens(like.new_zeros(n_cases, n, dim), torch.zeros(n_cases, n, dtype=torch.bool, device=like.device))
+
+
+def side_by_side(parts: Sequence[Tokens]) -> Tokens:
+    """The features of several sets of tokens as one's; zeros for what a case lacks, masked where it lacks all."""
+    masks = [tokens.mask for tokens in parts if tokens.mask is not None]
+    x = torch.cat([tokens.filled() for tokens in parts], 2)
+    return Tokens(x, torch.stack(masks).any(0) if len(masks) == len(parts) else None)

@@ -1,5 +1,6 @@
 """From an encoder's maps, or a table, to tokens."""
 
+from mmfusion.tokenizers.cells import TableCells
 from mmfusion.tokenizers.image import Pool, Pyramid
 from mmfusion.tokenizers.tabular import (
     Compressed,
@@ -22,6 +23,7 @@ __all__ = [
     "Pool",
     "Pyramid",
     "TabTransformer",
+    "TableCells",
     "TableMLP",
     "TabularTokenizer",
     "TextTokenizer",

@@ -1,0 +1,76 @@
+"""Dynamic affine feature map transform (Poelsterl et al., 2021, MICCAI; Wolf et al., 2022)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmfusion.interactions.modulators import Daft
+from mmfusion.models.model import FusionModel
+from mmfusion.models.modulated import modulated
+from mmfusion.models.objectives import TermSettings
+from mmfusion.registry import Choice, models
+from mmfusion.spec import DataSpec
+
+
+@models.register("daft")
+def daft(
+    spec: DataSpec,
+    *,
+    encoder: str = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    n_stages: int = 4,
+    at: Sequence[int] = (-2,),
+    reduction: float = 7.0,
+    activation: str = "linear",
+    offset: float = 0.0,
+    dim: int = 128,
+    hidden: Sequence[int] = (128,),
+    dropout: float = 0.5,
+    terms: TermSettings | None = None,
+    classification: Choice | None = None,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """Maps scaled and shifted by themselves and the table; see :class:`~mmfusion.interactions.modulators.Daft`.
+
+    The images alone have embeddings: the table acts by scale and shift. NOTE[DIFF] It acts on the input of the last
+    stage, which is that of the last block where a stage has one block.
+
+    Args:
+        spec: The data.
+        encoder: A registered backbone's name, or timm's, that can be taken apart.
+        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+        shared_encoder: One encoder for all images of one shape, or one each; the modulator's weights follow.
+        n_stages: Encoder stages that it can act between, counted from the last.
+        at: The points where it acts, from 0 before the first of these stages or from -1 behind the last.
+        reduction: Width of the map's means and the table over that of the hidden layer (r).
+        activation: ``"linear"``, ``"tanh"`` or ``"sigmoid"``, of the scale.
+        offset: Added to the scale; 0 as published, 1 to start from the encoder's own maps.
+        dim: Width of each embedding.
+        hidden: Widths of the head's hidden layers.
+        dropout: Probability after each of them.
+        terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
+        classification: A registered loss of logits and labels; None: cross-entropy.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+
+    Raises:
+        ValueError: If an option is out of range, the spec has no image or no table, or the encoder cannot be taken
+            apart or has fewer stages.
+    """
+    return modulated(
+        "daft",
+        spec,
+        lambda routes: Daft(routes, at=at, reduction=reduction, activation=activation, offset=offset),
+        encoder=encoder,
+        weights=weights,
+        shared_encoder=shared_encoder,
+        n_stages=n_stages,
+        dim=dim,
+        hidden=hidden,
+        dropout=dropout,
+        terms=terms,
+        classification=classification,
+        label_smoothing=label_smoothing,
+    )

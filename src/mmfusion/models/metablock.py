@@ -1,0 +1,64 @@
+"""MetaBlock (Pacheco and Krohling, 2021, IEEE JBHI)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmfusion.interactions.modulators import MetaBlock
+from mmfusion.models.model import FusionModel
+from mmfusion.models.modulated import modulated
+from mmfusion.models.objectives import TermSettings
+from mmfusion.registry import Choice, models
+from mmfusion.spec import DataSpec
+
+
+@models.register("metablock")
+def metablock(
+    spec: DataSpec,
+    *,
+    encoder: str = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    dim: int = 128,
+    hidden: Sequence[int] = (128,),
+    dropout: float = 0.5,
+    terms: TermSettings | None = None,
+    classification: Choice | None = None,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """Metadata gate the last map's channels; see :class:`~mmfusion.interactions.modulators.MetaBlock`.
+
+    The images alone have embeddings: the table acts by the gates.
+
+    Args:
+        spec: The data.
+        encoder: A registered backbone's name, or timm's.
+        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+        shared_encoder: One encoder for all images of one shape, or one each; the modulator's weights follow.
+        dim: Width of each embedding.
+        hidden: Widths of the head's hidden layers.
+        dropout: Probability after each of them.
+        terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
+        classification: A registered loss of logits and labels; None: cross-entropy.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+
+    Raises:
+        ValueError: If the spec has no image or no table.
+    """
+    return modulated(
+        "metablock",
+        spec,
+        lambda routes: MetaBlock(routes),
+        encoder=encoder,
+        weights=weights,
+        shared_encoder=shared_encoder,
+        n_stages=1,
+        dim=dim,
+        hidden=hidden,
+        dropout=dropout,
+        terms=terms,
+        classification=classification,
+        label_smoothing=label_smoothing,
+    )

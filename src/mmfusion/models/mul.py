@@ -1,0 +1,68 @@
+"""Interactive fusion by multiplication (Duanmu et al., 2020, MICCAI)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmfusion.interactions.modulators import Mul
+from mmfusion.models.model import FusionModel
+from mmfusion.models.modulated import modulated
+from mmfusion.models.objectives import TermSettings
+from mmfusion.registry import Choice, models
+from mmfusion.spec import DataSpec
+
+
+@models.register("mul")
+def mul(
+    spec: DataSpec,
+    *,
+    encoder: str = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    n_stages: int = 4,
+    table_hidden: int = 8,
+    dim: int = 128,
+    hidden: Sequence[int] = (128,),
+    dropout: float = 0.5,
+    terms: TermSettings | None = None,
+    classification: Choice | None = None,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """The table's vectors times the maps, before each stage and behind the last.
+
+    See :class:`~mmfusion.interactions.modulators.Mul`. The images alone have embeddings: the table acts by the product.
+
+    Args:
+        spec: The data.
+        encoder: A registered backbone's name, or timm's, that can be taken apart.
+        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+        shared_encoder: One encoder for all images of one shape, or one each; the modulator's weights follow.
+        n_stages: Encoder stages that it can act between, counted from the last.
+        table_hidden: Width of the hidden layer behind the table.
+        dim: Width of each embedding.
+        hidden: Widths of the head's hidden layers.
+        dropout: Probability after each of them.
+        terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
+        classification: A registered loss of logits and labels; None: cross-entropy.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+
+    Raises:
+        ValueError: If the spec has no image or no table, or the encoder cannot be taken apart or has fewer stages.
+    """
+    return modulated(
+        "mul",
+        spec,
+        lambda routes: Mul(routes, hidden=table_hidden),
+        encoder=encoder,
+        weights=weights,
+        shared_encoder=shared_encoder,
+        n_stages=n_stages,
+        dim=dim,
+        hidden=hidden,
+        dropout=dropout,
+        terms=terms,
+        classification=classification,
+        label_smoothing=label_smoothing,
+    )
