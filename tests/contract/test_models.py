@@ -10,7 +10,7 @@ from torch import Tensor
 import mmfusion as mmf
 from mmfusion.models import FusionModel
 from mmfusion.spec import DataSpec
-from mmfusion.tokens import FusionOutput, Present, Table
+from mmfusion.tokens import FusionOutput, Inputs, Present, Table
 from small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 
 NAMES = mmf.registry.models.list()
@@ -55,11 +55,12 @@ def batch(spec: DataSpec, condition: str) -> tuple[dict[str, Tensor | Table], di
     return inputs, make_labels(spec, n), options.get("present", {})
 
 
-def losses_of(model: FusionModel, output: FusionOutput, targets: dict[str, Tensor], present: Present) -> list[Tensor]:
-    given = loss_inputs(output, targets, present)
+def losses_of(model: FusionModel, inputs: Inputs, targets: dict[str, Tensor], present: Present) -> list[Tensor]:
+    """Of all phases, each with what it puts in the model's place."""
     found = []
     for phase in model.phases():
-        if output.logits.device.type != "meta":
+        given = loss_inputs((phase.model or model)(inputs, present), targets, present)
+        if next(model.parameters()).device.type != "meta":
             phase.objective.check(given)
         found += list(phase.objective(given).values())
     return found
@@ -84,7 +85,7 @@ def test_output(name: str, layout: str, condition: str) -> None:
     assert len({x.shape for x in output.embeddings.values()}) == 1
     assert all(x.ndim == 2 and len(x) == n for x in output.embeddings.values())
     assert all(bool(x.isfinite().all()) for x in flat(output))
-    assert all(x.ndim == 0 and bool(x.isfinite()) for x in losses_of(model, output, targets, present))
+    assert all(x.ndim == 0 and bool(x.isfinite()) for x in losses_of(model, inputs, targets, present))
     for key, there in present.items():
         if key in output.embeddings:
             assert not bool(output.embeddings[key][~there].any())
@@ -97,7 +98,7 @@ def test_every_parameter_gets_a_gradient(name: str, layout: str) -> None:
     spec, model = made(name, layout)
     inputs, targets, _ = batch(spec, "cells_missing")
     model.zero_grad()
-    sum(losses_of(model, model(inputs), targets, {})).backward()
+    sum(losses_of(model, inputs, targets, {})).backward()
     grads = {key: p.grad for key, p in model.named_parameters()}
     model.zero_grad()
     assert [key for key, grad in grads.items() if grad is None or not bool(grad.isfinite().all())] == []
@@ -113,6 +114,11 @@ def test_every_parameter_is_in_a_phase(name: str) -> None:
     assert trained == {id(p) for p in model.parameters()}
     assert len({phase.name for phase in phases}) == len(phases)
     assert {group.name for phase in phases for group in phase.parameters} <= {"encoder", "fusion"}
+    stored = {id(x) for x in (*model.parameters(), *model.buffers())}
+    for phase in phases:
+        if phase.model is not None:
+            assert model in phase.model.modules()
+            assert {id(x) for x in (*phase.model.parameters(), *phase.model.buffers())} <= stored
 
 
 @every_layout
@@ -178,7 +184,7 @@ def test_the_meta_device(name: str, layout: str, condition: str) -> None:
     there = {key: row.to("meta") for key, row in present.items()}
     output = model(moved, there)
     assert [x.shape for x in flat(output)] == [x.shape for x in flat(here(inputs, present))]
-    sum(losses_of(model, output, {key: x.to("meta") for key, x in targets.items()}, there)).backward()
+    sum(losses_of(model, moved, {key: x.to("meta") for key, x in targets.items()}, there)).backward()
     assert all(x.device.type == "meta" for x in flat(output))
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 import mmfusion as mmf
 from mmfusion import backbones, heads, interactions, models, readouts, tokenizers
+from mmfusion.interactions.enhancement import join
 from mmfusion.losses import Objective
 from mmfusion.models import FusionModel
 from mmfusion.spec import Columns, DataSpec, Image
-from mmfusion.tokens import Table
+from mmfusion.tokens import Table, Tokens
 from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 
 SPEC = make_spec(images=2)
@@ -251,6 +252,31 @@ def test_phases() -> None:
     assert encoder == {id(p) for p in model.encoders.parameters()}
     assert encoder | fusion == {id(p) for p in model.parameters()}
     assert not encoder & fusion
+
+
+def test_groups_without_some_parts() -> None:
+    model = build()
+    (fusion,) = model.groups(without=[model.encoders, model.head])
+    expected = {id(p) for p in model.parameters()} - {
+        id(p) for p in (*model.encoders.parameters(), *model.head.parameters())
+    }
+    assert fusion.name == "fusion"
+    assert {id(p) for p in fusion.parameters} == expected
+
+
+def test_what_is_no_modality_reaches_the_head_and_aux() -> None:
+    class Joint(nn.Module):
+        def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+            return tokens | {"joint": join(list(tokens.values()))}
+
+    class Head(nn.Module):
+        def forward(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"label": embeddings["joint"][:, :3]}
+
+    output = build(layers=[Joint()], readout=readouts.MeanReadout(), head=Head()).eval()(make_inputs(SPEC, N))
+    assert tuple(output.embeddings) == SPEC.names
+    assert set(output.aux) == {"joint"}
+    assert torch.equal(output.logits, output.aux["joint"][:, :3])
 
 
 def test_phases_without_an_encoder_or_an_objective() -> None:

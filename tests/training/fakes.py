@@ -20,8 +20,9 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
+from mmfusion.losses.reconstruction import AUX, MaskedColumns
 from mmfusion.models.model import ParameterGroup, Phase
-from mmfusion.spec import DataSpec
+from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, LossInputs, Present, Table
 
 
@@ -88,6 +89,36 @@ class Objective(nn.Module):
             raise ValueError("the embeddings of 'meta' are not finite")
 
 
+class Guess(nn.Module):
+    """How well hidden cells are told, with layers of its own and a count that a resumed run must go on with."""
+
+    def __init__(self, columns: Columns, width: int) -> None:
+        super().__init__()
+        self.term = MaskedColumns(columns=columns, dim=width)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
+        self.calls += 1
+        return {"guess": self.term(inputs) / self.calls.sqrt()}
+
+
+class Hiding(nn.Module):
+    """In the model's place: half of the numerical cells are hidden from it, other ones in each step."""
+
+    def __init__(self, tiny: "Tiny") -> None:
+        super().__init__()
+        self.tiny = tiny
+
+    def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
+        meta = inputs["meta"]
+        assert isinstance(meta, Table)
+        hidden = torch.rand_like(meta.numerical) < 0.5
+        output = self.tiny({"meta": meta._replace(numerical=meta.numerical.masked_fill(hidden, torch.nan))}, present)
+        masked = torch.cat([hidden, torch.zeros_like(meta.categorical, dtype=torch.bool)], 1)
+        truth = dict(zip(AUX, (meta.numerical, meta.categorical, masked), strict=True))
+        return output._replace(aux=truth)
+
+
 class Tiny(nn.Module):
     """A table through two layers with dropout and batch statistics, so that both must be resumed exactly."""
 
@@ -96,13 +127,13 @@ class Tiny(nn.Module):
         self.target, kind = spec.single_target()
         columns = spec["meta"]
         self.pause = pause
-        self.pretrain = pretrain
         self.first = nn.Linear(2 * len(columns.numerical) + sum(columns.cardinalities), width)
         self.norm = nn.BatchNorm1d(width)
         self.drop = nn.Dropout(0.2)
         self.last = nn.Linear(width, kind.n_out)
         self.cardinalities = columns.cardinalities
         self.objective = Objective(self.target, explode_after)
+        self.guess = Guess(columns, width) if pretrain else None
 
     def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
         if self.training:
@@ -118,7 +149,10 @@ class Tiny(nn.Module):
         encoder = ParameterGroup("encoder", tuple(self.first.parameters()))
         fusion = ParameterGroup("fusion", (*self.norm.parameters(), *self.last.parameters()))
         whole = Phase("train", self.objective, (encoder, fusion))
-        return [Phase("pretrain", self.objective, (encoder,)), whole] if self.pretrain else [whole]
+        if self.guess is None:
+            return [whole]
+        guess = ParameterGroup("fusion", (*self.norm.parameters(), *self.guess.parameters()))
+        return [Phase("pretrain", self.guess, (encoder, guess), Hiding(self)), whole]
 
 
 def model(

@@ -68,6 +68,21 @@ def test_killed_and_resumed_it_ends_with_the_same_predictions(tmp_path: Path, wh
     assert "holds a finished run" in finish(["run", "--resume", str(killed)])
 
 
+def test_killed_in_either_of_two_phases(tmp_path: Path) -> None:
+    """The first phase hides other cells in each step; as many as the run that nothing disturbed hid."""
+    two, out, killed = ("--set", "model.pretrain=true"), tmp_path / "whole", tmp_path / "killed"
+    finish([*RUN, *two, "--out", str(out)])
+    process = spawn([*RUN, *two, "--set", "model.pause=0.1", "--out", str(killed)])
+    for file in (checkpoints.LAST, checkpoints.BEST):  # the best is kept from the second phase on
+        wait_for(killed / file, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        process = spawn(["run", "--resume", str(killed)])
+    assert process.wait(timeout=120) == 0, process.stderr
+    assert (killed / folder.PREDICTIONS).read_bytes() == (out / folder.PREDICTIONS).read_bytes()
+
+
 def test_ctrl_c_ends_in_one_line_and_keeps_everything(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = spawn([*RUN, "--set", "model.pause=0.2", "--out", str(out)])

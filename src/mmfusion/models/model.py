@@ -1,6 +1,6 @@
 """The model that every method is assembled in."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -34,11 +34,17 @@ class Phase(NamedTuple):
         name: For the log and the checkpoints.
         objective: From :class:`~mmfusion.tokens.LossInputs` to weighted scalars by name; has ``check()``.
         parameters: What is trained.
+        model: What is called in the model's place, where a phase needs another forward, such as one with hidden cells.
+            It takes ``(inputs, present)`` and returns a :class:`~mmfusion.tokens.FusionOutput` for the objective; it
+            holds the model as a submodule and has no parameter or buffer beside it, as only the model's are stored;
+            and what it draws comes from torch's global generators, which the loop seeds for each epoch. None: the
+            model itself.
     """
 
     name: str
     objective: nn.Module
     parameters: tuple[ParameterGroup, ...]
+    model: nn.Module | None = None
 
 
 class FusionModel(nn.Module):
@@ -48,7 +54,9 @@ class FusionModel(nn.Module):
 
     Args:
         tokenizers: One a modality, in order: image tokenizers (with ``.image``) or tabular ones (with ``.columns``).
-        readout: Per-stage tokens to one embedding a modality.
+        readout: Per-stage tokens to one embedding a modality, and others beside them where a method has some: where an
+            interaction added tokens that are no modality's, such as latents. The head gets all of them; those that
+            are no modality's are returned in ``aux``.
         head: Embeddings to outputs.
         encoders: Image encoders by name.
         routes: For each image modality the encoder it takes; two on one route share weights and run as one batch.
@@ -132,8 +140,11 @@ class FusionModel(nn.Module):
             stages[s] = interaction(stages[s])
         for interaction in self.layers:
             stages[-1] = interaction(stages[-1])
-        embeddings = self.readout(stages)
-        return FusionOutput(self.head(embeddings), embeddings, {})
+        found = self.readout(stages)
+        embeddings = {name: x for name, x in found.items() if name in self.tokenizers}
+        return FusionOutput(
+            self.head(found), embeddings, {name: x for name, x in found.items() if name not in embeddings}
+        )
 
     def check(self, inputs: Inputs, present: Present | None = None) -> None:
         """Look at the values of the inputs.
@@ -174,11 +185,25 @@ class FusionModel(nn.Module):
         """
         if self.objective is None:
             raise ValueError("this model was built without an objective: give FusionModel(objective=...)")
-        encoder = tuple(self.encoders.parameters())
-        theirs = {id(parameter) for parameter in encoder}
-        rest = tuple(parameter for parameter in self.parameters() if id(parameter) not in theirs)
-        groups = (ParameterGroup("encoder", encoder), ParameterGroup("fusion", rest))
-        return [Phase("train", self.objective, tuple(group for group in groups if group.parameters))]
+        return [Phase("train", self.objective, self.groups())]
+
+    def groups(self, *, without: Iterable[nn.Module] = ()) -> tuple[ParameterGroup, ...]:
+        """The parameters of a phase.
+
+        Args:
+            without: Parts of the model that the phase does not train.
+
+        Returns:
+            ``"encoder"`` for those of the image encoders and ``"fusion"`` for the others, neither of them empty.
+        """
+        left_out = {id(parameter) for part in without for parameter in part.parameters()}
+        theirs = {id(parameter) for parameter in self.encoders.parameters()}
+        trained = [parameter for parameter in self.parameters() if id(parameter) not in left_out]
+        groups = (
+            ParameterGroup("encoder", tuple(p for p in trained if id(p) in theirs)),
+            ParameterGroup("fusion", tuple(p for p in trained if id(p) not in theirs)),
+        )
+        return tuple(group for group in groups if group.parameters)
 
     def stages_above(self) -> dict[nn.Parameter, int]:
         """How many stages of its encoder lie above each of the encoders' parameters, for layer-wise rates."""

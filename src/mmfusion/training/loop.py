@@ -96,6 +96,8 @@ class Training:
         # Batches are put on the device here, after it was seen on the CPU what they lack.
         self._loader = accelerator.prepare_data_loader(loader, device_placement=False)
         self._model = accelerator.prepare(self._bare)
+        # What a phase puts in the model's place.
+        self._phase_model = self._model
         self._validation = evaluation.in_order(
             validation, settings.train.eval_batch_size, workers=workers, device=self._device
         )
@@ -143,6 +145,7 @@ class Training:
     def _begin(self, index: int, phase: "Phase") -> None:
         # What an earlier phase did not train has gathered gradients that no optimiser cleared.
         self._bare.zero_grad(set_to_none=True)
+        self._phase_model = self._model if phase.model is None else self.accelerator.prepare(phase.model)
         train = self.settings.train
         above = self._bare.stages_above() if train.layer_decay != 1 else None  # type: ignore[operator]  # a FusionModel's
         self._optimizer = self.accelerator.prepare(optim.build(phase.parameters, train, above))
@@ -159,7 +162,7 @@ class Training:
         n_steps = len(self._loader)
         log = LossLog(phase.name)
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"
-        self._bare.train()
+        self._phase_model.train()
         lr, waited, n_cases = 0.0, 0.0, 0
         with self.reporter.bar(title, n_steps) as bar:
             asked = time.perf_counter()
@@ -202,7 +205,7 @@ class Training:
         at_inputs = (self._bare, cases.inputs, present)
         if first:
             _look(at_inputs)
-        output: FusionOutput = self._model(cases.inputs, present)
+        output: FusionOutput = self._phase_model(cases.inputs, present)
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, output.aux)
         at_outputs = (phase.objective, inputs)
         if first:

@@ -1,0 +1,97 @@
+"""Training in two phases, the first of which calls something else in the model's place."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from mmfusion.training import checkpoints, folder, run
+from mmfusion.training.files import read_json
+from mmfusion.training.reporter import Silent
+
+Start = Callable[..., Path]
+TWO = {"model": {"pretrain": True}, "train": {"epochs": 2}}
+STEPS = 4  # an epoch: 64 cases, 16 at a time
+
+
+class Stop(Silent):
+    """Presses Ctrl-C after so many steps, counted over all epochs; nothing is a step before the first epoch."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    @contextmanager
+    def bar(self, text: str, total: int | None) -> Iterator[Any]:
+        yield self if text.startswith("epoch") else type("Bar", (), {"at": lambda self, done, total: None})()
+
+    def advance(self, note: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def tensors(out: Path) -> dict[str, torch.Tensor]:
+    files = (checkpoints.BEST, checkpoints.LAST)
+    return {f"{file}:{name}": x for file in files for name, x in checkpoints.load(out / file)[0].items()}
+
+
+def test_each_phase_has_its_model_and_objective(start: Start, fakes: ModuleType, monkeypatch: Any) -> None:
+    """The first phase hides cells of the model in training mode, the second does not, and validation never."""
+    called: list[tuple[str, bool]] = []
+    for kind in (fakes.Hiding, fakes.Tiny):
+
+        def noted(self: Any, *arguments: Any, forward: Any = kind.forward) -> Any:
+            called.append((type(self).__name__, self.training))
+            return forward(self, *arguments)
+
+        monkeypatch.setattr(kind, "forward", noted)
+    history = read_json(start(overrides=TWO) / folder.HISTORY)
+    assert [(entry["phase"], set(entry["losses"]), bool(entry["validation"])) for entry in history] == [
+        ("pretrain", {"guess"}, False),
+        ("pretrain", {"guess"}, False),
+        ("train", {"ce", "penalty"}, True),
+        ("train", {"ce", "penalty"}, True),
+    ]
+    assert called[: 4 * STEPS] == [("Hiding", True), ("Tiny", True)] * (2 * STEPS)
+    assert ("Hiding", True) not in called[4 * STEPS :]
+    assert ("Hiding", False) not in called
+    assert called[4 * STEPS : 5 * STEPS] == [("Tiny", True)] * STEPS
+
+
+def test_the_first_phase_counts(start: Start) -> None:
+    """Its weights go into the second: the loss of hidden cells falls, and the outcome is another than without it."""
+    two = start("two", TWO)
+    one = start("one", {"train": {"epochs": 2}})
+    losses = [entry["losses"].get("guess") for entry in read_json(two / folder.HISTORY)]
+    assert losses[1] < losses[0]
+    assert (two / folder.PREDICTIONS).read_bytes() != (one / folder.PREDICTIONS).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("after", "precision"),
+    [
+        pytest.param(STEPS - 1, "no", id="before anything is kept", marks=pytest.mark.slow),
+        pytest.param(STEPS + 2, "no", id="within the first phase"),
+        pytest.param(2 * STEPS, "no", id="after the last step of the first phase", marks=pytest.mark.slow),
+        pytest.param(2 * STEPS + 1, "no", id="in the first epoch of the second phase"),
+        pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision", marks=pytest.mark.slow),
+        pytest.param(3 * STEPS + 2, "no", id="within the second phase"),
+    ],
+)
+def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(
+    start: Start, tmp_path: Path, after: int, precision: str
+) -> None:
+    """Every tensor of both checkpoints, bit for bit: weights, what the objective counts, the optimiser."""
+    overrides = TWO | {"run": {"precision": precision}}
+    whole = start("whole", overrides)
+    with pytest.raises(run.Interrupted):
+        start("cut", overrides, reporter=Stop(after))
+    run.resume(tmp_path / "cut")
+    assert (tmp_path / "cut" / folder.PREDICTIONS).read_bytes() == (whole / folder.PREDICTIONS).read_bytes()
+    found, expected = tensors(tmp_path / "cut"), tensors(whole)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
