@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml
-from mmfusion.models.model import FusionModel, ParameterGroup, Phase
+from mmfusion.models import baselines, cfcml, mbt, tip
+from mmfusion.models.model import FusionModel, ParameterGroup, Phase, Pretraining
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 
-__all__ = ["FusionModel", "ParameterGroup", "Phase", "baselines", "cfcml", "create_model"]
+__all__ = ["FusionModel", "ParameterGroup", "Phase", "Pretraining", "baselines", "cfcml", "create_model", "mbt", "tip"]
 
 
 def create_model(name: str, spec: DataSpec, **options: Any) -> FusionModel:
