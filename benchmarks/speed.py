@@ -6,6 +6,7 @@ python benchmarks/speed.py losses          # the anchor losses against loops ove
 python benchmarks/speed.py losses --large  # and the memory of 4,096 cases of 1,000 classes
 python benchmarks/speed.py encoders        # what image encoders cost
 python benchmarks/speed.py compression     # what each token compression costs
+python benchmarks/speed.py attention       # the attention blocks against one attention over all tokens
 python benchmarks/speed.py scan --step     # the selective scan against a loop, and CFCML's step for volumes with each
 """
 
@@ -17,14 +18,14 @@ from collections.abc import Sequence
 import timm
 import torch
 
-from parts import compression, encoders, losses, scan, step
+from parts import attention, compression, encoders, losses, scan, step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for part in (step, losses, encoders, compression, scan):
+    for part in (step, losses, encoders, compression, attention, scan):
         part.add(commands)
     options = parser.parse_args(arguments)
     print(

@@ -2,12 +2,25 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml, mbt, tip
+from mmfusion.models import baselines, cfcml, gated_query, healnet, mbt, mult, tip
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase, Pretraining
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 
-__all__ = ["FusionModel", "ParameterGroup", "Phase", "Pretraining", "baselines", "cfcml", "create_model", "mbt", "tip"]
+__all__ = [
+    "FusionModel",
+    "ParameterGroup",
+    "Phase",
+    "Pretraining",
+    "baselines",
+    "cfcml",
+    "create_model",
+    "gated_query",
+    "healnet",
+    "mbt",
+    "mult",
+    "tip",
+]
 
 
 def create_model(name: str, spec: DataSpec, **options: Any) -> FusionModel:
