@@ -127,9 +127,9 @@ class TipPretraining(Pretraining):
         self.match = nn.Linear(dim, 1)
         self.number = nn.Linear(dim, 1) if columns.numerical else None
         self.category = nn.Linear(dim, sum(columns.cardinalities)) if columns.categorical else None
-        sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
         # Of each category of each column, which column it is of. In the state dict: the meta device has no values.
-        self.register_buffer("column_of", torch.arange(len(sizes)).repeat_interleave(sizes, output_size=sum(sizes)))
+        owners = [column for column, n in enumerate(columns.cardinalities) for _ in range(n)]
+        self.register_buffer("column_of", torch.tensor(owners, dtype=torch.int64))
 
     def forward(self, model: FusionModel, inputs: Inputs, present: Present | None = None) -> FusionOutput:
         """Projections as embeddings, the rest in ``aux``; no outputs.
