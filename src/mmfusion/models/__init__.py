@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmfusion.models import baselines, cfcml, gated_query, healnet, mbt, mult, tip
+from mmfusion.models import baselines, cfcml, gated_query, healnet, mbt, mult, tformer, tip
 from mmfusion.models.model import FusionModel, ParameterGroup, Phase, Pretraining
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
@@ -19,6 +19,7 @@ __all__ = [
     "healnet",
     "mbt",
     "mult",
+    "tformer",
     "tip",
 ]
 
