@@ -20,7 +20,7 @@ class Latent(nn.Module):
     """Learned latents, updated by one cross-attention and feed-forward a modality, layer after layer.
 
     ``latents = block[i, m](latents, tokens[m])`` for each modality in turn, in each layer i (HEALNet, Hemker et al.,
-    2024, arXiv 2311.09115, section 3; the attention is Perceiver's, arXiv 2103.03206). A modality that a case lacks is
+    2024, arXiv 2311.09115; the attention is Perceiver's, arXiv 2103.03206). A modality that a case lacks is
     skipped, its feed-forward too, and nothing else changes. Attention costs ``n_latents * n_m`` a modality.
 
     The latents live between the layers, so this is one block with its depth inside. The modalities' tokens go out as

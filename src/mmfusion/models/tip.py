@@ -14,7 +14,7 @@ from mmfusion.models.classifiers import AverageHead
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
-from mmfusion.models.tip_pretraining import TipPretraining
+from mmfusion.models.tip_pretraining import TipPretraining, first_of
 from mmfusion.readouts import MeanReadout, Stages
 from mmfusion.registry import Choice, models
 from mmfusion.spec import Columns, DataSpec
@@ -120,13 +120,9 @@ class TipReadout(nn.Module):
         """One ``(b, d)`` a modality, and ``"joint"``; zeros where a case lacks the modality."""
         last = stages[-1]
         read: dict[str, Tensor] = self.mean(
-            [{name: _first(one) if name in self.firsts else one for name, one in last.items()}]
+            [{name: first_of(one) if name in self.firsts else one for name, one in last.items()}]
         )
         return read
-
-
-def _first(tokens: Tokens) -> Tokens:
-    return Tokens(tokens.x[:, :1], None if tokens.mask is None else tokens.mask[:, :1])
 
 
 @models.register("tip")

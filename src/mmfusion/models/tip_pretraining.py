@@ -141,7 +141,7 @@ class TipPretraining(Pretraining):
         """
         (joint,) = (layer for layer in model.layers if isinstance(layer, Query))
         tokens = model.tokenize(inputs, present)[-1]
-        pooled = {name: masked_mean(one if name in self.images else _first(one)) for name, one in tokens.items()}
+        pooled = {name: masked_mean(one if name in self.images else first_of(one)) for name, one in tokens.items()}
         has = {name: _there(one) for name, one in tokens.items()}
         projected = {
             name: torch.where(has[name].unsqueeze(-1), self.projections[name](x), 0.0) for name, x in pooled.items()
@@ -208,7 +208,8 @@ def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
     return Table(torch.where(has.unsqueeze(1), numerical, torch.nan), torch.where(has.unsqueeze(1), categorical, -1))
 
 
-def _first(tokens: Tokens) -> Tokens:
+def first_of(tokens: Tokens) -> Tokens:
+    """The first token alone, a [CLS]."""
     return Tokens(tokens.x[:, :1], None if tokens.mask is None else tokens.mask[:, :1])
 
 
