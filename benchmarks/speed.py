@@ -8,6 +8,7 @@ python benchmarks/speed.py encoders        # what image encoders cost
 python benchmarks/speed.py compression     # what each token compression costs
 python benchmarks/speed.py tokenizers      # what tabular tokenizers cost, and a text encoder in the loop
 python benchmarks/speed.py models          # what each method costs over concatenation
+python benchmarks/speed.py attention       # the attention blocks against one attention over all tokens
 python benchmarks/speed.py scan --step     # the selective scan against a loop, and CFCML's step for volumes with each
 python benchmarks/speed.py data            # loading from the cache of decoded images against decoding each time
 """
@@ -20,14 +21,14 @@ from collections.abc import Sequence
 import timm
 import torch
 
-from parts import compression, data, encoders, losses, models, scan, step, tokenizers
+from parts import attention, compression, data, encoders, losses, models, scan, step, tokenizers
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for part in (step, losses, encoders, compression, tokenizers, models, scan, data):
+    for part in (step, losses, encoders, compression, tokenizers, models, attention, scan, data):
         part.add(commands)
     options = parser.parse_args(arguments)
     print(

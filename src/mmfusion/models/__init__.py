@@ -8,18 +8,24 @@ from mmfusion.models import (
     cfcml,
     daft,
     film,
+    gated_query,
     gmu,
+    healnet,
     hyperfusion,
     late,
     lmf,
     maximum,
+    mbt,
     metablock,
     metanet,
     mmcl,
     mmtm,
     mul,
+    mult,
+    tformer,
+    tip,
 )
-from mmfusion.models.model import FusionModel, ParameterGroup, Phase
+from mmfusion.models.model import FusionModel, ParameterGroup, Phase, Pretraining
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 
@@ -27,22 +33,29 @@ __all__ = [
     "FusionModel",
     "ParameterGroup",
     "Phase",
+    "Pretraining",
     "amf",
     "baselines",
     "cfcml",
     "create_model",
     "daft",
     "film",
+    "gated_query",
     "gmu",
+    "healnet",
     "hyperfusion",
     "late",
     "lmf",
     "maximum",
+    "mbt",
     "metablock",
     "metanet",
     "mmcl",
     "mmtm",
     "mul",
+    "mult",
+    "tformer",
+    "tip",
 ]
 
 

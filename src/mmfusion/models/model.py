@@ -49,6 +49,36 @@ class Phase(NamedTuple):
     model: nn.Module | None = None
 
 
+class Pretraining(nn.Module):
+    """A phase before the supervised one: what a subclass defines is another forward of a model, and its objective.
+
+    Its parameters, such as projections and decoders, are the model's for as long as it trains, and in its state.
+
+    Args:
+        objective: What the phase minimises.
+    """
+
+    def __init__(self, objective: nn.Module) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, model: "FusionModel", inputs: Inputs, present: Present | None = None) -> FusionOutput:
+        """What the objective looks at, from the model's parts."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+
+
+class _Pretrained(nn.Module):
+    """A model in its pretraining, called as it is."""
+
+    def __init__(self, model: "FusionModel") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
+        found: FusionOutput = self.model.pretraining(self.model, inputs, present)  # type: ignore[misc]  # there is one
+        return found
+
+
 class FusionModel(nn.Module):
     """Encoders, tokenizers, interactions, a readout and a head.
 
@@ -70,6 +100,7 @@ class FusionModel(nn.Module):
             stand side by side. A table may be here, among the tokenizers, or both.
         objective: What training minimises, for :meth:`phases`; None for a model that is not trained by the harness.
         ignored: Modalities that inputs may hold and the model does not look at.
+        pretraining: A phase before the objective's, of all but the head; None for none.
 
     Attributes:
         map_shapes: Shapes of the encoder's maps by image modality, ``(c, *spatial)`` a stage.
@@ -93,6 +124,7 @@ class FusionModel(nn.Module):
         context: Mapping[str, nn.Module] | None = None,
         objective: nn.Module | None = None,
         ignored: Collection[str] = (),
+        pretraining: Pretraining | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders or {})
@@ -105,6 +137,7 @@ class FusionModel(nn.Module):
         self.readout = readout
         self.head = head
         self.objective = objective
+        self.pretraining = pretraining
         subjects = {name: _subject(part) for name, part in (*self.context.items(), *self.tokenizers.items())}
         self.images = {name: subject for name, subject in subjects.items() if isinstance(subject, Image)}
         tables = {name: subject for name, subject in subjects.items() if isinstance(subject, Columns)}
@@ -153,8 +186,7 @@ class FusionModel(nn.Module):
                 cell has an impossible value; elsewhere :meth:`check` looks at values, because that stops the device.
         """
         inputs, present, n_cases = self._checked(inputs, present)
-        tokens = self._tokens(inputs, present, n_cases)
-        stages = self._by_stage(tokens)
+        stages = self._by_stage(self._tokens(inputs, present, n_cases))
         for s, interaction in enumerate(self.per_stage):
             stages[s] = interaction(stages[s])
         for interaction in self.layers:
@@ -165,6 +197,22 @@ class FusionModel(nn.Module):
         return FusionOutput(
             self.head(*told), embeddings, {name: x for name, x in found.items() if name not in embeddings}
         )
+
+    def tokenize(self, inputs: Inputs, present: Present | None = None) -> list[dict[str, Tokens]]:
+        """What the tokenizers make of a batch, before any interaction.
+
+        Args:
+            inputs: As in :meth:`forward`.
+            present: As there.
+
+        Returns:
+            One dict a stage; those of a case that lacks a modality are masked zeros.
+
+        Raises:
+            ValueError: As there.
+        """
+        inputs, present, n_cases = self._checked(inputs, present)
+        return self._by_stage(self._tokens(inputs, present, n_cases))
 
     def check(self, inputs: Inputs, present: Present | None = None) -> None:
         """Look at the values of the inputs.
@@ -200,14 +248,20 @@ class FusionModel(nn.Module):
         return made | {name: Maps(stages) for name, stages in encoded.items()}
 
     def phases(self) -> list[Phase]:
-        """How this model is trained: one phase, of its objective.
+        """How this model is trained: one phase, of its objective, or ``"pretrain"`` and then ``"finetune"``.
 
         Raises:
             ValueError: If it was built without an objective.
         """
         if self.objective is None:
             raise ValueError("this model was built without an objective: give FusionModel(objective=...)")
-        return [Phase("train", self.objective, self.groups())]
+        if self.pretraining is None:
+            return [Phase("train", self.objective, self.groups())]
+        first = self.groups(without=[self.head, self.objective])
+        return [
+            Phase("pretrain", self.pretraining.objective, first, _Pretrained(self)),
+            Phase("finetune", self.objective, self.groups(without=[self.pretraining])),
+        ]
 
     def groups(self, *, without: Iterable[nn.Module] = ()) -> tuple[ParameterGroup, ...]:
         """The parameters of a phase.

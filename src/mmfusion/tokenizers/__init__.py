@@ -2,6 +2,7 @@
 
 from mmfusion.tokenizers.cells import TableCells
 from mmfusion.tokenizers.image import Pool, Pyramid
+from mmfusion.tokenizers.patches import Patches
 from mmfusion.tokenizers.tabular import (
     Compressed,
     FeatureTokenizer,
@@ -18,6 +19,7 @@ from mmfusion.tokenizers.tabular import (
 __all__ = [
     "Compressed",
     "FeatureTokenizer",
+    "Patches",
     "PeriodicTokenizer",
     "PiecewiseLinearTokenizer",
     "Pool",

@@ -114,10 +114,10 @@ def _edge(grid: Sequence[int], n_cells: int) -> float:
 def _pooled(x: Tensor, cut: _Cut) -> Tensor:
     """From ``(m, *grid, d)`` to the means of the cells, ``(m, n_cells, d)``."""
     m, n, *others, d = x.shape
-    averages = _averages(n, cut.n_slabs, x)
+    to_means = averages(n, cut.n_slabs, x)
     if not others and d == 1:
-        return (x.squeeze(2) @ averages.T).unsqueeze(2)
-    slabs = torch.bmm(averages.expand(m, -1, -1), x.flatten(2))
+        return (x.squeeze(2) @ to_means.T).unsqueeze(2)
+    slabs = torch.bmm(to_means.expand(m, -1, -1), x.flatten(2))
     if not others:
         return slabs
     cells, first = [], 0
@@ -128,7 +128,7 @@ def _pooled(x: Tensor, cut: _Cut) -> Tensor:
     return torch.cat(cells, 1)
 
 
-def _averages(n: int, k: int, like: Tensor) -> Tensor:
+def averages(n: int, k: int, like: Tensor) -> Tensor:
     """What takes n positions to the means of k pieces, ``(k, n)``: adaptive pooling as a matrix.
 
     The kernels of adaptive pooling have no deterministic gradient on a GPU.

@@ -1,0 +1,133 @@
+"""What the attention blocks share."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.layers.attention import CrossAttention, FeedForward
+from mmfusion.tokens import Tokens
+
+
+def check_names(names: tuple[str, ...], tokens: Mapping[str, Tokens]) -> None:
+    """Refuse other modalities, or another order.
+
+    Raises:
+        ValueError: With both.
+    """
+    if tuple(tokens) != names:
+        raise ValueError(f"this block was built for the modalities {names}, got {tuple(tokens)}")
+
+
+def check_free(added: str, names: Sequence[str]) -> None:
+    """Refuse a modality with the name of the set that a block adds.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if added in names:
+        raise ValueError(f"this block adds tokens called {added!r}, which is a modality's name: rename the modality")
+
+
+def check_positive(**numbers: float) -> None:
+    """Refuse sizes that are not positive.
+
+    Raises:
+        ValueError: With all of them.
+    """
+    if not all(number > 0 for number in numbers.values()):
+        raise ValueError(f"{', '.join(numbers)} must be positive, got {numbers}")
+
+
+def some_of(option: str, chosen: Sequence[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The modalities that an option names, in the block's order.
+
+    Raises:
+        ValueError: If one of them is no modality of the block.
+    """
+    if isinstance(chosen, str) or not set(chosen) <= set(names):
+        raise ValueError(f"{option} must be some of the modalities {names}, got {chosen!r}")
+    return tuple(name for name in names if name in chosen)
+
+
+def there(tokens: Tokens) -> Tensor | None:
+    """Which cases have any real token, shape ``(b,)`` bool; None: all have."""
+    return None if tokens.mask is None else tokens.mask.any(1)
+
+
+def replaced(condition: Tensor | None, x: Tensor, other: Tensor) -> Tensor:
+    """``x (b, ...)`` for the cases where the condition ``(b,)`` holds, the other elsewhere; all where it is None."""
+    return x if condition is None else torch.where(condition.view(-1, *(1,) * (x.ndim - 1)), x, other)
+
+
+class CrossBlock(nn.Module):
+    """Tokens look at another set, then go through a feed-forward network, each behind a normalisation and beside a
+    shortcut (pre-norm).
+
+    Args:
+        dim: Width of the tokens.
+        n_heads: Heads of the attention.
+        expansion: Hidden width of the feed-forward over ``dim``; 0: there is none.
+        dropout: Probability in the feed-forward.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm_context = nn.LayerNorm(dim)
+        self.attention = CrossAttention(dim, n_heads=n_heads)
+        self.norm2 = nn.LayerNorm(dim) if expansion else None
+        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout) if expansion else None
+
+    def forward(self, x: Tensor, context: Tokens) -> Tensor:
+        """Tokens.
+
+        Args:
+            x: Shape ``(b, n, dim)``.
+            context: What they look at, ``(b, n_context, dim)``; where all of it is masked they find zeros.
+
+        Returns:
+            Shape ``(b, n, dim)``.
+        """
+        x = x + self.attention(self.norm1(x), Tokens(self.norm_context(context.filled()), context.mask))
+        if self.norm2 is not None and self.feed_forward is not None:
+            x = x + self.feed_forward(self.norm2(x))
+        return x
+
+
+class QueryBlock(nn.Module):
+    """Tokens look at each other, at another set, and go through a feed-forward network, each behind a normalisation and
+    beside a shortcut (pre-norm).
+
+    Args:
+        dim: Width of the tokens.
+        n_heads: Heads of each attention.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+        context: False: there is no other set.
+    """
+
+    def __init__(
+        self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0, context: bool = True
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.self_attention = CrossAttention(dim, n_heads=n_heads)
+        self.norm_query = nn.LayerNorm(dim) if context else None
+        self.cross_attention = CrossAttention(dim, n_heads=n_heads) if context else None
+        self.norm2 = nn.LayerNorm(dim)
+        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
+
+    def forward(self, tokens: Tokens, context: Tokens | None = None) -> Tokens:
+        """As many tokens as come in, with the same mask.
+
+        Args:
+            tokens: ``n`` tokens that ask.
+            context: The tokens that they ask, normalised already. None for a block without.
+        """
+        x = tokens.filled()
+        normed = self.norm1(x)
+        x = x + self.self_attention(normed, Tokens(normed, tokens.mask))
+        if self.norm_query is not None and self.cross_attention is not None and context is not None:
+            x = x + self.cross_attention(self.norm_query(x), context)
+        return Tokens(x + self.feed_forward(self.norm2(x)), tokens.mask)

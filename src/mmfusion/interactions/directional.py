@@ -1,0 +1,93 @@
+"""MulT's crossmodal transformers, one for each ordered pair of modalities."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import nn
+
+from mmfusion.interactions.blocks import CrossBlock, check_names, check_positive
+from mmfusion.registry import interactions
+from mmfusion.tokens import Tokens
+
+
+@interactions.register("directional")
+class Directional(nn.Module):
+    """Each modality, as every other one makes it see itself.
+
+    For each ordered pair a crossmodal transformer: queries are the target's tokens as they become from layer to layer,
+    keys and values in every layer the source's tokens as they came in,
+    ``z[i] = block[i](z[i-1], source)``, ``z[0] = target`` (MulT, Tsai et al., 2019, arXiv 1906.00295, section 3.2). A
+    modality's outcomes from all its sources are put side by side, so that its tokens are ``(m - 1) dim`` wide, see
+    ``dim_out``; a modality alone stays as it is.
+
+    NOTE[DIFF] The shortcuts carry the tokens themselves, as in the authors' code; in the paper's equations they carry
+    the normalised ones.
+
+    A source that a case lacks adds nothing to the target's tokens, which then pass through the feed-forward alone.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+        depth: Layers of each crossmodal transformer (D).
+        n_heads: Heads of each attention.
+        expansion: Hidden width of the feed-forward over ``dim``; 0: there is none.
+        dropout: Probability in the feed-forward.
+
+    Attributes:
+        dim_out: Width of the tokens that go out.
+
+    Raises:
+        ValueError: If ``depth`` is not positive.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        dim: int,
+        depth: int = 1,
+        n_heads: int = 4,
+        expansion: float = 2.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_positive(depth=depth)
+        self.names = tuple(names)
+        self.dim_out = dim * max(1, len(self.names) - 1)
+        # By target, then by source.
+        self.pairs = nn.ModuleDict(
+            {
+                target: nn.ModuleDict(
+                    {
+                        source: nn.ModuleList(
+                            CrossBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
+                        )
+                        for source in self.names
+                        if source != target
+                    }
+                )
+                for target in self.names
+                if len(self.names) > 1
+            }
+        )
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens a modality as come in, ``dim_out`` wide, with the same masks.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        check_names(self.names, tokens)
+        if not self.pairs:
+            return tokens
+        return {target: self._seen_by_all(target, tokens) for target in self.names}
+
+    def _seen_by_all(self, target: str, tokens: dict[str, Tokens]) -> Tokens:
+        own, seen = tokens[target].filled(), []
+        for source, layers in cast("nn.ModuleDict", self.pairs[target]).items():
+            x = own
+            for block in cast("nn.ModuleList", layers):
+                x = block(x, tokens[source])
+            seen.append(x)
+        return Tokens(torch.cat(seen, -1), tokens[target].mask)

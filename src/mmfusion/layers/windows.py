@@ -1,0 +1,168 @@
+"""Attention within the windows of a map, of its own positions and those of other maps."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmfusion.layers.attention import FeedForward
+
+
+class Windows(nn.Module):
+    """How the positions of a grid fall into windows of equal size.
+
+    The grid is filled up to a multiple of the window, and where ``shift`` says so moved by half a window, around its
+    edges: what meets there from opposite edges does not see each other (Swin, Liu et al., 2021, arXiv 2103.14030,
+    section 3.2). An axis that fits into a single window is not moved.
+
+    Args:
+        grid: Positions along each axis.
+        window: Positions of a window along each axis, at most; a shorter axis has shorter windows.
+        shift: Move the windows by half of their size.
+
+    Attributes:
+        n_positions: Of a window (t).
+        position: Which position of the grid, row-major, stands where in which window, ``(w, t)`` int64; what was filled
+            up has the number of positions of the grid.
+        place: Where each position of the grid is among all windows' positions, ``(n,)`` int64.
+        region: What sees each other within a window has the same number, ``(w, t)`` int64; -1 was filled up.
+        offset: For each pair of positions of a window, which of all ways from one to the other, ``(t, t)`` int64.
+    """
+
+    position: Tensor
+    place: Tensor
+    region: Tensor
+    offset: Tensor
+
+    def __init__(self, grid: Sequence[int], *, window: int, shift: bool = False) -> None:
+        super().__init__()
+        if window < 1 or min(grid) < 1:
+            raise ValueError(f"grid and window must be positive, got {tuple(grid)} and {window}")
+        sizes = [min(window, n) for n in grid]
+        counts = [-(-n // size) for n, size in zip(grid, sizes, strict=True)]
+        moves = [size // 2 if shift and count > 1 else 0 for size, count in zip(sizes, counts, strict=True)]
+        inside = list(itertools.product(*map(range, sizes)))
+        n = math.prod(grid)
+        position, region, place = [], [], [0] * n
+        for corner in itertools.product(*map(range, counts)):
+            for at in inside:
+                moved = [c * s + i + m for c, s, i, m in zip(corner, sizes, at, moves, strict=True)]
+                around = [p >= c * s for p, c, s in zip(moved, counts, sizes, strict=True)]
+                where = [p - c * s if a else p for p, c, s, a in zip(moved, counts, sizes, around, strict=True)]
+                if any(p >= length for p, length in zip(where, grid, strict=True)):
+                    position.append(n)
+                    region.append(-1)
+                    continue
+                index = 0
+                for p, length in zip(where, grid, strict=True):
+                    index = index * length + p
+                place[index] = len(position)
+                position.append(index)
+                region.append(sum(a << axis for axis, a in enumerate(around)))
+        offset = []
+        for one, other in itertools.product(inside, inside):
+            way = 0
+            for a, b, size in zip(one, other, sizes, strict=True):
+                way = way * (2 * size - 1) + a - b + size - 1
+            offset.append(way)
+        self.n_positions = len(inside)
+        self.n_offsets = math.prod(2 * size - 1 for size in sizes)
+        # In the state dict: a model built on the meta device gets them from there.
+        for name, values, width in (("position", position, len(inside)), ("region", region, len(inside))):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int64).view(-1, width))
+        self.register_buffer("place", torch.tensor(place, dtype=torch.int64))
+        self.register_buffer("offset", torch.tensor(offset, dtype=torch.int64).view(len(inside), len(inside)))
+
+    def cut(self, x: Tensor) -> Tensor:
+        """From ``(b, n, d)`` to ``(b, w, t, d)``; zeros where the grid was filled up."""
+        filled = torch.cat([x, x.new_zeros(len(x), 1, x.shape[2])], 1)
+        return filled[:, self.position]
+
+    def join(self, windows: Tensor) -> Tensor:
+        """The inverse of :meth:`cut`."""
+        return windows.flatten(1, 2)[:, self.place]
+
+    def visible(self) -> Tensor:
+        """Which position sees which within each window, ``(w, t, t)`` bool; nothing sees what was filled up."""
+        region = self.region
+        return (region.unsqueeze(2) == region.unsqueeze(1)) & (region >= 0).unsqueeze(1)
+
+
+class WindowCrossBlock(nn.Module):
+    """Within each window a map's positions attend to each other and to those of other maps, then go through a
+    feed-forward network, each behind a normalisation and beside a shortcut.
+
+    ``x + attention(LN(x), [LN(x); LN(y)])`` with a learned bias for each way from one position to another and each
+    head, the same for all maps (TFormer, Zhang et al., 2023, arXiv 2211.11393, the hierarchical multi-modal
+    transformer).
+
+    Args:
+        windows: Of the maps, which have one grid.
+        dim: Width of the tokens.
+        n_heads: Heads of the attention; divides ``dim``.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+
+    Raises:
+        ValueError: If ``n_heads`` does not divide ``dim``.
+    """
+
+    def __init__(
+        self, windows: Windows, *, dim: int, n_heads: int = 4, expansion: float = 1.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if n_heads < 1 or dim % n_heads:
+            raise ValueError(f"n_heads must divide dim, got {dim=} and {n_heads=}")
+        self.windows = windows
+        self.n_heads = n_heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.bias = nn.Parameter(torch.empty(windows.n_offsets, n_heads))
+        nn.init.trunc_normal_(self.bias, std=0.02)
+        self.out = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
+
+    def forward(self, x: Tensor, others: Sequence[Tensor], there: Sequence[Tensor | None]) -> Tensor:
+        """The map's tokens, changed.
+
+        Args:
+            x: Shape ``(b, n, dim)``, in row-major order.
+            others: The other maps', of the same shape.
+            there: Which cases have this map and each of the others, ``(b,)`` bool; None: all.
+
+        Returns:
+            Shape ``(b, n, dim)``.
+        """
+        own = self.windows.cut(self.norm1(x))
+        context = torch.cat([own, *(self.windows.cut(self.norm1(other)) for other in others)], 2)
+        visible = self.windows.visible()[None, :, None]  # (1, w, 1, t, t)
+        seen = torch.cat([visible if has is None else visible & has.view(-1, 1, 1, 1, 1) for has in _alike(there)], -1)
+        anything = seen.any(-1, keepdim=True)
+        bias = self.bias[self.windows.offset].permute(2, 0, 1).repeat(1, 1, len(there))  # (h, t, keys)
+        q, k, v = self._heads(self.query(own)), self._heads(self.key(context)), self._heads(self.value(context))
+        # A row without a single key would be a softmax over nothing: it sees everything, and its result is replaced.
+        scores = torch.where(seen | ~anything, bias, -torch.inf).to(q.dtype)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
+        found = torch.where(anything, found, 0.0).transpose(2, 3).flatten(3)
+        x = x + self.out(self.windows.join(found))
+        out: Tensor = x + self.feed_forward(self.norm2(x))
+        return out
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """From ``(b, w, t, d)`` to ``(b, w, h, t, d / h)``."""
+        b, w, t, d = x.shape
+        return x.view(b, w, t, self.n_heads, d // self.n_heads).transpose(2, 3)
+
+
+def _alike(there: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Presence of all maps or of none, so that masks have one shape."""
+    known = [has for has in there if has is not None]
+    if not known:
+        return list(there)
+    return [torch.ones_like(known[0]) if has is None else has for has in there]

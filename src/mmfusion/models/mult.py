@@ -1,0 +1,93 @@
+"""MulT: the multimodal transformer (Tsai et al., 2019)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from mmfusion.heads import ConcatHead
+from mmfusion.interactions import Directional, SelfAttention
+from mmfusion.models.model import FusionModel
+from mmfusion.models.objectives import TermSettings, build_objective
+from mmfusion.models.parts import image_encoders
+from mmfusion.readouts import MeanReadout
+from mmfusion.registry import Choice, models
+from mmfusion.spec import DataSpec
+from mmfusion.tokenizers import FeatureTokenizer, Patches
+
+
+@models.register("mult")
+def mult(
+    spec: DataSpec,
+    *,
+    encoder: str = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    dim: int = 128,
+    depth: int = 4,
+    self_depth: int = 3,
+    n_heads: int = 4,
+    expansion: float = 4.0,
+    block_dropout: float = 0.0,
+    hidden: Sequence[int] = (128,),
+    dropout: float = 0.5,
+    terms: TermSettings | None = None,
+    classification: Choice | None = None,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """A crossmodal transformer for each ordered pair of modalities, then one within each (arXiv 1906.00295).
+
+    For m modalities an embedding is ``(m - 1) dim`` wide, and there are ``m (m - 1)`` crossmodal transformers.
+
+    NOTE[DIFF] Tokens are a map's positions with their Fourier features, and a table's columns, instead of three
+    sequences behind a convolution along time, with sinusoids. NOTE[DIFF] The mean of the tokens is read out, as they
+    have no last one. NOTE[DIFF] The classifier has a hidden layer without a shortcut, as all models here.
+    NOTE[DIFF] ``dim`` is 128; the paper's is 40.
+
+    Args:
+        spec: The data.
+        encoder: A registered backbone's name, or timm's.
+        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+        shared_encoder: One encoder for all images of one shape, or one each.
+        dim: Width of the tokens.
+        depth: Layers of each crossmodal transformer (D).
+        self_depth: Layers of each modality's own transformer, behind them.
+        n_heads: Heads of each attention.
+        expansion: Hidden width of the feed-forwards over their tokens' width.
+        block_dropout: Probability in the feed-forwards.
+        hidden: Widths of the head's hidden layers.
+        dropout: Probability after each of them.
+        terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
+        classification: A registered loss of logits and labels; None: cross-entropy.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+    encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=1)
+    tokenizers: dict[str, nn.Module] = {
+        name: Patches(spec[name], dim=dim) if name in spec.images else FeatureTokenizer(spec[name], dim=dim)
+        for name in spec.names
+    }
+    crossmodal = Directional(
+        spec.names, dim=dim, depth=depth, n_heads=n_heads, expansion=expansion, dropout=block_dropout
+    )
+    width = crossmodal.dim_out
+    own = [
+        SelfAttention(spec.names, dim=width, n_heads=n_heads, expansion=expansion, dropout=block_dropout)
+        for _ in range(self_depth)
+    ]
+    return FusionModel(
+        encoders=encoders,
+        routes=routes,
+        tokenizers=tokenizers,
+        layers=[crossmodal, *own],
+        readout=MeanReadout(),
+        head=ConcatHead(spec, dim=width, hidden=hidden, dropout=dropout),
+        objective=build_objective(
+            spec, dim=width, terms=terms, classification=classification, label_smoothing=label_smoothing
+        ),
+    )

@@ -1,0 +1,219 @@
+"""TIP's pretraining: contrast, matching with hard negatives, and the reconstruction of hidden cells."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmfusion.interactions import Query
+from mmfusion.layers.precision import full_precision
+from mmfusion.losses import InfoNCE, column_reconstruction
+from mmfusion.losses.functional import check_temperature, mean_where, unit
+from mmfusion.losses.matching import hard_negatives
+from mmfusion.losses.reconstruction import AUX
+from mmfusion.models.model import FusionModel, Pretraining
+from mmfusion.readouts import masked_mean
+from mmfusion.spec import Columns
+from mmfusion.tokens import FusionOutput, Inputs, LossInputs, Present, Table, Tokens
+
+PREDICTED = "columns.predicted"
+MATCH = "match.logits"
+COUNTED = "match.counted"
+
+
+class TipObjective(nn.Module):
+    """``(L_itc + L_itm + L_mtr) / 3`` (arXiv 2407.07582, section 2), from what :class:`TipPretraining` returns.
+
+    Args:
+        images: Names of the images.
+        table: Name of the table.
+        columns: Its columns.
+        temperature: Of the contrast.
+    """
+
+    def __init__(self, images: Sequence[str], table: str, columns: Columns, *, temperature: float) -> None:
+        super().__init__()
+        self.columns = columns
+        self.contrast = InfoNCE(pairs=[(image, table) for image in images], temperature=temperature)
+
+    def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """The three terms, weighted, to be summed.
+
+        Args:
+            inputs: Projections as embeddings; in ``aux`` the cells as they were, which were hidden and what is
+                predicted of them, and the logits of the pairs with those that count, ``(3, b)``.
+        """
+        numerical, categorical, masked = (inputs.aux[name] for name in AUX)
+        logits, counted = full_precision(inputs.aux[MATCH]), inputs.aux[COUNTED]
+        # The first row are matches, the others are not.
+        wrong = torch.cat([F.softplus(-logits[:1]), F.softplus(logits[1:])])
+        terms = {
+            "contrast": self.contrast(inputs),
+            "matching": mean_where(wrong, counted),
+            "reconstruction": column_reconstruction(
+                inputs.aux[PREDICTED], Table(numerical, categorical), self.columns, masked
+            ),
+        }
+        return {name: term / 3 for name, term in terms.items()}
+
+    def check(self, inputs: LossInputs) -> None:
+        """Look at the values.
+
+        Raises:
+            ValueError: If a projection or a prediction is not finite.
+        """
+        looked_at = {**inputs.embeddings, PREDICTED: inputs.aux[PREDICTED], MATCH: inputs.aux[MATCH]}
+        if wrong := [name for name, x in looked_at.items() if not bool(x.isfinite().all())]:
+            raise ValueError(f"{wrong} must be finite: look at the inputs and the learning rate")
+
+
+class TipPretraining(Pretraining):
+    """A model's forward in TIP's pretraining, and the parts that only this needs.
+
+    Contrast: the mean of an image's tokens and the table's [CLS], each through a projection of two layers, among those
+    of all cases. Matching: does the [CLS] of a table that asked these images belong to them? Each case gives a match, a
+    pair with another's table and one with another's images, drawn in proportion to ``exp(cos / tau)`` of the
+    projections. Reconstruction: of the cells, a share is hidden, and told from the tokens in their place after the
+    table asked the images.
+
+    NOTE[DIFF] The projections have no batch normalisation, so that a batch of any size is defined. NOTE[DIFF] Negatives
+    are drawn without the public code's floor of 1e-4; several images are one side, their mean direction. NOTE[DIFF] A
+    match has one logit, which is the difference of two.
+
+    Args:
+        images: Names of the images.
+        table: Name of the table.
+        columns: Its columns.
+        dim: Width of the tokens.
+        projection: Width of the projections.
+        temperature: Of contrast and negatives; positive.
+        mask_rate: Share of the columns that is hidden, at least one; above 0 and at most 1.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    column_of: Tensor
+
+    def __init__(
+        self,
+        images: Sequence[str],
+        table: str,
+        columns: Columns,
+        *,
+        dim: int,
+        projection: int = 128,
+        temperature: float = 0.1,
+        mask_rate: float = 0.3,
+    ) -> None:
+        check_temperature(temperature)
+        if projection < 1 or not 0 < mask_rate <= 1:
+            raise ValueError(
+                f"projection must be positive and mask_rate above 0 and at most 1, got {projection} and {mask_rate}"
+            )
+        super().__init__(TipObjective(images, table, columns, temperature=temperature))
+        self.images = tuple(images)
+        self.table = table
+        self.columns = columns
+        self.temperature = temperature
+        self.n_hidden = max(1, round(mask_rate * len(columns)))
+        self.projections = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection))
+                for name in (*self.images, table)
+            }
+        )
+        self.match = nn.Linear(dim, 1)
+        self.number = nn.Linear(dim, 1) if columns.numerical else None
+        self.category = nn.Linear(dim, sum(columns.cardinalities)) if columns.categorical else None
+        # Of each category of each column, which column it is of. In the state dict: the meta device has no values.
+        owners = [column for column, n in enumerate(columns.cardinalities) for _ in range(n)]
+        self.register_buffer("column_of", torch.tensor(owners, dtype=torch.int64))
+
+    def forward(self, model: FusionModel, inputs: Inputs, present: Present | None = None) -> FusionOutput:
+        """Projections as embeddings, the rest in ``aux``; no outputs.
+
+        Args:
+            model: The model.
+            inputs: As it takes them.
+            present: As it takes it.
+        """
+        (joint,) = (layer for layer in model.layers if isinstance(layer, Query))
+        tokens = model.tokenize(inputs, present)[-1]
+        pooled = {name: masked_mean(one if name in self.images else first_of(one)) for name, one in tokens.items()}
+        has = {name: _there(one) for name, one in tokens.items()}
+        projected = {
+            name: torch.where(has[name].unsqueeze(-1), self.projections[name](x), 0.0) for name, x in pooled.items()
+        }
+        logits, counted = self._matches(joint, tokens, projected, has)
+        table = _known(inputs.get(self.table), has[self.table], self.columns, like=pooled[self.table])
+        predicted, masked = self._reconstruct(model, joint, tokens, table, has[self.table])
+        aux = dict(zip(AUX, (*table, masked), strict=True))
+        return FusionOutput({}, projected, aux | {PREDICTED: predicted, MATCH: logits, COUNTED: counted})
+
+    def _matches(
+        self, joint: Query, tokens: dict[str, Tokens], projected: dict[str, Tensor], has: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of matches, pairs with another table, pairs with other images, and which of them count."""
+        image = torch.stack([unit(full_precision(projected[name].detach())) for name in self.images]).sum(0)
+        table = unit(full_precision(projected[self.table].detach()))
+        both = has[self.table] & torch.stack([has[name] for name in self.images]).any(0)
+        eligible = both & both.unsqueeze(-1) & ~torch.eye(len(both), dtype=torch.bool, device=both.device)
+        similarity = unit(image) @ table.T
+        tables, found = hard_negatives(similarity, eligible, temperature=self.temperature)
+        images, _ = hard_negatives(similarity.T, eligible, temperature=self.temperature)
+        own = torch.arange(len(both), device=both.device)
+        chosen = {name: torch.cat([own, own, images]) for name in self.images}
+        chosen[self.table] = torch.cat([own, tables, own])
+        pairs = {
+            name: Tokens(one.x[chosen[name]], None if one.mask is None else one.mask[chosen[name]])
+            for name, one in tokens.items()
+        }
+        logits = self.match(joint.ask(pairs).x[:, 0]).view(3, -1)
+        # Matches alone teach nothing: a case for which there is no negative is left out.
+        return logits, found.expand(3, -1)
+
+    def _reconstruct(
+        self, model: FusionModel, joint: Query, tokens: dict[str, Tokens], table: Table, has: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What is told of all cells, and which were hidden."""
+        n_numerical = len(self.columns.numerical)
+        draw = torch.rand(len(has), len(self.columns), device=has.device)
+        hidden = draw.argsort(1).argsort(1) < self.n_hidden
+        seen = Table(
+            torch.where(hidden[:, :n_numerical], torch.nan, table.numerical),
+            torch.where(hidden[:, n_numerical:], -1, table.categorical),
+        )
+        (encoded,) = model.tokenizers[self.table](seen)
+        x = joint.ask(tokens | {self.table: Tokens(encoded.x, has.unsqueeze(1).expand(encoded.x.shape[:2]))}).x
+        told = []
+        if self.number is not None:
+            told.append(self.number(x[:, 1 : 1 + n_numerical]).squeeze(-1))
+        if self.category is not None:
+            of_all = self.category(x[:, 1 + n_numerical :])  # of the categories of all columns, at each column
+            told.append(of_all[:, self.column_of, torch.arange(of_all.shape[-1], device=of_all.device)])
+        return torch.cat(told, 1), hidden & has.unsqueeze(1)
+
+
+def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
+    """The cells of the cases that have the table, all others missing."""
+    if not isinstance(table, Table):  # left out of the inputs: no case has it
+        rows = len(has)
+        return Table(
+            like.new_full((rows, len(columns.numerical)), torch.nan),
+            torch.full((rows, len(columns.categorical)), -1, device=has.device),
+        )
+    numerical, categorical = table
+    return Table(torch.where(has.unsqueeze(1), numerical, torch.nan), torch.where(has.unsqueeze(1), categorical, -1))
+
+
+def first_of(tokens: Tokens) -> Tokens:
+    """The first token alone, a [CLS]."""
+    return Tokens(tokens.x[:, :1], None if tokens.mask is None else tokens.mask[:, :1])
+
+
+def _there(tokens: Tokens) -> Tensor:
+    if tokens.mask is None:
+        return torch.ones(len(tokens.x), dtype=torch.bool, device=tokens.x.device)
+    return tokens.mask.any(1)

@@ -1,0 +1,86 @@
+"""The positions of an encoder's maps as tokens, none of them merged."""
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.layers.compression.resampler import GridPosition
+from mmfusion.registry import image_tokenizers
+from mmfusion.spec import Image
+from mmfusion.tokenizers.image import ImageTokenizer, map_tokens
+from mmfusion.tokens import Tokens
+
+
+@image_tokenizers.register("patches")
+class Patches(ImageTokenizer):
+    """A token for each position of the map, projected, with a vector of where it stands.
+
+    Attention does not see the order of tokens. The vector is a linear map of Fourier features of the coordinates, see
+    :class:`~mmfusion.layers.compression.resampler.GridPosition`: added here, it is the same as the features
+    concatenated ahead of the projection. No parameter depends on the image's size.
+
+    Args:
+        image: The modality.
+        dim: Width of the tokens.
+        stages: ``"last"``: the last stage's map; ``"all"``: one set a stage.
+        positions: Tell the positions apart.
+        cls: Put a learned token before the others, to read the image out from.
+        norm: Normalise the projected tokens.
+        n_bands: Frequencies of the positions along each axis.
+
+    Raises:
+        ValueError: If ``stages`` is neither.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        dim: int,
+        stages: Literal["last", "all"] = "last",
+        positions: bool = True,
+        cls: bool = False,
+        norm: bool = False,
+        n_bands: int = 8,
+    ) -> None:
+        super().__init__(image, dim=dim)
+        if stages not in ("last", "all"):
+            raise ValueError(f"stages must be 'last' or 'all', got {stages!r}")
+        self.stages = stages
+        self.positions = positions
+        self.norm = norm
+        self.n_bands = n_bands
+        self.cls = nn.Parameter(torch.empty(1, 1, dim)) if cls else None
+        if self.cls is not None:
+            nn.init.normal_(self.cls, std=0.02)
+
+    def build(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Make the parameters for maps of these shapes, ``(c, *spatial)`` a stage."""
+        used = shapes[-1:] if self.stages == "last" else shapes
+        self.project = nn.ModuleList(nn.Linear(shape[0], self.dim) for shape in used)
+        self.position = nn.ModuleList(
+            GridPosition(self.dim, n_axes=len(shape) - 1, n_bands=self.n_bands) for shape in used if self.positions
+        )
+        self.normalise = nn.ModuleList(nn.LayerNorm(self.dim) if self.norm else nn.Identity() for _ in used)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tokens, ...]:
+        """Tokens of the last stage, or of every one.
+
+        Args:
+            maps: One map a stage, ``(b, c, *spatial)``.
+
+        Returns:
+            One set of as many tokens as the map has positions, in row-major order, and one before them for ``cls``.
+        """
+        self.check(maps)
+        used = maps[-1:] if self.stages == "last" else maps
+        return tuple(Tokens(self._tokens(s, one)) for s, one in enumerate(used))
+
+    def _tokens(self, stage: int, feature_map: Tensor) -> Tensor:
+        x = self.project[stage](map_tokens(feature_map).x)
+        if self.positions:
+            x = x + cast("GridPosition", self.position[stage])(tuple(feature_map.shape[2:]))
+        x = self.normalise[stage](x)
+        return x if self.cls is None else torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], 1)

@@ -1,0 +1,326 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import attention_reference as ref
+import mmfusion as mmf
+from mmfusion.losses.reconstruction import AUX
+from mmfusion.models.tip import TableEncoder
+from mmfusion.models.tip_pretraining import COUNTED, MATCH, PREDICTED, TipObjective, TipPretraining
+from mmfusion.spec import Columns
+from mmfusion.tokens import FusionOutput, LossInputs, Table
+from mmfusion.training import checkpoints, folder, run, settings
+from mmfusion.training.files import read_json
+from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
+
+N = 8
+SPEC = make_spec(images=2)
+SMALL: dict[str, Any] = {"dim": 16, "n_heads": 2, "hidden": (), "projection": 6}
+
+
+def made(**options: Any) -> mmf.FusionModel:
+    torch.manual_seed(0)
+    return mmf.create_model("tip", SPEC, **SMALL | options).eval()
+
+
+def pretrained(model: mmf.FusionModel, inputs: Any, present: Any = None, seed: int = 0) -> FusionOutput:
+    torch.manual_seed(seed)
+    stand_in = model.phases()[0].model
+    assert stand_in is not None
+    output: FusionOutput = stand_in(inputs, present)
+    return output
+
+
+def test_the_table_encoder_against_loops() -> None:
+    """Embedding or w x + b, [MASK] for the unknown, column vectors, normalisation; none attends to the unknown."""
+    torch.manual_seed(0)
+    encoder = TableEncoder(TABLE, dim=4, depth=2, n_heads=2).double().eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    nan = math.nan
+    numbers, codes = [[0.5, nan], [nan, nan], [-1.0, 2.0]], [[1, 3], [-1, -1], [0, -1]]
+    (tokens,) = encoder(Table(torch.tensor(numbers, dtype=torch.float64), torch.tensor(codes)))
+    assert tokens.mask is None
+    state = ref.plain(encoder.state_dict())
+    for i in range(3):
+        cells = [None if math.isnan(v) else ref.linear(ref.under(state, "number"), [v]) for v in numbers[i]]
+        cells += [
+            None if code < 0 else state["embedding"][first + code] for code, first in zip(codes[i], (0, 2), strict=True)
+        ]
+        x = [state["cls"][0][0], *(state["mask"] if cell is None else cell for cell in cells)]
+        x = [ref.norm(ref.under(state, "norm"), row) for row in ref.plus(x, state["column"])]
+        known = [True, *(cell is not None for cell in cells)]
+        for b in range(2):
+            block = ref.under(state, f"blocks.{b}")
+            normed = [ref.norm(ref.under(block, "norm1"), row) for row in x]
+            x = ref.plus(x, ref.attend(ref.under(block, "attention"), normed, normed, 2, known))
+            after = [ref.norm(ref.under(block, "norm2"), row) for row in x]
+            x = ref.plus(x, [ref.feed_forward(ref.under(block, "feed_forward"), row) for row in after])
+        for row, expected in zip(tokens.x[i].tolist(), x, strict=True):
+            assert row == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_three_kinds_of_classifiers_are_averaged() -> None:
+    """Of each image, of the table's [CLS], and of the [CLS] that asked the images."""
+    model, inputs = made(), make_inputs(SPEC, N, missing_cells=True)
+    tokens = model.tokenize(inputs)[-1]
+    joint = model.layers[0](tokens)["joint"].x[:, 0]
+    read = {"image0": tokens["image0"].x.mean(1), "image1": tokens["image1"].x.mean(1)}
+    read |= {"table0": tokens["table0"].x[:, 0], "joint": joint}
+    each = [model.head.classifiers[name].outputs["label"](x) for name, x in read.items()]
+    output = model(inputs)
+    torch.testing.assert_close(output.logits, torch.stack(each).mean(0))
+    torch.testing.assert_close(output.aux["joint"], joint)
+
+
+def test_without_a_table_the_images_classify_alone() -> None:
+    model, inputs = made(), make_inputs(SPEC, N)
+    output = model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)})
+    each = [model.head.classifiers[name].outputs["label"](output.embeddings[name]) for name in ("image0", "image1")]
+    torch.testing.assert_close(output.logits, (each[0] + each[1]) / 2)
+    assert not bool(output.aux["joint"].any())
+
+
+def test_phases_train_what_their_losses_reach() -> None:
+    model, inputs, labels = made(pretrain=True), make_inputs(SPEC, N, missing_cells=True), make_labels(SPEC, N)
+    assert [phase.name for phase in made().phases()] == ["train"]
+    phases = model.phases()
+    assert [phase.name for phase in phases] == ["pretrain", "finetune"]
+    for phase, terms in zip(phases, ({"contrast", "matching", "reconstruction"}, {"label"}), strict=True):
+        given = loss_inputs((phase.model or model)(inputs), labels)
+        phase.objective.check(given)
+        losses = phase.objective(given)
+        assert set(losses) == terms
+        model.zero_grad()
+        sum(losses.values()).backward()
+        trained = {id(p) for group in phase.parameters for p in group.parameters}
+        reached = {name for name, p in model.named_parameters() if p.grad is not None}
+        assert reached == {name for name, p in model.named_parameters() if id(p) in trained}
+        # The softmax does not change when all its scores move alike.
+        unmoved = [name for name, p in model.named_parameters() if name in reached and not bool(p.grad.any())]
+        assert [name for name in unmoved if not name.endswith("key.bias")] == []
+
+
+def test_the_objective_by_hand() -> None:
+    """A third each: InfoNCE at its temperature, the binary cross-entropy of the pairs that count, the hidden cells."""
+    columns = Columns(("age",), (("sex", 2),))
+    objective = TipObjective(("image",), "table", columns, temperature=0.5)
+    eye = torch.eye(2)
+    logits, counted = torch.tensor([[1.0, 9.0], [2.0, 9.0], [-1.0, 9.0]]), torch.tensor([[True, False]] * 3)
+    aux = {
+        AUX[0]: torch.tensor([[1.0], [5.0]]),
+        AUX[1]: torch.tensor([[1], [0]]),
+        AUX[2]: torch.tensor([[True, True], [False, False]]),
+        PREDICTED: torch.tensor([[3.0, 0.0, math.log(3)], [7.0, 7.0, 7.0]]),
+        MATCH: logits,
+        COUNTED: counted,
+    }
+    losses = objective(LossInputs({}, {"image": eye, "table": eye}, {}, {}, aux))
+    contrast = math.log(1 + math.exp(-2))  # cosine 1 to its own, 0 to the other
+    matching = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2)) + math.log(1 + math.exp(-1))) / 3
+    reconstruction = ((3 - 1) ** 2 + -math.log(3 / 4)) / 2
+    expected = {"contrast": contrast / 3, "matching": matching / 3, "reconstruction": reconstruction / 3}
+    assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"\['match.logits'\] must be finite"):
+        objective.check(LossInputs({}, {"image": eye}, {}, {}, aux | {MATCH: logits * math.inf}))
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0.01, 1), (0.3, 1), (0.5, 2), (1.0, 4)])
+def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
+    """Of 4 columns, others in each case and step; the truth goes out as it was."""
+    model, inputs = made(pretrain=True, mask_rate=rate), make_inputs(SPEC, 64)
+    output, again = pretrained(model, inputs), pretrained(model, inputs, seed=1)
+    hidden = output.aux[AUX[2]]
+    assert hidden.sum(1).tolist() == [n] * 64
+    assert bool(hidden.any(0).all())
+    assert torch.equal(hidden, again.aux[AUX[2]]) == (rate == 1)
+    assert torch.equal(output.aux[AUX[0]], inputs["table0"].numerical)
+    assert torch.equal(output.aux[AUX[1]], inputs["table0"].categorical)
+
+
+def test_hidden_cells_are_hidden() -> None:
+    """With everything hidden, what is told of the cells does not depend on them, but on the image it does."""
+    model, inputs = made(pretrain=True, mask_rate=1.0), make_inputs(SPEC, N)
+    told = pretrained(model, inputs).aux[PREDICTED]
+    other = make_inputs(SPEC, N, seed=1)
+    assert torch.equal(pretrained(model, inputs | {"table0": other["table0"]}).aux[PREDICTED], told)
+    assert not torch.equal(pretrained(model, inputs | {"image0": other["image0"]}).aux[PREDICTED], told)
+
+
+def test_each_cell_is_told_at_its_own_place() -> None:
+    """Values of the numbers, then each column's categories, read at that column's token."""
+    model, inputs = made(pretrain=True, mask_rate=1.0), make_inputs(SPEC, N)
+    told, part = pretrained(model, inputs).aux[PREDICTED], model.pretraining
+    assert isinstance(part, TipPretraining)
+    tokens = model.tokenize(inputs)[-1]
+    nothing = Table(torch.full((N, 2), torch.nan), torch.full((N, 2), -1))
+    x = model.layers[0].ask(tokens | {"table0": model.tokenizers["table0"](nothing)[0]}).x
+    values = [F.linear(x[:, 1 + j], part.number.weight, part.number.bias) for j in range(2)]
+    sex, place = part.category(x[:, 3])[:, :2], part.category(x[:, 4])[:, 2:]
+    torch.testing.assert_close(told, torch.cat([*values, sex, place], 1))
+
+
+def test_matches_and_their_negatives() -> None:
+    """The first row pairs a case with itself; the others are what another case's table or images give."""
+    model, inputs = made(pretrain=True), make_inputs(SPEC, N)
+    logits = pretrained(model, inputs).aux[MATCH]
+    joint, match, tokens = model.layers[0], model.pretraining.match, model.tokenize(inputs)[-1]
+    every = torch.stack(
+        [
+            match(joint.ask(tokens | {"table0": type(one)(one.x.roll(-shift, 0))}).x[:, 0]).squeeze(1)
+            for one in [tokens["table0"]]
+            for shift in range(N)
+        ]
+    )  # (shift, case of the images): the table of case i + shift
+    torch.testing.assert_close(logits[0], every[0])
+    for i in range(N):
+        other_tables = every[1:, i]
+        other_images = torch.stack([every[(i - j) % N, j] for j in range(N) if j != i])
+        assert (other_tables - logits[1, i]).abs().min() < 1e-5
+        assert (other_images - logits[2, i]).abs().min() < 1e-5
+
+
+def test_what_is_missing_has_no_effect_on_pretraining() -> None:
+    """Bit for bit, table or image; the cases that lack a side are in no pair and no cell of theirs is told."""
+    model, inputs = made(pretrain=True), make_inputs(SPEC, N)
+    there = torch.arange(N) % 3 != 0
+    for missing in ("table0", "image0"):
+        present = {missing: there}
+        output, other = pretrained(model, inputs, present), pretrained(model, spoilt(inputs, missing, there), present)
+        pairs = zip(
+            (*output.embeddings.values(), *output.aux.values()), (*other.embeddings.values(), *other.aux.values())
+        )
+        assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in pairs)
+        if missing == "table0":
+            assert output.aux[COUNTED].tolist() == [there.tolist()] * 3
+            assert not bool(output.aux[AUX[2]][~there].any())
+            assert not bool(output.embeddings["table0"][~there].any())
+        else:  # the other image is left
+            assert bool(output.aux[COUNTED].all())
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_pretraining_without_any_table_is_nothing(left_out: bool) -> None:
+    model, inputs = made(pretrain=True), make_inputs(SPEC, N)
+    present = {"table0": torch.zeros(N, dtype=torch.bool)}
+    if left_out:
+        del inputs["table0"]
+    output = pretrained(model, inputs, present)
+    losses = model.phases()[0].objective(loss_inputs(output, {}, present))
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        "contrast": 0,
+        "matching": 0,
+        "reconstruction": 0,
+    }
+
+
+def test_one_case_alone() -> None:
+    """No other to contrast or to be confused with; its cells can be told."""
+    model, inputs = made(pretrain=True), rows(make_inputs(SPEC, N), torch.tensor([0]))
+    output = pretrained(model, inputs)
+    losses = model.phases()[0].objective(loss_inputs(output, {}, {}))
+    assert losses["contrast"].item() == losses["matching"].item() == 0
+    assert losses["reconstruction"].item() > 0
+
+
+@pytest.mark.parametrize("columns", [Columns(("age",)), Columns((), (("sex", 2),))])
+def test_tables_of_one_kind_of_columns(columns: Columns) -> None:
+    spec = mmf.DataSpec({"photo": mmf.Image(1, (16, 16)), "meta": columns}, n_classes=2)
+    model = mmf.create_model("tip", spec, **SMALL, pretrain=True)
+    table = Table(torch.randn(N, len(columns.numerical)), torch.zeros(N, len(columns.categorical)).long())
+    inputs: dict[str, Tensor | Table] = {"photo": torch.rand(N, 1, 16, 16), "meta": table}
+    losses = model.phases()[0].objective(loss_inputs(pretrained(model, inputs), {}, {}))
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+    sum(losses.values()).backward()
+    assert [key for key, p in model.pretraining.named_parameters() if p.grad is None] == []
+
+
+def test_pretraining_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        model = mmf.create_model("tip", SPEC, **SMALL, pretrain=True)
+    inputs = {
+        key: Table(*(part.to("meta") for part in value)) if isinstance(value, Table) else value.to("meta")
+        for key, value in make_inputs(SPEC, N).items()
+    }
+    losses = model.phases()[0].objective(loss_inputs(pretrained(model, inputs), {}, {}))
+    sum(losses.values()).backward()
+    assert all(loss.device.type == "meta" for loss in losses.values())
+
+
+@pytest.mark.slow
+def test_pretraining_learns() -> None:
+    """A table that says what the image shows: in a few steps contrast and matching fall well below chance."""
+    spec = mmf.DataSpec({"photo": mmf.Image(1, (16, 16)), "meta": Columns((), (("shade", 4),))}, n_classes=2)
+    torch.manual_seed(0)
+    model = mmf.create_model("tip", spec, **SMALL | {"projection": 16}, pretrain=True)
+    codes = torch.arange(N) % 4
+    photo = (codes.float() / 3).view(-1, 1, 1, 1).expand(-1, 1, 16, 16)
+    inputs = {"photo": photo, "meta": Table(torch.zeros(N, 0), codes.unsqueeze(1))}
+    phase = model.phases()[0]
+    optimizer = torch.optim.Adam([p for group in phase.parameters for p in group.parameters], lr=3e-3)
+    seen = []
+    for _ in range(60):
+        losses = phase.objective(loss_inputs(phase.model(inputs), {}, {}))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        seen.append({name: loss.item() for name, loss in losses.items()})
+    assert seen[-1]["reconstruction"] < 0.3 * seen[0]["reconstruction"]
+    assert seen[-1]["contrast"] < 0.6 * math.log(N) / 3  # two cases of each shade: ln 2 is the least
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_rate": 0.0}, "mask_rate above 0 and at most 1, got 6 and 0.0"),
+        ({"mask_rate": 1.1}, "mask_rate above 0 and at most 1"),
+        ({"projection": 0}, "projection must be positive"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+    ],
+)
+def test_refuses(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(pretrain=True, **options)
+
+
+@pytest.mark.slow
+def test_a_run_interrupted_in_its_pretraining_ends_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmfusion.training.loop import Training
+
+    def started(name: str) -> Path:
+        base = {
+            "run": {"out": str(tmp_path / name), "device": "cpu"},
+            "train": {"epochs": 2, "batch_size": 16, "resamples": 20, "phase_epochs": {"pretrain": 3}},
+            "data": {"n_train": 48, "n_validation": 32, "n_test": 32, "size": 32},
+            "model": {"dim": 16, "n_heads": 2, "hidden": [16], "pretrain": True},
+        }
+        return run.start(settings.resolve("tip", "synthetic-derm7pt", [base])).folder
+
+    whole = started("whole")
+    assert [entry["phase"] for entry in read_json(whole / folder.HISTORY)] == ["pretrain"] * 3 + ["finetune"] * 2
+    real, left = Training._epoch, [2]
+
+    def stopped(self: Any, *arguments: Any, **options: Any) -> None:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Training, "_epoch", stopped)
+    with pytest.raises(run.Interrupted):
+        started("cut")
+    left[0] = 2
+    with pytest.raises(run.Interrupted):
+        run.resume(tmp_path / "cut")
+    left[0] = 9
+    run.resume(tmp_path / "cut")
+    assert (tmp_path / "cut" / folder.PREDICTIONS).read_bytes() == (whole / folder.PREDICTIONS).read_bytes()
+    found, expected = (checkpoints.load(out / checkpoints.BEST)[0] for out in (tmp_path / "cut", whole))
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
