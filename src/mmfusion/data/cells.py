@@ -158,7 +158,13 @@ def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[F
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_datetime64_any_dtype(column):
         codes, found = distinct(column, missing)
         return np.full(len(column), np.nan), codes, found
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    if is_plain_number(column):
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    else:
+        # Each text once: most columns say the same few things again and again.
+        codes, uniques = pd.factorize(column)
+        parsed = pd.to_numeric(pd.Series(uniques), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        values = np.append(parsed, np.nan)[codes]
     if missing:
         values[np.isin(values, parse_numbers(sorted(missing)))] = np.nan
     rest, found = np.full(len(column), -1, dtype=np.int64), []
