@@ -1,12 +1,17 @@
 """What the tests of several processes compute, in one process or in each of several."""
 
+import os
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 import mmfusion as mmf
+from mmfusion.data.samplers import choose_batches
 from mmfusion.losses import (
     CrossmodalAnchor,
     GradNormWeighting,
@@ -59,6 +64,48 @@ def bank(kind: str) -> LossBank:
 
 KINDS = ("anchors", "hierarchical", "moving", "memory", "uncertainty", "gradnorm")
 MODELS = ("cfcml", "concat")
+
+
+SAMPLERS = ("shuffled", "balanced", "weighted", "grouped")
+
+
+class Numbers:
+    """A dataset whose cases are their positions."""
+
+    groups = tuple(str(i // 2) for i in range(45))
+    ids = tuple(str(i) for i in range(45))
+
+    def labels(self, target: str) -> Tensor:
+        return torch.arange(45) % N_CLASSES % 2
+
+    def __len__(self) -> int:
+        return 45
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def dealt(rank: int, processes: int) -> list[dict[str, list[list[int]]]]:
+    """The batches that Accelerate gives this process, of each sampler over three epochs: whole ones, and pieces."""
+    # What a launcher would have set; the processes have met already.
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    return [_dealt(processes, split) for split in (False, True)]
+
+
+def _dealt(processes: int, split: bool) -> dict[str, list[list[int]]]:
+    accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(split_batches=split))
+    assert accelerator.num_processes == processes
+    found: dict[str, list[list[int]]] = {}
+    for name in SAMPLERS:
+        sampler = choose_batches(name, Numbers(), "label", batch_size=6, seed=5, processes=1 if split else processes)
+        loader = accelerator.prepare_data_loader(
+            DataLoader(Numbers(), batch_sampler=sampler, collate_fn=list), device_placement=False
+        )
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            found[f"{name} {epoch}"] = list(loader)
+    return found
 
 
 def all_steps(rank: int, cases: list[list[int]]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from accelerate.data_loader import BatchSamplerShard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
+from mmfusion.data.samplers import ClassBalancedBatches, GroupedBatches, ShuffledBatches, WeightedBatches
 
 
 @settings(deadline=None)
@@ -37,7 +37,12 @@ def test_where_a_single_case_cannot_be_helped():
 
 @pytest.mark.parametrize(
     "sampler",
-    [ShuffledBatches(40, batch_size=8, seed=3), ClassBalancedBatches([0] * 30 + [1] * 10, batch_size=8, seed=3)],
+    [
+        ShuffledBatches(40, batch_size=8, seed=3),
+        ClassBalancedBatches([0] * 30 + [1] * 10, batch_size=8, seed=3),
+        WeightedBatches([0] * 30 + [1] * 10, batch_size=8, seed=3),
+        GroupedBatches([str(i // 3) for i in range(40)], batch_size=8, seed=3),
+    ],
 )
 def test_seed_and_epoch_determine_everything(sampler):
     sampler.set_epoch(0)
@@ -100,6 +105,9 @@ def test_shuffled_batches_refuse(n, batch_size):
         ShuffledBatches(41, batch_size=8, seed=1),
         # 3 classes do not divide 8: the batches' real size is what Accelerate must be told.
         ClassBalancedBatches([0, 1, 2] * 14, batch_size=8, seed=1),
+        WeightedBatches([0, 1, 2] * 14, batch_size=8, seed=1),
+        GroupedBatches([str(i // 3) for i in range(42)], batch_size=8, seed=1),
+        GroupedBatches([str(i // 3) for i in range(42)], batch_size=8, processes=2, seed=1),
     ],
 )
 def test_accelerate_deals_all_batches_out(sampler):

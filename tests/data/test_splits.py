@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmfusion.data.splits import PARTS, Split, check_split, grouped_stratified_split, load_split, save_split
+from mmfusion.data.splits import (
+    PARTS,
+    Split,
+    check_split,
+    grouped_stratified_split,
+    load_split,
+    save_split,
+    stratified_split,
+)
 
 cases = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=3, max_size=120).filter(
     lambda rows: len({group for _, group in rows}) >= 3
@@ -34,6 +42,32 @@ def test_every_class_is_in_every_part_where_it_has_three_groups(labels, seed):
             assert all(label in {labels[i] for i in part} for part in split)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=9, max_size=40), st.integers(0, 3))
+def test_every_class_is_in_every_part_where_it_has_three_groups_of_several_cases(owners, seed):
+    labels = [label for label, n in owners for _ in range(n)]
+    groups = [str(i) for i, (_, n) in enumerate(owners) for _ in range(n)]
+    split = grouped_stratified_split(labels, groups, seed=seed)
+    for label in {label for label, _ in owners}:
+        if sum(other == label for other, _ in owners) >= 3:
+            assert all(label in {labels[i] for i in part} for part in split)
+
+
+def test_groups_of_several_classes_are_exchanged_where_a_class_would_be_lacking():
+    # Classes 0 and 1 have three groups each. Dealing one group after the other leaves test without class 1.
+    labels, groups = [0, 2, 2, 0, 1, 1, 1, 0], list("14043013")
+    split = grouped_stratified_split(labels, groups)
+    assert all({0, 1} <= {labels[i] for i in part} for part in split)
+
+
+def test_without_groups_each_case_is_its_own():
+    labels = [0] * 70 + [1] * 30
+    split = stratified_split(labels, seed=4)
+    assert [np.bincount(np.asarray(labels)[part]).tolist() for part in split] == [[49, 21], [7, 3], [14, 6]]
+    same = grouped_stratified_split(labels, [str(i) for i in range(100)], seed=4)
+    assert all(np.array_equal(a, b) for a, b in zip(split, same))
+
+
 def test_shares_are_kept_within_each_class():
     labels = [0] * 700 + [1] * 200 + [2] * 100
     split = grouped_stratified_split(labels, range(1000), fractions=(0.7, 0.1, 0.2), seed=3)
@@ -62,7 +96,7 @@ def test_another_seed_is_another_split():
     ("labels", "groups", "fractions", "message"),
     [
         ([0, 1, 0], ["a", "b"], (0.7, 0.1, 0.2), "a group for each of the 3 labels, got 2"),
-        ([0, 1, 0], ["a", "b", "b"], (0.7, 0.1, 0.2), "at least three groups .*, got 2"),
+        ([0, 1, 0], ["a", "b", "b"], (0.7, 0.1, 0.2), "3 parts need at least as many groups .*, got 2"),
         ([0, 1, 0], ["a", "b", "c"], (0.7, 0.1, 0.1), "sum to 1"),
         ([0, 1, 0], ["a", "b", "c"], (0.9, 0.0, 0.1), "positive"),
         ([0, 1, 0], ["a", "b", "c"], (0.5, 0.5), "three"),
@@ -91,6 +125,8 @@ def test_saved_and_loaded(tmp_path):
         ("id,fold\na,train\n", "expects the columns id and part"),
         ("id,part\na,train\nb,validation\nc,exam\n", r"it has \['exam'\]"),
         ("id,part\na,train\nb,validation\nz,test\n", "1 case.*the first is 'z'"),
+        ("id,part\na,train\nb,validation\nc,test\nb,test\n", "1 case.* more than once, the first is 'b'"),
+        ("", "cannot be read as a CSV table"),
         ("id,part\na,train\nb,validation\n", "the test part of the split is empty"),
         ("id,part\na,train\nb,validation\nc,test\nd,test\n", "group 'p' is in the train part and in the test part"),
     ],

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mmfusion.data.cases import Cases
-from mmfusion.data.transforms import Augment
+from mmfusion.data.transforms import Augment, values
+from mmfusion.data.transforms import augment as augment_module
 from mmfusion.tokens import Table
 
 
@@ -23,7 +24,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-ALL = {"flips": True, "rotate": 20, "scale": 0.1, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
+GEOMETRY = {"flips": True, "rotate": 20, "scale": 0.1, "translate": 0.2, "shear": 10, "crop": 0.4, "aspect": 0.3}
+COLOURS = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}
+SCANS = {"gamma": 0.5, "bias": 0.3, "gain": 0.2, "shift": 0.2, "noise": 0.1}
+ALL = {**GEOMETRY, **COLOURS, **SCANS, "erase": 1.0}
 
 
 def test_off_by_default():
@@ -67,12 +71,154 @@ def test_flips_in_the_resampling_are_the_same_flips():
     assert torch.allclose(exact, resampled, atol=1e-4)
 
 
-def test_volumes_are_flipped_only():
-    cases = batch(n=32, shape=(1, 2, 3, 4))
-    out = Augment(**ALL)(cases, seeded()).inputs["derm"]
-    image = cases.inputs["derm"]
+@pytest.mark.parametrize("setting", [*GEOMETRY, *SCANS, "erase"])
+def test_volumes_have_no_colours_and_are_not_clamped(setting):
+    cases = batch(n=32, shape=(1, 4, 5, 6))
+    cases = cases._replace(inputs={"t1": 10 * cases.inputs["derm"] - 5})
+    image, augment = cases.inputs["t1"], Augment(**{setting: ALL[setting]})
+    out = augment(cases, seeded()).inputs["t1"]
+    assert out.shape == image.shape
     assert not torch.equal(out, image)
-    assert torch.equal(out.flatten(1).sort().values, image.flatten(1).sort().values)
+    assert out.isfinite().all()
+    assert out.min() < -4
+    assert out.max() > 4
+    coloured = Augment(**{setting: ALL[setting]}, **COLOURS)(cases, seeded()).inputs["t1"]
+    assert torch.equal(coloured, out)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 6, 6)])
+def test_a_setting_does_not_shift_the_random_numbers_of_another(shape, monkeypatch):
+    """Each function is given the same numbers whether its setting stands alone or among all."""
+    given: list[tuple[str, list]] = []
+
+    def spy(function):
+        def noted(image, *numbers):
+            given.append((function.__name__, [n.tolist() if isinstance(n, torch.Tensor) else n for n in numbers]))
+            return function(image, *numbers)
+
+        return noted
+
+    for name in (*COLOURS, "gamma", "bias_field", "gain", "shift", "noise"):
+        monkeypatch.setattr(values, name, spy(getattr(values, name)))
+    monkeypatch.setattr(augment_module, "erased", spy(augment_module.erased))
+    monkeypatch.setattr(augment_module, "warp", lambda image, geometry, *_, **__: (drawn.append(geometry), image)[1])
+    drawn = []
+    Augment(**ALL)(batch(shape=shape), seeded())
+    (whole,), all_given = drawn, dict(given)
+    for setting, value in ALL.items():
+        given.clear()
+        drawn.clear()
+        Augment(**{setting: value})(batch(shape=shape), seeded())
+        assert all(all_given[name] == numbers for name, numbers in given)
+        # A geometry setting has one field of its own; the others are at rest.
+        fields = {"flips": "flip", "rotate": "angle", "scale": "zoom", "translate": "shift", "shear": "slant"}
+        fields |= {"crop": "kept", "aspect": "stretch"}
+        if setting in fields:
+            assert torch.equal(getattr(drawn[0], fields[setting]), getattr(whole, fields[setting]))
+    assert set(all_given) >= {"gamma", "bias_field", "gain", "shift", "noise", "erased"}
+
+
+def test_a_modality_does_not_shift_the_numbers_of_another():
+    one, two = batch(names=("derm",)), batch(names=("derm", "clinic"))
+    two.inputs["derm"] = one.inputs["derm"]
+    settings = {**COLOURS, **SCANS, "erase": 1.0}
+    outs = [Augment(**settings)(Cases({"derm": c.inputs["derm"]}, {}, {}, c.position), seeded()) for c in (one, two)]
+    assert torch.equal(outs[0].inputs["derm"], outs[1].inputs["derm"])
+    both = Augment(**settings)(two._replace(inputs={"x": two.inputs["derm"], "y": two.inputs["derm"]}), seeded())
+    assert not torch.equal(both.inputs["x"], both.inputs["y"])
+
+
+def test_the_flips_are_the_first_numbers_of_the_generator():
+    cases = batch(n=6)
+    coin = torch.rand(6, 3, generator=seeded(4)) < 0.5
+    wanted = torch.stack(
+        [
+            image.flip([axis + 1 for axis in range(2) if heads[axis]]) if heads[:2].any() else image
+            for image, heads in zip(cases.inputs["derm"], coin)
+        ]
+    )
+    assert torch.equal(Augment(flips=True)(cases, seeded(4)).inputs["derm"], wanted)
+
+
+@pytest.mark.parametrize("settings", [ALL, *({name: value} for name, value in ALL.items())])
+@pytest.mark.parametrize("shape", [(3, 9, 9), (1, 4, 5, 5)])
+def test_what_an_absent_image_holds_stays_with_it(settings, shape):
+    cases = batch(n=6, shape=shape)
+    cases.present["derm"] = torch.tensor([True, False, True, True, False, True])
+    spoilt = cases.inputs["derm"].clone()
+    spoilt[1], spoilt[4] = torch.nan, torch.inf
+    clean, other = (
+        Augment(**settings)(cases._replace(inputs={**cases.inputs, "derm": image}), seeded()).inputs["derm"]
+        for image in (cases.inputs["derm"], spoilt)
+    )
+    there = cases.present["derm"]
+    assert torch.equal(clean[there], other[there])
+    assert clean.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 6, 8, 8)])
+def test_other_precisions(dtype, shape):
+    cases = batch(n=4, shape=shape)
+    cases.inputs["derm"] = cases.inputs["derm"].bfloat16().float()
+    settings = {**ALL, "noise": 0.0, "erase": 0.0}
+    wanted = Augment(**settings)(cases, seeded()).inputs["derm"]
+    low = cases._replace(inputs={"derm": cases.inputs["derm"].to(dtype)})
+    out = Augment(**settings)(low, seeded()).inputs["derm"]
+    assert out.dtype == dtype
+    # Computed in full precision: one rounding at the end of each of two parts, and no more.
+    assert torch.allclose(out.float(), wanted, atol={torch.bfloat16: 0.03, torch.float16: 4e-3}.get(dtype, 1e-4))
+    assert Augment(noise=0.1, erase=1)(low, seeded()).inputs["derm"].dtype == dtype
+
+
+def test_standardised_images_need_not_be_clamped():
+    cases = batch()._replace(inputs={"x": 4 * batch().inputs["derm"] - 2})
+    assert Augment(gain=0.1)(cases, seeded()).inputs["x"].min() == 0
+    assert Augment(gain=0.1, clamp=False)(cases, seeded()).inputs["x"].min() < -1.5
+
+
+def test_erased_boxes_are_not_joint_and_moves_are():
+    cases = batch(names=("t1", "t2"))
+    cases.inputs["t2"] = cases.inputs["t1"]
+    moved = Augment(**GEOMETRY, joint=True)(cases, seeded()).inputs
+    assert torch.equal(moved["t1"], moved["t2"])
+    for settings in ({"erase": 1.0}, {"noise": 0.1}, {"brightness": 0.2}):
+        out = Augment(**settings, joint=True)(cases, seeded()).inputs
+        assert not torch.equal(out["t1"], out["t2"])
+
+
+def test_cells_of_a_table_and_what_the_losses_are_told():
+    cases = batch(n=200)
+    cases.inputs["meta"] = Table(torch.arange(200.0)[:, None], torch.arange(200)[:, None])
+    cases.present["meta"] = torch.arange(200) % 2 == 0
+    augment = Augment.from_settings({"table": {"mask": 0.5}})
+    assert augment.images_idle
+    assert not augment.idle
+    out = augment(cases, seeded())
+    assert out.inputs["derm"] is cases.inputs["derm"]
+    new, changed = out.inputs["meta"], out.aux["columns.masked"]
+    assert torch.equal(new.numerical.isnan(), changed[:, :1])
+    assert torch.equal(new.categorical == -1, changed[:, 1:])
+    assert out.aux["columns.numerical"] is cases.inputs["meta"].numerical
+    assert out.aux["columns.categorical"] is cases.inputs["meta"].categorical
+    assert 0.4 < changed[::2].float().mean() < 0.6
+    assert not changed[1::2].any()
+    # With pictures changed too, the same cells.
+    assert torch.equal(Augment(flips=True, table=augment.table)(cases, seeded()).aux["columns.masked"], changed)
+    two = cases._replace(inputs={**cases.inputs, "more": cases.inputs["meta"]})
+    assert not augment(two, seeded()).aux
+
+
+def test_corruption_draws_from_the_fitted_rows():
+    cases = batch()
+    augment = Augment.from_settings({"table": {"corrupt": 1.0}})
+    with pytest.raises(ValueError, match="call fit first"):
+        augment(cases, seeded())
+    fitted = augment.fit({"meta": Table(torch.tensor([[5.0]]), torch.tensor([[7]]))})
+    out = fitted(cases, seeded()).inputs["meta"]
+    assert out.numerical.eq(5).all()
+    assert out.categorical.eq(7).all()
+    assert fitted == augment
 
 
 def test_a_turn_keeps_the_middle_and_lengths():
@@ -119,6 +265,19 @@ def test_colours_of_a_grey_image_have_no_saturation():
     ("settings", "message"),
     [
         ({"rotation": 10, "flip": True}, "unknown augmentation 'flip', 'rotation'; valid: flips, rotate"),
+        ({"fitted": {}}, "unknown augmentation 'fitted'"),
+        ({"crop": 1.0, "hue": 0.6, "joint": 1}, "crop from 0 to 0.99, got 1.0; hue from 0 to 0.5, got 0.6; joint true"),
+        ({"rotate": "far"}, "rotate from 0 to 180, got 'far'"),
+        ({"scale": True}, "scale from 0 to 0.99, got True"),
+        ({"erase_area": 0.0}, "erase_area above 0"),
+        ({"flips": [3]}, "flips true, false or different axes from -3 to 2"),
+        ({"flips": [1, 1]}, "flips true"),
+        ({"flips": []}, "flips true"),
+        ({"plane": [1]}, "plane two different axes"),
+        ({"plane": [2, -1]}, "plane two different axes"),
+        ({"table": {"drop": 0.1}}, "unknown augmentation of tables 'drop'; valid: corrupt, mask, cutmix"),
+        ({"table": 0.1}, "expects settings such as table.mask"),
+        ({"table": {"mask": 1.5}}, "probabilities from 0 to 1, got {'mask': 1.5}"),
         ({"rotate": 200}, "rotate from 0 to 180, got 200"),
         ({"scale": -0.1}, "scale from 0"),
         ({"scale": 1.0}, "scale from 0"),
@@ -129,3 +288,8 @@ def test_colours_of_a_grey_image_have_no_saturation():
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         Augment.from_settings(settings)
+
+
+def test_an_axis_that_an_image_lacks():
+    with pytest.raises(ValueError, match=r"names the axes \[2\] of an image that has 2"):
+        Augment(flips=(2,))(batch(), seeded())

@@ -52,7 +52,7 @@ def test_later_layers_win(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_json_round_trip(fakes: ModuleType) -> None:
-    settings = resolve("tiny", "tiny", [{"train": {"clip_norm": "none", "augment": {"flip": 0.5}}, "data": {"n": 9}}])
+    settings = resolve("tiny", "tiny", [{"train": {"clip_norm": "none", "augment": {"flips": True}}, "data": {"n": 9}}])
     assert settings.train.clip_norm is None
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
@@ -78,7 +78,11 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"train": {"lr": "none"}}, r"train\.lr expects float"),
         ({"train": {"batch_size": 1}}, r"train\.batch_size expects at least 2, got 1"),
         ({"train": {"phase_epochs": {"train": 0}}}, r"train\.phase_epochs\.train expects a whole number"),
-        ({"train": {"sampler": "random"}}, "expects one of shuffled, balanced, got 'random'"),
+        ({"train": {"sampler": "random"}}, "expects one of shuffled, balanced, weighted, grouped, got 'random'"),
+        ({"train": {"sampler_options": {"power": 1}}}, r"names \['power'\]; the sampler 'shuffled' takes: no options"),
+        ({"train": {"sampler": "weighted", "sampler_options": {"p": 1}}}, "'weighted' takes: power, weights"),
+        ({"train": {"augment": {"flip": True}}}, r"train\.augment: unknown augmentation 'flip'"),
+        ({"train": {"augment": {"table": {"mask": 2}}}}, r"train\.augment: augmentation of tables .* {'mask': 2}"),
         ({"train": {"metric": "loss"}}, r"train\.metric expects one of auc"),
         ({"train": 3}, "train is a section"),
         ({"run": {"device": "tpu"}}, "expects one of auto, cpu, cuda"),

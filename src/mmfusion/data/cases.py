@@ -24,12 +24,14 @@ class Cases(NamedTuple):
         present: By modality, ``(b,)`` bool; True is there. Every modality has its entry.
         targets: By target; class indices ``(b,)`` int64.
         position: Shape ``(b,)`` int64, the position in the dataset.
+        aux: What augmentation tells the losses, by name; None: nothing.
     """
 
     inputs: dict[str, Content]
     present: dict[str, Tensor]
     targets: dict[str, Tensor]
     position: Tensor
+    aux: Mapping[str, Tensor] | None = None
 
 
 class CaseDataset(Protocol):
@@ -76,6 +78,7 @@ class DataBundle:
         ceilings: The best AUC that any model can reach, where the data were made from known probabilities:
             ``"image"``, ``"table"``, ``"both"``.
         notes: What a reader of the results must know (leaks, licences, cases left out), a sentence each.
+        fold: Which fold's test part it is, from 0; 0 where there are none.
     """
 
     name: str
@@ -85,6 +88,7 @@ class DataBundle:
     reader: "CaseReader"
     ceilings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    fold: int = 0
 
     @property
     def spec(self) -> DataSpec:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 SHARED = {
-    "train": {"epochs", "batch_size", "sampler", "augment", "metric"},
+    "train": {"epochs", "batch_size", "sampler", "sampler_options", "augment", "metric"},
     "model": {"encoder", "weights"},
 }
 """Keys that are the dataset's alone."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
-from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
+from mmfusion.data.samplers import Batches, choose_batches
 from mmfusion.losses import Objective
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
@@ -34,12 +34,18 @@ READ_EVERY = 20
 """Steps between two looks at the losses; each look waits for the device."""
 
 
-def batches(settings: Settings, dataset: CaseDataset, target: str) -> Any:
+def batches(settings: Settings, dataset: CaseDataset, target: str, processes: int = 1) -> Batches:
     """The batch sampler that the recipe names, seeded."""
-    train, seed = settings.train, settings.run.seed
-    if train.sampler == "balanced":
-        return ClassBalancedBatches(dataset.labels(target), batch_size=train.batch_size, seed=seed)
-    return ShuffledBatches(len(dataset), batch_size=train.batch_size, seed=seed)
+    train = settings.train
+    return choose_batches(
+        train.sampler,
+        dataset,
+        target,
+        batch_size=train.batch_size,
+        seed=settings.run.seed,
+        processes=processes,
+        options=train.sampler_options,
+    )
 
 
 class Training:
@@ -90,7 +96,7 @@ class Training:
         names = [phase.name for phase in self._phases]
         if unknown := sorted(set(settings.train.phase_epochs) - set(names)):
             raise ValueError(f"train.phase_epochs names {unknown}; the phases of {settings.run.model!r} are {names}")
-        self._sampler = batches(settings, train, target)
+        self._sampler = batches(settings, train, target, accelerator.num_processes)
         workers = settings.train.workers
         loader = evaluation.loader(train, self._sampler, workers=workers, device=self._device)
         # Batches are put on the device here, after it was seen on the CPU what they lack.
@@ -168,7 +174,7 @@ class Training:
                 done = (epoch - first) * n_steps + step
                 share = optim.factor(done, n_epochs * n_steps, n_steps, self.settings.train)
                 lr = optim.set_lr(self._optimizer, share)
-                self._step(phase, cases, derive(self.settings.run.seed, epoch, step), log, first=done == 0)
+                self._step(phase, cases, self._seed(epoch, step), log, first=done == 0)
                 n_cases += len(cases.position)
                 self._advance(bar, log, step)
                 asked = time.perf_counter()
@@ -193,6 +199,11 @@ class Training:
         self._keep(phase, scores if last_phase else None)
         self.reporter.say(line(title, self.progress, self.settings.train.metric))
 
+    def _seed(self, epoch: int, step: int) -> int:
+        # Of several processes each augments its own cases by numbers of its own; the first ones are those of one alone.
+        process = self.accelerator.process_index
+        return derive(self.settings.run.seed, epoch, step, *([process] if process else []))
+
     def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
         present = evaluation.lacking(cases)
         cases = evaluation.move(cases, self._device)
@@ -203,7 +214,8 @@ class Training:
         if first:
             _look(at_inputs)
         output: FusionOutput = self._model(cases.inputs, present)
-        inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, output.aux)
+        aux = {**output.aux, **cases.aux} if cases.aux else output.aux
+        inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
         at_outputs = (phase.objective, inputs)
         if first:
             _look(at_outputs)

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmfusion import registry
 from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
 from mmfusion.layers.optional import need
 from mmfusion.spec import Classes, DataSpec
@@ -239,7 +240,7 @@ def _training(parts: _Parts, out: Path, reporter: Reporter) -> Training:
         target=parts.target,
         folder=out,
         accelerator=_accelerator(parts.settings, parts.device),
-        augment=_augment(parts.settings),
+        augment=_augment(parts),
         reporter=reporter,
     )
 
@@ -348,11 +349,12 @@ def _tell(result: Result, reporter: Reporter) -> None:
     reporter.say(f"Everything is in {result.folder}")
 
 
-def _augment(settings: Settings) -> Augment | None:
-    try:
-        augment = Augment.from_settings(settings.train.augment)
-    except ValueError as error:
-        raise ValueError(f"train.augment: {error}") from error
+def _augment(parts: _Parts) -> Augment | None:
+    augment = parts.settings.augment
+    if augment.table.corrupt:
+        generator = torch.Generator().manual_seed(derive(parts.settings.run.seed))
+        tables = {name: training_rows(parts.bundle.train, name, generator) for name in parts.bundle.spec.tables}
+        augment = augment.fit(tables)
     return None if augment.idle else augment
 
 

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mmfusion import recipes, registry
+from mmfusion.data.samplers import OPTIONS as SAMPLERS
+from mmfusion.data.transforms import Augment
 from mmfusion.registry import check_options
 from mmfusion.training.metrics import NAMES
 
@@ -24,7 +26,7 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("run", "precision"): ("no", "bf16", "fp16"),
     ("train", "optimizer"): ("adam", "adamw"),
     ("train", "schedule"): ("cosine", "step", "constant"),
-    ("train", "sampler"): ("shuffled", "balanced"),
+    ("train", "sampler"): tuple(SAMPLERS),
     ("train", "metric"): NAMES,
 }
 _POSITIVE = {"epochs", "lr", "step_epochs", "eval_batch_size", "gamma", "encoder_lr_scale", "layer_decay"}
@@ -68,7 +70,8 @@ class Train:
         layer_decay: Times the encoder's rate for each stage further from its end: 0.5 halves it from stage to stage.
         freeze: How many of the encoder's stages, from the first on, are not trained, 0 for what lies before it;
             ``all`` or ``none``. Their batch statistics stand still too, and they run without a graph.
-        precompute: Read a wholly frozen encoder's maps from disk instead of running it; without augmentation only.
+        precompute: Read a wholly frozen encoder's maps from disk instead of running it; without augmentation of images
+            only.
         checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them: less
             memory, more time, the same gradients.
         weight_decay: L2 in the gradient with ``adam``, decoupled with ``adamw``, which spares biases and norms.
@@ -77,7 +80,9 @@ class Train:
         step_epochs: See ``schedule``.
         gamma: See ``schedule``.
         warmup_epochs: Linear rise, step by step, from the first step's share, never 0; a fraction is allowed.
-        sampler: ``shuffled``, or ``balanced``: as many cases of each class in every batch.
+        sampler: ``shuffled``; ``balanced``: as many cases of each class in every batch; ``weighted``: drawn with
+            replacement, rare classes more often; ``grouped``: cases of one patient or lesion in different batches.
+        sampler_options: Of that sampler; of ``weighted``: ``power`` of the inverse frequency, or ``weights``.
         augment: Options of :class:`mmfusion.data.transforms.Augment`; empty: none.
         clip_norm: Largest norm of the gradient; None: not clipped.
         channels_last: Lay 2D convolutions out channels last; faster on most hardware, the same numbers to rounding.
@@ -103,6 +108,7 @@ class Train:
     gamma: float = 0.8
     warmup_epochs: float = 0.0
     sampler: str = "shuffled"
+    sampler_options: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     clip_norm: float | None = 1.0
     channels_last: bool = False
@@ -154,15 +160,32 @@ class Settings:
                 f"train.batch_size expects at least 2, got {settings.train.batch_size}: batch statistics and "
                 "contrastive losses are undefined on a single case"
             )
-        train = settings.train
+        train, augment = settings.train, settings.augment
         if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):
             raise ValueError(f"train.freeze expects a number of stages, 'all' or 'none', got {train.freeze!r}")
-        if train.precompute and (train.freeze != "all" or any(train.augment.values())):
+        if unknown := sorted(set(train.sampler_options) - set(SAMPLERS[train.sampler])):
             raise ValueError(
-                "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment, "
-                f"got freeze={train.freeze!r} and augment={train.augment}"
+                f"train.sampler_options names {unknown}; the sampler {train.sampler!r} takes: "
+                f"{', '.join(SAMPLERS[train.sampler]) or 'no options'}"
+            )
+        if train.precompute and (train.freeze != "all" or not augment.images_idle):
+            raise ValueError(
+                "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment of "
+                f"images, got freeze={train.freeze!r} and augment={train.augment}"
             )
         return settings
+
+    @property
+    def augment(self) -> Augment:
+        """What ``train.augment`` says; corruption of tables is not fitted yet.
+
+        Raises:
+            ValueError: If one of its settings is unknown or out of its range.
+        """
+        try:
+            return Augment.from_settings(self.train.augment)
+        except ValueError as error:
+            raise ValueError(f"train.augment: {error}") from error
 
     def check_options(self) -> None:
         """Hold the free sections against the builders that will get them.

@@ -1,0 +1,45 @@
+"""What the samplers share: the seed, the epoch, and what Accelerate looks at."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of an epoch.
+
+    Args:
+        batch_size: Cases in every batch but the last.
+        seed: With the epoch, it determines the batches.
+    """
+
+    drop_last = False
+
+    def __init__(self, batch_size: int, seed: int) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the same number gives the same batches, whatever was drawn before."""
+        self.epoch = epoch
+
+    def generator(self) -> torch.Generator:
+        """Of the epoch that was chosen, from its beginning."""
+        # Two small numbers to one seed without a collision: Cantor's pairing.
+        pair = (self.seed + self.epoch) * (self.seed + self.epoch + 1) // 2 + self.epoch
+        return torch.Generator().manual_seed(pair)
+
+
+def class_codes(labels: Tensor | Sequence[int], who: str) -> Tensor:
+    """Labels as ``(n,)`` int64.
+
+    Raises:
+        ValueError: If there are none, or not one a case.
+    """
+    codes = torch.as_tensor(labels, dtype=torch.int64)
+    if codes.ndim != 1 or not len(codes):
+        raise ValueError(f"{who} expects one label a case, got shape {tuple(codes.shape)}")
+    return codes

@@ -1,0 +1,25 @@
+"""Training, validation and test parts that share no patient and have the same mix of classes."""
+
+from mmfusion.data.splits.column import split_from_column
+from mmfusion.data.splits.deal import grouped_stratified_split, stratified_split
+from mmfusion.data.splits.files import load_split, save_folds, save_split
+from mmfusion.data.splits.folds import kfold, repeated_kfold
+from mmfusion.data.splits.make import make_split
+from mmfusion.data.splits.parts import PARTS, Indices, Split, check_folds, check_split
+
+__all__ = [
+    "PARTS",
+    "Indices",
+    "Split",
+    "check_folds",
+    "check_split",
+    "grouped_stratified_split",
+    "kfold",
+    "load_split",
+    "make_split",
+    "repeated_kfold",
+    "save_folds",
+    "save_split",
+    "split_from_column",
+    "stratified_split",
+]

@@ -1,0 +1,292 @@
+"""What a recipe's ``[train.augment]`` does to a batch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from mmfusion.data.cases import Cases
+from mmfusion.data.streams import Streams, uniform
+from mmfusion.data.table_augment import TableAugment
+from mmfusion.data.transforms import values
+from mmfusion.data.transforms.geometry import Geometry, Padding, Strengths, erased, warp
+from mmfusion.losses.reconstruction import AUX
+from mmfusion.tokens import Content, Table
+
+_MOST = {
+    "rotate": 180.0,
+    "scale": 0.99,
+    "translate": 1.0,
+    "shear": 60.0,
+    "crop": 0.99,
+    "aspect": 3.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 0.5,
+    "gamma": 3.0,
+    "bias": 2.0,
+    "gain": 1.0,
+    "shift": 10.0,
+    "noise": 10.0,
+    "erase": 1.0,
+    "erase_area": 1.0,
+}
+_NODES = 4
+"""Of a bias field, along each axis."""
+_SIDES = 0.6
+"""Largest logarithm by which a side of an erased box differs: of two sides, one may be 3.3 times the other."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Moves images, changes their values and hides parts of them, and cells of tables; drawn anew for each case.
+
+    Called with a batch and a CPU generator, returns the changed batch; the batch given is left as it was. Every image
+    modality has its own draw, unless ``joint``. A setting's random numbers are the same whatever the others are. All
+    strengths at 0 and no flips: the batch comes back as it is.
+
+    No case looks at another, but for cells that come from one: what an absent image holds, NaN say, stays with it.
+    Plain torch, and not torchvision's functions: those take one number for a batch, here each case has its own.
+
+    Attributes:
+        flips: Flip along each spatial axis with probability one half. Instead of True, some axes: ``[0, 2]``, or from
+            the last one backwards, ``[-1]``.
+        rotate: Largest turn either way, in degrees, from 0 to 180.
+        scale: Largest relative zoom either way, along all axes: 0.1 draws from 0.9 to 1.1. From 0 to below 1.
+        translate: Largest shift either way along each axis, as a share of it.
+        shear: Largest shear either way, in degrees, from 0 to 60.
+        crop: Largest share of the area (of the volume, for volumes) that is cut away; the rest fills the image. From 0
+            to below 1.
+        aspect: Largest relative stretch of one side against the other: 0.33 draws ratios from 3:4 to 4:3. It cuts away
+            what leaves the image.
+        brightness: Largest relative change of all values, from 0 to 1; images of two spatial axes only.
+        contrast: Largest relative change of the distance from the image's mean, from 0 to 1; likewise.
+        saturation: Largest relative change of the distance from grey, from 0 to 1; colour images only.
+        hue: Largest turn of the colours about grey, from 0 to 0.5, which is half the circle; colour images only.
+        gamma: Largest relative change of the power that values are raised to, on their way to [0, 1] and back.
+        bias: Largest logarithm of a smooth field of brightness, as a scanner's coil has it.
+        gain: Largest relative change of all values, from 0 to 1.
+        shift: Largest shift of all values, in standard deviations of the image.
+        noise: Largest standard deviation of Gaussian noise, in the image's own units.
+        erase: Probability of a box to be filled with the image's mean, from 0 to 1.
+        erase_area: Largest share of the image that a box takes; the smallest is a tenth of it.
+        joint: The same geometry, flips to aspect, for all image modalities of a case: for images that lie on each
+            other. Values, noise and boxes stay each one's own.
+        padding: What a move brings in from outside: "reflection", "border" or "zeros".
+        plane: The two axes of a volume that turns, shears and aspect ratios act in; by default the last two.
+        clamp: Images of two spatial axes, whose values are in [0, 1], are kept there; False for standardised ones.
+        table: Of the tables' cells.
+        fitted: By table modality, ``table`` with the rows that it draws from; see :meth:`fit`.
+    """
+
+    flips: bool | tuple[int, ...] = False
+    rotate: float = 0.0
+    scale: float = 0.0
+    translate: float = 0.0
+    shear: float = 0.0
+    crop: float = 0.0
+    aspect: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    gamma: float = 0.0
+    bias: float = 0.0
+    gain: float = 0.0
+    shift: float = 0.0
+    noise: float = 0.0
+    erase: float = 0.0
+    erase_area: float = 0.2
+    joint: bool = False
+    padding: Padding = "reflection"
+    plane: tuple[int, int] = (-2, -1)
+    clamp: bool = True
+    table: TableAugment = field(default_factory=TableAugment)
+    fitted: Mapping[str, TableAugment] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("flips", "plane"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if faults := self._faults():
+            raise ValueError(f"Augment expects {'; '.join(faults)}")
+
+    def _faults(self) -> list[str]:
+        faults = []
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                faults.append(f"{name} from 0 to {most:g}, got {value!r}")
+        if not self.erase_area:
+            faults.append("erase_area above 0")
+        for name, value in (("joint", self.joint), ("clamp", self.clamp)):
+            if not isinstance(value, bool):
+                faults += [f"{name} true or false, got {value!r}"]
+        if self.padding not in get_args(Padding):
+            faults.append(f"padding {' or '.join(map(repr, get_args(Padding)))}, got {self.padding!r}")
+        if not isinstance(self.flips, bool) and not _are_axes(self.flips):
+            faults.append(f"flips true, false or different axes from -3 to 2, got {self.flips!r}")
+        plane = self.plane
+        if not _are_axes(plane) or len({axis % 3 for axis in plane}) != 2 or len(plane) != 2:
+            faults.append(f"plane two different axes from -3 to 2, got {plane!r}")
+        return faults
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Augment":
+        """From a recipe's section.
+
+        Raises:
+            ValueError: If a setting is unknown, or out of its range.
+        """
+        valid = [setting.name for setting in fields(cls) if setting.name != "fitted"]
+        unknown = sorted(set(settings) - set(valid))
+        if unknown:
+            raise ValueError(f"unknown augmentation {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}")
+        own = {"table": TableAugment.from_settings(settings["table"])} if "table" in settings else {}
+        return cls(**{**settings, **own})
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing would be changed."""
+        return self.images_idle and self.table.idle
+
+    @property
+    def images_idle(self) -> bool:
+        """True if no image would be changed."""
+        return not (self._flips or self._strengths.resamples or self._revalues or self.erase > 0)
+
+    @property
+    def _flips(self) -> bool:
+        return bool(self.flips)
+
+    @property
+    def _strengths(self) -> Strengths:
+        return Strengths(
+            flips=None if isinstance(self.flips, bool) else self.flips,
+            rotate=self.rotate,
+            scale=self.scale,
+            translate=self.translate,
+            shear=self.shear,
+            crop=self.crop,
+            aspect=self.aspect,
+            plane=self.plane,
+        )
+
+    @property
+    def _revalues(self) -> bool:
+        colours = (self.brightness, self.contrast, self.saturation, self.hue)
+        return max(*colours, self.gamma, self.bias, self.gain, self.shift, self.noise) > 0
+
+    def fit(self, tables: Mapping[str, Table]) -> "Augment":
+        """Keep the training rows that corrupted cells are drawn from.
+
+        Args:
+            tables: By table modality, training rows that have it.
+
+        Returns:
+            The same settings with rows.
+        """
+        return replace(self, fitted={name: self.table.fit(rows) for name, rows in tables.items()})
+
+    def __call__(self, cases: Cases, generator: torch.Generator) -> Cases:
+        """Change a batch.
+
+        Args:
+            cases: With a batch axis; images ``(b, channels, *spatial)`` of any floating point, photographs in [0, 1].
+            generator: On the CPU, whatever the batch's device, so that a seed means the same everywhere; noise alone
+                differs with the kind of device.
+
+        Returns:
+            The batch with new images and tables. Where cells of a single table were changed, ``aux`` has the table as
+            it was and which cells they are, as the term ``masked_columns`` takes them.
+
+        Raises:
+            ValueError: If ``table.corrupt`` is above 0 and :meth:`fit` was not called, or an image lacks an axis that
+                is named.
+        """
+        if self.idle:
+            return cases
+        images = {name: value for name, value in cases.inputs.items() if isinstance(value, Tensor)}
+        basic: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        for name, image in images.items():
+            first = next(iter(basic.values()), None)
+            basic[name] = first if self.joint and first is not None else Geometry.basic(len(image), generator)
+        streams = Streams(generator)
+        inputs: dict[str, Content] = dict(cases.inputs)
+        if not self.images_idle:
+            for name, image in images.items():
+                geometry = Geometry.of(self._strengths, basic[name], streams, "" if self.joint else name)
+                inputs[name] = self._image(image, geometry, name, streams)
+        cases = cases._replace(inputs=inputs)
+        return cases if self.table.idle else self._cells(cases, streams)
+
+    def _image(self, image: Tensor, geometry: Geometry, name: str, streams: Streams) -> Tensor:
+        image = warp(image, geometry, self._strengths, flips=self._flips, padding=self.padding)
+        if self._revalues:
+            work = image if image.dtype in (torch.float32, torch.float64) else image.float()
+            image = self._revalue(work, name, streams).to(image.dtype)
+        if self.erase > 0:
+            n = len(image)
+            chosen = torch.rand(n, generator=streams.of(name, "erase")) < self.erase
+            share = self.erase_area * (0.55 + 0.45 * uniform(n, generator=streams.of(name, "erase area")))
+            stretch = _SIDES * uniform(n, 3, generator=streams.of(name, "erase sides"))
+            place = uniform(n, 3, generator=streams.of(name, "erase place"))
+            image = erased(image, chosen, share, stretch, place)
+        return image
+
+    def _revalue(self, image: Tensor, name: str, streams: Streams) -> Tensor:
+        n, flat = len(image), image.ndim == 4
+
+        def around_one(setting: str) -> Tensor:
+            strength: float = getattr(self, setting)
+            return 1 + strength * uniform(n, generator=streams.of(name, setting))
+
+        colours: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "saturation": values.saturation,
+            "contrast": values.contrast,
+            "brightness": values.brightness,
+        }
+        if flat and self.hue > 0:
+            image = values.hue(image, self.hue * uniform(n, generator=streams.of(name, "hue")))
+        for setting, change in colours.items():
+            if flat and getattr(self, setting) > 0:
+                image = change(image, around_one(setting))
+        if self.gamma > 0:
+            power = uniform(n, generator=streams.of(name, "gamma"))
+            image = values.gamma(image, (1 + self.gamma) ** power)
+        if self.bias > 0:
+            nodes = uniform(n, *[_NODES] * (image.ndim - 2), generator=streams.of(name, "bias"))
+            image = values.bias_field(image, self.bias * nodes)
+        if self.gain > 0:
+            image = values.gain(image, around_one("gain"))
+        if self.shift > 0:
+            image = values.shift(image, self.shift * uniform(n, generator=streams.of(name, "shift")))
+        if self.noise > 0:
+            stream = streams.of(name, "noise")
+            deviation = self.noise * torch.rand(n, generator=stream)
+            image = values.noise(image, deviation, int(torch.randint(2**62, (), generator=stream)))
+        return image.clamp(0, 1) if flat and self.clamp else image
+
+    def _cells(self, cases: Cases, streams: Streams) -> Cases:
+        tables = {name: value for name, value in cases.inputs.items() if isinstance(value, Table)}
+        inputs, aux = dict(cases.inputs), dict(cases.aux or {})
+        for name, table in tables.items():
+            augment = self.fitted.get(name, self.table)
+            new, changed = augment(table, streams.of(name), cases.present.get(name))
+            inputs[name] = new
+            if len(tables) == 1:
+                aux |= dict(zip(AUX, (table.numerical, table.categorical, changed)))
+        return cases._replace(inputs=inputs, aux=aux)
+
+
+def _are_axes(named: Any) -> bool:
+    """Whether it is a tuple of different whole numbers that some image's axes may have."""
+    return (
+        isinstance(named, tuple)
+        and all(type(axis) is int and -3 <= axis <= 2 for axis in named)
+        and len(set(named)) == len(named)
+        and bool(named)
+    )

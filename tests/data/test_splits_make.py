@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmfusion.data.splits import (
+    check_split,
+    grouped_stratified_split,
+    kfold,
+    make_split,
+    save_folds,
+    save_split,
+    split_from_column,
+)
+
+LABELS = [0, 1] * 30
+GROUPS = [f"p{i // 2}" for i in range(60)]
+IDS = [f"c{i}" for i in range(60)]
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a, b))
+
+
+def test_one_split_or_a_fold():
+    assert same(make_split(LABELS, GROUPS, seed=3), grouped_stratified_split(LABELS, GROUPS, seed=3))
+    folds = kfold(LABELS, GROUPS, folds=4, validation=0.25, seed=3)
+    for fold in range(4):
+        made = make_split(LABELS, GROUPS, fractions=(0.6, 0.2, 0.2), seed=3, folds=4, fold=fold)
+        assert same(made, folds[fold])
+    assert same(make_split(LABELS, GROUPS, fractions=(0.6, 0.2, 0.2), seed=3, folds=4), folds[0])
+    assert same(make_split(LABELS), grouped_stratified_split(LABELS, [str(i) for i in range(60)]))
+
+
+def test_from_a_file(tmp_path):
+    split, folds = make_split(LABELS, GROUPS, IDS, seed=1), kfold(LABELS, GROUPS, folds=3)
+    save_split(split, IDS, tmp_path / "split.csv")
+    save_folds(folds, IDS, tmp_path / "folds.csv")
+    assert same(make_split(LABELS, GROUPS, IDS, seed=9, file=tmp_path / "split.csv"), split)
+    assert same(make_split(LABELS, GROUPS, IDS, fold=2, file=str(tmp_path / "folds.csv")), folds[2])
+    # Some cases left out are left out.
+    frame = pd.read_csv(tmp_path / "split.csv")
+    frame.iloc[5:].to_csv(tmp_path / "split.csv", index=False)
+    assert sum(len(part) for part in make_split(LABELS, GROUPS, IDS, file=tmp_path / "split.csv")) == 55
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"fold": 1}, ValueError, "fold=1 needs to know of how many"),
+        ({"folds": 3, "fold": 3}, ValueError, "fold expects a whole number from 0 to 2, got 3"),
+        ({"folds": 3, "fold": -1}, ValueError, "from 0 to 2, got -1"),
+        ({"folds": 3, "fractions": (0.5, 0.5)}, ValueError, "three positive fractions"),
+        ({"folds": 3, "file": "split.csv"}, ValueError, "from a file, or made of folds"),
+        ({"file": "nowhere.csv"}, FileNotFoundError, r"split file nowhere\.csv is not there"),
+        ({"fractions": (0.5, 0.5, 0.5)}, ValueError, "sum to 1"),
+    ],
+)
+def test_what_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        make_split(LABELS, GROUPS, IDS, **options)
+
+
+def test_a_column_says_what_is_tested():
+    fold = [i // 2 % 5 for i in range(60)]
+    split = split_from_column(fold, LABELS, GROUPS, test=4, share=0.25)
+    assert split.test.tolist() == [i for i in range(60) if fold[i] == 4]
+    assert len(split.validation) == 12
+    assert np.asarray(LABELS)[split.validation].mean() == 0.5
+    check_split(split, GROUPS, 60)
+    named = split_from_column(fold, LABELS, GROUPS, test=[3, 4], validation=0)
+    assert [len(part) for part in named] == [24, 12, 24]
+    parts = ["train", "valid", "test"] * 20
+    assert [len(part) for part in split_from_column(parts, LABELS, test="test", validation="valid")] == [20, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([0, 1, 1, 2], {"test": 5}, r"the test part is that of \['5'\], which no case has; there are: 0, 1, 2"),
+        ([0, 1, 1, 2], {"test": ()}, "test part is that of no value"),
+        ([0, 1, 1, 2], {"test": 2, "validation": [0, 7]}, r"the validation part is that of \['7'\]"),
+        ([0, 1, 2, 2], {"test": 2, "validation": 0}, "group 'b' is in the train part and in the test part"),
+        ([0, 1, 1, 1], {"test": 1, "validation": 1}, "group .b. is in the validation part and in the test part"),
+        ([0, 1, 1, 2], {"test": 2, "share": 1.0}, "share expects"),
+        ([0, 1], {"test": 1}, "as many values and groups as labels, got 2, 4, 4"),
+    ],
+)
+def test_columns_that_are_refused(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        split_from_column(values, [0, 1, 0, 1], ["a", "b", "b", "c"], **options)
+
+
+def test_each_class_keeps_its_share_of_ham10000(real_ham10000: Path):
+    """By the published table's own counts: in every part a class's share is that of the data within 0.4 per cent."""
+    frame = pd.read_csv(real_ham10000 / "HAM10000_metadata.csv")
+    labels, groups = frame["dx"].to_numpy(), frame["lesion_id"].tolist()
+    overall = frame["dx"].value_counts(normalize=True)
+    codes = frame["dx"].astype("category").cat.codes.to_numpy()
+    for split, fractions in (
+        (make_split(codes, groups), (0.7, 0.1, 0.2)),
+        (make_split(codes, groups, folds=5, fold=3), (0.7, 0.1, 0.2)),
+        (make_split(codes, groups, seed=1, fractions=(0.5, 0.25, 0.25)), (0.5, 0.25, 0.25)),
+    ):
+        check_split(split, groups, len(frame))
+        for part, fraction in zip(split, fractions):
+            shares = pd.Series(labels[part]).value_counts(normalize=True)
+            assert set(shares.index) == set(overall.index)
+            assert (shares - overall).abs().max() < 0.004
+            assert len(part) == pytest.approx(fraction * len(frame), rel=0.01)
