@@ -7,6 +7,7 @@ python benchmarks/speed.py losses --large  # and the memory of 4,096 cases of 1,
 python benchmarks/speed.py encoders        # what image encoders cost
 python benchmarks/speed.py compression     # what each token compression costs
 python benchmarks/speed.py scan --step     # the selective scan against a loop, and CFCML's step for volumes with each
+python benchmarks/speed.py data            # loading from the cache of decoded images against decoding each time
 """
 
 import argparse
@@ -17,14 +18,14 @@ from collections.abc import Sequence
 import timm
 import torch
 
-from parts import compression, encoders, losses, scan, step
+from parts import compression, data, encoders, losses, scan, step
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for part in (step, losses, encoders, compression, scan):
+    for part in (step, losses, encoders, compression, scan, data):
         part.add(commands)
     options = parser.parse_args(arguments)
     print(

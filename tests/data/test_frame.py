@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmfusion.data.cases import collate
-from mmfusion.data.frame import FrameDataset
+from mmfusion.data.frame import FrameDataset, as_floats
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokens import Table
 
@@ -74,6 +76,39 @@ def test_a_subset_shares_storage_and_counts_anew():
 def test_float_images_stay_as_they_are():
     image = torch.randn(5, 3, 2, 2)
     assert torch.equal(dataset(images={"derm": image}).__getitems__([0, 1]).inputs["derm"], image[:2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+def test_mapped_arrays(tmp_path, dtype):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 2)).astype(dtype)
+    np.save(tmp_path / "pixels.npy", pixels)
+    whole = dataset(images={"derm": torch.from_numpy(pixels)})
+    mapped = dataset(images={"derm": np.load(tmp_path / "pixels.npy", mmap_mode="r")})
+    for data, other in ((mapped, whole), (mapped.subset([3, 1]), whole.subset([3, 1]))):
+        found, expected = data.__getitems__([1, 0]).inputs["derm"], other.__getitems__([1, 0]).inputs["derm"]
+        assert found.dtype == torch.float32
+        assert torch.equal(found, expected)
+        assert torch.equal(data.pixels("derm"), other.pixels("derm"))
+    assert torch.equal(mapped.pixels("derm", slice(1, 3)), torch.from_numpy(pixels[1:3]))
+    assert len(pickle.dumps(mapped)) < 5000
+    assert torch.equal(pickle.loads(pickle.dumps(mapped)).pixels("derm"), whole.pixels("derm"))
+
+
+def test_a_mapped_array_of_another_shape():
+    with pytest.raises(ValueError, match=r"'derm' expects shape \(n, \*\(3, 2, 2\)\), got \(5, 3, 2, 3\)"):
+        dataset(images={"derm": np.zeros((5, 3, 2, 3), dtype=np.uint8)})
+
+
+def test_as_stored_and_as_floats():
+    every_byte = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(as_floats(every_byte), torch.from_numpy(np.arange(256, dtype=np.float32) / np.float32(255)))
+    assert every_byte[255] == 255
+    assert as_floats(torch.tensor([0.1], dtype=torch.float16)).dtype == torch.float32
+    data = dataset()
+    stored = data.stored().subset([4, 0]).__getitems__([1, 0]).inputs["derm"]
+    assert stored.dtype == torch.uint8
+    assert torch.equal(as_floats(stored), data.__getitems__([0, 4]).inputs["derm"])
+    assert data[0].inputs["derm"].dtype == torch.float32
 
 
 def test_cases_without_labels():

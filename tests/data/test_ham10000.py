@@ -1,9 +1,12 @@
 import pytest
 import torch
 
-from mmfusion.data import DataBundle
+from mmfusion.data import DataBundle, ImageCache
 from mmfusion.data.ham10000 import DIAGNOSES, FOLDERS
+from mmfusion.data.samplers import ShuffledBatches
 from mmfusion.registry import datasets
+from mmfusion.training import evaluation, run, settings
+from mmfusion.training.files import read_json
 
 
 def create(root, **options) -> DataBundle:
@@ -37,6 +40,47 @@ def test_the_statistics_are_those_of_the_training_rows(ham_root):
     assert bundle.reader.schema.numerical[0].mean == pytest.approx(bundle.train.frame["age"].mean())
     numerical = bundle.train.__getitems__(range(len(bundle.train))).inputs["meta"].numerical
     assert numerical.nanmean().abs() < 1e-6
+
+
+def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_path):
+    def epoch(workers: int, cache: ImageCache | None) -> list[torch.Tensor]:
+        train = create(ham_root, cache=cache).train
+        batches = ShuffledBatches(len(train), batch_size=16, seed=3)
+        cpu = torch.device("cpu")
+        loaded = evaluation.loader(train, batches, workers=workers, device=cpu)
+        return [x for cases in loaded for x in (cases.position, evaluation.move(cases, cpu).inputs["image"])]
+
+    plain = epoch(0, None)
+    assert plain[1].dtype == torch.float32
+    for workers, cached in ((2, False), (0, True), (2, True)):
+        cache = ImageCache(tmp_path / "cache") if cached else None
+        for found, expected in zip(epoch(workers, cache), plain, strict=True):
+            assert torch.equal(found, expected)
+    assert list((tmp_path / "cache").glob("*/keys"))
+
+
+@pytest.mark.slow
+def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_path):
+    """Built, found again, turned off; read by the process itself and by two others."""
+    found = []
+    for name, cache_gb, workers in (("built", 1.0, 0), ("again", 1.0, 2), ("without", 0.0, 0), ("others", 0.0, 2)):
+        overrides = {
+            "run": {
+                "root": str(ham_root),
+                "out": str(tmp_path / name),
+                "cache": str(tmp_path / "cache"),
+                "cache_gb": cache_gb,
+                "device": "cpu",
+            },
+            "train": {"epochs": 2, "batch_size": 16, "workers": workers, "resamples": 20},
+            "data": {"size": 32},
+            "model": {"encoder": "convnet", "weights": "none"},
+        }
+        folder = run.start(settings.resolve("concat", "ham10000", [overrides])).folder
+        losses = [entry["losses"] for entry in read_json(folder / "history.json")]
+        found.append((losses, (folder / "predictions.csv").read_bytes()))
+        assert len(list((tmp_path / "cache" / "images").glob("*/keys"))) == 1
+    assert all(one == found[0] for one in found)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

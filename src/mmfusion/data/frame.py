@@ -1,25 +1,32 @@
-"""Cases in memory: what every dataset that fits there is made of."""
+"""A table's cases: columns in memory, images there or mapped from disk; what the datasets are made of."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.cases import Cases, first_case
+from mmfusion.data.rows import MappedRows, Rows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table
 
+_ALL = slice(None)
+
 
 class FrameDataset:
-    """A :class:`~mmfusion.data.cases.CaseDataset` of tensors in memory, beside the table that they came from.
+    """A :class:`~mmfusion.data.cases.CaseDataset` of tensors, beside the table that they came from.
 
     Args:
         spec: Modalities and targets.
         frame: One row a case; kept for reports, not read again.
-        images: By image modality, shape ``(n, channels, *spatial)``; uint8 (0 to 255 becomes 0 to 1), or float.
+        images: By image modality, shape ``(n, channels, *spatial)``; uint8 (0 to 255 becomes 0 to 1), or float of any
+            width. Tensors, :class:`~mmfusion.data.rows.Rows`, or arrays, such as ``numpy.load(..., mmap_mode="r")``: of
+            those no more is read than a batch's rows.
         tables: By table modality, ``n`` rows.
         targets: By target, ``n`` rows; empty for cases without labels.
         present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.
@@ -35,7 +42,7 @@ class FrameDataset:
         spec: DataSpec,
         frame: pd.DataFrame,
         *,
-        images: Mapping[str, Tensor],
+        images: Mapping[str, Tensor | Rows | NDArray[Any]],
         tables: Mapping[str, Table],
         targets: Mapping[str, Tensor],
         present: Mapping[str, Tensor] | None = None,
@@ -45,7 +52,9 @@ class FrameDataset:
         n = len(frame)
         self._spec = spec
         self._frame = frame
-        self._images = dict(images)
+        self._images: dict[str, Tensor | Rows] = {
+            name: MappedRows(image) if isinstance(image, np.ndarray) else image for name, image in images.items()
+        }
         self._tables = dict(tables)
         self._targets = dict(targets)
         everyone = torch.ones(n, dtype=torch.bool)
@@ -55,6 +64,7 @@ class FrameDataset:
         # The cases of this dataset, as rows of the storage: a subset differs from its parent in this alone.
         self._rows = torch.arange(n)
         self._left_out: frozenset[str] = frozenset()
+        self._stored = False
         self._check(n)
 
     def _check(self, n: int) -> None:
@@ -121,15 +131,19 @@ class FrameDataset:
             raise ValueError(f"no target {target!r}; there are: {there}")
         return self._targets[target][self._rows]
 
-    def pixels(self, modality: str) -> Tensor:
-        """All images of one modality as they are stored, shape ``(len(self), channels, *spatial)``.
+    def pixels(self, modality: str, rows: slice = _ALL) -> Tensor:
+        """Images of one modality as they are stored, shape ``(n, channels, *spatial)``.
+
+        Args:
+            modality: Its name.
+            rows: Which of this dataset's cases; all of them at once may not fit into memory.
 
         Raises:
             ValueError: If there is no such image modality.
         """
         if modality not in self._images:
             raise ValueError(f"no image modality {modality!r}; there are: {sorted(self._images)}")
-        return self._images[modality][self._rows]
+        return self._images[modality][self._rows[rows]]
 
     def without(self, images: Collection[str]) -> "FrameDataset":
         """The same cases, whose inputs leave some image modalities out.
@@ -142,6 +156,17 @@ class FrameDataset:
         part = object.__new__(FrameDataset)
         part.__dict__.update(self.__dict__)
         part._left_out = self._left_out | frozenset(images)
+        return part
+
+    def stored(self) -> "FrameDataset":
+        """The same cases, whose images come as they are stored, to be made floats by :func:`as_floats`.
+
+        For those who do that where the batch is used: on the way there, from the processes that read and to the device,
+        bytes are a quarter of what floats would be.
+        """
+        part = object.__new__(FrameDataset)
+        part.__dict__.update(self.__dict__)
+        part._stored = True
         return part
 
     def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> "FrameDataset":
@@ -181,11 +206,20 @@ class FrameDataset:
                 table = self._tables[name]
                 inputs[name] = Table(table.numerical[rows], table.categorical[rows])
             elif name not in self._left_out:
-                image = self._images[name][rows]
-                inputs[name] = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
+                held = self._images[name]
+                image = held.index_select(0, rows) if isinstance(held, Tensor) else held[rows]
+                inputs[name] = image if self._stored else as_floats(image)
         return Cases(
             inputs,
             {name: values[rows] for name, values in self._present.items()},
             {name: values[rows] for name, values in self._targets.items()},
             position,
         )
+
+
+def as_floats(image: Tensor) -> Tensor:
+    """Stored pixels as a model takes them: bytes from 0 to 1, floating-point numbers as they are, in float32."""
+    if image.dtype != torch.uint8:
+        return image.float()
+    # By a number, CUDA would multiply with the inverse, and give other bits than the CPU.
+    return image.float().div_(torch.full((), 255.0, device=image.device))

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.images import ImageSource
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
@@ -74,6 +75,7 @@ def ham10000(
     task: Literal["diagnosis", "malignant"] = "diagnosis",
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     limit: int | None = None,
+    cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:
     """HAM10000 in its published layout, split by lesion.
@@ -87,6 +89,7 @@ def ham10000(
             intraepithelial carcinoma against the others.
         fractions: Shares of training, validation and test part.
         limit: Take about so many cases only, with the classes' shares kept: for a quick trial.
+        cache: Keeps decoded images on disk; None: they are in memory.
         progress: Called with the images read so far and their number.
 
     Returns:
@@ -114,7 +117,7 @@ def ham10000(
         id_column="image_id",
         group_column="lesion_id",
     )
-    cases = reader.read(frame, root, progress=progress)
+    cases = reader.read(frame, root, cache=cache, progress=progress)
     several = len(groups) - len(set(groups))
     notes = [
         "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",

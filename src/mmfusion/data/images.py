@@ -1,40 +1,49 @@
-"""Image files to tensors in memory: each decoded once, every fault named with its row and file."""
+"""Photographs: anything that Pillow reads to pixels of one size."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from mmfusion.data.schema import require_columns, texts
 from mmfusion.layers.optional import need
 from mmfusion.spec import Image
 
 _MODES = {1: "L", 3: "RGB"}
+_DEEP = (0.0, 65535.0)
+"""The values that become black and white where a deep image's source does not say."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where a modality's image files are.
+    """Where a modality's image files are, and what their pixels become.
+
+    A photograph is turned upright as the camera noted it (EXIF), becomes grey or RGB, and is resized bilinearly with
+    antialiasing where its size differs. Transparency is dropped, the colours beneath it stay as they are stored; of an
+    animation or a TIFF with several pages the first is taken.
 
     Attributes:
-        column: The table's column with the files' names.
+        column: The table's column with the files' names, or a pattern of several: ``"{patient}/{view}"``.
         size: ``(height, width)`` in pixels that every image is brought to; the aspect ratio is not kept.
         channels: 3 for colour, 1 for grey.
         folders: Folders below the root, searched in order.
         suffix: Appended to each name, ``".jpg"``; empty where the column has whole file names.
+        range: Of greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
+            0 and 65535, and an image with values outside is an error, as is one of floating-point numbers. For 12 bits
+            in 16 give ``(0, 4095)``, else they come out nearly black.
     """
+
+    kind: ClassVar[str] = "image"
 
     column: str
     size: tuple[int, int]
     channels: int = 3
     folders: tuple[str, ...] = ("",)
     suffix: str = ""
+    range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(self.size))
@@ -45,117 +54,104 @@ class ImageSource:
             raise ValueError(f"ImageSource expects a size (height, width) of positive numbers, got {self.size}")
         if not self.folders:
             raise ValueError('ImageSource expects at least one folder; ("",) is the root itself')
+        if self.range is not None:
+            object.__setattr__(self, "range", tuple(self.range))
+            if len(self.range) != 2 or not self.range[0] < self.range[1]:
+                raise ValueError(f"ImageSource expects a range (low, high) that rises, got {self.range}")
 
     @property
     def spec(self) -> Image:
         """What a model needs to know."""
         return Image(self.channels, self.size)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How pixels are stored: uint8."""
+        return np.dtype(np.uint8)
+
+    @property
+    def decoder(self) -> str:
+        """What decodes, with its version: another one may give other bits."""
+        return f"pillow {need('PIL', 'bench').__version__}"
+
     def find(self, root: Path, name: str) -> Path | None:
         """The file of that name in the first folder that has it."""
         candidates = (root / folder / f"{name}{self.suffix}" for folder in self.folders)
         return next((path for path in candidates if path.is_file()), None)
 
-    def decode(self, path: Path) -> np.ndarray:
-        """The image's pixels, shape ``(channels, height, width)`` uint8.
-
-        Turned upright as the camera noted it (EXIF), resized bilinearly with antialiasing where the size differs.
+    def probe(self, path: Path) -> None:
+        """Look at the file's header alone.
 
         Raises:
-            OSError, SyntaxError, ValueError: What Pillow raises for a file that it cannot decode.
+            ValueError: If it is not an image, or one whose kind :meth:`decode` refuses.
         """
-        pil, operations = need("PIL.Image", "bench"), need("PIL.ImageOps", "bench")
-        height, width = self.size
-        with pil.open(path) as opened:
-            image = operations.exif_transpose(opened).convert(_MODES[self.channels])
-        if image.size != (width, height):
-            image = image.resize((width, height), pil.Resampling.BILINEAR)
-        pixels = np.asarray(image, dtype=np.uint8)
-        return np.ascontiguousarray(np.moveaxis(pixels.reshape(height, width, self.channels), -1, 0))
+        with _opened(path) as image:
+            self._deep(image)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """The image's pixels, shape ``(channels, height, width)`` uint8.
+
+        Raises:
+            ValueError: If the file cannot be decoded, or its values do not fit the range.
+        """
+        with _opened(path) as image:
+            upright = need("PIL.ImageOps", "bench").exif_transpose(image)
+            if self._deep(image):
+                grey = self._scaled(np.asarray(self._resized(_as_float(upright))))
+                return np.repeat(grey[None], self.channels, axis=0)
+            shown = self._resized(upright.convert(_MODES[self.channels]))
+        pixels = np.asarray(shown, dtype=np.uint8).reshape(*self.size, self.channels)
+        return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+    def _deep(self, image: Any) -> bool:
+        """Whether it is greyscale of more than 8 bits."""
+        if image.mode == "F" and self.range is None:
+            raise ValueError("its pixels are floating-point numbers: say which become black and white by range")
+        return image.mode == "F" or str(image.mode).startswith("I")
+
+    def _resized(self, image: Any) -> Any:
+        wanted = self.size[::-1]
+        return image if image.size == wanted else image.resize(wanted, need("PIL.Image", "bench").Resampling.BILINEAR)
+
+    def _scaled(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if not np.isfinite(values).all():
+            raise ValueError("it has pixels that are NaN or infinite")
+        low, high = self.range or _DEEP
+        if self.range is None and (values.min() < low or values.max() > high):
+            raise ValueError(
+                f"its values go from {values.min():g} to {values.max():g}, more than 16 bits: say which become black "
+                "and white by range"
+            )
+        grey = np.clip((values - low) * (255 / (high - low)), 0, 255)
+        # 0.5 is added and the fraction cut off: rounding.
+        rounded: NDArray[np.uint8] = (grey + 0.5).astype(np.uint8)
+        return rounded
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {"kind": self.kind, **packed}
+
+    @classmethod
+    def from_dict(cls, packed: dict[str, Any]) -> "ImageSource":
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{key: value for key, value in packed.items() if key != "kind"})
 
 
-def load_images(
-    sources: Mapping[str, ImageSource],
-    frame: pd.DataFrame,
-    root: Path | str | None,
-    *,
-    missing: Literal["error", "absent"] = "error",
-    progress: Callable[[int, int], None] | None = None,
-    threads: int = 2,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Decode all images of a table.
-
-    Args:
-        sources: Where each modality's images are.
-        frame: One row a case.
-        root: The folder that the names are relative to; None: the working folder.
-        missing: What a file that is not there, or an empty cell, means.
-        progress: Called with the images read so far and their number, in the calling thread.
-        threads: Number of decoding threads; Pillow decodes without holding Python's lock.
-
-    Returns:
-        By modality, the pixels ``(n, channels, height, width)`` uint8 (zeros where absent), and ``(n,)`` bool, True
-        where the image is there.
-
-    Raises:
-        ValueError: If ``missing`` is unknown, a column is not in the table, or images cannot be decoded.
-        FileNotFoundError: If the root, or with ``missing="error"`` images, are not there. All at once: the first ten
-            by row and file, and how many there are.
-    """
-    if missing not in ("error", "absent"):
-        raise ValueError(f"missing_images expects 'error' or 'absent', got {missing!r}")
-    if not sources:
-        return {}, {}
-    require_columns(frame, [source.column for source in sources.values()])
-    folder = Path() if root is None else Path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the image folder {folder} is not there, or is not a folder")
-    n = len(frame)
-    pixels = {name: torch.zeros((n, *source.spec.shape), dtype=torch.uint8) for name, source in sources.items()}
-    there = {name: torch.ones(n, dtype=torch.bool) for name in sources}
-    tasks: list[tuple[str, int, Path]] = []
-    absent: list[str] = []
-    for name, source in sources.items():
-        for i, (row, text) in enumerate(zip(frame.index, texts(frame, source.column))):
-            path = None if text is None else source.find(folder, text)
-            if path is not None:
-                tasks.append((name, i, path))
-                continue
-            there[name][i] = False
-            what = "an empty cell" if text is None else f"{text}{source.suffix}"
-            absent.append(f"row {row}, column {source.column!r}: {what}")
-    if absent and missing == "error":
-        searched = sorted({str(folder / sub) for source in sources.values() for sub in source.folders})
-        raise FileNotFoundError(
-            f"{len(absent)} image(s) that the table names are not in {', '.join(searched)}: {_first(absent)}"
-        )
-    targets = {name: tensor.numpy() for name, tensor in pixels.items()}
-
-    def decode(task: tuple[str, int, Path]) -> str | None:
-        name, i, path = task
-        try:
-            targets[name][i] = sources[name].decode(path)
-        # Pillow's decoders raise any of these on damaged data (SyntaxError for PNG chunks).
-        except (OSError, SyntaxError, ValueError, need("PIL.Image", "bench").DecompressionBombError) as error:
-            return f"row {frame.index[i]}: {path} ({error})"
-        return None
-
-    faults: list[str] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, fault in enumerate(pool.map(decode, tasks), start=1):
-            if fault is not None:
-                faults.append(fault)
-            if progress is not None:
-                progress(done, len(tasks))
-    if faults:
-        raise ValueError(f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}")
-    return pixels, there
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The image, of which nothing but the header is read yet; damage in it, noticed now or later, as a ValueError."""
+    pil = need("PIL.Image", "bench")
+    try:
+        with pil.open(path) as image:
+            yield image
+    # Pillow's decoders raise any of these on damaged data (SyntaxError for PNG chunks).
+    except (OSError, SyntaxError, pil.DecompressionBombError) as error:
+        raise ValueError(str(error)) from error
 
 
-def _first(faults: Iterable[str], n: int = 10) -> str:
-    listed = list(faults)
-    return "; ".join(listed[:n]) + (f"; and {len(listed) - n} more" if len(listed) > n else "")
+def _as_float(image: Any) -> Any:
+    """Greyscale of any depth as one of floating-point numbers; Pillow's own conversion would clip at 255."""
+    if image.mode == "F":
+        return image
+    return need("PIL.Image", "bench").fromarray(np.asarray(image).astype(np.float32))

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmfusion.data.cache import ImageCache
 from mmfusion.data.frame import FrameDataset
-from mmfusion.data.images import ImageSource, load_images
 from mmfusion.data.schema import TableSchema, require_columns, texts
+from mmfusion.data.sources import Source, load_images, source_from_dict
 from mmfusion.spec import Classes, DataSpec, Modality
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -76,7 +77,7 @@ class CaseReader:
     """
 
     targets: Mapping[str, TargetColumn]
-    images: Mapping[str, ImageSource] = field(default_factory=dict)
+    images: Mapping[str, Source] = field(default_factory=dict)
     schema: TableSchema | None = None
     table_name: str = "meta"
     id_column: str | None = None
@@ -104,9 +105,10 @@ class CaseReader:
         with_targets: bool = True,
         *,
         missing_images: Literal["error", "absent"] = "error",
+        cache: ImageCache | None = None,
         progress: Progress | None = None,
     ) -> FrameDataset:
-        """Read all cases of a table into memory, decoding each image once.
+        """Read all cases of a table, decoding each image once.
 
         Args:
             frame: One row a case.
@@ -114,6 +116,8 @@ class CaseReader:
             with_targets: Read the labels too; for new cases, which have none, False.
             missing_images: What an image file that is not there means: an error, or that the case lacks the modality.
                 A file that is there and cannot be decoded is always an error.
+            cache: Keeps decoded images on disk; None: they are in memory, see
+                :func:`~mmfusion.data.sources.load_images`.
             progress: Called with the images read so far and their number.
 
         Returns:
@@ -126,7 +130,9 @@ class CaseReader:
         """
         # All that is cheap to check comes before the images.
         columns = self._columns(frame, with_targets)
-        images, there = load_images(self.images, frame, image_root, missing=missing_images, progress=progress)
+        images, there = load_images(
+            self.images, frame, image_root, missing=missing_images, cache=cache, progress=progress
+        )
         return FrameDataset(self.spec, frame, images=images, present=there, **columns)
 
     def assemble(self, frame: pd.DataFrame, images: Mapping[str, Tensor], with_targets: bool = True) -> FrameDataset:
@@ -188,7 +194,7 @@ class CaseReader:
         schema = packed["schema"]
         return cls(
             targets={name: TargetColumn(**target) for name, target in packed["targets"].items()},
-            images={name: ImageSource(**source) for name, source in packed["images"].items()},
+            images={name: source_from_dict(source) for name, source in packed["images"].items()},
             schema=None if schema is None else TableSchema.from_dict(schema),
             table_name=packed["table_name"],
             id_column=packed["id_column"],

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 from mmfusion.data.cases import CaseDataset, Cases, collate
+from mmfusion.data.frame import as_floats
 from mmfusion.tokens import Maps, Table
 
 
 def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.device) -> DataLoader[Cases]:
-    """A DataLoader that reads a batch at a time.
+    """A DataLoader that reads a batch at a time; images may come as they are stored, see :func:`move`.
 
     Args:
         dataset: The cases.
@@ -22,13 +23,17 @@ def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.de
         workers: Processes that read.
         device: Where the batches go; memory is pinned for CUDA.
     """
+    stored = getattr(dataset, "stored", None)
     return DataLoader(
-        dataset,  # type: ignore[arg-type]  # a protocol of ours, map-style as torch wants it
+        dataset if stored is None else stored(),  # type: ignore[arg-type]  # a protocol of ours, map-style as torch wants it
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        # At its start a loader draws a seed for its processes from the global generator, but not when they are there
+        # already; from one of its own it draws what it likes.
+        generator=torch.Generator() if workers else None,
     )
 
 
@@ -47,9 +52,13 @@ def lacking(cases: Cases) -> dict[str, Tensor] | None:
 
 
 def move(value: Any, device: torch.device) -> Any:
-    """Tensors, tables, cases and dictionaries of them on a device, without waiting for the copy."""
+    """Tensors, tables, cases and dictionaries of them on a device, without waiting for the copy.
+
+    Images in bytes or half precision, as a dataset stores them, become floats there.
+    """
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        moved = value.to(device, non_blocking=True)
+        return as_floats(moved) if value.dtype in (torch.uint8, torch.float16) else moved
     if isinstance(value, Table):
         return Table(*(move(part, device) for part in value))
     if isinstance(value, Maps):

@@ -162,6 +162,9 @@ class Training:
         seed_all(derive(self.settings.run.seed, epoch))
         self._sampler.set_epoch(epoch)
         self._loader.set_epoch(epoch)
+        if self.settings.train.workers:
+            # As much randomness as a loader without processes takes: the numbers do not depend on who reads.
+            torch.empty((), dtype=torch.int64).random_()
         n_steps = len(self._loader)
         log = LossLog(phase.name)
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"

@@ -8,7 +8,6 @@ file or a weight that changed is another name, and is computed anew.
 
 import hashlib
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,11 +26,8 @@ from mmfusion.training.files import write_json
 from mmfusion.training.reporter import Bar
 
 FORMAT = 1
-
-
-def default_folder() -> Path:
-    """``$XDG_CACHE_HOME/mmfusion/maps``, or below ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmfusion" / "maps"
+_AT_ONCE = 256
+"""Images whose pixels are looked at together."""
 
 
 class MapsDataset:
@@ -189,7 +185,8 @@ def _images_digest(model: Any, dataset: CaseDataset) -> str:
     pixels = getattr(dataset, "pixels", None)
     for name in model.map_shapes:
         if pixels is not None:
-            _feed(digest, pixels(name))
+            for start in range(0, len(dataset), _AT_ONCE):
+                _feed(digest, pixels(name, slice(start, start + _AT_ONCE)))
             continue
         for cases in evaluation.in_order(dataset, 64, workers=0, device=torch.device("cpu")):
             _feed(digest, cases.inputs[name])

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from mmfusion import registry
+from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import CaseDataset, DataBundle
 from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
+from mmfusion.layers.folders import cache_folder
 from mmfusion.layers.optional import need
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import (
@@ -31,7 +33,7 @@ from mmfusion.training.loop import Training, load_weights
 from mmfusion.training.progress import Progress
 from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.training.seeds import derive, deterministic, seed_all
-from mmfusion.training.settings import Settings
+from mmfusion.training.settings import Run, Settings
 
 _NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
 
@@ -200,7 +202,11 @@ def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weig
     if run.precision == "fp16" and device.type != "cuda":
         raise ValueError("precision 'fp16' needs a CUDA device: use bf16 or no")
     with reporter.bar(f"preparing {run.dataset}", None) as bar:
-        own = {"root": None if run.root is None else Path(run.root), "progress": bar.at}
+        own = {
+            "root": None if run.root is None else Path(run.root),
+            "cache": _image_cache(run, reporter),
+            "progress": bar.at,
+        }
         known = registry.datasets.options(run.dataset)
         if run.root is not None and "root" not in known:
             raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
@@ -211,6 +217,12 @@ def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weig
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
     return _Parts(settings, bundle, model, target, kind, device)
+
+
+def _image_cache(run: Run, reporter: Reporter) -> ImageCache | None:
+    if not run.cache_gb:
+        return None
+    return ImageCache(cache_folder("images", run.cache), max_bytes=int(run.cache_gb * 1e9), say=reporter.say)
 
 
 def _write_case(out: Path, parts: _Parts) -> None:
@@ -247,12 +259,11 @@ def _training(parts: _Parts, out: Path, reporter: Reporter) -> Training:
 
 def _with_maps(parts: _Parts, name: str, reporter: Reporter) -> CaseDataset:
     run, dataset = parts.settings.run, parts.datasets[name]
-    home = Path(run.cache) / "maps" if run.cache else precompute.default_folder()
     with reporter.bar(f"encoding the {name} part once", len(dataset)) as bar:
         return precompute.precompute(
             parts.model.to(parts.device),
             dataset,
-            home,
+            cache_folder("maps", run.cache),
             batch_size=parts.settings.train.eval_batch_size,
             device=parts.device,
             bar=bar,
@@ -344,7 +355,7 @@ def _tell(result: Result, reporter: Reporter) -> None:
     reporter.say(
         f"Epoch {chosen['epoch']} of {cost['epochs']} chosen by validation {chosen['metric']}; training took "
         f"{cost['seconds']:.0f} s, {cost['train_cases_per_second']:.0f} cases/s, "
-        f"{cost['share_waiting_for_data']:.0%} of it waiting for data."
+        f"{cost['share_waiting_for_data']:.1%} of it waiting for data."
     )
     reporter.say(f"Everything is in {result.folder}")
 

@@ -44,7 +44,9 @@ class Run:
         out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``.
         device: ``auto`` takes CUDA where there is one.
         precision: ``no`` is float32; ``bf16`` and ``fp16`` are automatic mixed precision.
-        cache: Folder for what is computed once for many runs, such as a frozen encoder's maps; None: the user's cache.
+        cache: Folder for what is computed once for many runs, such as decoded images or a frozen encoder's maps; None:
+            the user's cache.
+        cache_gb: Most that decoded images may take there, in GB; 0: they are not kept.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Run:
     device: str = "auto"
     precision: str = "no"
     cache: str | None = None
+    cache_gb: float = 20.0
 
 
 @dataclass
@@ -196,8 +199,9 @@ class Settings:
         check_options(f"model {self.run.model!r}", registry.models.get(self.run.model), self.model)
         if "root" in self.data:
             raise ValueError("data.root is set as run.root")
-        if "progress" in self.data:
-            raise ValueError("data.progress is the run's own")
+        for name, instead in (("progress", ""), ("cache", ": see run.cache and run.cache_gb")):
+            if name in self.data:
+                raise ValueError(f"data.{name} is the run's own{instead}")
         check_options(f"dataset {self.run.dataset!r}", registry.datasets.get(self.run.dataset), self.data)
 
 

@@ -1,0 +1,379 @@
+"""Decoded images on disk, mapped into memory: decoded once for all runs, epochs and processes.
+
+A *set* is a folder for one way of decoding: the source's settings, the decoder's version, the root of the files. It has
+two files: ``pixels``, a slot of equal size for each image, and ``keys``, 16 bytes for each slot: a digest of the file
+whose image is in it, zeros for none. An image is found by its key: a file that changed has another key and takes
+another slot, and nothing that somebody may be reading is ever written over.
+
+A slot's key is written after its pixels have reached the disk, so a kill at any moment leaves whole images and free
+slots. One process writes to a set at a time; another that wants the same waits, and then finds it done, or goes on
+where a kill ended the first. Sets that nobody reads are removed, the least recently used first, where room is needed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.data import locks
+from mmfusion.data.rows import MappedRows
+from mmfusion.data.sources import Source, in_threads, n_bytes
+from mmfusion.layers.folders import cache_folder
+
+FORMAT = 1
+_KEY = 16
+_FREE = bytes(_KEY)
+_COMMIT_BYTES, _COMMIT_SECONDS = 64 * 2**20, 1.0
+"""When what was decoded is forced to the disk: a kill loses no more."""
+_NOT_PIXELS = {"column", "folders", "suffix", "spacing"}
+"""Options of sources that say where files are, or what is known of them; all others decide on the pixels."""
+_LOOK = 0.2
+"""Seconds between two looks at what another process has done."""
+
+
+class ImageCache:
+    """A folder of decoded images, of bounded size.
+
+    Args:
+        folder: Where; made when it is needed. None: ``images`` in the user's cache folder.
+        max_bytes: Of all sets together. A set that does not fit is read without the cache.
+        by: What a file is known by. "stat": its path, size and time of change, which costs no reading. "content": its
+            bytes, read whole each time; then a file that was moved or copied is found again.
+        say: Told in a sentence when images are read without the cache, and why; None: a warning says it.
+
+    Raises:
+        ValueError: If ``max_bytes`` is negative or ``by`` unknown.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        max_bytes: int = 20 * 10**9,
+        by: Literal["stat", "content"] = "stat",
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"ImageCache expects max_bytes of 0 or more, got {max_bytes}")
+        if by not in ("stat", "content"):
+            raise ValueError(f"ImageCache expects by 'stat' or 'content', got {by!r}")
+        self.folder = cache_folder("images") if folder is None else Path(folder)
+        self.max_bytes = max_bytes
+        self._key = _of_stat if by == "stat" else _of_content
+        self._by = by
+        self._say = say or (lambda text: warnings.warn(text, stacklevel=4))
+
+    def rows(
+        self,
+        source: Source,
+        paths: Sequence[Path | None],
+        root: Path | str | None = None,
+        *,
+        advance: Callable[[int], None] | None = None,
+        threads: int | None = None,
+    ) -> tuple[MappedRows | None, dict[int, str]]:
+        """The images of some files; those that are not there yet are decoded now.
+
+        Args:
+            source: Decodes.
+            paths: The file of each row; None where there is none.
+            root: The files' common folder: what is decoded for another is another set.
+            advance: Called with how many more of the files are ready, in the calling thread.
+            threads: Number of decoding threads; None: as many as there are cores, at most 8.
+
+        Returns:
+            The rows, all zeros where there is no file; None if they are not cached, after it was said why. And by row
+            what is wrong with files that cannot be decoded; the others are kept all the same.
+        """
+        try:
+            if not locks.AVAILABLE:
+                raise OSError("this system has no file locks")
+            return self._rows(source, list(paths), root, advance or (lambda n: None), threads)
+        except OSError as error:
+            self._say(f"images are read without the cache in {self.folder}: {error}")
+            return None, {}
+
+    def _rows(
+        self,
+        source: Source,
+        paths: list[Path | None],
+        root: Path | str | None,
+        advance: Callable[[int], None],
+        threads: int | None,
+    ) -> tuple[MappedRows, dict[int, str]]:
+        keys = [None if path is None else self._key(path) for path in paths]
+        # A file that several rows name is decoded once.
+        files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
+        done = _Done(Counter(key for key in keys if key is not None), advance)
+        place = self._place(source, root)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hold = locks.Hold(place.use)
+        try:
+            place.mark()
+            done.these(place.known())
+            faults: dict[bytes, str] = {}
+            while done.lacks_any:
+                with locks.alone(place.build) as ours:
+                    if ours:
+                        done.these(place.known())
+                        faults = self._build(place, source, files, done, hold, threads)
+                        break
+                # Somebody else is at it.
+                time.sleep(_LOOK)
+                done.these(place.known())
+            known = place.known()
+            slots = np.array([known.get(key, -1) if key is not None else -1 for key in keys], dtype=np.int64)
+            return MappedRows(place.mapped(source), slots, hold), {
+                i: faults[key] for i, key in enumerate(keys) if key in faults
+            }
+        except BaseException:
+            hold.release()
+            raise
+
+    def _place(self, source: Source, root: Path | str | None) -> "_Place":
+        about = {
+            "format": FORMAT,
+            "source": _decoding(source),
+            "decoder": source.decoder,
+            "shape": list(source.spec.shape),
+            "dtype": source.dtype.str,
+            "by": self._by,
+            "root": os.path.abspath(root or "") if self._by == "stat" else None,
+        }
+        text = json.dumps(about, sort_keys=True)
+        name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return _Place(self.folder / name, n_bytes(source))
+
+    def _build(
+        self,
+        place: "_Place",
+        source: Source,
+        files: dict[bytes, Path],
+        done: "_Done",
+        hold: locks.Hold,
+        threads: int | None,
+    ) -> dict[bytes, str]:
+        """Decode what is lacking; what is wrong, by key. The build lock is ours."""
+        lacking = [key for key in files if key in done.left]
+        if not lacking:
+            return {}
+        with locks.alone(self.folder / "room.lock", wait=True):
+            slots = self._make_room(place, files, len(lacking), hold)
+            # Making room may have cost this set what it had.
+            known = place.known()
+            lacking = [key for key in files if key not in known]
+
+        def decode(key: bytes) -> NDArray[Any] | str:
+            try:
+                pixels = source.decode(files[key])
+                if pixels.shape != source.spec.shape or pixels.dtype != source.dtype:
+                    return f"decoded to {pixels.dtype} {pixels.shape}, expected {source.dtype} {source.spec.shape}"
+                return pixels if self._key(files[key]) == key else "it changed while it was read"
+            except (OSError, ValueError) as error:
+                return str(error)
+
+        faults: dict[bytes, str] = {}
+        with place.pixels.open("r+b") as pixels, place.keys.open("r+b") as keys:
+            writer = _Writer(pixels, keys, place.size)
+            try:
+                for key, slot, result in zip(lacking, slots, in_threads(decode, lacking, threads)):
+                    if isinstance(result, str):
+                        faults[key] = result
+                    else:
+                        writer.write(slot, key, result)
+                    done.these([key])
+            finally:
+                writer.commit()
+        return faults
+
+    def _make_room(self, place: "_Place", wanted: Iterable[bytes], n_lacking: int, hold: locks.Hold) -> list[int]:
+        """Free slots, as many as are lacking; other sets are removed for them where need be.
+
+        Raises:
+            OSError: If there is no room.
+        """
+        wanted = list(wanted)
+        whole = len(wanted) * place.size
+        if whole > self.max_bytes:
+            raise OSError(
+                f"{len(wanted)} images take {whole / 1e9:.3g} GB, and it may have {self.max_bytes / 1e9:.3g} GB: raise "
+                "its limit"
+            )
+
+        def fits() -> bool:
+            more = max(0, n_lacking - len(place.free())) * place.size
+            used = sum(other.n_bytes for other in self._places())
+            return used + more <= self.max_bytes and more <= 0.95 * shutil.disk_usage(self.folder).free
+
+        others = sorted((p for p in self._places() if p.home != place.home), key=lambda p: p.used)
+        while others and not fits():
+            others.pop(0).remove()
+        if not fits() and len(place.known()) > len(wanted) - n_lacking:
+            # What this set has of other files, or of former ones, goes, and with it the rest, if nobody reads it.
+            hold.release()
+            with locks.alone(place.use) as ours:
+                if ours:
+                    place.empty()
+            hold.take()
+            n_lacking = len([key for key in wanted if key not in place.known()])
+        if not fits():
+            free = shutil.disk_usage(self.folder).free
+            raise OSError(
+                f"{n_lacking} more images take {n_lacking * place.size / 1e9:.3g} GB, for which the sets in use leave "
+                f"no room in the {self.max_bytes / 1e9:.3g} GB that it may have, or the disk does not, which has "
+                f"{free / 1e9:.3g} GB free"
+            )
+        return place.grow(n_lacking)
+
+    def _places(self) -> list["_Place"]:
+        return [_Place(path.parent, 1) for path in self.folder.glob("*/keys")]
+
+
+class _Place:
+    """A set's files and locks. The locks' files stay when the set goes: whoever waits for one must not wait in vain."""
+
+    def __init__(self, home: Path, size: int) -> None:
+        self.home = home
+        self.size = size
+        self.pixels, self.keys = home / "pixels", home / "keys"
+        self.use, self.build = home.with_suffix(".use"), home.with_suffix(".build")
+
+    def mark(self) -> None:
+        """Note that it is opened now; in a folder that may only be read, nothing."""
+        if os.access(self.use, os.W_OK):
+            self.home.mkdir(exist_ok=True)
+            os.utime(self.use)
+
+    @property
+    def used(self) -> float:
+        """When it was opened last."""
+        return self.use.stat().st_mtime if self.use.exists() else 0.0
+
+    @property
+    def n_bytes(self) -> int:
+        """What its pixels take, or are going to."""
+        return _length(self.pixels)
+
+    def _slots(self) -> list[bytes]:
+        content = self.keys.read_bytes() if self.keys.is_file() else b""
+        n = min(len(content) // _KEY, _length(self.pixels) // self.size)
+        return [content[i : i + _KEY] for i in range(0, n * _KEY, _KEY)]
+
+    def known(self) -> dict[bytes, int]:
+        """The slot of each image that is there."""
+        return {key: slot for slot, key in enumerate(self._slots()) if key != _FREE}
+
+    def free(self) -> list[int]:
+        """Slots without an image."""
+        return [slot for slot, key in enumerate(self._slots()) if key == _FREE]
+
+    def grow(self, n: int) -> list[int]:
+        """As many free slots, new ones if there are too few."""
+        free, there = self.free(), len(self._slots())
+        more = max(0, n - len(free))
+        with self.pixels.open("ab") as pixels:
+            pixels.truncate((there + more) * self.size)
+        with self.keys.open("ab") as keys:
+            # Keys beyond the pixels are nobody's.
+            keys.truncate(there * _KEY)
+            keys.truncate((there + more) * _KEY)
+        return (free + list(range(there, there + more)))[:n]
+
+    def empty(self) -> None:
+        """Remove everything, the keys first: without them there is nothing."""
+        self.keys.unlink(missing_ok=True)
+        self.pixels.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the set, unless somebody reads or builds it."""
+        with locks.alone(self.build) as unbuilt, locks.alone(self.use) as unread:
+            if unbuilt and unread:
+                self.empty()
+                shutil.rmtree(self.home, ignore_errors=True)
+
+    def mapped(self, source: Source) -> NDArray[Any]:
+        """All slots, shape ``(slots, channels, *spatial)``."""
+        shape = (len(self._slots()), *source.spec.shape)
+        if not shape[0]:
+            return np.zeros(shape, dtype=source.dtype)
+        return np.memmap(self.pixels, mode="r", dtype=source.dtype, shape=shape)
+
+
+class _Writer:
+    """Pixels to slots, and their keys once those are on the disk."""
+
+    def __init__(self, pixels: BinaryIO, keys: BinaryIO, size: int) -> None:
+        self._pixels, self._keys, self._size = pixels, keys, size
+        self._written: list[tuple[int, bytes]] = []
+        self._since = time.monotonic()
+
+    def write(self, slot: int, key: bytes, image: NDArray[Any]) -> None:
+        """One image."""
+        self._pixels.seek(slot * self._size)
+        self._pixels.write(np.ascontiguousarray(image).data.cast("B"))
+        self._written.append((slot, key))
+        if len(self._written) * self._size > _COMMIT_BYTES or time.monotonic() - self._since > _COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make sure of all so far."""
+        written, self._written, self._since = self._written, [], time.monotonic()
+        _force(self._pixels)
+        for slot, key in written:
+            self._keys.seek(slot * _KEY)
+            self._keys.write(key)
+        _force(self._keys)
+
+
+class _Done:
+    """Which keys are not there yet, and for how many rows each counts."""
+
+    def __init__(self, counts: Counter[bytes], advance: Callable[[int], None]) -> None:
+        self._counts = counts
+        self._advance = advance
+        self.left = set(counts)
+
+    @property
+    def lacks_any(self) -> bool:
+        return bool(self.left)
+
+    def these(self, keys: Iterable[bytes]) -> None:
+        """These are there; others than the wanted ones do not count."""
+        new = self.left.intersection(keys)
+        self.left -= new
+        if new:
+            self._advance(sum(self._counts[key] for key in new))
+
+
+def _decoding(source: Source) -> dict[str, Any]:
+    """What of a source decides on the pixels."""
+    return {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS}
+
+
+def _of_stat(path: Path) -> bytes:
+    stat = path.stat()
+    text = f"{os.path.abspath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_KEY).digest()
+
+
+def _of_content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_KEY)).digest()
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _force(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
