@@ -91,6 +91,9 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"model": {"widht": 3}}, "model 'tiny' has no option 'widht'; did you mean 'width'"),
         ({"data": {"m": 3}}, "dataset 'tiny' has no option 'm'"),
         ({"data": {"root": "here"}}, r"data\.root is set as run\.root"),
+        ({"data": {"progress": 1}}, r"data\.progress is the run's own"),
+        ({"data": {"cache": "here"}}, r"data\.cache is the run's own: see run\.cache and run\.cache_gb"),
+        ({"run": {"cache_gb": -1}}, r"run\.cache_gb expects a number 0 or greater"),
     ],
 )
 def test_what_is_refused(fakes: ModuleType, override: dict[str, Any], message: str) -> None:

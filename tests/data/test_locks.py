@@ -1,0 +1,85 @@
+import multiprocessing
+import os
+import pickle
+
+import pytest
+
+from mmfusion.data.locks import Hold, alone
+
+pytest.importorskip("fcntl")
+
+
+def free(path) -> bool:
+    with alone(path) as ours:
+        return ours
+
+
+def test_shares_keep_others_from_having_it_alone(tmp_path):
+    path = tmp_path / "lock"
+    one, two = Hold(path), Hold(path)
+    assert not free(path)
+    one.release()
+    one.release()
+    assert not free(path)
+    two.release()
+    assert free(path)
+    one.take()
+    one.take()
+    assert not free(path)
+    del one
+    assert free(path)
+
+
+def test_one_at_a_time(tmp_path):
+    path = tmp_path / "lock"
+    with alone(path, wait=True) as ours:
+        assert ours
+        assert not free(path)
+    assert free(path)
+
+
+def test_a_copy_is_a_share_of_its_own(tmp_path):
+    path = tmp_path / "lock"
+    one = Hold(path)
+    two = pickle.loads(pickle.dumps(one))
+    del one
+    assert not free(path)
+    del two
+    assert free(path)
+
+
+def test_a_process_that_dies_gives_it_back(tmp_path):
+    path = tmp_path / "lock"
+    context = multiprocessing.get_context("fork")
+    ready, hang = context.Event(), context.Event()
+
+    def have() -> None:
+        with alone(path, wait=True):
+            ready.set()
+            hang.wait()
+
+    process = context.Process(target=have)
+    process.start()
+    assert ready.wait(30)
+    assert not free(path)
+    process.kill()
+    process.join()
+    assert free(path)
+
+
+def test_what_may_only_be_read_can_be_shared(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    path.touch()
+    whole = os.open
+
+    def read_only(name, flags, *rest):
+        if flags != os.O_RDONLY:
+            raise PermissionError("not allowed")
+        return whole(name, flags, *rest)
+
+    monkeypatch.setattr(os, "open", read_only)
+    one = Hold(path)
+    assert not free(path)
+    one.release()
+    with pytest.raises(FileNotFoundError):
+        Hold(tmp_path / "none")
