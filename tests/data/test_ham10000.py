@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 
@@ -98,6 +99,30 @@ def test_the_split_is_decided_by_its_own_seed(ham_root):
     assert first != other
 
 
+def test_folds_test_every_case_once(ham_root):
+    folds = [create(ham_root, folds=4, fold=fold) for fold in range(4)]
+    tested = [name for bundle in folds for name in bundle.test.ids]
+    assert len(tested) == len(set(tested)) == 60
+    assert [bundle.fold for bundle in folds] == [0, 1, 2, 3]
+    assert any("fold 3 of 4" in note for note in folds[3].notes)
+    for bundle in folds:
+        parts = (bundle.train, bundle.validation, bundle.test)
+        assert sum(len(set(part.groups)) for part in parts) == 40
+    assert create(ham_root, folds=4).test.ids == folds[0].test.ids
+    assert create(ham_root).fold == 0
+
+
+def test_a_split_from_a_file(ham_root, tmp_path):
+    first = create(ham_root, split_seed=3)
+    parts = {"train": first.train, "validation": first.validation, "test": first.test}
+    rows = [{"id": name, "group": "any", "part": part} for part, data in parts.items() for name in data.ids]
+    pd.DataFrame(rows).to_csv(tmp_path / "splits.csv", index=False)
+    again = create(ham_root, split_file=tmp_path / "splits.csv")
+    assert (again.train.ids, again.test.ids) == (first.train.ids, first.test.ids)
+    # Statistics follow the rows that the file calls training.
+    assert again.reader.schema == first.reader.schema
+
+
 def test_malignant(ham_root):
     bundle = create(ham_root, task="malignant")
     assert bundle.spec.targets["label"].names == ("benign", "malignant")
@@ -190,6 +215,8 @@ def test_a_truncated_jpeg(ham_root):
         ({"task": "grade"}, "task 'diagnosis' or 'malignant', got 'grade'"),
         ({"limit": 0}, "limit expects a positive number"),
         ({"fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
+        ({"fold": 1}, "fold=1 needs to know of how many"),
+        ({"folds": 3, "fold": 3}, "from 0 to 2, got 3"),
         ({"seed": 1}, "has no option 'seed'"),
     ],
 )

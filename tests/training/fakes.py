@@ -43,7 +43,14 @@ def table(n: int, seed: int, missing: float = 0.0) -> pd.DataFrame:
 
 
 def dataset(
-    *, root: Path | None = None, data_seed: int = 0, n: int = 64, missing: float = 0.0, task: str = "dx"
+    *,
+    root: Path | None = None,
+    data_seed: int = 0,
+    n: int = 64,
+    missing: float = 0.0,
+    task: str = "dx",
+    fold: int | None = None,
+    split_file: str | None = None,
 ) -> DataBundle:
     """Columns only."""
     if root is not None and not root.is_dir():
@@ -64,6 +71,7 @@ def dataset(
         reader,
         ceilings={"image": 0.5, "table": 0.8, "both": 0.9},
         notes=("This dataset is made up.",),
+        fold=fold or 0,
     )
 
 

@@ -69,6 +69,17 @@ def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
     assert splits["id"].is_unique
 
 
+def test_the_fold_is_in_the_predictions_and_the_results(start: Start) -> None:
+    out = start(overrides={"data": {"fold": 2, "split_file": "splits.csv"}})
+    assert set(pd.read_csv(out / folder.PREDICTIONS)["fold"]) == {2}
+    assert read_json(out / folder.METRICS)["fold"] == 2
+    # A run is resumed from anywhere.
+    settings = folder.read_settings(out)
+    assert settings.data["split_file"] == str(Path("splits.csv").absolute())
+    settings.run.out = None
+    assert folder.default(settings) == Path("runs/tiny/tiny/seed0-fold2")
+
+
 def test_the_model_learns(start: Start) -> None:
     metrics = read_json(start(overrides={"train": {"epochs": 12}}) / folder.METRICS)
     assert metrics["test"]["auc"]["value"] > 0.7
@@ -83,8 +94,10 @@ def test_the_model_learns(start: Start) -> None:
         {"train": {"sampler": "balanced", "clip_norm": "none", "optimizer": "adam"}},
         {"run": {"precision": "bf16"}},
         {"data": {"missing": 0.3}},
+        {"train": {"augment": {"table": {"corrupt": 0.2, "mask": 0.1, "cutmix": 0.1}}, "sampler": "grouped"}},
+        {"train": {"sampler": "weighted", "sampler_options": {"power": 0.5}}},
     ],
-    ids=["plain", "balanced", "bf16", "missing"],
+    ids=["plain", "balanced", "bf16", "missing", "cells changed, grouped", "weighted"],
 )
 def test_the_same_settings_twice_give_the_same_predictions(start: Start, overrides: dict[str, Any]) -> None:
     first, second = start("a", overrides), start("b", overrides)
@@ -337,3 +350,46 @@ def test_the_test_part_is_read_once_at_the_end(
     first = asked.index("s2")
     assert "s0" not in asked[first:]
     assert np.count_nonzero(np.array(asked) == "s2") == 2
+
+
+def test_augmentation_of_tables_changes_training_and_not_evaluation(
+    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole training part of hidden cells; evaluation sees every cell."""
+    seen: list[tuple[bool, bool]] = []
+    forward = fakes.Tiny.forward
+
+    def noting(self: Any, inputs: Any, present: Any = None) -> Any:
+        seen.append((self.training, bool((inputs["meta"].categorical >= 0).any())))
+        return forward(self, inputs, present)
+
+    monkeypatch.setattr(fakes.Tiny, "forward", noting)
+    start(overrides={"train": {"augment": {"table": {"mask": 1.0}}, "epochs": 1}})
+    assert {whole for training, whole in seen if training} == {False}
+    assert {whole for training, whole in seen if not training} == {True}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}}, {"padding": "zeros"}]
+)
+def test_augmentation_that_is_off_changes_no_number(start: Start, settings: dict[str, Any]) -> None:
+    off = start("a", {"train": {"augment": settings}})
+    assert (off / checkpoints.BEST).read_bytes() == (start("b") / checkpoints.BEST).read_bytes()
+
+
+def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    forward = fakes.Objective.forward
+
+    def noting(self: Any, inputs: Any) -> Any:
+        seen.append(dict(inputs.aux))
+        return forward(self, inputs)
+
+    monkeypatch.setattr(fakes.Objective, "forward", noting)
+    start("a", {"train": {"epochs": 1}})
+    assert not any(seen)
+    seen.clear()
+    start("b", {"train": {"epochs": 1, "augment": {"table": {"corrupt": 0.5}}}})
+    assert all(set(aux) == {"columns.numerical", "columns.categorical", "columns.masked"} for aux in seen)
+    shares = torch.cat([aux["columns.masked"] for aux in seen]).float().mean()
+    assert shares == pytest.approx(0.5, abs=0.1)

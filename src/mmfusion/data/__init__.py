@@ -6,12 +6,26 @@ from mmfusion.data.columns import CategoricalColumn, NumericalColumn
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.ham10000 import ham10000
 from mmfusion.data.images import ImageSource
+from mmfusion.data.intensity import Intensity
 from mmfusion.data.reader import CaseReader, TargetColumn
-from mmfusion.data.samplers import ClassBalancedBatches, ShuffledBatches
+from mmfusion.data.samplers import ClassBalancedBatches, GroupedBatches, ShuffledBatches, WeightedBatches
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import check_images
-from mmfusion.data.splits import Split, check_split, grouped_stratified_split, load_split, save_split
+from mmfusion.data.splits import (
+    Split,
+    check_split,
+    grouped_stratified_split,
+    kfold,
+    load_split,
+    make_split,
+    repeated_kfold,
+    save_folds,
+    save_split,
+    split_from_column,
+    stratified_split,
+)
 from mmfusion.data.synthetic import export, synthetic_derm7pt
+from mmfusion.data.table_augment import TableAugment
 from mmfusion.data.table_file import read_table
 from mmfusion.data.transforms import Augment
 from mmfusion.data.volumes import VolumeSource
@@ -25,22 +39,32 @@ __all__ = [
     "ClassBalancedBatches",
     "DataBundle",
     "FrameDataset",
+    "GroupedBatches",
     "ImageCache",
     "ImageSource",
+    "Intensity",
     "NumericalColumn",
     "ShuffledBatches",
     "Split",
+    "TableAugment",
     "TableSchema",
     "TargetColumn",
     "VolumeSource",
+    "WeightedBatches",
     "check_images",
     "check_split",
     "collate",
     "export",
     "grouped_stratified_split",
     "ham10000",
+    "kfold",
     "load_split",
+    "make_split",
     "read_table",
+    "repeated_kfold",
+    "save_folds",
     "save_split",
+    "split_from_column",
+    "stratified_split",
     "synthetic_derm7pt",
 ]

@@ -12,7 +12,7 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.images import ImageSource
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema, require_columns
-from mmfusion.data.splits import check_split, grouped_stratified_split
+from mmfusion.data.splits import make_split
 from mmfusion.registry import datasets
 
 TABLE = "HAM10000_metadata.csv"
@@ -74,6 +74,9 @@ def ham10000(
     size: int = 128,
     task: Literal["diagnosis", "malignant"] = "diagnosis",
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    folds: int | None = None,
+    fold: int | None = None,
+    split_file: Path | str | None = None,
     limit: int | None = None,
     cache: ImageCache | None = None,
     progress: Progress | None = None,
@@ -88,6 +91,10 @@ def ham10000(
         task: "diagnosis", seven classes; or "malignant": melanoma, basal cell carcinoma and actinic keratosis with
             intraepithelial carcinoma against the others.
         fractions: Shares of training, validation and test part.
+        folds: Cross-validation with so many folds; see :func:`~mmfusion.data.splits.make.make_split`, as for the next
+            two.
+        fold: Which of them, from 0.
+        split_file: A CSV file that says which image is in which part.
         limit: Take about so many cases only, with the classes' shares kept: for a quick trial.
         cache: Keeps decoded images on disk; None: they are in memory.
         progress: Called with the images read so far and their number.
@@ -98,7 +105,7 @@ def ham10000(
 
     Raises:
         ValueError: If an option, the table, or an image's content is not as it should be.
-        FileNotFoundError: If the root, the table or images are not there.
+        FileNotFoundError: If the root, the table, the split file or images are not there.
     """
     target = _target(task)
     frame = read_table(root)
@@ -107,8 +114,16 @@ def ham10000(
     if limit is not None:
         frame = frame.iloc[_limited(labels, limit)]
         labels, groups = target.encode(frame).numpy(), frame["lesion_id"].astype(str).tolist()
-    split = grouped_stratified_split(labels, groups, fractions=fractions, seed=split_seed)
-    check_split(split, groups, n=len(frame))
+    split = make_split(
+        labels,
+        groups,
+        frame["image_id"].astype(str).tolist(),
+        fractions=fractions,
+        seed=split_seed,
+        folds=folds,
+        fold=fold,
+        file=split_file,
+    )
     reader = CaseReader(
         targets={"label": target},
         images={"image": ImageSource("image_id", (size, size), folders=FOLDERS, suffix=".jpg")},
@@ -124,6 +139,8 @@ def ham10000(
         f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
         "dx_type, how the diagnosis was made, gives the label away and is not used.",
     ]
+    if folds is not None:
+        notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")
     if limit is not None:
         notes.append(f"Only {len(frame)} cases were taken (limit={limit}): a trial, not a result.")
     return DataBundle(
@@ -133,6 +150,7 @@ def ham10000(
         cases.subset(split.test),
         reader,
         notes=tuple(notes),
+        fold=fold or 0,
     )
 
 

@@ -33,9 +33,9 @@ FILES = (
 
 
 def default(settings: Settings) -> Path:
-    """Where a run goes that was not told."""
-    run = settings.run
-    return Path("runs") / run.dataset / run.model / f"seed{run.seed}"
+    """Where a run goes that was not told: a folder for each seed, and for each fold where one is asked for."""
+    run, fold = settings.run, settings.data.get("fold")
+    return Path("runs") / run.dataset / run.model / (f"seed{run.seed}" + ("" if fold is None else f"-fold{fold}"))
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:

@@ -39,6 +39,7 @@ def join(
     kind: Classes,
     *,
     seed: int,
+    fold: int = 0,
 ) -> pd.DataFrame:
     """One row a case: id, group, part, label, fold, seed and the probability of each class.
 
@@ -48,6 +49,7 @@ def join(
         target: Name of the target.
         kind: Its classes.
         seed: Of the run.
+        fold: Of the dataset, whose test part it is.
     """
     names = np.asarray(class_names(kind), dtype=object)
     frames = [
@@ -57,7 +59,7 @@ def join(
                 "group": list(dataset.groups),
                 "part": part,
                 "label": names[dataset.labels(target).numpy()],
-                "fold": 0,
+                "fold": fold,
                 "seed": seed,
             }
             | dict(zip(probability_columns(kind), probabilities[part].T))

@@ -105,6 +105,9 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
     if settings.run.root is not None:
         # A resumed run may be started from another working folder.
         settings = replace(settings, run=replace(settings.run, root=str(Path(settings.run.root).absolute())))
+    if settings.data.get("split_file") is not None:
+        split_file = str(Path(settings.data["split_file"]).absolute())
+        settings = replace(settings, data={**settings.data, "split_file": split_file})
     device = pick_device(settings.run.device)
     begun = False
     try:
@@ -300,7 +303,9 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
             for name, dataset in held_out.items()
         }
         inference = sum(len(dataset) for dataset in held_out.values()) / (time.perf_counter() - began)
-        frame = predictions.join(held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed)
+        frame = predictions.join(
+            held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed, fold=bundle.fold
+        )
         summary = report.summarise(
             probabilities,
             {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()},
@@ -316,6 +321,7 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
         "model": settings.run.model,
         "dataset": settings.run.dataset,
         "seed": settings.run.seed,
+        "fold": bundle.fold,
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
         "notes": list(bundle.notes),

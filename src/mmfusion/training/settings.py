@@ -41,7 +41,7 @@ class Run:
         dataset: Registered name.
         root: Folder of the dataset; None for one that is made on the fly.
         seed: Of everything random.
-        out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``.
+        out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``, with ``-fold<fold>`` where one is set.
         device: ``auto`` takes CUDA where there is one.
         precision: ``no`` is float32; ``bf16`` and ``fp16`` are automatic mixed precision.
         cache: Folder for what is computed once for many runs, such as decoded images or a frozen encoder's maps; None:
