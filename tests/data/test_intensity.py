@@ -101,7 +101,7 @@ def test_json_keeps_every_bit(intensity):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Intensity("zscore"), "standardise expects 'none' or 'image' or 'sequence', got 'zscore'"),
+        (lambda: Intensity("zscore"), "standardise expects 'none' or 'image' or 'channel' or 'sequence', got 'zscore'"),
         (lambda: Intensity(clip=(1, 0)), "smallest and a larger largest"),
         (lambda: Intensity(clip=(1,)), "smallest and a larger largest"),
         (lambda: Intensity("sequence", mean=(1.0,)), "a mean and a positive std"),
