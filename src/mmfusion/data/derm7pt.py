@@ -110,8 +110,8 @@ FEATURES: Mapping[str, CategoricalColumn] = {
 }
 COLUMNS = {"clean": ("elevation", "location", "sex"), "parity": tuple(FEATURES)}
 LEAK = (
-    "columns='parity' feeds management, what was decided after the lesion had been judged: every melanoma of this dataset "
-    "was excised, so that the column gives the label away. It is for comparison with work that feeds it; "
+    "columns='parity' feeds management, what was decided after the lesion had been judged: every melanoma of this "
+    "dataset was excised, so that the column gives the label away. It is for comparison with work that feeds it; "
     "columns='clean', the default, leaves it out, with the level of diagnostic difficulty."
 )
 
@@ -144,7 +144,8 @@ def plan(root: Path | str | None, *, size: int = 224, task: Task = "nev-mel", co
         frame, split = _nevi_and_melanomas(frame, split)
     _both_classes(frame, split, targets)
     notes = [
-        "Derm7pt (Kawahara et al. 2019, doi 10.1109/JBHI.2018.2824327): the images may not be passed on; its own split.",
+        "Derm7pt (Kawahara et al. 2019, doi 10.1109/JBHI.2018.2824327) in its official split; the images may not be "
+        "passed on.",
         "The seven criteria and their score are made from the images by those who made the diagnosis, and are never "
         "features.",
     ]

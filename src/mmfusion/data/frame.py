@@ -179,8 +179,8 @@ class FrameDataset:
     def stored(self) -> "FrameDataset":
         """The same cases, whose images come as they are stored, to be made floats by :func:`as_floats`.
 
-        Images that are scaled come scaled. For those who do that where the batch is used: on the way there, from the processes that read and to the device,
-        bytes are a quarter of what floats would be.
+        For those who do that where the batch is used: on the way there, from the processes that read and to the device,
+        bytes are a quarter of what floats would be. Images that are scaled come as scaled floats.
         """
         part = object.__new__(FrameDataset)
         part.__dict__.update(self.__dict__)

@@ -1,6 +1,7 @@
-"""PAD-UFES-20: photographs of skin lesions by phone, and what the patients said (Pacheco et al., Data in Brief 32, 2020)."""
+"""PAD-UFES-20: photographs of skin lesions by phone, with anamnesis (Pacheco et al., Data in Brief 32:106221, 2020)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,7 +124,7 @@ def plan(
         "pad-ufes-20",
         frame,
         folder,
-        CaseReader(**{**vars(reader), "schema": schema}),
+        replace(reader, schema=schema),
         split,
         {"all": PUBLISHED},
         sizes,

@@ -186,7 +186,9 @@ def check_images(
             return _fault(frame, task, error)
         return None
 
-    faults = list(found.absent) if missing == "error" else []
+    faults = []
+    if missing == "error":
+        faults = [line if line.endswith("an empty cell") else f"{line} is not there" for line in found.absent]
     for done, fault in enumerate(in_threads(look, tasks, threads), start=1):
         if fault is not None:
             faults.append(fault)
