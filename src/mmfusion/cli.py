@@ -103,10 +103,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--model", help="name of a model; see --list-models")
-    run.add_argument("--dataset", help="name of a dataset (default: synthetic-derm7pt); see --list-datasets")
+    run.add_argument(
+        "--dataset", help="name of a dataset (default: synthetic-derm7pt, or table with --table); see --list-datasets"
+    )
     run.add_argument("--task", help="of a dataset that has several; short for --set data.task=")
     run.add_argument("--root", help="folder of the dataset; of a table, the one that its image names are relative to")
-    own = run.add_argument_group("a table of your own, --dataset table", "each short for --set data.NAME=")
+    own = run.add_argument_group("a table of your own", "each short for --set data.NAME=")
     own.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet")
     own.add_argument("--label", metavar="COLUMN", help="of the classes")
     own.add_argument("--images", nargs="+", metavar="COLUMN", help="of image files: photographs, .nii or .nii.gz")
@@ -161,7 +163,8 @@ def _run(arguments: argparse.Namespace) -> None:
             flags = settings.merge(flags, {section: {key: value}})
     overrides = [settings.parse_override(text) for text in arguments.overrides]
     # A flag says it more plainly than --set, so it has the last word.
-    resolved = settings.resolve(arguments.model, arguments.dataset or settings.DEFAULT_DATASET, [*overrides, flags])
+    default = settings.DEFAULT_DATASET if arguments.table is None else "table"
+    resolved = settings.resolve(arguments.model, arguments.dataset or default, [*overrides, flags])
     run.start(resolved, _reporter(), overwrite=arguments.overwrite)
 
 
