@@ -215,3 +215,8 @@ def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
 def test_settings_refused(train: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings.Settings.from_dict({"run": {"model": "cfcml"}, "train": train})
+
+
+def test_cells_of_tables_may_change_where_maps_are_read() -> None:
+    train = {"precompute": True, "freeze": "all", "augment": {"flips": False, "table": {"mask": 0.1}}}
+    assert settings.Settings.from_dict({"run": {"model": "cfcml"}, "train": train}).augment.images_idle

@@ -2,7 +2,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.reporter import Silent
+from mmfusion.training.seeds import derive
+from mmfusion.training.settings import resolve
 
 Start = Callable[..., Path]
 
@@ -150,6 +152,47 @@ def test_killed_at_any_write_and_resumed_it_ends_the_same(
     assert (out / checkpoints.BEST).read_bytes() == (whole / checkpoints.BEST).read_bytes()
     assert {path.name for path in out.iterdir()} == set(folder.FILES)
     assert read_json(out / folder.METRICS)["test"] == read_json(whole / folder.METRICS)["test"]
+
+
+CHANGED = {"augment": {"table": {"corrupt": 0.3, "mask": 0.1, "cutmix": 0.2}}}
+
+
+@pytest.mark.parametrize("sampler", ["grouped", pytest.param("weighted", marks=pytest.mark.slow)])
+def test_resumed_with_changed_cells_and_any_sampler_it_ends_the_same(
+    start: Start, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    overrides = {"train": {**CHANGED, "epochs": 3, "sampler": sampler}}
+    whole = start("whole", overrides)
+    real = Training._epoch
+
+    def epoch(self: Training, index: int, phase: Any, number: int, **options: Any) -> None:
+        if number == 1:
+            raise _Killed
+        real(self, index, phase, number, **options)
+
+    monkeypatch.setattr(Training, "_epoch", epoch)
+    with pytest.raises(_Killed):
+        start("killed", overrides)
+    monkeypatch.setattr(Training, "_epoch", real)
+    run.resume(whole.with_name("killed"))
+    assert (whole.with_name("killed") / checkpoints.BEST).read_bytes() == (whole / checkpoints.BEST).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_number_of_reading_processes_changes_nothing(start: Start) -> None:
+    alone, two = (start(f"w{n}", {"train": {**CHANGED, "workers": n, "sampler": "grouped"}}) for n in (0, 2))
+    assert (alone / checkpoints.BEST).read_bytes() == (two / checkpoints.BEST).read_bytes()
+
+
+def test_each_process_augments_by_numbers_of_its_own() -> None:
+    training = object.__new__(Training)
+    training.settings = resolve("cfcml")
+    seeds = []
+    for process in range(3):
+        training.accelerator = SimpleNamespace(process_index=process)
+        seeds.append(training._seed(4, 7))
+    assert seeds[0] == derive(0, 4, 7)
+    assert len(set(seeds)) == 3
 
 
 def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,10 +412,8 @@ def test_augmentation_of_tables_changes_training_and_not_evaluation(
     assert {whole for training, whole in seen if not training} == {True}
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}}, {"padding": "zeros"}]
-)
-def test_augmentation_that_is_off_changes_no_number(start: Start, settings: dict[str, Any]) -> None:
+def test_augmentation_that_is_off_changes_no_number(start: Start) -> None:
+    settings = {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}, "padding": "zeros"}
     off = start("a", {"train": {"augment": settings}})
     assert (off / checkpoints.BEST).read_bytes() == (start("b") / checkpoints.BEST).read_bytes()
 

@@ -31,9 +31,8 @@ def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.de
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-        # At its start a loader draws a seed for its processes from the global generator, but not when they are there
-        # already; from one of its own it draws what it likes.
-        generator=torch.Generator() if workers else None,
+        # Of its own: how often it would draw from torch's depends on whether its workers persist.
+        generator=torch.Generator(),
     )
 
 

@@ -160,6 +160,8 @@ class Training:
     def _epoch(self, index: int, phase: "Phase", epoch: int, *, first: int, n_epochs: int) -> None:
         began = time.perf_counter()
         seed_all(derive(self.settings.run.seed, epoch))
+        # One number is passed over, as a loader without a generator of its own takes one before an epoch.
+        torch.empty((), dtype=torch.int64).random_()
         self._sampler.set_epoch(epoch)
         self._loader.set_epoch(epoch)
         if self.settings.train.workers:
