@@ -25,8 +25,8 @@ from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images import ImageSource
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.sources import load_images
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.spec import DataSpec
 
 SOURCE = ImageSource("file", (8, 8))
@@ -312,21 +312,35 @@ def test_a_set_larger_than_the_cache(make, files, said, tmp_path):
 
 def test_a_disk_that_is_too_small(make, files, said, tmp_path, monkeypatch):
     usage = module.shutil.disk_usage(tmp_path)
+    make().rows(SOURCE, files, tmp_path / "a")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=N * BYTES))
-    assert make().rows(SOURCE, files) == (None, {})
+    assert make().rows(replace(SOURCE, size=(16, 16)), files, tmp_path / "b") == (None, {})
     assert "or the disk does not" in said[0]
+    # What would not have been enough stays; what is enough goes.
+    assert sets(tmp_path) == 1
+    monkeypatch.setattr(
+        module.shutil, "disk_usage", lambda path: usage._replace(free=(2 - sets(tmp_path)) * int(1.2 * N * BYTES))
+    )
+    rows, _ = make().rows(replace(SOURCE, size=(8, 10)), files, tmp_path / "b")
+    assert torch.equal(everything(rows), direct(files, replace(SOURCE, size=(8, 10))))
+    assert sets(tmp_path) == 1
 
 
 def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decoded):
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    frame, seen = pd.DataFrame({"file": [path.name for path in files]}), []
     with monkeypatch.context() as patched:
         patched.setattr(module, "_force", full)
-        assert make().rows(SOURCE, files) == (None, {})
+        images, _ = load_images(
+            {"a": SOURCE}, frame, files[0].parent, cache=make(), progress=lambda *n: seen.append(n), threads=1
+        )
+    assert torch.equal(images["a"], direct(files))
+    assert max(seen) == seen[-1] == (N, N)
     assert "No space left on device" in said[0]
     decoded.clear()
-    rows, _ = make().rows(SOURCE, files)
+    rows, _ = make().rows(SOURCE, files, files[0].parent)
     assert len(decoded) == N
     assert torch.equal(everything(rows), direct(files))
 

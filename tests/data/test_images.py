@@ -205,6 +205,8 @@ def test_wrong_arguments(tmp_path):
         source(size=(8,))
     with pytest.raises(ValueError, match="at least one folder"):
         source(folders=())
+    with pytest.raises(ValueError, match="folders in a tuple, got 'images'"):
+        source(folders="images")
     with pytest.raises(ValueError, match=r"range \(low, high\) that rises, got \(5, 5\)"):
         source(range=(5, 5))
 

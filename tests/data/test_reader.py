@@ -150,9 +150,7 @@ def test_labels_whose_capitals_differ():
 
 def test_all_wrong_labels_at_once():
     frame = pd.DataFrame({"diagnosis": ["nevus", "wart", None, "nevi"]}, index=[3, 5, 7, 9])
-    with pytest.raises(
-        ValueError, match="'wart' in row 5, no label in row 7, the label 'nevi' in row 9; known"
-    ):
+    with pytest.raises(ValueError, match="'wart' in row 5, no label in row 7, the label 'nevi' in row 9; known"):
         TARGET.encode(frame)
     assert [fault.split(";")[0] for fault in TARGET.faults(frame)] == [
         "label column 'diagnosis' has the label 'wart' in row 5",

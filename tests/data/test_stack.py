@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data import trees
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.sources import source_from_dict
 from mmfusion.data.stack import StackSource
-from mmfusion.data.volumes import VolumeSource
 
 PARTS = ("t1.nii.gz", "t2.nii.gz")
 

@@ -9,6 +9,7 @@ from mmfusion.data.ham10000 import ham10000
 from mmfusion.data.images import ImageSource
 from mmfusion.data.intensity import Intensity
 from mmfusion.data.men import men
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.pad_ufes_20 import pad_ufes_20
 from mmfusion.data.plan import DatasetError
 from mmfusion.data.reader import CaseReader, TargetColumn
@@ -34,7 +35,6 @@ from mmfusion.data.table import TableDataset
 from mmfusion.data.table_augment import TableAugment
 from mmfusion.data.table_file import read_table
 from mmfusion.data.transforms import Augment
-from mmfusion.data.volumes import VolumeSource
 
 __all__ = [
     "Augment",

@@ -220,8 +220,11 @@ class ImageCache:
             return used + more <= self.max_bytes and more <= 0.95 * shutil.disk_usage(self.folder).free
 
         others = sorted((p for p in self._places() if p.home != place.home), key=lambda p: p.used)
-        while others and not fits():
-            others.pop(0).remove()
+        removable = sum(other.n_bytes for other in self._places())
+        # No set is removed for nothing.
+        if whole <= 0.95 * (shutil.disk_usage(self.folder).free + removable):
+            while others and not fits():
+                others.pop(0).remove()
         if not fits() and len(place.known()) > len(wanted) - n_lacking:
             # What this set has of other files, or of former ones, goes, and with it the rest, if nobody reads it.
             hold.release()

@@ -51,6 +51,8 @@ class ImageSource:
     range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.folders, str):
+            raise ValueError(f"ImageSource expects folders in a tuple, got {self.folders!r}")
         object.__setattr__(self, "size", tuple(self.size))
         object.__setattr__(self, "folders", tuple(self.folders))
         object.__setattr__(self, "endings", tuple(self.endings))

@@ -13,6 +13,7 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.cells import numbers, texts
 from mmfusion.data.intensity import Intensity, Standardise
 from mmfusion.data.listing import Listing
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.plan import Plan, leaks, refuse, root_folder, root_lacks
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
@@ -20,7 +21,6 @@ from mmfusion.data.sources import Source
 from mmfusion.data.splits import split_from_column
 from mmfusion.data.stack import StackSource
 from mmfusion.data.table_file import SUFFIXES, read_table
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.registry import datasets
 
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")

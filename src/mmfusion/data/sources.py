@@ -17,10 +17,10 @@ from torch import Tensor
 
 from mmfusion.data.images import ImageSource
 from mmfusion.data.listing import Listing
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.rows import DecodedRows, Rows, torch_dtype
 from mmfusion.data.schema import require_columns, texts
 from mmfusion.data.stack import StackSource
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.spec import Image
 
 if TYPE_CHECKING:
@@ -256,9 +256,12 @@ def load_images(
     if cache is not None:
         for name, source in sources.items():
             paths = found.paths[name]
-            kept, damaged = cache.rows(source, paths, advance=advance, threads=threads)
+            before = done
+            kept, damaged = cache.rows(source, paths, root, advance=advance, threads=threads)
             faults += [_fault(frame, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
-            if kept is not None:
+            if kept is None:
+                done = before
+            else:
                 images[name] = kept
     left = {name: source for name, source in sources.items() if name not in images}
     size = len(frame) * sum(n_bytes(source) for source in left.values())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.listing import Listing
-from mmfusion.data.volumes import VolumeSource
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.spec import Image
 
 

@@ -17,13 +17,13 @@ from mmfusion.data.columns import in_order
 from mmfusion.data.images import ImageSource
 from mmfusion.data.inference import Override, infer_columns
 from mmfusion.data.intensity import Intensity, Standardise
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.plan import Plan, absent_images, leaks, refuse, repeated
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing, Source
 from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
 from mmfusion.data.table_file import read_table
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.registry import datasets
 from mmfusion.spec import name_fault
 
@@ -64,7 +64,7 @@ class TableDataset:
             take the first two.
         channels: Of images, 3 or 1.
         range: Of greyscale deeper than 8 bits, the values that become black and white.
-        axes: Of volumes, the order of a file's axes, see :class:`~mmfusion.data.volumes.VolumeSource`.
+        axes: Of volumes, the order of a file's axes, see :class:`~mmfusion.data.nifti.VolumeSource`.
         clip: Of volumes, smallest and largest intensity that is kept.
         standardise: Of volumes, see :class:`~mmfusion.data.intensity.Intensity`.
         test: The column that says which rows are tested: train, test and, if there, validation; or true and false; or,

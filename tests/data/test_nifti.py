@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.sources import load_images, source_from_dict
-from mmfusion.data.volumes import VolumeSource
 from mmfusion.spec import Image
 
 nibabel = pytest.importorskip("nibabel")
