@@ -159,3 +159,11 @@ def test_run_and_predict_from_the_command_line(
         "missing",
     ]
     assert found["patient"].tolist() == ["p0", "p0", "p1", "p1", "p2"]
+
+
+@pytest.mark.slow
+def test_a_part_of_the_real_ham10000(real_ham10000: Path) -> None:
+    report = check("ham10000", real_ham10000)
+    assert report.faults == ()
+    assert report.lines[:2] == ("images: 4787, published 10015", "lesions: 4787, published 7470")
+    assert any("part of the published set" in line for line in report.lines)

@@ -9,7 +9,7 @@ import torch
 
 from data import trees
 from mmfusion.data import DataBundle, DatasetError, ImageCache
-from mmfusion.data.men import CLASSES, CLINICAL, FILES
+from mmfusion.data.men import CLASSES, CLINICAL, FILES, SIZE, _images
 from mmfusion.registry import datasets
 from mmfusion.training import predictor, run, settings
 
@@ -285,3 +285,14 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path, sequences: str) -> None:
     frame = create(whole, size=(16, 16, 4)).test.frame
     found = predictor.load(folder).predict(frame, whole)
     np.testing.assert_allclose(found["prob_Grade_1"].to_numpy(), stored["prob_Grade_1"].to_numpy(), atol=1e-5)
+
+
+def test_files_of_the_published_shape(tmp_path: Path) -> None:
+    source = _images("modalities", SIZE, SIZE)["t1"]
+    for shape in ((128, 128, 24), (24, 128, 128)):
+        trees.write_volume(tmp_path / "x.nii.gz", shape)
+        assert source.decode(tmp_path / "x.nii.gz").shape == (1, 128, 128, 24)
+    for shape in ((128, 128, 23), (128, 24, 128)):
+        trees.write_volume(tmp_path / "x.nii.gz", shape)
+        with pytest.raises(ValueError, match=r"= \(128, 128, 24\), slices first or last; found shape \(128, "):
+            source.probe(tmp_path / "x.nii.gz")

@@ -22,6 +22,7 @@ from mmfusion.data.plan import (
     repeated,
     root_folder,
     root_lacks,
+    square,
     strange_cells,
 )
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
@@ -137,7 +138,7 @@ def plan(root: Path | str | None, *, size: int = 224, task: Task = "nev-mel", co
     # A misspelt diagnosis must not pass for one that the task leaves out.
     for target in _targets("diagnosis").values() if task == "nev-mel" else targets.values():
         faults += target.faults(frame)
-    images = {name: ImageSource(name, (size, size), folders=("images",)) for name in IMAGES}
+    images = {name: ImageSource(name, square("derm7pt", size), folders=("images",)) for name in IMAGES}
     if faults:
         refuse("derm7pt", faults, absent_images(images, frame, folder))
     if task == "nev-mel":

@@ -124,6 +124,11 @@ class FrameDataset:
         """The patient or lesion of each case."""
         return [self._groups[row] for row in self._rows.tolist()]
 
+    @property
+    def intensities(self) -> dict[str, Intensity]:
+        """By image modality, how its values are scaled when cases are read; those that stay as they are left out."""
+        return {name: one for name, one in self._intensities.items() if not one.idle}
+
     def labels(self, target: str) -> Tensor:
         """All values of one target, shape ``(len(self),)`` for classes.
 
@@ -164,10 +169,13 @@ class FrameDataset:
 
     def fitted(self, intensities: Mapping[str, Intensity]) -> dict[str, Intensity]:
         """Intensities that have learnt from these cases' images what they need."""
-        return {
-            name: one.fit(self.pixels(name), self._present[name][self._rows]) if one.standardise == "sequence" else one
-            for name, one in intensities.items()
-        }
+        found = {}
+        for name, one in intensities.items():
+            # Rows of the storage, read a few at a time: all of them may not fit into memory.
+            ours = torch.zeros(len(self._images[name]), dtype=torch.bool)
+            ours[self._rows] = self._present[name][self._rows]
+            found[name] = one.fit(self._images[name], ours)
+        return found
 
     def scaled(self, intensities: Mapping[str, Intensity]) -> "FrameDataset":
         """The same cases, whose images are scaled so when they are read."""

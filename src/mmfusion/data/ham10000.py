@@ -12,7 +12,17 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.columns import NumericalColumn
 from mmfusion.data.images import ImageSource
 from mmfusion.data.listing import Listing
-from mmfusion.data.plan import Plan, absent_images, needs, refuse, repeated, root_folder, root_lacks, strange_cells
+from mmfusion.data.plan import (
+    Plan,
+    absent_images,
+    needs,
+    refuse,
+    repeated,
+    root_folder,
+    root_lacks,
+    square,
+    strange_cells,
+)
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.splits import make_split
@@ -68,7 +78,7 @@ def plan(
         root_lacks(folder, TABLE)
     frame = read_table(table)
     needs(frame, ["lesion_id", "image_id", "dx", *NUMERICAL, *CATEGORICAL], table)
-    images = {"image": ImageSource("image_id", (size, size), folders=FOLDERS, suffix=".jpg")}
+    images = {"image": ImageSource("image_id", square("ham10000", size), folders=FOLDERS, suffix=".jpg")}
     fitted = TableSchema(numerical=tuple(NumericalColumn(name) for name in NUMERICAL))
     faults = [*repeated(frame, "image_id"), *target.faults(frame), *strange_cells(frame, fitted)]
     if faults:

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from mmfusion.data.rows import Rows
+
 Standardise = Literal["none", "image", "channel", "sequence"]
 _CHUNK = 32
 """Images that are looked at together while fitting: double precision of a whole dataset would take its memory twice."""
@@ -59,11 +61,11 @@ class Intensity:
         """True if images are handed over as they are."""
         return self.standardise == "none" and self.clip is None
 
-    def fit(self, images: Tensor, present: Tensor | None = None) -> "Intensity":
+    def fit(self, images: "Tensor | Rows", present: Tensor | None = None) -> "Intensity":
         """Learn what ``"sequence"`` needs; the others need nothing and come back as they are.
 
         Args:
-            images: Of the training part, shape ``(n, channels, *spatial)``; uint8 counts as 0 to 1.
+            images: Of the training part, shape ``(n, channels, *spatial)``, in memory or not; uint8 counts as 0 to 1.
             present: Shape ``(n,)``, bool; True is there. What the others hold is not looked at. None: all are.
 
         Returns:

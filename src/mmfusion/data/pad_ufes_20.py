@@ -20,6 +20,7 @@ from mmfusion.data.plan import (
     repeated,
     root_folder,
     root_lacks,
+    square,
     strange_cells,
 )
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
@@ -79,6 +80,7 @@ def plan(
     """
     if columns not in ("clean", "all"):
         raise ValueError(f"pad-ufes-20 expects columns 'clean' or 'all', got {columns!r}")
+    side = square("pad-ufes-20", size)
     chosen = {**CLEAN, **(ANAMNESIS if columns == "all" else {})}
     folder = root_folder("pad-ufes-20", root, f"{TABLE} and the folder images")
     table = Listing().file(folder, TABLE)
@@ -87,7 +89,7 @@ def plan(
     frame = read_table(table)
     needs(frame, ["img_id", "patient_id", "lesion_id", "diagnostic", *CLEAN, *ANAMNESIS], table)
     target = TargetColumn("diagnostic", DIAGNOSES)
-    images = {"image": ImageSource("img_id", (size, size), folders=FOLDERS, endings=(".png", ".jpg", ".jpeg"))}
+    images = {"image": ImageSource("img_id", side, folders=FOLDERS, endings=(".png", ".jpg", ".jpeg"))}
     faults = [*repeated(frame, "img_id"), *target.faults(frame), *_cells(frame, chosen)]
     if faults:
         absent = absent_images(images, frame, folder) if missing_images == "error" else []

@@ -107,6 +107,17 @@ class Plan:
 Planner = Callable[..., Plan]
 
 
+def square(name: str, size: object) -> tuple[int, int]:
+    """One number of pixels as the size of an image.
+
+    Raises:
+        ValueError: If it is not one, or not positive.
+    """
+    if type(size) is not int or size < 1:
+        raise ValueError(f"{name} expects size as one number of pixels, for both sides, got {size!r}")
+    return size, size
+
+
 def root_folder(name: str, root: Path | str | None, wanted: str) -> Path:
     """The root, checked.
 
