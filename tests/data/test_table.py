@@ -212,6 +212,15 @@ def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
     assert any("no group column was named" in n for n in TableDataset(frame, root=whole, **without).notes)  # type: ignore[arg-type]
 
 
+def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
+    frame = pd.read_csv(whole / "table.csv", dtype=str)
+    frame.loc[frame.index % 3 == 2, "diagnosis"] = "benign"
+    frame.loc[[0, 1], "diagnosis"] = "rare"
+    notes = TableDataset(frame, root=whole, **BASE).notes  # type: ignore[arg-type]
+    # Both are of one patient, who is in one part.
+    assert sum("No case of class 'rare' is in the" in note and "it has 2 in all" in note for note in notes) == 2
+
+
 def test_names_that_no_modality_can_have(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str).rename(columns={"photo": "2nd", "second view": "forward"})
     options = {**BASE, "images": ["2nd", "forward"]}

@@ -161,6 +161,7 @@ class TableDataset:
             split,
             notes=(
                 *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
+                *_lacking(target, labels, split),
                 *(() if group or not _repeats(frame) else (_NO_GROUP,)),
                 *([] if found is None else [f"Look at this: {remark}." for remark in found.remarks]),
                 *_unseen(found, frame),
@@ -474,6 +475,16 @@ def _schema(
     if has_images and all(one.kind in ("text", "drop") for one in decisions):
         return None
     return TableSchema.infer(train, overrides=overrides, drop=others)
+
+
+def _lacking(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> list[str]:
+    """A note for each class that a part does not have."""
+    return [
+        f"No case of class {name!r} is in the {part} part; it has {int((labels == code).sum())} in all."
+        for part, rows in zip(PARTS, split)
+        for code, name in enumerate(target.classes)
+        if not (labels[rows] == code).any()
+    ]
 
 
 def _unseen(schema: TableSchema | None, frame: pd.DataFrame) -> list[str]:
