@@ -284,3 +284,24 @@ def test_the_benchmark_script_is_the_same_command() -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "run.py"
     done = subprocess.run([sys.executable, script, "--list-models"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == registry.models.list()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--table none.csv --label grade", "no table "),
+        ("--dataset table --label grade", "the dataset 'table' needs a table: --table FILE"),
+        ("--table some.csv", "needs the column of the labels: --label COLUMN"),
+        ("--table some.csv --label grade", "the table has no column 'grade'; its columns are: a, b"),
+        ("--table some.csv --label a --images b c", "the table has no column 'c'"),
+        ("--table some.csv --label a --group g --test t", "the table has no column 'g', 't'"),
+        ("--dataset synthetic-derm7pt --table some.csv", "dataset 'synthetic-derm7pt' has no option 'table'"),
+        ("--dataset pad-ufes-20 --root . --size 8 8", "pad-ufes-20 expects size as one number of pixels"),
+    ],
+)
+def test_flags_of_a_table_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("some.csv").write_text("a,b\nx,1\ny,2\n")
+    assert message in complaint(["run", "--model", "tabular", *words.split()], capsys)

@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | predict | list``.
+"""The command line: ``mmfusion run | predict | check | list``.
 
 What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
 """
@@ -27,6 +27,12 @@ _FLAGS = {
     "batch_size": ("train", "batch_size"),
     "modality_dropout": ("train", "modality_dropout"),
     "task": ("data", "task"),
+    "table": ("data", "table"),
+    "label": ("data", "label"),
+    "images": ("data", "images"),
+    "group": ("data", "group"),
+    "test": ("data", "test"),
+    "size": ("data", "size"),
     "encoder": ("model", "encoder"),
     "weights": ("model", "weights"),
 }
@@ -39,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None: those of the process.
 
     Returns:
-        The exit code: 0; 2 for what the user can mend; 130 after Ctrl-C.
+        The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.command(arguments)
+        code = arguments.command(arguments)
     except KeyboardInterrupt as stop:
         _complain(str(stop) or "interrupted")
         return 130
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _complain(f"error: {_one_line(error)}")
         return 2
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    predict.add_argument("--table", type=Path, required=True, help="CSV of new cases, one a row")
+    predict.add_argument("--table", type=Path, required=True, help="table of new cases, one a row")
     predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")
     predict.add_argument("--out", type=Path, required=True, help="CSV to write")
     _add_plugin(predict)
@@ -75,6 +81,20 @@ def _parser() -> argparse.ArgumentParser:
         help="what an image file that is not there means (default: %(default)s)",
     )
     predict.set_defaults(command=_predict)
+
+    checking = commands.add_parser("check", help="whether a dataset's folder is complete and whole")
+    checking.add_argument("name", metavar="NAME", help="a dataset that reads files; see list datasets")
+    checking.add_argument("--root", type=Path, help="folder of the dataset")
+    checking.add_argument("--full", action="store_true", help="decode every image, not its header alone")
+    checking.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="options",
+        help="an option of the dataset, as in task=diagnosis; may be repeated",
+    )
+    checking.set_defaults(command=_check)
 
     listing = commands.add_parser("list", help="names of the models or datasets")
     listing.add_argument("what", nargs="?", choices=("models", "datasets"), help="default: both")
@@ -97,9 +117,18 @@ def _add_plugin(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--model", help="name of a model; see --list-models")
-    run.add_argument("--dataset", help="name of a dataset (default: synthetic-derm7pt); see --list-datasets")
+    run.add_argument(
+        "--dataset", help="name of a dataset (default: synthetic-derm7pt, or table with --table); see --list-datasets"
+    )
     run.add_argument("--task", help="of a dataset that has several; short for --set data.task=")
-    run.add_argument("--root", help="folder of the dataset")
+    run.add_argument("--root", help="folder of the dataset; of a table, the one that its image names are relative to")
+    own = run.add_argument_group("a table of your own", "each short for --set data.NAME=")
+    own.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet")
+    own.add_argument("--label", metavar="COLUMN", help="of the classes")
+    own.add_argument("--images", nargs="+", metavar="COLUMN", help="of image files: photographs, .nii or .nii.gz")
+    own.add_argument("--group", metavar="COLUMN", help="of the patient or lesion, which no two parts share")
+    own.add_argument("--test", metavar="COLUMN", help="that says which rows are tested (default: a split by ratio)")
+    own.add_argument("--size", nargs="+", type=int, metavar="N", help="pixels: a side; height and width; and slices")
     run.add_argument("--seed", type=int, help="of everything random (default: 0)")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int)
@@ -150,11 +179,17 @@ def _run(arguments: argparse.Namespace) -> None:
         flags = {"run": {"plugins": [str(path) for path in arguments.plugins]}}
     for flag, (section, key) in _FLAGS.items():
         value = getattr(arguments, flag)
+        if flag == "size" and value is not None and len(value) == 1:
+            value = value[0]
+        if flag == "table" and value is not None:
+            # A resumed run may be started from another working folder.
+            value = os.path.abspath(value)
         if value is not None:
             flags = settings.merge(flags, {section: {key: value}})
     overrides = [settings.parse_override(text) for text in arguments.overrides]
     # A flag says it more plainly than --set, so it has the last word.
-    resolved = settings.resolve(arguments.model, arguments.dataset or settings.DEFAULT_DATASET, [*overrides, flags])
+    default = settings.DEFAULT_DATASET if arguments.table is None else "table"
+    resolved = settings.resolve(arguments.model, arguments.dataset or default, [*overrides, flags])
     if arguments.ablate is None:
         run.start(resolved, _reporter(), overwrite=arguments.overwrite)
         return
@@ -183,8 +218,7 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    import pandas as pd
-
+    from mmfusion.data.table_file import read_table
     from mmfusion.training import files, predictor
 
     if arguments.out.exists():
@@ -193,7 +227,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise FileNotFoundError(f"no table {arguments.table}")
     loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
     # Text as it stands in the file: the reader knows each column's type.
-    frame = pd.read_csv(arguments.table)
+    frame = read_table(arguments.table)
     result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
     files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
     _reporter().say(f"{len(result)} cases are in {arguments.out}")
@@ -203,6 +237,14 @@ def _import(arguments: argparse.Namespace) -> None:
     from mmfusion import registry
 
     registry.import_files(arguments.plugins or ())
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from mmfusion.data import check
+
+    report = check.from_arguments(arguments)
+    print(report)
+    return 1 if report.faults else 0
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -235,11 +235,16 @@ _TAKEN = frozenset(dir(nn.ModuleDict()))
 """What a part of a model cannot be called: parts are stored by modality and by target, as ``torch`` submodules."""
 
 
-def _check_name(what: str, name: str) -> None:
+def name_fault(name: object) -> str:
+    """Why a modality or target cannot be called so; empty: it can."""
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"a {what}'s name must be a Python identifier, got {name!r}")
-    if name in _TAKEN:
-        raise ValueError(f"a {what} cannot be called {name!r}, which torch.nn.Module keeps for itself: rename it")
+        return f"name must be a Python identifier, got {name!r}"
+    return f"cannot be called {name!r}, which torch.nn.Module keeps for itself: rename it" if name in _TAKEN else ""
+
+
+def _check_name(what: str, name: str) -> None:
+    if fault := name_fault(name):
+        raise ValueError(f"a {what}{'' if fault.startswith('cannot') else chr(39) + 's'} {fault}")
 
 
 def _pack(value: Modality | Target) -> dict[str, Any]:

@@ -21,6 +21,16 @@ def real_ham10000() -> Path:
 
 
 @pytest.fixture
+def real_pad_ufes_20() -> Path:
+    root = REAL / "pad_ufes_20"
+    if not (root / "metadata.csv").is_file():
+        pytest.skip(
+            f"the table of PAD-UFES-20 is not at {root}: set MMFUSION_DATA to the folder that holds pad_ufes_20/"
+        )
+    return root
+
+
+@pytest.fixture
 def write_image() -> Callable[..., np.ndarray]:
     """Draws an image of noise, writes it, returns its pixels (h, w, 3)."""
 

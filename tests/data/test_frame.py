@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset, as_floats
+from mmfusion.data.intensity import Intensity
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokens import Table
 
@@ -138,3 +139,24 @@ def test_cases_without_labels():
 def test_parts_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         dataset(**changes)
+
+
+def test_scaled_images_come_scaled_however_they_are_read():
+    data = dataset()
+    by_image = data.scaled({"derm": Intensity("image")})
+    plain = data[2].inputs["derm"]
+    expected = (plain - plain.mean()) / plain.std(correction=0)
+    torch.testing.assert_close(by_image[2].inputs["derm"], expected)
+    assert torch.equal(by_image.stored()[2].inputs["derm"], by_image[2].inputs["derm"])
+    assert torch.equal(by_image.subset([2])[0].inputs["derm"], by_image[2].inputs["derm"])
+    # The others are as they were, and idle ones stay bytes on the way.
+    assert torch.equal(data[2].inputs["derm"], plain)
+    assert data.scaled({"derm": Intensity()}).stored()[2].inputs["derm"].dtype == torch.uint8
+
+
+def test_intensities_learn_from_the_images_that_are_there():
+    data = dataset(present={"derm": torch.tensor([True, True, False, True, True])})
+    fitted = data.subset([1, 2, 4]).fitted({"derm": Intensity("sequence")})["derm"]
+    values = torch.stack([data[i].inputs["derm"] for i in (1, 4)]).transpose(0, 1).flatten(1).double()
+    torch.testing.assert_close(torch.tensor(fitted.mean, dtype=torch.float64), values.mean(1), atol=1e-6, rtol=1e-6)
+    assert data.fitted({"derm": Intensity("image")}) == {"derm": Intensity("image")}

@@ -32,13 +32,16 @@ def test_labels_and_cells_are_those_of_the_table(ham_root):
     train = create(ham_root).train
     batch = train.__getitems__(range(len(train)))
     assert [DIAGNOSES[i] for i in batch.targets["label"]] == train.frame["dx"].tolist()
-    assert torch.equal(batch.inputs["meta"].numerical[:, 0].isnan(), torch.tensor(train.frame["age"].isna().to_numpy()))
+    assert torch.equal(
+        batch.inputs["meta"].numerical[:, 0].isnan(), torch.tensor((train.frame["age"] == "").to_numpy())
+    )
     assert ((batch.inputs["meta"].categorical[:, 0] == -1).numpy() == (train.frame["sex"] == "unknown")).all()
 
 
 def test_the_statistics_are_those_of_the_training_rows(ham_root):
     bundle = create(ham_root)
-    assert bundle.reader.schema.numerical[0].mean == pytest.approx(bundle.train.frame["age"].mean())
+    ages = pd.to_numeric(bundle.train.frame["age"])
+    assert bundle.reader.schema.numerical[0].mean == pytest.approx(ages.mean())
     numerical = bundle.train.__getitems__(range(len(bundle.train))).inputs["meta"].numerical
     assert numerical.nanmean().abs() < 1e-6
 
@@ -168,7 +171,7 @@ def test_root_without_the_table(ham_root):
 
 def test_table_empty(ham_root):
     (ham_root / "HAM10000_metadata.csv").write_text("")
-    with pytest.raises(ValueError, match="cannot be read as a CSV table"):
+    with pytest.raises(ValueError, match=r"metadata\.csv is empty: a header"):
         create(ham_root)
 
 
@@ -177,7 +180,7 @@ def test_table_empty(ham_root):
     [
         (lambda t: t.drop(columns="sex"), r"metadata\.csv has no column 'sex'; its columns are: lesion_id, image_id"),
         (lambda t: t.drop(columns="lesion_id"), "no column 'lesion_id'"),
-        (lambda t: t.iloc[:0], "has no rows"),
+        (lambda t: t.iloc[:0], "has a header and no rows"),
         (lambda t: t.assign(age=["old", *t["age"][1:]]), "column 'age' holds numbers, but row 0 has 'old'"),
         (lambda t: t.assign(age=[*t["age"][:-1], "old"]), "column 'age' holds numbers, but row 59 has 'old'"),
         (lambda t: t.assign(dx="nv"), "one class only, 'nv', in all 60 rows"),

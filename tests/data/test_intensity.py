@@ -68,7 +68,7 @@ def test_a_constant_volume_gives_zeros(value, standardise):
             assert not out.any()
 
 
-@pytest.mark.parametrize("standardise", ["none", "image", "sequence"])
+@pytest.mark.parametrize("standardise", ["none", "image", "channel", "sequence"])
 def test_an_absent_image_stays_by_itself(standardise):
     x = scans()
     intensity = Intensity(standardise, clip=(0, 1200)).fit(x)
@@ -101,7 +101,7 @@ def test_json_keeps_every_bit(intensity):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Intensity("zscore"), "standardise expects 'none' or 'image' or 'sequence', got 'zscore'"),
+        (lambda: Intensity("zscore"), "standardise expects 'none' or 'image' or 'channel' or 'sequence', got 'zscore'"),
         (lambda: Intensity(clip=(1, 0)), "smallest and a larger largest"),
         (lambda: Intensity(clip=(1,)), "smallest and a larger largest"),
         (lambda: Intensity("sequence", mean=(1.0,)), "a mean and a positive std"),
@@ -117,3 +117,12 @@ def test_json_keeps_every_bit(intensity):
 def test_wrong_use(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_each_channel_by_itself():
+    images = torch.rand(3, 2, 4, 4, 2) * torch.tensor([1.0, 900.0]).view(1, 2, 1, 1, 1)
+    found = Intensity("channel")(images)
+    for i in range(3):
+        expected = Intensity("image")(images[i].unsqueeze(1))[:, 0]
+        torch.testing.assert_close(found[i], expected)
+    assert torch.equal(Intensity("channel")(images[:, :1]), Intensity("image")(images[:, :1]))

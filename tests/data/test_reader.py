@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmfusion.data.images import ImageSource
+from mmfusion.data.intensity import Intensity
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.spec import Classes, Columns, Image
@@ -140,3 +141,39 @@ def test_wrong_readers():
 def test_numbers_as_classes():
     target = TargetColumn("y", ("0", "1"))
     assert target.encode(pd.DataFrame({"y": np.array([0.0, 1.0])})).tolist() == [0, 1]
+
+
+def test_labels_whose_capitals_differ():
+    frame = pd.DataFrame({"diagnosis": ["Nevus", " MELANOMA", "nev", "MEL"]})
+    assert TARGET.encode(frame).tolist() == [0, 1, 0, 1]
+    # Where classes differ by capitals alone, these count.
+    exact = TargetColumn("diagnosis", ("a", "A"))
+    assert exact.encode(pd.DataFrame({"diagnosis": ["A", "a"]})).tolist() == [1, 0]
+
+
+def test_all_wrong_labels_at_once():
+    frame = pd.DataFrame({"diagnosis": ["nevus", "wart", None, "nevi"]}, index=[3, 5, 7, 9])
+    with pytest.raises(ValueError, match="'wart' in row 5, no label in row 7, the label 'nevi' in row 9; known"):
+        TARGET.encode(frame)
+    assert [fault.split(";")[0] for fault in TARGET.faults(frame)] == [
+        "label column 'diagnosis' has the label 'wart' in row 5",
+        "label column 'diagnosis' has no label in row 7",
+        "label column 'diagnosis' has the label 'nevi' in row 9",
+    ]
+
+
+def test_intensities_travel_with_the_reader(root):
+    scaled = reader(intensities={"derm": Intensity("image")})
+    again = CaseReader.from_dict(json.loads(json.dumps(scaled.to_dict())))
+    assert again == scaled
+    found = again.read(FRAME, root, with_targets=False)[1].inputs["derm"]
+    assert found.mean().abs() < 1e-5
+    assert found.std(correction=0) == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ValueError, match=r"intensities are given for \['clinic'\]"):
+        reader(intensities={"clinic": Intensity("image")})
+
+
+def test_a_reader_of_a_run_that_knew_no_intensities():
+    packed = reader().to_dict()
+    del packed["intensities"]
+    assert CaseReader.from_dict(packed) == reader()

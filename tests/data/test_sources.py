@@ -64,6 +64,7 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
     (tmp_path / "z.png").write_bytes(b"hello")
     both = {"derm": ImageSource("file", (8, 8)), "clinic": ImageSource("patient", (8, 8))}
     absent = ["row 1, column 'file': y.png", *(f"row {i}, column 'patient': {n}" for i, n in enumerate("ab"))]
+    absent = [f"{line} is not there" for line in absent]
     absent.append("row 2, column 'patient': an empty cell")
     seen = []
     faults = check_images(both, frame, tmp_path, progress=lambda *n: seen.append(n))

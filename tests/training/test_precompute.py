@@ -10,6 +10,7 @@ import torch
 
 import mmfusion as mmf
 from mmfusion.data.frame import FrameDataset
+from mmfusion.data.intensity import Intensity
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import precompute as module
@@ -103,6 +104,18 @@ def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     assert not torch.equal(
         found.__getitems__([3]).inputs["image1"].stages[0], old.__getitems__([3]).inputs["image1"].stages[0]
     )
+
+
+def test_images_that_are_scaled_otherwise_are_noticed(tmp_path: Path) -> None:
+    net, plain = model(), dataset()
+    scaled = plain.scaled({"image0": Intensity("image")})
+    found = [cached(tmp_path, net, data)[0].inputs["image0"].stages[0] for data in (plain, scaled)]
+    assert entries(tmp_path) == 2
+    assert not torch.equal(*found)
+    expected = net.encode({name: x.unsqueeze(0) for name, x in scaled[0].inputs.items() if name in SPEC.images})
+    torch.testing.assert_close(found[1], expected["image0"].stages[0][0])
+    cached(tmp_path, net, plain.scaled({"image0": Intensity()}))
+    assert entries(tmp_path) == 2
 
 
 def test_another_head_is_not(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _KEY = 16
 _FREE = bytes(_KEY)
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 * 2**20, 1.0
 """When what was decoded is forced to the disk: a kill loses no more."""
-_NOT_PIXELS = {"column", "folders", "suffix", "spacing"}
+_NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing"}
 """Options of sources that say where files are, or what is known of them; all others decide on the pixels."""
 _LOOK = 0.2
 """Seconds between two looks at what another process has done."""
@@ -110,7 +110,7 @@ class ImageCache:
         advance: Callable[[int], None],
         threads: int | None,
     ) -> tuple[MappedRows, dict[int, str]]:
-        keys = [None if path is None else self._key(path) for path in paths]
+        keys = [None if path is None else self._key_of(source, path) for path in paths]
         # A file that several rows name is decoded once.
         files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
         done = _Done(Counter(key for key in keys if key is not None), advance)
@@ -138,6 +138,10 @@ class ImageCache:
         except BaseException:
             hold.release()
             raise
+
+    def _key_of(self, source: Source, path: Path) -> bytes:
+        keys = [self._key(file) for file in source.files(path)]
+        return keys[0] if len(keys) == 1 else hashlib.blake2b(b"".join(keys), digest_size=_KEY).digest()
 
     def _place(self, source: Source, root: Path | str | None) -> "_Place":
         about = {
@@ -177,7 +181,8 @@ class ImageCache:
                 pixels = source.decode(files[key])
                 if pixels.shape != source.spec.shape or pixels.dtype != source.dtype:
                     return f"decoded to {pixels.dtype} {pixels.shape}, expected {source.dtype} {source.spec.shape}"
-                return pixels if self._key(files[key]) == key else "it changed while it was read"
+                same = self._key_of(source, files[key]) == key
+                return pixels if same else "it changed while it was read"
             except (OSError, ValueError) as error:
                 return str(error)
 

@@ -78,6 +78,7 @@ class DataBundle:
         ceilings: The best AUC that any model can reach, where the data were made from known probabilities:
             ``"image"``, ``"table"``, ``"both"``.
         notes: What a reader of the results must know (leaks, licences, cases left out), a sentence each.
+        about: What was found out about the data, in lines, to be read before the run goes on; empty: nothing.
         fold: Which fold's test part it is, from 0; 0 where there are none.
     """
 
@@ -88,6 +89,7 @@ class DataBundle:
     reader: "CaseReader"
     ceilings: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    about: str = ""
     fold: int = 0
 
     @property

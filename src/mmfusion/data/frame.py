@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.cases import Cases, first_case
+from mmfusion.data.intensity import Intensity
 from mmfusion.data.rows import MappedRows, Rows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table
@@ -32,6 +33,7 @@ class FrameDataset:
         present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.
         ids: A unique name for each case; None: the row labels.
         groups: The patient or lesion of each case; None: each case is its own group.
+        intensities: By image modality, how its values are scaled when cases are read; left out: as they are.
 
     Raises:
         ValueError: If names or shapes do not fit the spec, lengths differ, or a case's name occurs twice.
@@ -48,6 +50,7 @@ class FrameDataset:
         present: Mapping[str, Tensor] | None = None,
         ids: Sequence[str] | None = None,
         groups: Sequence[str] | None = None,
+        intensities: Mapping[str, Intensity] | None = None,
     ) -> None:
         n = len(frame)
         self._spec = spec
@@ -65,6 +68,7 @@ class FrameDataset:
         self._rows = torch.arange(n)
         self._left_out: frozenset[str] = frozenset()
         self._stored = False
+        self._intensities = dict(intensities or {})
         self._check(n)
 
     def _check(self, n: int) -> None:
@@ -120,6 +124,11 @@ class FrameDataset:
         """The patient or lesion of each case."""
         return [self._groups[row] for row in self._rows.tolist()]
 
+    @property
+    def intensities(self) -> dict[str, Intensity]:
+        """By image modality, how its values are scaled when cases are read; those that stay as they are left out."""
+        return {name: one for name, one in self._intensities.items() if not one.idle}
+
     def labels(self, target: str) -> Tensor:
         """All values of one target, shape ``(len(self),)`` for classes.
 
@@ -158,11 +167,28 @@ class FrameDataset:
         part._left_out = self._left_out | frozenset(images)
         return part
 
+    def fitted(self, intensities: Mapping[str, Intensity]) -> dict[str, Intensity]:
+        """Intensities that have learnt from these cases' images what they need."""
+        found = {}
+        for name, one in intensities.items():
+            # Rows of the storage, read a few at a time: all of them may not fit into memory.
+            ours = torch.zeros(len(self._images[name]), dtype=torch.bool)
+            ours[self._rows] = self._present[name][self._rows]
+            found[name] = one.fit(self._images[name], ours)
+        return found
+
+    def scaled(self, intensities: Mapping[str, Intensity]) -> "FrameDataset":
+        """The same cases, whose images are scaled so when they are read."""
+        part = object.__new__(FrameDataset)
+        part.__dict__.update(self.__dict__)
+        part._intensities = dict(intensities)
+        return part
+
     def stored(self) -> "FrameDataset":
         """The same cases, whose images come as they are stored, to be made floats by :func:`as_floats`.
 
         For those who do that where the batch is used: on the way there, from the processes that read and to the device,
-        bytes are a quarter of what floats would be.
+        bytes are a quarter of what floats would be. Images that are scaled come as scaled floats.
         """
         part = object.__new__(FrameDataset)
         part.__dict__.update(self.__dict__)
@@ -208,7 +234,11 @@ class FrameDataset:
             elif name not in self._left_out:
                 held = self._images[name]
                 image = held.index_select(0, rows) if isinstance(held, Tensor) else held[rows]
-                inputs[name] = image if self._stored else as_floats(image)
+                intensity = self._intensities.get(name)
+                if intensity is not None and not intensity.idle:
+                    inputs[name] = intensity(image)
+                else:
+                    inputs[name] = image if self._stored else as_floats(image)
         return Cases(
             inputs,
             {name: values[rows] for name, values in self._present.items()},

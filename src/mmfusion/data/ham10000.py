@@ -1,18 +1,32 @@
 """HAM10000: dermoscopic images with age, sex and body site (Tschandl et al., Scientific Data 5:180161, 2018)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
+from mmfusion.data.columns import NumericalColumn
 from mmfusion.data.images import ImageSource
+from mmfusion.data.listing import Listing
+from mmfusion.data.plan import (
+    Plan,
+    absent_images,
+    needs,
+    refuse,
+    repeated,
+    root_folder,
+    root_lacks,
+    square,
+    strange_cells,
+)
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
-from mmfusion.data.schema import TableSchema, require_columns
+from mmfusion.data.schema import TableSchema
 from mmfusion.data.splits import make_split
+from mmfusion.data.table_file import read_table
 from mmfusion.registry import datasets
 
 TABLE = "HAM10000_metadata.csv"
@@ -22,6 +36,8 @@ MALIGNANT = ("akiec", "bcc", "mel")
 """Melanoma, basal cell carcinoma and akiec: actinic keratoses and intraepithelial carcinomas (Bowen's disease), which
 the dataset's paper describes as non-invasive variants of squamous cell carcinoma. Work that counts akiec as benign has
 another task, whose numbers do not compare."""
+N_IMAGES, N_LESIONS = 10_015, 7_470
+"""Of the published set."""
 NUMERICAL = ("age",)
 CATEGORICAL = ("sex", "localization")
 
@@ -38,32 +54,66 @@ def _target(task: str) -> TargetColumn:
     raise ValueError(f"ham10000 expects task 'diagnosis' or 'malignant', got {task!r}")
 
 
-def read_table(root: Path | str | None) -> pd.DataFrame:
-    """The published table, checked for its columns.
+def plan(
+    root: Path | str | None,
+    *,
+    split_seed: int = 0,
+    size: int = 128,
+    task: Literal["diagnosis", "malignant"] = "diagnosis",
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    folds: int | None = None,
+    fold: int | None = None,
+    split_file: Path | str | None = None,
+    limit: int | None = None,
+) -> Plan:
+    """The dataset before any image is decoded; the arguments are those of :func:`ham10000`.
 
     Raises:
-        ValueError: If no root is given, the table cannot be read as CSV, has no rows, or lacks columns.
-        FileNotFoundError: If the root is not there, is empty, or has no table.
+        DatasetError: Naming all faults of the table at once.
     """
-    if root is None:
-        raise ValueError(f"ham10000 needs the folder that holds {TABLE} and the images: give it as the root")
-    folder = Path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the root {folder} is not there, or is not a folder")
-    table = folder / TABLE
-    if not table.is_file():
-        if not any(folder.iterdir()):
-            raise FileNotFoundError(f"the root {folder} is empty; ham10000 expects {TABLE} and images in it")
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
-        raise FileNotFoundError(f"the root {folder} has no {TABLE}; it has: {there}")
-    try:
-        frame = pd.read_csv(table)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{table} cannot be read as a CSV table: {error}") from error
-    require_columns(frame, ["lesion_id", "image_id", "dx", *NUMERICAL, *CATEGORICAL], what=str(table))
-    if not len(frame):
-        raise ValueError(f"{table} has no rows")
-    return frame
+    target = _target(task)
+    folder = root_folder("ham10000", root, f"{TABLE} and images")
+    table = Listing().file(folder, TABLE)
+    if table is None:
+        root_lacks(folder, TABLE)
+    frame = read_table(table)
+    needs(frame, ["lesion_id", "image_id", "dx", *NUMERICAL, *CATEGORICAL], table)
+    images = {"image": ImageSource("image_id", square("ham10000", size), folders=FOLDERS, suffix=".jpg")}
+    fitted = TableSchema(numerical=tuple(NumericalColumn(name) for name in NUMERICAL))
+    faults = [*repeated(frame, "image_id"), *target.faults(frame), *strange_cells(frame, fitted)]
+    if faults:
+        refuse("ham10000", faults, absent_images(images, frame, folder))
+    labels = target.encode(frame).numpy()
+    sizes = (("images", len(frame), N_IMAGES), ("lesions", frame["lesion_id"].nunique(), N_LESIONS))
+    if limit is not None:
+        frame = frame.iloc[_limited(labels, limit)]
+        labels = target.encode(frame).numpy()
+    reader = CaseReader(targets={"label": target}, images=images, id_column="image_id", group_column="lesion_id")
+    ids, groups = reader.names(frame)
+    split = make_split(
+        labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
+    )
+    schema = TableSchema.fit(frame.iloc[split.train], numerical=NUMERICAL, categorical=CATEGORICAL)
+    several = len(groups) - len(set(groups))
+    notes = [
+        "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
+        f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
+        "dx_type, how the diagnosis was made, gives the label away and is not used.",
+    ]
+    if folds is not None:
+        notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")
+    if limit is not None:
+        notes.append(f"Only {len(frame)} cases were taken (limit={limit}): a trial, not a result.")
+    return Plan(
+        "ham10000",
+        frame,
+        folder,
+        replace(reader, schema=schema),
+        split,
+        sizes=sizes,
+        notes=tuple(notes),
+        fold=fold or 0,
+    )
 
 
 @datasets.register("ham10000")
@@ -107,51 +157,18 @@ def ham10000(
         ValueError: If an option, the table, or an image's content is not as it should be.
         FileNotFoundError: If the root, the table, the split file or images are not there.
     """
-    target = _target(task)
-    frame = read_table(root)
-    labels = target.encode(frame).numpy()
-    groups = frame["lesion_id"].astype(str).tolist()
-    if limit is not None:
-        frame = frame.iloc[_limited(labels, limit)]
-        labels, groups = target.encode(frame).numpy(), frame["lesion_id"].astype(str).tolist()
-    split = make_split(
-        labels,
-        groups,
-        frame["image_id"].astype(str).tolist(),
+    planned = plan(
+        root,
+        split_seed=split_seed,
+        size=size,
+        task=task,
         fractions=fractions,
-        seed=split_seed,
         folds=folds,
         fold=fold,
-        file=split_file,
+        split_file=split_file,
+        limit=limit,
     )
-    reader = CaseReader(
-        targets={"label": target},
-        images={"image": ImageSource("image_id", (size, size), folders=FOLDERS, suffix=".jpg")},
-        # Fitted on the training rows; a column of text where numbers belong is found for all rows by the reading below.
-        schema=TableSchema.fit(frame.iloc[split.train], numerical=NUMERICAL, categorical=CATEGORICAL),
-        id_column="image_id",
-        group_column="lesion_id",
-    )
-    cases = reader.read(frame, root, cache=cache, progress=progress)
-    several = len(groups) - len(set(groups))
-    notes = [
-        "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
-        f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
-        "dx_type, how the diagnosis was made, gives the label away and is not used.",
-    ]
-    if folds is not None:
-        notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")
-    if limit is not None:
-        notes.append(f"Only {len(frame)} cases were taken (limit={limit}): a trial, not a result.")
-    return DataBundle(
-        "ham10000",
-        cases.subset(split.train),
-        cases.subset(split.validation),
-        cases.subset(split.test),
-        reader,
-        notes=tuple(notes),
-        fold=fold or 0,
-    )
+    return planned.load(cache, progress)
 
 
 def _limited(labels: np.ndarray, limit: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Photographs: anything that Pillow reads to pixels of one size."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.data.listing import Listing
 from mmfusion.layers.optional import need
 from mmfusion.spec import Image
 
@@ -31,6 +33,8 @@ class ImageSource:
         channels: 3 for colour, 1 for grey.
         folders: Folders below the root, searched in order.
         suffix: Appended to each name, ``".jpg"``; empty where the column has whole file names.
+        endings: What a file may end with in place of its name's own ending, such as ``(".jpg",)`` for a set of PNG that
+            was converted. Tried in order where the name as it stands is not there.
         range: Of greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
             0 and 65535, and an image with values outside is an error, as is one of floating-point numbers. For 12 bits
             in 16 give ``(0, 4095)``, else they come out nearly black.
@@ -43,6 +47,7 @@ class ImageSource:
     channels: int = 3
     folders: tuple[str, ...] = ("",)
     suffix: str = ""
+    endings: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -50,6 +55,7 @@ class ImageSource:
             raise ValueError(f"ImageSource expects folders in a tuple, got {self.folders!r}")
         object.__setattr__(self, "size", tuple(self.size))
         object.__setattr__(self, "folders", tuple(self.folders))
+        object.__setattr__(self, "endings", tuple(self.endings))
         if self.channels not in _MODES:
             raise ValueError(f"ImageSource expects channels 1 or 3, got {self.channels}")
         if len(self.size) != 2 or min(self.size) < 1:
@@ -76,10 +82,16 @@ class ImageSource:
         """What decodes, with its version: another one may give other bits."""
         return f"pillow {need('PIL', 'bench').__version__}"
 
-    def find(self, root: Path, name: str) -> Path | None:
-        """The file of that name in the first folder that has it."""
-        candidates = (root / folder / f"{name}{self.suffix}" for folder in self.folders)
-        return next((path for path in candidates if path.is_file()), None)
+    def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
+        """The file of that name in the first folder that has it; see :class:`~mmfusion.data.listing.Listing`."""
+        whole = Path(f"{name}{self.suffix}")
+        names = (str(whole), *(str(whole.with_suffix(ending)) for ending in self.endings if whole.name))
+        candidates = (os.path.join(folder, name) for name in names for folder in self.folders)
+        return (listing or Listing()).first_file(root, candidates)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that are read for what :meth:`find` found: itself."""
+        return (path,)
 
     def probe(self, path: Path) -> None:
         """Look at the file's header alone.

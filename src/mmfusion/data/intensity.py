@@ -7,7 +7,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-Standardise = Literal["none", "image", "sequence"]
+from mmfusion.data.rows import Rows
+
+Standardise = Literal["none", "image", "channel", "sequence"]
 _CHUNK = 32
 """Images that are looked at together while fitting: double precision of a whole dataset would take its memory twice."""
 
@@ -22,11 +24,12 @@ class Intensity:
     - ``"none"``: as they are, but for the clipping. For photographs in [0, 1].
     - ``"image"``: each image to mean 0 and standard deviation 1 over all its channels and places. For sequences whose
       scale differs from scan to scan.
+    - ``"channel"``: likewise each channel of each image; for sequences that are the channels of one image.
     - ``"sequence"``: by the mean and standard deviation of each channel over the training part's images. Keeps what
       differs between images; for quantitative maps such as ADC.
 
     Attributes:
-        standardise: One of the three.
+        standardise: One of the four.
         clip: Smallest and largest value that is kept, in the images' own units; None: all are.
         mean: Of ``"sequence"``, by channel; empty before :meth:`fit`.
         std: Likewise.
@@ -58,11 +61,11 @@ class Intensity:
         """True if images are handed over as they are."""
         return self.standardise == "none" and self.clip is None
 
-    def fit(self, images: Tensor, present: Tensor | None = None) -> "Intensity":
+    def fit(self, images: "Tensor | Rows", present: Tensor | None = None) -> "Intensity":
         """Learn what ``"sequence"`` needs; the others need nothing and come back as they are.
 
         Args:
-            images: Of the training part, shape ``(n, channels, *spatial)``; uint8 counts as 0 to 1.
+            images: Of the training part, shape ``(n, channels, *spatial)``, in memory or not; uint8 counts as 0 to 1.
             present: Shape ``(n,)``, bool; True is there. What the others hold is not looked at. None: all are.
 
         Returns:
@@ -103,7 +106,8 @@ class Intensity:
                 at another, so that an absent one may hold anything.
 
         Returns:
-            Of the same shape, float32, or float64 where it came so; a constant image becomes zeros under ``"image"``.
+            Of the same shape, float32, or float64 where it came so; a constant image becomes zeros under ``"image"``,
+            a constant channel under ``"channel"``.
 
         Raises:
             ValueError: If ``"sequence"`` was not fitted, or for another number of channels.
@@ -117,7 +121,7 @@ class Intensity:
         if self.standardise == "sequence":
             shape = (1, -1, *[1] * (values.ndim - 2))
             return (values - values.new_tensor(self.mean).view(shape)) / values.new_tensor(self.std).view(shape)
-        axes = tuple(range(1, values.ndim))
+        axes = tuple(range(2 if self.standardise == "channel" else 1, values.ndim))
         low, high = values.amin(dim=axes, keepdim=True), values.amax(dim=axes, keepdim=True)
         std, mean = torch.std_mean(values, dim=axes, correction=0, keepdim=True)
         # Rounding gives a constant image a deviation of its own, which must not become the scale.

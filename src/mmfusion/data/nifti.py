@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from mmfusion.data.listing import Listing
 from mmfusion.layers.optional import need
 from mmfusion.spec import Image
 
@@ -98,10 +100,14 @@ class VolumeSource:
             return None
         return self.size if self.shape is None else self.shape
 
-    def find(self, root: Path, name: str) -> Path | None:
-        """The file of that name in the first folder that has it."""
-        candidates = (root / folder / f"{name}{self.suffix}" for folder in self.folders)
-        return next((path for path in candidates if path.is_file()), None)
+    def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
+        """The file of that name in the first folder that has it; see :class:`~mmfusion.data.listing.Listing`."""
+        candidates = (os.path.join(folder, f"{name}{self.suffix}") for folder in self.folders)
+        return (listing or Listing()).first_file(root, candidates)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that are read for what :meth:`find` found: itself."""
+        return (path,)
 
     def probe(self, path: Path) -> None:
         """Look at the file's header alone.

@@ -1,16 +1,21 @@
 """From a table and a folder of images to cases, with what was fitted on the training rows."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.cache import ImageCache
+from mmfusion.data.cells import distinct, key, one_column
 from mmfusion.data.frame import FrameDataset
+from mmfusion.data.intensity import Intensity
 from mmfusion.data.schema import TableSchema, require_columns, texts
 from mmfusion.data.sources import Source, load_images, source_from_dict
 from mmfusion.spec import Classes, DataSpec, Modality
@@ -47,20 +52,42 @@ class TargetColumn:
             ValueError: If the column is not there, a cell is empty or not a known class, or all cells are of one class.
         """
         require_columns(frame, [self.column])
-        codes = {name: code for code, name in enumerate(self.classes)}
-        codes |= {alias: codes[name] for alias, name in self.aliases.items()}
-        labels = texts(frame, self.column)
-        for row, label in zip(frame.index, labels):
-            if label not in codes:
-                got = "no label" if label is None else f"the label {label!r}"
-                raise ValueError(f"label column {self.column!r} has {got} in row {row}; known are: {', '.join(codes)}")
-        encoded = torch.tensor([codes[label] for label in labels if label is not None], dtype=torch.int64)
+        encoded = torch.from_numpy(self._codes(frame))
+        if wrong := self._strange(frame, encoded.numpy()):
+            more = f", and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+            raise ValueError(
+                f"label column {self.column!r} has {', '.join(wrong[:10])}{more}; known are: {', '.join(self._known())}"
+            )
         if encoded.min() == encoded.max():
             raise ValueError(
                 f"label column {self.column!r} has one class only, {self.classes[int(encoded[0])]!r}, in all "
                 f"{len(frame)} rows: there is nothing to tell apart, at least two classes are needed"
             )
         return encoded
+
+    def faults(self, frame: pd.DataFrame) -> list[str]:
+        """A line for each row whose cell is empty or not a known class."""
+        wrong = self._strange(frame, self._codes(frame))
+        return [f"label column {self.column!r} has {one}; known are: {', '.join(self._known())}" for one in wrong]
+
+    def _codes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+        """Class of each row, -1 where there is none."""
+        known = self._known()
+        # Capitals and blanks count where classes differ by them alone.
+        folded = Counter(key(name) for name in known)
+        alike = {key(name): code for name, code in known.items() if folded[key(name)] == 1}
+        codes, found = distinct(one_column(frame, self.column))
+        place = [known.get(text, alike.get(key(text), -1)) for text in found]
+        return np.array([*place, -1], dtype=np.int64)[codes]
+
+    def _known(self) -> dict[str, int]:
+        codes = {name: code for code, name in enumerate(self.classes)}
+        return codes | {alias: codes[name] for alias, name in self.aliases.items()}
+
+    def _strange(self, frame: pd.DataFrame, codes: NDArray[np.int64]) -> list[str]:
+        labels = texts(frame, self.column)
+        got = ("no label" if labels[i] is None else f"the label {labels[i]!r}" for i in np.flatnonzero(codes < 0))
+        return [f"{what} in row {row}" for what, row in zip(got, frame.index[codes < 0])]
 
 
 @dataclass(frozen=True)
@@ -74,6 +101,7 @@ class CaseReader:
         table_name: Name of the table modality.
         id_column: Column with each case's name; None, or not in a table: the row's own label.
         group_column: Column with the patient or lesion; None, or not in a table: every case is its own group.
+        intensities: By image modality, how its values are scaled; left out: as they are.
     """
 
     targets: Mapping[str, TargetColumn]
@@ -82,10 +110,14 @@ class CaseReader:
     table_name: str = "meta"
     id_column: str | None = None
     group_column: str | None = None
+    intensities: Mapping[str, Intensity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "targets", dict(self.targets))
         object.__setattr__(self, "images", dict(self.images))
+        object.__setattr__(self, "intensities", dict(self.intensities))
+        if strangers := sorted(set(self.intensities) - set(self.images)):
+            raise ValueError(f"intensities are given for {strangers}, which are no image modalities")
         if self.schema is not None and self.table_name in self.images:
             raise ValueError(f"the table modality and an image modality are both called {self.table_name!r}")
 
@@ -133,7 +165,7 @@ class CaseReader:
         images, there = load_images(
             self.images, frame, image_root, missing=missing_images, cache=cache, progress=progress
         )
-        return FrameDataset(self.spec, frame, images=images, present=there, **columns)
+        return FrameDataset(self.spec, frame, images=images, present=there, intensities=self._ready, **columns)
 
     def assemble(
         self,
@@ -157,24 +189,34 @@ class CaseReader:
         Raises:
             ValueError: As :meth:`read`, or if the images do not fit the spec.
         """
-        return FrameDataset(self.spec, frame, images=images, present=present, **self._columns(frame, with_targets))
+        columns = self._columns(frame, with_targets)
+        return FrameDataset(self.spec, frame, images=images, present=present, intensities=self._ready, **columns)
+
+    @property
+    def _ready(self) -> dict[str, Intensity]:
+        """The intensities, but for those that still have to learn from the images that are being read."""
+        return {name: one for name, one in self.intensities.items() if one.mean or one.standardise != "sequence"}
 
     def _columns(self, frame: pd.DataFrame, with_targets: bool) -> dict[str, Any]:
         """All that comes from the table itself."""
         if not len(frame):
             raise ValueError("the table has no rows: at least one case is needed")
-        ids = self._ids(frame)
-        groups = ids
-        if self.group_column is not None and self.group_column in frame.columns:
-            # A case of unknown patient is a group of its own; the prefix keeps it apart from every real one.
-            named = texts(frame, self.group_column)
-            groups = [f"case {case}" if group is None else group for case, group in zip(ids, named)]
+        ids, groups = self.names(frame)
         return {
             "tables": {} if self.schema is None else {self.table_name: self.schema.transform(frame)},
             "targets": {name: target.encode(frame) for name, target in self.targets.items()} if with_targets else {},
             "ids": ids,
             "groups": groups,
         }
+
+    def names(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+        """The name of each case, and its patient or lesion."""
+        ids = self._ids(frame)
+        if self.group_column is None or self.group_column not in frame.columns:
+            return ids, ids
+        # A case of unknown patient is a group of its own; the prefix keeps it apart from every real one.
+        named = texts(frame, self.group_column)
+        return ids, [f"case {case}" if group is None else group for case, group in zip(ids, named)]
 
     def _ids(self, frame: pd.DataFrame) -> list[str]:
         if self.id_column is None or self.id_column not in frame.columns:
@@ -194,6 +236,7 @@ class CaseReader:
             "table_name": self.table_name,
             "id_column": self.id_column,
             "group_column": self.group_column,
+            "intensities": {name: one.to_dict() for name, one in self.intensities.items()},
         }
 
     @classmethod
@@ -207,4 +250,6 @@ class CaseReader:
             table_name=packed["table_name"],
             id_column=packed["id_column"],
             group_column=packed["group_column"],
+            # Older runs have none.
+            intensities={name: Intensity.from_dict(one) for name, one in packed.get("intensities", {}).items()},
         )

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.images import ImageSource
+from mmfusion.data.listing import Listing
 from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.rows import DecodedRows, Rows, torch_dtype
 from mmfusion.data.schema import require_columns, texts
+from mmfusion.data.stack import StackSource
 from mmfusion.spec import Image
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ U = TypeVar("U")
 
 
 class Source(Protocol):
-    """Where a modality's files are, and what they become: :class:`ImageSource` and :class:`VolumeSource` are two.
+    """Where a modality's files are, and what they become: :class:`ImageSource`, :class:`VolumeSource`, ``StackSource``.
 
     A frozen dataclass whose ``to_dict`` is JSON-able, names its ``kind`` and holds all that a decoded image depends on.
     """
@@ -67,8 +69,11 @@ class Source(Protocol):
     def decoder(self) -> str:
         """What decodes, with its version."""
 
-    def find(self, root: Path, name: str) -> Path | None:
-        """The file of that name."""
+    def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
+        """The file of that name; a listing spares looking at the same folders again."""
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that are read for what :meth:`find` found."""
 
     def probe(self, path: Path) -> None:
         """Look at a file's header alone; ValueError for one that :meth:`decode` would refuse by it."""
@@ -80,7 +85,7 @@ class Source(Protocol):
         """Plain dictionaries and lists, for JSON."""
 
 
-_KINDS: dict[str, Any] = {source.kind: source for source in (ImageSource, VolumeSource)}
+_KINDS: dict[str, Any] = {source.kind: source for source in (ImageSource, VolumeSource, StackSource)}
 
 
 def source_from_dict(packed: Mapping[str, Any]) -> Source:
@@ -124,11 +129,11 @@ def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path |
     folder = Path() if root is None else Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"the image folder {folder} is not there, or is not a folder")
-    found = Found({}, [])
+    found, listing = Found({}, []), Listing()
     for name, source in sources.items():
         paths: list[Path | None] = []
         for row, text in zip(frame.index, _names(frame, source.column)):
-            paths.append(None if text is None else source.find(folder, text))
+            paths.append(None if text is None else source.find(folder, text, listing))
             if paths[-1] is None:
                 what = "an empty cell" if text is None else f"{text}{source.suffix}"
                 found.absent.append(f"row {row}, column {source.column!r}: {what}")
@@ -181,7 +186,9 @@ def check_images(
             return _fault(frame, task, error)
         return None
 
-    faults = list(found.absent) if missing == "error" else []
+    faults = []
+    if missing == "error":
+        faults = [line if line.endswith("an empty cell") else f"{line} is not there" for line in found.absent]
     for done, fault in enumerate(in_threads(look, tasks, threads), start=1):
         if fault is not None:
             faults.append(fault)

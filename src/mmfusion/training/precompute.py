@@ -187,7 +187,10 @@ def _images_digest(model: Any, dataset: CaseDataset) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr(len(dataset)).encode())
     pixels = getattr(dataset, "pixels", None)
+    scaled = getattr(dataset, "intensities", {})
     for name in model.map_shapes:
+        if name in scaled:
+            digest.update(repr(scaled[name]).encode())
         if pixels is not None:
             for start in range(0, len(dataset), _AT_ONCE):
                 _feed(digest, pixels(name, slice(start, start + _AT_ONCE)))

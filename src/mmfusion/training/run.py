@@ -224,6 +224,14 @@ def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weig
             raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
         own = {name: value for name, value in own.items() if name in known}
         bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+    if bundle.about:
+        reporter.say(bundle.about)
+    if len(bundle.spec.targets) > 1:
+        raise ValueError(
+            f"a run trains one target for now, {run.dataset} has {len(bundle.spec.targets)}: "
+            f"{', '.join(bundle.spec.targets)}. Choose a task of one target (data.task), or train a model of several "
+            "by hand: models and losses take them"
+        )
     target, kind = predictions.only_classes(bundle.spec)
     with reporter.working(f"building {run.model}"):
         seed_all(derive(run.seed))
