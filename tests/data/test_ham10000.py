@@ -237,3 +237,12 @@ def test_the_real_images(real_ham10000):
         assert shares[5] == pytest.approx(0.7225, abs=0.01)
         assert (shares > 0).all()
     assert bundle.spec["meta"].categorical == (("sex", 2), ("localization", 14))
+
+
+def test_a_column_that_tells_the_diagnosis_is_named(ham_root):
+    path = ham_root / "HAM10000_metadata.csv"
+    frame = pd.read_csv(path)
+    frame["sex"] = np.where(frame["dx"] == frame["dx"].mode()[0], "male", "female")
+    frame.to_csv(path, index=False)
+    notes = create(ham_root).notes
+    assert any(note.startswith("A possible leak: column 'sex' alone tells classes from the rest") for note in notes)

@@ -167,6 +167,7 @@ def test_progress():
     ("options", "message"),
     [
         ({"root": "somewhere"}, "reads no files: leave the root out"),
+        ({"size": [64, 64]}, r"one number, got \[64, 64\]"),
         ({"size": 16}, "size of at least 32.*got 16"),
         ({"n_test": 1}, "at least 2 cases a part, got n_test=1"),
         ({"prevalence": 1.5}, "prevalence expects"),

@@ -1,3 +1,4 @@
+import json
 import time
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
-from mmfusion.data import DataBundle, export
+from mmfusion.data import CaseReader, DataBundle, export
 from mmfusion.data.synthetic_men import (
     ADC,
     AGES,
@@ -174,6 +175,22 @@ def test_exported_volumes_hold_the_same_voxels(tmp_path):
         export(bundle, tmp_path)
 
 
+def test_exported_volumes_are_read_back_to_the_same_inputs(tmp_path):
+    """Through files and a reader that travelled as JSON, absent sequences and empty cells included."""
+    bundle = create(missing=0.2, missing_images=0.3)
+    table = export(bundle, tmp_path)
+    reader = CaseReader.from_dict(json.loads(json.dumps(bundle.reader.to_dict())))
+    read = reader.read(pd.read_csv(table), tmp_path, missing_images="absent")
+    made, again = (part.__getitems__(range(len(part))) for part in (bundle.test, read))
+    assert read.ids == bundle.test.ids
+    assert torch.equal(again.targets["label"], made.targets["label"])
+    for name in bundle.reader.images:
+        assert torch.equal(again.present[name], made.present[name])
+        assert torch.equal(again.inputs[name], made.inputs[name])
+    for one, other in zip(again.inputs["meta"], made.inputs["meta"], strict=True):
+        assert torch.equal(torch.nan_to_num(one, nan=-9), torch.nan_to_num(other, nan=-9))
+
+
 def test_progress():
     seen = []
     create(progress=lambda *n: seen.append(n))
@@ -185,6 +202,7 @@ def test_progress():
     ("options", "message"),
     [
         ({"root": "somewhere"}, "reads no files: leave the root out"),
+        ({"size": 32}, r"\(height, width, slices\).*got 32"),
         ({"size": (16, 16, 8)}, r"at least 32, the last at least 4, got \(16, 16, 8\)"),
         ({"size": (32, 48, 8)}, "the first two equal"),
         ({"size": (32, 32)}, r"expects a size \(height, width, slices\)"),

@@ -15,6 +15,7 @@ from mmfusion.data.listing import Listing
 from mmfusion.data.plan import (
     Plan,
     absent_images,
+    leaks,
     needs,
     refuse,
     repeated,
@@ -99,6 +100,7 @@ def plan(
         "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
         f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
         "dx_type, how the diagnosis was made, gives the label away and is not used.",
+        *leaks(schema, frame.iloc[split.train], labels[split.train], target.classes, [groups[i] for i in split.train]),
     ]
     if folds is not None:
         notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")

@@ -134,8 +134,8 @@ def synthetic_derm7pt(
     """
     numbers = {"train": n_train, "validation": n_validation, "test": n_test}
     check_made("synthetic-derm7pt", root, numbers)
-    if size < 32:
-        raise ValueError(f"synthetic-derm7pt expects a size of at least 32 pixels, got {size}")
+    if not isinstance(size, int) or size < 32:
+        raise ValueError(f"synthetic-derm7pt expects a size of at least 32 pixels, one number, got {size}")
     shares = None if prevalence is None else (1 - prevalence, prevalence)
     odds = chosen(
         PRESETS, preset, coarse=coarse, fine=fine, tabular=tabular, interaction=interaction, prevalence=shares

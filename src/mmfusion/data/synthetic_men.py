@@ -154,10 +154,10 @@ def synthetic_men(
     """
     numbers = {"train": n_train, "validation": n_validation, "test": n_test}
     check_made("synthetic-men", root, numbers)
-    if len(size) != 3 or size[0] != size[1] or size[0] < 32 or size[2] < 4:
+    if not isinstance(size, Sequence) or len(size) != 3 or size[0] != size[1] or size[0] < 32 or size[2] < 4:
         raise ValueError(
             f"synthetic-men expects a size (height, width, slices), the first two equal and at least 32, the last at "
-            f"least 4, got {tuple(size)}"
+            f"least 4, got {size}"
         )
     height, width, slices = size
     odds = chosen(
