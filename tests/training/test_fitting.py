@@ -87,8 +87,23 @@ def test_who_learns_from_rows() -> None:
     assert sorted(names) == mmf.registry.tabular_tokenizers.list()
     for name, learns in names.items():
         assert bool(learning(model(name))) == learns
-        assert set(learning(model({"name": name, "missing": "impute"}))) == {"table0", "table1"}
-    assert learning(torch.nn.Linear(1, 1)) == {}
+        assert {table for table, _ in learning(model({"name": name, "missing": "impute"}))} == {"table0", "table1"}
+    assert learning(torch.nn.Linear(1, 1)) == []
+
+
+def test_tokenizers_are_found_wherever_they_are() -> None:
+    """Behind a compression, inside a table's encoder, told to a modulator, or both; each once."""
+    spec, choice = make_spec(), {"name": "trees", "n_trees": 2}
+    for name, places in {
+        "cfcml": ["tokenizers.table0"],
+        "gated-query": ["tokenizers.table0.cells"],
+        "tip": ["tokenizers.table0.tokenizer"],
+        "film": ["context.table0"],
+        "mmtm": ["tokenizers.table0", "context.table0"],
+    }.items():
+        net = mmf.create_model(name, spec, dim=8, tabular_tokenizer=choice)
+        assert learning(net) == [("table0", net.get_submodule(place)) for place in places]
+        assert learning(mmf.create_model(name, spec, dim=8)) == []
 
 
 def test_where_sentences_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
