@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import mmfusion as mmf
 from mmfusion.spec import Columns, DataSpec, Image, Wording
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
-from mmfusion.tokens import Table
+from mmfusion.tokens import Table, Tokens
 from mmfusion.training.fitting import learners
 from small import loss_inputs, make_inputs, make_labels, spoilt
 from text import FakeEncoder
