@@ -274,7 +274,7 @@ def test_names_are_listed(fakes: ModuleType, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.split() == registry.models.list()
     assert main(["run", "--list-datasets"]) == 0
     assert capsys.readouterr().out.split() == registry.datasets.list()
-    assert main(["list", "models", "ti*"]) == 0
+    assert main(["list", "models", "tin*"]) == 0
     assert capsys.readouterr().out == "tiny\n"
     assert main(["list"]) == 0
     assert capsys.readouterr().out.startswith("models:\n  ")

@@ -14,6 +14,7 @@ import mmfusion as mmf
 from mmfusion.spec import Columns, DataSpec, Image, Wording
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
+from mmfusion.training.fitting import learners
 from small import loss_inputs, make_inputs, make_labels, spoilt
 from text import FakeEncoder
 
@@ -319,33 +320,54 @@ def test_exported(name: str, missing: str) -> None:
 
 SPEC = DataSpec({"image0": Image(2, (16, 16)), "table0": COLUMNS["both"]}, n_classes=3)
 SMALL: dict[str, dict[str, Any]] = {
-    "cfcml": {"dim": DIM, "image_latents": 3, "table_latents": 2, "hidden": (8,)},
-    "concat": {"dim": DIM, "hidden": (8,)},
-    "tabular": {"dim": DIM, "depth": 1},
+    "cfcml": {"image_latents": 3, "table_latents": 2},
+    "gated-query": {"depth": 1, "table_depth": 1},
+    "healnet": {"depth": 1, "n_latents": 3},
+    "mbt": {"depth": 2, "fusion_layer": 1},
+    "mult": {"depth": 1, "self_depth": 1},
+    "tabular": {"depth": 1},
+    "tip": {"table_depth": 1, "joint_depth": 1},
 }
+MODELS = [name for name in mmf.registry.models.list() if "tabular_tokenizer" in mmf.registry.models.options(name)]
+# A [CLS] is real whatever is missing, and some heads are told who has a table, not what is in it.
+SEES_AN_EMPTY_TABLE = {"mbt", "tabular", "tip"} | {"gmu", "late", "max"}
+QUICK = {("cfcml", name, "mask") for name in NAMES} | {
+    ("film", "text", "mask"), ("gated-query", "piecewise-linear", "mask"), ("tip", "trees", "mask")
+}  # fmt: skip
+# Each way with the models that tokens go into as they are, behind a compression and averaged; elsewhere the way that
+# makes masks, which is what a model must cope with.
+IN_A_MODEL = [
+    pytest.param(model_name, name, way, marks=() if (model_name, name, way) in QUICK else pytest.mark.slow)
+    for model_name in MODELS
+    for name in NAMES
+    for way in (MISSING if model_name in ("cfcml", "concat", "tabular") else ["mask"])
+]
 
 
-@pytest.mark.parametrize(
-    ("model_name", "missing"),
-    [
-        pytest.param(model_name, way, marks=() if (model_name, way) == ("cfcml", "mask") else pytest.mark.slow)
-        for model_name in SMALL
-        for way in MISSING
-    ],
-)
-@every_tokenizer
-def test_in_a_model(name: str, model_name: str, missing: str) -> None:
+def small(model_name: str, tabular_tokenizer: Any) -> mmf.FusionModel:
+    options = {"dim": DIM, "hidden": (8,), "tabular_tokenizer": tabular_tokenizer} | SMALL.get(model_name, {})
+    model: mmf.FusionModel = mmf.create_model(model_name, SPEC, **options).eval()
+    return model
+
+
+def test_every_model_that_looks_at_a_table_takes_them() -> None:
+    assert set(mmf.registry.models.list()) - set(MODELS) == {"image"}
+    for name in MODELS:
+        option = mmf.registry.models.options(name)["tabular_tokenizer"]
+        assert option.default is None or option.default in NAMES
+
+
+@pytest.mark.parametrize(("model_name", "name", "missing"), IN_A_MODEL)
+def test_in_a_model(model_name: str, name: str, missing: str) -> None:
     """Chosen by its settings; losses and gradients; a missing table has no effect; loads into a fresh model."""
-
-    def built() -> mmf.FusionModel:
-        options = SMALL[model_name] | {"tabular_tokenizer": choice(name, missing)}
-        return mmf.create_model(model_name, SPEC, **options).eval()
-
-    model = built()
-    model.tokenizers["table0"].fit(table("both", "cells_missing", n=80, seed=1), torch.arange(80) % 3)
-    inputs = make_inputs(SPEC, N, missing_cells=True)
-    losses = model.phases()[0].objective(loss_inputs(model(inputs), make_labels(SPEC, N)))
-    sum(losses.values()).backward()
+    model = small(model_name, choice(name, missing))
+    rows, inputs = table("both", "cells_missing", n=80, seed=1), make_inputs(SPEC, N, missing_cells=True)
+    assert {key for key, _ in learners(model)} <= {"table0"}
+    for _, part in learners(model):
+        part.fit(rows, torch.arange(80) % 3)
+    for phase in model.phases():
+        losses = phase.objective(loss_inputs((phase.model or model)(inputs), make_labels(SPEC, N)))
+        sum(losses.values()).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []
     there = torch.arange(N) % 3 > 0
     for row in (there, torch.zeros_like(there)):
@@ -353,21 +375,31 @@ def test_in_a_model(name: str, model_name: str, missing: str) -> None:
         expected = model(inputs, present).logits
         assert bool(expected.isfinite().all())
         assert torch.equal(model(spoilt(inputs, "table0", row), present).logits, expected)
-    if missing == "mask" and model_name != "tabular":  # whose [CLS] is real
+    if missing == "mask" and model_name not in SEES_AN_EMPTY_TABLE:
         cells = Table(torch.full((N, 2), torch.nan), torch.full((N, 2), -1))
         without = model({**inputs, "table0": cells}).logits
         assert torch.equal(without, model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)}).logits)
-    other = built()
+    other = small(model_name, choice(name, missing))
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(inputs).logits, model(inputs).logits)
 
 
 def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
-    """The default of each model is what it was before there was a choice."""
-    found = {
-        name: type(mmf.create_model(name, SPEC, **options).tokenizers["table0"]).__name__
-        for name, options in SMALL.items()
+    """The default of each model is what it was before there was a choice: first what modulators are told, if any."""
+    found: dict[str, list[str]] = {}
+    for name in MODELS:
+        model = mmf.create_model(name, SPEC)
+        parts = [places["table0"] for places in (model.context, model.tokenizers) if "table0" in places]
+        found.setdefault(" ".join(type(part).__name__ for part in parts), []).append(name)
+    assert found == {
+        "": ["mmcl-image"],  # which looks at the table in its pretraining alone
+        "Compressed": ["cfcml"],
+        "FeatureTokenizer": ["healnet", "mbt", "mult", "tabular"],
+        "KnownCells": ["gated-query"],
+        "TableCells": ["daft", "film", "hyperfusion", "metablock", "metanet", "mul"],
+        "TableCells TableMLP": ["mmtm"],
+        "TableEncoder": ["tip"],
+        "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tformer"],
     }
-    assert found == {"cfcml": "Compressed", "concat": "TableMLP", "tabular": "FeatureTokenizer"}
     assert type(mmf.create_model("cfcml", SPEC).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
     assert isinstance(made("feature", "both", "token")(table("both", "everything"))[0], Tokens)

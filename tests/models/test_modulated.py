@@ -51,6 +51,24 @@ def test_a_missing_table_acts_on_nothing(name: str) -> None:
 
 
 @every
+def test_what_a_modulator_is_told(name: str) -> None:
+    """The cells, or the mean of another tokenizer's tokens that are real; absent without any."""
+    assert isinstance(made(name).context["table0"], TableCells)
+    choice = {"name": "feature", "missing": "mask"}
+    model, inputs = mmf.create_model(name, SPEC, dim=8, tabular_tokenizer=choice).eval(), make_inputs(SPEC, N)
+    assert model.context["table0"].tokenizer is not model.tokenizers["table0" if name == "mmtm" else "image0"]
+    seen = []
+    model.modulators[0].register_forward_hook(lambda module, given, made: seen.append(given[1]))
+    rows = Table(torch.tensor([[0.5, 1.0], [2.0, float("nan")], [float("nan")] * 2, [1.0, 1.0]]), inputs["table0"][1])
+    rows.categorical[1:3] = -1
+    model(inputs | {"table0": rows}, {"table0": torch.tensor([True, True, True, False])})
+    (own,) = model.context["table0"].tokenizer(rows)
+    expected = torch.stack([own.x[0].mean(0), own.x[1, 0], torch.zeros(8), torch.zeros(8)])
+    torch.testing.assert_close(seen[0].filled()[:, 0], expected)
+    assert seen[0].mask[:, 0].tolist() == [True, True, False, False]
+
+
+@every
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 1), (False, 2)])
 def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
     """Modulators share their weights as the encoders do; MMTM's gates are each image's own."""

@@ -13,10 +13,11 @@ from mmfusion.losses.reconstruction import AUX
 from mmfusion.models.tip import TableEncoder
 from mmfusion.models.tip_pretraining import COUNTED, MATCH, PREDICTED, TipObjective, TipPretraining
 from mmfusion.spec import Columns
-from mmfusion.tokens import FusionOutput, LossInputs, Table
+from mmfusion.tokens import FusionOutput, LossInputs, Table, Tokens
 from mmfusion.training import checkpoints, folder, run, settings
 from mmfusion.training.files import read_json
 from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
+from text import FakeEncoder
 
 N = 8
 SPEC = make_spec(images=2)
@@ -63,6 +64,26 @@ def test_the_table_encoder_against_loops() -> None:
             x = ref.plus(x, [ref.feed_forward(ref.under(block, "feed_forward"), row) for row in after])
         for row, expected in zip(tokens.x[i].tolist(), x, strict=True):
             assert row == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_another_tokenizer_takes_the_cells_place() -> None:
+    """Its [CLS] and a vector a token; nothing attends to a missing cell, nor to a masked token."""
+    nan = math.nan
+    numbers, codes = torch.tensor([[0.5, nan], [nan, nan], [-1.0, 2.0]]), torch.tensor([[1, 3], [-1, -1], [0, -1]])
+    cells = torch.cat([torch.ones(3, 1).bool(), ~numbers.isnan(), codes >= 0], 1)
+    whole = torch.tensor([[True, True], [True, False], [True, True]])
+    for choice, attended in (("feature", cells), ({"name": "mlp", "missing": "mask"}, whole)):
+        torch.manual_seed(0)
+        encoder = TableEncoder(TABLE, dim=4, depth=2, n_heads=2, tabular_tokenizer=choice).eval()
+        (own,), (tokens,) = encoder.tokenizer(Table(numbers, codes)), encoder(Table(numbers, codes))
+        assert tokens.mask is None
+        for i in range(3):
+            x, real = encoder.norm(own.filled()[i] + encoder.column), attended[i]
+            for block in encoder.blocks:
+                normed = block.norm1(x)
+                x = x + block.attention(normed.unsqueeze(0), Tokens(normed[real].unsqueeze(0)))[0]
+                x = x + block.feed_forward(block.norm2(x))
+            torch.testing.assert_close(tokens.x[i], x, rtol=1e-5, atol=1e-6)
 
 
 def test_three_kinds_of_classifiers_are_averaged() -> None:
@@ -143,9 +164,13 @@ def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
     assert torch.equal(output.aux[AUX[1]], inputs["table0"].categorical)
 
 
-def test_hidden_cells_are_hidden() -> None:
+@pytest.mark.parametrize(
+    "choice",
+    [None, "feature", {"name": "periodic", "missing": "mask"}, {"name": "piecewise-linear", "missing": "impute"}],
+)
+def test_hidden_cells_are_hidden(choice: Any) -> None:
     """With everything hidden, what is told of the cells does not depend on them, but on the image it does."""
-    model, inputs = made(pretrain=True, mask_rate=1.0), make_inputs(SPEC, N)
+    model, inputs = made(pretrain=True, mask_rate=1.0, tabular_tokenizer=choice), make_inputs(SPEC, N)
     told = pretrained(model, inputs).aux[PREDICTED]
     other = make_inputs(SPEC, N, seed=1)
     assert torch.equal(pretrained(model, inputs | {"table0": other["table0"]}).aux[PREDICTED], told)
@@ -286,6 +311,18 @@ def test_pretraining_learns() -> None:
 def test_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(pretrain=True, **options)
+
+
+def test_pretraining_needs_a_token_a_column() -> None:
+    """Others are refused by name, and are as good as any without it."""
+    for name in mmf.registry.tabular_tokenizers.list():
+        if name in ("mlp", "tabtransformer", "trees"):
+            with pytest.raises(ValueError, match=f"'{name}' does not make one a column: take one that does"):
+                made(pretrain=True, tabular_tokenizer=name)
+            assert made(tabular_tokenizer=name).pretraining is None
+        elif name != "text":
+            assert made(pretrain=True, tabular_tokenizer=name).pretraining is not None
+    assert made(pretrain=True, tabular_tokenizer={"name": "text", "encoder": FakeEncoder()}).pretraining is not None
 
 
 @pytest.mark.slow

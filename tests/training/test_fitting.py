@@ -87,8 +87,23 @@ def test_who_learns_from_rows() -> None:
     assert sorted(names) == mmf.registry.tabular_tokenizers.list()
     for name, learns in names.items():
         assert bool(learning(model(name))) == learns
-        assert set(learning(model({"name": name, "missing": "impute"}))) == {"table0", "table1"}
-    assert learning(torch.nn.Linear(1, 1)) == {}
+        assert {table for table, _ in learning(model({"name": name, "missing": "impute"}))} == {"table0", "table1"}
+    assert learning(torch.nn.Linear(1, 1)) == []
+
+
+def test_tokenizers_are_found_wherever_they_are() -> None:
+    """Behind a compression, inside a table's encoder, told to a modulator, or both; each once."""
+    spec, choice = make_spec(), {"name": "trees", "n_trees": 2}
+    for name, places in {
+        "cfcml": ["tokenizers.table0"],
+        "gated-query": ["tokenizers.table0.cells"],
+        "tip": ["tokenizers.table0.tokenizer"],
+        "film": ["context.table0"],
+        "mmtm": ["tokenizers.table0", "context.table0"],
+    }.items():
+        net = mmf.create_model(name, spec, dim=8, tabular_tokenizer=choice)
+        assert learning(net) == [("table0", net.get_submodule(place)) for place in places]
+        assert learning(mmf.create_model(name, spec, dim=8)) == []
 
 
 def test_where_sentences_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,14 +133,16 @@ class Named(FakeEncoder):
         monkeypatch.setattr(encoders, "_NAMED", {**encoders._NAMED, "fake": (absent, self.d_text, "fake")})
 
 
-def chosen(tmp_path: Path, name: str, model_options: dict[str, Any], **train: Any) -> settings.Settings:
+def chosen(
+    tmp_path: Path, name: str, model_options: dict[str, Any], model_name: str = "tabular", **train: Any
+) -> settings.Settings:
     overrides = {
         "run": {"out": str(tmp_path / name), "device": "cpu", "cache": str(tmp_path / "cache")},
         "train": {"epochs": 2, "resamples": 20, **train},
         "data": {"n_train": 48, "n_validation": 24, "n_test": 24, "size": 32},
         "model": {"dim": 8, **model_options},
     }
-    picked = settings.resolve("tabular", "synthetic-derm7pt", [overrides])
+    picked = settings.resolve(model_name, "synthetic-derm7pt", [overrides])
     picked.train.augment = {}
     return picked
 
@@ -138,8 +155,13 @@ TOKENIZERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TOKENIZERS)
-def test_a_run_and_what_is_left_of_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("model_name", "name"),
+    [*(("tabular", name) for name in TOKENIZERS), ("film", "text"), ("tip", "trees"), ("gated-query", "text")],
+)
+def test_a_run_and_what_is_left_of_it(
+    model_name: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fitted once; the folder alone predicts the same, on a machine without text encoder or scikit-learn's trees."""
     encoder = Named(monkeypatch)
     fits: list[int] = []
@@ -150,7 +172,7 @@ def test_a_run_and_what_is_left_of_it(name: str, tmp_path: Path, monkeypatch: py
             "fit",
             lambda self, table, labels=None, plain=plain: (fits.append(len(labels)), plain(self, table, labels))[1],
         )
-    result = run.start(chosen(tmp_path, "run", {"tabular_tokenizer": TOKENIZERS[name]}))
+    result = run.start(chosen(tmp_path, "run", {"tabular_tokenizer": TOKENIZERS[name]}, model_name))
     assert fits == [48]
     asked = list(encoder.asked)
     assert len(asked) == len(set(asked))

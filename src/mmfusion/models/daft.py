@@ -24,6 +24,7 @@ def daft(
     activation: str = "linear",
     offset: float = 0.0,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -46,6 +47,8 @@ def daft(
         activation: ``"linear"``, ``"tanh"`` or ``"sigmoid"``, of the scale.
         offset: Added to the scale; 0 as published, 1 to start from the encoder's own maps.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, as published.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -68,6 +71,7 @@ def daft(
         shared_encoder=shared_encoder,
         n_stages=n_stages,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

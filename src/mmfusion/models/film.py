@@ -24,6 +24,7 @@ def film(
     table_hidden: Sequence[int] | None = None,
     norm: bool = False,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -48,6 +49,8 @@ def film(
         table_hidden: Widths of hidden layers behind the table; None for the variant's.
         norm: Normalise before and rectify behind, as in the paper's own blocks.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, as published.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -75,6 +78,7 @@ def film(
         shared_encoder=shared_encoder,
         n_stages=n_stages,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

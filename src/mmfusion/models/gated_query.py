@@ -13,17 +13,19 @@ from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import FirstReadout, MeanReadout, Stages
-from mmfusion.registry import Choice, models
+from mmfusion.registry import Choice, models, tabular_tokenizers
 from mmfusion.spec import Columns, DataSpec
-from mmfusion.tokenizers import FeatureTokenizer, Patches
+from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
 
 
 class KnownCells(nn.Module):
-    """A table's known cells: a token a column and a [CLS], with self-attention among them; missing cells are masked.
+    """A table's known cells and a [CLS], with self-attention among them; missing cells are masked.
 
     Args:
         columns: The modality.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options. One that can mask
+            missing cells does, unless they say ``missing``.
         dim: Width of the tokens.
         depth: Layers.
         n_heads: Heads of each attention.
@@ -32,21 +34,37 @@ class KnownCells(nn.Module):
     """
 
     def __init__(
-        self, columns: Columns, *, dim: int, depth: int, n_heads: int, expansion: float, dropout: float
+        self,
+        columns: Columns,
+        *,
+        dim: int,
+        depth: int,
+        n_heads: int,
+        expansion: float,
+        dropout: float,
+        tabular_tokenizer: Choice = "feature",
     ) -> None:
         super().__init__()
         self.columns = columns
-        self.cells = FeatureTokenizer(columns, dim=dim, missing="mask", cls=True)
+        self.cells = create_tabular_tokenizer(_masking(tabular_tokenizer), columns, dim=dim, cls=True)
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
         )
 
     def forward(self, table: Table) -> tuple[Tokens, ...]:
-        """One set of tokens, the [CLS] and one a column; only missing cells are masked."""
+        """One set of tokens, the [CLS] and the tokenizer's; only missing cells are masked."""
         (tokens,) = self.cells(table)
         for block in self.blocks:
             tokens = cast("TransformerBlock", block)(tokens)
         return (tokens,)
+
+
+def _masking(choice: Choice) -> Choice:
+    """The same tokenizer, without its missing cells if it can be and its options do not say otherwise."""
+    options = {"name": choice} if isinstance(choice, str) else dict(choice)
+    name = options.get("name")
+    can = isinstance(name, str) and "missing" in tabular_tokenizers.options(name)
+    return {"missing": "mask", **options} if can else options
 
 
 class GatedReadout(nn.Module):
@@ -77,6 +95,7 @@ def gated_query(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "feature",
     depth: int = 4,
     table_depth: int = 2,
     n_heads: int = 4,
@@ -106,6 +125,8 @@ def gated_query(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of the tokens.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`. Missing cells are masked unless its options say otherwise.
         depth: Layers in which the images ask.
         table_depth: Layers of self-attention among a table's tokens, without which its [CLS] would know no cell; at
             least 1.
@@ -133,7 +154,13 @@ def gated_query(
         name: Patches(spec[name], dim=dim)
         if name in spec.images
         else KnownCells(
-            spec[name], dim=dim, depth=table_depth, n_heads=n_heads, expansion=expansion, dropout=block_dropout
+            spec[name],
+            dim=dim,
+            depth=table_depth,
+            n_heads=n_heads,
+            expansion=expansion,
+            dropout=block_dropout,
+            tabular_tokenizer=tabular_tokenizer,
         )
         for name in spec.names
     }

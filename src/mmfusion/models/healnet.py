@@ -14,7 +14,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import FeatureTokenizer, Patches
+from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 
 
 @models.register("healnet")
@@ -25,6 +25,7 @@ def healnet(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "feature",
     n_latents: int = 128,
     depth: int = 3,
     n_heads: int = 4,
@@ -57,6 +58,8 @@ def healnet(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of tokens and latents.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         n_latents: Number of latents.
         depth: Layers.
         n_heads: Heads of each attention.
@@ -78,7 +81,9 @@ def healnet(
     """
     encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=1)
     tokenizers: dict[str, nn.Module] = {
-        name: Patches(spec[name], dim=dim) if name in spec.images else FeatureTokenizer(spec[name], dim=dim)
+        name: Patches(spec[name], dim=dim)
+        if name in spec.images
+        else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
         for name in spec.names
     }
     return FusionModel(

@@ -22,6 +22,7 @@ def hyperfusion(
     at: Sequence[int] = (-2,),
     table_dim: int = 8,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -42,6 +43,8 @@ def hyperfusion(
         at: The points where it acts, from 0 before the first of these stages or from -1 behind the last.
         table_dim: Width of the table's embedding.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, as published.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -54,15 +57,18 @@ def hyperfusion(
     Raises:
         ValueError: If the spec has no image or no table, or the encoder cannot be taken apart or has fewer stages.
     """
+    # A tokenizer learns what it gives, so its mean square is not known beforehand: taken as 1.
+    of_cells = mean_square(spec.tables) if tabular_tokenizer is None else 1.0
     return modulated(
         "hyperfusion",
         spec,
-        lambda routes: HyperConv(routes, at=at, dim=table_dim, mean_square=mean_square(spec.tables)),
+        lambda routes: HyperConv(routes, at=at, dim=table_dim, mean_square=of_cells),
         encoder=encoder,
         weights=weights,
         shared_encoder=shared_encoder,
         n_stages=n_stages,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

@@ -13,7 +13,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import FirstReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import FeatureTokenizer, Patches
+from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 
 
 @models.register("mbt")
@@ -24,6 +24,7 @@ def mbt(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "feature",
     depth: int = 4,
     fusion_layer: int = 2,
     n_bottlenecks: int = 4,
@@ -52,6 +53,8 @@ def mbt(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of the tokens.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         depth: Layers (L).
         fusion_layer: Layers before the first that sees the bottlenecks (L_f).
         n_bottlenecks: Bottleneck tokens (B).
@@ -74,7 +77,7 @@ def mbt(
     tokenizers: dict[str, nn.Module] = {
         name: Patches(spec[name], dim=dim, cls=True)
         if name in spec.images
-        else FeatureTokenizer(spec[name], dim=dim, cls=True)
+        else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim, cls=True)
         for name in spec.names
     }
     return FusionModel(

@@ -19,6 +19,7 @@ def metablock(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -35,6 +36,8 @@ def metablock(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each; the modulator's weights follow.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, as published.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -56,6 +59,7 @@ def metablock(
         shared_encoder=shared_encoder,
         n_stages=1,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

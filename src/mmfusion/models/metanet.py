@@ -20,6 +20,7 @@ def metanet(
     shared_encoder: bool = True,
     table_hidden: int = 64,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -37,6 +38,8 @@ def metanet(
         shared_encoder: One encoder for all images of one shape, or one each; the modulator's weights follow.
         table_hidden: Width between the two convolutions of the table.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, as published.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -58,6 +61,7 @@ def metanet(
         shared_encoder=shared_encoder,
         n_stages=1,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

@@ -22,6 +22,7 @@ def mmtm(
     at: Sequence[int] = (-3, -2, -1),
     ratio: float = 4.0,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -42,6 +43,9 @@ def mmtm(
         at: The points where it acts, from 0 before the first of these stages or from -1 behind the last.
         ratio: Of the joint representation; see there.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, and for the table's
+            embedding an MLP.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -64,6 +68,7 @@ def mmtm(
         shared_encoder=shared_encoder,
         n_stages=n_stages,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

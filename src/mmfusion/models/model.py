@@ -475,7 +475,7 @@ class FusionModel(nn.Module):
             if len(made) != 1 or made[0].x.shape[1] != 1:
                 raise ValueError(
                     f"context needs a single token a table, the tokenizer of {name!r} gives "
-                    f"{[tuple(tokens.x.shape[1:]) for tokens in made]}: take TableCells or TableMLP"
+                    f"{[tuple(tokens.x.shape[1:]) for tokens in made]}: take TableCells or TableMLP, or MeanToken of it"
                 )
             parts.append(made[0])
             self._context_widths[name] = made[0].x.shape[2]

@@ -13,7 +13,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice
 from mmfusion.spec import Columns, DataSpec
-from mmfusion.tokenizers import Pool, TableCells, TableMLP
+from mmfusion.tokenizers import MeanToken, Pool, TableCells, create_tabular_tokenizer
 
 
 def modulated(
@@ -26,6 +26,7 @@ def modulated(
     shared_encoder: bool,
     n_stages: int,
     dim: int,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int],
     dropout: float,
     terms: TermSettings | None,
@@ -33,7 +34,7 @@ def modulated(
     label_smoothing: float,
     with_table: bool = False,
 ) -> FusionModel:
-    """Images, encoded under a modulator that sees the table's cells, then pooled, projected and through an MLP.
+    """Images, encoded under a modulator that sees the table, then pooled, projected and through an MLP.
 
     Args:
         name: The method's, for messages.
@@ -44,6 +45,9 @@ def modulated(
         shared_encoder: One encoder for all images of one shape, or one each; the modulator's weights follow.
         n_stages: Stages of the encoder that a modulator can stand between, counted from the last.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options: what the modulator
+            sees is the mean of its tokens, and the table's embedding where it has one is another's. None: the cells
+            themselves, and for the embedding an MLP.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -63,14 +67,16 @@ def modulated(
         raise ValueError(f"{name!r} needs {needs}, the spec has {spec.names}")
     encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=n_stages)
     read = spec if with_table else spec.only(*spec.images)
+    of_tables: Choice = "mlp" if tabular_tokenizer is None else tabular_tokenizer
     tokenizers: dict[str, nn.Module] = {
-        key: Pool(spec[key], dim=dim) if key in spec.images else TableMLP(spec[key], dim=dim) for key in read.names
+        key: Pool(spec[key], dim=dim) if key in spec.images else create_tabular_tokenizer(of_tables, spec[key], dim=dim)
+        for key in read.names
     }
     return FusionModel(
         encoders=encoders,
         routes=routes,
         modulators=[modulator(routes)],
-        context={key: TableCells(columns) for key, columns in spec.tables.items()},
+        context={key: _told(tabular_tokenizer, columns, dim=dim) for key, columns in spec.tables.items()},
         tokenizers=tokenizers,
         readout=MeanReadout(),
         head=ConcatHead(read, dim=dim, hidden=hidden, dropout=dropout),
@@ -78,6 +84,11 @@ def modulated(
             spec, dim=dim, terms=terms, classification=classification, label_smoothing=label_smoothing
         ),
     )
+
+
+def _told(choice: Choice | None, columns: Columns, *, dim: int) -> nn.Module:
+    """What a modulator is told of a table."""
+    return TableCells(columns) if choice is None else MeanToken(create_tabular_tokenizer(choice, columns, dim=dim))
 
 
 def mean_square(tables: Mapping[str, Columns]) -> float:

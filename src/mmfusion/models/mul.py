@@ -21,6 +21,7 @@ def mul(
     n_stages: int = 4,
     table_hidden: int = 8,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -39,6 +40,8 @@ def mul(
         n_stages: Encoder stages that it can act between, counted from the last.
         table_hidden: Width of the hidden layer behind the table.
         dim: Width of each embedding.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: the cells themselves, as published.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -60,6 +63,7 @@ def mul(
         shared_encoder=shared_encoder,
         n_stages=n_stages,
         dim=dim,
+        tabular_tokenizer=tabular_tokenizer,
         hidden=hidden,
         dropout=dropout,
         terms=terms,

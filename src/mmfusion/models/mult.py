@@ -13,7 +13,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import FeatureTokenizer, Patches
+from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 
 
 @models.register("mult")
@@ -24,6 +24,7 @@ def mult(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "feature",
     depth: int = 4,
     self_depth: int = 3,
     n_heads: int = 4,
@@ -50,6 +51,8 @@ def mult(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of the tokens.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         depth: Layers of each crossmodal transformer (D).
         self_depth: Layers of each modality's own transformer, behind them.
         n_heads: Heads of each attention.
@@ -69,7 +72,9 @@ def mult(
     """
     encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=1)
     tokenizers: dict[str, nn.Module] = {
-        name: Patches(spec[name], dim=dim) if name in spec.images else FeatureTokenizer(spec[name], dim=dim)
+        name: Patches(spec[name], dim=dim)
+        if name in spec.images
+        else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
         for name in spec.names
     }
     crossmodal = Directional(

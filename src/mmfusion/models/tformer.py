@@ -19,7 +19,7 @@ from mmfusion.models.parts import image_encoders
 from mmfusion.readouts import Stages, masked_mean
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import Patches, TableMLP
+from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 from mmfusion.tokenizers.image import ImageTokenizer
 from mmfusion.tokens import Tokens
 
@@ -190,6 +190,7 @@ def tformer(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
     depths: Sequence[int] = DEPTHS,
     window: int = 7,
     n_heads: int = 4,
@@ -218,6 +219,8 @@ def tformer(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of the tokens.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
         depths: Layers of the fusion at each of the last stages of the encoder; in every second one of a stage the
             windows are shifted.
         window: Positions of a window along each axis.
@@ -246,7 +249,8 @@ def tformer(
     )
     images = {name: Patches(spec[name], dim=dim, stages="all", positions=False, norm=True) for name in spec.images}
     tokenizers: dict[str, nn.Module] = {
-        name: images[name] if name in images else TableMLP(spec[name], dim=dim) for name in spec.names
+        name: images[name] if name in images else create_tabular_tokenizer(tabular_tokenizer, spec[name], dim=dim)
+        for name in spec.names
     }
     return FusionModel(
         encoders=encoders,

@@ -18,8 +18,8 @@ from mmfusion.models.tip_pretraining import TipPretraining, first_of
 from mmfusion.readouts import MeanReadout, Stages
 from mmfusion.registry import Choice, models
 from mmfusion.spec import Columns, DataSpec
-from mmfusion.tokenizers import Patches
-from mmfusion.tokenizers.tabular import check_table
+from mmfusion.tokenizers import Patches, TabularTokenizer, create_tabular_tokenizer
+from mmfusion.tokenizers.tabular import ColumnTokenizer, check_table
 from mmfusion.tokens import Table, Tokens
 
 
@@ -31,6 +31,9 @@ class TableEncoder(nn.Module):
     nothing attends to a cell that is not there, but it attends to the others: what comes out in its place is what they
     say of it (arXiv 2407.07582, section 2).
 
+    Another tokenizer's tokens can take the cells' place, with a vector each instead of the columns'. Then what it makes
+    of a missing cell stands for the [MASK], and where its tokens are not the columns', nothing attends to masked ones.
+
     NOTE[DIFF] A [MASK] does not attend to itself either; its shortcut carries it.
 
     Args:
@@ -40,6 +43,7 @@ class TableEncoder(nn.Module):
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forward over ``dim``.
         dropout: Probability in the feed-forward.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; None: as above.
     """
 
     first_row: Tensor
@@ -53,14 +57,22 @@ class TableEncoder(nn.Module):
         n_heads: int = 4,
         expansion: float = 4.0,
         dropout: float = 0.0,
+        tabular_tokenizer: Choice | None = None,
     ) -> None:
         super().__init__()
         self.columns = columns
-        self.number = nn.Linear(1, dim) if columns.numerical else None
-        self.embedding = nn.Parameter(torch.empty(sum(columns.cardinalities), dim)) if columns.categorical else None
-        self.column = nn.Parameter(torch.empty(1 + len(columns), dim))
-        self.cls = nn.Parameter(torch.empty(1, 1, dim))
-        self.mask = nn.Parameter(torch.empty(dim))
+        self.tokenizer = (
+            None
+            if tabular_tokenizer is None
+            else create_tabular_tokenizer(tabular_tokenizer, columns, dim=dim, cls=True)
+        )
+        own, n_tokens = self.tokenizer is None, getattr(self.tokenizer, "n_tokens", 1 + len(columns))
+        n_categories = sum(columns.cardinalities)
+        self.number = nn.Linear(1, dim) if own and columns.numerical else None
+        self.embedding = nn.Parameter(torch.empty(n_categories, dim)) if own and columns.categorical else None
+        self.column = nn.Parameter(torch.empty(n_tokens, dim))
+        self.cls = nn.Parameter(torch.empty(1, 1, dim)) if own else None
+        self.mask = nn.Parameter(torch.empty(dim)) if own else None
         sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
         # In the state dict: a model built on the meta device gets it from there.
         self.register_buffer("first_row", sizes.cumsum(0) - sizes)
@@ -79,12 +91,23 @@ class TableEncoder(nn.Module):
             table: Numerical ``(b, n_num)``, NaN missing; categorical ``(b, n_cat)`` int64, -1 missing.
 
         Returns:
-            One set of tokens, the [CLS] and one a column in the spec's order, all real.
+            One set of tokens, the [CLS] and one a column in the spec's order, or the tokenizer's, all real.
 
         Raises:
             ValueError: If the table has other columns.
         """
         check_table(table, self.columns)
+        x, known = self._own(table) if self.tokenizer is None else self._tokens(self.tokenizer, table)
+        x = self.norm(x + self.column)
+        for layer in self.blocks:
+            block = cast("TransformerBlock", layer)
+            normed = block.norm1(x)
+            x = x + block.attention(normed, Tokens(normed, known))
+            x = x + block.feed_forward(block.norm2(x))
+        return (Tokens(x),)
+
+    def _own(self, table: Table) -> tuple[Tensor, Tensor]:
+        """The [CLS] and a vector a cell, and which of them are to be attended to."""
         cells = []
         if self.number is not None:
             numerical = table.numerical.to(self.column.dtype)
@@ -92,16 +115,20 @@ class TableEncoder(nn.Module):
             cells.append(self.number(torch.where(numerical.isnan(), 0.0, numerical).unsqueeze(-1)))
         if self.embedding is not None:
             cells.append(F.embedding(table.categorical.clamp(min=0) + self.first_row, self.embedding))
-        known = torch.cat([~table.numerical.isnan(), table.categorical >= 0], 1)
-        x = torch.where(known.unsqueeze(-1), torch.cat(cells, 1), self.mask)
-        x = self.norm(torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], 1) + self.column)
-        known = torch.cat([torch.ones_like(known[:, :1]), known], 1)
-        for layer in self.blocks:
-            block = cast("TransformerBlock", layer)
-            normed = block.norm1(x)
-            x = x + block.attention(normed, Tokens(normed, known))
-            x = x + block.feed_forward(block.norm2(x))
-        return (Tokens(x),)
+        known = _known_and_cls(table)
+        x = torch.where(known[:, 1:].unsqueeze(-1), torch.cat(cells, 1), cast("Tensor", self.mask))
+        return torch.cat([cast("Tensor", self.cls).to(x.dtype).expand(len(x), -1, -1), x], 1), known
+
+    def _tokens(self, tokenizer: TabularTokenizer, table: Table) -> tuple[Tensor, Tensor | None]:
+        """The tokenizer's, and which of them are to be attended to."""
+        (tokens,) = tokenizer(table)
+        return tokens.filled(), _known_and_cls(table) if isinstance(tokenizer, ColumnTokenizer) else tokens.mask
+
+
+def _known_and_cls(table: Table) -> Tensor:
+    """Of a [CLS] and the columns, which are there, shape ``(b, 1 + n_columns)``."""
+    known = torch.cat([~table.numerical.isnan(), table.categorical >= 0], 1)
+    return torch.cat([torch.ones_like(known[:, :1]), known], 1)
 
 
 class TipReadout(nn.Module):
@@ -133,6 +160,7 @@ def tip(
     weights: str | Path = "none",
     shared_encoder: bool = True,
     dim: int = 128,
+    tabular_tokenizer: Choice | None = None,
     table_depth: int = 4,
     joint_depth: int = 4,
     n_heads: int = 4,
@@ -167,6 +195,8 @@ def tip(
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of the tokens.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`; None: TIP's own.
         table_depth: Layers of self-attention among the table's tokens.
         joint_depth: Layers in which the table asks the images.
         n_heads: Heads of each attention.
@@ -186,7 +216,8 @@ def tip(
         The model, with its objective.
 
     Raises:
-        ValueError: If the spec has no image or not one table, or an option is out of range.
+        ValueError: If the spec has no image or not one table, an option is out of range, or there is to be pretraining
+            and the tabular tokenizer does not make one token a column.
     """
     if not spec.images or len(spec.tables) != 1:
         raise ValueError(f"'tip' needs an image modality and exactly one table, the spec has {spec.names}")
@@ -196,10 +227,23 @@ def tip(
         name: Patches(spec[name], dim=dim, positions=False, norm=True)
         if name in spec.images
         else TableEncoder(
-            columns, dim=dim, depth=table_depth, n_heads=n_heads, expansion=expansion, dropout=block_dropout
+            columns,
+            dim=dim,
+            depth=table_depth,
+            n_heads=n_heads,
+            expansion=expansion,
+            dropout=block_dropout,
+            tabular_tokenizer=tabular_tokenizer,
         )
         for name in spec.names
     }
+    other = cast("TableEncoder", tokenizers[table]).tokenizer
+    if pretrain and not (other is None or isinstance(other, ColumnTokenizer)):
+        raise ValueError(
+            "TIP's pretraining tells a hidden cell from the token in its place, and the tabular tokenizer "
+            f"{tabular_tokenizer!r} does not make one a column: take one that does, such as 'feature', or "
+            "pretrain=False"
+        )
     joint = Query(
         spec.names,
         dim=dim,

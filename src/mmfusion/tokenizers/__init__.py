@@ -6,6 +6,7 @@ from mmfusion.tokenizers.patches import Patches
 from mmfusion.tokenizers.tabular import (
     Compressed,
     FeatureTokenizer,
+    MeanToken,
     PeriodicTokenizer,
     PiecewiseLinearTokenizer,
     TableMLP,
@@ -19,6 +20,7 @@ from mmfusion.tokenizers.tabular import (
 __all__ = [
     "Compressed",
     "FeatureTokenizer",
+    "MeanToken",
     "Patches",
     "PeriodicTokenizer",
     "PiecewiseLinearTokenizer",

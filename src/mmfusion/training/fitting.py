@@ -16,10 +16,13 @@ from mmfusion.training import evaluation
 _BATCH = 1024
 
 
-def learning(model: nn.Module) -> dict[str, Any]:
-    """The tabular tokenizers that learn from rows, by modality; none of a model without ``tokenizers``."""
-    tokenizers: dict[str, Any] = dict(getattr(model, "tokenizers", {}))
-    return {name: one for name, one in tokenizers.items() if getattr(one, "needs_rows", False)}
+def learning(model: nn.Module) -> list[tuple[str, Any]]:
+    """The tabular tokenizers that learn from rows, each with its modality; none of a model without ``tokenizers``.
+
+    Those that modulators are told of a table by count too, and those inside another part, such as a table's encoder.
+    """
+    places = (*dict(getattr(model, "tokenizers", {})).items(), *dict(getattr(model, "context", {})).items())
+    return [(name, one) for name, part in places for one in _outermost(part)]
 
 
 def learners(model: nn.Module) -> list[tuple[str, Any]]:
@@ -27,8 +30,15 @@ def learners(model: nn.Module) -> list[tuple[str, Any]]:
 
     Beside the tokenizers, those that a model lists in ``row_learners``, as pairs of a modality and a part.
     """
-    others = [(name, part) for name, part in getattr(model, "row_learners", ()) if getattr(part, "needs_rows", False)]
-    return [*learning(model).items(), *others]
+    others = [(name, one) for name, part in getattr(model, "row_learners", ()) for one in _outermost(part)]
+    return [*learning(model), *others]
+
+
+def _outermost(part: nn.Module) -> list[Any]:
+    """The part itself if it says whether it learns from rows, otherwise those inside it that do."""
+    if hasattr(part, "needs_rows"):
+        return [part] if part.needs_rows else []
+    return [one for inside in part.children() for one in _outermost(inside)]
 
 
 def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: Path | None = None) -> None:

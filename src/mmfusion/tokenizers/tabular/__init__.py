@@ -46,6 +46,7 @@ from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
 from mmfusion.tokenizers.tabular.compressed import Compressed
 from mmfusion.tokenizers.tabular.feature import FeatureTokenizer
 from mmfusion.tokenizers.tabular.marginals import Marginals
+from mmfusion.tokenizers.tabular.mean import MeanToken
 from mmfusion.tokenizers.tabular.mlp import TableMLP
 from mmfusion.tokenizers.tabular.periodic import PeriodicTokenizer
 from mmfusion.tokenizers.tabular.piecewise_linear import PiecewiseLinearTokenizer, piecewise_linear
@@ -58,6 +59,7 @@ __all__ = [
     "Compressed",
     "FeatureTokenizer",
     "Marginals",
+    "MeanToken",
     "Missing",
     "PeriodicTokenizer",
     "PiecewiseLinearTokenizer",
