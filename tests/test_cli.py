@@ -280,6 +280,7 @@ def test_names_are_listed(fakes: ModuleType, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.startswith("models:\n  ")
 
 
+@pytest.mark.slow
 def test_the_benchmark_script_is_the_same_command() -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "run.py"
     done = subprocess.run([sys.executable, script, "--list-models"], capture_output=True, text=True, check=True)

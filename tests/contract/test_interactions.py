@@ -252,7 +252,9 @@ def test_half_precision(name: str, dtype: torch.dtype, tolerance: float, masked:
 
 
 @masked_or_not
-@every_layout
+@pytest.mark.parametrize(
+    "layout", [pytest.param(layout, marks=() if layout == "two" else pytest.mark.slow) for layout in LAYOUTS]
+)
 @every_interaction
 def test_the_meta_device(name: str, layout: str, masked: bool) -> None:
     """Built and run there, backward too: shapes without numbers."""

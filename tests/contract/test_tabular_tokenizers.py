@@ -388,7 +388,7 @@ def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
     """The default of each model is what it was before there was a choice: first what modulators are told, if any."""
     found: dict[str, list[str]] = {}
     for name in MODELS:
-        model = mmf.create_model(name, SPEC)
+        model = mmf.create_model(name, SPEC, dim=DIM)
         parts = [places["table0"] for places in (model.context, model.tokenizers) if "table0" in places]
         found.setdefault(" ".join(type(part).__name__ for part in parts), []).append(name)
     assert found == {
@@ -401,5 +401,5 @@ def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
         "TableEncoder": ["tip"],
         "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tformer"],
     }
-    assert type(mmf.create_model("cfcml", SPEC).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
+    assert type(mmf.create_model("cfcml", SPEC, dim=DIM).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
     assert isinstance(made("feature", "both", "token")(table("both", "everything"))[0], Tokens)

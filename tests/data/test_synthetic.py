@@ -86,11 +86,13 @@ def test_export_needs_cases_in_memory(tmp_path):
         export(elsewhere, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_package_is_not_loaded_by_mmfusion_itself():
     code = "import sys, mmfusion; print([m for m in ('mmfusion.data', 'pandas', 'PIL', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_importing_the_data_package_needs_no_extra():
     code = (
         "import sys, mmfusion.data; "

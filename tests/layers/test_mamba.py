@@ -160,6 +160,7 @@ def test_no_direction_is_preferred() -> None:
         torch.testing.assert_close(flipped_mamba(mamba, tokens.flip(axes)).flip(axes), result)
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break() -> None:
     class Layer(nn.Module):
         def __init__(self) -> None:

@@ -259,6 +259,7 @@ class Layer(nn.Module):
         return selective_scan(x.transpose(1, 2), delta, self.A, B, C, delta_softplus=True).transpose(1, 2)
 
 
+@pytest.mark.slow
 def test_compiles_without_a_graph_break() -> None:
     layer, x = Layer(), torch.randn(2, 11, 3, requires_grad=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
@@ -267,6 +268,7 @@ def test_compiles_without_a_graph_break() -> None:
     torch.testing.assert_close(results[1], results[0])
 
 
+@pytest.mark.slow
 def test_exports_for_any_length() -> None:
     layer = Layer()
     sizes = {0: torch.export.Dim("b", min=1), 1: torch.export.Dim("n", min=2, max=1000)}

@@ -255,6 +255,7 @@ def test_the_names_of_the_classes_do_not_matter(seed: int, order: list[int]) -> 
         assert other.of_logits(logits[:, at], at.argsort()[labels]).item() == pytest.approx(wanted, rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["both", "focal_weighted", "class_balanced_focal", "logit_adjusted"])
 def test_compiles_without_a_break(name: str) -> None:
     """One variant of each term."""

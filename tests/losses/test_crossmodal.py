@@ -257,6 +257,7 @@ def test_raw_embeddings_in_half_precision_are_squared_in_float32() -> None:
     assert Consistency(kind="mse", normalise=False)(x).item() == 360000.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["info_nce_class", "alignment_root", "uniformity_all", "raw"])
 def test_compiles_without_a_break(name: str) -> None:
     """One variant of each term; the contract of all losses has their defaults."""

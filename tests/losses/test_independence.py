@@ -219,6 +219,7 @@ def test_functions_compute_half_precision_in_float32(options: dict[str, Any]) ->
 AUX = {"0.shared": torch.randn(6, 2, generator=torch.Generator().manual_seed(1))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "term",
     [

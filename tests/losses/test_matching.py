@@ -305,6 +305,7 @@ def test_a_classifier_in_half_precision_computes_in_float32() -> None:
     assert value.item() == half.float()(batch[0].float(), *batch[1:]).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"exclude": "class", "pairs": [("0", "2")]}, {"negatives": "proportional"}], ids=["class", "drawn"]
 )

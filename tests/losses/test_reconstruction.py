@@ -319,6 +319,7 @@ def test_the_term_in_half_precision_computes_in_float32(dtype: torch.dtype) -> N
         assert torch.equal(term(torch.float32)(cast(half, torch.float32)), expected)
 
 
+@pytest.mark.slow
 def test_compiles_without_a_break() -> None:
     inputs, built = inputs_of("some_missing"), term(torch.float32, on="a", hidden=3)
     torch._dynamo.reset()

@@ -204,6 +204,7 @@ def test_state_dict_round_trip() -> None:
     assert same(model.eval()(inputs), other.eval()(inputs))
 
 
+@pytest.mark.slow
 def test_no_step_leaves_anything_behind() -> None:
     """The published code adds a hook a layer a step; nothing may stay here."""
     model, inputs, labels = build(), make_inputs(SPEC, N), make_labels(SPEC, N)

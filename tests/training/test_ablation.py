@@ -82,6 +82,7 @@ def test_the_second_time_nothing_is_run(ablate: Ablate, tmp_path: Path, monkeypa
     assert {name: at for name, at in written(tmp_path / "out").items() if "/" in name} == before
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on(ablate: Ablate, tmp_path: Path) -> None:
     """In the middle of a run: the finished ones stay, that one is resumed, the others follow."""
     whole = {row["ablation"]: row["auc"] for row in ablate()}

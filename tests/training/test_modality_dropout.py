@@ -67,6 +67,7 @@ def test_one_of_what_the_model_looks_at_stays(begin: Start, seen: list[tuple[boo
     assert bool(rows.any(0).all())
 
 
+@pytest.mark.slow
 def test_off_it_is_not_there(begin: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a number is drawn, and a folder of settings that do not know it is read as ever."""
     monkeypatch.setattr(loop, "drop_modalities", lambda *_, **__: pytest.fail("called"))
@@ -85,6 +86,7 @@ class Stop(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_resumed_run_drops_the_same(begin: Start, tmp_path: Path) -> None:
     whole = begin("whole", 0.4)
     with pytest.raises(run.Interrupted):

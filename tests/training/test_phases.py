@@ -75,11 +75,11 @@ def test_the_first_phase_counts(start: Start) -> None:
     ("after", "precision"),
     [
         pytest.param(STEPS - 1, "no", id="before anything is kept", marks=pytest.mark.slow),
-        pytest.param(STEPS + 2, "no", id="within the first phase"),
+        pytest.param(STEPS + 2, "no", id="within the first phase", marks=pytest.mark.slow),
         pytest.param(2 * STEPS, "no", id="after the last step of the first phase", marks=pytest.mark.slow),
         pytest.param(2 * STEPS + 1, "no", id="in the first epoch of the second phase"),
         pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision", marks=pytest.mark.slow),
-        pytest.param(3 * STEPS + 2, "no", id="within the second phase"),
+        pytest.param(3 * STEPS + 2, "no", id="within the second phase", marks=pytest.mark.slow),
     ],
 )
 def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(
