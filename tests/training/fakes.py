@@ -21,7 +21,7 @@ from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.losses.reconstruction import AUX, MaskedColumns
-from mmfusion.models.model import ParameterGroup, Phase
+from mmfusion.models.phases import ParameterGroup, Phase
 from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, LossInputs, Present, Table
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmfusion.models.model import ParameterGroup
+from mmfusion.models.phases import ParameterGroup
 from mmfusion.training import optim
 from mmfusion.training.settings import Train
 

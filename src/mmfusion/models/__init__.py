@@ -25,7 +25,8 @@ from mmfusion.models import (
     tformer,
     tip,
 )
-from mmfusion.models.model import FusionModel, ParameterGroup, Phase, Pretraining
+from mmfusion.models.model import FusionModel
+from mmfusion.models.phases import ParameterGroup, Phase, Pretraining
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 

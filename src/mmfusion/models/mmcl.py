@@ -10,9 +10,10 @@ from mmfusion.heads import ConcatHead
 from mmfusion.losses import LossBank
 from mmfusion.losses.crossmodal import InfoNCE
 from mmfusion.models.corruption import Corruption
-from mmfusion.models.model import FusionModel, Phase
+from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
+from mmfusion.models.phases import Phase
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec

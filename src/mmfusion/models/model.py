@@ -1,7 +1,7 @@
 """The model that every method is assembled in."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,72 +11,11 @@ from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.meta import is_static, run_on_meta
 from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image
 from mmfusion.models.inputs import check_values, checked
+from mmfusion.models.phases import ParameterGroup, Phase, Pretrained, Pretraining
 from mmfusion.models.presence import device_of, gathered, kept, masked, scattered, side_by_side, spread
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.image import ImageTokenizer
 from mmfusion.tokens import Content, FusionOutput, Inputs, Maps, Present, Table, Tokens
-
-
-class ParameterGroup(NamedTuple):
-    """Parameters that share a learning rate.
-
-    Attributes:
-        name: ``"encoder"`` for the image encoders, ``"fusion"`` for everything else.
-        parameters: The parameters.
-    """
-
-    name: str
-    parameters: tuple[nn.Parameter, ...]
-
-
-class Phase(NamedTuple):
-    """A stretch of training: most methods have one, those that pretrain have two.
-
-    Attributes:
-        name: For the log and the checkpoints.
-        objective: From :class:`~mmfusion.tokens.LossInputs` to weighted scalars by name; has ``check()``.
-        parameters: What is trained.
-        model: What is called in the model's place, where a phase needs another forward, such as one with hidden cells.
-            It takes ``(inputs, present)`` and returns a :class:`~mmfusion.tokens.FusionOutput` for the objective; it
-            holds the model as a submodule and has no parameter or buffer beside it, as only the model's are stored;
-            and what it draws comes from torch's global generators, which the loop seeds for each epoch. None: the
-            model itself.
-    """
-
-    name: str
-    objective: nn.Module
-    parameters: tuple[ParameterGroup, ...]
-    model: nn.Module | None = None
-
-
-class Pretraining(nn.Module):
-    """A phase before the supervised one: what a subclass defines is another forward of a model, and its objective.
-
-    Its parameters, such as projections and decoders, are the model's for as long as it trains, and in its state.
-
-    Args:
-        objective: What the phase minimises.
-    """
-
-    def __init__(self, objective: nn.Module) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(self, model: "FusionModel", inputs: Inputs, present: Present | None = None) -> FusionOutput:
-        """What the objective looks at, from the model's parts."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward()")
-
-
-class _Pretrained(nn.Module):
-    """A model in its pretraining, called as it is."""
-
-    def __init__(self, model: "FusionModel") -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
-        found: FusionOutput = self.model.pretraining(self.model, inputs, present)  # type: ignore[misc]  # there is one
-        return found
 
 
 class FusionModel(nn.Module):
@@ -259,7 +198,7 @@ class FusionModel(nn.Module):
             return [Phase("train", self.objective, self.groups())]
         first = self.groups(without=[self.head, self.objective])
         return [
-            Phase("pretrain", self.pretraining.objective, first, _Pretrained(self)),
+            Phase("pretrain", self.pretraining.objective, first, Pretrained(self)),
             Phase("finetune", self.objective, self.groups(without=[self.pretraining])),
         ]
 

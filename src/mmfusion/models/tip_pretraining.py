@@ -12,7 +12,8 @@ from mmfusion.losses import InfoNCE, column_reconstruction
 from mmfusion.losses.functional import check_temperature, mean_where, unit
 from mmfusion.losses.matching import hard_negatives
 from mmfusion.losses.reconstruction import AUX
-from mmfusion.models.model import FusionModel, Pretraining
+from mmfusion.models.model import FusionModel
+from mmfusion.models.phases import Pretraining
 from mmfusion.readouts import masked_mean
 from mmfusion.spec import Columns
 from mmfusion.tokens import FusionOutput, Inputs, LossInputs, Present, Table, Tokens

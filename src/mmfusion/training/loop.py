@@ -30,7 +30,7 @@ from mmfusion.training.seeds import derive, seed_all
 from mmfusion.training.settings import Settings, Train
 
 if TYPE_CHECKING:
-    from mmfusion.models.model import Phase
+    from mmfusion.models.phases import Phase
 
 READ_EVERY = 20
 """Steps between two looks at the losses; each look waits for the device."""

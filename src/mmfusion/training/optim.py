@@ -13,7 +13,7 @@ from torch import nn
 from mmfusion.training.settings import Train
 
 if TYPE_CHECKING:
-    from mmfusion.models.model import ParameterGroup
+    from mmfusion.models.phases import ParameterGroup
 
 
 def build(
