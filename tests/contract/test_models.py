@@ -195,18 +195,23 @@ def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("layout", "condition"),
+    ("name", "layout", "condition"),
     [
-        # Every operator is Python there: the quick loop runs one of them. Without values a missing cell is like any.
+        # Every operator is Python there: the quick loop runs few of them. Without values a missing cell is like any.
         pytest.param(
-            layout, condition, marks=() if (layout, condition) == ("one_image", "image_missing") else pytest.mark.slow
+            name,
+            layout,
+            condition,
+            marks=()
+            if name in {"cfcml", *LIGHT} and (layout, condition) == ("one_image", "image_missing")
+            else pytest.mark.slow,
         )
+        for name in NAMES
         for layout in ("one_image", "three_volumes")
         for condition in CONDITIONS
         if condition != "cells_missing"
     ],
 )
-@every_model
 def test_the_meta_device(name: str, layout: str, condition: str) -> None:
     """Built there, run there, losses and backward: shapes without numbers, and no tensor of its own device."""
     spec, here = shallow(name, layout)
