@@ -24,7 +24,7 @@ ANOTHER_LIBRARYS = ("metric",)
 
 every_loss = pytest.mark.parametrize("name", NAMES)
 OWN = [name for name in NAMES if name not in ANOTHER_LIBRARYS]
-QUICK_TO_COMPILE = {"focal", "unimodal_anchor"}
+QUICK_TO_COMPILE = {"unimodal_anchor"}
 every_own_loss = pytest.mark.parametrize("name", OWN)
 
 # modalities a, b, c; name: labels

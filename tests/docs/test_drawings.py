@@ -50,6 +50,7 @@ def similar(one: str, other: str) -> bool:
     return all(math.isclose(float(a), float(b), abs_tol=0.05) for a, b in pairs)
 
 
+@pytest.mark.slow
 @every_drawing
 def test_committed_drawings_are_up_to_date(name: str, tmp_path: Path) -> None:
     committed = DOCS / "drawings" / f"{name}.svg"

@@ -103,7 +103,6 @@ def test_tokenizers_are_found_wherever_they_are() -> None:
     }.items():
         net = mmf.create_model(name, spec, dim=8, tabular_tokenizer=choice)
         assert learning(net) == [("table0", net.get_submodule(place)) for place in places]
-        assert learning(mmf.create_model(name, spec, dim=8)) == []
 
 
 def test_where_sentences_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
