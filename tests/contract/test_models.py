@@ -197,7 +197,7 @@ def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> 
 @pytest.mark.parametrize(
     ("name", "layout", "condition"),
     [
-        # Every operator is Python there: the quick loop runs few of them. Without values a missing cell is like any.
+        # Every operator is Python there: the quick loop runs few of them.
         pytest.param(
             name,
             layout,
@@ -207,9 +207,8 @@ def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> 
             else pytest.mark.slow,
         )
         for name in NAMES
-        for layout in ("one_image", "three_volumes")
+        for layout in LAYOUTS
         for condition in CONDITIONS
-        if condition != "cells_missing"
     ],
 )
 def test_the_meta_device(name: str, layout: str, condition: str) -> None:
