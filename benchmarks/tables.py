@@ -3,8 +3,8 @@
 python benchmarks/tables.py --root HAM10000/ --out runs/tables
 
 For each seed one grouped stratified split. Tokenizer and learning rate are chosen by validation, the same for all
-seeds. Every run scores its test part into its folder, as all runs do; only the chosen candidate's is read here. A second
-call goes on where the first was stopped.
+seeds. Every run scores its test part into its folder, as all runs do; only the chosen candidate's is shown here. A
+second call goes on where the first was stopped.
 """
 
 import argparse
