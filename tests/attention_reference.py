@@ -13,7 +13,7 @@ Weights = Mapping[str, "list[float] | list[list[float]]"]
 
 def plain(state: Mapping[str, object]) -> dict[str, object]:
     """A state dict as lists."""
-    return {name: value.tolist() for name, value in state.items()}  # type: ignore[attr-defined]
+    return {name: value.tolist() for name, value in state.items()}
 
 
 def under(state: Mapping[str, object], prefix: str) -> dict[str, object]:
@@ -23,14 +23,14 @@ def under(state: Mapping[str, object], prefix: str) -> dict[str, object]:
 
 def linear(state: Mapping[str, object], x: Row) -> Row:
     weight, bias = state["weight"], state["bias"]
-    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(weight, bias, strict=True)]  # type: ignore[call-overload]
+    return [sum(w * v for w, v in zip(row, x, strict=True)) + b for row, b in zip(weight, bias, strict=True)]
 
 
 def norm(state: Mapping[str, object], x: Row) -> Row:
     mean = sum(x) / len(x)
     variance = sum((v - mean) ** 2 for v in x) / len(x)
     scaled = [(v - mean) / math.sqrt(variance + 1e-5) for v in x]
-    return [v * w + b for v, w, b in zip(scaled, state["weight"], state["bias"], strict=True)]  # type: ignore[call-overload]
+    return [v * w + b for v, w, b in zip(scaled, state["weight"], state["bias"], strict=True)]
 
 
 def gelu(v: float) -> float:

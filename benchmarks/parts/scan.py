@@ -119,7 +119,7 @@ def scan(options: argparse.Namespace) -> None:
 def scanning_with(name: str) -> Iterator[None]:
     """Mamba layers take this scan."""
     before = mamba.selective_scan
-    mamba.selective_scan = SCANS[name]  # type: ignore[assignment]
+    mamba.selective_scan = SCANS[name]
     try:
         yield
     finally:

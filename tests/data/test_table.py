@@ -29,7 +29,7 @@ BASE = {"label": "diagnosis", "images": ["photo", "second view"], "group": "pati
 
 def open_table(folder: Path, **options: object) -> TableDataset:
     chosen = {**BASE, "drop": ["part"], **options}
-    return TableDataset(folder / "table.csv", **chosen)  # type: ignore[arg-type]
+    return TableDataset(folder / "table.csv", **chosen)
 
 
 def parts(bundle: DataBundle) -> list[object]:
@@ -115,7 +115,7 @@ def test_volumes_are_told_by_their_names(volumes: Path) -> None:
 def test_a_frame_of_the_users_own(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv")
     fractions = {"fractions": (0.6, 0.2, 0.2), "split_seed": 3}
-    bundle = TableDataset(frame, root=whole, **BASE, **fractions, drop=["part"]).load()  # type: ignore[arg-type]
+    bundle = TableDataset(frame, root=whole, **BASE, **fractions, drop=["part"]).load()
     expected = open_table(whole, **fractions).load()
     assert bundle.train.ids == expected.train.ids
     assert torch.equal(bundle.train[0].inputs["photo"], expected.train[0].inputs["photo"])
@@ -133,16 +133,16 @@ def test_parquet(whole: Path, tmp_path: Path) -> None:
 def test_labels_that_are_numbers_in_order(whole: Path, tmp_path: Path) -> None:
     grades = [str(10 - i % 3) for i in range(48)]
     frame = pd.read_csv(whole / "table.csv", dtype=str).assign(diagnosis=grades)
-    target = TableDataset(frame, root=whole, **BASE).plan.reader.targets["label"]  # type: ignore[arg-type]
+    target = TableDataset(frame, root=whole, **BASE).plan.reader.targets["label"]
     assert target.classes == ("8", "9", "10")
-    told = TableDataset(frame, root=whole, **BASE, classes=[10, 9, 8]).plan  # type: ignore[arg-type, list-item]
+    told = TableDataset(frame, root=whole, **BASE, classes=[10, 9, 8]).plan
     assert told.reader.targets["label"].classes == ("10", "9", "8")
 
 
 def test_spellings_of_one_label(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[[0, 3], "diagnosis"] = ["Benign", " BENIGN "]
-    found = TableDataset(frame, root=whole, **BASE)  # type: ignore[arg-type]
+    found = TableDataset(frame, root=whole, **BASE)
     assert found.plan.reader.targets["label"].classes == ("benign", "malignant", "unsure")
     assert sum(part["benign"] for part in found.plan.counts()["label"].values()) == 16
 
@@ -151,8 +151,8 @@ def test_rows_without_a_label(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[[4, 9], "diagnosis"] = [None, "unknown"]
     with pytest.raises(ValueError, match=r"'diagnosis' is empty in 2 row\(s\): 4, 9; .* unlabelled='drop'"):
-        TableDataset(frame, root=whole, **BASE)  # type: ignore[arg-type]
-    found = TableDataset(frame, root=whole, unlabelled="drop", **BASE)  # type: ignore[arg-type]
+        TableDataset(frame, root=whole, **BASE)
+    found = TableDataset(frame, root=whole, unlabelled="drop", **BASE)
     assert len(found.plan.frame) == 46
     assert "2 row(s) without a label were left out." in found.notes
 
@@ -162,8 +162,8 @@ def test_missing_images_and_cells(whole: Path, tmp_path: Path) -> None:
     frame.loc[7, "photo"] = "photos/none.png"
     frame.loc[8, "photo"] = None
     with pytest.raises(FileNotFoundError, match=r"2 image.*row 7, column 'photo': photos/none\.png; row 8.*empty cell"):
-        TableDataset(frame, root=whole, **BASE).load()  # type: ignore[arg-type]
-    bundle = TableDataset(frame, root=whole, missing_images="absent", **BASE).load()  # type: ignore[arg-type]
+        TableDataset(frame, root=whole, **BASE).load()
+    bundle = TableDataset(frame, root=whole, missing_images="absent", **BASE).load()
     there = {name: bool(part[i].present["photo"]) for part in parts(bundle) for i, name in enumerate(part.ids)}
     assert sorted(name for name, present in there.items() if not present) == ["c7", "c8"]
     gone = next(part[part.ids.index("c5")] for part in parts(bundle) if "c5" in part.ids)
@@ -186,7 +186,7 @@ def test_a_column_that_says_the_parts(
     whole: Path, change: Callable[[pd.DataFrame], pd.DataFrame], options: Mapping[str, object], sizes: list[int]
 ) -> None:
     frame = change(pd.read_csv(whole / "table.csv", dtype=str))
-    found = TableDataset(frame, root=whole, test="part", **BASE, **options)  # type: ignore[arg-type]
+    found = TableDataset(frame, root=whole, test="part", **BASE, **options)
     assert [len(rows) for rows in found.plan.split] == sizes
     tested = {"test", "yes", "2"}
     assert [frame["part"][i] in tested for i in found.plan.split.test] == [True] * sizes[2]
@@ -206,17 +206,17 @@ def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
 def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame["therapy"] = frame["diagnosis"].map({"benign": "none", "malignant": "surgery", "unsure": "surgery"})
-    notes = TableDataset(frame, root=whole, **BASE).notes  # type: ignore[arg-type]
+    notes = TableDataset(frame, root=whole, **BASE).notes
     assert any("A possible leak: column 'therapy' alone" in note for note in notes)
     without = {**BASE, "group": None, "drop": ["part"]}
-    assert any("no group column was named" in n for n in TableDataset(frame, root=whole, **without).notes)  # type: ignore[arg-type]
+    assert any("no group column was named" in n for n in TableDataset(frame, root=whole, **without).notes)
 
 
 def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[frame.index % 3 == 2, "diagnosis"] = "benign"
     frame.loc[[0, 1], "diagnosis"] = "rare"
-    notes = TableDataset(frame, root=whole, **BASE).notes  # type: ignore[arg-type]
+    notes = TableDataset(frame, root=whole, **BASE).notes
     # Both are of one patient, who is in one part.
     assert sum("No case of class 'rare' is in the" in note and "it has 2 in all" in note for note in notes) == 2
 
@@ -224,7 +224,7 @@ def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
 def test_names_that_no_modality_can_have(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str).rename(columns={"photo": "2nd", "second view": "forward"})
     options = {**BASE, "images": ["2nd", "forward"]}
-    bundle = TableDataset(frame, root=whole, **options).load()  # type: ignore[arg-type]
+    bundle = TableDataset(frame, root=whole, **options).load()
     assert bundle.spec.names[:2] == ("image_2nd", "image_forward")
 
 

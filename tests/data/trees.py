@@ -173,4 +173,4 @@ def own_table(root: Path, n: int = 48, *, volumes: bool = False) -> Path:
 def edit(table: Path, change: object) -> None:
     """Rewrite a table by a function of the table, whose cells are texts."""
     frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-    change(frame).to_csv(table, index=False)  # type: ignore[operator]
+    change(frame).to_csv(table, index=False)

@@ -115,4 +115,4 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made() -> None:
 )
 def test_what_is_refused(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build()  # type: ignore[operator]
+        build()

@@ -329,7 +329,7 @@ def test_what_the_other_kernel_is_given(dtype: torch.dtype, monkeypatch: pytest.
         return selective_scan(u, delta, A, B, C, D, z, delta_bias=bias, delta_softplus=softplus, kernel="torch")
 
     interface = ModuleType("mamba_ssm.ops.selective_scan_interface")
-    interface.selective_scan_fn = selective_scan_fn  # type: ignore[attr-defined]
+    interface.selective_scan_fn = selective_scan_fn
     monkeypatch.setitem(sys.modules, "mamba_ssm", ModuleType("mamba_ssm"))
     monkeypatch.setitem(sys.modules, "mamba_ssm.ops", ModuleType("mamba_ssm.ops"))
     monkeypatch.setitem(sys.modules, interface.__name__, interface)

@@ -64,6 +64,6 @@ def test_weights_fit_another_size() -> None:
 
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="stages must be 'last' or 'all', got 'first'"):
-        Patches(Image(3, (16, 16)), dim=8, stages="first")  # type: ignore[arg-type]
+        Patches(Image(3, (16, 16)), dim=8, stages="first")
     with pytest.raises(ValueError, match="not bound"):
         Patches(Image(3, (16, 16)), dim=8)([torch.zeros(1, 4, 4, 4)])

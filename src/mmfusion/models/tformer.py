@@ -102,6 +102,7 @@ class ThroughoutFusion(nn.Module):
         self.stages: nn.ModuleList | None = None
         self.shrinks: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
         self.project = nn.ModuleDict({name: nn.Sequential(nn.Linear(dim, dim), nn.ReLU()) for name in self.images})
+        # Options of several types in one dict are more than mypy follows.
         self.ask = nn.ModuleDict({name: CrossBlock(dim, **self._options) for name in self.tables})  # type: ignore[arg-type]
 
     def bind(self, stages: Stages) -> None:
@@ -137,7 +138,7 @@ class ThroughoutFusion(nn.Module):
     def _layer(self, grid: tuple[int, ...], *, shift: bool) -> nn.ModuleDict:
         windows = Windows(grid, window=self.window, shift=shift)
         return nn.ModuleDict(
-            {name: WindowCrossBlock(windows, dim=self.dim, **self._options) for name in self.images}  # type: ignore[arg-type]
+            {name: WindowCrossBlock(windows, dim=self.dim, **self._options) for name in self.images}  # type: ignore[arg-type]  # as above
         )
 
     def forward(self, stages: Stages) -> dict[str, Tensor]:

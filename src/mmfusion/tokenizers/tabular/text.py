@@ -98,7 +98,7 @@ class TextTokenizer(ColumnTokenizer):
         self._ready = found is not None and not self.sentences.is_meta
         if found is not None:
             self.sentences.copy_(found)
-        self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
 
     first_row: Tensor
     last: Tensor

@@ -69,7 +69,7 @@ class TreeTokenizer(TabularTokenizer):
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         # What the buffer says, where no device has to be asked.
         self._fitted = False
-        self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
 
     feature: Tensor
     threshold: Tensor
