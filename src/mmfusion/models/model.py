@@ -125,14 +125,26 @@ class FusionModel(nn.Module):
                 cell has an impossible value; elsewhere :meth:`check` looks at values, because that stops the device.
         """
         inputs, present, n_cases = self._checked(inputs, present)
-        stages = self._by_stage(self._tokens(inputs, present, n_cases))
+        return self.fuse(self._by_stage(self._tokens(inputs, present, n_cases)), present)
+
+    def fuse(self, stages: Sequence[Mapping[str, Tokens]], present: Present | None = None) -> FusionOutput:
+        """What becomes of tokens: :meth:`forward` is this on what :meth:`tokenize` gives.
+
+        Args:
+            stages: One dict a stage.
+            present: As in :meth:`forward`; the tokens of what a case lacks are masked already.
+
+        Returns:
+            As there.
+        """
+        through = [dict(tokens) for tokens in stages]
         for s, interaction in enumerate(self.per_stage):
-            stages[s] = interaction(stages[s])
+            through[s] = interaction(through[s])
         for interaction in self.layers:
-            stages[-1] = interaction(stages[-1])
-        found = self.readout(stages)
+            through[-1] = interaction(through[-1])
+        found = self.readout(through)
         embeddings = {name: x for name, x in found.items() if name in self.tokenizers}
-        told = (found, present) if getattr(self.head, "takes_present", False) else (found,)
+        told = (found, dict(present or {})) if getattr(self.head, "takes_present", False) else (found,)
         return FusionOutput(
             self.head(*told), embeddings, {name: x for name, x in found.items() if name not in embeddings}
         )
@@ -167,6 +179,11 @@ class FusionModel(nn.Module):
     def reads_maps(self) -> bool:
         """Whether maps can stand in for the images: no modulator acts inside the encoders."""
         return not self._inside
+
+    @property
+    def tokens_apart(self) -> bool:
+        """Whether each modality's tokens depend on that modality alone: there are no modulators."""
+        return not self.modulators
 
     def encode(self, inputs: Inputs, present: Present | None = None) -> dict[str, Maps]:
         """The encoders' maps of all images, which can stand in the images' place in :meth:`forward`.

@@ -5,7 +5,7 @@ meet the same one. The cells that are missing at one share are missing at every 
 """
 
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.spec import DataSpec
-from mmfusion.tokens import Content, Table
+from mmfusion.tokens import Content, Table, Tokens
 from mmfusion.training import evaluation
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.ranking import Floats
@@ -132,12 +132,14 @@ def predict(
     workers: int,
     device: torch.device,
     seed: int,
+    base: Floats | None = None,
     bar: Bar | None = None,
 ) -> Found:
     """Probabilities under every condition, a batch of cases at a time.
 
-    Images are encoded once for all conditions that leave them alone, and once more to be exchanged, unless modulators
-    make the encoders' maps depend on more than the images. What a model does not look at costs nothing.
+    What a modality's tokens are made of is made once for all conditions that leave the modality alone, and once more
+    for it to be exchanged; where modulators make maps depend on more than the images the whole model runs each time.
+    What a model does not look at costs nothing.
 
     Args:
         model: A fusion model; evaluated in evaluation mode and left in the mode it was in.
@@ -147,6 +149,8 @@ def predict(
         workers: Processes that read.
         device: Where the model is.
         seed: Of the run.
+        base: The probabilities on the cases as they are, if they are known from batches of the same size; None: they
+            are computed.
         bar: Told of the progress.
     """
     looked_at = set(getattr(model, "names", dataset.spec.names))
@@ -165,7 +169,9 @@ def predict(
         )
         for name in images
     ]
-    logits: dict[Condition | None, list[Tensor]] = {None: []} | {one: [] for one in asked if one not in idle}
+    logits: dict[Condition | None, list[Tensor]] = {one: [] for one in asked if one not in idle}
+    if base is None:
+        logits[None] = []
     refused: dict[Condition | None, str] = {}
     training = model.training
     model.eval()
@@ -199,7 +205,7 @@ def predict(
         for one, parts in logits.items()
         if one not in refused
     }
-    base = probabilities[None]
+    base = probabilities[None] if base is None else base
     return Found(base, {one: base if one in idle else refused.get(one) or probabilities[one] for one in asked})
 
 
@@ -281,17 +287,19 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 class _Batch:
-    """A batch on the device, its images encoded once where that serves all conditions."""
+    """A batch on the device; what several conditions have in common, tokens or at least maps, is made once."""
 
-    def __init__(self, model: nn.Module, target: str, cases: Cases, device: torch.device) -> None:
+    def __init__(self, model: Any, target: str, cases: Cases, device: torch.device) -> None:
         self._model = model
         self._target = target
         self._device = device
-        self._encode: Callable[..., Any] | None = getattr(model, "encode", None)
-        if not getattr(model, "reads_maps", False):
-            self._encode = None
+        self._apart: bool = getattr(model, "tokens_apart", False)
+        self._encoded: bool = not self._apart and getattr(model, "reads_maps", False)
         self._present = cases.present
         self.inputs = self._on_device(cases)
+        self._stages: list[dict[str, Tokens]] = []
+        if self._apart:
+            self._stages = model.tokenize(self.inputs, self._lacking(self._present))
 
     def content(self, name: str, cases: Cases) -> Content:
         """One image of other cases."""
@@ -299,16 +307,37 @@ class _Batch:
 
     def logits(self, inputs: Mapping[str, Content], present: Mapping[str, Tensor]) -> Tensor:
         """The model's on this batch, with some of the inputs and of the presence, on the CPU, replaced."""
-        there = {name: row for name, row in {**self._present, **present}.items() if not bool(row.all())} or None
-        output = self._model({**self.inputs, **inputs}, evaluation.move(there, self._device))
+        there = {**self._present, **present}
+        if self._apart:
+            output = self._model.fuse(self._tokens(inputs, present), self._lacking(there))
+        else:
+            output = self._model({**self.inputs, **inputs}, self._lacking(there))
         logits: Tensor = output.outputs[self._target]
         return logits
 
+    def _tokens(self, inputs: Mapping[str, Content], present: Mapping[str, Tensor]) -> list[dict[str, Tokens]]:
+        """The batch's tokens, with those of the modalities that are replaced made anew."""
+        changed = [name for name in self._model.names if name in inputs or name in present]
+        if not changed:
+            return self._stages
+        alone = {name: torch.zeros_like(self._present[name]) for name in self._model.names}
+        alone |= {name: present.get(name, self._present[name]) for name in changed}
+        content = {name: inputs.get(name, self.inputs[name]) for name in changed}
+        made = self._model.tokenize(content, self._lacking(alone))
+        return [
+            {**stage, **{name: tokens[name] for name in changed}}
+            for stage, tokens in zip(self._stages, made, strict=True)
+        ]
+
+    def _lacking(self, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        some = {name: row for name, row in present.items() if not bool(row.all())}
+        return evaluation.move(some, self._device) if some else None
+
     def _on_device(self, cases: Cases) -> dict[str, Content]:
         inputs: dict[str, Content] = evaluation.move(cases.inputs, self._device)
-        if self._encode is None:
+        if not self._encoded:
             return inputs
-        maps: dict[str, Content] = self._encode(inputs, evaluation.move(evaluation.lacking(cases), self._device))
+        maps: dict[str, Content] = self._model.encode(inputs, self._lacking(cases.present))
         return inputs | maps
 
 

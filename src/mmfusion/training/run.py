@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mmfusion import registry
@@ -336,7 +338,7 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
         )
     # Before the conditions of robustness are tried: they are no part of what a run costs.
     cost = _cost(parts, model, progress, inference)
-    tried = _robustness(parts, model, reporter) if settings.run.robustness else None
+    tried = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
     metrics = {
         "format": checkpoints.FORMAT,
         "model": settings.run.model,
@@ -360,12 +362,16 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
     return metrics
 
 
-def _robustness(parts: _Parts, model: nn.Module, reporter: Reporter) -> list[dict[str, Any]]:
+def _robustness(
+    parts: _Parts, model: nn.Module, known: NDArray[np.float64], reporter: Reporter
+) -> list[dict[str, Any]]:
     settings, test = parts.settings, parts.bundle.test
-    cases = test
+    cases: CaseDataset = test
+    base: NDArray[np.float64] | None = known
     if settings.train.precompute:
         try:
-            cases = _with_maps(parts, "test", reporter)
+            # Rounded otherwise than the images' own passes: the cases as they are go through them too.
+            cases, base = _with_maps(parts, "test", reporter), None
         except OSError as error:
             # A trained model's results do not depend on room for its maps.
             reporter.say(f"the test part's maps are not kept: {error}")
@@ -378,6 +384,7 @@ def _robustness(parts: _Parts, model: nn.Module, reporter: Reporter) -> list[dic
             workers=settings.train.workers,
             device=parts.device,
             seed=settings.run.seed,
+            base=base,
             bar=bar,
         )
         return robustness.rows(found, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
