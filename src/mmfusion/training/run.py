@@ -356,6 +356,9 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
     write_json(out / folder.ENVIRONMENT, {**environment.describe(parts.device), **cost})
     write_text(out / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
     write_bytes(out / folder.CURVE, curve.draw(progress.history, settings.train.metric, progress.best_epoch, title))
+    told = predictions.subgroups(held_out, bundle.subgroups)
+    if told is not None:
+        write_text(out / folder.SUBGROUPS, told.to_csv(index=False, lineterminator="\n"))
     if tried is not None:
         write_json(out / folder.ROBUSTNESS, {"format": robustness.FORMAT, "rows": tried})
     write_json(out / folder.METRICS, metrics)
