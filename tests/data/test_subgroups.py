@@ -1,12 +1,16 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from data import trees
+from mmfusion.data import DataBundle
 from mmfusion.data.men import SEXES
 from mmfusion.data.subgroups import Subgroup, age, by_columns, sex, skin_type
 from mmfusion.data.table import TableDataset
+from mmfusion.registry import datasets
 
 
 @pytest.mark.parametrize(
@@ -71,3 +75,54 @@ def test_a_table_names_its_own() -> None:
     assert "sex" not in str(bundle.spec.tables["meta"])
     assert TableDataset(frame, label="dx").load().subgroups == ()
     assert [one.column for one in TableDataset(frame, label="dx", subgroups="sex").load().subgroups] == ["sex"]
+
+
+def told(bundle: DataBundle) -> dict[str, list[str]]:
+    """Of the test part's cases."""
+    return {one.name: one.of(bundle.test.frame) for one in bundle.subgroups}
+
+
+def bands(cells: pd.Series) -> list[str]:
+    ages = pd.to_numeric(cells.replace("", None))
+    return [
+        "unknown" if np.isnan(x) else "below 40" if x < 40 else "40 to 60" if x < 60 else "60 and over" for x in ages
+    ]
+
+
+def test_ham10000(ham_root: Path) -> None:
+    bundle = datasets.create("ham10000", root=ham_root, size=8)
+    frame = bundle.test.frame
+    assert told(bundle) == {"sex": frame["sex"].tolist(), "age": bands(frame["age"])}
+
+
+def test_pad_ufes_20(tmp_path: Path) -> None:
+    bundle = datasets.create("pad-ufes-20", root=trees.pad_ufes_20(tmp_path), size=8)
+    frame, found = bundle.test.frame, told(bundle)
+    assert found["sex"] == [cell.lower() or "unknown" for cell in frame["gender"]]
+    assert found["age"] == bands(frame["age"])
+    assert found["skin type"] == [cell.removesuffix(".0") or "unknown" for cell in frame["fitspatrick"]]
+    assert "unknown" in found["skin type"]
+    assert len(set(found["skin type"])) > 2
+
+
+def test_derm7pt_and_men(tmp_path: Path) -> None:
+    bundle = datasets.create("derm7pt", root=trees.derm7pt(tmp_path / "derm7pt"), size=8)
+    assert told(bundle) == {"sex": bundle.test.frame["sex"].tolist()}
+    root = trees.men(tmp_path / "men")
+    small = {"size": trees.VOLUME, "shape": trees.VOLUME, "validation": 0.25}
+    bundle = datasets.create("men", root=root, **small)
+    frame = bundle.test.frame
+    assert told(bundle) == {
+        "sex": [{"0": "female", "1": "male", "": "unknown"}[str(cell)] for cell in frame["sex"]],
+        "age": bands(frame["age"]),
+    }
+
+
+@pytest.mark.parametrize("name", ["synthetic-derm7pt", "synthetic-men"])
+def test_the_synthetic_ones(name: str) -> None:
+    small = {"n_train": 8, "n_validation": 4, "n_test": 30}
+    size = {"size": 32} if name == "synthetic-derm7pt" else {}
+    found = told(datasets.create(name, **small, **size))
+    assert list(found) == ["sex", "age"]
+    assert set(found["sex"]) == {"female", "male"}
+    assert len(set(found["age"])) > 1
