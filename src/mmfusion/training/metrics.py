@@ -21,7 +21,7 @@ All others judge the likeliest class.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,22 @@ NAMES = (
     "log_loss",
 )
 """All but the accuracy of each class, whose names depend on the data."""
+
+_EACH = "accuracy_*"
+SETS: Mapping[str, tuple[str, ...]] = {
+    "derm7pt": (
+        "sensitivity",
+        "specificity",
+        "accuracy",
+        "g_mean",
+        "balanced_accuracy",
+        "average_precision",
+        "auc",
+    ),
+    "men": ("accuracy", _EACH, "f1_weighted", "f1_macro", "auc"),
+}
+"""The metrics that CFCML's paper (arXiv 2603.20016) reports, by its dataset; ``accuracy_*`` stands for the accuracy of
+each class, see :func:`metric_set`."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 BLOCK = 2_000_000
@@ -75,13 +91,36 @@ def evaluate(
     Raises:
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
     """
-    p, y = _checked(probabilities, labels)
-    w = np.ones((1, len(y))) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.ndim != 2 or w.shape[1] != len(y):
-        raise ValueError(f"weights expect shape (r, {len(y)}), got {w.shape}")
-    rows = max(1, BLOCK // len(y))
-    blocks = [_evaluate(p, y, w[at : at + rows], threshold, names) for at in range(0, len(w), rows)]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    p, y = checked(probabilities, labels)
+    return _in_blocks(lambda w: _evaluate(p, y, w, threshold, names), len(y), weights)
+
+
+def ranks(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
+    """AUC and average precision alone; arguments and errors as of :func:`evaluate`."""
+    p, y = checked(probabilities, labels)
+    return _in_blocks(lambda w: _ranks(p, y, w), len(y), weights)
+
+
+def calibration(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
+    """Brier score, ECE and log loss alone; arguments and errors as of :func:`evaluate`."""
+    p, y = checked(probabilities, labels)
+    return _in_blocks(lambda w: _calibration(p, y, p.argmax(axis=1), w, w.sum(axis=1)), len(y), weights)
+
+
+def metric_set(name: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of one of :data:`SETS`, with those of the classes.
+
+    Args:
+        name: Of the set.
+        classes: Names of the classes, in their order.
+
+    Raises:
+        ValueError: If there is no such set.
+    """
+    if name not in SETS:
+        raise ValueError(f"no set of metrics {name!r}; there are: {', '.join(SETS)}")
+    each = [f"accuracy_{one}" for one in classes]
+    return tuple(metric for one in SETS[name] for metric in (each if one == _EACH else [one]))
 
 
 def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -95,7 +134,7 @@ def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
         Half-way between the two neighbouring probabilities, so that rounding cannot move a case across. 0.5 where a
         class is missing; the lowest of several that are as good.
     """
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     scores, where = np.unique(p[:, 1], return_inverse=True)
     positives = np.bincount(where, y == 1, minlength=len(scores))
     negatives = np.bincount(where, y == 0, minlength=len(scores))
@@ -107,7 +146,21 @@ def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float(scores[at] if at == 0 else (scores[at - 1] + scores[at]) / 2)
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+def _in_blocks(work: Callable[[Floats], dict[str, Floats]], n: int, weights: ArrayLike | None) -> dict[str, Floats]:
+    w = np.ones((1, n)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.ndim != 2 or w.shape[1] != n:
+        raise ValueError(f"weights expect shape (r, {n}), got {w.shape}")
+    rows = max(1, BLOCK // n)
+    blocks = [work(w[at : at + rows]) for at in range(0, len(w), rows)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """Both as arrays.
+
+    Raises:
+        ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
+    """
     p = np.asarray(probabilities, dtype=np.float64)
     y = np.asarray(labels, dtype=np.int64)
     if p.ndim != 2 or y.shape != p.shape[:1] or p.shape[0] < 1 or p.shape[1] < 2:
