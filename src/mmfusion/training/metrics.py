@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmfusion.training.ranking import Floats, divide, rank
+from mmfusion.training.ranking import Floats, Order, divide, sums
 
 ECE_BINS = 15
 NAMES = (
@@ -75,13 +75,96 @@ def evaluate(
     Raises:
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
     """
-    p, y = _checked(probabilities, labels)
-    w = np.ones((1, len(y))) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.ndim != 2 or w.shape[1] != len(y):
-        raise ValueError(f"weights expect shape (r, {len(y)}), got {w.shape}")
-    rows = max(1, BLOCK // len(y))
-    blocks = [_evaluate(p, y, w[at : at + rows], threshold, names) for at in range(0, len(w), rows)]
+    prepared = Prepared(probabilities, labels, threshold=threshold, names=names)
+    n = len(prepared)
+    w = np.ones((1, n)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.ndim != 2 or w.shape[1] != n:
+        raise ValueError(f"weights expect shape (r, {n}), got {w.shape}")
+    rows = max(1, BLOCK // n)
+    blocks = [prepared(np.ascontiguousarray(w[at : at + rows].T)) for at in range(0, len(w), rows)]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+class Prepared:
+    """The predictions of one model, sorted and binned once for many calls.
+
+    Args:
+        probabilities: As for :func:`evaluate`.
+        labels: As for :func:`evaluate`.
+        threshold: As for :func:`evaluate`.
+        names: As for :func:`evaluate`.
+
+    Raises:
+        ValueError: As :func:`evaluate`.
+    """
+
+    def __init__(
+        self, probabilities: ArrayLike, labels: ArrayLike, *, threshold: float = 0.5, names: Sequence[str] = ()
+    ) -> None:
+        p, y = _checked(probabilities, labels)
+        n, k = p.shape
+        self._n, self._k = n, k
+        self._names = [f"accuracy_{name}" for name in (names or range(k))]
+        classes = [1] if k == 2 else range(k)
+        self._orders = [Order(p[:, c], y == c) for c in classes]
+        called, chosen = p.argmax(axis=1), p[np.arange(n), p.argmax(axis=1)]
+        if k == 2:
+            brier = (p[:, 1] - (y == 1)) ** 2
+        else:
+            brier = ((p - np.eye(k)[y]) ** 2).sum(axis=1)
+        surprise = -np.log(np.clip(p[np.arange(n), y], np.finfo(np.float64).eps, 1.0))
+        # Bins are open below and closed above, as in Guo et al. 2017, section 2.
+        bins = np.clip(np.ceil(chosen * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+        # All of them are sums over the cases: what each is summed into, and what of it.
+        one, cell = np.ones(n), y * 2 + (p[:, 1] >= threshold)
+        parts = [
+            (y * k + called, one, k * k),
+            (bins, chosen - (called == y), ECE_BINS),
+            (np.zeros(n, dtype=np.int64), brier, 1),
+            (np.zeros(n, dtype=np.int64), surprise, 1),
+            *([(cell, one, 4)] if k == 2 else []),
+        ]
+        self._ends = np.cumsum([size for _, _, size in parts])
+        rows = np.concatenate([of + end - size for (of, _, size), end in zip(parts, self._ends)])
+        values = np.concatenate([value for _, value, _ in parts])
+        self._matrix = sums(rows, np.tile(np.arange(n), len(parts)), (int(self._ends[-1]), n), values)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """All metrics.
+
+        Args:
+            weights: Shape ``(n, r)``, not negative, one column a resample; contiguous rows are fastest.
+
+        Returns:
+            By metric, shape ``(r,)``.
+        """
+        counts, gaps, brier, surprise, *cells = np.split(self._matrix @ weights, self._ends[:-1])
+        confusion = np.moveaxis(counts.reshape(self._k, self._k, -1), -1, 0)
+        total = weights.sum(axis=0)
+        each = [order.rank(weights) for order in self._orders]
+        out = {
+            "auc": _mean_defined(np.stack([ranking.auc for ranking in each], axis=1)),
+            "average_precision": _mean_defined(np.stack([ranking.average_precision for ranking in each], axis=1)),
+        } | _from_confusion(confusion)
+        if cells:
+            at_threshold = np.moveaxis(cells[0].reshape(2, 2, -1), -1, 0)
+            recalls = divide(np.diagonal(at_threshold, axis1=1, axis2=2), at_threshold.sum(axis=2))
+            sensitivity, specificity = recalls[:, 1], recalls[:, 0]
+            g_mean = np.sqrt(sensitivity * specificity)
+            out |= {"sensitivity": sensitivity, "specificity": specificity, "g_mean": g_mean}
+        recall = divide(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2))
+        return (
+            out
+            | dict(zip(self._names, recall.T))
+            | {
+                "brier": divide(brier[0], total),
+                "ece": divide(np.abs(gaps).sum(axis=0), total),
+                "log_loss": divide(surprise[0], total),
+            }
+        )
 
 
 def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -123,32 +206,6 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArr
     return p, y
 
 
-def _evaluate(p: Floats, y: NDArray[np.int64], w: Floats, threshold: float, names: Sequence[str]) -> dict[str, Floats]:
-    k = p.shape[1]
-    total = w.sum(axis=1)
-    called = p.argmax(axis=1)
-    confusion = (w @ np.eye(k * k)[y * k + called]).reshape(-1, k, k)
-    out = _ranks(p, y, w) | _from_confusion(confusion)
-    if k == 2:
-        at_threshold = (w @ np.eye(4)[y * 2 + (p[:, 1] >= threshold)]).reshape(-1, 2, 2)
-        recalls = divide(np.diagonal(at_threshold, axis1=1, axis2=2), at_threshold.sum(axis=2))
-        sensitivity, specificity = recalls[:, 1], recalls[:, 0]
-        out |= {"sensitivity": sensitivity, "specificity": specificity, "g_mean": np.sqrt(sensitivity * specificity)}
-    recall = divide(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2))
-    for c in range(k):
-        out[f"accuracy_{names[c] if names else c}"] = recall[:, c]
-    return out | _calibration(p, y, called, w, total)
-
-
-def _ranks(p: Floats, y: NDArray[np.int64], w: Floats) -> dict[str, Floats]:
-    classes = [1] if p.shape[1] == 2 else range(p.shape[1])
-    each = [rank(p[:, c], y == c, w) for c in classes]
-    return {
-        "auc": _mean_defined(np.stack([ranking.auc for ranking in each], axis=1)),
-        "average_precision": _mean_defined(np.stack([ranking.average_precision for ranking in each], axis=1)),
-    }
-
-
 def _from_confusion(confusion: Floats) -> dict[str, Floats]:
     """Metrics of counts ``(r, k, k)``; rows are truth, columns what was called."""
     hit = np.diagonal(confusion, axis1=1, axis2=2)
@@ -171,26 +228,6 @@ def _from_confusion(confusion: Floats) -> dict[str, Floats]:
         "sensitivity": _mean_defined(recall),
         "specificity": _mean_defined(specificity),
         "g_mean": _mean_defined(np.sqrt(recall * specificity)),
-    }
-
-
-def _calibration(
-    p: Floats, y: NDArray[np.int64], called: NDArray[np.int64], w: Floats, total: Floats
-) -> dict[str, Floats]:
-    n, k = p.shape
-    if k == 2:
-        brier = (p[:, 1] - (y == 1)) ** 2
-    else:
-        brier = ((p - np.eye(k)[y]) ** 2).sum(axis=1)
-    surprise = -np.log(np.clip(p[np.arange(n), y], np.finfo(np.float64).eps, 1.0))
-    confidence = p[np.arange(n), called]
-    # Bins are open below and closed above, as in Guo et al. 2017, section 2.
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-    gaps = w @ (np.eye(ECE_BINS)[bins] * (confidence - (called == y))[:, None])
-    return {
-        "brier": divide(w @ brier, total),
-        "ece": divide(np.abs(gaps).sum(axis=1), total),
-        "log_loss": divide(w @ surprise, total),
     }
 
 
