@@ -130,7 +130,7 @@ class Prepared:
         self._matrix = sums(rows, np.tile(np.arange(n), len(parts)), (int(self._ends[-1]), n), values)
 
     def __len__(self) -> int:
-        return self._n
+        return int(self._n)
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """All metrics.

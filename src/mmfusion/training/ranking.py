@@ -2,8 +2,8 @@
 
 A bootstrap resample is a weighting: a case drawn twice weighs 2. The cases are therefore sorted once. What both metrics
 need of a resample is the weight of the negatives between one positive's score and the next, which is a sum of the
-weights of fixed cases: one product with a sparse matrix of ones for all resamples. What is left is a cumulative sum over
-the positives.
+weights of fixed cases: one product with a sparse matrix of ones for all resamples. What is left is a cumulative sum
+over the positives.
 """
 
 from typing import Any, NamedTuple
