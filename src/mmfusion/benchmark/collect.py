@@ -55,6 +55,11 @@ class Cases:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def grouped(self) -> bool:
+        """Whether some patient or lesion has several cases."""
+        return len(set(self.groups.tolist())) < len(self)
+
     def take(self, rows: NDArray[np.intp]) -> "Cases":
         """Some of the cases, or all in another order."""
         return Cases(self.ids[rows], self.groups[rows], self.labels[rows], self.probabilities[rows])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mmfusion.benchmark.analysis.resampling import Sampled
 from mmfusion.benchmark.analysis.results import Confusion, Curve, Curves
-from mmfusion.training.ranking import Floats, divide
+from mmfusion.training.ranking import Floats, cumulative, divide
 from mmfusion.training.weighted import ECE_BINS, mean_defined
 
 GRID = np.linspace(0.0, 1.0, 101)
@@ -77,7 +77,7 @@ def _cumulative(scores: Floats, positive: NDArray[np.bool_], weights: Floats) ->
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     total = weights[order]
     hits = np.where(positive[order, None], total, 0.0)
-    return np.cumsum(hits, axis=0)[ends], np.cumsum(total - hits, axis=0)[ends]
+    return cumulative(hits)[ends], cumulative(total - hits)[ends]
 
 
 def _roc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:

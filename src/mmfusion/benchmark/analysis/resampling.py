@@ -136,7 +136,7 @@ def score(runs: Sequence[Drawn], level: float) -> Score:
     if not len(defined):
         return Score(np.nan, np.nan, np.nan, np.nan, np.nan, points)
     kept = values[defined]
-    drawn = np.mean([runs[at].drawn for at in defined], axis=0)
+    drawn = np.mean([runs[int(at)].drawn for at in defined], axis=0)
     low, high, error = interval(drawn, level)
     sd = float(kept.std(ddof=1)) if len(kept) > 1 else np.nan
     return Score(float(kept.mean()), sd, low, high, error, points)
@@ -166,7 +166,7 @@ def _sample_part(judged: Sequence[Judged], n_resamples: int, seed: int) -> list[
     head: list[Floats] = []
     done = 0
     # Where each case is a group of its own the names do not matter, and grouping by number is faster.
-    groups = first.groups if len(set(first.groups.tolist())) < len(first) else None
+    groups = first.groups.tolist() if first.grouped else None
     spread = np.random.SeedSequence([seed, judged[0].run.fold]).generate_state(1)[0]
     for block in resample(first.labels, groups, n_resamples=n_resamples, seed=int(spread)):
         weights = np.ascontiguousarray(block.T)
@@ -186,7 +186,7 @@ def _tasks(judged: Judged, n_resamples: int) -> dict[tuple[str, ...], _Task]:
     cases, classes = judged.cases, judged.run.classes
     threshold = 0.5 if judged.threshold is None else judged.threshold
     prepared = Prepared(cases.probabilities, cases.labels, threshold=threshold, names=classes)
-    tasks = {("raw",): _Task(prepared, None, n_resamples)}
+    tasks: dict[tuple[str, ...], _Task] = {("raw",): _Task(prepared, None, n_resamples)}
     if (scaled := judged.scaled) is not None:
         tasks["scaled",] = _Task(Calibration(scaled, cases.labels), None, n_resamples)
     for (by, value), rows in subgroup_rows(judged).items():
