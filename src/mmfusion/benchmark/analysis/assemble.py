@@ -98,7 +98,7 @@ def _comparison(
         dataset=table.dataset,
         shared=table.shared,
         classes=classes,
-        prevalence={name: sum(label == c for label in labels.values()) for c, name in enumerate(classes)},
+        prevalence={name: sum(int(label == c) for label in labels.values()) for c, name in enumerate(classes)},
         n_validation=float(np.mean(held_out)) if held_out else np.nan,
         n_cases=len(labels),
         n_groups=len(groups),
