@@ -272,7 +272,7 @@ def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         recipe = {"train": {}, "model": {}}
     train = {**asdict(Train()), **recipe["train"]}
-    packed = {**settings, "model": defaults | recipe["model"], "train": train}
+    packed = {**settings, "model": {**defaults, **recipe["model"]}, "train": train}
     return _flat(_plain(packed))
 
 
