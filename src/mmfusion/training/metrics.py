@@ -59,8 +59,8 @@ SETS: Mapping[str, tuple[str, ...]] = {
     ),
     "men": ("accuracy", _EACH, "f1_weighted", "f1_macro", "auc"),
 }
-"""The metrics that CFCML's paper (arXiv 2603.20016) reports, in its order, by its dataset; ``accuracy_*`` stands for the
-accuracy of each class, see :func:`metric_set`."""
+"""The metrics that CFCML's paper (arXiv 2603.20016) reports, by its dataset; ``accuracy_*`` stands for the accuracy of
+each class, see :func:`metric_set`."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 BLOCK = 2_000_000

@@ -121,8 +121,10 @@ def test_metrics_to_show(tmp_path: Path) -> None:
     assert found.metrics == ("brier",)
     briers = [method.scores["brier"].mean for method in found.methods]
     assert briers == sorted(briers)
-    with pytest.raises(ValueError, match=r"no metric \['area'\]"):
+    with pytest.raises(ValueError, match="no metric 'area'"):
         analyse(runs, metrics="area")
+    with pytest.raises(ValueError, match="no metric 'area'; there are: auc"):
+        analyse(runs, metrics=["auc", "area"])
 
 
 def test_subgroups_have_their_counts(tmp_path: Path) -> None:
