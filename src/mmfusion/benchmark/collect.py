@@ -221,7 +221,7 @@ def read(place: Path) -> FinishedRun:
         metrics=metrics,
         n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
         history=_checked_history(_optional(place, folder.HISTORY, _json)),
-        environment=_mapping(_optional(place, folder.ENVIRONMENT, _json), folder.ENVIRONMENT),
+        environment=_checked_environment(_optional(place, folder.ENVIRONMENT, _json)),
         robustness=None if robustness is None else _checked_robustness(robustness),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
@@ -361,10 +361,12 @@ def _checked_history(history: Any) -> Sequence[Mapping[str, Any]] | None:
     return history
 
 
-def _mapping(value: Any, name: str) -> Mapping[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{name} is not what a run writes")
-    return value
+def _checked_environment(environment: Any) -> Mapping[str, Any] | None:
+    if environment is None:
+        return None
+    if not isinstance(environment, dict) or not isinstance(environment.get("versions") or {}, dict):
+        raise ValueError(f"{folder.ENVIRONMENT} is not what a run writes")
+    return environment
 
 
 def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
