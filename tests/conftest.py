@@ -7,7 +7,12 @@ import torch
 # Tiny tensors are slower on several threads than on one, and results must not depend on how many there are.
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("mmfusion", deadline=None, max_examples=25)
-hypothesis.settings.load_profile("mmfusion")
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples in the quick loop; others each time, so that they add up."""
+    hypothesis.settings.load_profile("quick" if config.getoption("markexpr") == "not slow" else "mmfusion")
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,9 @@ OF_ONE_SIZE = ("conv",)
 
 every_compression = pytest.mark.parametrize("name", NAMES)
 every_shape = pytest.mark.parametrize("kind", SHAPES)
-every_number = pytest.mark.parametrize("n_latents", LATENTS)
+every_number = pytest.mark.parametrize(
+    "n_latents", [pytest.param(n, marks=pytest.mark.slow if n == 8 else ()) for n in LATENTS]
+)
 masked_or_not = pytest.mark.parametrize("masked", [False, True])
 
 

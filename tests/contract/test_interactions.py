@@ -28,7 +28,10 @@ DOUBLES = ("crossmodal_enhancement",)
 FIRST_TOKEN_COUNTS = ("gated_query",)
 
 every_interaction = pytest.mark.parametrize("name", NAMES)
-every_layout = pytest.mark.parametrize("layout", LAYOUTS)
+# Two have what four have, but for the set between without a mask.
+every_layout = pytest.mark.parametrize(
+    "layout", [pytest.param(layout, marks=pytest.mark.slow if layout == "two" else ()) for layout in LAYOUTS]
+)
 masked_or_not = pytest.mark.parametrize("masked", [False, True])
 
 

@@ -143,7 +143,10 @@ def test_defined_on_every_batch(name: str, kind: str) -> None:
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["everything", "one_case", "some_missing", "all_zero"])
+@pytest.mark.parametrize(
+    "kind",
+    ["everything", "some_missing", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("one_case", "all_zero"))],
+)
 def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype, kind: str) -> None:
     half = cast(batch(kind), dtype)
     value = build(name, torch.float32)(half)

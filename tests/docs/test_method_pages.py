@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import mmfusion as mmf
+from small import make_spec
 
 METHODS = Path(__file__).parents[2] / "docs" / "methods"
 HEADINGS = ["Idea", "Diagram", "Equations", "What it costs", "How to use"]
@@ -26,7 +28,23 @@ def test_each_model_has_a_page(name: str) -> None:
     found = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert [heading for heading in found if heading in HEADINGS] == HEADINGS
     assert f'create_model("{name}"' in text
-    assert "speed.py models --model" in text or name == "cfcml"
+    assert "speed.py models --model" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", mmf.registry.models.list())
+def test_what_a_method_needs_it_says(name: str) -> None:
+    """A spec without it is refused with the method's name and what it needs, which its page says; any other will do."""
+    refusals: dict[tuple[int, int], str] = {}
+    for images, tables in ((1, 0), (2, 0), (0, 1), (0, 2), (1, 1), (2, 1)):
+        try:
+            with torch.device("meta"):
+                mmf.create_model(name, make_spec(images=images, tables=tables))
+        except ValueError as error:
+            refusals[images, tables] = str(error)
+    assert all(0 in lacking and f"'{name}' needs" in text for lacking, text in refusals.items()), refusals
+    page = (METHODS / linked()[name]).read_text()
+    assert bool(re.search(rf"^`{name.removesuffix('-image')}` needs", page, re.MULTILINE)) == bool(refusals)
 
 
 def test_the_overview_says_what_is_missing() -> None:

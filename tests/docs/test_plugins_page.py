@@ -1,5 +1,6 @@
 """The page on one's own model: short enough, and its file works with the benchmark script as it stands there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "guide" / "plugins.md"
+SMALL = (
+    "--set data.n_train=32 --set data.n_validation=16 --set data.n_test=16 --set data.size=32 "
+    "--set train.resamples=20 --set train.batch_size=16"
+)
 
 
 def first_block() -> str:
@@ -26,8 +31,7 @@ def test_the_benchmark_script_takes_it(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(first_block())
     script = str(ROOT / "benchmarks" / "run.py")
     (command,) = re.findall(r"^python benchmarks/run.py (.*)$", PAGE.read_text(), re.MULTILINE)
-    words = "--epochs 1 --set data.n_train=32 --set data.n_validation=16 --set data.n_test=16 --set data.size=32"
-    arguments = [*command.split(), *words.split(), "--set", "train.resamples=20", "--set", "train.batch_size=16"]
+    arguments = [*command.split(), "--epochs", "1", *SMALL.split()]
     done = subprocess.run(
         [sys.executable, script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -39,3 +43,27 @@ def test_the_benchmark_script_takes_it(tmp_path: Path) -> None:
     code = "import mmfusion as mmf; print(type(mmf.load('run').model.layers[0]).__name__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "Gate\n", done.stderr
+
+
+@pytest.mark.slow
+def test_the_same_file_in_a_distribution(tmp_path: Path) -> None:
+    """By the entry point as the page writes it, with no import and no plug-in's path; the benchmark script too."""
+    table = re.search(r'^\[project\.entry-points\."(.*)"\]\n(\w+) = "([\w.]+):(\w+)"$', PAGE.read_text(), re.MULTILINE)
+    assert table is not None
+    group, name, module, attribute = table.groups()
+    package, file = module.split(".")
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").touch()
+    (tmp_path / package / f"{file}.py").write_text(first_block())
+    info = tmp_path / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:{attribute}\n")
+    script = str(ROOT / "benchmarks" / "run.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    words = f"--model {name} --out run --epochs 1 {SMALL}".split()
+    done = subprocess.run(
+        [sys.executable, script, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "metrics.json").exists()

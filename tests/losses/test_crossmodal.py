@@ -206,6 +206,7 @@ def test_every_batch_is_its_formula(name: str, kind: str) -> None:
     torch.testing.assert_close(grad * size, wanted_grad * size, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow  # the contract of all losses looks at both precisions too
 @every_direction
 @pytest.mark.parametrize("kind", DEGENERATE)
 def test_every_batch_in_float32(name: str, kind: str) -> None:

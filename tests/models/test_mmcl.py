@@ -11,6 +11,7 @@ import mmfusion as mmf
 from mmfusion.tokens import LossInputs
 from mmfusion.training import checkpoints, folder, run, settings
 from mmfusion.training.files import read_json
+from mmfusion.training.loop import Training
 from small import make_inputs, make_labels, make_spec, spoilt
 
 SPEC = make_spec(images=2)
@@ -144,7 +145,7 @@ def start(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
-def test_a_run(name: str, start: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_run(name: str, start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two phases; the marginals are those of the training part; loaded, it predicts; interrupted, it ends the same."""
     out = start(name, "whole", phase_epochs={"pretrain": 2})
     history = read_json(out / folder.HISTORY)
@@ -153,8 +154,23 @@ def test_a_run(name: str, start: Callable[..., Path], tmp_path: Path) -> None:
     weights = checkpoints.load(out / checkpoints.BEST)[0]
     assert bool(weights["contrast.corruption.meta.shares"].any())
     assert mmf.load(out).model.contrast.corruption["meta"].has_rows
-    begun = start(name, "cut", phase_epochs={"pretrain": 2})
-    (begun / folder.METRICS).unlink()
-    (begun / folder.PREDICTIONS).unlink()
+    real, left = Training._epoch, [0]
+
+    def stopped(self: Any, *arguments: Any, **options: Any) -> None:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Training, "_epoch", stopped)
+    begun = tmp_path / "cut"
+    # In the middle of the first phase, then at its end.
+    left[0] = 1
+    with pytest.raises(run.Interrupted):
+        start(name, "cut", phase_epochs={"pretrain": 2})
+    left[0] = 1
+    with pytest.raises(run.Interrupted):
+        run.resume(begun)
+    left[0] = 1
     run.resume(begun)
     assert (begun / folder.PREDICTIONS).read_bytes() == (out / folder.PREDICTIONS).read_bytes()

@@ -21,7 +21,9 @@ from text import FakeEncoder
 
 N = 8
 SPEC = make_spec(images=2)
-SMALL: dict[str, Any] = {"dim": 16, "n_heads": 2, "hidden": (), "projection": 6}
+SMALL: dict[str, Any] = {
+    "dim": 16, "n_heads": 2, "hidden": (), "projection": 6, "table_depth": 2, "joint_depth": 1
+}  # fmt: skip
 
 
 def made(**options: Any) -> mmf.FusionModel:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mmfusion.interactions.blocks import CrossBlock, check_names, check_positive
+from mmfusion.interactions.blocks import CrossBlock, check_names, check_positive, standardised
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -81,13 +81,15 @@ class Directional(nn.Module):
         check_names(self.names, tokens)
         if not self.pairs:
             return tokens
-        return {target: self._seen_by_all(target, tokens) for target in self.names}
+        normed = {name: standardised(one) for name, one in tokens.items()}
+        return {target: self._seen_by_all(target, tokens, normed) for target in self.names}
 
-    def _seen_by_all(self, target: str, tokens: dict[str, Tokens]) -> Tokens:
+    def _seen_by_all(self, target: str, tokens: dict[str, Tokens], normed: dict[str, Tensor]) -> Tokens:
         own, seen = tokens[target].filled(), []
         for source, layers in cast("nn.ModuleDict", self.pairs[target]).items():
             x = own
-            for block in cast("nn.ModuleList", layers):
-                x = block(x, tokens[source])
+            for i, block in enumerate(cast("nn.ModuleList", layers)):
+                asking = standardised(Tokens(x)) if i else normed[target]
+                x = block(x, tokens[source], normed=(asking, normed[source]))
             seen.append(x)
         return Tokens(torch.cat(seen, -1), tokens[target].mask)

@@ -42,12 +42,30 @@ class CrossAttention(nn.Module):
             Shape ``(b, n, d)``; zero for a case whose whole context is masked.
         """
         filled = context.filled()
-        q = self._heads(self.query(queries))
-        k = self._heads(self.key(filled))
-        v = self._heads(self.value(filled))
-        mask, anything = _attention_mask(context.mask)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return self.projected(self.query(queries), self.key(filled), self.value(filled), context.mask)
+
+    def projected(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, shift: Tensor | None = None
+    ) -> Tensor:
+        """Attend with what went through the first three maps already.
+
+        Args:
+            queries: Shape ``(b, n, d)``.
+            keys: Shape ``(b, n_context, d)``.
+            values: Shape ``(b, n_context, d)``; finite where masked too.
+            mask: Shape ``(b, n_context)`` bool, True = real; None: all are.
+            shift: Shape ``(d,)``, what all values still lack. The attention's weights sum to 1, so it comes out as it
+                went in, and is left for the last map's bias.
+
+        Returns:
+            Shape ``(b, n, d)``; zero for a case whose whole context is masked.
+        """
+        allowed, anything = _attention_mask(mask)
+        attended = F.scaled_dot_product_attention(
+            self._heads(queries), self._heads(keys), self._heads(values), attn_mask=allowed
+        )
+        bias = self.out.bias if shift is None else torch.addmv(self.out.bias, self.out.weight, shift)
+        out = F.linear(attended.transpose(1, 2).flatten(2), self.out.weight, bias)
         return out if anything is None else torch.where(anything, out, 0.0)
 
     def _heads(self, x: Tensor) -> Tensor:

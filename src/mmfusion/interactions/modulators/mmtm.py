@@ -44,7 +44,9 @@ class MMTM(Modulator):
     def build(self, channels: Mapping[str, Mapping[int, int]], d_context: int) -> None:
         """Make the parameters for maps of that many channels, by route and point."""
         if len(self.routes) + bool(d_context) < 2:
-            raise ValueError(f"streams gate each other, and there is one alone: {list(self.routes)}")
+            raise ValueError(
+                f"'mmtm' needs two streams: streams gate each other, and there is one alone: {list(self.routes)}"
+            )
         self._d_context = d_context
         self.join, self.gate = nn.ModuleDict(), nn.ModuleDict()
         for point in next(iter(channels.values())):
