@@ -105,6 +105,7 @@ def test_pad_ufes_20(tmp_path: Path) -> None:
     assert len(set(found["skin type"])) > 2
 
 
+@pytest.mark.slow
 def test_derm7pt_and_men(tmp_path: Path) -> None:
     bundle = datasets.create("derm7pt", root=trees.derm7pt(tmp_path / "derm7pt"), size=8)
     assert told(bundle) == {"sex": bundle.test.frame["sex"].tolist()}

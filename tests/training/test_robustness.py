@@ -84,7 +84,7 @@ def by_hand(net: nn.Module, data: FrameDataset, one: Condition | None) -> np.nda
         pytest.param("film", id="modulated inside", marks=pytest.mark.slow),
         pytest.param("metablock", id="modulated behind", marks=pytest.mark.slow),
         pytest.param("image", id="images alone", marks=pytest.mark.slow),
-        pytest.param("tabular", id="the table alone"),
+        pytest.param("tabular", id="the table alone", marks=pytest.mark.slow),
     ],
 )
 def test_every_condition_is_what_it_says(name: str) -> None:
@@ -276,6 +276,7 @@ def test_a_run_says_what_each_modality_brings(start: Start) -> None:
     assert any("0% to 90% of the table's cells" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_nothing_else_depends_on_it(start: Start) -> None:
     on, off = start("on"), start("off", {"run": {"robustness": False}})
     assert not (off / folder.ROBUSTNESS).exists()
