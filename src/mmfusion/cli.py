@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        code = arguments.command(arguments)
+        with _together():
+            code = arguments.command(arguments)
     except KeyboardInterrupt as stop:
         _complain(str(stop) or "interrupted")
         return 130
@@ -59,6 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"error: {_one_line(error)}")
         return 2
     return code or 0
+
+
+def _together() -> AbstractContextManager[None]:
+    """Where a launcher started several processes, one says what went wrong, once."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return nullcontext()
+    from mmfusion.training import processes
+
+    return processes.together()
 
 
 def _parser() -> argparse.ArgumentParser:
