@@ -15,7 +15,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -64,7 +64,8 @@ def own_gpu() -> torch.device:
     n, mine = torch.cuda.device_count(), local_index()
     if mine >= n:
         raise ValueError(
-            f"each process on this machine needs a GPU of its own, torch sees {n}: start at most {n}, or use --device cpu"
+            f"each process on this machine needs a GPU of its own, torch sees {n}: start at most {n}, or use --device "
+            "cpu"
         )
     torch.cuda.set_device(mine)
     return torch.device("cuda", mine)
@@ -77,8 +78,8 @@ def own_gpu() -> torch.device:
 def together() -> Iterator[None]:
     """Join the other processes, where a launcher started any, and end with them.
 
-    What goes wrong inside is raised where it is to be told, in one process: in the main one if it went wrong there, else
-    in the first where it did. The others end without a word, by SystemExit. Calls may be nested.
+    What goes wrong inside is raised where it is to be told, in one process: in the main one if it went wrong there,
+    else in the first where it did. The others end without a word, by SystemExit. Calls may be nested.
     """
     _join()
     if n_processes() == 1:
@@ -144,10 +145,8 @@ def _end(error: BaseException) -> None:
 
 
 def _tell(word: str) -> None:
-    try:
+    with suppress(RuntimeError):  # whoever keeps the store may be gone
         _Ends.store.set(f"mmfusion/end/{index()}", word)
-    except RuntimeError:  # whoever keeps the store is gone
-        pass
 
 
 def _first_word(others: Sequence[int]) -> str | None:

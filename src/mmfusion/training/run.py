@@ -176,7 +176,8 @@ def _resume(
     settings.run.device = device or settings.run.device
     settings.run.root = root or settings.run.root
     settings.run.plugins = settings.run.plugins if plugins is None else [str(path) for path in plugins]
-    if (out / folder.METRICS).is_file():
+    # What is there is looked at once: of several processes one could see what another is about to write.
+    if processes.from_main((out / folder.METRICS).is_file):
         reporter.say(f"{out} holds a finished run: nothing is left to do")
         result = Result(out, read_json(out / folder.METRICS))
         _tell(result, reporter)
@@ -185,7 +186,7 @@ def _resume(
     with deterministic(picked):
         if processes.is_main():
             folder.sweep(out)
-        started = (out / checkpoints.LAST).is_file()
+        started = processes.from_main((out / checkpoints.LAST).is_file)
         parts = _build(settings, picked, reporter, weights=not started)
         training = _training(parts, out, reporter)
         if started:
