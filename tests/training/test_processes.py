@@ -1,3 +1,8 @@
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +144,65 @@ def test_gradients_and_statistics_are_averaged(two: Any) -> None:
         assert small["frozen"] == [1.0, 1.0]
         assert small["weights"] == two[1][0]["small"]["weights"]
         assert (small["main"], small["mean"], small["total"], small["rank"]) == (0, [0.5], 7, rank)
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+ACCELERATE = (
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+)
+TINY = (str(Path(__file__).with_name("fakes.py")), "run", "--model", "tiny", "--dataset", "tiny", "--batch-size", "16")
+
+
+def launch(launcher: tuple[str, ...], *arguments: str, where: Path) -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *launcher, *arguments, "--device", "cpu", "--set", "train.resamples=20", "--out", "run"],
+        cwd=where,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_torchrun(tmp_path: Path) -> None:
+    size = ("--size", "32", *(f"--set=data.n_{part}=24" for part in ("train", "validation", "test")))
+    with launch(
+        TORCHRUN, str(ROOT / "benchmarks/run.py"), "--model=cfcml", "--epochs=1", *size, where=tmp_path
+    ) as process:
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("Everything is in run") == 1
+    assert said.count("epoch 1/1") == 1
+    assert read_json(tmp_path / "run" / folder.ENVIRONMENT)["processes"] == 2
+
+
+@pytest.mark.slow
+def test_accelerate_launch_and_an_error_told_once(tmp_path: Path) -> None:
+    with launch(ACCELERATE, *TINY, "--set", "model.explode_after=6", where=tmp_path) as process:
+        said, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert said.count("the loss is not finite in step 3 of the epoch") == 1
+    assert said.count("epoch 1/10") == 1
+    assert "[rank" not in said  # no traceback of ours
+    assert not (tmp_path / "run" / folder.METRICS).exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all(tmp_path: Path) -> None:
+    with launch(TORCHRUN, *TINY, "--epochs=200", "--set", "model.pause=0.02", where=tmp_path) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "epoch 2/200" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        began = time.monotonic()
+        said += process.communicate(timeout=300)[0]
+    assert time.monotonic() - began < 60
+    assert said.count("mmfusion: interrupted; all up to epoch") == 1
+    assert "[rank" not in said
+    assert (tmp_path / "run" / "last.safetensors").is_file()
