@@ -19,7 +19,7 @@ from mmfusion.data.cases import Cases
 from mmfusion.losses.matching import hard_negatives
 from mmfusion.models import tip_pretraining
 from mmfusion.tokens import Table
-from mmfusion.training import checkpoints, evaluation, processes, run
+from mmfusion.training import averaging, checkpoints, evaluation, processes, run
 from mmfusion.training.loop import Training
 from mmfusion.training.settings import Settings, resolve
 
@@ -108,8 +108,8 @@ def gradients_and_statistics(rank: int) -> dict[str, Any]:
     everywhere.grad = torch.full((2,), 1.0 + rank)
     if rank == 1:
         here.grad = torch.full((2,), 8.0)
-    processes.average_gradients([everywhere, here, nowhere])
-    processes.align(model)
+    averaging.average_gradients([everywhere, here, nowhere])
+    averaging.align(model)
     return {
         "grads": [None if p.grad is None else p.grad.tolist() for p in (everywhere, here, nowhere)],
         "means": model[0].running_mean.tolist(),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import distributed_runs as runs
-from mmfusion.training import folder, processes, run
+from mmfusion.training import averaging, folder, processes, run
 from mmfusion.training.files import read_json
 from processes import together
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_single_process_has_everything() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
-    processes.average_gradients([parameter])
+    averaging.average_gradients([parameter])
     assert parameter.grad is None
     assert (processes.index(), processes.is_main(), processes.launched()) == (0, True, False)
     assert processes.share(5) == range(5)

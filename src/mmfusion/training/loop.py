@@ -21,7 +21,7 @@ from mmfusion.losses import Objective
 from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
-from mmfusion.training import checkpoints, evaluation, optim, processes
+from mmfusion.training import averaging, checkpoints, evaluation, optim, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.losslog import LossLog
 from mmfusion.training.metrics import evaluate, reported
@@ -152,7 +152,7 @@ class Training:
         if not self.progress.epoch and learners(self._bare):
             with processes.main_first():
                 self._fit_tokenizers()
-        processes.align(self._bare)
+        averaging.align(self._bare)
         start = 0
         for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
             if self.progress.epoch < start + epochs:
@@ -169,7 +169,7 @@ class Training:
             fit_tokenizers(self._bare, self._train, self.target, cache=Path(cache) / "text" if cache else None)
 
     def _prepared(self, model: nn.Module) -> nn.Module:
-        # Precision and device alone: gradients are averaged over the processes here, see mmfusion.training.processes.
+        # Precision and device alone: gradients are averaged over the processes here, see mmfusion.training.averaging.
         prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
         return prepared
 
@@ -210,7 +210,7 @@ class Training:
                 asked = time.perf_counter()
         losses = log.close()
         losses = dict(zip(losses, processes.mean(list(losses.values()))))
-        processes.align(self._phase_model)
+        averaging.align(self._phase_model)
         trained = time.perf_counter() - began
         last_phase = index == len(self._phases) - 1
         scores = self._validate() if last_phase else {}
@@ -255,7 +255,7 @@ class Training:
             _look(at_outputs)
         terms: dict[str, Tensor] = phase.objective(inputs)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
-        processes.average_gradients(self._trained)
+        averaging.average_gradients(self._trained)
         if self.settings.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
         self._optimizer.step()

@@ -2,26 +2,20 @@
 
 Each takes its share of every batch and of every held-out part; gradients are averaged, so that all have the same
 weights. The first one, rank 0, is the main process: it alone writes and speaks.
-
-NOTE[DIFF] Gradients are averaged here after the backward pass and not by DistributedDataParallel during it. That
-demands a gradient of every parameter in every process, or searches the model's outputs for those without: but where no
-case of a share has a modality its encoder has none, a pretraining leaves the head alone, and the objective's own
-parameters are behind the outputs. Its reductions would also cross those of the losses' backward pass, which gather the
-batch, in an order that differs between processes.
 """
 
 import atexit
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from mmfusion.losses.distributed import n_processes
 from mmfusion.training.seeds import derive
@@ -95,7 +89,7 @@ def together() -> Iterator[None]:
 def _join() -> None:
     if dist.is_initialized() or not launched():
         return
-    store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
     cuda = torch.cuda.is_available()
     # What does not belong on a GPU goes over the CPU, which keeps the GPU from waiting.
     dist.init_process_group(
@@ -178,7 +172,7 @@ def _leave() -> None:
 def wait() -> None:
     """Until all processes are here."""
     if n_processes() > 1:
-        dist.all_reduce(torch.zeros((), device=_meeting_place()))
+        dist.all_reduce(torch.zeros((), device=meeting_place()))
 
 
 @contextmanager
@@ -222,7 +216,7 @@ def mean(values: Sequence[float]) -> list[float]:
     """Of numbers that each process has one of."""
     if n_processes() == 1:
         return list(values)
-    sums = torch.tensor(values, dtype=torch.float64, device=_meeting_place())
+    sums = torch.tensor(values, dtype=torch.float64, device=meeting_place())
     dist.all_reduce(sums)
     return (sums / n_processes()).tolist()
 
@@ -232,86 +226,7 @@ def total(value: int) -> int:
     return round(mean([float(value)])[0] * n_processes())
 
 
-# One model
-
-
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every process the mean of all processes' gradients; nothing to do in a single one.
-
-    A gradient that some processes do not have is zero there; one that no process has stays None.
-
-    Args:
-        parameters: The same, in the same order, in every process.
-    """
-    if n_processes() == 1:
-        return
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    there = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int32)
-    there = there.to(_meeting_place())
-    dist.all_reduce(there)
-    found = [parameter for parameter, n in zip(trained, there.tolist(), strict=True) if n]
-    for group in _by_dtype(found):
-        for parameter in group:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in group if parameter.grad is not None]
-        flat = _flat(gradients)
-        dist.all_reduce(flat)
-        _unflatten(flat / n_processes(), gradients)
-
-
-@torch.no_grad()
-def align(model: nn.Module) -> None:
-    """Give every process the main one's parameters and buffers, batch statistics averaged over the processes before.
-
-    Each process normalises by the statistics of its own share, so their running means are means of shares; their mean
-    over the processes is that of all cases.
-
-    Args:
-        model: In training mode, where it has batch statistics that move.
-    """
-    if n_processes() == 1:
-        return
-    moving = [
-        statistic
-        for part in model.modules()
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training and part.running_mean is not None
-        for statistic in (part.running_mean, part.running_var)
-        if statistic is not None
-    ]
-    for group in _by_dtype(moving):
-        flat = _flat(group)
-        dist.all_reduce(flat)
-        _unflatten(flat / n_processes(), group)
-    for group in _by_dtype([*model.parameters(), *model.buffers()]):
-        flat = _flat(group)
-        # Not every backend sends booleans.
-        sent = flat.to(torch.uint8) if flat.dtype == torch.bool else flat
-        dist.broadcast(sent, 0)
-        _unflatten(sent, group)
-
-
-Kind = TypeVar("Kind", bound=Tensor)
-
-
-def _by_dtype(tensors: Iterable[Kind]) -> list[list[Kind]]:
-    """One collective for all tensors of a dtype: each has its price."""
-    groups: dict[torch.dtype, list[Kind]] = {}
-    for tensor in tensors:
-        groups.setdefault(tensor.dtype, []).append(tensor)
-    return list(groups.values())
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-
-
-def _unflatten(flat: Tensor, into: Sequence[Tensor]) -> None:
-    for tensor, piece in zip(into, flat.split([tensor.numel() for tensor in into]), strict=True):
-        tensor.detach().copy_(piece.view(tensor.shape))
-
-
-def _meeting_place() -> torch.device:
+def meeting_place() -> torch.device:
     """Where small things are exchanged: on the CPU if the processes have a way for it."""
     if "cpu" in dist.get_backend_config():
         return torch.device("cpu")

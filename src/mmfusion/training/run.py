@@ -1,5 +1,6 @@
 """A run, from settings to a folder of results; and its continuation after an interruption."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -214,14 +215,16 @@ def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Modu
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` as a device.
+    """``auto``, ``cpu`` or ``cuda`` as a device; of several processes each gets a GPU of its own.
 
     Raises:
-        ValueError: If CUDA is asked for and there is none.
+        ValueError: If CUDA is asked for and there is none, or there are more processes than GPUs.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is asked for and torch sees no CUDA device: use --device cpu or auto")
-    if name == "cpu" or not torch.cuda.is_available():
+    # What accelerate launch --cpu says counts where nothing else was said.
+    told_cpu = name == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if name == "cpu" or told_cpu or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda") if n_processes() == 1 else processes.own_gpu()
 

@@ -5,7 +5,7 @@ from itertools import cycle, islice
 
 from torch.utils.data import Sampler
 
-from mmfusion.data.samplers.epochs import EpochBatches
+from mmfusion.data.samplers.choose import Batches
 
 _LEAST = 2
 """Cases in a share: one alone has no batch statistics."""
@@ -26,7 +26,7 @@ class SharedBatches(Sampler[list[int]]):
         ValueError: If a batch has less than two cases a process.
     """
 
-    def __init__(self, batches: EpochBatches, *, index: int, processes: int) -> None:
+    def __init__(self, batches: Batches, *, index: int, processes: int) -> None:
         if not 0 <= index < processes:
             raise ValueError(f"SharedBatches expects an index below processes={processes}, got {index}")
         if processes > 1 and batches.batch_size < _LEAST * processes:
