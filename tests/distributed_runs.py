@@ -35,6 +35,11 @@ ABSENT = {"data": {"missing_images": 0.8, "missing": 0.2}, "model": {"shared_enc
 """So few images that some shares of a batch have none, and each has an encoder to itself."""
 
 
+def cached(folder: Path) -> dict[str, Any]:
+    """A frozen encoder whose maps are kept in a folder."""
+    return {"run": {"cache": str(folder / "cache")}, "train": {"freeze": "all", "precompute": True}}
+
+
 class Killed(BaseException):
     """What ends a run between two epochs, as a kill would."""
 
@@ -130,6 +135,7 @@ def all_runs(rank: int, folder: Path) -> dict[str, Any]:
         looked_at: list[dict[str, bool]] = []
         with mock.patch.object(evaluation, "lacking", partial(_seen, looked_at)):
             result = run.start(settings("concat", folder / "absent", ABSENT))
+        run.start(settings("concat", folder / "maps", cached(folder)))
         interrupted(folder / "killed")
         if rank == 0:
             shutil.copytree(folder / "killed", folder / "killed-alone")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import distributed_runs as runs
-from mmfusion.training import averaging, folder, processes, run
+from mmfusion.training import folder, processes, run
 from mmfusion.training.files import read_json
 from processes import together
 
@@ -19,9 +19,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_single_process_has_everything() -> None:
-    parameter = torch.nn.Parameter(torch.ones(2))
-    averaging.average_gradients([parameter])
-    assert parameter.grad is None
     assert (processes.index(), processes.is_main(), processes.launched()) == (0, True, False)
     assert processes.share(5) == range(5)
     assert processes.own(7) == 7
@@ -56,6 +53,63 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="torch sees 2: start at most 2, or use --device cpu"):
         processes.own_gpu()
+
+
+class Store(dict[str, bytes]):
+    """What processes leave for each other."""
+
+    def set(self, key: str, value: str) -> None:
+        self[key] = value.encode()
+
+    def check(self, keys: list[str]) -> bool:
+        return all(key in self for key in keys)
+
+    def get(self, key: str) -> bytes:  # type: ignore[override]
+        return self[key]
+
+
+FAULT, GONE = ValueError("rotten"), RuntimeError("Connection closed by peer")
+
+
+@pytest.mark.parametrize(
+    ("rank", "error", "others", "raised", "said"),
+    [
+        # The main process tells of its own faults, whatever the others say.
+        (0, FAULT, {}, FAULT, "failed"),
+        (0, FAULT, {1: "failed"}, FAULT, "failed"),
+        # A fault that the main one found too is told there; one of this process alone is told here.
+        (1, FAULT, {0: "failed"}, SystemExit(2), "failed"),
+        (1, FAULT, {}, FAULT, "failed"),
+        (1, FAULT, {2: "failed"}, FAULT, "failed"),
+        # What follows from another's end is not told.
+        (0, GONE, {2: "failed"}, SystemExit(2), None),
+        (1, GONE, {0: "interrupted"}, SystemExit(130), None),
+        (0, GONE, {1: "interrupted"}, KeyboardInterrupt(), "interrupted"),
+        # Nobody said why, as after a kill.
+        (0, GONE, {}, GONE, "failed"),
+        (0, KeyboardInterrupt(), {}, KeyboardInterrupt(), "interrupted"),
+        (1, KeyboardInterrupt(), {}, SystemExit(130), "interrupted"),
+    ],
+)
+def test_who_tells(
+    rank: int,
+    error: BaseException,
+    others: dict[int, str],
+    raised: BaseException,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store({f"mmfusion/end/{other}": word.encode() for other, word in others.items()})
+    monkeypatch.setattr(processes, "n_processes", lambda: 3)
+    monkeypatch.setattr(processes, "index", lambda: rank)
+    monkeypatch.setattr(processes, "_WORD", 0.0)
+    monkeypatch.setattr(processes._Ends, "store", store)
+    monkeypatch.setattr(processes._Ends, "seen", None)
+    with pytest.raises(type(raised)) as caught, processes.together(), processes.together():
+        raise error
+    assert str(caught.value) == str(raised)
+    own = store.pop(f"mmfusion/end/{rank}", None)
+    assert (None if own is None else own.decode()) == said
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +158,14 @@ def test_a_share_without_a_modality(two: Any, tmp_path: Path) -> None:
     steps = list(zip(*(seen["absent"] for seen in two[1])))
     assert any(one[name] != other[name] for one, other in steps for name in one)
     check_same(two[0] / "absent", alone("concat", tmp_path / "absent", runs.ABSENT))
+
+
+@pytest.mark.slow
+def test_maps_are_encoded_once_for_all(two: Any, tmp_path: Path) -> None:
+    kept = sorted((two[0] / "cache" / "maps").iterdir())
+    check_same(two[0] / "maps", alone("concat", tmp_path / "maps", runs.cached(two[0])))
+    assert len(kept) == 2  # training and validation
+    assert sorted((two[0] / "cache" / "maps").iterdir()) == kept
 
 
 @pytest.mark.slow
