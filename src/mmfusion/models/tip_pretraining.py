@@ -166,8 +166,9 @@ class TipPretraining(Pretraining):
         """
         own = torch.arange(len(has[self.table]), device=has[self.table].device)
         projected = {name: x.detach() for name, x in projected.items()}
+        rows: slice | Tensor = slice(None)
         if self.training and n_processes() > 1:
-            own = own_rows(own)
+            rows = own = own_rows(own)
             tokens = {name: _of_all(one) for name, one in tokens.items()}
             projected = {name: gather_rows(x) for name, x in projected.items()}
             has = {name: gather_rows(x.to(torch.uint8)).bool() for name, x in has.items()}
@@ -176,8 +177,8 @@ class TipPretraining(Pretraining):
         both = has[self.table] & torch.stack([has[name] for name in self.images]).any(0)
         eligible = both & both.unsqueeze(-1) & ~torch.eye(len(both), dtype=torch.bool, device=both.device)
         similarity = unit(image) @ table.T
-        tables, found = hard_negatives(similarity[own], eligible[own], temperature=self.temperature)
-        images, _ = hard_negatives(similarity.T[own], eligible[own], temperature=self.temperature)
+        tables, found = hard_negatives(similarity[rows], eligible[rows], temperature=self.temperature)
+        images, _ = hard_negatives(similarity.T[rows], eligible[rows], temperature=self.temperature)
         chosen = {name: torch.cat([own, own, images]) for name in self.images}
         chosen[self.table] = torch.cat([own, tables, own])
         pairs = {
