@@ -312,7 +312,7 @@ def test_flags_of_a_table_of_ones_own(
 @pytest.fixture
 def several(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The arguments of small runs, into ``tmp_path/runs``; they run in this process."""
-    monkeypatch.setattr(sweep, "Processes", lambda jobs=1: sweep.Here())
+    monkeypatch.setattr(sweep, "Processes", lambda *_: sweep.Here())
     words = "run --dataset tiny --epochs 1 --batch-size 16 --device cpu --set train.resamples=50 --out"
     return [*words.split(), str(tmp_path / "runs")]
 

@@ -148,6 +148,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="the models also without each of their parts; without some by name, if given",
     )
     many.add_argument("--jobs", type=int, metavar="N", help="most runs at once (default: 1)")
+    many.add_argument("--processes", type=int, metavar="N", help="that train one model together, started by torchrun")
     many.add_argument("--launcher", choices=("processes", "slurm", "local"), help="where they run (default: processes)")
     many.add_argument(
         "--cluster",
@@ -186,7 +187,7 @@ def _run(arguments: argparse.Namespace) -> None:
     run.start(resolved, console.reporter(), overwrite=arguments.overwrite)
 
 
-_SWEEPS = ("seeds", "folds", "ablate", "jobs", "launcher")
+_SWEEPS = ("seeds", "folds", "ablate", "jobs", "processes", "launcher")
 """Flags that make a command one of several runs."""
 
 
@@ -200,6 +201,10 @@ def _sweep(arguments: argparse.Namespace) -> None:
     from mmfusion.benchmark import cluster, grid, summary, sweep
     from mmfusion.training import settings
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "several runs are begun by one process: leave the launcher out, see --processes, or start one run"
+        )
     if arguments.seeds is not None and arguments.seed is not None:
         raise ValueError("--seed is of one run, --seeds of several: give one of them")
     _import(arguments)
@@ -214,15 +219,18 @@ def _sweep(arguments: argparse.Namespace) -> None:
         out=out,
     )
     launcher: sweep.Launcher
+    each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
         if arguments.cluster:
             raise ValueError("--cluster has options of --launcher slurm")
-        launcher = sweep.Processes(1 if arguments.jobs is None else arguments.jobs)
+        launcher = sweep.Processes(1 if arguments.jobs is None else arguments.jobs, each)
     else:
         options: dict[str, Any] = {}
         for text in arguments.cluster:
             options |= settings.parse_override(f"cluster.{text}")["cluster"]
-        launcher = cluster.Cluster(arguments.launcher, jobs=arguments.jobs, options=options, logs=out / "submitit")
+        launcher = cluster.Cluster(
+            arguments.launcher, jobs=arguments.jobs, processes=each, options=options, logs=out / "submitit"
+        )
     reporter = console.reporter()
     outcomes = sweep.sweep(planned, reporter, launcher=launcher, overwrite=arguments.overwrite)
     rows = summary.rows(outcomes)

@@ -28,20 +28,21 @@ def test_slurm_is_told(tmp_path: Path) -> None:
 def test_a_job_that_is_taken_off_its_node(fakes: ModuleType, tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit")
     [one] = grid.plan(grid.methods("tiny"), ["tiny"], [BASE], out=tmp_path)
-    job = cluster.Job(one.settings.to_dict(), overwrite=True)
+    job = cluster.Job(one, overwrite=True, processes=2)
     again = job.checkpoint()
     assert isinstance(again, submitit.helpers.DelayedSubmission)
     # What the first did so far stays: the second goes on with it.
-    assert again.function.packed == job.packed
+    assert again.function.planned == job.planned == one
+    assert again.function.processes == 2
     assert again.function.overwrite is False
 
 
 def test_a_job_runs_a_run(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = grid.plan(grid.methods("tiny,tiny[weights=some]"), ["tiny"], [BASE], out=tmp_path)
     monkeypatch.setenv("TINY_OFFLINE", "1")
-    assert cluster.Job(good.settings.to_dict(), overwrite=False)() is None
+    assert cluster.Job(good, overwrite=False)() is None
     assert work.finished(good.folder)
-    assert cluster.Job(bad.settings.to_dict(), overwrite=False)() == "these weights cannot be fetched"
+    assert cluster.Job(bad, overwrite=False)() == "these weights cannot be fetched"
 
 
 def test_without_submitit(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,3 +252,17 @@ def until(true: Callable[[], bool], seconds: float = 100) -> None:
 def free(path: Path) -> bool:
     with locks.alone(path) as ours:
         return ours
+
+
+@pytest.mark.slow
+def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
+    """Two of them, started by torchrun; what went wrong in them is told once."""
+    arguments = ["--model", "tiny,tiny[weights=some]", "--processes", "2", "--set", "train.resamples=20"]
+    done = told(command, *arguments, env={**os.environ, "TINY_OFFLINE": "1"})
+    assert done.returncode == 2
+    assert "1 of 2 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot be fetched" in done.stderr
+    [metrics] = [read_json(path) for path in (tmp_path / "runs").rglob(folder.METRICS)]
+    assert metrics["cost"]["processes"] == 2
+    again = told(command, "--model", "tiny", *arguments[2:])
+    assert again.returncode == 0
+    assert "1 run: 1 finished already" in again.stdout

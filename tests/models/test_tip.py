@@ -140,8 +140,8 @@ def test_the_objective_by_hand() -> None:
         AUX[1]: torch.tensor([[1], [0]]),
         AUX[2]: torch.tensor([[True, True], [False, False]]),
         PREDICTED: torch.tensor([[3.0, 0.0, math.log(3)], [7.0, 7.0, 7.0]]),
-        MATCH: logits,
-        COUNTED: counted,
+        MATCH: logits.T,
+        COUNTED: counted.T,
     }
     losses = objective(LossInputs({}, {"image": eye, "table": eye}, {}, {}, aux))
     contrast = math.log(1 + math.exp(-2))  # cosine 1 to its own, 0 to the other
@@ -150,7 +150,7 @@ def test_the_objective_by_hand() -> None:
     expected = {"contrast": contrast / 3, "matching": matching / 3, "reconstruction": reconstruction / 3}
     assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match=r"\['match.logits'\] must be finite"):
-        objective.check(LossInputs({}, {"image": eye}, {}, {}, aux | {MATCH: logits * math.inf}))
+        objective.check(LossInputs({}, {"image": eye}, {}, {}, aux | {MATCH: logits.T * math.inf}))
 
 
 @pytest.mark.parametrize(("rate", "n"), [(0.01, 1), (0.3, 1), (0.5, 2), (1.0, 4)])
@@ -195,7 +195,7 @@ def test_each_cell_is_told_at_its_own_place() -> None:
 def test_matches_and_their_negatives() -> None:
     """The first row pairs a case with itself; the others are what another case's table or images give."""
     model, inputs = made(pretrain=True), make_inputs(SPEC, N)
-    logits = pretrained(model, inputs).aux[MATCH]
+    logits = pretrained(model, inputs).aux[MATCH].T
     joint, match, tokens = model.layers[0], model.pretraining.match, model.tokenize(inputs)[-1]
     every = torch.stack(
         [
@@ -224,7 +224,7 @@ def test_what_is_missing_has_no_effect_on_pretraining() -> None:
         )
         assert all(torch.equal(a.nan_to_num(7), b.nan_to_num(7)) for a, b in pairs)
         if missing == "table0":
-            assert output.aux[COUNTED].tolist() == [there.tolist()] * 3
+            assert output.aux[COUNTED].tolist() == [[one] * 3 for one in there.tolist()]
             assert not bool(output.aux[AUX[2]][~there].any())
             assert not bool(output.embeddings["table0"][~there].any())
         else:  # the other image is left

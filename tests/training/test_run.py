@@ -2,7 +2,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mmfusion.training import checkpoints, files, folder, run
+from mmfusion.training import checkpoints, files, folder, processes, run
 from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
 from mmfusion.training.metrics import evaluate
@@ -207,12 +207,12 @@ def test_the_number_of_reading_processes_changes_nothing(start: Start) -> None:
     assert same_weights(alone, two)
 
 
-def test_each_process_augments_by_numbers_of_its_own() -> None:
+def test_each_process_augments_by_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     training = object.__new__(Training)
     training.settings = resolve("cfcml")
     seeds = []
     for process in range(3):
-        training.accelerator = SimpleNamespace(process_index=process)
+        monkeypatch.setattr(processes, "index", lambda process=process: process)
         seeds.append(training._seed(4, 7))
     assert seeds[0] == derive(0, 4, 7)
     assert len(set(seeds)) == 3

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmfusion.benchmark import work
 from mmfusion.benchmark.grid import Planned
+from mmfusion.benchmark.sweep import Processes
 from mmfusion.layers.optional import need
 from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.training.run import Interrupted
@@ -21,25 +22,39 @@ class Job:
     """A run, as a cluster calls it; a job that is taken off its node is queued again and goes on.
 
     Args:
-        packed: The run's settings as plain values.
+        planned: The run.
         overwrite: Begin anew.
+        processes: That train its model together.
     """
 
-    def __init__(self, packed: Mapping[str, Any], *, overwrite: bool) -> None:
-        self.packed = packed
+    def __init__(self, planned: Planned, *, overwrite: bool, processes: int = 1) -> None:
+        # Plain values: what is queued today may be read by a newer version.
+        self.packed = {"label": planned.label, "address": planned.address, "settings": planned.settings.to_dict()}
         self.overwrite = overwrite
+        self.processes = processes
+
+    @property
+    def planned(self) -> Planned:
+        """The run."""
+        packed: Any = self.packed
+        return Planned(packed["label"], Settings.from_dict(packed["settings"]), packed["address"])
 
     def __call__(self) -> str | None:
         """Why the run failed; None where it did not."""
+        if self.processes > 1:
+            launcher = Processes(1, self.processes)
+            return dict(launcher([self.planned], Silent(), overwrite=self.overwrite)).get(self.planned.address)
         try:
-            work.work(Settings.from_dict(self.packed), Silent(), overwrite=self.overwrite, wait=True)
+            work.work(self.planned.settings, Silent(), overwrite=self.overwrite, wait=True)
         except (ValueError, ImportError) as error:
             return " ".join(str(error).split())
         return None
 
     def checkpoint(self) -> Any:
         """What submitit queues in its place."""
-        return need("submitit.helpers", "cluster").DelayedSubmission(Job(self.packed, overwrite=False))
+        return need("submitit.helpers", "cluster").DelayedSubmission(
+            Job(self.planned, overwrite=False, processes=self.processes)
+        )
 
 
 class Cluster:
@@ -48,6 +63,7 @@ class Cluster:
     Args:
         system: One of :data:`SYSTEMS`.
         jobs: Most that run at once; None: as many as the cluster allows, on this machine one.
+        processes: That train one model together, on one node.
         options: Of ``submitit.AutoExecutor.update_parameters``: ``timeout_min``, ``mem_gb``, ``cpus_per_task``,
             ``gpus_per_node``, ``slurm_partition``, ``slurm_account`` and so on.
         logs: Folder of submitit's own files, which the cluster's nodes must see, as they must the runs' folders.
@@ -57,7 +73,13 @@ class Cluster:
     """
 
     def __init__(
-        self, system: str, *, jobs: int | None = None, options: Mapping[str, Any] | None = None, logs: Path
+        self,
+        system: str,
+        *,
+        jobs: int | None = None,
+        processes: int = 1,
+        options: Mapping[str, Any] | None = None,
+        logs: Path,
     ) -> None:
         if system not in SYSTEMS:
             raise ValueError(f"--launcher expects one of {', '.join(SYSTEMS)}, got {system!r}")
@@ -66,6 +88,7 @@ class Cluster:
         if system == "slurm" and jobs is not None:
             self.options.setdefault("slurm_array_parallelism", jobs)
         self.jobs = jobs or 1
+        self.processes = processes
         self.logs = logs
 
     def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
@@ -81,7 +104,7 @@ class Cluster:
             executor.update_parameters(**self.options)
         except (NameError, RuntimeError) as error:
             raise ValueError(f"submitit refuses: {' '.join(str(error).split())}") from error
-        work_of = [Job(one.settings.to_dict(), overwrite=overwrite) for one in waiting]
+        work_of = [Job(one, overwrite=overwrite, processes=self.processes) for one in waiting]
         jobs: list[Any] = []
         if self.system == "slurm":
             with executor.batch():

@@ -7,7 +7,6 @@ memory is its own.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -138,15 +137,19 @@ class Processes:
 
     Args:
         jobs: Most at once.
+        processes: That train one model together, each with a GPU of its own where there are several; see
+            :mod:`mmfusion.training.processes`.
 
     Raises:
-        ValueError: If that is less than 1.
+        ValueError: If one of them is less than 1.
     """
 
-    def __init__(self, jobs: int = 1) -> None:
-        if jobs < 1:
-            raise ValueError(f"--jobs expects at least 1, got {jobs}")
+    def __init__(self, jobs: int = 1, processes: int = 1) -> None:
+        for name, value in (("jobs", jobs), ("processes", processes)):
+            if value < 1:
+                raise ValueError(f"--{name} expects at least 1, got {value}")
         self.jobs = jobs
+        self.processes = processes
 
     def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
         """Runs them; see :class:`Launcher`."""
@@ -201,7 +204,7 @@ class Processes:
         log = home / f"{planned.folder.name}.log"
         file = log.open("wb")
         process = subprocess.Popen(
-            [sys.executable, "-m", "mmfusion.benchmark.work", str(orders)],
+            work.command(orders, self.processes),
             # Ends when this process does, however it ends.
             stdin=subprocess.PIPE,
             # One at a time shows its progress; several would talk at once.
@@ -217,14 +220,15 @@ class Processes:
         import torch
 
         environment = dict(os.environ)
-        if self.jobs == 1:
+        each = self.processes
+        if self.jobs * each == 1:
             return environment
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // self.jobs)))
-        devices = torch.cuda.device_count()
-        if devices > 1:
-            visible = environment.get("CUDA_VISIBLE_DEVICES")
-            names = visible.split(",") if visible else [str(device) for device in range(devices)]
-            environment["CUDA_VISIBLE_DEVICES"] = names[slot % devices]
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // (self.jobs * each))))
+        visible = environment.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
+        if len(names) > 1:
+            own = [names[(slot * each + number) % len(names)] for number in range(min(each, len(names)))]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
         return environment
 
 
@@ -239,9 +243,10 @@ class _Job:
     def reason(self, code: int) -> str:
         """The last words of a process that failed."""
         lines = [line.strip() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        told = next((line for line in reversed(lines) if line.startswith("mmfusion: ")), "")
+        if told:
+            return told.removeprefix("mmfusion: ").removeprefix("error: ")
         last = next((line for line in reversed(lines) if line), "")
-        if last.startswith("mmfusion: "):
-            return last.removeprefix("mmfusion: ").removeprefix("error: ")
         if code < 0:
             return f"its process was ended by {signal.Signals(-code).name}; see {self.log}"
         return f"{last or f'its process ended with code {code}'}; see {self.log}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.data import locks
-from mmfusion.training import console, folder, run
+from mmfusion.training import console, folder, processes, run
 from mmfusion.training.files import read_json
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.settings import Settings
@@ -47,12 +47,10 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
     with _alone(place, wait=wait) as ours:
         if not ours:
             return False
-        if finished(place) and not overwrite:
+        stands = processes.from_main(lambda: _stands(place))
+        if stands == "finished" and not overwrite:
             return True
-        if place.is_dir():
-            # A kill in the middle of the first file's writing leaves a part of it, which is nobody's.
-            folder.sweep(place)
-        if (place / folder.SETTINGS).is_file() and not overwrite:
+        if stands == "begun" and not overwrite:
             chosen = settings.run
             run.resume(place, reporter, device=chosen.device, root=chosen.root, plugins=chosen.plugins)
         else:
@@ -60,21 +58,45 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
     return True
 
 
+def _stands(place: Path) -> str:
+    if finished(place):
+        return "finished"
+    if place.is_dir():
+        # A kill in the middle of the first file's writing leaves a part of it, which is nobody's.
+        folder.sweep(place)
+    return "begun" if (place / folder.SETTINGS).is_file() else "new"
+
+
 @contextmanager
 def _alone(place: Path, *, wait: bool) -> Iterator[bool]:
     if not locks.AVAILABLE:
         yield True
         return
+    if not processes.is_main():
+        # The main process has the lock for all.
+        yield processes.from_main(lambda: False)
+        return
     # Beside the run, not in it: a run's folder holds what a run writes and nothing else.
     home = place.parent / ".locks"
     home.mkdir(parents=True, exist_ok=True)
     with locks.alone(home / place.name, wait=wait) as ours:
-        yield ours
+        yield processes.from_main(lambda: ours)
 
 
 def order(settings: Settings, *, overwrite: bool, wait: bool) -> dict[str, Any]:
     """What the program reads: plain values."""
     return {"settings": settings.to_dict(), "overwrite": overwrite, "wait": wait}
+
+
+def command(orders: Path, n_processes: int = 1) -> list[str]:
+    """The program, for a shell.
+
+    Args:
+        orders: A file of :func:`order`.
+        n_processes: That train the model together; several are started by torchrun.
+    """
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_processes)]
+    return [sys.executable, *(several if n_processes > 1 else []), "-m", "mmfusion.benchmark.work", str(orders)]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,13 +107,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     packed = read_json(Path(arguments[0]))
 
-    def command() -> int:
+    def bring() -> int:
         settings = Settings.from_dict(packed["settings"])
         through = work(settings, console.reporter(), overwrite=packed["overwrite"], wait=packed["wait"])
         return FINISHED if through else ELSEWHERE
 
     _end_with_input()
-    return console.guarded(command)
+    return console.guarded(bring)
 
 
 def _end_with_input() -> None:

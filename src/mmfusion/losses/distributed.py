@@ -2,8 +2,8 @@
 
 Contrastive losses depend on the batch: on two GPUs with half of it each, prototypes are poorer and negatives fewer.
 Here every process computes the loss of the whole batch. The gradient of a row is summed over the processes, each of
-which has computed it in full, and DistributedDataParallel divides by their number: what comes out is the gradient of
-one process with the whole batch.
+which has computed it in full, and averaging the parameters' gradients, as the training loop and DistributedDataParallel
+do, divides by their number: what comes out is the gradient of one process with the whole batch.
 """
 
 import math
@@ -36,6 +36,19 @@ def gather_rows(x: Tensor) -> Tensor:
     if n_processes() == 1:
         return x
     return _gather(x, _row_counts(x))
+
+
+def own_rows(x: Tensor) -> Tensor:
+    """Where this process's rows stand among those of all, as :func:`gather_rows` orders them.
+
+    Args:
+        x: Shape ``(b, ...)``.
+
+    Returns:
+        Shape ``(b,)``, int64.
+    """
+    before = sum(_row_counts(x)[: dist.get_rank()]) if n_processes() > 1 else 0
+    return before + torch.arange(len(x), device=x.device)
 
 
 def _gather(x: Tensor, counts: list[int]) -> Tensor:

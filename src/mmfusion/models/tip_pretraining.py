@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmfusion.interactions import Query
 from mmfusion.layers.precision import full_precision
 from mmfusion.losses import InfoNCE, column_reconstruction
+from mmfusion.losses.distributed import gather_rows, global_batch, n_processes, own_rows
 from mmfusion.losses.functional import check_temperature, mean_where, unit
 from mmfusion.losses.matching import hard_negatives
 from mmfusion.losses.reconstruction import AUX
@@ -43,10 +44,13 @@ class TipObjective(nn.Module):
 
         Args:
             inputs: Projections as embeddings; in ``aux`` the cells as they were, which were hidden and what is
-                predicted of them, and the logits of the pairs with those that count, ``(3, b)``.
+                predicted of them, and the logits of the pairs with those that count, ``(b, 3)``. In training, of
+                several processes each gives its own cases, and the terms are of all.
         """
+        if self.training:
+            inputs = global_batch(inputs)
         numerical, categorical, masked = (inputs.aux[name] for name in AUX)
-        logits, counted = full_precision(inputs.aux[MATCH]), inputs.aux[COUNTED]
+        logits, counted = full_precision(inputs.aux[MATCH]).T.contiguous(), inputs.aux[COUNTED].T.contiguous()
         # The first row are matches, the others are not.
         wrong = torch.cat([F.softplus(-logits[:1]), F.softplus(logits[1:])])
         terms = {
@@ -156,15 +160,25 @@ class TipPretraining(Pretraining):
     def _matches(
         self, joint: Query, tokens: dict[str, Tokens], projected: dict[str, Tensor], has: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Logits of matches, pairs with another table, pairs with other images, and which of them count."""
-        image = torch.stack([unit(full_precision(projected[name].detach())) for name in self.images]).sum(0)
-        table = unit(full_precision(projected[self.table].detach()))
+        """Logits of matches, pairs with another table, pairs with other images, and which count, ``(b, 3)`` each.
+
+        In training the others are those of all processes.
+        """
+        own = torch.arange(len(has[self.table]), device=has[self.table].device)
+        projected = {name: x.detach() for name, x in projected.items()}
+        rows: slice | Tensor = slice(None)
+        if self.training and n_processes() > 1:
+            rows = own = own_rows(own)
+            tokens = {name: _of_all(one) for name, one in tokens.items()}
+            projected = {name: gather_rows(x) for name, x in projected.items()}
+            has = {name: gather_rows(x.to(torch.uint8)).bool() for name, x in has.items()}
+        image = torch.stack([unit(full_precision(projected[name])) for name in self.images]).sum(0)
+        table = unit(full_precision(projected[self.table]))
         both = has[self.table] & torch.stack([has[name] for name in self.images]).any(0)
         eligible = both & both.unsqueeze(-1) & ~torch.eye(len(both), dtype=torch.bool, device=both.device)
         similarity = unit(image) @ table.T
-        tables, found = hard_negatives(similarity, eligible, temperature=self.temperature)
-        images, _ = hard_negatives(similarity.T, eligible, temperature=self.temperature)
-        own = torch.arange(len(both), device=both.device)
+        tables, found = hard_negatives(similarity[rows], eligible[rows], temperature=self.temperature)
+        images, _ = hard_negatives(similarity.T[rows], eligible[rows], temperature=self.temperature)
         chosen = {name: torch.cat([own, own, images]) for name in self.images}
         chosen[self.table] = torch.cat([own, tables, own])
         pairs = {
@@ -173,7 +187,7 @@ class TipPretraining(Pretraining):
         }
         logits = self.match(joint.ask(pairs).x[:, 0]).view(3, -1)
         # Matches alone teach nothing: a case for which there is no negative is left out.
-        return logits, found.expand(3, -1)
+        return logits.T, found.unsqueeze(1).expand(-1, 3)
 
     def _reconstruct(
         self, model: FusionModel, joint: Query, tokens: dict[str, Tokens], table: Table, has: Tensor
@@ -212,6 +226,14 @@ def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
 def first_of(tokens: Tokens) -> Tokens:
     """The first token alone, a [CLS]."""
     return Tokens(tokens.x[:, :1], None if tokens.mask is None else tokens.mask[:, :1])
+
+
+def _of_all(tokens: Tokens) -> Tokens:
+    """Those of the cases of all processes."""
+    mask = torch.ones(tokens.x.shape[:2], dtype=torch.uint8, device=tokens.x.device)
+    if tokens.mask is not None:
+        mask = tokens.mask.to(torch.uint8)
+    return Tokens(gather_rows(tokens.x), gather_rows(mask).bool())
 
 
 def _there(tokens: Tokens) -> Tensor:

@@ -6,6 +6,7 @@ What a user can cause ends in one line on standard error and exit code 2; ``MMFU
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mmfusion.layers.optional import need
@@ -25,7 +26,8 @@ def guarded(command: Callable[[], int | None]) -> int:
         Its exit code; 2 for what the user can mend; 130 after Ctrl-C.
     """
     try:
-        code = command()
+        with _together():
+            code = command()
     except KeyboardInterrupt as stop:
         _complain(str(stop) or "interrupted")
         return 130
@@ -46,6 +48,15 @@ def reporter() -> Any:
         # Without a terminal rich assumes 80 columns and would break the table's cells.
         console.width = 140
     return Rich(console)
+
+
+def _together() -> AbstractContextManager[None]:
+    """Where a launcher started several processes, one says what went wrong, once."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return nullcontext()
+    from mmfusion.training import processes
+
+    return processes.together()
 
 
 def _complain(text: str) -> None:

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader
 
 from mmfusion.data.cases import CaseDataset, Cases, collate
 from mmfusion.data.frame import as_floats
+from mmfusion.losses.distributed import gather_rows
 from mmfusion.tokens import Maps, Table
+from mmfusion.training import processes
 
 
 def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.device) -> DataLoader[Cases]:
@@ -36,9 +38,11 @@ def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.de
     )
 
 
-def in_order(dataset: CaseDataset, batch_size: int, *, workers: int, device: torch.device) -> DataLoader[Cases]:
-    """A :func:`loader` that goes once through the cases, in their order."""
-    order = BatchSampler(SequentialSampler(range(len(dataset))), batch_size, drop_last=False)
+def in_order(
+    dataset: CaseDataset, batch_size: int, *, workers: int, device: torch.device, cases: range | None = None
+) -> DataLoader[Cases]:
+    """A :func:`loader` that goes once through the cases, in their order; through some of them, if told which."""
+    order = BatchSampler(range(len(dataset)) if cases is None else cases, batch_size, drop_last=False)
     return loader(dataset, order, workers=workers, device=device)
 
 
@@ -94,3 +98,35 @@ def predict(model: nn.Module, batches: Iterable[Cases], target: str, device: tor
     finally:
         model.train(training)
     return torch.softmax(torch.cat(logits).to("cpu", torch.float64), dim=1).numpy()
+
+
+class Evaluation:
+    """A model's probabilities for a dataset, as often as they are asked for.
+
+    Of several processes that train together each predicts its share of the cases, and all get all probabilities: every
+    process must ask.
+
+    Args:
+        dataset: The cases.
+        target: Name of the target.
+        batch_size: Cases at a time.
+        workers: Processes that read.
+        device: Where the models are.
+    """
+
+    def __init__(
+        self, dataset: CaseDataset, target: str, batch_size: int, *, workers: int, device: torch.device
+    ) -> None:
+        self._target = target
+        self._device = device
+        self._n_classes = dataset.spec.targets[target].n_out
+        self._cases = processes.share(len(dataset))
+        self._batches = in_order(dataset, batch_size, workers=workers, device=device, cases=self._cases)
+
+    def probabilities(self, model: nn.Module) -> NDArray[np.float64]:
+        """:func:`predict` for the whole dataset, shape ``(n, k)``, in its order."""
+        own = np.zeros((0, self._n_classes))
+        if len(self._cases):
+            own = predict(model, self._batches, self._target, self._device)
+        together: NDArray[np.float64] = gather_rows(torch.from_numpy(own)).numpy()
+        return together

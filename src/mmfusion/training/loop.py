@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.data.modality_dropout import drop_modalities
-from mmfusion.data.samplers import Batches, choose_batches
+from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
 from mmfusion.losses import Objective
+from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
-from mmfusion.training import checkpoints, evaluation, optim
+from mmfusion.training import averaging, checkpoints, evaluation, optim, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.losslog import LossLog
 from mmfusion.training.metrics import evaluate, reported
@@ -36,7 +37,7 @@ READ_EVERY = 20
 """Steps between two looks at the losses; each look waits for the device."""
 
 
-def batches(settings: Settings, dataset: CaseDataset, target: str, processes: int = 1) -> Batches:
+def batches(settings: Settings, dataset: CaseDataset, target: str) -> Batches:
     """The batch sampler that the recipe names, seeded."""
     train = settings.train
     return choose_batches(
@@ -45,7 +46,6 @@ def batches(settings: Settings, dataset: CaseDataset, target: str, processes: in
         target,
         batch_size=train.batch_size,
         seed=settings.run.seed,
-        processes=processes,
         options=train.sampler_options,
     )
 
@@ -105,16 +105,17 @@ class Training:
         names = [phase.name for phase in self._phases]
         if unknown := sorted(set(settings.train.phase_epochs) - set(names)):
             raise ValueError(f"train.phase_epochs names {unknown}; the phases of {settings.run.model!r} are {names}")
-        self._sampler = batches(settings, train, target, accelerator.num_processes)
+        self._sampler = SharedBatches(
+            batches(settings, train, target), index=processes.index(), processes=n_processes()
+        )
         workers = settings.train.workers
-        loader = evaluation.loader(train, self._sampler, workers=workers, device=self._device)
         # Batches are put on the device here, after it was seen on the CPU what they lack.
-        self._loader = accelerator.prepare_data_loader(loader, device_placement=False)
-        self._model = accelerator.prepare(self._bare)
+        self._loader = evaluation.loader(train, self._sampler, workers=workers, device=self._device)
+        self._model = self._prepared(self._bare)
         # What a phase puts in the model's place.
         self._phase_model = self._model
-        self._validation = evaluation.in_order(
-            validation, settings.train.eval_batch_size, workers=workers, device=self._device
+        self._validation = evaluation.Evaluation(
+            validation, target, settings.train.eval_batch_size, workers=workers, device=self._device
         )
         self._validation_labels = validation.labels(target).numpy()
         # On the CPU, whatever the device: a seed means the same augmentation everywhere.
@@ -149,7 +150,9 @@ class Training:
     def run(self) -> Progress:
         """Train to the end, from wherever the progress stands."""
         if not self.progress.epoch and learners(self._bare):
-            self._fit_tokenizers()
+            with processes.main_first():
+                self._fit_tokenizers()
+        averaging.align(self._bare)
         start = 0
         for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
             if self.progress.epoch < start + epochs:
@@ -165,10 +168,15 @@ class Training:
         with self.reporter.working("looking at the training rows"):
             fit_tokenizers(self._bare, self._train, self.target, cache=Path(cache) / "text" if cache else None)
 
+    def _prepared(self, model: nn.Module) -> nn.Module:
+        # Precision and device alone: gradients are averaged over the processes here, see mmfusion.training.averaging.
+        prepared: nn.Module = self.accelerator.prepare_model(model, evaluation_mode=True)
+        return prepared
+
     def _begin(self, index: int, phase: "Phase") -> None:
         # What an earlier phase did not train has gathered gradients that no optimiser cleared.
         self._bare.zero_grad(set_to_none=True)
-        self._phase_model = self._model if phase.model is None else self.accelerator.prepare(phase.model)
+        self._phase_model = self._model if phase.model is None else self._prepared(phase.model)
         train = self.settings.train
         above = self._bare.stages_above() if train.layer_decay != 1 else None  # type: ignore[operator]  # a FusionModel's
         self._optimizer = self.accelerator.prepare(optim.build(phase.parameters, train, above))
@@ -179,11 +187,11 @@ class Training:
 
     def _epoch(self, index: int, phase: "Phase", epoch: int, *, first: int, n_epochs: int) -> None:
         began = time.perf_counter()
-        seed_all(derive(self.settings.run.seed, epoch))
+        # Of several processes each drops out by numbers of its own.
+        seed_all(processes.own(derive(self.settings.run.seed, epoch)))
         # One number is passed over, as a loader without a generator of its own takes one before an epoch.
         torch.empty((), dtype=torch.int64).random_()
         self._sampler.set_epoch(epoch)
-        self._loader.set_epoch(epoch)
         n_steps = len(self._loader)
         log = LossLog(phase.name)
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"
@@ -201,6 +209,8 @@ class Training:
                 self._advance(bar, log, step)
                 asked = time.perf_counter()
         losses = log.close()
+        losses = dict(zip(losses, processes.mean(list(losses.values()))))
+        averaging.align(self._phase_model)
         trained = time.perf_counter() - began
         last_phase = index == len(self._phases) - 1
         scores = self._validate() if last_phase else {}
@@ -212,7 +222,7 @@ class Training:
                 "lr": lr,
                 "losses": losses,
                 "validation": scores,
-                "cases": n_cases,
+                "cases": processes.total(n_cases),
                 "train_seconds": trained,
                 "wait_seconds": waited,
                 "seconds": time.perf_counter() - began,
@@ -223,7 +233,7 @@ class Training:
 
     def _seed(self, epoch: int, step: int) -> int:
         # Of several processes each augments its own cases by numbers of its own; the first ones are those of one alone.
-        process = self.accelerator.process_index
+        process = processes.index()
         return derive(self.settings.run.seed, epoch, step, *([process] if process else []))
 
     def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
@@ -245,6 +255,7 @@ class Training:
             _look(at_outputs)
         terms: dict[str, Tensor] = phase.objective(inputs)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        averaging.average_gradients(self._trained)
         if self.settings.train.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
         self._optimizer.step()
@@ -262,7 +273,7 @@ class Training:
         bar.advance(f"loss {log.read():.3f}" if step % READ_EVERY == 0 else "")
 
     def _validate(self) -> dict[str, float | None]:
-        p = evaluation.predict(self._model, self._validation, self.target, self._device)
+        p = self._validation.probabilities(self._model)
         return {name: reported(float(value[0])) for name, value in evaluate(p, self._validation_labels).items()}
 
     def _keep(self, phase: "Phase", scores: Mapping[str, float | None] | None) -> None:
@@ -272,7 +283,7 @@ class Training:
         chosen = scores is not None and better(scores.get(metric), progress, metric)
         if chosen and scores is not None:
             progress.best_epoch, progress.best_value = progress.epoch, scores.get(metric)
-        if not self.accelerator.is_main_process:
+        if not processes.is_main():
             return
         if chosen:
             about = {"epoch": progress.epoch, "metric": metric, "value": progress.best_value}

@@ -1,5 +1,6 @@
 """A run, from settings to a folder of results; and its continuation after an interruption."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
 from mmfusion.layers.folders import cache_folder
 from mmfusion.layers.optional import need
+from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import (
     checkpoints,
@@ -28,6 +30,7 @@ from mmfusion.training import (
     optim,
     precompute,
     predictions,
+    processes,
     report,
     robustness,
 )
@@ -102,9 +105,7 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
         ValueError: If something in the settings or the data is wrong; likewise FileNotFoundError, FileExistsError.
         Interrupted: If the user stops it.
     """
-    reporter = reporter or Silent()
     out = Path(settings.run.out) if settings.run.out else folder.default(settings)
-    folder.check_free(out, overwrite=overwrite)
     # A resumed run may be started from another working folder.
     plugins = [str(Path(path).absolute()) for path in settings.run.plugins]
     root = None if settings.run.root is None else str(Path(settings.run.root).absolute())
@@ -112,18 +113,23 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
     if settings.data.get("split_file") is not None:
         split_file = str(Path(settings.data["split_file"]).absolute())
         settings = replace(settings, data={**settings.data, "split_file": split_file})
-    device = pick_device(settings.run.device)
     begun = False
     try:
-        with deterministic(device):
-            parts = _build(settings, device, reporter)
-            training = _training(parts, out, reporter)
-            begun = True
-            folder.create(out)
-            # The settings first: from here on the folder is a run, and can be resumed.
-            write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **settings.to_dict()})
-            _write_case(out, parts)
-            return _complete(parts, training, reporter)
+        with processes.together():
+            reporter = _speaker(reporter)
+            if processes.is_main():
+                folder.check_free(out, overwrite=overwrite)
+            device = pick_device(settings.run.device)
+            with deterministic(device):
+                parts = _build(settings, device, reporter)
+                training = _training(parts, out, reporter)
+                begun = True
+                if processes.is_main():
+                    folder.create(out)
+                    # The settings first: from here on the folder is a run, and can be resumed.
+                    write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **settings.to_dict()})
+                    _write_case(out, parts)
+                return _complete(parts, training, reporter)
     except KeyboardInterrupt as error:
         # A former run in that folder, about to be replaced, is not this one.
         raise Interrupted(_interrupted(out) if begun else "interrupted; nothing was written yet") from error
@@ -154,33 +160,46 @@ def resume(
         ValueError: If the dataset is not the one that the run began with.
         Interrupted: If the user stops it again.
     """
-    reporter = reporter or Silent()
+    try:
+        with processes.together():
+            return _resume(out, _speaker(reporter), device=device, root=root, plugins=plugins)
+    except KeyboardInterrupt as error:
+        raise Interrupted(_interrupted(out)) from error
+
+
+def _resume(
+    out: Path,
+    reporter: Reporter,
+    *,
+    device: str | None,
+    root: str | None,
+    plugins: Sequence[str | Path] | None,
+) -> Result:
     settings = folder.read_settings(out)
     settings.run.out = str(out)
     settings.run.device = device or settings.run.device
     settings.run.root = root or settings.run.root
     settings.run.plugins = settings.run.plugins if plugins is None else [str(path) for path in plugins]
-    if (out / folder.METRICS).is_file():
+    # What is there is looked at once: of several processes one could see what another is about to write.
+    if processes.from_main((out / folder.METRICS).is_file):
         reporter.say(f"{out} holds a finished run: nothing is left to do")
         result = Result(out, read_json(out / folder.METRICS))
         _tell(result, reporter)
         return result
     picked = pick_device(settings.run.device)
-    try:
-        with deterministic(picked):
+    with deterministic(picked):
+        if processes.is_main():
             folder.sweep(out)
-            started = (out / checkpoints.LAST).is_file()
-            parts = _build(settings, picked, reporter, weights=not started)
-            training = _training(parts, out, reporter)
-            if started:
-                _check_same(out, parts)
-                training.restore()
-                reporter.say(f"going on after epoch {training.progress.epoch} of {sum(training.epochs)}")
-            else:
-                _write_case(out, parts)
-            return _complete(parts, training, reporter)
-    except KeyboardInterrupt as error:
-        raise Interrupted(_interrupted(out)) from error
+        started = processes.from_main((out / checkpoints.LAST).is_file)
+        parts = _build(settings, picked, reporter, weights=not started)
+        training = _training(parts, out, reporter)
+        if started:
+            _check_same(out, parts)
+            training.restore()
+            reporter.say(f"going on after epoch {training.progress.epoch} of {sum(training.epochs)}")
+        elif processes.is_main():
+            _write_case(out, parts)
+        return _complete(parts, training, reporter)
 
 
 def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:
@@ -199,14 +218,23 @@ def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Modu
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` as a device.
+    """``auto``, ``cpu`` or ``cuda`` as a device; of several processes each gets a GPU of its own.
 
     Raises:
-        ValueError: If CUDA is asked for and there is none.
+        ValueError: If CUDA is asked for and there is none, or there are more processes than GPUs.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is asked for and torch sees no CUDA device: use --device cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    # What accelerate launch --cpu says counts where nothing else was said.
+    told_cpu = name == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if name == "cpu" or told_cpu or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda") if n_processes() == 1 else processes.own_gpu()
+
+
+def _speaker(reporter: Reporter | None) -> Reporter:
+    """Of several processes the main one speaks."""
+    return reporter if reporter is not None and processes.is_main() else Silent()
 
 
 def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weights: bool = True) -> _Parts:
@@ -226,7 +254,8 @@ def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weig
         if run.root is not None and "root" not in known:
             raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
         own = {name: value for name, value in own.items() if name in known}
-        bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+        with processes.main_first():
+            bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
     if bundle.about:
         reporter.say(bundle.about)
     if len(bundle.spec.targets) > 1:
@@ -266,7 +295,8 @@ def _check_same(out: Path, parts: _Parts) -> None:
 def _training(parts: _Parts, out: Path, reporter: Reporter) -> Training:
     train, validation = parts.bundle.train, parts.bundle.validation
     if parts.settings.train.precompute:
-        train, validation = (_with_maps(parts, name, reporter) for name in ("train", "validation"))
+        with processes.main_first():
+            train, validation = (_with_maps(parts, name, reporter) for name in ("train", "validation"))
     return Training(
         parts.settings,
         parts.model,
@@ -296,16 +326,20 @@ def _with_maps(parts: _Parts, name: str, reporter: Reporter) -> CaseDataset:
 
 def _complete(parts: _Parts, training: Training, reporter: Reporter) -> Result:
     progress, accelerator = training.run(), training.accelerator
-    accelerator.wait_for_everyone()
+    processes.wait()  # for the best weights, which the main one writes
     # The verdict is in full precision and without Accelerate: what a predictor will compute from the folder.
     model = accelerator.unwrap_model(parts.model, keep_fp32_wrapper=False)
-    result = Result(training.folder, _finish(parts, model, training.folder, progress, reporter))
+    metrics = _finish(parts, model, training.folder, progress, reporter)
+    result = Result(training.folder, processes.from_main(lambda: metrics))
     _tell(result, reporter)
     return result
 
 
 def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, reporter: Reporter) -> dict[str, Any]:
-    """Evaluate the chosen weights and write everything; the metrics last, they mark the run as finished."""
+    """Evaluate the chosen weights and write everything; the metrics last, they mark the run as finished.
+
+    All processes predict, the main one does the rest.
+    """
     settings, bundle = parts.settings, parts.bundle
     weights, about = checkpoints.load(out / checkpoints.BEST)
     load_weights(model, weights, out / checkpoints.BEST)
@@ -313,16 +347,17 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
     held_out = {"validation": bundle.validation, "test": bundle.test}
     with reporter.working("evaluating"):
         probabilities = {
-            name: evaluation.predict(
-                model,
-                evaluation.in_order(
-                    dataset, settings.train.eval_batch_size, workers=settings.train.workers, device=parts.device
-                ),
+            name: evaluation.Evaluation(
+                dataset,
                 parts.target,
-                parts.device,
-            )
+                settings.train.eval_batch_size,
+                workers=settings.train.workers,
+                device=parts.device,
+            ).probabilities(model)
             for name, dataset in held_out.items()
         }
+        if not processes.is_main():
+            return {}
         inference = sum(len(dataset) for dataset in held_out.values()) / (time.perf_counter() - began)
         frame = predictions.join(
             held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed, fold=bundle.fold
@@ -401,6 +436,7 @@ def _cost(parts: _Parts, model: nn.Module, progress: Progress, inference: float)
         "parameters": optim.n_parameters(model),
         "flops_per_case": environment.flops(model, evaluation.move(one.inputs, parts.device)),
         "precision": parts.settings.run.precision,
+        "processes": n_processes(),
         "epochs": progress.epoch,
         "seconds": sum(entry["seconds"] for entry in history),
         "train_cases_per_second": sum(entry["cases"] for entry in history) / seconds,
@@ -438,7 +474,13 @@ def _accelerator(settings: Settings, device: torch.device) -> Any:
 
     # Accelerate keeps one state a process and refuses another precision in it: a second run here starts clean.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=settings.run.precision, cpu=device.type == "cpu")
+    accelerator = Accelerator(mixed_precision=settings.run.precision, cpu=device.type == "cpu")
+    if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise ValueError(
+            f"several processes share the batch and each has the whole model; {accelerator.distributed_type.value} of "
+            "accelerate's configuration is something else: start with accelerate launch --multi_gpu, or torchrun"
+        )
+    return accelerator
 
 
 def _interrupted(out: Path) -> str:
