@@ -168,7 +168,7 @@ def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level:
         curves=curves.curves(sampled, level),
         confusion=curves.confusion(sampled),
         subgroups=_subgroups(sampled, level),
-        robustness=modalities.degradation(runs, level),
+        robustness=modalities.degradation(runs),
         contributions=modalities.contributions(runs, level),
         learning=training.learning(runs),
         cost=training.cost(runs),
