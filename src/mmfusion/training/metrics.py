@@ -17,7 +17,8 @@ What each name means, beyond scikit-learn's definition of it:
 ``accuracy_<class>``   the share of that class's cases that are found (its recall)
 =====================  =================================================================================
 
-All others judge the likeliest class.
+All others judge the likeliest class. ``average_precision_called``, of two classes and only where it is asked for, takes
+the likeliest class in place of its probability, as some published code does by mistake.
 """
 
 import math
@@ -45,6 +46,8 @@ NAMES = (
     "log_loss",
 )
 """All but the accuracy of each class, whose names depend on the data."""
+EXTRA = ("average_precision_called",)
+"""What is computed only where it is asked for: for parity with published tables."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 BLOCK = 2_000_000
@@ -58,6 +61,7 @@ def evaluate(
     *,
     threshold: float = 0.5,
     names: Sequence[str] = (),
+    extra: Sequence[str] = (),
 ) -> dict[str, Floats]:
     """All metrics.
 
@@ -68,6 +72,7 @@ def evaluate(
         threshold: Two classes only: class 1 is called at this probability or above, for sensitivity, specificity and
             G-mean. Choose it on validation, with :func:`best_threshold`.
         names: Names of the classes, for ``accuracy_<class>``; indices where none are given.
+        extra: Some of :data:`EXTRA` too.
 
     Returns:
         By metric, shape ``(r,)``.
@@ -80,8 +85,35 @@ def evaluate(
     if w.ndim != 2 or w.shape[1] != len(y):
         raise ValueError(f"weights expect shape (r, {len(y)}), got {w.shape}")
     rows = max(1, BLOCK // len(y))
+    if unknown := sorted(set(extra) - set(EXTRA)):
+        raise ValueError(f"no metric {unknown[0]!r} beside those of every run; there are: {', '.join(EXTRA)}")
+    if extra and p.shape[1] != 2:
+        raise ValueError(f"{extra[0]} is defined for two classes, the probabilities are of {p.shape[1]}")
     blocks = [_evaluate(p, y, w[at : at + rows], threshold, names) for at in range(0, len(w), rows)]
+    if extra:
+        called = p.argmax(axis=1).astype(np.float64)
+        ranks = [rank(called, y == 1, w[at : at + rows]) for at in range(0, len(w), rows)]
+        for block, ranking in zip(blocks, ranks):
+            block["average_precision_called"] = ranking.average_precision
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def split_metric(metric: str) -> tuple[str, ...]:
+    """The names in a metric that is the mean of several, ``"auc+accuracy"``."""
+    return tuple(name.strip() for name in metric.split("+"))
+
+
+def metric_faults(metric: str) -> str:
+    """What is wrong with a metric to choose by; empty: nothing."""
+    parts = split_metric(metric)
+    valid = (*NAMES, *EXTRA)
+    unknown = [part for part in parts if part not in valid and not part.removeprefix("accuracy_").isdecimal()]
+    if unknown:
+        return f"expects one of {', '.join(valid)}, or several with + between, got {unknown[0]!r}"
+    turned = [part for part in parts if part in LOWER_IS_BETTER]
+    if turned and len(parts) > 1:
+        return f"is the mean of several only of those where more is better, got {turned[0]!r} in {metric!r}"
+    return ""
 
 
 def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:

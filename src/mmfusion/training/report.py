@@ -20,6 +20,8 @@ def summarise(
     ceilings: Mapping[str, float],
     resamples: int,
     seed: int,
+    threshold: float | None = None,
+    extra: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Metrics with intervals of ``validation`` and ``test``.
 
@@ -31,11 +33,17 @@ def summarise(
         ceilings: ``image``, ``table`` and ``both``, where they are known.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        threshold: Of two classes; None: the one with the greatest G-mean on validation.
+        extra: As for :func:`~mmfusion.training.metrics.evaluate`.
 
     Returns:
         JSON-able: ``threshold``, a part's metrics by its name, and ``gap_closed`` where there are ceilings.
     """
-    threshold = best_threshold(probabilities["validation"], labels["validation"]) if len(names) == 2 else None
+    chosen = threshold is None
+    if len(names) != 2:
+        threshold = None
+    elif threshold is None:
+        threshold = best_threshold(probabilities["validation"], labels["validation"])
     found = {
         part: estimates(
             probabilities[part],
@@ -43,6 +51,7 @@ def summarise(
             groups[part],
             threshold=0.5 if threshold is None else threshold,
             names=names,
+            extra=extra,
             n_resamples=resamples,
             seed=seed,
         )
@@ -50,6 +59,7 @@ def summarise(
     }
     summary: dict[str, Any] = {
         "threshold": threshold,
+        "threshold_chosen": chosen and threshold is not None,
         "cases": {part: len(labels[part]) for part in found},
         "groups": {part: len(set(groups[part])) for part in found},
     }
@@ -118,10 +128,10 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             f"below {2 * error:.3f} to another run is within the noise of one split."
         )
     if metrics["threshold"] is not None:
-        lines.append(
-            f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold with the greatest "
-            "G-mean on validation."
-        )
+        # Runs of former versions chose it.
+        chosen = metrics.get("threshold_chosen", True)
+        origin = "with the greatest G-mean on validation" if chosen else "of the settings"
+        lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold {origin}.")
     return [*lines, *metrics["notes"]]
 
 

@@ -83,6 +83,7 @@ def estimates(
     *,
     threshold: float = 0.5,
     names: Sequence[str] = (),
+    extra: Sequence[str] = (),
     n_resamples: int = N_RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
@@ -95,6 +96,7 @@ def estimates(
         groups: As for :func:`resample`.
         threshold: As for :func:`~mmfusion.training.metrics.evaluate`.
         names: Names of the classes.
+        extra: As for :func:`~mmfusion.training.metrics.evaluate`.
         n_resamples: Resamples of the bootstrap.
         level: Coverage of the interval, in (0, 1).
         seed: Of the bootstrap.
@@ -102,9 +104,9 @@ def estimates(
     Returns:
         By metric. Resamples in which a metric is undefined are left out of its interval.
     """
-    point = evaluate(probabilities, labels, threshold=threshold, names=names)
+    point = evaluate(probabilities, labels, threshold=threshold, names=names, extra=extra)
     blocks = [
-        evaluate(probabilities, labels, weights, threshold=threshold, names=names)
+        evaluate(probabilities, labels, weights, threshold=threshold, names=names, extra=extra)
         for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)
     ]
     return {
