@@ -1,7 +1,4 @@
-"""The command line: ``mmfusion run | predict | check | list``.
-
-What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
-"""
+"""The command line: ``mmfusion run | predict | check | list``."""
 
 import argparse
 import os
@@ -11,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion import __version__
-
-# What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of ours and
-# keeps its traceback.
-_CAUSED_BY_USERS = (ValueError, OSError, ImportError)
+from mmfusion.training import console
 
 # Flags of `run` that are short for --set.
 _FLAGS = {
@@ -48,17 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
-    try:
-        code = arguments.command(arguments)
-    except KeyboardInterrupt as stop:
-        _complain(str(stop) or "interrupted")
-        return 130
-    except _CAUSED_BY_USERS as error:
-        if os.environ.get("MMFUSION_DEBUG") == "1":
-            raise
-        _complain(f"error: {_one_line(error)}")
-        return 2
-    return code or 0
+    return console.guarded(lambda: arguments.command(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,9 +100,13 @@ def _add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--model", help="name of a model; see --list-models")
     run.add_argument(
-        "--dataset", help="name of a dataset (default: synthetic-derm7pt, or table with --table); see --list-datasets"
+        "--model", help="name of a model, or several with commas between, patterns, or all; see --list-models"
+    )
+    run.add_argument(
+        "--dataset",
+        help="name of a dataset, or several with commas between (default: synthetic-derm7pt, or table with --table); "
+        "see --list-datasets",
     )
     run.add_argument("--task", help="of a dataset that has several; short for --set data.task=")
     run.add_argument("--root", help="folder of the dataset; of a table, the one that its image names are relative to")
@@ -145,12 +133,29 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="any setting: run, train, data (the dataset's options), model (the model's); may be repeated",
     )
-    run.add_argument("--out", help="folder of the run (default: runs/<dataset>/<model>/seed<seed>)")
     run.add_argument(
+        "--out",
+        help="folder of the run (default: runs/<dataset>/<model>/seed<seed>); of several runs, the folder of their "
+        "folders (default: runs)",
+    )
+    many = run.add_argument_group("several runs, each in a folder that its settings name; the same command goes on")
+    many.add_argument("--seeds", metavar="N", help="so many seeds, from 0 on; or which, as in 0,3,7")
+    many.add_argument("--folds", type=int, metavar="N", help="cross-validation with so many folds")
+    many.add_argument(
         "--ablate",
         nargs="*",
         metavar="NAME",
-        help="run the model whole and without each of its parts, into folders of --out; of some names only, if given",
+        help="the models also without each of their parts; without some by name, if given",
+    )
+    many.add_argument("--jobs", type=int, metavar="N", help="most runs at once (default: 1)")
+    many.add_argument("--launcher", choices=("processes", "slurm", "local"), help="where they run (default: processes)")
+    many.add_argument(
+        "--cluster",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="cluster",
+        help="an option of submitit's, as in slurm_partition=gpu or timeout_min=600; may be repeated",
     )
     run.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
     run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
@@ -172,7 +177,74 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if arguments.model is None:
         raise ValueError("run expects --model NAME; see --list-models")
+    if _is_sweep(arguments):
+        _sweep(arguments)
+        return
     from mmfusion.training import run, settings
+
+    resolved = settings.resolve(arguments.model, _dataset(arguments), _layers(arguments))
+    run.start(resolved, console.reporter(), overwrite=arguments.overwrite)
+
+
+_SWEEPS = ("seeds", "folds", "ablate", "jobs", "launcher")
+"""Flags that make a command one of several runs."""
+
+
+def _is_sweep(arguments: argparse.Namespace) -> bool:
+    # A pattern may match one model alone: what a command does should not hang on that.
+    several = arguments.model == "all" or any(letter in arguments.model for letter in ",*?[")
+    return several or "," in _dataset(arguments) or any(getattr(arguments, flag) is not None for flag in _SWEEPS)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark import cluster, grid, summary, sweep
+    from mmfusion.training import settings
+
+    if arguments.seeds is not None and arguments.seed is not None:
+        raise ValueError("--seed is of one run, --seeds of several: give one of them")
+    _import(arguments)
+    layers = _layers(arguments)
+    out = Path(arguments.out or "runs")
+    planned = grid.plan(
+        grid.methods(arguments.model, arguments.ablate),
+        [name.strip() for name in _dataset(arguments).split(",") if name.strip()],
+        layers,
+        seeds=[arguments.seed or 0] if arguments.seeds is None else grid.seeds(arguments.seeds),
+        folds=arguments.folds,
+        out=out,
+    )
+    launcher: sweep.Launcher
+    if arguments.launcher in (None, "processes"):
+        if arguments.cluster:
+            raise ValueError("--cluster has options of --launcher slurm")
+        launcher = sweep.Processes(1 if arguments.jobs is None else arguments.jobs)
+    else:
+        options: dict[str, Any] = {}
+        for text in arguments.cluster:
+            options |= settings.parse_override(f"cluster.{text}")["cluster"]
+        launcher = cluster.Cluster(arguments.launcher, jobs=arguments.jobs, options=options, logs=out / "submitit")
+    reporter = console.reporter()
+    outcomes = sweep.sweep(planned, reporter, launcher=launcher, overwrite=arguments.overwrite)
+    rows = summary.rows(outcomes)
+    if rows:
+        summary.write(rows, out)
+        for dataset in dict.fromkeys(row.dataset for row in rows):
+            reporter.show(summary.table(rows, dataset))
+        reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
+    sweep.check(outcomes)
+
+
+def _dataset(arguments: argparse.Namespace) -> str:
+    """The dataset that is asked for, or the default."""
+    from mmfusion.training import settings
+
+    asked: str | None = arguments.dataset
+    return asked or (settings.DEFAULT_DATASET if arguments.table is None else "table")
+
+
+def _layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the flags say about the settings, each layer over the one before."""
+    from mmfusion.training import settings
 
     flags: dict[str, Any] = {}
     if arguments.plugins:
@@ -186,17 +258,8 @@ def _run(arguments: argparse.Namespace) -> None:
             value = os.path.abspath(value)
         if value is not None:
             flags = settings.merge(flags, {section: {key: value}})
-    overrides = [settings.parse_override(text) for text in arguments.overrides]
     # A flag says it more plainly than --set, so it has the last word.
-    default = settings.DEFAULT_DATASET if arguments.table is None else "table"
-    resolved = settings.resolve(arguments.model, arguments.dataset or default, [*overrides, flags])
-    if arguments.ablate is None:
-        run.start(resolved, _reporter(), overwrite=arguments.overwrite)
-        return
-    from mmfusion.training import ablation
-
-    out = None if resolved.run.out is None else Path(resolved.run.out)
-    ablation.ablate(resolved, out, _reporter(), only=arguments.ablate, overwrite=arguments.overwrite)
+    return [*(settings.parse_override(text) for text in arguments.overrides), flags]
 
 
 def _resume(arguments: argparse.Namespace) -> None:
@@ -206,15 +269,16 @@ def _resume(arguments: argparse.Namespace) -> None:
     given = [
         flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
     ]
-    ablates = arguments.ablate is not None
-    if given or arguments.overrides or arguments.overwrite or ablates:
-        extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite]
-        extra += ["ablate"] * ablates
+    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None]
+    if given or several or arguments.overrides or arguments.overwrite:
+        extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite, *several]
         raise ValueError(
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins)
+    run.resume(
+        arguments.resume, console.reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -230,7 +294,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     frame = read_table(arguments.table)
     result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
     files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
-    _reporter().say(f"{len(result)} cases are in {arguments.out}")
+    console.reporter().say(f"{len(result)} cases are in {arguments.out}")
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -260,26 +324,6 @@ def _print_names(what: str, pattern: str, *, titled: bool) -> None:
         print(f"{what}:")
     for name in (registry.models if what == "models" else registry.datasets).list(pattern):
         print(f"  {name}" if titled else name)
-
-
-def _reporter() -> Any:
-    from mmfusion.layers.optional import need
-    from mmfusion.training.reporter import Rich
-
-    console = need("rich.console", "bench").Console()
-    if not console.is_terminal:
-        # Without a terminal rich assumes 80 columns and would break the table's cells.
-        console.width = 140
-    return Rich(console)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
-
-
-def _complain(text: str) -> None:
-    print(f"mmfusion: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,286 @@
+"""Runs all runs of a comparison: finished ones are kept, interrupted ones go on, the others begin; several at once.
+
+Each is a process of its own: one that fails, or is killed for memory, takes none of the others with it, and its peak of
+memory is its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmfusion.benchmark import work
+from mmfusion.benchmark.grid import Planned
+from mmfusion.training import folder
+from mmfusion.training.files import read_json
+from mmfusion.training.reporter import Reporter, Silent
+from mmfusion.training.run import Interrupted
+
+_LOOK_EVERY = 0.2
+_PATIENCE = 120.0
+
+
+class SweepError(ValueError):
+    """Some of the runs failed; the others are finished."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        planned: The run.
+        metrics: The content of its ``metrics.json``; None where it failed.
+        failure: Why it failed; None where it is finished.
+    """
+
+    planned: Planned
+    metrics: Mapping[str, Any] | None
+    failure: str | None
+
+
+class Launcher(Protocol):
+    """Where runs are computed."""
+
+    def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
+        """Bring them to their end.
+
+        Returns:
+            By address, why a run failed.
+        """
+
+
+def sweep(
+    planned: Sequence[Planned],
+    reporter: Reporter | None = None,
+    *,
+    launcher: Launcher | None = None,
+    overwrite: bool = False,
+) -> list[Outcome]:
+    """Bring every run of a comparison to its end.
+
+    Args:
+        planned: From :func:`~mmfusion.benchmark.grid.plan`.
+        reporter: Told of the progress.
+        launcher: Where they are computed; None: one after another, in :class:`Processes`.
+        overwrite: Begin finished and interrupted ones anew.
+
+    Returns:
+        One a run, in the order of ``planned``.
+
+    Raises:
+        Interrupted: If the user stops it; the same call goes on from there.
+    """
+    reporter = reporter or Silent()
+    done = [one for one in planned if work.finished(one.folder) and not overwrite]
+    waiting = [one for one in planned if one not in done]
+    begun = sum((one.folder / folder.SETTINGS).is_file() for one in waiting)
+    if overwrite:
+        begun = 0
+    reporter.say(
+        f"{_runs(len(planned))}: {len(done)} finished already, {begun} to go on with, {len(waiting) - begun} to begin"
+    )
+    launcher = launcher or Processes()
+    failures = launcher(waiting, reporter, overwrite=overwrite) if waiting else {}
+    outcomes = [_outcome(one, failures.get(one.address)) for one in planned]
+    for outcome in outcomes:
+        if outcome.failure:
+            reporter.say(f"{outcome.planned.name} failed: {outcome.failure}")
+    return outcomes
+
+
+def check(outcomes: Sequence[Outcome]) -> None:
+    """Raise what failed.
+
+    Raises:
+        SweepError: Naming all of it.
+    """
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    if failed:
+        reasons = "; ".join(f"{outcome.planned.name}: {outcome.failure}" for outcome in failed)
+        raise SweepError(f"{len(failed)} of {_runs(len(outcomes))} failed: {reasons}")
+
+
+def _outcome(planned: Planned, failure: str | None) -> Outcome:
+    if failure is None and work.finished(planned.folder):
+        return Outcome(planned, read_json(planned.folder / folder.METRICS), None)
+    return Outcome(planned, None, failure or "it did not finish")
+
+
+class Here:
+    """One after another in this process."""
+
+    def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
+        """Runs them; see :class:`Launcher`."""
+        failures: dict[str, str] = {}
+        for number, one in enumerate(waiting, start=1):
+            reporter.say(f"{one.name} ({number} of {len(waiting)})")
+            try:
+                work.work(one.settings, reporter, overwrite=overwrite, wait=True)
+            except Interrupted as stop:
+                raise Interrupted(f"interrupted at {one.name}; the same command goes on from there") from stop
+            except (ValueError, ImportError) as error:
+                failures[one.address] = " ".join(str(error).split())
+        return failures
+
+
+class Processes:
+    """Each in a process of its own, several at once.
+
+    With several at once each gets its share of the cores (``OMP_NUM_THREADS``, unless that is set) and, in turn, one of
+    the GPUs; what they say goes to ``.logs/`` beside their folders.
+
+    Args:
+        jobs: Most at once.
+
+    Raises:
+        ValueError: If that is less than 1.
+    """
+
+    def __init__(self, jobs: int = 1) -> None:
+        if jobs < 1:
+            raise ValueError(f"--jobs expects at least 1, got {jobs}")
+        self.jobs = jobs
+
+    def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
+        """Runs them; see :class:`Launcher`."""
+        queue, elsewhere = deque(waiting), list[Planned]()
+        running: dict[int, _Job] = {}
+        failures: dict[str, str] = {}
+        seconds: list[float] = []
+        total, number = len(waiting), 0
+        try:
+            while queue or running or elsewhere:
+                if not queue and not running:
+                    # What other processes had at first: theirs to end, ours to wait for.
+                    reporter.say(f"waiting for {_runs(len(elsewhere))} that other processes have")
+                    queue, elsewhere = deque(elsewhere), []
+                    overwrite, wait = False, True
+                else:
+                    wait = False
+                while queue and len(running) < self.jobs:
+                    slot = min(set(range(self.jobs)) - set(running))
+                    running[slot] = self._begin(queue.popleft(), slot, overwrite=overwrite, wait=wait)
+                time.sleep(_LOOK_EVERY)
+                for slot, job in list(running.items()):
+                    code = job.process.poll()
+                    if code is None:
+                        continue
+                    del running[slot]
+                    job.close()
+                    if code == work.ELSEWHERE:
+                        elsewhere.append(job.planned)
+                        continue
+                    number += 1
+                    if code != work.FINISHED:
+                        failures[job.planned.address] = job.reason(code)
+                    seconds.append(time.monotonic() - job.began)
+                    left = (total - number) * sum(seconds) / len(seconds) / self.jobs
+                    reporter.say(_line(number, total, job, code, seconds[-1], left))
+        except KeyboardInterrupt as stop:
+            for job in running.values():
+                job.stop()
+            names = ", ".join(job.planned.name for job in running.values()) or "the start"
+            raise Interrupted(f"interrupted at {names}; the same command goes on from there") from stop
+        except BaseException:
+            for job in running.values():
+                job.stop()
+            raise
+        return failures
+
+    def _begin(self, planned: Planned, slot: int, *, overwrite: bool, wait: bool) -> "_Job":
+        home = planned.folder.parent / ".logs"
+        orders = home / f"{planned.folder.name}.json"
+        work.dump(work.order(planned.settings, overwrite=overwrite, wait=wait), orders)
+        log = home / f"{planned.folder.name}.log"
+        file = log.open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mmfusion.benchmark.work", str(orders)],
+            # Ends when this process does, however it ends.
+            stdin=subprocess.PIPE,
+            # One at a time shows its progress; several would talk at once.
+            stdout=None if self.jobs == 1 else file,
+            stderr=file,
+            env=self._environment(slot),
+            # Ctrl-C comes here alone, and is passed on.
+            start_new_session=True,
+        )
+        return _Job(planned, process, file, log, time.monotonic())
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        import torch
+
+        environment = dict(os.environ)
+        if self.jobs == 1:
+            return environment
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // self.jobs)))
+        devices = torch.cuda.device_count()
+        if devices > 1:
+            visible = environment.get("CUDA_VISIBLE_DEVICES")
+            names = visible.split(",") if visible else [str(device) for device in range(devices)]
+            environment["CUDA_VISIBLE_DEVICES"] = names[slot % devices]
+        return environment
+
+
+@dataclass(frozen=True)
+class _Job:
+    planned: Planned
+    process: "subprocess.Popen[bytes]"
+    file: Any
+    log: Path
+    began: float
+
+    def reason(self, code: int) -> str:
+        """The last words of a process that failed."""
+        lines = [line.strip() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        last = next((line for line in reversed(lines) if line), "")
+        if last.startswith("mmfusion: "):
+            return last.removeprefix("mmfusion: ").removeprefix("error: ")
+        if code < 0:
+            return f"its process was ended by {signal.Signals(-code).name}; see {self.log}"
+        return f"{last or f'its process ended with code {code}'}; see {self.log}"
+
+    def close(self) -> None:
+        """Let go of what belongs to a process that ended."""
+        self.file.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def stop(self) -> None:
+        """As Ctrl-C would; by force where that does not help."""
+        try:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.close()
+
+
+def _line(number: int, total: int, job: _Job, code: int, seconds: float, left: float) -> str:
+    text = f"{number} of {total}: {job.planned.name}, {seconds:.0f} s"
+    if code != work.FINISHED:
+        return f"{text}, failed"
+    auc = read_json(job.planned.folder / folder.METRICS)["test"]["auc"]["value"]
+    text += ", test AUC undefined" if auc is None else f", test AUC {auc:.3f}"
+    return text if number == total else f"{text}; about {_minutes(left)} left"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _runs(n: int) -> str:
+    return f"{n} run" + "s" * (n != 1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

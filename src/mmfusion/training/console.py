@@ -1,0 +1,52 @@
+"""What a program of the package shares with the others: how it speaks, and how it fails.
+
+What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mmfusion.layers.optional import need
+
+# What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of ours and
+# keeps its traceback.
+_CAUSED_BY_USERS = (ValueError, OSError, ImportError)
+
+
+def guarded(command: Callable[[], int | None]) -> int:
+    """Call a command; say in one line what went wrong.
+
+    Args:
+        command: Returns an exit code; None is 0.
+
+    Returns:
+        Its exit code; 2 for what the user can mend; 130 after Ctrl-C.
+    """
+    try:
+        code = command()
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "interrupted")
+        return 130
+    except _CAUSED_BY_USERS as error:
+        if os.environ.get("MMFUSION_DEBUG") == "1":
+            raise
+        _complain(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+        return 2
+    return code or 0
+
+
+def reporter() -> Any:
+    """A reporter that speaks on standard output."""
+    from mmfusion.training.reporter import Rich
+
+    console = need("rich.console", "bench").Console()
+    if not console.is_terminal:
+        # Without a terminal rich assumes 80 columns and would break the table's cells.
+        console.width = 140
+    return Rich(console)
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"mmfusion: {text}\n")
