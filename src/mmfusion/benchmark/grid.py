@@ -16,8 +16,8 @@ from mmfusion.training.settings import Settings, merge, parse_override, resolve
 ALL = "all"
 """Every registered model."""
 
-# Where a run is computed and kept, and what is looked at afterwards, is not what it computes.
-_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness")
+# Where a run is computed and kept, and what is looked at or said afterwards, is not what it computes.
+_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness", "preset", "notes")
 _SPEED = ("workers",)
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
