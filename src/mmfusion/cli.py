@@ -272,7 +272,7 @@ def _of_preset(
     reporter = console.reporter()
     reporter.say(f"{preset.title} on {dataset}: {preset.about} Compared with {preset.reference}.")
     # Other sizes than the paper's take another time.
-    whole = arguments.size is None and arguments.encoder is None
+    whole = not any("size" in layer.get("data", {}) or "encoder" in layer.get("model", {}) for layer in layers)
     if whole and pick_device(arguments.device or "auto").type == "cpu" and (warning := preset.on_cpu(planned)):
         reporter.say(warning)
     return planned

@@ -158,9 +158,9 @@ class Preset:
         epochs = sum(one.settings.train.epochs for one in planned)
         days = self.cost["seconds_a_case"] * self.cost["cases_an_epoch"] * epochs / 86400
         return (
-            f"The preset {self.title!r} is made for a GPU, and there is none: cfcml takes {self.cost['seconds_a_case']:g} "
-            f"s a training case on one CPU core at the paper's sizes, with which {epochs} epochs would take about "
-            f"{days:.1f} days. --preset quick is made for a CPU."
+            f"The preset {self.title!r} is made for a GPU, and there is none: a training case takes cfcml "
+            f"{self.cost['seconds_a_case']:g} s on one CPU core at the paper's sizes, with which {epochs} epochs would "
+            f"take about {days:.1f} days. --preset quick is made for a CPU."
         )
 
 
