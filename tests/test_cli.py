@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mmfusion import registry
+from mmfusion.benchmark import sweep
 from mmfusion.cli import main
 from mmfusion.training import checkpoints, folder, run
 
@@ -306,3 +307,66 @@ def test_flags_of_a_table_of_ones_own(
     monkeypatch.chdir(tmp_path)
     Path("some.csv").write_text("a,b\nx,1\ny,2\n")
     assert message in complaint(["run", "--model", "tabular", *words.split()], capsys)
+
+
+@pytest.fixture
+def several(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of small runs, into ``tmp_path/runs``; they run in this process."""
+    monkeypatch.setattr(sweep, "Processes", lambda jobs=1: sweep.Here())
+    words = "run --dataset tiny --epochs 1 --batch-size 16 --device cpu --set train.resamples=50 --out"
+    return [*words.split(), str(tmp_path / "runs")]
+
+
+def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*several, "--model", "tiny,tiny[width=4]", "--seeds", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "2 runs: 0 finished already, 0 to go on with, 2 to begin" in text
+    assert "tiny[width=4]" in text
+    assert "test AUC" in text
+    out = tmp_path / "runs"
+    assert {path.name for path in out.iterdir()} == {"tiny", "table.csv", "table.md"}
+    assert len(list(out.glob("tiny/tiny/seed0-*/metrics.json"))) == 2
+    assert "| tiny[width=4] |" in (out / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_ablations_are_runs_beside_it(
+    several: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.ablations.list()
+    monkeypatch.setitem(
+        registry.ablations._builders, "tiny", lambda: {"narrow": {"width": 2}, "as-it-is": {"width": 8}}
+    )
+    assert main([*several, "--model", "tiny", "--ablate", "--seed", "3"]) == 0
+    lines = (tmp_path / "runs" / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:6]] == ["| tiny", "| tiny: narrow"]
+    assert all(path.name.startswith("seed3-") for path in (tmp_path / "runs" / "tiny" / "tiny").glob("seed*"))
+    # The whole one is there already: only what is new runs.
+    capsys.readouterr()
+    assert main([*several, "--model", "tiny", "--seeds", "3,"]) == 2
+    assert main([*several, "--model", "tiny,tiny[width=2]", "--seed", "3"]) == 0
+    assert "2 runs: 2 finished already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--seeds", "2", "--seed", "1"], "--seed is of one run, --seeds of several"),
+        (["--seeds", "x"], "--seeds expects how many"),
+        (["--model", "tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
+        (["--model", "zz*"], "no model matches 'zz*'"),
+        (["--jobs", "0"], "--jobs expects at least 1, got 0"),
+        (["--folds", "3", "--dataset", "synthetic-men"], "has a split of its own"),
+        (["--ablate", "--model", "late"], "model 'late' has no ablations"),
+        (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
+    ],
+)
+def test_several_runs_that_are_refused(
+    fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
+) -> None:
+    arguments = ["run", "--model", "tiny", "--dataset", "tiny", *change]
+    if "--resume" not in change:
+        arguments += ["--out", str(tmp_path / "runs")]
+    assert message in complaint(arguments, capsys)
+    assert not list(tmp_path.iterdir())

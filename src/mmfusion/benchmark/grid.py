@@ -3,15 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmfusion import registry
 from mmfusion.models.ablations import FULL, ablations_of
 from mmfusion.registry import Registry
-from mmfusion.training.settings import Settings, merge, parse_override, resolve
+from mmfusion.training.settings import Run, Settings, Train, merge, parse_override, resolve
 
 ALL = "all"
 """Every registered model."""
@@ -67,8 +67,9 @@ class Planned:
 def address(settings: Settings) -> str:
     """A name for what a run computes: equal settings, equal address; another value anywhere, another address.
 
-    An option that is not set counts as its default. Where the run is computed and kept (folders, device, workers) does
-    not count; a plug-in counts by its file's content.
+    An option that is set to its default counts as one that is not set, so that a new version of the package, with more
+    options, finds the runs of a former one. Where the run is computed and kept (folders, device, workers) does not
+    count; a plug-in counts by its file's content.
 
     Args:
         settings: Complete.
@@ -76,16 +77,19 @@ def address(settings: Settings) -> str:
     Returns:
         Ten hexadecimal digits.
     """
-    packed = settings.to_dict()
-    run = {key: value for key, value in packed["run"].items() if key not in _PLACE}
-    run["plugins"] = sorted(_digest(Path(path).read_bytes()) for path in settings.run.plugins)
+    packed, chosen = settings.to_dict(), settings.run
     content = {
-        "run": run,
-        "train": {key: value for key, value in packed["train"].items() if key not in _SPEED},
-        "data": _defaults(registry.datasets, settings.run.dataset) | packed["data"],
-        "model": _defaults(registry.models, settings.run.model) | packed["model"],
+        "model": [chosen.model, _set(packed["model"], _defaults(registry.models, chosen.model))],
+        "data": [chosen.dataset, _set(packed["data"], _defaults(registry.datasets, chosen.dataset))],
+        "train": _set(packed["train"], asdict(Train()), _SPEED),
+        "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset", *_PLACE)),
+        "plugins": sorted(_digest(Path(path).read_bytes()) for path in chosen.plugins),
     }
     return _digest(json.dumps(content, sort_keys=True, default=repr).encode())[:_DIGITS]
+
+
+def _set(values: Mapping[str, Any], defaults: Mapping[str, Any], but: Container[str] = ()) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in but and (key, value) not in defaults.items()}
 
 
 def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:

@@ -1,0 +1,254 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mmfusion.benchmark import grid, sweep, work
+from mmfusion.benchmark.grid import Planned
+from mmfusion.data import locks
+from mmfusion.training import folder, run
+from mmfusion.training.files import read_json
+from mmfusion.training.reporter import Silent
+
+BASE = {"run": {"device": "cpu"}, "train": {"epochs": 2, "batch_size": 16, "resamples": 50}}
+
+
+class Lines(Silent):
+    """Remembers what was said, and presses Ctrl-C when it hears something."""
+
+    def __init__(self, stop: Callable[[list[str], str], bool] = lambda *_: False) -> None:
+        self.lines: list[str] = []
+        self.stop = stop
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+        if self.stop(self.lines, text):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def plan(fakes: ModuleType, tmp_path: Path) -> Callable[..., list[Planned]]:
+    def planned(text: str = "tiny,tiny[width=4]", seeds: Sequence[int] = (0, 1)) -> list[Planned]:
+        return grid.plan(grid.methods(text), ["tiny"], [BASE], seeds=seeds, out=tmp_path / "runs")
+
+    return planned
+
+
+def written(place: Path) -> dict[str, int]:
+    """When each file was written last."""
+    return {
+        str(path.relative_to(place)): path.stat().st_mtime_ns
+        for path in place.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    }
+
+
+def aucs(outcomes: Sequence[sweep.Outcome]) -> list[float | None]:
+    return [outcome.metrics and outcome.metrics["test"]["auc"]["value"] for outcome in outcomes]
+
+
+def test_all_of_them_and_then_none(
+    plan: Callable[..., list[Planned]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, lines = plan(), Lines()
+    outcomes = sweep.sweep(planned, lines, launcher=sweep.Here())
+    sweep.check(outcomes)
+    assert [outcome.planned for outcome in outcomes] == planned
+    assert lines.lines[0] == "4 runs: 0 finished already, 0 to go on with, 4 to begin"
+    assert "tiny[width=4] on tiny, seed 1 (4 of 4)" in lines.lines
+    for outcome in outcomes:
+        assert outcome.failure is None
+        assert outcome.metrics == read_json(outcome.planned.folder / folder.METRICS)
+        assert folder.read_settings(outcome.planned.folder).model == outcome.planned.settings.model
+    before = written(tmp_path)
+    monkeypatch.setattr(run, "_build", lambda *_, **__: pytest.fail("built again"))
+    again = Lines()
+    assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == aucs(outcomes)
+    assert again.lines == ["4 runs: 4 finished already, 0 to go on with, 0 to begin"]
+    assert written(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_a_setting_more_is_a_run_more(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    sweep.sweep(plan("tiny", (0,)), launcher=sweep.Here())
+    before, lines = written(tmp_path), Lines()
+    sweep.sweep(plan("tiny,tiny[width=4]", (0,)), lines, launcher=sweep.Here())
+    assert lines.lines[0] == "2 runs: 1 finished already, 0 to go on with, 1 to begin"
+    assert before.items() <= written(tmp_path).items()
+
+
+@pytest.mark.slow
+def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    """In the middle of the second run: the first stays, the second is resumed; the numbers are the same."""
+    planned = plan()
+    whole = aucs(sweep.sweep(planned, launcher=sweep.Here()))
+    for one in planned:
+        for file in one.folder.iterdir():
+            file.unlink()
+        one.folder.rmdir()
+    stop = Lines(lambda lines, text: text.startswith("epoch 1/2") and "tiny[width=4] on tiny, seed 0 (2 of 4)" in lines)
+    with pytest.raises(run.Interrupted, match=r"interrupted at tiny\[width=4\] on tiny, seed 0; the same command"):
+        sweep.sweep(planned, stop, launcher=sweep.Here())
+    before, again = written(planned[0].folder), Lines()
+    assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == whole
+    assert again.lines[0] == "4 runs: 1 finished already, 1 to go on with, 2 to begin"
+    assert "going on after epoch 1 of 2" in again.lines
+    assert written(planned[0].folder) == before
+
+
+@pytest.mark.slow
+def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
+    planned = plan("tiny", (0,))
+    first = aucs(sweep.sweep(planned, launcher=sweep.Here()))
+    before, lines = written(planned[0].folder), Lines()
+    assert aucs(sweep.sweep(planned, lines, launcher=sweep.Here(), overwrite=True)) == first
+    assert lines.lines[0] == "1 run: 0 finished already, 0 to go on with, 1 to begin"
+    after = written(planned[0].folder)
+    assert after.keys() == before.keys()
+    assert all(after[name] > before[name] for name in before)
+
+
+def test_one_that_fails_does_not_stop_the_others(
+    plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_OFFLINE", "1")
+    lines = Lines()
+    outcomes = sweep.sweep(plan("tiny[weights=some],tiny", (0,)), lines, launcher=sweep.Here())
+    assert [outcome.failure for outcome in outcomes] == ["these weights cannot be fetched", None]
+    assert lines.lines[-1] == "tiny[weights=some] on tiny, seed 0 failed: these weights cannot be fetched"
+    with pytest.raises(sweep.SweepError, match=r"1 of 2 runs failed: tiny\[weights=some\] on tiny, seed 0: these"):
+        sweep.check(outcomes)
+
+
+def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]]) -> None:
+    class Nothing:
+        def __call__(self, *_: object, **__: object) -> Mapping[str, str]:
+            return {}
+
+    assert [outcome.failure for outcome in sweep.sweep(plan(), launcher=Nothing())] == ["it did not finish"] * 4
+
+
+def test_a_number_of_jobs() -> None:
+    with pytest.raises(ValueError, match="--jobs expects at least 1, got 0"):
+        sweep.Processes(0)
+
+
+class TestWork:
+    def test_what_a_kill_left_of_the_first_file_is_nobodys(self, plan: Callable[..., list[Planned]]) -> None:
+        [one] = plan("tiny", (0,))
+        one.folder.mkdir(parents=True)
+        (one.folder / ".settings.json.abc.part").write_text("{")
+        assert work.work(one.settings, Silent())
+        assert work.finished(one.folder)
+        assert not list(one.folder.glob(".*"))
+
+    def test_others_files_are_not_touched(self, plan: Callable[..., list[Planned]]) -> None:
+        [one] = plan("tiny", (0,))
+        one.folder.mkdir(parents=True)
+        (one.folder / "mine.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match="holds other files than a run's"):
+            work.work(one.settings, Silent())
+
+    @pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")
+    def test_one_process_a_run(self, plan: Callable[..., list[Planned]]) -> None:
+        [one] = plan("tiny", (0,))
+        home = one.folder.parent / ".locks"
+        home.mkdir(parents=True)
+        with locks.alone(home / one.folder.name):
+            assert not work.work(one.settings, Silent())
+            assert not one.folder.exists()
+        assert work.work(one.settings, Silent())
+
+
+@pytest.fixture
+def command(plugin: Path, tmp_path: Path) -> list[str]:
+    words = "run --dataset tiny --device cpu --epochs 2 --batch-size 16 --set train.resamples=50"
+    out = ["--plugin", str(plugin), "--out", str(tmp_path / "runs")]
+    return [sys.executable, "-m", "mmfusion.cli", *words.split(), *out]
+
+
+def told(command: Sequence[str], *more: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]  # subprocess's own overloads
+
+
+def runs(place: Path) -> dict[str, bytes]:
+    """By folder, the predictions of those that are finished."""
+    return {
+        str(path.parent.relative_to(place)): (path.parent / folder.PREDICTIONS).read_bytes()
+        for path in place.rglob(folder.METRICS)
+    }
+
+
+@pytest.mark.slow
+def test_processes_give_the_numbers_of_one(command: list[str], tmp_path: Path) -> None:
+    """Two at a time; one of the methods fails, and the table has the others."""
+    models = ["--model", "tiny,tiny[width=4],tiny[weights=some]", "--seeds", "1"]
+    done = told(command, *models, "--jobs", "2", env={**os.environ, "TINY_OFFLINE": "1"})
+    assert done.returncode == 2
+    assert (
+        "mmfusion: error: 1 of 3 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot" in done.stderr
+    )
+    assert "3 runs: 0 finished already, 0 to go on with, 3 to begin" in done.stdout
+    assert "3 of 3: " in done.stdout
+    place = tmp_path / "runs"
+    assert len((place / "table.csv").read_text().splitlines()) == 3
+    several = runs(place)
+    assert len(several) == 2
+    one = tmp_path / "one"
+    assert told(command, "--model", "tiny,tiny[width=4]", "--seeds", "1", "--out", str(one)).returncode == 0
+    assert runs(one) == several
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
+    """``kill -9`` of the sweep ends what it began; the same command goes on, and ends with the same predictions."""
+    models = ["--model", "tiny[pause=0.1],tiny[pause=0.11]", "--seeds", "1", "--jobs", "2"]
+    whole = tmp_path / "whole"
+    assert told(command, *models, "--out", str(whole)).returncode == 0
+    place = tmp_path / "runs"
+    process = subprocess.Popen([*command, *models], stdout=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: len(list(place.rglob("last.safetensors"))) == 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # Nobody works on them any more: their locks are free.
+    until(lambda: all(free(path) for path in place.rglob(".locks/*")))
+    done = told(command, *models)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs: 0 finished already, 2 to go on with, 0 to begin" in done.stdout
+    assert runs(place) == runs(whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    process = subprocess.Popen(
+        [*command, "--model", "tiny[pause=0.2]", "--seeds", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: bool(list(place.rglob("last.safetensors"))))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "interrupted at tiny[pause=0.2] on tiny, seed 0; the same command goes on from there" in err
+    assert all(free(path) for path in place.rglob(".locks/*"))
+
+
+def until(true: Callable[[], bool], seconds: float = 100) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def free(path: Path) -> bool:
+    with locks.alone(path) as ours:
+        return ours
