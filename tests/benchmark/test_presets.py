@@ -133,6 +133,14 @@ def test_every_fault_says_what_is_done_in_both(dataset: str) -> None:
     assert notes == [f"Published: {fault.fault} Here: {fault.here}" for fault in parity]
 
 
+@pytest.mark.parametrize("dataset", ["derm7pt", "men"])
+def test_the_guide_has_the_same_sentences(dataset: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "presets.md").read_text(encoding="utf-8")
+    paper, parity = (presets.load("paper", dataset, one).faults for one in (False, True))
+    for one, other in zip(paper, parity):
+        assert f"| {one.fault} | {one.where} | {one.here} | {other.here} |\n" in page
+
+
 def test_metrics_to_choose_by_exist_for_the_classes() -> None:
     for dataset, n_classes in (("derm7pt", 2), ("men", 3)):
         names = split_metric(settings_of(dataset, True).train.metric)
