@@ -248,7 +248,7 @@ def test_commands_that_are_refused(words: str, message: str, capsys: pytest.Capt
 
 SMALL = (
     "--seeds 1 --epochs 2 --batch-size 6 --encoder convnet --weights none --device cpu --set train.resamples=20 "
-    "--set run.cache_gb=0 --set model.dim=16 --set train.warmup_epochs=1"
+    "--set run.cache_gb=0 --set run.robustness=false --set model.dim=16 --set train.warmup_epochs=1"
 )
 
 
@@ -319,7 +319,8 @@ def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_quick_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     root = trees.men(tmp_path / "men", train=8, test=2)
     words = "run --preset quick --epochs 1 --batch-size 8 --seeds 1 --set train.resamples=20 --set run.cache_gb=0 "
-    words += f"--dataset men --root {root} --set data.size=[8,8,4] --set data.shape=[16,12,4] --device cpu"
+    words += f"--set run.robustness=false --dataset men --root {root} --set data.size=[8,8,4] --device cpu "
+    words += "--set data.shape=[16,12,4]"
     assert main([*words.split(), "--model", "concat", "--out", str(tmp_path / "out")]) == 0
     assert "Its numbers are no result." in capfd.readouterr().out
     (metrics,) = results(tmp_path / "out", "men", "concat").values()

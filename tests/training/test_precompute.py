@@ -212,7 +212,33 @@ def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
     losses = [[entry["losses"] for entry in read_json(r.folder / "history.json")] for r in (without, first)]
     for a, b in zip(*losses, strict=True):
         assert a == pytest.approx(b, rel=1e-4)
-    assert len(list((tmp_path / "cache" / "maps").iterdir())) == 2
+    tried = [read_json(r.folder / "robustness.json")["rows"] for r in (without, first, second)]
+    assert tried[1] == tried[2]
+    for a, b in zip(*tried[:2], strict=True):
+        assert a["metrics"]["log_loss"]["value"] == pytest.approx(b["metrics"]["log_loss"]["value"], rel=1e-3)
+    # Of training and validation, and of the test part, for what it is asked without cells and modalities.
+    assert len(list((tmp_path / "cache" / "maps").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = run._with_maps
+
+    def full(parts: Any, name: str, reporter: Any) -> Any:
+        if name == "test":
+            raise OSError("no room")
+        return real(parts, name, reporter)
+
+    monkeypatch.setattr(run, "_with_maps", full)
+    overrides = {
+        "run": {"out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
+        "train": {"epochs": 1, "freeze": "all", "precompute": True, "augment": {"flips": False}, "resamples": 10},
+        "data": {"n_train": 40, "n_validation": 30, "n_test": 30, "size": 32},
+        "model": {"dim": 8},
+    }
+    result = run.start(settings.resolve("concat", "synthetic-derm7pt", [overrides]))
+    assert len(read_json(result.folder / "robustness.json")["rows"]) == 6 + 2 * 3
+    assert "robustness" in result.metrics
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ the likeliest class in place of its probability, as some published code does by 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmfusion.training.ranking import Floats, divide, rank
+from mmfusion.training.ranking import Floats
+from mmfusion.training.weighted import Calibration, Called, Counts, Ranks
 
-ECE_BINS = 15
 NAMES = (
     "auc",
     "average_precision",
@@ -48,6 +48,22 @@ NAMES = (
 """All but the accuracy of each class, whose names depend on the data."""
 EXTRA = ("average_precision_called",)
 """What is computed only where it is asked for: for parity with published tables."""
+
+_EACH = "accuracy_*"
+SETS: Mapping[str, tuple[str, ...]] = {
+    "derm7pt": (
+        "sensitivity",
+        "specificity",
+        "accuracy",
+        "g_mean",
+        "balanced_accuracy",
+        "average_precision",
+        "auc",
+    ),
+    "men": ("accuracy", _EACH, "f1_weighted", "f1_macro", "auc"),
+}
+"""The metrics that CFCML's paper (arXiv 2603.20016) reports, by its dataset; ``accuracy_*`` stands for the accuracy of
+each class, see :func:`metric_set`."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 BLOCK = 2_000_000
@@ -80,22 +96,81 @@ def evaluate(
     Raises:
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
     """
-    p, y = _checked(probabilities, labels)
-    w = np.ones((1, len(y))) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.ndim != 2 or w.shape[1] != len(y):
-        raise ValueError(f"weights expect shape (r, {len(y)}), got {w.shape}")
-    rows = max(1, BLOCK // len(y))
-    if unknown := sorted(set(extra) - set(EXTRA)):
-        raise ValueError(f"no metric {unknown[0]!r} beside those of every run; there are: {', '.join(EXTRA)}")
-    if extra and p.shape[1] != 2:
-        raise ValueError(f"{extra[0]} is defined for two classes, the probabilities are of {p.shape[1]}")
-    blocks = [_evaluate(p, y, w[at : at + rows], threshold, names) for at in range(0, len(w), rows)]
-    if extra:
-        called = p.argmax(axis=1).astype(np.float64)
-        ranks = [rank(called, y == 1, w[at : at + rows]) for at in range(0, len(w), rows)]
-        for block, ranking in zip(blocks, ranks):
-            block["average_precision_called"] = ranking.average_precision
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    p, y = checked(probabilities, labels)
+    return _in_blocks(Prepared(p, y, threshold=threshold, names=names, extra=extra), len(y), weights)
+
+
+def ranks(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
+    """AUC and average precision alone; arguments and errors as of :func:`evaluate`."""
+    p, y = checked(probabilities, labels)
+    return _in_blocks(Ranks(p, y), len(y), weights)
+
+
+def calibration(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
+    """Brier score, ECE and log loss alone; arguments and errors as of :func:`evaluate`."""
+    p, y = checked(probabilities, labels)
+    return _in_blocks(Calibration(p, y), len(y), weights)
+
+
+class Prepared:
+    """All metrics of one model, sorted and binned once for many calls.
+
+    Args:
+        probabilities: As for :func:`evaluate`.
+        labels: As for :func:`evaluate`.
+        threshold: As for :func:`evaluate`.
+        names: As for :func:`evaluate`.
+        extra: As for :func:`evaluate`.
+
+    Raises:
+        ValueError: As :func:`evaluate`.
+    """
+
+    def __init__(
+        self,
+        probabilities: ArrayLike,
+        labels: ArrayLike,
+        *,
+        threshold: float = 0.5,
+        names: Sequence[str] = (),
+        extra: Sequence[str] = (),
+    ) -> None:
+        p, y = checked(probabilities, labels)
+        if unknown := sorted(set(extra) - set(EXTRA)):
+            raise ValueError(f"no metric {unknown[0]!r} beside those of every run; there are: {', '.join(EXTRA)}")
+        if extra and p.shape[1] != 2:
+            raise ValueError(f"{extra[0]} is defined for two classes, the probabilities are of {p.shape[1]}")
+        self._parts: list[Callable[[Floats], dict[str, Floats]]] = [
+            *(Ranks(p, y), Counts(p, y, threshold, names), Calibration(p, y)),
+            *[Called(p, y)] * bool(extra),
+        ]
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """All metrics.
+
+        Args:
+            weights: Shape ``(n, r)``, not negative, one column a resample; contiguous rows are fastest.
+
+        Returns:
+            By metric, shape ``(r,)``.
+        """
+        return {name: value for part in self._parts for name, value in part(weights).items()}
+
+
+def metric_set(name: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of one of :data:`SETS`, with those of the classes.
+
+    Args:
+        name: Of the set.
+        classes: Names of the classes, in their order.
+
+    Raises:
+        ValueError: If there is no such set.
+    """
+    if name not in SETS:
+        raise ValueError(f"no set of metrics {name!r}; there are: {', '.join(SETS)}")
+    each = [f"accuracy_{one}" for one in classes]
+    return tuple(metric for one in SETS[name] for metric in (each if one == _EACH else [one]))
 
 
 def split_metric(metric: str) -> tuple[str, ...]:
@@ -127,7 +202,7 @@ def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
         Half-way between the two neighbouring probabilities, so that rounding cannot move a case across. 0.5 where a
         class is missing; the lowest of several that are as good.
     """
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     scores, where = np.unique(p[:, 1], return_inverse=True)
     positives = np.bincount(where, y == 1, minlength=len(scores))
     negatives = np.bincount(where, y == 0, minlength=len(scores))
@@ -139,7 +214,21 @@ def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float(scores[at] if at == 0 else (scores[at - 1] + scores[at]) / 2)
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+def _in_blocks(work: Callable[[Floats], dict[str, Floats]], n: int, weights: ArrayLike | None) -> dict[str, Floats]:
+    w = np.ones((1, n)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.ndim != 2 or w.shape[1] != n:
+        raise ValueError(f"weights expect shape (r, {n}), got {w.shape}")
+    rows = max(1, BLOCK // n)
+    blocks = [work(np.ascontiguousarray(w[at : at + rows].T)) for at in range(0, len(w), rows)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """Both as arrays.
+
+    Raises:
+        ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
+    """
     p = np.asarray(probabilities, dtype=np.float64)
     y = np.asarray(labels, dtype=np.int64)
     if p.ndim != 2 or y.shape != p.shape[:1] or p.shape[0] < 1 or p.shape[1] < 2:
@@ -153,83 +242,6 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArr
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise ValueError(f"labels expect indices in [0, {p.shape[1]}), got {y.min()} to {y.max()}")
     return p, y
-
-
-def _evaluate(p: Floats, y: NDArray[np.int64], w: Floats, threshold: float, names: Sequence[str]) -> dict[str, Floats]:
-    k = p.shape[1]
-    total = w.sum(axis=1)
-    called = p.argmax(axis=1)
-    confusion = (w @ np.eye(k * k)[y * k + called]).reshape(-1, k, k)
-    out = _ranks(p, y, w) | _from_confusion(confusion)
-    if k == 2:
-        at_threshold = (w @ np.eye(4)[y * 2 + (p[:, 1] >= threshold)]).reshape(-1, 2, 2)
-        recalls = divide(np.diagonal(at_threshold, axis1=1, axis2=2), at_threshold.sum(axis=2))
-        sensitivity, specificity = recalls[:, 1], recalls[:, 0]
-        out |= {"sensitivity": sensitivity, "specificity": specificity, "g_mean": np.sqrt(sensitivity * specificity)}
-    recall = divide(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2))
-    for c in range(k):
-        out[f"accuracy_{names[c] if names else c}"] = recall[:, c]
-    return out | _calibration(p, y, called, w, total)
-
-
-def _ranks(p: Floats, y: NDArray[np.int64], w: Floats) -> dict[str, Floats]:
-    classes = [1] if p.shape[1] == 2 else range(p.shape[1])
-    each = [rank(p[:, c], y == c, w) for c in classes]
-    return {
-        "auc": _mean_defined(np.stack([ranking.auc for ranking in each], axis=1)),
-        "average_precision": _mean_defined(np.stack([ranking.average_precision for ranking in each], axis=1)),
-    }
-
-
-def _from_confusion(confusion: Floats) -> dict[str, Floats]:
-    """Metrics of counts ``(r, k, k)``; rows are truth, columns what was called."""
-    hit = np.diagonal(confusion, axis1=1, axis2=2)
-    truth, called = confusion.sum(axis=2), confusion.sum(axis=1)
-    total = truth.sum(axis=1)
-    recall = divide(hit, truth)
-    specificity = divide(total[:, None] - truth - called + hit, total[:, None] - truth)
-    f1 = divide(2 * hit, truth + called)
-    share = divide(truth, total[:, None])
-    covariance = hit.sum(axis=1) * total - (truth * called).sum(axis=1)
-    spread = np.sqrt((total**2 - (called**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
-    # One class only, or one called only: scikit-learn's convention is 0.
-    mcc = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0)
-    return {
-        "accuracy": divide(hit.sum(axis=1), total),
-        "balanced_accuracy": _mean_defined(recall),
-        "f1_macro": _mean_defined(f1),
-        "f1_weighted": np.where(total > 0, (share * np.nan_to_num(f1)).sum(axis=1), np.nan),
-        "mcc": np.where(total > 0, mcc, np.nan),
-        "sensitivity": _mean_defined(recall),
-        "specificity": _mean_defined(specificity),
-        "g_mean": _mean_defined(np.sqrt(recall * specificity)),
-    }
-
-
-def _calibration(
-    p: Floats, y: NDArray[np.int64], called: NDArray[np.int64], w: Floats, total: Floats
-) -> dict[str, Floats]:
-    n, k = p.shape
-    if k == 2:
-        brier = (p[:, 1] - (y == 1)) ** 2
-    else:
-        brier = ((p - np.eye(k)[y]) ** 2).sum(axis=1)
-    surprise = -np.log(np.clip(p[np.arange(n), y], np.finfo(np.float64).eps, 1.0))
-    confidence = p[np.arange(n), called]
-    # Bins are open below and closed above, as in Guo et al. 2017, section 2.
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-    gaps = w @ (np.eye(ECE_BINS)[bins] * (confidence - (called == y))[:, None])
-    return {
-        "brier": divide(w @ brier, total),
-        "ece": divide(np.abs(gaps).sum(axis=1), total),
-        "log_loss": divide(w @ surprise, total),
-    }
-
-
-def _mean_defined(values: Floats) -> Floats:
-    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
-    defined = ~np.isnan(values)
-    return divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 
 
 def reported(value: float) -> float | None:

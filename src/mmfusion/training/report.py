@@ -1,5 +1,6 @@
 """What a run found, as JSON and as a table that reads by itself."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.layers.optional import need
-from mmfusion.training.metrics import best_threshold
-from mmfusion.training.statistics import Estimate, estimates
+from mmfusion.training.calibration import apply_temperature, fit_temperature
+from mmfusion.training.metrics import best_threshold, calibration
+from mmfusion.training.statistics import Estimate, estimates, estimates_of
 
 
 def summarise(
@@ -37,7 +39,8 @@ def summarise(
         extra: As for :func:`~mmfusion.training.metrics.evaluate`.
 
     Returns:
-        JSON-able: ``threshold``, a part's metrics by its name, and ``gap_closed`` where there are ceilings.
+        JSON-able: ``threshold``, a part's metrics by its name, ``temperature``, fitted on validation, with the parts'
+        calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings.
     """
     chosen = threshold is None
     if len(names) != 2:
@@ -64,6 +67,18 @@ def summarise(
         "groups": {part: len(set(groups[part])) for part in found},
     }
     summary |= {part: {name: value.to_dict() for name, value in metrics.items()} for part, metrics in found.items()}
+    temperature = fit_temperature(probabilities["validation"], labels["validation"])
+    summary |= {"temperature": temperature, "scaled": {}}
+    for part in found:
+        scaled = apply_temperature(probabilities[part], temperature)
+        calibrated = estimates_of(
+            functools.partial(calibration, scaled, labels[part]),
+            labels[part],
+            groups[part],
+            n_resamples=resamples,
+            seed=seed,
+        )
+        summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
     return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(found["test"]["auc"], ceilings)}
 
 
@@ -132,7 +147,43 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         chosen = metrics.get("threshold_chosen", True)
         origin = "with the greatest G-mean on validation" if chosen else "of the settings"
         lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold {origin}.")
+    if metrics.get("scaled"):
+        raw, scaled = metrics["test"], metrics["scaled"]["test"]
+        lines.append(
+            f"Scaled by the temperature {metrics['temperature']:.2f}, fitted on validation, the test part's ECE goes "
+            f"from {raw['ece']['value']:.3f} to {scaled['ece']['value']:.3f} and its log loss from "
+            f"{raw['log_loss']['value']:.3f} to {scaled['log_loss']['value']:.3f}."
+        )
+    if "robustness" in metrics:
+        lines += _contributions(metrics["robustness"])
     return [*lines, *metrics["notes"]]
+
+
+def _contributions(robustness: Mapping[str, Any]) -> list[str]:
+    """What each modality brings, and what missing cells take."""
+    rows = robustness["rows"]
+    lines = []
+    for name in dict.fromkeys(row["modality"] for row in rows if row["modality"] is not None):
+        drops = {row["kind"]: row["drop"] for row in rows if row["modality"] == name}
+        lines.append(
+            f"Without {name!r} the test AUC {_moved(drops['without'])}; with its rows exchanged between cases it "
+            f"{_moved(drops['permuted'])}."
+        )
+    if robustness["area"] is not None:
+        cells = [row for row in rows if row["kind"] == "cells"]
+        lines.append(
+            f"With {cells[0]['share']:.0%} to {cells[-1]['share']:.0%} of the table's cells missing the test AUC goes "
+            f"from {cells[0]['auc']:.3f} to {cells[-1]['auc']:.3f}; on average it is {robustness['area']:.3f}."
+        )
+    return lines
+
+
+def _moved(drop: float | None) -> str:
+    if drop is None:
+        return "is undefined"
+    if f"{abs(drop):.3f}" == "0.000":
+        return "stays the same"
+    return f"{'falls' if drop > 0 else 'rises'} by {abs(drop):.3f}"
 
 
 def _cell(value: Mapping[str, float | None], *, percent: bool = False) -> str:

@@ -51,6 +51,8 @@ class Run:
         plugins: Python files that register more parts.
         preset: The preset that the settings come from, as ``--preset`` names it.
         notes: What is said beside the result, after the dataset's own notes.
+        robustness: Whether it is told at the end what is left without cells and modalities of the test part. It
+            changes nothing of what is trained, nor any other result.
     """
 
     model: str
@@ -65,6 +67,7 @@ class Run:
     plugins: list[str] = field(default_factory=list)
     preset: str | None = None
     notes: list[str] = field(default_factory=list)
+    robustness: bool = True
 
 
 @dataclass
