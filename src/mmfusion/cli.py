@@ -5,10 +5,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmfusion import __version__
 from mmfusion.training import console
+
+if TYPE_CHECKING:
+    from mmfusion.benchmark.grid import Planned
 
 # Flags of `run` that are short for --set.
 _FLAGS = {
@@ -139,6 +142,17 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         "folders (default: runs)",
     )
     many = run.add_argument_group("several runs, each in a folder that its settings name; the same command goes on")
+    many.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="a comparison with its models, seeds, folds and settings: paper (derm7pt, men) or quick (a CPU, any "
+        "dataset); other flags win over it",
+    )
+    many.add_argument(
+        "--parity",
+        action="store_true",
+        help="of --preset paper: the published procedure, its faults with it, where it can be",
+    )
     many.add_argument("--seeds", metavar="N", help="so many seeds, from 0 on; or which, as in 0,3,7")
     many.add_argument("--folds", type=int, metavar="N", help="cross-validation with so many folds")
     many.add_argument(
@@ -176,7 +190,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.resume is not None:
         _resume(arguments)
         return
-    if arguments.model is None:
+    if arguments.parity and arguments.preset is None:
+        raise ValueError("--parity is of a preset: --preset paper --parity")
+    if arguments.model is None and arguments.preset is None:
         raise ValueError("run expects --model NAME; see --list-models")
     if _is_sweep(arguments):
         _sweep(arguments)
@@ -187,18 +203,19 @@ def _run(arguments: argparse.Namespace) -> None:
     run.start(resolved, console.reporter(), overwrite=arguments.overwrite)
 
 
-_SWEEPS = ("seeds", "folds", "ablate", "jobs", "processes", "launcher")
+_SWEEPS = ("preset", "seeds", "folds", "ablate", "jobs", "processes", "launcher")
 """Flags that make a command one of several runs."""
 
 
 def _is_sweep(arguments: argparse.Namespace) -> bool:
     # A pattern may match one model alone: what a command does should not hang on that.
-    several = arguments.model == "all" or any(letter in arguments.model for letter in ",*?[")
+    model = arguments.model or ""
+    several = model == "all" or any(letter in model for letter in ",*?[")
     return several or "," in _dataset(arguments) or any(getattr(arguments, flag) is not None for flag in _SWEEPS)
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
-    from mmfusion.benchmark import cluster, grid, summary, sweep
+    from mmfusion.benchmark import cluster, summary, sweep
     from mmfusion.training import settings
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -208,16 +225,8 @@ def _sweep(arguments: argparse.Namespace) -> None:
     if arguments.seeds is not None and arguments.seed is not None:
         raise ValueError("--seed is of one run, --seeds of several: give one of them")
     _import(arguments)
-    layers = _layers(arguments)
     out = Path(arguments.out or "runs")
-    planned = grid.plan(
-        grid.methods(arguments.model, arguments.ablate),
-        [name.strip() for name in _dataset(arguments).split(",") if name.strip()],
-        layers,
-        seeds=[arguments.seed or 0] if arguments.seeds is None else grid.seeds(arguments.seeds),
-        folds=arguments.folds,
-        out=out,
-    )
+    planned = _planned(arguments, out)
     launcher: sweep.Launcher
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
@@ -240,6 +249,42 @@ def _sweep(arguments: argparse.Namespace) -> None:
             reporter.show(summary.table(rows, dataset))
         reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
     sweep.check(outcomes)
+
+
+def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
+    """All runs that the command asks for."""
+    from mmfusion.benchmark import grid
+
+    layers = _layers(arguments)
+    datasets = [name.strip() for name in _dataset(arguments).split(",") if name.strip()]
+    seeds = None if arguments.seeds is None else grid.seeds(arguments.seeds)
+    if arguments.preset is None:
+        methods = grid.methods(arguments.model, arguments.ablate)
+        return grid.plan(
+            methods, datasets, layers, seeds=seeds or [arguments.seed or 0], folds=arguments.folds, out=out
+        )
+    seeds = [arguments.seed] if arguments.seed is not None else seeds
+    return [one for name in datasets for one in _of_preset(arguments, name, layers, seeds, out)]
+
+
+def _of_preset(
+    arguments: argparse.Namespace, dataset: str, layers: list[dict[str, Any]], seeds: list[int] | None, out: Path
+) -> "list[Planned]":
+    from mmfusion.benchmark import grid, presets
+    from mmfusion.training.run import pick_device
+
+    preset = presets.load(arguments.preset, dataset, arguments.parity)
+    methods = None
+    if arguments.model is not None or arguments.ablate is not None:
+        methods = grid.methods(arguments.model or ",".join(preset.models), arguments.ablate)
+    planned = preset.plan(layers, methods=methods, seeds=seeds, folds=arguments.folds, out=out)
+    reporter = console.reporter()
+    reporter.say(f"{preset.title} on {dataset}: {preset.about} Compared with {preset.reference}.")
+    # Other sizes than the paper's take another time.
+    whole = not any("size" in layer.get("data", {}) or "encoder" in layer.get("model", {}) for layer in layers)
+    if whole and pick_device(arguments.device or "auto").type == "cpu" and (warning := preset.on_cpu(planned)):
+        reporter.say(warning)
+    return planned
 
 
 def _dataset(arguments: argparse.Namespace) -> str:

@@ -247,3 +247,11 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path, model: str) -> None:
     found = predictor.load(folder).predict(test.frame, whole)
     stored = pd.read_csv(folder / "predictions.csv").query("part == 'test'")
     np.testing.assert_allclose(found["prob_MEL"].to_numpy(), stored["prob_MEL"].to_numpy(), atol=1e-6)
+
+
+def test_colours_as_opencv_reads_them(whole: Path) -> None:
+    usual, turned = create(whole), create(whole, colours="bgr")
+    for name in ("derm", "clinic"):
+        assert torch.equal(turned.train[0].inputs[name], usual.train[0].inputs[name].flip(0))
+    with pytest.raises(ValueError, match="expects colours 'rgb' or 'bgr', got 'grb'"):
+        create(whole, colours="grb")

@@ -213,3 +213,16 @@ def test_wrong_arguments(tmp_path):
 
 def test_no_image_modality_needs_no_folder():
     assert load_images({}, pd.DataFrame({"a": [1]}), Path("nowhere")) == ({}, {})
+
+
+def test_the_order_of_colours(tmp_path, write_image):
+    """As OpenCV reads them; and nothing about it stands where it is the usual one."""
+    write_image(tmp_path / "a.png", size=(4, 5))
+    usual, turned = (ImageSource("image", (4, 5), order=order) for order in ("rgb", "bgr"))
+    np.testing.assert_array_equal(turned.decode(tmp_path / "a.png"), usual.decode(tmp_path / "a.png")[::-1])
+    assert "order" not in usual.to_dict()
+    for source in (usual, turned):
+        assert ImageSource.from_dict(source.to_dict()) == source
+    for options in ({"order": "grb"}, {"order": "bgr", "channels": 1}):
+        with pytest.raises(ValueError, match="expects the order 'rgb', or of 3 channels 'bgr'"):
+            ImageSource("image", (4, 5), **options)

@@ -296,3 +296,15 @@ def test_files_of_the_published_shape(tmp_path: Path) -> None:
         trees.write_volume(tmp_path / "x.nii.gz", shape)
         with pytest.raises(ValueError, match=r"= \(128, 128, 24\), slices first or last; found shape \(128, "):
             source.probe(tmp_path / "x.nii.gz")
+
+
+def test_a_fold_without_validation(whole: Path) -> None:
+    with_one, bundle = create(whole), create(whole, validation=0.0)
+    assert len(bundle.validation) == 0
+    assert sorted(bundle.train.ids) == sorted([*with_one.train.ids, *with_one.validation.ids])
+    assert list(bundle.test.ids) == list(with_one.test.ids)
+    assert "none of its" in bundle.notes[0]
+    overrides = {"run": {"root": str(whole)}, "data": {"validation": 0, "size": [8, 8, 4], "shape": list(trees.VOLUME)}}
+    chosen = {"model": {"encoder": "convnet", "weights": "none"}}
+    with pytest.raises(ValueError, match=r"men has no validation part with these options, .*data.validation=0.125"):
+        run.start(settings.resolve("image", "men", [overrides, chosen]))

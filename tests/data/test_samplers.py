@@ -116,3 +116,20 @@ def test_accelerate_deals_all_batches_out(sampler):
     assert len(shares[0]) == len(shares[1]) == len(BatchSamplerShard(sampler, num_processes=2)) == len(whole) // 2
     assert {i for share in shares for batch in share for i in batch} == {i for batch in whole for i in batch}
     assert all(len(batch) == sampler.batch_size for share in shares for batch in share)
+
+
+@pytest.mark.parametrize(("epoch", "length"), [("cases", 3), ("largest", 4)])
+def test_an_epoch_of_the_cases_or_of_the_largest_class(epoch, length):
+    """13 cases of class 0 and 5 of class 1, three of each in a batch."""
+    sampler = ClassBalancedBatches([0] * 13 + [1] * 5, batch_size=6, epoch=epoch)
+    batches = list(sampler)
+    assert len(sampler) == len(batches) == length
+    assert all(Counter(i < 13 for i in batch) == {True: 3, False: 3} for batch in batches)
+    # No case of the largest class comes twice.
+    assert max(Counter(i for batch in batches for i in batch if i < 13).values()) == 1
+
+
+def test_an_epoch_that_is_neither():
+    with pytest.raises(ValueError, match="an epoch of 'cases' or 'largest', got 'all'"):
+        ClassBalancedBatches([0, 1], batch_size=2, epoch="all")
+    assert len(ClassBalancedBatches([0, 1], batch_size=8, epoch="largest")) == 1

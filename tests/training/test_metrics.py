@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -174,6 +176,45 @@ def test_the_threshold_lies_between_two_cases() -> None:
 def test_what_is_refused(p: object, y: object, w: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(p, y, w)
+
+
+def test_average_precision_of_the_called_class_is_scikit_learns_of_labels() -> None:
+    p, y, w = case(60, 2, seed=3)
+    assert "average_precision_called" not in evaluate(p, y)
+    found = evaluate(p, y, np.stack([np.ones(60), w]), extra=["average_precision_called"])["average_precision_called"]
+    called = p.argmax(axis=1)
+    assert found == pytest.approx([sk.average_precision_score(y, called, sample_weight=one) for one in (None, w)])
+    assert found[0] != pytest.approx(sk.average_precision_score(y, p[:, 1]))
+
+
+@pytest.mark.parametrize(
+    ("k", "extra", "message"),
+    [
+        (2, "auprc", "no metric 'auprc' beside those of every run; there are: average_precision_called"),
+        (3, "average_precision_called", "is defined for two classes, the probabilities are of 3"),
+    ],
+)
+def test_extra_metrics_that_are_refused(k: int, extra: str, message: str) -> None:
+    p, y, _ = case(20, k, seed=0)
+    with pytest.raises(ValueError, match=message):
+        evaluate(p, y, extra=[extra])
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("auc", ""),
+        ("auc + accuracy_2+average_precision_called", ""),
+        ("brier", ""),
+        ("auc+acuracy", "expects one of auc, .*, or several with . between, got 'acuracy'"),
+        ("accuracy_NEV", "got 'accuracy_NEV'"),
+        ("auc+", "got ''"),
+        ("auc+brier", "only of those where more is better, got 'brier' in 'auc.brier'"),
+    ],
+)
+def test_a_mean_of_metrics(metric: str, message: str) -> None:
+    found = metrics.metric_faults(metric)
+    assert re.search(message, found) if message else not found
 
 
 def test_sets_of_metrics_name_what_is_evaluated() -> None:

@@ -87,3 +87,13 @@ def test_parameters_are_counted() -> None:
     layer = nn.Linear(2, 3)
     layer.bias.requires_grad_(False)
     assert optim.n_parameters(layer) == {"total": 9, "trainable": 6}
+
+
+def test_warm_up_by_epoch_as_published() -> None:
+    """Nothing in the first epoch, a fifth more in each of the next five, and the schedule from the seventh on."""
+    train = Train(schedule="step", step_epochs=5, gamma=0.8, warmup_epochs=5, warmup_by="epoch")
+    by_epoch = [0, 0.2, 0.4, 0.6, 0.8, 1, *[1] * 5, *[0.8] * 5, *[0.64] * 2]
+    assert factors(train, 18, 3) == pytest.approx([share for share in by_epoch for _ in range(3)])
+    assert factors(Train(schedule="constant", warmup_by="epoch"), 2, 2) == [1, 1, 1, 1]
+    found = factors(Train(schedule="constant", warmup_epochs=1.5, warmup_by="epoch"), 3, 1)
+    assert found == pytest.approx([0, 1 / 1.5, 1])

@@ -52,10 +52,12 @@ def test_the_published_settings() -> None:
         ({"models": {"m": {"data": {}}}}, "expects train or model, got 'data'"),
         ({"models": {"m": {"train": {"epochs": 3}}}}, r"sets \['epochs'\], which all models of a comparison share"),
         ({"models": {"m": {"model": {"encoder": "x"}}}}, r"sets \['encoder'\]"),
+        ({"train": {"select_on": "test"}}, "sets train.select_on: choosing on the test part must be asked for by name"),
+        ({"models": {"m": {"train": {"select_on": "test"}}}}, "sets train.select_on"),
     ],
 )
 def test_equal_footing_is_kept(recipe: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recipes.pick(recipe, "d", "m")
-    if "models" in recipe:
+    if "models" in recipe and "select_on" not in str(recipe):
         assert recipes.pick(recipe, "d", "other") == {"data": {}, "train": {}, "model": {}}

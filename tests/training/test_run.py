@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
+from mmfusion.spec import DataSpec, Image
 from mmfusion.training import checkpoints, files, folder, processes, run
 from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.reporter import Silent
 from mmfusion.training.seeds import derive
-from mmfusion.training.settings import resolve
+from mmfusion.training.settings import Settings, resolve
 
 Start = Callable[..., Path]
 
@@ -458,3 +459,59 @@ def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, mon
     assert all(set(aux) == {"columns.numerical", "columns.categorical", "columns.masked"} for aux in seen)
     shares = torch.cat([aux["columns.masked"] for aux in seen]).float().mean()
     assert shares == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_epoch_can_be_chosen_on_the_test_part_which_is_said(start: Start) -> None:
+    out = start(overrides={"train": {"select_on": "test", "epochs": 2}, "run": {"notes": ["Mine."], "preset": "p"}})
+    metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
+    assert metrics["notes"] == ["This dataset is made up.", "Mine.", run.CHOSEN_ON_TEST]
+    assert metrics["preset"] == "p"
+    assert metrics["validation"] == metrics["test"]
+    assert metrics["chosen"]["value"] == pytest.approx(metrics["test"]["auc"]["value"])
+    ids = [frame.loc[frame["part"] == part, "id"].tolist() for part in ("validation", "test")]
+    assert ids[0] == ids[1]
+    finished = Lines()
+    run.resume(out, finished)
+    assert any("chosen by test auc" in line for line in finished.lines)
+
+
+def test_the_epoch_can_be_chosen_by_a_mean_of_metrics(start: Start) -> None:
+    metric = "auc+accuracy_1+average_precision_called"
+    out = start(overrides={"train": {"metric": metric}})
+    metrics, history = read_json(out / folder.METRICS), read_json(out / folder.HISTORY)
+    for entry in history:
+        parts = [entry["validation"][name] for name in metric.split("+")]
+        assert entry["validation"][metric] == pytest.approx(sum(parts) / 3)
+    best = max(history, key=lambda entry: entry["validation"][metric])
+    assert (metrics["chosen"]["epoch"], metrics["chosen"]["metric"]) == (best["epoch"], metric)
+    assert 0 < metrics["test"]["average_precision_called"]["value"] <= 1
+    with pytest.raises(ValueError, match="names 'accuracy_2', which 2 classes do not have"):
+        start("other", {"train": {"metric": "accuracy_2"}})
+
+
+def test_a_threshold_of_ones_own(start: Start) -> None:
+    out = start(overrides={"train": {"threshold": 0.25, "epochs": 1}})
+    metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
+    assert (metrics["threshold"], metrics["threshold_chosen"]) == (0.25, False)
+    bad = frame[(frame["part"] == "test") & (frame["label"] == "bad")]
+    assert metrics["test"]["sensitivity"]["value"] == pytest.approx((bad["prob_bad"] >= 0.25).mean())
+    said = Lines()
+    run.resume(out, said)
+    assert any("at 0.250, the threshold of the settings" in line for line in said.lines)
+
+
+def test_images_as_the_dataset_has_them() -> None:
+    """Without the mean and deviation of the encoder's weights; a loaded model does the same."""
+    spec = DataSpec({"image": Image(3, (16, 16))}, n_classes=2)
+    chosen = {"run": {"model": "image", "dataset": "synthetic-derm7pt"}, "model": {"encoder": "convnet"}}
+    plain, bare = (
+        run.build_model(Settings.from_dict(chosen | {"train": {"normalise": one}}), spec, weights=False)
+        for one in (True, False)
+    )
+    (encoder,), (other,) = (model.encoders.values() for model in (plain, bare))
+    assert bool((encoder.mean != 0).all())
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.equal(other.normalise(x), x)
+    assert not torch.equal(encoder.normalise(x), x)
+    plain.load_state_dict(bare.state_dict())
+    assert torch.equal(encoder.normalise(x), x)

@@ -86,6 +86,13 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"train": {"augment": {"flip": True}}}, r"train\.augment: unknown augmentation 'flip'"),
         ({"train": {"augment": {"table": {"mask": 2}}}}, r"train\.augment: augmentation of tables .* {'mask': 2}"),
         ({"train": {"metric": "loss"}}, r"train\.metric expects one of auc"),
+        (
+            {"train": {"metric": "auc+brier"}},
+            r"train\.metric is the mean of several only of those where more is better",
+        ),
+        ({"train": {"threshold": 1.5}}, r"train\.threshold expects a probability, got 1\.5"),
+        ({"train": {"warmup_by": "day"}}, "expects one of step, epoch, got 'day'"),
+        ({"train": {"select_on": "train"}}, "expects one of validation, test, got 'train'"),
         ({"train": 3}, "train is a section"),
         ({"run": {"device": "tpu"}}, "expects one of auto, cpu, cuda"),
         ({"run": {"precision": "fp8"}}, "expects one of no, bf16, fp16"),

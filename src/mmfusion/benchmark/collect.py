@@ -26,9 +26,6 @@ from mmfusion.training.settings import Settings
 ROW = "reference_row"
 """In ``metrics.json``: what the run is fitted with, where it is no model of the registry."""
 
-# Where a run is computed and kept is not what it computes, and neither is how fast.
-_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness")
-_SPEED = ("workers",)
 _MARKS = (folder.SETTINGS, folder.PREDICTIONS, folder.METRICS)
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
 _PROBABILITY = "prob_"
@@ -162,21 +159,13 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         except (ValueError, OSError, EOFError) as error:
             skipped.append(Skipped(place, " ".join(str(error).split())))
             continue
-        address = json.dumps(computed(run.settings), sort_keys=True, default=repr)
+        address = json.dumps(run.settings.computed(), sort_keys=True, default=repr)
         if address in seen:
             skipped.append(Skipped(place, f"it has the same settings as {seen[address]}, which is taken"))
             continue
         seen[address] = place
         runs.append(run)
     return Collection(tuple(runs), tuple(skipped))
-
-
-def computed(settings: Settings) -> dict[str, Any]:
-    """What a run computes: its settings without where it is computed and kept."""
-    packed = settings.to_dict()
-    packed["run"] = {key: value for key, value in packed["run"].items() if key not in _PLACE}
-    packed["train"] = {key: value for key, value in packed["train"].items() if key not in _SPEED}
-    return packed
 
 
 def read(place: Path) -> FinishedRun:

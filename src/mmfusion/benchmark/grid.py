@@ -16,9 +16,6 @@ from mmfusion.training.settings import Run, Settings, Train, merge, parse_overri
 ALL = "all"
 """Every registered model."""
 
-# Where a run is computed and kept, and what is looked at afterwards, is not what it computes.
-_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness")
-_SPEED = ("workers",)
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
 
@@ -77,12 +74,12 @@ def address(settings: Settings) -> str:
     Returns:
         Ten hexadecimal digits.
     """
-    packed, chosen = settings.to_dict(), settings.run
+    packed, chosen = settings.computed(), settings.run
     content = {
         "model": [chosen.model, _set(packed["model"], _defaults(registry.models, chosen.model))],
         "data": [chosen.dataset, _set(packed["data"], _defaults(registry.datasets, chosen.dataset))],
-        "train": _set(packed["train"], asdict(Train()), _SPEED),
-        "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset", *_PLACE)),
+        "train": _set(packed["train"], asdict(Train())),
+        "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),
         "plugins": sorted(_digest(Path(path).read_bytes()) for path in chosen.plugins),
     }
     return _digest(json.dumps(content, sort_keys=True, default=repr).encode())[:_DIGITS]

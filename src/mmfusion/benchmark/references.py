@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmfusion.benchmark.collect import ROW, computed
+from mmfusion.benchmark.collect import ROW
+from mmfusion.benchmark.grid import Planned
 from mmfusion.data.cases import DataBundle
-from mmfusion.training import environment, folder, predictions, report
+from mmfusion.training import environment, folder, predictions, report, run
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.files import write_json, write_text
 from mmfusion.training.references import REFERENCES, reference_probabilities
+from mmfusion.training.reporter import Reporter
 from mmfusion.training.settings import Run, Settings
 
 FITTED_WITH = "scikit-learn"
@@ -70,8 +72,44 @@ def write(
     return list(places.values())
 
 
+def beside(planned: Sequence[Planned], out: Path, reporter: Reporter) -> list[Path]:
+    """The reference rows of every dataset, split and seed of a sweep.
+
+    Args:
+        planned: The sweep's runs.
+        out: Folder of the folders, as for :func:`write`.
+        reporter: Told where there can be none, and why.
+
+    Returns:
+        The folders.
+    """
+    places: list[Path] = []
+    bundles: dict[str, DataBundle] = {}
+    done: set[str] = set()
+    for one in planned:
+        settings = one.settings
+        which = json.dumps([settings.run.dataset, settings.run.root, settings.data], sort_keys=True, default=repr)
+        if f"{which} {settings.run.seed}" in done:
+            continue
+        done.add(f"{which} {settings.run.seed}")
+        try:
+            if which not in bundles:
+                bundles[which] = run.build_dataset(settings, reporter)
+            with reporter.working(f"fitting the reference rows, seed {settings.run.seed}"):
+                places += write(
+                    bundles[which],
+                    out,
+                    data=settings.data,
+                    seed=settings.run.seed,
+                    resamples=settings.train.resamples,
+                )
+        except (ValueError, ImportError) as error:
+            reporter.say(f"No reference rows for {one.name}: {' '.join(str(error).split())}")
+    return places
+
+
 def _place(out: Path, settings: Settings) -> Path:
-    run, fold = settings.run, settings.data.get("fold")
-    address = hashlib.sha256(json.dumps(computed(settings), sort_keys=True, default=repr).encode()).hexdigest()[:10]
-    name = f"seed{run.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{address}"
-    return out / run.dataset / run.model.replace(" ", "-") / name
+    chosen, fold = settings.run, settings.data.get("fold")
+    address = hashlib.sha256(json.dumps(settings.computed(), sort_keys=True, default=repr).encode()).hexdigest()[:10]
+    name = f"seed{chosen.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{address}"
+    return out / chosen.dataset / chosen.model.replace(" ", "-") / name

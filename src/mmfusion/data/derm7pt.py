@@ -119,9 +119,17 @@ LEAK = (
 
 Task = Literal["nev-mel", "diagnosis", "criteria"]
 ColumnSet = Literal["clean", "parity"]
+Colours = Literal["rgb", "bgr"]
 
 
-def plan(root: Path | str | None, *, size: int = 224, task: Task = "nev-mel", columns: ColumnSet = "clean") -> Plan:
+def plan(
+    root: Path | str | None,
+    *,
+    size: int = 224,
+    task: Task = "nev-mel",
+    columns: ColumnSet = "clean",
+    colours: Colours = "rgb",
+) -> Plan:
     """The dataset before any image is decoded; the arguments are those of :func:`derm7pt`.
 
     Raises:
@@ -129,6 +137,8 @@ def plan(root: Path | str | None, *, size: int = 224, task: Task = "nev-mel", co
     """
     if columns not in COLUMNS:
         raise ValueError(f"derm7pt expects columns 'clean' or 'parity', got {columns!r}")
+    if colours not in ("rgb", "bgr"):
+        raise ValueError(f"derm7pt expects colours 'rgb' or 'bgr', got {colours!r}")
     targets = _targets(task)
     folder = root_folder("derm7pt", root, "the folders images and meta, as release_v0.zip has them")
     listing = Listing()
@@ -139,7 +149,7 @@ def plan(root: Path | str | None, *, size: int = 224, task: Task = "nev-mel", co
     # A misspelt diagnosis must not pass for one that the task leaves out.
     for target in _targets("diagnosis").values() if task == "nev-mel" else targets.values():
         faults += target.faults(frame)
-    images = {name: ImageSource(name, square("derm7pt", size), folders=("images",)) for name in IMAGES}
+    images = {name: ImageSource(name, square("derm7pt", size), folders=("images",), order=colours) for name in IMAGES}
     if faults:
         refuse("derm7pt", faults, absent_images(images, frame, folder))
     if task == "nev-mel":
@@ -172,6 +182,7 @@ def derm7pt(
     size: int = 224,
     task: Task = "nev-mel",
     columns: ColumnSet = "clean",
+    colours: Colours = "rgb",
     cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:
@@ -185,6 +196,7 @@ def derm7pt(
             criteria, as seven targets.
         columns: "clean": elevation, location, sex; or "parity": the level of diagnostic difficulty and the management
             too, as CFCML's code has them, the second of which gives the label away.
+        colours: The order of the channels; "bgr" as in CFCML's code, for parity with it alone.
         cache: Keeps decoded images on disk; None: they are in memory.
         progress: Called with the images read so far and their number.
 
@@ -195,7 +207,7 @@ def derm7pt(
         ValueError: If an option, a table, or an image's content is not as it should be.
         FileNotFoundError: If the root, a table or images are not there.
     """
-    return plan(root, size=size, task=task, columns=columns).load(cache, progress)
+    return plan(root, size=size, task=task, columns=columns, colours=colours).load(cache, progress)
 
 
 def _targets(task: str) -> dict[str, TargetColumn]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class ImageSource:
         range: Of greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
             0 and 65535, and an image with values outside is an error, as is one of floating-point numbers. For 12 bits
             in 16 give ``(0, 4095)``, else they come out nearly black.
+        order: Of the colours, "rgb", which is what pretrained weights expect; "bgr" for parity with code that forgot to
+            turn what OpenCV reads.
     """
 
     kind: ClassVar[str] = "image"
@@ -49,6 +51,7 @@ class ImageSource:
     suffix: str = ""
     endings: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
+    order: Literal["rgb", "bgr"] = "rgb"
 
     def __post_init__(self) -> None:
         if isinstance(self.folders, str):
@@ -58,6 +61,8 @@ class ImageSource:
         object.__setattr__(self, "endings", tuple(self.endings))
         if self.channels not in _MODES:
             raise ValueError(f"ImageSource expects channels 1 or 3, got {self.channels}")
+        if self.order not in ("rgb", "bgr") or (self.order == "bgr" and self.channels != 3):
+            raise ValueError(f"ImageSource expects the order 'rgb', or of 3 channels 'bgr', got {self.order!r}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"ImageSource expects a size (height, width) of positive numbers, got {self.size}")
         if not self.folders:
@@ -115,6 +120,8 @@ class ImageSource:
                 return np.repeat(grey[None], self.channels, axis=0)
             shown = self._resized(upright.convert(_MODES[self.channels]))
         pixels = np.asarray(shown, dtype=np.uint8).reshape(*self.size, self.channels)
+        if self.order == "bgr":
+            pixels = pixels[..., ::-1]
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
     def _deep(self, image: Any) -> bool:
@@ -142,8 +149,11 @@ class ImageSource:
         return rounded
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON."""
+        """Plain dictionaries and lists, for JSON; the usual order of colours is left out."""
         packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.order == "rgb":
+            # Caches and folders of former versions stay what they are.
+            del packed["order"]
         return {"kind": self.kind, **packed}
 
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
@@ -18,7 +19,7 @@ from mmfusion.data.plan import Plan, leaks, refuse, root_folder, root_lacks
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Source
-from mmfusion.data.splits import split_from_column
+from mmfusion.data.splits import Split, split_from_column
 from mmfusion.data.stack import StackSource
 from mmfusion.data.subgroups import age, sex
 from mmfusion.data.table_file import SUFFIXES, read_table
@@ -99,9 +100,7 @@ def plan(
         refuse("men", faults, absent)
     target = TargetColumn("grade", CLASSES)
     labels = target.encode(frame).numpy()
-    split = split_from_column(
-        frame["part"].tolist(), labels, frame["patient"].tolist(), test="test", share=validation, seed=split_seed
-    )
+    split = _split(frame, labels, validation, split_seed)
     train = frame.iloc[split.train]
     schema = TableSchema.fit(train, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS)
     one = "channel" if sequences == "channels" and standardise == "image" else standardise
@@ -114,8 +113,9 @@ def plan(
         intensities={name: Intensity(one) for name in images},
     )
     notes = (
-        f"Fold {fold} of 3 as its folders have it; {len(split.validation)} of its {len(frame) - len(split.test)} "
-        "training patients were taken for validation, stratified.",
+        f"Fold {fold} of 3 as its folders have it; {len(split.validation) or 'none'} of its "
+        f"{len(frame) - len(split.test)} training patients were taken for validation"
+        f"{', stratified' if len(split.validation) else ''}.",
         *leaks(schema, train, labels[split.train], CLASSES, None),
     )
     return Plan("men", frame, folder, reader, split, notes=notes, fold=fold - 1, subgroups=(sex(values=SEXES), age()))
@@ -155,7 +155,8 @@ def men(
             deviation; "none".
         size: ``(height, width, slices)`` that volumes are brought to.
         shape: ``(height, width, slices)`` that the files must have, slices first or last.
-        validation: Share of the training patients that are taken for validation, stratified.
+        validation: Share of the training patients that are taken for validation, stratified; 0: none are, as published,
+            for a run that chooses its epoch on the test part (``train.select_on``).
         split_seed: Decides which.
         cache: Keeps decoded volumes on disk; None: they are in memory.
         progress: Called with the volumes read so far and their number.
@@ -182,6 +183,14 @@ def men(
         split_seed=split_seed,
     )
     return planned.load(cache, progress)
+
+
+def _split(frame: pd.DataFrame, labels: NDArray[np.int64], validation: float, seed: int) -> Split:
+    parts, patients = frame["part"].tolist(), frame["patient"].tolist()
+    if validation:
+        return split_from_column(parts, labels, patients, test="test", share=validation, seed=seed)
+    tested = np.asarray(parts) == "test"
+    return Split(np.flatnonzero(~tested), np.empty(0, dtype=np.int64), np.flatnonzero(tested))
 
 
 def _triple(name: str, value: Sequence[int]) -> tuple[int, int, int]:

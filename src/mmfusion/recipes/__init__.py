@@ -11,7 +11,10 @@ from importlib.resources import files
 from typing import Any
 
 SHARED = {
-    "train": {"epochs", "batch_size", "sampler", "sampler_options", "augment", "modality_dropout", "metric"},
+    "train": {
+        *("epochs", "batch_size", "sampler", "sampler_options", "augment", "modality_dropout", "normalise"),
+        *("metric", "select_on", "threshold"),
+    },
     "model": {"encoder", "weights"},
 }
 """Keys that are the dataset's alone."""
@@ -53,6 +56,11 @@ def pick(
     """As :func:`load`, from a recipe that was read already."""
     if unknown := set(recipe) - {*_SECTIONS, "models"}:
         raise ValueError(f"the recipe of {dataset!r} expects the tables {_SECTIONS} and models, got {sorted(unknown)}")
+    for values in (recipe, *recipe.get("models", {}).values()):
+        if "select_on" in values.get("train", {}):
+            raise ValueError(
+                f"the recipe of {dataset!r} sets train.select_on: choosing on the test part must be asked for by name"
+            )
     merged = {section: dict(recipe.get(section, {})) for section in _SECTIONS}
     if options is not None:
         merged["model"] = {key: value for key, value in merged["model"].items() if key in options}

@@ -24,7 +24,7 @@ from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import averaging, checkpoints, evaluation, optim, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.losslog import LossLog
-from mmfusion.training.metrics import evaluate, reported
+from mmfusion.training.metrics import EXTRA, evaluate, reported, split_metric
 from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
 from mmfusion.training.seeds import derive, seed_all
@@ -274,7 +274,15 @@ class Training:
 
     def _validate(self) -> dict[str, float | None]:
         p = self._validation.probabilities(self._model)
-        return {name: reported(float(value[0])) for name, value in evaluate(p, self._validation_labels).items()}
+        asked = split_metric(self.settings.train.metric)
+        found = evaluate(p, self._validation_labels, extra=[name for name in asked if name in EXTRA])
+        scores = {name: reported(float(value[0])) for name, value in found.items()}
+        if absent := [name for name in asked if name not in scores]:
+            raise ValueError(f"train.metric names {absent[0]!r}, which {len(p.T)} classes do not have")
+        if len(asked) > 1:
+            values = [value for name in asked if (value := scores[name]) is not None]
+            scores[self.settings.train.metric] = sum(values) / len(values) if len(values) == len(asked) else None
+        return scores
 
     def _keep(self, phase: "Phase", scores: Mapping[str, float | None] | None) -> None:
         """Write the best weights first: a kill between the two files repeats this epoch, with the same outcome."""

@@ -17,7 +17,8 @@ What each name means, beyond scikit-learn's definition of it:
 ``accuracy_<class>``   the share of that class's cases that are found (its recall)
 =====================  =================================================================================
 
-All others judge the likeliest class.
+All others judge the likeliest class. ``average_precision_called``, of two classes and only where it is asked for, takes
+the likeliest class in place of its probability, as some published code does by mistake.
 """
 
 import math
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmfusion.training.ranking import Floats
-from mmfusion.training.weighted import Calibration, Counts, Ranks
+from mmfusion.training.weighted import Calibration, Called, Counts, Ranks
 
 NAMES = (
     "auc",
@@ -45,6 +46,8 @@ NAMES = (
     "log_loss",
 )
 """All but the accuracy of each class, whose names depend on the data."""
+EXTRA = ("average_precision_called",)
+"""What is computed only where it is asked for: for parity with published tables."""
 
 _EACH = "accuracy_*"
 SETS: Mapping[str, tuple[str, ...]] = {
@@ -74,6 +77,7 @@ def evaluate(
     *,
     threshold: float = 0.5,
     names: Sequence[str] = (),
+    extra: Sequence[str] = (),
 ) -> dict[str, Floats]:
     """All metrics.
 
@@ -84,6 +88,7 @@ def evaluate(
         threshold: Two classes only: class 1 is called at this probability or above, for sensitivity, specificity and
             G-mean. Choose it on validation, with :func:`best_threshold`.
         names: Names of the classes, for ``accuracy_<class>``; indices where none are given.
+        extra: Some of :data:`EXTRA` too.
 
     Returns:
         By metric, shape ``(r,)``.
@@ -92,7 +97,7 @@ def evaluate(
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
     """
     p, y = checked(probabilities, labels)
-    return _in_blocks(Prepared(p, y, threshold=threshold, names=names), len(y), weights)
+    return _in_blocks(Prepared(p, y, threshold=threshold, names=names, extra=extra), len(y), weights)
 
 
 def ranks(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
@@ -115,16 +120,30 @@ class Prepared:
         labels: As for :func:`evaluate`.
         threshold: As for :func:`evaluate`.
         names: As for :func:`evaluate`.
+        extra: As for :func:`evaluate`.
 
     Raises:
         ValueError: As :func:`evaluate`.
     """
 
     def __init__(
-        self, probabilities: ArrayLike, labels: ArrayLike, *, threshold: float = 0.5, names: Sequence[str] = ()
+        self,
+        probabilities: ArrayLike,
+        labels: ArrayLike,
+        *,
+        threshold: float = 0.5,
+        names: Sequence[str] = (),
+        extra: Sequence[str] = (),
     ) -> None:
         p, y = checked(probabilities, labels)
-        self._parts = Ranks(p, y), Counts(p, y, threshold, names), Calibration(p, y)
+        if unknown := sorted(set(extra) - set(EXTRA)):
+            raise ValueError(f"no metric {unknown[0]!r} beside those of every run; there are: {', '.join(EXTRA)}")
+        if extra and p.shape[1] != 2:
+            raise ValueError(f"{extra[0]} is defined for two classes, the probabilities are of {p.shape[1]}")
+        self._parts: list[Callable[[Floats], dict[str, Floats]]] = [
+            *(Ranks(p, y), Counts(p, y, threshold, names), Calibration(p, y)),
+            *[Called(p, y)] * bool(extra),
+        ]
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """All metrics.
@@ -152,6 +171,24 @@ def metric_set(name: str, classes: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"no set of metrics {name!r}; there are: {', '.join(SETS)}")
     each = [f"accuracy_{one}" for one in classes]
     return tuple(metric for one in SETS[name] for metric in (each if one == _EACH else [one]))
+
+
+def split_metric(metric: str) -> tuple[str, ...]:
+    """The names in a metric that is the mean of several, ``"auc+accuracy"``."""
+    return tuple(name.strip() for name in metric.split("+"))
+
+
+def metric_faults(metric: str) -> str:
+    """What is wrong with a metric to choose by; empty: nothing."""
+    parts = split_metric(metric)
+    valid = (*NAMES, *EXTRA)
+    unknown = [part for part in parts if part not in valid and not part.removeprefix("accuracy_").isdecimal()]
+    if unknown:
+        return f"expects one of {', '.join(valid)}, or several with + between, got {unknown[0]!r}"
+    turned = [part for part in parts if part in LOWER_IS_BETTER]
+    if turned and len(parts) > 1:
+        return f"is the mean of several only of those where more is better, got {turned[0]!r} in {metric!r}"
+    return ""
 
 
 def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:

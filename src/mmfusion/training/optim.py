@@ -70,9 +70,14 @@ def factor(step: int, n_steps: int, steps_per_epoch: int, train: Train) -> float
 
     Returns:
         In (0, 1]. The warm-up rises linearly from ``1 / warm-up steps`` in the very first step; the schedule starts
-        after it.
+        after it. With ``warmup_by="epoch"`` it is 0 in the first epoch, and the schedule starts an epoch later.
     """
     warmup = train.warmup_epochs * steps_per_epoch
+    if train.warmup_by == "epoch" and warmup:
+        epoch = step // steps_per_epoch
+        if epoch <= train.warmup_epochs:
+            return epoch / train.warmup_epochs
+        warmup = (math.floor(train.warmup_epochs) + 1) * steps_per_epoch
     if step < warmup:
         return min(1.0, (step + 1) / warmup)
     if train.schedule == "cosine":

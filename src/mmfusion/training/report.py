@@ -22,6 +22,8 @@ def summarise(
     ceilings: Mapping[str, float],
     resamples: int,
     seed: int,
+    threshold: float | None = None,
+    extra: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Metrics with intervals of ``validation`` and ``test``.
 
@@ -33,12 +35,18 @@ def summarise(
         ceilings: ``image``, ``table`` and ``both``, where they are known.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
+        threshold: Of two classes; None: the one with the greatest G-mean on validation.
+        extra: As for :func:`~mmfusion.training.metrics.evaluate`.
 
     Returns:
         JSON-able: ``threshold``, a part's metrics by its name, ``temperature``, fitted on validation, with the parts'
         calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings.
     """
-    threshold = best_threshold(probabilities["validation"], labels["validation"]) if len(names) == 2 else None
+    chosen = threshold is None
+    if len(names) != 2:
+        threshold = None
+    elif threshold is None:
+        threshold = best_threshold(probabilities["validation"], labels["validation"])
     found = {
         part: estimates(
             probabilities[part],
@@ -46,6 +54,7 @@ def summarise(
             groups[part],
             threshold=0.5 if threshold is None else threshold,
             names=names,
+            extra=extra,
             n_resamples=resamples,
             seed=seed,
         )
@@ -53,6 +62,7 @@ def summarise(
     }
     summary: dict[str, Any] = {
         "threshold": threshold,
+        "threshold_chosen": chosen and threshold is not None,
         "cases": {part: len(labels[part]) for part in found},
         "groups": {part: len(set(groups[part])) for part in found},
     }
@@ -133,10 +143,10 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             f"below {2 * error:.3f} to another run is within the noise of one split."
         )
     if metrics["threshold"] is not None:
-        lines.append(
-            f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold with the greatest "
-            "G-mean on validation."
-        )
+        # Runs of former versions chose it.
+        chosen = metrics.get("threshold_chosen", True)
+        origin = "with the greatest G-mean on validation" if chosen else "of the settings"
+        lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold {origin}.")
     if metrics.get("scaled"):
         raw, scaled = metrics["test"], metrics["scaled"]["test"]
         lines.append(

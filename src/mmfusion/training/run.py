@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmfusion import registry
+from mmfusion.backbones.base import Backbone
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import CaseDataset, DataBundle
 from mmfusion.data.table_augment import training_rows
@@ -36,12 +37,18 @@ from mmfusion.training import (
 )
 from mmfusion.training.files import read_json, write_bytes, write_json, write_text
 from mmfusion.training.loop import Training, load_weights
+from mmfusion.training.metrics import EXTRA, split_metric
 from mmfusion.training.progress import Progress
 from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.training.seeds import derive, deterministic, seed_all
 from mmfusion.training.settings import Run, Settings
 
 _NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
+CHOSEN_ON_TEST = (
+    "The epoch was chosen on the test part itself (train.select_on=test): the result there is the best of all epochs, "
+    "too good for an estimate on new cases, and what is called validation is the same cases again."
+)
+"""The note of such a run."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -202,11 +209,38 @@ def _resume(
         return _complete(parts, training, reporter)
 
 
+def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
+    """The dataset of the settings.
+
+    Args:
+        settings: The section ``data`` and the name, the root and the cache are used.
+        reporter: Told of the progress.
+
+    Raises:
+        ValueError: If the dataset reads no folder and one is given, or as its builder does.
+        FileNotFoundError: If a file is not there.
+    """
+    run = settings.run
+    with reporter.bar(f"preparing {run.dataset}", None) as bar:
+        own = {
+            "root": None if run.root is None else Path(run.root),
+            "cache": _image_cache(run, reporter),
+            "progress": bar.at,
+        }
+        known = registry.datasets.options(run.dataset)
+        if run.root is not None and "root" not in known:
+            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
+        own = {name: value for name, value in own.items() if name in known}
+        with processes.main_first():
+            bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+    return bundle
+
+
 def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:
     """The model of the settings.
 
     Args:
-        settings: The section ``model`` and the name are used.
+        settings: The section ``model`` and the name are used, and whether images are normalised.
         spec: What the data are.
         weights: Whether pretrained weights are fetched; False when a checkpoint follows anyway.
     """
@@ -214,6 +248,11 @@ def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Modu
     if not weights and "weights" in registry.models.options(settings.run.model):
         options["weights"] = "none"
     model: nn.Module = registry.models.create(settings.run.model, spec, **options)
+    if not settings.train.normalise:
+        for part in model.modules():
+            if isinstance(part, Backbone):
+                part.mean.zero_()
+                part.std.fill_(1)
     return model
 
 
@@ -244,20 +283,10 @@ def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weig
     run = settings.run
     if run.precision == "fp16" and device.type != "cuda":
         raise ValueError("precision 'fp16' needs a CUDA device: use bf16 or no")
-    with reporter.bar(f"preparing {run.dataset}", None) as bar:
-        own = {
-            "root": None if run.root is None else Path(run.root),
-            "cache": _image_cache(run, reporter),
-            "progress": bar.at,
-        }
-        known = registry.datasets.options(run.dataset)
-        if run.root is not None and "root" not in known:
-            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
-        own = {name: value for name, value in own.items() if name in known}
-        with processes.main_first():
-            bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+    bundle = build_dataset(settings, reporter)
     if bundle.about:
         reporter.say(bundle.about)
+    bundle = _selected(bundle, settings)
     if len(bundle.spec.targets) > 1:
         raise ValueError(
             f"a run trains one target for now, {run.dataset} has {len(bundle.spec.targets)}: "
@@ -269,6 +298,19 @@ def _build(settings: Settings, device: torch.device, reporter: Reporter, *, weig
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
     return _Parts(settings, bundle, model, target, kind, device)
+
+
+def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
+    """The bundle whose validation part is the one that chooses, and with the run's own notes."""
+    notes = (*bundle.notes, *settings.run.notes)
+    if settings.train.select_on == "test":
+        return replace(bundle, validation=bundle.test, notes=(*notes, CHOSEN_ON_TEST))
+    if not len(bundle.validation):
+        raise ValueError(
+            f"{settings.run.dataset} has no validation part with these options, and the epoch is chosen there: take "
+            "one from the training part (data.validation=0.125)"
+        )
+    return replace(bundle, notes=notes)
 
 
 def _image_cache(run: Run, reporter: Reporter) -> ImageCache | None:
@@ -370,6 +412,8 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
             ceilings=bundle.ceilings,
             resamples=settings.train.resamples,
             seed=settings.run.seed,
+            threshold=settings.train.threshold,
+            extra=[name for name in split_metric(settings.train.metric) if name in EXTRA],
         )
     # Before the conditions of robustness are tried: they are no part of what a run costs.
     cost = _cost(parts, model, progress, inference)
@@ -380,6 +424,7 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
         "dataset": settings.run.dataset,
         "seed": settings.run.seed,
         "fold": bundle.fold,
+        "preset": settings.run.preset,
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
         **({} if tried is None else {"robustness": robustness.summary(tried)}),
@@ -451,8 +496,9 @@ def _tell(result: Result, reporter: Reporter) -> None:
     for sentence in report.sentences(result.metrics):
         reporter.say(sentence)
     cost, chosen = result.metrics["cost"], result.metrics["chosen"]
+    part = "test" if CHOSEN_ON_TEST in result.metrics["notes"] else "validation"
     reporter.say(
-        f"Epoch {chosen['epoch']} of {cost['epochs']} chosen by validation {chosen['metric']}; training took "
+        f"Epoch {chosen['epoch']} of {cost['epochs']} chosen by {part} {chosen['metric']}; training took "
         f"{cost['seconds']:.0f} s, {cost['train_cases_per_second']:.0f} cases/s, "
         f"{cost['share_waiting_for_data']:.1%} of it waiting for data."
     )

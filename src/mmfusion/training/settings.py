@@ -17,7 +17,7 @@ from mmfusion import recipes, registry
 from mmfusion.data.samplers import OPTIONS as SAMPLERS
 from mmfusion.data.transforms import Augment
 from mmfusion.registry import check_options
-from mmfusion.training.metrics import NAMES
+from mmfusion.training.metrics import metric_faults
 
 DEFAULT_DATASET = "synthetic-derm7pt"
 
@@ -27,8 +27,11 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("train", "optimizer"): ("adam", "adamw"),
     ("train", "schedule"): ("cosine", "step", "constant"),
     ("train", "sampler"): tuple(SAMPLERS),
-    ("train", "metric"): NAMES,
+    ("train", "warmup_by"): ("step", "epoch"),
+    ("train", "select_on"): ("validation", "test"),
 }
+_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness", "preset", "notes")
+_SPEED = ("workers",)
 _POSITIVE = {"epochs", "lr", "step_epochs", "eval_batch_size", "gamma", "encoder_lr_scale", "layer_decay"}
 
 
@@ -48,6 +51,8 @@ class Run:
             the user's cache.
         cache_gb: Most that decoded images may take there, in GB; 0: they are not kept.
         plugins: Python files that register more parts.
+        preset: The preset that the settings come from, as ``--preset`` names it.
+        notes: What is said beside the result, after the dataset's own notes.
         robustness: Whether it is told at the end what is left without cells and modalities of the test part. It
             changes nothing of what is trained, nor any other result.
     """
@@ -62,6 +67,8 @@ class Run:
     cache: str | None = None
     cache_gb: float = 20.0
     plugins: list[str] = field(default_factory=list)
+    preset: str | None = None
+    notes: list[str] = field(default_factory=list)
     robustness: bool = True
 
 
@@ -88,6 +95,9 @@ class Train:
         step_epochs: See ``schedule``.
         gamma: See ``schedule``.
         warmup_epochs: Linear rise, step by step, from the first step's share, never 0; a fraction is allowed.
+        warmup_by: ``epoch``: the rate stands still within an epoch and rises between them, from 0 in the first one, in
+            which nothing is learnt, to the peak in the one behind the warm-up; the schedule begins after that. For
+            parity with published code alone.
         sampler: ``shuffled``; ``balanced``: as many cases of each class in every batch; ``weighted``: drawn with
             replacement, rare classes more often; ``grouped``: cases of one patient or lesion in different batches.
         sampler_options: Of that sampler; of ``weighted``: ``power`` of the inverse frequency, or ``weights``.
@@ -95,9 +105,17 @@ class Train:
         modality_dropout: Probability, from 0 to below 1, with which each modality of a case is taken away in training,
             never all of them.
         clip_norm: Largest norm of the gradient; None: not clipped.
+        normalise: Bring images to the mean and deviation that the encoder's weights were trained with; False hands them
+            over as the dataset has them.
         channels_last: Lay 2D convolutions out channels last; faster on most hardware, the same numbers to rounding.
         workers: Processes that read; 0: the training process itself.
-        metric: Of validation, by which the epoch is chosen.
+        metric: Of validation, by which the epoch is chosen; several with ``+`` between: their mean. Beside those of
+            every run there are ``accuracy_<index of a class>`` and, to be named here only, what is in
+            :data:`~mmfusion.training.metrics.EXTRA`; they are then reported too.
+        select_on: The part by which the epoch is chosen. ``test`` is what some published code does: the result is no
+            estimate for new cases any more, and the run's notes say so. No recipe may set it.
+        threshold: Probability of class 1, of two classes, from which on it is called for sensitivity, specificity and
+            G-mean; None: the one with the greatest G-mean on validation.
         eval_batch_size: Cases at a time outside training.
         resamples: Of the bootstrap intervals.
     """
@@ -117,14 +135,18 @@ class Train:
     step_epochs: float = 5.0
     gamma: float = 0.8
     warmup_epochs: float = 0.0
+    warmup_by: str = "step"
     sampler: str = "shuffled"
     sampler_options: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     modality_dropout: float = 0.0
     clip_norm: float | None = 1.0
+    normalise: bool = True
     channels_last: bool = False
     workers: int = 0
     metric: str = "auc"
+    select_on: str = "validation"
+    threshold: float | None = None
     eval_batch_size: int = 64
     resamples: int = 2000
 
@@ -148,6 +170,13 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, for JSON."""
         return asdict(self)
+
+    def computed(self) -> dict[str, Any]:
+        """As :meth:`to_dict`, without where a run is computed and kept, and what is looked at and said afterwards."""
+        packed = self.to_dict()
+        packed["run"] = {key: value for key, value in packed["run"].items() if key not in _PLACE}
+        packed["train"] = {key: value for key, value in packed["train"].items() if key not in _SPEED}
+        return packed
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "Settings":
@@ -174,6 +203,10 @@ class Settings:
                 "contrastive losses are undefined on a single case"
             )
         train, augment = settings.train, settings.augment
+        if faults := metric_faults(train.metric):
+            raise ValueError(f"train.metric {faults}")
+        if train.threshold is not None and train.threshold > 1:
+            raise ValueError(f"train.threshold expects a probability, got {train.threshold}")
         if train.modality_dropout >= 1:
             raise ValueError(f"train.modality_dropout expects 0 to below 1, got {train.modality_dropout}")
         if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):

@@ -83,6 +83,7 @@ def estimates(
     *,
     threshold: float = 0.5,
     names: Sequence[str] = (),
+    extra: Sequence[str] = (),
     n_resamples: int = N_RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
@@ -95,6 +96,7 @@ def estimates(
         groups: As for :func:`resample`.
         threshold: As for :func:`~mmfusion.training.metrics.evaluate`.
         names: Names of the classes.
+        extra: As for :func:`~mmfusion.training.metrics.evaluate`.
         n_resamples: Resamples of the bootstrap.
         level: Coverage of the interval, in (0, 1).
         seed: Of the bootstrap.
@@ -103,7 +105,7 @@ def estimates(
         By metric. Resamples in which a metric is undefined are left out of its interval.
     """
     return estimates_of(
-        lambda weights: evaluate(probabilities, labels, weights, threshold=threshold, names=names),
+        lambda weights: evaluate(probabilities, labels, weights, threshold=threshold, names=names, extra=extra),
         labels,
         groups,
         n_resamples=n_resamples,

@@ -36,6 +36,22 @@ class Ranks:
         }
 
 
+class Called:
+    """Average precision of the called class in place of its probability; two classes.
+
+    Args:
+        p: Probabilities, shape ``(n, 2)``.
+        y: Labels, shape ``(n,)``.
+    """
+
+    def __init__(self, p: Floats, y: Labels) -> None:
+        self._order = Order(p.argmax(axis=1).astype(np.float64), y == 1)
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """By metric, shape ``(r,)``."""
+        return {"average_precision_called": self._order.rank(weights).average_precision}
+
+
 class Counts:
     """All that the called classes tell.
 

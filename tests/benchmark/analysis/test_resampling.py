@@ -31,6 +31,14 @@ def test_a_run_is_judged_as_it_judged_itself(tmp_path: Path) -> None:
     assert mine.points == (own.value,)
 
 
+def test_a_threshold_of_the_settings_stays(tmp_path: Path) -> None:
+    fixed = {"overrides": {"train": {"threshold": 0.3}}, "metrics": {"threshold": 0.3}}
+    run = read(run_folders.write(tmp_path / "a", n=60, **fixed))
+    assert run.validation is not None
+    assert best_threshold(run.validation.probabilities, run.validation.labels) != 0.3
+    assert judge(run).threshold == 0.3
+
+
 def test_without_validation_the_stored_choices_hold(tmp_path: Path) -> None:
     stored = {"threshold": 0.3, "temperature": 1.5}
     judged = judge(read(run_folders.write(tmp_path / "a", n=6, parts=("test",), metrics=stored)))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmfusion import recipes, registry
-from mmfusion.benchmark.collect import FinishedRun, computed
+from mmfusion.benchmark.collect import FinishedRun
 from mmfusion.registry import PluginError
 from mmfusion.training.settings import Train, merge
 
@@ -203,7 +203,7 @@ def _groups(runs: Sequence[FinishedRun]) -> list[Group]:
 
 def _method(run: FinishedRun) -> dict[str, Any]:
     """All that the runs of a method have in common, options that were not set among it."""
-    packed = computed(run.settings)
+    packed = run.settings.computed()
     packed["run"].pop("seed")
     packed["data"].pop("fold", None)
     packed["train"] = {key: value for key, value in packed["train"].items() if key not in _IDLE}

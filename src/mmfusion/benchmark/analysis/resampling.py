@@ -91,12 +91,16 @@ class Sampled:
 
 
 def judge(run: FinishedRun) -> Judged:
-    """Choose a run's threshold and temperature on its validation cases; without them, take what the run stored."""
+    """Choose a run's threshold and temperature on its validation cases; without them, take what the run stored.
+
+    A threshold that its settings fix stays.
+    """
     order = np.argsort(run.test.ids, kind="stable")
     binary, held_out = len(run.classes) == 2, run.validation
     threshold, temperature = run.metrics.get("threshold"), run.metrics.get("temperature")
     if held_out is not None:
-        threshold = best_threshold(held_out.probabilities, held_out.labels) if binary else None
+        if binary and run.settings.train.threshold is None:
+            threshold = best_threshold(held_out.probabilities, held_out.labels)
         temperature = fit_temperature(held_out.probabilities, held_out.labels)
     elif binary and threshold is None:
         threshold = 0.5

@@ -12,7 +12,8 @@ from mmfusion.data.samplers.epochs import EpochBatches, class_codes
 class ClassBalancedBatches(EpochBatches):
     """The same number of cases of each class in every batch: ``floor(batch_size / k)``.
 
-    An epoch is ``ceil(n / batch_size)`` batches, as many as without balancing. Each class is drawn in shuffled passes
+    An epoch is ``ceil(n / batch_size)`` batches, as many as without balancing, or one pass over the largest class. Each
+    class is drawn in shuffled passes
     over its own cases: one that is smaller than its share comes round again, in a new order, once all of it was drawn.
 
     The attribute ``batch_size`` is what the batches really have, ``k * floor(batch_size / k)``.
@@ -20,13 +21,14 @@ class ClassBalancedBatches(EpochBatches):
     Args:
         labels: Class of each case, shape ``(n,)``.
         batch_size: Cases in a batch at most.
+        epoch: ``"cases"``; or ``"largest"``: as many whole batches as the largest class fills with its share.
         seed: With the epoch, it determines the batches.
 
     Raises:
-        ValueError: If there are no labels, or the batch has no room for a case of each class.
+        ValueError: If there are no labels, the batch has no room for a case of each class, or the epoch is neither.
     """
 
-    def __init__(self, labels: Tensor | Sequence[int], *, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, labels: Tensor | Sequence[int], *, batch_size: int, seed: int = 0, epoch: str = "cases") -> None:
         codes = class_codes(labels, "ClassBalancedBatches")
         self.members = [torch.nonzero(codes == code).flatten() for code in sorted(set(codes.tolist()))]
         if batch_size < len(self.members):
@@ -34,9 +36,12 @@ class ClassBalancedBatches(EpochBatches):
                 f"ClassBalancedBatches expects a batch with room for a case of each of the {len(self.members)} "
                 f"classes, got batch_size={batch_size}"
             )
+        if epoch not in ("cases", "largest"):
+            raise ValueError(f"ClassBalancedBatches expects an epoch of 'cases' or 'largest', got {epoch!r}")
         self.share = batch_size // len(self.members)
         super().__init__(self.share * len(self.members), seed)
-        self._length = math.ceil(len(codes) / batch_size)
+        largest = max(1, max(len(members) for members in self.members) // self.share)
+        self._length = largest if epoch == "largest" else math.ceil(len(codes) / batch_size)
 
     def __len__(self) -> int:
         return self._length

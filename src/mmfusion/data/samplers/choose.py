@@ -13,7 +13,7 @@ Batches: TypeAlias = ShuffledBatches | ClassBalancedBatches | WeightedBatches | 
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "shuffled": (),
-    "balanced": (),
+    "balanced": ("epoch",),
     "weighted": ("power", "weights"),
     "grouped": (),
 }
@@ -54,7 +54,7 @@ def choose_batches(
         takes = ", ".join(OPTIONS[name]) or "none"
         raise ValueError(f"the sampler {name!r} has no option {', '.join(map(repr, unknown))}; it takes: {takes}")
     if name == "balanced":
-        return ClassBalancedBatches(dataset.labels(target), batch_size=batch_size, seed=seed)
+        return ClassBalancedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, **own)
     if name == "weighted":
         return WeightedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, **own)
     if name == "grouped":
