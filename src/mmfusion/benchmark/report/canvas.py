@@ -77,6 +77,12 @@ class Picture:
     file: str
 
 
+def name_axes(axes: Any, x: str, y: str) -> None:
+    """Name the axes; the upright one above its end, where no head must be turned."""
+    axes.set_xlabel(x)
+    axes.set_title(y, loc="left", x=-0.14, pad=8, color=INK)
+
+
 def clean(text: str) -> str:
     """Text without the characters that neither XML nor HTML can hold."""
     return _CONTROL.sub("\ufffd", text)

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.benchmark.report.canvas import WIDTH, Picture, picture, shorten
+from mmfusion.benchmark.report.canvas import WIDTH, Picture, name_axes, picture, shorten
 from mmfusion.benchmark.report.palette import MUTED, PAPER, Style
 from mmfusion.training.ranking import Floats
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 50
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 32, 50
 _SIDE = WIDTH - _LEFT - _RIGHT
 
 
@@ -71,8 +71,7 @@ def square(
         axes.set_ylim(-0.02, 1.02)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-        axes.set_xlabel(x)
-        axes.set_ylabel(y, labelpad=2)
+        name_axes(axes, x, y)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
         if level is not None:

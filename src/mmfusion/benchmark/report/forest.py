@@ -80,20 +80,21 @@ def forest(
         axes.grid(axis="x")
         axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel(axis)
-        if line is not None:
-            axes.axvline(line, color=INK, linewidth=1.2, linestyle=(0, (5, 4)), zorder=1)
         across = axes.get_yaxis_transform()
         for number, row in enumerate(rows):
             top = pitch * number
             if number:
                 axes.axhline(top, color=GRID, linewidth=1, zorder=0)
             room = int((WIDTH - 2 * _MARGIN - _LETTER * (len(row.text) + 1)) / _LETTER)
-            # Paper behind the words, so that no line runs through them.
+            # Paper behind the words, so that no line of the grid runs through them.
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
             words = {"transform": across, "va": "baseline", "bbox": box, "zorder": 2}
             weight = "bold" if row.bold else "normal"
             axes.text(0, top + 20, shorten(row.label, room), ha="left", fontweight=weight, **words)
             axes.text(1, top + 20, row.text, ha="right", color=INK, **words)
+            if line is not None:
+                # Below the words of each row, not through them.
+                axes.plot([line, line], [top + 27, top + pitch], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
             for lane, mark in enumerate(row.marks):
                 _draw(axes, mark, top + 36 + 13 * lane)
 

@@ -9,7 +9,8 @@ from mmfusion.benchmark.report.canvas import WIDTH, Picture, picture, shorten
 from mmfusion.benchmark.report.palette import INK, MUTED
 from mmfusion.training.ranking import Floats
 
-_LEFT, _TOP, _CELL = 96, 50, 34
+_LEFT, _TOP, _CELL = 94, 50, 34
+_LETTER = 8.7
 
 
 def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequence[str]) -> Picture:
@@ -24,7 +25,8 @@ def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequ
     """
     k = len(classes)
     side = max(_CELL, min(64, (WIDTH - _LEFT - 4) / k))
-    width = max(WIDTH, _LEFT + side * k + 4)
+    left = max(_LEFT, WIDTH - side * k - 4)
+    width = left + side * k + 4
     height = _TOP + side * k + 6
 
     def paint(figure: Any) -> None:
@@ -32,15 +34,15 @@ def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequ
         axes.set_axis_off()
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
-        axes.text(_LEFT + side * k / 2, 16, "called", ha="center", va="center", color=INK)
+        axes.text(left + side * k / 2, 16, "called", ha="center", va="center", color=INK)
         axes.text(4, 38, "true", ha="left", va="center", color=INK)
         for row in range(k):
             middle = _TOP + side * (row + 0.5)
-            axes.text(_LEFT + side * (row + 0.5), 38, str(row + 1), ha="center", va="center", color=INK)
-            axes.text(4, middle, shorten(f"{row + 1} {classes[row]}", 10), ha="left", va="center", color=INK)
+            axes.text(left + side * (row + 0.5), 38, str(row + 1), ha="center", va="center", color=INK)
+            axes.text(4, middle, shorten(f"{row + 1} {classes[row]}", int((left - 10) / _LETTER)), ha="left", va="center", color=INK)
             for column in range(k):
                 share = shares[row, column]
-                _cell(axes, _LEFT + side * column, _TOP + side * row, side, share, row == column)
+                _cell(axes, left + side * column, _TOP + side * row, side, share, row == column)
 
     return picture(key, title, description, paint, height=height, width=width)
 

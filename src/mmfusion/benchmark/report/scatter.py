@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.benchmark.report.canvas import WIDTH, Picture, picture, shorten
+from mmfusion.benchmark.report.canvas import WIDTH, Picture, name_axes, picture, shorten
 from mmfusion.benchmark.report.palette import INK, MUTED, PAPER, Style
 from mmfusion.benchmark.report.trends import spread
 
-_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 58, 96, 12, 50, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 52, 98, 32, 50, 310
 
 
 class Dot(NamedTuple):
@@ -64,8 +64,7 @@ def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: s
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(x)
-        axes.set_ylabel(y, labelpad=2)
+        name_axes(axes, x, y)
         for dot in reversed(dots):
             colour = dot.style.colour if dot.style.prominent else MUTED
             axes.plot([dot.x, dot.x], [dot.low, dot.high], color=colour, linewidth=1.2, zorder=2)

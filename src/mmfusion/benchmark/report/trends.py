@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.benchmark.report.canvas import WIDTH, Picture, picture, shorten
+from mmfusion.benchmark.report.canvas import WIDTH, Picture, name_axes, picture, shorten
 from mmfusion.benchmark.report.palette import INK, Style
 from mmfusion.training.ranking import Floats
 
-_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 58, 96, 12, 50, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 52, 98, 32, 50, 330
 
 
 class Trend(NamedTuple):
@@ -73,8 +73,7 @@ def trends(
         )
         for line in reversed(lines):
             _draw(axes, line)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y, labelpad=2)
+        name_axes(axes, x, y)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=whole))
         if percent:

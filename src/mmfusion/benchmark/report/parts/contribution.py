@@ -1,0 +1,65 @@
+"""What each modality brings."""
+
+import numpy as np
+
+from mmfusion.benchmark.report import words
+from mmfusion.benchmark.report.canvas import Picture
+from mmfusion.benchmark.report.document import Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.forest import Mark, Row, forest
+from mmfusion.benchmark.report.parts.chapter import Chapter, cell
+
+KINDS = {"without": "taken away", "permuted": "exchanged between cases"}
+
+
+def section(chapter: Chapter) -> Section:
+    """A forest plot a modality, and a table."""
+    key, title = chapter.key("contribution"), "What each modality brings"
+    methods = chapter.comparison.methods
+    having = [method for method in methods if method.contributions]
+    if not having:
+        return Section(key, title, (Paragraph("No run was evaluated without one of its modalities.", kind="missing"),))
+    text = (
+        "By how much the AUC falls when a modality is taken away from every test case (filled), or its contents are exchanged between the "
+        "cases (hollow). The further to the right, the more the method leans on it; at the dashed line it does not matter. The number is the "
+        "fall when it is taken away. A method that was never trained without a modality may fall for that reason alone."
+    )
+    modalities = list(dict.fromkeys(given.modality for method in having for given in method.contributions))
+    rows = []
+    for method in having:
+        rows += [
+            (method.label, given.modality, KINDS.get(given.kind, given.kind), cell(given.left), cell(given.drop, sign=True))
+            for given in method.contributions
+        ]
+    table = Table(
+        f"AUC that is left, and by how much it fell, with {chapter.percent} intervals. With one run a method, intervals of the fall treat both "
+        "AUCs as independent and are too wide rather than too narrow.",
+        ("method", "modality", "what was done", "AUC left", "fall"),
+        tuple(rows),
+        numeric=2,
+    )
+    pictures = tuple(_picture(chapter, name, number) for number, name in enumerate(modalities, start=1))
+    lacking = chapter.lacking("This", [method for method in methods if not method.contributions])
+    return Section(key, title, (Paragraph(text), Figures(pictures), table, *lacking))
+
+
+def _picture(chapter: Chapter, modality: str, number: int) -> Picture:
+    rows = []
+    for method in chapter.comparison.methods:
+        found = {given.kind: given.drop for given in method.contributions if given.modality == modality}
+        marks = tuple(
+            Mark(found[kind].mean, found[kind].low, found[kind].high, (), chapter.style(method), hollow=kind != "without")
+            for kind in KINDS
+            if kind in found
+        )
+        if marks:
+            shown = found["without"].mean if "without" in found else np.nan
+            rows.append(Row(method.label, words.signed(shown), marks, bold=method.is_reference))
+    return forest(
+        chapter.key("contribution", number),
+        modality,
+        f"Fall of the AUC of {words.plural(len(rows), 'method')} without {modality}, and with it exchanged between cases; the numbers are in "
+        "the table below.",
+        rows,
+        axis="fall of the AUC",
+        line=0.0,
+    )
