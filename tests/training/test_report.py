@@ -86,3 +86,29 @@ def test_the_share_of_the_gap() -> None:
 @pytest.mark.parametrize("ceilings", [{}, {"both": 0.9}, {"image": 0.9, "table": 0.7, "both": 0.9}])
 def test_without_a_gap_there_is_no_share(ceilings: dict[str, float]) -> None:
     assert report.gap_closed(Estimate(0.85, 0.8, 0.9, 0.02), ceilings) is None
+
+
+def test_the_temperature_is_of_validation_and_said() -> None:
+    rng = np.random.default_rng(3)
+    y = rng.integers(2, size=50)
+    sure = np.where(rng.random(50) < 0.75, y, 1 - y)
+    sharp = np.where(sure[:, None] == [0, 1], 0.99, 0.01)
+    right = float((sure == y).mean())
+    found = report.summarise(
+        {"validation": sharp, "test": sharp[:30]},
+        {"validation": y, "test": y[:30]},
+        {part: [str(i) for i in range(n)] for part, n in (("validation", 50), ("test", 30))},
+        names=["a", "b"],
+        ceilings={},
+        resamples=50,
+        seed=0,
+    )
+    # At the optimum the probability of the likeliest class is the share of validation that is right.
+    assert 1 / (1 + 99 ** (-1 / found["temperature"])) == pytest.approx(right, abs=1e-4)
+    assert set(found["scaled"]) == {"validation", "test"}
+    assert set(found["scaled"]["test"]) == {"brier", "ece", "log_loss"}
+    surprise = np.where(sure[:30] == y[:30], -np.log(right), -np.log(1 - right)).mean()
+    assert found["scaled"]["test"]["log_loss"]["value"] == pytest.approx(surprise, abs=1e-4)
+    assert found["scaled"]["validation"]["ece"]["value"] == pytest.approx(0, abs=1e-4)
+    lines = report.sentences({"notes": [], **found})
+    assert any(f"Scaled by the temperature {found['temperature']:.2f}" in line for line in lines)

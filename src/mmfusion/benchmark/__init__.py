@@ -1,4 +1,1 @@
-"""Comparison of methods: which runs it takes, what they say together, and the report.
-
-Import the module you need: ``from mmfusion.benchmark import collect``.
-"""
+"""Comparisons of methods: which runs they need, where those run, what they say together."""

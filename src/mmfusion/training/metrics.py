@@ -21,14 +21,14 @@ All others judge the likeliest class.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmfusion.training.ranking import Floats, Order, divide, sums
+from mmfusion.training.ranking import Floats
+from mmfusion.training.weighted import Calibration, Counts, Ranks
 
-ECE_BINS = 15
 NAMES = (
     "auc",
     "average_precision",
@@ -75,18 +75,24 @@ def evaluate(
     Raises:
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
     """
-    prepared = Prepared(probabilities, labels, threshold=threshold, names=names)
-    n = len(prepared)
-    w = np.ones((1, n)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.ndim != 2 or w.shape[1] != n:
-        raise ValueError(f"weights expect shape (r, {n}), got {w.shape}")
-    rows = max(1, BLOCK // n)
-    blocks = [prepared(np.ascontiguousarray(w[at : at + rows].T)) for at in range(0, len(w), rows)]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    p, y = checked(probabilities, labels)
+    return _in_blocks(Prepared(p, y, threshold=threshold, names=names), len(y), weights)
+
+
+def ranks(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
+    """AUC and average precision alone; arguments and errors as of :func:`evaluate`."""
+    p, y = checked(probabilities, labels)
+    return _in_blocks(Ranks(p, y), len(y), weights)
+
+
+def calibration(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
+    """Brier score, ECE and log loss alone; arguments and errors as of :func:`evaluate`."""
+    p, y = checked(probabilities, labels)
+    return _in_blocks(Calibration(p, y), len(y), weights)
 
 
 class Prepared:
-    """The predictions of one model, sorted and binned once for many calls.
+    """All metrics of one model, sorted and binned once for many calls.
 
     Args:
         probabilities: As for :func:`evaluate`.
@@ -101,36 +107,8 @@ class Prepared:
     def __init__(
         self, probabilities: ArrayLike, labels: ArrayLike, *, threshold: float = 0.5, names: Sequence[str] = ()
     ) -> None:
-        p, y = _checked(probabilities, labels)
-        n, k = p.shape
-        self._n, self._k = n, k
-        self._names = [f"accuracy_{name}" for name in (names or range(k))]
-        classes = [1] if k == 2 else range(k)
-        self._orders = [Order(p[:, c], y == c) for c in classes]
-        called, chosen = p.argmax(axis=1), p[np.arange(n), p.argmax(axis=1)]
-        if k == 2:
-            brier = (p[:, 1] - (y == 1)) ** 2
-        else:
-            brier = ((p - np.eye(k)[y]) ** 2).sum(axis=1)
-        surprise = -np.log(np.clip(p[np.arange(n), y], np.finfo(np.float64).eps, 1.0))
-        # Bins are open below and closed above, as in Guo et al. 2017, section 2.
-        bins = np.clip(np.ceil(chosen * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-        # All of them are sums over the cases: what each is summed into, and what of it.
-        one, cell = np.ones(n), y * 2 + (p[:, 1] >= threshold)
-        parts = [
-            (y * k + called, one, k * k),
-            (bins, chosen - (called == y), ECE_BINS),
-            (np.zeros(n, dtype=np.int64), brier, 1),
-            (np.zeros(n, dtype=np.int64), surprise, 1),
-            *([(cell, one, 4)] if k == 2 else []),
-        ]
-        self._ends = np.cumsum([size for _, _, size in parts])
-        rows = np.concatenate([of + end - size for (of, _, size), end in zip(parts, self._ends)])
-        values = np.concatenate([value for _, value, _ in parts])
-        self._matrix = sums(rows, np.tile(np.arange(n), len(parts)), (int(self._ends[-1]), n), values)
-
-    def __len__(self) -> int:
-        return int(self._n)
+        p, y = checked(probabilities, labels)
+        self._parts = Ranks(p, y), Counts(p, y, threshold, names), Calibration(p, y)
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """All metrics.
@@ -141,30 +119,7 @@ class Prepared:
         Returns:
             By metric, shape ``(r,)``.
         """
-        counts, gaps, brier, surprise, *cells = np.split(self._matrix @ weights, self._ends[:-1])
-        confusion = np.moveaxis(counts.reshape(self._k, self._k, -1), -1, 0)
-        total = weights.sum(axis=0)
-        each = [order.rank(weights) for order in self._orders]
-        out = {
-            "auc": _mean_defined(np.stack([ranking.auc for ranking in each], axis=1)),
-            "average_precision": _mean_defined(np.stack([ranking.average_precision for ranking in each], axis=1)),
-        } | _from_confusion(confusion)
-        if cells:
-            at_threshold = np.moveaxis(cells[0].reshape(2, 2, -1), -1, 0)
-            recalls = divide(np.diagonal(at_threshold, axis1=1, axis2=2), at_threshold.sum(axis=2))
-            sensitivity, specificity = recalls[:, 1], recalls[:, 0]
-            g_mean = np.sqrt(sensitivity * specificity)
-            out |= {"sensitivity": sensitivity, "specificity": specificity, "g_mean": g_mean}
-        recall = divide(np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2))
-        return (
-            out
-            | dict(zip(self._names, recall.T))
-            | {
-                "brier": divide(brier[0], total),
-                "ece": divide(np.abs(gaps).sum(axis=0), total),
-                "log_loss": divide(surprise[0], total),
-            }
-        )
+        return {name: value for part in self._parts for name, value in part(weights).items()}
 
 
 def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -178,7 +133,7 @@ def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
         Half-way between the two neighbouring probabilities, so that rounding cannot move a case across. 0.5 where a
         class is missing; the lowest of several that are as good.
     """
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     scores, where = np.unique(p[:, 1], return_inverse=True)
     positives = np.bincount(where, y == 1, minlength=len(scores))
     negatives = np.bincount(where, y == 0, minlength=len(scores))
@@ -190,7 +145,21 @@ def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float(scores[at] if at == 0 else (scores[at - 1] + scores[at]) / 2)
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+def _in_blocks(work: Callable[[Floats], dict[str, Floats]], n: int, weights: ArrayLike | None) -> dict[str, Floats]:
+    w = np.ones((1, n)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.ndim != 2 or w.shape[1] != n:
+        raise ValueError(f"weights expect shape (r, {n}), got {w.shape}")
+    rows = max(1, BLOCK // n)
+    blocks = [work(np.ascontiguousarray(w[at : at + rows].T)) for at in range(0, len(w), rows)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """Both as arrays.
+
+    Raises:
+        ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
+    """
     p = np.asarray(probabilities, dtype=np.float64)
     y = np.asarray(labels, dtype=np.int64)
     if p.ndim != 2 or y.shape != p.shape[:1] or p.shape[0] < 1 or p.shape[1] < 2:
@@ -204,37 +173,6 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArr
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise ValueError(f"labels expect indices in [0, {p.shape[1]}), got {y.min()} to {y.max()}")
     return p, y
-
-
-def _from_confusion(confusion: Floats) -> dict[str, Floats]:
-    """Metrics of counts ``(r, k, k)``; rows are truth, columns what was called."""
-    hit = np.diagonal(confusion, axis1=1, axis2=2)
-    truth, called = confusion.sum(axis=2), confusion.sum(axis=1)
-    total = truth.sum(axis=1)
-    recall = divide(hit, truth)
-    specificity = divide(total[:, None] - truth - called + hit, total[:, None] - truth)
-    f1 = divide(2 * hit, truth + called)
-    share = divide(truth, total[:, None])
-    covariance = hit.sum(axis=1) * total - (truth * called).sum(axis=1)
-    spread = np.sqrt((total**2 - (called**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
-    # One class only, or one called only: scikit-learn's convention is 0.
-    mcc = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0)
-    return {
-        "accuracy": divide(hit.sum(axis=1), total),
-        "balanced_accuracy": _mean_defined(recall),
-        "f1_macro": _mean_defined(f1),
-        "f1_weighted": np.where(total > 0, (share * np.nan_to_num(f1)).sum(axis=1), np.nan),
-        "mcc": np.where(total > 0, mcc, np.nan),
-        "sensitivity": _mean_defined(recall),
-        "specificity": _mean_defined(specificity),
-        "g_mean": _mean_defined(np.sqrt(recall * specificity)),
-    }
-
-
-def _mean_defined(values: Floats) -> Floats:
-    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
-    defined = ~np.isnan(values)
-    return divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 
 
 def reported(value: float) -> float | None:

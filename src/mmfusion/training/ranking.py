@@ -89,7 +89,7 @@ class Order:
             nothing = np.full(weights.shape[1], np.nan)
             return Ranking(nothing, nothing)
         hits, misses, tied = found[:n], found[n : 2 * n + 1], found[2 * n + 1 :]
-        misses_above, hits_above = _cumulative(misses), _cumulative(hits)
+        misses_above, hits_above = cumulative(misses), cumulative(hits)
         n_hits, n_misses = hits_above[-1].copy(), misses_above[-1]
         misses_above = misses_above[:-1]
         # Pairs that are wrong, and half of those that are ties.
@@ -114,8 +114,8 @@ def rank(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Rankin
     return Order(scores, positive).rank(np.ascontiguousarray(weights.T))
 
 
-def _cumulative(values: Floats) -> Floats:
-    """Along the first axis. Row by row, as numpy's own goes against the memory there."""
+def cumulative(values: Floats) -> Floats:
+    """Cumulative sum along the first axis. Row by row, as numpy's own goes against the memory there."""
     if values.shape[1] < _FEW:
         return np.cumsum(values, axis=0)
     out = np.empty_like(values)

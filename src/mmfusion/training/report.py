@@ -1,5 +1,6 @@
 """What a run found, as JSON and as a table that reads by itself."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.layers.optional import need
-from mmfusion.training.metrics import best_threshold
-from mmfusion.training.statistics import Estimate, estimates
+from mmfusion.training.calibration import apply_temperature, fit_temperature
+from mmfusion.training.metrics import best_threshold, calibration
+from mmfusion.training.statistics import Estimate, estimates, estimates_of
 
 
 def summarise(
@@ -33,7 +35,8 @@ def summarise(
         seed: Of the bootstrap.
 
     Returns:
-        JSON-able: ``threshold``, a part's metrics by its name, and ``gap_closed`` where there are ceilings.
+        JSON-able: ``threshold``, a part's metrics by its name, ``temperature``, fitted on validation, with the parts'
+        calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings.
     """
     threshold = best_threshold(probabilities["validation"], labels["validation"]) if len(names) == 2 else None
     found = {
@@ -54,6 +57,18 @@ def summarise(
         "groups": {part: len(set(groups[part])) for part in found},
     }
     summary |= {part: {name: value.to_dict() for name, value in metrics.items()} for part, metrics in found.items()}
+    temperature = fit_temperature(probabilities["validation"], labels["validation"])
+    summary |= {"temperature": temperature, "scaled": {}}
+    for part in found:
+        scaled = apply_temperature(probabilities[part], temperature)
+        calibrated = estimates_of(
+            functools.partial(calibration, scaled, labels[part]),
+            labels[part],
+            groups[part],
+            n_resamples=resamples,
+            seed=seed,
+        )
+        summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
     return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(found["test"]["auc"], ceilings)}
 
 
@@ -121,6 +136,13 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold with the greatest "
             "G-mean on validation."
+        )
+    if metrics.get("scaled"):
+        raw, scaled = metrics["test"], metrics["scaled"]["test"]
+        lines.append(
+            f"Scaled by the temperature {metrics['temperature']:.2f}, fitted on validation, the test part's ECE goes "
+            f"from {raw['ece']['value']:.3f} to {scaled['ece']['value']:.3f} and its log loss from "
+            f"{raw['log_loss']['value']:.3f} to {scaled['log_loss']['value']:.3f}."
         )
     return [*lines, *metrics["notes"]]
 

@@ -1,7 +1,7 @@
 """Uncertainty of metrics: on one test set, by a stratified bootstrap of patients or lesions; over repeated splits."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -102,11 +102,40 @@ def estimates(
     Returns:
         By metric. Resamples in which a metric is undefined are left out of its interval.
     """
-    point = evaluate(probabilities, labels, threshold=threshold, names=names)
-    blocks = [
-        evaluate(probabilities, labels, weights, threshold=threshold, names=names)
-        for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)
-    ]
+    return estimates_of(
+        lambda weights: evaluate(probabilities, labels, weights, threshold=threshold, names=names),
+        labels,
+        groups,
+        n_resamples=n_resamples,
+        level=level,
+        seed=seed,
+    )
+
+
+def estimates_of(
+    metrics: Callable[[Floats | None], Mapping[str, Floats]],
+    labels: ArrayLike,
+    groups: Sequence[str] | None = None,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Any metrics with their percentile intervals, on the same resamples as :func:`estimates`.
+
+    Args:
+        metrics: By name, shape ``(r,)``, for weights ``(r, n)``; for None those of the cases as they are.
+        labels: Shape ``(n,)``.
+        groups: As for :func:`resample`.
+        n_resamples: Resamples of the bootstrap.
+        level: Coverage of the interval, in (0, 1).
+        seed: Of the bootstrap.
+
+    Returns:
+        By metric. Resamples in which a metric is undefined are left out of its interval.
+    """
+    point = metrics(None)
+    blocks = [metrics(weights) for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)]
     return {
         name: _estimate(float(value[0]), np.concatenate([block[name] for block in blocks]), level)
         for name, value in point.items()

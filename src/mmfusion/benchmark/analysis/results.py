@@ -163,8 +163,8 @@ class Contribution:
         kind: ``without`` or ``permuted``.
         left: The AUC that is left.
         drop: By how much it fell; positive: the modality was of use.
-        interval: Of ``drop``. ``runs``: Student's over the runs; ``cases``: from the errors of both AUCs as if they
-            were independent, which is too wide rather than too narrow.
+        interval: Of ``drop``. ``cases``: the mean of the ends of the runs' own paired intervals; ``runs``: Student's
+            over the runs.
     """
 
     modality: str

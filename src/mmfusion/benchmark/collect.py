@@ -1,0 +1,388 @@
+"""Finished runs, read from their folders; whatever cannot be used is named, with its reason, and left out.
+
+The settings, the predictions and the metrics are enough. All else, of which compact results keep nothing, is read where
+it is there. A file may be compressed, ``predictions.csv.gz``.
+"""
+
+import gzip
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmfusion.training import folder
+from mmfusion.training.checkpoints import FORMAT
+from mmfusion.training.ranking import Floats
+from mmfusion.training.settings import Settings
+
+ROBUSTNESS = "robustness.json"
+SUBGROUPS = "subgroups.csv"
+ROW = "reference_row"
+"""In ``metrics.json``: what the run is fitted with, where it is no model of the registry."""
+
+# Where a run is computed and kept is not what it computes, and neither is how fast.
+_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness")
+_SPEED = ("workers",)
+_MARKS = (folder.SETTINGS, folder.PREDICTIONS, folder.METRICS)
+_COLUMNS = ("id", "group", "part", "label", "fold", "seed")
+_PROBABILITY = "prob_"
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a run said about the cases of one part.
+
+    Attributes:
+        ids: Shape ``(n,)``, text.
+        groups: Shape ``(n,)``, text: the patient or lesion of each.
+        labels: Shape ``(n,)``, class indices.
+        probabilities: Shape ``(n, k)``.
+    """
+
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    labels: NDArray[np.int64]
+    probabilities: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some patient or lesion has several cases."""
+        return len(set(self.groups.tolist())) < len(self)
+
+    def take(self, rows: NDArray[np.intp]) -> "Cases":
+        """Some of the cases, or all in another order."""
+        return Cases(self.ids[rows], self.groups[rows], self.labels[rows], self.probabilities[rows])
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run as a comparison needs it.
+
+    Attributes:
+        folder: Where it lies.
+        settings: What it was asked to do.
+        row: What it is fitted with if it is a reference row, ``scikit-learn``; None for a model.
+        classes: Names, in the order of the probabilities.
+        seed: Its seed.
+        fold: Whose test part it has, from 0.
+        test: The predictions that count.
+        validation: None where they were not kept.
+        metrics: All of ``metrics.json``.
+        n_train: Cases it was trained on; None where nobody says.
+        history: By epoch; None where it was not kept.
+        environment: Versions and hardware; None where it was not kept.
+        robustness: Rows of ``robustness.json``; None where it was not asked for.
+        subgroups: By property, the value of each test case, empty where it is unknown; None where there are none.
+    """
+
+    folder: Path
+    settings: Settings
+    row: str | None
+    classes: tuple[str, ...]
+    seed: int
+    fold: int
+    test: Cases
+    validation: Cases | None
+    metrics: Mapping[str, Any]
+    n_train: int | None
+    history: Sequence[Mapping[str, Any]] | None
+    environment: Mapping[str, Any] | None
+    robustness: Sequence[Mapping[str, Any]] | None
+    subgroups: Mapping[str, NDArray[np.str_]] | None
+
+    @property
+    def model(self) -> str:
+        """Registered name, or that of a reference row."""
+        return self.settings.run.model
+
+    @property
+    def name(self) -> str:
+        """For a line that speaks of it."""
+        return f"{self.model} on {self.settings.run.dataset}, fold {self.fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that was left out.
+
+    Attributes:
+        folder: Which.
+        reason: Why.
+    """
+
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What lies below some folders.
+
+    Attributes:
+        runs: Finished ones, by folder.
+        skipped: The others.
+    """
+
+    runs: tuple[FinishedRun, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def collect(paths: Iterable[str | Path]) -> Collection:
+    """Read all runs in or below some folders.
+
+    Args:
+        paths: Run folders, or folders with such somewhere below.
+
+    Returns:
+        The runs, and what was left out: a folder that is unfinished, of another version, without a file that is
+        needed, with one that cannot be read, or with the same settings as an earlier one.
+    """
+    runs: list[FinishedRun] = []
+    skipped: list[Skipped] = []
+    seen: dict[str, Path] = {}
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            skipped.append(Skipped(path, "there is no such folder"))
+            continue
+        for place in _folders(path, skipped):
+            found.setdefault(place.resolve(), place)
+    for place in sorted(found.values()):
+        try:
+            run = read(place)
+        except (ValueError, OSError, EOFError) as error:
+            skipped.append(Skipped(place, " ".join(str(error).split())))
+            continue
+        address = json.dumps(computed(run.settings), sort_keys=True, default=repr)
+        if address in seen:
+            skipped.append(Skipped(place, f"it has the same settings as {seen[address]}, which is taken"))
+            continue
+        seen[address] = place
+        runs.append(run)
+    return Collection(tuple(runs), tuple(skipped))
+
+
+def computed(settings: Settings) -> dict[str, Any]:
+    """What a run computes: its settings without where it is computed and kept."""
+    packed = settings.to_dict()
+    packed["run"] = {key: value for key, value in packed["run"].items() if key not in _PLACE}
+    packed["train"] = {key: value for key, value in packed["train"].items() if key not in _SPEED}
+    return packed
+
+
+def read(place: Path) -> FinishedRun:
+    """One run.
+
+    Args:
+        place: Its folder.
+
+    Raises:
+        FileNotFoundError: If it is unfinished, or a file that is needed is missing.
+        ValueError: If another version wrote it, or a file cannot be read or contradicts another.
+    """
+    missing = [name for name in (folder.SETTINGS, folder.PREDICTIONS) if _find(place, name) is None]
+    if missing:
+        raise FileNotFoundError(f"{' and '.join(missing)} missing")
+    if _find(place, folder.METRICS) is None:
+        raise FileNotFoundError(f"unfinished: {folder.METRICS} is missing")
+    packed = _versioned(place, folder.SETTINGS)
+    metrics = _versioned(place, folder.METRICS)
+    try:
+        settings = Settings.from_dict({key: value for key, value in packed.items() if key != "format"})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder.SETTINGS}: {error}") from error
+    frame = _frame(place, folder.PREDICTIONS)
+    classes, parts, seed, fold = _predictions(frame)
+    if seed != settings.run.seed:
+        raise ValueError(f"{folder.PREDICTIONS} is of seed {seed}, {folder.SETTINGS} of seed {settings.run.seed}")
+    _check_metrics(metrics)
+    split = _optional(place, folder.SPLITS, _frame)
+    if split is not None and "part" not in split:
+        raise ValueError(f"{folder.SPLITS} has no column 'part'")
+    robustness = _optional(place, ROBUSTNESS, _versioned)
+    return FinishedRun(
+        folder=place,
+        settings=settings,
+        row=metrics.get(ROW),
+        classes=classes,
+        seed=seed,
+        fold=fold,
+        test=parts["test"],
+        validation=parts.get("validation"),
+        metrics=metrics,
+        n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
+        history=_checked_history(_optional(place, folder.HISTORY, _json)),
+        environment=_mapping(_optional(place, folder.ENVIRONMENT, _json), folder.ENVIRONMENT),
+        robustness=None if robustness is None else _checked_robustness(robustness),
+        subgroups=_subgroups(_optional(place, SUBGROUPS, _frame), parts["test"].ids),
+    )
+
+
+def _folders(path: Path, skipped: list[Skipped]) -> list[Path]:
+    """Folders in or below a path that hold a run or the beginnings of one."""
+
+    def refused(error: OSError) -> None:
+        skipped.append(Skipped(Path(error.filename or path), f"it cannot be read: {error.strerror}"))
+
+    found = []
+    for place, _, names in os.walk(path, onerror=refused):
+        if any(mark in names or f"{mark}.gz" in names for mark in _MARKS):
+            found.append(Path(place))
+    return found
+
+
+def _find(place: Path, name: str) -> Path | None:
+    for path in (place / name, place / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _optional(place: Path, name: str, reader: Any) -> Any:
+    return None if _find(place, name) is None else reader(place, name)
+
+
+def _text(place: Path, name: str) -> str:
+    path = _find(place, name)
+    if path is None:
+        raise FileNotFoundError(f"{name} missing")
+    content = path.read_bytes()
+    try:
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+
+
+def _json(place: Path, name: str) -> Any:
+    try:
+        return json.loads(_text(place, name))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} is not valid JSON: {error}") from error
+
+
+def _versioned(place: Path, name: str) -> dict[str, Any]:
+    packed = _json(place, name)
+    if not isinstance(packed, dict) or not isinstance(packed.get("format"), int):
+        raise ValueError(f"{name} is not one of mmfusion's")
+    if packed["format"] != FORMAT:
+        age = "newer" if packed["format"] > FORMAT else "older"
+        raise ValueError(f"{name} has format {packed['format']} of a {age} version, this one reads {FORMAT}")
+    return packed
+
+
+def _frame(place: Path, name: str) -> pd.DataFrame:
+    # Text: 007 is not 7, and a class may be called NA.
+    try:
+        return pd.read_csv(io.StringIO(_text(place, name)), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{name} is not a table: {error}") from error
+
+
+def _predictions(frame: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Cases], int, int]:
+    """Class names, the parts, the seed and the fold."""
+    name = folder.PREDICTIONS
+    columns = [column for column in frame.columns if column.startswith(_PROBABILITY)]
+    absent = [column for column in _COLUMNS if column not in frame.columns]
+    if absent or len(columns) < 2:
+        raise ValueError(
+            f"{name} expects the columns {', '.join(_COLUMNS)} and two or more {_PROBABILITY}<class>, got "
+            f"{', '.join(map(str, frame.columns))}"
+        )
+    classes = tuple(column.removeprefix(_PROBABILITY) for column in columns)
+    numbers = frame[[*columns, "fold", "seed"]].apply(pd.to_numeric, errors="coerce")
+    p = numbers[columns].to_numpy(dtype=np.float64)
+    if not np.isfinite(p).all():
+        bad = int((~np.isfinite(p)).any(axis=1).sum())
+        raise ValueError(f"{name}: the probabilities of {bad} out of {len(p)} cases are not finite")
+    if (p < 0).any() or (np.abs(p.sum(axis=1) - 1) > 0.01).any():
+        raise ValueError(f"{name}: probabilities expect values from 0 to 1 that sum to 1 in each case")
+    if unknown := sorted(set(frame["label"]) - set(classes)):
+        raise ValueError(f"{name} has labels without a column of probabilities: {', '.join(unknown)}")
+    labels = pd.Categorical(frame["label"], categories=list(classes)).codes.astype(np.int64)
+    same = {}
+    for key in ("seed", "fold"):
+        values = sorted(set(numbers[key]))
+        if len(values) != 1 or not float(values[0]).is_integer():
+            raise ValueError(f"{name} expects one {key}, got {', '.join(sorted(set(frame[key])))}")
+        same[key] = int(values[0])
+    parts = {}
+    for part in ("validation", "test"):
+        rows = np.flatnonzero((frame["part"] == part).to_numpy())
+        if not len(rows):
+            continue
+        ids = frame["id"].to_numpy(dtype=str)[rows]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"{name} has an id more than once in its {part} part")
+        groups = frame["group"].to_numpy(dtype=str)[rows]
+        parts[part] = Cases(ids, groups, labels[rows], p[rows])
+    if "test" not in parts:
+        raise ValueError(f"{name} has no case of the test part")
+    return classes, parts, same["seed"], same["fold"]
+
+
+def _check_metrics(metrics: Mapping[str, Any]) -> None:
+    for key, kind in (("notes", list), ("cost", dict), ("ceilings", dict)):
+        if not isinstance(metrics.get(key, kind()), kind):
+            raise ValueError(f"{folder.METRICS}: {key} is not what a run writes")
+    for key in ("threshold", "temperature"):
+        value = metrics.get(key)
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(f"{folder.METRICS}: {key} expects a number, got {value!r}")
+    if not isinstance(metrics.get(ROW, ""), str):
+        raise ValueError(f"{folder.METRICS}: {ROW} expects a name, got {metrics[ROW]!r}")
+
+
+def _n_train(metrics: Mapping[str, Any]) -> int | None:
+    cases = metrics.get("cases")
+    found = cases.get("train") if isinstance(cases, Mapping) else None
+    return found if isinstance(found, int) else None
+
+
+def _checked_history(history: Any) -> Sequence[Mapping[str, Any]] | None:
+    if history is None:
+        return None
+    if not isinstance(history, list) or not all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("epoch"), int)
+        and isinstance(entry.get("losses"), dict)
+        and isinstance(entry.get("validation"), dict)
+        for entry in history
+    ):
+        raise ValueError(f"{folder.HISTORY} is not what a run writes")
+    return history
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{name} is not what a run writes")
+    return value
+
+
+def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    rows = packed.get("rows")
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("metrics"), dict)
+        for row in rows
+    ):
+        raise ValueError(f"{ROBUSTNESS} is not what a run writes")
+    return rows
+
+
+def _subgroups(frame: pd.DataFrame | None, ids: NDArray[np.str_]) -> Mapping[str, NDArray[np.str_]] | None:
+    if frame is None:
+        return None
+    if "id" not in frame or frame["id"].duplicated().any():
+        raise ValueError(f"{SUBGROUPS} expects a column 'id' with each case once")
+    of_test = frame.set_index("id").reindex(ids).fillna("")
+    return {str(name): of_test[name].to_numpy(dtype=str) for name in of_test.columns}
