@@ -139,12 +139,22 @@ def method(
         ),
         learning=learning,
         cost=Cost(
-            3.0e6 * (1 + 0.1 * seed), 1e6, 0.24e9 * (1 + 0.07 * seed), 8, 300 + 60 * seed, 178, 400, 1.2e9 + 1e8 * seed, ("cpu",)
+            3.0e6 * (1 + 0.1 * seed),
+            1e6,
+            0.24e9 * (1 + 0.07 * seed),
+            8,
+            300 + 60 * seed,
+            178,
+            400,
+            1.2e9 + 1e8 * seed,
+            ("cpu",),
         ),
     )
 
 
-def comparison(methods: Sequence[Method], classes: Sequence[str] = ("benign", "malignant"), **changes: Any) -> Comparison:
+def comparison(
+    methods: Sequence[Method], classes: Sequence[str] = ("benign", "malignant"), **changes: Any
+) -> Comparison:
     reference = next((one for one in methods if one.is_reference), None)
     tests = []
     if reference is not None:
@@ -153,8 +163,12 @@ def comparison(methods: Sequence[Method], classes: Sequence[str] = ("benign", "m
                 d = one.scores["auc"].mean - reference.scores["auc"].mean
                 p = min(1.0, max(0.0004, 0.3 - 10 * abs(d)))
                 better = None if p > 0.05 else d > 0
-                tests.append(PairedTest(one.label, reference.label, "auc", "delong", 3, d, d - 0.01, d + 0.01, p / 2, p, better))
-                tests.append(PairedTest(one.label, reference.label, "accuracy", "mcnemar", 3, d, NAN, NAN, p, 1.0, None))
+                tests.append(
+                    PairedTest(one.label, reference.label, "auc", "delong", 3, d, d - 0.01, d + 0.01, p / 2, p, better)
+                )
+                tests.append(
+                    PairedTest(one.label, reference.label, "accuracy", "mcnemar", 3, d, NAN, NAN, p, 1.0, None)
+                )
     made = Comparison(
         name="derm7pt-resnet18",
         dataset="derm7pt",
@@ -177,7 +191,13 @@ def comparison(methods: Sequence[Method], classes: Sequence[str] = ("benign", "m
             Caution("note", "2 lesions of the source are in two parts."),
         ),
         surroundings=(
-            Surroundings(6, "0123456789abcdef0123456789abcdef01234567+changes", {"torch": "2.14.1", "timm": "1.0.31"}, "cpu", "a processor"),
+            Surroundings(
+                6,
+                "0123456789abcdef0123456789abcdef01234567+changes",
+                {"torch": "2.14.1", "timm": "1.0.31"},
+                "cpu",
+                "a processor",
+            ),
         ),
     )
     return dataclasses.replace(made, **changes)
@@ -203,7 +223,14 @@ def large(n: int = 24, classes: Sequence[str] = ("akiec", "bcc", "bkl", "df", "m
     rng = np.random.default_rng(3)
     values = np.sort(0.86 + 0.1 * rng.random(n))[::-1]
     made = [
-        method(name, float(value), classes, reference=name == "concat", modalities=("dermoscopic", "clinical", "meta"), seed=i)
+        method(
+            name,
+            float(value),
+            classes,
+            reference=name == "concat",
+            modalities=("dermoscopic", "clinical", "meta"),
+            seed=i,
+        )
         for i, (name, value) in enumerate(zip(names, values))
     ]
     return analysis(comparison(made, classes, name="ham10000-efficientnet_lite0-frozen", dataset="ham10000"))
@@ -225,5 +252,7 @@ def bare() -> Analysis:
         cost=None,
     )
     return analysis(
-        comparison([only], metrics=("auc",), shared={}, cautions=(), surroundings=(), resolution=NAN, seeds=(0,), prevalence={})
+        comparison(
+            [only], metrics=("auc",), shared={}, cautions=(), surroundings=(), resolution=NAN, seeds=(0,), prevalence={}
+        )
     )

@@ -43,6 +43,7 @@ class Table:
         rows: Each as long as ``columns``; the first cell names the row.
         numeric: How many columns, counted from the right, are aligned to the right.
         strong: Rows that stand out, as the reference does.
+        folded: Name of the lid that it lies under; empty for none.
     """
 
     caption: str
@@ -50,6 +51,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     numeric: int = 0
     strong: frozenset[int] = frozenset()
+    folded: str = ""
 
 
 @dataclass(frozen=True)

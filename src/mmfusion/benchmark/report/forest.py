@@ -94,7 +94,9 @@ def forest(
             axes.text(1, top + 20, row.text, ha="right", color=INK, **words)
             if line is not None:
                 # Below the words of each row, not through them.
-                axes.plot([line, line], [top + 27, top + pitch], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+                axes.plot(
+                    [line, line], [top + 27, top + pitch], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1
+                )
             for lane, mark in enumerate(row.marks):
                 _draw(axes, mark, top + 36 + 13 * lane)
 

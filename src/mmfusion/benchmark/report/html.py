@@ -55,7 +55,9 @@ def _block(block: Block) -> str:
         items = "".join(f"<li>{_text(item)}</li>\n" for item in block.items)
         if block.kind != "warning":
             return f"<ul>\n{items}</ul>\n"
-        return f'<div class="warning" role="note"><p><strong>{_text(block.title)}</strong></p><ul>\n{items}</ul></div>\n'
+        return (
+            f'<div class="warning" role="note"><p><strong>{_text(block.title)}</strong></p><ul>\n{items}</ul></div>\n'
+        )
     if isinstance(block, Table):
         return _table(block)
     return _figures(block)
@@ -73,11 +75,16 @@ def _table(table: Table) -> str:
         strong = ' class="strong"' if number in table.strong else ""
         body.append(f'<tr{strong}><th scope="row">{_text(row[0])}</th>{cells}</tr>\n')
     # A box that scrolls must be reachable by keyboard, and named for those who cannot see it.
-    return (
+    box = (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(table.caption)}">\n<table>\n'
         f"<caption>{_text(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{''.join(body)}</tbody>\n</table>\n</div>\n"
     )
+    return _folded(table.folded, box)
+
+
+def _folded(name: str, content: str) -> str:
+    return f"<details>\n<summary>{_text(name)}</summary>\n{content}</details>\n" if name else content
 
 
 def _class(name: str) -> str:
@@ -86,10 +93,7 @@ def _class(name: str) -> str:
 
 def _figures(figures: Figures) -> str:
     panels = "".join(_figure(picture) for picture in figures.pictures)
-    grid = f'<div class="panels">\n{panels}</div>\n'
-    if not figures.folded:
-        return grid
-    return f"<details>\n<summary>{_text(figures.folded)}</summary>\n{grid}</details>\n"
+    return _folded(figures.folded, f'<div class="panels">\n{panels}</div>\n')
 
 
 def _figure(picture: Picture) -> str:

@@ -35,11 +35,12 @@ def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequ
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         axes.text(left + side * k / 2, 16, "called", ha="center", va="center", color=INK)
-        axes.text(4, 38, "true", ha="left", va="center", color=INK)
+        axes.text(left - 6, 38, "true", ha="right", va="center", color=INK)
         for row in range(k):
             middle = _TOP + side * (row + 0.5)
             axes.text(left + side * (row + 0.5), 38, str(row + 1), ha="center", va="center", color=INK)
-            axes.text(4, middle, shorten(f"{row + 1} {classes[row]}", int((left - 10) / _LETTER)), ha="left", va="center", color=INK)
+            name = shorten(f"{row + 1} {classes[row]}", int((left - 10) / _LETTER))
+            axes.text(left - 6, middle, name, ha="right", va="center", color=INK)
             for column in range(k):
                 share = shares[row, column]
                 _cell(axes, left + side * column, _TOP + side * row, side, share, row == column)

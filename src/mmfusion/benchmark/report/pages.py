@@ -43,7 +43,8 @@ def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
         skipped: By folder, why it is not in them.
     """
     chapters = [
-        Chapter.of(comparison, number, analysis.level) for number, comparison in enumerate(analysis.comparisons, start=1)
+        Chapter.of(comparison, number, analysis.level)
+        for number, comparison in enumerate(analysis.comparisons, start=1)
     ]
     lead: list[Block] = []
     for chapter in chapters:
@@ -66,7 +67,9 @@ def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
         lead.append(Bullets(items, kind="warning", title=f"{words.plural(len(items), 'folder')} skipped"))
     datasets = words.listed(dict.fromkeys(chapter.comparison.dataset for chapter in chapters))
     title = f"Comparison of methods on {datasets}" if datasets else "Comparison of methods"
-    return Document(title, tuple(lead), (*(_chapter(chapter, analysis) for chapter in chapters), *_made(analysis, chapters)))
+    return Document(
+        title, tuple(lead), (*(_chapter(chapter, analysis) for chapter in chapters), *_made(analysis, chapters))
+    )
 
 
 def _chapter(chapter: Chapter, analysis: Analysis) -> Section:
@@ -75,8 +78,16 @@ def _chapter(chapter: Chapter, analysis: Analysis) -> Section:
     if cautions:
         blocks.append(Bullets(cautions, kind="warning", title="Before you read the numbers"))
     if len(analysis.comparisons) > 1:
-        blocks += [Paragraph(answer.compared(chapter)), Paragraph(answer.answer(chapter, analysis.reference), kind="answer")]
-    return Section(chapter.key(chapter.comparison.name), chapter.comparison.name, tuple(blocks), tuple(part(chapter) for part in _PARTS))
+        blocks += [
+            Paragraph(answer.compared(chapter)),
+            Paragraph(answer.answer(chapter, analysis.reference), kind="answer"),
+        ]
+    return Section(
+        chapter.key(chapter.comparison.name),
+        chapter.comparison.name,
+        tuple(blocks),
+        tuple(part(chapter) for part in _PARTS),
+    )
 
 
 def _made(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:

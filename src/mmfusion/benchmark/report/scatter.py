@@ -84,26 +84,28 @@ def _label(axes: Any, dots: Sequence[Dot]) -> None:
         axes.annotate(
             shorten(dot.label, 9),
             (dot.x, dot.y),
-            xytext=(1.03, at / pixels),
+            xytext=(1.08, at / pixels),
             textcoords="axes fraction",
             ha="left",
             va="center",
             color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": dot.style.colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 5},
+            arrowprops={"arrowstyle": "-", "color": dot.style.colour, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 5},
         )
     axes.set_ylim(low, high)
 
 
-def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Round numbers on a logarithmic axis: powers of ten, or 1, 2, 5 where those are too few; at most so many."""
-    exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    for digits in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)), tuple(d / 10 for d in range(10, 100))):
-        found = [digit * 10.0**exponent for exponent in exponents for digit in digits]
-        found = [value for value in found if low <= value <= high]
-        if len(found) >= 2:
-            step = -(-len(found) // most)
-            return found[::step]
+def ticks(low: float, high: float, most: int = 3) -> list[float]:
+    """Round numbers on a logarithmic axis, at most so many: powers of ten, or even steps where those are too few."""
+    first, last = int(np.ceil(np.log10(low))), int(np.floor(np.log10(high)))
+    powers = [10.0**exponent for exponent in range(first, last + 1)]
+    if len(powers) >= 2:
+        return powers[:: -(-len(powers) // most)]
+    for digits in (1, 2, 2.5, 5, 10, 20, 25, 50, 100):
+        step = digits * 10.0 ** np.floor(np.log10((high - low) / 10))
+        found = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+        if len(found) <= most:
+            return [float(value) for value in found]
     return [float(np.sqrt(low * high))]
 
 

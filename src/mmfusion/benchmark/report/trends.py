@@ -120,21 +120,19 @@ def _label(axes: Any, lines: Sequence[Trend]) -> None:
     low, high = axes.get_ylim()
     pixels = _HEIGHT - _TOP - _BOTTOM
     heights = spread([(value - low) / (high - low) * pixels for value, _, _ in ends], 18, pixels)
-    right = axes.get_xlim()[1]
     for (value, x, line), at in zip(ends, heights):
-        y = low + at / pixels * (high - low)
         axes.annotate(
             shorten(line.label, 9),
             (x, value),
-            xytext=(right, y),
-            textcoords="data",
+            xytext=(1.08, at / pixels),
+            textcoords="axes fraction",
             ha="left",
             va="center",
             color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": line.style.colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": line.style.colour, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 4},
         )
-    axes.set_xlim(axes.get_xlim()[0], right)
+    axes.set_ylim(low, high)
 
 
 def spread(heights: Sequence[float], apart: float, top: float) -> list[float]:

@@ -71,7 +71,11 @@ def _others(tests: list[PairedTest], reference: str) -> str:
     if better:
         parts.append(f"{len(better)} better than {reference} ({words.listed(better)})")
     if worse:
-        parts.append(f"{len(worse)} worse ({words.listed(worse)})" if better else f"{len(worse)} worse than {reference} ({words.listed(worse)})")
+        parts.append(
+            f"{len(worse)} worse ({words.listed(worse)})"
+            if better
+            else f"{len(worse)} worse than {reference} ({words.listed(worse)})"
+        )
     if open_:
         parts.append(f"{open_} not told apart from {'it' if parts else reference}")
     return f"Of {words.plural(len(tested), 'method')} tested, after correction: {', '.join(parts)}."

@@ -37,7 +37,8 @@ def section(chapter: Chapter) -> Section:
         blocks.append(Paragraph("No method has reliability curves.", kind="missing"))
     blocks.append(_table(chapter))
     blocks += chapter.lacking(
-        "A temperature (no validation cases are stored with the runs)", [method for method in methods if not method.scaled]
+        "A temperature (no validation cases are stored with the runs)",
+        [method for method in methods if not method.scaled],
     )
     return Section(chapter.key("calibration"), "Calibration", tuple(blocks))
 
@@ -46,11 +47,7 @@ def _table(chapter: Chapter) -> Table:
     rows = []
     for method in chapter.comparison.methods:
         known = [run.temperature for run in method.runs if run.temperature is not None]
-        cells = [
-            cell(value)
-            for name in METRICS
-            for value in (score(method, name), method.scaled.get(name, UNKNOWN))
-        ]
+        cells = [cell(value) for name in METRICS for value in (score(method, name), method.scaled.get(name, UNKNOWN))]
         rows.append((method.label, words.number(float(np.mean(known)), 2) if known else words.NONE, *cells))
     names = [f"{words.metric(name)}, {which}" for name in METRICS for which in ("raw", "scaled")]
     return Table(
@@ -69,7 +66,9 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
     error = words.NONE
     if curve is not None:
         error = words.number(curve.area)
-        lines.append(Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), curve.low, curve.high, bars=True))
+        lines.append(
+            Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), curve.low, curve.high, bars=True)
+        )
     scaled = overall(method.curves.reliability_scaled)
     if scaled is not None:
         dashed = style._replace(colour=MUTED, line=(0, (4, 3)), marker="x", width=1.5, prominent=True)

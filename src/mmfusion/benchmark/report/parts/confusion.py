@@ -32,7 +32,8 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
     classes = chapter.comparison.classes
     shares = method.confusion.shares
     found = "; ".join(
-        f"{name} {'has no cases' if np.isnan(share) else f'{share:.0%} found'}" for name, share in zip(classes, np.diagonal(shares))
+        f"{name} {'has no cases' if np.isnan(share) else f'{share:.0%} found'}"
+        for name, share in zip(classes, np.diagonal(shares))
     )
     return matrix(
         chapter.key("confusion", chapter.method_key(method)),

@@ -27,7 +27,13 @@ def section(chapter: Chapter) -> Section:
     rows = []
     for method in having:
         rows += [
-            (method.label, given.modality, KINDS.get(given.kind, given.kind), cell(given.left), cell(given.drop, sign=True))
+            (
+                method.label,
+                given.modality,
+                KINDS.get(given.kind, given.kind),
+                cell(given.left),
+                cell(given.drop, sign=True),
+            )
             for given in method.contributions
         ]
     table = Table(
@@ -47,7 +53,9 @@ def _picture(chapter: Chapter, modality: str, number: int) -> Picture:
     for method in chapter.comparison.methods:
         found = {given.kind: given.drop for given in method.contributions if given.modality == modality}
         marks = tuple(
-            Mark(found[kind].mean, found[kind].low, found[kind].high, (), chapter.style(method), hollow=kind != "without")
+            Mark(
+                found[kind].mean, found[kind].low, found[kind].high, (), chapter.style(method), hollow=kind != "without"
+            )
             for kind in KINDS
             if kind in found
         )

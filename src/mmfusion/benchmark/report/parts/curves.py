@@ -36,7 +36,9 @@ def roc(chapter: Chapter) -> Section:
 def precision_recall(chapter: Chapter) -> Section:
     """Precision against recall."""
     return _section(
-        chapter, _PRECISION, "A curve further to the upper right is better; the dotted line is guessing, the share of positive cases."
+        chapter,
+        _PRECISION,
+        "A curve further to the upper right is better; the dotted line is guessing, the share of positive cases.",
     )
 
 
@@ -47,7 +49,11 @@ def _section(chapter: Chapter, kind: _Kind, reading: str) -> Section:
     if not having:
         return Section(key, kind.title, (Paragraph("No method has these curves.", kind="missing"),))
     multiclass = len(found.classes) > 2
-    what = "Mean of the classes' curves, each class against the rest" if multiclass else f"Of {found.classes[-1]} against {found.classes[0]}"
+    what = (
+        "Mean of the classes' curves, each class against the rest"
+        if multiclass
+        else f"Of {found.classes[-1]} against {found.classes[0]}"
+    )
     text = f"{what}, mean over the runs. {reading} The bands are pointwise {chapter.percent} intervals."
     grey = sum(not chapter.style(method).prominent for method in having)
     if grey:

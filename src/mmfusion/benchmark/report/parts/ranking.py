@@ -20,7 +20,8 @@ def section(chapter: Chapter) -> Section:
     several = any(len(method.runs) > 1 for method in found.methods)
     text = (
         f"Methods by mean {chapter.metric_words} on the test part, the {order} first. The line is the {chapter.percent} interval of "
-        "the mean; " + ("the small circles are single runs, a seed and fold each." if several else "there is one run a method.")
+        "the mean; "
+        + ("the small circles are single runs, a seed and fold each." if several else "there is one run a method.")
     )
     if found.reference is not None:
         text += " The diamond and the dashed line are the reference, named beforehand."
@@ -68,7 +69,15 @@ def _differences(chapter: Chapter, tests: list[PairedTest]) -> Picture:
     rows = []
     for test in tests:
         mark = Mark(test.difference, test.low, test.high, (), chapter.styles[test.method])
-        rows.append(Row(test.method, f"{words.signed(test.difference)}, {words.p_phrase(test.p_holm)}" if np.isfinite(test.p_holm) else words.signed(test.difference), (mark,)))
+        rows.append(
+            Row(
+                test.method,
+                f"{words.signed(test.difference)}, {words.p_phrase(test.p_holm)}"
+                if np.isfinite(test.p_holm)
+                else words.signed(test.difference),
+                (mark,),
+            )
+        )
     return forest(
         chapter.key("differences"),
         f"Difference to {chapter.comparison.reference}, Holm-corrected p",
@@ -111,9 +120,15 @@ def _rows(methods: tuple[Method, ...]) -> list[Block]:
     lines: list[Block] = []
     fitted = [method.label for method in methods if method.is_row]
     if fitted:
-        lines.append(Paragraph(f"Fitted with scikit-learn to the table alone, as rows to compare with: {words.listed(fitted, most=30)}."))
+        lines.append(
+            Paragraph(
+                f"Fitted with scikit-learn to the table alone, as rows to compare with: {words.listed(fitted, most=30)}."
+            )
+        )
     lines += [
-        Paragraph(f"{method.label} needs more than the equal budget: {method.beyond}.") for method in methods if method.beyond
+        Paragraph(f"{method.label} needs more than the equal budget: {method.beyond}.")
+        for method in methods
+        if method.beyond
     ]
     return lines
 
@@ -123,7 +138,9 @@ def _tests(chapter: Chapter) -> list[Block]:
     if found.reference is None:
         return [Paragraph("There are no tests: the reference is not among the runs.", kind="missing")]
     if not found.tests:
-        return [Paragraph("There are no tests: no other method has runs that pair with the reference's.", kind="missing")]
+        return [
+            Paragraph("There are no tests: no other method has runs that pair with the reference's.", kind="missing")
+        ]
     kinds = list(dict.fromkeys(words.KINDS.get(test.kind, test.kind) for test in found.tests))
     blocks: list[Block] = [
         Paragraph(
@@ -134,9 +151,10 @@ def _tests(chapter: Chapter) -> list[Block]:
     ]
     for name, kind in dict.fromkeys((test.metric, test.kind) for test in found.tests):
         tests = [test for test in found.tests if (test.metric, test.kind) == (name, kind)]
+        what = f"{words.metric(name)} against {found.reference}: {words.KINDS.get(kind, kind)}"
         blocks.append(
             Table(
-                f"{words.metric(name)} against {found.reference}: {words.KINDS.get(kind, kind)}.",
+                f"{what[0].upper()}{what[1:]}.",
                 ("method", "verdict", "difference", "p", "p, Holm", "pairs of runs"),
                 tuple(
                     (
@@ -150,6 +168,7 @@ def _tests(chapter: Chapter) -> list[Block]:
                     for test in tests
                 ),
                 numeric=4,
+                folded="" if name == chapter.metric else f"Tests of {what}",
             )
         )
     return blocks

@@ -23,14 +23,20 @@ def section(chapter: Chapter) -> Section:
         "parts some differ by chance: these are descriptions, not tests. A part with one class alone has no AUC."
     )
     pictures = tuple(
-        _picture(chapter, by, [group for group in groups if group.by == by], shown) for by in dict.fromkeys(group.by for group in groups)
+        _picture(chapter, by, [group for group in groups if group.by == by], shown)
+        for by in dict.fromkeys(group.by for group in groups)
     )
     classes = chapter.comparison.classes
     counts = Table(
         "Test cases in each part.",
         ("subgroup", "cases", "patients or lesions", *classes),
         tuple(
-            (_name(group), words.count(group.n_cases), words.count(group.n_groups), *(words.count(group.of_class.get(c, 0)) for c in classes))
+            (
+                _name(group),
+                words.count(group.n_cases),
+                words.count(group.n_groups),
+                *(words.count(group.of_class.get(c, 0)) for c in classes),
+            )
             for group in groups
         ),
         numeric=2 + len(classes),
@@ -38,7 +44,10 @@ def section(chapter: Chapter) -> Section:
     values = Table(
         f"{chapter.metric_words} by subgroup.",
         ("subgroup", "cases", *(method.label for method in methods)),
-        tuple((_name(group), words.count(group.n_cases), *(cell(_value(chapter, m, group)) for m in methods)) for group in groups),
+        tuple(
+            (_name(group), words.count(group.n_cases), *(cell(_value(chapter, m, group)) for m in methods))
+            for group in groups
+        ),
         numeric=1 + len(methods),
     )
     lacking = chapter.lacking("This", [method for method in chapter.comparison.methods if not method.subgroups])
