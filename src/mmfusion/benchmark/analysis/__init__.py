@@ -1,4 +1,5 @@
-"""The numbers of a comparison, from the runs' predictions.
+"""The numbers of a comparison, from the runs' predictions: :func:`analyse`, and what it gives in :mod:`.results`."""
 
-Import the module you need: ``from mmfusion.benchmark.analysis import results``.
-"""
+from mmfusion.benchmark.analysis.assemble import analyse
+
+__all__ = ["analyse"]

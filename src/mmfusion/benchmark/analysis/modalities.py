@@ -9,7 +9,7 @@ import numpy as np
 from mmfusion.benchmark.analysis.results import Contribution, Degradation, Score
 from mmfusion.benchmark.collect import FinishedRun
 from mmfusion.layers.optional import need
-from mmfusion.training.ranking import Floats
+from mmfusion.training.ranking import Floats, divide
 
 METRIC = "auc"
 _NAMES = ("value", "low", "high", "error")
@@ -91,13 +91,13 @@ def _means(values: Floats) -> Floats:
     """Over the first axis, of what is defined; NaN where nothing is."""
     defined = np.isfinite(values)
     total, n = np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0)
-    return np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
+    return divide(total, n.astype(np.float64))
 
 
 def _score(values: Floats) -> Score:
     """Of rows of value, ends and error, one a run."""
-    mean = _means(values)
-    return Score(float(mean[0]), _sd(values[:, 0]), *mean[1:].tolist(), points=tuple(values[:, 0].tolist()))
+    mean, low, high, error = _means(values).tolist()
+    return Score(mean, _sd(values[:, 0]), low, high, error, tuple(values[:, 0].tolist()))
 
 
 def _over_runs(values: Floats, level: float) -> Score:

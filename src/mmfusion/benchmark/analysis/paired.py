@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmfusion.benchmark.analysis.resampling import Sampled, interval
 from mmfusion.benchmark.analysis.results import Caution, PairedTest
@@ -135,14 +136,13 @@ def _test(
                 low, high, p = 0.0, 0.0, 1.0
     elif metric == "auc" and len(classes) == 2 and len(pairs) == 1 and not cases.grouped and _enough(cases.labels):
         kind = "delong"
-        scores = (run.judged.cases.probabilities[:, 1] for run in (pairs[0].one, pairs[0].other))
-        mean, low, high, p = compare_auc(*scores, cases.labels, level=level)
+        one, other = (run.judged.cases.probabilities[:, 1] for run in (pairs[0].one, pairs[0].other))
+        mean, low, high, p = compare_auc(one, other, cases.labels, level=level)
     elif metric == "accuracy" and not cases.grouped:
         kind = "mcnemar"
-        votes = [np.mean([run.judged.cases.probabilities for run in runs], axis=0) for runs in _sides(pairs)]
-        called = [vote.argmax(axis=1) for vote in votes]
-        right = [float((one == cases.labels).mean()) for one in called]
-        mean, p = right[0] - right[1], mcnemar(*called, cases.labels)
+        votes = _vote([pair.one for pair in pairs]), _vote([pair.other for pair in pairs])
+        right = [float((vote == cases.labels).mean()) for vote in votes]
+        mean, p = right[0] - right[1], mcnemar(votes[0], votes[1], cases.labels)
     else:
         kind = "bootstrap"
         drawn = np.mean([pair.one.raw[metric].drawn - pair.other.raw[metric].drawn for pair in pairs], axis=0)
@@ -151,11 +151,12 @@ def _test(
     return PairedTest(label, reference, metric, kind, len(pairs), mean, low, high, p, np.nan, None)
 
 
-def _sides(pairs: Sequence[_Pair]) -> tuple[list[Sampled], list[Sampled]]:
-    return [pair.one for pair in pairs], [pair.other for pair in pairs]
+def _vote(runs: Sequence[Sampled]) -> NDArray[np.intp]:
+    votes: NDArray[np.intp] = np.mean([run.judged.cases.probabilities for run in runs], axis=0).argmax(axis=1)
+    return votes
 
 
-def _enough(labels: np.ndarray) -> bool:
+def _enough(labels: NDArray[np.int64]) -> bool:
     return int(np.bincount(labels, minlength=2).min()) >= 2
 
 

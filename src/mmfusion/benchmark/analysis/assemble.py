@@ -1,0 +1,218 @@
+"""From finished runs to all that a report shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmfusion.benchmark.analysis import cautions, curves, grouping, modalities, paired, training
+from mmfusion.benchmark.analysis.grouping import Group, Table
+from mmfusion.benchmark.analysis.resampling import Sampled, judge, sample, score, subgroup_rows
+from mmfusion.benchmark.analysis.results import (
+    Analysis,
+    Caution,
+    Comparison,
+    Method,
+    PairedTest,
+    RunPoint,
+    Score,
+    Subgroup,
+)
+from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.training.metrics import LOWER_IS_BETTER, NAMES
+
+REFERENCE = "concat"
+PER_CLASS = "accuracy_"
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "all": NAMES,
+    "derm7pt": ("sensitivity", "specificity", "accuracy", "g_mean", "balanced_accuracy", "average_precision", "auc"),
+    "men": ("accuracy", PER_CLASS, "f1_weighted", "f1_macro", "auc"),
+}
+"""Sets of metrics by name: all, and those of CFCML's two tables; the accuracy of each class stands for all classes."""
+
+
+def analyse(
+    runs: Sequence[FinishedRun],
+    reference: str = REFERENCE,
+    *,
+    metrics: str | Sequence[str] = "all",
+    ranks: str = "auc",
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Analysis:
+    """All tables, tests and curves of some runs.
+
+    Args:
+        runs: From :func:`~mmfusion.benchmark.collect.collect`.
+        reference: Label or model that the others are tested against, named before the results were seen.
+        metrics: Those to show and to test: a name of :data:`METRICS`, or metrics; ``accuracy_`` is that of each class.
+        ranks: The metric that orders the methods; it is shown first.
+        n_resamples: Of the bootstrap.
+        level: Coverage of the intervals, in (0, 1).
+        seed: Of the bootstrap; the same runs and seed give the same numbers.
+
+    Returns:
+        A comparison for each set of runs that may share a table.
+
+    Raises:
+        ValueError: If a metric is unknown.
+    """
+    chosen = list(METRICS.get(metrics, (metrics,)) if isinstance(metrics, str) else metrics)
+    known = {*NAMES, PER_CLASS}
+    if unknown := [name for name in (*chosen, ranks) if name not in known and not name.startswith(PER_CLASS)]:
+        raise ValueError(f"no metric {unknown}; there are: {', '.join(sorted(known))}, or a set: {', '.join(METRICS)}")
+    found = [
+        _comparison(table, reference, chosen, ranks, n_resamples=n_resamples, level=level, seed=seed)
+        for table in grouping.tables(runs)
+    ]
+    return Analysis(tuple(found), reference, level, n_resamples, seed)
+
+
+def _comparison(
+    table: Table, reference: str, chosen: Sequence[str], ranks: str, *, n_resamples: int, level: float, seed: int
+) -> Comparison:
+    runs = [run for group in table.groups for run in group.runs]
+    classes = runs[0].classes
+    metrics = _metrics(chosen, ranks, classes)
+    drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed))
+    sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
+    chosen_reference, found = _reference(table, reference)
+    methods = [_method(group, sampled[group.label], group.label == chosen_reference, level) for group in table.groups]
+    methods.sort(key=lambda method: _place(method.scores[ranks].mean, ranks))
+    tests: list[PairedTest] = []
+    if chosen_reference is not None:
+        others = [paired.Compared(method.label, sampled[method.label]) for method in methods if not method.is_reference]
+        own = paired.Compared(chosen_reference, sampled[chosen_reference])
+        tests, more = paired.tests(others, own, metrics, level)
+        found += more
+    parts = {run.judged.part: run.judged for own in sampled.values() for run in own}
+    folds = {judged.run.fold for judged in parts.values()}
+    labels = {case: label for one in parts.values() for case, label in zip(one.cases.ids.tolist(), one.cases.labels)}
+    groups = {group for judged in parts.values() for group in judged.cases.groups.tolist()}
+    resolution = _resolution([run for own in sampled.values() for run in own], ranks)
+    around, differing = cautions.surroundings(runs)
+    held_out = [n for own in sampled.values() for run in own if (n := paired.n_validation(run)) is not None]
+    return Comparison(
+        name=table.name,
+        dataset=table.dataset,
+        shared=table.shared,
+        classes=classes,
+        prevalence={name: sum(int(label == c) for label in labels.values()) for c, name in enumerate(classes)},
+        n_validation=float(np.mean(held_out)) if held_out else np.nan,
+        n_cases=len(labels),
+        n_groups=len(groups),
+        folds=len(folds),
+        seeds=tuple(sorted({run.seed for run in runs})),
+        ceilings=next((run.metrics["ceilings"] for run in runs if run.metrics.get("ceilings")), {}),
+        metrics=metrics,
+        reference=chosen_reference,
+        methods=tuple(methods),
+        tests=tuple(tests),
+        resolution=resolution,
+        cautions=(
+            *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
+            *found,
+            *cautions.seeds(methods),
+            *cautions.budget(methods),
+            *cautions.tuning(methods),
+            *differing,
+            *cautions.missing(table),
+            *cautions.notes(runs),
+        ),
+        surroundings=around,
+    )
+
+
+def _metrics(chosen: Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The one that ranks first, and ``accuracy_`` spelled out."""
+    names: dict[str, None] = {ranks: None}
+    for name in chosen:
+        for one in [f"{PER_CLASS}{c}" for c in classes] if name == PER_CLASS else [name]:
+            names[one] = None
+    return tuple(names)
+
+
+def _place(mean: float, metric: str) -> tuple[bool, float]:
+    """Best first, undefined last."""
+    return not np.isfinite(mean), mean if metric in LOWER_IS_BETTER else -mean
+
+
+def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
+    """Label of the reference, if there is exactly one."""
+    labels = [group.label for group in table.groups]
+    if named in labels:
+        return named, []
+    of_model = [group.label for group in table.groups if group.model == named and group.ablation is None]
+    if len(of_model) == 1:
+        return of_model[0], []
+    if not of_model:
+        text = f"The reference {named} is not among the methods ({', '.join(labels)}): nothing is tested."
+    else:
+        text = f"There are several methods {named} ({', '.join(of_model)}): name one as the reference to have tests."
+    return None, [Caution("reference", text)]
+
+
+def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level: float) -> Method:
+    runs = group.runs
+    scaled = all(run.scaled for run in sampled)
+    return Method(
+        label=group.label,
+        model=group.model,
+        ablation=group.ablation,
+        options=group.options,
+        is_reference=is_reference,
+        is_row=group.row is not None,
+        beyond=None if group.row is not None else training.beyond(runs),
+        settings=group.settings,
+        runs=tuple(_point(run) for run in sampled),
+        scores=_scores([run.raw for run in sampled], level),
+        scaled=_scores([run.scaled for run in sampled], level) if scaled else {},
+        curves=curves.curves(sampled, level),
+        confusion=curves.confusion(sampled),
+        subgroups=_subgroups(sampled, level),
+        robustness=modalities.degradation(runs, level),
+        contributions=modalities.contributions(runs, level),
+        learning=training.learning(runs),
+        cost=training.cost(runs),
+    )
+
+
+def _point(sampled: Sampled) -> RunPoint:
+    judged, run = sampled.judged, sampled.judged.run
+    return RunPoint(str(run.folder), run.seed, run.fold, len(run.test), judged.threshold, judged.temperature)
+
+
+def _scores(runs: Sequence[Mapping[str, Any]], level: float) -> dict[str, Score]:
+    return {name: score([run[name] for run in runs], level) for name in runs[0]}
+
+
+def _subgroups(sampled: Sequence[Sampled], level: float) -> tuple[Subgroup, ...]:
+    """Rows of every property and value that some run has."""
+    rows = [subgroup_rows(run.judged) for run in sampled]
+    keys = dict.fromkeys(key for own in rows for key in own)
+    out = []
+    for by, value in keys:
+        cases: dict[str, tuple[int, str]] = {}
+        for run, own in zip(sampled, rows):
+            part = run.judged.cases.take(own.get((by, value), np.empty(0, dtype=np.intp)))
+            cases |= dict(zip(part.ids.tolist(), zip(part.labels.tolist(), part.groups.tolist())))
+        told = [run.subgroups[by, value] for run in sampled if (by, value) in run.subgroups]
+        scores = _scores(told, level) if told else _undefined(sampled)
+        counts = {
+            name: sum(label == c for label, _ in cases.values()) for c, name in enumerate(sampled[0].judged.run.classes)
+        }
+        out.append(Subgroup(by, value, len(cases), len({group for _, group in cases.values()}), counts, scores))
+    return tuple(out)
+
+
+def _undefined(sampled: Sequence[Sampled]) -> dict[str, Score]:
+    nothing = Score(np.nan, np.nan, np.nan, np.nan, np.nan, (np.nan,) * len(sampled))
+    return dict.fromkeys(sampled[0].raw, nothing)
+
+
+def _resolution(sampled: Sequence[Sampled], metric: str) -> float:
+    """Twice the median standard error of a single run."""
+    errors = [score([run.raw[metric]], 0.95).error for run in sampled]
+    known = [error for error in errors if np.isfinite(error)]
+    return 2 * float(np.median(known)) if known else np.nan

@@ -1,0 +1,153 @@
+"""What a reader must know before believing a table, a sentence each."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mmfusion.benchmark.analysis.grouping import Table
+from mmfusion.benchmark.analysis.results import Caution, Method, Surroundings
+from mmfusion.benchmark.analysis.training import hardware
+from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.recipes import SHARED
+
+LEAST_SEEDS = 5
+"""What a benchmark on a fixed split should have."""
+
+# What is not tuned for a method but asked of all, or tells nothing about its training.
+_NOT_TUNED = {*SHARED["train"], "freeze", "precompute", "phase_epochs"}
+
+
+def notes(runs: Iterable[FinishedRun]) -> list[Caution]:
+    """Those of the datasets: leaks, licences, cases left out."""
+    found = {str(note): None for run in runs for note in run.metrics.get("notes", ())}
+    return [Caution("note", note) for note in found]
+
+
+def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: int, folds: int) -> list[Caution]:
+    """Whether the test part can tell the best from those behind it.
+
+    Args:
+        methods: Best first.
+        metric: That ranks.
+        resolution: Of two single runs.
+        n_cases: Of the test part.
+        folds: Test parts.
+    """
+    ranked = [method for method in methods if np.isfinite(method.scores[metric].mean)]
+    if len(ranked) < 2 or not np.isfinite(resolution):
+        return []
+    best = ranked[0].scores[metric].mean
+    near = [method for method in ranked[1:] if abs(best - method.scores[metric].mean) < resolution]
+    if not near:
+        return []
+    parts = f"{n_cases} test cases" + (f" in {folds} folds" if folds > 1 else "")
+    all_in_reach = "all others" if len(near) == len(ranked) - 1 else f"{len(near)} of {len(ranked) - 1} others"
+    return [
+        Caution(
+            "noise",
+            f"With {parts} the {metric} of a run has a standard error near {resolution / 2:.3f}: on one split a "
+            f"difference below {resolution:.3f} is noise. {all_in_reach.capitalize()} are that near to the first, "
+            f"{ranked[0].label}; only the paired tests say whether one is better.",
+        )
+    ]
+
+
+def seeds(methods: Sequence[Method]) -> list[Caution]:
+    """Unequal seeds and folds, or too few."""
+    out: list[Caution] = []
+    have = {method.label: {(run.fold, run.seed) for run in method.runs} for method in methods}
+    models = {method.label: have[method.label] for method in methods if not method.is_row}
+    if not models:
+        return out
+    everything = set().union(*models.values())
+    fewer = {label: len(own) for label, own in models.items() if own != everything}
+    if fewer:
+        listed = ", ".join(f"{label} {n}" for label, n in fewer.items())
+        out.append(
+            Caution(
+                "seeds",
+                f"Not every method has all {len(everything)} seeds and folds that occur ({listed}): their means are "
+                "over different runs.",
+            )
+        )
+    folds, most = {fold for fold, _ in everything}, len({seed for _, seed in everything})
+    if len(folds) == 1 and most < LEAST_SEEDS:
+        runs = "a single seed" if most == 1 else f"{most} seeds"
+        out.append(
+            Caution(
+                "seeds", f"The methods have {runs} on one split; a result needs {LEAST_SEEDS} seeds or several folds."
+            )
+        )
+    return out
+
+
+def budget(methods: Sequence[Method]) -> list[Caution]:
+    """Methods that need more than the others."""
+    return [
+        Caution("budget", f"{method.label} needs more than the equal budget: {method.beyond}.")
+        for method in methods
+        if method.beyond is not None
+    ]
+
+
+def tuning(methods: Sequence[Method]) -> list[Caution]:
+    """Settings of training that are some methods' own."""
+    models = [method for method in methods if not method.is_row]
+    keys = {key for method in models for key in method.settings["train"]} - _NOT_TUNED
+    values = {key: Counter(repr(method.settings["train"].get(key)) for method in models) for key in keys}
+    uneven = sorted(key for key, count in values.items() if len(count) > 1)
+    if not uneven:
+        return []
+    return [Caution("tuning", f"Not all methods were trained with the same {', '.join(uneven)}.")]
+
+
+def surroundings(runs: Iterable[FinishedRun]) -> tuple[tuple[Surroundings, ...], list[Caution]]:
+    """What the runs were made with, the most frequent first, and whether that differs."""
+    found: dict[tuple[object, ...], Surroundings] = {}
+    count: Counter[tuple[object, ...]] = Counter()
+    unknown, unclean = 0, 0
+    for run in runs:
+        if run.environment is None:
+            unknown += run.row is None
+            continue
+        versions = {str(name): str(version) for name, version in dict(run.environment.get("versions") or {}).items()}
+        commit, device = run.environment.get("commit"), run.environment.get("device")
+        unclean += str(commit).endswith("+changes")
+        key = commit, tuple(sorted(versions.items())), device, hardware(run)
+        count[key] += 1
+        found[key] = Surroundings(0, commit, versions, device, hardware(run) or None)
+    ordered = tuple(
+        Surroundings(n, found[key].commit, found[key].versions, found[key].device, found[key].hardware)
+        for key, n in count.most_common()
+    )
+    out = []
+    for what, values in (
+        ("commits", {one.commit for one in ordered}),
+        ("versions of packages", {tuple(sorted(one.versions.items())) for one in ordered}),
+        ("devices", {(one.device, one.hardware) for one in ordered}),
+    ):
+        if len(values) > 1:
+            out.append(Caution("versions", f"The runs were made with {len(values)} different {what}."))
+    if unclean:
+        out.append(Caution("versions", f"{unclean} runs were made by a checkout with changes that no commit holds."))
+    if unknown and ordered:
+        out.append(Caution("versions", f"{unknown} runs do not say what they were made with."))
+    return ordered, out
+
+
+def missing(table: Table) -> list[Caution]:
+    """What some runs lack that the numbers rest on."""
+    runs = [run for group in table.groups for run in group.runs]
+    out = []
+    without = [run for run in runs if run.validation is None]
+    bare = [run for run in without if len(run.classes) == 2 and run.metrics.get("threshold") is None]
+    if bare:
+        out.append(
+            Caution(
+                "missing",
+                f"{len(bare)} runs keep neither predictions of validation nor a threshold: 0.5 is taken for "
+                "sensitivity, specificity and G-mean.",
+            )
+        )
+    return out
