@@ -216,10 +216,35 @@ def small() -> Analysis:
 
 def large(n: int = 24, classes: Sequence[str] = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")) -> Analysis:
     """As many methods and classes as a comparison gets."""
-    names = (
-        "cfcml mbt concat mult daft film healnet gmu lmf amf mmcl mul hyperfusion metablock metanet mmtm tip tformer "
-        "gated-query late max image tabular cfcml:no-enhancement cfcml:no-anchors"
-    ).split()[:n]
+    others = (
+        "mult",
+        "daft",
+        "film",
+        "healnet",
+        "gmu",
+        "lmf",
+        "amf",
+        "mmcl",
+        "mul",
+        "hyperfusion",
+        "metablock",
+        "metanet",
+    )
+    names = [
+        "cfcml",
+        "mbt",
+        "concat",
+        *others,
+        "mmtm",
+        "tip",
+        "tformer",
+        "gated-query",
+        "late",
+        "max",
+        "image",
+        "tabular",
+    ]
+    names = [*names, "cfcml no-enhancement"][:n]
     rng = np.random.default_rng(3)
     values = np.sort(0.86 + 0.1 * rng.random(n))[::-1]
     made = [

@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | predict | check | list``.
+"""The command line: ``mmfusion run | report | predict | check | list``.
 
 What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
 """
@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands.add_parser("run", help="train and evaluate a model on a dataset"))
+
+    _add_report(commands.add_parser("report", help="compare finished runs: a page, tables and figures"))
 
     predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
@@ -160,6 +162,18 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command=_run)
 
 
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
+    report.add_argument(
+        "--reference",
+        default="concat",
+        metavar="METHOD",
+        help="what the others are tested against, named before the results are seen (default: %(default)s)",
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
+    report.set_defaults(command=_report)
+
+
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.list_models or arguments.list_datasets:
         _import(arguments)
@@ -215,6 +229,12 @@ def _resume(arguments: argparse.Namespace) -> None:
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
     run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark.report import command
+
+    command.report(arguments.folders, _reporter(), reference=arguments.reference, out=arguments.out)
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""A figure of matplotlib as SVG that a page can take in: the same bytes for the same numbers, with a title, in its colours."""
+"""A figure of matplotlib as SVG that a page can take in: the same bytes for the same numbers."""
 
 import io
 import re
@@ -142,16 +142,16 @@ def _plain(svg: bytes, key: str) -> ElementTree.Element:
         element.tag = _SPACE.sub("", element.tag)
         for name in list(element.attrib):
             value = element.attrib.pop(name)
-            name = _SPACE.sub("", name)
-            if name == "id":
+            plain = _SPACE.sub("", name)
+            if plain == "id":
                 value = f"{key}-{value}"
-            elif name == "href":
+            elif plain == "href":
                 value = f"#{key}-{value[1:]}"
-            elif name == "clip-path":
+            elif plain == "clip-path":
                 value = value.replace("#", f"#{key}-")
-            elif name == "style" and element.tag == "text":
+            elif plain == "style" and element.tag == "text":
                 value = "; ".join(part for part in value.split("; ") if not part.startswith("font-family"))
-            element.set(name, value)
+            element.set(plain, value)
         # What matplotlib indents with; the words of a text element are its own.
         if element.tag != "text" and not (element.text or "").strip():
             element.text = None
@@ -163,10 +163,10 @@ def _plain(svg: bytes, key: str) -> ElementTree.Element:
     for child in list(root):
         if child.tag == "defs" and all(grandchild.tag == "style" for grandchild in child):
             root.remove(child)
-    used = {value for element in root.iter() for name, value in element.attrib.items() if name in ("href", "clip-path")}
+    used = {element.attrib.get(name) for element in root.iter() for name in ("href", "clip-path")}
     for element in root.iter():
-        name = element.attrib.get("id")
-        if name is not None and f"#{name}" not in used and f"url(#{name})" not in used:
+        own = element.attrib.get("id")
+        if own is not None and f"#{own}" not in used and f"url(#{own})" not in used:
             del element.attrib["id"]
     return root
 

@@ -1,4 +1,7 @@
-"""What a report holds, before it is a page: sections of sentences, tables and pictures. All text is plain; the page escapes it."""
+"""What a report holds, before it is a page: sections of sentences, tables and pictures.
+
+All text is plain; the page escapes it.
+"""
 
 from dataclasses import dataclass
 

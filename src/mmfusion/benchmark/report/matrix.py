@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import WIDTH, Picture, picture, shorten
 from mmfusion.benchmark.report.palette import INK, MUTED
 from mmfusion.training.ranking import Floats
@@ -52,10 +53,11 @@ def _cell(axes: Any, x: float, y: float, side: float, share: float, hit: bool) -
     from matplotlib.patches import Rectangle
 
     dark = 0.0 if np.isnan(share) else float(share)
-    colour = shade(dark)
-    edge = {"edgecolor": "#000001", "linewidth": 2} if hit else {"edgecolor": MUTED, "linewidth": 0.5}
-    axes.add_patch(Rectangle((x + 1, y + 1), side - 2, side - 2, facecolor=colour, **edge))
-    text = "–" if np.isnan(share) else f"{100 * share:.0f}"
+    edge, width = ("#000001", 2.0) if hit else (MUTED, 0.5)
+    axes.add_patch(
+        Rectangle((x + 1, y + 1), side - 2, side - 2, facecolor=shade(dark), edgecolor=edge, linewidth=width)
+    )
+    text = words.NONE if np.isnan(share) else f"{100 * share:.0f}"
     ink = "#fffffe" if dark > 0.5 else "#000001"
     axes.text(x + side / 2, y + side / 2, text, ha="center", va="center", color=ink)
 

@@ -58,8 +58,8 @@ def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
     if len(chapters) > 1:
         lead.append(
             Paragraph(
-                "Comparisons differ in dataset, data settings, budget or encoder. Their numbers must not be compared with each other: each has "
-                "a chapter of its own."
+                "Comparisons differ in dataset, data settings, budget or encoder. Their numbers must not be "
+                "compared with each other: each has a chapter of its own."
             )
         )
     if skipped:
@@ -99,17 +99,19 @@ def _made(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
             "How the numbers were made",
             (
                 Paragraph(
-                    "Everything here is computed from the stored predictions of the test parts, which no choice of an epoch or a threshold has "
-                    "seen. Thresholds and temperatures come from the validation parts."
+                    "Everything here is computed from the stored predictions of the test parts, which no choice of "
+                    "an epoch or a threshold has seen. Thresholds and temperatures come from the validation parts."
                 ),
                 Paragraph(
-                    f"Intervals cover {analysis.level:.0%}: a bootstrap with {analysis.n_resamples:,} resamples (seed {analysis.seed}), stratified by "
-                    "class, that draws whole patients or lesions where cases come in groups. More than two classes: AUC, average precision, "
-                    "sensitivity, specificity and G-mean are means of each class against the rest."
+                    f"Intervals cover {analysis.level:.0%}: a bootstrap with {analysis.n_resamples:,} resamples "
+                    f"(seed {analysis.seed}), stratified by class, that draws whole patients or lesions where cases "
+                    "come in groups. More than two classes: AUC, average precision, sensitivity, specificity and "
+                    "G-mean are means of each class against the rest."
                 ),
                 Paragraph(
-                    f"The reference, {analysis.reference}, was named before the numbers were seen. Tests are paired, on the same cases; over folds the "
-                    "resampled t-test is corrected for the cases that the folds share; all are corrected for their number by Holm's method."
+                    f"The reference, {analysis.reference}, was named before the numbers were seen. Tests are paired, "
+                    "on the same cases; over folds the resampled t-test is corrected for the cases that the folds "
+                    "share; all are corrected for their number by Holm's method."
                 ),
             ),
         ),

@@ -25,8 +25,10 @@ KINDS: Mapping[str, str] = {
     "mcnemar": "McNemar",
     "corrected resampled t": "corrected resampled t (Nadeau and Bengio)",
 }
-NONE = "–"
+NONE = "\u2013"
 """A cell in which nothing is known."""
+
+MINUS = "\u2212"
 
 
 def metric(name: str) -> str:
@@ -40,7 +42,7 @@ def metric(name: str) -> str:
 
 def number(value: float, digits: int = 3) -> str:
     """``0.936``."""
-    return NONE if not math.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
+    return NONE if not math.isfinite(value) else f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float, digits: int = 3) -> str:
@@ -48,7 +50,7 @@ def signed(value: float, digits: int = 3) -> str:
     if not math.isfinite(value):
         return NONE
     text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
 def interval(value: float, low: float, high: float, *, sign: bool = False) -> str:

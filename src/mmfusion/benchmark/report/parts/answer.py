@@ -13,7 +13,8 @@ def compared(chapter: Chapter) -> str:
     runs = sum(len(method.runs) for method in found.methods)
     folds = f" and {words.plural(found.folds, 'fold')}" if found.folds > 1 else ""
     return (
-        f"{words.plural(len(found.methods), 'method')} on {found.dataset}: {words.plural(len(found.classes), 'class', 'classes')}, "
+        f"{words.plural(len(found.methods), 'method')} on {found.dataset}: "
+        f"{words.plural(len(found.classes), 'class', 'classes')}, "
         f"{words.plural(found.n_cases, 'test case')}{groups if found.n_groups != found.n_cases else ''}; "
         f"{words.plural(len(found.seeds), 'seed')}{folds}, {words.plural(runs, 'run')} in all."
     )
@@ -31,12 +32,15 @@ def answer(chapter: Chapter, wanted: str) -> str:
     number = cell(score(best, chapter.metric))
     value = f"{chapter.metric_words}, {number}"
     if len(found.methods) == 1:
-        return f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to compare it with."
+        return (
+            f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to "
+            "compare it with."
+        )
     extreme = "lowest" if chapter.metric in LOWER_IS_BETTER else "highest"
     if found.reference is None:
         return (
-            f"{best.label} has the {extreme} {value}, but nothing was tested: the reference, {wanted}, is not among the runs, "
-            "so no method can be said to be better than another."
+            f"{best.label} has the {extreme} {value}, but nothing was tested: the reference, {wanted}, is not among "
+            "the runs, so no method can be said to be better than another."
         )
     tests = [test for test in found.tests if test.metric == chapter.metric]
     if best.is_reference:

@@ -22,9 +22,9 @@ def section(chapter: Chapter) -> Section:
     if having:
         blocks.append(
             Paragraph(
-                f"Cases in bins of the probability {of}: across, what was said; upwards, how often it was so, with {chapter.percent} intervals. "
-                "On the dotted diagonal a probability means what it says; below it the method is too sure. The dashed grey line is after "
-                "temperature scaling, fitted on validation."
+                f"Cases in bins of the probability {of}: across, what was said; upwards, how often it was so, with "
+                f"{chapter.percent} intervals. On the dotted diagonal a probability means what it says; below it the "
+                "method is too sure. The dashed grey line is after temperature scaling, fitted on validation."
             )
         )
         front = [method for method in having if chapter.style(method).prominent]
@@ -51,7 +51,8 @@ def _table(chapter: Chapter) -> Table:
         rows.append((method.label, words.number(float(np.mean(known)), 2) if known else words.NONE, *cells))
     names = [f"{words.metric(name)}, {which}" for name in METRICS for which in ("raw", "scaled")]
     return Table(
-        "Calibration on the test part, raw beside temperature-scaled; lower is better. A temperature above 1 means that the method was too sure.",
+        "Calibration on the test part, raw beside temperature-scaled; lower is better. A temperature above 1 means "
+        "that the method was too sure.",
         ("method", "temperature", *names),
         tuple(rows),
         numeric=1 + 2 * len(METRICS),

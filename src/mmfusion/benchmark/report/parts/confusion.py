@@ -15,8 +15,8 @@ def section(chapter: Chapter) -> Section:
     methods = chapter.comparison.methods
     blocks: list[Block] = [
         Paragraph(
-            "A row is a true class, a column what the method's likeliest class called it; numbers are percent of the row, mean over the "
-            "runs, and the framed diagonal is right. The darker, the more."
+            "A row is a true class, a column what the method's likeliest class called it; numbers are percent of "
+            "the row, mean over the runs, and the framed diagonal is right. The darker, the more."
         )
     ]
     front = [method for method in methods if chapter.style(method).prominent]

@@ -19,9 +19,10 @@ def section(chapter: Chapter) -> Section:
     if not having:
         return Section(key, title, (Paragraph("No run was evaluated without one of its modalities.", kind="missing"),))
     text = (
-        "By how much the AUC falls when a modality is taken away from every test case (filled), or its contents are exchanged between the "
-        "cases (hollow). The further to the right, the more the method leans on it; at the dashed line it does not matter. The number is the "
-        "fall when it is taken away. A method that was never trained without a modality may fall for that reason alone."
+        "By how much the AUC falls when a modality is taken away from every test case (filled), or its contents are "
+        "exchanged between the cases (hollow). The further to the right, the more the method leans on it; at the "
+        "dashed line it does not matter. The number is the fall when it is taken away. A method that was never "
+        "trained without a modality may fall for that reason alone."
     )
     modalities = list(dict.fromkeys(given.modality for method in having for given in method.contributions))
     rows = []
@@ -37,8 +38,8 @@ def section(chapter: Chapter) -> Section:
             for given in method.contributions
         ]
     table = Table(
-        f"AUC that is left, and by how much it fell, with {chapter.percent} intervals. With one run a method, intervals of the fall treat both "
-        "AUCs as independent and are too wide rather than too narrow.",
+        f"AUC that is left, and by how much it fell, with {chapter.percent} intervals. With one run a method, "
+        "intervals of the fall treat both AUCs as independent and are too wide rather than too narrow.",
         ("method", "modality", "what was done", "AUC left", "fall"),
         tuple(rows),
         numeric=2,
@@ -65,8 +66,8 @@ def _picture(chapter: Chapter, modality: str, number: int) -> Picture:
     return forest(
         chapter.key("contribution", number),
         modality,
-        f"Fall of the AUC of {words.plural(len(rows), 'method')} without {modality}, and with it exchanged between cases; the numbers are in "
-        "the table below.",
+        f"Fall of the AUC of {words.plural(len(rows), 'method')} without {modality}, and with it exchanged between "
+        "cases; the numbers are in the table below.",
         rows,
         axis="fall of the AUC",
         line=0.0,

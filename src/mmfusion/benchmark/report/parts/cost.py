@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mmfusion.benchmark.analysis.results import Cost
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import Picture
-from mmfusion.benchmark.report.document import Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.document import Block, Figures, Paragraph, Section, Table
 from mmfusion.benchmark.report.parts.chapter import Chapter, score
 from mmfusion.benchmark.report.scatter import Dot, scatter
 
@@ -34,9 +34,9 @@ def section(chapter: Chapter) -> Section:
     if not having:
         return Section(key, title, (Paragraph("No run says what it cost.", kind="missing"),))
     text = (
-        f"{chapter.metric_words} against what a method costs, each axis of cost logarithmic: upper left is good and cheap. Parameters and "
-        "operations are the same everywhere; seconds, throughput and memory are those of the machine that the runs shared, and compare only "
-        "where it did nothing else."
+        f"{chapter.metric_words} against what a method costs, each axis of cost logarithmic: upper left is good and "
+        "cheap. Parameters and operations are the same everywhere; seconds, throughput and memory are those of the "
+        "machine that the runs shared, and compare only where it did nothing else."
     )
     pictures = []
     lacking = []
@@ -46,11 +46,12 @@ def section(chapter: Chapter) -> Section:
             lacking.append(kind.title.lower())
         else:
             pictures.append(picture)
-    blocks = [Paragraph(text), *([Figures(tuple(pictures))] if pictures else [])]
+    blocks: list[Block] = [Paragraph(text), *([Figures(tuple(pictures))] if pictures else [])]
     if lacking:
         blocks.append(Paragraph(f"Not measured: {words.listed(lacking)}.", kind="missing"))
     table = Table(
-        "Cost, mean over the runs. Operations count a multiply-add as two, of one forward pass; training seconds include validation.",
+        "Cost, mean over the runs. Operations count a multiply-add as two, of one forward pass; training seconds "
+        "include validation.",
         (
             "method",
             "measured on",
@@ -99,7 +100,8 @@ def _picture(chapter: Chapter, kind: _Kind) -> Picture | None:
     return scatter(
         chapter.key("cost", kind.key),
         f"{kind.title} against {chapter.metric_words}",
-        f"{chapter.metric_words} of {words.plural(len(dots), 'method')} against {kind.axis}, with intervals; the numbers are in the table below.",
+        f"{chapter.metric_words} of {words.plural(len(dots), 'method')} against {kind.axis}, with intervals; the "
+        "numbers are in the table below.",
         dots,
         x=kind.axis,
         y=chapter.metric_words,

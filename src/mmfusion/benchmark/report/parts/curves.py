@@ -22,7 +22,9 @@ class _Kind:
     curves: Callable[[Method], Sequence[Curve]]
 
 
-_ROC = _Kind("roc", "ROC curves", "1 − specificity", "sensitivity", "AUC", "lower right", lambda m: m.curves.roc)
+_ROC = _Kind(
+    "roc", "ROC curves", f"1 {words.MINUS} specificity", "sensitivity", "AUC", "lower right", lambda m: m.curves.roc
+)
 _PRECISION = _Kind(
     "precision", "Precision and recall", "recall", "precision", "AP", "below", lambda m: m.curves.precision_recall
 )

@@ -19,16 +19,16 @@ def section(chapter: Chapter) -> Section:
     order = "lowest" if chapter.metric in LOWER_IS_BETTER else "highest"
     several = any(len(method.runs) > 1 for method in found.methods)
     text = (
-        f"Methods by mean {chapter.metric_words} on the test part, the {order} first. The line is the {chapter.percent} interval of "
-        "the mean; "
+        f"Methods by mean {chapter.metric_words} on the test part, the {order} first. The line is the "
+        f"{chapter.percent} interval of the mean; "
         + ("the small circles are single runs, a seed and fold each." if several else "there is one run a method.")
     )
     if found.reference is not None:
         text += " The diamond and the dashed line are the reference, named beforehand."
     if found.resolution == found.resolution:
         text += (
-            f" Two single runs that differ by less than {words.number(found.resolution)} cannot be told apart by this test "
-            "part: that is twice the standard error that its cases cause."
+            f" Two single runs that differ by less than {words.number(found.resolution)} cannot be told apart by "
+            "this test part: that is twice the standard error that its cases cause."
         )
     pictures = [_values(chapter)]
     tests = [test for test in found.tests if test.metric == chapter.metric]
@@ -49,7 +49,7 @@ def _values(chapter: Chapter) -> Picture:
         value = score(method, chapter.metric)
         text = words.number(value.mean)
         if np.isfinite(value.low) and np.isfinite(value.high):
-            text += f" ({words.number(value.low)}–{words.number(value.high)})"
+            text += f" ({words.number(value.low)}{words.NONE}{words.number(value.high)})"
         mark = Mark(value.mean, value.low, value.high, value.points, chapter.style(method))
         rows.append(Row(f"{number} {method.label}", text, (mark,), bold=method.is_reference))
     best = found.methods[0]
@@ -81,8 +81,9 @@ def _differences(chapter: Chapter, tests: list[PairedTest]) -> Picture:
     return forest(
         chapter.key("differences"),
         f"Difference to {chapter.comparison.reference}, Holm-corrected p",
-        f"Forest plot of paired differences in {chapter.metric_words} to the reference {chapter.comparison.reference}, with intervals; the "
-        "dashed line is no difference. All numbers are in the table of the tests.",
+        f"Forest plot of paired differences in {chapter.metric_words} to the reference "
+        f"{chapter.comparison.reference}, with intervals; the dashed line is no difference. All numbers are in the "
+        "table of the tests.",
         rows,
         axis=f"{chapter.metric_words}, method less reference",
         line=0.0,
@@ -93,7 +94,8 @@ def _table(chapter: Chapter) -> Table:
     found = chapter.comparison
     rows = []
     for number, method in enumerate(found.methods, start=1):
-        first, *others = (score(method, name) for name in found.metrics)
+        first = score(method, chapter.metric)
+        others = [cell(score(method, name)) for name in found.metrics[1:]]
         rows.append(
             (
                 method.label + (" (reference)" if method.is_reference else ""),
@@ -101,14 +103,13 @@ def _table(chapter: Chapter) -> Table:
                 cell(first),
                 words.number(first.sd),
                 str(len(method.runs)),
-                *(cell(other) for other in others),
+                *others,
             )
         )
-    others = tuple(words.metric(name) for name in found.metrics[1:])
     return Table(
-        f"Ranking: mean over the runs of a method with its {chapter.percent} interval, on {words.plural(found.n_cases, 'test case')}; SD: of "
-        f"the {chapter.metric_words} over the runs.",
-        ("method", "rank", chapter.metric_words, "SD", "runs", *others),
+        f"Ranking: mean over the runs of a method with its {chapter.percent} interval, on "
+        f"{words.plural(found.n_cases, 'test case')}; SD: of the {chapter.metric_words} over the runs.",
+        ("method", "rank", chapter.metric_words, "SD", "runs", *(words.metric(name) for name in found.metrics[1:])),
         tuple(rows),
         numeric=len(found.metrics) + 3,
         strong=frozenset(number for number, method in enumerate(found.methods) if method.is_reference),
@@ -122,7 +123,8 @@ def _rows(methods: tuple[Method, ...]) -> list[Block]:
     if fitted:
         lines.append(
             Paragraph(
-                f"Fitted with scikit-learn to the table alone, as rows to compare with: {words.listed(fitted, most=30)}."
+                "Fitted with scikit-learn to the table alone, as rows to compare with: "
+                f"{words.listed(fitted, most=30)}."
             )
         )
     lines += [
@@ -144,9 +146,10 @@ def _tests(chapter: Chapter) -> list[Block]:
     kinds = list(dict.fromkeys(words.KINDS.get(test.kind, test.kind) for test in found.tests))
     blocks: list[Block] = [
         Paragraph(
-            f"Each method is tested against {found.reference} on the same cases, run by run of the same seed and fold "
-            f"({words.listed(kinds)}). Holm's correction counts all methods tested in the same way on the same metric; below 0.05 a "
-            "difference is called better or worse, else it is not told apart, which does not mean equal."
+            f"Each method is tested against {found.reference} on the same cases, run by run of the same seed and "
+            f"fold ({words.listed(kinds)}). Holm's correction counts all methods tested in the same way on the same "
+            "metric; below 0.05 a difference is called better or worse, else it is not told apart, which does not "
+            "mean equal."
         )
     ]
     for name, kind in dict.fromkeys((test.metric, test.kind) for test in found.tests):

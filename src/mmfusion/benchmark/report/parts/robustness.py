@@ -33,17 +33,17 @@ def section(chapter: Chapter) -> Section:
     picture = trends(
         chapter.key("robustness", "cells"),
         f"{metric} as cells go missing",
-        f"{metric} on the test part over the share of table cells made missing, for {words.plural(len(lines), 'method')}; the numbers are "
-        "in the table below.",
+        f"{metric} on the test part over the share of table cells made missing, for "
+        f"{words.plural(len(lines), 'method')}; the numbers are in the table below.",
         lines,
         x="cells missing",
         y=metric,
         percent=True,
     )
     text = (
-        f"Test cases lose a share of the cells that their tables have, drawn at random; the model is the same. A flatter line holds out "
-        f"longer. Bands are {chapter.percent} intervals, small circles single runs. The area under the line, over the width of the shares, "
-        "puts it in one number."
+        "Test cases lose a share of the cells that their tables have, drawn at random; the model is the same. A "
+        f"flatter line holds out longer. Bands are {chapter.percent} intervals, small circles single runs. The area "
+        "under the line, over the width of the shares, puts it in one number."
     )
     shares = sorted({float(share) for curve in curves.values() for share in curve.shares})
     rows = []

@@ -14,8 +14,8 @@ def section(chapter: Chapter) -> Section:
     seeds = words.listed((str(seed) for seed in found.seeds), most=20)
     blocks: list[Block] = [
         Paragraph(
-            f"{words.count(found.n_cases)} test cases, {words.count(found.n_validation)} validation cases (mean over the runs); seeds {seeds}; "
-            f"{words.plural(found.folds, 'test part')}."
+            f"{words.count(found.n_cases)} test cases, {words.count(found.n_validation)} validation cases (mean over "
+            f"the runs); seeds {seeds}; {words.plural(found.folds, 'test part')}."
         ),
         Table(
             "Test cases of each class.",

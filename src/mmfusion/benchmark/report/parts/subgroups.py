@@ -19,8 +19,9 @@ def section(chapter: Chapter) -> Section:
     groups = methods[0].subgroups
     shown = _shown(chapter, methods)
     text = (
-        f"{chapter.metric_words} on parts of the test cases, with {chapter.percent} intervals. Small parts have wide intervals, and with many "
-        "parts some differ by chance: these are descriptions, not tests. A part with one class alone has no AUC."
+        f"{chapter.metric_words} on parts of the test cases, with {chapter.percent} intervals. Small parts have wide "
+        "intervals, and with many parts some differ by chance: these are descriptions, not tests. A part with one "
+        "class alone has no AUC."
     )
     pictures = tuple(
         _picture(chapter, by, [group for group in groups if group.by == by], shown)
@@ -86,7 +87,8 @@ def _picture(chapter: Chapter, by: str, groups: list[Subgroup], shown: list[Meth
     return forest(
         chapter.key("subgroups", by),
         f"By {by}: {names}",
-        f"{chapter.metric_words} by {by}, {names}, for {words.plural(len(rows), 'subgroup')}; the numbers are in the table below.",
+        f"{chapter.metric_words} by {by}, {names}, for {words.plural(len(rows), 'subgroup')}; the numbers are in the "
+        "table below.",
         rows,
         axis=chapter.metric_words,
     )
