@@ -3,6 +3,7 @@
 All text is plain; the page escapes it.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmfusion.benchmark.report.canvas import Picture
@@ -46,7 +47,6 @@ class Table:
         rows: Each as long as ``columns``; the first cell names the row.
         numeric: How many columns, counted from the right, are aligned to the right.
         strong: Rows that stand out, as the reference does.
-        folded: Name of the lid that it lies under; empty for none.
     """
 
     caption: str
@@ -54,7 +54,6 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     numeric: int = 0
     strong: frozenset[int] = frozenset()
-    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,25 @@ class Figures:
 
     Attributes:
         pictures: Each with its title.
-        folded: Name of the lid that they lie under; empty for none.
     """
 
     pictures: tuple[Picture, ...]
-    folded: str = ""
 
 
-Block = Paragraph | Bullets | Table | Figures
+@dataclass(frozen=True)
+class Lid:
+    """What most readers will not look at, closed until somebody opens it.
+
+    Attributes:
+        title: On the lid.
+        blocks: Below it.
+    """
+
+    title: str
+    blocks: tuple[Paragraph | Table | Figures, ...]
+
+
+Block = Paragraph | Bullets | Table | Figures | Lid
 
 
 @dataclass(frozen=True)
@@ -107,8 +117,16 @@ class Document:
     def pictures(self) -> list[Picture]:
         """All, in order."""
 
-        def of(section: Section) -> list[Picture]:
-            found = [picture for block in section.blocks if isinstance(block, Figures) for picture in block.pictures]
-            return found + [picture for part in section.parts for picture in of(part)]
+        def below(blocks: Iterable[Block]) -> Iterator[Picture]:
+            for block in blocks:
+                if isinstance(block, Figures):
+                    yield from block.pictures
+                elif isinstance(block, Lid):
+                    yield from below(block.blocks)
+
+        def of(section: Section) -> Iterator[Picture]:
+            yield from below(section.blocks)
+            for part in section.parts:
+                yield from of(part)
 
         return [picture for section in self.sections for picture in of(section)]

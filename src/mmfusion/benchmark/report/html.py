@@ -4,7 +4,7 @@ import html
 from importlib import resources
 
 from mmfusion.benchmark.report.canvas import Picture, clean
-from mmfusion.benchmark.report.document import Block, Bullets, Document, Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.document import Block, Bullets, Document, Lid, Paragraph, Section, Table
 
 
 def render(document: Document) -> str:
@@ -60,7 +60,10 @@ def _block(block: Block) -> str:
         )
     if isinstance(block, Table):
         return _table(block)
-    return _figures(block)
+    if isinstance(block, Lid):
+        inner = "".join(map(_block, block.blocks))
+        return f"<details>\n<summary>{_text(block.title)}</summary>\n{inner}</details>\n"
+    return f'<div class="panels">\n{"".join(map(_figure, block.pictures))}</div>\n'
 
 
 def _table(table: Table) -> str:
@@ -75,25 +78,15 @@ def _table(table: Table) -> str:
         strong = ' class="strong"' if number in table.strong else ""
         body.append(f'<tr{strong}><th scope="row">{_text(row[0])}</th>{cells}</tr>\n')
     # A box that scrolls must be reachable by keyboard, and named for those who cannot see it.
-    box = (
+    return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(table.caption)}">\n<table>\n'
         f"<caption>{_text(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{''.join(body)}</tbody>\n</table>\n</div>\n"
     )
-    return _folded(table.folded, box)
-
-
-def _folded(name: str, content: str) -> str:
-    return f"<details>\n<summary>{_text(name)}</summary>\n{content}</details>\n" if name else content
 
 
 def _class(name: str) -> str:
     return f' class="{name}"' if name else ""
-
-
-def _figures(figures: Figures) -> str:
-    panels = "".join(_figure(picture) for picture in figures.pictures)
-    return _folded(figures.folded, f'<div class="panels">\n{panels}</div>\n')
 
 
 def _figure(picture: Picture) -> str:

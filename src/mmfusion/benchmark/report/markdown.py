@@ -2,8 +2,8 @@
 
 import re
 
-from mmfusion.benchmark.report.canvas import clean
-from mmfusion.benchmark.report.document import Block, Bullets, Document, Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.canvas import Picture, clean
+from mmfusion.benchmark.report.document import Block, Bullets, Document, Lid, Paragraph, Section, Table
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 FOLDER = "figures"
@@ -35,7 +35,9 @@ def _block(block: Block) -> list[str]:
         return [f"**{escape(block.title)}**", items] if block.title else [items]
     if isinstance(block, Table):
         return [_table(block)]
-    return _figures(block)
+    if isinstance(block, Lid):
+        return [f"*{escape(block.title)}*", *(text for inner in block.blocks for text in _block(inner))]
+    return [text for picture in block.pictures for text in _figure(picture)]
 
 
 def _table(table: Table) -> str:
@@ -52,9 +54,6 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _figures(figures: Figures) -> list[str]:
-    out = [f"*{escape(figures.folded)}*"] if figures.folded else []
-    for picture in figures.pictures:
-        image = f"![{escape(picture.description)}]({FOLDER}/{picture.key}.svg)"
-        out += [f"**{escape(picture.title)}**", image]
-    return out
+def _figure(picture: Picture) -> list[str]:
+    image = f"![{escape(picture.description)}]({FOLDER}/{picture.key}.svg)"
+    return [f"**{escape(picture.title)}**", image]

@@ -99,8 +99,8 @@ def _made(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
             "How the numbers were made",
             (
                 Paragraph(
-                    "Everything here is computed from the stored predictions of the test parts, which no choice of "
-                    "an epoch or a threshold has seen. Thresholds and temperatures come from the validation parts."
+                    "Everything here is computed from the stored predictions of the test parts. Epochs, thresholds and "
+                    "temperatures are chosen on the validation parts, unless a warning says otherwise."
                 ),
                 Paragraph(
                     f"Intervals cover {analysis.level:.0%}: a bootstrap with {analysis.n_resamples:,} resamples "

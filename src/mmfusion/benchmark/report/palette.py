@@ -1,7 +1,7 @@
 """Colours, line styles and markers: who is drawn how, so that it reads in colour, in grey and by a colour-blind eye.
 
-Colours are those of Okabe and Ito (Color universal design, 2008), darkened or left out where white paper would swallow
-them. No two series differ in colour alone: each has a line style and a marker of its own.
+Colours are from those of Okabe and Ito (Color universal design, 2008), moved to where they contrast with the paper and with
+each other for every kind of eye. No two series differ in colour alone: each has a line style and a marker of its own.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ class Style(NamedTuple):
 
 
 INK, MUTED, REST, GRID, PAPER = "#1a1a1a", "#595959", "#868686", "#dcdcdc", "#ffffff"
-SERIES = ("#0072b2", "#d55e00", "#00805d", "#b0568f")
+SERIES = ("#0057a0", "#d55e00", "#009e73", "#b0568f")
 DARK = {
     INK: "#ececec",
     MUTED: "#b4b4b4",
     REST: "#8f8f8f",
     GRID: "#3c4146",
     PAPER: "#16191c",
-    SERIES[0]: "#56b4e9",
+    SERIES[0]: "#3d93d6",
     SERIES[1]: "#ff8f4a",
-    SERIES[2]: "#2fc79b",
+    SERIES[2]: "#35c794",
     SERIES[3]: "#e6a0cb",
 }
 NAMES = {

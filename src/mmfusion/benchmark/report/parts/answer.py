@@ -10,10 +10,11 @@ def compared(chapter: Chapter) -> str:
     """What was compared, on what."""
     found = chapter.comparison
     groups = f" of {words.plural(found.n_groups, 'patient or lesion', 'patients or lesions')}"
+    labels = [method.label for method in found.methods]
     runs = sum(len(method.runs) for method in found.methods)
     folds = f" and {words.plural(found.folds, 'fold')}" if found.folds > 1 else ""
     return (
-        f"{words.plural(len(found.methods), 'method')} on {found.dataset}: "
+        f"{words.plural(len(found.methods), 'method')} ({words.listed(labels, most=8)}) on {found.dataset}: "
         f"{words.plural(len(found.classes), 'class', 'classes')}, "
         f"{words.plural(found.n_cases, 'test case')}{groups if found.n_groups != found.n_cases else ''}; "
         f"{words.plural(len(found.seeds), 'seed')}{folds}, {words.plural(runs, 'run')} in all."
@@ -53,11 +54,7 @@ def _best(test: PairedTest | None, reference: str) -> str:
     if test is None or test.p_holm != test.p_holm:
         return f"It could not be tested against {reference}, the reference named beforehand."
     difference = words.interval(test.difference, test.low, test.high, sign=True)
-    verdict = {
-        True: "better than chance explains",
-        False: "worse than chance explains",
-        None: "which may be chance: no difference is shown",
-    }[test.better]
+    verdict = "it may be chance" if test.better is None else "chance alone does not explain it"
     return (
         f"Against {reference}, the reference named beforehand, the difference is {difference}, Holm-corrected "
         f"{words.p_phrase(test.p_holm)}: {verdict}."

@@ -6,7 +6,7 @@ from mmfusion.benchmark.analysis.results import Method
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import Picture
 from mmfusion.benchmark.report.curves import Line, square
-from mmfusion.benchmark.report.document import Block, Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.document import Block, Figures, Lid, Paragraph, Section, Table
 from mmfusion.benchmark.report.palette import MUTED
 from mmfusion.benchmark.report.parts.chapter import UNKNOWN, Chapter, cell, overall, score
 
@@ -32,7 +32,7 @@ def section(chapter: Chapter) -> Section:
         blocks.append(Figures(tuple(_picture(chapter, method) for method in front)))
         if rest:
             panels = tuple(_picture(chapter, method) for method in rest)
-            blocks.append(Figures(panels, folded=f"Reliability of the other {words.plural(len(rest), 'method')}"))
+            blocks.append(Lid(f"Reliability of the other {words.plural(len(rest), 'method')}", (Figures(panels),)))
     else:
         blocks.append(Paragraph("No method has reliability curves.", kind="missing"))
     blocks.append(_table(chapter))
@@ -84,5 +84,5 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
         x="probability",
         y="share of cases",
         diagonal=True,
-        corner="upper left",
+        corner="below",
     )

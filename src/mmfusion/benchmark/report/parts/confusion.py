@@ -5,7 +5,7 @@ import numpy as np
 from mmfusion.benchmark.analysis.results import Method
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import Picture
-from mmfusion.benchmark.report.document import Block, Figures, Paragraph, Section
+from mmfusion.benchmark.report.document import Block, Figures, Lid, Paragraph, Section
 from mmfusion.benchmark.report.matrix import matrix
 from mmfusion.benchmark.report.parts.chapter import Chapter
 
@@ -24,7 +24,7 @@ def section(chapter: Chapter) -> Section:
     blocks.append(Figures(tuple(_picture(chapter, method) for method in front)))
     if rest:
         panels = tuple(_picture(chapter, method) for method in rest)
-        blocks.append(Figures(panels, folded=f"Confusion matrices of the other {words.plural(len(rest), 'method')}"))
+        blocks.append(Lid(f"Confusion matrices of the other {words.plural(len(rest), 'method')}", (Figures(panels),)))
     return Section(chapter.key("confusion"), "Confusion matrices", tuple(blocks))
 
 

@@ -13,7 +13,7 @@ KINDS = {"without": "taken away", "permuted": "exchanged between cases"}
 
 def section(chapter: Chapter) -> Section:
     """A forest plot a modality, and a table."""
-    key, title = chapter.key("contribution"), "What each modality brings"
+    key, title = chapter.key("contribution"), "Missing modalities: what each brings"
     methods = chapter.comparison.methods
     having = [method for method in methods if method.contributions]
     if not having:

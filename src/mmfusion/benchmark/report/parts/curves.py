@@ -7,7 +7,7 @@ from mmfusion.benchmark.analysis.results import Curve, Method
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import Picture
 from mmfusion.benchmark.report.curves import Line, square
-from mmfusion.benchmark.report.document import Block, Figures, Paragraph, Section
+from mmfusion.benchmark.report.document import Block, Figures, Lid, Paragraph, Section
 from mmfusion.benchmark.report.parts.chapter import Chapter, overall, thin
 
 
@@ -70,10 +70,10 @@ def _section(chapter: Chapter, kind: _Kind, reading: str) -> Section:
     blocks: list[Block] = [Paragraph(text), Figures(tuple(pictures))]
     if rest:
         panels = tuple(_one(chapter, kind, method) for method in rest)
-        blocks.append(Figures(panels, folded=f"{kind.title} of the other {words.plural(len(rest), 'method')}"))
+        blocks.append(Lid(f"{kind.title} of the other {words.plural(len(rest), 'method')}", (Figures(panels),)))
     if multiclass:
         panels = tuple(_class(chapter, kind, having, number) for number in range(len(found.classes)))
-        blocks.append(Figures(panels, folded=f"{kind.title} class by class"))
+        blocks.append(Lid(f"{kind.title} class by class", (Figures(panels),)))
     blocks += chapter.lacking("This", [method for method in found.methods if not kind.curves(method)])
     return Section(key, kind.title, tuple(blocks))
 

@@ -5,7 +5,7 @@ import numpy as np
 from mmfusion.benchmark.analysis.results import Method, PairedTest
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import Picture
-from mmfusion.benchmark.report.document import Block, Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.document import Block, Figures, Lid, Paragraph, Section, Table
 from mmfusion.benchmark.report.forest import Mark, Row, forest
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell, score
 from mmfusion.training.metrics import LOWER_IS_BETTER
@@ -117,22 +117,12 @@ def _table(chapter: Chapter) -> Table:
 
 
 def _rows(methods: tuple[Method, ...]) -> list[Block]:
-    """Lines on methods that do not stand on the same footing."""
-    lines: list[Block] = []
+    """A line on methods that are none of the registry's."""
     fitted = [method.label for method in methods if method.is_row]
-    if fitted:
-        lines.append(
-            Paragraph(
-                "Fitted with scikit-learn to the table alone, as rows to compare with: "
-                f"{words.listed(fitted, most=30)}."
-            )
-        )
-    lines += [
-        Paragraph(f"{method.label} needs more than the equal budget: {method.beyond}.")
-        for method in methods
-        if method.beyond
-    ]
-    return lines
+    if not fitted:
+        return []
+    names = words.listed(fitted, most=30)
+    return [Paragraph(f"Fitted with scikit-learn to the table alone, as rows to compare with: {names}.")]
 
 
 def _tests(chapter: Chapter) -> list[Block]:
@@ -152,26 +142,36 @@ def _tests(chapter: Chapter) -> list[Block]:
             "mean equal."
         )
     ]
+    shown: list[Block] = []
+    others: list[Table] = []
     for name, kind in dict.fromkeys((test.metric, test.kind) for test in found.tests):
-        tests = [test for test in found.tests if (test.metric, test.kind) == (name, kind)]
-        what = f"{words.metric(name)} against {found.reference}: {words.KINDS.get(kind, kind)}"
-        blocks.append(
-            Table(
-                f"{what[0].upper()}{what[1:]}.",
-                ("method", "verdict", "difference", "p", "p, Holm", "pairs of runs"),
-                tuple(
-                    (
-                        test.method,
-                        VERDICTS[test.better] if np.isfinite(test.p_holm) else "not tested",
-                        words.interval(test.difference, test.low, test.high, sign=True),
-                        words.p_value(test.p),
-                        words.p_value(test.p_holm),
-                        str(test.n_runs),
-                    )
-                    for test in tests
-                ),
-                numeric=4,
-                folded="" if name == chapter.metric else f"Tests of {what}",
+        table = _test(chapter, name, kind)
+        if name == chapter.metric:
+            shown.append(table)
+        else:
+            others.append(table)
+    if others:
+        shown.append(Lid(f"Tests of the other metrics: {words.plural(len(others), 'table')}", tuple(others)))
+    return blocks + shown
+
+
+def _test(chapter: Chapter, metric: str, kind: str) -> Table:
+    found = chapter.comparison
+    what = f"{words.metric(metric)} against {found.reference}: {words.KINDS.get(kind, kind)}."
+    return Table(
+        f"{what[0].upper()}{what[1:]}",
+        ("method", "verdict", "difference", "p", "p, Holm", "pairs of runs"),
+        tuple(
+            (
+                test.method,
+                VERDICTS[test.better] if np.isfinite(test.p_holm) else "not tested",
+                words.interval(test.difference, test.low, test.high, sign=True),
+                words.p_value(test.p),
+                words.p_value(test.p_holm),
+                str(test.n_runs),
             )
-        )
-    return blocks
+            for test in found.tests
+            if (test.metric, test.kind) == (metric, kind)
+        ),
+        numeric=4,
+    )

@@ -8,7 +8,7 @@ from mmfusion.benchmark.report.trends import Trend, trends
 
 def section(chapter: Chapter) -> Section:
     """A curve and a table."""
-    key, title = chapter.key("robustness"), "Missing cells"
+    key, title = chapter.key("robustness"), "Robustness to missing cells"
     methods = chapter.comparison.methods
     curves = {method.label: method.robustness for method in methods if method.robustness is not None}
     if not curves:
