@@ -1,3 +1,4 @@
+import itertools
 from xml.etree import ElementTree
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_shades_darken_evenly() -> None:
         sum(int(shade(s)[i : i + 2], 16) * w for i, w in ((1, 0.2126), (3, 0.7152), (5, 0.0722)))
         for s in (0, 0.25, 0.5, 0.75, 1)
     ]
-    assert all(a - b > 25 for a, b in zip(grey, grey[1:]))
+    assert all(a - b > 25 for a, b in itertools.pairwise(grey))
 
 
 def test_the_mean_of_runs_that_ended_at_different_epochs() -> None:

@@ -3,8 +3,8 @@ import dataclasses
 import io
 
 import pytest
-from benchmark.report import made
 
+from benchmark.report import made
 from mmfusion.benchmark.report import tables
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from benchmark.report import made
 
+from benchmark.report import made
 from mmfusion.benchmark.report import pages, tables, write
 from mmfusion.benchmark.report.document import Document, Paragraph, Section
 

@@ -70,15 +70,20 @@ def forest(
     height = _TOP + pitch * len(rows) + _BOTTOM
 
     def paint(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_axes(
             (_MARGIN / WIDTH, _BOTTOM / height, 1 - 2 * _MARGIN / WIDTH, 1 - (_TOP + _BOTTOM) / height)
         )
         axes.set_ylim(pitch * len(rows), 0)
-        axes.set_xlim(*_limits(rows, line))
+        left, right = _limits(rows, line)
+        axes.set_xlim(left, right)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.locator_params(axis="x", nbins=4)
+        # A number at the very end would stick out of the picture.
+        inner = 0.045 * (right - left)
+        axes.set_xticks([x for x in MaxNLocator(4).tick_values(left, right) if left + inner <= x <= right - inner])
         axes.set_xlabel(axis)
         across = axes.get_yaxis_transform()
         for number, row in enumerate(rows):

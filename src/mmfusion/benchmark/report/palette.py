@@ -1,7 +1,7 @@
 """Colours, line styles and markers: who is drawn how, so that it reads in colour, in grey and by a colour-blind eye.
 
 Colours are from those of Okabe and Ito (Color universal design, 2008), moved to where they contrast with the paper and
-with each other for every kind of eye. No two series differ in colour alone: each has a line style and a marker of its own.
+with each other for every kind of eye. No two series differ in colour alone: each has a line style and a marker too.
 """
 
 from collections.abc import Sequence
