@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mmfusion.benchmark.analysis import analyse
-from mmfusion.benchmark.analysis.paired import Compared, tests
+from mmfusion.benchmark.analysis.paired import Compared, against
 from mmfusion.benchmark.analysis.resampling import judge, sample, score
 from mmfusion.benchmark.collect import Cases, FinishedRun
 from mmfusion.training.metrics import NAMES
@@ -76,7 +76,7 @@ def statistics(options: argparse.Namespace) -> None:
             for drawn in (*run.raw.values(), *run.scaled.values()):
                 score([drawn], 0.95)
         reference, *others = (Compared(run.judged.run.model, [run]) for run in sampled)
-        found, _ = tests(others, reference, NAMES, 0.95)
+        found, _ = against(others, reference, NAMES, 0.95)
         alone.append(time.perf_counter() - start)
         start = time.perf_counter()
         analyse(finished, n_resamples=options.resamples)

@@ -78,6 +78,25 @@ def test_delong_and_the_bootstrap_agree() -> None:
     assert delong([one[:, 1]], y).covariance[0, 0] ** 0.5 == pytest.approx(estimates(one, y)["auc"].error, rel=0.1)
 
 
+@pytest.mark.slow
+def test_delong_and_a_bootstrap_by_brute_force_agree() -> None:
+    """Cases drawn with replacement in each class, areas by counting pairs."""
+    one, other, y = scored(150, seed=3)
+    scores = np.stack([one[:, 1], other[:, 1]])
+    rng = np.random.default_rng(0)
+    areas = np.empty((2000, 2))
+    for draw in range(len(areas)):
+        positive, negative = (scores[:, rng.choice(np.flatnonzero(y == c), (y == c).sum())] for c in (1, 0))
+        areas[draw] = (positive[:, :, None] > negative[:, None]).mean((1, 2))
+        areas[draw] += 0.5 * (positive[:, :, None] == negative[:, None]).mean((1, 2))
+    found = delong(scores, y)
+    np.testing.assert_allclose(areas.mean(0), found.auc, atol=0.003)
+    np.testing.assert_allclose(np.cov(areas.T), found.covariance, rtol=0.12)
+    difference = areas[:, 0] - areas[:, 1]
+    exact = compare_auc(*scores, y)
+    assert (difference.std() / ((exact.high - exact.low) / 3.92)) == pytest.approx(1, abs=0.06)
+
+
 def test_pairing_is_what_makes_it_sharp() -> None:
     one, other, y = scored(600, seed=1)
     paired = compare(one, other, y)

@@ -276,8 +276,8 @@ def _versioned(place: Path, name: str) -> dict[str, Any]:
     if not isinstance(packed, dict) or not isinstance(packed.get("format"), int):
         raise ValueError(f"{name} is not one of mmfusion's")
     if packed["format"] != FORMAT:
-        age = "newer" if packed["format"] > FORMAT else "older"
-        raise ValueError(f"{name} has format {packed['format']} of a {age} version, this one reads {FORMAT}")
+        age = "a newer" if packed["format"] > FORMAT else "an older"
+        raise ValueError(f"{name} has format {packed['format']} of {age} version, this one reads {FORMAT}")
     return packed
 
 

@@ -84,7 +84,7 @@ def _comparison(
     if chosen_reference is not None:
         others = [paired.Compared(method.label, sampled[method.label]) for method in methods if not method.is_reference]
         own = paired.Compared(chosen_reference, sampled[chosen_reference])
-        tests, more = paired.tests(others, own, metrics, level)
+        tests, more = paired.against(others, own, metrics, level)
         found += more
     parts = {run.judged.part: run.judged for own in sampled.values() for run in own}
     folds = {judged.run.fold for judged in parts.values()}

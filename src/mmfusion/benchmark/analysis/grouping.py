@@ -7,13 +7,13 @@ an encoder stands in every table that is otherwise its own, and so does a refere
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmfusion import recipes, registry
 from mmfusion.benchmark.collect import FinishedRun, computed
 from mmfusion.registry import PluginError
-from mmfusion.training.settings import merge
+from mmfusion.training.settings import Train, merge
 
 FREEZING = ("freeze", "precompute")
 """Keys of ``train`` that a table shares beside :data:`mmfusion.recipes.SHARED`, where there is an encoder."""
@@ -216,21 +216,19 @@ def _labelled(methods: Sequence[list[FinishedRun]]) -> list[Group]:
     model, settings = first.model, [_method(runs[0]) for runs in methods]
     # What differs may be the budget's details too, such as a learning rate.
     flat = [_flat(one) for one in settings]
-    usual = _flat({**settings[0], "model": _plain(_defaults(model) | _recipe(first))})
+    usual = _usual(first, settings[0])
     differing = sorted({key for one in flat for key in one if any(one.get(key) != other.get(key) for other in flat)})
     names = _ablations(model, settings, usual)
     unnamed = [at for at, name in enumerate(names) if name is None]
     own = sorted({key for key in differing if len({_key(flat[at].get(key)) for at in unnamed}) > 1})
-    plain = [at for at in unnamed if all(flat[at].get(key) == usual.get(key) for key in own)]
     groups = []
     for at, (runs, name) in enumerate(zip(methods, names)):
         options = {key: flat[at].get(key) for key in differing}
+        said = [f"{key}={_shown(flat[at].get(key))}" for key in own if flat[at].get(key) != usual.get(key)]
         if name is not None:
             label = f"{model}: {name}"
-        elif not own or plain == [at]:
-            label = model
         else:
-            label = f"{model}[{', '.join(f'{key}={_shown(flat[at].get(key))}' for key in own)}]"
+            label = f"{model}[{', '.join(said)}]" if said else model
         groups.append(Group(label, model, name, options, settings[at], tuple(runs)))
     return groups
 
@@ -266,11 +264,16 @@ def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping
     return none
 
 
-def _recipe(run: FinishedRun) -> dict[str, Any]:
+def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the defaults and the recipe say, flat; all else as in some settings of that model."""
+    defaults = _defaults(run.model)
     try:
-        return recipes.load(run.settings.run.dataset, run.model, _defaults(run.model))["model"]
+        recipe: Mapping[str, Mapping[str, Any]] = recipes.load(run.settings.run.dataset, run.model, defaults)
     except ValueError:
-        return {}
+        recipe = {"train": {}, "model": {}}
+    train = {**asdict(Train()), **recipe["train"]}
+    packed = {**settings, "model": {**defaults, **recipe["model"]}, "train": train}
+    return _flat(_plain(packed))
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

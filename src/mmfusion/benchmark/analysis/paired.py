@@ -52,7 +52,7 @@ class _Pair:
         return self.one.judged.run.fold
 
 
-def tests(
+def against(
     methods: Sequence[Compared], reference: Compared, metrics: Sequence[str], level: float
 ) -> tuple[list[PairedTest], list[Caution]]:
     """All tests against one reference.
@@ -128,12 +128,12 @@ def _test(
     low, high, p = np.nan, np.nan, np.nan
     if len(folds) > 1:
         kind = "corrected resampled t"
-        if sizes is not None and not undefined:
+        if not differences.any():
+            low, high, p = 0.0, 0.0, 1.0
+        elif sizes is not None and not undefined:
             by_fold = [np.mean([d for d, pair in zip(differences, pairs) if pair.fold == fold]) for fold in folds]
             found = corrected_resampled_difference(by_fold, n_train=sizes[0], n_test=sizes[1], level=level)
             mean, low, high, p = found
-            if not differences.any():
-                low, high, p = 0.0, 0.0, 1.0
     elif metric == "auc" and len(classes) == 2 and len(pairs) == 1 and not cases.grouped and _enough(cases.labels):
         kind = "delong"
         one, other = (run.judged.cases.probabilities[:, 1] for run in (pairs[0].one, pairs[0].other))

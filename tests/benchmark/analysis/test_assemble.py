@@ -1,0 +1,168 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import run_folders
+from mmfusion.benchmark.analysis import analyse
+from mmfusion.benchmark.analysis.results import Analysis, Comparison
+from mmfusion.benchmark.collect import collect
+
+ENVIRONMENT = {"commit": "abc", "versions": {"torch": "2"}, "device": "cpu", "processor": "p"}
+
+
+def analysed(path: Path, methods: Mapping[str, Mapping[str, Any]], **options: Any) -> Analysis:
+    for name, how in methods.items():
+        how = {"model": name, "seeds": (0, 1), "folds": (0,), **how}
+        model, seeds, folds = how.pop("model"), how.pop("seeds"), how.pop("folds")
+        for seed in seeds:
+            for fold in folds:
+                run_folders.write(path / name / f"{seed}-{fold}", model, seed=seed, fold=fold, **how)
+    found = collect([path])
+    assert not found.skipped
+    return analyse(found.runs, **{"n_resamples": 200, **options})
+
+
+def only(found: Analysis) -> Comparison:
+    [comparison] = found.comparisons
+    return comparison
+
+
+def cautions(found: Analysis) -> dict[str, list[str]]:
+    out: dict[str, list[str]] = {}
+    for caution in only(found).cautions:
+        out.setdefault(caution.kind, []).append(caution.text)
+    return out
+
+
+def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path) -> None:
+    methods = {
+        "concat": {"strength": 1.0},
+        "cfcml": {"strength": 2.5},
+        "tabular": {"strength": 0.3},
+        "logistic regression": {"row": True, "seeds": (0,), "strength": 0.6},
+    }
+    found = analysed(tmp_path, methods)
+    comparison = only(found)
+    assert [method.label for method in comparison.methods] == ["cfcml", "concat", "logistic regression", "tabular"]
+    assert [method.is_row for method in comparison.methods] == [False, False, True, False]
+    assert comparison.reference == "concat"
+    assert {test.method for test in comparison.tests} == {"cfcml", "tabular", "logistic regression"}
+    assert comparison.metrics[0] == "auc"
+    best = comparison.methods[0]
+    assert [(run.seed, run.fold) for run in best.runs] == [(0, 0), (1, 0)]
+    assert best.scores["auc"].mean == pytest.approx(np.mean(best.scores["auc"].points))
+    assert set(best.scaled) == {"brier", "ece", "log_loss"}
+    assert (comparison.n_cases, comparison.n_groups, comparison.folds, comparison.seeds) == (60, 60, 1, (0, 1))
+    assert sum(comparison.prevalence.values()) == 60
+    assert comparison.n_validation == 60
+    # The same call gives the same numbers, and all of it is JSON.
+    again = analyse(collect([tmp_path]).runs, n_resamples=200)
+    assert json.dumps(again.to_dict(), allow_nan=False) == json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
+    """Without history, environment, robustness, subgroups, and without validation."""
+    stored = {"threshold": 0.4, "temperature": 1.2}
+    found = analysed(tmp_path, {"concat": {"parts": ("test",), "metrics": stored}, "max": {"parts": ("test",)}})
+    first, second = sorted(only(found).methods, key=lambda method: method.label)
+    assert {run.threshold for run in first.runs} == {0.4}
+    assert first.scaled
+    assert not second.scaled
+    assert (first.learning, first.robustness, first.contributions, first.cost) == ((), None, (), None)
+    assert np.isnan(only(found).n_validation)
+    assert "0.5 is taken for sensitivity" in cautions(found)["missing"][0]
+
+
+def test_folds(tmp_path: Path) -> None:
+    methods = {name: {"folds": (0, 1, 2), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
+    comparison = only(analysed(tmp_path, methods))
+    assert (comparison.folds, comparison.n_cases) == (3, 90)
+    assert len(comparison.methods[0].scores["auc"].points) == 6
+    assert {test.kind for test in comparison.tests} == {"corrected resampled t"}
+
+
+@pytest.mark.parametrize(
+    ("named", "label", "said"),
+    [
+        ("max", "max", None),
+        ("concat[dim=16]", "concat[dim=16]", None),
+        ("concat", "concat", None),
+        ("gmu", None, "The reference gmu is not among the methods"),
+    ],
+)
+def test_the_reference(tmp_path: Path, named: str, label: str | None, said: str | None) -> None:
+    methods = {"max": {}, "concat": {}, "other": {"model": "concat", "overrides": {"model": {"dim": 16}}}}
+    found = analysed(tmp_path, methods, reference=named)
+    comparison = only(found)
+    assert comparison.reference == label
+    assert [method.label for method in comparison.methods if method.is_reference] == [label] * (label is not None)
+    if said is not None:
+        assert said in cautions(found)["reference"][0]
+        assert comparison.tests == ()
+
+
+def test_several_candidates_for_the_reference(tmp_path: Path) -> None:
+    methods = {name: {"model": "concat", "overrides": {"model": {"dim": dim}}} for name, dim in (("a", 16), ("b", 32))}
+    found = analysed(tmp_path, methods)
+    assert only(found).reference is None
+    assert "several methods concat (concat[dim=16], concat[dim=32])" in cautions(found)["reference"][0]
+
+
+def test_metrics_to_show(tmp_path: Path) -> None:
+    methods = {"concat": {"names": ("a", "b")}, "max": {"names": ("a", "b")}}
+    shown = only(analysed(tmp_path, methods, metrics="men")).metrics
+    assert shown == ("auc", "accuracy", "accuracy_a", "accuracy_b", "f1_weighted", "f1_macro")
+    runs = collect([tmp_path]).runs
+    found = only(analyse(runs, metrics=["brier"], ranks="brier", n_resamples=50))
+    assert found.metrics == ("brier",)
+    briers = [method.scores["brier"].mean for method in found.methods]
+    assert briers == sorted(briers)
+    with pytest.raises(ValueError, match=r"no metric \['area'\]"):
+        analyse(runs, metrics="area")
+
+
+def test_subgroups_have_their_counts(tmp_path: Path) -> None:
+    test = run_folders.predictions(n=40)[lambda frame: frame["part"] == "test"]
+    sex = np.where(np.arange(40) < 15, "f", "m")
+    text = "id,sex\n" + "".join(f"{i},{s}\n" for i, s in zip(test["id"], sex))
+    comparison = only(analysed(tmp_path, {"concat": {"n": 40, "files": {"subgroups.csv": text}}, "max": {"n": 40}}))
+    by_label = {method.label: method for method in comparison.methods}
+    assert by_label["max"].subgroups == ()
+    women, men = by_label["concat"].subgroups
+    assert (women.by, women.value, women.n_cases, women.n_groups) == ("sex", "f", 15, 15)
+    labels = test["label"].to_numpy()
+    assert women.of_class == {name: int((labels[:15] == name).sum()) for name in ("nevus", "melanoma")}
+    assert men.n_cases == 25
+    assert len(men.scores["auc"].points) == 2
+
+
+def test_cautions(tmp_path: Path) -> None:
+    history = [{"epoch": e + 1, "phase": p, "losses": {}, "validation": {}} for e, p in enumerate(("warm", "train"))]
+    other = ENVIRONMENT | {"commit": "def+changes", "versions": {"torch": "3"}}
+    note = {"metrics": {"notes": ["A column leaks."]}}
+    methods = {
+        "concat": {"files": {"environment.json": ENVIRONMENT}, **note},
+        "max": {"files": {"environment.json": other}, "seeds": (0,), **note},
+        "tip": {"files": {"history.json": history}, "overrides": {"train": {"lr": 0.5}}},
+    }
+    found = analysed(tmp_path, methods)
+    said = cautions(found)
+    assert said["note"] == ["A column leaks."]
+    assert "standard error near" in said["noise"][0]
+    assert "All others are that near to the first" in said["noise"][0]
+    assert "(max 1)" in said["seeds"][0]
+    assert "2 seeds on one split" in said["seeds"][1]
+    assert said["budget"] == ["tip needs more than the equal budget: a phase before the supervised one (warm)."]
+    assert "lr" in said["tuning"][0]
+    assert len(said["versions"]) == 4
+    [first, second] = only(found).surroundings
+    assert (first.n_runs, first.commit, first.hardware) == (2, "abc", "p")
+    assert (second.n_runs, second.versions) == (1, {"torch": "3"})
+
+
+def test_nothing_to_compare() -> None:
+    assert analyse([]).comparisons == ()

@@ -1,0 +1,155 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run_folders
+from mmfusion.benchmark.analysis.grouping import Table, tables
+from mmfusion.benchmark.collect import collect
+
+FROZEN = {"train": {"freeze": "all", "augment": {"flips": False}}}
+
+
+def grouped(path: Path, *runs: tuple[str, dict[str, Any]]) -> list[Table]:
+    for at, (model, options) in enumerate(runs):
+        run_folders.write(path / str(at), model, **{"n": 6, **options})
+    found = collect([path])
+    assert not found.skipped
+    return tables(found.runs)
+
+
+def labels(table: Table) -> list[str]:
+    return [group.label for group in table.groups]
+
+
+def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> None:
+    [table] = grouped(
+        tmp_path,
+        ("concat", {"seed": 1}),
+        ("concat", {"seed": 0, "overrides": {"run": {"device": "cpu", "cache": "x"}, "train": {"workers": 2}}}),
+        ("concat", {"seed": 0, "fold": 1}),
+        ("cfcml", {"seed": 0}),
+    )
+    assert labels(table) == ["cfcml", "concat"]
+    assert [(run.fold, run.seed) for run in table.groups[1].runs] == [(0, 0), (0, 1), (1, 0)]
+    assert table.name == "synthetic-derm7pt-convnet-trained"
+    assert "fold" not in table.shared["data"]
+    assert table.shared["model"] == {"encoder": "convnet", "weights": "none"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"train": {"epochs": 6}},
+        {"train": {"freeze": "all"}},
+        {"train": {"sampler": "shuffled"}},
+        {"data": {"size": 32}},
+        {"model": {"encoder": "resnet18"}},
+    ],
+)
+def test_what_must_be_shared_parts_the_tables(tmp_path: Path, other: dict[str, Any]) -> None:
+    found = grouped(tmp_path, ("concat", {}), ("cfcml", {}), ("concat", {"overrides": other}))
+    assert sorted(labels(table) for table in found) == [["cfcml", "concat"], ["concat"]]
+    assert len({table.name for table in found}) == 2
+
+
+def test_a_method_may_have_its_own_learning_rate(tmp_path: Path) -> None:
+    [table] = grouped(tmp_path, ("concat", {}), ("cfcml", {"overrides": {"train": {"lr": 1e-4}}}))
+    assert labels(table) == ["cfcml", "concat"]
+
+
+def test_a_model_without_an_encoder_stands_in_every_table_that_is_otherwise_its_own(tmp_path: Path) -> None:
+    found = grouped(
+        tmp_path,
+        ("concat", {}),
+        ("concat", {"overrides": {"train": {"freeze": "all"}}}),
+        ("concat", {"overrides": {"train": {"epochs": 6}}}),
+        ("tabular", {}),
+    )
+    by_name = {table.name: labels(table) for table in found}
+    assert by_name == {
+        "synthetic-derm7pt-convnet-frozen": ["concat", "tabular"],
+        "synthetic-derm7pt-convnet-trained": ["concat", "tabular"],
+        "synthetic-derm7pt-convnet-trained-2": ["concat"],
+    }
+
+
+def test_tables_alone(tmp_path: Path) -> None:
+    [table] = grouped(tmp_path, ("tabular", {}), ("tabular", {"seed": 1}))
+    assert table.name == "synthetic-derm7pt"
+    assert table.shared["model"] == {}
+
+
+def test_a_reference_row_goes_where_its_cases_are(tmp_path: Path) -> None:
+    row = {"row": True, "overrides": {"data": {"size": 32}}}
+    found = grouped(
+        tmp_path,
+        ("concat", {}),
+        ("concat", {"overrides": {"train": {"freeze": "all"}}}),
+        ("logistic regression", row),
+        ("gradient boosting", {**row, "fold": 1}),
+    )
+    assert sorted(labels(table) for table in found) == [
+        ["concat", "logistic regression"],
+        ["concat", "logistic regression"],
+        ["gradient boosting"],
+    ]
+
+
+def test_several_methods_of_a_model_are_told_apart(tmp_path: Path) -> None:
+    [table] = grouped(
+        tmp_path,
+        ("concat", {}),
+        ("concat", {"overrides": {"model": {"dim": 16, "dropout": 0.3}}}),
+        ("concat", {"overrides": {"model": {"dim": 16}}}),
+        ("concat", {"overrides": {"train": {"lr": 0.5}}}),
+        ("tabular", {"overrides": {"model": {"dim": 16}}}),
+    )
+    assert labels(table) == [
+        "concat",
+        "concat[dim=16, dropout=0.3]",
+        "concat[dim=16]",
+        "concat[train.lr=0.5]",
+        "tabular",
+    ]
+    options = {group.label: group.options for group in table.groups}
+    assert options["concat[dim=16]"]["dim"] == 16
+    assert set(options["concat"]) == {"dim", "dropout", "train.lr"}
+    assert options["tabular"] == {}
+
+
+def test_an_option_that_says_its_default_is_no_other_method(tmp_path: Path) -> None:
+    first = run_folders.settings("concat")
+    assert "dim" not in first.model
+    [table] = grouped(tmp_path, ("concat", {}))
+    dim = table.groups[0].settings["model"]["dim"]
+    [table] = grouped(tmp_path / "again", ("concat", {}), ("concat", {"seed": 1, "overrides": {"model": {"dim": dim}}}))
+    assert labels(table) == ["concat"]
+
+
+def test_ablations_have_their_names(tmp_path: Path) -> None:
+    from mmfusion.models.ablations import ablations_of
+
+    known = ablations_of("cfcml")
+    [name, other] = [name for name, options in known.items() if options][:2]
+    [table] = grouped(
+        tmp_path,
+        ("cfcml", {"overrides": {"model": {"dim": 16}}}),
+        ("cfcml", {"overrides": {"model": {"dim": 16, **known[name]}}}),
+        ("cfcml", {"overrides": {"model": {"dim": 16, **known[other]}}}),
+    )
+    assert labels(table) == sorted(["cfcml", f"cfcml: {name}", f"cfcml: {other}"])
+    assert {group.ablation for group in table.groups} == {None, name, other}
+    # Alone it is known by what the recipe's method would be.
+    [table] = grouped(tmp_path / "alone", ("cfcml", {"overrides": {"model": known[name]}}))
+    assert labels(table) == [f"cfcml: {name}"]
+
+
+def test_a_model_that_is_not_loaded_here(tmp_path: Path) -> None:
+    """A plug-in's: its options are those that were set."""
+    for at, dim in enumerate((8, 16)):
+        place = run_folders.write(tmp_path / str(at), n=6, overrides={"model": {"dim": dim}})
+        text = (place / "settings.json").read_text().replace('"model": "concat"', '"model": "theirs"')
+        (place / "settings.json").write_text(text)
+    [table] = tables(collect([tmp_path]).runs)
+    assert labels(table) == ["theirs[dim=16]", "theirs[dim=8]"]
