@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.report import made
+import made_analyses as made
 from mmfusion.benchmark.analysis.results import Comparison, PairedTest
 from mmfusion.benchmark.report.parts import answer
 from mmfusion.benchmark.report.parts.chapter import Chapter

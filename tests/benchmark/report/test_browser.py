@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.report import browser, made
+import browser
+import made_analyses as made
 from mmfusion.benchmark.analysis.results import Analysis
 from mmfusion.benchmark.report import write
 

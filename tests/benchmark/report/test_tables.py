@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from benchmark.report import made
+import made_analyses as made
 from mmfusion.benchmark.report import tables
 
 

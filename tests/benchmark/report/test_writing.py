@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmark.report import made
+import made_analyses as made
 from mmfusion.benchmark.report import pages, tables, write
 from mmfusion.benchmark.report.document import Document, Paragraph, Section
 
