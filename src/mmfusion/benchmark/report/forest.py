@@ -53,7 +53,14 @@ class Row(NamedTuple):
 
 
 def forest(
-    key: str, title: str, description: str, rows: Sequence[Row], *, axis: str, line: float | None = None
+    key: str,
+    title: str,
+    description: str,
+    rows: Sequence[Row],
+    *,
+    axis: str,
+    line: float | None = None,
+    beside: Sequence[Row] = (),
 ) -> Picture:
     """Draw the rows, the first on top.
 
@@ -64,6 +71,7 @@ def forest(
         rows: At least one.
         axis: What the numbers are.
         line: Where a vertical line stands: the reference, or no difference.
+        beside: Rows of pictures that stand beside this one and share its axis.
     """
     lanes = max(1, max(len(row.marks) for row in rows))
     pitch = _PITCH + 13 * (lanes - 1)
@@ -76,7 +84,7 @@ def forest(
             (_MARGIN / WIDTH, _BOTTOM / height, 1 - 2 * _MARGIN / WIDTH, 1 - (_TOP + _BOTTOM) / height)
         )
         axes.set_ylim(pitch * len(rows), 0)
-        left, right = _limits(rows, line)
+        left, right = _limits([*rows, *beside], line)
         axes.set_xlim(left, right)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)

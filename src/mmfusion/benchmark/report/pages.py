@@ -83,7 +83,7 @@ def _chapter(chapter: Chapter, analysis: Analysis) -> Section:
             Paragraph(answer.answer(chapter, analysis.reference), kind="answer"),
         ]
     return Section(
-        chapter.key(chapter.comparison.name),
+        f"comparison-{chapter.key()}",
         chapter.comparison.name,
         tuple(blocks),
         tuple(part(chapter) for part in _PARTS),

@@ -1,4 +1,7 @@
-"""The numbers of a report as CSV, not rounded: a row a number, so that every comparison fits into one file."""
+"""The numbers of a report as CSV: a row a number, so that every comparison fits into one file.
+
+All but the points of curves are as they were computed, not rounded.
+"""
 
 import csv
 import io
@@ -141,8 +144,10 @@ def _curves(analysis: Analysis) -> Rows:
         for name in ("roc", "precision_recall", "reliability", "reliability_scaled"):
             for curve in getattr(method.curves, name):
                 for x, y, low, high in zip(curve.x, curve.y, curve.low, curve.high):
-                    own = {"curve": name, "class": curve.of, "x": float(x), "y": float(y)}
-                    yield head | own | {"low": float(low), "high": float(high)}
+                    # A picture has no more digits, and these are many.
+                    values = {"x": x, "y": y, "low": low, "high": high}
+                    numbers = {key: round(float(value), 6) for key, value in values.items()}
+                    yield head | {"curve": name, "class": curve.of} | numbers
 
 
 def _learning(analysis: Analysis) -> Rows:

@@ -3,7 +3,6 @@
 import numpy as np
 
 from mmfusion.benchmark.report import words
-from mmfusion.benchmark.report.canvas import Picture
 from mmfusion.benchmark.report.document import Figures, Paragraph, Section, Table
 from mmfusion.benchmark.report.forest import Mark, Row, forest
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell
@@ -44,18 +43,37 @@ def section(chapter: Chapter) -> Section:
         tuple(rows),
         numeric=2,
     )
-    pictures = tuple(_picture(chapter, name, number) for number, name in enumerate(modalities, start=1))
+    rows_of = {name: _rows(chapter, name) for name in modalities}
+    every = [row for own in rows_of.values() for row in own]
+    pictures = tuple(
+        forest(
+            chapter.key("contribution", number),
+            name,
+            f"Fall of the AUC of {words.plural(len(own), 'method')} without {name}, and with it exchanged between cases; "
+            "the numbers are in the table below.",
+            own,
+            axis="fall of the AUC",
+            line=0.0,
+            beside=every,
+        )
+        for number, (name, own) in enumerate(rows_of.items(), start=1)
+    )
     lacking = chapter.lacking("This", [method for method in methods if not method.contributions])
     return Section(key, title, (Paragraph(text), Figures(pictures), table, *lacking))
 
 
-def _picture(chapter: Chapter, modality: str, number: int) -> Picture:
+def _rows(chapter: Chapter, modality: str) -> list[Row]:
     rows = []
     for method in chapter.comparison.methods:
         found = {given.kind: given.drop for given in method.contributions if given.modality == modality}
         marks = tuple(
             Mark(
-                found[kind].mean, found[kind].low, found[kind].high, (), chapter.style(method), hollow=kind != "without"
+                found[kind].mean,
+                found[kind].low,
+                found[kind].high,
+                (),
+                chapter.style(method),
+                hollow=kind != "without",
             )
             for kind in KINDS
             if kind in found
@@ -63,12 +81,4 @@ def _picture(chapter: Chapter, modality: str, number: int) -> Picture:
         if marks:
             shown = found["without"].mean if "without" in found else np.nan
             rows.append(Row(method.label, words.signed(shown), marks, bold=method.is_reference))
-    return forest(
-        chapter.key("contribution", number),
-        modality,
-        f"Fall of the AUC of {words.plural(len(rows), 'method')} without {modality}, and with it exchanged between "
-        "cases; the numbers are in the table below.",
-        rows,
-        axis="fall of the AUC",
-        line=0.0,
-    )
+    return rows

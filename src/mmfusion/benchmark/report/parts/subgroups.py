@@ -24,8 +24,8 @@ def section(chapter: Chapter) -> Section:
         "class alone has no AUC."
     )
     pictures = tuple(
-        _picture(chapter, by, [group for group in groups if group.by == by], shown)
-        for by in dict.fromkeys(group.by for group in groups)
+        _picture(chapter, number, by, [group for group in groups if group.by == by], shown)
+        for number, by in enumerate(dict.fromkeys(group.by for group in groups), start=1)
     )
     classes = chapter.comparison.classes
     counts = Table(
@@ -70,7 +70,7 @@ def _shown(chapter: Chapter, methods: list[Method]) -> list[Method]:
     return [method for method in methods if not method.is_reference][: 2 - len(reference)] + reference
 
 
-def _picture(chapter: Chapter, by: str, groups: list[Subgroup], shown: list[Method]) -> Picture:
+def _picture(chapter: Chapter, number: int, by: str, groups: list[Subgroup], shown: list[Method]) -> Picture:
     rows = [
         Row(
             group.value,
@@ -85,7 +85,7 @@ def _picture(chapter: Chapter, by: str, groups: list[Subgroup], shown: list[Meth
     ]
     names = " above ".join(method.label for method in shown)
     return forest(
-        chapter.key("subgroups", by),
+        chapter.key("subgroups", number),
         f"By {by}: {names}",
         f"{chapter.metric_words} by {by}, {names}, for {words.plural(len(rows), 'subgroup')}; the numbers are in the "
         "table below.",
