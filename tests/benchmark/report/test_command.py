@@ -61,7 +61,8 @@ def test_predictions_alone_give_the_report_again(
         raise AssertionError("a report needs neither a model nor a dataset")
 
     monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
-    monkeypatch.setattr(registry.Registry, "create", refuse)
+    for kind in (registry.models, registry.datasets, registry.backbones):
+        monkeypatch.setattr(kind, "create", refuse)
     assert cli.main(["report", str(tmp_path / "runs")]) == 0
     said = capsys.readouterr().out
     page = tmp_path / "runs" / "report" / "report.html"

@@ -63,10 +63,10 @@ def _table(chapter: Chapter) -> Table:
 def _picture(chapter: Chapter, method: Method) -> Picture:
     curve = overall(method.curves.reliability)
     style = chapter.style(method)
+    # That of the table: a curve's own counts the bins of another probability where there are two classes.
+    error = words.number(score(method, "ece").mean)
     lines = []
-    error = words.NONE
     if curve is not None:
-        error = words.number(curve.area)
         lines.append(
             Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), curve.low, curve.high, bars=True)
         )

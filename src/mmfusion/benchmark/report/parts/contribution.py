@@ -49,8 +49,8 @@ def section(chapter: Chapter) -> Section:
         forest(
             chapter.key("contribution", number),
             name,
-            f"Fall of the AUC of {words.plural(len(own), 'method')} without {name}, and with it exchanged between cases; "
-            "the numbers are in the table below.",
+            f"Fall of the AUC of {words.plural(len(own), 'method')} without {name}, and with it exchanged between "
+            "cases; the numbers are in the table below.",
             own,
             axis="fall of the AUC",
             line=0.0,

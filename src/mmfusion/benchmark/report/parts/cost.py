@@ -1,5 +1,7 @@
 """What a method costs."""
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,7 +32,7 @@ def section(chapter: Chapter) -> Section:
     """The ranking metric against each cost, and a table."""
     key, title = chapter.key("cost"), "Cost"
     methods = chapter.comparison.methods
-    having = {method.label: method.cost for method in methods if method.cost is not None}
+    having = {method.label: method.cost for method in methods if method.cost is not None and _says(method.cost)}
     if not having:
         return Section(key, title, (Paragraph("No run says what it cost.", kind="missing"),))
     text = (
@@ -68,8 +70,13 @@ def section(chapter: Chapter) -> Section:
         numeric=8,
         strong=frozenset(number for number, label in enumerate(having) if label == chapter.comparison.reference),
     )
-    missing = [method for method in methods if method.cost is None and not method.is_row]
+    missing = [method for method in methods if method.label not in having and not method.is_row]
     return Section(key, title, (*blocks, table, *chapter.lacking("The cost", missing)))
+
+
+def _says(cost: Cost) -> bool:
+    """Whether anything was measured."""
+    return any(isinstance(value, int | float) and math.isfinite(value) for value in dataclasses.astuple(cost))
 
 
 def _row(label: str, cost: Cost) -> tuple[str, ...]:

@@ -36,13 +36,20 @@ def section(chapter: Chapter) -> Section:
             (
                 method.label,
                 words.listed(dict.fromkeys(str(len(curve.epochs)) for curve in method.learning)),
-                ", ".join(words.NONE if curve.chosen is None else str(curve.chosen) for curve in method.learning),
+                _kept(method),
             )
             for method in having
         ),
     )
     lacking = chapter.lacking("A history", [method for method in methods if not method.learning and not method.is_row])
     return Section(key, title, (Paragraph(text), Figures(pictures), table, *lacking))
+
+
+def _kept(method: Method) -> str:
+    chosen = [curve.chosen for curve in method.learning]
+    if not any(chosen):
+        return words.NONE
+    return ", ".join(words.NONE if epoch is None else str(epoch) for epoch in chosen)
 
 
 def _picture(chapter: Chapter, methods: list[Method], name: str, field: str) -> Picture:
