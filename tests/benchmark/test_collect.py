@@ -114,7 +114,7 @@ BROKEN = {
         (run_folders.predictions(n=6, parts=("validation",)), "no case of the test part"),
     ],
     "history.json": [("[1]", "not what a run writes"), ("{", "not valid JSON")],
-    "environment.json": [("[]", "not what a run writes")],
+    "environment.json": [("[]", "not what a run writes"), ('{"versions": [1]}', "not what a run writes")],
     "robustness.json": [('{"format": 1, "rows": [{}]}', "not what a run writes"), ('{"format": 2}', "newer version")],
     "subgroups.csv": [("a\n1\n", "column 'id'"), ("id,sex\n1,f\n1,m\n", "each case once")],
     "splits.csv": [("id\n1\n", "no column 'part'")],

@@ -519,3 +519,31 @@ def test_parts_in_double_precision() -> None:
 def test_columns_without_numbers_or_without_categories() -> None:
     spec = DataSpec({"a": Columns(("x",)), "b": Columns(categorical=(("y", 3),))}, n_classes=2)
     assert build(spec)(make_inputs(spec, N, missing_cells=True)).logits.isfinite().all()
+
+
+def test_forward_is_fusion_of_the_tokens() -> None:
+    model = evaluated()
+    inputs, present = make_inputs(SPEC, N), {"image1": torch.arange(N) != 1}
+    with torch.no_grad():
+        assert same(model(inputs, present), model.fuse(model.tokenize(inputs, present), present))
+    assert model.tokens_apart
+    assert model.reads_maps
+
+
+def test_only_present_images_are_encoded() -> None:
+    model = build().eval()
+    inputs, there = make_inputs(SPEC, N), torch.tensor([True, False, True, False])
+    spoilt_image = inputs["image1"].clone()
+    spoilt_image[~there] = torch.nan
+    nobody = {"image1": torch.zeros(N, dtype=torch.bool)}
+    with torch.no_grad():
+        maps = model.encode({**inputs, "image1": spoilt_image}, {"image1": there})
+        assert model.encoders["skin"].seen == [(N + 2, 2, 16, 16)]
+        whole = model.encode(inputs)
+        assert same(model({**inputs, **maps}, {"image1": there}), model(inputs, {"image1": there}))
+        none = model.encode(inputs, nobody)
+    for stage, full, empty in zip(maps["image1"].stages, whole["image1"].stages, none["image1"].stages, strict=True):
+        torch.testing.assert_close(stage[there], full[there])
+        assert not stage[~there].any()
+        assert empty.shape == full.shape
+        assert not empty.any()

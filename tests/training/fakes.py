@@ -20,6 +20,7 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
+from mmfusion.data.subgroups import Subgroup
 from mmfusion.losses.reconstruction import AUX, MaskedColumns
 from mmfusion.models.phases import ParameterGroup, Phase
 from mmfusion.spec import Columns, DataSpec
@@ -73,6 +74,7 @@ def dataset(
         ceilings={"image": 0.5, "table": 0.8, "both": 0.9},
         notes=("This dataset is made up.",),
         fold=fold or 0,
+        subgroups=(Subgroup("where", "site"), Subgroup("how large", "size", edges=(0.5,))),
     )
 
 

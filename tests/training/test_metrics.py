@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from mmfusion.training import metrics
-from mmfusion.training.metrics import best_threshold, evaluate, reported
+from mmfusion.training.metrics import best_threshold, calibration, evaluate, metric_set, ranks, reported
 
 
 def case(n: int, k: int, seed: int, decimals: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -174,3 +174,33 @@ def test_the_threshold_lies_between_two_cases() -> None:
 def test_what_is_refused(p: object, y: object, w: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(p, y, w)
+
+
+def test_sets_of_metrics_name_what_is_evaluated() -> None:
+    known = evaluate([[0.3, 0.7], [0.6, 0.4]], [1, 0], names=("NEV", "MEL"))
+    assert set(metric_set("derm7pt", ("NEV", "MEL"))) < set(known)
+    assert metric_set("men", ("I", "II", "III")) == (
+        "accuracy",
+        "accuracy_I",
+        "accuracy_II",
+        "accuracy_III",
+        "f1_weighted",
+        "f1_macro",
+        "auc",
+    )
+    assert set(metric_set("men", ("NEV", "MEL"))) < set(known)
+    with pytest.raises(ValueError, match="no set of metrics 'mnist'; there are: derm7pt, men"):
+        metric_set("mnist", ())
+
+
+def test_parts_of_the_metrics_are_those_of_all() -> None:
+    rng = np.random.default_rng(0)
+    p, y, w = rng.dirichlet([1, 1, 1], 20), np.arange(20) % 3, rng.integers(0, 3, (5, 20))
+    whole = evaluate(p, y, w)
+    for part in (ranks(p, y, w), calibration(p, y, w)):
+        for name, values in part.items():
+            assert np.array_equal(values, whole[name])
+    assert set(ranks(p, y)) == {"auc", "average_precision"}
+    assert set(calibration(p, y)) == {"brier", "ece", "log_loss"}
+    with pytest.raises(ValueError, match="weights expect shape"):
+        ranks(p, y, w[:, 1:])

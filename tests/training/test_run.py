@@ -71,6 +71,17 @@ def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
     assert splits["id"].is_unique
 
 
+def test_subgroups_are_those_of_the_tables(start: Start, fakes: ModuleType) -> None:
+    frame = pd.read_csv(start(overrides={"data": {"missing": 0.2}}) / folder.SUBGROUPS)
+    truth = pd.concat([fakes.table(64, seed, 0.2) for seed in (1, 2)], ignore_index=True)
+    assert list(frame.columns) == ["id", "where", "how large"]
+    assert frame["id"].tolist() == truth["case"].tolist()
+    assert frame["where"].tolist() == truth["site"].tolist()
+    bands = ["unknown" if np.isnan(x) else "below 0.5" if x < 0.5 else "0.5 and over" for x in truth["size"]]
+    assert frame["how large"].tolist() == bands
+    assert {"unknown", "below 0.5", "0.5 and over"} == set(bands)
+
+
 def test_the_fold_is_in_the_predictions_and_the_results(start: Start) -> None:
     out = start(overrides={"data": {"fold": 2, "split_file": "splits.csv"}})
     assert set(pd.read_csv(out / folder.PREDICTIONS)["fold"]) == {2}
@@ -136,7 +147,7 @@ class _Killed(BaseException):
 
 # Writes: 0 settings, 1 case, 2 splits; of each epoch the best weights, if they are, and the last; then the results.
 QUICK = ((5, True),)
-SLOW = tuple((at, pretrain) for at in range(1, 11) for pretrain in (False, True) if (at, pretrain) not in QUICK)
+SLOW = tuple((at, pretrain) for at in range(1, 13) for pretrain in (False, True) if (at, pretrain) not in QUICK)
 
 
 @pytest.mark.parametrize(("at", "pretrain"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)])
@@ -389,7 +400,7 @@ def test_settings_are_what_was_asked(start: Start) -> None:
     assert folder.read_settings(out).train.lr == 0.02
 
 
-def test_the_test_part_is_read_once_at_the_end(
+def test_the_test_part_is_read_at_the_end_alone(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = fakes.FrameDataset.__getitems__
@@ -401,10 +412,11 @@ def test_the_test_part_is_read_once_at_the_end(
 
     monkeypatch.setattr(fakes.FrameDataset, "__getitems__", noted)
     start()
-    # Seeds 0, 1, 2 made train, validation, test: test is read once, after everything else of training.
+    # Seeds 0, 1, 2 made train, validation, test: test is read after everything else of training; for its predictions,
+    # for the cost of a case, and for its tables and its cases without cells and modalities.
     first = asked.index("s2")
     assert "s0" not in asked[first:]
-    assert np.count_nonzero(np.array(asked) == "s2") == 2
+    assert np.count_nonzero(np.array(asked) == "s2") == 4
 
 
 def test_augmentation_of_tables_changes_training_and_not_evaluation(

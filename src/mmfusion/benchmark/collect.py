@@ -23,8 +23,6 @@ from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.ranking import Floats
 from mmfusion.training.settings import Settings
 
-ROBUSTNESS = "robustness.json"
-SUBGROUPS = "subgroups.csv"
 ROW = "reference_row"
 """In ``metrics.json``: what the run is fitted with, where it is no model of the registry."""
 
@@ -210,7 +208,7 @@ def read(place: Path) -> FinishedRun:
     split = _optional(place, folder.SPLITS, _frame)
     if split is not None and "part" not in split:
         raise ValueError(f"{folder.SPLITS} has no column 'part'")
-    robustness = _optional(place, ROBUSTNESS, _versioned)
+    robustness = _optional(place, folder.ROBUSTNESS, _versioned)
     return FinishedRun(
         folder=place,
         settings=settings,
@@ -223,9 +221,9 @@ def read(place: Path) -> FinishedRun:
         metrics=metrics,
         n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
         history=_checked_history(_optional(place, folder.HISTORY, _json)),
-        environment=_mapping(_optional(place, folder.ENVIRONMENT, _json), folder.ENVIRONMENT),
+        environment=_checked_environment(_optional(place, folder.ENVIRONMENT, _json)),
         robustness=None if robustness is None else _checked_robustness(robustness),
-        subgroups=_subgroups(_optional(place, SUBGROUPS, _frame), parts["test"].ids),
+        subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
 
 
@@ -363,10 +361,12 @@ def _checked_history(history: Any) -> Sequence[Mapping[str, Any]] | None:
     return history
 
 
-def _mapping(value: Any, name: str) -> Mapping[str, Any] | None:
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{name} is not what a run writes")
-    return value
+def _checked_environment(environment: Any) -> Mapping[str, Any] | None:
+    if environment is None:
+        return None
+    if not isinstance(environment, dict) or not isinstance(environment.get("versions") or {}, dict):
+        raise ValueError(f"{folder.ENVIRONMENT} is not what a run writes")
+    return environment
 
 
 def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -375,7 +375,7 @@ def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]
         isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("metrics"), dict)
         for row in rows
     ):
-        raise ValueError(f"{ROBUSTNESS} is not what a run writes")
+        raise ValueError(f"{folder.ROBUSTNESS} is not what a run writes")
     return rows
 
 
@@ -383,6 +383,6 @@ def _subgroups(frame: pd.DataFrame | None, ids: NDArray[np.str_]) -> Mapping[str
     if frame is None:
         return None
     if "id" not in frame or frame["id"].duplicated().any():
-        raise ValueError(f"{SUBGROUPS} expects a column 'id' with each case once")
+        raise ValueError(f"{folder.SUBGROUPS} expects a column 'id' with each case once")
     of_test = frame.set_index("id").reindex(ids).fillna("")
     return {str(name): of_test[name].to_numpy(dtype=str) for name in of_test.columns}

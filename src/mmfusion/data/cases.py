@@ -12,6 +12,7 @@ from mmfusion.tokens import Content, Maps, Table
 
 if TYPE_CHECKING:
     from mmfusion.data.reader import CaseReader
+    from mmfusion.data.subgroups import Subgroup
 
 
 class Cases(NamedTuple):
@@ -80,6 +81,7 @@ class DataBundle:
         notes: What a reader of the results must know (leaks, licences, cases left out), a sentence each.
         about: What was found out about the data, in lines, to be read before the run goes on; empty: nothing.
         fold: Which fold's test part it is, from 0; 0 where there are none.
+        subgroups: Columns of the parts' tables that tell cases apart, for results by sex, age or skin type.
     """
 
     name: str
@@ -91,6 +93,7 @@ class DataBundle:
     notes: tuple[str, ...] = ()
     about: str = ""
     fold: int = 0
+    subgroups: tuple["Subgroup", ...] = ()
 
     @property
     def spec(self) -> DataSpec:

@@ -28,6 +28,7 @@ from mmfusion.data.plan import (
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.splits import PARTS, Split
+from mmfusion.data.subgroups import sex
 from mmfusion.data.table_file import read_table
 from mmfusion.registry import datasets
 
@@ -161,7 +162,7 @@ def plan(root: Path | str | None, *, size: int = 224, task: Task = "nev-mel", co
         train = frame.iloc[split.train]
         notes += leaks(schema, train, target.encode(train).numpy(), target.classes, None)
     reader = CaseReader(targets=targets, images=images, schema=schema, id_column="case_num")
-    return Plan("derm7pt", frame, folder, reader, split, PUBLISHED[task], notes=tuple(notes))
+    return Plan("derm7pt", frame, folder, reader, split, PUBLISHED[task], notes=tuple(notes), subgroups=(sex(),))
 
 
 @datasets.register("derm7pt")

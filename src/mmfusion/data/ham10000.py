@@ -27,6 +27,7 @@ from mmfusion.data.plan import (
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.splits import make_split
+from mmfusion.data.subgroups import age, sex
 from mmfusion.data.table_file import read_table
 from mmfusion.registry import datasets
 
@@ -115,6 +116,7 @@ def plan(
         sizes=sizes,
         notes=tuple(notes),
         fold=fold or 0,
+        subgroups=(sex(), age()),
     )
 
 

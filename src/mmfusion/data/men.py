@@ -20,6 +20,7 @@ from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Source
 from mmfusion.data.splits import split_from_column
 from mmfusion.data.stack import StackSource
+from mmfusion.data.subgroups import age, sex
 from mmfusion.data.table_file import SUFFIXES, read_table
 from mmfusion.registry import datasets
 
@@ -117,7 +118,7 @@ def plan(
         "training patients were taken for validation, stratified.",
         *leaks(schema, train, labels[split.train], CLASSES, None),
     )
-    return Plan("men", frame, folder, reader, split, notes=notes, fold=fold - 1)
+    return Plan("men", frame, folder, reader, split, notes=notes, fold=fold - 1, subgroups=(sex(values=SEXES), age()))
 
 
 @datasets.register("men")

@@ -27,6 +27,7 @@ from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing
 from mmfusion.data.splits import make_split
+from mmfusion.data.subgroups import age, sex, skin_type
 from mmfusion.data.table_file import read_table
 from mmfusion.registry import datasets
 
@@ -133,6 +134,7 @@ def plan(
         tuple(notes),
         fold=fold or 0,
         missing_images=missing_images,
+        subgroups=(sex("gender"), age(), skin_type("fitspatrick")),
     )
 
 

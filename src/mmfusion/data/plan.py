@@ -15,6 +15,7 @@ from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing, Source, find_images
 from mmfusion.data.splits import PARTS, Split
+from mmfusion.data.subgroups import Subgroup
 
 _SHOWN = 10
 
@@ -54,6 +55,7 @@ class Plan:
         about: Likewise.
         fold: Which fold's test part it is, from 0.
         missing_images: What an image file that is not there means.
+        subgroups: As those of the bundle.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Plan:
     about: str = ""
     fold: int = 0
     missing_images: Missing = "error"
+    subgroups: tuple[Subgroup, ...] = ()
 
     def load(self, cache: ImageCache | None = None, progress: Progress | None = None) -> DataBundle:
         """Decode the images, each once, and fit what their values are scaled by.
@@ -90,6 +93,7 @@ class Plan:
             notes=self.notes,
             about=self.about,
             fold=self.fold,
+            subgroups=self.subgroups,
         )
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.latents import LatentModel
 from mmfusion.data.reader import CaseReader, Progress
+from mmfusion.data.subgroups import age, sex
 
 Hidden = dict[str, NDArray[Any]]
 """What lies behind some cases: arrays of ``n`` rows by name, the cues' states among them."""
@@ -138,8 +139,16 @@ def build(
         done += len(frame)
         if progress is not None:
             progress(done, total)
+    columns = made["train"][1].columns
     return DataBundle(
-        name, parts["train"], parts["validation"], parts["test"], fitted, ceilings=model.ceilings(), notes=NOTES
+        name,
+        parts["train"],
+        parts["validation"],
+        parts["test"],
+        fitted,
+        ceilings=model.ceilings(),
+        notes=NOTES,
+        subgroups=tuple(one for one in (sex(), age()) if one.column in columns),
     )
 
 

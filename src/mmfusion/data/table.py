@@ -23,6 +23,7 @@ from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing, Source
 from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
+from mmfusion.data.subgroups import by_columns
 from mmfusion.data.table_file import read_table
 from mmfusion.registry import datasets
 from mmfusion.spec import name_fault
@@ -75,6 +76,8 @@ class TableDataset:
             two.
         fold: Which of them, from 0; with ``test``, the column's value that is tested.
         split_file: A CSV file that says which case is in which part, by its name.
+        subgroups: Columns by which results are told apart, features or not, such as sex or age; a column of more than
+            five numbers is cut into thirds of the training part.
         separator: Between the cells of a text file; None: found out.
         encoding: Of a text file; None: UTF-8.
 
@@ -111,6 +114,7 @@ class TableDataset:
         folds: int | None = None,
         fold: int | None = None,
         split_file: Path | str | None = None,
+        subgroups: Sequence[str] | str = (),
         separator: str | None = None,
         encoding: str | None = None,
     ) -> None:
@@ -169,6 +173,7 @@ class TableDataset:
             ),
             fold=fold or 0,
             missing_images=missing_images,
+            subgroups=by_columns([subgroups] if isinstance(subgroups, str) else list(subgroups), frame, train),
         )
         self.plan = replace(self.plan, about=self.about)
 
@@ -253,6 +258,7 @@ def table(
     folds: int | None = None,
     fold: int | None = None,
     split_file: Path | str | None = None,
+    subgroups: Sequence[str] | str = (),
     separator: str | None = None,
     encoding: str | None = None,
     cache: ImageCache | None = None,

@@ -125,14 +125,26 @@ class FusionModel(nn.Module):
                 cell has an impossible value; elsewhere :meth:`check` looks at values, because that stops the device.
         """
         inputs, present, n_cases = self._checked(inputs, present)
-        stages = self._by_stage(self._tokens(inputs, present, n_cases))
+        return self.fuse(self._by_stage(self._tokens(inputs, present, n_cases)), present)
+
+    def fuse(self, stages: Sequence[Mapping[str, Tokens]], present: Present | None = None) -> FusionOutput:
+        """What becomes of tokens: :meth:`forward` is this on what :meth:`tokenize` gives.
+
+        Args:
+            stages: One dict a stage.
+            present: As in :meth:`forward`; the tokens of what a case lacks are masked already.
+
+        Returns:
+            As there.
+        """
+        through = [dict(tokens) for tokens in stages]
         for s, interaction in enumerate(self.per_stage):
-            stages[s] = interaction(stages[s])
+            through[s] = interaction(through[s])
         for interaction in self.layers:
-            stages[-1] = interaction(stages[-1])
-        found = self.readout(stages)
+            through[-1] = interaction(through[-1])
+        found = self.readout(through)
         embeddings = {name: x for name, x in found.items() if name in self.tokenizers}
-        told = (found, present) if getattr(self.head, "takes_present", False) else (found,)
+        told = (found, dict(present or {})) if getattr(self.head, "takes_present", False) else (found,)
         return FusionOutput(
             self.head(*told), embeddings, {name: x for name, x in found.items() if name not in embeddings}
         )
@@ -163,11 +175,22 @@ class FusionModel(nn.Module):
         inputs, present, _ = self._checked(inputs, present)
         check_values(inputs, present, self.columns)
 
-    def encode(self, inputs: Inputs) -> dict[str, Maps]:
+    @property
+    def reads_maps(self) -> bool:
+        """Whether maps can stand in for the images: no modulator acts inside the encoders."""
+        return not self._inside
+
+    @property
+    def tokens_apart(self) -> bool:
+        """Whether each modality's tokens depend on that modality alone: there are no modulators."""
+        return not self.modulators
+
+    def encode(self, inputs: Inputs, present: Present | None = None) -> dict[str, Maps]:
         """The encoders' maps of all images, which can stand in the images' place in :meth:`forward`.
 
         Args:
             inputs: As in :meth:`forward`; tables are not looked at, and an image that is left out is left out.
+            present: As there; images that a case lacks are not encoded, their maps are zeros. None: all are.
 
         Returns:
             Maps by image modality.
@@ -181,9 +204,20 @@ class FusionModel(nn.Module):
         if not images:
             return {}
         given = {name: self.images[name] for name in images}
-        checked(images, None, images=given, columns={}, maps=self.map_shapes)
+        there = {name: row for name, row in (present or {}).items() if name in images}
+        checked(images, there, images=given, columns={}, maps=self.map_shapes)
         made = {name: x for name, x in images.items() if isinstance(x, Maps)}
-        encoded = self._encode({name: x for name, x in images.items() if isinstance(x, Tensor)})
+        pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
+        rows = {name: there[name].nonzero().squeeze(1) for name in pixels if name in there}
+        encoded = self._encode(
+            {name: x[rows[name]] if name in rows else x for name, x in pixels.items() if len(rows.get(name, x))}
+        )
+        for name, some in rows.items():
+            if not len(some):
+                shapes, like = self.map_shapes[name], next(self.parameters())
+                encoded[name] = tuple(like.new_zeros(len(there[name]), *shape) for shape in shapes)
+            else:
+                encoded[name] = tuple(spread(x, there[name], some, static=False) for x in encoded[name])
         return made | {name: Maps(stages) for name, stages in encoded.items()}
 
     def phases(self) -> list[Phase]:

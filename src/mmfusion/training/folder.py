@@ -14,11 +14,15 @@ HISTORY = "history.json"
 ENVIRONMENT = "environment.json"
 PREDICTIONS = "predictions.csv"
 CURVE = "curve.png"
+ROBUSTNESS = "robustness.json"
+SUBGROUPS = "subgroups.csv"
 METRICS = "metrics.json"
 """Written last: a folder that has it is finished."""
 
 FILES = (
     METRICS,
+    SUBGROUPS,
+    ROBUSTNESS,
     CURVE,
     PREDICTIONS,
     ENVIRONMENT,

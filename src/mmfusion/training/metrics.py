@@ -21,7 +21,7 @@ All others judge the likeliest class.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,22 @@ NAMES = (
     "log_loss",
 )
 """All but the accuracy of each class, whose names depend on the data."""
+
+_EACH = "accuracy_*"
+SETS: Mapping[str, tuple[str, ...]] = {
+    "derm7pt": (
+        "sensitivity",
+        "specificity",
+        "accuracy",
+        "g_mean",
+        "balanced_accuracy",
+        "average_precision",
+        "auc",
+    ),
+    "men": ("accuracy", _EACH, "f1_weighted", "f1_macro", "auc"),
+}
+"""The metrics that CFCML's paper (arXiv 2603.20016) reports, by its dataset; ``accuracy_*`` stands for the accuracy of
+each class, see :func:`metric_set`."""
 
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 BLOCK = 2_000_000
@@ -120,6 +136,22 @@ class Prepared:
             By metric, shape ``(r,)``.
         """
         return {name: value for part in self._parts for name, value in part(weights).items()}
+
+
+def metric_set(name: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of one of :data:`SETS`, with those of the classes.
+
+    Args:
+        name: Of the set.
+        classes: Names of the classes, in their order.
+
+    Raises:
+        ValueError: If there is no such set.
+    """
+    if name not in SETS:
+        raise ValueError(f"no set of metrics {name!r}; there are: {', '.join(SETS)}")
+    each = [f"accuracy_{one}" for one in classes]
+    return tuple(metric for one in SETS[name] for metric in (each if one == _EACH else [one]))
 
 
 def best_threshold(probabilities: ArrayLike, labels: ArrayLike) -> float:

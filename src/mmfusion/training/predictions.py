@@ -1,12 +1,13 @@
 """Case-level predictions as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.cases import CaseDataset
+from mmfusion.data.subgroups import Subgroup
 from mmfusion.spec import Classes, DataSpec
 
 
@@ -67,6 +68,24 @@ def join(
         for part, dataset in parts.items()
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def subgroups(parts: Mapping[str, CaseDataset], told: Sequence[Subgroup]) -> pd.DataFrame | None:
+    """One row a case: id, and its value of each property.
+
+    Args:
+        parts: The datasets by their names; each needs the table that its cases came from.
+        told: The properties.
+
+    Returns:
+        None where there are no properties, or no tables.
+    """
+    frames = [getattr(dataset, "frame", None) for dataset in parts.values()]
+    if not told or any(frame is None for frame in frames):
+        return None
+    table = pd.concat(frames)
+    ids = [case for dataset in parts.values() for case in dataset.ids]
+    return pd.DataFrame({"id": ids} | {one.name: one.of(table) for one in told})
 
 
 def splits(parts: Mapping[str, CaseDataset]) -> pd.DataFrame:

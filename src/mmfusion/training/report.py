@@ -144,7 +144,36 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             f"from {raw['ece']['value']:.3f} to {scaled['ece']['value']:.3f} and its log loss from "
             f"{raw['log_loss']['value']:.3f} to {scaled['log_loss']['value']:.3f}."
         )
+    if "robustness" in metrics:
+        lines += _contributions(metrics["robustness"])
     return [*lines, *metrics["notes"]]
+
+
+def _contributions(robustness: Mapping[str, Any]) -> list[str]:
+    """What each modality brings, and what missing cells take."""
+    rows = robustness["rows"]
+    lines = []
+    for name in dict.fromkeys(row["modality"] for row in rows if row["modality"] is not None):
+        drops = {row["kind"]: row["drop"] for row in rows if row["modality"] == name}
+        lines.append(
+            f"Without {name!r} the test AUC {_moved(drops['without'])}; with its rows exchanged between cases it "
+            f"{_moved(drops['permuted'])}."
+        )
+    if robustness["area"] is not None:
+        cells = [row for row in rows if row["kind"] == "cells"]
+        lines.append(
+            f"With {cells[0]['share']:.0%} to {cells[-1]['share']:.0%} of the table's cells missing the test AUC goes "
+            f"from {cells[0]['auc']:.3f} to {cells[-1]['auc']:.3f}; on average it is {robustness['area']:.3f}."
+        )
+    return lines
+
+
+def _moved(drop: float | None) -> str:
+    if drop is None:
+        return "is undefined"
+    if f"{abs(drop):.3f}" == "0.000":
+        return "stays the same"
+    return f"{'falls' if drop > 0 else 'rises'} by {abs(drop):.3f}"
 
 
 def _cell(value: Mapping[str, float | None], *, percent: bool = False) -> str:

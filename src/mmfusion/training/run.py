@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from mmfusion import registry
@@ -27,6 +29,7 @@ from mmfusion.training import (
     precompute,
     predictions,
     report,
+    robustness,
 )
 from mmfusion.training.files import read_json, write_bytes, write_json, write_text
 from mmfusion.training.loop import Training, load_weights
@@ -333,7 +336,9 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
             resamples=settings.train.resamples,
             seed=settings.run.seed,
         )
+    # Before the conditions of robustness are tried: they are no part of what a run costs.
     cost = _cost(parts, model, progress, inference)
+    tried = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
     metrics = {
         "format": checkpoints.FORMAT,
         "model": settings.run.model,
@@ -342,6 +347,7 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
         "fold": bundle.fold,
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
+        **({} if tried is None else {"robustness": robustness.summary(tried)}),
         "notes": list(bundle.notes),
         "cost": cost,
     }
@@ -350,8 +356,41 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
     write_json(out / folder.ENVIRONMENT, {**environment.describe(parts.device), **cost})
     write_text(out / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
     write_bytes(out / folder.CURVE, curve.draw(progress.history, settings.train.metric, progress.best_epoch, title))
+    told = predictions.subgroups(held_out, bundle.subgroups)
+    if told is not None:
+        write_text(out / folder.SUBGROUPS, told.to_csv(index=False, lineterminator="\n"))
+    if tried is not None:
+        write_json(out / folder.ROBUSTNESS, {"format": robustness.FORMAT, "rows": tried})
     write_json(out / folder.METRICS, metrics)
     return metrics
+
+
+def _robustness(
+    parts: _Parts, model: nn.Module, known: NDArray[np.float64], reporter: Reporter
+) -> list[dict[str, Any]]:
+    settings, test = parts.settings, parts.bundle.test
+    cases: CaseDataset = test
+    base: NDArray[np.float64] | None = known
+    if settings.train.precompute:
+        try:
+            # Rounded otherwise than the images' own passes: the cases as they are go through them too.
+            cases, base = _with_maps(parts, "test", reporter), None
+        except OSError as error:
+            # A trained model's results do not depend on room for its maps.
+            reporter.say(f"the test part's maps are not kept: {error}")
+    with reporter.bar("taking away what the model is told", len(cases)) as bar:
+        found = robustness.predict(
+            model,
+            cases,
+            parts.target,
+            batch_size=settings.train.eval_batch_size,
+            workers=settings.train.workers,
+            device=parts.device,
+            seed=settings.run.seed,
+            base=base,
+            bar=bar,
+        )
+        return robustness.rows(found, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
 
 
 def _cost(parts: _Parts, model: nn.Module, progress: Progress, inference: float) -> dict[str, Any]:

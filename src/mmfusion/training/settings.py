@@ -48,6 +48,8 @@ class Run:
             the user's cache.
         cache_gb: Most that decoded images may take there, in GB; 0: they are not kept.
         plugins: Python files that register more parts.
+        robustness: Whether it is told at the end what is left without cells and modalities of the test part. It
+            changes nothing of what is trained, nor any other result.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Run:
     cache: str | None = None
     cache_gb: float = 20.0
     plugins: list[str] = field(default_factory=list)
+    robustness: bool = True
 
 
 @dataclass

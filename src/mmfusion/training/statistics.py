@@ -137,12 +137,13 @@ def estimates_of(
     point = metrics(None)
     blocks = [metrics(weights) for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)]
     return {
-        name: _estimate(float(value[0]), np.concatenate([block[name] for block in blocks]), level)
+        name: estimate(float(value[0]), np.concatenate([block[name] for block in blocks]), level)
         for name, value in point.items()
     }
 
 
-def _estimate(value: float, replicates: Floats, level: float) -> Estimate:
+def estimate(value: float, replicates: Floats, level: float = 0.95) -> Estimate:
+    """A value with the percentile interval of its replicates; those that are not finite are left out."""
     defined = replicates[np.isfinite(replicates)]
     if not len(defined) or not np.isfinite(value):
         return Estimate(value, np.nan, np.nan, np.nan)

@@ -27,11 +27,12 @@ def run(path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, whole: flo
 def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
     first = [row("cells", value, share=share) for share, value in ((0.0, 0.9), (0.3, 0.9), (0.9, 0.5))]
     second = [row("cells", 0.8, share=share) for share in (0.0, 0.3, 0.9)]
-    found = degradation([run(tmp_path, first), run(tmp_path, second, 1)], 0.95)
+    found = degradation([run(tmp_path, first), run(tmp_path, second, 1)])
     assert found is not None
     # (0.3 * 0.9 + 0.6 * 0.7) / 0.9 by trapezoids; a level curve has its level.
     assert found.area.points == pytest.approx((0.69 / 0.9, 0.8))
     assert found.area.mean == pytest.approx((0.69 / 0.9 + 0.8) / 2)
+    assert (found.area.low, found.area.high) == pytest.approx((found.area.mean - 0.1, found.area.mean + 0.1))
     np.testing.assert_allclose(found.mean, [0.85, 0.85, 0.65])
     np.testing.assert_allclose(found.low, [0.75, 0.75, 0.55])
     np.testing.assert_allclose(found.points, [[0.9, 0.9, 0.5], [0.8, 0.8, 0.8]])
@@ -39,9 +40,9 @@ def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
 
 def test_runs_that_were_not_asked(tmp_path: Path) -> None:
     asked, other = run(tmp_path, [row("cells", 0.9, share=s) for s in (0.0, 0.5)]), run(tmp_path, None, 1)
-    assert degradation([other], 0.95) is None
+    assert degradation([other]) is None
     assert contributions([other], 0.95) == ()
-    found = degradation([asked, other], 0.95)
+    found = degradation([asked, other])
     assert found is not None
     assert np.isnan(found.points[1]).all()
     np.testing.assert_allclose(found.mean, 0.9)

@@ -21,7 +21,7 @@ def sampled(path: Path, model: str, seeds: tuple[int, ...] = (0,), folds: tuple[
         for fold in folds
         for seed in seeds
     ]
-    return Compared(model, sample(runs, n_resamples=500, seed=0))
+    return Compared(model, sample(runs, n_resamples=200, seed=0))
 
 
 def one_test(one: Compared, reference: Compared, metric: str = "auc") -> tuple[PairedTest | None, list[Caution]]:

@@ -94,6 +94,15 @@ def test_subgroups(tmp_path: Path) -> None:
     assert found.subgroups["sex", "m"]["auc"].value == pytest.approx(wanted)
 
 
+def test_bands_come_in_order_and_the_unknown_last(tmp_path: Path) -> None:
+    ages = ["60 and over", "below 40", "unknown", "40 to 60", "", "below 40"]
+    text = "id,age\n" + "".join(f"t0-{i:03d},{age}\n" for i, age in enumerate(ages))
+    judged = judge(read(run_folders.write(tmp_path / "a", n=6, files={"subgroups.csv": text})))
+    rows = subgroup_rows(judged)
+    assert list(rows) == [("age", age) for age in ("below 40", "40 to 60", "60 and over", "unknown")]
+    np.testing.assert_array_equal(rows["age", "below 40"], [1, 5])
+
+
 def test_the_interval_of_a_mean_over_seeds() -> None:
     """Two runs whose resamples cancel have a mean without an interval to speak of."""
     drawn = np.linspace(-1, 1, 101)

@@ -19,23 +19,18 @@ from mmfusion.benchmark.analysis.results import (
     Subgroup,
 )
 from mmfusion.benchmark.collect import FinishedRun
-from mmfusion.training.metrics import LOWER_IS_BETTER, NAMES
+from mmfusion.training.metrics import LOWER_IS_BETTER, NAMES, SETS, metric_set
 
 REFERENCE = "concat"
-PER_CLASS = "accuracy_"
-METRICS: Mapping[str, tuple[str, ...]] = {
-    "all": NAMES,
-    "derm7pt": ("sensitivity", "specificity", "accuracy", "g_mean", "balanced_accuracy", "average_precision", "auc"),
-    "men": ("accuracy", PER_CLASS, "f1_weighted", "f1_macro", "auc"),
-}
-"""Sets of metrics by name: all, and those of CFCML's two tables; the accuracy of each class stands for all classes."""
+ALL = "all"
+_PER_CLASS = "accuracy_"
 
 
 def analyse(
     runs: Sequence[FinishedRun],
     reference: str = REFERENCE,
     *,
-    metrics: str | Sequence[str] = "all",
+    metrics: str | Sequence[str] = ALL,
     ranks: str = "auc",
     n_resamples: int = 10_000,
     level: float = 0.95,
@@ -46,7 +41,8 @@ def analyse(
     Args:
         runs: From :func:`~mmfusion.benchmark.collect.collect`.
         reference: Label or model that the others are tested against, named before the results were seen.
-        metrics: Those to show and to test: a name of :data:`METRICS`, or metrics; ``accuracy_`` is that of each class.
+        metrics: Those to show and to test: names, or the name of one of :data:`mmfusion.training.metrics.SETS`, or
+            ``all``.
         ranks: The metric that orders the methods; it is shown first.
         n_resamples: Of the bootstrap.
         level: Coverage of the intervals, in (0, 1).
@@ -58,23 +54,26 @@ def analyse(
     Raises:
         ValueError: If a metric is unknown.
     """
-    chosen = list(METRICS.get(metrics, (metrics,)) if isinstance(metrics, str) else metrics)
-    known = {*NAMES, PER_CLASS}
-    if unknown := [name for name in (*chosen, ranks) if name not in known and not name.startswith(PER_CLASS)]:
-        raise ValueError(f"no metric {unknown}; there are: {', '.join(sorted(known))}, or a set: {', '.join(METRICS)}")
+    asked = [] if isinstance(metrics, str) else list(metrics)
+    unknown = [name for name in (*asked, ranks) if name not in NAMES and not name.startswith(_PER_CLASS)]
+    if unknown or (isinstance(metrics, str) and metrics not in (ALL, *SETS)):
+        raise ValueError(
+            f"no metric {', '.join(map(repr, unknown)) or repr(metrics)}; there are: {', '.join(NAMES)}, or a set of "
+            f"them: {', '.join((ALL, *SETS))}"
+        )
     found = [
-        _comparison(table, reference, chosen, ranks, n_resamples=n_resamples, level=level, seed=seed)
+        _comparison(table, reference, metrics, ranks, n_resamples=n_resamples, level=level, seed=seed)
         for table in grouping.tables(runs)
     ]
     return Analysis(tuple(found), reference, level, n_resamples, seed)
 
 
 def _comparison(
-    table: Table, reference: str, chosen: Sequence[str], ranks: str, *, n_resamples: int, level: float, seed: int
+    table: Table, reference: str, shown: str | Sequence[str], ranks: str, *, n_resamples: int, level: float, seed: int
 ) -> Comparison:
     runs = [run for group in table.groups for run in group.runs]
     classes = runs[0].classes
-    metrics = _metrics(chosen, ranks, classes)
+    metrics = _metrics(shown, ranks, classes)
     drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed))
     sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
     chosen_reference, found = _reference(table, reference)
@@ -124,13 +123,11 @@ def _comparison(
     )
 
 
-def _metrics(chosen: Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """The one that ranks first, and ``accuracy_`` spelled out."""
-    names: dict[str, None] = {ranks: None}
-    for name in chosen:
-        for one in [f"{PER_CLASS}{c}" for c in classes] if name == PER_CLASS else [name]:
-            names[one] = None
-    return tuple(names)
+def _metrics(shown: str | Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The one that ranks first."""
+    if isinstance(shown, str):
+        shown = NAMES if shown == ALL else metric_set(shown, classes)
+    return tuple(dict.fromkeys((ranks, *shown)))
 
 
 def _place(mean: float, metric: str) -> tuple[bool, float]:
@@ -171,7 +168,7 @@ def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level:
         curves=curves.curves(sampled, level),
         confusion=curves.confusion(sampled),
         subgroups=_subgroups(sampled, level),
-        robustness=modalities.degradation(runs, level),
+        robustness=modalities.degradation(runs),
         contributions=modalities.contributions(runs, level),
         learning=training.learning(runs),
         cost=training.cost(runs),

@@ -46,11 +46,15 @@ def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: in
     return [
         Caution(
             "noise",
-            f"With {parts} the {metric} of a run has a standard error near {resolution / 2:.3f}: on one split a "
+            f"With {parts} the {_said(metric)} of a run has a standard error near {resolution / 2:.3f}: on one split a "
             f"difference below {resolution:.3f} is noise. {all_in_reach.capitalize()} are that near to the first, "
             f"{ranked[0].label}; only the paired tests say whether one is better.",
         )
     ]
+
+
+def _said(metric: str) -> str:
+    return metric.upper() if metric in ("auc", "mcc", "ece") else metric.replace("_", " ")
 
 
 def seeds(methods: Sequence[Method]) -> list[Caution]:

@@ -103,14 +103,16 @@ def tables(runs: Sequence[FinishedRun]) -> list[Table]:
 
 def options_of(run: FinishedRun) -> dict[str, Any]:
     """All options of the model, those that were not set as their defaults are; plain."""
-    found: dict[str, Any] = _plain(_defaults(run.model) | run.settings.model)
+    found: dict[str, Any] = _plain(_defaults(run) | run.settings.model)
     return found
 
 
-def _defaults(model: str) -> dict[str, Any]:
+def _defaults(run: FinishedRun) -> dict[str, Any]:
+    if run.row is not None:
+        return {}
     try:
-        options = registry.models.options(model)
-    except (ValueError, PluginError):  # a reference row, or a plug-in that is not loaded here
+        options = registry.models.options(run.model)
+    except (ValueError, PluginError):  # a plug-in that is not loaded here
         return {}
     return {name: option.default for name, option in options.items() if option.default is not option.empty}
 
@@ -236,6 +238,9 @@ def _labelled(methods: Sequence[list[FinishedRun]]) -> list[Group]:
 def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> list[str | None]:
     """The ablation's name of each method, None for those that are none."""
     none: list[str | None] = [None] * len(settings)
+    odd = [sum(value != usual.get(key) for key, value in _flat(one).items()) for one in settings]
+    if len(settings) == 1 and not odd[0]:
+        return none
     try:
         known = _plain(registry.ablations.create(model)) if model in registry.ablations else {}
     except (ValueError, PluginError):
@@ -253,7 +258,6 @@ def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping
 
     # The whole method is the one that most of the others are ablations of; of several, the most usual.
     found = [[becomes(whole, other) for other in settings] for whole in settings]
-    odd = [sum(value != usual.get(key) for key, value in _flat(one).items()) for one in settings]
     whole = max(range(len(settings)), key=lambda at: (sum(name is not None for name in found[at]), -odd[at]))
     if any(found[whole]):
         return found[whole]
@@ -266,7 +270,7 @@ def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping
 
 def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the defaults and the recipe say, flat; all else as in some settings of that model."""
-    defaults = _defaults(run.model)
+    defaults = _defaults(run)
     try:
         recipe: Mapping[str, Mapping[str, Any]] = recipes.load(run.settings.run.dataset, run.model, defaults)
     except ValueError:

@@ -15,7 +15,7 @@ METRIC = "auc"
 _NAMES = ("value", "low", "high", "error")
 
 
-def degradation(runs: Sequence[FinishedRun], level: float) -> Degradation | None:
+def degradation(runs: Sequence[FinishedRun]) -> Degradation | None:
     """The AUC by the share of missing cells; None where no run was asked, or there is no table."""
     found = [_cells(run) for run in runs]
     shares = sorted(set().union(*found))
@@ -25,9 +25,10 @@ def degradation(runs: Sequence[FinishedRun], level: float) -> Degradation | None
     # By run, share, and value, ends and error.
     values = np.array([[own.get(share, nothing) for share in shares] for own in found])
     x = np.array(shares)
-    areas = np.trapezoid(values[:, :, 0], x, axis=1) / (x[-1] - x[0])
+    # The ends are the areas under the ends: as if the errors at all shares went together, which they nearly do.
+    areas = np.trapezoid(values, x, axis=1) / (x[-1] - x[0])
     mean = _means(values)
-    return Degradation(METRIC, x, mean[:, 0], mean[:, 1], mean[:, 2], values[:, :, 0], _over_runs(areas, level))
+    return Degradation(METRIC, x, mean[:, 0], mean[:, 1], mean[:, 2], values[:, :, 0], _score(areas))
 
 
 def contributions(runs: Sequence[FinishedRun], level: float) -> tuple[Contribution, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mmfusion.benchmark.analysis.results import Score
 from mmfusion.benchmark.collect import Cases, FinishedRun
+from mmfusion.data.subgroups import UNKNOWN
 from mmfusion.training.calibration import apply_temperature, fit_temperature
 from mmfusion.training.metrics import Prepared, best_threshold
 from mmfusion.training.ranking import Floats
@@ -204,9 +205,14 @@ def subgroup_rows(judged: Judged) -> dict[tuple[str, str], NDArray[np.intp]]:
     found = {}
     for by, values in judged.run.subgroups.items():
         ordered = values[order]
-        for value in sorted(set(ordered.tolist()) - {""}):
+        for value in sorted(set(ordered.tolist()) - {""}, key=_in_order):
             found[by, value] = np.flatnonzero(ordered == value)
     return found
+
+
+def _in_order(value: str) -> tuple[int, str]:
+    """The lowest band first, what is not known last."""
+    return (0 if value.startswith("below") else 2 if value == UNKNOWN else 1), value
 
 
 def _joined(

@@ -142,7 +142,8 @@ class Degradation:
         low: Shape ``(g,)``, mean of the ends of the runs' own intervals.
         high: Shape ``(g,)``.
         points: Shape ``(runs, g)``; NaN rows for runs without it.
-        area: Under the curve over the width of ``shares``, in the range of the metric: [0, 1] for an AUC.
+        area: Under the curve over the width of ``shares``, in the range of the metric: [0, 1] for an AUC; its ends are
+            the areas under ``low`` and ``high``.
     """
 
     metric: str
