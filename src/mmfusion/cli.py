@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | report | predict | check | list``.
+"""The command line: ``mmfusion run | predict | check | list``.
 
 What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
 """
@@ -162,18 +162,6 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.set_defaults(command=_run)
 
 
-def _add_report(report: argparse.ArgumentParser) -> None:
-    report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
-    report.add_argument(
-        "--reference",
-        default="concat",
-        metavar="METHOD",
-        help="what the others are tested against, named before the results are seen (default: %(default)s)",
-    )
-    report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
-    report.set_defaults(command=_report)
-
-
 def _run(arguments: argparse.Namespace) -> None:
     if arguments.list_models or arguments.list_datasets:
         _import(arguments)
@@ -231,12 +219,6 @@ def _resume(arguments: argparse.Namespace) -> None:
     run.resume(arguments.resume, _reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins)
 
 
-def _report(arguments: argparse.Namespace) -> None:
-    from mmfusion.benchmark.report import command
-
-    command.report(arguments.folders, _reporter(), reference=arguments.reference, out=arguments.out)
-
-
 def _predict(arguments: argparse.Namespace) -> None:
     from mmfusion.data.table_file import read_table
     from mmfusion.training import files, predictor
@@ -265,6 +247,36 @@ def _check(arguments: argparse.Namespace) -> int:
     report = check.from_arguments(arguments)
     print(report)
     return 1 if report.faults else 0
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
+    report.add_argument(
+        "--reference",
+        default="concat",
+        metavar="METHOD",
+        help="what the others are tested against, named before the results are seen (default: %(default)s)",
+    )
+    report.add_argument(
+        "--metrics",
+        default="all",
+        metavar="NAMES",
+        help="those to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
+    report.set_defaults(command=_report)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark.report import command
+
+    command.report(
+        arguments.folders,
+        _reporter(),
+        reference=arguments.reference,
+        metrics=arguments.metrics,
+        out=arguments.out,
+    )
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -74,7 +74,12 @@ def test_predictions_alone_give_the_report_again(
     assert "cfcml has the highest AUC" in text
     # Again, from a copy of the three files of each run, and against another reference.
     shutil.copytree(tmp_path / "runs", tmp_path / "copy", ignore=shutil.ignore_patterns("report"))
-    assert cli.main(["report", str(tmp_path / "copy"), "--reference", "cfcml", "--out", str(tmp_path / "out")]) == 0
+    words = ["--reference", "cfcml", "--metrics", "accuracy, mcc", "--out", str(tmp_path / "out")]
+    assert cli.main(["report", str(tmp_path / "copy"), *words]) == 0
     assert "The reference cfcml has the highest AUC" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    header = (
+        (tmp_path / "out" / "report.md").read_text(encoding="utf-8").partition("| method | rank |")[2].splitlines()[0]
+    )
+    assert header == " AUC | SD | runs | accuracy | MCC |"
     assert cli.main(["report", str(tmp_path / "runs")]) == 0
     assert page.read_text(encoding="utf-8") == text

@@ -17,7 +17,12 @@ FOLDER = "report"
 
 
 def report(
-    folders: Sequence[str | Path], reporter: Reporter, *, reference: str = assemble.REFERENCE, out: Path | None = None
+    folders: Sequence[str | Path],
+    reporter: Reporter,
+    *,
+    reference: str = assemble.REFERENCE,
+    metrics: str = assemble.ALL,
+    out: Path | None = None,
 ) -> Path:
     """Collect finished runs, analyse them, write the report, and say what came out.
 
@@ -27,13 +32,15 @@ def report(
         folders: Of runs, or with runs somewhere below.
         reporter: Shown the ranking, the folders that were skipped, and where the report is.
         reference: Method that the others are tested against, named before the results were seen.
+        metrics: Those to show and to test, with commas between, or the name of a set of
+            :data:`mmfusion.training.metrics.SETS`, or ``all``.
         out: Folder of the report; None: ``report`` in the first of ``folders``.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: If there is no finished run.
+        ValueError: If there is no finished run, or no such metric.
     """
     found = collect(folders)
     skipped = {str(one.folder): one.reason for one in found.skipped}
@@ -43,7 +50,8 @@ def report(
             f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
         )
     with reporter.working(f"analysing {words.plural(len(found.runs), 'run')}"):
-        analysis = assemble.analyse(found.runs, reference)
+        chosen = [name.strip() for name in metrics.split(",")] if "," in metrics else metrics
+        analysis = assemble.analyse(found.runs, reference, metrics=chosen)
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped)
     for comparison in analysis.comparisons:
