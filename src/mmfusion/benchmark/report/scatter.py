@@ -95,17 +95,27 @@ def _label(axes: Any, dots: Sequence[Dot]) -> None:
     axes.set_ylim(low, high)
 
 
-def ticks(low: float, high: float, most: int = 3) -> list[float]:
-    """Round numbers on a logarithmic axis, at most so many: powers of ten, or even steps where those are too few."""
+def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:
+    """Round numbers on a logarithmic axis: powers of ten, or even steps where fewer than two of those fit.
+
+    Args:
+        low: Left end, above 0.
+        high: Right end.
+        apart: Least distance of two, as a share of the axis: numbers must not lie on each other.
+    """
     first, last = int(np.ceil(np.log10(low))), int(np.floor(np.log10(high)))
-    powers = [10.0**exponent for exponent in range(first, last + 1)]
-    if len(powers) >= 2:
-        return powers[:: -(-len(powers) // most)]
-    for digits in (1, 2, 2.5, 5, 10, 20, 25, 50, 100):
-        step = digits * 10.0 ** np.floor(np.log10((high - low) / 10))
-        found = step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
-        if len(found) <= most:
-            return [float(value) for value in found]
+    candidates = [[10.0**exponent for exponent in range(first, last + 1)]]
+    base = 10.0 ** np.floor(np.log10((high - low) / 10))
+    for digits in (100, 50, 25, 20, 10, 5, 2.5, 2, 1):
+        step = digits * base
+        candidates.append([float(n * step) for n in range(int(np.ceil(low / step)), int(high / step) + 1)])
+    for found in candidates:
+        kept: list[float] = []
+        for value in found:
+            if not kept or np.log(value / kept[-1]) >= apart * np.log(high / low):
+                kept.append(value)
+        if len(kept) >= 2:
+            return kept
     return [float(np.sqrt(low * high))]
 
 
