@@ -50,6 +50,7 @@ _RC = {
     "path.simplify_threshold": 0.2,
 }
 _SPACE = re.compile(r"\{[^}]*\}")
+_SHORTHAND = re.compile(r"font: (?:[a-z]+ )*(?:(?P<weight>\d{3}) )?(?P<size>[\d.]+px)")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
 
@@ -135,6 +136,23 @@ def picture(
     return Picture(key, title, description, width, height, inline, alone + "\n")
 
 
+def of_page(style: str) -> str:
+    """A text's style without its font: the page has its own.
+
+    Args:
+        style: As matplotlib writes it; before 3.9 the font is one property, ``font: 700 15px 'DejaVu Sans'``.
+    """
+    kept = []
+    for part in style.split("; "):
+        short = _SHORTHAND.match(part)
+        if short is not None:
+            kept += [f"font-weight: {short['weight']}"] if short["weight"] else []
+            kept.append(f"font-size: {short['size']}")
+        elif not part.startswith("font-family"):
+            kept.append(part)
+    return "; ".join(kept)
+
+
 def _plain(svg: bytes, key: str) -> ElementTree.Element:
     """Without namespaces, metadata and a style sheet, which would be the whole page's; with names of its own."""
     root = ElementTree.fromstring(svg)
@@ -150,7 +168,7 @@ def _plain(svg: bytes, key: str) -> ElementTree.Element:
             elif plain == "clip-path":
                 value = value.replace("#", f"#{key}-")
             elif plain == "style" and element.tag == "text":
-                value = "; ".join(part for part in value.split("; ") if not part.startswith("font-family"))
+                value = of_page(value)
             element.set(plain, value)
         # What matplotlib indents with; the words of a text element are its own.
         if element.tag != "text" and not (element.text or "").strip():
