@@ -7,7 +7,9 @@ import pytest
 
 import made_analyses as made
 from mmfusion.benchmark.report import pages, tables, write
-from mmfusion.benchmark.report.document import Document, Paragraph, Section
+from mmfusion.benchmark.report.document import Document, Paragraph, Section, Table
+from mmfusion.benchmark.report.parts import contribution
+from mmfusion.benchmark.report.parts.chapter import Chapter
 
 pytest.importorskip("matplotlib")
 PARTS = (
@@ -135,3 +137,31 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
 
 def test_names_of_tables_are_known() -> None:
     assert set(tables.NAMES) >= {"ranking", "tests", "subgroups", "robustness", "contribution", "cost", "skipped"}
+
+
+def test_what_a_modality_brings_has_a_row_a_method() -> None:
+    full = made.method("cfcml", 0.9, modalities=("image", "table"))
+    image = dataclasses.replace(full, label="image", contributions=full.contributions[:2])
+    found = contribution.section(
+        Chapter.of(made.comparison([full, image, made.bare().comparisons[0].methods[0]]), 1, 0.95)
+    )
+    falls, left = (block for block in found.blocks if isinstance(block, Table))
+    assert falls.columns == (
+        "method",
+        "image, taken away",
+        "image, exchanged between cases",
+        "table, taken away",
+        "table, exchanged between cases",
+    )
+    assert falls.rows == (
+        (
+            "cfcml",
+            "+0.150 (+0.138 to +0.162)",
+            "+0.180 (+0.168 to +0.192)",
+            "+0.090 (+0.078 to +0.102)",
+            "+0.110 (+0.098 to +0.122)",
+        ),
+        ("image", "+0.150 (+0.138 to +0.162)", "+0.180 (+0.168 to +0.192)", "\u2013", "\u2013"),
+    )
+    assert left.rows[1][1] == "0.750 (0.740 to 0.760)"
+    assert found.blocks[-1] == Paragraph("This is missing for image.", kind="missing")

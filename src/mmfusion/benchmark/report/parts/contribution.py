@@ -1,7 +1,10 @@
 """What each modality brings."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
+from mmfusion.benchmark.analysis.results import Contribution, Method
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.document import Figures, Paragraph, Section, Table
 from mmfusion.benchmark.report.forest import Mark, Row, forest
@@ -24,25 +27,13 @@ def section(chapter: Chapter) -> Section:
         "trained without a modality may fall for that reason alone."
     )
     modalities = list(dict.fromkeys(given.modality for method in having for given in method.contributions))
-    rows = []
-    for method in having:
-        rows += [
-            (
-                method.label,
-                given.modality,
-                KINDS.get(given.kind, given.kind),
-                cell(given.left),
-                cell(given.drop, sign=True),
-            )
-            for given in method.contributions
-        ]
-    table = Table(
-        f"AUC that is left, and by how much it fell, with {chapter.percent} intervals. With one run a method, "
-        "intervals of the fall treat both AUCs as independent and are too wide rather than too narrow.",
-        ("method", "modality", "what was done", "AUC left", "fall"),
-        tuple(rows),
-        numeric=2,
+    falls = _table(
+        having,
+        f"By how much the AUC fell, with {chapter.percent} intervals. With one run a method they treat both AUCs as "
+        "independent and are too wide rather than too narrow.",
+        lambda given: cell(given.drop, sign=True),
     )
+    left = _table(having, f"The AUC that is left, with {chapter.percent} intervals.", lambda given: cell(given.left))
     rows_of = {name: _rows(chapter, name) for name in modalities}
     every = [row for own in rows_of.values() for row in own]
     pictures = tuple(
@@ -59,7 +50,23 @@ def section(chapter: Chapter) -> Section:
         for number, (name, own) in enumerate(rows_of.items(), start=1)
     )
     lacking = chapter.lacking("This", [method for method in methods if not method.contributions])
-    return Section(key, title, (Paragraph(text), Figures(pictures), table, *lacking))
+    return Section(key, title, (Paragraph(text), Figures(pictures), falls, left, *lacking))
+
+
+def _table(methods: Sequence[Method], caption: str, text: Callable[[Contribution], str]) -> Table:
+    """A row a method, a column a modality and what was done to it."""
+    columns = list(dict.fromkeys((given.modality, given.kind) for method in methods for given in method.contributions))
+    rows = []
+    for method in methods:
+        found = {(given.modality, given.kind): text(given) for given in method.contributions}
+        rows.append((method.label, *(found.get(column, words.NONE) for column in columns)))
+    return Table(
+        caption,
+        ("method", *(f"{modality}, {KINDS.get(kind, kind)}" for modality, kind in columns)),
+        tuple(rows),
+        numeric=len(columns),
+        strong=frozenset(number for number, method in enumerate(methods) if method.is_reference),
+    )
 
 
 def _rows(chapter: Chapter, modality: str) -> list[Row]:

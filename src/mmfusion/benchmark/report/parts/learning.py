@@ -20,8 +20,8 @@ def section(chapter: Chapter) -> Section:
         return Section(key, title, (Paragraph("No run has a history.", kind="missing"),))
     metric = having[0].learning[0].metric
     text = (
-        "Mean over the runs, thin lines are single runs. On the left the metric on the validation part by which the "
-        "epoch was chosen, on the right the sum of the weighted loss terms in training, which methods with other "
+        "Mean over the runs, thin lines are single runs. First the metric on the validation part by which the "
+        "epoch was chosen, then the sum of the weighted loss terms in training, which methods with other "
         "terms do not share. A validation line that still rises at its end asks for more epochs; one that falls "
         "while the loss falls, for fewer."
     )
