@@ -45,6 +45,7 @@ def test_a_forest_has_every_row_point_and_number() -> None:
     assert picture.height < 300
 
 
+@pytest.mark.slow
 def test_two_intervals_of_a_row_lie_below_each_other() -> None:
     row = Row("a", "", (Mark(0.1, 0.05, 0.15, (), A), Mark(0.2, 0.15, 0.25, (), A, hollow=True)))
     one = Row("a", "", row.marks[:1])
@@ -54,6 +55,7 @@ def test_two_intervals_of_a_row_lie_below_each_other() -> None:
     assert "fill: var(--paper); stroke: var(--series-1)" in taller.inline
 
 
+@pytest.mark.slow
 def test_curves_have_their_names_bands_and_bars() -> None:
     x = np.linspace(0, 1, 11)
     lines = (
@@ -129,7 +131,7 @@ def test_a_matrix_has_a_number_a_cell_and_grows_with_the_classes() -> None:
     assert words.count("\u2013") == 2
     assert {"1 <b>", "2 empty"} <= set(words)
     assert picture.width == WIDTH
-    assert matrix("k", "t", "d", np.eye(12), [str(i) for i in range(12)]).width > WIDTH
+    assert matrix("k", "t", "d", np.eye(8), list("abcdefgh")).width > WIDTH
 
 
 def test_shades_darken_evenly() -> None:
