@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,16 @@ def test_bands_come_in_order_and_the_unknown_last(tmp_path: Path) -> None:
     rows = subgroup_rows(judged)
     assert list(rows) == [("age", age) for age in ("below 40", "40 to 60", "60 and over", "unknown")]
     np.testing.assert_array_equal(rows["age", "below 40"], [1, 5])
+
+
+@pytest.mark.slow
+def test_ten_thousand_resamples_of_two_thousand_cases_take_seconds(tmp_path: Path) -> None:
+    """A twelfth of what twelve models may take, and the drawing that all of them share; see the speed benchmark."""
+    run = read(run_folders.write(tmp_path / "a", n=2000, names=tuple("abcdefg"), per_group=2))
+    began = time.process_time()
+    [found] = sample([judge(run)], n_resamples=10_000, seed=0)
+    assert time.process_time() - began < 5
+    assert found.raw["auc"].drawn.shape == (10_000,)
 
 
 def test_the_interval_of_a_mean_over_seeds() -> None:
