@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_run(commands.add_parser("run", help="train and evaluate a model on a dataset"))
 
+    _add_report(commands.add_parser("report", help="compare finished runs: a page, tables and figures"))
+
     predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     predict.add_argument("--table", type=Path, required=True, help="table of new cases, one a row")
@@ -161,6 +163,16 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the models also without each of their parts; without some by name, if given",
     )
+    many.add_argument(
+        "--report",
+        action="store_true",
+        help="write a report of them at the end, with scikit-learn's reference rows on the table, to OUT/report",
+    )
+    many.add_argument(
+        "--reference",
+        metavar="METHOD",
+        help="what the others are tested against in the report, named beforehand (default: concat, or the preset's)",
+    )
     many.add_argument("--jobs", type=int, metavar="N", help="most runs at once (default: 1)")
     many.add_argument("--processes", type=int, metavar="N", help="that train one model together, started by torchrun")
     many.add_argument("--launcher", choices=("processes", "slurm", "local"), help="where they run (default: processes)")
@@ -211,7 +223,8 @@ def _is_sweep(arguments: argparse.Namespace) -> bool:
     # A pattern may match one model alone: what a command does should not hang on that.
     model = arguments.model or ""
     several = model == "all" or any(letter in model for letter in ",*?[")
-    return several or "," in _dataset(arguments) or any(getattr(arguments, flag) is not None for flag in _SWEEPS)
+    several = several or arguments.report or "," in _dataset(arguments)
+    return several or any(getattr(arguments, flag) is not None for flag in _SWEEPS)
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
@@ -248,7 +261,27 @@ def _sweep(arguments: argparse.Namespace) -> None:
         for dataset in dict.fromkeys(row.dataset for row in rows):
             reporter.show(summary.table(rows, dataset))
         reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
+    if arguments.report and rows:
+        from mmfusion.benchmark import references
+        from mmfusion.benchmark.report import command
+
+        places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None]
+        places += references.beside(planned, out, reporter)
+        reference, metrics = _judged_by(arguments)
+        command.report(places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER)
     sweep.check(outcomes)
+
+
+def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
+    """The reference of a report, and its metrics."""
+    from mmfusion.benchmark import presets
+    from mmfusion.benchmark.analysis import assemble
+
+    reference, metrics = assemble.REFERENCE, assemble.ALL
+    if arguments.preset is not None:
+        preset = presets.load(arguments.preset, _dataset(arguments).partition(",")[0].strip(), arguments.parity)
+        reference, metrics = preset.reference, ",".join(preset.metrics)
+    return arguments.reference or reference, metrics
 
 
 def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
@@ -322,7 +355,7 @@ def _resume(arguments: argparse.Namespace) -> None:
     given = [
         flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
     ]
-    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None]
+    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None] + ["report"] * arguments.report
     if given or several or arguments.overrides or arguments.overwrite:
         extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite, *several]
         raise ValueError(
@@ -362,6 +395,36 @@ def _check(arguments: argparse.Namespace) -> int:
     report = check.from_arguments(arguments)
     print(report)
     return 1 if report.faults else 0
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
+    report.add_argument(
+        "--reference",
+        default="concat",
+        metavar="METHOD",
+        help="what the others are tested against, named before the results are seen (default: %(default)s)",
+    )
+    report.add_argument(
+        "--metrics",
+        default="all",
+        metavar="NAMES",
+        help="those to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
+    report.set_defaults(command=_report)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark.report import command
+
+    command.report(
+        arguments.folders,
+        console.reporter(),
+        reference=arguments.reference,
+        metrics=arguments.metrics,
+        out=arguments.out,
+    )
 
 
 def _list(arguments: argparse.Namespace) -> None:

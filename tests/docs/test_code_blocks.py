@@ -8,7 +8,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python(?P<options>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
-SLOW = {"docs/quickstart.md", "docs/guide/own-data.md"}  # train
+SLOW = {"docs/quickstart.md", "docs/guide/own-data.md", "docs/guide/report.md"}  # train, or draw
 
 
 def pages() -> list[Path]:

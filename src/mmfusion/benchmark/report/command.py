@@ -1,0 +1,94 @@
+"""From folders of runs to a report: what ``mmfusion report`` does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmfusion.benchmark.analysis import assemble
+from mmfusion.benchmark.analysis.results import Comparison
+from mmfusion.benchmark.collect import collect
+from mmfusion.benchmark.report import words
+from mmfusion.benchmark.report.parts.chapter import Chapter, cell, score
+from mmfusion.benchmark.report.writing import write
+from mmfusion.layers.optional import need
+from mmfusion.training.reporter import Reporter
+
+FOLDER = "report"
+
+
+def report(
+    folders: Sequence[str | Path],
+    reporter: Reporter,
+    *,
+    reference: str = assemble.REFERENCE,
+    metrics: str = assemble.ALL,
+    out: Path | None = None,
+) -> Path:
+    """Collect finished runs, analyse them, write the report, and say what came out.
+
+    Nothing is trained and no dataset is read: the predictions in the folders are enough.
+
+    Args:
+        folders: Of runs, or with runs somewhere below.
+        reporter: Shown the ranking, the folders that were skipped, and where the report is.
+        reference: Method that the others are tested against, named before the results were seen.
+        metrics: Those to show and to test, with commas between, or the name of a set of
+            :data:`mmfusion.training.metrics.SETS`, or ``all``.
+        out: Folder of the report; None: ``report`` in the first of ``folders``.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: If there is no finished run, or no such metric.
+    """
+    found = collect(folders)
+    skipped = {str(one.folder): one.reason for one in found.skipped}
+    if not found.runs:
+        reasons = "; ".join(f"{place}: {reason}" for place, reason in skipped.items())
+        raise ValueError(
+            f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
+        )
+    with reporter.working(f"analysing {words.plural(len(found.runs), 'run')}"):
+        chosen = [name.strip() for name in metrics.split(",")] if "," in metrics else metrics
+        analysis = assemble.analyse(found.runs, reference, metrics=chosen)
+    with reporter.working("writing the report"):
+        page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped)
+    for comparison in analysis.comparisons:
+        reporter.show(table(comparison, analysis.level))
+        for caution in comparison.cautions:
+            reporter.say(f"Note: {caution.text}")
+    for place, reason in skipped.items():
+        reporter.say(f"Skipped {place}: {reason}")
+    reporter.say(f"The report is in {page}")
+    return page
+
+
+def table(comparison: Comparison, level: float) -> Any:
+    """The ranking, for rich."""
+    need("rich", "bench")
+    from rich.markup import escape
+    from rich.table import Table
+
+    chapter = Chapter.of(comparison, 1, level)
+    out = Table(title=escape(comparison.name), title_justify="left")
+    out.add_column("method")
+    for name in ("runs", f"test {chapter.metric_words}"):
+        out.add_column(name, justify="right")
+    tests = {test.method: test for test in comparison.tests if test.metric == chapter.metric}
+    if comparison.reference is not None:
+        out.add_column(f"less {escape(comparison.reference)}", justify="right")
+        out.add_column("p, Holm", justify="right")
+    for method in comparison.methods:
+        row = [escape(method.label), str(len(method.runs)), cell(score(method, chapter.metric))]
+        if comparison.reference is not None:
+            test = tests.get(method.label)
+            if test is None:
+                row += ["reference" if method.is_reference else words.NONE, ""]
+            else:
+                row += [
+                    words.interval(test.difference, test.low, test.high, sign=True),
+                    words.p_value(test.p_holm),
+                ]
+        out.add_row(*row)
+    return out

@@ -1,0 +1,74 @@
+"""Colours, line styles and markers: who is drawn how, so that it reads in colour, in grey and by a colour-blind eye.
+
+Colours are from those of Okabe and Ito (Color universal design, 2008), moved to where they contrast with the paper and
+with each other for every kind of eye. No two series differ in colour alone: each has a line style and a marker too.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Style(NamedTuple):
+    """How a series is drawn.
+
+    Attributes:
+        colour: Of light paper; :data:`DARK` has its counterpart.
+        line: Of matplotlib.
+        marker: Of matplotlib.
+        width: Of the line.
+        prominent: Whether it is told by name; the others are grey and stand in the tables.
+    """
+
+    colour: str
+    line: Any
+    marker: str
+    width: float
+    prominent: bool
+
+
+INK, MUTED, REST, GRID, PAPER = "#1a1a1a", "#595959", "#868686", "#dcdcdc", "#ffffff"
+SERIES = ("#0057a0", "#d55e00", "#009e73", "#b0568f")
+DARK = {
+    INK: "#ececec",
+    MUTED: "#b4b4b4",
+    REST: "#8f8f8f",
+    GRID: "#3c4146",
+    PAPER: "#16191c",
+    SERIES[0]: "#3d93d6",
+    SERIES[1]: "#ff8f4a",
+    SERIES[2]: "#35c794",
+    SERIES[3]: "#e6a0cb",
+}
+NAMES = {
+    INK: "ink",
+    MUTED: "muted",
+    REST: "rest",
+    GRID: "grid",
+    PAPER: "paper",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
+}
+"""Of the page's style sheet, which knows light and dark."""
+
+REFERENCE = Style(INK, "solid", "D", 2.2, True)
+OTHER = Style(REST, "solid", "o", 1.0, False)
+_LINES: tuple[Any, ...] = ("solid", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)))
+_MARKERS = ("o", "s", "^", "v")
+
+
+def styles(labels: Sequence[str], reference: str | None) -> dict[str, Style]:
+    """A style for each method.
+
+    Args:
+        labels: Best first.
+        reference: The one that the others are tested against; None for none.
+
+    Returns:
+        The reference in ink, the best four others in the colours, the rest grey.
+    """
+    out = dict.fromkeys(labels, OTHER)
+    if reference in out:
+        out[reference] = REFERENCE
+    best = [label for label in labels if label != reference][: len(SERIES)]
+    for label, colour, line, marker in zip(best, SERIES, _LINES, _MARKERS):
+        out[label] = Style(colour, line, marker, 2.2, True)
+    return out

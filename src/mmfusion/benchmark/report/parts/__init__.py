@@ -1,0 +1,1 @@
+"""The parts of a comparison's chapter, a file each."""

@@ -1,0 +1,91 @@
+"""What each modality brings."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mmfusion.benchmark.analysis.results import Contribution, Method
+from mmfusion.benchmark.report import words
+from mmfusion.benchmark.report.document import Figures, Paragraph, Section, Table
+from mmfusion.benchmark.report.forest import Mark, Row, forest
+from mmfusion.benchmark.report.parts.chapter import Chapter, cell
+
+KINDS = {"without": "taken away", "permuted": "exchanged between cases"}
+
+
+def section(chapter: Chapter) -> Section:
+    """A forest plot a modality, and a table."""
+    key, title = chapter.key("contribution"), "Missing modalities: what each brings"
+    methods = chapter.comparison.methods
+    having = [method for method in methods if method.contributions]
+    if not having:
+        return Section(key, title, (Paragraph("No run was evaluated without one of its modalities.", kind="missing"),))
+    text = (
+        "By how much the AUC falls when a modality is taken away from every test case (filled), or its contents are "
+        "exchanged between the cases (hollow). The further to the right, the more the method leans on it; at the "
+        "dashed line it does not matter. The number is the fall when it is taken away. A method that was never "
+        "trained without a modality may fall for that reason alone."
+    )
+    modalities = list(dict.fromkeys(given.modality for method in having for given in method.contributions))
+    falls = _table(
+        having,
+        f"By how much the AUC fell, with {chapter.percent} intervals. With one run a method they treat both AUCs as "
+        "independent and are too wide rather than too narrow.",
+        lambda given: cell(given.drop, sign=True),
+    )
+    left = _table(having, f"The AUC that is left, with {chapter.percent} intervals.", lambda given: cell(given.left))
+    rows_of = {name: _rows(chapter, name) for name in modalities}
+    every = [row for own in rows_of.values() for row in own]
+    pictures = tuple(
+        forest(
+            chapter.key("contribution", number),
+            name,
+            f"Fall of the AUC of {words.plural(len(own), 'method')} without {name}, and with it exchanged between "
+            "cases; the numbers are in the table below.",
+            own,
+            axis="fall of the AUC",
+            line=0.0,
+            beside=every,
+        )
+        for number, (name, own) in enumerate(rows_of.items(), start=1)
+    )
+    lacking = chapter.lacking("This", [method for method in methods if not method.contributions])
+    return Section(key, title, (Paragraph(text), Figures(pictures), falls, left, *lacking))
+
+
+def _table(methods: Sequence[Method], caption: str, text: Callable[[Contribution], str]) -> Table:
+    """A row a method, a column a modality and what was done to it."""
+    columns = list(dict.fromkeys((given.modality, given.kind) for method in methods for given in method.contributions))
+    rows = []
+    for method in methods:
+        found = {(given.modality, given.kind): text(given) for given in method.contributions}
+        rows.append((method.label, *(found.get(column, words.NONE) for column in columns)))
+    return Table(
+        caption,
+        ("method", *(f"{modality}, {KINDS.get(kind, kind)}" for modality, kind in columns)),
+        tuple(rows),
+        numeric=len(columns),
+        strong=frozenset(number for number, method in enumerate(methods) if method.is_reference),
+    )
+
+
+def _rows(chapter: Chapter, modality: str) -> list[Row]:
+    rows = []
+    for method in chapter.comparison.methods:
+        found = {given.kind: given.drop for given in method.contributions if given.modality == modality}
+        marks = tuple(
+            Mark(
+                found[kind].mean,
+                found[kind].low,
+                found[kind].high,
+                (),
+                chapter.style(method),
+                hollow=kind != "without",
+            )
+            for kind in KINDS
+            if kind in found
+        )
+        if marks:
+            shown = found["without"].mean if "without" in found else np.nan
+            rows.append(Row(method.label, words.signed(shown), marks, bold=method.is_reference))
+    return rows
