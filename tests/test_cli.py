@@ -370,3 +370,29 @@ def test_several_runs_that_are_refused(
         arguments += ["--out", str(tmp_path / "runs")]
     assert message in complaint(arguments, capsys)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reference rows of scikit-learn, against the reference that was named; a second time all is there."""
+    out = tmp_path / "runs"
+    command = [*several, "--model", "tiny,tiny[width=4]", "--seeds", "2", "--report", "--reference", "tiny"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert f"The report is in {out / 'report' / 'report.html'}" in text
+    page = (out / "report" / "report.md").read_text()
+    for row in ("tiny", r"tiny\[width=4\]", "logistic regression", "gradient boosting"):
+        assert row in page
+    ranking = pd.read_csv(out / "report" / "ranking.csv")
+    assert set(ranking["method"]) == {"tiny", "tiny[width=4]", "logistic regression", "gradient boosting"}
+    before = (out / "report" / "report.html").read_bytes()
+    assert main(command) == 0
+    assert "4 runs: 4 finished already" in capsys.readouterr().out
+    assert (out / "report" / "report.html").read_bytes() == before
+    # From the folders alone it is the same.
+    assert main(["report", str(out), "--reference", "tiny", "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "ranking.csv").read_bytes() == (out / "report" / "ranking.csv").read_bytes()
+
+
+def test_a_report_of_nothing(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no finished run" in complaint(["report", str(tmp_path)], capsys)
