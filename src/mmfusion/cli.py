@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | predict | check | list``."""
+"""The command line: ``mmfusion run | report | predict | check | list``."""
 
 import argparse
 import os
