@@ -329,6 +329,23 @@ def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.Capture
     assert "| tiny[width=4] |" in (out / "table.md").read_text()
 
 
+def test_a_reference_that_is_not_there_is_told_before_anything_runs(
+    several: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def begin(*_: object, **__: object) -> list[object]:
+        said.append(capsys.readouterr().out)
+        return []
+
+    monkeypatch.setattr(sweep, "sweep", begin)
+    monkeypatch.setattr(sweep, "check", lambda _: None)
+    assert main([*several, "--model", "tiny", "--report"]) == 0
+    assert "The reference concat is not among the methods (tiny), so the report will have no tests" in said[0]
+    assert main([*several, "--model", "tiny", "--report", "--reference", "tiny"]) == 0
+    assert "reference" not in said[1]
+
+
 @pytest.mark.slow
 def test_ablations_are_runs_beside_it(
     several: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -359,6 +376,11 @@ def test_ablations_are_runs_beside_it(
         (["--folds", "3", "--dataset", "synthetic-men"], "has a split of its own"),
         (["--ablate", "--model", "late"], "model 'late' has no ablations"),
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (
+            ["--report", "--reference", "tinny"],
+            "methods that run (tiny; logistic regression, gradient boosting), got",
+        ),
+        (["--seeds", "2", "--reference", "tiny"], "--reference is of a report at the end: --report --reference METHOD"),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | predict | check | list``."""
+"""The command line: ``mmfusion run | report | predict | check | list``."""
 
 import argparse
 import os
@@ -12,6 +12,7 @@ from mmfusion.training import console
 
 if TYPE_CHECKING:
     from mmfusion.benchmark.grid import Planned
+    from mmfusion.training.reporter import Reporter
 
 # Flags of `run` that are short for --set.
 _FLAGS = {
@@ -147,8 +148,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--preset",
         metavar="NAME",
-        help="a comparison with its models, seeds, folds and settings: paper (derm7pt, men) or quick (a CPU, any "
-        "dataset); other flags win over it",
+        help="a comparison with its models, seeds, folds and settings: paper (derm7pt, men), frozen, finetuned "
+        "(ham10000) or quick (a CPU, any dataset); other flags win over it",
     )
     many.add_argument(
         "--parity",
@@ -199,6 +200,8 @@ def _run(arguments: argparse.Namespace) -> None:
         for what in wanted:
             _print_names(what, "*", titled=len(wanted) > 1)
         return
+    if arguments.reference is not None and not arguments.report:
+        raise ValueError("--reference is of a report at the end: --report --reference METHOD")
     if arguments.resume is not None:
         _resume(arguments)
         return
@@ -240,6 +243,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
     _import(arguments)
     out = Path(arguments.out or "runs")
     planned = _planned(arguments, out)
+    reporter = console.reporter()
+    if arguments.report:
+        _check_reference(arguments, planned, reporter)
     launcher: sweep.Launcher
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
@@ -253,7 +259,6 @@ def _sweep(arguments: argparse.Namespace) -> None:
         launcher = cluster.Cluster(
             arguments.launcher, jobs=arguments.jobs, processes=each, options=options, logs=out / "submitit"
         )
-    reporter = console.reporter()
     outcomes = sweep.sweep(planned, reporter, launcher=launcher, overwrite=arguments.overwrite)
     rows = summary.rows(outcomes)
     if rows:
@@ -282,6 +287,25 @@ def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
         preset = presets.load(arguments.preset, _dataset(arguments).partition(",")[0].strip(), arguments.parity)
         reference, metrics = preset.reference, ",".join(preset.metrics)
     return arguments.reference or reference, metrics
+
+
+def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", reporter: "Reporter") -> None:
+    """Whether the report will have its reference, asked before anything is trained."""
+    from mmfusion.training.references import REFERENCES
+
+    reference, _ = _judged_by(arguments)
+    names = [name for one in planned for name in (one.label, one.settings.run.model)]
+    if reference in names or reference in REFERENCES:
+        return
+    there = ", ".join(dict.fromkeys(one.label for one in planned))
+    if arguments.reference is not None:
+        raise ValueError(
+            f"--reference expects one of the methods that run ({there}; {', '.join(REFERENCES)}), got {reference!r}"
+        )
+    reporter.say(
+        f"The reference {reference} is not among the methods ({there}), so the report will have no tests: add it to "
+        "--model, or name another one with --reference."
+    )
 
 
 def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
@@ -401,9 +425,8 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
     report.add_argument(
         "--reference",
-        default="concat",
         metavar="METHOD",
-        help="what the others are tested against, named before the results are seen (default: %(default)s)",
+        help="what the others are tested against, named before the results are seen (default: concat)",
     )
     report.add_argument(
         "--metrics",
@@ -421,7 +444,7 @@ def _report(arguments: argparse.Namespace) -> None:
     command.report(
         arguments.folders,
         console.reporter(),
-        reference=arguments.reference,
+        named=arguments.reference,
         metrics=arguments.metrics,
         out=arguments.out,
     )

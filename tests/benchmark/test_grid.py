@@ -42,6 +42,7 @@ def test_options_of_a_methods_own() -> None:
     [
         ("cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),
         ("cfmcl[dim=3]", "unknown model 'cfmcl'"),
+        ("cfmcl,late,conct[dim=3]", "'cfmcl'; did you mean 'cfcml'.*; unknown model 'conct'; did you mean 'concat'"),
         ("zz*", "no model matches 'zz\\*'; there are: amf, cfcml"),
         (",", "--model expects a name"),
         ("tip[pretrain]", "section.key=value"),

@@ -77,6 +77,16 @@ def test_a_value_must_be_in_a_twentieth_of_the_rows(share, named):
     assert bool(leaks_of(cells.tolist())) == named
 
 
+@pytest.mark.parametrize(("rows", "named"), [(6, True), (5, False)])
+def test_three_rows_must_be_expected(rows, named):
+    # Of 40 rows, half are of class 1: of six rows with a value, three are expected to be.
+    labels = np.arange(40) % 2 == 1
+    without = np.flatnonzero(~labels)[:rows]
+    cells = np.where(np.isin(np.arange(40), without), "a", np.where(np.arange(40) % 4 < 2, "b", "c"))
+    found = leaks_of(cells.tolist(), labels)
+    assert [leak.value for leak in found if leak.sign == "never"] == ["a"] * named
+
+
 @pytest.mark.parametrize(("share", "named"), [(0.10, True), (0.0975, False)])
 def test_a_class_must_have_a_tenth_of_the_rows(share, named):
     labels = np.arange(N) < round(share * N)

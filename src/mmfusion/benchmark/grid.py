@@ -106,13 +106,14 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
         ValueError: If a name, a pattern, an option or an ablation does not exist.
     """
     found: dict[str, Method] = {}
-    for word in _words(text):
+    words = _words(text)
+    _check_names(words)
+    for word in words:
         name, bracket, options = word.partition("[")
         if not bracket:
             for model in _models(name):
                 found.setdefault(model, Method(model, model, {}))
             continue
-        registry.models.get(name)
         changes: dict[str, Any] = {}
         for option in _words(options.removesuffix("]")):
             key = option.partition("=")[0].partition(".")[0].strip()
@@ -191,6 +192,22 @@ def _words(text: str) -> list[str]:
     """Between commas, but for those in brackets."""
     words = re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text)
     return [word.strip() for word in words if word.strip()]
+
+
+def _check_names(words: Iterable[str]) -> None:
+    """Ask for every name, so that two wrong ones are told at once."""
+    faults = []
+    for word in words:
+        name, bracket, _ = word.partition("[")
+        try:
+            if bracket:
+                registry.models.get(name)
+            else:
+                _models(name)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(dict.fromkeys(faults)))
 
 
 def _models(name: str) -> list[str]:

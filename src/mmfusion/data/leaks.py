@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AUC_LIMIT = 0.80
 VALUE_SHARE = 0.05
 CLASS_SHARE = 0.10
+EXPECTED = 3
 FOLDS = 5
 BINS = 20
 
@@ -66,7 +67,8 @@ def find_leaks(
 
     Warned of are a column alone, or whether its cells are missing alone, whose cross-validated AUC for a class against
     the rest is at least 0.80; and a value, or the missing cell, that at least 5% of the rows hold and that never goes
-    with a class which at least 10% of the rows have.
+    with a class which at least 10% of the rows have, where at least three such rows would be expected: with fewer,
+    chance alone does that in a small table.
 
     The score of a row is the class's share among the other folds' rows of the same value; many numbers are taken in 20
     bins of as many rows each. The folds are stratified, and keep groups together.
@@ -211,13 +213,16 @@ def _never_missing(
 def _absent(rows: NDArray[np.bool_], codes: Codes, names: dict[int, str]) -> dict[str, float]:
     """Classes that none of these rows has, with how many of them would be expected; empty if all are rare.
 
-    One class of at least 10% of all rows is what counts; beside it, others are named that would be expected five times.
+    One class of at least 10% of all rows, expected three times, is what counts; beside it, others are named that would
+    be expected five times.
     """
+    n = float(rows.sum())
     shares = {code: float((codes == code).mean()) for code in names if not (codes[rows] == code).any()}
-    if max(shares.values(), default=0.0) < CLASS_SHARE:
+    # A product of shares may fall short of a whole number by a rounding.
+    telling = {code for code, share in shares.items() if share >= CLASS_SHARE and share * n >= EXPECTED - 1e-9}
+    if not telling:
         return {}
-    expected = {code: share * float(rows.sum()) for code, share in shares.items()}
-    return {names[code]: n for code, n in expected.items() if n >= 5 or shares[code] >= CLASS_SHARE}
+    return {names[code]: share * n for code, share in shares.items() if share * n >= 5 or code in telling}
 
 
 def _said(absent: dict[str, float]) -> str:

@@ -47,6 +47,14 @@ def test_the_command_line_says_so_in_a_line(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == f"mmfusion: error: no finished run in {tmp_path}\n"
 
 
+def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_folders.write(tmp_path / "runs" / "cfcml", "cfcml", seed=0, strength=1.0)
+    assert cli.main(["report", str(tmp_path / "runs"), "--reference", "conct"]) == 2
+    message = "mmfusion: error: --reference expects one of the methods that ran (cfcml), got 'conct'\n"
+    assert capsys.readouterr().err == message
+    assert not (tmp_path / "runs" / "report").exists()
+
+
 @pytest.mark.slow
 def test_predictions_alone_give_the_report_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmfusion.benchmark.analysis import assemble
+from mmfusion.benchmark.analysis import assemble, grouping
 from mmfusion.benchmark.analysis.results import Comparison
 from mmfusion.benchmark.collect import collect
 from mmfusion.benchmark.report import words
@@ -21,6 +21,7 @@ def report(
     reporter: Reporter,
     *,
     reference: str = assemble.REFERENCE,
+    named: str | None = None,
     metrics: str = assemble.ALL,
     out: Path | None = None,
 ) -> Path:
@@ -31,7 +32,9 @@ def report(
     Args:
         folders: Of runs, or with runs somewhere below.
         reporter: Shown the ranking, the folders that were skipped, and where the report is.
-        reference: Method that the others are tested against, named before the results were seen.
+        reference: Method that the others are tested against, named before the results were seen. Where it is not, the
+            report says so and has no tests.
+        named: Takes its place, and has to be there.
         metrics: Those to show and to test, with commas between, or the name of a set of
             :data:`mmfusion.training.metrics.SETS`, or ``all``.
         out: Folder of the report; None: ``report`` in the first of ``folders``.
@@ -40,7 +43,7 @@ def report(
         The page.
 
     Raises:
-        ValueError: If there is no finished run, or no such metric.
+        ValueError: If there is no finished run, no such metric, or no method ``named``.
     """
     found = collect(folders)
     skipped = {str(one.folder): one.reason for one in found.skipped}
@@ -49,6 +52,11 @@ def report(
         raise ValueError(
             f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
         )
+    if named is not None:
+        there = list(dict.fromkeys(group.label for table in grouping.tables(found.runs) for group in table.groups))
+        if named not in (*there, *(run.model for run in found.runs)):
+            raise ValueError(f"--reference expects one of the methods that ran ({', '.join(there)}), got {named!r}")
+        reference = named
     with reporter.working(f"analysing {words.plural(len(found.runs), 'run')}"):
         chosen = [name.strip() for name in metrics.split(",")] if "," in metrics else metrics
         analysis = assemble.analyse(found.runs, reference, metrics=chosen)
