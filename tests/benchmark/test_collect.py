@@ -158,3 +158,16 @@ def test_a_reference_row_says_what_it_is_fitted_with(tmp_path: Path) -> None:
     packed = json.loads((tmp_path / "a" / "metrics.json").read_text())
     (tmp_path / "a" / "metrics.json").write_text(json.dumps({**packed, "reference_row": 1}))
     assert "reference_row expects a name" in reasons(tmp_path)["a"]
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    """What changes no prediction, or says what holds anyway, makes no second run of a method and seed."""
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "b", n=6, overrides={"train": {"resamples": 9, "eval_batch_size": 2}})
+    run_folders.write(tmp_path / "c", n=6, overrides={"model": {"dim": 128}, "data": {"n_train": 3000}})
+    run_folders.write(tmp_path / "d", n=6, seed=1)
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "d"]
+    assert {one.folder.name: one.reason for one in found.skipped} == dict.fromkeys(
+        ("b", "c"), f"it has the same settings as {tmp_path / 'a'}, which is taken"
+    )

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmfusion import registry
+from mmfusion.registry import Registry
 from mmfusion.training import folder
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.ranking import Floats
@@ -25,6 +27,12 @@ from mmfusion.training.settings import Settings
 
 ROW = "reference_row"
 """In ``metrics.json``: what the run is fitted with, where it is no model of the registry."""
+
+IDLE = ("workers", "checkpointing", "eval_batch_size", "resamples")
+"""Keys of ``train`` that change how long a run takes, or what is looked at afterwards, and no prediction."""
+
+# Options of datasets that say where and how they are read.
+_OF_PLACE = ("root", "cache", "progress")
 
 _MARKS = (folder.SETTINGS, folder.PREDICTIONS, folder.METRICS)
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
@@ -141,7 +149,8 @@ def collect(paths: Iterable[str | Path]) -> Collection:
 
     Returns:
         The runs, and what was left out: a folder that is unfinished, of another version, without a file that is
-        needed, with one that cannot be read, or with the same settings as an earlier one.
+        needed, with one that cannot be read, or with the same settings as an earlier one but for what changes no
+        prediction: a seed that is counted twice would be no second seed.
     """
     runs: list[FinishedRun] = []
     skipped: list[Skipped] = []
@@ -159,13 +168,34 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         except (ValueError, OSError, EOFError) as error:
             skipped.append(Skipped(place, " ".join(str(error).split())))
             continue
-        address = json.dumps(run.settings.computed(), sort_keys=True, default=repr)
+        address = json.dumps([run.row, complete(run)], sort_keys=True)
         if address in seen:
             skipped.append(Skipped(place, f"it has the same settings as {seen[address]}, which is taken"))
             continue
         seen[address] = place
         runs.append(run)
     return Collection(tuple(runs), tuple(skipped))
+
+
+def complete(run: FinishedRun) -> dict[str, Any]:
+    """All settings that predictions depend on, by section; options that were not set as their defaults are; plain."""
+    packed, chosen = run.settings.computed(), run.settings.run
+    packed["train"] = {key: value for key, value in packed["train"].items() if key not in IDLE}
+    if run.row is None:
+        packed["model"] = defaults(registry.models, chosen.model) | packed["model"]
+    of_data = defaults(registry.datasets, chosen.dataset) | packed["data"]
+    packed["data"] = {key: value for key, value in of_data.items() if key not in _OF_PLACE}
+    plain: dict[str, Any] = json.loads(json.dumps(packed, default=repr))
+    return plain
+
+
+def defaults(parts: Registry, name: str) -> dict[str, Any]:
+    """Of a builder's options; empty where it is not registered here."""
+    try:
+        options = parts.options(name)
+    except (ValueError, registry.PluginError):  # a plug-in that is not loaded here
+        return {}
+    return {key: option.default for key, option in options.items() if option.default is not option.empty}
 
 
 def read(place: Path) -> FinishedRun:
