@@ -349,7 +349,7 @@ def _layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from mmfusion.training import run
+    from mmfusion.benchmark import work
 
     moved = {"device", "root"}
     given = [
@@ -362,7 +362,7 @@ def _resume(arguments: argparse.Namespace) -> None:
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    run.resume(
+    work.resume(
         arguments.resume, console.reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins
     )
 
