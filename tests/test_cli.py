@@ -8,7 +8,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from mmfusion import registry
+from mmfusion import cli, registry
 from mmfusion.benchmark import sweep
 from mmfusion.cli import main
 from mmfusion.training import checkpoints, folder, run
@@ -360,6 +360,9 @@ def test_ablations_are_runs_beside_it(
         (["--ablate", "--model", "late"], "model 'late' has no ablations"),
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
+        (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),
+        (["--seeds", "2", "--reference", "tiny"], "--reference is of a report: give --report too"),
+        (["--report", "--reference", "tinny"], "--reference expects one of the methods, tiny, logistic regression"),
     ],
 )
 def test_several_runs_that_are_refused(
@@ -370,3 +373,10 @@ def test_several_runs_that_are_refused(
         arguments += ["--out", str(tmp_path / "runs")]
     assert message in complaint(arguments, capsys)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_of_several_datasets_has_the_metrics_of_each() -> None:
+    words = ["run", "--preset", "paper", "--dataset", "derm7pt,men", "--report"]
+    reference, metrics = cli._judged_by(cli._parser().parse_args(words))
+    assert reference == "concat"
+    assert {"g_mean", "accuracy_Grade_1"} <= set(metrics.split(","))

@@ -237,9 +237,12 @@ def _sweep(arguments: argparse.Namespace) -> None:
         )
     if arguments.seeds is not None and arguments.seed is not None:
         raise ValueError("--seed is of one run, --seeds of several: give one of them")
+    if arguments.reference is not None and not arguments.report:
+        raise ValueError("--reference is of a report: give --report too")
     _import(arguments)
     out = Path(arguments.out or "runs")
     planned = _planned(arguments, out)
+    _check_reference(arguments.reference, planned)
     launcher: sweep.Launcher
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
@@ -272,6 +275,15 @@ def _sweep(arguments: argparse.Namespace) -> None:
     sweep.check(outcomes)
 
 
+def _check_reference(named: str | None, planned: "Sequence[Planned]") -> None:
+    """Hours later it would be too late to hear of it."""
+    from mmfusion.training.references import REFERENCES
+
+    methods = dict.fromkeys(name for one in planned for name in (one.label, one.settings.run.model))
+    if named is not None and named not in (*methods, *REFERENCES):
+        raise ValueError(f"--reference expects one of the methods, {', '.join((*methods, *REFERENCES))}; got {named!r}")
+
+
 def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
     """The reference of a report, and its metrics."""
     from mmfusion.benchmark import presets
@@ -279,8 +291,11 @@ def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
 
     reference, metrics = assemble.REFERENCE, assemble.ALL
     if arguments.preset is not None:
-        preset = presets.load(arguments.preset, _dataset(arguments).partition(",")[0].strip(), arguments.parity)
-        reference, metrics = preset.reference, ",".join(preset.metrics)
+        names = [name.strip() for name in _dataset(arguments).split(",") if name.strip()]
+        of_each = [presets.load(arguments.preset, name, arguments.parity) for name in names]
+        reference = of_each[0].reference
+        # A metric that one of them does not have is a column of dashes there.
+        metrics = ",".join(dict.fromkeys(metric for preset in of_each for metric in preset.metrics))
     return arguments.reference or reference, metrics
 
 
@@ -355,7 +370,8 @@ def _resume(arguments: argparse.Namespace) -> None:
     given = [
         flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
     ]
-    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None] + ["report"] * arguments.report
+    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None]
+    several += [flag for flag in ("report", "parity", "reference", "cluster") if getattr(arguments, flag)]
     if given or several or arguments.overrides or arguments.overwrite:
         extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite, *several]
         raise ValueError(

@@ -1,4 +1,5 @@
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def test_nothing_to_report_is_an_error_that_says_why(tmp_path: Path) -> None:
 def test_the_command_line_says_so_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"mmfusion: error: no finished run in {tmp_path}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"), [("all", "all"), ("men", "men"), ("mcc", ["mcc"]), ("accuracy, mcc,", ["accuracy", "mcc"])]
+)
+def test_metrics_are_names_or_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, asked: str | list[str]
+) -> None:
+    def told(*_: object, metrics: object) -> None:
+        raise ValueError(f"asked for {metrics}")
+
+    run_folders.write(tmp_path / "a", n=6)
+    monkeypatch.setattr(command.assemble, "analyse", told)
+    with pytest.raises(ValueError, match=re.escape(f"asked for {asked}") + "$"):
+        command.report([tmp_path], Silent(), metrics=text)
 
 
 @pytest.mark.slow
