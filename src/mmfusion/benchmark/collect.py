@@ -85,7 +85,8 @@ class FinishedRun:
         n_train: Cases it was trained on; None where nobody says.
         history: By epoch; None where it was not kept.
         environment: Versions and hardware; None where it was not kept.
-        robustness: Rows of ``robustness.json``; None where it was not asked for.
+        robustness: Rows of ``robustness.json``, without it those of ``metrics.json``, which have no intervals; None
+            where it was not asked for.
         subgroups: By property, the value of each test case, empty where it is unknown; None where there are none.
     """
 
@@ -241,7 +242,7 @@ def read(place: Path) -> FinishedRun:
         n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
         history=_checked_history(_optional(place, folder.HISTORY, _json)),
         environment=_checked_environment(_optional(place, folder.ENVIRONMENT, _json)),
-        robustness=None if robustness is None else _checked_robustness(robustness),
+        robustness=_in_brief(metrics) if robustness is None else _checked_robustness(robustness),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
 
@@ -396,6 +397,19 @@ def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]
     ):
         raise ValueError(f"{folder.ROBUSTNESS} is not what a run writes")
     return rows
+
+
+def _in_brief(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """What ``metrics.json`` says of the same conditions: AUC and drop without intervals."""
+    told = metrics.get("robustness")
+    if told is None:
+        return None
+    rows = told.get("rows") if isinstance(told, Mapping) else None
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows
+    ):
+        raise ValueError(f"{folder.METRICS}: robustness is not what a run writes")
+    return [{**row, "metrics": {"auc": {"value": row.get("auc")}}, "drop": {"value": row.get("drop")}} for row in rows]
 
 
 def _subgroups(frame: pd.DataFrame | None, ids: NDArray[np.str_]) -> Mapping[str, NDArray[np.str_]] | None:
