@@ -361,6 +361,8 @@ def test_ablations_are_runs_beside_it(
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
         (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),
+        (["--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (["--reference", "tiny"], "--reference is of a report: give --report too"),
         (["--seeds", "2", "--reference", "tiny"], "--reference is of a report: give --report too"),
         (["--report", "--reference", "tinny"], "--reference expects one of the methods, tiny, logistic regression"),
     ],

@@ -204,6 +204,10 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     if arguments.parity and arguments.preset is None:
         raise ValueError("--parity is of a preset: --preset paper --parity")
+    if arguments.reference is not None and not arguments.report:
+        raise ValueError("--reference is of a report: give --report too")
+    if arguments.cluster and arguments.launcher in (None, "processes"):
+        raise ValueError("--cluster has options of --launcher slurm")
     if arguments.model is None and arguments.preset is None:
         raise ValueError("run expects --model NAME; see --list-models")
     if _is_sweep(arguments):
@@ -237,8 +241,6 @@ def _sweep(arguments: argparse.Namespace) -> None:
         )
     if arguments.seeds is not None and arguments.seed is not None:
         raise ValueError("--seed is of one run, --seeds of several: give one of them")
-    if arguments.reference is not None and not arguments.report:
-        raise ValueError("--reference is of a report: give --report too")
     _import(arguments)
     out = Path(arguments.out or "runs")
     planned = _planned(arguments, out)
@@ -246,8 +248,6 @@ def _sweep(arguments: argparse.Namespace) -> None:
     launcher: sweep.Launcher
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
-        if arguments.cluster:
-            raise ValueError("--cluster has options of --launcher slurm")
         launcher = sweep.Processes(1 if arguments.jobs is None else arguments.jobs, each)
     else:
         options: dict[str, Any] = {}
