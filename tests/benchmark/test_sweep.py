@@ -182,6 +182,36 @@ class TestWork:
         assert outcome.failure == "no folder x"
 
 
+def test_what_others_have_is_begun_twice_at_most(
+    plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First to see whether it is free, then to wait for it, all of them."""
+    begun: list[tuple[int, bool, bool]] = []
+
+    class Ended:
+        def __init__(self, planned: Planned, code: int) -> None:
+            self.planned, self.process, self.began, self.code = planned, self, 0.0, code
+
+        def poll(self) -> int:
+            return self.code
+
+        def close(self) -> None: ...
+
+        def reason(self, code: int) -> str:
+            return f"code {code}"
+
+    def begin(self: object, planned: Planned, slot: int, *, overwrite: bool, wait: bool) -> Ended:
+        begun.append((planned.settings.run.seed, overwrite, wait))
+        return Ended(planned, 1 if wait else work.ELSEWHERE)
+
+    monkeypatch.setattr(sweep, "_LOOK_EVERY", 0)
+    monkeypatch.setattr(sweep.Processes, "_begin", begin)
+    waiting = plan("tiny", (0, 1, 2))
+    failures = sweep.Processes()(waiting, Silent(), overwrite=True)
+    assert begun == [*((seed, True, False) for seed in range(3)), *((seed, False, True) for seed in range(3))]
+    assert failures == {one.address: "code 1" for one in waiting}
+
+
 @pytest.fixture
 def command(plugin: Path, tmp_path: Path) -> list[str]:
     words = "run --dataset tiny --device cpu --epochs 2 --batch-size 16 --set train.resamples=50"

@@ -158,7 +158,7 @@ class Processes:
         running: dict[int, _Job] = {}
         failures: dict[str, str] = {}
         seconds: list[float] = []
-        total, number = len(waiting), 0
+        total, number, wait = len(waiting), 0, False
         try:
             while queue or running or elsewhere:
                 if not queue and not running:
@@ -166,8 +166,6 @@ class Processes:
                     reporter.say(f"waiting for {_runs(len(elsewhere))} that other processes have")
                     queue, elsewhere = deque(elsewhere), []
                     overwrite, wait = False, True
-                else:
-                    wait = False
                 while queue and len(running) < self.jobs:
                     slot = min(set(range(self.jobs)) - set(running))
                     running[slot] = self._begin(queue.popleft(), slot, overwrite=overwrite, wait=wait)
