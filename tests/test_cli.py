@@ -8,7 +8,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from mmfusion import registry
+from mmfusion import cli, registry
 from mmfusion.benchmark import sweep
 from mmfusion.cli import main
 from mmfusion.training import checkpoints, folder, run
@@ -380,8 +380,11 @@ def test_ablations_are_runs_beside_it(
             ["--report", "--reference", "tinny"],
             "methods that run (tiny; logistic regression, gradient boosting), got",
         ),
-        (["--seeds", "2", "--reference", "tiny"], "--reference is of a report at the end: --report --reference METHOD"),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
+        (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),
+        (["--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (["--reference", "tiny"], "--reference is of a report: give --report too"),
+        (["--seeds", "2", "--reference", "tiny"], "--reference is of a report: give --report too"),
     ],
 )
 def test_several_runs_that_are_refused(
@@ -418,3 +421,10 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
 
 def test_a_report_of_nothing(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no finished run" in complaint(["report", str(tmp_path)], capsys)
+
+
+def test_a_report_of_several_datasets_has_the_metrics_of_each() -> None:
+    words = ["run", "--preset", "paper", "--dataset", "derm7pt,men", "--report"]
+    reference, metrics = cli._judged_by(cli._parser().parse_args(words))
+    assert reference == "concat"
+    assert {"g_mean", "accuracy_Grade_1"} <= set(metrics.split(","))

@@ -200,13 +200,15 @@ def _run(arguments: argparse.Namespace) -> None:
         for what in wanted:
             _print_names(what, "*", titled=len(wanted) > 1)
         return
-    if arguments.reference is not None and not arguments.report:
-        raise ValueError("--reference is of a report at the end: --report --reference METHOD")
     if arguments.resume is not None:
         _resume(arguments)
         return
     if arguments.parity and arguments.preset is None:
         raise ValueError("--parity is of a preset: --preset paper --parity")
+    if arguments.reference is not None and not arguments.report:
+        raise ValueError("--reference is of a report: give --report too")
+    if arguments.cluster and arguments.launcher in (None, "processes"):
+        raise ValueError("--cluster has options of --launcher slurm")
     if arguments.model is None and arguments.preset is None:
         raise ValueError("run expects --model NAME; see --list-models")
     if _is_sweep(arguments):
@@ -249,8 +251,6 @@ def _sweep(arguments: argparse.Namespace) -> None:
     launcher: sweep.Launcher
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
-        if arguments.cluster:
-            raise ValueError("--cluster has options of --launcher slurm")
         launcher = sweep.Processes(1 if arguments.jobs is None else arguments.jobs, each)
     else:
         options: dict[str, Any] = {}
@@ -284,8 +284,11 @@ def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
 
     reference, metrics = assemble.REFERENCE, assemble.ALL
     if arguments.preset is not None:
-        preset = presets.load(arguments.preset, _dataset(arguments).partition(",")[0].strip(), arguments.parity)
-        reference, metrics = preset.reference, ",".join(preset.metrics)
+        names = [name.strip() for name in _dataset(arguments).split(",") if name.strip()]
+        of_each = [presets.load(arguments.preset, name, arguments.parity) for name in names]
+        reference = of_each[0].reference
+        # A metric that one of them does not have is a column of dashes there.
+        metrics = ",".join(dict.fromkeys(metric for preset in of_each for metric in preset.metrics))
     return arguments.reference or reference, metrics
 
 
@@ -373,20 +376,21 @@ def _layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from mmfusion.training import run
+    from mmfusion.benchmark import work
 
     moved = {"device", "root"}
     given = [
         flag for flag in ("model", "dataset", *_FLAGS) if getattr(arguments, flag) is not None and flag not in moved
     ]
-    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None] + ["report"] * arguments.report
+    several = [flag for flag in _SWEEPS if getattr(arguments, flag) is not None]
+    several += [flag for flag in ("report", "parity", "reference", "cluster") if getattr(arguments, flag)]
     if given or several or arguments.overrides or arguments.overwrite:
         extra = [*given, *["set"] * bool(arguments.overrides), *["overwrite"] * arguments.overwrite, *several]
         raise ValueError(
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    run.resume(
+    work.resume(
         arguments.resume, console.reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins
     )
 

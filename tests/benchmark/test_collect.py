@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import run_folders
+from mmfusion.benchmark.analysis import modalities
 from mmfusion.benchmark.collect import collect, read
 
 HISTORY = [{"epoch": 1, "phase": "train", "losses": {"ce": 0.5}, "validation": {"auc": 0.7}}]
@@ -158,3 +159,36 @@ def test_a_reference_row_says_what_it_is_fitted_with(tmp_path: Path) -> None:
     packed = json.loads((tmp_path / "a" / "metrics.json").read_text())
     (tmp_path / "a" / "metrics.json").write_text(json.dumps({**packed, "reference_row": 1}))
     assert "reference_row expects a name" in reasons(tmp_path)["a"]
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    """What changes no prediction, or says what holds anyway, makes no second run of a method and seed."""
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "b", n=6, overrides={"train": {"resamples": 9, "eval_batch_size": 2}})
+    run_folders.write(tmp_path / "c", n=6, overrides={"model": {"dim": 128}, "data": {"n_train": 3000}})
+    run_folders.write(tmp_path / "d", n=6, seed=1)
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "d"]
+    assert {one.folder.name: one.reason for one in found.skipped} == dict.fromkeys(
+        ("b", "c"), f"it has the same settings as {tmp_path / 'a'}, which is taken"
+    )
+
+
+def test_robustness_in_brief(tmp_path: Path) -> None:
+    """Compact results keep the metrics alone: what they say of robustness is a curve and drops without intervals."""
+    told = [
+        {"kind": "cells", "modality": None, "share": share, "auc": 0.9 - share, "drop": share} for share in (0, 0.5)
+    ]
+    told.append({"kind": "without", "modality": "meta", "share": None, "auc": 0.7, "drop": 0.2})
+    for seed in range(2):
+        metrics = {"robustness": {"area": 0.65, "rows": told}, "cases": {"train": 9}}
+        run_folders.write(tmp_path / str(seed), seed=seed, n=6, metrics=metrics)
+    runs = collect([tmp_path]).runs
+    curve, [brings] = modalities.degradation(runs), modalities.contributions(runs, 0.95)
+    assert curve is not None
+    assert curve.mean.tolist() == [0.9, 0.4]
+    assert curve.area.mean == pytest.approx(0.65)
+    assert (brings.modality, brings.drop.mean, brings.interval) == ("meta", 0.2, "runs")
+    assert runs[0].n_train == 9
+    broken = run_folders.write(tmp_path / "c", seed=3, n=6, metrics={"robustness": {"rows": [3]}})
+    assert reasons(broken) == {"c": "metrics.json: robustness is not what a run writes"}

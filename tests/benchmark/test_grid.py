@@ -104,6 +104,26 @@ class TestAddress:
         )
         assert first == second != third != grid.address(settings)
 
+    @pytest.mark.parametrize("option", ["table", "split_file"])
+    def test_a_file_of_cases_counts_by_its_content(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+    ) -> None:
+        """Another split in the same file is another run; the same by another path is not."""
+        monkeypatch.chdir(tmp_path)
+        path = tmp_path / "cases.csv"
+        settings = resolve("tiny", "tiny")
+
+        def named(name: str) -> str:
+            return grid.address(replace(settings, data={option: name}))
+
+        absent = named("cases.csv")
+        path.write_text("a,b\n")
+        before = named("cases.csv")
+        assert named(str(path)) == before != absent
+        path.write_text("a,c\n")
+        assert named("cases.csv") != before
+        assert len({grid.address(settings), named("none.csv"), absent, before}) == 4
+
     def test_an_option_that_is_new_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = grid.address(resolve("tiny", "tiny"))
         assert len(before) == 10

@@ -137,7 +137,8 @@ def test_every_fault_says_what_is_done_in_both(dataset: str) -> None:
         assert any(word in fault.here for word in words), fault
     # Beside each result of each model.
     notes = settings_of(dataset, True, "image").run.notes
-    assert notes == [f"Published: {fault.fault} Here: {fault.here}" for fault in parity]
+    assert notes == [presets.PARITY, *[f"Published: {fault.fault} Here: {fault.here}" for fault in parity]]
+    assert presets.PARITY not in settings_of(dataset, False).run.notes
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from mmfusion import registry
 from mmfusion.benchmark import grid, sweep, work
 from mmfusion.benchmark.grid import Planned
 from mmfusion.data import locks
@@ -163,7 +164,52 @@ class TestWork:
         with locks.alone(home / one.folder.name):
             assert not work.work(one.settings, Silent())
             assert not one.folder.exists()
+            with pytest.raises(ValueError, match="another process works on"):
+                work.resume(one.folder, Silent())
         assert work.work(one.settings, Silent())
+        lines = Lines()
+        work.resume(one.folder, lines)
+        assert "holds a finished run" in lines.lines[0]
+
+    def test_a_missing_file_fails_one_run_alone(self, plan: Callable[..., list[Planned]]) -> None:
+        def absent(settings: object, *_: object, **__: object) -> bool:
+            raise FileNotFoundError("no folder x")
+
+        [one] = plan("tiny", (0,))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(work, "work", absent)
+            [outcome] = sweep.sweep([one], launcher=sweep.Here())
+        assert outcome.failure == "no folder x"
+
+
+def test_what_others_have_is_begun_twice_at_most(
+    plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First to see whether it is free, then to wait for it, all of them."""
+    begun: list[tuple[int, bool, bool]] = []
+
+    class Ended:
+        def __init__(self, planned: Planned, code: int) -> None:
+            self.planned, self.process, self.began, self.code = planned, self, 0.0, code
+
+        def poll(self) -> int:
+            return self.code
+
+        def close(self) -> None: ...
+
+        def reason(self, code: int) -> str:
+            return f"code {code}"
+
+    def begin(self: object, planned: Planned, slot: int, *, overwrite: bool, wait: bool) -> Ended:
+        begun.append((planned.settings.run.seed, overwrite, wait))
+        return Ended(planned, 1 if wait else work.ELSEWHERE)
+
+    monkeypatch.setattr(sweep, "_LOOK_EVERY", 0)
+    monkeypatch.setattr(sweep.Processes, "_begin", begin)
+    waiting = plan("tiny", (0, 1, 2))
+    failures = sweep.Processes()(waiting, Silent(), overwrite=True)
+    assert begun == [*((seed, True, False) for seed in range(3)), *((seed, False, True) for seed in range(3))]
+    assert failures == {one.address: "code 1" for one in waiting}
 
 
 @pytest.fixture
@@ -240,6 +286,29 @@ def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted at tiny[pause=0.2] on tiny, seed 0; the same command goes on from there" in err
     assert all(free(path) for path in place.rglob(".locks/*"))
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_its_input_where_that_is_a_pipe(plugin: Path, tmp_path: Path) -> None:
+    """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
+    registry.import_files([plugin])
+    changes = [BASE, {"run": {"plugins": [str(plugin)]}}]
+    [one] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
+    orders = tmp_path / "orders.json"
+    work.dump(work.order(one.settings, overwrite=False, wait=False), orders)
+    command, silent = work.command(orders), subprocess.DEVNULL
+    ignoring = [sys.executable, "-c", IGNORES, *command]
+    process = subprocess.Popen(ignoring, stdin=subprocess.PIPE, stdout=silent, stderr=silent)
+    until(lambda: (one.folder / "last.safetensors").is_file())
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(60) == 130
+    assert not work.finished(one.folder)
+    assert subprocess.run(command, stdin=silent, stdout=silent, timeout=300).returncode == 0
+    assert work.finished(one.folder)
+
+
+IGNORES = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def until(true: Callable[[], bool], seconds: float = 100) -> None:

@@ -43,7 +43,7 @@ def test_a_run_leaves_a_whole_folder(start: Start) -> None:
     assert metrics["chosen"] == {"epoch": chosen["epoch"], "metric": "auc", "value": chosen["validation"]["auc"]}
     assert metrics["cost"]["parameters"] == {"total": 4 * 8 + 8 + 16 + 18, "trainable": 74}
     assert metrics["cost"]["flops_per_case"] == 2 * (4 * 8 + 8 * 2)
-    assert metrics["cases"] == {"validation": 64, "test": 64}
+    assert metrics["cases"] == {"train": 64, "validation": 64, "test": 64}
     assert metrics["groups"] == {"validation": 32, "test": 32}
     environment = read_json(out / folder.ENVIRONMENT)
     assert environment["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]

@@ -18,6 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmfusion import registry
+from mmfusion.registry import Registry
 from mmfusion.training import folder
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.ranking import Floats
@@ -25,6 +27,12 @@ from mmfusion.training.settings import Settings
 
 ROW = "reference_row"
 """In ``metrics.json``: what the run is fitted with, where it is no model of the registry."""
+
+IDLE = ("workers", "checkpointing", "eval_batch_size", "resamples")
+"""Keys of ``train`` that change how long a run takes, or what is looked at afterwards, and no prediction."""
+
+# Options of datasets that say where and how they are read.
+_OF_PLACE = ("root", "cache", "progress")
 
 _MARKS = (folder.SETTINGS, folder.PREDICTIONS, folder.METRICS)
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
@@ -77,7 +85,8 @@ class FinishedRun:
         n_train: Cases it was trained on; None where nobody says.
         history: By epoch; None where it was not kept.
         environment: Versions and hardware; None where it was not kept.
-        robustness: Rows of ``robustness.json``; None where it was not asked for.
+        robustness: Rows of ``robustness.json``, without it those of ``metrics.json``, which have no intervals; None
+            where it was not asked for.
         subgroups: By property, the value of each test case, empty where it is unknown; None where there are none.
     """
 
@@ -141,7 +150,8 @@ def collect(paths: Iterable[str | Path]) -> Collection:
 
     Returns:
         The runs, and what was left out: a folder that is unfinished, of another version, without a file that is
-        needed, with one that cannot be read, or with the same settings as an earlier one.
+        needed, with one that cannot be read, or with the same settings as an earlier one but for what changes no
+        prediction: a seed that is counted twice would be no second seed.
     """
     runs: list[FinishedRun] = []
     skipped: list[Skipped] = []
@@ -159,13 +169,34 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         except (ValueError, OSError, EOFError) as error:
             skipped.append(Skipped(place, " ".join(str(error).split())))
             continue
-        address = json.dumps(run.settings.computed(), sort_keys=True, default=repr)
+        address = json.dumps([run.row, complete(run)], sort_keys=True)
         if address in seen:
             skipped.append(Skipped(place, f"it has the same settings as {seen[address]}, which is taken"))
             continue
         seen[address] = place
         runs.append(run)
     return Collection(tuple(runs), tuple(skipped))
+
+
+def complete(run: FinishedRun) -> dict[str, Any]:
+    """All settings that predictions depend on, by section; options that were not set as their defaults are; plain."""
+    packed, chosen = run.settings.computed(), run.settings.run
+    packed["train"] = {key: value for key, value in packed["train"].items() if key not in IDLE}
+    if run.row is None:
+        packed["model"] = defaults(registry.models, chosen.model) | packed["model"]
+    of_data = defaults(registry.datasets, chosen.dataset) | packed["data"]
+    packed["data"] = {key: value for key, value in of_data.items() if key not in _OF_PLACE}
+    plain: dict[str, Any] = json.loads(json.dumps(packed, default=repr))
+    return plain
+
+
+def defaults(parts: Registry, name: str) -> dict[str, Any]:
+    """Of a builder's options; empty where it is not registered here."""
+    try:
+        options = parts.options(name)
+    except (ValueError, registry.PluginError):  # a plug-in that is not loaded here
+        return {}
+    return {key: option.default for key, option in options.items() if option.default is not option.empty}
 
 
 def read(place: Path) -> FinishedRun:
@@ -211,7 +242,7 @@ def read(place: Path) -> FinishedRun:
         n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
         history=_checked_history(_optional(place, folder.HISTORY, _json)),
         environment=_checked_environment(_optional(place, folder.ENVIRONMENT, _json)),
-        robustness=None if robustness is None else _checked_robustness(robustness),
+        robustness=_in_brief(metrics) if robustness is None else _checked_robustness(robustness),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
 
@@ -366,6 +397,19 @@ def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]
     ):
         raise ValueError(f"{folder.ROBUSTNESS} is not what a run writes")
     return rows
+
+
+def _in_brief(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """What ``metrics.json`` says of the same conditions: AUC and drop without intervals."""
+    told = metrics.get("robustness")
+    if told is None:
+        return None
+    rows = told.get("rows") if isinstance(told, Mapping) else None
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows
+    ):
+        raise ValueError(f"{folder.METRICS}: robustness is not what a run writes")
+    return [{**row, "metrics": {"auc": {"value": row.get("auc")}}, "drop": {"value": row.get("drop")}} for row in rows]
 
 
 def _subgroups(frame: pd.DataFrame | None, ids: NDArray[np.str_]) -> Mapping[str, NDArray[np.str_]] | None:

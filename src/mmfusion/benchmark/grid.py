@@ -19,6 +19,9 @@ ALL = "all"
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
 
+# Options of datasets that name a file which says what the cases are.
+_FILES = ("table", "split_file")
+
 
 @dataclass(frozen=True)
 class Method:
@@ -66,7 +69,7 @@ def address(settings: Settings) -> str:
 
     An option that is set to its default counts as one that is not set, so that a new version of the package, with more
     options, finds the runs of a former one. Where the run is computed and kept (folders, device, workers) does not
-    count; a plug-in counts by its file's content.
+    count; a plug-in, a table of one's own and a file of a split count by their content, wherever they lie.
 
     Args:
         settings: Complete.
@@ -75,14 +78,23 @@ def address(settings: Settings) -> str:
         Ten hexadecimal digits.
     """
     packed, chosen = settings.computed(), settings.run
+    data = {key: _by_content(value) if key in _FILES else value for key, value in packed["data"].items()}
     content = {
         "model": [chosen.model, _set(packed["model"], _defaults(registry.models, chosen.model))],
-        "data": [chosen.dataset, _set(packed["data"], _defaults(registry.datasets, chosen.dataset))],
+        "data": [chosen.dataset, _set(data, _defaults(registry.datasets, chosen.dataset))],
         "train": _set(packed["train"], asdict(Train())),
         "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),
         "plugins": sorted(_digest(Path(path).read_bytes()) for path in chosen.plugins),
     }
     return _digest(json.dumps(content, sort_keys=True, default=repr).encode())[:_DIGITS]
+
+
+def _by_content(path: Any) -> Any:
+    """A digest of a file; as it is, what is none: the run will say what is wrong with it."""
+    try:
+        return _digest(Path(path).read_bytes())
+    except (TypeError, ValueError, OSError):
+        return path
 
 
 def _set(values: Mapping[str, Any], defaults: Mapping[str, Any], but: Container[str] = ()) -> dict[str, Any]:

@@ -37,10 +37,13 @@ def write(
         The folders, in the order of :data:`~mmfusion.training.references.REFERENCES`.
 
     Raises:
-        ValueError: As :func:`~mmfusion.training.references.reference_probabilities`.
+        ValueError: If there is no validation part, or as
+            :func:`~mmfusion.training.references.reference_probabilities`.
     """
     target, kind = predictions.only_classes(bundle.spec)
-    planned = {name: Settings(Run(name, bundle.name, seed=seed), data=dict(data or {})) for name in REFERENCES}
+    if not len(bundle.validation):
+        raise ValueError("the reference rows need a validation part, which thresholds and temperatures are chosen on")
+    planned = _rows(bundle.name, data, seed)
     places = {name: _place(out, settings) for name, settings in planned.items()}
     if all((place / folder.METRICS).is_file() for place in places.values()):
         return list(places.values())
@@ -67,6 +70,7 @@ def write(
         write_text(place / folder.SPLITS, splits.to_csv(index=False, lineterminator="\n"))
         write_json(place / folder.ENVIRONMENT, environment.describe(torch.device("cpu")))
         write_text(place / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
+        summary["cases"]["train"] = len(bundle.train)
         metrics = {"format": FORMAT, **about, **summary, "notes": list(bundle.notes), "cost": {}}
         write_json(place / folder.METRICS, metrics)
     return list(places.values())
@@ -84,28 +88,31 @@ def beside(planned: Sequence[Planned], out: Path, reporter: Reporter) -> list[Pa
         The folders.
     """
     places: list[Path] = []
-    bundles: dict[str, DataBundle] = {}
-    done: set[str] = set()
+    # By what makes a dataset, so that one is in memory at a time.
+    wanted: dict[str, dict[int, Planned]] = {}
     for one in planned:
-        settings = one.settings
-        which = json.dumps([settings.run.dataset, settings.run.root, settings.data], sort_keys=True, default=repr)
-        if f"{which} {settings.run.seed}" in done:
-            continue
-        done.add(f"{which} {settings.run.seed}")
-        try:
-            if which not in bundles:
-                bundles[which] = run.build_dataset(settings, reporter)
-            with reporter.working(f"fitting the reference rows, seed {settings.run.seed}"):
-                places += write(
-                    bundles[which],
-                    out,
-                    data=settings.data,
-                    seed=settings.run.seed,
-                    resamples=settings.train.resamples,
-                )
-        except (ValueError, ImportError) as error:
-            reporter.say(f"No reference rows for {one.name}: {' '.join(str(error).split())}")
+        chosen = one.settings.run
+        which = json.dumps([chosen.dataset, chosen.root, one.settings.data], sort_keys=True, default=repr)
+        wanted.setdefault(which, {}).setdefault(chosen.seed, one)
+    for by_seed in wanted.values():
+        bundle: DataBundle | None = None
+        for seed, one in by_seed.items():
+            settings = one.settings
+            there = [_place(out, row) for row in _rows(settings.run.dataset, settings.data, seed).values()]
+            if all((place / folder.METRICS).is_file() for place in there):
+                places += there
+                continue
+            try:
+                bundle = bundle or run.build_dataset(settings, reporter)
+                with reporter.working(f"fitting the reference rows, seed {seed}"):
+                    places += write(bundle, out, data=settings.data, seed=seed, resamples=settings.train.resamples)
+            except (ValueError, ImportError, OSError) as error:
+                reporter.say(f"No reference rows for {one.name}: {' '.join(str(error).split())}")
     return places
+
+
+def _rows(dataset: str, data: Mapping[str, Any] | None, seed: int) -> dict[str, Settings]:
+    return {name: Settings(Run(name, dataset, seed=seed), data=dict(data or {})) for name in REFERENCES}
 
 
 def _place(out: Path, settings: Settings) -> Path:

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,7 +125,7 @@ class Here:
                 work.work(one.settings, reporter, overwrite=overwrite, wait=True)
             except Interrupted as stop:
                 raise Interrupted(f"interrupted at {one.name}; the same command goes on from there") from stop
-            except (ValueError, ImportError) as error:
+            except (ValueError, ImportError, OSError) as error:
                 failures[one.address] = " ".join(str(error).split())
         return failures
 
@@ -157,7 +158,7 @@ class Processes:
         running: dict[int, _Job] = {}
         failures: dict[str, str] = {}
         seconds: list[float] = []
-        total, number = len(waiting), 0
+        total, number, wait = len(waiting), 0, False
         try:
             while queue or running or elsewhere:
                 if not queue and not running:
@@ -165,8 +166,6 @@ class Processes:
                     reporter.say(f"waiting for {_runs(len(elsewhere))} that other processes have")
                     queue, elsewhere = deque(elsewhere), []
                     overwrite, wait = False, True
-                else:
-                    wait = False
                 while queue and len(running) < self.jobs:
                     slot = min(set(range(self.jobs)) - set(running))
                     running[slot] = self._begin(queue.popleft(), slot, overwrite=overwrite, wait=wait)
@@ -187,13 +186,11 @@ class Processes:
                     left = (total - number) * sum(seconds) / len(seconds) / self.jobs
                     reporter.say(_line(number, total, job, code, seconds[-1], left))
         except KeyboardInterrupt as stop:
-            for job in running.values():
-                job.stop()
+            _stop(running.values())
             names = ", ".join(job.planned.name for job in running.values()) or "the start"
             raise Interrupted(f"interrupted at {names}; the same command goes on from there") from stop
         except BaseException:
-            for job in running.values():
-                job.stop()
+            _stop(running.values())
             raise
         return failures
 
@@ -257,15 +254,33 @@ class _Job:
         if self.process.stdin is not None:
             self.process.stdin.close()
 
+    def ask(self) -> None:
+        """To end as from Ctrl-C, which the end of its input tells it, on every system and in each of its processes."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
     def stop(self) -> None:
-        """As Ctrl-C would; by force where that does not help."""
+        """Wait for that; by force where it does not help, what it has begun itself with it."""
+        self.ask()
         try:
-            self.process.send_signal(signal.SIGINT)
             self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
+            if hasattr(os, "killpg"):
+                # It leads a session, so that its number is that of its group.
+                with suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
         self.close()
+
+
+def _stop(jobs: Iterable[_Job]) -> None:
+    """All at once, so that none goes on while another is waited for."""
+    jobs = list(jobs)
+    for job in jobs:
+        job.ask()
+    for job in jobs:
+        job.stop()
 
 
 def _line(number: int, total: int, job: _Job, code: int, seconds: float, left: float) -> str:

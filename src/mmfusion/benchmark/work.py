@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -58,6 +59,26 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
     return True
 
 
+def resume(place: Path, reporter: Reporter, **moved: Any) -> None:
+    """Go on with one run by hand; one of a comparison only where no other process has it.
+
+    Args:
+        place: Its folder.
+        reporter: Told of the progress.
+        moved: As for :func:`mmfusion.training.run.resume`.
+
+    Raises:
+        ValueError: If another process works on it; else as :func:`mmfusion.training.run.resume`.
+    """
+    if not _lock(place).is_file():
+        run.resume(place, reporter, **moved)
+        return
+    with _alone(place, wait=False) as ours:
+        if not ours:
+            raise ValueError(f"another process works on {place}: wait for it, or stop it first")
+        run.resume(place, reporter, **moved)
+
+
 def _stands(place: Path) -> str:
     if finished(place):
         return "finished"
@@ -77,10 +98,15 @@ def _alone(place: Path, *, wait: bool) -> Iterator[bool]:
         yield processes.from_main(lambda: False)
         return
     # Beside the run, not in it: a run's folder holds what a run writes and nothing else.
-    home = place.parent / ".locks"
-    home.mkdir(parents=True, exist_ok=True)
-    with locks.alone(home / place.name, wait=wait) as ours:
+    lock = _lock(place)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with locks.alone(lock, wait=wait) as ours:
         yield processes.from_main(lambda: ours)
+
+
+def _lock(place: Path) -> Path:
+    place = place.absolute()
+    return place.parent / ".locks" / place.name
 
 
 def order(settings: Settings, *, overwrite: bool, wait: bool) -> dict[str, Any]:
@@ -102,7 +128,8 @@ def command(orders: Path, n_processes: int = 1) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """``python -m mmfusion.benchmark.work FILE``: the run that a file of :func:`order` describes.
 
-    Ends as from Ctrl-C when its standard input does, so that nothing goes on when whoever began it was killed.
+    Ends as from Ctrl-C when its standard input does, where that is a pipe: nothing goes on when whoever began it was
+    killed.
     """
     arguments = sys.argv[1:] if argv is None else argv
     packed = read_json(Path(arguments[0]))
@@ -112,11 +139,17 @@ def main(argv: list[str] | None = None) -> int:
         through = work(settings, console.reporter(), overwrite=packed["overwrite"], wait=packed["wait"])
         return FINISHED if through else ELSEWHERE
 
+    # A shell's background job ignores Ctrl-C, and so do all that it begins; nobody could end this one then.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _end_with_input()
     return console.guarded(bring)
 
 
 def _end_with_input() -> None:
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        # Begun by hand: a terminal, a file or nothing, whose end says nothing.
+        return
+
     def watch() -> None:
         while os.read(0, 1024):
             pass

@@ -19,6 +19,10 @@ What each name means, beyond scikit-learn's definition of it:
 
 All others judge the likeliest class. ``average_precision_called``, of two classes and only where it is asked for, takes
 the likeliest class in place of its probability, as some published code does by mistake.
+
+``ece`` sums absolute values, so that noise within a bin adds to it, and a resample has more noise than the cases as
+they are: of a well calibrated model the percentile interval of the bootstrap may lie above the value. Where calibration
+decides, Brier score and log loss have intervals without this fault.
 """
 
 import math

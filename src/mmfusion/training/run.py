@@ -415,6 +415,8 @@ def _finish(parts: _Parts, model: nn.Module, out: Path, progress: Progress, repo
             threshold=settings.train.threshold,
             extra=[name for name in split_metric(settings.train.metric) if name in EXTRA],
         )
+    # What tests over several folds need to know, where nothing but the metrics is kept.
+    summary["cases"]["train"] = len(bundle.train)
     # Before the conditions of robustness are tried: they are no part of what a run costs.
     cost = _cost(parts, model, progress, inference)
     tried = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 import run_folders
+from mmfusion import registry
 from mmfusion.benchmark.analysis.grouping import Table, tables
 from mmfusion.benchmark.collect import collect
 
@@ -94,6 +95,29 @@ def test_a_reference_row_goes_where_its_cases_are(tmp_path: Path) -> None:
         ["concat", "logistic regression"],
         ["gradient boosting"],
     ]
+
+
+def test_a_reference_row_of_another_table_stands_apart(tmp_path: Path) -> None:
+    """Other columns of the same cases; and of rows that differ in the images' size each table has its own."""
+    found = grouped(
+        tmp_path,
+        ("concat", {"overrides": {"data": {"size": 32}}}),
+        ("concat", {"overrides": {"data": {"size": 48}}}),
+        ("logistic regression", {"row": True, "overrides": {"data": {"size": 32}}}),
+        ("logistic regression", {"row": True, "overrides": {"data": {"size": 48}}}),
+        ("gradient boosting", {"row": True, "overrides": {"data": {"n_train": 100}}}),
+    )
+    assert sorted(labels(table) for table in found) == [
+        ["concat", "logistic regression"],
+        ["concat", "logistic regression"],
+        ["gradient boosting"],
+    ]
+
+
+def test_a_default_that_is_set_is_the_same_data(tmp_path: Path) -> None:
+    default = registry.datasets.options("synthetic-derm7pt")["n_train"].default
+    [table] = grouped(tmp_path, ("concat", {}), ("cfcml", {"overrides": {"data": {"n_train": default}}}))
+    assert labels(table) == ["cfcml", "concat"]
 
 
 def test_several_methods_of_a_model_are_told_apart(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytes
     message = "mmfusion: error: --reference expects one of the methods that ran (cfcml), got 'conct'\n"
     assert capsys.readouterr().err == message
     assert not (tmp_path / "runs" / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"), [("all", "all"), ("men", "men"), ("mcc", ["mcc"]), ("accuracy, mcc,", ["accuracy", "mcc"])]
+)
+def test_metrics_are_names_or_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, asked: str | list[str]
+) -> None:
+    def told(*_: object, metrics: object) -> None:
+        raise ValueError(f"asked for {metrics}")
+
+    run_folders.write(tmp_path / "a", n=6)
+    monkeypatch.setattr(command.assemble, "analyse", told)
+    with pytest.raises(ValueError, match=re.escape(f"asked for {asked}") + "$"):
+        command.report([tmp_path], Silent(), metrics=text)
 
 
 @pytest.mark.slow

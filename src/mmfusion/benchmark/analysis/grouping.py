@@ -2,7 +2,8 @@
 
 Runs of one method differ in seed and fold alone. Methods share a table where dataset, its settings, the budget and the
 encoder are the same: what :data:`mmfusion.recipes.SHARED` says, and how much of the encoder is trained. A model without
-an encoder stands in every table that is otherwise its own, and so does a reference row of the same test cases.
+an encoder stands in every table that is otherwise its own, and so does a reference row fitted to the same table and
+tested on the same cases.
 """
 
 import json
@@ -11,15 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmfusion import recipes, registry
-from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.benchmark.collect import FinishedRun, complete, defaults
 from mmfusion.registry import PluginError
 from mmfusion.training.settings import Train, merge
 
 FREEZING = ("freeze", "precompute")
 """Keys of ``train`` that a table shares beside :data:`mmfusion.recipes.SHARED`, where there is an encoder."""
 
-# They change how long a run takes, or what is looked at afterwards.
-_IDLE = ("workers", "checkpointing", "eval_batch_size", "resamples")
+# Options of the data that a reference row, fitted to the table, does not see.
+_OF_IMAGES = {"size", "colours"}
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,12 @@ def tables(runs: Sequence[FinishedRun]) -> list[Table]:
     for run in runs:
         if run.row is None:
             continue
-        hosts = [pile for pile in piles.values() if any(_same_cases(run, other) for other in pile.runs)]
+        data = _rest(run)["data"]
+        hosts = [pile for pile in piles.values() if _hosts_row(pile, run, data)]
+        # Rows beside images of several sizes are the same rows: each table has its own.
+        hosts = [pile for pile in hosts if pile.shared["data"] == data] or hosts
         if not hosts:
-            shared = {"data": _rest(run)["data"], "train": {}, "model": {}}
+            shared = {"data": data, "train": {}, "model": {}}
             hosts = [piles.setdefault(_key(shared, run.classes), _Pile(shared))]
         for pile in hosts:
             pile.runs.append(run)
@@ -103,18 +107,12 @@ def tables(runs: Sequence[FinishedRun]) -> list[Table]:
 
 def options_of(run: FinishedRun) -> dict[str, Any]:
     """All options of the model, those that were not set as their defaults are; plain."""
-    found: dict[str, Any] = _plain(_defaults(run) | run.settings.model)
+    found: dict[str, Any] = complete(run)["model"]
     return found
 
 
 def _defaults(run: FinishedRun) -> dict[str, Any]:
-    if run.row is not None:
-        return {}
-    try:
-        options = registry.models.options(run.model)
-    except (ValueError, PluginError):  # a plug-in that is not loaded here
-        return {}
-    return {name: option.default for name, option in options.items() if option.default is not option.empty}
+    return {} if run.row is not None else defaults(registry.models, run.model)
 
 
 def _encoder(run: FinishedRun) -> dict[str, Any] | None:
@@ -127,10 +125,10 @@ def _encoder(run: FinishedRun) -> dict[str, Any] | None:
 
 def _rest(run: FinishedRun) -> dict[str, dict[str, Any]]:
     """What is shared without looking at the encoder."""
-    packed = run.settings.to_dict()
+    packed = complete(run)
     data = {key: value for key, value in packed["data"].items() if key != "fold"}
     train = {key: packed["train"][key] for key in sorted(recipes.SHARED["train"])}
-    return {"run": {"dataset": run.settings.run.dataset}, "data": _plain(data), "train": _plain(train)}
+    return {"run": {"dataset": run.settings.run.dataset}, "data": data, "train": train}
 
 
 def _train(run: FinishedRun) -> dict[str, Any]:
@@ -141,6 +139,13 @@ def _train(run: FinishedRun) -> dict[str, Any]:
 def _host(pile: _Pile, run: FinishedRun, rest: Mapping[str, Mapping[str, Any]]) -> bool:
     shared = {**pile.shared, "train": {k: v for k, v in pile.shared["train"].items() if k not in FREEZING}}
     return pile.runs[0].classes == run.classes and all(shared.get(name) == rest[name] for name in rest)
+
+
+def _hosts_row(pile: _Pile, run: FinishedRun, data: Mapping[str, Any]) -> bool:
+    """Whether a row was fitted to the same table of the same cases: other columns would be another comparison."""
+    theirs = pile.shared["data"]
+    differing = {key for key in (*theirs, *data) if theirs.get(key) != data.get(key)}
+    return (not run.settings.data or differing <= _OF_IMAGES) and any(_same_cases(run, other) for other in pile.runs)
 
 
 def _same_cases(run: FinishedRun, other: FinishedRun) -> bool:
@@ -203,13 +208,10 @@ def _groups(runs: Sequence[FinishedRun]) -> list[Group]:
 
 def _method(run: FinishedRun) -> dict[str, Any]:
     """All that the runs of a method have in common, options that were not set among it."""
-    packed = run.settings.computed()
+    packed = complete(run)
     packed["run"].pop("seed")
     packed["data"].pop("fold", None)
-    packed["train"] = {key: value for key, value in packed["train"].items() if key not in _IDLE}
-    packed["model"] = options_of(run)
-    plain: dict[str, Any] = _plain(packed)
-    return plain
+    return packed
 
 
 def _labelled(methods: Sequence[list[FinishedRun]]) -> list[Group]:
@@ -270,13 +272,13 @@ def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping
 
 def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the defaults and the recipe say, flat; all else as in some settings of that model."""
-    defaults = _defaults(run)
+    own = _defaults(run)
     try:
-        recipe: Mapping[str, Mapping[str, Any]] = recipes.load(run.settings.run.dataset, run.model, defaults)
+        recipe: Mapping[str, Mapping[str, Any]] = recipes.load(run.settings.run.dataset, run.model, own)
     except ValueError:
         recipe = {"train": {}, "model": {}}
     train = {**asdict(Train()), **recipe["train"]}
-    packed = {**settings, "model": {**defaults, **recipe["model"]}, "train": train}
+    packed = {**settings, "model": {**own, **recipe["model"]}, "train": train}
     return _flat(_plain(packed))
 
 

@@ -287,7 +287,7 @@ class PairedTest:
         low: Lower end of its interval; NaN for McNemar's test, which has none.
         high: Upper end.
         p: Two-sided; NaN where there is no test.
-        p_holm: Corrected for all methods of the comparison that were tested in this way on this metric.
+        p_holm: Corrected for all methods of the comparison that were tested on this metric.
         better: Whether the method is better (True), worse (False), or neither is shown at 5% after correction (None).
     """
 

@@ -22,6 +22,12 @@ from mmfusion.training.settings import merge
 
 Layer = Mapping[str, Mapping[str, Any]]
 
+PARITY = (
+    "This run follows the published procedure with its faults, as far as its notes say (--parity): its numbers are for "
+    "comparison with the published ones and with other runs of that kind, not with those of the mended procedure."
+)
+"""The first note of such a run."""
+
 _SECTIONS = ("data", "train", "model")
 _COMPARISON = ("models", "ablate", "seeds", "folds", "metrics", "reference")
 _COST = ("seconds_a_case", "cases_an_epoch")
@@ -92,7 +98,8 @@ class Preset:
     @property
     def layer(self) -> dict[str, Any]:
         """The settings of all models, with what is said beside each result."""
-        return merge(self.shared, {"run": {"preset": self.title, "notes": [fault.note for fault in self.faults]}})
+        notes = [*([PARITY] if self.parity else []), *(fault.note for fault in self.faults)]
+        return merge(self.shared, {"run": {"preset": self.title, "notes": notes}})
 
     def changes(self, asked: Layer) -> list[str]:
         """What the user says of the settings, as ``section.key=value``; where a run is computed does not count."""

@@ -11,6 +11,7 @@ from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell, score
 from mmfusion.benchmark.report.writing import write
 from mmfusion.layers.optional import need
+from mmfusion.training.metrics import SETS
 from mmfusion.training.reporter import Reporter
 
 FOLDER = "report"
@@ -58,7 +59,8 @@ def report(
             raise ValueError(f"--reference expects one of the methods that ran ({', '.join(there)}), got {named!r}")
         reference = named
     with reporter.working(f"analysing {words.plural(len(found.runs), 'run')}"):
-        chosen = [name.strip() for name in metrics.split(",")] if "," in metrics else metrics
+        a_set = metrics in (assemble.ALL, *SETS)
+        chosen = metrics if a_set else [name for word in metrics.split(",") if (name := word.strip())]
         analysis = assemble.analyse(found.runs, reference, metrics=chosen)
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped)

@@ -52,7 +52,8 @@ def _table(chapter: Chapter) -> Table:
     names = [f"{words.metric(name)}, {which}" for name in METRICS for which in ("raw", "scaled")]
     return Table(
         "Calibration on the test part, raw beside temperature-scaled; lower is better. A temperature above 1 means "
-        "that the method was too sure.",
+        "that the method was too sure. ECE is biased upwards where bins are small, in resamples more than in the cases "
+        "as they are: its interval may lie above it.",
         ("method", "temperature", *names),
         tuple(rows),
         numeric=1 + 2 * len(METRICS),

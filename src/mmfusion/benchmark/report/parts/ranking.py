@@ -137,11 +137,17 @@ def _tests(chapter: Chapter) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             f"Each method is tested against {found.reference} on the same cases, run by run of the same seed and "
-            f"fold ({words.listed(kinds)}). Holm's correction counts all methods tested in the same way on the same "
-            "metric; below 0.05 a difference is called better or worse, else it is not told apart, which does not "
-            "mean equal."
+            f"fold ({words.listed(kinds)}). Holm's correction counts all methods tested on the same metric; below 0.05 "
+            "a difference is called better or worse, else it is not told apart, which does not mean equal."
         )
     ]
+    if found.folds == 1:
+        blocks.append(
+            Paragraph(
+                "On one split the tests, like all intervals, speak of the test cases: whether these trained models "
+                "would differ so on other cases. What other seeds would change is in the SD alone."
+            )
+        )
     shown: list[Block] = []
     others: list[Table] = []
     for name, kind in dict.fromkeys((test.metric, test.kind) for test in found.tests):

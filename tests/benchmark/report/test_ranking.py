@@ -1,0 +1,26 @@
+import dataclasses
+
+import made_analyses as made
+from mmfusion.benchmark.analysis.results import Comparison
+from mmfusion.benchmark.report.document import Paragraph, Table
+from mmfusion.benchmark.report.parts import calibration, ranking
+from mmfusion.benchmark.report.parts.chapter import Chapter
+
+
+def said(found: Comparison) -> str:
+    blocks = ranking._tests(Chapter.of(found, 1, 0.95))
+    return " ".join(block.text for block in blocks if isinstance(block, Paragraph))
+
+
+def test_what_the_tests_speak_of() -> None:
+    """Folds are tested over their runs; one split only over its cases."""
+    found = made.small().comparisons[0]
+    assert "What other seeds would change is in the SD alone." in said(dataclasses.replace(found, folds=1))
+    assert "What other seeds" not in said(dataclasses.replace(found, folds=3))
+    assert "counts all methods tested on the same metric" in said(found)
+
+
+def test_an_interval_of_ece_may_lie_above_it() -> None:
+    section = calibration.section(Chapter.of(made.small().comparisons[0], 1, 0.95))
+    [table] = [block for block in section.blocks if isinstance(block, Table)]
+    assert "its interval may lie above it" in table.caption
