@@ -417,6 +417,15 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
     # From the folders alone it is the same.
     assert main(["report", str(out), "--reference", "tiny", "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "ranking.csv").read_bytes() == (out / "report" / "ranking.csv").read_bytes()
+    # A sweep takes what was made small for finished, and reports it, without a byte of its dataset.
+    small = tmp_path / "small"
+    capsys.readouterr()
+    assert main(["compact", str(out), "--out", str(small)]) == 0
+    assert "8 runs, 0." in capsys.readouterr().out
+    assert main([*command, "--out", str(small)]) == 0
+    assert "4 runs: 4 finished already" in capsys.readouterr().out
+    again = pd.read_csv(small / "report" / "ranking.csv")
+    pd.testing.assert_frame_equal(again, ranking, rtol=0, atol=2e-3)
 
 
 def test_a_report_of_nothing(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

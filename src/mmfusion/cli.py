@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | report | predict | check | list``."""
+"""The command line: ``mmfusion run | report | compact | predict | check | list``."""
 
 import argparse
 import os
@@ -56,6 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="train and evaluate a model on a dataset"))
 
     _add_report(commands.add_parser("report", help="compare finished runs: a page, tables and figures"))
+
+    compacting = commands.add_parser("compact", help="copy of finished runs what a report needs, in a few small files")
+    compacting.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
+    compacting.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copies")
+    compacting.add_argument(
+        "--subgroups", action="store_true", help="with each case's sex, age band and so on (default: without)"
+    )
+    compacting.set_defaults(command=_compact)
 
     predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
@@ -452,6 +460,17 @@ def _report(arguments: argparse.Namespace) -> None:
         metrics=arguments.metrics,
         out=arguments.out,
     )
+
+
+def _compact(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark.compact import compact
+
+    kept = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
+    reporter = console.reporter()
+    for one in kept.skipped:
+        reporter.say(f"Skipped {one.folder}: {one.reason}")
+    n = len(kept.folders)
+    reporter.say(f"{n} run{'s' * (n != 1)}, {kept.size / 1e6:.1f} MB, in {arguments.out}")
 
 
 def _list(arguments: argparse.Namespace) -> None:

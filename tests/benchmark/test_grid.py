@@ -93,6 +93,12 @@ class TestAddress:
         said = resolve("tiny", "tiny", [{"model": {"width": 8}, "data": {"n": 64}, "train": {"epochs": 10}}])
         assert grid.address(said) == grid.address(resolve("tiny", "tiny"))
 
+    def test_a_default_that_is_a_tuple_is_said_as_a_list(self) -> None:
+        said = resolve("concat", "tiny", [{"model": {"hidden": [128], "dropout": 0.5}}])
+        assert grid.address(said) == grid.address(resolve("concat", "tiny", [{"model": {"dropout": 0.5}}]))
+        other = resolve("concat", "tiny", [{"model": {"hidden": [128, 16], "dropout": 0.5}}])
+        assert grid.address(other) != grid.address(said)
+
     def test_a_plug_in_counts_by_its_content(self, tmp_path: Path) -> None:
         one, copy, other = (tmp_path / name for name in ("one.py", "copy.py", "other.py"))
         for path, content in ((one, "A = 1\n"), (copy, "A = 1\n"), (other, "A = 2\n")):

@@ -209,10 +209,10 @@ def read(place: Path) -> FinishedRun:
         FileNotFoundError: If it is unfinished, or a file that is needed is missing.
         ValueError: If another version wrote it, or a file cannot be read or contradicts another.
     """
-    missing = [name for name in (folder.SETTINGS, folder.PREDICTIONS) if _find(place, name) is None]
+    missing = [name for name in (folder.SETTINGS, folder.PREDICTIONS) if find(place, name) is None]
     if missing:
         raise FileNotFoundError(f"{' and '.join(missing)} missing")
-    if _find(place, folder.METRICS) is None:
+    if find(place, folder.METRICS) is None:
         raise FileNotFoundError(f"unfinished: {folder.METRICS} is missing")
     packed = _versioned(place, folder.SETTINGS)
     metrics = _versioned(place, folder.METRICS)
@@ -260,7 +260,8 @@ def _folders(path: Path, skipped: list[Skipped]) -> list[Path]:
     return found
 
 
-def _find(place: Path, name: str) -> Path | None:
+def find(place: Path, name: str) -> Path | None:
+    """A file of a run, as it is or compressed; None where it is neither."""
     for path in (place / name, place / f"{name}.gz"):
         if path.is_file():
             return path
@@ -268,11 +269,17 @@ def _find(place: Path, name: str) -> Path | None:
 
 
 def _optional(place: Path, name: str, reader: Any) -> Any:
-    return None if _find(place, name) is None else reader(place, name)
+    return None if find(place, name) is None else reader(place, name)
 
 
-def _text(place: Path, name: str) -> str:
-    path = _find(place, name)
+def text(place: Path, name: str) -> str:
+    """What a file of a run says, compressed or not.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it cannot be read.
+    """
+    path = find(place, name)
     if path is None:
         raise FileNotFoundError(f"{name} missing")
     content = path.read_bytes()
@@ -284,7 +291,7 @@ def _text(place: Path, name: str) -> str:
 
 def _json(place: Path, name: str) -> Any:
     try:
-        return json.loads(_text(place, name))
+        return json.loads(text(place, name))
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from error
 
@@ -302,7 +309,7 @@ def _versioned(place: Path, name: str) -> dict[str, Any]:
 def _frame(place: Path, name: str) -> pd.DataFrame:
     # Text: 007 is not 7, and a class may be called NA.
     try:
-        return pd.read_csv(io.StringIO(_text(place, name)), dtype=str, keep_default_na=False)
+        return pd.read_csv(io.StringIO(text(place, name)), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{name} is not a table: {error}") from error
 

@@ -98,7 +98,13 @@ def _by_content(path: Any) -> Any:
 
 
 def _set(values: Mapping[str, Any], defaults: Mapping[str, Any], but: Container[str] = ()) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in but and (key, value) not in defaults.items()}
+    own = {key: value for key, value in values.items() if key not in but}
+    return {key: value for key, value in own.items() if key not in defaults or _plain(value) != _plain(defaults[key])}
+
+
+def _plain(value: Any) -> Any:
+    """As a settings file has it: a list where a builder's default is a tuple."""
+    return json.loads(json.dumps(value, default=repr))
 
 
 def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:

@@ -85,6 +85,30 @@ def test_folds(tmp_path: Path) -> None:
     assert {test.kind for test in comparison.tests} == {"corrected resampled t"}
 
 
+@pytest.mark.parametrize("folds", [2, 3, 4])
+def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
+    methods = {name: {"folds": range(folds), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
+    said = cautions(analysed(tmp_path, methods)).get("seeds", [])
+    if folds == 4:
+        assert not said
+    else:
+        freedom = {2: "1 degree of freedom", 3: "2 degrees of freedom"}[folds]
+        assert [freedom in text for text in said] == [True]
+
+
+def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
+    without = {"parts": ("test",)}
+    methods = {
+        "concat": {**without, "metrics": {"temperature": 20.0}},
+        "max": {**without, "seeds": (0,), "metrics": {"temperature": 0.05}},
+        "late": {**without, "metrics": {"temperature": 1.3}},
+    }
+    [said] = cautions(analysed(tmp_path, methods))["calibration"]
+    assert "concat 2" in said
+    assert "max 1" in said
+    assert "late" not in said
+
+
 @pytest.mark.parametrize(
     ("named", "label", "said"),
     [

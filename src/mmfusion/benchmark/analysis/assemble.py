@@ -115,6 +115,7 @@ def _comparison(
             *cautions.seeds(methods),
             *cautions.budget(methods),
             *cautions.tuning(methods),
+            *cautions.calibration(methods),
             *differing,
             *cautions.missing(table),
             *cautions.notes(runs),

@@ -10,9 +10,13 @@ from mmfusion.benchmark.analysis.results import Caution, Method, Surroundings
 from mmfusion.benchmark.analysis.training import hardware
 from mmfusion.benchmark.collect import FinishedRun
 from mmfusion.recipes import SHARED
+from mmfusion.training.calibration import BOUNDS
 
 LEAST_SEEDS = 5
 """What a benchmark on a fixed split should have."""
+
+LEAST_FOLDS = 4
+"""With fewer, Student's factor for a 95% interval is above 4."""
 
 # What is not tuned for a method but asked of all, or tells nothing about its training.
 _NOT_TUNED = {*SHARED["train"], "freeze", "precompute", "phase_epochs"}
@@ -83,7 +87,36 @@ def seeds(methods: Sequence[Method]) -> list[Caution]:
                 "seeds", f"The methods have {runs} on one split; a result needs {LEAST_SEEDS} seeds or several folds."
             )
         )
+    if 1 < len(folds) < LEAST_FOLDS:
+        freedom = "1 degree" if len(folds) == 2 else f"{len(folds) - 1} degrees"
+        out.append(
+            Caution(
+                "seeds",
+                f"With {len(folds)} folds a paired test has {freedom} of freedom, so that its intervals are very wide "
+                f"and only a huge difference is told: take {LEAST_FOLDS} folds or more.",
+            )
+        )
     return out
+
+
+def calibration(methods: Sequence[Method]) -> list[Caution]:
+    """Temperatures that ended where the search ends, so that they are no minimum."""
+    at_end = {
+        method.label: n
+        for method in methods
+        if (n := sum(run.temperature is not None and run.temperature in BOUNDS for run in method.runs))
+    }
+    if not at_end:
+        return []
+    listed = ", ".join(f"{label} {n}" for label, n in at_end.items())
+    return [
+        Caution(
+            "calibration",
+            f"In some runs ({listed}) the temperature is {BOUNDS[0]:g} or {BOUNDS[1]:g}, where the search "
+            "ends: validation has no best one, as where a model is no better than chance; what is scaled by it says "
+            "nothing.",
+        )
+    ]
 
 
 def budget(methods: Sequence[Method]) -> list[Caution]:

@@ -310,7 +310,7 @@ class Caution:
 
     Attributes:
         kind: ``note`` (of the data: leaks, licences), ``noise``, ``reference``, ``pairing``, ``seeds``, ``budget``,
-            ``versions``, ``tuning`` or ``missing``.
+            ``versions``, ``tuning``, ``calibration`` or ``missing``.
         text: A sentence.
     """
 
