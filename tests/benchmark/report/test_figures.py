@@ -46,6 +46,20 @@ def test_a_forest_has_every_row_point_and_number() -> None:
 
 
 @pytest.mark.slow
+def test_a_name_without_room_beside_its_number_has_a_line_of_its_own() -> None:
+    number = "0.920 (0.900\u20130.938)"
+    mark = Mark(0.92, 0.9, 0.938, (), A)
+    long, brief = (Row(name, number, (mark,)) for name in ("4 cfcml: no-crossmodal-anchor", "4 cfcml"))
+    picture, lower = (forest("k", "t", "d", [row, brief], axis="AUC", line=0.91) for row in (long, brief))
+    assert {long.label, number} <= set(texts(picture))
+    assert picture.height == lower.height + 20
+    y = {
+        element.text: float(element.get("y", "nan")) for element in ElementTree.fromstring(picture.inline).iter("text")
+    }
+    assert y[long.label] < y[brief.label]
+
+
+@pytest.mark.slow
 def test_two_intervals_of_a_row_lie_below_each_other() -> None:
     row = Row("a", "", (Mark(0.1, 0.05, 0.15, (), A), Mark(0.2, 0.15, 0.25, (), A, hollow=True)))
     one = Row("a", "", row.marks[:1])

@@ -87,7 +87,7 @@ def table(comparison: Comparison, level: float) -> Any:
         out.add_column(name, justify="right")
     tests = {test.method: test for test in comparison.tests if test.metric == chapter.metric}
     if comparison.reference is not None:
-        out.add_column(f"less {escape(comparison.reference)}", justify="right")
+        out.add_column(f"difference to {escape(comparison.reference)}", justify="right")
         out.add_column("p, Holm", justify="right")
     for method in comparison.methods:
         row = [escape(method.label), str(len(method.runs)), cell(score(method, chapter.metric))]

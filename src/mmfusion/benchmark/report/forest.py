@@ -1,6 +1,6 @@
 """Intervals below each other, a row a method: the name and the number above, the interval and the runs' points below.
 
-Names have a line of their own, so that a phone shows them whole.
+A name that leaves the number no room beside it has a line of its own, so that a phone shows it whole.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ import numpy as np
 from mmfusion.benchmark.report.canvas import WIDTH, Picture, picture, shorten
 from mmfusion.benchmark.report.palette import GRID, INK, MUTED, PAPER, Style
 
-_PITCH, _MARGIN, _TOP, _BOTTOM = 50, 12, 6, 48
+_PITCH, _MARGIN, _TOP, _BOTTOM, _LINE = 50, 12, 6, 48, 20
 _LETTER = 8.7
 """Pixels of a letter, on average, of the widest font that the page may get."""
+_LETTERS = int((WIDTH - 2 * _MARGIN) / _LETTER)
+"""Of a line."""
 
 
 class Mark(NamedTuple):
@@ -74,8 +76,10 @@ def forest(
         beside: Rows of pictures that stand beside this one and share its axis.
     """
     lanes = max(1, max(len(row.marks) for row in rows))
-    pitch = _PITCH + 13 * (lanes - 1)
-    height = _TOP + pitch * len(rows) + _BOTTOM
+    # Where the marks of each row begin: below its words, of one line or two.
+    below = [_LINE * (_room(row) < len(row.label)) for row in rows]
+    ends = np.cumsum([_PITCH + 13 * (lanes - 1) + extra for extra in below]).tolist()
+    height = _TOP + ends[-1] + _BOTTOM
 
     def paint(figure: Any) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -83,7 +87,7 @@ def forest(
         axes = figure.add_axes(
             (_MARGIN / WIDTH, _BOTTOM / height, 1 - 2 * _MARGIN / WIDTH, 1 - (_TOP + _BOTTOM) / height)
         )
-        axes.set_ylim(pitch * len(rows), 0)
+        axes.set_ylim(ends[-1], 0)
         left, right = _limits([*rows, *beside], line)
         axes.set_xlim(left, right)
         axes.set_yticks([])
@@ -94,26 +98,29 @@ def forest(
         axes.set_xticks([x for x in MaxNLocator(4).tick_values(left, right) if left + inner <= x <= right - inner])
         axes.set_xlabel(axis)
         across = axes.get_yaxis_transform()
-        for number, row in enumerate(rows):
-            top = pitch * number
-            if number:
+        for row, extra, top, end in zip(rows, below, [0, *ends], ends):
+            if top:
                 axes.axhline(top, color=GRID, linewidth=1, zorder=0)
-            room = int((WIDTH - 2 * _MARGIN - _LETTER * (len(row.text) + 1)) / _LETTER)
+            room = _room(row) if not extra else _LETTERS
             # Paper behind the words, so that no line of the grid runs through them.
             box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1}
             words = {"transform": across, "va": "baseline", "bbox": box, "zorder": 2}
             weight = "bold" if row.bold else "normal"
             axes.text(0, top + 20, shorten(row.label, room), ha="left", fontweight=weight, **words)
+            top += extra
             axes.text(1, top + 20, row.text, ha="right", color=INK, **words)
             if line is not None:
                 # Below the words of each row, not through them.
-                axes.plot(
-                    [line, line], [top + 27, top + pitch], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1
-                )
+                axes.plot([line, line], [top + 27, end], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
             for lane, mark in enumerate(row.marks):
                 _draw(axes, mark, top + 36 + 13 * lane)
 
     return picture(key, title, description, paint, height=height)
+
+
+def _room(row: Row) -> int:
+    """Letters that a name may have beside the number."""
+    return _LETTERS - len(row.text) - 1
 
 
 def _draw(axes: Any, mark: Mark, y: float) -> None:

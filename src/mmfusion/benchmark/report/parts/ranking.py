@@ -85,7 +85,7 @@ def _differences(chapter: Chapter, tests: list[PairedTest]) -> Picture:
         f"{chapter.comparison.reference}, with intervals; the dashed line is no difference. All numbers are in the "
         "table of the tests.",
         rows,
-        axis=f"{chapter.metric_words}, method less reference",
+        axis=f"{chapter.metric_words}, method minus reference",
         line=0.0,
     )
 
