@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -274,7 +274,7 @@ def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
 def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
     place = tmp_path / "runs"
     process = subprocess.Popen(
-        [*command, "--model", "tiny[pause=0.2]", "--seeds", "2"],
+        [sys.executable, "-c", LISTENS, *command, "--model", "tiny[pause=0.2]", "--seeds", "2"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -288,11 +288,19 @@ def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
     assert all(free(path) for path in place.rglob(".locks/*"))
 
 
-@pytest.mark.slow
-def test_a_process_ends_with_its_input_where_that_is_a_pipe(plugin: Path, tmp_path: Path) -> None:
-    """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
+@pytest.fixture
+def imported(plugin: Path) -> Iterator[Path]:
+    """The plug-in, known to this process too, for one test."""
     registry.import_files([plugin])
-    changes = [BASE, {"run": {"plugins": [str(plugin)]}}]
+    yield plugin
+    for kind in (registry.models, registry.datasets):
+        del kind._builders["tiny"]
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_its_input_where_that_is_a_pipe(imported: Path, tmp_path: Path) -> None:
+    """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
+    changes = [BASE, {"run": {"plugins": [str(imported)]}}]
     [one] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
     orders = tmp_path / "orders.json"
     work.dump(work.order(one.settings, overwrite=False, wait=False), orders)
@@ -308,7 +316,11 @@ def test_a_process_ends_with_its_input_where_that_is_a_pipe(plugin: Path, tmp_pa
     assert work.finished(one.folder)
 
 
-IGNORES = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+# What is started from a shell's background ignores Ctrl-C, the tests too.
+IGNORES, LISTENS = (
+    f"import os, signal, sys; signal.signal(signal.SIGINT, signal.{how}); os.execv(sys.argv[1], sys.argv[1:])"
+    for how in ("SIG_IGN", "SIG_DFL")
+)
 
 
 def until(true: Callable[[], bool], seconds: float = 100) -> None:

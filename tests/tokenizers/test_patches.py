@@ -46,7 +46,8 @@ def test_all_stages(kind: str) -> None:
 def test_without_positions_like_places_have_like_tokens() -> None:
     tokenizer, maps = bound("2D", positions=False)
     (tokens,) = tokenizer([maps[0], torch.ones(2, 6, 2, 2)])
-    assert torch.equal(tokens.x[:, 0], tokens.x[:, 3])
+    # Not to the last bit: a matrix product may sum one row in another order than the next.
+    torch.testing.assert_close(tokens.x[:, 0], tokens.x[:, 3])
     tokenizer, maps = bound("2D")
     (tokens,) = tokenizer([maps[0], torch.ones(2, 6, 2, 2)])
     assert not torch.allclose(tokens.x[:, 0], tokens.x[:, 3])
