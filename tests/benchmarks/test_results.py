@@ -12,7 +12,7 @@ from mmfusion.benchmark.collect import collect
 from mmfusion.training.metrics import evaluate
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = {"frozen": "HAM10000 with a frozen encoder"}
+SECTIONS = {"frozen": "HAM10000 with a frozen encoder", "finetuned": "HAM10000 with a learning encoder"}
 ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<auc>[\d.]+) \([^|]*\) \| (?P<seeds>[\d. ]+) \|", re.MULTILINE)
 
 pytestmark = [
