@@ -28,6 +28,7 @@ COLUMNS = Columns(("lesion_size",), (("sex", 2),), (Wording(unit="mm"), Wording(
         (Wording(mean=10, std=2), 5, Grid(2, 4, 5)),  # no range either: four deviations
         (Wording(mean=10.3, std=1, step=1), 256, Grid(6, 1, 10)),  # in whole numbers
         (Wording(low=7, high=7, mean=7, step=1), 256, Grid(3, 1, 9)),  # the training rows have one value
+        (Wording(low=0, high=8e-213, step=1), 256, Grid(0, 1, 2)),  # a range that is nothing beside the step
         (Wording(low=0, high=0.3, step=0.1), 256, Grid(0, 0.1, 4)),  # 0.3 / 0.1 is not 3 in floating point
     ],
 )

@@ -54,7 +54,8 @@ def grid(wording: Wording, n_values: int) -> Grid:
         low = math.floor(low / step) * step if step else low
     if not step:
         return Grid(low, (high - low) / (n_values - 1), n_values)
-    n_steps = math.ceil((high - low) / step - 1e-6)
+    # One at least: a range far below the step, as of values near 1e-213, is a step wide.
+    n_steps = max(1, math.ceil((high - low) / step - 1e-6))
     wider = math.ceil(n_steps / (n_values - 1))
     return Grid(low, wider * step, math.ceil(n_steps / wider) + 1)
 
