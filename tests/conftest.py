@@ -7,7 +7,7 @@ import torch
 # Tiny tensors are slower on several threads than on one, and results must not depend on how many there are.
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("mmfusion", deadline=None, max_examples=25)
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=5)
 
 
 def pytest_configure(config: pytest.Config) -> None:
