@@ -24,13 +24,13 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
     parser.add_argument("--methods", default="image,tabular", help="two, of one modality each (default: %(default)s)")
     options = parser.parse_args()
-    names = options.methods.split(",")
+    names = [name.strip() for name in options.methods.split(",")]
     if len(names) != 2:
         parser.error(f"--methods expects two names, got {options.methods!r}")
     found: dict[str, dict[tuple[int, int], FinishedRun]] = {name: {} for name in names}
     for run in collect(options.folders).runs:
-        if run.model in found:
-            found[run.model][run.fold, run.seed] = run
+        if run.model in found and (first := found[run.model].setdefault((run.fold, run.seed), run)) is not run:
+            parser.error(f"{first.folder} and {run.folder} are both {run.name}: name the folder of one comparison")
     both = sorted(set(found[names[0]]) & set(found[names[1]]))
     if not both:
         parser.error(f"{names[0]} and {names[1]} have no seed and fold in common in these folders")

@@ -93,6 +93,14 @@ def test_the_same_runs_give_the_same_bytes_and_may_be_made_small_again(tmp_path:
     assert again == {name: found for name, found in first.items() if not name.startswith("splits/")}
 
 
+def test_two_that_would_go_to_the_same_place(tmp_path: Path) -> None:
+    for seed, name in enumerate(("one", "other")):
+        run_folders.write(tmp_path / name / "a", seed=seed)
+    with pytest.raises(ValueError, match=r"would both go to .*a: give each a folder of its own"):
+        compact([tmp_path / "one", tmp_path / "other"], tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
 def test_what_cannot_be_kept(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "runs" / "a")
     run_folders.write(tmp_path / "runs" / "b", seed=1)
@@ -104,6 +112,8 @@ def test_what_cannot_be_kept(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "others" / "a", "cfcml")
     with pytest.raises(ValueError, match="holds another run than"):
         compact([tmp_path / "others"], tmp_path / "small")
+    with pytest.raises(FileExistsError, match="is a file: choose another folder"):
+        compact([tmp_path / "runs"], place / "settings.json")
     (place / "metrics.json").unlink()
     with pytest.raises(ValueError, match=r"no finished run in .*: unfinished: metrics.json is missing"):
         compact([tmp_path / "runs"], tmp_path / "elsewhere")

@@ -56,7 +56,8 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
         What was written. Files are the same bytes whenever they are made from the same runs.
 
     Raises:
-        ValueError: If there is no finished run, or another one stands where one of them goes.
+        ValueError: If there is no finished run, another one stands where one of them goes, or two go to the same place.
+        FileExistsError: If ``out`` is a file.
         mmfusion.training.files.WriteError: If a file cannot be written.
     """
     found = collect(paths)
@@ -64,9 +65,16 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
         reasons = "".join(f"; {one.folder}: {one.reason}" for one in found.skipped)
         raise ValueError(f"no finished run in {', '.join(map(str, paths))}{reasons}")
     out = Path(out)
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file: choose another folder with --out")
     places = [out / _relative(run.folder, paths) for run in found.runs]
+    taken: dict[Path, Path] = {}
     for run, place in zip(found.runs, places, strict=True):
         _check(run, place)
+        if (other := taken.setdefault(place, run.folder)) != run.folder:
+            raise ValueError(
+                f"{other} and {run.folder} would both go to {place}: give each a folder of its own with --out"
+            )
     names = (*_COMPRESSED, *[folder.SUBGROUPS] * subgroups)
     size = sum(_keep(run, place, out, names) for run, place in zip(found.runs, places, strict=True))
     return Kept(tuple(places), found.skipped, size)
