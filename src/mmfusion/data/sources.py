@@ -240,7 +240,8 @@ def load_images(
         searched = sorted({str(folder / sub) for source in sources.values() for sub in source.folders})
         raise FileNotFoundError(
             f"{len(found.absent)} image(s) that the table names are not in {', '.join(searched)}: "
-            f"{_first(found.absent)}"
+            f"{_first(found.absent)}; put them there, or let such cases lack the image: "
+            "--set data.missing_images=absent, for datasets that have the option, --missing-images absent in predict"
         )
     there = {name: torch.tensor([path is not None for path in paths]) for name, paths in found.paths.items()}
     images: dict[str, Tensor | Rows] = {}
