@@ -168,7 +168,7 @@ def test_ctrl_c(
     def at_once(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "_build", at_once)
+    monkeypatch.setattr(run, "build", at_once)
     assert "nothing was written yet" in complaint([*tiny[:-1], str(tmp_path / "other")], capsys, code=130)
     assert not (tmp_path / "other").exists()
 

@@ -339,7 +339,7 @@ def _of_preset(
     arguments: argparse.Namespace, dataset: str, layers: list[dict[str, Any]], seeds: list[int] | None, out: Path
 ) -> "list[Planned]":
     from mmfusion.benchmark import grid, presets
-    from mmfusion.training.run import pick_device
+    from mmfusion.training.parts import pick_device
 
     preset = presets.load(arguments.preset, dataset, arguments.parity)
     methods = None

@@ -10,7 +10,6 @@ from mmfusion.benchmark.analysis import analyse
 from mmfusion.benchmark.collect import collect
 from mmfusion.data.cases import DataBundle
 from mmfusion.registry import datasets
-from mmfusion.training import run
 from mmfusion.training.reporter import Silent
 from mmfusion.training.settings import Settings
 
@@ -60,7 +59,7 @@ def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
     def gone(*_: object) -> DataBundle:
         raise FileNotFoundError("no folder\n x")
 
-    monkeypatch.setattr(run, "build_dataset", gone)
+    monkeypatch.setattr(references, "build_dataset", gone)
     lines = Lines()
     assert references.beside(planned, tmp_path, lines) == []
     assert lines.lines == [
@@ -84,7 +83,7 @@ def test_finished_rows_need_no_dataset(
             for name in references.REFERENCES
         }
 
-    monkeypatch.setattr(run, "build_dataset", build)
+    monkeypatch.setattr(references, "build_dataset", build)
     monkeypatch.setattr(references, "reference_probabilities", constant)
     places = references.beside(planned, tmp_path, Lines())
     assert len(set(places)) == 4

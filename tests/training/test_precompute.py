@@ -14,7 +14,7 @@ from mmfusion.data.intensity import Intensity
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import precompute as module
-from mmfusion.training import run, settings
+from mmfusion.training import run, settings, verdict
 from mmfusion.training.files import read_json
 from mmfusion.training.precompute import MapsDataset, precompute
 from small import make_inputs, make_labels, make_spec
@@ -222,14 +222,14 @@ def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = run._with_maps
+    real = verdict.with_maps
 
     def full(parts: Any, name: str, reporter: Any) -> Any:
         if name == "test":
             raise OSError("no room")
         return real(parts, name, reporter)
 
-    monkeypatch.setattr(run, "_with_maps", full)
+    monkeypatch.setattr(verdict, "with_maps", full)
     overrides = {
         "run": {"out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
         "train": {"epochs": 1, "freeze": "all", "precompute": True, "augment": {"flips": False}, "resamples": 10},

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmfusion.spec import DataSpec, Image
-from mmfusion.training import checkpoints, files, folder, processes, run
+from mmfusion.training import checkpoints, files, folder, parts, processes, run
 from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
 from mmfusion.training.metrics import evaluate
@@ -241,7 +241,7 @@ def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkey
 def test_a_finished_run_is_only_read(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     out = start()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    monkeypatch.setattr(run, "_build", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(run, "build", lambda *_, **__: pytest.fail("built again"))
     lines = Lines()
     assert run.resume(out, lines).metrics == read_json(out / folder.METRICS)
     assert "holds a finished run" in lines.lines[0]
@@ -464,7 +464,7 @@ def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, mon
 def test_the_epoch_can_be_chosen_on_the_test_part_which_is_said(start: Start) -> None:
     out = start(overrides={"train": {"select_on": "test", "epochs": 2}, "run": {"notes": ["Mine."], "preset": "p"}})
     metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
-    assert metrics["notes"] == ["This dataset is made up.", "Mine.", run.CHOSEN_ON_TEST]
+    assert metrics["notes"] == ["This dataset is made up.", "Mine.", parts.CHOSEN_ON_TEST]
     assert metrics["preset"] == "p"
     assert metrics["validation"] == metrics["test"]
     assert metrics["chosen"]["value"] == pytest.approx(metrics["test"]["auc"]["value"])
@@ -505,7 +505,7 @@ def test_images_as_the_dataset_has_them() -> None:
     spec = DataSpec({"image": Image(3, (16, 16))}, n_classes=2)
     chosen = {"run": {"model": "image", "dataset": "synthetic-derm7pt"}, "model": {"encoder": "convnet"}}
     plain, bare = (
-        run.build_model(Settings.from_dict(chosen | {"train": {"normalise": one}}), spec, weights=False)
+        parts.build_model(Settings.from_dict(chosen | {"train": {"normalise": one}}), spec, weights=False)
         for one in (True, False)
     )
     (encoder,), (other,) = (model.encoders.values() for model in (plain, bare))

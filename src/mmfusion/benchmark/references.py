@@ -11,9 +11,10 @@ import torch
 from mmfusion.benchmark.collect import ROW
 from mmfusion.benchmark.grid import Planned
 from mmfusion.data.cases import DataBundle
-from mmfusion.training import environment, folder, predictions, report, run
+from mmfusion.training import environment, folder, predictions, report
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.files import write_json, write_text
+from mmfusion.training.parts import build_dataset
 from mmfusion.training.references import REFERENCES, reference_probabilities
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.settings import Run, Settings
@@ -103,7 +104,7 @@ def beside(planned: Sequence[Planned], out: Path, reporter: Reporter) -> list[Pa
                 places += there
                 continue
             try:
-                bundle = bundle or run.build_dataset(settings, reporter)
+                bundle = bundle or build_dataset(settings, reporter)
                 with reporter.working(f"fitting the reference rows, seed {seed}"):
                     places += write(bundle, out, data=settings.data, seed=seed, resamples=settings.train.resamples)
             except (ValueError, ImportError, OSError) as error:

@@ -15,7 +15,7 @@ from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, evaluation, folder, predictions
 from mmfusion.training.loop import load_weights
-from mmfusion.training.run import build_model, pick_device
+from mmfusion.training.parts import build_model, pick_device
 from mmfusion.training.settings import Settings
 
 

@@ -1,0 +1,252 @@
+"""What the settings of a run are built into: its dataset, its model on a device, and the training of it."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmfusion import registry
+from mmfusion.backbones.base import Backbone
+from mmfusion.data.cache import ImageCache
+from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.table_augment import training_rows
+from mmfusion.data.transforms import Augment
+from mmfusion.layers.folders import cache_folder
+from mmfusion.layers.optional import need
+from mmfusion.losses.distributed import n_processes
+from mmfusion.spec import Classes, DataSpec
+from mmfusion.training import checkpoints, precompute, predictions, processes
+from mmfusion.training.loop import Training
+from mmfusion.training.reporter import Reporter
+from mmfusion.training.seeds import derive, seed_all
+from mmfusion.training.settings import Run, Settings
+
+_NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
+CHOSEN_ON_TEST = (
+    "The epoch was chosen on the test part itself (train.select_on=test): the result there is the best of all epochs, "
+    "too good for an estimate on new cases, and what is called validation is the same cases again."
+)
+"""The note of such a run."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the settings were built into."""
+
+    settings: Settings
+    bundle: DataBundle
+    model: nn.Module
+    target: str
+    kind: Classes
+    device: torch.device
+
+    @property
+    def datasets(self) -> dict[str, CaseDataset]:
+        return {"train": self.bundle.train, "validation": self.bundle.validation, "test": self.bundle.test}
+
+    def case(self) -> dict[str, Any]:
+        """The content of ``case.json``: all that is needed to read new cases."""
+        return {
+            "format": checkpoints.FORMAT,
+            "dataset": self.bundle.name,
+            "target": self.target,
+            "spec": self.bundle.spec.to_dict(),
+            "reader": self.bundle.reader.to_dict(),
+            "notes": list(self.bundle.notes),
+        }
+
+
+def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
+    """The dataset of the settings.
+
+    Args:
+        settings: The section ``data`` and the name, the root and the cache are used.
+        reporter: Told of the progress.
+
+    Raises:
+        ValueError: If the dataset reads no folder and one is given, or as its builder does.
+        FileNotFoundError: If a file is not there.
+    """
+    run = settings.run
+    with reporter.bar(f"preparing {run.dataset}", None) as bar:
+        own = {
+            "root": None if run.root is None else Path(run.root),
+            "cache": _image_cache(run, reporter),
+            "progress": bar.at,
+        }
+        known = registry.datasets.options(run.dataset)
+        if run.root is not None and "root" not in known:
+            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
+        own = {name: value for name, value in own.items() if name in known}
+        with processes.main_first():
+            bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+    return bundle
+
+
+def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:
+    """The model of the settings.
+
+    Args:
+        settings: The section ``model`` and the name are used, and whether images are normalised.
+        spec: What the data are.
+        weights: Whether pretrained weights are fetched; False when a checkpoint follows anyway.
+    """
+    options = dict(settings.model)
+    if not weights and "weights" in registry.models.options(settings.run.model):
+        options["weights"] = "none"
+    model: nn.Module = registry.models.create(settings.run.model, spec, **options)
+    if not settings.train.normalise:
+        for part in model.modules():
+            if isinstance(part, Backbone):
+                part.mean.zero_()
+                part.std.fill_(1)
+    return model
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a device; of several processes each gets a GPU of its own.
+
+    Raises:
+        ValueError: If CUDA is asked for and there is none, or there are more processes than GPUs.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' is asked for and torch sees no CUDA device: use --device cpu or auto")
+    # What accelerate launch --cpu says counts where nothing else was said.
+    told_cpu = name == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if name == "cpu" or told_cpu or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda") if n_processes() == 1 else processes.own_gpu()
+
+
+def build(settings: Settings, device: torch.device, reporter: Reporter, *, weights: bool = True) -> Parts:
+    """The dataset and the model of the settings.
+
+    Args:
+        settings: Of the run.
+        device: Where it will train.
+        reporter: Told of the progress.
+        weights: As for :func:`build_model`.
+
+    Raises:
+        ValueError: If the settings do not fit the device or the dataset, or as the builders do.
+        FileNotFoundError: If a file is not there.
+    """
+    registry.import_files(settings.run.plugins)
+    for package in _NEEDED:
+        need(package, "bench")
+    run = settings.run
+    if run.precision == "fp16" and device.type != "cuda":
+        raise ValueError("precision 'fp16' needs a CUDA device: use bf16 or no")
+    bundle = build_dataset(settings, reporter)
+    if bundle.about:
+        reporter.say(bundle.about)
+    bundle = _selected(bundle, settings)
+    if len(bundle.spec.targets) > 1:
+        raise ValueError(
+            f"a run trains one target for now, {run.dataset} has {len(bundle.spec.targets)}: "
+            f"{', '.join(bundle.spec.targets)}. Choose a task of one target (data.task), or train a model of several "
+            "by hand: models and losses take them"
+        )
+    target, kind = predictions.only_classes(bundle.spec)
+    with reporter.working(f"building {run.model}"):
+        seed_all(derive(run.seed))
+        model = build_model(settings, bundle.spec, weights=weights)
+    return Parts(settings, bundle, model, target, kind, device)
+
+
+def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:
+    """The training of these parts, ready to begin or to be restored; a frozen encoder's maps are computed here.
+
+    Args:
+        parts: From :func:`build`.
+        out: The run's folder.
+        reporter: Told of the progress.
+
+    Raises:
+        ValueError: If the encoder is not frozen where its maps are to be kept, or as :class:`~.loop.Training` does.
+    """
+    train, validation = parts.bundle.train, parts.bundle.validation
+    if parts.settings.train.precompute:
+        with processes.main_first():
+            train, validation = (with_maps(parts, name, reporter) for name in ("train", "validation"))
+    return Training(
+        parts.settings,
+        parts.model,
+        train,
+        validation,
+        target=parts.target,
+        folder=out,
+        accelerator=_accelerator(parts.settings, parts.device),
+        augment=_augment(parts),
+        reporter=reporter,
+        case=parts.case(),
+    )
+
+
+def with_maps(parts: Parts, name: str, reporter: Reporter) -> CaseDataset:
+    """One part of the data with the frozen encoder's maps in place of its images, computed once and kept.
+
+    Args:
+        parts: From :func:`build`.
+        name: ``train``, ``validation`` or ``test``.
+        reporter: Told of the progress.
+
+    Raises:
+        OSError: If there is no room for them.
+    """
+    run, dataset = parts.settings.run, parts.datasets[name]
+    with reporter.bar(f"encoding the {name} part once", len(dataset)) as bar:
+        return precompute.precompute(
+            parts.model.to(parts.device),
+            dataset,
+            cache_folder("maps", run.cache),
+            batch_size=parts.settings.train.eval_batch_size,
+            device=parts.device,
+            bar=bar,
+        )
+
+
+def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
+    """The bundle whose validation part is the one that chooses, and with the run's own notes."""
+    notes = (*bundle.notes, *settings.run.notes)
+    if settings.train.select_on == "test":
+        return replace(bundle, validation=bundle.test, notes=(*notes, CHOSEN_ON_TEST))
+    if not len(bundle.validation):
+        raise ValueError(
+            f"{settings.run.dataset} has no validation part with these options, and the epoch is chosen there: take "
+            "one from the training part (data.validation=0.125)"
+        )
+    return replace(bundle, notes=notes)
+
+
+def _image_cache(run: Run, reporter: Reporter) -> ImageCache | None:
+    if not run.cache_gb:
+        return None
+    return ImageCache(cache_folder("images", run.cache), max_bytes=int(run.cache_gb * 1e9), say=reporter.say)
+
+
+def _augment(parts: Parts) -> Augment | None:
+    augment = parts.settings.augment
+    if augment.table.corrupt:
+        generator = torch.Generator().manual_seed(derive(parts.settings.run.seed))
+        tables = {name: training_rows(parts.bundle.train, name, generator) for name in parts.bundle.spec.tables}
+        augment = augment.fit(tables)
+    return None if augment.idle else augment
+
+
+def _accelerator(settings: Settings, device: torch.device) -> Any:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # Accelerate keeps one state a process and refuses another precision in it: a second run here starts clean.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision=settings.run.precision, cpu=device.type == "cpu")
+    if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise ValueError(
+            f"several processes share the batch and each has the whole model; {accelerator.distributed_type.value} of "
+            "accelerate's configuration is something else: start with accelerate launch --multi_gpu, or torchrun"
+        )
+    return accelerator
