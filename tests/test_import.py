@@ -1,7 +1,6 @@
-import statistics
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -9,7 +8,9 @@ import mmfusion
 
 
 def python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # With byte code written, as it is where the package is installed.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -28,15 +29,7 @@ def test_an_unknown_attribute() -> None:
 
 @pytest.mark.slow
 def test_how_long_the_import_takes() -> None:
-    """At most 0.3 s more than torch alone."""
-
-    def seconds(module: str) -> float:
-        start = time.perf_counter()
-        python(f"import {module}")
-        return time.perf_counter() - start
-
-    seconds("mmfusion")  # files into the system's cache, byte code written
-    torch_alone, package = zip(*((seconds("torch"), seconds("mmfusion")) for _ in range(5)), strict=True)
-    # Whatever else runs on the machine can only add time, so each side's fastest run is the fairest.
-    assert min(package) - min(torch_alone) < 0.3
-    assert statistics.median(package) - statistics.median(torch_alone) < 0.6
+    """At most 0.3 s more than torch alone, in seconds of the processor: whatever else runs takes none of those."""
+    code = "import time, torch; began = time.process_time(); import mmfusion; print(time.process_time() - began)"
+    python(code)  # files into the system's cache, byte code written
+    assert min(float(python(code)) for _ in range(5)) < 0.3

@@ -155,7 +155,8 @@ def test_missing_files_are_named_all_at_once(tmp_path, write_image):
     assert "row 101, column 'file': gone0.png" in message
     assert "gone9.png" in message
     assert "gone10.png" not in message
-    assert message.endswith("and 2 more")
+    assert " and 2 more" in message
+    assert message.endswith("--missing-images absent in predict")
     with pytest.raises(FileNotFoundError, match=r"row 112, column 'file': an empty cell"):
         load_images(source(), frame.tail(1), tmp_path)
 
