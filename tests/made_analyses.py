@@ -99,6 +99,7 @@ def method(
         model=label.split()[0],
         ablation=None,
         options={},
+        changed={},
         is_reference=reference,
         is_row=False,
         beyond=None,

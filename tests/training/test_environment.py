@@ -1,8 +1,10 @@
+from importlib import metadata
+
 import pytest
 import torch
 
 import mmfusion as mmf
-from mmfusion.training.environment import flops
+from mmfusion.training.environment import describe, flops
 from small import make_inputs, make_spec
 
 
@@ -21,3 +23,8 @@ def test_flops_of_every_compression(compression: str) -> None:
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert flops(model, make_inputs(spec, 1)) > 10**6
     assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen
+
+
+@pytest.mark.parametrize("package", ["torch", "numpy", "scikit-learn", "scipy"])
+def test_what_numbers_rest_on_is_told(package: str) -> None:
+    assert describe(torch.device("cpu"))["versions"][package] == metadata.version(package)

@@ -14,7 +14,11 @@ from torch import nn
 
 from mmfusion.tokens import Inputs
 
-_PACKAGES = ("mmfusion", "torch", "timm", "numpy", "pandas", "accelerate", "pytorch-metric-learning", "safetensors")
+_PACKAGES = (
+    *("mmfusion", "torch", "timm", "numpy", "pandas", "accelerate", "pytorch-metric-learning", "safetensors"),
+    # What reference rows are fitted with, and tests are computed with.
+    *("scikit-learn", "scipy"),
+)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

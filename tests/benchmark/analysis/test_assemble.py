@@ -190,5 +190,32 @@ def test_cautions(tmp_path: Path) -> None:
     assert (second.n_runs, second.versions) == (1, {"torch": "3"})
 
 
+def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
+    dim = {"model": {"dim": 16}}
+    methods = {
+        "concat": {"overrides": {**dim, "run": {"precision": "bf16"}}},
+        "max": {"overrides": dim},
+        "logistic regression": {"row": True},
+    }
+    found = analysed(tmp_path, methods)
+    assert [method.label for method in only(found).methods if not method.is_row] == ["concat", "max"]
+    said = cautions(found)
+    assert said["tuning"] == ["Not all methods were trained with the same precision."]
+    assert said["options"] == [
+        "All methods that have these options were built with dim=16, which neither the defaults nor the recipe nor the "
+        "preset say."
+    ]
+    assert "options" not in cautions(analysed(tmp_path / "own", {"concat": {"overrides": dim}, "max": {}}))
+
+
+@pytest.mark.parametrize("named", ["cfcml", "cfcml: no-enhancement", "cfcml[dim=16]: no-enhancement"])
+def test_a_reference_is_found_by_the_name_that_it_was_asked_for(tmp_path: Path, named: str) -> None:
+    """Whatever options its label says."""
+    without = {"model": "cfcml", "overrides": {"model": {"dim": 16, "enhancement": False}}}
+    methods = {"cfcml": {"overrides": {"model": {"dim": 16}}}, "without": without, "image": {}}
+    comparison = only(analysed(tmp_path, methods, reference=named))
+    assert comparison.reference == "cfcml[dim=16]" + ": no-enhancement" * named.endswith("enhancement")
+
+
 def test_nothing_to_compare() -> None:
     assert analyse([]).comparisons == ()

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 
 import run_folders
 from mmfusion import registry
+from mmfusion.benchmark import presets
 from mmfusion.benchmark.analysis.grouping import Table, tables
 from mmfusion.benchmark.collect import collect
 
@@ -134,12 +136,74 @@ def test_several_methods_of_a_model_are_told_apart(tmp_path: Path) -> None:
         "concat[dim=16, dropout=0.3]",
         "concat[dim=16]",
         "concat[train.lr=0.5]",
-        "tabular",
+        "tabular[dim=16]",
     ]
     options = {group.label: group.options for group in table.groups}
     assert options["concat[dim=16]"]["dim"] == 16
     assert set(options["concat"]) == {"dim", "dropout", "train.lr"}
-    assert options["tabular"] == {}
+    assert options["tabular[dim=16]"] == {"dim": 16}
+
+
+DIM, WEIGHT = {"model": {"dim": 16}}, {"model": {"sample_weight": 5.0}}
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        # Alone with other options it is not the plain method; a rate of its own is told elsewhere.
+        ([("cfcml", DIM)], ["cfcml[dim=16]"]),
+        ([("cfcml", {"train": {"lr": 0.5}})], ["cfcml"]),
+        ([("cfcml", {**DIM, "run": {"precision": "bf16"}}), ("concat", {})], ["cfcml[dim=16]", "concat"]),
+        # What all models have sets none apart; what one model alone takes does, its ablations with it.
+        ([("cfcml", DIM), ("concat", DIM), ("image", DIM)], ["cfcml", "concat", "image"]),
+        ([("cfcml", DIM), ("concat", DIM), ("image", {})], ["cfcml[dim=16]", "concat[dim=16]", "image"]),
+        ([("cfcml", WEIGHT), ("concat", {})], ["cfcml[sample_weight=5.0]", "concat"]),
+        (
+            [("cfcml", WEIGHT), ("cfcml", {"model": {"sample_weight": 5.0, "enhancement": False}}), ("concat", {})],
+            ["cfcml[sample_weight=5.0]", "cfcml[sample_weight=5.0]: no-enhancement", "concat"],
+        ),
+        # The encoder is the comparison's, and its name says it.
+        ([("cfcml", {"model": {"encoder": "resnet18"}})], ["cfcml"]),
+    ],
+)
+def test_a_changed_method_is_not_called_as_the_plain_one(
+    tmp_path: Path, runs: list[tuple[str, dict[str, Any]]], expected: list[str]
+) -> None:
+    [table] = grouped(tmp_path, *((model, {"overrides": overrides}) for model, overrides in runs))
+    assert labels(table) == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "changed"),
+    [
+        ("paper", {"eps"}),
+        ("paper --parity", set()),
+        (None, {"eps", "tabular_tokenizer"}),
+        ("of another version", {"eps", "tabular_tokenizer"}),
+    ],
+)
+def test_what_a_preset_says_is_no_change(tmp_path: Path, preset: str | None, changed: set[str]) -> None:
+    own = presets.load("paper", "derm7pt", parity=True).own["cfcml"]
+    place = run_folders.write(tmp_path / "run", "cfcml", n=6, overrides=own)
+    settings = json.loads((place / "settings.json").read_text())
+    settings["run"] |= {"dataset": "derm7pt", "preset": preset}
+    (place / "settings.json").write_text(json.dumps(settings))
+    [table] = tables(collect([place]).runs)
+    model = table.groups[0].settings["model"]
+    assert {key for key in table.groups[0].changed if key in ("eps", "tabular_tokenizer")} == changed
+    said = table.groups[0].label.partition("[")[2]
+    assert {key for key in model if f"{key}=" in said} >= changed
+    assert ("tabular_tokenizer=" in said, "eps=" in said) == ("tabular_tokenizer" in changed, "eps" in changed)
+
+
+def test_what_was_changed(tmp_path: Path) -> None:
+    changes = {"run": {"precision": "bf16"}, "train": {"lr": 0.5, "weight_decay": 0.25}, "model": {"dim": 16}}
+    [table] = grouped(tmp_path, ("cfcml", {"overrides": changes}), ("concat", {}), ("gradient boosting", {"row": True}))
+    assert [group.changed for group in table.groups] == [
+        {"dim": 16, "run.precision": "bf16", "train.lr": 0.5, "train.weight_decay": 0.25},
+        {},
+        {},
+    ]
 
 
 def test_an_option_that_says_its_default_is_no_other_method(tmp_path: Path) -> None:

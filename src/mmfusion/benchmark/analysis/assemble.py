@@ -115,6 +115,7 @@ def _comparison(
             *cautions.seeds(methods),
             *cautions.budget(methods),
             *cautions.tuning(methods),
+            *cautions.options(methods),
             *cautions.calibration(methods),
             *differing,
             *cautions.missing(table),
@@ -141,7 +142,7 @@ def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
     labels = [group.label for group in table.groups]
     if named in labels:
         return named, []
-    of_model = [group.label for group in table.groups if group.model == named and group.ablation is None]
+    of_model = [group.label for group in table.groups if group.name == named]
     if len(of_model) == 1:
         return of_model[0], []
     if not of_model:
@@ -159,6 +160,7 @@ def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level:
         model=group.model,
         ablation=group.ablation,
         options=group.options,
+        changed=group.changed,
         is_reference=is_reference,
         is_row=group.row is not None,
         beyond=None if group.row is not None else training.beyond(runs),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mmfusion.benchmark.analysis.grouping import Table
+from mmfusion.benchmark.analysis.grouping import Table, shown
 from mmfusion.benchmark.analysis.results import Caution, Method, Surroundings
 from mmfusion.benchmark.analysis.training import hardware
 from mmfusion.benchmark.collect import FinishedRun
@@ -130,13 +130,37 @@ def budget(methods: Sequence[Method]) -> list[Caution]:
 
 def tuning(methods: Sequence[Method]) -> list[Caution]:
     """Settings of training that are some methods' own."""
-    models = [method for method in methods if not method.is_row]
-    keys = {key for method in models for key in method.settings["train"]} - _NOT_TUNED
-    values = {key: Counter(repr(method.settings["train"].get(key)) for method in models) for key in keys}
-    uneven = sorted(key for key, count in values.items() if len(count) > 1)
+    # The precision is the run's, but what is trained in half of it is trained differently.
+    trained = [
+        {**method.settings["train"], "precision": method.settings["run"].get("precision")}
+        for method in methods
+        if not method.is_row
+    ]
+    keys = {key for one in trained for key in one} - _NOT_TUNED
+    uneven = sorted(key for key in keys if len({repr(one.get(key)) for one in trained}) > 1)
     if not uneven:
         return []
     return [Caution("tuning", f"Not all methods were trained with the same {', '.join(uneven)}.")]
+
+
+def options(methods: Sequence[Method]) -> list[Caution]:
+    """Options of all models alike that are no model's usual ones: no label tells them."""
+    found = {
+        key: value
+        for method in methods
+        for key, value in method.changed.items()
+        if key in method.settings["model"] and key not in SHARED["model"] and key not in method.options
+    }
+    if not found:
+        return []
+    listed = ", ".join(f"{key}={shown(value)}" for key, value in sorted(found.items()))
+    return [
+        Caution(
+            "options",
+            f"All methods that have these options were built with {listed}, which neither the defaults nor the recipe "
+            "nor the preset say.",
+        )
+    ]
 
 
 def surroundings(runs: Iterable[FinishedRun]) -> tuple[tuple[Surroundings, ...], list[Caution]]:

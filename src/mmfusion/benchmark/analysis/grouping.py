@@ -7,14 +7,16 @@ tested on the same cases.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mmfusion import recipes, registry
+from mmfusion.benchmark import presets
 from mmfusion.benchmark.collect import FinishedRun, complete, defaults
 from mmfusion.registry import PluginError
-from mmfusion.training.settings import Train, merge
+from mmfusion.training.settings import Run, Train, merge
 
 FREEZING = ("freeze", "precompute")
 """Keys of ``train`` that a table shares beside :data:`mmfusion.recipes.SHARED`, where there is an encoder."""
@@ -31,7 +33,9 @@ class Group:
         label: Unique in its table.
         model: Registered name, or that of a reference row.
         ablation: Its name; None for none.
-        options: In which the methods of that model differ.
+        options: In which the methods of that model differ, and what of the model its label tells.
+        changed: What the defaults, the recipe and the preset do not say, of the model and its training: options of the
+            model by their names, ``train.lr`` and so on, ``run.precision``; empty for a reference row.
         settings: By section, without seed, fold and place.
         runs: By fold, then seed.
     """
@@ -40,8 +44,14 @@ class Group:
     model: str
     ablation: str | None
     options: Mapping[str, Any]
+    changed: Mapping[str, Any]
     settings: Mapping[str, Any]
     runs: tuple[FinishedRun, ...]
+
+    @property
+    def name(self) -> str:
+        """As it is asked for: its label without options."""
+        return self.model if self.ablation is None else f"{self.model}: {self.ablation}"
 
     @property
     def row(self) -> str | None:
@@ -194,7 +204,12 @@ def _groups(runs: Sequence[FinishedRun]) -> list[Group]:
     for members in by_method.values():
         members.sort(key=lambda run: (run.fold, run.seed))
         by_model.setdefault((members[0].model, members[0].row), []).append(members)
-    found = [group for methods in by_model.values() for group in _labelled(methods)]
+    # A reference row has no options.
+    options = {key: [options_of(runs[0]) for runs in methods] for key, methods in by_model.items() if key[1] is None}
+    found = []
+    for key, methods in by_model.items():
+        theirs = [one for other, each in options.items() if other != key for one in each]
+        found += _labelled(methods, _everybodys(options.get(key, []), theirs))
     taken: set[str] = set()
     unique = []
     for group in sorted(found, key=lambda group: group.label):
@@ -202,8 +217,27 @@ def _groups(runs: Sequence[FinishedRun]) -> list[Group]:
         while label in taken:
             label, number = f"{group.label} ({number})", number + 1
         taken.add(label)
-        unique.append(Group(label, group.model, group.ablation, group.options, group.settings, group.runs))
+        unique.append(replace(group, label=label))
     return unique
+
+
+def _everybodys(mine: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Options of a model that set none of its methods apart: whoever has one has it with the same value.
+
+    What no other model has makes the methods of this one other than the plain ones, unless they are alone in the table.
+
+    Args:
+        mine: Options of each method of the model.
+        theirs: Of each method of the other models.
+    """
+    if not theirs and len(mine) == 1:
+        return set()
+    found = set()
+    for name in {name for one in mine for name in one}:
+        having = [one[name] for one in theirs if name in one]
+        if (having or not theirs) and len({_key(value) for value in (*having, *(one.get(name) for one in mine))}) == 1:
+            found.add(name)
+    return found
 
 
 def _method(run: FinishedRun) -> dict[str, Any]:
@@ -214,27 +248,49 @@ def _method(run: FinishedRun) -> dict[str, Any]:
     return packed
 
 
-def _labelled(methods: Sequence[list[FinishedRun]]) -> list[Group]:
-    """The methods of one model, each with a name of its own."""
+def _labelled(methods: Sequence[list[FinishedRun]], everybodys: Container[str]) -> list[Group]:
+    """The methods of one model, each with a name of its own, which says what makes it another than the plain method.
+
+    Args:
+        methods: The runs of each.
+        everybodys: Options that the other models have too, with the same values.
+    """
     first = methods[0][0]
     model, settings = first.model, [_method(runs[0]) for runs in methods]
     # What differs may be the budget's details too, such as a learning rate.
     flat = [_flat(one) for one in settings]
-    usual = _usual(first, settings[0])
-    differing = sorted({key for one in flat for key in one if any(one.get(key) != other.get(key) for other in flat)})
-    names = _ablations(model, settings, usual)
+    usual = [_usual(runs[0], one) for runs, one in zip(methods, settings)]
+    differing = {key for one in flat for key in one if any(one.get(key) != other.get(key) for other in flat)}
+    names = _ablations(model, settings, usual[0])
     unnamed = [at for at, name in enumerate(names) if name is None]
-    own = sorted({key for key in differing if len({_key(flat[at].get(key)) for at in unnamed}) > 1})
+    own = {key for key in differing if len({_key(flat[at].get(key)) for at in unnamed}) > 1}
     groups = []
     for at, (runs, name) in enumerate(zip(methods, names)):
-        options = {key: flat[at].get(key) for key in differing}
-        said = [f"{key}={_shown(flat[at].get(key))}" for key in own if flat[at].get(key) != usual.get(key)]
+        changed = {} if first.row is not None else _changed(flat[at], usual[at])
+        parts = _parts(model, name)
+        its = {key for key in changed if key in settings[at]["model"] and key not in recipes.SHARED["model"]}
+        alone = {key for key in its if key not in everybodys and key not in parts}
+        apart = {key for key in own if name is None and flat[at].get(key) != usual[0].get(key)}
+        said = [f"{key}={shown(flat[at].get(key))}" for key in sorted(apart | alone)]
+        label = f"{model}[{', '.join(said)}]" if said else model
         if name is not None:
-            label = f"{model}: {name}"
-        else:
-            label = f"{model}[{', '.join(said)}]" if said else model
-        groups.append(Group(label, model, name, options, settings[at], tuple(runs)))
+            label = f"{label}: {name}"
+        options = {key: flat[at].get(key) for key in sorted(differing | alone | its & parts)}
+        groups.append(Group(label, model, name, options, changed, settings[at], tuple(runs)))
     return groups
+
+
+def _changed(flat: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not as usual, of the model and its training; data are what all methods share."""
+    return {key: value for key, value in flat.items() if not key.startswith("data.") and value != usual.get(key)}
+
+
+def _parts(model: str, ablation: str | None) -> set[str]:
+    """Options that an ablation sets: its name says them."""
+    if ablation is None:
+        return set()
+    known: Mapping[str, Mapping[str, Any]] = registry.ablations.create(model)
+    return set(known[ablation])
 
 
 def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> list[str | None]:
@@ -271,15 +327,23 @@ def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping
 
 
 def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the defaults and the recipe say, flat; all else as in some settings of that model."""
-    own = _defaults(run)
-    try:
-        recipe: Mapping[str, Mapping[str, Any]] = recipes.load(run.settings.run.dataset, run.model, own)
-    except ValueError:
-        recipe = {"train": {}, "model": {}}
-    train = {**asdict(Train()), **recipe["train"]}
-    packed = {**settings, "model": {**own, **recipe["model"]}, "train": train}
-    return _flat(_plain(packed))
+    """What the defaults, the recipe and the run's preset say, flat; all else as in some settings of that model."""
+    chosen, own = run.settings.run, _defaults(run)
+    layers: list[Mapping[str, Any]] = []
+    with suppress(ValueError):
+        # Nobody knows what a plug-in that is not loaded here takes: whatever the recipe has may be its own.
+        layers.append(recipes.load(chosen.dataset, run.model, own or None))
+    with suppress(ValueError):
+        name, _, parity = (chosen.preset or "").partition(" ")
+        preset = presets.load(name, chosen.dataset, bool(parity))
+        layers += [preset.shared, preset.own.get(run.model, {})]
+    said: dict[str, Any] = {}
+    for layer in layers:
+        said = merge(said, layer)
+    model = {key: value for key, value in said.get("model", {}).items() if not own or key in own}
+    train = {**asdict(Train()), **said.get("train", {})}
+    packed = {"run": {**settings["run"], "precision": Run.precision}, "train": train, "model": {**own, **model}}
+    return _flat(_plain({**settings, **packed}))
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +354,8 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value as a label has it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping | list):

@@ -232,11 +232,13 @@ class Method:
     """A row of the ranking.
 
     Attributes:
-        label: Unique in its comparison: the model's name, with an ablation's name or the options that set it apart
-            where there are several of that model.
+        label: Unique in its comparison: the model's name, with the options that make it another than the plain method,
+            or set it apart where there are several of that model, and the ablation's name.
         model: Registered name, or that of a scikit-learn reference row.
         ablation: Name of the ablation that its options are; None for none.
-        options: Those of the model in which the methods of that model differ.
+        options: In which the methods of that model differ, and what of the model its label tells.
+        changed: What the defaults, the recipe and the preset do not say, of the model and its training; options of the
+            model by their names, ``train.lr`` and so on, ``run.precision``.
         is_reference: Whether the others are tested against it.
         is_row: Whether it is a scikit-learn reference row, fitted to the table alone.
         beyond: What it needs beyond the equal budget, in words; None for nothing.
@@ -257,6 +259,7 @@ class Method:
     model: str
     ablation: str | None
     options: Mapping[str, Any]
+    changed: Mapping[str, Any]
     is_reference: bool
     is_row: bool
     beyond: str | None
@@ -310,7 +313,7 @@ class Caution:
 
     Attributes:
         kind: ``note`` (of the data: leaks, licences), ``noise``, ``reference``, ``pairing``, ``seeds``, ``budget``,
-            ``versions``, ``tuning``, ``calibration`` or ``missing``.
+            ``versions``, ``tuning``, ``options``, ``calibration`` or ``missing``.
         text: A sentence.
     """
 

@@ -54,8 +54,9 @@ def report(
             f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
         )
     if named is not None:
-        there = list(dict.fromkeys(group.label for table in grouping.tables(found.runs) for group in table.groups))
-        if named not in (*there, *(run.model for run in found.runs)):
+        groups = [group for table in grouping.tables(found.runs) for group in table.groups]
+        there = list(dict.fromkeys(group.label for group in groups))
+        if named not in (*there, *(name for group in groups for name in (group.name, group.model))):
             raise ValueError(f"--reference expects one of the methods that ran ({', '.join(there)}), got {named!r}")
         reference = named
     with reporter.working(f"analysing {words.plural(len(found.runs), 'run')}"):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmfusion.benchmark.analysis.results import Analysis, Comparison, Method, Score
-from mmfusion.benchmark.report.parts.settings import flatten
+from mmfusion.benchmark.report.parts import settings
 
 Rows = Iterator[dict[str, Any]]
 
@@ -178,12 +178,14 @@ def _cost(analysis: Analysis) -> Rows:
 
 
 def _settings(analysis: Analysis) -> Rows:
+    """What all methods have once, without a method's name; then each one's own."""
     for comparison in analysis.comparisons:
-        for name, value in flatten(comparison.shared):
-            yield {"comparison": comparison.name, "method": "", "setting": name, "value": value}
-    for head, _, method in _methods(analysis):
-        for name, value in flatten(method.options):
-            yield head | {"setting": f"model.{name}", "value": value}
+        for name, value in (dict(settings.flatten(comparison.shared)) | settings.common(comparison)).items():
+            yield {"comparison": comparison.name, "method": "", "setting": name, "value": value, "changed": None}
+    for head, comparison, method in _methods(analysis):
+        told = settings.changed(method)
+        for name, value in settings.own(comparison, method).items():
+            yield head | {"setting": name, "value": value, "changed": int(name in told)}
 
 
 _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {

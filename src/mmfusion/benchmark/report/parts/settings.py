@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mmfusion.benchmark.analysis.results import Comparison, Method
 from mmfusion.benchmark.report import words
-from mmfusion.benchmark.report.document import Block, Paragraph, Section, Table
+from mmfusion.benchmark.report.document import Block, Lid, Paragraph, Section, Table
 from mmfusion.benchmark.report.parts.chapter import Chapter
 
 
@@ -36,7 +37,9 @@ def section(chapter: Chapter) -> Section:
         if method.options or method.ablation
     ]
     if options:
-        blocks.append(Table("What sets methods of one model apart.", ("method", "options", "ablation"), tuple(options)))
+        caption = "What sets methods of one model apart, or is not as defaults, recipe and preset say."
+        blocks.append(Table(caption, ("method", "options", "ablation"), tuple(options)))
+    blocks += _all(found)
     if found.surroundings:
         blocks.append(
             Table(
@@ -57,6 +60,63 @@ def section(chapter: Chapter) -> Section:
     else:
         blocks.append(Paragraph("No run says with which versions and hardware it was made.", kind="missing"))
     return Section(chapter.key("settings"), "Data, settings, versions", tuple(blocks))
+
+
+def common(comparison: Comparison) -> dict[str, str]:
+    """Settings that are the same in all methods, beside those that a comparison shares anyway; reference rows apart."""
+    each = [everything(method) for method in comparison.methods if not method.is_row]
+    shared = dict(flatten(comparison.shared))
+    if not each:
+        return {}
+    return {
+        name: value
+        for name, value in each[0].items()
+        if name not in shared and all(one.get(name) == value for one in each[1:])
+    }
+
+
+def own(comparison: Comparison, method: Method) -> dict[str, str]:
+    """A method's other settings; none of a reference row, which has no model and no training."""
+    if method.is_row:
+        return {}
+    elsewhere = dict(flatten(comparison.shared)) | common(comparison)
+    return {name: value for name, value in everything(method).items() if elsewhere.get(name) != value}
+
+
+def everything(method: Method) -> dict[str, str]:
+    """All of a method's settings that predictions depend on, but its model and dataset, seed and fold."""
+    settings = {section: dict(method.settings.get(section, {})) for section in ("run", "data", "train", "model")}
+    for name in ("model", "dataset"):
+        settings["run"].pop(name, None)
+    return dict(flatten({section: values for section, values in settings.items() if values}))
+
+
+def changed(method: Method) -> dict[str, str]:
+    """Those that neither defaults nor recipe nor preset say."""
+    names = {
+        name if name.startswith(("run.", "train.")) else f"model.{name}": value
+        for name, value in method.changed.items()
+    }
+    return dict(flatten(names))
+
+
+def _all(comparison: Comparison) -> list[Block]:
+    """Every setting, under a lid: of all methods once, then each one's own, what was changed before the rest."""
+    tables: list[Table] = []
+    if same := common(comparison):
+        caption = "Settings that all methods happen to have in common."
+        tables.append(Table(caption, ("setting", "value"), tuple(same.items())))
+    rows = []
+    for method in comparison.methods:
+        others, told = own(comparison, method), changed(method)
+        mine = {name: value for name, value in others.items() if name in told}
+        usual = {name: value for name, value in others.items() if name not in told}
+        if others:
+            rows.append((method.label, words.setting(mine), words.setting(usual)))
+    if rows:
+        caption = "Settings of each method's own, those first that neither defaults nor recipe nor preset say."
+        tables.append(Table(caption, ("method", "changed", "as usual"), tuple(rows)))
+    return [Lid("All other settings", tuple(tables))] if tables else []
 
 
 def _commit(commit: str) -> str:
