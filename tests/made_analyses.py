@@ -184,6 +184,7 @@ def comparison(
         ceilings={},
         metrics=("auc", "average_precision", "balanced_accuracy", "accuracy"),
         reference=None if reference is None else reference.label,
+        named="beforehand",
         methods=tuple(methods),
         tests=tuple(tests),
         resolution=0.024,

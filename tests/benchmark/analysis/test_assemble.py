@@ -10,6 +10,7 @@ import run_folders
 from mmfusion.benchmark.analysis import analyse
 from mmfusion.benchmark.analysis.results import Analysis, Comparison
 from mmfusion.benchmark.collect import collect
+from mmfusion.training.metrics import evaluate
 
 ENVIRONMENT = {"commit": "abc", "versions": {"torch": "2"}, "device": "cpu", "processor": "p"}
 
@@ -149,6 +150,40 @@ def test_metrics_to_show(tmp_path: Path) -> None:
         analyse(runs, metrics="area")
     with pytest.raises(ValueError, match="no metric 'area'; there are: auc"):
         analyse(runs, metrics=["auc", "area"])
+    with pytest.raises(ValueError, match=r"no metric 'accuracy_c'; there are: auc, .*, accuracy_a, accuracy_b, "):
+        analyse(runs, metrics=["auc", "accuracy_c"])
+
+
+def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> None:
+    """Tested like any other, and where there are two classes alone."""
+    name, sex = "average_precision_called", "id,sex\n" + "".join(f"t0-{i:03d},{'fm'[i % 2]}\n" for i in range(60))
+    of_two = {model: {"strength": s, "files": {"subgroups.csv": sex}} for model, s in (("concat", 1.0), ("max", 2.0))}
+    comparison = only(analysed(tmp_path / "two", of_two, metrics=[name]))
+    assert comparison.metrics == ("auc", name)
+    run = collect([tmp_path / "two" / "max" / "0-0"]).runs[0]
+    wanted = evaluate(run.test.probabilities, run.test.labels, extra=[name])[name]
+    assert comparison.methods[0].scores[name].points[0] == pytest.approx(wanted.item())
+    assert comparison.methods[0].subgroups[0].scores[name].mean > 0
+    assert [(test.method, test.kind) for test in comparison.tests if test.metric == name] == [("max", "bootstrap")]
+    assert name not in only(analysed(tmp_path / "all", of_two)).methods[0].scores
+    of_three = {model: {"names": ("a", "b", "c"), "overrides": {"data": {"size": 32}}} for model in ("concat", "max")}
+    with pytest.raises(
+        ValueError, match=rf"no metric '{name}'; there are: auc, .*, accuracy_a, accuracy_b, accuracy_c"
+    ):
+        analysed(tmp_path / "three", of_three, metrics=[name])
+    runs = collect([tmp_path / "two", tmp_path / "three"]).runs
+    both = analyse(runs, metrics=["mcc", "accuracy_b", name], n_resamples=20).comparisons
+    assert {one.metrics for one in both} == {("auc", "mcc", name), ("auc", "mcc", "accuracy_b")}
+    with pytest.raises(ValueError, match=f"ranks is expected in every comparison, got '{name}'"):
+        analyse(runs, ranks=name)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({}, "default"), ({"reference": "max"}, "report"), ({"reference": "max", "beforehand": True}, "beforehand")],
+)
+def test_how_the_reference_was_named(tmp_path: Path, options: dict[str, Any], named: str) -> None:
+    assert only(analysed(tmp_path, {"concat": {"n": 12}, "max": {"n": 12}}, **options)).named == named
 
 
 def test_subgroups_have_their_counts(tmp_path: Path) -> None:

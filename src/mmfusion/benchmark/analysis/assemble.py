@@ -13,13 +13,14 @@ from mmfusion.benchmark.analysis.results import (
     Caution,
     Comparison,
     Method,
+    Named,
     PairedTest,
     RunPoint,
     Score,
     Subgroup,
 )
 from mmfusion.benchmark.collect import FinishedRun
-from mmfusion.training.metrics import LOWER_IS_BETTER, NAMES, SETS, metric_set
+from mmfusion.training.metrics import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
 
 REFERENCE = "concat"
 ALL = "all"
@@ -35,46 +36,77 @@ def analyse(
     n_resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
+    beforehand: bool = False,
 ) -> Analysis:
     """All tables, tests and curves of some runs.
 
     Args:
         runs: From :func:`~mmfusion.benchmark.collect.collect`.
-        reference: Label or model that the others are tested against, named before the results were seen.
-        metrics: Those to show and to test: names, or the name of one of :data:`mmfusion.training.metrics.SETS`, or
-            ``all``.
+        reference: Label or model that the others are tested against.
+        metrics: Those to show and to test: names, those of :data:`mmfusion.training.metrics.EXTRA` among them, or the
+            name of one of :data:`mmfusion.training.metrics.SETS`, or ``all``. What some of the comparisons do not have,
+            of another number of classes or of another name, is left out there.
         ranks: The metric that orders the methods; it is shown first.
         n_resamples: Of the bootstrap.
         level: Coverage of the intervals, in (0, 1).
         seed: Of the bootstrap; the same runs and seed give the same numbers.
+        beforehand: Whether the reference was named before the runs were made, which nobody can see from them.
 
     Returns:
         A comparison for each set of runs that may share a table.
 
     Raises:
-        ValueError: If a metric is unknown.
+        ValueError: If no comparison has one of the metrics, or one of them not that which ranks.
     """
+    tables = grouping.tables(runs)
+    known = available(runs)
     asked = [] if isinstance(metrics, str) else list(metrics)
-    unknown = [name for name in (*asked, ranks) if name not in NAMES and not name.startswith(_PER_CLASS)]
+    unknown = [name for name in (*asked, ranks) if name not in known]
     if unknown or (isinstance(metrics, str) and metrics not in (ALL, *SETS)):
         raise ValueError(
-            f"no metric {', '.join(map(repr, unknown)) or repr(metrics)}; there are: {', '.join(NAMES)}, or a set of "
+            f"no metric {', '.join(map(repr, unknown)) or repr(metrics)}; there are: {', '.join(known)}, or a set of "
             f"them: {', '.join((ALL, *SETS))}"
         )
+    if lacking := [table.name for table in tables if ranks not in _of_classes(_classes(table))]:
+        raise ValueError(f"the metric that ranks is expected in every comparison, got {ranks!r}: not in {lacking[0]}")
+    named: Named = "beforehand" if beforehand else "default" if reference == REFERENCE else "report"
     found = [
-        _comparison(table, reference, metrics, ranks, n_resamples=n_resamples, level=level, seed=seed)
-        for table in grouping.tables(runs)
+        _comparison(table, reference, named, metrics, ranks, n_resamples=n_resamples, level=level, seed=seed)
+        for table in tables
     ]
     return Analysis(tuple(found), reference, level, n_resamples, seed)
 
 
+def available(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
+    """Metrics that some of the runs have: those of every run, then what hangs on their classes."""
+    of_each = dict.fromkeys(run.classes for run in runs)
+    return tuple(dict.fromkeys((*NAMES, *(name for classes in of_each for name in _of_classes(classes)))))
+
+
+def _of_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    return (*NAMES, *(f"{_PER_CLASS}{name}" for name in classes), *(EXTRA if len(classes) == 2 else ()))
+
+
+def _classes(table: Table) -> tuple[str, ...]:
+    return table.groups[0].runs[0].classes
+
+
 def _comparison(
-    table: Table, reference: str, shown: str | Sequence[str], ranks: str, *, n_resamples: int, level: float, seed: int
+    table: Table,
+    reference: str,
+    named: Named,
+    shown: str | Sequence[str],
+    ranks: str,
+    *,
+    n_resamples: int,
+    level: float,
+    seed: int,
 ) -> Comparison:
     runs = [run for group in table.groups for run in group.runs]
-    classes = runs[0].classes
+    classes = _classes(table)
     metrics = _metrics(shown, ranks, classes)
-    drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed))
+    extra = [name for name in metrics if name in EXTRA]
+    drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed, extra=extra))
     sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
     chosen_reference, found = _reference(table, reference)
     methods = [_method(group, sampled[group.label], group.label == chosen_reference, level) for group in table.groups]
@@ -106,6 +138,7 @@ def _comparison(
         ceilings=next((run.metrics["ceilings"] for run in runs if run.metrics.get("ceilings")), {}),
         metrics=metrics,
         reference=chosen_reference,
+        named=named,
         methods=tuple(methods),
         tests=tuple(tests),
         resolution=resolution,
@@ -126,10 +159,11 @@ def _comparison(
 
 
 def _metrics(shown: str | Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """The one that ranks first."""
+    """The one that ranks first; without those of other classes."""
     if isinstance(shown, str):
         shown = NAMES if shown == ALL else metric_set(shown, classes)
-    return tuple(dict.fromkeys((ranks, *shown)))
+    known = _of_classes(classes)
+    return tuple(dict.fromkeys(name for name in (ranks, *shown) if name in known))
 
 
 def _place(mean: float, metric: str) -> tuple[bool, float]:

@@ -107,13 +107,14 @@ def judge(run: FinishedRun) -> Judged:
     return Judged(run, run.test.take(order), threshold if binary else None, temperature)
 
 
-def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int) -> list[Sampled]:
+def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequence[str] = ()) -> list[Sampled]:
     """All metrics of all runs.
 
     Args:
         judged: Runs of the same classes.
         n_resamples: Of the stratified bootstrap of patients or lesions.
         seed: Of the bootstrap; the same for all, and for one fold the same resamples whatever the other folds are.
+        extra: Some of :data:`mmfusion.training.metrics.EXTRA` too.
 
     Returns:
         One a run, in their order.
@@ -123,7 +124,7 @@ def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int) -> list[Sam
         by_part.setdefault(one.part, []).append(at)
     found: dict[int, Sampled] = {}
     for members in by_part.values():
-        sampled = _sample_part([judged[at] for at in members], n_resamples, seed)
+        sampled = _sample_part([judged[at] for at in members], n_resamples, seed, extra)
         found |= dict(zip(members, sampled))
     return [found[at] for at in range(len(judged))]
 
@@ -164,9 +165,9 @@ class _Task(NamedTuple):
     n: int
 
 
-def _sample_part(judged: Sequence[Judged], n_resamples: int, seed: int) -> list[Sampled]:
+def _sample_part(judged: Sequence[Judged], n_resamples: int, seed: int, extra: Sequence[str]) -> list[Sampled]:
     first = judged[0].cases
-    tasks = [_tasks(one, n_resamples) for one in judged]
+    tasks = [_tasks(one, n_resamples, extra) for one in judged]
     drawn: list[dict[tuple[str, ...], list[dict[str, Floats]]]] = [{key: [] for key in own} for own in tasks]
     head: list[Floats] = []
     done = 0
@@ -187,16 +188,17 @@ def _sample_part(judged: Sequence[Judged], n_resamples: int, seed: int) -> list[
     return [_joined(one, own, into, kept) for one, own, into in zip(judged, tasks, drawn)]
 
 
-def _tasks(judged: Judged, n_resamples: int) -> dict[tuple[str, ...], _Task]:
+def _tasks(judged: Judged, n_resamples: int, extra: Sequence[str]) -> dict[tuple[str, ...], _Task]:
     cases, classes = judged.cases, judged.run.classes
     threshold = 0.5 if judged.threshold is None else judged.threshold
-    prepared = Prepared(cases.probabilities, cases.labels, threshold=threshold, names=classes)
+    prepared = Prepared(cases.probabilities, cases.labels, threshold=threshold, names=classes, extra=extra)
     tasks: dict[tuple[str, ...], _Task] = {("raw",): _Task(prepared, None, n_resamples)}
     if (scaled := judged.scaled) is not None:
         tasks["scaled",] = _Task(Calibration(scaled, cases.labels), None, n_resamples)
     for (by, value), rows in subgroup_rows(judged).items():
         if len(set(cases.labels[rows].tolist())) > 1:
-            own = Prepared(cases.probabilities[rows], cases.labels[rows], threshold=threshold, names=classes)
+            p, y = cases.probabilities[rows], cases.labels[rows]
+            own = Prepared(p, y, threshold=threshold, names=classes, extra=extra)
             tasks["subgroup", by, value] = _Task(own, rows, min(n_resamples, N_SUBGROUPS))
     return tasks
 

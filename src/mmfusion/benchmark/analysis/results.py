@@ -7,11 +7,14 @@ undefined or unknown is NaN among numbers and None elsewhere.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mmfusion.training.ranking import Floats
+
+Named = Literal["beforehand", "default", "report"]
+"""How a reference came to be one: named before the numbers were there, the library's own, or given to the report."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,6 +361,7 @@ class Comparison:
         ceilings: Best AUC possible, where the data were made from known probabilities.
         metrics: Those to show, the one that ranks first.
         reference: Label of the method that the others are tested against; None where it is missing.
+        named: How it came to be the reference.
         methods: Best first; reference rows of scikit-learn among them.
         tests: Of every method but the reference, by metric, in the order of the methods.
         resolution: Difference of the ranking metric between two single runs below which the test cases cannot tell them
@@ -379,6 +383,7 @@ class Comparison:
     ceilings: Mapping[str, float]
     metrics: tuple[str, ...]
     reference: str | None
+    named: Named
     methods: tuple[Method, ...]
     tests: tuple[PairedTest, ...]
     resolution: float
@@ -392,7 +397,7 @@ class Analysis:
 
     Attributes:
         comparisons: By dataset and name.
-        reference: The model that was named beforehand.
+        reference: The model that the others are tested against.
         level: Coverage of the intervals.
         n_resamples: Of the bootstrap.
         seed: Of the bootstrap.

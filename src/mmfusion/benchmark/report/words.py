@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmfusion.benchmark.analysis.results import Named
+
 METRICS: Mapping[str, str] = {
     "auc": "AUC",
     "average_precision": "average precision",
+    "average_precision_called": "average precision of called classes",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "f1_macro": "macro F1",
@@ -24,6 +27,11 @@ KINDS: Mapping[str, str] = {
     "bootstrap": "paired bootstrap",
     "mcnemar": "McNemar",
     "corrected resampled t": "corrected resampled t (Nadeau and Bengio)",
+}
+REFERENCES: Mapping[Named, str] = {
+    "beforehand": "the reference named beforehand",
+    "default": "the default reference",
+    "report": "the reference given to this report",
 }
 NONE = "\u2013"
 """A cell in which nothing is known."""
