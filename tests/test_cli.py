@@ -408,6 +408,7 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
     page = (out / "report" / "report.md").read_text()
     for row in ("tiny", r"tiny\[width=4\]", "logistic regression", "gradient boosting"):
         assert row in page
+    assert "The reference, tiny, was named before the numbers were seen." in page
     ranking = pd.read_csv(out / "report" / "ranking.csv")
     assert set(ranking["method"]) == {"tiny", "tiny[width=4]", "logistic regression", "gradient boosting"}
     before = (out / "report" / "report.html").read_bytes()
@@ -417,6 +418,12 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
     # From the folders alone it is the same.
     assert main(["report", str(out), "--reference", "tiny", "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "ranking.csv").read_bytes() == (out / "report" / "ranking.csv").read_bytes()
+    assert "The reference, tiny, was given to this report" in (tmp_path / "again" / "report.md").read_text()
+    # Another one, now that the numbers are there, is no reference named beforehand.
+    other = ["gradient boosting" if word == "tiny" else word for word in command[-1:]]
+    assert main([*command[:-1], *other]) == 0
+    assert "The reference, gradient boosting, was given to this report" in (out / "report" / "report.md").read_text()
+    assert main(command) == 0
     # A sweep takes what was made small for finished, and reports it, without a byte of its dataset.
     small = tmp_path / "small"
     capsys.readouterr()

@@ -254,8 +254,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out or "runs")
     planned = _planned(arguments, out)
     reporter = console.reporter()
-    if arguments.report:
-        _check_reference(arguments, planned, reporter)
+    named = arguments.report and _check_reference(arguments, planned, reporter, out)
     launcher: sweep.Launcher
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
@@ -281,7 +280,9 @@ def _sweep(arguments: argparse.Namespace) -> None:
         places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None]
         places += references.beside(planned, out, reporter)
         reference, metrics = _judged_by(arguments)
-        command.report(places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER)
+        command.report(
+            places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER, beforehand=named
+        )
     sweep.check(outcomes)
 
 
@@ -295,19 +296,26 @@ def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
         names = [name.strip() for name in _dataset(arguments).split(",") if name.strip()]
         of_each = [presets.load(arguments.preset, name, arguments.parity) for name in names]
         reference = of_each[0].reference
-        # A metric that one of them does not have is a column of dashes there.
+        # A metric that one of them does not have is left out there.
         metrics = ",".join(dict.fromkeys(metric for preset in of_each for metric in preset.metrics))
     return arguments.reference or reference, metrics
 
 
-def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", reporter: "Reporter") -> None:
-    """Whether the report will have its reference, asked before anything is trained."""
+def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", reporter: "Reporter", out: Path) -> bool:
+    """Whether the report will have its reference, asked before anything is trained.
+
+    Returns:
+        Whether it is named before any of the runs is finished, as that of a preset and the default are.
+    """
+    from mmfusion.benchmark import beforehand
     from mmfusion.training.references import REFERENCES
 
     reference, _ = _judged_by(arguments)
     names = [name for one in planned for name in (one.label, one.settings.run.model)]
     if reference in names or reference in REFERENCES:
-        return
+        if arguments.reference is None:
+            return True
+        return beforehand.note(out, reference, planned, overwrite=arguments.overwrite)
     there = ", ".join(dict.fromkeys(one.label for one in planned))
     if arguments.reference is not None:
         raise ValueError(
@@ -317,6 +325,7 @@ def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", re
         f"The reference {reference} is not among the methods ({there}), so the report will have no tests: add it to "
         "--model, or name another one with --reference."
     )
+    return True
 
 
 def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
@@ -438,7 +447,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--reference",
         metavar="METHOD",
-        help="what the others are tested against, named before the results are seen (default: concat)",
+        help="what the others are tested against (default: concat); one for the runs to come is given to mmfusion run",
     )
     report.add_argument(
         "--metrics",

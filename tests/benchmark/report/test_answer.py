@@ -56,6 +56,18 @@ def test_what_was_compared() -> None:
             "tested, after correction: 1 worse than concat (image), 1 not told apart from it.",
         ),
         (
+            comparison(against("cfcml", 0.02, 0.21, None), named="default"),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the default reference, the difference "
+            "is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 1 method tested, after "
+            "correction: 1 not told apart from concat.",
+        ),
+        (
+            comparison(against("cfcml", 0.02, 0.21, None), named="report"),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference given to this report, "
+            "the difference is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 1 method "
+            "tested, after correction: 1 not told apart from concat.",
+        ),
+        (
             comparison(against("cfcml", -0.02, 0.3, None), against("image", -0.09, 0.3, None), best="concat"),
             "The reference concat has the highest AUC, 0.910 (0.898 to 0.922). Of 2 methods tested, after "
             "correction: 2 not told apart from concat.",
@@ -63,7 +75,7 @@ def test_what_was_compared() -> None:
         (
             comparison(against("cfcml", 0.02, NAN, None)),
             "cfcml has the highest AUC, 0.910 (0.898 to 0.922). It could not be tested against concat, the "
-            "reference named beforehand. No method could be tested against concat.",
+            "reference. No method could be tested against concat.",
         ),
         (
             comparison(reference=None),

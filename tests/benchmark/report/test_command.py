@@ -62,13 +62,65 @@ def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytes
 def test_metrics_are_names_or_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, asked: str | list[str]
 ) -> None:
-    def told(*_: object, metrics: object) -> None:
+    def told(*_: object, metrics: object, beforehand: bool) -> None:
         raise ValueError(f"asked for {metrics}")
 
     run_folders.write(tmp_path / "a", n=6)
     monkeypatch.setattr(command.assemble, "analyse", told)
     with pytest.raises(ValueError, match=re.escape(f"asked for {asked}") + "$"):
         command.report([tmp_path], Silent(), metrics=text)
+
+
+def written(path: Path, *words: str) -> str:
+    for model in ("cfcml", "concat"):
+        if not (path / "runs" / model).exists():
+            run_folders.write(path / "runs" / model, model, n=12)
+    assert cli.main(["report", str(path / "runs"), *words]) == 0
+    return (path / "runs" / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
+    """From the runs nobody can tell when a reference was named; where nothing is tested nothing is said of it."""
+    text = written(tmp_path)
+    assert "The reference, concat, is the default. Tests are paired" in text
+    assert "The diamond and the dashed line are the default reference." in text
+    text = written(tmp_path, "--reference", "cfcml")
+    assert "The reference, cfcml, was given to this report; whether before" in text
+    assert "beforehand" not in text
+    assert "the reference given to this report" in text
+    shutil.rmtree(tmp_path / "runs" / "concat")
+    assert cli.main(["report", str(tmp_path / "runs")]) == 0
+    text = (tmp_path / "runs" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "The reference, " not in text
+    assert "Tests are paired" not in text
+
+
+@pytest.mark.parametrize(
+    ("beforehand", "expected"),
+    [
+        (True, "The reference, cfcml, was named before the numbers were seen."),
+        (False, "The reference, cfcml, was given to this report"),
+        (None, "The reference, cfcml, was given to this report"),
+    ],
+)
+def test_a_sweep_knows_when_its_reference_was_named(tmp_path: Path, beforehand: bool | None, expected: str) -> None:
+    for model in ("cfcml", "concat"):
+        run_folders.write(tmp_path / model, model, n=12)
+    page = command.report([tmp_path], Silent(), reference="cfcml", metrics="accuracy", beforehand=beforehand)
+    assert expected in page.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_a_metric_of_no_class_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it was asked for; a preset's, of data with other classes, is left out."""
+    run_folders.write(tmp_path / "a", n=12)
+    assert cli.main(["report", str(tmp_path), "--metrics", "auc,accuracy_melanomma"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mmfusion: error: no metric 'accuracy_melanomma'; there are: auc, ")
+    assert "accuracy_nevus, accuracy_melanoma, average_precision_called, or a set of them: all" in error
+    assert not (tmp_path / "report").exists()
+    page = command.report([tmp_path], Silent(), metrics="accuracy_melanoma,accuracy_bcc", beforehand=True)
+    header = page.with_suffix(".md").read_text(encoding="utf-8").partition("| method | rank |")[2].splitlines()[0]
+    assert header == " AUC | SD | runs | accuracy of melanoma |"
 
 
 @pytest.mark.slow

@@ -20,6 +20,17 @@ def test_what_the_tests_speak_of() -> None:
     assert "counts all methods tested on the same metric" in said(found)
 
 
+def test_nothing_is_said_of_a_reference_that_tests_nothing() -> None:
+    found = made.small().comparisons[0]
+    for one, expected in (
+        (found, "the reference named beforehand."),
+        (dataclasses.replace(found, tests=()), "the reference."),
+    ):
+        text = ranking.section(Chapter.of(one, 1, 0.95)).blocks[0]
+        assert isinstance(text, Paragraph)
+        assert f"The diamond and the dashed line are {expected}" in text.text
+
+
 def test_an_interval_of_ece_may_lie_above_it() -> None:
     section = calibration.section(Chapter.of(made.small().comparisons[0], 1, 0.95))
     [table] = [block for block in section.blocks if isinstance(block, Table)]

@@ -25,6 +25,7 @@ def report(
     named: str | None = None,
     metrics: str = assemble.ALL,
     out: Path | None = None,
+    beforehand: bool | None = None,
 ) -> Path:
     """Collect finished runs, analyse them, write the report, and say what came out.
 
@@ -33,12 +34,14 @@ def report(
     Args:
         folders: Of runs, or with runs somewhere below.
         reporter: Shown the ranking, the folders that were skipped, and where the report is.
-        reference: Method that the others are tested against, named before the results were seen. Where it is not, the
-            report says so and has no tests.
+        reference: Method that the others are tested against. Where it is not, the report says so and has no tests.
         named: Takes its place, and has to be there.
         metrics: Those to show and to test, with commas between, or the name of a set of
             :data:`mmfusion.training.metrics.SETS`, or ``all``.
         out: Folder of the report; None: ``report`` in the first of ``folders``.
+        beforehand: Of a sweep's own report: whether the reference was named before the runs were finished. Of its
+            metrics, which a preset may have for data of other classes, those that no run has are left out. None: a
+            report of runs that were there.
 
     Returns:
         The page.
@@ -62,7 +65,11 @@ def report(
     with reporter.working(f"analysing {words.plural(len(found.runs), 'run')}"):
         a_set = metrics in (assemble.ALL, *SETS)
         chosen = metrics if a_set else [name for word in metrics.split(",") if (name := word.strip())]
-        analysis = assemble.analyse(found.runs, reference, metrics=chosen)
+        if beforehand is not None and not a_set:
+            # Nobody asked for them by name, and runs that took hours have a report whatever their classes are.
+            known = assemble.available(found.runs)
+            chosen = [name for name in chosen if name in known]
+        analysis = assemble.analyse(found.runs, reference, metrics=chosen, beforehand=bool(beforehand))
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped)
     for comparison in analysis.comparisons:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from mmfusion.benchmark.analysis.results import Analysis
+from mmfusion.benchmark.analysis.results import Analysis, Named
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.document import Block, Bullets, Document, Paragraph, Section
 from mmfusion.benchmark.report.parts import (
@@ -108,11 +108,29 @@ def _made(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
                     "come in groups. More than two classes: AUC, average precision, sensitivity, specificity and "
                     "G-mean are means of each class against the rest."
                 ),
-                Paragraph(
-                    f"The reference, {analysis.reference}, was named before the numbers were seen. Tests are paired, "
-                    "on the same cases; over folds the resampled t-test is corrected for the cases that the folds "
-                    "share; all are corrected for their number by Holm's method."
-                ),
+                *_tested(chapters),
             ),
+        ),
+    )
+
+
+_NAMED: Mapping[Named, str] = {
+    "beforehand": "was named before the numbers were seen",
+    "default": "is the default",
+    "report": "was given to this report; whether before the numbers were seen, nobody can tell from the runs",
+}
+
+
+def _tested(chapters: list[Chapter]) -> tuple[Paragraph, ...]:
+    """How the tests were made and whose reference theirs is; nothing where nothing was tested."""
+    tested = [chapter.comparison for chapter in chapters if chapter.comparison.tests]
+    if not tested:
+        return ()
+    references = words.listed(dict.fromkeys(str(comparison.reference) for comparison in tested))
+    return (
+        Paragraph(
+            f"The reference, {references}, {_NAMED[tested[0].named]}. Tests are paired, on the same cases; over folds "
+            "the resampled t-test is corrected for the cases that the folds share; all are corrected for their number "
+            "by Holm's method."
         ),
     )

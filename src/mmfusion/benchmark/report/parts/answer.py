@@ -1,6 +1,6 @@
 """What was compared, on what, and what the answer is, in plain words with its uncertainty."""
 
-from mmfusion.benchmark.analysis.results import PairedTest
+from mmfusion.benchmark.analysis.results import Named, PairedTest
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell, score
 from mmfusion.training.metrics import LOWER_IS_BETTER
@@ -47,16 +47,17 @@ def answer(chapter: Chapter, wanted: str) -> str:
     if best.is_reference:
         return f"The reference {best.label} has the {extreme} {value}. {_others(tests, found.reference)}"
     mine = next((test for test in tests if test.method == best.label), None)
-    return f"{best.label} has the {extreme} {value}. {_best(mine, found.reference)} {_others(tests, found.reference)}"
+    against = _best(mine, found.reference, found.named)
+    return f"{best.label} has the {extreme} {value}. {against} {_others(tests, found.reference)}"
 
 
-def _best(test: PairedTest | None, reference: str) -> str:
+def _best(test: PairedTest | None, reference: str, named: Named) -> str:
     if test is None or test.p_holm != test.p_holm:
-        return f"It could not be tested against {reference}, the reference named beforehand."
+        return f"It could not be tested against {reference}, the reference."
     difference = words.interval(test.difference, test.low, test.high, sign=True)
     verdict = "it may be chance" if test.better is None else "chance alone does not explain it"
     return (
-        f"Against {reference}, the reference named beforehand, the difference is {difference}, Holm-corrected "
+        f"Against {reference}, {words.REFERENCES[named]}, the difference is {difference}, Holm-corrected "
         f"{words.p_phrase(test.p_holm)}: {verdict}."
     )
 

@@ -82,6 +82,11 @@ class Chapter:
         """What the others are tested against."""
         return self.find(self.comparison.reference)
 
+    @property
+    def reference_words(self) -> str:
+        """What the reference is; how it came to be it only where something is tested."""
+        return words.REFERENCES[self.comparison.named] if self.comparison.tests else "the reference"
+
     def lacking(self, what: str, methods: Sequence[Method]) -> tuple[Paragraph, ...]:
         """One line on methods that do not have something; none where all do."""
         if not methods:

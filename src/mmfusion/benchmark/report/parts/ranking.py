@@ -24,7 +24,7 @@ def section(chapter: Chapter) -> Section:
         + ("the small circles are single runs, a seed and fold each." if several else "there is one run a method.")
     )
     if found.reference is not None:
-        text += " The diamond and the dashed line are the reference, named beforehand."
+        text += f" The diamond and the dashed line are {chapter.reference_words}."
     if found.resolution == found.resolution:
         text += (
             f" Two single runs that differ by less than {words.number(found.resolution)} cannot be told apart by "
