@@ -8,7 +8,7 @@ import pytest
 
 import run_folders
 from mmfusion.benchmark.analysis import modalities
-from mmfusion.benchmark.collect import collect, read
+from mmfusion.benchmark.collect import collect, complete, read
 
 HISTORY = [{"epoch": 1, "phase": "train", "losses": {"ce": 0.5}, "validation": {"auc": 0.7}}]
 
@@ -98,6 +98,10 @@ BROKEN = {
         ('{"accuracy": 1}', "not one of mmfusion's"),
         ('{"format": 1, "cost": []}', "cost is not what a run writes"),
         ('{"format": 1, "threshold": "high"}', "threshold expects a number"),
+        ('{"format": 1, "content": []}', "content is not what a run writes"),
+        ('{"format": 1, "content": {"data": []}}', "content is not what a run writes"),
+        ('{"format": 1, "content": {"plugins": {}}}', "content is not what a run writes"),
+        ('{"format": 1, "content": {"plugins": [1]}}', "content expects digests"),
     ],
     "predictions.csv": [
         (None, "predictions.csv missing"),
@@ -172,6 +176,45 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
     assert {one.folder.name: one.reason for one in found.skipped} == dict.fromkeys(
         ("b", "c"), f"it has the same settings as {tmp_path / 'a'}, which is taken"
     )
+
+
+def recorded(**content: object) -> dict[str, object]:
+    return {"metrics": {"content": content}, "overrides": {"run": {"plugins": []}}}
+
+
+def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path: Path) -> None:
+    """What a run says of its files goes before their paths."""
+    one, other = "1" * 64, "2" * 64
+    for name, content in {
+        "a": {"data": {"split_file": one}},
+        "b": {"data": {"split_file": other}},
+        "c": {"data": {"split_file": one}},
+        "d": {"plugins": [one]},
+        "e": {"plugins": [one, other]},
+        "f": {"plugins": [one]},
+        "g": {},
+    }.items():
+        run_folders.write(tmp_path / name, n=6, **recorded(**content))
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "b", "d", "e", "g"]
+    assert reasons(tmp_path) == {
+        copy: f"it has the same settings as {tmp_path / kept}, which is taken"
+        for copy, kept in (("c", "a"), ("f", "d"))
+    }
+    assert complete(found.runs[0])["data"]["split_file"] == "sha256:1111111111"
+    assert complete(found.runs[3])["run"]["plugins"] == "sha256:1111111111+sha256:2222222222"
+
+
+@pytest.mark.parametrize(("column", "value"), [("id", "new"), ("label", "nevus"), ("group", "new")])
+def test_other_test_cases_are_no_seed_that_counts_twice(tmp_path: Path, column: str, value: str) -> None:
+    """A run that says nothing of its files; the same cases in another order are the same."""
+    frame = run_folders.predictions(n=6)
+    assert frame.loc[7, "part"] == "test"
+    assert frame.loc[7, column] != value
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "b", frame=changed(column, value))
+    run_folders.write(tmp_path / "c", frame=frame.iloc[::-1])
+    assert [run.folder.name for run in collect([tmp_path]).runs] == ["a", "b"]
 
 
 def test_robustness_in_brief(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def test_two_that_would_go_to_the_same_place(tmp_path: Path) -> None:
     assert not (tmp_path / "small").exists()
 
 
+def test_which_files_a_run_read_is_kept(tmp_path: Path) -> None:
+    """A run on another table at the same path does not take the former one's place."""
+    contents = [{"data": {"table": digit * 64}, "plugins": [digit * 64]} for digit in "12"]
+    for name, content in zip(("one", "other"), contents):
+        run_folders.write(tmp_path / name / "a", metrics={"content": content})
+    [place] = compact([tmp_path / "one"], tmp_path / "small").folders
+    assert read(place).metrics["content"] == contents[0]
+    with pytest.raises(ValueError, match="holds another run than"):
+        compact([tmp_path / "other"], tmp_path / "small")
+    assert read(place).metrics["content"] == contents[0]
+
+
 def test_what_cannot_be_kept(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "runs" / "a")
     run_folders.write(tmp_path / "runs" / "b", seed=1)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -48,6 +49,25 @@ def test_a_run_leaves_a_whole_folder(start: Start) -> None:
     environment = read_json(out / folder.ENVIRONMENT)
     assert environment["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert (out / folder.CURVE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_path: Path) -> None:
+    """A file that is changed while the run goes on was read before."""
+    split = tmp_path / "split.csv"
+    split.write_text("a\n")
+    digest = hashlib.sha256(b"a\n").hexdigest()
+
+    class Changing(Lines):
+        def say(self, text: str) -> None:
+            super().say(text)
+            split.write_text("b\n")
+
+    out = start("with", {"data": {"split_file": str(split)}, "train": {"epochs": 1}}, reporter=Changing())
+    assert split.read_text() == "b\n"
+    assert read_json(out / folder.METRICS)["content"] == {"data": {"split_file": digest}}
+    assert read_json(out / folder.CASE)["content"] == {"data": {"split_file": digest}}
+    bare = start("without", {"train": {"epochs": 1}})
+    assert "content" not in read_json(bare / folder.METRICS)
 
 
 def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:

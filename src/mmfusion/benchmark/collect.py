@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mmfusion import registry
 from mmfusion.registry import Registry
 from mmfusion.training import folder
 from mmfusion.training.checkpoints import FORMAT
+from mmfusion.training.content import CONTENT
 from mmfusion.training.ranking import Floats
 from mmfusion.training.settings import Settings
 
@@ -30,6 +32,9 @@ ROW = "reference_row"
 
 IDLE = ("workers", "checkpointing", "eval_batch_size", "resamples")
 """Keys of ``train`` that change how long a run takes, or what is looked at afterwards, and no prediction."""
+
+PLUGINS = "plugins"
+"""In :func:`complete`: what is known of the plug-ins' content."""
 
 # Options of datasets that say where and how they are read.
 _OF_PLACE = ("root", "cache", "progress")
@@ -62,6 +67,11 @@ class Cases:
     def grouped(self) -> bool:
         """Whether some patient or lesion has several cases."""
         return len(set(self.groups.tolist())) < len(self)
+
+    @cached_property
+    def told(self) -> frozenset[tuple[str, str, int]]:
+        """What the data say of the cases, whatever their order: id, group and label of each."""
+        return frozenset(zip(self.ids.tolist(), self.groups.tolist(), self.labels.tolist(), strict=True))
 
     def take(self, rows: NDArray[np.intp]) -> "Cases":
         """Some of the cases, or all in another order."""
@@ -150,12 +160,12 @@ def collect(paths: Iterable[str | Path]) -> Collection:
 
     Returns:
         The runs, and what was left out: a folder that is unfinished, of another version, without a file that is
-        needed, with one that cannot be read, or with the same settings as an earlier one but for what changes no
-        prediction: a seed that is counted twice would be no second seed.
+        needed, with one that cannot be read, or with the same settings and test cases as an earlier one but for what
+        changes no prediction: a seed that is counted twice would be no second seed.
     """
     runs: list[FinishedRun] = []
     skipped: list[Skipped] = []
-    seen: dict[str, Path] = {}
+    seen: dict[tuple[str, frozenset[tuple[str, str, int]]], Path] = {}
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
@@ -169,7 +179,8 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         except (ValueError, OSError, EOFError) as error:
             skipped.append(Skipped(place, " ".join(str(error).split())))
             continue
-        address = json.dumps([run.row, complete(run)], sort_keys=True)
+        # The cases too: a run may not say of which version of a file it is.
+        address = json.dumps([run.row, run.classes, complete(run)], sort_keys=True), run.test.told
         if address in seen:
             skipped.append(Skipped(place, f"it has the same settings as {seen[address]}, which is taken"))
             continue
@@ -179,15 +190,34 @@ def collect(paths: Iterable[str | Path]) -> Collection:
 
 
 def complete(run: FinishedRun) -> dict[str, Any]:
-    """All settings that predictions depend on, by section; options that were not set as their defaults are; plain."""
+    """All settings that predictions depend on, by section; options that were not set as their defaults are; plain.
+
+    A file whose content the run recorded stands there by its digest, wherever it lies; one of an older run by its path.
+    """
     packed, chosen = run.settings.computed(), run.settings.run
     packed["train"] = {key: value for key, value in packed["train"].items() if key not in IDLE}
     if run.row is None:
         packed["model"] = defaults(registry.models, chosen.model) | packed["model"]
     of_data = defaults(registry.datasets, chosen.dataset) | packed["data"]
     packed["data"] = {key: value for key, value in of_data.items() if key not in _OF_PLACE}
+    read = run.metrics.get(CONTENT, {})
+    packed["data"] |= {key: _shown(digest) for key, digest in read.get("data", {}).items()}
+    if PLUGINS in read:
+        packed["run"][PLUGINS] = "+".join(map(_shown, read[PLUGINS]))
     plain: dict[str, Any] = json.loads(json.dumps(packed, default=repr))
     return plain
+
+
+def _shown(digest: str) -> str:
+    return f"sha256:{digest[:10]}"
+
+
+def is_foreign(dataset: str) -> bool:
+    """Whether a dataset is none of this package's own: a plug-in's, or not known here."""
+    try:
+        return not registry.datasets.get(dataset).__module__.startswith("mmfusion.")
+    except (ValueError, registry.PluginError):
+        return True
 
 
 def defaults(parts: Registry, name: str) -> dict[str, Any]:
@@ -215,7 +245,7 @@ def read(place: Path) -> FinishedRun:
     if find(place, folder.METRICS) is None:
         raise FileNotFoundError(f"unfinished: {folder.METRICS} is missing")
     packed = _versioned(place, folder.SETTINGS)
-    metrics = _versioned(place, folder.METRICS)
+    metrics = read_metrics(place)
     try:
         settings = Settings.from_dict({key: value for key, value in packed.items() if key != "format"})
     except (ValueError, TypeError) as error:
@@ -224,7 +254,6 @@ def read(place: Path) -> FinishedRun:
     classes, parts, seed, fold = _predictions(frame)
     if seed != settings.run.seed:
         raise ValueError(f"{folder.PREDICTIONS} is of seed {seed}, {folder.SETTINGS} of seed {settings.run.seed}")
-    _check_metrics(metrics)
     split = _optional(place, folder.SPLITS, _frame)
     if split is not None and "part" not in split:
         raise ValueError(f"{folder.SPLITS} has no column 'part'")
@@ -245,6 +274,21 @@ def read(place: Path) -> FinishedRun:
         robustness=_in_brief(metrics) if robustness is None else _checked_robustness(robustness),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
+
+
+def read_metrics(place: Path) -> dict[str, Any]:
+    """``metrics.json`` of a finished run.
+
+    Args:
+        place: Its folder.
+
+    Raises:
+        FileNotFoundError: If it is missing.
+        ValueError: If another version wrote it, or it cannot be read or is not what a run writes.
+    """
+    metrics = _versioned(place, folder.METRICS)
+    _check_metrics(metrics)
+    return metrics
 
 
 def _folders(path: Path, skipped: list[Skipped]) -> list[Path]:
@@ -364,6 +408,12 @@ def _check_metrics(metrics: Mapping[str, Any]) -> None:
         value = metrics.get(key)
         if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
             raise ValueError(f"{folder.METRICS}: {key} expects a number, got {value!r}")
+    read = metrics.get(CONTENT, {})
+    data, plugins = (read.get("data", {}), read.get(PLUGINS, [])) if isinstance(read, dict) else (None, None)
+    if not isinstance(data, dict) or not isinstance(plugins, list):
+        raise ValueError(f"{folder.METRICS}: {CONTENT} is not what a run writes")
+    if not all(isinstance(digest, str) for digest in (*data.values(), *plugins)):
+        raise ValueError(f"{folder.METRICS}: {CONTENT} expects digests of files")
     if not isinstance(metrics.get(ROW, ""), str):
         raise ValueError(f"{folder.METRICS}: {ROW} expects a name, got {metrics[ROW]!r}")
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from mmfusion.benchmark.collect import FinishedRun, Skipped, collect, find, text
 from mmfusion.training import folder
+from mmfusion.training.content import CONTENT
 from mmfusion.training.files import write_bytes, write_json
 
 SPLITS = "splits"
@@ -43,7 +44,8 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
     """Copy of finished runs what a report needs, small enough to be committed or attached to a paper.
 
     Kept are settings, metrics and environment, and compressed the history, robustness, splits, and the predictions with
-    five significant digits; no weights. Of a path the last part alone is kept, so that nothing is told of the machine.
+    five significant digits; no weights. Of a path the last part alone is kept, so that nothing is told of the machine;
+    which table, split and plug-ins a run read, the metrics say by digests.
     A sweep that has its ``--out`` there, or in a copy, counts these runs as finished.
 
     Args:
@@ -91,7 +93,13 @@ def _relative(place: Path, paths: Sequence[str | Path]) -> Path:
 def _check(run: FinishedRun, place: Path) -> None:
     if place.resolve() == run.folder.resolve():
         raise ValueError(f"{place} is where the run is: choose another folder with --out")
-    if find(place, folder.SETTINGS) is not None and _read(place, folder.SETTINGS) != _read(run.folder, folder.SETTINGS):
+    if find(place, folder.SETTINGS) is None:
+        return
+    alike = _read(place, folder.SETTINGS) == _read(run.folder, folder.SETTINGS)
+    if alike and find(place, folder.METRICS) is not None:
+        # The same path may be that of another table by now.
+        alike = _read(place, folder.METRICS).get(CONTENT) == run.metrics.get(CONTENT)
+    if not alike:
         raise ValueError(f"{place} holds another run than {run.folder}: choose another folder with --out")
 
 

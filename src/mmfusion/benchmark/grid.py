@@ -1,6 +1,5 @@
 """Which runs a comparison needs: methods, datasets, folds and seeds, each with a folder that its settings name."""
 
-import hashlib
 import json
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from mmfusion import registry
 from mmfusion.models.ablations import FULL, ablations_of
 from mmfusion.registry import Registry
+from mmfusion.training import content
 from mmfusion.training.settings import Run, Settings, Train, merge, parse_override, resolve
 
 ALL = "all"
@@ -18,9 +18,6 @@ ALL = "all"
 
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
-
-# Options of datasets that name a file which says what the cases are.
-_FILES = ("table", "split_file")
 
 
 @dataclass(frozen=True)
@@ -78,23 +75,20 @@ def address(settings: Settings) -> str:
         Ten hexadecimal digits.
     """
     packed, chosen = settings.computed(), settings.run
-    data = {key: _by_content(value) if key in _FILES else value for key, value in packed["data"].items()}
-    content = {
+    data = content.by_content(packed["data"])
+    counted = {
         "model": [chosen.model, _set(packed["model"], _defaults(registry.models, chosen.model))],
         "data": [chosen.dataset, _set(data, _defaults(registry.datasets, chosen.dataset))],
         "train": _set(packed["train"], asdict(Train())),
         "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),
-        "plugins": sorted(_digest(Path(path).read_bytes()) for path in chosen.plugins),
+        "plugins": content.of_plugins(settings),
     }
-    return _digest(json.dumps(content, sort_keys=True, default=repr).encode())[:_DIGITS]
+    return short(counted)
 
 
-def _by_content(path: Any) -> Any:
-    """A digest of a file; as it is, what is none: the run will say what is wrong with it."""
-    try:
-        return _digest(Path(path).read_bytes())
-    except (TypeError, ValueError, OSError):
-        return path
+def short(counted: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits for plain values: equal ones, equal digits."""
+    return content.digest(json.dumps(counted, sort_keys=True, default=repr).encode())[:_DIGITS]
 
 
 def _set(values: Mapping[str, Any], defaults: Mapping[str, Any], but: Container[str] = ()) -> dict[str, Any]:
@@ -283,7 +277,3 @@ def _placed(settings: Settings, label: str, out: Path) -> Planned:
 
 def _defaults(parts: Registry, name: str) -> dict[str, Any]:
     return {key: option.default for key, option in parts.options(name).items() if option.default is not option.empty}
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.spec import DataSpec
-from mmfusion.training import checkpoints, folder, predictions, processes, verdict
+from mmfusion.training import checkpoints, content, folder, predictions, processes, verdict
 from mmfusion.training.files import read_json, write_json, write_text
 from mmfusion.training.loop import Training
 from mmfusion.training.parts import Parts, build, pick_device, prepare
@@ -163,7 +163,8 @@ def _speaker(reporter: Reporter | None) -> Reporter:
 
 
 def _write_case(out: Path, parts: Parts) -> None:
-    write_json(out / folder.CASE, parts.case())
+    read = content.recorded(parts.settings)
+    write_json(out / folder.CASE, {**parts.case(), **({content.CONTENT: read} if read else {})})
     write_text(out / folder.SPLITS, predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n"))
 
 

@@ -13,6 +13,7 @@ from mmfusion.data.cases import CaseDataset
 from mmfusion.losses.distributed import n_processes
 from mmfusion.training import (
     checkpoints,
+    content,
     curve,
     environment,
     evaluation,
@@ -84,6 +85,8 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
         **({} if tried is None else {"robustness": robustness.summary(tried)}),
+        # As the run began with them: the files may be others by now.
+        **{key: value for key, value in folder.read_case(out).items() if key == content.CONTENT},
         "notes": list(bundle.notes),
         "cost": cost,
     }
