@@ -2,11 +2,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import run_folders
 from mmfusion import registry
 from mmfusion.benchmark import presets
+from mmfusion.benchmark.analysis.cautions import data
 from mmfusion.benchmark.analysis.grouping import Table, tables
 from mmfusion.benchmark.collect import collect
 
@@ -113,6 +115,86 @@ def test_a_reference_row_of_another_table_stands_apart(tmp_path: Path) -> None:
         ["concat", "logistic regression"],
         ["concat", "logistic regression"],
         ["gradient boosting"],
+    ]
+
+
+def shifted(column: str) -> pd.DataFrame:
+    """The usual cases but for a cell of the test part."""
+    frame = run_folders.predictions(n=6).astype({column: object})
+    frame.loc[7, column] = {"id": "new", "group": "new", "label": "nevus"}[column]
+    return frame
+
+
+@pytest.mark.parametrize("column", ["id", "group", "label"])
+def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None:
+    """Runs that do not say of which version of a file they are, models without an encoder and rows among them."""
+    row = {"row": True}
+    found = grouped(
+        tmp_path,
+        ("concat", {}),
+        ("concat", {"seed": 1}),
+        ("concat", {"frame": shifted(column)}),
+        ("tabular", {}),
+        ("tabular", {"frame": shifted(column)}),
+        ("logistic regression", row),
+        ("logistic regression", {**row, "frame": shifted(column)}),
+    )
+    names = [[run.folder.name for group in table.groups for run in group.runs] for table in found]
+    assert names == [["0", "1", "5", "3"], ["2", "6", "4"]]
+    assert found[0].shared == found[1].shared
+    assert [table.parted for table in found] == [None, (tmp_path / "2", tmp_path / "0")]
+    [caution] = data(found[1])
+    assert caution.text.startswith(f"{tmp_path / '2'} has the settings of {tmp_path / '0'}, but other test cases")
+    assert data(found[0]) == []
+
+
+ONE, OTHER = "1" * 64, "2" * 64
+
+
+def test_runs_on_other_files_share_no_table(tmp_path: Path) -> None:
+    """The same path and the same cases, but other cells; a row stands beside the models that saw its table."""
+    split = {"overrides": {"data": {"n_train": 60}}}
+    one, other = ({**split, "metrics": {"content": {"data": {"table": digest}}}} for digest in (ONE, OTHER))
+    found = grouped(
+        tmp_path,
+        ("concat", one),
+        ("concat", {**other, "seed": 1}),
+        ("logistic regression", {**one, "row": True}),
+        ("logistic regression", {**other, "row": True}),
+    )
+    assert [table.shared["data"]["table"] for table in found] == ["sha256:1111111111", "sha256:2222222222"]
+    names = [[run.folder.name for group in table.groups for run in group.runs] for table in found]
+    assert names == [["0", "2"], ["1", "3"]]
+
+
+def test_another_version_of_a_plug_in_is_another_method(tmp_path: Path) -> None:
+    """In the same table, where the dataset is none of the plug-in's."""
+    [table] = grouped(
+        tmp_path,
+        ("concat", {}),
+        ("concat", {"seed": 1, "metrics": {"content": {"plugins": [ONE]}}}),
+        ("concat", {"seed": 1, "metrics": {"content": {"plugins": [OTHER]}}}),
+        ("cfcml", {"metrics": {"content": {"plugins": [ONE]}}}),
+    )
+    assert labels(table) == [
+        "cfcml",
+        "concat",
+        "concat[run.plugins=sha256:1111111111]",
+        "concat[run.plugins=sha256:2222222222]",
+    ]
+
+
+def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path: Path) -> None:
+    for at, digest in enumerate((ONE, OTHER)):
+        content = {"metrics": {"content": {"plugins": [digest]}}, "n": 6}
+        for model, options in (("concat", {"seed": at}), ("logistic regression", {"row": True})):
+            place = run_folders.write(tmp_path / f"{at}-{model}", model, **content, **options)
+            path = place / "settings.json"
+            path.write_text(path.read_text().replace('"synthetic-derm7pt"', '"mine"').replace('"size": 64', '"x": 1'))
+    found = tables(collect([tmp_path]).runs)
+    assert [table.shared["data"]["plugins"] for table in found] == ["sha256:1111111111", "sha256:2222222222"]
+    assert [[group.runs[0].folder.name for group in table.groups] for table in found] == [
+        [f"{at}-concat", f"{at}-logistic regression"] for at in (0, 1)
     ]
 
 

@@ -151,6 +151,7 @@ def _comparison(
             *cautions.options(methods),
             *cautions.calibration(methods),
             *differing,
+            *cautions.data(table),
             *cautions.missing(table),
             *cautions.notes(runs),
         ),

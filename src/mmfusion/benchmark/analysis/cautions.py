@@ -197,6 +197,20 @@ def surroundings(runs: Iterable[FinishedRun]) -> tuple[tuple[Surroundings, ...],
     return ordered, out
 
 
+def data(table: Table) -> list[Caution]:
+    """Whether the same settings occur with other cases."""
+    if table.parted is None:
+        return []
+    one, other = table.parted
+    return [
+        Caution(
+            "data",
+            f"{one} has the settings of {other}, but other test cases, patients or labels: the data were changed in "
+            "between, so that the runs on either version are a comparison of their own.",
+        )
+    ]
+
+
 def missing(table: Table) -> list[Caution]:
     """What some runs lack that the numbers rest on."""
     runs = [run for group in table.groups for run in group.runs]

@@ -3,18 +3,20 @@
 Runs of one method differ in seed and fold alone. Methods share a table where dataset, its settings, the budget and the
 encoder are the same: what :data:`mmfusion.recipes.SHARED` says, and how much of the encoder is trained. A model without
 an encoder stands in every table that is otherwise its own, and so does a reference row fitted to the same table and
-tested on the same cases.
+tested on the same cases. Runs of one fold whose test cases are not the same are of two versions of the data, whatever
+their settings say, and never share a table.
 """
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from mmfusion import recipes, registry
 from mmfusion.benchmark import presets
-from mmfusion.benchmark.collect import FinishedRun, complete, defaults
+from mmfusion.benchmark.collect import PLUGINS, FinishedRun, complete, defaults, is_foreign
 from mmfusion.registry import PluginError
 from mmfusion.training.settings import Run, Train, merge
 
@@ -68,51 +70,80 @@ class Table:
         dataset: Registered name.
         shared: What all have in common, by section.
         groups: The methods, by label.
+        parted: Folders of two runs, one of this table and one of another with the same settings, that were tested on
+            other cases; None where there is no such table.
     """
 
     name: str
     dataset: str
     shared: Mapping[str, Mapping[str, Any]]
     groups: tuple[Group, ...]
+    parted: tuple[Path, Path] | None = None
 
 
 @dataclass
 class _Pile:
     shared: dict[str, dict[str, Any]]
     runs: list[FinishedRun] = field(default_factory=list)
+    parted: tuple[Path, Path] | None = None
+
+    def stranger(self, run: FinishedRun) -> FinishedRun | None:
+        """A run of the same fold that was tested on other cases; None where the run may join."""
+        first = next((one for one in self.runs if one.fold == run.fold), None)
+        return None if first is None or first.test.told == run.test.told else first
+
+
+class _Piles:
+    """By what their runs share, in the order in which they begin."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, list[_Pile]] = {}
+
+    def __iter__(self) -> Iterator[_Pile]:
+        return (pile for alike in self.by_key.values() for pile in alike)
+
+    def of(self, shared: dict[str, dict[str, Any]], run: FinishedRun) -> _Pile:
+        """The pile that a run belongs to, begun where there is none."""
+        alike = self.by_key.setdefault(_key(shared, run.classes), [])
+        parted = None
+        for pile in alike:
+            stranger = pile.stranger(run)
+            if stranger is None:
+                return pile
+            parted = parted or (run.folder, stranger.folder)
+        alike.append(_Pile(shared, parted=parted))
+        return alike[-1]
 
 
 def tables(runs: Sequence[FinishedRun]) -> list[Table]:
     """All tables of some runs, by dataset and name."""
-    piles: dict[str, _Pile] = {}
+    piles = _Piles()
     models = [run for run in runs if run.row is None]
     for run in models:
         if (encoder := _encoder(run)) is not None:
             shared = {**_rest(run), "train": _train(run), "model": encoder}
-            piles.setdefault(_key(shared, run.classes), _Pile(shared)).runs.append(run)
+            piles.of(shared, run).runs.append(run)
     for run in models:
         if _encoder(run) is not None:
             continue
         rest = _rest(run)
-        hosts = [pile for pile in piles.values() if _host(pile, run, rest)]
+        hosts = [pile for pile in piles if _host(pile, run, rest)]
         if not hosts:
-            shared = {**rest, "model": {}}
-            hosts = [piles.setdefault(_key(shared, run.classes), _Pile(shared))]
+            hosts = [piles.of({**rest, "model": {}}, run)]
         for pile in hosts:
             pile.runs.append(run)
     for run in runs:
         if run.row is None:
             continue
         data = _rest(run)["data"]
-        hosts = [pile for pile in piles.values() if _hosts_row(pile, run, data)]
+        hosts = [pile for pile in piles if _hosts_row(pile, run, data)]
         # Rows beside images of several sizes are the same rows: each table has its own.
         hosts = [pile for pile in hosts if pile.shared["data"] == data] or hosts
         if not hosts:
-            shared = {"data": data, "train": {}, "model": {}}
-            hosts = [piles.setdefault(_key(shared, run.classes), _Pile(shared))]
+            hosts = [piles.of({"data": data, "train": {}, "model": {}}, run)]
         for pile in hosts:
             pile.runs.append(run)
-    return _named(list(piles.values()))
+    return _named(list(piles))
 
 
 def options_of(run: FinishedRun) -> dict[str, Any]:
@@ -137,6 +168,9 @@ def _rest(run: FinishedRun) -> dict[str, dict[str, Any]]:
     """What is shared without looking at the encoder."""
     packed = complete(run)
     data = {key: value for key, value in packed["data"].items() if key != "fold"}
+    if PLUGINS in packed["run"] and is_foreign(run.settings.run.dataset):
+        # It may be the plug-in that says what the cases are.
+        data[PLUGINS] = packed["run"][PLUGINS]
     train = {key: packed["train"][key] for key in sorted(recipes.SHARED["train"])}
     return {"run": {"dataset": run.settings.run.dataset}, "data": data, "train": train}
 
@@ -148,14 +182,17 @@ def _train(run: FinishedRun) -> dict[str, Any]:
 
 def _host(pile: _Pile, run: FinishedRun, rest: Mapping[str, Mapping[str, Any]]) -> bool:
     shared = {**pile.shared, "train": {k: v for k, v in pile.shared["train"].items() if k not in FREEZING}}
-    return pile.runs[0].classes == run.classes and all(shared.get(name) == rest[name] for name in rest)
+    alike = pile.runs[0].classes == run.classes and all(shared.get(name) == rest[name] for name in rest)
+    return alike and pile.stranger(run) is None
 
 
 def _hosts_row(pile: _Pile, run: FinishedRun, data: Mapping[str, Any]) -> bool:
     """Whether a row was fitted to the same table of the same cases: other columns would be another comparison."""
     theirs = pile.shared["data"]
     differing = {key for key in (*theirs, *data) if theirs.get(key) != data.get(key)}
-    return (not run.settings.data or differing <= _OF_IMAGES) and any(_same_cases(run, other) for other in pile.runs)
+    # One that was fitted by hand need not say what it was fitted to.
+    fits = differing <= _OF_IMAGES if run.settings.data else data.get(PLUGINS) in (None, theirs.get(PLUGINS))
+    return fits and any(_same_cases(run, other) for other in pile.runs) and pile.stranger(run) is None
 
 
 def _same_cases(run: FinishedRun, other: FinishedRun) -> bool:
@@ -163,8 +200,7 @@ def _same_cases(run: FinishedRun, other: FinishedRun) -> bool:
         run.settings.run.dataset == other.settings.run.dataset
         and run.classes == other.classes
         and run.fold == other.fold
-        and len(run.test) == len(other.test)
-        and set(run.test.ids.tolist()) == set(other.test.ids.tolist())
+        and run.test.told == other.test.told
     )
 
 
@@ -180,7 +216,7 @@ def _named(piles: list[_Pile]) -> list[Table]:
             name, number = f"{base}-{number}", number + 1
         taken.add(name)
         shared = {section: values for section, values in pile.shared.items() if section != "run"}
-        found.append(Table(name, dataset, shared, tuple(_groups(pile.runs))))
+        found.append(Table(name, dataset, shared, tuple(_groups(pile.runs)), pile.parted))
     return found
 
 
@@ -342,7 +378,8 @@ def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
         said = merge(said, layer)
     model = {key: value for key, value in said.get("model", {}).items() if not own or key in own}
     train = {**asdict(Train()), **said.get("train", {})}
-    packed = {"run": {**settings["run"], "precision": Run.precision}, "train": train, "model": {**own, **model}}
+    about = {key: value for key, value in settings["run"].items() if key != PLUGINS}
+    packed = {"run": {**about, "precision": Run.precision}, "train": train, "model": {**own, **model}}
     return _flat(_plain({**settings, **packed}))
 
 

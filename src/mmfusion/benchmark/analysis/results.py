@@ -316,7 +316,7 @@ class Caution:
 
     Attributes:
         kind: ``note`` (of the data: leaks, licences), ``noise``, ``reference``, ``pairing``, ``seeds``, ``budget``,
-            ``versions``, ``tuning``, ``options``, ``calibration`` or ``missing``.
+            ``versions``, ``tuning``, ``options``, ``calibration``, ``data`` or ``missing``.
         text: A sentence.
     """
 
