@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,57 @@ def test_finished_rows_need_no_dataset(
     assert len(read) == 1
     assert references.beside(planned, tmp_path, Lines()) == places
     assert len(read) == 1
+
+
+def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+
+    def constant(train: Any, held_out: Any, *_: object, **__: object) -> Any:
+        fitted.append(len(train))
+        return {
+            name: {part: np.tile([0.4, 0.6], (len(dataset), 1)) for part, dataset in held_out.items()}
+            for name in references.REFERENCES
+        }
+
+    monkeypatch.setattr(references, "reference_probabilities", constant)
+    bundle = datasets.create("synthetic-derm7pt", **DATA)
+    table, copy = tmp_path / "cases.csv", tmp_path / "copy.csv"
+    out, data = tmp_path / "out", {"table": str(table)}
+    for path in (table, copy):
+        path.write_text("a,b\n1,2\n")
+    first = references.write(bundle, out, data=data, resamples=20)
+    assert references.write(bundle, out, data={"table": str(copy)}) == first
+    table.write_text("a,b\n1,3\n")
+    second = references.write(bundle, out, data=data, resamples=20)
+    assert not set(first) & set(second)
+    assert fitted == [120, 120]
+    # The rows say which table they saw.
+    found = collect([out])
+    assert not found.skipped
+    told = {one.folder: one.metrics["content"]["data"]["table"] for one in found.runs}
+    assert {told[place] for place in first} == {hashlib.sha256(b"a,b\n1,2\n").hexdigest()}
+    assert {told[place] for place in second} == {hashlib.sha256(b"a,b\n1,3\n").hexdigest()}
+
+
+def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+
+    def places(dataset: str) -> list[Path]:
+        rows = references._rows(dataset, {}, [str(plugin)], 0)
+        return [references._place(tmp_path, row) for row in rows.values()]
+
+    plugin.write_text("A = 1\n")
+    own, foreign = places("synthetic-derm7pt"), places("mine")
+    plugin.write_text("A = 2\n")
+    assert places("synthetic-derm7pt") == own
+    assert not set(places("mine")) & set(foreign)
+
+
+def test_a_place_without_files_is_that_of_former_versions(tmp_path: Path) -> None:
+    [row, _] = references._rows("ham10000", {"size": 128}, [], 0).values()
+    assert references._place(tmp_path, row) == tmp_path / "ham10000" / "logistic-regression" / "seed0-9b655acb73"
 
 
 def test_without_validation_there_are_none(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The scikit-learn reference rows of a comparison, in folders that are read as a run's are."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mmfusion.benchmark.collect import ROW
-from mmfusion.benchmark.grid import Planned
+from mmfusion.benchmark.collect import ROW, is_foreign
+from mmfusion.benchmark.grid import Planned, short
 from mmfusion.data.cases import DataBundle
-from mmfusion.training import environment, folder, predictions, report
+from mmfusion.training import content, environment, folder, predictions, report
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.files import write_json, write_text
 from mmfusion.training.parts import build_dataset
@@ -23,14 +22,22 @@ FITTED_WITH = "scikit-learn"
 
 
 def write(
-    bundle: DataBundle, out: Path, *, data: Mapping[str, Any] | None = None, seed: int = 0, resamples: int = 2000
+    bundle: DataBundle,
+    out: Path,
+    *,
+    data: Mapping[str, Any] | None = None,
+    plugins: Sequence[str] = (),
+    seed: int = 0,
+    resamples: int = 2000,
 ) -> list[Path]:
     """Fit the reference rows on a dataset's training part and leave what they say of the others.
 
     Args:
         bundle: The dataset; it has a single table and a single target of classes.
         out: Folder of the folders: ``<out>/<dataset>/<row>/seed<seed>-<address>``. Finished ones are left as they are.
-        data: Options that the bundle was made with, its fold among them.
+        data: Options that the bundle was made with, its fold among them. A table and a file of a split count by their
+            content: of a corrected one the rows are fitted anew, beside the former.
+        plugins: Files that the bundle's dataset comes from, which count likewise; of a dataset of this package none do.
         seed: Of the folds of the inner cross-validation and the boosting.
         resamples: Of the bootstrap.
 
@@ -44,7 +51,7 @@ def write(
     target, kind = predictions.only_classes(bundle.spec)
     if not len(bundle.validation):
         raise ValueError("the reference rows need a validation part, which thresholds and temperatures are chosen on")
-    planned = _rows(bundle.name, data, seed)
+    planned = _rows(bundle.name, data, plugins, seed)
     places = {name: _place(out, settings) for name, settings in planned.items()}
     if all((place / folder.METRICS).is_file() for place in places.values()):
         return list(places.values())
@@ -72,6 +79,8 @@ def write(
         write_json(place / folder.ENVIRONMENT, environment.describe(torch.device("cpu")))
         write_text(place / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
         summary["cases"]["train"] = len(bundle.train)
+        if read := content.recorded(settings):
+            about[content.CONTENT] = read
         metrics = {"format": FORMAT, **about, **summary, "notes": list(bundle.notes), "cost": {}}
         write_json(place / folder.METRICS, metrics)
     return list(places.values())
@@ -99,25 +108,38 @@ def beside(planned: Sequence[Planned], out: Path, reporter: Reporter) -> list[Pa
         bundle: DataBundle | None = None
         for seed, one in by_seed.items():
             settings = one.settings
-            there = [_place(out, row) for row in _rows(settings.run.dataset, settings.data, seed).values()]
+            rows = _rows(settings.run.dataset, settings.data, settings.run.plugins, seed)
+            there = [_place(out, row) for row in rows.values()]
             if all((place / folder.METRICS).is_file() for place in there):
                 places += there
                 continue
             try:
                 bundle = bundle or build_dataset(settings, reporter)
                 with reporter.working(f"fitting the reference rows, seed {seed}"):
-                    places += write(bundle, out, data=settings.data, seed=seed, resamples=settings.train.resamples)
+                    places += write(
+                        bundle,
+                        out,
+                        data=settings.data,
+                        plugins=settings.run.plugins,
+                        seed=seed,
+                        resamples=settings.train.resamples,
+                    )
             except (ValueError, ImportError, OSError) as error:
                 reporter.say(f"No reference rows for {one.name}: {' '.join(str(error).split())}")
     return places
 
 
-def _rows(dataset: str, data: Mapping[str, Any] | None, seed: int) -> dict[str, Settings]:
-    return {name: Settings(Run(name, dataset, seed=seed), data=dict(data or {})) for name in REFERENCES}
+def _rows(dataset: str, data: Mapping[str, Any] | None, plugins: Sequence[str], seed: int) -> dict[str, Settings]:
+    # A plug-in that brings models alone has no part in what the rows are.
+    own = list(plugins) if is_foreign(dataset) else []
+    return {name: Settings(Run(name, dataset, seed=seed, plugins=own), data=dict(data or {})) for name in REFERENCES}
 
 
 def _place(out: Path, settings: Settings) -> Path:
     chosen, fold = settings.run, settings.data.get("fold")
-    address = hashlib.sha256(json.dumps(settings.computed(), sort_keys=True, default=repr).encode()).hexdigest()[:10]
-    name = f"seed{chosen.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{address}"
+    counted = settings.computed()
+    counted["data"] = content.by_content(counted["data"])
+    if chosen.plugins:
+        counted["plugins"] = content.of_plugins(settings)
+    name = f"seed{chosen.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{short(counted)}"
     return out / chosen.dataset / chosen.model.replace(" ", "-") / name
