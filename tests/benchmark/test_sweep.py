@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from mmfusion import registry
-from mmfusion.benchmark import grid, sweep, work
+from mmfusion.benchmark import grid, summary, sweep, work
 from mmfusion.benchmark.grid import Planned
 from mmfusion.data import locks
 from mmfusion.training import folder, run
@@ -68,7 +68,7 @@ def test_all_of_them_and_then_none(
         assert outcome.metrics == read_json(outcome.planned.folder / folder.METRICS)
         assert folder.read_settings(outcome.planned.folder).model == outcome.planned.settings.model
     before = written(tmp_path)
-    monkeypatch.setattr(run, "_build", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(run, "build", lambda *_, **__: pytest.fail("built again"))
     again = Lines()
     assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == aucs(outcomes)
     assert again.lines == ["4 runs: 4 finished already, 0 to go on with, 0 to begin"]
@@ -125,6 +125,35 @@ def test_one_that_fails_does_not_stop_the_others(
     assert lines.lines[-1] == "tiny[weights=some] on tiny, seed 0 failed: these weights cannot be fetched"
     with pytest.raises(sweep.SweepError, match=r"1 of 2 runs failed: tiny\[weights=some\] on tiny, seed 0: these"):
         sweep.check(outcomes)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"format": 99}', "metrics.json has format 99 of a newer version, this one reads 1"),
+        ("{", "metrics.json is not valid JSON: "),
+        ("[]", "metrics.json is not one of mmfusion's"),
+        ('{"format": 1, "test": {"auc": {"value": 0.5}}}', "metrics.json has no test.auc.low"),
+    ],
+)
+def test_a_finished_run_that_cannot_be_read_is_named_and_left(
+    plan: Callable[..., list[Planned]], content: str, reason: str
+) -> None:
+    """The others are finished, and the table is made of them."""
+    bad, good = plan("tiny", (0, 1))
+    bad.folder.mkdir(parents=True)
+    (bad.folder / folder.METRICS).write_text(content)
+    lines = Lines()
+    outcomes = sweep.sweep([bad, good], lines, launcher=sweep.Here())
+    assert lines.lines[0] == "2 runs: 0 finished already, 0 to go on with, 1 to begin, 1 that cannot be read"
+    failure = outcomes[0].failure or ""
+    assert failure.startswith(reason)
+    assert failure.endswith(f"; delete {bad.folder} to have it run again, or begin all runs anew with --overwrite")
+    assert lines.lines[-1] == f"tiny on tiny, seed 0 failed: {failure}"
+    assert outcomes[1].failure is None
+    [row] = summary.rows(outcomes)
+    assert len(row.aucs) == 1
+    assert (bad.folder / folder.METRICS).read_text() == content
 
 
 def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]]) -> None:

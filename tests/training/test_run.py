@@ -70,6 +70,13 @@ def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_pa
     assert "content" not in read_json(bare / folder.METRICS)
 
 
+def test_a_finished_run_of_a_newer_version_is_not_read(start: Start) -> None:
+    out = start("run", {"train": {"epochs": 1}})
+    (out / folder.METRICS).write_text('{"format": 99}')
+    with pytest.raises(ValueError, match=r"metrics\.json has format 99, this version of mmfusion reads up to 1"):
+        run.resume(out)
+
+
 def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
     out = start()
     frame = pd.read_csv(out / folder.PREDICTIONS)

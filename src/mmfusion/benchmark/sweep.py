@@ -15,15 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmfusion.benchmark import work
+from mmfusion.benchmark import collect, work
 from mmfusion.benchmark.grid import Planned
 from mmfusion.training import folder
-from mmfusion.training.files import read_json
 from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.training.run import Interrupted
 
 _LOOK_EVERY = 0.2
 _PATIENCE = 120.0
+
+_IN_THE_TABLE = (
+    *(("test", "auc", key) for key in ("value", "low", "high")),
+    ("ceilings",),
+    ("cost", "parameters", "total"),
+    ("cost", "seconds"),
+)
 
 
 class SweepError(ValueError):
@@ -72,23 +78,27 @@ def sweep(
         overwrite: Begin finished and interrupted ones anew.
 
     Returns:
-        One a run, in the order of ``planned``.
+        One a run, in the order of ``planned``. A finished one that another version wrote, or that cannot be read,
+        counts as failed and stays as it is.
 
     Raises:
         Interrupted: If the user stops it; the same call goes on from there.
     """
     reporter = reporter or Silent()
-    done = [one for one in planned if work.finished(one.folder) and not overwrite]
-    waiting = [one for one in planned if one not in done]
+    there = {one.address: _outcome(one, None) for one in planned if work.finished(one.folder) and not overwrite}
+    done = [outcome for outcome in there.values() if outcome.failure is None]
+    waiting = [one for one in planned if one.address not in there]
     begun = sum((one.folder / folder.SETTINGS).is_file() for one in waiting)
     if overwrite:
         begun = 0
+    broken = f", {n} that cannot be read" if (n := len(there) - len(done)) else ""
     reporter.say(
         f"{_runs(len(planned))}: {len(done)} finished already, {begun} to go on with, {len(waiting) - begun} to begin"
+        f"{broken}"
     )
     launcher = launcher or Processes()
     failures = launcher(waiting, reporter, overwrite=overwrite) if waiting else {}
-    outcomes = [_outcome(one, failures.get(one.address)) for one in planned]
+    outcomes = [there.get(one.address) or _outcome(one, failures.get(one.address)) for one in planned]
     for outcome in outcomes:
         if outcome.failure:
             reporter.say(f"{outcome.planned.name} failed: {outcome.failure}")
@@ -108,9 +118,25 @@ def check(outcomes: Sequence[Outcome]) -> None:
 
 
 def _outcome(planned: Planned, failure: str | None) -> Outcome:
-    if failure is None and work.finished(planned.folder):
-        return Outcome(planned, read_json(planned.folder / folder.METRICS), None)
-    return Outcome(planned, None, failure or "it did not finish")
+    if failure is not None or not work.finished(planned.folder):
+        return Outcome(planned, None, failure or "it did not finish")
+    try:
+        return Outcome(planned, _metrics(planned.folder), None)
+    except (ValueError, OSError) as error:
+        again = f"delete {planned.folder} to have it run again, or begin all runs anew with --overwrite"
+        return Outcome(planned, None, f"{' '.join(str(error).split())}; {again}")
+
+
+def _metrics(place: Path) -> Mapping[str, Any]:
+    """Those of a finished run, with all that the table of a sweep has."""
+    metrics = collect.read_metrics(place)
+    for keys in _IN_THE_TABLE:
+        found: Any = metrics
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                raise ValueError(f"{folder.METRICS} has no {'.'.join(keys)}")
+            found = found[key]
+    return metrics
 
 
 class Here:
@@ -287,7 +313,10 @@ def _line(number: int, total: int, job: _Job, code: int, seconds: float, left: f
     text = f"{number} of {total}: {job.planned.name}, {seconds:.0f} s"
     if code != work.FINISHED:
         return f"{text}, failed"
-    auc = read_json(job.planned.folder / folder.METRICS)["test"]["auc"]["value"]
+    metrics = _outcome(job.planned, None).metrics
+    if metrics is None:
+        return f"{text}, failed"
+    auc = metrics["test"]["auc"]["value"]
     text += ", test AUC undefined" if auc is None else f", test AUC {auc:.3f}"
     return text if number == total else f"{text}; about {_minutes(left)} left"
 

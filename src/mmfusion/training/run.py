@@ -127,7 +127,9 @@ def _resume(
     # What is there is looked at once: of several processes one could see what another is about to write.
     if processes.from_main((out / folder.METRICS).is_file):
         reporter.say(f"{out} holds a finished run: nothing is left to do")
-        result = Result(out, read_json(out / folder.METRICS))
+        metrics = read_json(out / folder.METRICS)
+        checkpoints.check_format(out / folder.METRICS, metrics)
+        result = Result(out, metrics)
         verdict.tell(result.folder, result.metrics, reporter)
         return result
     picked = pick_device(settings.run.device)
