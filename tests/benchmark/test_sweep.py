@@ -156,6 +156,27 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
     assert (bad.folder / folder.METRICS).read_text() == content
 
 
+def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    """It is no part of what a run computes, so that asking for it finds the run that was made without."""
+    without = {**BASE, "run": {**BASE["run"], "robustness": False}}
+    made = grid.plan(grid.methods("tiny"), ["tiny"], [without], out=tmp_path / "runs")
+    sweep.sweep(made, launcher=sweep.Here())
+    lines = Lines()
+    sweep.sweep(plan("tiny", (0,)), lines, launcher=sweep.Here())
+    assert lines.lines == [
+        "1 run: 1 finished already, 0 to go on with, 0 to begin",
+        "1 run finished without robustness (run.robustness=false): --overwrite begins all runs anew, and then tells it",
+    ]
+    again = Lines()
+    sweep.sweep(made, again, launcher=sweep.Here())
+    assert len(again.lines) == 1
+    # Of a compact copy the file is compressed.
+    (made[0].folder / "robustness.json.gz").write_bytes(b"")
+    again = Lines()
+    sweep.sweep(plan("tiny", (0,)), again, launcher=sweep.Here())
+    assert len(again.lines) == 1
+
+
 def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]]) -> None:
     class Nothing:
         def __call__(self, *_: object, **__: object) -> Mapping[str, str]:

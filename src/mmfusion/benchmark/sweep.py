@@ -96,6 +96,11 @@ def sweep(
         f"{_runs(len(planned))}: {len(done)} finished already, {begun} to go on with, {len(waiting) - begun} to begin"
         f"{broken}"
     )
+    if bare := sum(_lacks_robustness(outcome) for outcome in done):
+        reporter.say(
+            f"{_runs(bare)} finished without robustness (run.robustness=false): --overwrite begins all runs anew, and "
+            "then tells it"
+        )
     launcher = launcher or Processes()
     failures = launcher(waiting, reporter, overwrite=overwrite) if waiting else {}
     outcomes = [there.get(one.address) or _outcome(one, failures.get(one.address)) for one in planned]
@@ -137,6 +142,11 @@ def _metrics(place: Path) -> Mapping[str, Any]:
                 raise ValueError(f"{folder.METRICS} has no {'.'.join(keys)}")
             found = found[key]
     return metrics
+
+
+def _lacks_robustness(outcome: Outcome) -> bool:
+    asked, metrics = outcome.planned.settings.run.robustness, outcome.metrics or {}
+    return asked and "robustness" not in metrics and collect.find(outcome.planned.folder, folder.ROBUSTNESS) is None
 
 
 class Here:
