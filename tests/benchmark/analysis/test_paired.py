@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,45 @@ def test_otherwise_a_paired_bootstrap(tmp_path: Path, options: dict[str, Any]) -
         assert (found.low, found.high) == pytest.approx((by_hand.low, by_hand.high), abs=0.03)
 
 
-def test_accuracy_is_mcnemars_of_the_seeds_mean_probability(tmp_path: Path) -> None:
-    one, other = (sampled(tmp_path, m, (0, 1, 2), strength=s, n=90, **THREE) for m, s in (("max", 1.5), ("concat", 1)))
+def test_accuracy_of_one_seed_is_mcnemars(tmp_path: Path) -> None:
+    one, other = (sampled(tmp_path, m, strength=s, n=90, **THREE) for m, s in (("max", 1.5), ("concat", 1)))
     found, _ = one_test(one, other, "accuracy")
     y = one.runs[0].judged.cases.labels
-    called = [np.mean([run.judged.cases.probabilities for run in x.runs], axis=0).argmax(1) for x in (one, other)]
+    called = [x.runs[0].judged.cases.probabilities.argmax(1) for x in (one, other)]
     assert found is not None
     assert found.kind == "mcnemar"
     assert found.p == mcnemar(*called, y)
     assert found.difference == pytest.approx((called[0] == y).mean() - (called[1] == y).mean())
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_accuracy_of_several_seeds_is_of_their_mean(tmp_path: Path) -> None:
+    """Not of the ensemble of the seeds, which here differs from the reference the other way."""
+    y = np.arange(60) % 2
+    # Of three seeds each method's each is wrong on cases of its own, those of the reference together on the same ten.
+    wrong = {"max": [range(20 * s, 20 * s + 15) for s in range(3)], "concat": [range(10)] * 3}
+    methods = []
+    for model, of_seeds in wrong.items():
+        runs = []
+        for seed, at in enumerate(of_seeds):
+            frame = run_folders.predictions(seed=seed, parts=("test",))
+            says = np.where(np.isin(np.arange(60), list(at)), 1 - y, y)
+            frame["label"] = np.array(["nevus", "melanoma"])[y]
+            frame["prob_melanoma"] = 0.1 + 0.8 * says
+            frame["prob_nevus"] = 1 - frame["prob_melanoma"]
+            runs.append(judge(read(run_folders.write(tmp_path / f"{model}{seed}", model, seed=seed, frame=frame))))
+        methods.append(Compared(model, sample(runs, n_resamples=400, seed=0)))
+    one, other = methods
+    ensemble = np.mean([run.judged.cases.probabilities for run in one.runs], axis=0).argmax(1)
+    assert (ensemble == y).all()
+    found, _ = one_test(one, other, "accuracy")
+    assert found is not None
+    assert (found.kind, found.n_runs) == ("bootstrap", 3)
+    assert found.difference == pytest.approx(45 / 60 - 50 / 60)
+    pairs = zip(one.runs, other.runs, strict=True)
+    drawn = np.mean([a.raw["accuracy"].drawn - b.raw["accuracy"].drawn for a, b in pairs], axis=0)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    assert found.low < found.difference < found.high
 
 
 def test_accuracy_of_patients_with_several_cases_is_bootstrapped(tmp_path: Path) -> None:
@@ -135,6 +165,35 @@ def test_other_cases_are_not_paired(tmp_path: Path) -> None:
     found, cautions = one_test(one, other)
     assert found is None
     assert "other test cases in 1 of 1 pairs" in cautions[0].text
+
+
+def several_parts(path: Path, model: str, sizes: Sequence[int], strength: float) -> Compared:
+    """Seeds of one fold, two of them with each test part: other cases, though there may be as many."""
+    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
+    runs = []
+    for number, n in enumerate(sizes):
+        for seed in (2 * number, 2 * number + 1):
+            frame = run_folders.predictions(seed=seed, n=n, strength=strength)
+            frame[["id", "group"]] = f"part{number}-" + frame[["id", "group"]]
+            place = path / f"{model}-{seed}"
+            files = {"splits.csv": splits}
+            runs.append(judge(read(run_folders.write(place, model, seed=seed, frame=frame, files=files))))
+    return Compared(model, sample(runs, n_resamples=200, seed=0))
+
+
+@pytest.mark.parametrize("sizes", [(30, 60, 45), (30, 30, 30)])
+@pytest.mark.parametrize("metric", ["auc", "accuracy"])
+def test_seeds_of_other_cases_are_other_parts(tmp_path: Path, sizes: tuple[int, ...], metric: str) -> None:
+    """One fold with several test parts: within a part the seeds are averaged, and no two parts are taken for one."""
+    one, other = (several_parts(tmp_path, m, sizes, s) for m, s in (("max", 2.0), ("concat", 1.0)))
+    found, cautions = one_test(one, other, metric)
+    pairs = zip(one.runs, other.runs, strict=True)
+    by_part = np.array([a.raw[metric].value - b.raw[metric].value for a, b in pairs]).reshape(3, 2).mean(1)
+    wanted = corrected_resampled_difference(by_part, n_train=100, n_test=np.mean(sizes))
+    assert found is not None
+    assert not cautions
+    assert (found.kind, found.n_runs) == ("corrected resampled t", 6)
+    assert (found.difference, found.low, found.high, found.p) == pytest.approx(tuple(wanted))
 
 
 def test_holm_is_over_the_methods_of_one_metric(tmp_path: Path) -> None:

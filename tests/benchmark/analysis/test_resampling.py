@@ -74,6 +74,24 @@ def test_runs_share_resamples_and_folds_do_not(tmp_path: Path) -> None:
     assert (other.raw["auc"].drawn != again.raw["auc"].drawn).any()
 
 
+def test_parts_of_one_fold_have_resamples_of_their_own(tmp_path: Path) -> None:
+    """As many cases of each class, but others: drawn by the same numbers they would go up and down together."""
+    runs = []
+    for seed, name in enumerate(("a", "a", "b")):
+        frame = run_folders.predictions(seed=seed, n=30)
+        frame[["id", "group"]] = name + frame[["id", "group"]]
+        runs.append(judge(read(run_folders.write(tmp_path / str(seed), seed=seed, frame=frame))))
+    first, second, other = sample(runs, n_resamples=50, seed=0)
+    np.testing.assert_array_equal(first.weights, second.weights)
+    assert (first.weights != other.weights).any()
+    # A fold's only part is drawn as before, and in any order of the runs.
+    [alone] = sample(runs[:1], n_resamples=50, seed=0)
+    [folds] = sample([judge(read(run_folders.write(tmp_path / "c", n=30)))], n_resamples=50, seed=0)
+    np.testing.assert_array_equal(alone.weights, folds.weights)
+    again, _, _ = sample(runs[::-1], n_resamples=50, seed=0)
+    np.testing.assert_array_equal(again.weights, other.weights)
+
+
 def test_temperature_touches_calibration_alone(tmp_path: Path) -> None:
     run = read(run_folders.write(tmp_path / "a", n=30, metrics={"temperature": 2.0}, parts=("test",)))
     [found] = sample([judge(run)], n_resamples=20, seed=0)

@@ -13,10 +13,12 @@ def said(found: Comparison) -> str:
 
 
 def test_what_the_tests_speak_of() -> None:
-    """Folds are tested over their runs; one split only over its cases."""
+    """Test parts are tested over their runs; a single one only over its cases."""
     found = made.small().comparisons[0]
-    assert "What other seeds would change is in the SD alone." in said(dataclasses.replace(found, folds=1))
-    assert "What other seeds" not in said(dataclasses.replace(found, folds=3))
+    over_parts = [dataclasses.replace(test, kind="corrected resampled t") for test in found.tests]
+    assert "What other seeds would change is in the SD alone." in said(found)
+    assert "What other seeds" not in said(dataclasses.replace(found, tests=tuple(over_parts)))
+    assert "what is tested is the difference shown: its mean over the pairs" in said(found)
     assert "counts all methods tested on the same metric" in said(found)
 
 

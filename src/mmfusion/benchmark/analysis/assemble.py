@@ -7,6 +7,7 @@ import numpy as np
 
 from mmfusion.benchmark.analysis import cautions, curves, grouping, modalities, paired, training
 from mmfusion.benchmark.analysis.grouping import Group, Table
+from mmfusion.benchmark.analysis.parts import n_validation
 from mmfusion.benchmark.analysis.resampling import Sampled, judge, sample, score, subgroup_rows
 from mmfusion.benchmark.analysis.results import (
     Analysis,
@@ -123,7 +124,7 @@ def _comparison(
     groups = {group for judged in parts.values() for group in judged.cases.groups.tolist()}
     resolution = _resolution([run for own in sampled.values() for run in own], ranks)
     around, differing = cautions.surroundings(runs)
-    held_out = [n for own in sampled.values() for run in own if (n := paired.n_validation(run)) is not None]
+    held_out = [n for run in runs if (n := n_validation(run)) is not None]
     return Comparison(
         name=table.name,
         dataset=table.dataset,
@@ -145,6 +146,7 @@ def _comparison(
         cautions=(
             *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
             *found,
+            *cautions.parts(parts.values()),
             *cautions.seeds(methods),
             *cautions.budget(methods),
             *cautions.tuning(methods),

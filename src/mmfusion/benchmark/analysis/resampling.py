@@ -1,10 +1,10 @@
 """Metrics of many runs on the same resamples of their test cases.
 
-Runs with the same test cases share every resample: it is drawn once, and each run's scores are sorted once. The test
-parts of different folds are resampled apart.
+Runs with the same test cases share every resample: it is drawn once, and each run's scores are sorted once. Different
+test parts, of folds or of one fold, are resampled apart.
 """
 
-import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.benchmark.analysis.parts import part_of
 from mmfusion.benchmark.analysis.results import Score
 from mmfusion.benchmark.collect import Cases, FinishedRun
 from mmfusion.data.subgroups import UNKNOWN
@@ -48,10 +49,7 @@ class Judged:
     @cached_property
     def part(self) -> str:
         """Equal for runs of the same fold whose test cases are the same, with the same labels and groups."""
-        digest = hashlib.sha256(str(self.run.fold).encode())
-        for values in (self.cases.ids, self.cases.groups, self.cases.labels.astype(str)):
-            digest.update("\0".join(values.tolist()).encode() + b"\1")
-        return digest.hexdigest()
+        return part_of(self.run)
 
     @property
     def scaled(self) -> Floats | None:
@@ -114,6 +112,7 @@ def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequ
         judged: Runs of the same classes.
         n_resamples: Of the stratified bootstrap of patients or lesions.
         seed: Of the bootstrap; the same for all, and for one fold the same resamples whatever the other folds are.
+            Where a fold has several test parts each has resamples of its own.
         extra: Some of :data:`mmfusion.training.metrics.EXTRA` too.
 
     Returns:
@@ -122,9 +121,13 @@ def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequ
     by_part: dict[str, list[int]] = {}
     for at, one in enumerate(judged):
         by_part.setdefault(one.part, []).append(at)
+    parts_of_fold = Counter(judged[members[0]].run.fold for members in by_part.values())
     found: dict[int, Sampled] = {}
-    for members in by_part.values():
-        sampled = _sample_part([judged[at] for at in members], n_resamples, seed, extra)
+    for part, members in by_part.items():
+        fold = judged[members[0]].run.fold
+        # Parts of one fold would be drawn by the same numbers, as if their patients were the same.
+        own = [seed, fold, int(part[:8], 16)] if parts_of_fold[fold] > 1 else [seed, fold]
+        sampled = _sample_part([judged[at] for at in members], n_resamples, own, extra)
         found |= dict(zip(members, sampled))
     return [found[at] for at in range(len(judged))]
 
@@ -165,7 +168,9 @@ class _Task(NamedTuple):
     n: int
 
 
-def _sample_part(judged: Sequence[Judged], n_resamples: int, seed: int, extra: Sequence[str]) -> list[Sampled]:
+def _sample_part(
+    judged: Sequence[Judged], n_resamples: int, seed: Sequence[int], extra: Sequence[str]
+) -> list[Sampled]:
     first = judged[0].cases
     tasks = [_tasks(one, n_resamples, extra) for one in judged]
     drawn: list[dict[tuple[str, ...], list[dict[str, Floats]]]] = [{key: [] for key in own} for own in tasks]
@@ -173,7 +178,7 @@ def _sample_part(judged: Sequence[Judged], n_resamples: int, seed: int, extra: S
     done = 0
     # Where each case is a group of its own the names do not matter, and grouping by number is faster.
     groups = first.groups.tolist() if first.grouped else None
-    spread = np.random.SeedSequence([seed, judged[0].run.fold]).generate_state(1)[0]
+    spread = np.random.SeedSequence(seed).generate_state(1)[0]
     for block in resample(first.labels, groups, n_resamples=n_resamples, seed=int(spread)):
         weights = np.ascontiguousarray(block.T)
         if done < N_CURVES:

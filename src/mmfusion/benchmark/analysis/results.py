@@ -288,8 +288,9 @@ class PairedTest:
         reference: Label.
         metric: What is compared.
         kind: ``delong``, ``bootstrap``, ``mcnemar`` or ``corrected resampled t``.
-        n_runs: Pairs of runs, one of each method, of the same seed and fold.
-        difference: Method less reference; for ``brier``, ``ece`` and ``log_loss`` negative is better.
+        n_runs: Pairs of runs, one of each method, of the same seed, fold and test cases.
+        difference: Method less reference, mean over these pairs (of each test part, then over the parts); for
+            ``brier``, ``ece`` and ``log_loss`` negative is better.
         low: Lower end of its interval; NaN for McNemar's test, which has none.
         high: Upper end.
         p: Two-sided; NaN where there is no test.
@@ -356,7 +357,7 @@ class Comparison:
         n_validation: Cases, mean over the runs.
         n_cases: Different test cases, over all folds.
         n_groups: Different patients or lesions among them.
-        folds: Different test parts.
+        folds: How many occur.
         seeds: All that occur.
         ceilings: Best AUC possible, where the data were made from known probabilities.
         metrics: Those to show, the one that ranks first.

@@ -129,8 +129,8 @@ def _tested(chapters: list[Chapter]) -> tuple[Paragraph, ...]:
     references = words.listed(dict.fromkeys(str(comparison.reference) for comparison in tested))
     return (
         Paragraph(
-            f"The reference, {references}, {_NAMED[tested[0].named]}. Tests are paired, on the same cases; over folds "
-            "the resampled t-test is corrected for the cases that the folds share; all are corrected for their number "
-            "by Holm's method."
+            f"The reference, {references}, {_NAMED[tested[0].named]}. Tests are paired, on the same cases, and of "
+            "the mean over the seeds; over folds the resampled t-test is corrected for the cases that the folds share; "
+            "all are corrected for their number by Holm's method."
         ),
     )

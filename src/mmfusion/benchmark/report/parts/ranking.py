@@ -10,6 +10,9 @@ from mmfusion.benchmark.report.forest import Mark, Row, forest
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell, score
 from mmfusion.training.metrics import LOWER_IS_BETTER
 
+OVER_PARTS = "corrected resampled t"
+"""The test that is over test parts; every other is over the cases of one."""
+
 VERDICTS = {True: "better", False: "worse", None: "not told apart"}
 
 
@@ -136,12 +139,13 @@ def _tests(chapter: Chapter) -> list[Block]:
     kinds = list(dict.fromkeys(words.KINDS.get(test.kind, test.kind) for test in found.tests))
     blocks: list[Block] = [
         Paragraph(
-            f"Each method is tested against {found.reference} on the same cases, run by run of the same seed and "
-            f"fold ({words.listed(kinds)}). Holm's correction counts all methods tested on the same metric; below 0.05 "
-            "a difference is called better or worse, else it is not told apart, which does not mean equal."
+            f"Each method is tested against {found.reference} on the same cases ({words.listed(kinds)}). Runs of the "
+            "same seed and fold are paired, and what is tested is the difference shown: its mean over the pairs. "
+            "Holm's correction counts all methods tested on the same metric; below 0.05 a difference is called better "
+            "or worse, else it is not told apart, which does not mean equal."
         )
     ]
-    if found.folds == 1:
+    if all(test.kind != OVER_PARTS for test in found.tests):
         blocks.append(
             Paragraph(
                 "On one split the tests, like all intervals, speak of the test cases: whether these trained models "
