@@ -231,7 +231,7 @@ def test_robustness_in_brief(tmp_path: Path) -> None:
     assert curve is not None
     assert curve.mean.tolist() == [0.9, 0.4]
     assert curve.area.mean == pytest.approx(0.65)
-    assert (brings.modality, brings.drop.mean, brings.interval) == ("meta", 0.2, "runs")
+    assert (brings.modality, brings.drop.mean, brings.interval) == ("meta", 0.2, "seeds")
     assert runs[0].n_train == 9
     broken = run_folders.write(tmp_path / "c", seed=3, n=6, metrics={"robustness": {"rows": [3]}})
     assert reasons(broken) == {"c": "metrics.json: robustness is not what a run writes"}

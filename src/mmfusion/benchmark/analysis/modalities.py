@@ -1,4 +1,8 @@
-"""What missing cells and missing modalities do, aggregated over a method's runs."""
+"""What missing cells and missing modalities do, aggregated over a method's runs.
+
+A run tells intervals of its own test cases. Seeds share these cases, so that their intervals are averaged: that of
+their mean is no wider. Test parts of different folds are independent, and their errors add up in squares.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from mmfusion.benchmark.analysis.parts import part_of, sizes
 from mmfusion.benchmark.analysis.results import Contribution, Degradation, Score
 from mmfusion.benchmark.collect import FinishedRun
 from mmfusion.layers.optional import need
 from mmfusion.training.ranking import Floats, divide
+from mmfusion.training.statistics import corrected_resampled_difference
 
 METRIC = "auc"
 _NAMES = ("value", "low", "high", "error")
@@ -27,8 +33,9 @@ def degradation(runs: Sequence[FinishedRun]) -> Degradation | None:
     x = np.array(shares)
     # The ends are the areas under the ends: as if the errors at all shares went together, which they nearly do.
     areas = np.trapezoid(values, x, axis=1) / (x[-1] - x[0])
-    mean = _means(values)
-    return Degradation(METRIC, x, mean[:, 0], mean[:, 1], mean[:, 2], values[:, :, 0], _score(areas))
+    parts = [part_of(run) for run in runs]
+    mean = _combined(values, parts)
+    return Degradation(METRIC, x, mean[:, 0], mean[:, 1], mean[:, 2], values[:, :, 0], _score(areas, parts))
 
 
 def contributions(runs: Sequence[FinishedRun], level: float) -> tuple[Contribution, ...]:
@@ -38,6 +45,7 @@ def contributions(runs: Sequence[FinishedRun], level: float) -> tuple[Contributi
         for row in run.robustness or ():
             if row["kind"] in ("without", "permuted") and row.get("modality") is not None:
                 names[str(row["kind"]), str(row["modality"])] = None
+    parts = [part_of(run) for run in runs]
     out = []
     for kind, modality in names:
         rows = [_row(run, kind, modality) for run in runs]
@@ -45,17 +53,13 @@ def contributions(runs: Sequence[FinishedRun], level: float) -> tuple[Contributi
         whole = np.array([_whole(run) for run in runs])
         told = np.array([_numbers(None if row is None else row.get("drop")) for row in rows])
         drops = np.where(np.isfinite(told[:, 0]), told[:, 0], whole[:, 0] - left[:, 0])
-        score, interval = _drop(drops, told, level)
-        out.append(Contribution(modality, kind, _score(left), score, interval))
+        kept = np.isfinite(drops)
+        if kept.any() and np.isfinite(told[kept, 1:3]).all():
+            drop, interval = _score(np.column_stack([drops, told[:, 1:]]), parts), "cases"
+        else:
+            drop, interval = _over_runs(drops, runs, parts, level)
+        out.append(Contribution(modality, kind, _score(left, parts), drop, interval))
     return tuple(out)
-
-
-def _drop(drops: Floats, told: Floats, level: float) -> tuple[Score, str]:
-    """With the mean of the runs' own paired intervals; Student's over the runs where they have none."""
-    kept = np.isfinite(drops)
-    if kept.any() and np.isfinite(told[kept, 1:3]).all():
-        return _score(np.column_stack([drops, told[:, 1:]])), "cases"
-    return _over_runs(drops, level), "runs"
 
 
 def _cells(run: FinishedRun) -> dict[float, Floats]:
@@ -95,24 +99,63 @@ def _means(values: Floats) -> Floats:
     return divide(total, n.astype(np.float64))
 
 
-def _score(values: Floats) -> Score:
-    """Of rows of value, ends and error, one a run."""
-    mean, low, high, error = _means(values).tolist()
+def _combined(values: Floats, parts: Sequence[str]) -> Floats:
+    """Mean over the runs where there is a value, with the ends and the error of this mean.
+
+    Args:
+        values: Shape ``(runs, ..., 4)``: value, ends and error.
+        parts: The test part of each run.
+
+    Returns:
+        Shape ``(..., 4)``; NaN ends where some part has none.
+    """
+    defined = np.isfinite(values[..., 0])
+    # How far the ends are from the value, and its error.
+    reach = np.stack([values[..., 0] - values[..., 1], values[..., 2] - values[..., 0], values[..., 3]], axis=-1)
+    reach = np.where(defined[..., None], reach, np.nan)
+    squares = np.zeros(reach.shape[1:])
+    for part in dict.fromkeys(parts):
+        own = np.array([one == part for one in parts])
+        n = defined[own].sum(axis=0)[..., None]
+        squares += np.where(n > 0, (n * _means(reach[own])) ** 2, 0.0)
+    n_runs = defined.sum(axis=0)[..., None].astype(np.float64)
+    low, high, error = np.moveaxis(divide(np.sqrt(squares), n_runs), -1, 0)
+    mean = _means(values[..., 0])
+    return np.stack([mean, mean - low, mean + high, error], axis=-1)
+
+
+def _score(values: Floats, parts: Sequence[str]) -> Score:
+    """Of rows of value, ends and error, one a run, whose test parts are told."""
+    mean, low, high, error = _combined(values, parts).tolist()
     return Score(mean, _sd(values[:, 0]), low, high, error, tuple(values[:, 0].tolist()))
 
 
-def _over_runs(values: Floats, level: float) -> Score:
-    """With Student's interval over the runs."""
-    kept = values[np.isfinite(values)]
-    points = tuple(values.tolist())
-    if not len(kept):
-        return Score(np.nan, np.nan, np.nan, np.nan, np.nan, points)
-    mean, sd = float(kept.mean()), _sd(values)
-    if len(kept) < 2:
-        return Score(mean, sd, np.nan, np.nan, np.nan, points)
-    error = sd / math.sqrt(len(kept))
-    reach = float(need("scipy.stats", "bench").t(len(kept) - 1).ppf((1 + level) / 2)) * error
-    return Score(mean, sd, mean - reach, mean + reach, error, points)
+def _over_runs(values: Floats, runs: Sequence[FinishedRun], parts: Sequence[str], level: float) -> tuple[Score, str]:
+    """With an interval from how the runs differ, for runs that tell none of their own, and of what kind it is.
+
+    Over several test parts that of Nadeau and Bengio, on the mean of each part's seeds; over the seeds of one part
+    Student's, which is of other seeds on the same cases.
+    """
+    kept = np.isfinite(values)
+    sd, points = _sd(values), tuple(values.tolist())
+    having = dict.fromkeys(part for part, is_kept in zip(parts, kept) if is_kept)
+    by_part = [float(np.mean([v for v, one in zip(values[kept], np.array(parts)[kept]) if one == p])) for p in having]
+    mean = float(np.mean(by_part)) if by_part else np.nan
+    low, high, kind = np.nan, np.nan, "none"
+    if len(by_part) > 1:
+        of_parts = sizes(runs)
+        if not any(by_part):
+            # As where the model does not look at the modality.
+            low, high = 0.0, 0.0
+        elif of_parts is not None:
+            found = corrected_resampled_difference(by_part, n_train=of_parts[0], n_test=of_parts[1], level=level)
+            low, high = found.low, found.high
+        kind = "folds" if math.isfinite(low) else "none"
+    elif kept.sum() > 1:
+        student = need("scipy.stats", "bench").t(int(kept.sum()) - 1)
+        reach = float(student.ppf((1 + level) / 2)) * sd / math.sqrt(kept.sum())
+        low, high, kind = mean - reach, mean + reach, "seeds"
+    return Score(mean, sd, low, high, np.nan, points), kind
 
 
 def _sd(values: Floats) -> float:

@@ -26,7 +26,7 @@ class Score:
         sd: Over the runs, with ``n - 1``; NaN for a single run.
         low: Lower end of the interval of the mean.
         high: Upper end.
-        error: Standard error of the mean that the test cases alone cause.
+        error: Standard error of the mean that the test cases alone cause; NaN where it is not known.
         points: Of each run, in the order of :attr:`Method.runs`.
     """
 
@@ -142,7 +142,8 @@ class Degradation:
         metric: ``auc``.
         shares: Shape ``(g,)``, of the present cells made missing, rising from 0.
         mean: Shape ``(g,)``, over the runs.
-        low: Shape ``(g,)``, mean of the ends of the runs' own intervals.
+        low: Shape ``(g,)``, lower end of the interval of the mean: the runs' own are averaged over the seeds of a
+            fold, and folds are independent.
         high: Shape ``(g,)``.
         points: Shape ``(runs, g)``; NaN rows for runs without it.
         area: Under the curve over the width of ``shares``, in the range of the metric: [0, 1] for an AUC; its ends are
@@ -167,8 +168,10 @@ class Contribution:
         kind: ``without`` or ``permuted``.
         left: The AUC that is left.
         drop: By how much it fell; positive: the modality was of use.
-        interval: Of ``drop``. ``cases``: the mean of the ends of the runs' own paired intervals; ``runs``: Student's
-            over the runs.
+        interval: Which one ``drop`` has. ``cases``: from the runs' own paired intervals of their test cases, whose
+            ends are averaged over the seeds of a fold, and folds are independent. Where runs tell none: ``folds``,
+            Nadeau and Bengio's on one drop a fold, the mean over its seeds (and ``mean`` is over these); ``seeds``,
+            Student's over the seeds of one test part, whose cases stay the same; ``none``.
     """
 
     modality: str
