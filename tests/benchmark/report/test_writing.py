@@ -165,3 +165,31 @@ def test_what_a_modality_brings_has_a_row_a_method() -> None:
     )
     assert left.rows[1][1] == "0.750 (0.740 to 0.760)"
     assert found.blocks[-1] == Paragraph("This is missing for image.", kind="missing")
+
+
+def test_the_interval_of_a_fall_is_said() -> None:
+    """One sentence where all methods have the same kind, one a kind where they do not."""
+
+    def caption(*kinds: str) -> str:
+        methods = []
+        for number, kind in enumerate(kinds):
+            one = made.method(f"m{number}", 0.9)
+            given = tuple(dataclasses.replace(each, interval=kind) for each in one.contributions)
+            methods.append(dataclasses.replace(one, contributions=given))
+        found = contribution.section(Chapter.of(made.comparison(methods), 1, 0.95))
+        return next(block.caption for block in found.blocks if isinstance(block, Table))
+
+    start = "By how much the AUC fell, with 95% intervals. "
+    for kind, what in contribution.INTERVALS.items():
+        assert caption(kind, kind) == f"{start}The interval {what}"
+    said = contribution.INTERVALS
+    assert caption("cases", "seeds", "cases") == f"{start}That of m0 and m2 {said['cases']} That of m1 {said['seeds']}"
+    # A model that refused has no fall, and no interval to speak of.
+    refused = made.method("m0", 0.9)
+    nothing = dataclasses.replace(refused.contributions[0].drop, mean=made.NAN)
+    given = dataclasses.replace(refused.contributions[0], drop=nothing, interval="none")
+    refused = dataclasses.replace(refused, contributions=(given, *refused.contributions[1:]))
+    found = contribution.section(Chapter.of(made.comparison([refused]), 1, 0.95))
+    assert next(block.caption for block in found.blocks if isinstance(block, Table)) == (
+        f"{start}The interval {said['cases']}"
+    )

@@ -11,6 +11,14 @@ from mmfusion.benchmark.report.forest import Mark, Row, forest
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell
 
 KINDS = {"without": "taken away", "permuted": "exchanged between cases"}
+INTERVALS = {
+    "cases": "is of the test cases: a run compares both AUCs on the same resamples. Seeds share their cases, so that "
+    "their intervals are averaged, rather too wide than too narrow; folds are taken as independent.",
+    "folds": "is Nadeau and Bengio's over the folds, on one fall a fold, the mean over its seeds.",
+    "seeds": "is the spread over the seeds alone, Student's: it says nothing of other test cases.",
+    "none": "is not known: the runs tell none, and from how they differ none can be estimated.",
+}
+"""What is true of each kind of interval of a fall."""
 
 
 def section(chapter: Chapter) -> Section:
@@ -29,11 +37,14 @@ def section(chapter: Chapter) -> Section:
     modalities = list(dict.fromkeys(given.modality for method in having for given in method.contributions))
     falls = _table(
         having,
-        f"By how much the AUC fell, with {chapter.percent} intervals. With one run a method they treat both AUCs as "
-        "independent and are too wide rather than too narrow.",
+        f"By how much the AUC fell, with {chapter.percent} intervals. {_intervals(having)}",
         lambda given: cell(given.drop, sign=True),
     )
-    left = _table(having, f"The AUC that is left, with {chapter.percent} intervals.", lambda given: cell(given.left))
+    left = _table(
+        having,
+        f"The AUC that is left, with {chapter.percent} intervals of the test cases where the runs tell them.",
+        lambda given: cell(given.left),
+    )
     rows_of = {name: _rows(chapter, name) for name in modalities}
     every = [row for own in rows_of.values() for row in own]
     pictures = tuple(
@@ -51,6 +62,18 @@ def section(chapter: Chapter) -> Section:
     )
     lacking = chapter.lacking("This", [method for method in methods if not method.contributions])
     return Section(key, title, (Paragraph(text), Figures(pictures), falls, left, *lacking))
+
+
+def _intervals(methods: Sequence[Method]) -> str:
+    """What the intervals of the falls are; of whom, where they are of several kinds."""
+    found: dict[str, dict[str, None]] = {}
+    for kind in INTERVALS:
+        for method in methods:
+            if any(given.interval == kind and np.isfinite(given.drop.mean) for given in method.contributions):
+                found.setdefault(kind, {})[method.label] = None
+    if len(found) == 1:
+        return f"The interval {INTERVALS[next(iter(found))]}"
+    return " ".join(f"That of {words.listed(labels, most=30)} {INTERVALS[kind]}" for kind, labels in found.items())
 
 
 def _table(methods: Sequence[Method], caption: str, text: Callable[[Contribution], str]) -> Table:

@@ -42,8 +42,10 @@ def section(chapter: Chapter) -> Section:
     )
     text = (
         "Test cases lose a share of the cells that their tables have, drawn at random; the model is the same. A "
-        f"flatter line holds out longer. Bands are {chapter.percent} intervals, small circles single runs. The area "
-        "under the line, over the width of the shares, puts it in one number."
+        f"flatter line holds out longer. Bands are {chapter.percent} intervals of the mean, of the test cases: seeds "
+        "share these, so that their intervals are averaged, rather too wide than too narrow, and folds are taken as "
+        "independent. Small circles are single runs. The area under the line, over the width of the shares, puts it "
+        "in one number."
     )
     shares = sorted({float(share) for curve in curves.values() for share in curve.shares})
     rows = []
