@@ -67,9 +67,12 @@ def plus(x: Rows, y: Rows) -> Rows:
 
 
 def transformer(state: Mapping[str, object], x: Rows, n_heads: int, real: Sequence[bool]) -> Rows:
-    """Self-attention and feed-forward, pre-norm; rows that are not real are zeros before."""
+    """Self-attention and feed-forward, pre-norm; rows that are not real are zeros before.
+
+    Without a first normalisation in the state there is none.
+    """
     x = [row if counts else [0.0] * len(row) for row, counts in zip(x, real, strict=True)]
-    normed = [norm(under(state, "norm1"), row) for row in x]
+    normed = [norm(under(state, "norm1"), row) for row in x] if "norm1.weight" in state else x
     x = plus(x, attend(under(state, "attention"), normed, normed, n_heads, real))
     return plus(x, [feed_forward(under(state, "feed_forward"), norm(under(state, "norm2"), row)) for row in x])
 

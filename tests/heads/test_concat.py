@@ -30,6 +30,18 @@ def test_linear_head() -> None:
     assert sum(p.numel() for p in head.parameters()) == 8 * (3 + 2 + 5) + 3 + 2 + 5
 
 
+@pytest.mark.parametrize(("hidden", "n_layers"), [((), 0), ((6,), 1)])
+def test_rectified_first(hidden: tuple[int, ...], n_layers: int) -> None:
+    """What is negative in an embedding has no effect; it takes no parameter."""
+    plain, head = (ConcatHead(SPEC, dim=4, hidden=hidden, rectify=rectify).eval() for rectify in (False, True))
+    head.load_state_dict(plain.state_dict())
+    assert len([layer for layer in head.shared if isinstance(layer, nn.Linear)]) == n_layers
+    x, t = torch.tensor([[1.0, -2.0, 0.0, 3.0]]), torch.tensor([[-1.0, -1.0, 2.0, -0.5]])
+    kept = {"x": torch.tensor([[1.0, 0.0, 0.0, 3.0]]), "t": torch.tensor([[0.0, 0.0, 2.0, 0.0]])}
+    assert torch.equal(head({"x": x, "t": t})["y"], plain(kept)["y"])
+    assert not torch.equal(head({"x": x, "t": t})["y"], plain({"x": x, "t": t})["y"])
+
+
 def test_dropout_is_off_in_evaluation_only() -> None:
     head = ConcatHead(SPEC, dim=4, hidden=(64,), dropout=0.5)
     embeddings = {"x": torch.randn(2, 4), "t": torch.randn(2, 4)}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import attention_reference as ref
-from mmfusion.interactions import Bottleneck, Directional, GatedQuery, JointAttention, Latent, Query
+from mmfusion.interactions import Bottleneck, Directional, GatedQuery, JointAttention, Latent, Query, SelfAttention
 from mmfusion.tokens import Tokens
 
 NAMES = ("a", "b", "c")
@@ -55,6 +55,25 @@ def agree(block: nn.Module, by_hand: Callable[[dict[str, object], Case], dict[st
             for row, expected, counts in zip(found.tolist(), rows, real, strict=True):
                 if counts:
                     assert row == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("out_norm", [False, True])
+@pytest.mark.parametrize("input_norm", [False, True])
+def test_self_attention(input_norm: bool, out_norm: bool) -> None:
+    """Each modality by itself; a normalisation before the attention and one behind the block, or neither."""
+
+    def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
+        tokens, real = case
+        out = {
+            name: ref.transformer(ref.under(state, f"blocks.{name}"), tokens[name], HEADS, real[name]) for name in NAMES
+        }
+        if out_norm:
+            out = {name: [ref.norm(ref.under(state, f"out_norms.{name}"), row) for row in x] for name, x in out.items()}
+        return out
+
+    block = random(SelfAttention(NAMES, dim=DIM, n_heads=HEADS, input_norm=input_norm, out_norm=out_norm))
+    assert ("blocks.a.norm1.weight" in block.state_dict()) == input_norm
+    agree(block, by_hand)
 
 
 def test_joint_attention() -> None:

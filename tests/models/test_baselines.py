@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
+import attention_reference as ref
 import mmfusion as mmf
 from mmfusion.tokens import Table
 from small import make_inputs, make_spec
@@ -57,17 +57,64 @@ def test_image_is_pool_and_mlp() -> None:
     torch.testing.assert_close(model(inputs).logits, model.head({"image0": embedding})["label"])
 
 
-def test_tabular_is_ft_transformer() -> None:
-    """A [CLS] token before the columns', blocks, and the [CLS] read out."""
+@pytest.mark.parametrize("depth", [1, 2])
+def test_tabular_is_ft_transformer(depth: int) -> None:
+    """A [CLS] before the columns' tokens; blocks, the first without its normalisation; linear(relu(norm([CLS]))).
+
+    In loops over scalars, in double precision, with weights that make every part count.
+    """
     spec = make_spec(images=0)
-    model, inputs = mmf.create_model("tabular", spec, dim=8, depth=2).eval(), make_inputs(spec, N, missing_cells=True)
+    model = mmf.create_model("tabular", spec, dim=8, depth=depth, n_heads=2).double().eval()
+    g = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        with torch.no_grad():
+            parameter.copy_(torch.randn(parameter.shape, generator=g, dtype=torch.float64))
+    inputs = make_inputs(spec, N, missing_cells=True)
     (tokens,) = model.tokenizers["table0"](inputs["table0"])
     assert tokens.x.shape == (N, 5, 8)
-    for layer in model.layers:
-        tokens = layer.blocks["table0"](tokens)
-    torch.testing.assert_close(model(inputs).logits, model.head({"table0": tokens.x[:, 0]})["label"])
-    assert isinstance(model.head.shared, nn.Sequential)
-    assert len(model.head.shared) == 0
+    output, state = model(inputs), ref.plain(model.state_dict())
+    for i in range(N):
+        x = tokens.x[i].tolist()
+        for layer in range(depth):
+            x = ref.transformer(ref.under(state, f"layers.{layer}.blocks.table0"), x, 2, [True] * 5)
+        embedding = ref.norm(ref.under(state, f"layers.{depth - 1}.out_norms.table0"), x[0])
+        logits = ref.linear(ref.under(state, "head.outputs.label"), [max(v, 0.0) for v in embedding])
+        assert output.embeddings["table0"][i].tolist() == pytest.approx(embedding, rel=1e-9, abs=1e-9)
+        assert output.logits[i].tolist() == pytest.approx(logits, rel=1e-9, abs=1e-9)
+    norms = [key for key in state if "norm" in key and key.endswith("weight")]
+    assert "layers.0.blocks.table0.norm1.weight" not in norms
+    assert len(norms) == 2 * depth  # one a block less in the first, one more behind the last
+
+
+def test_tabular_has_the_parameters_of_its_equation() -> None:
+    """Tokens, blocks, normalisations and the linear map, counted by hand."""
+    d, depth = 8, 3
+    spec = make_spec(images=0)
+    model = mmf.create_model("tabular", spec, dim=d, depth=depth, expansion=2)
+    tokens = sum(p.numel() for p in model.tokenizers.parameters())
+    block = 4 * (d * d + d) + (d * 2 * d + 2 * d) + (2 * d * d + d) + 2 * d
+    expected = depth * block + (depth - 1) * 2 * d + 2 * d + 3 * d + 3
+    assert sum(p.numel() for p in model.parameters()) - tokens == expected
+
+
+def test_tabular_without_its_table_is_the_heads_bias() -> None:
+    spec = make_spec(images=0)
+    model, inputs = mmf.create_model("tabular", spec, dim=8).eval(), make_inputs(spec, N)
+    there = torch.tensor([True, False, True, False])
+    output = model(inputs, {"table0": there})
+    assert torch.equal(output.logits[~there], model.head.outputs["label"].bias.expand(2, -1))
+    assert not bool(output.embeddings["table0"][~there].any())
+
+
+@pytest.mark.parametrize(("depth", "right"), [(1, True), (0, False), (-1, False)])
+def test_tabular_needs_a_block(depth: int, right: bool) -> None:
+    """Without one the [CLS] would be read out as it was before any column, and predict a constant."""
+    spec = make_spec(images=0)
+    if right:
+        mmf.create_model("tabular", spec, dim=8, depth=depth)
+        return
+    with pytest.raises(ValueError, match=f"depth must be at least 1, got {depth}"):
+        mmf.create_model("tabular", spec, dim=8, depth=depth)
 
 
 def test_tabular_tells_its_columns_apart() -> None:

@@ -20,11 +20,15 @@ class ConcatHead(nn.Module):
         dim: Width of each embedding.
         hidden: Widths of the hidden layers, shared by the targets; empty for a linear head.
         dropout: Probability after each hidden layer.
+        rectify: A ReLU of the embeddings before the first layer.
     """
 
-    def __init__(self, spec: DataSpec, *, dim: int, hidden: Sequence[int] = (128,), dropout: float = 0.5) -> None:
+    def __init__(
+        self, spec: DataSpec, *, dim: int, hidden: Sequence[int] = (128,), dropout: float = 0.5, rectify: bool = False
+    ) -> None:
         super().__init__()
         self.names = spec.names
+        self.rectify = rectify
         self.shared, width = hidden_layers(dim * len(self.names), hidden, dropout)
         self.outputs = output_layers(spec.targets, width)
 
@@ -37,7 +41,8 @@ class ConcatHead(nn.Module):
         Returns:
             One ``(b, n_out)`` a target.
         """
-        x = self.shared(torch.cat([embeddings[name] for name in self.names], -1))
+        x = torch.cat([embeddings[name] for name in self.names], -1)
+        x = self.shared(x.relu() if self.rectify else x)
         return {name: output(x) for name, output in self.outputs.items()}
 
 

@@ -21,6 +21,8 @@ class SelfAttention(nn.Module):
         n_heads: Heads of the attention.
         expansion: Hidden width of the feed-forward over ``dim``.
         dropout: Probability in the feed-forward.
+        input_norm: False: the attention takes the tokens as they come, as in FT-Transformer's first block.
+        out_norm: Normalise what goes out, as a stack of such blocks does behind the last of them.
     """
 
     def __init__(
@@ -31,12 +33,20 @@ class SelfAttention(nn.Module):
         n_heads: int = 4,
         expansion: float = 2.0,
         dropout: float = 0.0,
+        input_norm: bool = True,
+        out_norm: bool = False,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
         self.blocks = nn.ModuleDict(
-            {name: TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for name in names}
+            {
+                name: TransformerBlock(
+                    dim, n_heads=n_heads, expansion=expansion, dropout=dropout, input_norm=input_norm
+                )
+                for name in names
+            }
         )
+        self.out_norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in names}) if out_norm else None
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """As many tokens a modality as come in, with the same masks.
@@ -46,4 +56,7 @@ class SelfAttention(nn.Module):
         """
         if tuple(tokens) != self.names:
             raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
-        return {name: self.blocks[name](one) for name, one in tokens.items()}
+        tokens = {name: self.blocks[name](one) for name, one in tokens.items()}
+        if self.out_norms is not None:
+            tokens = {name: Tokens(self.out_norms[name](one.x), one.mask) for name, one in tokens.items()}
+        return tokens

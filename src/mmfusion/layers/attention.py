@@ -107,11 +107,14 @@ class TransformerBlock(nn.Module):
         n_heads: Heads of the attention.
         expansion: Hidden width of the feed-forward over ``dim``.
         dropout: Probability in the feed-forward.
+        input_norm: False: the attention takes the tokens as they come, without the normalisation before it.
     """
 
-    def __init__(self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, *, n_heads: int = 4, expansion: float = 2.0, dropout: float = 0.0, input_norm: bool = True
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = nn.LayerNorm(dim) if input_norm else nn.Identity()
         self.attention = CrossAttention(dim, n_heads=n_heads)
         self.norm2 = nn.LayerNorm(dim)
         self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)

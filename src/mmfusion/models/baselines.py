@@ -132,19 +132,23 @@ def tabular(
     classification: Choice | None = None,
     label_smoothing: float = 0.0,
 ) -> FusionModel:
-    """The table alone: FT-Transformer (Gorishniy et al., 2021, section 3.3).
+    """The table alone: FT-Transformer (Gorishniy et al., 2021, arXiv 2106.11959, section 3.3).
 
-    NOTE[DIFF] Narrower than the paper's default (192), with GELU instead of ReGLU: clinical tables have a few columns.
+    As in the paper the first block's attention takes the tokens without a normalisation, and the prediction is
+    ``linear(relu(norm(cls)))``. The embedding is ``norm(cls)``; of several tables they stand side by side.
+
+    NOTE[DIFF] Narrower than the paper's default (192), with GELU instead of ReGLU and without dropout in the attention:
+    clinical tables have a few columns.
 
     Args:
         spec: The data; images are ignored, also where the inputs hold them.
         dim: Width of the tokens.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`.
-        depth: Transformer blocks.
+        depth: Transformer blocks; at least 1, without which the [CLS] would know no column.
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forward over ``dim``.
-        hidden: Widths of the head's hidden layers; the paper's head is linear.
+        hidden: Widths of hidden layers between the head's ReLU and its linear map; the paper has none.
         dropout: Probability in the feed-forward and the head.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
         classification: A registered loss of logits and labels; None: cross-entropy.
@@ -154,14 +158,25 @@ def tabular(
         The model, with its objective.
 
     Raises:
-        ValueError: If the spec has no table.
+        ValueError: If the spec has no table, or ``depth`` is not positive.
     """
     if not spec.tables:
         raise ValueError(f"'tabular' needs a table modality, the spec has {spec.names}")
+    if depth < 1:
+        raise ValueError(f"depth must be at least 1, got {depth}")
     ignored = tuple(spec.images)
     spec = spec.only(*spec.tables)
     blocks: list[nn.Module] = [
-        SelfAttention(spec.names, dim=dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
+        SelfAttention(
+            spec.names,
+            dim=dim,
+            n_heads=n_heads,
+            expansion=expansion,
+            dropout=dropout,
+            input_norm=index > 0,
+            out_norm=index == depth - 1,
+        )
+        for index in range(depth)
     ]
     return FusionModel(
         tokenizers={
@@ -169,7 +184,7 @@ def tabular(
         },
         layers=blocks,
         readout=FirstReadout(),
-        head=ConcatHead(spec, dim=dim, hidden=hidden, dropout=dropout),
+        head=ConcatHead(spec, dim=dim, hidden=hidden, dropout=dropout, rectify=True),
         objective=build_objective(
             spec, dim=dim, terms=terms, classification=classification, label_smoothing=label_smoothing
         ),

@@ -197,7 +197,8 @@ def tip(
         dim: Width of the tokens.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`; None: TIP's own.
-        table_depth: Layers of self-attention among the table's tokens.
+        table_depth: Layers of self-attention among the table's tokens, without which its [CLS] would know no cell; at
+            least 1.
         joint_depth: Layers in which the table asks the images.
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forwards over ``dim``.
@@ -221,6 +222,8 @@ def tip(
     """
     if not spec.images or len(spec.tables) != 1:
         raise ValueError(f"'tip' needs an image modality and exactly one table, the spec has {spec.names}")
+    if table_depth < 1:
+        raise ValueError(f"table_depth must be at least 1, got {table_depth}")
     ((table, columns),) = spec.tables.items()
     encoders, routes = image_encoders(spec, encoder=encoder, weights=weights, shared=shared_encoder, n_stages=1)
     tokenizers: dict[str, nn.Module] = {
