@@ -408,7 +408,7 @@ def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
         "TableCells": ["daft", "film", "hyperfusion", "metablock", "metanet", "mul"],
         "TableCells TableMLP": ["mmtm"],
         "TableEncoder": ["tip"],
-        "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tformer"],
+        "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tabular-mlp", "tformer"],
     }
     assert type(mmf.create_model("cfcml", SPEC, dim=DIM).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
     assert isinstance(made("feature", "both", "token")(table("both", "everything"))[0], Tokens)

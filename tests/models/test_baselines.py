@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import attention_reference as ref
 import mmfusion as mmf
@@ -14,7 +15,12 @@ N = 4
 
 @pytest.mark.parametrize(
     ("name", "used"),
-    [("image", ("image0", "image1")), ("tabular", ("table0",)), ("concat", ("image0", "image1", "table0"))],
+    [
+        ("image", ("image0", "image1")),
+        ("tabular", ("table0",)),
+        ("tabular-mlp", ("table0",)),
+        ("concat", ("image0", "image1", "table0")),
+    ],
 )
 def test_which_modalities_count(name: str, used: tuple[str, ...]) -> None:
     """A model takes the whole inputs; what it is not about changes nothing, and may be left out."""
@@ -33,6 +39,7 @@ def test_which_modalities_count(name: str, used: tuple[str, ...]) -> None:
     [
         ("image", {"images": 0}, r"'image' needs an image modality, the spec has \('table0',\)"),
         ("tabular", {"tables": 0}, r"'tabular' needs a table modality, the spec has \('image0',\)"),
+        ("tabular-mlp", {"tables": 0}, r"'tabular-mlp' needs a table modality, the spec has \('image0',\)"),
     ],
 )
 def test_needs_its_modality(name: str, options: dict[str, int], message: str) -> None:
@@ -117,9 +124,27 @@ def test_tabular_needs_a_block(depth: int, right: bool) -> None:
         mmf.create_model("tabular", spec, dim=8, depth=depth)
 
 
-def test_tabular_tells_its_columns_apart() -> None:
+def test_tabular_mlp_is_an_mlp() -> None:
+    """Cells and indicators through linear layers with a ReLU between any two, in double precision, by hand."""
     spec = make_spec(images=0)
-    model = mmf.create_model("tabular", spec, dim=8).eval()
+    model = mmf.create_model("tabular-mlp", spec, dim=5, hidden=(6,)).double().eval()
+    nan = float("nan")
+    table = Table(torch.tensor([[0.5, nan], [-2.0, 1.0]], dtype=torch.float64), torch.tensor([[1, 3], [0, -1]]))
+    # age, size, which of them are missing; sex in two cells, place in four.
+    cells = torch.tensor([[0.5, 0, 0, 1, 0, 1, 0, 0, 0, 1], [-2.0, 1, 0, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.float64)
+    linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
+    assert [tuple(one.weight.shape) for one in linears] == [(5, 10), (5, 5), (6, 5), (3, 6)]
+    x = cells
+    for index, one in enumerate(linears):
+        x = (x if index == 0 else x.clamp(min=0)) @ one.weight.T + one.bias
+    torch.testing.assert_close(model({"table0": table}).logits, x, rtol=1e-12, atol=1e-12)
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for one in linears for p in one.parameters())
+
+
+@pytest.mark.parametrize("name", ["tabular", "tabular-mlp"])
+def test_the_table_alone_tells_its_columns_apart(name: str) -> None:
+    spec = make_spec(images=0)
+    model = mmf.create_model(name, spec, dim=8).eval()
     none = torch.zeros(1, 2).long()
     one = model({"table0": Table(torch.tensor([[1.0, 0.0]]), none)}).logits
     other = model({"table0": Table(torch.tensor([[0.0, 1.0]]), none)}).logits
@@ -144,5 +169,5 @@ def test_an_encoder_of_fewer_stages_will_do(name: str, monkeypatch: pytest.Monke
 
 
 def test_label_smoothing_reaches_the_loss() -> None:
-    for name in ("image", "tabular", "concat"):
+    for name in ("image", "tabular", "tabular-mlp", "concat"):
         assert mmf.create_model(name, SPEC, label_smoothing=0.1).phases()[0].objective.label_smoothing == 0.1

@@ -10,7 +10,7 @@ from mmfusion.interactions import SelfAttention
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.pooled import pooled_model
-from mmfusion.readouts import FirstReadout
+from mmfusion.readouts import FirstReadout, MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 from mmfusion.tokenizers import create_tabular_tokenizer
@@ -189,4 +189,56 @@ def tabular(
             spec, dim=dim, terms=terms, classification=classification, label_smoothing=label_smoothing
         ),
         ignored=ignored,
+    )
+
+
+@models.register("tabular-mlp")
+def tabular_mlp(
+    spec: DataSpec,
+    *,
+    dim: int = 128,
+    tabular_tokenizer: Choice = "mlp",
+    hidden: Sequence[int] = (128,),
+    dropout: float = 0.5,
+    terms: TermSettings | None = None,
+    classification: Choice | None = None,
+    label_smoothing: float = 0.0,
+) -> FusionModel:
+    """The table alone: a multilayer perceptron of its cells (Gorishniy et al., 2021, arXiv 2106.11959, section 3.1).
+
+    The table's part of ``concat``: two linear layers with a ReLU between them make the embedding, which through another
+    ReLU, the hidden layers and a linear map becomes the prediction. A tokenizer of several tokens is averaged over
+    them. Several tables stand side by side before the hidden layers.
+
+    NOTE[DIFF] Categories are one-hot instead of embedded, which before a linear map is the same set of functions.
+    NOTE[DIFF] Dropout after the hidden layers alone; the tokenizer has its own option.
+
+    Args:
+        spec: The data; images are ignored, also where the inputs hold them.
+        dim: Width of the first two layers.
+        tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
+            :mod:`mmfusion.tokenizers.tabular`.
+        hidden: Widths of the layers behind them.
+        dropout: Probability after each of ``hidden``.
+        terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
+        classification: A registered loss of logits and labels; None: cross-entropy.
+        label_smoothing: Of the cross-entropy.
+
+    Returns:
+        The model, with its objective.
+
+    Raises:
+        ValueError: If the spec has no table.
+    """
+    if not spec.tables:
+        raise ValueError(f"'tabular-mlp' needs a table modality, the spec has {spec.names}")
+    seen = spec.only(*spec.tables)
+    return FusionModel(
+        tokenizers={name: create_tabular_tokenizer(tabular_tokenizer, seen[name], dim=dim) for name in seen.names},
+        readout=MeanReadout(),
+        head=ConcatHead(seen, dim=dim, hidden=hidden, dropout=dropout, rectify=True),
+        objective=build_objective(
+            seen, dim=dim, terms=terms, classification=classification, label_smoothing=label_smoothing
+        ),
+        ignored=tuple(spec.images),
     )
