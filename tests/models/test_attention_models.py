@@ -1,5 +1,6 @@
 """MBT, MulT, HEALNet and RoVTL's gated queries: how each is put together, and what is peculiar to it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,15 +26,31 @@ def test_mbt_reads_the_first_tokens_with_one_classifier() -> None:
     model, inputs, tokens = made("mbt")
     assert {name: one.x.shape[1] for name, one in tokens.items()} == {"image0": 2, "image1": 2, "table0": 5}
     firsts = [one.x[:, 0] for one in model.layers[0](tokens).values()]
-    classify = model.head.classifiers["all"].outputs["label"]
+    classify = mbt_classifier(model)
     torch.testing.assert_close(model(inputs).logits, torch.stack([classify(x) for x in firsts]).mean(0))
+
+
+def mbt_classifier(model: mmf.FusionModel) -> Callable[[Tensor], Tensor]:
+    """One normalisation and one linear map for all modalities; the scale and shift are set, so that they count."""
+    read = model.head.classifiers["all"]
+    assert list(model.head.classifiers) == ["all"]
+    with torch.no_grad():
+        read.shared[0].weight.copy_(torch.linspace(-1, 2, 16))
+        read.shared[0].bias.copy_(torch.linspace(0.5, -0.5, 16))
+
+    def classify(x: Tensor) -> Tensor:
+        normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        linear = read.outputs["label"]
+        return (normed * read.shared[0].weight + read.shared[0].bias) @ linear.weight.T + linear.bias
+
+    return classify
 
 
 def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
     model, inputs, _ = made("mbt")
     present = {"image1": torch.tensor([True, True, False, True])}
+    classify = mbt_classifier(model)
     output = model(inputs, present)
-    classify = model.head.classifiers["all"].outputs["label"]
     own = [classify(output.embeddings[name][2]) for name in ("image0", "table0")]
     torch.testing.assert_close(output.logits[2], (own[0] + own[1]) / 2)
 

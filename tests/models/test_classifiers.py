@@ -29,6 +29,25 @@ def test_average_with_one_classifier_for_all() -> None:
     torch.testing.assert_close(head({"x": x, "t": t})["y"], (read(x)["y"] + read(t)["y"]) / 2)
 
 
+def test_average_of_what_is_normalised() -> None:
+    """By hand, in double precision; what a case lacks is told before it is normalised."""
+    head = AverageHead(SPEC, names=("x", "t"), dim=4, hidden=(), shared=True, norm=True).double().eval()
+    classifier = head.classifiers["all"]
+    scale, shift = torch.tensor([1.0, -2.0, 0.5, 3.0]).double(), torch.tensor([0.1, 0.2, -0.3, 0.4]).double()
+    with torch.no_grad():
+        classifier.shared[0].weight.copy_(scale)
+        classifier.shared[0].bias.copy_(shift)
+    x, t = torch.randn(2, 4).double(), torch.randn(2, 4).double()
+    t[1] = 0
+    read = []
+    for one in (x, t):
+        centred = one - one.mean(1, keepdim=True)
+        normed = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * scale + shift
+        read.append(normed @ classifier.outputs["y"].weight.T + classifier.outputs["y"].bias)
+    expected = torch.stack([(read[0][0] + read[1][0]) / 2, read[0][1]])
+    torch.testing.assert_close(head({"x": x, "t": t})["y"], expected, rtol=1e-12, atol=1e-12)
+
+
 def test_single() -> None:
     """One of the embeddings, normalised: its scale has no effect."""
     head = SingleHead(SPEC, of="latents", dim=4, hidden=(5,), norm=True).eval()

@@ -78,6 +78,7 @@ class AverageHead(nn.Module):
         hidden: Widths of the hidden layers; empty for linear classifiers.
         dropout: Probability after each of them.
         shared: One classifier for all of them.
+        norm: Each classifier normalises its embedding first.
     """
 
     def __init__(
@@ -89,13 +90,14 @@ class AverageHead(nn.Module):
         hidden: Sequence[int] = (128,),
         dropout: float = 0.5,
         shared: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
         self.shared = shared
         keys = ("all",) if shared else self.names
         self.classifiers = nn.ModuleDict(
-            {key: Classifier(spec, dim=dim, hidden=hidden, dropout=dropout) for key in keys}
+            {key: Classifier(spec, dim=dim, hidden=hidden, dropout=dropout, norm=norm) for key in keys}
         )
 
     def forward(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:

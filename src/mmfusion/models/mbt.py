@@ -40,7 +40,8 @@ def mbt(
     """Modalities that exchange information through a few bottleneck tokens (arXiv 2107.00135).
 
     A modality is a [CLS] token and its tokens: a map's positions, or a table's columns. One classifier reads every
-    [CLS], and the outputs are averaged over the modalities that a case has.
+    [CLS] behind one layer normalisation, with which the authors' encoder ends, and the outputs are averaged over the
+    modalities that a case has. The embeddings, for losses on modalities, are the [CLS] before it.
 
     NOTE[DIFF] The paper's 12 layers work on pixels' patches, and fuse from layer 8. Here the encoder has done the first
     part of the way, and 4 layers that fuse from layer 2 follow on its last map. NOTE[DIFF] Positions are Fourier
@@ -97,7 +98,7 @@ def mbt(
             )
         ],
         readout=FirstReadout(),
-        head=AverageHead(spec, names=spec.names, dim=dim, hidden=hidden, dropout=dropout, shared=True),
+        head=AverageHead(spec, names=spec.names, dim=dim, hidden=hidden, dropout=dropout, shared=True, norm=True),
         objective=build_objective(
             spec, dim=dim, terms=terms, classification=classification, label_smoothing=label_smoothing
         ),
