@@ -114,9 +114,12 @@ def test_bottleneck(fusion_layer: int) -> None:
     agree(random(block), by_hand)
 
 
-@pytest.mark.parametrize("expansion", [0, 2])
-def test_directional(expansion: int) -> None:
-    """MulT: for each ordered pair, the target's tokens through layers that look at the source's; side by side."""
+@pytest.mark.parametrize(("expansion", "out_norm"), [(0, False), (2, False), (2, True)])
+def test_directional(expansion: int, out_norm: bool) -> None:
+    """MulT: for each ordered pair, the target's tokens through layers that look at the source's; side by side.
+
+    With a normalisation at each one's end, also of a source that a case lacks.
+    """
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case
@@ -128,11 +131,14 @@ def test_directional(expansion: int) -> None:
                 for i in range(2):
                     block = ref.under(state, f"pairs.{target}.{source}.{i}")
                     x = ref.cross(block, x, tokens[source], HEADS, real[source])
+                if out_norm:
+                    x = [ref.norm(ref.under(state, f"out_norms.{target}.{source}"), row) for row in x]
                 seen.append(x)
             out[target] = [one + other for one, other in zip(*seen, strict=True)]
         return out
 
-    agree(random(Directional(NAMES, dim=DIM, depth=2, n_heads=HEADS, expansion=expansion)), by_hand)
+    block = Directional(NAMES, dim=DIM, depth=2, n_heads=HEADS, expansion=expansion, out_norm=out_norm)
+    agree(random(block), by_hand)
 
 
 @pytest.mark.parametrize("share_layers", [False, True])

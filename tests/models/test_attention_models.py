@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
+from mmfusion.interactions import Directional
 from mmfusion.tokens import Table, Tokens
 from small import TABLE, make_inputs, make_spec
 
@@ -39,9 +40,8 @@ def mbt_classifier(model: mmf.FusionModel) -> Callable[[Tensor], Tensor]:
         read.shared[0].bias.copy_(torch.linspace(0.5, -0.5, 16))
 
     def classify(x: Tensor) -> Tensor:
-        normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
         linear = read.outputs["label"]
-        return (normed * read.shared[0].weight + read.shared[0].bias) @ linear.weight.T + linear.bias
+        return normed(x, read.shared[0]) @ linear.weight.T + linear.bias
 
     return classify
 
@@ -56,13 +56,35 @@ def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
 
 
 def test_mult_is_pairs_then_each_by_itself() -> None:
-    model, inputs, tokens = made("mult", depth=2, self_depth=1)
-    for layer in model.layers:
-        tokens = layer(tokens)
-    embeddings = [one.x.mean(1) for one in tokens.values()]
+    """Each crossmodal transformer ends in a normalisation, and so does the last of a modality's own, no other."""
+    model, inputs, tokens = made("mult", depth=2, self_depth=2)
+    crossmodal, first, last = model.layers
+    norms = [*(norm for one in crossmodal.out_norms.values() for norm in one.values()), *last.out_norms.values()]
+    assert [norm.weight.numel() for norm in norms] == 6 * [16] + 3 * [32]
+    assert first.out_norms is None
+    with torch.no_grad():
+        for i, norm in enumerate(norms):
+            norm.weight.copy_(torch.linspace(-1, 2 + i, len(norm.weight)))
+            norm.bias.copy_(torch.linspace(0.5, -i, len(norm.bias)))
+    bare = Directional(SPEC.names, dim=16, depth=2, n_heads=2, expansion=4)
+    bare.load_state_dict({key: x for key, x in crossmodal.state_dict().items() if not key.startswith("out_norms")})
+    pairs = {name: one.x.unflatten(-1, (2, 16)) for name, one in bare(tokens).items()}
+    sides = {
+        target: torch.cat([normed(x[:, :, i], norm) for i, norm in enumerate(crossmodal.out_norms[target].values())], 2)
+        for target, x in pairs.items()
+    }
+    embeddings = []
+    for name, x in sides.items():
+        x = last.blocks[name](first.blocks[name](Tokens(x, tokens[name].mask))).x
+        embeddings.append(normed(x, last.out_norms[name]).mean(1))
     assert [x.shape[1] for x in embeddings] == [32] * 3  # two sources each
     torch.testing.assert_close(model(inputs).logits, model.head.outputs["label"](torch.cat(embeddings, 1)))
-    assert len(model.layers) == 2
+
+
+def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
+    return (x - x.mean(-1, keepdim=True)) / (
+        x.var(-1, unbiased=False, keepdim=True) + 1e-5
+    ).sqrt() * norm.weight + norm.bias
 
 
 def test_mult_of_one_modality_is_a_transformer() -> None:

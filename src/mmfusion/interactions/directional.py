@@ -22,7 +22,8 @@ class Directional(nn.Module):
     ``dim_out``; a modality alone stays as it is.
 
     NOTE[DIFF] The shortcuts carry the tokens themselves, as in the authors' code; in the paper's equations they carry
-    the normalised ones.
+    the normalised ones. NOTE[DIFF] The feed-forward has GELU, as all blocks here; published is ReLU. NOTE[DIFF] Target
+    and source have a normalisation each; in the authors' code they have one of the same weights.
 
     A source that a case lacks adds nothing to the target's tokens, which then pass through the feed-forward alone.
 
@@ -33,6 +34,7 @@ class Directional(nn.Module):
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forward over ``dim``; 0: there is none.
         dropout: Probability in the feed-forward.
+        out_norm: Normalise what each crossmodal transformer ends in, as in the authors' code.
 
     Attributes:
         dim_out: Width of the tokens that go out.
@@ -50,6 +52,7 @@ class Directional(nn.Module):
         n_heads: int = 4,
         expansion: float = 2.0,
         dropout: float = 0.0,
+        out_norm: bool = False,
     ) -> None:
         super().__init__()
         check_positive(depth=depth)
@@ -72,6 +75,17 @@ class Directional(nn.Module):
             }
         )
 
+        self.out_norms = (
+            nn.ModuleDict(
+                {
+                    target: nn.ModuleDict({source: nn.LayerNorm(dim) for source in cast("nn.ModuleDict", sources)})
+                    for target, sources in self.pairs.items()
+                }
+            )
+            if out_norm
+            else None
+        )
+
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """As many tokens a modality as come in, ``dim_out`` wide, with the same masks.
 
@@ -91,5 +105,5 @@ class Directional(nn.Module):
             for i, block in enumerate(cast("nn.ModuleList", layers)):
                 asking = standardised(Tokens(x)) if i else normed[target]
                 x = block(x, tokens[source], normed=(asking, normed[source]))
-            seen.append(x)
+            seen.append(x if self.out_norms is None else cast("nn.ModuleDict", self.out_norms[target])[source](x))
         return Tokens(torch.cat(seen, -1), tokens[target].mask)

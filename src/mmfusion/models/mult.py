@@ -38,12 +38,14 @@ def mult(
 ) -> FusionModel:
     """A crossmodal transformer for each ordered pair of modalities, then one within each (arXiv 1906.00295).
 
-    For m modalities an embedding is ``(m - 1) dim`` wide, and there are ``m (m - 1)`` crossmodal transformers.
+    For m modalities an embedding is ``(m - 1) dim`` wide, and there are ``m (m - 1)`` crossmodal transformers. Each of
+    these, and each modality's own, ends in a normalisation, as in the authors' code.
 
     NOTE[DIFF] Tokens are a map's positions with their Fourier features, and a table's columns, instead of three
     sequences behind a convolution along time, with sinusoids. NOTE[DIFF] The mean of the tokens is read out, as they
     have no last one. NOTE[DIFF] The classifier has a hidden layer without a shortcut, as all models here.
-    NOTE[DIFF] ``dim`` is 128; the paper's is 40.
+    NOTE[DIFF] ``dim`` is 128; the paper's is 40. NOTE[DIFF] Feed-forwards have GELU, as all blocks here; published is
+    ReLU.
 
     Args:
         spec: The data.
@@ -78,12 +80,19 @@ def mult(
         for name in spec.names
     }
     crossmodal = Directional(
-        spec.names, dim=dim, depth=depth, n_heads=n_heads, expansion=expansion, dropout=block_dropout
+        spec.names, dim=dim, depth=depth, n_heads=n_heads, expansion=expansion, dropout=block_dropout, out_norm=True
     )
     width = crossmodal.dim_out
     own = [
-        SelfAttention(spec.names, dim=width, n_heads=n_heads, expansion=expansion, dropout=block_dropout)
-        for _ in range(self_depth)
+        SelfAttention(
+            spec.names,
+            dim=width,
+            n_heads=n_heads,
+            expansion=expansion,
+            dropout=block_dropout,
+            out_norm=index == self_depth - 1,
+        )
+        for index in range(self_depth)
     ]
     return FusionModel(
         encoders=encoders,
