@@ -34,7 +34,8 @@ def daft(
     """Maps scaled and shifted by themselves and the table; see :class:`~mmfusion.interactions.modulators.Daft`.
 
     The images alone have embeddings: the table acts by scale and shift. NOTE[DIFF] It acts on the input of the last
-    stage, which is that of the last block where a stage has one block.
+    stage, which is that of the last block where a stage has one block. NOTE[DIFF] The hidden layer is a seventh of its
+    input, by the paper's ratio r; the authors' code gives it 7 features, whatever the input.
 
     Args:
         spec: The data.

@@ -47,6 +47,8 @@ def healnet(
     The embeddings, for losses on modalities, are the means of their tokens as they came in; that of the latents is in
     ``aux["latents"]``.
 
+    NOTE[DIFF] No self-attention among the latents unless ``self_attention`` asks for it; the public code has a block of
+    it after each layer by default. The paper's update is by cross-attention alone, and the blocks cost a third more.
     NOTE[DIFF] The latents see an encoder's last map, not pixels. NOTE[DIFF] Feed-forwards have GELU; the public code's
     are gated, with SELU, its attention ends in a leaky ReLU and its softmax has the temperature 0.5.
     NOTE[DIFF] Several heads; the public code's default is one. NOTE[DIFF] The classifier has a hidden layer, as all
@@ -65,7 +67,7 @@ def healnet(
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forwards over ``dim``.
         block_dropout: Probability in the feed-forwards.
-        self_attention: A transformer block over the latents after each layer.
+        self_attention: A transformer block over the latents after each layer, as in the public code by default.
         share_layers: All layers have the same weights.
         hidden: Widths of the classifier's hidden layers.
         dropout: Probability after each of them.

@@ -142,6 +142,9 @@ class Daft(Conditioned):
     ``[scale; shift] = W2 relu(W1 [mean(map); t])`` without biases, and an activation on the scale. The mean is over the
     positions alone, so a batch of 1 is as any other.
 
+    NOTE[DIFF] The hidden layer's width is a share of its input's, by the paper's ratio r; the authors' code gives it 7
+    features, whatever the input.
+
     Args:
         routes: For each image the encoder that it takes.
         at: The points where it acts; published is one, the last block's input.
