@@ -4,6 +4,7 @@ A head that sets ``takes_present`` is called as ``head(embeddings, present)``, w
 modalities; any other as ``head(embeddings)``. Embeddings of a case that lacks the modality are zeros either way.
 """
 
+from mmfusion.heads.classifiers import AverageHead, SingleHead
 from mmfusion.heads.concat import Concat, ConcatHead
 from mmfusion.heads.fused import FusedHead
 from mmfusion.heads.gated import GatedFusion
@@ -13,6 +14,7 @@ from mmfusion.heads.split import SplitFusion
 from mmfusion.heads.tensor import LowRankFusion, TensorFusion
 
 __all__ = [
+    "AverageHead",
     "Concat",
     "ConcatHead",
     "FusedHead",
@@ -20,6 +22,7 @@ __all__ = [
     "LateHead",
     "LowRankFusion",
     "MaxFusion",
+    "SingleHead",
     "SplitFusion",
     "TensorFusion",
 ]

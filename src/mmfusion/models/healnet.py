@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import nn
 
+from mmfusion.heads import SingleHead
 from mmfusion.interactions import Latent
 from mmfusion.interactions.latent import LATENTS
-from mmfusion.models.classifiers import SingleHead
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
+from mmfusion.heads import AverageHead
 from mmfusion.interactions import Bottleneck
-from mmfusion.models.classifiers import AverageHead
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders

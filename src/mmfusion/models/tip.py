@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmfusion.heads import AverageHead
 from mmfusion.interactions import Query
 from mmfusion.interactions.self_attention import TransformerBlock
-from mmfusion.models.classifiers import AverageHead
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders

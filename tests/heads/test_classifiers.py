@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mmfusion.models.classifiers import AverageHead, SingleHead
+from mmfusion.heads import AverageHead, SingleHead
 from mmfusion.spec import Classes, Columns, DataSpec, Image, Regression, Survival
 
 SPEC = DataSpec(
