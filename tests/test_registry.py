@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -40,6 +41,51 @@ def test_duplicate(things: Registry) -> None:
     with pytest.raises(ValueError, match=r"thing 'alpha_one' is registered already, by .*alpha_one: choose another"):
         things.register("alpha_one")(lambda: None)
     assert things.create("alpha_one") == (1, 2)
+
+
+def cell(things: Registry, source: str, module: str, file: str) -> None:
+    """Run code as a notebook does: each time anew, in one module."""
+    exec(compile(textwrap.dedent(source), file, "exec"), {"__name__": module, "things": things})
+
+
+BETA = """
+    @things.register("beta")
+    def {function}(*, size={size}):
+        return size
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [("__main__", "<cell 1>"), ("one_module", __file__)],
+    ids=["in a notebook", "of one file"],
+)
+def test_a_builder_takes_its_own_place(things: Registry, module: str, file: str) -> None:
+    for size in (1, 2):
+        cell(things, BETA.format(function="beta", size=size), module, file)
+        assert things.create("beta") == size
+
+
+@pytest.mark.parametrize(
+    ("function", "module", "file"),
+    [
+        ("other", "__main__", "<cell 1>"),
+        ("other", "__main__", __file__),
+        ("beta", "another_module", "<cell 1>"),
+        ("beta", "another_module", str(Path(__file__).with_name("another.py"))),
+    ],
+)
+def test_another_builder_of_the_name_is_refused(things: Registry, function: str, module: str, file: str) -> None:
+    cell(things, BETA.format(function="beta", size=1), "__main__", "<cell 1>")
+    with pytest.raises(ValueError, match=r"thing 'beta' is registered already, by __main__.beta: choose another"):
+        cell(things, BETA.format(function=function, size=2), module, file)
+    assert things.create("beta") == 1
+
+
+def test_a_lambda_is_nobody_again(things: Registry) -> None:
+    things.register("beta")(lambda: 1)
+    with pytest.raises(ValueError, match=r"thing 'beta' is registered already"):
+        things.register("beta")(lambda: 2)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +184,32 @@ def test_a_file_of_parts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import_files([file.name, file])
     with pytest.raises(ValueError, match="has no option 'sise'; did you mean 'size'"):
         mmf.registry.models.create("mine", None, sise=3)
+
+
+def test_a_file_that_was_imported_is_not_run_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its author does it in Python, before a run is loaded that names the file."""
+    module = file.rename(file.with_name("models_of_mine.py"))
+    link = file.with_name("link.py")
+    link.symlink_to(module)
+    monkeypatch.syspath_prepend(file.parent)
+    try:
+        imported = importlib.import_module("models_of_mine")
+        builder = mmf.registry.models.get("mine")
+        import_files([module, link])
+        assert mmf.registry.models.get("mine") is builder is imported.build
+    finally:
+        sys.modules.pop("models_of_mine", None)
+
+
+def test_a_file_may_be_imported_after_it_was_run(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = file.rename(file.with_name("models_of_mine.py"))
+    import_files([module])
+    monkeypatch.syspath_prepend(file.parent)
+    try:
+        imported = importlib.import_module("models_of_mine")
+        assert mmf.registry.models.get("mine") is imported.build
+    finally:
+        sys.modules.pop("models_of_mine", None)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -47,12 +48,14 @@ class Registry:
     def register(self, name: str) -> Callable[[Builder], Builder]:
         """A decorator that adds a builder.
 
+        A builder whose code runs again, as a notebook's cell does, takes its own place.
+
         Raises:
-            ValueError: If the name is taken.
+            ValueError: If the name is taken by another builder.
         """
 
         def add(builder: Builder) -> Builder:
-            if name in self._builders:
+            if name in self._builders and not _is_again(builder, self._builders[name]):
                 taken = self._builders[name]
                 raise ValueError(
                     f"{self.kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__}: "
@@ -140,6 +143,27 @@ def _owner(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown"
 
 
+def _is_again(builder: Callable[..., Any], taken: Callable[..., Any]) -> bool:
+    """Whether one builder is the other's code run once more: of the same name, in ``__main__`` or in the same file."""
+    name = getattr(builder, "__qualname__", None)
+    # All lambdas are called the same.
+    if name is None or name != getattr(taken, "__qualname__", None) or name.endswith("<lambda>"):
+        return False
+    if builder.__module__ == taken.__module__ == "__main__":
+        return True
+    files = [_source(one) for one in (builder, taken)]
+    return None not in files and files[0] == files[1]
+
+
+def _source(builder: Callable[..., Any]) -> Path | None:
+    try:
+        file = inspect.getfile(builder)
+    except (OSError, TypeError):
+        return None
+    # Code from a text says <string> or <stdin>, all of it the same.
+    return None if file.startswith("<") else Path(file).resolve()
+
+
 def keyword_options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a builder, by name."""
     parameters = inspect.signature(builder).parameters.values()
@@ -174,7 +198,9 @@ datasets = Registry("dataset", "mmfusion.data")
 
 
 def import_files(paths: Iterable[str | Path]) -> None:
-    """Run Python files, for the parts that they register; a file that was run in this process already is not run again.
+    """Run Python files, for the parts that they register.
+
+    A file that this process has run or imported already, under whatever name, is not run again.
 
     Args:
         paths: Each outside any package, with builders under a ``register`` decorator.
@@ -188,8 +214,22 @@ def import_files(paths: Iterable[str | Path]) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"no plug-in {path}: give its place with --plugin")
         name = f"mmfusion_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
-        if name not in sys.modules:
+        if not _is_loaded(path):
             _run_file(path, name)
+
+
+def _is_loaded(path: Path) -> bool:
+    """Whether some module is from that file; the process's own script is one."""
+    wanted = path.stat()
+    for module in list(sys.modules.values()):
+        # Not getattr: asked for what it lacks, a lazy module imports what it stands for.
+        file = getattr(module, "__dict__", {}).get("__file__")
+        try:
+            if isinstance(file, str) and os.path.samestat(os.stat(file), wanted):
+                return True
+        except (OSError, ValueError):
+            continue  # a frozen module, or a file that is gone
+    return False
 
 
 def _run_file(path: Path, name: str) -> None:
