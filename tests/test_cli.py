@@ -77,7 +77,9 @@ def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest
         (["--model", "tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
         (["--dataset", "tinny"], "unknown dataset 'tinny'; did you mean 'tiny'"),
         (["--set", "model.widht=3"], "model 'tiny' has no option 'widht'; did you mean 'width'"),
+        (["--set", "model.width=abc"], "model.width expects int, got 'abc'"),
         (["--set", "data.m=3"], "dataset 'tiny' has no option 'm'"),
+        (["--set", "data.n=abc"], "data.n expects int, got 'abc'"),
         (["--set", "train.epoch=3"], "unknown key of [train] 'epoch'; did you mean 'epochs'"),
         (["--set", "trian.epochs=3"], "unknown section 'trian'; did you mean 'train'"),
         (["--set", "epochs=3"], "--set expects section.key=value"),
@@ -93,6 +95,18 @@ def test_what_is_refused(
     assert text.startswith("mmfusion: error: ")
     assert message in text
     assert not list(tmp_path.iterdir())
+
+
+def test_tensor_fusion_from_the_command_line(tmp_path: Path) -> None:
+    """Its rank is None, which a shell has no word for but ``none``."""
+    sizes = "--set data.n_train=8 --set data.n_validation=8 --set data.n_test=8 --set data.size=32 --epochs 1"
+    narrow = "--set model.dim=8 --set model.tensor_dim=2 --set model.hidden=[] --set train.resamples=20"
+    words = f"run --model lmf --set model.rank=none {sizes} {narrow} --batch-size 8 --device cpu --set run.cache_gb=0"
+    assert main([*words.split(), "--out", str(tmp_path / "run")]) == 0
+    assert folder.read_settings(tmp_path / "run").model["rank"] is None
+    weights, _ = checkpoints.load(tmp_path / "run" / checkpoints.BEST)
+    # Two images and a table: the product of three vectors of 1 + 2 features.
+    assert [tuple(one.shape) for name, one in weights.items() if one.ndim == 2 and one.shape[1] == 27] == [(8, 27)]
 
 
 def test_an_unknown_encoder(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,13 @@ def test_options_of_a_methods_own() -> None:
     assert own.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
 
 
+def test_none_is_none_to_a_builder_that_takes_it() -> None:
+    # Weights are called none where there are none: the third is the first.
+    low, whole = grid.plan(grid.methods("lmf,lmf[rank=none],lmf[weights=none]"), ["synthetic-derm7pt"])
+    assert "rank" not in low.settings.model
+    assert whole.settings.model["rank"] is None
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

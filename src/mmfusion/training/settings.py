@@ -10,7 +10,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from mmfusion import recipes, registry
@@ -18,6 +18,7 @@ from mmfusion.data.samplers import OPTIONS as SAMPLERS
 from mmfusion.data.transforms import Augment
 from mmfusion.registry import check_options
 from mmfusion.training.metrics import metric_faults
+from mmfusion.training.options import typed_options
 
 DEFAULT_DATASET = "synthetic-derm7pt"
 
@@ -249,6 +250,17 @@ class Settings:
                 raise ValueError(f"data.{name} is the run's own{instead}")
         check_options(f"dataset {self.run.dataset!r}", registry.datasets.get(self.run.dataset), self.data)
 
+    def typed(self) -> "Settings":
+        """The same with the free sections as their builders want them: ``none`` is None where they take it.
+
+        Raises:
+            ValueError: If an option of a builder is of another type than the builder says.
+        """
+        model, data = registry.models.get(self.run.model), registry.datasets.get(self.run.dataset)
+        return replace(
+            self, model=typed_options("model", model, self.model), data=typed_options("data", data, self.data)
+        )
+
 
 def resolve(
     model: str, dataset: str = DEFAULT_DATASET, overrides: Iterable[Mapping[str, Mapping[str, Any]]] = ()
@@ -281,7 +293,7 @@ def resolve(
         merged = merge(merged, layer)
     settings = Settings.from_dict(merged)
     settings.check_options()
-    return settings
+    return settings.typed()
 
 
 def parse_override(text: str) -> dict[str, Any]:
