@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "--missing-images",
         default="error",
         choices=("error", "absent"),
-        help="what an image file that is not there means (default: %(default)s)",
+        help="what an image file that is not there, or a column of such, means (default: %(default)s)",
     )
     predict.set_defaults(command=_predict)
 
@@ -425,7 +425,10 @@ def _predict(arguments: argparse.Namespace) -> None:
     frame = read_table(arguments.table)
     result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
     files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
-    console.reporter().say(f"{len(result)} cases are in {arguments.out}")
+    reporter = console.reporter()
+    for name in loaded.absent(frame, arguments.missing_images):
+        reporter.say(f"All cases lack {name}: the table has none of its columns")
+    reporter.say(f"{len(result)} cases are in {arguments.out}")
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -177,3 +177,31 @@ def test_a_reader_of_a_run_that_knew_no_intensities():
     packed = reader().to_dict()
     del packed["intensities"]
     assert CaseReader.from_dict(packed) == reader()
+
+
+def test_without_a_modality_nothing_of_it_is_read(root):
+    image_alone = reader().read(FRAME.drop(columns=["age", "sex"]), root, without=["meta"])
+    batch = image_alone.__getitems__([0, 2])
+    assert batch.present["meta"].tolist() == [False, False]
+    assert batch.present["derm"].tolist() == [True, True]
+    assert batch.inputs["meta"].numerical.isnan().all()
+    assert (batch.inputs["meta"].categorical == -1).all()
+    whole = reader().read(FRAME, root).__getitems__([0, 2])
+    assert torch.equal(batch.inputs["derm"], whole.inputs["derm"])
+    table_alone = reader().read(FRAME.drop(columns="file"), "nowhere", without=["derm"])
+    batch = table_alone.__getitems__([0, 2])
+    assert batch.present["derm"].tolist() == [False, False]
+    assert torch.equal(batch.inputs["derm"], torch.zeros(2, 3, 8, 8))
+    assert torch.equal(batch.inputs["meta"].categorical, whole.inputs["meta"].categorical)
+    # Cells that are there are not looked at either.
+    reader().read(FRAME.assign(age="old"), root, without=["meta"])
+    with pytest.raises(ValueError, match=r"without names \['mate'\]; the modalities are: derm, meta"):
+        reader().read(FRAME, root, without=["mate"])
+
+
+def test_the_columns_of_a_modality():
+    pattern = reader(images={"derm": ImageSource("{patient}/{file}", (8, 8))})
+    assert pattern.columns_of("derm") == ("patient", "file")
+    assert pattern.columns_of("meta") == ("age", "sex")
+    with pytest.raises(ValueError, match="no modality 'mate'; there are: derm, meta"):
+        pattern.columns_of("mate")

@@ -6,8 +6,14 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 import mmfusion
+from mmfusion.data.images import ImageSource
+from mmfusion.data.reader import CaseReader, TargetColumn
+from mmfusion.data.schema import TableSchema
 from mmfusion.training import checkpoints, files, folder, predictor
 
 Start = Callable[..., Path]
@@ -103,3 +109,88 @@ def test_new_cases_are_checked(start: Start, fakes: ModuleType) -> None:
         loaded.predict(frame.drop(columns="size"))
     with pytest.raises(ValueError, match="size"):
         loaded.predict(frame.assign(size="large"))
+
+
+NEW = pd.DataFrame({"photo": ["a.png", "b.png"], "age": [30.0, np.nan], "sex": ["male", "female"]})
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in NEW["photo"]:
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def of_a_photo_and_a_table(model: str | nn.Module) -> predictor.Predictor:
+    reader = CaseReader(
+        {"label": TargetColumn("dx", ("good", "bad"))},
+        images={"derm": ImageSource("photo", (32, 32))},
+        schema=TableSchema.fit(NEW.assign(age=[30.0, 50.0]), numerical=("age",), categorical=("sex",)),
+    )
+    torch.manual_seed(0)
+    built = mmfusion.create_model(model, reader.spec, dim=8) if isinstance(model, str) else model
+    return predictor.Predictor(built, reader, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("model", "gone", "missing"),
+    [
+        ("image", ["age", "sex"], ["", ""]),
+        ("mmcl-image", ["age", "sex"], ["", ""]),
+        ("mmcl-image", ["sex"], ["", ""]),
+        ("tabular", ["photo"], ["", "age"]),
+    ],
+)
+def test_what_a_model_does_not_look_at_is_not_needed(
+    photos: Path, model: str, gone: list[str], missing: list[str]
+) -> None:
+    loaded = of_a_photo_and_a_table(model)
+    root = None if "photo" in gone else photos
+    found, wanted = loaded.predict(NEW.drop(columns=gone), root), loaded.predict(NEW, photos)
+    pd.testing.assert_frame_equal(found, wanted)
+    assert list(found["missing"]) == missing
+    assert loaded.absent(NEW.drop(columns=gone)) == ()
+    # Nor need it be whole where it is there.
+    pd.testing.assert_frame_equal(loaded.predict(NEW.assign(**dict.fromkeys(gone, "nowhere")), root), wanted)
+
+
+def test_a_modality_without_any_of_its_columns_is_absent(photos: Path) -> None:
+    loaded = of_a_photo_and_a_table("concat")
+    only_photo, only_table = NEW[["photo"]], NEW[["age", "sex"]]
+    assert loaded.absent(only_photo) == ("meta",)
+    found = loaded.predict(only_photo, photos)
+    assert list(found["missing"]) == ["meta", "meta"]
+    everything = loaded.reader.read(NEW, photos, with_targets=False).__getitems__([0, 1])
+    present = {"meta": torch.tensor([False, False])}
+    with torch.inference_mode():
+        wanted = loaded.model(everything.inputs, present).outputs["label"].double().softmax(1).numpy()
+    np.testing.assert_array_equal(found[["prob_good", "prob_bad"]], wanted)
+    # A file's column, as a file, has to be there unless it is said otherwise.
+    with pytest.raises(ValueError, match=r"no column 'photo' with the files of derm; .* --missing-images absent"):
+        loaded.predict(only_table, photos)
+    found = loaded.predict(only_table, missing_images="absent")
+    assert list(found["missing"]) == ["derm", "derm, age"]
+
+
+def test_some_columns_of_a_modality_or_none_at_all_are_an_error(photos: Path) -> None:
+    loaded = of_a_photo_and_a_table("concat")
+    with pytest.raises(ValueError, match=r"the table has no column 'sex'; its columns are: photo, age"):
+        loaded.predict(NEW.drop(columns="sex"), photos)
+    with pytest.raises(ValueError, match=r"the table has no column 'photo', 'age', 'sex'; its columns are: id"):
+        loaded.predict(pd.DataFrame({"id": [1]}), photos, missing_images="absent")
+    with pytest.raises(ValueError, match=r"the table has no column 'photo'"):
+        of_a_photo_and_a_table("image").predict(NEW[["age", "sex"]], photos, missing_images="absent")
+
+
+def test_a_model_that_cannot_do_without(photos: Path) -> None:
+    class Strict(nn.Module):
+        def forward(self, inputs: object, present: object = None) -> None:
+            raise ValueError("meta is needed")
+
+    with pytest.raises(
+        ValueError, match=r"none of the columns \['age', 'sex'\], .* without \['meta'\]: meta is needed"
+    ):
+        of_a_photo_and_a_table(Strict()).predict(NEW[["photo"]], photos)
+    with pytest.raises(ValueError, match=r"^meta is needed"):
+        of_a_photo_and_a_table(Strict()).predict(NEW, photos)

@@ -1,7 +1,7 @@
 """From a table and a folder of images to cases, with what was fitted on the training rows."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -16,8 +16,9 @@ from mmfusion.data.cache import ImageCache
 from mmfusion.data.cells import distinct, key, one_column
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.intensity import Intensity
+from mmfusion.data.rows import torch_dtype
 from mmfusion.data.schema import TableSchema, require_columns, texts
-from mmfusion.data.sources import Source, load_images, source_from_dict
+from mmfusion.data.sources import Source, load_images, named_columns, source_from_dict
 from mmfusion.spec import Classes, DataSpec, Modality
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -130,6 +131,18 @@ class CaseReader:
         targets = {name: Classes(len(target.classes), target.classes) for name, target in self.targets.items()}
         return DataSpec(modalities, targets=targets)
 
+    def columns_of(self, modality: str) -> tuple[str, ...]:
+        """The columns that a modality is read from.
+
+        Raises:
+            ValueError: If there is no such modality.
+        """
+        if modality in self.images:
+            return tuple(named_columns(self.images[modality].column))
+        if self.schema is None or modality != self.table_name:
+            raise ValueError(f"no modality {modality!r}; there are: {', '.join(self.spec.names)}")
+        return self.schema.names
+
     def read(
         self,
         frame: pd.DataFrame,
@@ -137,6 +150,7 @@ class CaseReader:
         with_targets: bool = True,
         *,
         missing_images: Literal["error", "absent"] = "error",
+        without: Collection[str] = (),
         cache: ImageCache | None = None,
         progress: Progress | None = None,
     ) -> FrameDataset:
@@ -148,6 +162,7 @@ class CaseReader:
             with_targets: Read the labels too; for new cases, which have none, False.
             missing_images: What an image file that is not there means: an error, or that the case lacks the modality.
                 A file that is there and cannot be decoded is always an error.
+            without: Modalities that all cases lack: nothing of them is read, and their columns may be missing.
             cache: Keeps decoded images on disk; None: they are in memory, see
                 :func:`~mmfusion.data.sources.load_images`.
             progress: Called with the images read so far and their number.
@@ -157,14 +172,22 @@ class CaseReader:
 
         Raises:
             ValueError: If a column is missing, a cell is not what its column holds, a name occurs twice, the labels
-                are unusable, or an image cannot be decoded.
+                are unusable, an image cannot be decoded, or ``without`` names no modality.
             FileNotFoundError: If images are not there and ``missing_images`` is "error".
         """
+        if unknown := sorted(set(without) - set(self.spec.names)):
+            raise ValueError(f"without names {unknown}; the modalities are: {', '.join(self.spec.names)}")
         # All that is cheap to check comes before the images.
-        columns = self._columns(frame, with_targets)
-        images, there = load_images(
-            self.images, frame, image_root, missing=missing_images, cache=cache, progress=progress
-        )
+        columns = self._columns(frame, with_targets, without)
+        sources = {name: source for name, source in self.images.items() if name not in without}
+        images, there = load_images(sources, frame, image_root, missing=missing_images, cache=cache, progress=progress)
+        for name in without:
+            there[name] = torch.zeros(len(frame), dtype=torch.bool)
+            if name in self.images:
+                # A single pixel in the place of all.
+                source = self.images[name]
+                nothing = torch.zeros((), dtype=torch_dtype(source.dtype))
+                images[name] = nothing.expand(len(frame), *source.spec.shape)
         return FrameDataset(self.spec, frame, images=images, present=there, intensities=self._ready, **columns)
 
     def assemble(
@@ -197,13 +220,18 @@ class CaseReader:
         """The intensities, but for those that still have to learn from the images that are being read."""
         return {name: one for name, one in self.intensities.items() if one.mean or one.standardise != "sequence"}
 
-    def _columns(self, frame: pd.DataFrame, with_targets: bool) -> dict[str, Any]:
+    def _columns(self, frame: pd.DataFrame, with_targets: bool, without: Collection[str] = ()) -> dict[str, Any]:
         """All that comes from the table itself."""
         if not len(frame):
             raise ValueError("the table has no rows: at least one case is needed")
         ids, groups = self.names(frame)
+        tables = {}
+        if self.schema is not None:
+            rows = frame[[]] if self.table_name in without else frame
+            absent: Literal["error", "missing"] = "missing" if self.table_name in without else "error"
+            tables[self.table_name] = self.schema.transform(rows, absent=absent)
         return {
-            "tables": {} if self.schema is None else {self.table_name: self.schema.transform(frame)},
+            "tables": tables,
             "targets": {name: target.encode(frame) for name, target in self.targets.items()} if with_targets else {},
             "ids": ids,
             "groups": groups,

@@ -125,7 +125,7 @@ def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path |
         ValueError: If a column is not in the table, or a pattern is not one.
         FileNotFoundError: If the root is not there.
     """
-    require_columns(frame, list(dict.fromkeys(c for source in sources.values() for c in _columns(source.column))))
+    require_columns(frame, list(dict.fromkeys(c for source in sources.values() for c in named_columns(source.column))))
     folder = Path() if root is None else Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"the image folder {folder} is not there, or is not a folder")
@@ -338,8 +338,8 @@ def _check_missing(missing: str) -> None:
         raise ValueError(f"missing_images expects 'error' or 'absent', got {missing!r}")
 
 
-def _columns(column: str) -> list[str]:
-    """The columns that a name is made of."""
+def named_columns(column: str) -> list[str]:
+    """The columns that a source's file names are made of: one, or those of a pattern."""
     return [field for _, field in _pieces(column) if field is not None]
 
 
@@ -362,7 +362,7 @@ def _pieces(column: str) -> list[tuple[str, str | None]]:
 def _names(frame: pd.DataFrame, column: str) -> list[str | None]:
     """Each row's file name; None where a cell that it is made of is empty."""
     pieces = _pieces(column)
-    cells = {name: texts(frame, name) for name in _columns(column)}
+    cells = {name: texts(frame, name) for name in named_columns(column)}
 
     def name(i: int) -> str | None:
         parts = [(text, "" if field is None else cells[field][i]) for text, field in pieces]

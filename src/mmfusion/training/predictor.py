@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmfusion import registry
 from mmfusion.data.cases import Cases
 from mmfusion.data.reader import CaseReader
+from mmfusion.data.schema import require_columns
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, evaluation, folder, predictions
@@ -36,6 +37,8 @@ class Predictor:
         self.batch_size = batch_size
         self._device = device
         self._target, self._kind = predictions.only_classes(self.spec)
+        ignored = getattr(model, "ignored", ())
+        self._seen = tuple(name for name in self.spec.names if name not in ignored)
 
     def predict(
         self,
@@ -46,24 +49,39 @@ class Predictor:
         """Predict every row.
 
         Args:
-            frame: One case a row, with the columns that the run was trained on; the label's is not needed.
+            frame: One case a row, with the columns that the run was trained on. Not needed are the label's, those of
+                modalities that the model does not look at, and those of :meth:`absent`.
             image_root: The folder that the image names are relative to; None: the working folder.
-            missing_images: What an image file that is not there means: an error, or that the case lacks it.
+            missing_images: What an image file that is not there, or a column of such, means: an error, or that the
+                case lacks it.
 
         Returns:
             With the frame's index: the case's name under its own column's name, the group's column where there is
             one, ``prob_<class>``, ``label`` (the likeliest class) and ``missing``: the columns and images that the
-            case lacked, separated by commas; a category that no training case had counts as missing.
+            case lacked, separated by commas; a category that no training case had counts as missing. Of a modality
+            that all cases lack it has the name. What the model does not look at is neither read nor missing.
 
         Raises:
-            ValueError: If a column is missing, or a cell is not what its column holds.
+            ValueError: If a column is missing, or a cell is not what its column holds; if nothing is left to predict
+                from, or the model cannot do without a modality that is absent.
             FileNotFoundError: If an image is not there and ``missing_images`` is ``"error"``.
         """
         root = None if image_root is None else Path(image_root)
-        dataset = self.reader.read(frame, root, with_targets=False, missing_images=missing_images)
+        absent = self.absent(frame, missing_images)
+        unread = [name for name in self.spec.names if name in absent or name not in self._seen]
+        dataset = self.reader.read(frame, root, with_targets=False, missing_images=missing_images, without=unread)
         missing: list[str] = []
         batches = evaluation.in_order(dataset, self.batch_size, workers=0, device=self._device)
-        p = evaluation.predict(self.model, self._noting(batches, missing), self._target, self._device)
+        try:
+            p = evaluation.predict(self.model, self._noting(batches, missing), self._target, self._device)
+        except ValueError as error:
+            if not absent:
+                raise
+            columns = [column for name in absent for column in self.reader.columns_of(name)]
+            raise ValueError(
+                f"the table has none of the columns {columns}, and the model does not do without {list(absent)}: "
+                f"{error}"
+            ) from error
         out = pd.DataFrame({self.reader.id_column or "id": list(dataset.ids)}, index=frame.index)
         group = self.reader.group_column
         if group is not None and group in frame.columns:
@@ -75,12 +93,37 @@ class Predictor:
         out["missing"] = missing
         return out
 
+    def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
+        """Modalities that the model looks at and no case of a table can have, since none of their columns is there.
+
+        Args:
+            frame: The table.
+            missing_images: As in :meth:`predict`: with ``"error"`` an image's column must be there.
+
+        Raises:
+            ValueError: If nothing is left; names the columns.
+        """
+        columns = {name: self.reader.columns_of(name) for name in self._seen}
+        gone = [name for name, wanted in columns.items() if wanted and not set(wanted) & set(frame.columns)]
+        if len(gone) == len(columns):
+            require_columns(frame, [column for wanted in columns.values() for column in wanted])
+        images = self.spec.images
+        strict = [name for name in gone if name in images and missing_images == "error"]
+        if strict:
+            named = [column for name in strict for column in columns[name]]
+            raise ValueError(
+                f"the table has no column {', '.join(map(repr, named))} with the files of {', '.join(strict)}; its "
+                f"columns are: {', '.join(map(str, frame.columns))}. Let all cases lack the image with "
+                '--missing-images absent, missing_images="absent"'
+            )
+        return tuple(gone)
+
     def _noting(self, batches: Iterable[Cases], missing: list[str]) -> Iterator[Cases]:
         """The batches, and for each case what it lacks."""
         for cases in batches:
             for row in range(len(cases.position)):
                 lacks: list[str] = []
-                for name in self.spec.names:
+                for name in self._seen:
                     value = cases.inputs[name]
                     if not bool(cases.present[name][row]):
                         lacks.append(name)
