@@ -113,6 +113,13 @@ def test_binding(kind: str) -> None:
         readout.bind(stages()[:1])
 
 
+def test_stage_pool_is_for_tokens_of_its_width() -> None:
+    wide = stages()
+    wide[1]["b"] = Tokens(torch.zeros(*wide[1]["b"].x.shape[:2], 6))
+    with pytest.raises(ValueError, match=r"of the width 4, the stages' are \{'b': \[4, 6\]\}: .* as its dim_out says"):
+        StagePool(["a", "b"], dim=4).bind(wide)
+
+
 @pytest.mark.parametrize("n_filters", [{"a": 0}, {"x": 2}])
 def test_merge_refuses(n_filters: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"n_filters must be positive, for the modalities \('a', 'b'\), got"):

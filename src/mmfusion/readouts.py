@@ -65,8 +65,15 @@ class StagePool(nn.Module):
         """Build for a number of stages; a fusion model calls it with the stages of a dry run.
 
         Raises:
-            ValueError: If it is bound to another number of stages already.
+            ValueError: If tokens are of another width than ``dim``, or it is bound to another number of stages already.
         """
+        widths = {name: [stage[name].x.shape[2] for stage in stages] for name in self.names}
+        wrong = {name: found for name, found in widths.items() if set(found) != {self.dim}}
+        if wrong:
+            raise ValueError(
+                f"this readout is for tokens of the width {self.dim}, the stages' are {wrong}: build StagePool with "
+                "their width, dim=; tokens of an interaction may be wider than those it takes, as its dim_out says"
+            )
         if self.project is not None:
             if len(stages) != self._n_stages:
                 raise ValueError(f"this readout is bound to {self._n_stages} stages, got {len(stages)}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.meta import is_static, run_on_meta
+from mmfusion.models import dry_run
 from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image
 from mmfusion.models.inputs import check_values, checked
 from mmfusion.models.phases import ParameterGroup, Phase, Pretrained, Pretraining
@@ -46,7 +47,8 @@ class FusionModel(nn.Module):
 
     Raises:
         ValueError: If routes, encoders and tokenizers do not fit, an encoder cannot take the size of its images, or
-            the image modalities' encoders differ in their number of stages, or a modulator cannot act where it is to.
+            the image modalities' encoders differ in their number of stages, a modulator cannot act where it is to, or
+            an interaction, the readout or the head is of another width than what it is given.
     """
 
     def __init__(
@@ -420,12 +422,13 @@ class FusionModel(nn.Module):
             )
         stages = self._by_stage(tokens)
         for s, interaction in enumerate(self.per_stage):
-            stages[s] = run_on_meta(interaction, stages[s])
+            stages[s] = dry_run.interaction(interaction, stages[s])
         for interaction in self.layers:
-            stages[-1] = run_on_meta(interaction, stages[-1])
+            stages[-1] = dry_run.interaction(interaction, stages[-1])
         bind = getattr(self.readout, "bind", None)
         if callable(bind):
             bind(stages)
+        dry_run.check_ending(self.readout, self.head, stages, list(self.tokenizers))
         return {name: [(one.x.shape[1], one.x.shape[2]) for one in sets] for name, sets in tokens.items()}
 
     def _meta_tokens(self, name: str, tokenizer: nn.Module) -> tuple[Tokens, ...]:
