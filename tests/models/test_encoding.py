@@ -270,6 +270,56 @@ def test_several_follow_each_other() -> None:
     torch.testing.assert_close(between["image0"], before["image0"] + 1.0)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("at", [(1,), (-1,), None])
+def test_some_of_the_images_only(at: tuple[int, ...] | None, shared: bool) -> None:
+    """The maps of the others are those without a modulator, bit for bit."""
+    route = "skin" if shared else "image0"
+    model = build(modulators=[Adding({"image0": route}, at=at)], shared=shared).eval()
+    bare = build(make=None, shared=shared, encoders=dict(model.encoders)).eval()
+    inputs = make_inputs(SPEC, N)
+    model(inputs)
+    bare(inputs)
+    assert all(list(maps) == ["image0"] for _, maps, _ in modulator_of(model).seen)
+    found, without = kept(model), kept(bare)
+    assert all(torch.equal(x, y) for x, y in zip(found["image1"], without["image1"], strict=True))
+    points = (0, 1, 2) if at is None else [point % 3 for point in at]
+    expected = by_hand(model.encoders[route], inputs["image0"], dict.fromkeys(points, 0.5))
+    for maps, one in zip(found["image0"], expected, strict=True):
+        torch.testing.assert_close(maps, one)
+    # Nobody has its image: it has nothing to act on, and is not called.
+    modulator_of(model).seen.clear()
+    model(inputs, {"image0": torch.zeros(N, dtype=torch.bool)})
+    assert modulator_of(model).seen == []
+    torch.testing.assert_close(kept(model)["image1"][-1], without["image1"][-1])
+
+
+def test_a_table_conditions_one_of_two_images() -> None:
+    model = build(modulators=[Film({"image0": "skin"}, at=(1,))]).eval()
+    for parameter in model.modulators.parameters():
+        nn.init.normal_(parameter)
+    inputs = make_inputs(SPEC, N)
+    model(inputs)
+    before = kept(model)
+    table = inputs["table0"]
+    model(inputs | {"table0": Table(table.numerical + 1, table.categorical)})
+    assert torch.equal(kept(model)["image1"][-1], before["image1"][-1])
+    assert not torch.allclose(kept(model)["image0"][-1], before["image0"][-1])
+
+
+def test_a_modulator_for_each_image() -> None:
+    first, second = Adding({"image0": "skin"}, 1.0, at=(1,)), Adding({"image1": "skin"}, 10.0, at=(1, 2))
+    model = build(modulators=[first, second]).eval()
+    inputs = make_inputs(SPEC, N)
+    model(inputs)
+    assert [(stage, list(maps)) for stage, maps, _ in first.seen] == [(1, ["image0"])]
+    assert [(stage, list(maps)) for stage, maps, _ in second.seen] == [(1, ["image1"]), (2, ["image1"])]
+    for name, added in (("image0", {1: 1.0}), ("image1", {1: 10.0, 2: 10.0})):
+        expected = by_hand(model.encoders["skin"], inputs[name], added)
+        for maps, one in zip(kept(model)[name], expected, strict=True):
+            torch.testing.assert_close(maps, one)
+
+
 def test_what_it_is_told() -> None:
     """The cells of all tables side by side, zeros for a table that a case lacks; masked if it lacks all."""
     spec = make_spec(images=1, tables=2)
@@ -466,6 +516,14 @@ TABLES = make_spec(images=0)
         (
             lambda: build(context={"table0": FeatureTokenizer(SPEC["table0"], dim=8)}),
             r"a single token a table, the tokenizer of 'table0' gives \[\(4, 8\)\]: take TableCells",
+        ),
+        (
+            lambda: build(modulators=[Adding({"image0": "skin", "image7": "skin"})]),
+            r"this modulator is for the images \['image0', 'image7'\], got \['image0'\]",
+        ),
+        (
+            lambda: build(modulators=[Film({"image7": "skin"})]),
+            r"this modulator is for the images \['image7'\], got \[\]",
         ),
         (lambda: build(make=Halving), r"Halving must keep the shapes of maps, before stage 0 it makes"),
         (

@@ -103,6 +103,11 @@ def by_steps(
     return list(zip(*maps[1:], xs, strict=True))
 
 
+def own_maps(modulator: Modulator, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The maps of the images that a modulator acts on; the others pass it by."""
+    return {name: x for name, x in maps.items() if name in modulator.routes}
+
+
 def bind_modulator(
     modulator: Modulator,
     points: Collection[int],
@@ -116,13 +121,15 @@ def bind_modulator(
         modulator: To be bound.
         points: Where it acts.
         stems: What each image's stem gives, on the meta device; only looked at if it acts there.
-        maps: Each image's maps, one a stage, on the meta device.
+        maps: Each image's maps, one a stage, on the meta device; it is given those of its own images.
         context: What it will be told, on the meta device.
 
     Raises:
-        ValueError: If it cannot be built, or changes the shape of a map.
+        ValueError: If it is for an image that is not there, cannot be built, or changes the shape of a map.
     """
-    at = {p: {name: maps[name][p - 1] if p else stems[name] for name in maps} for p in sorted(points)}
+    at = {
+        p: own_maps(modulator, {name: maps[name][p - 1] if p else stems[name] for name in maps}) for p in sorted(points)
+    }
     modulator.bind(at, context)
 
     def shapes(given: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

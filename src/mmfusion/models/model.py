@@ -10,7 +10,7 @@ from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.meta import is_static, run_on_meta
 from mmfusion.models import dry_run
-from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image
+from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image, own_maps
 from mmfusion.models.inputs import check_values, checked
 from mmfusion.models.phases import ParameterGroup, Phase, Pretrained, Pretraining
 from mmfusion.models.presence import device_of, gathered, kept, masked, scattered, side_by_side, spread
@@ -323,8 +323,9 @@ class FusionModel(nn.Module):
             some = {name: (present[name], rows[name], static) for name in maps if name in rows}
             maps = {name: spread(x, *some[name]) if name in some else x for name, x in maps.items()}
             for modulator, points in zip(self.modulators, self._points, strict=True):
-                if point in points:
-                    maps = modulator(maps, told, point)
+                own = own_maps(cast("Modulator", modulator), maps) if point in points else {}
+                if own:
+                    maps = maps | modulator(own, told, point)
             return {name: gathered(x, *some[name]) if name in some else x for name, x in maps.items()}
 
         maps = {name: x.stages for name, x in content.items() if isinstance(x, Maps)}

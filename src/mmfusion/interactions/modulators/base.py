@@ -24,8 +24,8 @@ class Modulator(nn.Module):
     subclass gives :meth:`build` and :meth:`forward`.
 
     Args:
-        routes: For each image the encoder that it takes; images on one route share a modulator as they share the
-            encoder.
+        routes: For each image that it acts on, the encoder that it takes; images on one route share a modulator as they
+            share the encoder. Other images of the model pass it by.
         at: The points where it acts. Negative ones count from the end: -1 is behind the last stage, -2 before it. None
             for all of them.
 
