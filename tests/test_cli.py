@@ -312,7 +312,7 @@ def test_the_benchmark_script_is_the_same_command() -> None:
         ("--table some.csv --label a --images b c", "the table has no column 'c'"),
         ("--table some.csv --label a --group g --test t", "the table has no column 'g', 't'"),
         ("--dataset synthetic-derm7pt --table some.csv", "dataset 'synthetic-derm7pt' has no option 'table'"),
-        ("--dataset pad-ufes-20 --root . --size 8 8", "pad-ufes-20 expects size as one number of pixels"),
+        ("--dataset pad-ufes-20 --root . --size 8 8", "data.size expects int, got [8, 8]"),
     ],
 )
 def test_flags_of_a_table_of_ones_own(
