@@ -84,12 +84,12 @@ def test_folds(tmp_path: Path) -> None:
     assert (comparison.folds, comparison.n_cases) == (3, 90)
     assert len(comparison.methods[0].scores["auc"].points) == 6
     assert {test.kind for test in comparison.tests} == {"corrected resampled t"}
-    assert "pairing" not in {caution.kind for caution in comparison.cautions}
+    assert "data" not in {caution.kind for caution in comparison.cautions}
 
 
 @pytest.mark.parametrize("sizes", [(30, 60), (30, 30)])
 def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) -> None:
-    """Other cases for other seeds, more of them or as many: a report that says so."""
+    """Other cases for other seeds, more of them or as many: two comparisons, and the second says why."""
     splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
     for model, strength in (("concat", 1.0), ("max", 2.0)):
         for seed, n in enumerate(sizes):
@@ -97,12 +97,11 @@ def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) 
             frame[["id", "group"]] = f"seed{seed}-" + frame[["id", "group"]]
             place = tmp_path / f"{model}-{seed}"
             run_folders.write(place, model, seed=seed, frame=frame, files={"splits.csv": splits})
-    found = analyse(collect([tmp_path]).runs, n_resamples=40)
-    comparison = only(found)
-    assert (comparison.folds, comparison.n_cases) == (1, sum(sizes))
-    assert {test.kind for test in comparison.tests} == {"corrected resampled t"}
-    [said] = cautions(found)["pairing"]
-    assert "different test parts in fold 0: 2" in said
+    first, second = analyse(collect([tmp_path]).runs, n_resamples=40).comparisons
+    told = [(one.folds, one.seeds, one.n_cases) for one in (first, second)]
+    assert told == [(1, (0,), sizes[0]), (1, (1,), sizes[1])]
+    assert {test.kind for one in (first, second) for test in one.tests} == {"delong", "bootstrap", "mcnemar"}
+    assert [caution.kind for caution in second.cautions if caution.kind == "data"] == ["data"]
 
 
 @pytest.mark.parametrize("folds", [2, 3, 4])

@@ -146,7 +146,6 @@ def _comparison(
         cautions=(
             *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
             *found,
-            *cautions.parts(parts.values()),
             *cautions.seeds(methods),
             *cautions.budget(methods),
             *cautions.tuning(methods),

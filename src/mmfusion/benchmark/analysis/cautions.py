@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mmfusion.benchmark.analysis.grouping import Table, shown
-from mmfusion.benchmark.analysis.resampling import Judged
 from mmfusion.benchmark.analysis.results import Caution, Method, Surroundings
 from mmfusion.benchmark.analysis.training import hardware
 from mmfusion.benchmark.collect import FinishedRun
@@ -98,27 +97,6 @@ def seeds(methods: Sequence[Method]) -> list[Caution]:
             )
         )
     return out
-
-
-def parts(judged: Iterable[Judged]) -> list[Caution]:
-    """Folds that have several test parts.
-
-    Args:
-        judged: Runs, of each test part at least one.
-    """
-    of_fold = Counter(fold for fold, _ in {(one.run.fold, one.part) for one in judged})
-    several = {fold: n for fold, n in sorted(of_fold.items()) if n > 1}
-    if not several:
-        return []
-    listed = ", ".join(f"fold {fold}: {n}" for fold, n in several.items())
-    return [
-        Caution(
-            "pairing",
-            f"Not all runs of a fold have the same test cases (different test parts in {listed}). Runs are paired "
-            "within a test part alone, and the tests take each part as a fold of its own. Intervals of means take the "
-            "parts as independent and are too narrow where they share cases.",
-        )
-    ]
 
 
 def calibration(methods: Sequence[Method]) -> list[Caution]:
