@@ -64,14 +64,15 @@ def test_image_is_pool_and_mlp() -> None:
     torch.testing.assert_close(model(inputs).logits, model.head({"image0": embedding})["label"])
 
 
+@pytest.mark.parametrize("input_norm", [True, False])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_tabular_is_ft_transformer(depth: int) -> None:
-    """A [CLS] before the columns' tokens; blocks, the first without its normalisation; linear(relu(norm([CLS]))).
+def test_tabular_is_ft_transformer(depth: int, input_norm: bool) -> None:
+    """A [CLS] before the columns' tokens; blocks, the paper's first without a normalisation; linear(relu(norm([CLS]))).
 
     In loops over scalars, in double precision, with weights that make every part count.
     """
     spec = make_spec(images=0)
-    model = mmf.create_model("tabular", spec, dim=8, depth=depth, n_heads=2).double().eval()
+    model = mmf.create_model("tabular", spec, dim=8, depth=depth, n_heads=2, input_norm=input_norm).double().eval()
     g = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         with torch.no_grad():
@@ -89,8 +90,8 @@ def test_tabular_is_ft_transformer(depth: int) -> None:
         assert output.embeddings["table0"][i].tolist() == pytest.approx(embedding, rel=1e-9, abs=1e-9)
         assert output.logits[i].tolist() == pytest.approx(logits, rel=1e-9, abs=1e-9)
     norms = [key for key in state if "norm" in key and key.endswith("weight")]
-    assert "layers.0.blocks.table0.norm1.weight" not in norms
-    assert len(norms) == 2 * depth  # one a block less in the first, one more behind the last
+    assert ("layers.0.blocks.table0.norm1.weight" in norms) is input_norm
+    assert len(norms) == 2 * depth + input_norm  # two a block and one behind the last
 
 
 def test_tabular_has_the_parameters_of_its_equation() -> None:
@@ -100,7 +101,7 @@ def test_tabular_has_the_parameters_of_its_equation() -> None:
     model = mmf.create_model("tabular", spec, dim=d, depth=depth, expansion=2)
     tokens = sum(p.numel() for p in model.tokenizers.parameters())
     block = 4 * (d * d + d) + (d * 2 * d + 2 * d) + (2 * d * d + d) + 2 * d
-    expected = depth * block + (depth - 1) * 2 * d + 2 * d + 3 * d + 3
+    expected = depth * block + depth * 2 * d + 2 * d + 3 * d + 3
     assert sum(p.numel() for p in model.parameters()) - tokens == expected
 
 

@@ -126,6 +126,7 @@ def tabular(
     depth: int = 3,
     n_heads: int = 4,
     expansion: float = 2.0,
+    input_norm: bool = True,
     hidden: Sequence[int] = (),
     dropout: float = 0.1,
     terms: TermSettings | None = None,
@@ -134,11 +135,13 @@ def tabular(
 ) -> FusionModel:
     """The table alone: FT-Transformer (Gorishniy et al., 2021, arXiv 2106.11959, section 3.3).
 
-    As in the paper the first block's attention takes the tokens without a normalisation, and the prediction is
-    ``linear(relu(norm(cls)))``. The embedding is ``norm(cls)``; of several tables they stand side by side.
+    The prediction is ``linear(relu(norm(cls)))``, the embedding ``norm(cls)``; of several tables they stand side by
+    side.
 
     NOTE[DIFF] Narrower than the paper's default (192), with GELU instead of ReGLU and without dropout in the attention:
-    clinical tables have a few columns.
+    clinical tables have a few columns. NOTE[DIFF] The first block normalises its tokens as the others do. The paper's
+    does not, and tokens as small as they begin then tell little beside the [CLS]: one block on HAM10000's table has
+    after 15 epochs a validation AUC of 0.740 instead of 0.801 (means of three splits).
 
     Args:
         spec: The data; images are ignored, also where the inputs hold them.
@@ -148,6 +151,7 @@ def tabular(
         depth: Transformer blocks; at least 1, without which the [CLS] would know no column.
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forward over ``dim``.
+        input_norm: False: the first block's attention takes the tokens as they come, as in the paper.
         hidden: Widths of hidden layers between the head's ReLU and its linear map; the paper has none.
         dropout: Probability in the feed-forward and the head.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -173,7 +177,7 @@ def tabular(
             n_heads=n_heads,
             expansion=expansion,
             dropout=dropout,
-            input_norm=index > 0,
+            input_norm=input_norm or index > 0,
             out_norm=index == depth - 1,
         )
         for index in range(depth)
