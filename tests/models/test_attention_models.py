@@ -24,11 +24,25 @@ def made(name: str, **options: Any) -> tuple[mmf.FusionModel, dict[str, Any], di
 
 
 def test_mbt_reads_the_first_tokens_with_one_classifier() -> None:
-    model, inputs, tokens = made("mbt")
+    model, inputs, tokens = made("mbt", out_norm=True)
     assert {name: one.x.shape[1] for name, one in tokens.items()} == {"image0": 2, "image1": 2, "table0": 5}
     firsts = [one.x[:, 0] for one in model.layers[0](tokens).values()]
     classify = mbt_classifier(model)
     torch.testing.assert_close(model(inputs).logits, torch.stack([classify(x) for x in firsts]).mean(0))
+
+
+def test_mbt_and_mult_end_without_a_normalisation_unless_asked() -> None:
+    model, inputs, tokens = made("mbt")
+    linear = model.head.classifiers["all"].outputs["label"]
+    firsts = [one.x[:, 0] for one in model.layers[0](tokens).values()]
+    expected = torch.stack([x @ linear.weight.T + linear.bias for x in firsts]).mean(0)
+    torch.testing.assert_close(model(inputs).logits, expected)
+    model, inputs, tokens = made("mult", depth=2, self_depth=2)
+    for layer in model.layers:
+        tokens = layer(tokens)
+    means = torch.cat([one.x.mean(1) for one in tokens.values()], 1)
+    assert not [key for key in model.state_dict() if "out_norms" in key]
+    torch.testing.assert_close(model(inputs).logits, model.head.outputs["label"](means))
 
 
 def mbt_classifier(model: mmf.FusionModel) -> Callable[[Tensor], Tensor]:
@@ -47,7 +61,7 @@ def mbt_classifier(model: mmf.FusionModel) -> Callable[[Tensor], Tensor]:
 
 
 def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
-    model, inputs, _ = made("mbt")
+    model, inputs, _ = made("mbt", out_norm=True)
     present = {"image1": torch.tensor([True, True, False, True])}
     classify = mbt_classifier(model)
     output = model(inputs, present)
@@ -57,7 +71,7 @@ def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
 
 def test_mult_is_pairs_then_each_by_itself() -> None:
     """Each crossmodal transformer ends in a normalisation, and so does the last of a modality's own, no other."""
-    model, inputs, tokens = made("mult", depth=2, self_depth=2)
+    model, inputs, tokens = made("mult", depth=2, self_depth=2, out_norm=True)
     crossmodal, first, last = model.layers
     norms = [*(norm for one in crossmodal.out_norms.values() for norm in one.values()), *last.out_norms.values()]
     assert [norm.weight.numel() for norm in norms] == 6 * [16] + 3 * [32]
