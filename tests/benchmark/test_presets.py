@@ -76,6 +76,23 @@ def test_the_sizes_and_schedule_are_the_papers(dataset: str) -> None:
         assert settings_of("men", False, "concat").model["shared_encoder"] is False
 
 
+def test_models_without_an_encoder_may_be_chosen_alone() -> None:
+    """The preset's encoder is for those that have one; what the user asks for must exist."""
+    preset = presets.load("frozen", "ham10000")
+    [one, *_] = preset.plan(methods=grid.methods("tabular"))
+    assert "encoder" not in one.settings.model
+    assert one.settings.train.freeze == "all"
+    with pytest.raises(ValueError, match="model 'tabular' has no option 'encoder'"):
+        preset.plan([{"model": {"encoder": "convnet"}}], methods=grid.methods("tabular"))
+
+
+@pytest.mark.parametrize("dataset", ["derm7pt", "men"])
+def test_the_paper_has_the_published_ends_of_transformers(dataset: str) -> None:
+    assert settings_of(dataset, False, "tabular").model["input_norm"] is False
+    assert settings_of(dataset, False, "mbt").model["out_norm"] is True
+    assert settings_of(dataset, False, "mult").model["out_norm"] is True
+
+
 PARITY: dict[str, dict[str, tuple[Any, Any]]] = {
     "derm7pt": {
         "data.columns": ("clean", "parity"),

@@ -151,8 +151,12 @@ class Preset:
         if changes := self.changes(asked):
             layer["run"]["notes"] = [*layer["run"]["notes"], f"Set against the preset: {', '.join(changes)}."]
         whole = folds is None and "fold" in asked.get("data", {})
+        methods = self.methods(asked, methods)
+        # Said for all of its models: those chosen in their place may have no encoder among them.
+        known = {key for method in methods for key in registry.models.options(method.model)}
+        layer["model"] = {key: value for key, value in layer.get("model", {}).items() if key in known}
         return grid.plan(
-            self.methods(asked, methods),
+            methods,
             [self.dataset],
             [layer, asked],
             seeds=self.seeds if seeds is None else seeds,
