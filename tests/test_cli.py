@@ -52,6 +52,7 @@ def test_a_run_from_the_command_line(tiny: list[str], tmp_path: Path, capsys: py
     assert settings.model == {"width": 4}
 
 
+@pytest.mark.slow
 def test_a_flag_has_the_last_word(tiny: list[str], tmp_path: Path) -> None:
     assert main([*tiny, "--set", "train.epochs=9"]) == 0
     assert folder.read_settings(tmp_path / "run").train.epochs == 2
@@ -97,6 +98,7 @@ def test_what_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_tensor_fusion_from_the_command_line(tmp_path: Path) -> None:
     """Its rank is None, which a shell has no word for but ``none``."""
     sizes = "--set data.n_train=8 --set data.n_validation=8 --set data.n_test=8 --set data.size=32 --epochs 1"
@@ -120,6 +122,7 @@ def test_a_model_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run expects --model NAME; see --list-models" in complaint(["run"], capsys)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tiny) == 0
     before = (tmp_path / "run" / folder.PREDICTIONS).read_bytes()
@@ -234,6 +237,7 @@ def forget() -> None:
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_plugin(
     tiny: list[str],
     fakes: ModuleType,
@@ -331,6 +335,7 @@ def several(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return [*words.split(), str(tmp_path / "runs")]
 
 
+@pytest.mark.slow
 def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*several, "--model", "tiny,tiny[width=4]", "--seeds", "1"]) == 0
     text = capsys.readouterr().out

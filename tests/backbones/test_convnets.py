@@ -219,6 +219,7 @@ def test_freezing_stages_that_are_not_there(stages: Any) -> None:
         network().freeze(stages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "size"),
     [(network(), (16, 16)), (ResNet3d(10, in_channels=3, size=(16, 16, 4)), (16, 16, 4))],

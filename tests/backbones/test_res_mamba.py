@@ -271,7 +271,8 @@ def test_by_name(size: tuple[int, ...]) -> None:
     assert [m.shape[1] for m in encoder.eval()(torch.rand(2, 2, *size))] == [32, 64, 128]
 
 
-@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
 def test_in_a_model(shared: bool) -> None:
     """Volumes of three sequences and a table: one training step of CFCML."""
     spec = make_spec(images=3, size=(16, 16, 8), channels=1)

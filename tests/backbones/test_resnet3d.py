@@ -98,10 +98,8 @@ def flat(depth: int, tmp_path: Path) -> tuple[Any, Path]:
     return model.eval(), path
 
 
-@pytest.mark.parametrize(
-    ("depth", "depth_axis"),
-    [(10, 0), pytest.param(18, 2, marks=pytest.mark.slow), pytest.param(34, 2, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "depth_axis"), [(10, 0), (18, 2), (34, 2)])
 def test_a_constant_volume_gives_the_2d_values(depth: int, depth_axis: int, tmp_path: Path) -> None:
     """Carreira and Zisserman's "boring video", at every depth."""
     model, path = flat(depth, tmp_path)
@@ -151,6 +149,7 @@ def test_every_2d_weight_has_a_place(depth: int) -> None:
     assert {_renamed(key) for key in theirs} - {"fc.weight", "fc.bias"} == set(own) - {"mean", "std"}
 
 
+@pytest.mark.slow
 def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The builders take weights: a file of the 2D network's or of their own, or timm's download."""
     model, path = flat(10, tmp_path)

@@ -160,6 +160,7 @@ def test_freeze(name: str) -> None:
     assert all(m.grad_fn is None for m in encoder(torch.rand(2, 3, 32, 32)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*APART, VIT, "test_convnext", "test_nfnet", "test_efficientnet_ln"])
 @pytest.mark.parametrize("by_stages", [False, True])
 def test_checkpointing_changes_nothing_but_what_is_kept(name: str, by_stages: bool) -> None:

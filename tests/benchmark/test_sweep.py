@@ -115,6 +115,7 @@ def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
     assert all(after[name] > before[name] for name in before)
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_stop_the_others(
     plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_one_that_fails_does_not_stop_the_others(
         sweep.check(outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

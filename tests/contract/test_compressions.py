@@ -236,6 +236,7 @@ def test_exported(name: str) -> None:
     torch.testing.assert_close(program.module()(*tokens), Latents()(*tokens), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [*NAMES, *({"name": name} for name in NAMES)], ids=str)
 def test_wherever_a_compression_can_be_chosen(choice: Any) -> None:
     """Pyramid, table and the method that uses both; every part of it trains."""

@@ -24,7 +24,6 @@ ANOTHER_LIBRARYS = ("metric",)
 
 every_loss = pytest.mark.parametrize("name", NAMES)
 OWN = [name for name in NAMES if name not in ANOTHER_LIBRARYS]
-QUICK_TO_COMPILE = {"unimodal_anchor"}
 every_own_loss = pytest.mark.parametrize("name", OWN)
 
 # modalities a, b, c; name: labels
@@ -220,9 +219,8 @@ def test_the_names_of_the_classes_do_not_matter(name: str) -> None:
     assert term(other).item() == pytest.approx(build(name)(inputs).item(), rel=1e-9, abs=1e-11)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK_TO_COMPILE else pytest.mark.slow) for name in OWN]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
 def test_compiles_without_a_break(name: str) -> None:
     inputs = cast(batch("some_missing"), torch.float32)
     term = build(name, torch.float32)

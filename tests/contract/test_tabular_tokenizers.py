@@ -366,6 +366,7 @@ def test_every_model_that_looks_at_a_table_takes_them() -> None:
         assert option.default is None or option.default in NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model_name", "name", "missing"), IN_A_MODEL)
 def test_in_a_model(model_name: str, name: str, missing: str) -> None:
     """Chosen by its settings; losses and gradients; a missing table has no effect; loads into a fresh model."""
@@ -393,6 +394,7 @@ def test_in_a_model(model_name: str, name: str, missing: str) -> None:
     assert torch.equal(other(inputs).logits, model(inputs).logits)
 
 
+@pytest.mark.slow
 def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
     """The default of each model is what it was before there was a choice: first what modulators are told, if any."""
     found: dict[str, list[str]] = {}

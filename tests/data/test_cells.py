@@ -123,6 +123,7 @@ def test_numbers_survive_their_spelling(values):
     assert numbers(frame(*written), "x").tolist() == same
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=6) | st.none(), min_size=1, max_size=20))
 def test_any_text_is_read_alike_by_rows_and_by_values(cells):
     codes, found = distinct(pd.Series(cells, dtype=object))

@@ -135,6 +135,7 @@ def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
         assert empirical(labels, posterior[shown]) == pytest.approx(ceilings[view], abs=0.006), view
 
 
+@pytest.mark.slow
 @BOTH
 def test_absent_images_and_empty_cells_equal_a_simulation(make: Callable[..., LatentModel]):
     """The best score of what is seen, gathered case by case into a dictionary."""
@@ -268,6 +269,7 @@ def test_prevalence_is_met(coarse, interaction, prevalence):
     assert share == pytest.approx([1 - prevalence, prevalence], abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(strengths, strengths, st.floats(0.02, 0.9), st.floats(0.05, 0.95))
 def test_prevalence_of_three_classes_is_met(fine, interaction, first, split):

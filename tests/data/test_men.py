@@ -298,6 +298,7 @@ def test_files_of_the_published_shape(tmp_path: Path) -> None:
             source.probe(tmp_path / "x.nii.gz")
 
 
+@pytest.mark.slow
 def test_a_fold_without_validation(whole: Path) -> None:
     with_one, bundle = create(whole), create(whole, validation=0.0)
     assert len(bundle.validation) == 0

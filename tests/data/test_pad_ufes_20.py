@@ -89,6 +89,7 @@ def test_either_layout(tmp_path: Path, whole: Path, folder: str, suffix: str) ->
     assert len(bundle.test) == len(create(whole).test)
 
 
+@pytest.mark.slow
 def test_splits(whole: Path) -> None:
     assert create(whole, split_seed=1).test.ids != create(whole).test.ids
     tested = [name for fold in range(3) for name in create(whole, folds=3, fold=fold).test.ids]

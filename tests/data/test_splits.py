@@ -42,6 +42,7 @@ def test_every_class_is_in_every_part_where_it_has_three_groups(labels, seed):
             assert all(label in {labels[i] for i in part} for part in split)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=9, max_size=40), st.integers(0, 3))
 def test_every_class_is_in_every_part_where_it_has_three_groups_of_several_cases(owners, seed):

@@ -92,6 +92,7 @@ def test_columns_that_are_refused(values, options, message):
         split_from_column(values, [0, 1, 0, 1], ["a", "b", "b", "c"], **options)
 
 
+@pytest.mark.slow
 def test_each_class_keeps_its_share_of_ham10000(real_ham10000: Path):
     """By the table's own counts: a class's share of a part is that of the data to half a per cent."""
     frame = pd.read_csv(real_ham10000 / "HAM10000_metadata.csv")

@@ -70,12 +70,14 @@ def everything(bundle: DataBundle) -> bytes:
     return voxels + "".join(part.frame.to_csv() for part in parts).encode()
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes():
     first = everything(create())
     assert first == everything(create())
     assert first != everything(create(data_seed=1))
 
 
+@pytest.mark.slow
 def test_a_part_does_not_change_when_another_grows():
     small, large = create(), create(n_train=50)
     assert torch.equal(small.test.pixels("adc"), large.test.pixels("adc"))
@@ -134,6 +136,7 @@ def test_no_reader_of_the_numbers_beats_the_tables_ceiling():
     assert ceiling - 0.02 < reached < ceiling + 0.01
 
 
+@pytest.mark.slow
 def test_missing_cells():
     train = create(missing=0.3, n_train=400).train
     table = train.__getitems__(range(len(train))).inputs["meta"]
@@ -142,6 +145,7 @@ def test_missing_cells():
     assert not train.frame["diagnosis"].isna().any()
 
 
+@pytest.mark.slow
 def test_absent_sequences():
     part = create(missing_images=0.4, n_train=400).train
     batch = part.__getitems__(range(len(part)))

@@ -8,7 +8,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python(?P<options>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
-SLOW = {"docs/quickstart.md", "docs/guide/own-data.md", "docs/guide/report.md"}  # train, or draw
+QUICK = {"README.md", "docs/methods/cfcml.md"}  # all together they take as long as a tenth of the quick loop
 
 
 def pages() -> list[Path]:
@@ -29,7 +29,7 @@ WITH_CODE = [page.relative_to(ROOT).as_posix() for page in pages() if blocks(pag
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in WITH_CODE]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WITH_CODE]
 )
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfusion import registry

@@ -109,6 +109,7 @@ def test_every_position_is_in_a_cell_and_every_cell_a_box(grid: list[int], n_lat
         assert all(one < other for one, other in itertools.pairwise(found))  # row-major, and no two alike
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [(24, 24), (24, 12), (8, 8, 8)])
 def test_cells_are_about_as_long_as_wide(grid: tuple[int, ...]) -> None:
     """Also where no regular grid has so many, as for a prime number of them."""

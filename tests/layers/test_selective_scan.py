@@ -109,6 +109,7 @@ def test_by_hand() -> None:
     assert y.flatten().tolist() == pytest.approx([10 * h[0] + 200, 10 * h[1] + 300, 10 * h[2] + 100], rel=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 5, 12])
 def test_gradcheck(length: int) -> None:
     parts = make(2, 3, 2, length)
@@ -277,6 +278,7 @@ def test_exports_for_any_length() -> None:
     torch.testing.assert_close(program.module()(x), layer(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transposed", [False, True])
 def test_operators_are_what_they_declare(transposed: bool) -> None:
     """Shapes and strides among other things, for tokens before channels too."""

@@ -497,6 +497,7 @@ def check_finite(term: Metric, x: Tensor, labels: Tensor, there: Tensor) -> Tens
     return value.detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_always_finite(name: str) -> None:
     term = made(name, place_of(name))
@@ -514,6 +515,7 @@ def test_always_finite(name: str) -> None:
         check_finite(term, x, labels, there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("miner", [name for name in vars(miners) if name.endswith("Miner") and name != "BaseMiner"])
 def test_miners_are_always_finite(miner: str) -> None:
     for name, on in (("TripletMarginLoss", "a"), ("MultiSimilarityLoss", ("a", "b")), ("ProxyAnchorLoss", "a")):

@@ -79,6 +79,7 @@ def test_the_losses_and_their_weights() -> None:
     assert off.phases()[0].objective.bank is None
 
 
+@pytest.mark.slow
 def test_training_empties_what_is_not_ones_own() -> None:
     model, inputs, labels = mmf.create_model("amf", SPEC, dim=8), make_inputs(SPEC, 6), make_labels(SPEC, 6)
     (phase,) = model.phases()

@@ -31,6 +31,7 @@ def test_mbt_reads_the_first_tokens_with_one_classifier() -> None:
     torch.testing.assert_close(model(inputs).logits, torch.stack([classify(x) for x in firsts]).mean(0))
 
 
+@pytest.mark.slow
 def test_mbt_and_mult_end_without_a_normalisation_unless_asked() -> None:
     model, inputs, tokens = made("mbt")
     linear = model.head.classifiers["all"].outputs["label"]
@@ -69,6 +70,7 @@ def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
     torch.testing.assert_close(output.logits[2], (own[0] + own[1]) / 2)
 
 
+@pytest.mark.slow
 def test_mult_is_pairs_then_each_by_itself() -> None:
     """Each crossmodal transformer ends in a normalisation, and so does the last of a modality's own, no other."""
     model, inputs, tokens = made("mult", depth=2, self_depth=2, out_norm=True)
@@ -119,6 +121,7 @@ def test_healnet_reads_the_latents() -> None:
     torch.testing.assert_close(output.embeddings["image0"], tokens["image0"].x.mean(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["image0", "table0"])
 def test_healnet_without_a_modality_is_the_model_that_never_had_it(missing: str) -> None:
     """Skipped, and nothing else changes: the same numbers from a model of the others with the same weights."""
@@ -132,6 +135,7 @@ def test_healnet_without_a_modality_is_the_model_that_never_had_it(missing: str)
     torch.testing.assert_close(output.logits, expected.logits)
 
 
+@pytest.mark.slow
 def test_healnet_shares_its_layers_if_told() -> None:
     own, shared = (made("healnet", share_layers=share)[0] for share in (False, True))
     assert (len(own.layers[0].layers), len(shared.layers[0].layers)) == (3, 1)
@@ -146,6 +150,7 @@ def test_gated_query_is_read_from_its_images() -> None:
     torch.testing.assert_close(model(inputs).embeddings["table0"], tokens["table0"].x[:, 0])
 
 
+@pytest.mark.slow
 def test_gated_query_without_a_table_is_its_images_alone() -> None:
     """A table that is missing and one without a known cell give the same bits: those of a gate of 0."""
     model, inputs, _ = made("gated-query")
@@ -165,6 +170,7 @@ class _Shut(torch.nn.Module):
         return x.new_zeros(len(x), 1, 1)
 
 
+@pytest.mark.slow
 def test_gated_query_sees_known_cells_only() -> None:
     """What an unknown cell's token would have been has no effect on the other tokens."""
     model, inputs, tokens = made("gated-query")
@@ -192,11 +198,11 @@ def test_gated_query_sees_known_cells_only() -> None:
     ],
 )
 def test_refuses(name: str, names: tuple[str, ...], options: dict[str, Any], message: str) -> None:
-    mmf.create_model(name, SPEC, **SMALL)
     with pytest.raises(ValueError, match=message):
         mmf.create_model(name, SPEC.only(*names), **SMALL | options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mbt", "mult", "healnet"])
 @pytest.mark.parametrize("names", [("image0",), ("table0",), ("image0", "image1"), ("table0", "table1")])
 def test_images_or_tables_alone_will_do(name: str, names: tuple[str, ...]) -> None:

@@ -28,6 +28,7 @@ def count(module: nn.Module, keep: str = "") -> int:
     return sum(p.numel() for name, p in module.named_parameters() if keep in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16, 16), (8, 8, 8)])
 @pytest.mark.parametrize(("images", "tables"), [(0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 2), (3, 1)])
 def test_any_number_of_images_and_tables(images: int, tables: int, size: tuple[int, ...]) -> None:
@@ -208,6 +209,7 @@ def test_published_derm7pt_model_has_the_published_parameters() -> None:
     }
 
 
+@pytest.mark.slow
 def test_published_men_model_has_the_published_parameters() -> None:
     """Three volumes, an encoder each, 48 and 16 latents; the small network's maps are as large as the published one's.
 

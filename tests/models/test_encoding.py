@@ -416,6 +416,7 @@ def test_modulators_are_trained_at_the_rate_of_the_fusion() -> None:
     assert {id(p) for p in model.modulators.parameters()} <= {id(p) for p in fusion.parameters}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnet", "test_resnet", "test_convnext", "test_efficientnet_ln"])
 def test_gradient_checkpointing(name: str) -> None:
     """The same gradients and statistics from fewer kept tensors."""

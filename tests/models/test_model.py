@@ -109,6 +109,7 @@ def test_only_present_rows_reach_the_encoder() -> None:
     assert model.encoders["skin"].seen == [(N + 2, 2, 16, 16)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPEC.names)
 @pytest.mark.parametrize("there", [[True, False, True, False], [False] * N, [True] * N])
 def test_what_is_missing_has_no_effect(name: str, there: list[bool]) -> None:

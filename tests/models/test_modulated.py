@@ -68,6 +68,7 @@ def test_what_a_modulator_is_told(name: str) -> None:
     assert seen[0].mask[:, 0].tolist() == [True, True, False, False]
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 1), (False, 2)])
 def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
@@ -141,6 +142,7 @@ def test_a_batch_whose_table_is_all_missing_cells_trains(name: str) -> None:
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
+@pytest.mark.slow
 @every
 def test_half_precision(name: str) -> None:
     """A step under autocast, with cells and a table missing: finite, and near the step in full precision."""

@@ -11,6 +11,7 @@ SPEC = make_spec(images=2)
 FUSIONS = {"max": heads.MaxFusion, "gmu": heads.GatedFusion, "lmf": heads.LowRankFusion}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FUSIONS, "late"])
 def test_embeddings_are_those_of_concat(name: str) -> None:
     """The same encoders and tokenizers, under the same names: only the head differs."""

@@ -28,6 +28,7 @@ def halved(x: torch.Tensor, stage: int) -> torch.Tensor:
     return F.adaptive_avg_pool2d(maps, grid[stage + 1]).flatten(2).transpose(1, 2)
 
 
+@pytest.mark.slow
 def test_a_stream_beside_the_encoder() -> None:
     """Stage by stage: own tokens, and what the stage before made of them; then means, and the table's question."""
     model, inputs = made(), make_inputs(SPEC, N)
@@ -53,6 +54,7 @@ def test_a_stream_beside_the_encoder() -> None:
     torch.testing.assert_close(output.logits, model.head.outputs["label"](torch.cat(embeddings, 1)))
 
 
+@pytest.mark.slow
 def test_layers_and_windows() -> None:
     """As many layers a stage as the paper has, every second one of a stage with shifted windows."""
     model = made()
@@ -67,6 +69,7 @@ def test_layers_and_windows() -> None:
             assert bool((windows.region > 0).any()) == (index == 1 and max(grid) > 3)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_images_has_no_meaning() -> None:
     """With the weights moved alike."""
     turned = mmf.DataSpec({name: SPEC[name] for name in ("image1", "image0", "table0")}, n_classes=3)
@@ -79,6 +82,7 @@ def test_the_order_of_the_images_has_no_meaning() -> None:
     torch.testing.assert_close(other(inputs).logits, model(inputs).logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_image_that_is_missing_is_not_seen() -> None:
     """The other image's embedding is that of the image alone."""
     model, inputs = made(), make_inputs(SPEC, N)
@@ -104,6 +108,7 @@ def test_merge_is_adaptive_pooling(grid: tuple[int, ...], target: tuple[int, ...
     torch.testing.assert_close(merge(x), merge.project(merge.norm(means)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_alone_will_do() -> None:
     spec = make_spec(images=3, tables=0, size=(32, 24))
     assert made(spec)(make_inputs(spec, N)).logits.shape == (N, 3)

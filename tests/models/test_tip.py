@@ -109,6 +109,7 @@ def test_without_a_table_the_images_classify_alone() -> None:
     assert not bool(output.aux["joint"].any())
 
 
+@pytest.mark.slow
 def test_phases_train_what_their_losses_reach() -> None:
     model, inputs, labels = made(pretrain=True), make_inputs(SPEC, N, missing_cells=True), make_labels(SPEC, N)
     assert [phase.name for phase in made().phases()] == ["train"]
@@ -267,6 +268,7 @@ def test_tables_of_one_kind_of_columns(columns: Columns) -> None:
     assert [key for key, p in model.pretraining.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.slow
 def test_pretraining_on_the_meta_device() -> None:
     with torch.device("meta"):
         model = mmf.create_model("tip", SPEC, **SMALL, pretrain=True)

@@ -14,6 +14,7 @@ def test_flops_of_a_linear_layer_by_hand() -> None:
     assert layer.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", mmf.registry.compressions.list())
 def test_flops_of_every_compression(compression: str) -> None:
     """Modules that are handed a view of a parameter are counted too, and nothing stays frozen."""

@@ -79,6 +79,7 @@ def test_a_precomputed_dataset_will_do(tmp_path: Path, monkeypatch: pytest.Monke
     assert (without.ids, len(without)) == (data.ids, N)
 
 
+@pytest.mark.slow
 def test_who_learns_from_rows() -> None:
     names = {
         "feature": False, "mlp": False, "periodic": False, "tabtransformer": False, "text": True, "trees": True,
@@ -91,6 +92,7 @@ def test_who_learns_from_rows() -> None:
     assert learning(torch.nn.Linear(1, 1)) == []
 
 
+@pytest.mark.slow
 def test_tokenizers_are_found_wherever_they_are() -> None:
     """Behind a compression, inside a table's encoder, told to a modulator, or both; each once."""
     spec, choice = make_spec(), {"name": "trees", "n_trees": 2}
@@ -105,6 +107,7 @@ def test_tokenizers_are_found_wherever_they_are() -> None:
         assert learning(net) == [("table0", net.get_submodule(place)) for place in places]
 
 
+@pytest.mark.slow
 def test_where_sentences_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the run's folder for such things; a tokenizer that has one of its own keeps it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))

@@ -44,6 +44,7 @@ def test_what_is_frozen_does_not_move(freeze: Any, tmp_path: Path) -> None:
     assert bool(moved) == (freeze != "all")
 
 
+@pytest.mark.slow
 def test_layer_decay() -> None:
     model = mmf.create_model("cfcml", SPEC)
     train = Train(lr=1.0, encoder_lr_scale=0.5, layer_decay=0.1)

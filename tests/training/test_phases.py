@@ -39,6 +39,7 @@ def tensors(out: Path) -> dict[str, torch.Tensor]:
     return {f"{file}:{name}": x for file in files for name, x in checkpoints.load(out / file)[0].items()}
 
 
+@pytest.mark.slow
 def test_each_phase_has_its_model_and_objective(start: Start, fakes: ModuleType, monkeypatch: Any) -> None:
     """The first phase hides cells of the model in training mode, the second does not, and validation never."""
     called: list[tuple[str, bool]] = []
@@ -62,6 +63,7 @@ def test_each_phase_has_its_model_and_objective(start: Start, fakes: ModuleType,
     assert called[4 * STEPS : 5 * STEPS] == [("Tiny", True)] * STEPS
 
 
+@pytest.mark.slow
 def test_the_first_phase_counts(start: Start) -> None:
     """Its weights go into the second: the loss of hidden cells falls, and the outcome is another than without it."""
     two = start("two", TWO)
@@ -71,15 +73,16 @@ def test_the_first_phase_counts(start: Start) -> None:
     assert (two / folder.PREDICTIONS).read_bytes() != (one / folder.PREDICTIONS).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("after", "precision"),
     [
-        pytest.param(STEPS - 1, "no", id="before anything is kept", marks=pytest.mark.slow),
-        pytest.param(STEPS + 2, "no", id="within the first phase", marks=pytest.mark.slow),
-        pytest.param(2 * STEPS, "no", id="after the last step of the first phase", marks=pytest.mark.slow),
+        pytest.param(STEPS - 1, "no", id="before anything is kept"),
+        pytest.param(STEPS + 2, "no", id="within the first phase"),
+        pytest.param(2 * STEPS, "no", id="after the last step of the first phase"),
         pytest.param(2 * STEPS + 1, "no", id="in the first epoch of the second phase"),
-        pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision", marks=pytest.mark.slow),
-        pytest.param(3 * STEPS + 2, "no", id="within the second phase", marks=pytest.mark.slow),
+        pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision"),
+        pytest.param(3 * STEPS + 2, "no", id="within the second phase"),
     ],
 )
 def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(

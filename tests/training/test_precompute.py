@@ -81,6 +81,7 @@ def test_a_subset_has_its_own_cases(tmp_path: Path) -> None:
     torch.testing.assert_close(found.inputs["image0"].stages[0], expected["image0"].stages[0])
 
 
+@pytest.mark.slow
 def test_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached(tmp_path)
     monkeypatch.setattr(module, "_compute", lambda *args, **kw: pytest.fail("computed again"))
@@ -88,6 +89,7 @@ def test_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert entries(tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     cached(tmp_path)
     changed = model()
@@ -118,6 +120,7 @@ def test_images_that_are_scaled_otherwise_are_noticed(tmp_path: Path) -> None:
     assert entries(tmp_path) == 2
 
 
+@pytest.mark.slow
 def test_another_head_is_not(tmp_path: Path) -> None:
     """The encoder's weights count, and nothing else of the model."""
     cached(tmp_path)

@@ -40,6 +40,7 @@ def test_it_gives_the_runs_own_test_predictions(
     assert set(found["missing"]) == {""}
 
 
+@pytest.mark.slow
 def test_the_chosen_weights_alone_are_enough(start: Start, fakes: ModuleType, tmp_path: Path) -> None:
     """Vocabularies, statistics and settings are in the checkpoint."""
     out = start()
@@ -54,6 +55,7 @@ def test_the_chosen_weights_alone_are_enough(start: Start, fakes: ModuleType, tm
         predictor.load(tmp_path / "old.safetensors")
 
 
+@pytest.mark.slow
 def test_a_batch_of_one_and_the_index_are_kept(start: Start, fakes: ModuleType) -> None:
     loaded = predictor.load(start())
     frame = fakes.table(6, seed=5).set_index(pd.Index(range(10, 16)))
@@ -63,6 +65,7 @@ def test_a_batch_of_one_and_the_index_are_kept(start: Start, fakes: ModuleType) 
     np.testing.assert_allclose(one["prob_bad"], whole.loc[[13], "prob_bad"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_was_missing_is_said(start: Start, fakes: ModuleType) -> None:
     frame = fakes.table(4, seed=5).astype({"site": object})
     frame.loc[1, "size"] = np.nan
@@ -72,6 +75,7 @@ def test_what_was_missing_is_said(start: Start, fakes: ModuleType) -> None:
     assert found["prob_bad"].between(0, 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [folder.SETTINGS, folder.CASE, checkpoints.BEST])
 def test_a_file_that_is_missing_is_named(start: Start, name: str) -> None:
     out = start()
@@ -85,6 +89,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
         predictor.load(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [folder.SETTINGS, folder.CASE])
 def test_a_newer_format_is_refused(start: Start, name: str) -> None:
     out = start()
@@ -102,6 +107,7 @@ def test_weights_of_another_model_are_refused(start: Start) -> None:
         predictor.load(out)
 
 
+@pytest.mark.slow
 def test_new_cases_are_checked(start: Start, fakes: ModuleType) -> None:
     loaded = predictor.load(start())
     frame = fakes.table(4, seed=5)

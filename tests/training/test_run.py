@@ -51,6 +51,7 @@ def test_a_run_leaves_a_whole_folder(start: Start) -> None:
     assert (out / folder.CURVE).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_path: Path) -> None:
     """A file that is changed while the run goes on was read before."""
     split = tmp_path / "split.csv"
@@ -77,6 +78,7 @@ def test_a_finished_run_of_a_newer_version_is_not_read(start: Start) -> None:
         run.resume(out)
 
 
+@pytest.mark.slow
 def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
     out = start()
     frame = pd.read_csv(out / folder.PREDICTIONS)
@@ -99,6 +101,7 @@ def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
     assert splits["id"].is_unique
 
 
+@pytest.mark.slow
 def test_subgroups_are_those_of_the_tables(start: Start, fakes: ModuleType) -> None:
     frame = pd.read_csv(start(overrides={"data": {"missing": 0.2}}) / folder.SUBGROUPS)
     truth = pd.concat([fakes.table(64, seed, 0.2) for seed in (1, 2)], ignore_index=True)
@@ -110,6 +113,7 @@ def test_subgroups_are_those_of_the_tables(start: Start, fakes: ModuleType) -> N
     assert {"unknown", "below 0.5", "0.5 and over"} == set(bands)
 
 
+@pytest.mark.slow
 def test_the_fold_is_in_the_predictions_and_the_results(start: Start) -> None:
     out = start(overrides={"data": {"fold": 2, "split_file": "splits.csv"}})
     assert set(pd.read_csv(out / folder.PREDICTIONS)["fold"]) == {2}
@@ -160,6 +164,7 @@ def test_the_same_settings_twice_give_the_same_predictions(start: Start, overrid
     assert (first / folder.PREDICTIONS).read_bytes() != (third / folder.PREDICTIONS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_callers_random_numbers_alone(start: Start) -> None:
     torch.manual_seed(7)
     wanted = torch.rand(3)
@@ -208,7 +213,8 @@ def test_killed_at_any_write_and_resumed_it_ends_the_same(
 CHANGED = {"augment": {"table": {"corrupt": 0.3, "mask": 0.1, "cutmix": 0.2}}}
 
 
-@pytest.mark.parametrize("sampler", ["grouped", pytest.param("weighted", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["grouped", "weighted"])
 def test_resumed_with_changed_cells_and_any_sampler_it_ends_the_same(
     start: Start, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
@@ -246,6 +252,7 @@ def test_each_process_augments_by_numbers_of_its_own(monkeypatch: pytest.MonkeyP
     assert len(set(seeds)) == 3
 
 
+@pytest.mark.slow
 def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Training._epoch
     seen: list[int] = []
@@ -265,6 +272,7 @@ def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkey
     assert "going on after epoch 2 of 4" in lines.lines
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_read(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     out = start()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -275,6 +283,7 @@ def test_a_finished_run_is_only_read(start: Start, monkeypatch: pytest.MonkeyPat
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_resuming_needs_no_pretrained_weights(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     out = start(overrides={"model": {"weights": "some"}})
     (out / folder.METRICS).unlink()
@@ -284,6 +293,7 @@ def test_resuming_needs_no_pretrained_weights(start: Start, monkeypatch: pytest.
         start("b", {"model": {"weights": "some"}})
 
 
+@pytest.mark.slow
 def test_resuming_on_other_data_is_refused(start: Start) -> None:
     out = start()
     (out / folder.METRICS).unlink()
@@ -294,6 +304,7 @@ def test_resuming_on_other_data_is_refused(start: Start) -> None:
         run.resume(out)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_keeps_the_former_checkpoint(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,6 +427,7 @@ def test_other_peoples_files_are_left_alone(start: Start, tmp_path: Path) -> Non
         start("file", overwrite=True)
 
 
+@pytest.mark.slow
 def test_settings_are_what_was_asked(start: Start) -> None:
     out = start(overrides={"train": {"lr": 0.02}, "data": {"n": 48}})
     packed = json.loads((out / folder.SETTINGS).read_text())
@@ -464,12 +476,14 @@ def test_augmentation_of_tables_changes_training_and_not_evaluation(
     assert {whole for training, whole in seen if not training} == {True}
 
 
+@pytest.mark.slow
 def test_augmentation_that_is_off_changes_no_number(start: Start) -> None:
     settings = {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}, "padding": "zeros"}
     off = start("a", {"train": {"augment": settings}})
     assert same_weights(off, start("b"))
 
 
+@pytest.mark.slow
 def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     forward = fakes.Objective.forward

@@ -111,6 +111,7 @@ def test_the_corrected_interval_by_hand() -> None:
     assert edge.low == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_plain_test_would_find_too_much() -> None:
     """Splits of one dataset whose cases differ from the population: the plain interval misses its true difference."""
     rng = np.random.default_rng(0)

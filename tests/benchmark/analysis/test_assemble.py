@@ -172,6 +172,7 @@ def test_metrics_to_show(tmp_path: Path) -> None:
         analyse(runs, metrics=["auc", "accuracy_c"])
 
 
+@pytest.mark.slow
 def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> None:
     """Tested like any other, and where there are two classes alone."""
     name, sex = "average_precision_called", "id,sex\n" + "".join(f"t0-{i:03d},{'fm'[i % 2]}\n" for i in range(60))

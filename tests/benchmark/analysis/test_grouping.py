@@ -184,6 +184,7 @@ def test_another_version_of_a_plug_in_is_another_method(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path: Path) -> None:
     for at, digest in enumerate((ONE, OTHER)):
         content = {"metrics": {"content": {"plugins": [digest]}}, "n": 6}

@@ -79,6 +79,7 @@ def written(path: Path, *words: str) -> str:
     return (path / "runs" / "report" / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
     """From the runs nobody can tell when a reference was named; where nothing is tested nothing is said of it."""
     text = written(tmp_path)
@@ -95,6 +96,7 @@ def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
     assert "Tests are paired" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("beforehand", "expected"),
     [

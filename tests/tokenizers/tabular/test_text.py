@@ -159,6 +159,7 @@ def test_compiled_before_it_was_prepared() -> None:
     torch.testing.assert_close(torch.compile(t, backend="eager", fullgraph=True)(TABLE)[0].x, t(TABLE)[0].x)
 
 
+@pytest.mark.slow
 def test_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the folder that is given, or the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
