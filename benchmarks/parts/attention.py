@@ -67,7 +67,7 @@ def attention(options: argparse.Namespace) -> None:
         "crossmodal_enhancement": (CrossmodalEnhancement(names, dim=dim), True),
         "directional, no feed-forward": (Directional(names, dim=dim, expansion=0), True),
         "directional": (Directional(names, dim=dim), False),
-        "joint_attention": (JointAttention(names, dim=dim), False),
+        "joint_attention": (JointAttention(names, dim=dim), True),
         "latent": (Latent(names, dim=dim, n_latents=128, depth=1), False),
         "query": (Query(names, dim=dim, depth=1), False),
         "gated_query": (GatedQuery(names, dim=dim, depth=1), False),
