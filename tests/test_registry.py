@@ -35,6 +35,15 @@ def test_create(things: Registry) -> None:
 
 def test_options(things: Registry) -> None:
     assert {name: p.default for name, p in things.options("alpha_one").items()} == {"size": 1, "depth": 2}
+    assert things.defaults("alpha_one") == {"size": 1, "depth": 2}
+
+
+def test_an_option_that_must_be_given_has_no_default(things: Registry) -> None:
+    @things.register("needy")
+    def needy(*, root: str, depth: int = 2) -> tuple[str, int]:
+        return root, depth
+
+    assert things.defaults("needy") == {"depth": 2}
 
 
 def test_duplicate(things: Registry) -> None:

@@ -100,6 +100,10 @@ class Registry:
         """The options that :meth:`create` takes for that name, with their defaults."""
         return keyword_options(self.get(name))
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """What each option of that name is where it is not given; without those that have to be."""
+        return {key: option.default for key, option in self.options(name).items() if option.default is not option.empty}
+
     def list(self, pattern: str = "*") -> builtins.list[str]:
         """All names that match the shell-style pattern, sorted; entry points are listed without loading them."""
         importlib.import_module(self.home)

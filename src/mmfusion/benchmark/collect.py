@@ -223,10 +223,9 @@ def is_foreign(dataset: str) -> bool:
 def defaults(parts: Registry, name: str) -> dict[str, Any]:
     """Of a builder's options; empty where it is not registered here."""
     try:
-        options = parts.options(name)
+        return parts.defaults(name)
     except (ValueError, registry.PluginError):  # a plug-in that is not loaded here
         return {}
-    return {key: option.default for key, option in options.items() if option.default is not option.empty}
 
 
 def read(place: Path) -> FinishedRun:

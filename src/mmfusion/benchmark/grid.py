@@ -9,7 +9,6 @@ from typing import Any
 
 from mmfusion import registry
 from mmfusion.models.ablations import FULL, ablations_of
-from mmfusion.registry import Registry
 from mmfusion.training import content
 from mmfusion.training.settings import Run, Settings, Train, merge, parse_override, resolve
 
@@ -77,8 +76,8 @@ def address(settings: Settings) -> str:
     packed, chosen = settings.computed(), settings.run
     data = content.by_content(packed["data"])
     counted = {
-        "model": [chosen.model, _set(packed["model"], _defaults(registry.models, chosen.model))],
-        "data": [chosen.dataset, _set(data, _defaults(registry.datasets, chosen.dataset))],
+        "model": [chosen.model, _set(packed["model"], registry.models.defaults(chosen.model))],
+        "data": [chosen.dataset, _set(data, registry.datasets.defaults(chosen.dataset))],
         "train": _set(packed["train"], asdict(Train())),
         "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),
         "plugins": content.of_plugins(settings),
@@ -244,7 +243,7 @@ def _with_ablations(listed: Sequence[Method], ablate: Sequence[str]) -> list[Met
         out.append(method)
         if method.model not in have:
             continue
-        defaults = _defaults(registry.models, method.model)
+        defaults = registry.models.defaults(method.model)
         for name, options in ablations_of(method.model, ablate).items():
             now = defaults | dict(method.changes.get("model", {}))
             if name != FULL and any(now.get(key) != value for key, value in options.items()):
@@ -273,7 +272,3 @@ def _placed(settings: Settings, label: str, out: Path) -> Planned:
     name = f"seed{settings.run.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{where}"
     folder = out / settings.run.dataset / settings.run.model / name
     return Planned(label, replace(settings, run=replace(settings.run, out=str(folder))), where)
-
-
-def _defaults(parts: Registry, name: str) -> dict[str, Any]:
-    return {key: option.default for key, option in parts.options(name).items() if option.default is not option.empty}
