@@ -1,0 +1,28 @@
+"""``mmfusion compact``."""
+
+import argparse
+from pathlib import Path
+
+from mmfusion.training import console
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand."""
+    compacting = commands.add_parser("compact", help="copy of finished runs what a report needs, in a few small files")
+    compacting.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
+    compacting.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copies")
+    compacting.add_argument(
+        "--subgroups", action="store_true", help="with each case's sex, age band and so on (default: without)"
+    )
+    compacting.set_defaults(command=_compact)
+
+
+def _compact(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark.compact import compact
+
+    kept = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
+    reporter = console.reporter()
+    for one in kept.skipped:
+        reporter.say(f"Skipped {one.folder}: {one.reason}")
+    n = len(kept.folders)
+    reporter.say(f"{n} run{'s' * (n != 1)}, {kept.size / 1e6:.1f} MB, in {arguments.out}")

@@ -1,0 +1,30 @@
+"""``mmfusion list``: what is registered."""
+
+import argparse
+
+from mmfusion.cli import flags
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand."""
+    listing = commands.add_parser("list", help="names of the models or datasets")
+    listing.add_argument("what", nargs="?", choices=("models", "datasets"), help="default: both")
+    listing.add_argument("pattern", nargs="?", default="*", help="as in a shell: '*mamba*'")
+    flags.add_plugin(listing)
+    listing.set_defaults(command=_list)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    flags.import_plugins(arguments)
+    for what in (arguments.what,) if arguments.what else ("models", "datasets"):
+        show(what, arguments.pattern, titled=arguments.what is None)
+
+
+def show(what: str, pattern: str, *, titled: bool) -> None:
+    """Print the names of one kind, a line each."""
+    from mmfusion import registry
+
+    if titled:
+        print(f"{what}:")
+    for name in (registry.models if what == "models" else registry.datasets).list(pattern):
+        print(f"  {name}" if titled else name)

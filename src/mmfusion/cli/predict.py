@@ -1,0 +1,44 @@
+"""``mmfusion predict``."""
+
+import argparse
+from pathlib import Path
+
+from mmfusion.cli import flags
+from mmfusion.training import console
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand."""
+    predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
+    predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    predict.add_argument("--table", type=Path, required=True, help="table of new cases, one a row")
+    predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")
+    predict.add_argument("--out", type=Path, required=True, help="CSV to write")
+    flags.add_plugin(predict)
+    predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    predict.add_argument(
+        "--missing-images",
+        default="error",
+        choices=("error", "absent"),
+        help="what an image file that is not there, or a column of such, means (default: %(default)s)",
+    )
+    predict.set_defaults(command=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from mmfusion.data.table_file import read_table
+    from mmfusion.training import files, predictor
+
+    if arguments.out.exists():
+        raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
+    if not arguments.table.is_file():
+        raise FileNotFoundError(f"no table {arguments.table}")
+    loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
+    # Text as it stands in the file: the reader knows each column's type.
+    frame = read_table(arguments.table)
+    result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
+    files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
+    reporter = console.reporter()
+    for name in loaded.absent(frame, arguments.missing_images):
+        reporter.say(f"All cases lack {name}: the table has none of its columns")
+    reporter.say(f"{len(result)} cases are in {arguments.out}")

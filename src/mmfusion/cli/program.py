@@ -1,0 +1,30 @@
+"""The program: its commands, and how it ends."""
+
+import argparse
+from collections.abc import Sequence
+
+from mmfusion import __version__
+from mmfusion.cli import check, compact, names, predict, report, run
+from mmfusion.training import console
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments without the program's name; None: those of the process.
+
+    Returns:
+        The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    return console.guarded(lambda: arguments.command(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mmfusion", description="Fusion of images and tabular data.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for command in (run, report, compact, predict, check, names):
+        command.add(commands)
+    return parser

@@ -1,0 +1,37 @@
+"""``mmfusion report``."""
+
+import argparse
+from pathlib import Path
+
+from mmfusion.training import console
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand."""
+    report = commands.add_parser("report", help="compare finished runs: a page, tables and figures")
+    report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
+    report.add_argument(
+        "--reference",
+        metavar="METHOD",
+        help="what the others are tested against (default: concat); one for the runs to come is given to mmfusion run",
+    )
+    report.add_argument(
+        "--metrics",
+        default="all",
+        metavar="NAMES",
+        help="those to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
+    )
+    report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
+    report.set_defaults(command=_report)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from mmfusion.benchmark.report import command
+
+    command.report(
+        arguments.folders,
+        console.reporter(),
+        named=arguments.reference,
+        metrics=arguments.metrics,
+        out=arguments.out,
+    )

@@ -1,0 +1,187 @@
+"""``mmfusion run`` of several runs: methods, datasets, folds and seeds, and the report of them."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmfusion.cli import flags
+from mmfusion.training import console
+
+if TYPE_CHECKING:
+    from mmfusion.benchmark.grid import Planned
+    from mmfusion.benchmark.sweep import Launcher
+    from mmfusion.training.reporter import Reporter
+
+
+def add_flags(run: argparse.ArgumentParser) -> None:
+    """Flags of several runs."""
+    many = run.add_argument_group("several runs, each in a folder that its settings name; the same command goes on")
+    many.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="a comparison with its models, seeds, folds and settings: paper (derm7pt, men), frozen, finetuned "
+        "(ham10000) or quick (a CPU, any dataset); other flags win over it",
+    )
+    many.add_argument(
+        "--parity",
+        action="store_true",
+        help="of --preset paper: the published procedure, its faults with it, where it can be",
+    )
+    many.add_argument("--seeds", metavar="N", help="so many seeds, from 0 on; or which, as in 0,3,7")
+    many.add_argument("--folds", type=int, metavar="N", help="cross-validation with so many folds")
+    many.add_argument(
+        "--ablate",
+        nargs="*",
+        metavar="NAME",
+        help="the models also without each of their parts; without some by name, if given",
+    )
+    many.add_argument(
+        "--report",
+        action="store_true",
+        help="write a report of them at the end, with scikit-learn's reference rows on the table, to OUT/report",
+    )
+    many.add_argument(
+        "--reference",
+        metavar="METHOD",
+        help="what the others are tested against in the report, named beforehand (default: concat, or the preset's)",
+    )
+    many.add_argument("--jobs", type=int, metavar="N", help="most runs at once (default: 1)")
+    many.add_argument("--processes", type=int, metavar="N", help="that train one model together, started by torchrun")
+    many.add_argument("--launcher", choices=("processes", "slurm", "local"), help="where they run (default: processes)")
+    many.add_argument(
+        "--cluster",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="cluster",
+        help="an option of submitit's, as in slurm_partition=gpu or timeout_min=600; may be repeated",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The runs, their table and their report."""
+    from mmfusion.benchmark import summary, sweep
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "several runs are begun by one process: leave the launcher out, see --processes, or start one run"
+        )
+    if arguments.seeds is not None and arguments.seed is not None:
+        raise ValueError("--seed is of one run, --seeds of several: give one of them")
+    flags.import_plugins(arguments)
+    out = Path(arguments.out or "runs")
+    planned = _planned(arguments, out)
+    reporter = console.reporter()
+    named = arguments.report and _check_reference(arguments, planned, reporter, out)
+    outcomes = sweep.sweep(planned, reporter, launcher=_launcher(arguments, out), overwrite=arguments.overwrite)
+    rows = summary.rows(outcomes)
+    if rows:
+        summary.write(rows, out)
+        for dataset in dict.fromkeys(row.dataset for row in rows):
+            reporter.show(summary.table(rows, dataset))
+        reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
+    if arguments.report and rows:
+        from mmfusion.benchmark import references
+        from mmfusion.benchmark.report import command
+
+        places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None]
+        places += references.beside(planned, out, reporter)
+        reference, metrics = _judged_by(arguments)
+        command.report(
+            places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER, beforehand=named
+        )
+    sweep.check(outcomes)
+
+
+def _launcher(arguments: argparse.Namespace, out: Path) -> "Launcher":
+    from mmfusion.benchmark import cluster, sweep
+    from mmfusion.training import settings
+
+    each = 1 if arguments.processes is None else arguments.processes
+    if arguments.launcher in (None, "processes"):
+        return sweep.Processes(1 if arguments.jobs is None else arguments.jobs, each)
+    options: dict[str, Any] = {}
+    for text in arguments.cluster:
+        options |= settings.parse_override(f"cluster.{text}")["cluster"]
+    return cluster.Cluster(
+        arguments.launcher, jobs=arguments.jobs, processes=each, options=options, logs=out / "submitit"
+    )
+
+
+def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
+    """The reference of a report, and its metrics."""
+    from mmfusion.benchmark import presets
+    from mmfusion.benchmark.analysis import assemble
+
+    reference, metrics = assemble.REFERENCE, assemble.ALL
+    if arguments.preset is not None:
+        names = flags.datasets(arguments)
+        of_each = [presets.load(arguments.preset, name, arguments.parity) for name in names]
+        reference = of_each[0].reference
+        # A metric that one of them does not have is left out there.
+        metrics = ",".join(dict.fromkeys(metric for preset in of_each for metric in preset.metrics))
+    return arguments.reference or reference, metrics
+
+
+def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", reporter: "Reporter", out: Path) -> bool:
+    """Whether the report will have its reference, asked before anything is trained.
+
+    Returns:
+        Whether it is named before any of the runs is finished, as that of a preset and the default are.
+    """
+    from mmfusion.benchmark import beforehand
+    from mmfusion.training.references import REFERENCES
+
+    reference, _ = _judged_by(arguments)
+    names = [name for one in planned for name in (one.label, one.settings.run.model)]
+    if reference in names or reference in REFERENCES:
+        if arguments.reference is None:
+            return True
+        return beforehand.note(out, reference, planned, overwrite=arguments.overwrite)
+    there = ", ".join(dict.fromkeys(one.label for one in planned))
+    if arguments.reference is not None:
+        raise ValueError(
+            f"--reference expects one of the methods that run ({there}; {', '.join(REFERENCES)}), got {reference!r}"
+        )
+    reporter.say(
+        f"The reference {reference} is not among the methods ({there}), so the report will have no tests: add it to "
+        "--model, or name another one with --reference."
+    )
+    return True
+
+
+def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
+    """All runs that the command asks for."""
+    from mmfusion.benchmark import grid
+
+    layers = flags.layers(arguments)
+    datasets = flags.datasets(arguments)
+    seeds = None if arguments.seeds is None else grid.seeds(arguments.seeds)
+    if arguments.preset is None:
+        methods = grid.methods(arguments.model, arguments.ablate)
+        return grid.plan(
+            methods, datasets, layers, seeds=seeds or [arguments.seed or 0], folds=arguments.folds, out=out
+        )
+    seeds = [arguments.seed] if arguments.seed is not None else seeds
+    return [one for name in datasets for one in _of_preset(arguments, name, layers, seeds, out)]
+
+
+def _of_preset(
+    arguments: argparse.Namespace, dataset: str, layers: list[dict[str, Any]], seeds: list[int] | None, out: Path
+) -> "list[Planned]":
+    from mmfusion.benchmark import grid, presets
+    from mmfusion.training.parts import pick_device
+
+    preset = presets.load(arguments.preset, dataset, arguments.parity)
+    methods = None
+    if arguments.model is not None or arguments.ablate is not None:
+        methods = grid.methods(arguments.model or ",".join(preset.models), arguments.ablate)
+    planned = preset.plan(layers, methods=methods, seeds=seeds, folds=arguments.folds, out=out)
+    reporter = console.reporter()
+    reporter.say(f"{preset.title} on {dataset}: {preset.about} Compared with {preset.reference}.")
+    # Other sizes than the paper's take another time.
+    whole = not any("size" in layer.get("data", {}) or "encoder" in layer.get("model", {}) for layer in layers)
+    if whole and pick_device(arguments.device or "auto").type == "cpu" and (warning := preset.on_cpu(planned)):
+        reporter.say(warning)
+    return planned

@@ -1,0 +1,35 @@
+"""A small model and dataset, and arguments that use them."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mmfusion.benchmark import sweep
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).parents[1] / "training" / "fakes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install(monkeypatch)
+    return module
+
+
+@pytest.fixture
+def tiny(fakes: ModuleType, tmp_path: Path) -> list[str]:
+    """The arguments of a run that works, into ``tmp_path/run``."""
+    words = "run --model tiny --dataset tiny --epochs 2 --batch-size 16 --device cpu --set train.resamples=50 --out"
+    return [*words.split(), str(tmp_path / "run")]
+
+
+@pytest.fixture
+def several(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of small runs, into ``tmp_path/runs``; they run in this process."""
+    monkeypatch.setattr(sweep, "Processes", lambda *_: sweep.Here())
+    words = "run --dataset tiny --epochs 1 --batch-size 16 --device cpu --set train.resamples=50 --out"
+    return [*words.split(), str(tmp_path / "runs")]

@@ -1,0 +1,56 @@
+"""How the program ends, whatever its command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands import complaint
+from mmfusion import registry
+from mmfusion.cli import main
+from mmfusion.training import checkpoints, run
+
+
+def test_ctrl_c(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoints.save
+
+    def stop(path: Path, *rest: object) -> None:
+        if path.name == checkpoints.BEST:
+            raise KeyboardInterrupt
+        real(path, *rest)
+
+    monkeypatch.setattr(checkpoints, "save", stop)
+    text = complaint(tiny, capsys, code=130)
+    assert f"before the end of the first epoch; start again with: mmfusion run --resume {tmp_path / 'run'}" in text
+
+    def at_once(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "build", at_once)
+    assert "nothing was written yet" in complaint([*tiny[:-1], str(tmp_path / "other")], capsys, code=130)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(run, "start", broken)
+    with pytest.raises(RuntimeError, match="ours"):
+        main(tiny)
+
+
+def test_the_traceback_on_demand(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMFUSION_DEBUG", "1")
+    with pytest.raises(ValueError, match="at least 2"):
+        main([*tiny, "--batch-size", "1"])
+
+
+@pytest.mark.slow
+def test_the_benchmark_script_is_the_same_command() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "run.py"
+    done = subprocess.run([sys.executable, script, "--list-models"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == registry.models.list()

@@ -1,0 +1,139 @@
+"""Several runs from the command line."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from commands import complaint
+from mmfusion import registry
+from mmfusion.benchmark import sweep
+from mmfusion.cli import main, program
+from mmfusion.cli import sweep as several_runs
+
+
+@pytest.mark.slow
+def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*several, "--model", "tiny,tiny[width=4]", "--seeds", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "2 runs: 0 finished already, 0 to go on with, 2 to begin" in text
+    assert "tiny[width=4]" in text
+    assert "test AUC" in text
+    out = tmp_path / "runs"
+    assert {path.name for path in out.iterdir()} == {"tiny", "table.csv", "table.md"}
+    assert len(list(out.glob("tiny/tiny/seed0-*/metrics.json"))) == 2
+    assert "| tiny[width=4] |" in (out / "table.md").read_text()
+
+
+def test_a_reference_that_is_not_there_is_told_before_anything_runs(
+    several: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def begin(*_: object, **__: object) -> list[object]:
+        said.append(capsys.readouterr().out)
+        return []
+
+    monkeypatch.setattr(sweep, "sweep", begin)
+    monkeypatch.setattr(sweep, "check", lambda _: None)
+    assert main([*several, "--model", "tiny", "--report"]) == 0
+    assert "The reference concat is not among the methods (tiny), so the report will have no tests" in said[0]
+    assert main([*several, "--model", "tiny", "--report", "--reference", "tiny"]) == 0
+    assert "reference" not in said[1]
+
+
+@pytest.mark.slow
+def test_ablations_are_runs_beside_it(
+    several: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.ablations.list()
+    monkeypatch.setitem(
+        registry.ablations._builders, "tiny", lambda: {"narrow": {"width": 2}, "as-it-is": {"width": 8}}
+    )
+    assert main([*several, "--model", "tiny", "--ablate", "--seed", "3"]) == 0
+    lines = (tmp_path / "runs" / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:6]] == ["| tiny", "| tiny: narrow"]
+    assert all(path.name.startswith("seed3-") for path in (tmp_path / "runs" / "tiny" / "tiny").glob("seed*"))
+    # The whole one is there already: only what is new runs.
+    capsys.readouterr()
+    assert main([*several, "--model", "tiny", "--seeds", "3,"]) == 2
+    assert main([*several, "--model", "tiny,tiny[width=2]", "--seed", "3"]) == 0
+    assert "2 runs: 2 finished already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--seeds", "2", "--seed", "1"], "--seed is of one run, --seeds of several"),
+        (["--seeds", "x"], "--seeds expects how many"),
+        (["--model", "tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
+        (["--model", "zz*"], "no model matches 'zz*'"),
+        (["--jobs", "0"], "--jobs expects at least 1, got 0"),
+        (["--folds", "3", "--dataset", "synthetic-men"], "has a split of its own"),
+        (["--ablate", "--model", "late"], "model 'late' has no ablations"),
+        (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (
+            ["--report", "--reference", "tinny"],
+            "methods that run (tiny; logistic regression, gradient boosting), got",
+        ),
+        (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
+        (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),
+        (["--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (["--reference", "tiny"], "--reference is of a report: give --report too"),
+        (["--seeds", "2", "--reference", "tiny"], "--reference is of a report: give --report too"),
+    ],
+)
+def test_several_runs_that_are_refused(
+    fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
+) -> None:
+    arguments = ["run", "--model", "tiny", "--dataset", "tiny", *change]
+    if "--resume" not in change:
+        arguments += ["--out", str(tmp_path / "runs")]
+    assert message in complaint(arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reference rows of scikit-learn, against the reference that was named; a second time all is there."""
+    out = tmp_path / "runs"
+    command = [*several, "--model", "tiny,tiny[width=4]", "--seeds", "2", "--report", "--reference", "tiny"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert f"The report is in {out / 'report' / 'report.html'}" in text
+    page = (out / "report" / "report.md").read_text()
+    for row in ("tiny", r"tiny\[width=4\]", "logistic regression", "gradient boosting"):
+        assert row in page
+    assert "The reference, tiny, was named before the numbers were seen." in page
+    ranking = pd.read_csv(out / "report" / "ranking.csv")
+    assert set(ranking["method"]) == {"tiny", "tiny[width=4]", "logistic regression", "gradient boosting"}
+    before = (out / "report" / "report.html").read_bytes()
+    assert main(command) == 0
+    assert "4 runs: 4 finished already" in capsys.readouterr().out
+    assert (out / "report" / "report.html").read_bytes() == before
+    # From the folders alone it is the same.
+    assert main(["report", str(out), "--reference", "tiny", "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "ranking.csv").read_bytes() == (out / "report" / "ranking.csv").read_bytes()
+    assert "The reference, tiny, was given to this report" in (tmp_path / "again" / "report.md").read_text()
+    # Another one, now that the numbers are there, is no reference named beforehand.
+    other = ["gradient boosting" if word == "tiny" else word for word in command[-1:]]
+    assert main([*command[:-1], *other]) == 0
+    assert "The reference, gradient boosting, was given to this report" in (out / "report" / "report.md").read_text()
+    assert main(command) == 0
+    # A sweep takes what was made small for finished, and reports it, without a byte of its dataset.
+    small = tmp_path / "small"
+    capsys.readouterr()
+    assert main(["compact", str(out), "--out", str(small)]) == 0
+    assert "8 runs, 0." in capsys.readouterr().out
+    assert main([*command, "--out", str(small)]) == 0
+    assert "4 runs: 4 finished already" in capsys.readouterr().out
+    again = pd.read_csv(small / "report" / "ranking.csv")
+    pd.testing.assert_frame_equal(again, ranking, rtol=0, atol=2e-3)
+
+
+def test_a_report_of_several_datasets_has_the_metrics_of_each() -> None:
+    words = ["run", "--preset", "paper", "--dataset", "derm7pt,men", "--report"]
+    reference, metrics = several_runs._judged_by(program._parser().parse_args(words))
+    assert reference == "concat"
+    assert {"g_mean", "accuracy_Grade_1"} <= set(metrics.split(","))
