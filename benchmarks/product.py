@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfusion.benchmark.collect import FinishedRun, collect
+from mmfusion.benchmark.collect import collect
+from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.training.metrics import evaluate
 
 SMALLEST = 1e-12

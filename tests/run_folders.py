@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmfusion.benchmark.collect import collect
 from mmfusion.training.settings import Settings, merge, resolve
 
 DATASET = "synthetic-derm7pt"
@@ -89,3 +90,15 @@ def write(
         text = content if isinstance(content, str) else json.dumps(content)
         (place / name).write_text(text)
     return place
+
+
+def reasons(path: Path) -> dict[str, str]:
+    """Why folders below a path are left out, by their names."""
+    return {one.folder.name: one.reason for one in collect([path]).skipped}
+
+
+def changed(column: str, value: object) -> pd.DataFrame:
+    """Predictions of twelve cases with another value in one of them."""
+    frame = predictions(n=6).astype({column: object})
+    frame.loc[7, column] = value
+    return frame

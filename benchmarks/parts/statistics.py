@@ -9,7 +9,7 @@ import numpy as np
 from mmfusion.benchmark.analysis import analyse
 from mmfusion.benchmark.analysis.paired import Compared, against
 from mmfusion.benchmark.analysis.resampling import judge, sample, score
-from mmfusion.benchmark.collect import Cases, FinishedRun
+from mmfusion.benchmark.finished import Cases, FinishedRun
 from mmfusion.training.metrics import NAMES
 from mmfusion.training.settings import resolve
 from parts.timing import spread, verdict

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import run_folders
-from mmfusion.benchmark.collect import collect, read
+from mmfusion.benchmark.collect import collect
 from mmfusion.benchmark.compact import compact
+from mmfusion.benchmark.reading import read
 
 SPLIT = "id,group,part\n1,1,train\n2,2,train\n3,3,test\n"
 FILES = {

@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from mmfusion.benchmark.collect import FinishedRun, Skipped, collect, find, text
+from mmfusion.benchmark.collect import Skipped, collect
+from mmfusion.benchmark.finished import FinishedRun
+from mmfusion.benchmark.reading import find, text
 from mmfusion.training import folder
 from mmfusion.training.content import CONTENT
 from mmfusion.training.files import write_bytes, write_json

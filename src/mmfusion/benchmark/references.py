@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mmfusion.benchmark.collect import ROW, is_foreign
+from mmfusion.benchmark.finished import ROW, is_foreign
 from mmfusion.benchmark.grid import Planned, short
 from mmfusion.data.cases import DataBundle
 from mmfusion.training import content, environment, folder, predictions, report

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmfusion.benchmark import collect, work
+from mmfusion.benchmark import reading, work
 from mmfusion.benchmark.grid import Planned
 from mmfusion.training import folder
 from mmfusion.training.reporter import Reporter, Silent
@@ -134,7 +134,7 @@ def _outcome(planned: Planned, failure: str | None) -> Outcome:
 
 def _metrics(place: Path) -> Mapping[str, Any]:
     """Those of a finished run, with all that the table of a sweep has."""
-    metrics = collect.read_metrics(place)
+    metrics = reading.read_metrics(place)
     for keys in _IN_THE_TABLE:
         found: Any = metrics
         for key in keys:
@@ -146,7 +146,7 @@ def _metrics(place: Path) -> Mapping[str, Any]:
 
 def _lacks_robustness(outcome: Outcome) -> bool:
     asked, metrics = outcome.planned.settings.run.robustness, outcome.metrics or {}
-    return asked and "robustness" not in metrics and collect.find(outcome.planned.folder, folder.ROBUSTNESS) is None
+    return asked and "robustness" not in metrics and reading.find(outcome.planned.folder, folder.ROBUSTNESS) is None
 
 
 class Here:

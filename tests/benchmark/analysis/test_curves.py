@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 import run_folders
 from mmfusion.benchmark.analysis.curves import GRID, LIKELIEST, MACRO, confusion, curves
 from mmfusion.benchmark.analysis.resampling import Sampled, judge, sample
-from mmfusion.benchmark.collect import read
+from mmfusion.benchmark.reading import read
 from mmfusion.training.metrics import evaluate
 
 

@@ -7,7 +7,8 @@ import pytest
 
 import run_folders
 from mmfusion.benchmark.analysis.modalities import contributions, degradation
-from mmfusion.benchmark.collect import FinishedRun, read
+from mmfusion.benchmark.finished import FinishedRun
+from mmfusion.benchmark.reading import read
 from mmfusion.training.statistics import corrected_resampled_difference
 
 

@@ -9,7 +9,7 @@ import run_folders
 from mmfusion.benchmark.analysis.paired import Compared, against
 from mmfusion.benchmark.analysis.resampling import Sampled, judge, sample
 from mmfusion.benchmark.analysis.results import Caution, PairedTest
-from mmfusion.benchmark.collect import read
+from mmfusion.benchmark.reading import read
 from mmfusion.training.comparison import compare, compare_auc, holm, mcnemar
 from mmfusion.training.statistics import corrected_resampled_difference
 

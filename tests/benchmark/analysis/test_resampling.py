@@ -6,7 +6,7 @@ import pytest
 
 import run_folders
 from mmfusion.benchmark.analysis.resampling import Drawn, judge, sample, score, subgroup_rows
-from mmfusion.benchmark.collect import read
+from mmfusion.benchmark.reading import read
 from mmfusion.training.calibration import fit_temperature
 from mmfusion.training.metrics import best_threshold, evaluate
 from mmfusion.training.statistics import estimates

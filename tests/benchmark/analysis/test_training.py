@@ -7,7 +7,8 @@ import pytest
 
 import run_folders
 from mmfusion.benchmark.analysis.training import beyond, cost, learning
-from mmfusion.benchmark.collect import FinishedRun, read
+from mmfusion.benchmark.finished import FinishedRun
+from mmfusion.benchmark.reading import read
 
 
 def entry(epoch: int, phase: str = "train", auc: float | None = 0.5) -> dict[str, Any]:

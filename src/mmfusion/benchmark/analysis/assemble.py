@@ -20,7 +20,7 @@ from mmfusion.benchmark.analysis.results import (
     Score,
     Subgroup,
 )
-from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.training.metrics import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
 
 REFERENCE = "concat"

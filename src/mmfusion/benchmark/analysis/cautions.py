@@ -8,7 +8,7 @@ import numpy as np
 from mmfusion.benchmark.analysis.grouping import Table, shown
 from mmfusion.benchmark.analysis.results import Caution, Method, Surroundings
 from mmfusion.benchmark.analysis.training import hardware
-from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.recipes import SHARED
 from mmfusion.training.calibration import BOUNDS
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmfusion import recipes, registry
 from mmfusion.benchmark import presets
-from mmfusion.benchmark.collect import PLUGINS, FinishedRun, complete, defaults, is_foreign
+from mmfusion.benchmark.finished import PLUGINS, FinishedRun, complete, defaults, is_foreign
 from mmfusion.registry import PluginError
 from mmfusion.training.settings import Run, Train, merge
 

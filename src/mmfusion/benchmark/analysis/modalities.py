@@ -12,7 +12,7 @@ import numpy as np
 
 from mmfusion.benchmark.analysis.parts import part_of, sizes
 from mmfusion.benchmark.analysis.results import Contribution, Degradation, Score
-from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.layers.optional import need
 from mmfusion.training.ranking import Floats, divide
 from mmfusion.training.statistics import corrected_resampled_difference

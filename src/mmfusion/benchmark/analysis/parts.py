@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.benchmark.finished import FinishedRun
 
 
 def part_of(run: FinishedRun) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmfusion.benchmark.analysis.parts import part_of
 from mmfusion.benchmark.analysis.results import Score
-from mmfusion.benchmark.collect import Cases, FinishedRun
+from mmfusion.benchmark.finished import Cases, FinishedRun
 from mmfusion.data.subgroups import UNKNOWN
 from mmfusion.training.calibration import apply_temperature, fit_temperature
 from mmfusion.training.metrics import Prepared, best_threshold

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmfusion.benchmark.analysis.results import Cost, LearningCurve
-from mmfusion.benchmark.collect import FinishedRun
+from mmfusion.benchmark.finished import FinishedRun
 
 
 def learning(runs: Sequence[FinishedRun]) -> tuple[LearningCurve, ...]:
