@@ -17,6 +17,8 @@ def test_a_file_is_told_by_what_is_in_it(tmp_path: Path) -> None:
     data = {"table": str(table), "split_file": str(tmp_path / "none.csv"), "label": str(table), "folds": 3}
     assert content.by_content(data) == {**data, "table": sha("a\n")}
     assert content.by_content({"table": None, "split_file": 3}) == {"table": None, "split_file": 3}
+    schema = {"schema": str(table), "save_schema": str(tmp_path / "other.toml")}
+    assert content.by_content(schema) == {"schema": sha("a\n")}
 
 
 def test_what_is_kept_of_a_run(tmp_path: Path) -> None:

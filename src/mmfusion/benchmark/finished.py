@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmfusion import registry
 from mmfusion.registry import Registry
-from mmfusion.training.content import CONTENT
+from mmfusion.training.content import CONTENT, WRITTEN
 from mmfusion.training.ranking import Floats
 from mmfusion.training.settings import Settings
 
@@ -26,7 +26,7 @@ PLUGINS = "plugins"
 """In :func:`complete`: what is known of the plug-ins' content."""
 
 # Options of datasets that say where and how they are read.
-_OF_PLACE = ("root", "cache", "progress")
+_OF_PLACE = ("root", "cache", "progress", *WRITTEN)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,11 @@ from mmfusion.training.settings import Settings
 CONTENT = "content"
 """In ``case.json`` and ``metrics.json``: what :func:`recorded` says; without it, nothing is known of the files."""
 
-FILES = ("table", "split_file")
+FILES = ("table", "schema", "split_file")
 """Options of datasets that name a file which says what the cases are."""
+
+WRITTEN = ("save_schema",)
+"""Options of datasets that name a file which they write: nothing that is computed hangs on it."""
 
 
 def digest(content: bytes) -> str:
@@ -20,8 +23,11 @@ def digest(content: bytes) -> str:
 
 
 def by_content(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a dataset with a digest in the place of each file; a path that cannot be read stays as it is."""
-    return {key: _of_file(value) or value if key in FILES else value for key, value in data.items()}
+    """The options of a dataset with a digest in the place of each file, a path that cannot be read as it is; without
+    those of files that it writes.
+    """
+    read = {key: value for key, value in data.items() if key not in WRITTEN}
+    return {key: _of_file(value) or value if key in FILES else value for key, value in read.items()}
 
 
 def of_plugins(settings: Settings) -> list[str]:
