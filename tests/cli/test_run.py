@@ -27,6 +27,7 @@ def test_a_flag_has_the_last_word(tiny: list[str], tmp_path: Path) -> None:
     assert folder.read_settings(tmp_path / "run").train.epochs == 2
 
 
+@pytest.mark.slow
 def test_flags_that_are_options_of_the_builders(tiny: list[str], tmp_path: Path) -> None:
     assert main([*tiny, "--encoder", "small", "--weights", "none", "--task", "dx", "--modality-dropout", "0.3"]) == 0
     settings = folder.read_settings(tmp_path / "run")
@@ -35,6 +36,7 @@ def test_flags_that_are_options_of_the_builders(tiny: list[str], tmp_path: Path)
     assert settings.data == {"task": "dx"}
 
 
+@pytest.mark.slow
 def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([*tiny[:-2], "--seed", "5"]) == 0

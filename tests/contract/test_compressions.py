@@ -169,6 +169,7 @@ def test_gradients_are_those_of_the_function(name: str, kind: str) -> None:
     assert torch.autograd.gradcheck(lambda x: compress(Tokens(x, tokens.mask)), (x,), fast_mode=True)
 
 
+@pytest.mark.slow
 @masked_or_not
 @every_shape
 @every_compression

@@ -53,8 +53,8 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "tip": {"table_depth": 1, "joint_depth": 1},
 }
 
-# The quick loop has one image and, of one model of each kind that takes little time, several of three axes.
-LIGHT = {"concat", "film", "mmcl"}
+# The quick loop has one image and, of one model that takes little time, several of three axes.
+LIGHT = {"concat"}
 
 
 def is_quick(name: str, layout: str) -> bool:
@@ -174,6 +174,7 @@ def test_every_parameter_is_in_a_phase(name: str, layout: str) -> None:
             assert {id(x) for x in (*phase.model.parameters(), *phase.model.buffers())} <= stored
 
 
+@pytest.mark.slow
 @every_phase_and_layout
 def test_state_dict_round_trip(name: str, layout: str) -> None:
     spec, model = made(name, layout)

@@ -74,6 +74,7 @@ def test_uncertainty_starts_at_the_given_weights() -> None:
     assert values["second"].item() == pytest.approx(3.0 * 8 - math.log(6.0) / 2)
 
 
+@pytest.mark.slow
 def test_uncertainty_finds_the_variance() -> None:
     """At the minimum over s of ``exp(-s) L + s / 2`` the weight is ``1 / (2 L)``, and for a regression, too."""
     weighting = UncertaintyWeighting(regressions=["second"])

@@ -110,6 +110,7 @@ def test_mult_of_one_modality_is_a_transformer() -> None:
     assert model(make_inputs(spec, N)).logits.shape == (N, 3)
 
 
+@pytest.mark.slow
 def test_healnet_reads_the_latents() -> None:
     model, inputs, tokens = made("healnet", n_latents=5)
     latents = model.layers[0](tokens)["latents"].x
@@ -213,6 +214,7 @@ def test_images_or_tables_alone_will_do(name: str, names: tuple[str, ...]) -> No
     output.logits.sum().backward()
 
 
+@pytest.mark.slow
 def test_gated_query_with_two_tables() -> None:
     spec = mmf.DataSpec({"photo": mmf.Image(2, (16, 16)), "a": TABLE, "b": TABLE}, n_classes=3)
     model = mmf.create_model("gated-query", spec, **SMALL)

@@ -98,6 +98,7 @@ def test_a_newer_format_is_refused(start: Start, name: str) -> None:
         predictor.load(out)
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_refused(start: Start) -> None:
     out = start()
     settings = files.read_json(out / folder.SETTINGS)

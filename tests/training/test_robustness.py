@@ -254,6 +254,7 @@ def test_the_area_is_the_mean_height_of_the_curve() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_run_says_what_each_modality_brings(start: Start) -> None:
     out = start()
     packed, metrics = read_json(out / folder.ROBUSTNESS), read_json(out / folder.METRICS)

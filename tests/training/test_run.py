@@ -71,6 +71,7 @@ def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_pa
     assert "content" not in read_json(bare / folder.METRICS)
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_a_newer_version_is_not_read(start: Start) -> None:
     out = start("run", {"train": {"epochs": 1}})
     (out / folder.METRICS).write_text('{"format": 99}')
@@ -397,6 +398,7 @@ def test_an_unknown_phase_or_augmentation_is_refused(start: Start, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_phase_may_have_epochs_of_its_own(start: Start) -> None:
     out = start(overrides={"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 1}, "epochs": 2}})
     history = read_json(out / folder.HISTORY)
@@ -440,6 +442,7 @@ def test_settings_are_what_was_asked(start: Start) -> None:
     assert folder.read_settings(out).train.lr == 0.02
 
 
+@pytest.mark.slow
 def test_the_test_part_is_read_at_the_end_alone(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +462,7 @@ def test_the_test_part_is_read_at_the_end_alone(
     assert np.count_nonzero(np.array(asked) == "s2") == 4
 
 
+@pytest.mark.slow
 def test_augmentation_of_tables_changes_training_and_not_evaluation(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -502,6 +506,7 @@ def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, mon
     assert shares == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_epoch_can_be_chosen_on_the_test_part_which_is_said(start: Start) -> None:
     out = start(overrides={"train": {"select_on": "test", "epochs": 2}, "run": {"notes": ["Mine."], "preset": "p"}})
     metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
@@ -516,6 +521,7 @@ def test_the_epoch_can_be_chosen_on_the_test_part_which_is_said(start: Start) ->
     assert any("chosen by test auc" in line for line in finished.lines)
 
 
+@pytest.mark.slow
 def test_the_epoch_can_be_chosen_by_a_mean_of_metrics(start: Start) -> None:
     metric = "auc+accuracy_1+average_precision_called"
     out = start(overrides={"train": {"metric": metric}})
@@ -530,6 +536,7 @@ def test_the_epoch_can_be_chosen_by_a_mean_of_metrics(start: Start) -> None:
         start("other", {"train": {"metric": "accuracy_2"}})
 
 
+@pytest.mark.slow
 def test_a_threshold_of_ones_own(start: Start) -> None:
     out = start(overrides={"train": {"threshold": 0.25, "epochs": 1}})
     metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
