@@ -1,6 +1,10 @@
 """What every test runs under: one seed, one thread, no clock in property tests."""
 
+import importlib.util
 import os
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -22,3 +26,18 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module ``fakes``, with its dataset and model registered as ``tiny``."""
+    path = Path(__file__).parent / "training" / "fakes.py"
+    name = "mmfusion_test_fakes"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    sys.modules[name].install(monkeypatch)
+    return sys.modules[name]

@@ -1,22 +1,8 @@
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 FAKES = Path(__file__).parents[1] / "training" / "fakes.py"
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A model and a dataset named ``tiny``."""
-    spec = importlib.util.spec_from_file_location("fakes", FAKES)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.install(monkeypatch)
-    return module
 
 
 @pytest.fixture

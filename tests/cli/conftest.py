@@ -1,23 +1,11 @@
 """A small model and dataset, and arguments that use them."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from mmfusion.benchmark import sweep
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).parents[1] / "training" / "fakes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.install(monkeypatch)
-    return module
 
 
 @pytest.fixture

@@ -1,26 +1,9 @@
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module ``fakes``, with its dataset and model registered as ``tiny``."""
-    path = Path(__file__).with_name("fakes.py")
-    name = "mmfusion_test_fakes"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    sys.modules[name].install(monkeypatch)
-    return sys.modules[name]
 
 
 @pytest.fixture
