@@ -84,9 +84,10 @@ class Backbone(nn.Module):
             )
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images in [0, 1] to what the weights expect, shape ``(b, channels, *spatial)``."""
+        """Images in [0, 1], of any floating point, to what the weights expect, shape ``(b, channels, *spatial)``."""
         self.check(x)
         shape = (1, -1) + (1,) * (x.ndim - 2)
+        x = x.to(self.mean.dtype)
         return (x - self.mean.view(shape)) / self.std.view(shape)
 
     def stem(self, x: Tensor) -> Tensor:

@@ -198,6 +198,8 @@ def check_labels(labels: Tensor, n_cases: int) -> None:
     Raises:
         ValueError: If labels are not ``(b,)`` int64.
     """
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels must be a tensor, int64 of shape ({n_cases},), got {type(labels).__name__}")
     if labels.dtype != torch.int64 or labels.shape != (n_cases,):
         raise ValueError(f"labels must be int64 of shape ({n_cases},), got {labels.dtype} {tuple(labels.shape)}")
 

@@ -66,7 +66,11 @@ def _discrete_survival(hazard_logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _expect(target: Tensor, shape: tuple[int, ...], *, integer: bool) -> None:
-    if target.shape != shape or (integer and target.dtype != torch.int64):
+    if not isinstance(target, Tensor):
+        raise ValueError(
+            f"targets must be a tensor, int64 or floating point, of shape {shape}, got {type(target).__name__}"
+        )
+    if target.shape != shape or target.is_complex() or (integer and target.dtype != torch.int64):
         kind = "int64" if integer else "numeric"
         raise ValueError(f"targets must be {kind} of shape {shape}, got {target.dtype} {tuple(target.shape)}")
 

@@ -1,6 +1,6 @@
-"""What a model refuses: wrong names, shapes and dtypes always, wrong values where looking costs nothing."""
+"""Checks of a model's inputs: names, shapes and dtypes always, values where looking costs nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +8,23 @@ from torch import Tensor
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.tabular import check_table
 from mmfusion.tokens import Content, Inputs, Maps, Present, Table
+
+_ROUNDING = 1e-3
+"""How far a pixel may lie outside [0, 1]: half precision and resizing round."""
+
+
+def check_mappings(inputs: Inputs, present: Present | None, names: Collection[str]) -> None:
+    """Refuse inputs and presence that are no dictionaries, such as one tensor alone.
+
+    Raises:
+        ValueError: Saying what was expected and what came.
+    """
+    for given, what in ((inputs, "inputs"), ({} if present is None else present, "present")):
+        if not isinstance(given, Mapping):
+            raise ValueError(
+                f"{what} must be a dictionary by modality, {{name: ...}} with the names {list(names)}, got "
+                f"{type(given).__name__}"
+            )
 
 
 def checked(
@@ -17,8 +34,9 @@ def checked(
     images: Mapping[str, Image],
     columns: Mapping[str, Columns],
     maps: Mapping[str, Sequence[tuple[int, ...]]],
+    dtypes: Mapping[str, torch.dtype],
 ) -> tuple[dict[str, Content], dict[str, Tensor], int]:
-    """Names, shapes and dtypes of a batch.
+    """Names, shapes and dtypes of a batch; floating-point numbers of another precision are cast to the model's.
 
     Args:
         inputs: As a model takes them.
@@ -26,15 +44,16 @@ def checked(
         images: The image modalities.
         columns: The table modalities.
         maps: Shapes of the encoder's maps by image modality, ``(c, *spatial)`` a stage.
+        dtypes: By modality, what the part that takes it computes in; a modality left out is not cast.
 
     Returns:
-        The inputs, the presence of those modalities that some case may lack, and the number of cases.
+        The inputs in these dtypes, the presence of those modalities that some case may lack, and the number of cases.
 
     Raises:
         ValueError: Naming the modality, what was expected and what came.
     """
     names = [*images, *columns]
-    there = dict(present or {})
+    there = {} if present is None else dict(present)
     if not all(isinstance(row, Tensor) for row in there.values()):
         raise ValueError(
             f"present must hold tensors, got { {name: type(row).__name__ for name, row in there.items()} }"
@@ -56,7 +75,20 @@ def checked(
     sizes |= {f"present[{name!r}]": len(row) for name, row in there.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
-    return dict(inputs), there, next(iter(sizes.values()))
+    cast = {name: _cast(value, dtypes[name]) if name in dtypes else value for name, value in inputs.items()}
+    return cast, there, next(iter(sizes.values()))
+
+
+def _cast(content: Content, dtype: torch.dtype) -> Content:
+    """Floating-point numbers in one dtype; what has it already comes back itself."""
+    if isinstance(content, Table):
+        return Table(content.numerical.to(dtype), content.categorical)
+    if isinstance(content, Maps):
+        # An encoder under autocast gives maps of half precision, which are to act as they would inside the model.
+        if torch.is_autocast_enabled(content.stages[0].device.type):
+            return content
+        return Maps(tuple(stage.to(dtype) for stage in content.stages))
+    return content.to(dtype)
 
 
 def _check_content(
@@ -83,13 +115,18 @@ def _check_content(
             if isinstance(content, Tensor)
             else type(content).__name__
         )
+        whole = isinstance(content, Tensor) and not content.is_floating_point() and not content.is_complex()
         raise ValueError(
             f"{name!r} must be floating point of shape (b, {', '.join(map(str, image.shape))}), got {came}"
+            + (": convert bytes by x.float() / 255" if whole else "")
         )
     return len(content)
 
 
 def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -> int:
+    if not all(isinstance(stage, Tensor) for stage in content.stages):
+        kinds = [type(stage).__name__ for stage in content.stages]
+        raise ValueError(f"the maps of {name!r} must be tensors, one a stage, got {kinds}")
     shapes = [tuple(stage.shape[1:]) for stage in content.stages]
     sizes = {len(stage) for stage in content.stages}
     if shapes != list(expected) or len(sizes) != 1 or not all(stage.is_floating_point() for stage in content.stages):
@@ -98,6 +135,44 @@ def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -
             f"{[tuple(stage.shape) for stage in content.stages]}: make them with this model's own encoder"
         )
     return sizes.pop()
+
+
+def check_range(
+    inputs: Inputs, present: Present, images: Mapping[str, Image], standardized: Collection[str] = ()
+) -> None:
+    """Whether the pixels of photographs are in [0, 1].
+
+    Args:
+        inputs: As a model takes them, checked.
+        present: Likewise.
+        images: The image modalities. Volumes have no fixed range.
+        standardized: Image modalities that come standardized, and so have no fixed range either.
+
+    Raises:
+        ValueError: Naming every modality with a pixel outside, the values that it has and the first case; or a name in
+            ``standardized`` that is no image modality.
+    """
+    if unknown := sorted(set(standardized) - set(images)):
+        raise ValueError(f"standardized names {unknown}; the image modalities are {sorted(images)}")
+    faults = []
+    for name, x in inputs.items():
+        if name not in images or len(images[name].size) != 2 or name in standardized or not isinstance(x, Tensor):
+            continue
+        low, high = x.flatten(1).aminmax(dim=1)
+        outside = (low < -_ROUNDING) | (high > 1 + _ROUNDING)
+        if name in present:
+            outside = outside & present[name]
+        if bool(outside.any()):
+            values = f"{float(low[outside].amin()):g} to {float(high[outside].amax()):g}"
+            faults.append(
+                f"{name!r} has pixels from {values} in {int(outside.sum())} of {len(x)} cases, the first is case "
+                f"{int(outside.nonzero()[0])}"
+            )
+    if faults:
+        raise ValueError(
+            f"images are expected in [0, 1]: {'; '.join(faults)}. Divide values of 0 to 255 by 255; images that are "
+            "standardized on purpose are named by check(..., standardized=[name]), in runs by augment.clamp=false"
+        )
 
 
 def check_values(inputs: Inputs, present: Present, columns: Mapping[str, Columns]) -> None:

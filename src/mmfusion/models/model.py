@@ -11,7 +11,7 @@ from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.meta import is_static, run_on_meta
 from mmfusion.models import dry_run
 from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image, own_maps
-from mmfusion.models.inputs import check_values, checked
+from mmfusion.models.inputs import check_mappings, check_range, check_values, checked
 from mmfusion.models.phases import ParameterGroup, Phase, Pretrained, Pretraining
 from mmfusion.models.presence import device_of, gathered, kept, masked, scattered, side_by_side, spread
 from mmfusion.spec import Columns, Image
@@ -115,7 +115,8 @@ class FusionModel(nn.Module):
 
         Args:
             inputs: One entry a modality: image ``(b, channels, *size)``, or :meth:`encode`'s
-                :class:`~mmfusion.tokens.Maps` of it, or :class:`~mmfusion.tokens.Table`.
+                :class:`~mmfusion.tokens.Maps` of it, or :class:`~mmfusion.tokens.Table`. Floating point of any
+                precision, cast to the model's; photographs in [0, 1].
             present: Which cases have which modality, ``(b,)`` bool, True is there; a name left out has all. What a
                 case lacks may hold anything, or the whole modality may be left out of ``inputs``.
 
@@ -167,15 +168,21 @@ class FusionModel(nn.Module):
         inputs, present, n_cases = self._checked(inputs, present)
         return self._by_stage(self._tokens(inputs, present, n_cases))
 
-    def check(self, inputs: Inputs, present: Present | None = None) -> None:
+    def check(self, inputs: Inputs, present: Present | None = None, *, standardized: Collection[str] = ()) -> None:
         """Look at the values of the inputs.
 
+        Args:
+            inputs: As in :meth:`forward`.
+            present: As there.
+            standardized: Two-dimensional images that come standardized instead of in [0, 1].
+
         Raises:
-            ValueError: If a pixel that is there is NaN or infinite, a numerical cell is infinite, or a category is
-                out of range; the modality is named.
+            ValueError: If a pixel that is there is NaN or infinite, one of a two-dimensional image is outside [0, 1], a
+                numerical cell is infinite, or a category is out of range; the modality is named.
         """
         inputs, present, _ = self._checked(inputs, present)
         check_values(inputs, present, self.columns)
+        check_range(inputs, present, self.images, standardized)
 
     @property
     def reads_maps(self) -> bool:
@@ -201,13 +208,16 @@ class FusionModel(nn.Module):
             ValueError: If an image's shape or dtype is wrong, or a modulator acts inside the encoders, whose maps then
                 depend on more than the images.
         """
+        check_mappings(inputs, present, self.names)
         images = {name: x for name, x in inputs.items() if name in self.images}
         self._refuse_maps(list(images))
         if not images:
             return {}
         given = {name: self.images[name] for name in images}
         there = {name: row for name, row in (present or {}).items() if name in images}
-        checked(images, there, images=given, columns={}, maps=self.map_shapes)
+        images, there, _ = checked(
+            images, there, images=given, columns={}, maps=self.map_shapes, dtypes=self._dtypes(images)
+        )
         made = {name: x for name, x in images.items() if isinstance(x, Maps)}
         pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
         rows = {name: there[name].nonzero().squeeze(1) for name in pixels if name in there}
@@ -289,11 +299,27 @@ class FusionModel(nn.Module):
         return [encoder for encoder in self.encoders.values() if isinstance(encoder, Backbone)]
 
     def _checked(self, inputs: Inputs, present: Present | None) -> tuple[dict[str, Content], dict[str, Tensor], int]:
+        check_mappings(inputs, present, self.names)
         if self.ignored:
             inputs = {name: value for name, value in inputs.items() if name not in self.ignored}
             present = {name: row for name, row in (present or {}).items() if name not in self.ignored}
         self._refuse_maps([name for name, value in inputs.items() if isinstance(value, Maps)])
-        return checked(inputs, present, images=self.images, columns=self.columns, maps=self.map_shapes)
+        return checked(
+            inputs,
+            present,
+            images=self.images,
+            columns=self.columns,
+            maps=self.map_shapes,
+            dtypes=self._dtypes(self.names),
+        )
+
+    def _dtypes(self, names: Iterable[str]) -> dict[str, torch.dtype]:
+        """What the part that takes each modality computes in; parts without floating-point parameters left out."""
+        parts = {**self.context, **self.tokenizers, **{name: self.encoders[self.routes[name]] for name in self.images}}
+        found = {
+            name: next((p.dtype for p in parts[name].parameters() if p.is_floating_point()), None) for name in names
+        }
+        return {name: dtype for name, dtype in found.items() if dtype is not None}
 
     def _refuse_maps(self, names: Collection[str]) -> None:
         if self._inside and names:

@@ -6,7 +6,7 @@ end like one that was not.
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,7 @@ class Training:
         self.progress = Progress()
         self.accelerator = accelerator
         self._augment = augment
+        self._standardized = _standardized(settings, train)
         self._train = train
         self._device: torch.device = accelerator.device
         if settings.train.channels_last:
@@ -246,7 +247,7 @@ class Training:
         present = evaluation.move(present, self._device)
         at_inputs = (self._bare, cases.inputs, present)
         if first:
-            _look(at_inputs)
+            _look(at_inputs, standardized=self._standardized)
         output: FusionOutput = self._phase_model(cases.inputs, present)
         aux = {**output.aux, **cases.aux} if cases.aux else output.aux
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
@@ -260,7 +261,7 @@ class Training:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        log.add(terms, functools.partial(_look, at_inputs, at_outputs))
+        log.add(terms, functools.partial(_look, at_inputs, at_outputs, standardized=self._standardized))
 
     def _with_dropout(self, cases: Cases, seed: int) -> Cases:
         """Some modalities of some cases taken away, of those that the model looks at."""
@@ -339,7 +340,14 @@ def _channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def _look(*parts: tuple[Any, ...]) -> None:
+def _standardized(settings: Settings, train: CaseDataset) -> tuple[str, ...]:
+    """The images whose values need not be in [0, 1]."""
+    if not settings.augment.clamp:
+        return tuple(train.spec.images)
+    return tuple(getattr(train, "intensities", {}))
+
+
+def _look(*parts: tuple[Any, ...], standardized: Collection[str] = ()) -> None:
     """Let a model and an objective look at the values of a step, where they have a ``check``.
 
     Raises:
@@ -348,7 +356,8 @@ def _look(*parts: tuple[Any, ...]) -> None:
     for part, *arguments in parts:
         check = getattr(part, "check", None)
         if check is not None:
-            check(*arguments)
+            known = [name for name in standardized if name in getattr(part, "images", ())]
+            check(*arguments, **({"standardized": known} if known else {}))
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -134,6 +134,8 @@ def check_table(table: Table, columns: Columns) -> None:
     Raises:
         ValueError: Saying which shapes and dtypes were expected and which came.
     """
+    if not all(isinstance(part, Tensor) for part in table):
+        raise ValueError(f"a table is expected in tensors, got {[type(part).__name__ for part in table]}")
     numerical, categorical = table
     rows = numerical.shape[0] if numerical.ndim else 0
     expected = ((rows, len(columns.numerical)), (rows, len(columns.categorical)))
