@@ -28,6 +28,15 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _quick_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run fits scikit-learn's reference rows: one candidate each instead of a search of seconds."""
+    monkeypatch.setattr("mmfusion.training.references.PENALTIES", {"C": [1.0]})
+    monkeypatch.setattr(
+        "mmfusion.training.references.BOOSTINGS", {"learning_rate": [0.1], "max_leaf_nodes": [4], "max_iter": [5]}
+    )
+
+
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module ``fakes``, with its dataset and model registered as ``tiny``."""

@@ -179,7 +179,8 @@ def plan(
                     alien = {key for key in model if key in anybody and key not in known[method.model]}
                     own = {key: value for key, value in model.items() if key not in alien}
                     shared = {**asked, **({"model": own} if "model" in asked else {})}
-                    place = {"run": {"seed": seed}, "data": fold}
+                    # The sweep fits the reference rows, once for all methods.
+                    place = {"run": {"seed": seed, "references": False}, "data": fold}
                     settings = resolve(method.model, dataset, [shared, method.changes, place])
                     one = _placed(settings, method.label, out)
                     planned.setdefault(one.address, one)

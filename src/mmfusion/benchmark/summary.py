@@ -10,7 +10,8 @@ from typing import Any
 
 from mmfusion.benchmark.sweep import Outcome
 from mmfusion.layers.optional import need
-from mmfusion.training.files import write_text
+from mmfusion.training import folder
+from mmfusion.training.files import read_json, write_text
 
 CSV = "table.csv"
 MARKDOWN = "table.md"
@@ -26,8 +27,8 @@ class Row:
         aucs: Test AUC of each run, by seed and fold; those that are undefined are left out.
         interval: 95% interval of the only run; None of several, or where it is undefined.
         ceilings: Of the dataset; empty where they are not known.
-        parameters: Of the model.
-        seconds: Median of the training times.
+        parameters: Of the model; None for a reference row.
+        seconds: Median of the training times; None for a reference row.
     """
 
     dataset: str
@@ -35,8 +36,8 @@ class Row:
     aucs: tuple[float, ...]
     interval: tuple[float, float] | None
     ceilings: Mapping[str, float]
-    parameters: int
-    seconds: float
+    parameters: int | None
+    seconds: float | None
 
     @property
     def mean(self) -> float | None:
@@ -68,6 +69,31 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     return [_row(*key, runs) for key, runs in found.items()]
 
 
+def reference_rows(places: Sequence[Path]) -> list[Row]:
+    """The reference rows on the table, from the folders that :func:`~mmfusion.benchmark.references.beside` gave."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for place in places:
+        metrics = read_json(place / folder.METRICS)
+        found.setdefault((metrics["dataset"], f"{metrics['model']}, table alone"), []).append(metrics)
+    return [_row(*key, runs) for key, runs in found.items()]
+
+
+def ahead(rows: Sequence[Row], references: Sequence[Row]) -> list[str]:
+    """A sentence for each dataset on which a reference row on the table has the highest mean test AUC of all rows."""
+    lines = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        own = [row.mean for row in rows if row.dataset == dataset and row.mean is not None]
+        known = [row for row in references if row.dataset == dataset and row.mean is not None]
+        if own and known:
+            best = max(known, key=lambda row: row.mean or 0.0)
+            if best.mean is not None and best.mean > max(own):
+                lines.append(
+                    f"On {dataset}, {best.method}, has a higher mean test AUC ({best.mean:.3f}) than every method here "
+                    f"({max(own):.3f} at best): none of them makes as much of the table."
+                )
+    return lines
+
+
 def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
     aucs = [run["test"]["auc"] for run in runs]
     only = aucs[0]
@@ -78,8 +104,8 @@ def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
         tuple(auc["value"] for auc in aucs if auc["value"] is not None),
         interval,
         runs[0]["ceilings"],
-        runs[0]["cost"]["parameters"]["total"],
-        median(run["cost"]["seconds"] for run in runs),
+        runs[0]["cost"]["parameters"]["total"] if runs[0]["cost"] else None,
+        median(run["cost"]["seconds"] for run in runs) if runs[0]["cost"] else None,
     )
 
 
@@ -147,7 +173,7 @@ def _cells(row: Row, header: Sequence[str]) -> tuple[str, ...]:
     cells = {
         "by run": " ".join(f"{value:.3f}" for value in row.aucs),
         "gap closed": "" if row.gap_closed is None else f"{row.gap_closed:.0%}",
-        "parameters": f"{row.parameters:,}",
-        "seconds": f"{row.seconds:.0f}",
+        "parameters": "" if row.parameters is None else f"{row.parameters:,}",
+        "seconds": "" if row.seconds is None else f"{row.seconds:.0f}",
     }
     return (row.method, auc, *(cells[name] for name in header[2:]))

@@ -61,7 +61,7 @@ def add_flags(run: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """The runs, their table and their report."""
-    from mmfusion.benchmark import summary, sweep
+    from mmfusion.benchmark import references, summary, sweep
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(
@@ -76,22 +76,35 @@ def run(arguments: argparse.Namespace) -> None:
     named = arguments.report and _check_reference(arguments, planned, reporter, out)
     outcomes = sweep.sweep(planned, reporter, launcher=_launcher(arguments, out), overwrite=arguments.overwrite)
     rows = summary.rows(outcomes)
+    places: list[Path] = []
+    if rows and _with_references(arguments):
+        places = references.beside(planned, out, reporter)
     if rows:
+        of_tables = summary.reference_rows(places)
+        sentences = summary.ahead(rows, of_tables)
+        rows += of_tables
         summary.write(rows, out)
         for dataset in dict.fromkeys(row.dataset for row in rows):
             reporter.show(summary.table(rows, dataset))
+        for sentence in sentences:
+            reporter.say(sentence)
         reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
     if arguments.report and rows:
-        from mmfusion.benchmark import references
         from mmfusion.benchmark.report import command
 
-        places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None]
-        places += references.beside(planned, out, reporter)
+        places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None] + places
         reference, metrics = _judged_by(arguments)
         command.report(
             places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER, beforehand=named
         )
     sweep.check(outcomes)
+
+
+def _with_references(arguments: argparse.Namespace) -> bool:
+    wanted = True
+    for layer in flags.layers(arguments):
+        wanted = layer.get("run", {}).get("references", wanted)
+    return wanted
 
 
 def _launcher(arguments: argparse.Namespace, out: Path) -> "Launcher":

@@ -14,6 +14,11 @@ from mmfusion.tokens import Table
 
 Floats = NDArray[np.float64]
 
+PENALTIES: Mapping[str, Any] = {"C": np.logspace(-4, 4, 9)}
+"""Candidates of the logistic regression's search."""
+BOOSTINGS: Mapping[str, Any] = {"learning_rate": [0.03, 0.1], "max_leaf_nodes": [4, 15], "max_iter": [50, 150]}
+"""Candidates of the gradient boosting's search."""
+
 
 def logistic_regression(columns: Columns, *, seed: int = 0) -> Any:
     """Multinomial logistic regression on numbers, indicators of missing cells, and one-hot categories.
@@ -52,7 +57,7 @@ def logistic_regression(columns: Columns, *, seed: int = 0) -> Any:
     )
     search = selection.GridSearchCV(
         linear.LogisticRegression(max_iter=2000),
-        {"C": np.logspace(-4, 4, 9)},
+        dict(PENALTIES),
         scoring="neg_log_loss",
         cv=selection.StratifiedKFold(5, shuffle=True, random_state=seed),
     )
@@ -77,7 +82,7 @@ def gradient_boosting(columns: Columns, *, seed: int = 0) -> Any:
         ensemble.HistGradientBoostingClassifier(
             categorical_features=list(range(n_numerical, len(columns))) or None, random_state=seed
         ),
-        {"learning_rate": [0.03, 0.1], "max_leaf_nodes": [4, 15], "max_iter": [50, 150]},
+        dict(BOOSTINGS),
         scoring="neg_log_loss",
         cv=selection.StratifiedKFold(5, shuffle=True, random_state=seed),
     )

@@ -12,6 +12,8 @@ from mmfusion.training.calibration import apply_temperature, fit_temperature
 from mmfusion.training.metrics import best_threshold, calibration
 from mmfusion.training.statistics import Estimate, estimates, estimates_of
 
+_REFERENCE_COLUMNS = ("auc", "average_precision", "balanced_accuracy", "log_loss")
+
 
 def summarise(
     probabilities: Mapping[str, NDArray[np.float64]],
@@ -128,9 +130,33 @@ def table(metrics: Mapping[str, Any]) -> Any:
     return out
 
 
+def reference_table(metrics: Mapping[str, Any]) -> Any:
+    """The run beside scikit-learn's reference rows on the table, for rich.
+
+    Args:
+        metrics: As in ``metrics.json``, with ``references``.
+
+    Returns:
+        A ``rich.table.Table``: one row per model, its test metrics in the columns, the AUC with its interval.
+    """
+    need("rich", "bench")
+    from rich.table import Table
+
+    rows = {metrics["model"]: metrics["test"]}
+    rows |= {f"{name}, table alone": row for name, row in metrics["references"].items()}
+    out = Table(title="On the same test set", title_justify="left")
+    out.add_column("model")
+    for name in _REFERENCE_COLUMNS:
+        out.add_column(name, justify="right")
+    for name, row in rows.items():
+        auc, *others = (row[metric] for metric in _REFERENCE_COLUMNS)
+        out.add_row(name, _cell(auc), *(_cell({**value, "low": None}) for value in others))
+    return out
+
+
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
     """What stands below the table."""
-    lines = []
+    lines = _ahead(metrics)
     if metrics["gap_closed"]:
         lines.append(
             f"Share of the gap closed, from the better single ceiling to the ceiling of both: "
@@ -157,6 +183,20 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
     if "robustness" in metrics:
         lines += _contributions(metrics["robustness"])
     return [*lines, *metrics["notes"]]
+
+
+def _ahead(metrics: Mapping[str, Any]) -> list[str]:
+    """A sentence on the reference rows with a higher test AUC than the run's; none where there is no such row."""
+    own = metrics["test"]["auc"]["value"]
+    rows = {name: row["auc"]["value"] for name, row in metrics.get("references", {}).items()}
+    better = {name: auc for name, auc in rows.items() if own is not None and auc is not None and auc > own}
+    if not better:
+        return []
+    listed = " and ".join(f"{name} ({auc:.3f})" for name, auc in better.items())
+    return [
+        f"On the table alone, {listed} {'has' if len(better) == 1 else 'have'} a higher test AUC than this model "
+        f"({own:.3f}): as it is trained here, the model makes less of the table than scikit-learn does."
+    ]
 
 
 def _contributions(robustness: Mapping[str, Any]) -> list[str]:

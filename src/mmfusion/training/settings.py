@@ -31,7 +31,7 @@ _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("train", "warmup_by"): ("step", "epoch"),
     ("train", "select_on"): ("validation", "test"),
 }
-_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness", "preset", "notes")
+_PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness", "references", "preset", "notes")
 _SPEED = ("workers",)
 _POSITIVE = {"epochs", "lr", "step_epochs", "eval_batch_size", "gamma", "encoder_lr_scale", "layer_decay"}
 
@@ -56,6 +56,8 @@ class Run:
         notes: What is said beside the result, after the dataset's own notes.
         robustness: Whether it is told at the end what is left without cells and modalities of the test part. It
             changes nothing of what is trained, nor any other result.
+        references: Whether scikit-learn's reference rows on the table are fitted and listed next to the result. In a
+            sweep they are fitted once per dataset, split and seed instead.
     """
 
     model: str
@@ -71,6 +73,7 @@ class Run:
     preset: str | None = None
     notes: list[str] = field(default_factory=list)
     robustness: bool = True
+    references: bool = True
 
 
 @dataclass

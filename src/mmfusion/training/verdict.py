@@ -23,6 +23,7 @@ from mmfusion.training import (
     processes,
     report,
     robustness,
+    table_alone,
 )
 from mmfusion.training.files import write_bytes, write_json, write_text
 from mmfusion.training.loop import load_weights
@@ -75,6 +76,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
     # Before the conditions of robustness are tried: they are no part of what a run costs.
     cost = _cost(parts, model, progress, inference)
     tried = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
+    references = table_alone.reference_metrics(parts, reporter) if settings.run.references else None
     metrics = {
         "format": checkpoints.FORMAT,
         "model": settings.run.model,
@@ -84,6 +86,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         "preset": settings.run.preset,
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
+        **({} if references is None else {"references": references}),
         **({} if tried is None else {"robustness": robustness.summary(tried)}),
         # As the run began with them: the files may be others by now.
         **{key: value for key, value in folder.read_case(out).items() if key == content.CONTENT},
@@ -107,6 +110,8 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
 def tell(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:
     """Say what a finished run found, and where it is."""
     reporter.show(report.table(metrics))
+    if metrics.get("references"):
+        reporter.show(report.reference_table(metrics))
     for sentence in report.sentences(metrics):
         reporter.say(sentence)
     cost, chosen = metrics["cost"], metrics["chosen"]
