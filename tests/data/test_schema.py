@@ -68,6 +68,7 @@ def test_a_column_without_any_value():
     assert schema.columns.categorical == (("c", 1),)
     assert schema.transform(frame).numerical.isnan().all()
     assert schema.transform(pd.DataFrame({"x": [4.0], "c": ["a"]})).numerical.item() == 4.0
+    assert schema.transform(pd.DataFrame({"x": [400.0], "c": ["a"]})).numerical.isnan().all()
 
 
 @pytest.mark.parametrize("value", [3.0, 0.1, 1e-12])

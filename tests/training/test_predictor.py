@@ -14,7 +14,9 @@ import mmfusion
 from mmfusion.data.images import ImageSource
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
+from mmfusion.tokens import FusionOutput
 from mmfusion.training import checkpoints, files, folder, predictor
+from mmfusion.training.loop import load_weights
 
 Start = Callable[..., Path]
 
@@ -32,7 +34,7 @@ def test_it_gives_the_runs_own_test_predictions(
     frame = fakes.table(64, seed=2)
     found = mmfusion.load(moved).predict(frame.drop(columns="dx"))
     wanted = pd.read_csv(out / folder.PREDICTIONS).query("part == 'test'").reset_index(drop=True)
-    assert list(found.columns) == ["case", "patient", "prob_good", "prob_bad", "label", "missing"]
+    assert list(found.columns) == ["case", "patient", "prob_good", "prob_bad", "label", "missing", "outside"]
     assert list(found["case"]) == list(wanted["id"])
     columns = ["prob_good", "prob_bad"]
     np.testing.assert_allclose(found[columns], wanted[columns], rtol=0, atol=1e-12)
@@ -201,3 +203,59 @@ def test_a_model_that_cannot_do_without(photos: Path) -> None:
         of_a_photo_and_a_table(Strict()).predict(NEW[["photo"]], photos)
     with pytest.raises(ValueError, match=r"^meta is needed"):
         of_a_photo_and_a_table(Strict()).predict(NEW, photos)
+
+
+@pytest.mark.parametrize("value", [1e6, 1e12, -1e30])
+def test_a_number_far_outside_the_training_range_is_said_and_counts_as_missing(photos: Path, value: float) -> None:
+    loaded = of_a_photo_and_a_table("concat")
+    odd, said = NEW.assign(age=[30.0, value]), list[str]()
+    found = loaded.predict(odd, photos, say=said.append)
+    assert said == [
+        f"column 'age': 1 value far outside the training range of 30 to 50 counts as missing: {value:g} in row 1"
+    ]
+    pd.testing.assert_frame_equal(found.drop(columns="outside"), loaded.predict(NEW, photos).drop(columns="outside"))
+    assert list(found["outside"]) == ["", "age"]
+    with pytest.warns(UserWarning, match="far outside the training range"):
+        loaded.predict(odd, photos)
+    # What is not looked at is not said.
+    image = of_a_photo_and_a_table("image").predict(odd, photos, say=said.append)
+    assert list(image["outside"]) == ["", ""]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("output", [[float("nan"), 0.0], [float("inf"), 0.0], [float("-inf")] * 2])
+def test_a_row_whose_output_is_not_finite_has_no_label_and_is_counted(photos: Path, output: list[float]) -> None:
+    class Broken(nn.Module):
+        def forward(self, inputs: object, present: object = None) -> FusionOutput:
+            return FusionOutput({"label": torch.tensor([[0.0, 1.0], output])}, {}, {})
+
+    said: list[str] = []
+    found = of_a_photo_and_a_table(Broken()).predict(NEW, photos, say=said.append)
+    assert found["label"].isna().tolist() == [False, True]
+    assert found["label"][0] == "bad"
+    assert found[["prob_good", "prob_bad"]].isna().to_numpy().tolist() == [[False, False], [True, True]]
+    assert said == ["1 of 2 rows have no label, since the model's output is not finite: 1"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_do_not_load(tmp_path: Path, value: float) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    sound = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_weights(model, sound, tmp_path / "best.safetensors")  # what was built infinite may be so
+    for name in ("0.weight", "1.running_var", "mask"):
+        damaged = {key: tensor.clone() for key, tensor in sound.items()}
+        damaged[name].view(-1)[0] = value
+        with pytest.raises(ValueError, match=rf"best\.safetensors holds weights that are not finite, in {name} \(1 of"):
+            load_weights(model, damaged, tmp_path / "best.safetensors")
+
+
+def test_a_run_with_damaged_weights_does_not_load(start: Start) -> None:
+    out = start(overrides={"train": {"epochs": 1}, "run": {"robustness": False}})
+    tensors, about = checkpoints.load(out / checkpoints.BEST)
+    tensors["last.weight"][0, 0] = torch.nan
+    checkpoints.save(out / checkpoints.BEST, tensors, about)
+    with pytest.raises(
+        ValueError, match=r"best\.safetensors holds weights that are not finite, in last\.weight \(1 of"
+    ):
+        mmfusion.load(out)

@@ -112,3 +112,35 @@ def test_the_temperature_is_of_validation_and_said() -> None:
     assert found["scaled"]["validation"]["ece"]["value"] == pytest.approx(0, abs=1e-4)
     lines = report.sentences({"notes": [], **found})
     assert any(f"Scaled by the temperature {found['temperature']:.2f}" in line for line in lines)
+
+
+def test_of_an_output_that_is_not_finite_nothing_is_computed() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1], size=40)
+    y = np.arange(40) % 2
+    broken = p.copy()
+    broken[3] = np.nan
+    for bad, undefined in (("test", {"test"}), ("validation", {"validation"})):
+        parts = {"validation": p, "test": p} | {bad: broken}
+        found = report.summarise(
+            parts,
+            dict.fromkeys(parts, y),
+            {part: [str(i) for i in range(40)] for part in parts},
+            names=["a", "b"],
+            ceilings={"image": 0.5, "table": 0.6, "both": 0.9},
+            resamples=20,
+            seed=0,
+        )
+        assert found["not_finite"] == {bad: 1}
+        for part in parts:
+            values = {name: one["value"] for name, one in found[part].items()}
+            assert "accuracy_a" in values
+            assert (values["auc"] is None) == (part in undefined)
+            assert not undefined & {part} or set(values.values()) == {None}
+        # A threshold is chosen on validation, and with it what it decides.
+        assert (found["threshold"] is None) == (bad == "validation")
+        assert found["test"]["g_mean"]["value"] is None
+        assert found["temperature"] is None
+        metrics = {"model": "m", "dataset": "d", "seed": 0, "notes": [], **found}
+        assert "undefined" in rendered(metrics)
+        assert report.sentences(metrics)[0].startswith(f"The output for 1 of 40 cases of the {bad} set is not finite")

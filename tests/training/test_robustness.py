@@ -239,6 +239,23 @@ def row(auc: float | None, share: float | None = None, modality: str | None = No
     }
 
 
+def test_where_the_output_is_not_finite_metrics_are_undefined() -> None:
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    broken = p.copy()
+    broken[[0, 2]] = np.nan
+    y, groups = np.array([0, 1, 0, 1]), list("abcd")
+    condition = Condition("without", "image0")
+    for base, under, reason in (
+        (p, broken, "the output for 2 of 4 cases is not finite"),
+        (broken, p, None),
+        (broken, broken, "the output for 2 of 4 cases is not finite"),
+    ):
+        (row,) = robustness.rows(Found(base, {condition: under}), y, groups, n_resamples=5)
+        assert row["reason"] == reason
+        assert row["drop"]["value"] is None
+        assert row["metrics"]["auc"]["value"] == (None if reason else 1.0)
+
+
 def test_the_area_is_the_mean_height_of_the_curve() -> None:
     rows = [row(0.8, 0.0), row(0.7, 0.1), row(0.6, 0.3), row(0.6, 0.5), row(0.6, 0.7), row(0.5, 0.9)]
     rows.append(row(0.1, modality="meta", kind="without"))

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
+from mmfusion.benchmark.reading import read
 from mmfusion.spec import DataSpec, Image
-from mmfusion.training import checkpoints, files, folder, parts, processes, run
+from mmfusion.training import checkpoints, evaluation, files, folder, parts, processes, run
 from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
 from mmfusion.training.metrics import evaluate
@@ -563,3 +564,50 @@ def test_images_as_the_dataset_has_them() -> None:
     assert not torch.equal(encoder.normalise(x), x)
     plain.load_state_dict(bare.state_dict())
     assert torch.equal(encoder.normalise(x), x)
+
+
+def test_held_out_rows_whose_output_is_not_finite_are_counted(
+    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends, without probabilities or metrics where the model has no answer."""
+    whole = evaluation.Evaluation.probabilities
+    n_test, asked = 64, list[int]()
+
+    def broken(self: evaluation.Evaluation, model: Any) -> Any:
+        p = whole(self, model)
+        asked.append(len(p))
+        if len(asked) == 3:  # after the epoch, of validation, of the test set
+            p[[5, 7]] = np.nan
+        return p
+
+    monkeypatch.setattr(evaluation.Evaluation, "probabilities", broken)
+    out = start(overrides={"train": {"epochs": 1}})
+    assert asked == [n_test] * 3
+    metrics = read_json(out / folder.METRICS)
+    assert metrics["not_finite"] == {"test": 2}
+    assert metrics["test"]["auc"]["value"] is None
+    assert metrics["validation"]["auc"]["value"] is not None
+    frame = pd.read_csv(out / folder.PREDICTIONS)
+    assert frame["prob_bad"].isna().sum() == 2
+    assert {row["drop"] for row in metrics["robustness"]["rows"]} == {None}
+    with pytest.raises(ValueError, match="the probabilities of 2 out of 128 cases are not finite"):
+        read(out)
+
+
+def test_held_out_numbers_far_outside_the_training_range_are_noted(
+    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fakes.table
+
+    def odd(n: int, seed: int, missing: float = 0.0) -> pd.DataFrame:
+        frame = whole(n, seed, missing)
+        if seed == 2:
+            frame.loc[[3, 8], "size"] = 1e12
+        return frame
+
+    monkeypatch.setattr(fakes, "table", odd)
+    out = start(overrides={"train": {"epochs": 1}})
+    notes = [note for note in read_json(out / folder.METRICS)["notes"] if "far outside" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("Column 'size': 2 values of the test set far outside the training range of ")
+    assert notes[0].endswith("count as missing: row 3, row 8.")

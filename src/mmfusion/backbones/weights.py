@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmfusion.layers.finite import require_finite
 from mmfusion.layers.optional import need
 
 
@@ -60,7 +61,7 @@ def load_matching(
         head: Prefix of the classifier's names, or several, which may be missing, left over or of another size.
 
     Raises:
-        ValueError: Naming the keys that are missing, left over or of another shape.
+        ValueError: Naming the keys that are missing, left over, of another shape or not finite.
     """
     heads = [head] if isinstance(head, str) else list(head)
 
@@ -82,6 +83,7 @@ def load_matching(
             f"{len(shapes)} of another shape {shapes[:3]}"
         )
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    require_finite(fitting, source, own)
     model.load_state_dict(fitting, strict=False)
 
 

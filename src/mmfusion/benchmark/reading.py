@@ -118,8 +118,11 @@ def text(place: Path, name: str) -> str:
 
 
 def _json(place: Path, name: str) -> Any:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{name} has a number that is not finite, {constant}")
+
     try:
-        return json.loads(text(place, name))
+        return json.loads(text(place, name), parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from error
 

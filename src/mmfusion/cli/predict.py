@@ -25,7 +25,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     predict.set_defaults(command=_predict)
 
 
-def _predict(arguments: argparse.Namespace) -> None:
+def _predict(arguments: argparse.Namespace) -> int:
     from mmfusion.data.table_file import read_table
     from mmfusion.training import files, predictor
 
@@ -36,9 +36,15 @@ def _predict(arguments: argparse.Namespace) -> None:
     loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
     # Text as it stands in the file: the reader knows each column's type.
     frame = read_table(arguments.table)
-    result = loaded.predict(frame, arguments.root, missing_images=arguments.missing_images)
-    files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
     reporter = console.reporter()
+    result = loaded.predict(
+        frame,
+        arguments.root,
+        missing_images=arguments.missing_images,
+        say=lambda text: reporter.say(text[0].upper() + text[1:]),
+    )
+    files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
     for name in loaded.absent(frame, arguments.missing_images):
         reporter.say(f"All cases lack {name}: the table has none of its columns")
     reporter.say(f"{len(result)} cases are in {arguments.out}")
+    return 1 if result["label"].isna().any() else 0

@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None: those of the process.
 
     Returns:
-        The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
+        The exit code: 0; 1 for faults that ``check`` found, and for rows that ``predict`` has no label for; 2 for what
+        the user can mend; 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     return console.guarded(lambda: arguments.command(arguments))

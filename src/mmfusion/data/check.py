@@ -13,8 +13,10 @@ from mmfusion.data.ham10000 import plan as plan_ham10000
 from mmfusion.data.men import plan as plan_men
 from mmfusion.data.pad_ufes_20 import plan as plan_pad_ufes_20
 from mmfusion.data.plan import DatasetError, Plan, Planner
+from mmfusion.data.ranges import outside_notes
 from mmfusion.data.reader import Progress
 from mmfusion.data.sources import check_images
+from mmfusion.data.splits import PARTS
 from mmfusion.data.table import plan as plan_table
 
 PLANNERS: Mapping[str, Planner] = {
@@ -112,7 +114,8 @@ def _counted(plan: Plan, faults: list[str]) -> list[str]:
             lines.append(f"{title}{part}: {', '.join(said)}")
     if fewer:
         lines.append("This is a part of the published set: results on it do not compare with those on the whole.")
-    return [*lines, *plan.notes]
+    frames = {name: plan.frame.iloc[rows] for name, rows in zip(PARTS, plan.split, strict=True)}
+    return [*lines, *plan.notes, *outside_notes(plan.reader.schema, frames)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

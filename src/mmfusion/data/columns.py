@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmfusion.data.cells import (
     BOOLEANS,
@@ -26,6 +27,10 @@ from mmfusion.spec import Wording
 
 Kind: TypeAlias = Literal["numerical", "date", "categorical", "ordinal", "boolean"]
 MOST_DECIMALS = 6
+MARGIN = 1.0
+"""How far beyond the training range a number is still taken as it is, in widths of that range."""
+N_STD = 10.0
+"""The same where that range is one value or unknown, in standard deviations about the mean."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class NumericalColumn:
         decimal: What separates fractions in texts, a point or a comma.
         date_format: Of a date's texts, as pandas writes it.
         missing: More spellings of a missing cell.
+        outside: What a number beyond :attr:`limits` becomes: ``"missing"``, or ``"clip"``, the nearer limit.
     """
 
     name: str
@@ -59,9 +65,12 @@ class NumericalColumn:
     decimal: str = "."
     date_format: str = "ISO8601"
     missing: tuple[str, ...] = ()
+    outside: Literal["missing", "clip"] = "missing"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "missing", tuple(text.lower() for text in self.missing))
+        if self.outside not in ("missing", "clip"):
+            raise ValueError(f"column {self.name!r} expects outside 'missing' or 'clip', got {self.outside!r}")
         if self.decimal not in (".", ","):
             raise ValueError(f"column {self.name!r} expects decimal '.' or ',', got {self.decimal!r}")
         if self.kind not in ("numerical", "date"):
@@ -111,9 +120,32 @@ class NumericalColumn:
             return years(frame, self.name, self.date_format, self.missing)
         return numbers(frame, self.name, decimal=self.decimal, missing=self.missing)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Between which values are taken as they are: :data:`MARGIN` widths of the training range beyond its ends.
+
+        Where that range is one value or unknown, :data:`N_STD` standard deviations about the mean.
+        """
+        if self.low < self.high:
+            width = MARGIN * (self.high - self.low)
+            return self.low - width, self.high + width
+        return self.mean - N_STD * self.std, self.mean + N_STD * self.std
+
+    def is_outside(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which values are beyond :attr:`limits`, shape ``(n,)``."""
+        low, high = self.limits
+        values = self.values(frame)
+        return (values < low) | (values > high)
+
     def encode(self, frame: pd.DataFrame) -> Floats:
-        """Standardised values, shape ``(n,)``; NaN is missing."""
-        return (self.values(frame) - self.mean) / self.std
+        """Standardised values, shape ``(n,)``; NaN is missing. Those beyond :attr:`limits` as :attr:`outside` says."""
+        low, high = self.limits
+        values = self.values(frame)
+        if self.outside == "clip":
+            values = np.clip(values, low, high)
+        else:
+            values = np.where((values < low) | (values > high), np.nan, values)
+        return (values - self.mean) / self.std
 
     @property
     def wording(self) -> Wording:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
+from mmfusion.layers.finite import require_finite
 from mmfusion.losses import Objective
 from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes
@@ -142,11 +143,15 @@ class Training:
         self.progress = Progress(**about["progress"])
         phase = self._phases[self.progress.phase]
         load_weights(self._bare, checkpoints.under("model", tensors), self.folder / checkpoints.LAST)
-        phase.objective.load_state_dict(checkpoints.under("objective", tensors))
+        learned = checkpoints.under("objective", tensors)
+        require_finite(learned, self.folder / checkpoints.LAST, phase.objective.state_dict())
+        phase.objective.load_state_dict(learned)
         if self.accelerator.scaler is not None and about["scaler"]:
             self.accelerator.scaler.load_state_dict(about["scaler"])
         # The optimiser is built when its phase begins.
-        self._pending = checkpoints.under("optimizer", tensors), about["optimizer"]
+        moments = checkpoints.under("optimizer", tensors)
+        require_finite(moments, self.folder / checkpoints.LAST)
+        self._pending = moments, about["optimizer"]
 
     def run(self) -> Progress:
         """Train to the end, from wherever the progress stands."""
@@ -364,8 +369,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     """Put weights into a model, every one of them.
 
     Raises:
-        ValueError: If names or shapes differ; says which file.
+        ValueError: If names or shapes differ, or a weight is not finite; says which file.
     """
+    require_finite(weights, path, model.state_dict())
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:

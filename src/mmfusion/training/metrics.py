@@ -240,12 +240,16 @@ def checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArra
             "metrics expect probabilities (n, k) of at least 1 case and 2 classes and labels (n,), "
             f"got {p.shape} and {y.shape}"
         )
-    if not np.isfinite(p).all():
-        bad = int((~np.isfinite(p)).any(axis=1).sum())
+    if bad := n_not_finite(p):
         raise ValueError(f"metrics expect finite probabilities, those of {bad} out of {len(p)} cases are not")
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise ValueError(f"labels expect indices in [0, {p.shape[1]}), got {y.min()} to {y.max()}")
     return p, y
+
+
+def n_not_finite(probabilities: Floats) -> int:
+    """How many cases have a probability that is not finite, of shape ``(n, k)``."""
+    return int((~np.isfinite(probabilities)).any(axis=1).sum())
 
 
 def reported(value: float) -> float | None:

@@ -12,6 +12,7 @@ from mmfusion import registry
 from mmfusion.backbones.base import Backbone
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.ranges import outside_notes
 from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
 from mmfusion.layers.folders import cache_folder
@@ -83,7 +84,15 @@ def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
         own = {name: value for name, value in own.items() if name in known}
         with processes.main_first():
             bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
-    return bundle
+    return _with_range_notes(bundle)
+
+
+def _with_range_notes(bundle: DataBundle) -> DataBundle:
+    """With a note for each column of which a held-out case has a number far outside the training range."""
+    held_out = {"validation": bundle.validation, "test": bundle.test}
+    frames = {name: frame for name, part in held_out.items() if (frame := getattr(part, "frame", None)) is not None}
+    found = outside_notes(bundle.reader.schema, frames)
+    return replace(bundle, notes=tuple(dict.fromkeys((*bundle.notes, *found))))
 
 
 def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:

@@ -1,15 +1,19 @@
 """A trained run on new cases, from its folder alone."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmfusion import registry
 from mmfusion.data.cases import Cases
+from mmfusion.data.ranges import find_outside, outside_columns
 from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema import require_columns
 from mmfusion.spec import DataSpec
@@ -45,6 +49,8 @@ class Predictor:
         frame: pd.DataFrame,
         image_root: str | Path | None = None,
         missing_images: Literal["error", "absent"] = "error",
+        *,
+        say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
         """Predict every row.
 
@@ -54,12 +60,17 @@ class Predictor:
             image_root: The folder that the image names are relative to; None: the working folder.
             missing_images: What an image file that is not there, or a column of such, means: an error, or that the
                 case lacks it.
+            say: Receives a sentence for each column with numbers far outside the training range, and one if rows have
+                no label; None: each is a warning.
 
         Returns:
             With the frame's index: the case's name under its own column's name, the group's column where there is
-            one, ``prob_<class>``, ``label`` (the likeliest class) and ``missing``: the columns and images that the
-            case lacked, separated by commas; a category that no training case had counts as missing. Of a modality
-            that all cases lack it has the name. What the model does not look at is neither read nor missing.
+            one, ``prob_<class>``, ``label`` (the likeliest class), ``missing`` and ``outside``. ``missing`` has the
+            columns and images that the case lacked, separated by commas; a category that no training case had counts
+            as missing. Of a modality that all cases lack it has the name. What the model does not look at is neither
+            read nor missing. ``outside`` has the columns whose number is far outside the training range, see
+            :attr:`NumericalColumn.limits <mmfusion.data.columns.NumericalColumn.limits>`. A row for which the model's
+            output is not finite has neither probabilities nor a label: they are missing.
 
         Raises:
             ValueError: If a column is missing, or a cell is not what its column holds; if nothing is left to predict
@@ -82,15 +93,24 @@ class Predictor:
                 f"the table has none of the columns {columns}, and the model does not do without {list(absent)}: "
                 f"{error}"
             ) from error
+        say = say or (lambda text: warnings.warn(text, stacklevel=3))
+        outside = [] if self.reader.table_name in unread else find_outside(self.reader.schema, frame)
+        for one in outside:
+            say(str(one))
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(p).all(axis=1))
+        if n := int((~finite).sum()):
+            rows = ", ".join(map(str, frame.index[~finite][:10])) + (", ..." if n > 10 else "")
+            say(f"{n} of {len(p)} rows have no label, since the model's output is not finite: {rows}")
         out = pd.DataFrame({self.reader.id_column or "id": list(dataset.ids)}, index=frame.index)
         group = self.reader.group_column
         if group is not None and group in frame.columns:
             out[group] = frame[group]
         for column, values in zip(predictions.probability_columns(self._kind), p.T):
-            out[column] = values
+            out[column] = np.where(finite, values, np.nan)
         names = predictions.class_names(self._kind)
-        out["label"] = [names[index] for index in p.argmax(axis=1)]
+        out["label"] = [names[index] if known else None for index, known in zip(p.argmax(axis=1), finite, strict=True)]
         out["missing"] = missing
+        out["outside"] = outside_columns(outside, len(frame))
         return out
 
     def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:

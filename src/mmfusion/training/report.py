@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from mmfusion.layers.optional import need
 from mmfusion.training.calibration import apply_temperature, fit_temperature
-from mmfusion.training.metrics import best_threshold, calibration
+from mmfusion.training.metrics import best_threshold, calibration, evaluate, n_not_finite
 from mmfusion.training.statistics import Estimate, estimates, estimates_of
 
 _REFERENCE_COLUMNS = ("auc", "average_precision", "balanced_accuracy", "log_loss")
+_UNDEFINED = Estimate(np.nan, np.nan, np.nan, np.nan)
 
 
 def summarise(
@@ -42,15 +43,20 @@ def summarise(
 
     Returns:
         JSON-able: ``threshold``, a part's metrics by its name, ``temperature``, fitted on validation, with the parts'
-        calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings.
+        calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings. Where probabilities are not
+        finite, ``not_finite`` has the number of such cases by part; the metrics of that part are undefined, since
+        without these cases they would flatter.
     """
+    not_finite = {part: n for part, p in probabilities.items() if (n := n_not_finite(p))}
     chosen = threshold is None
     if len(names) != 2:
         threshold = None
-    elif threshold is None:
+    elif threshold is None and "validation" not in not_finite:
         threshold = best_threshold(probabilities["validation"], labels["validation"])
     found = {
-        part: estimates(
+        part: _undefined(names, extra)
+        if part in not_finite
+        else estimates(
             probabilities[part],
             labels[part],
             groups[part],
@@ -62,26 +68,38 @@ def summarise(
         )
         for part in ("validation", "test")
     }
+    if len(names) == 2 and threshold is None:
+        # Without validation there is no threshold, and nothing that depends on it.
+        found["test"] |= dict.fromkeys(("sensitivity", "specificity", "g_mean"), _UNDEFINED)
     summary: dict[str, Any] = {
         "threshold": threshold,
         "threshold_chosen": chosen and threshold is not None,
         "cases": {part: len(labels[part]) for part in found},
         "groups": {part: len(set(groups[part])) for part in found},
+        **({"not_finite": not_finite} if not_finite else {}),
     }
     summary |= {part: {name: value.to_dict() for name, value in metrics.items()} for part, metrics in found.items()}
-    temperature = fit_temperature(probabilities["validation"], labels["validation"])
-    summary |= {"temperature": temperature, "scaled": {}}
-    for part in found:
-        scaled = apply_temperature(probabilities[part], temperature)
-        calibrated = estimates_of(
-            functools.partial(calibration, scaled, labels[part]),
-            labels[part],
-            groups[part],
-            n_resamples=resamples,
-            seed=seed,
-        )
-        summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
+    summary |= {"temperature": None, "scaled": {}}
+    if not not_finite:
+        temperature = fit_temperature(probabilities["validation"], labels["validation"])
+        summary["temperature"] = temperature
+        for part in found:
+            scaled = apply_temperature(probabilities[part], temperature)
+            calibrated = estimates_of(
+                functools.partial(calibration, scaled, labels[part]),
+                labels[part],
+                groups[part],
+                n_resamples=resamples,
+                seed=seed,
+            )
+            summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
     return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(found["test"]["auc"], ceilings)}
+
+
+def _undefined(names: Sequence[str], extra: Sequence[str]) -> dict[str, Estimate]:
+    """Every metric of these classes, undefined."""
+    k = len(names)
+    return dict.fromkeys(evaluate(np.full((k, k), 1 / k), np.arange(k), names=names, extra=extra), _UNDEFINED)
 
 
 def gap_closed(auc: Estimate, ceilings: Mapping[str, float]) -> dict[str, float | None] | None:
@@ -156,7 +174,12 @@ def reference_table(metrics: Mapping[str, Any]) -> Any:
 
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
     """What stands below the table."""
-    lines = _ahead(metrics)
+    lines = [
+        f"The output for {n} of {metrics['cases'][part]} cases of the {part} set is not finite: they have no "
+        "probabilities, and the metrics of this set are undefined."
+        for part, n in metrics.get("not_finite", {}).items()
+    ]
+    lines += _ahead(metrics)
     if metrics["gap_closed"]:
         lines.append(
             f"Share of the gap closed, from the better single ceiling to the ceiling of both: "

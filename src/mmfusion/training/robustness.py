@@ -17,7 +17,7 @@ from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table, Tokens
 from mmfusion.training import evaluation
-from mmfusion.training.metrics import evaluate
+from mmfusion.training.metrics import evaluate, n_not_finite
 from mmfusion.training.ranking import Floats
 from mmfusion.training.reporter import Bar
 from mmfusion.training.statistics import Estimate, estimate, resample
@@ -237,16 +237,19 @@ def rows(
         blocks = [evaluate(p, labels, block) for block in weights]
         return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
 
-    base = judged(found.base)
+    base = None if n_not_finite(found.base) else judged(found.base)
     out = []
     for one, p in found.under.items():
         metrics, drop, reason = dict.fromkeys(METRICS, _UNDEFINED), _UNDEFINED, None
         if isinstance(p, str):
             reason = p
+        elif n := n_not_finite(p):
+            reason = f"the output for {n} of {len(p)} cases is not finite"
         else:
-            values = base if p is found.base else judged(p)
+            values = base if base is not None and p is found.base else judged(p)
             metrics = {name: _spread(value) for name, value in values.items()}
-            drop = _spread(base["auc"] - values["auc"])
+            if base is not None:
+                drop = _spread(base["auc"] - values["auc"])
         out.append(
             {
                 **one._asdict(),
