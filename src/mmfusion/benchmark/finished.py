@@ -26,7 +26,7 @@ PLUGINS = "plugins"
 """In :func:`complete`: what is known of the plug-ins' content."""
 
 # Options of datasets that say where and how they are read.
-_OF_PLACE = ("root", "cache", "progress", *WRITTEN)
+_OF_PLACE = ("root", "cache", "progress", "max_bytes", *WRITTEN)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data import locks
+from mmfusion.data.foreign import opened
 from mmfusion.data.rows import MappedRows
 from mmfusion.data.sources import Source, in_threads, n_bytes
 from mmfusion.layers.folders import cache_folder
@@ -34,7 +35,7 @@ _KEY = 16
 _FREE = bytes(_KEY)
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 * 2**20, 1.0
 """When what was decoded is forced to the disk: a kill loses no more."""
-_NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing"}
+_NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing", "max_bytes"}
 """Options of sources that say where files are, or what is known of them; all others decide on the pixels."""
 _LOOK = 0.2
 """Seconds between two looks at what another process has done."""
@@ -374,7 +375,7 @@ def _of_stat(path: Path) -> bytes:
 
 
 def _of_content(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_KEY)).digest()
 
 

@@ -5,15 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.data.foreign import opened, quiet
 from mmfusion.data.listing import Listing
 from mmfusion.layers.optional import need
 from mmfusion.spec import Image
 
+MAX_BYTES: Final = 2**29
+"""What an image may take in memory before it is resized, at four bytes a pixel: 134 million pixels."""
+_PIXEL = 4
+_PROGRAMS = ("EPS",)
+"""Formats that Pillow hands to Ghostscript."""
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = (0.0, 65535.0)
 """The values that become black and white where a deep image's source does not say."""
@@ -40,6 +46,8 @@ class ImageSource:
             in 16 give ``(0, 4095)``, else they come out nearly black.
         order: Of the colours, "rgb", which is what pretrained weights expect; "bgr" for parity with code that forgot to
             turn what OpenCV reads.
+        max_bytes: Of memory that an image may take before it is resized, at four bytes a pixel; a larger one is an
+            error before its pixels are read. A file of some kilobytes can claim gigabytes.
     """
 
     kind: ClassVar[str] = "image"
@@ -52,6 +60,7 @@ class ImageSource:
     endings: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
     order: Literal["rgb", "bgr"] = "rgb"
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         if isinstance(self.folders, str):
@@ -65,6 +74,8 @@ class ImageSource:
             raise ValueError(f"ImageSource expects the order 'rgb', or of 3 channels 'bgr', got {self.order!r}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"ImageSource expects a size (height, width) of positive numbers, got {self.size}")
+        if self.max_bytes < 1:
+            raise ValueError(f"ImageSource expects a positive max_bytes, got {self.max_bytes}")
         if not self.folders:
             raise ValueError('ImageSource expects at least one folder; ("",) is the root itself')
         if self.range is not None:
@@ -102,18 +113,21 @@ class ImageSource:
         """Look at the file's header alone.
 
         Raises:
-            ValueError: If it is not an image, or one whose kind :meth:`decode` refuses.
+            ValueError: If it is not an image, or one whose kind or size :meth:`decode` refuses.
         """
-        with _opened(path) as image:
+        with _opened(path, self.max_bytes) as image:
             self._deep(image)
 
     def decode(self, path: Path) -> NDArray[np.uint8]:
         """The image's pixels, shape ``(channels, height, width)`` uint8.
 
         Raises:
-            ValueError: If the file cannot be decoded, or its values do not fit the range.
+            ValueError: If the file cannot be decoded, is larger than ``max_bytes``, or its values do not fit the range.
         """
-        with _opened(path) as image:
+        with _opened(path, self.max_bytes) as image:
+            # Pillow would warn of what is dropped anyway, or look for a colour to stand for it.
+            image.load()
+            image.info.pop("transparency", None)
             upright = need("PIL.ImageOps", "bench").exif_transpose(image)
             if self._deep(image):
                 grey = self._scaled(np.asarray(self._resized(_as_float(upright))))
@@ -149,11 +163,13 @@ class ImageSource:
         return rounded
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the usual order of colours is left out."""
+        """Plain dictionaries and lists, for JSON; the usual order of colours and limit are left out."""
         packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.order == "rgb":
             # Caches and folders of former versions stay what they are.
             del packed["order"]
+        if self.max_bytes == MAX_BYTES:
+            del packed["max_bytes"]
         return {"kind": self.kind, **packed}
 
     @classmethod
@@ -163,15 +179,38 @@ class ImageSource:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
     """The image, of which nothing but the header is read yet; damage in it, noticed now or later, as a ValueError."""
-    pil = need("PIL.Image", "bench")
+    pil: Any = need("PIL.Image", "bench")
+    most = max_bytes // _PIXEL
+    if pil.MAX_IMAGE_PIXELS is not None and most > 2 * pil.MAX_IMAGE_PIXELS:
+        # Pillow's own limit, which is that of the process, must not be the lower one.
+        pil.MAX_IMAGE_PIXELS = most
     try:
-        with pil.open(path) as image:
+        with quiet(), opened(path) as file, pil.open(file) as image:
+            if image.format in _PROGRAMS:
+                raise ValueError(f"it is {image.format}, a program that another program would have to run: convert it")
+            if (n := image.width * image.height) > most:
+                raise ValueError(
+                    _too_large(f"{image.width} x {image.height} pixels take {n * _PIXEL / 1e9:.3g} GB", most)
+                )
             yield image
-    # Pillow's decoders raise any of these on damaged data (SyntaxError for PNG chunks).
-    except (OSError, SyntaxError, pil.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
+    except need("PIL", "bench").UnidentifiedImageError as error:
+        raise ValueError("cannot identify image file: its content is of no format that Pillow reads") from error
+    except pil.DecompressionBombError as error:
+        raise ValueError(_too_large(str(error), most)) from error
+    except ValueError:
+        raise
+    # Decoders raise whatever they come across in damaged data: struct.error, IndexError, MemoryError ...
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _too_large(what: str, most: int) -> str:
+    return (
+        f"{what}, and an image may take {most * _PIXEL / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
+        "(--set data.max_bytes=N in the table dataset)"
+    )
 
 
 def _as_float(image: Any) -> Any:

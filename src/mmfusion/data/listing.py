@@ -42,7 +42,8 @@ class Listing:
         pieces = PurePath(name).parts
         if PurePath(name).is_absolute() or ".." in pieces:
             path = root / name
-            return (path, path.is_dir()) if path.exists() else None
+            kind = _kind(path)
+            return None if kind is None else (path, kind)
         place, is_folder = str(root), True
         for piece in pieces:
             entries, folded = self._entries(place) if is_folder else ({}, {})
@@ -60,13 +61,23 @@ class Listing:
             folded: dict[str, list[str]] = {}
             if os.path.isdir(place):
                 with os.scandir(place) as found:
-                    # A link that leads nowhere is neither a file nor a folder.
-                    there = {one.name: one.is_dir() for one in found if one.is_dir() or one.is_file()}
-                entries = {name: there[name] for name in sorted(there) if not name.startswith(".")}
+                    kinds = {one.name: _kind(one) for one in found if not one.name.startswith(".")}
+                entries = {name: kind for name, kind in sorted(kinds.items()) if kind is not None}
             for name in entries:
                 folded.setdefault(_fold(name), []).append(name)
             self._folders[place] = entries, folded
         return self._folders[place]
+
+
+def _kind(entry: "os.DirEntry[str] | Path") -> bool | None:
+    """Whether it is a folder, else a file; None for neither.
+
+    A link that leads nowhere or in a circle, a pipe and a device are neither, and so is what cannot be looked at.
+    """
+    try:
+        return True if entry.is_dir() else False if entry.is_file() else None
+    except (OSError, ValueError):
+        return None
 
 
 def _fold(name: str) -> str:

@@ -1,29 +1,38 @@
 """Volumes: NIfTI files to voxels of one size and one order of axes."""
 
-import gzip
 import math
 import os
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from mmfusion.data.foreign import decompressed, quiet
 from mmfusion.data.listing import Listing
 from mmfusion.layers.optional import need
 from mmfusion.spec import Image
 
+MAX_BYTES: Final = 2**31
+"""What a volume may take in memory before it is resized: a header of 352 bytes can claim any number of voxels."""
 _ORDER = "hws"
+_HEADERS = {348: b"n+1\0", 540: b"n+2\0"}
+"""The magic of single files by the length of the header, which is its first number."""
+_FLOAT = 4
+_BEHIND = 2**20
+"""Bytes behind the last voxel that a file may have."""
+_ODD = 1.5
+"""By how much an axis must be the shortest of three to be taken for that of the slices."""
 
 
 @dataclass(frozen=True)
 class VolumeSource:
-    """Where a modality's volumes are (.nii, .nii.gz), and what their voxels become.
+    """Where a modality's volumes are (single NIfTI files, gzipped or not), and what their voxels become.
 
     Voxels are stored in float16: integers up to 2,048 exactly, others to three digits, and nothing above 65,504, which
     is an error. Values are the file's own, its header's scale applied: nothing is standardised here. Where a file's
@@ -40,10 +49,12 @@ class VolumeSource:
             slices last and columns before rows, or any other order of the three letters. ``"auto"``: whichever of "hws"
             and "shw" fits the expected shape.
         shape: ``(height, width, slices)`` that files must have, whatever the order of their axes; None: ``size``;
-            "any": they may differ.
+            "any": they may differ, but where the slices of ``size`` are its shortest axis, they must be the file's.
         clip: ``(low, high)`` that intensities are clipped to.
         spacing: Distance between neighbours along height, width and slices after resizing, in millimetres, for the
             spec; see :meth:`with_spacing`.
+        max_bytes: Of memory that a file's voxels may take, as float32 or in their own type if that is wider; a larger
+            volume is an error before its voxels are read.
     """
 
     kind: ClassVar[str] = "volume"
@@ -56,6 +67,7 @@ class VolumeSource:
     shape: tuple[int, int, int] | Literal["any"] | None = None
     clip: tuple[float, float] | None = None
     spacing: tuple[float, float, float] | None = None
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         for name in ("size", "folders", "shape", "clip", "spacing"):
@@ -66,6 +78,8 @@ class VolumeSource:
             raise ValueError(
                 f"VolumeSource expects a size (height, width, slices) of positive numbers, got {self.size}"
             )
+        if self.max_bytes < 1:
+            raise ValueError(f"VolumeSource expects a positive max_bytes, got {self.max_bytes}")
         if not self.folders or isinstance(self.folders, str):
             raise ValueError(f'VolumeSource expects folders in a tuple; ("",) is the root itself, got {self.folders!r}')
         if self.axes != "auto" and sorted(self.axes) != sorted(_ORDER):
@@ -113,23 +127,32 @@ class VolumeSource:
         """Look at the file's header alone.
 
         Raises:
-            ValueError: If it is not a NIfTI file, or its shape is not the expected one.
+            ValueError: If it is not a NIfTI file, or one whose shape, kind of voxels or size :meth:`decode` refuses.
         """
-        self._transposition(self._open(path))
+        with _opened(path) as content:
+            self._checked(_header(content))
 
     def decode(self, path: Path) -> NDArray[Any]:
         """The volume's voxels, shape ``(1, height, width, slices)`` float16.
 
         Raises:
-            ValueError: If the file cannot be decoded, its shape is not the expected one, or a voxel is NaN, infinite,
-                or too large for float16.
+            ValueError: If the file cannot be decoded, its voxels are no numbers or more than ``max_bytes``, its shape
+                is not the expected one, or a voxel is NaN, infinite, or too large for float16.
         """
-        image = self._open(path, whole=True)
-        order = self._transposition(image)
-        try:
+        nibabel = need("nibabel", "medical")
+        with _opened(path) as file:
+            header = _header(file)
+            order, n_bytes = self._checked(header)
+            file.seek(0)
+            content = file.read(n_bytes)
+            # To the end, where gzip has its checksum; nibabel would stop at the last voxel.
+            if len(file.read(_BEHIND)) == _BEHIND:
+                raise ValueError(f"it goes on for more than {_BEHIND} bytes behind its last voxel")
+            if len(content) < n_bytes:
+                raise EOFError(f"it ends after {len(content)} of {n_bytes} bytes")
+            kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
+            image = kind.from_bytes(content)
             voxels = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-        except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
-            raise ValueError(f"damaged or truncated: {error or type(error).__name__}") from error
         voxels = voxels.reshape(voxels.shape[:3]).transpose(order)
         if n_odd := int(np.count_nonzero(~np.isfinite(voxels))):
             raise ValueError(f"{n_odd} of {voxels.size} voxels are NaN or infinite")
@@ -159,12 +182,13 @@ class VolumeSource:
         faults: list[str] = []
         for path in paths:
             try:
-                image = self._open(path)
-                order = self._transposition(image)
-                zooms = [float(image.header.get_zooms()[axis]) for axis in order]
+                with _opened(path) as content:
+                    header = _header(content)
+                order, shape = self._transposition(header.get_data_shape()), header.get_data_shape()
+                zooms = [float(header.get_zooms()[axis]) for axis in order]
                 if not all(zoom > 0 and math.isfinite(zoom) for zoom in zooms):
                     raise ValueError(f"its header notes a spacing of {tuple(zooms)}")
-                noted.append(tuple(z * image.shape[a] / n for z, a, n in zip(zooms, order, self.size)))
+                noted.append(tuple(z * shape[a] / n for z, a, n in zip(zooms, order, self.size)))
             except (OSError, ValueError) as error:
                 faults.append(f"{path} ({error})")
         if faults or not noted:
@@ -172,43 +196,99 @@ class VolumeSource:
         height, width, slices = (float(x) for x in np.median(np.array(noted), axis=0))
         return replace(self, spacing=(height, width, slices))
 
-    def _open(self, path: Path, *, whole: bool = False) -> Any:
-        """The header; the voxels stay where they are, unless the whole file is wanted."""
-        nibabel = need("nibabel", "medical")
-        known = (
-            nibabel.filebasedimages.ImageFileError,
-            nibabel.spatialimages.HeaderDataError,
-            nibabel.wrapstruct.WrapStructError,
-        )
-        try:
-            if not whole or not path.name.endswith(".nii.gz"):
-                return nibabel.load(path, mmap=False)
-            # Nibabel stops at the last voxel, before the checksum that tells damage.
-            content = gzip.decompress(path.read_bytes())
-            is_second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))
-            return (nibabel.Nifti2Image if is_second else nibabel.Nifti1Image).from_bytes(content)
-        except (*known, OSError, EOFError, ValueError, zlib.error) as error:
-            raise ValueError(f"not a NIfTI volume, damaged or truncated: {error or type(error).__name__}") from error
+    def _checked(self, header: Any) -> tuple[tuple[int, ...], int]:
+        """The file's axes in the order height, width, slices, and the bytes up to its last voxel."""
+        shape, kind = header.get_data_shape(), header.get_data_dtype()
+        order = self._transposition(shape)
+        if kind.kind not in "iufb":
+            what = "colours" if kind.fields else f"{kind} numbers"
+            raise ValueError(f"its voxels are {what}, expected one real number each: convert it to grey values")
+        size = math.prod(shape) * max(kind.itemsize, _FLOAT)
+        behind = header.get_data_offset()
+        if size > self.max_bytes or behind > self.max_bytes:
+            raise ValueError(
+                f"{' x '.join(map(str, shape))} voxels take {size / 1e9:.3g} GB"
+                + (f" behind {behind / 1e9:.3g} GB of other content" if behind > self.max_bytes else "")
+                + f", and a volume may take {self.max_bytes / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
+                "(--set data.max_bytes=N in the table dataset)"
+            )
+        return order, behind + math.prod(shape) * kind.itemsize
 
-    def _transposition(self, image: Any) -> tuple[int, ...]:
+    def _transposition(self, found: tuple[int, ...]) -> tuple[int, ...]:
         """The file's axes in the order height, width, slices."""
-        found, expected = tuple(image.shape), self._expected
+        expected = self._expected
         # Some programs write a fourth axis of length 1.
         spatial = found[:3] if all(n == 1 for n in found[3:]) else ()
         for axes in ("hws", "shw") if self.axes == "auto" else (self.axes,):
             order = tuple(axes.index(letter) for letter in _ORDER)
             if len(spatial) == 3 and min(spatial) > 0 and expected in (None, tuple(spatial[axis] for axis in order)):
+                if expected is None:
+                    self._check_slices(spatial, order)
                 return order
         wanted = {"auto": "slices first or last"}.get(self.axes, f"axes {self.axes!r}")
         shape = "three axes" if expected is None else f"(height, width, slices) = {expected}"
         raise ValueError(f"expected {shape}, {wanted}; found shape {found}")
 
+    def _check_slices(self, found: tuple[int, ...], order: tuple[int, ...]) -> None:
+        """Whether a file of any shape has its slices where ``axes`` says: resizing would take every axis for any other.
+
+        Raises:
+            ValueError: If another axis of the file is clearly its shortest, as the slices are of ``size``.
+        """
+        wanted = order[_shortest(self.size)] if _shortest(self.size) >= 0 else -1
+        shortest = _shortest(found)
+        if wanted < 0 or shortest in (wanted, -1):
+            return
+        raise ValueError(
+            f"found shape {found}, whose axis {shortest} is the shortest; by axes {self.axes!r} and size {self.size} "
+            f"it should be axis {wanted}: give the axes that the files have, or a size in their proportions"
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON."""
+        """Plain dictionaries and lists, for JSON; the usual limit is left out."""
         packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.max_bytes == MAX_BYTES:
+            # Caches and folders of former versions stay what they are.
+            del packed["max_bytes"]
         return {"kind": self.kind, **packed}
 
     @classmethod
     def from_dict(cls, packed: dict[str, Any]) -> "VolumeSource":
         """The inverse of :meth:`to_dict`."""
         return cls(**{key: value for key, value in packed.items() if key != "kind"})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file's content; whatever is wrong in it, noticed now or later, as a ValueError."""
+    nibabel = need("nibabel", "medical")
+    try:
+        with quiet(), decompressed(path) as content:
+            yield content
+    except ValueError:
+        raise
+    except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
+        raise ValueError(f"not a NIfTI volume, damaged or truncated: {error}") from error
+    # Of gzip, zlib, numpy and nibabel, whatever they come across in damaged data.
+    except Exception as error:
+        raise ValueError(f"not a NIfTI volume, damaged or truncated: {error or type(error).__name__}") from error
+
+
+def _header(content: BinaryIO) -> Any:
+    """The header, of which nothing but its own bytes is read."""
+    nibabel = need("nibabel", "medical")
+    start = content.read(max(_HEADERS))
+    for code in "<>":
+        n = int.from_bytes(start[:4], "little" if code == "<" else "big")
+        if n in _HEADERS and len(start) >= n:
+            kind = nibabel.Nifti2Header if n == 540 else nibabel.Nifti1Header
+            header = kind(start[:n], endianness=code, check=False)
+            if bytes(header["magic"].tobytes())[:3] == _HEADERS[n][:3] and 1 <= header["dim"][0] <= 7:
+                return kind(start[:n], endianness=code)
+    raise ValueError("not a NIfTI volume in a single file, damaged or truncated: its header is none")
+
+
+def _shortest(shape: tuple[int, ...]) -> int:
+    """The axis that is clearly the shortest; -1: none is."""
+    least = sorted(range(3), key=shape.__getitem__)
+    return least[0] if shape[least[0]] * _ODD <= shape[least[1]] else -1

@@ -1,7 +1,7 @@
 """Several volumes of one case as the channels of one."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -105,9 +105,7 @@ class StackSource:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON."""
-        own = asdict(self.volume)
-        packed = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
-        return {"kind": self.kind, **packed, "parts": list(self.parts)}
+        return {**self.volume.to_dict(), "kind": self.kind, "parts": list(self.parts)}
 
     @classmethod
     def from_dict(cls, packed: dict[str, Any]) -> "StackSource":

@@ -14,9 +14,11 @@ from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.cells import BOOLEANS, distinct, key, one_column, parse_numbers, require_columns, texts
 from mmfusion.data.columns import in_order
+from mmfusion.data.images import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images import ImageSource
 from mmfusion.data.inference import Override, infer_columns
 from mmfusion.data.intensity import Intensity, Standardise
+from mmfusion.data.nifti import MAX_BYTES as VOLUME_BYTES
 from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.plan import Plan, absent_images, leaks, refuse, repeated
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
@@ -67,6 +69,8 @@ class TableDataset:
         range: Of greyscale deeper than 8 bits, the values that become black and white.
         axes: Of volumes, the order of a file's axes, see :class:`~mmfusion.data.nifti.VolumeSource`.
         clip: Of volumes, smallest and largest intensity that is kept.
+        max_bytes: Of memory that one image or volume may take before it is resized; None: 2**29 and 2**31. A larger one
+            is a fault of its file.
         standardise: Of volumes, see :class:`~mmfusion.data.intensity.Intensity`.
         test: The column that says which rows are tested: train, test and, if there, validation; or true and false; or,
             with ``fold``, the number of the fold.
@@ -107,6 +111,7 @@ class TableDataset:
         range: Sequence[float] | None = None,
         axes: str = "hws",
         clip: Sequence[float] | None = None,
+        max_bytes: int | None = None,
         standardise: Standardise = "image",
         test: str | None = None,
         fractions: Sequence[float] = (0.7, 0.1, 0.2),
@@ -128,7 +133,7 @@ class TableDataset:
             raise ValueError(f"the label column {label!r} cannot be an image or a feature too")
         frame, left_out = _labelled(frame, label, unlabelled)
         target = _target(frame, label, classes)
-        sources = _sources(frame, columns_of_images, size, channels, range, axes, clip)
+        sources = _sources(frame, columns_of_images, size, channels, range, axes, clip, max_bytes)
         faults = [*target.faults(frame), *([] if id is None else repeated(frame, id))]
         if faults:
             absent = absent_images(sources, frame, folder) if missing_images == "error" else []
@@ -251,6 +256,7 @@ def table(
     range: Sequence[float] | None = None,
     axes: str = "hws",
     clip: Sequence[float] | None = None,
+    max_bytes: int | None = None,
     standardise: Standardise = "image",
     test: str | None = None,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
@@ -380,6 +386,7 @@ def _sources(
     range: Sequence[float] | None,
     axes: str,
     clip: Sequence[float] | None,
+    max_bytes: int | None,
 ) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     if twice := sorted({column for column in columns if list(columns).count(column) > 1}):
@@ -408,12 +415,14 @@ def _sources(
                 axes=axes,
                 shape="any",
                 clip=None if clip is None else (float(clip[0]), float(clip[1])),
+                max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
             )
         else:
             if len(sides) not in (2, 3):
                 raise ValueError(f"size expects a number, (height, width), or (height, width, slices), got {size!r}")
             grey = None if range is None else (float(range[0]), float(range[1]))
-            sources[modality] = ImageSource(column, (sides[0], sides[1]), channels, range=grey)
+            limit = IMAGE_BYTES if max_bytes is None else max_bytes
+            sources[modality] = ImageSource(column, (sides[0], sides[1]), channels, range=grey, max_bytes=limit)
     return sources
 
 
