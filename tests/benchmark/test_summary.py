@@ -65,6 +65,8 @@ def test_what_is_undefined() -> None:
     rows = summary.rows([outcome("a", None, ceilings={})])
     assert (rows[0].mean, rows[0].gap_closed, rows[0].interval) == (None, None, None)
     assert "| a | undefined | 1,234 | 10 |" in summary.markdown(rows)
+    some = summary.rows([outcome("a", auc, ceilings={}) for auc in (0.8, None, 0.9)])
+    assert "| a | 0.850 ± 0.071, undefined in 1 of 3 |" in summary.markdown(some)
 
 
 def test_datasets_have_tables_of_their_own() -> None:

@@ -181,3 +181,18 @@ def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p: list[float
 def test_wrong_inputs(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=4, max_size=8))
+def test_the_interval_of_two_aucs_is_possible(rows: list[tuple[int, int, bool]]) -> None:
+    a, b, label = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    if min(label.sum(), (1 - label).sum()) < 2:
+        return
+    found = compare_auc(a, b, label, level=0.999)
+    assert -1 <= found.low <= found.mean <= found.high <= 1
+
+
+def test_two_models_on_one_class_are_not_compared() -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(2), 8)
+    for metric in ("auc", "average_precision", "f1_macro", "mcc"):
+        assert np.isnan(compare(p, p[::-1], np.ones(8, dtype=int), metric=metric, n_resamples=20)).all()

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -118,21 +119,57 @@ def test_certainty_that_is_wrong_has_a_finite_log_loss() -> None:
 
 
 def test_one_class_only_is_undefined_not_an_error() -> None:
-    found = evaluate([[0.2, 0.8], [0.6, 0.4]], [1, 1])
-    undefined = {name for name, value in found.items() if np.isnan(value[0])}
-    assert undefined == {"auc", "specificity", "g_mean", "accuracy_0"}
-    assert found["balanced_accuracy"][0] == 0.5
+    found = evaluate([[0.2, 0.8], [0.6, 0.4]], [1, 1], extra=["average_precision_called"])
+    defined = {name: value[0] for name, value in found.items() if not np.isnan(value[0])}
+    assert set(defined) == {"accuracy", "accuracy_1", "sensitivity", "brier", "ece", "log_loss"}
+    assert (defined["accuracy"], defined["accuracy_1"], defined["sensitivity"]) == (0.5, 0.5, 0.5)
     assert reported(found["auc"][0]) is None
 
 
-def test_a_class_absent_in_a_resample_is_left_out_of_the_average() -> None:
+@pytest.mark.parametrize("only", [0, 2])
+def test_one_class_of_three_leaves_what_needs_no_other(only: int) -> None:
+    """Also where all is right: a perfect score on one class is not reported as one on three."""
+    found = evaluate(np.eye(3)[[only] * 4] * 0.7 + 0.1, [only] * 4)
+    defined = {name for name, value in found.items() if not np.isnan(value[0])}
+    assert defined == {"accuracy", f"accuracy_{only}", "brier", "ece", "log_loss"}
+
+
+def test_a_class_without_cases_is_left_out_of_every_mean() -> None:
+    """Calls of that class are wrong, but neither its F1 of 0 nor its specificity near 1 is in a mean."""
     p, y, _ = case(40, 3, seed=3)
-    w = np.where(y == 2, 0, 1)
-    found = evaluate(p, y, w[None])
+    found = evaluate(p, y, np.where(y == 2, 0, 1)[None])
     kept = y != 2
-    aucs = [sk.roc_auc_score(y[kept] == c, p[kept, c]) for c in (0, 1)]
-    assert found["auc"][0] == pytest.approx(np.mean(aucs))
-    assert np.isnan(found["accuracy_2"][0])
+    p, y = p[kept], y[kept]
+    called = p.argmax(axis=1)
+    assert (called == 2).any()
+
+    def mean(score: Callable[..., float]) -> float:
+        return float(np.mean([score(c) for c in (0, 1)]))
+
+    recall = [sk.recall_score(y, called, labels=[c], average=None)[0] for c in (0, 1)]
+    specificity = [sk.recall_score(y != c, called != c) for c in (0, 1)]
+    wanted = {
+        "auc": mean(lambda c: sk.roc_auc_score(y == c, p[:, c])),
+        "average_precision": mean(lambda c: sk.average_precision_score(y == c, p[:, c])),
+        "f1_macro": mean(lambda c: sk.f1_score(y == c, called == c)),
+        "f1_weighted": sk.f1_score(y, called, average="weighted"),
+        "balanced_accuracy": np.mean(recall),
+        "sensitivity": np.mean(recall),
+        "specificity": np.mean(specificity),
+        "g_mean": np.mean(np.sqrt(np.multiply(recall, specificity))),
+        "mcc": sk.matthews_corrcoef(y, called),
+        "accuracy_2": np.nan,
+    }
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name][0], value, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_model_that_calls_one_class_has_an_mcc_of_0(k: int) -> None:
+    """Not undefined: it would drop out of the mean over runs, which would be the better for it."""
+    found = evaluate(np.eye(k)[np.zeros(2 * k, dtype=int)], np.arange(2 * k) % k)
+    assert found["mcc"][0] == 0
+    assert found["f1_macro"][0] == pytest.approx(2 / (1 + k) / k)
 
 
 def test_no_weight_at_all_is_undefined() -> None:

@@ -144,3 +144,45 @@ def test_of_an_output_that_is_not_finite_nothing_is_computed() -> None:
         metrics = {"model": "m", "dataset": "d", "seed": 0, "notes": [], **found}
         assert "undefined" in rendered(metrics)
         assert report.sentences(metrics)[0].startswith(f"The output for 1 of 40 cases of the {bad} set is not finite")
+
+
+def one_class(n: int, label: int, k: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    p = np.random.default_rng(n).dirichlet(np.ones(k), n)
+    return p, np.full(n, label)
+
+
+def test_a_test_set_of_one_class_is_said_once() -> None:
+    held_out = {"validation": one_class(10, 0), "test": one_class(12, 0)}
+    found = report.summarise(
+        {part: p for part, (p, _) in held_out.items()},
+        {part: y for part, (_, y) in held_out.items()},
+        {part: [str(i) for i in range(len(y))] for part, (_, y) in held_out.items()},
+        names=["good", "bad"],
+        ceilings={"image": 0.6, "table": 0.7, "both": 0.9},
+        resamples=20,
+        seed=0,
+    )
+    undefined = {name for name, value in found["test"].items() if value["value"] is None}
+    assert {"auc", "average_precision", "f1_macro", "f1_weighted", "balanced_accuracy", "mcc", "g_mean"} <= undefined
+    assert all(found["test"][name]["low"] is None for name in undefined)
+    assert (found["threshold"], found["threshold_chosen"], found["temperature"]) == (0.5, False, 1.0)
+    metrics = {"model": "m", "dataset": "d", "seed": 0, "notes": [], **found}
+    lines = report.sentences(metrics)
+    [of_test] = [line for line in lines if line.startswith("The test set has no cases of 'bad': undefined there are")]
+    assert "average_precision" in of_test
+    assert sum(line.startswith("The validation set has no cases of 'bad'") for line in lines) == 1
+    assert (
+        "Sensitivity, specificity and G-mean at 0.500, as validation, which lacks a class, chooses no threshold."
+        in lines
+    )
+    assert any(line.startswith("Probabilities are not scaled") for line in lines)
+    assert not any("gap" in line or "fitted on validation" in line for line in lines)
+    assert rendered(metrics).count("undefined") >= 2 * len(undefined)
+
+
+def test_one_of_three_classes_without_cases_is_said() -> None:
+    metrics = summary(3)
+    metrics["test"]["accuracy_c2"] = dict.fromkeys(("value", "low", "high", "error"))
+    assert report.sentences(metrics)[0] == (
+        "The test set has no cases of 'c2': undefined there are accuracy_c2; means over classes leave it out."
+    )

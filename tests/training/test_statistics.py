@@ -3,6 +3,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmfusion.training import statistics
 from mmfusion.training.statistics import corrected_resampled_difference, estimates, resample
@@ -127,9 +129,33 @@ def test_a_plain_test_would_find_too_much() -> None:
 
 
 def test_differences_without_spread() -> None:
-    found = corrected_resampled_difference([0.5, 0.5], n_train=2, n_test=1)
-    assert found.mean == 0.5
+    for d in ([0.5] * 3, [0.3 - 0.2, 0.4 - 0.3, 0.5 - 0.4]):
+        found = corrected_resampled_difference(d, n_train=2, n_test=1)
+        assert found.mean == pytest.approx(d[0])
+        assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_two_splits_have_no_interval() -> None:
+    """With one degree of freedom that of two AUCs' difference went from -2.146 to 1.655."""
+    found = corrected_resampled_difference([-0.1, -0.39], n_train=100, n_test=50)
+    assert found.mean == pytest.approx(-0.245)
     assert np.isnan([found.low, found.high, found.p]).all()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.floats(0, 3))
+def test_the_interval_stays_in_the_range_of_a_difference(d: list[float], ratio: float) -> None:
+    found = corrected_resampled_difference(d, n_train=1, n_test=ratio)
+    if np.isfinite(found.low):
+        assert -1 <= found.low <= found.mean <= found.high <= 1
+    free = corrected_resampled_difference(d, n_train=1, n_test=ratio, bounds=(-np.inf, np.inf))
+    # Cut to what is possible, not made otherwise.
+    np.testing.assert_array_equal([found.low, found.high], np.clip([free.low, free.high], -1, 1))
+    assert found.p == free.p or np.isnan([found.p, free.p]).all()
+
+
+def test_differences_that_the_metric_cannot_have() -> None:
+    with pytest.raises(ValueError, match=r"expected differences from -1.0 to 1.0 \(bounds=\), got"):
+        corrected_resampled_difference([0.1, 0.2, 3.0], n_train=2, n_test=1)
 
 
 @pytest.mark.parametrize("wrong", [[0.1], [0.1, np.nan], [[0.1, 0.2]], []])
@@ -157,3 +183,23 @@ def test_the_interval_holds_the_true_auc_as_often_as_it_says(auc: float, cases_o
         found = estimates(np.stack([1 - p1, p1], 1), y, groups, n_resamples=200, seed=draw)["auc"]
         held += found.low <= auc <= found.high
     assert 0.93 <= held / draws <= 0.97
+
+
+def test_resamples_that_lost_a_class_are_left_out() -> None:
+    """The only case of class 2 is in a patient who counts to class 0, so that a resample may lack it."""
+    y = np.array([0, 0, 2, 0, 0, 1, 1])
+    groups = ["a", "a", "a", "b", "c", "d", "e"]
+    p = np.full((7, 3), 0.2)
+    # Class 2 is called where it is not: without it the recalls are better.
+    p[np.arange(7), [0, 0, 1, 0, 0, 1, 1]] = 0.6
+    found = estimates(p, y, groups, n_resamples=300)
+    assert found["balanced_accuracy"].value == pytest.approx(2 / 3)
+    assert found["balanced_accuracy"].high == pytest.approx(2 / 3)
+    assert found["accuracy"].high == 1
+
+
+def test_an_interval_needs_most_of_the_resamples() -> None:
+    drawn = np.array([0.1, 0.2, np.nan, np.nan])
+    assert statistics.estimate(0.2, drawn).low == pytest.approx(0.1025)
+    found = statistics.estimate(0.2, np.append(drawn, np.nan))
+    assert found.to_dict() == {"value": 0.2, "low": None, "high": None, "error": None}

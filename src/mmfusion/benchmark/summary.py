@@ -29,6 +29,7 @@ class Row:
         ceilings: Of the dataset; empty where they are not known.
         parameters: Of the model; None for a reference row.
         seconds: Median of the training times; None for a reference row.
+        undefined: How many more runs there are whose AUC is undefined.
     """
 
     dataset: str
@@ -38,6 +39,7 @@ class Row:
     ceilings: Mapping[str, float]
     parameters: int | None
     seconds: float | None
+    undefined: int = 0
 
     @property
     def mean(self) -> float | None:
@@ -106,6 +108,7 @@ def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
         runs[0]["ceilings"],
         runs[0]["cost"]["parameters"]["total"] if runs[0]["cost"] else None,
         median(run["cost"]["seconds"] for run in runs) if runs[0]["cost"] else None,
+        sum(auc["value"] is None for auc in aucs),
     )
 
 
@@ -170,6 +173,8 @@ def _cells(row: Row, header: Sequence[str]) -> tuple[str, ...]:
         auc = f"{row.mean:.3f} ({row.interval[0]:.3f} to {row.interval[1]:.3f})"
     else:
         auc = f"{row.mean:.3f}" + ("" if row.spread is None else f" ± {row.spread:.3f}")
+        if row.undefined:
+            auc += f", undefined in {row.undefined} of {row.undefined + len(row.aucs)}"
     cells = {
         "by run": " ".join(f"{value:.3f}" for value in row.aucs),
         "gap closed": "" if row.gap_closed is None else f"{row.gap_closed:.0%}",

@@ -12,6 +12,8 @@ from mmfusion.training.ranking import Floats
 
 BOUNDS = (0.05, 20.0)
 """The lowest and the highest temperature that is fitted."""
+UNDETERMINED = 1.0
+"""The temperature that changes nothing, where validation determines none."""
 
 
 def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -23,9 +25,9 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         Above 1: the model was too sure. Within :data:`BOUNDS`, the nearer bound where the loss still falls beyond
-        it, as it does for a model that is wrong more often than chance. 1 where nothing can be learned: where all
-        labels are of one class, or no case has another class likelier than its own, so that the loss falls for ever
-        with ``T``.
+        it, as it does for a model that is wrong more often than chance. :data:`UNDETERMINED`, which is 1, where nothing
+        can be learned: where all labels are of one class, or no case has another class likelier than its own, so that
+        the loss falls for ever with ``T``.
 
     Raises:
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
@@ -33,7 +35,7 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
     p, y = checked(probabilities, labels)
     own = p[np.arange(len(y)), y]
     if (y == y[0]).all() or (own >= p.max(axis=1)).all():
-        return 1.0
+        return UNDETERMINED
     scores = _log(p)
 
     def loss(temperature: float) -> float:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmfusion.layers.optional import need
+from mmfusion.training.definitions import difference_range, keeping_classes
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.ranking import Floats
-from mmfusion.training.statistics import N_RESAMPLES, Difference, resample
+from mmfusion.training.statistics import N_RESAMPLES, Difference, percentiles, resample, within
 
 
 class DeLong(NamedTuple):
@@ -79,7 +80,8 @@ def compare_auc(one: ArrayLike, other: ArrayLike, labels: ArrayLike, *, level: f
         return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     error = variance**0.5
     reach = float(normal.ppf((1 + level) / 2)) * error
-    return Difference(mean, mean - reach, mean + reach, float(2 * normal.sf(abs(mean) / error)))
+    ends = within(mean, reach, difference_range("auc", 2))
+    return Difference(mean, *ends, float(2 * normal.sf(abs(mean) / error)))
 
 
 def compare(
@@ -116,18 +118,34 @@ def compare(
     if metric not in known:
         raise ValueError(f"no metric {metric!r}; there are: {', '.join(known)}")
     mean = float(known[metric][0] - evaluate(other, labels)[metric][0])
-    found = np.concatenate(
+    drawn = np.concatenate(
         [
-            evaluate(one, labels, weights)[metric] - evaluate(other, labels, weights)[metric]
+            keeping_classes({metric: evaluate(one, labels, weights)[metric]}, labels, weights)[metric]
+            - evaluate(other, labels, weights)[metric]
             for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)
         ]
     )
-    found = found[np.isfinite(found)]
-    if not len(found) or not np.isfinite(mean):
-        return Difference(mean, np.nan, np.nan, np.nan)
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    tail = min((found <= 0).sum(), (found >= 0).sum())
-    return Difference(mean, float(low), float(high), float(min(1.0, 2 * (tail + 1) / (len(found) + 1))))
+    low, high, p = bootstrap_test(drawn, level) if np.isfinite(mean) else (np.nan, np.nan, np.nan)
+    return Difference(mean, low, high, p)
+
+
+def bootstrap_test(drawn: Floats, level: float = 0.95) -> tuple[float, float, float]:
+    """The percentile interval of a difference, and twice the smaller share of resamples on one side of 0.
+
+    Args:
+        drawn: Shape ``(r,)``, the difference on each resample; NaN where it is undefined.
+        level: Coverage of the interval, in (0, 1).
+
+    Returns:
+        Ends and probability; all NaN where too few resamples define the difference, see
+        :func:`~mmfusion.training.statistics.percentiles`.
+    """
+    low, high, _ = percentiles(drawn, level)
+    if not np.isfinite(low):
+        return np.nan, np.nan, np.nan
+    defined = drawn[np.isfinite(drawn)]
+    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return low, high, min(1.0, 2 * (tail + 1) / (len(defined) + 1))
 
 
 def mcnemar(one: ArrayLike, other: ArrayLike, labels: ArrayLike) -> float:

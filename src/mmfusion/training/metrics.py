@@ -1,24 +1,27 @@
 """Metrics of a classification from probabilities, for many weightings of the cases at once.
 
 Every function takes case weights of shape ``(r, n)``, one row a resample of a bootstrap, so that 2,000 resamples are
-one call. A metric that is undefined for a row (one class only, say) is NaN there, never an error. Letters: n cases,
-k classes, r weightings.
+one call. A metric that is undefined for a row (one class only, say) is NaN there, never an error and never a number
+that flatters. Letters: n cases, k classes, r weightings.
 
 What each name means, beyond scikit-learn's definition of it:
 
 =====================  =================================================================================
-``auc``                binary: of class 1; more: macro one-versus-rest, over the classes where it is defined
-``average_precision``  binary: of class 1; more: macro over the classes present
+``auc``                binary: of class 1; more: macro one-versus-rest
+``average_precision``  binary: of class 1; more: macro one-versus-rest
 ``sensitivity``        binary: at ``threshold`` on class 1; more: macro one-versus-rest of the likeliest class
 ``specificity``        likewise
 ``g_mean``             the square root of their product; more than two classes: macro of that of each class
+``mcc``                0 where one class only is called
 ``brier``              binary: ``(p_1 - y)^2``; more: summed over the classes
 ``ece``                15 equal-width bins of the likeliest class's probability
 ``accuracy_<class>``   the share of that class's cases that are found (its recall)
 =====================  =================================================================================
 
-All others judge the likeliest class. ``average_precision_called``, of two classes and only where it is asked for, takes
-the likeliest class in place of its probability, as some published code does by mistake.
+All others judge the likeliest class. Of cases of one class alone there are only accuracy, that class's own accuracy,
+the sensitivity or the specificity of two classes, Brier score, ECE and log loss; a class without cases has no accuracy,
+and macro means are over the classes that have cases. ``average_precision_called``, of two classes and only where it is
+asked for, takes the likeliest class in place of its probability, as some published code does by mistake.
 
 ``ece`` sums absolute values, so that noise within a bin adds to it, and a resample has more noise than the cases as
 they are: of a well calibrated model the percentile interval of the bootstrap may lie above the value. Where calibration

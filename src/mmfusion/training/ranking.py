@@ -23,7 +23,8 @@ class Ranking(NamedTuple):
 
     Attributes:
         auc: Shape ``(r,)``, area under the ROC curve; NaN where one side has no weight.
-        average_precision: Shape ``(r,)``; NaN where the positives have no weight.
+        average_precision: Shape ``(r,)``; NaN likewise. Without negatives it would be 1 whatever the scores are, which
+            says nothing of them.
     """
 
     auc: Floats
@@ -97,7 +98,9 @@ class Order:
         auc = divide(n_hits * n_misses - wrong, n_hits * n_misses)
         above = np.add(misses_above, hits_above, out=misses_above)
         precision = np.divide(hits_above, above, out=hits_above, where=above > 0)
-        return Ranking(auc, divide(np.einsum("gr,gr->r", hits, precision), n_hits))
+        # Among positives alone every precision is 1.
+        judged = np.where(n_misses > 0, n_hits, 0.0)
+        return Ranking(auc, divide(np.einsum("gr,gr->r", hits, precision), judged))
 
 
 def rank(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> Ranking:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.layers.optional import need
-from mmfusion.training.calibration import apply_temperature, fit_temperature
+from mmfusion.training.calibration import UNDETERMINED, apply_temperature, fit_temperature
+from mmfusion.training.definitions import said, without_cases
 from mmfusion.training.metrics import best_threshold, calibration, evaluate, n_not_finite
 from mmfusion.training.statistics import Estimate, estimates, estimates_of
 
@@ -42,13 +43,15 @@ def summarise(
         extra: As for :func:`~mmfusion.training.metrics.evaluate`.
 
     Returns:
-        JSON-able: ``threshold``, a part's metrics by its name, ``temperature``, fitted on validation, with the parts'
-        calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings. Where probabilities are not
-        finite, ``not_finite`` has the number of such cases by part; the metrics of that part are undefined, since
-        without these cases they would flatter.
+        JSON-able: ``threshold``, and whether validation chose it (it cannot where it lacks a class: 0.5, and
+        ``threshold_undefined``), a part's metrics by its name, ``temperature``, fitted on validation, with the parts'
+        calibration at it in ``scaled``, and ``gap_closed`` where there are ceilings. Where
+        probabilities are not finite, ``not_finite`` has the number of such cases by part; the metrics of that part are
+        undefined, since without these cases they would flatter.
     """
     not_finite = {part: n for part, p in probabilities.items() if (n := n_not_finite(p))}
     chosen = threshold is None
+    blind = chosen and len(names) == 2 and bool(without_cases(labels["validation"], names))
     if len(names) != 2:
         threshold = None
     elif threshold is None and "validation" not in not_finite:
@@ -73,7 +76,8 @@ def summarise(
         found["test"] |= dict.fromkeys(("sensitivity", "specificity", "g_mean"), _UNDEFINED)
     summary: dict[str, Any] = {
         "threshold": threshold,
-        "threshold_chosen": chosen and threshold is not None,
+        "threshold_chosen": chosen and threshold is not None and not blind,
+        **({"threshold_undefined": True} if blind else {}),
         "cases": {part: len(labels[part]) for part in found},
         "groups": {part: len(set(groups[part])) for part in found},
         **({"not_finite": not_finite} if not_finite else {}),
@@ -179,8 +183,9 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         "probabilities, and the metrics of this set are undefined."
         for part, n in metrics.get("not_finite", {}).items()
     ]
+    lines += [line for part in ("test", "validation") if (line := _lacking(metrics, part))]
     lines += _ahead(metrics)
-    if metrics["gap_closed"]:
+    if metrics["gap_closed"] and metrics["gap_closed"]["value"] is not None:
         lines.append(
             f"Share of the gap closed, from the better single ceiling to the ceiling of both: "
             f"{_cell(metrics['gap_closed'], percent=True)}."
@@ -194,9 +199,16 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["threshold"] is not None:
         # Runs of former versions chose it.
         chosen = metrics.get("threshold_chosen", True)
-        origin = "with the greatest G-mean on validation" if chosen else "of the settings"
-        lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, the threshold {origin}.")
-    if metrics.get("scaled"):
+        origin = "the threshold with the greatest G-mean on validation" if chosen else "the threshold of the settings"
+        if metrics.get("threshold_undefined"):
+            origin = "as validation, which lacks a class, chooses no threshold"
+        lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, {origin}.")
+    if metrics.get("scaled") and metrics["temperature"] == UNDETERMINED:
+        lines.append(
+            "Probabilities are not scaled: validation determines no temperature, as its cases are of one class or all "
+            "called rightly."
+        )
+    elif metrics.get("scaled"):
         raw, scaled = metrics["test"], metrics["scaled"]["test"]
         lines.append(
             f"Scaled by the temperature {metrics['temperature']:.2f}, fitted on validation, the test part's ECE goes "
@@ -220,6 +232,15 @@ def _ahead(metrics: Mapping[str, Any]) -> list[str]:
         f"On the table alone, {listed} {'has' if len(better) == 1 else 'have'} a higher test AUC than this model "
         f"({own:.3f}): as it is trained here, the model makes less of the table than scikit-learn does."
     ]
+
+
+def _lacking(metrics: Mapping[str, Any], part: str) -> str:
+    """Which metrics a set's cases leave undefined, and why; empty where all are defined."""
+    if part in metrics.get("not_finite", {}):
+        return ""
+    names = [name for name, value in metrics[part].items() if value["value"] is None]
+    lacking = [name.removeprefix("accuracy_") for name in names if name.startswith("accuracy_")]
+    return said(lacking, names, f"The {part} set") if lacking else ""
 
 
 def _contributions(robustness: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table, Tokens
 from mmfusion.training import evaluation
+from mmfusion.training.definitions import keeping_classes
 from mmfusion.training.metrics import evaluate, n_not_finite
 from mmfusion.training.ranking import Floats
 from mmfusion.training.reporter import Bar
@@ -234,7 +235,7 @@ def rows(
     weights = [np.ones((1, len(labels))), *resample(labels, groups, n_resamples=n_resamples, seed=seed)]
 
     def judged(p: Floats) -> dict[str, Floats]:
-        blocks = [evaluate(p, labels, block) for block in weights]
+        blocks = [keeping_classes(evaluate(p, labels, block), labels, block) for block in weights]
         return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
 
     base = None if n_not_finite(found.base) else judged(found.base)

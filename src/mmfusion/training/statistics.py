@@ -8,14 +8,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmfusion.layers.optional import need
+from mmfusion.training.definitions import keeping_classes
 from mmfusion.training.metrics import BLOCK, evaluate, reported
 from mmfusion.training.ranking import Floats
 
 N_RESAMPLES = 2000
+LEAST_DEFINED = 0.5
+"""Share of the resamples that must define a metric for it to have an interval."""
+LEAST_SPLITS = 3
+"""Differences that an interval over repeated splits, or over seeds, needs: with two, Student's factor is 12.7."""
+# Differences that are equal but for rounding have a variance of rounding errors alone.
+_ROUNDING = 1e-12
 
 
 class Estimate(NamedTuple):
     """A metric with its uncertainty; all NaN where it is undefined.
+
+    Where most resamples do not define it there is its value alone.
 
     Attributes:
         value: On the cases as they are.
@@ -102,7 +111,8 @@ def estimates(
         seed: Of the bootstrap.
 
     Returns:
-        By metric. Resamples in which a metric is undefined are left out of its interval.
+        By metric. Resamples in which a metric is undefined are left out of its interval, and so are those that lost a
+        class out of the intervals of means over classes.
     """
     return estimates_of(
         lambda weights: evaluate(probabilities, labels, weights, threshold=threshold, names=names, extra=extra),
@@ -134,10 +144,14 @@ def estimates_of(
         seed: Of the bootstrap.
 
     Returns:
-        By metric. Resamples in which a metric is undefined are left out of its interval.
+        By metric. Resamples in which a metric is undefined are left out of its interval, and so are those that lost a
+        class out of the intervals of means over classes.
     """
     point = metrics(None)
-    blocks = [metrics(weights) for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)]
+    blocks = [
+        keeping_classes(metrics(weights), labels, weights)
+        for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)
+    ]
     return {
         name: estimate(float(value[0]), np.concatenate([block[name] for block in blocks]), level)
         for name, value in point.items()
@@ -145,12 +159,28 @@ def estimates_of(
 
 
 def estimate(value: float, replicates: Floats, level: float = 0.95) -> Estimate:
-    """A value with the percentile interval of its replicates; those that are not finite are left out."""
-    defined = replicates[np.isfinite(replicates)]
-    if not len(defined) or not np.isfinite(value):
+    """A value with the percentile interval of its replicates; see :func:`percentiles`."""
+    if not np.isfinite(value):
         return Estimate(value, np.nan, np.nan, np.nan)
+    return Estimate(value, *percentiles(replicates, level))
+
+
+def percentiles(replicates: Floats, level: float = 0.95) -> tuple[float, float, float]:
+    """Percentile interval and standard deviation of the replicates that are finite.
+
+    Args:
+        replicates: Shape ``(r,)``.
+        level: Coverage of the interval, in (0, 1).
+
+    Returns:
+        All NaN where less than :data:`LEAST_DEFINED` of the replicates are finite: what is left would be of the
+        resamples that happen to suit.
+    """
+    defined = replicates[np.isfinite(replicates)]
+    if not len(defined) or len(defined) < LEAST_DEFINED * len(replicates):
+        return np.nan, np.nan, np.nan
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), float(defined.std()))
+    return float(low), float(high), float(defined.std())
 
 
 class Difference(NamedTuple):
@@ -170,7 +200,12 @@ class Difference(NamedTuple):
 
 
 def corrected_resampled_difference(
-    differences: ArrayLike, *, n_train: float, n_test: float, level: float = 0.95
+    differences: ArrayLike,
+    *,
+    n_train: float,
+    n_test: float,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> Difference:
     """Mean, interval and test of paired differences over random splits of one dataset.
 
@@ -183,20 +218,36 @@ def corrected_resampled_difference(
         n_train: Cases of a training part.
         n_test: Cases of a test part.
         level: Coverage of the interval, in (0, 1).
+        bounds: The least and the greatest difference that the metric can have, see
+            :func:`~mmfusion.training.definitions.difference_range`; the interval is what of it is between them.
 
     Returns:
-        All NaN but the mean where all differences are equal and there is nothing to estimate a variance from.
+        All NaN but the mean where there are fewer than :data:`LEAST_SPLITS` differences, or all are equal and there is
+        nothing to estimate a variance from.
 
     Raises:
-        ValueError: If there are fewer than two differences, or one is not finite.
+        ValueError: If there are fewer than two differences, or one is not finite or out of bounds.
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 1 or len(d) < 2 or not np.isfinite(d).all():
         raise ValueError(f"expected at least two finite differences, got {d}")
+    if d.min() < bounds[0] - _ROUNDING or d.max() > bounds[1] + _ROUNDING:
+        raise ValueError(f"expected differences from {bounds[0]} to {bounds[1]} (bounds=), got {d}")
     mean, variance = float(d.mean()), float(d.var(ddof=1))
-    if variance == 0:
+    if len(d) < LEAST_SPLITS or np.ptp(d) <= _ROUNDING:
         return Difference(mean, np.nan, np.nan, np.nan)
     student = need("scipy.stats", "bench").t(len(d) - 1)
     error = math.sqrt((1 / len(d) + n_test / n_train) * variance)
     reach = float(student.ppf((1 + level) / 2)) * error
-    return Difference(mean, mean - reach, mean + reach, float(2 * student.sf(abs(mean) / error)))
+    return Difference(mean, *within(mean, reach, bounds), float(2 * student.sf(abs(mean) / error)))
+
+
+def within(mean: float, reach: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The part of a symmetric interval that is possible: it holds the true value as often as the whole.
+
+    Args:
+        mean: Its middle.
+        reach: Half of its width.
+        bounds: The least and the greatest possible value.
+    """
+    return max(mean - reach, bounds[0]), min(mean + reach, bounds[1])

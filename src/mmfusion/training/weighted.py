@@ -125,24 +125,31 @@ def mean_defined(values: Floats) -> Floats:
 
 
 def _from_confusion(confusion: Floats) -> dict[str, Floats]:
-    """Metrics of counts ``(r, k, k)``; rows are truth, columns what was called."""
+    """Metrics of counts ``(r, k, k)``; rows are truth, columns what was called.
+
+    Means over classes are over those that have cases, where there are two at least.
+    """
     hit = np.diagonal(confusion, axis1=1, axis2=2)
     truth, called = confusion.sum(axis=2), confusion.sum(axis=1)
     total = truth.sum(axis=1)
-    recall = divide(hit, truth)
-    specificity = divide(total[:, None] - truth - called + hit, total[:, None] - truth)
-    f1 = divide(2 * hit, truth + called)
+    # Of one class alone every class lacks cases or a rest, and no metric of one against the other is left.
+    several = (truth > 0).sum(axis=1) > 1
+    judged = np.where((truth > 0) & several[:, None], truth, 0.0)
+    rest = np.where(judged > 0, total[:, None] - truth, 0.0)
+    recall = divide(hit, judged)
+    specificity = divide(rest - called + hit, rest)
+    f1 = divide(2 * hit, np.where(judged > 0, truth + called, 0.0))
     share = divide(truth, total[:, None])
     covariance = hit.sum(axis=1) * total - (truth * called).sum(axis=1)
     spread = np.sqrt((total**2 - (called**2).sum(axis=1)) * (total**2 - (truth**2).sum(axis=1)))
-    # One class only, or one called only: scikit-learn's convention is 0.
-    mcc = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0)
+    # 0/0 where one class is called only: 0, what a coin has, lest a run that learned nothing drop out of a mean.
+    mcc = np.clip(np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0), -1.0, 1.0)
     return {
         "accuracy": divide(hit.sum(axis=1), total),
         "balanced_accuracy": mean_defined(recall),
         "f1_macro": mean_defined(f1),
-        "f1_weighted": np.where(total > 0, (share * np.nan_to_num(f1)).sum(axis=1), np.nan),
-        "mcc": np.where(total > 0, mcc, np.nan),
+        "f1_weighted": np.where(several, (share * np.nan_to_num(f1)).sum(axis=1), np.nan),
+        "mcc": np.where(several, mcc, np.nan),
         "sensitivity": mean_defined(recall),
         "specificity": mean_defined(specificity),
         "g_mean": mean_defined(np.sqrt(recall * specificity)),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import run_folders
@@ -111,7 +112,7 @@ def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
     if folds == 4:
         assert not said
     else:
-        freedom = {2: "1 degree of freedom", 3: "2 degrees of freedom"}[folds]
+        freedom = {2: "no difference has an interval or a test", 3: "2 degrees of freedom"}[folds]
         assert [freedom in text for text in said] == [True]
 
 
@@ -273,3 +274,56 @@ def test_a_reference_is_found_by_the_name_that_it_was_asked_for(tmp_path: Path, 
 
 def test_nothing_to_compare() -> None:
     assert analyse([]).comparisons == ()
+
+
+def labelled(labels: list[str], fold: int, *, validation: str | None = None) -> pd.DataFrame:
+    """Predictions whose test cases have these labels."""
+    frame = run_folders.predictions(n=len(labels), fold=fold)
+    frame.loc[frame["part"] == "test", "label"] = labels
+    if validation is not None:
+        frame.loc[frame["part"] == "validation", "label"] = validation
+    return frame
+
+
+def test_classes_without_cases_are_said_once(tmp_path: Path) -> None:
+    """Fold 1 has one class: its AUC, average precision and MCC are in no mean, whatever its accuracy is."""
+    mixed, single = ["nevus", "melanoma"] * 6, ["melanoma"] * 12
+    for model in ("concat", "max"):
+        for fold, labels in enumerate((mixed, single, mixed)):
+            frame = labelled(labels, fold)
+            run_folders.write(tmp_path / f"{model}{fold}", model, fold=fold, frame=frame)
+    analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
+    [text] = cautions(analysis)["undefined"]
+    assert text.startswith("The test set of fold 1 has no cases of 'nevus': undefined there are auc, average_precision")
+    assert text.endswith("Means over the folds are of the other folds there.")
+    for method in only(analysis).methods:
+        for metric in ("auc", "average_precision", "mcc", "f1_macro", "f1_weighted", "balanced_accuracy", "g_mean"):
+            points = method.scores[metric].points
+            assert np.isnan(points).tolist() == [False, True, False], metric
+            assert method.scores[metric].mean == pytest.approx(np.nanmean(points))
+        assert np.isfinite(method.scores["accuracy"].points).all()
+    assert all(np.isnan(test.p) for test in only(analysis).tests if test.metric == "auc")
+
+
+def test_validation_of_one_class_chooses_neither_threshold_nor_temperature(tmp_path: Path) -> None:
+    frame = labelled(["nevus", "melanoma"] * 6, 0, validation="nevus")
+    run_folders.write(tmp_path / "concat", "concat", frame=frame)
+    analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
+    found = cautions(analysis)
+    assert "undefined" not in found
+    assert "In 1 runs validation lacks a class and chooses no threshold" in found["missing"][0]
+    assert "(concat 1) validation determines no temperature" in found["calibration"][0]
+    assert only(analysis).methods[0].runs[0].threshold == 0.5
+
+
+def test_published_sets_of_one_class_are_undefined_where_they_are(tmp_path: Path) -> None:
+    run_folders.write(tmp_path / "concat", "concat", frame=labelled(["melanoma"] * 12, 0))
+    comparison = only(analyse(collect([tmp_path]).runs, n_resamples=20, metrics="derm7pt"))
+    scores = comparison.methods[0].scores
+    defined = {name for name in comparison.metrics if np.isfinite(scores[name].mean)}
+    assert defined == {"sensitivity", "accuracy"}
+    assert all(np.isnan([scores[name].low, scores[name].high]).all() for name in set(comparison.metrics) - defined)
+    curves = comparison.methods[0].curves
+    for curve in (*curves.roc, *curves.precision_recall):
+        assert np.isnan(curve.area)
+        assert np.isnan(curve.y).all()

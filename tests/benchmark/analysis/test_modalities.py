@@ -70,13 +70,17 @@ def test_the_drop_is_the_runs_own_where_they_have_it(tmp_path: Path) -> None:
 def test_else_from_the_auc_of_the_whole(tmp_path: Path) -> None:
     rows = [row("permuted", 0.7, modality="derm")]
     runs = [run(tmp_path, rows, whole=0.9), run(tmp_path, [row("cells", 0.8, share=0.0), *rows], 1, whole=0.9)]
+    runs.append(run(tmp_path, rows, 2, whole=0.85))
     [found] = contributions(runs, 0.95)
     assert found.interval == "seeds"
-    assert found.drop.points == pytest.approx((0.2, 0.1))
-    # Student's over two seeds: 12.706 standard errors.
-    assert found.drop.high - found.drop.mean == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert found.drop.points == pytest.approx((0.2, 0.1, 0.15))
+    # Student's over three seeds: 4.303 standard errors.
+    assert found.drop.high - found.drop.mean == pytest.approx(4.303 * 0.05 / np.sqrt(3), rel=1e-3)
     # It is not the test cases that cause it.
     assert np.isnan(found.drop.error)
+    [two] = contributions(runs[:2], 0.95)
+    assert (two.interval, two.drop.mean) == ("too few", pytest.approx(0.15))
+    assert np.isnan([two.drop.low, two.drop.high]).all()
     [alone] = contributions(runs[:1], 0.95)
     assert alone.interval == "none"
     assert np.isnan([alone.drop.low, alone.drop.high]).all()
@@ -148,7 +152,20 @@ def test_without_intervals_folds_are_one_drop_each(tmp_path: Path) -> None:
     assert found.drop.points == pytest.approx((0.1, 0.3, 0.2, 0.2, 0.3, 0.4))
 
 
-@pytest.mark.parametrize(("drops", "ends"), [([(0.2,), (0.3,)], np.nan), ([(0.0, 0.0), (0.0, 0.0)], 0.0)])
+@pytest.mark.parametrize("drops", [[(0.9,), (-0.9,), (0.9,)], [(0.9, -0.9, 0.9)]])
+def test_a_drop_is_not_more_than_all(tmp_path: Path, drops: list[tuple[float, ...]]) -> None:
+    [found] = contributions(grid(tmp_path, drops, told=False, n_train=30), 0.95)
+    assert found.interval == ("folds" if len(drops) > 1 else "seeds")
+    assert (found.drop.low, found.drop.high) == (-1, 1)
+
+
+def test_two_folds_have_no_interval(tmp_path: Path) -> None:
+    [found] = contributions(grid(tmp_path, [(0.2,), (0.3,)], told=False, n_train=30), 0.95)
+    assert (found.interval, found.drop.mean) == ("too few", pytest.approx(0.25))
+    assert np.isnan([found.drop.low, found.drop.high]).all()
+
+
+@pytest.mark.parametrize(("drops", "ends"), [([(0.2,), (0.3,), (0.3,)], np.nan), ([(0.0, 0.0)] * 3, 0.0)])
 def test_folds_that_nobody_can_size(tmp_path: Path, drops: list[tuple[float, ...]], ends: float) -> None:
     """There is no interval, but of a modality that the model does not look at."""
     [found] = contributions(grid(tmp_path, drops, told=False, parts=("test",)), 0.95)

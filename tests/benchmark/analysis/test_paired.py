@@ -11,6 +11,8 @@ from mmfusion.benchmark.analysis.resampling import Sampled, judge, sample
 from mmfusion.benchmark.analysis.results import Caution, PairedTest
 from mmfusion.benchmark.reading import read
 from mmfusion.training.comparison import compare, compare_auc, holm, mcnemar
+from mmfusion.training.definitions import difference_range
+from mmfusion.training.metrics import NAMES
 from mmfusion.training.statistics import corrected_resampled_difference
 
 THREE = {"names": ("a", "b", "c")}
@@ -130,19 +132,54 @@ def test_folds_are_one_difference_each(tmp_path: Path, told: bool) -> None:
 
 
 def test_folds_that_nobody_can_size(tmp_path: Path) -> None:
-    options = {"folds": (0, 1), "n": 30, "parts": ("test",)}
+    options = {"folds": (0, 1, 2), "n": 30, "parts": ("test",)}
     one, other = (sampled(tmp_path, m, strength=s, **options) for m, s in (("max", 2.0), ("concat", 1.0)))
     found, cautions = one_test(one, other)
     assert found is not None
     assert np.isnan(found.p)
+    assert found.reason == "no run says how many training cases it had"
     assert "how many training cases" in cautions[0].text
 
 
 def test_equal_models_differ_in_nothing(tmp_path: Path) -> None:
-    one, other = (sampled(tmp_path, m, folds=(0, 1), n=30) for m in ("max", "concat"))
+    one, other = (sampled(tmp_path, m, folds=(0, 1, 2), n=30) for m in ("max", "concat"))
     found, _ = one_test(one, other)
     assert found is not None
     assert (found.difference, found.p, found.better) == (0.0, 1.0, None)
+
+
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_two_folds_have_neither_interval_nor_test(tmp_path: Path, strength: float) -> None:
+    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
+    options = {"folds": (0, 1), "n": 30, "files": {"splits.csv": splits}}
+    one, other = (sampled(tmp_path, m, strength=s, **options) for m, s in (("max", strength), ("concat", 1.0)))
+    for metric in ("auc", "mcc", "log_loss", "brier"):
+        found, _ = one_test(one, other, metric)
+        assert found is not None
+        assert np.isfinite(found.difference)
+        assert np.isnan([found.low, found.high, found.p]).all()
+        assert found.reason == "2 folds are too few, an interval needs 3"
+
+
+def test_every_interval_of_a_difference_is_possible(tmp_path: Path) -> None:
+    """Three folds of eight cases, on which both methods are now right and now wrong: Student's reach is beyond 1."""
+    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(8))
+    methods = []
+    for model, signs in (("max", (4, -4, 4)), ("concat", (-4, 4, 0))):
+        runs = []
+        for fold, strength in enumerate(signs):
+            place = tmp_path / f"{model}{fold}"
+            options = {"strength": strength, "n": 8, "files": {"splits.csv": splits}}
+            runs.append(judge(read(run_folders.write(place, model, fold=fold, **options))))
+        methods.append(Compared(model, sample(runs, n_resamples=40, seed=0)))
+    metrics = [name for name in NAMES if name != "log_loss"]
+    tests, _ = against(methods[:1], methods[1], metrics, 0.95)
+    cut = 0
+    for test in tests:
+        low, high = difference_range(test.metric, 2)
+        assert low <= test.low <= test.difference <= test.high <= high, test
+        cut += test.low == low
+    assert cut > 3
 
 
 def test_only_what_both_have_is_paired(tmp_path: Path) -> None:

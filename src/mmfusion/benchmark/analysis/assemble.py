@@ -146,6 +146,7 @@ def _comparison(
         cautions=(
             *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
             *found,
+            *cautions.undefined(parts.values(), metrics, classes),
             *cautions.seeds(methods),
             *cautions.budget(methods),
             *cautions.tuning(methods),

@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mmfusion.benchmark.analysis.grouping import Table, shown
+from mmfusion.benchmark.analysis.resampling import Judged
 from mmfusion.benchmark.analysis.results import Caution, Method, Surroundings
 from mmfusion.benchmark.analysis.training import hardware
 from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.recipes import SHARED
-from mmfusion.training.calibration import BOUNDS
+from mmfusion.training.calibration import BOUNDS, UNDETERMINED
+from mmfusion.training.definitions import said, without_cases
+from mmfusion.training.definitions import undefined as not_defined
+from mmfusion.training.metrics import EXTRA
+from mmfusion.training.statistics import LEAST_SPLITS
 
 LEAST_SEEDS = 5
 """What a benchmark on a fixed split should have."""
@@ -88,35 +93,79 @@ def seeds(methods: Sequence[Method]) -> list[Caution]:
             )
         )
     if 1 < len(folds) < LEAST_FOLDS:
-        freedom = "1 degree" if len(folds) == 2 else f"{len(folds) - 1} degrees"
-        out.append(
-            Caution(
-                "seeds",
-                f"With {len(folds)} folds a paired test has {freedom} of freedom, so that its intervals are very wide "
-                f"and only a huge difference is told: take {LEAST_FOLDS} folds or more.",
+        if len(folds) < LEAST_SPLITS:
+            said_so = (
+                f"With {len(folds)} folds no difference has an interval or a test: what {len(folds)} values vary by, "
+                "1 degree of freedom, says next to nothing"
             )
-        )
+        else:
+            said_so = (
+                f"With {len(folds)} folds a paired test has {len(folds) - 1} degrees of freedom, so that its intervals "
+                "are very wide and only a huge difference is told"
+            )
+        out.append(Caution("seeds", f"{said_so}: take {LEAST_FOLDS} folds or more."))
     return out
 
 
 def calibration(methods: Sequence[Method]) -> list[Caution]:
     """Temperatures that ended where the search ends, so that they are no minimum."""
-    at_end = {
-        method.label: n
-        for method in methods
-        if (n := sum(run.temperature is not None and run.temperature in BOUNDS for run in method.runs))
-    }
-    if not at_end:
-        return []
-    listed = ", ".join(f"{label} {n}" for label, n in at_end.items())
-    return [
-        Caution(
-            "calibration",
-            f"In some runs ({listed}) the temperature is {BOUNDS[0]:g} or {BOUNDS[1]:g}, where the search "
-            "ends: validation has no best one, as where a model is no better than chance; what is scaled by it says "
-            "nothing.",
+    out = []
+    if listed := _having(methods, BOUNDS):
+        out.append(
+            Caution(
+                "calibration",
+                f"In some runs ({listed}) the temperature is {BOUNDS[0]:g} or {BOUNDS[1]:g}, where the search "
+                "ends: validation has no best one, as where a model is no better than chance; what is scaled by it "
+                "says nothing.",
+            )
         )
-    ]
+    if listed := _having(methods, (UNDETERMINED,)):
+        out.append(
+            Caution(
+                "calibration",
+                f"In some runs ({listed}) validation determines no temperature, as its cases are of one class or all "
+                "called rightly: what is called scaled is as it was.",
+            )
+        )
+    return out
+
+
+def _having(methods: Sequence[Method], temperatures: Sequence[float]) -> str:
+    """Methods with runs of one of these temperatures, and how many."""
+    found = {method.label: sum(run.temperature in temperatures for run in method.runs) for method in methods}
+    return ", ".join(f"{label} {n}" for label, n in found.items() if n)
+
+
+def undefined(parts: Iterable[Judged], metrics: Sequence[str], classes: Sequence[str]) -> list[Caution]:
+    """Metrics that test sets leave undefined, since some classes have no cases there.
+
+    Args:
+        parts: A run of each test set.
+        metrics: Those that are shown.
+        classes: Names.
+    """
+    # By what is lacking, so that it is told once.
+    folds: dict[tuple[str, ...], list[int]] = {}
+    without: dict[tuple[str, ...], list[str]] = {}
+    n_parts = 0
+    for part in parts:
+        n_parts += 1
+        lacking = tuple(without_cases(part.cases.labels, classes))
+        if lacking:
+            folds.setdefault(lacking, []).append(part.run.fold)
+            extra = [name for name in metrics if name in EXTRA]
+            names = not_defined(part.cases.labels, len(classes), names=classes, extra=extra)
+            own = {f"accuracy_{name}" for name in lacking}
+            without[lacking] = [name for name in names if name in metrics or name in own]
+    out = []
+    for lacking, where in folds.items():
+        listed = ", ".join(map(str, sorted(where)))
+        cases = "The test set" if len(where) == n_parts else f"The test set of fold {listed}"
+        text = said(lacking, without[lacking], cases)
+        if len(where) < n_parts:
+            text += " Means over the folds are of the other folds there."
+        out.append(Caution("undefined", text))
+    return out
 
 
 def budget(methods: Sequence[Method]) -> list[Caution]:
@@ -222,6 +271,22 @@ def missing(table: Table) -> list[Caution]:
             Caution(
                 "missing",
                 f"{len(bare)} runs keep neither predictions of validation nor a threshold: 0.5 is taken for "
+                "sensitivity, specificity and G-mean.",
+            )
+        )
+    blind = [
+        run
+        for run in runs
+        if run.validation is not None
+        and len(run.classes) == 2
+        and run.settings.train.threshold is None
+        and without_cases(run.validation.labels, run.classes)
+    ]
+    if blind:
+        out.append(
+            Caution(
+                "missing",
+                f"In {len(blind)} runs validation lacks a class and chooses no threshold: 0.5 is taken for "
                 "sensitivity, specificity and G-mean.",
             )
         )

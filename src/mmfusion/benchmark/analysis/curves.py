@@ -99,11 +99,12 @@ def _precision_recall(scores: Floats, positive: NDArray[np.bool_], weights: Floa
     # What is reached with at least that recall; at 0 with the first hit.
     wanted = np.maximum(GRID, np.finfo(np.float64).tiny) - 1e-12 * (GRID > 0)
     out = np.full((weights.shape[1], len(GRID)), np.nan)
-    for column in np.flatnonzero(hits[-1] > 0):
+    for column in np.flatnonzero((hits[-1] > 0) & (misses[-1] > 0)):
         places = np.searchsorted(recall[:, column], wanted)
         out[column] = precision[np.minimum(places, len(recall) - 1), column]
     gained = np.diff(recall[:, 0], prepend=0.0)
-    return out, float(np.where(gained > 0, gained * precision[:, 0], 0.0).sum() if hits[-1, 0] > 0 else np.nan)
+    judged = hits[-1, 0] > 0 and misses[-1, 0] > 0
+    return out, float(np.where(gained > 0, gained * precision[:, 0], 0.0).sum() if judged else np.nan)
 
 
 def _reliability(

@@ -14,8 +14,9 @@ from mmfusion.benchmark.analysis.parts import part_of, sizes
 from mmfusion.benchmark.analysis.results import Contribution, Degradation, Score
 from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.layers.optional import need
+from mmfusion.training.definitions import difference_range
 from mmfusion.training.ranking import Floats, divide
-from mmfusion.training.statistics import corrected_resampled_difference
+from mmfusion.training.statistics import LEAST_SPLITS, corrected_resampled_difference, within
 
 METRIC = "auc"
 _NAMES = ("value", "low", "high", "error")
@@ -134,7 +135,7 @@ def _over_runs(values: Floats, runs: Sequence[FinishedRun], parts: Sequence[str]
     """With an interval from how the runs differ, for runs that tell none of their own, and of what kind it is.
 
     Over several test parts that of Nadeau and Bengio, on the mean of each part's seeds; over the seeds of one part
-    Student's, which is of other seeds on the same cases.
+    Student's, which is of other seeds on the same cases. Fewer than :data:`LEAST_SPLITS` parts or seeds have none.
     """
     kept = np.isfinite(values)
     sd, points = _sd(values), tuple(values.tolist())
@@ -142,19 +143,25 @@ def _over_runs(values: Floats, runs: Sequence[FinishedRun], parts: Sequence[str]
     by_part = [float(np.mean([v for v, one in zip(values[kept], np.array(parts)[kept]) if one == p])) for p in having]
     mean = float(np.mean(by_part)) if by_part else np.nan
     low, high, kind = np.nan, np.nan, "none"
-    if len(by_part) > 1:
+    bounds = difference_range(METRIC, 2)
+    n = len(by_part) if len(by_part) > 1 else int(kept.sum())
+    if 1 < n < LEAST_SPLITS:
+        kind = "too few"
+    elif len(by_part) > 1:
         of_parts = sizes(runs)
         if not any(by_part):
             # As where the model does not look at the modality.
             low, high = 0.0, 0.0
         elif of_parts is not None:
-            found = corrected_resampled_difference(by_part, n_train=of_parts[0], n_test=of_parts[1], level=level)
+            found = corrected_resampled_difference(
+                by_part, n_train=of_parts[0], n_test=of_parts[1], level=level, bounds=bounds
+            )
             low, high = found.low, found.high
         kind = "folds" if math.isfinite(low) else "none"
-    elif kept.sum() > 1:
+    elif n > 1:
         student = need("scipy.stats", "bench").t(int(kept.sum()) - 1)
         reach = float(student.ppf((1 + level) / 2)) * sd / math.sqrt(kept.sum())
-        low, high, kind = mean - reach, mean + reach, "seeds"
+        (low, high), kind = within(mean, reach, bounds), "seeds"
     return Score(mean, sd, low, high, np.nan, points), kind
 
 

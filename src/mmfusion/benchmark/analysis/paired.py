@@ -5,7 +5,7 @@ one test part                a paired bootstrap of patients or lesions: the mean
 ... AUC of two classes       DeLong's test where there is one seed and no patient has several cases
 ... accuracy                 McNemar's exact test likewise
 several test parts: folds    the corrected resampled t-test of Nadeau and Bengio on one difference a part, the mean over
-                             its seeds, which share their cases
+                             its seeds, which share their cases; fewer than three parts have neither test nor interval
 ===========================  ==========================================================================================
 
 Every test is of the difference beside it, one of means over runs, never of what an ensemble of them would say. Runs are
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.benchmark.analysis.parts import sizes
-from mmfusion.benchmark.analysis.resampling import Sampled, interval
+from mmfusion.benchmark.analysis.resampling import Sampled
 from mmfusion.benchmark.analysis.results import Caution, PairedTest
-from mmfusion.training.comparison import compare_auc, holm, mcnemar
+from mmfusion.training.comparison import bootstrap_test, compare_auc, holm, mcnemar
+from mmfusion.training.definitions import difference_range
 from mmfusion.training.metrics import LOWER_IS_BETTER
-from mmfusion.training.ranking import Floats
-from mmfusion.training.statistics import corrected_resampled_difference
+from mmfusion.training.statistics import LEAST_SPLITS, corrected_resampled_difference
 
 SIGNIFICANCE = 0.05
 
@@ -130,41 +130,48 @@ def _test(
     # DeLong's and McNemar's tests know single models and independent cases alone.
     single = len(pairs) == 1 and not cases.grouped
     undefined = not np.isfinite(differences).all()
-    low, high, p = np.nan, np.nan, np.nan
+    low, high, p, reason = np.nan, np.nan, np.nan, ""
     if len(parts) > 1:
         kind = "corrected resampled t"
-        if not differences.any():
+        if undefined:
+            pass
+        elif len(parts) < LEAST_SPLITS:
+            reason = f"{len(parts)} folds are too few, an interval needs {LEAST_SPLITS}"
+        elif not differences.any():
             low, high, p = 0.0, 0.0, 1.0
-        elif of_parts is not None and not undefined:
+        elif of_parts is None:
+            reason = "no run says how many training cases it had"
+        else:
             by_part = [np.mean([d for d, pair in zip(differences, pairs) if pair.part == part]) for part in parts]
-            found = corrected_resampled_difference(by_part, n_train=of_parts[0], n_test=of_parts[1], level=level)
+            found = corrected_resampled_difference(
+                by_part,
+                n_train=of_parts[0],
+                n_test=of_parts[1],
+                level=level,
+                bounds=difference_range(metric, len(classes)),
+            )
             mean, low, high, p = found
+            reason = "" if np.isfinite(low) else "all folds have the same difference"
     elif metric == "auc" and len(classes) == 2 and single and _enough(cases.labels):
         kind = "delong"
         mean, low, high, p = compare_auc(one[:, 1], other[:, 1], cases.labels, level=level)
     elif metric == "accuracy" and single:
-        kind = "mcnemar"
+        kind, reason = "mcnemar", "McNemar's test has none"
         p = mcnemar(one.argmax(axis=1), other.argmax(axis=1), cases.labels)
     else:
         kind = "bootstrap"
         drawn = np.mean([pair.one.raw[metric].drawn - pair.other.raw[metric].drawn for pair in pairs], axis=0)
         if not undefined:
-            low, high, p = _of_bootstrap(drawn, level)
-    return PairedTest(label, reference, metric, kind, len(pairs), mean, low, high, p, np.nan, None)
+            low, high, p = bootstrap_test(drawn, level)
+            reason = "" if np.isfinite(low) else "most resamples leave it undefined"
+    if undefined:
+        n = int((~np.isfinite(differences)).sum())
+        reason = f"it is undefined in {n} of {len(pairs)} pairs of runs"
+    return PairedTest(label, reference, metric, kind, len(pairs), mean, low, high, p, np.nan, None, reason)
 
 
 def _enough(labels: NDArray[np.int64]) -> bool:
     return int(np.bincount(labels, minlength=2).min()) >= 2
-
-
-def _of_bootstrap(drawn: Floats, level: float) -> tuple[float, float, float]:
-    """The interval, and twice the smaller share of resamples on one side of 0."""
-    defined = drawn[np.isfinite(drawn)]
-    if not len(defined):
-        return np.nan, np.nan, np.nan
-    low, high, _ = interval(drawn, level)
-    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return low, high, min(1.0, 2 * (tail + 1) / (len(defined) + 1))
 
 
 def _better(test: PairedTest, corrected: float) -> bool | None:

@@ -18,9 +18,10 @@ from mmfusion.benchmark.analysis.results import Score
 from mmfusion.benchmark.finished import Cases, FinishedRun
 from mmfusion.data.subgroups import UNKNOWN
 from mmfusion.training.calibration import apply_temperature, fit_temperature
+from mmfusion.training.definitions import defined_in, keeps_classes
 from mmfusion.training.metrics import Prepared, best_threshold
 from mmfusion.training.ranking import Floats
-from mmfusion.training.statistics import resample
+from mmfusion.training.statistics import percentiles, resample
 from mmfusion.training.weighted import Calibration
 
 N_CURVES = 300
@@ -146,18 +147,9 @@ def score(runs: Sequence[Drawn], level: float) -> Score:
         return Score(np.nan, np.nan, np.nan, np.nan, np.nan, points)
     kept = values[defined]
     drawn = np.mean([runs[int(at)].drawn for at in defined], axis=0)
-    low, high, error = interval(drawn, level)
+    low, high, error = percentiles(drawn, level)
     sd = float(kept.std(ddof=1)) if len(kept) > 1 else np.nan
     return Score(float(kept.mean()), sd, low, high, error, points)
-
-
-def interval(drawn: Floats, level: float) -> tuple[float, float, float]:
-    """Percentile interval and standard deviation of what is defined."""
-    defined = drawn[np.isfinite(drawn)]
-    if not len(defined):
-        return np.nan, np.nan, np.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high), float(defined.std())
 
 
 class _Task(NamedTuple):
@@ -181,13 +173,20 @@ def _sample_part(
     spread = np.random.SeedSequence(seed).generate_state(1)[0]
     for block in resample(first.labels, groups, n_resamples=n_resamples, seed=int(spread)):
         weights = np.ascontiguousarray(block.T)
+        # Runs of a part mostly share their subgroups too, and with them what a resample keeps.
+        whole: dict[bytes, NDArray[np.bool_]] = {}
         if done < N_CURVES:
             head.append(weights[:, : N_CURVES - done].copy())
         for own, into in zip(tasks, drawn):
             for key, task in own.items():
                 if done < task.n:
                     some = weights if task.n - done >= weights.shape[1] else weights[:, : task.n - done]
-                    into[key].append(task.metrics(np.ascontiguousarray(some if task.rows is None else some[task.rows])))
+                    theirs = np.ascontiguousarray(some if task.rows is None else some[task.rows])
+                    which = b"" if task.rows is None else task.rows.tobytes()
+                    if which not in whole:
+                        labels = first.labels if task.rows is None else first.labels[task.rows]
+                        whole[which] = keeps_classes(labels, theirs.T)
+                    into[key].append(defined_in(task.metrics(theirs), whole[which]))
         done += weights.shape[1]
     kept = np.concatenate(head, axis=1)
     return [_joined(one, own, into, kept) for one, own, into in zip(judged, tasks, drawn)]

@@ -22,7 +22,7 @@ class Score:
     """A metric of a method.
 
     Attributes:
-        mean: Over the runs.
+        mean: Over the runs that define it.
         sd: Over the runs, with ``n - 1``; NaN for a single run.
         low: Lower end of the interval of the mean.
         high: Upper end.
@@ -171,7 +171,8 @@ class Contribution:
         interval: Which one ``drop`` has. ``cases``: from the runs' own paired intervals of their test cases, whose
             ends are averaged over the seeds of a fold, and folds are independent. Where runs tell none: ``folds``,
             Nadeau and Bengio's on one drop a fold, the mean over its seeds (and ``mean`` is over these); ``seeds``,
-            Student's over the seeds of one test part, whose cases stay the same; ``none``.
+            Student's over the seeds of one test part, whose cases stay the same; ``too few``: there are fewer than
+            three folds, or seeds of one; ``none``.
     """
 
     modality: str
@@ -299,6 +300,7 @@ class PairedTest:
         p: Two-sided; NaN where there is no test.
         p_holm: Corrected for all methods of the comparison that were tested on this metric.
         better: Whether the method is better (True), worse (False), or neither is shown at 5% after correction (None).
+        reason: Why there is no interval; empty where there is one.
     """
 
     method: str
@@ -312,6 +314,7 @@ class PairedTest:
     p: float
     p_holm: float
     better: bool | None
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,7 +323,7 @@ class Caution:
 
     Attributes:
         kind: ``note`` (of the data: leaks, licences), ``noise``, ``reference``, ``pairing``, ``seeds``, ``budget``,
-            ``versions``, ``tuning``, ``options``, ``calibration``, ``data`` or ``missing``.
+            ``versions``, ``tuning``, ``options``, ``calibration``, ``data``, ``missing`` or ``undefined``.
         text: A sentence.
     """
 

@@ -92,6 +92,7 @@ def _tests(analysis: Analysis) -> Rows:
                 "p": test.p,
                 "p_holm": test.p_holm,
                 "shown": words[test.better],
+                "no_interval": test.reason,
             }
 
 

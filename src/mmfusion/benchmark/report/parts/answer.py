@@ -53,7 +53,8 @@ def answer(chapter: Chapter, wanted: str) -> str:
 
 def _best(test: PairedTest | None, reference: str, named: Named) -> str:
     if test is None or test.p_holm != test.p_holm:
-        return f"It could not be tested against {reference}, the reference."
+        reason = f": {test.reason}" if test is not None and test.reason else ""
+        return f"It could not be tested against {reference}, the reference{reason}."
     difference = words.interval(test.difference, test.low, test.high, sign=True)
     verdict = "it may be chance" if test.better is None else "chance alone does not explain it"
     return (

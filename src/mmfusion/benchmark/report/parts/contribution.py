@@ -16,6 +16,7 @@ INTERVALS = {
     "their intervals are averaged, rather too wide than too narrow; folds are taken as independent.",
     "folds": "is Nadeau and Bengio's over the folds, on one fall a fold, the mean over its seeds.",
     "seeds": "is the spread over the seeds alone, Student's: it says nothing of other test cases.",
+    "too few": "is not given: fewer than three folds, or seeds of one, say next to nothing of how the fall varies.",
     "none": "is not known: the runs tell none, and from how they differ none can be estimated.",
 }
 """What is true of each kind of interval of a fall."""

@@ -168,6 +168,12 @@ def _tests(chapter: Chapter) -> list[Block]:
 def _test(chapter: Chapter, metric: str, kind: str) -> Table:
     found = chapter.comparison
     what = f"{words.metric(metric)} against {found.reference}: {words.KINDS.get(kind, kind)}."
+    without: dict[str, list[str]] = {}
+    for test in found.tests:
+        if (test.metric, test.kind) == (metric, kind) and test.reason:
+            without.setdefault(test.reason, []).append(test.method)
+    for reason, methods in without.items():
+        what += f" No interval for {words.listed(methods, most=30)}: {reason}."
     return Table(
         f"{what[0].upper()}{what[1:]}",
         ("method", "verdict", "difference", "p", "p, Holm", "pairs of runs"),

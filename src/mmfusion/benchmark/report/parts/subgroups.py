@@ -1,5 +1,7 @@
 """How a method does on parts of the test cases."""
 
+from collections.abc import Sequence
+
 from mmfusion.benchmark.analysis.results import Method, Score, Subgroup
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.canvas import Picture
@@ -21,8 +23,10 @@ def section(chapter: Chapter) -> Section:
     text = (
         f"{chapter.metric_words} on parts of the test cases, with {chapter.percent} intervals. Small parts have wide "
         "intervals, and with many parts some differ by chance: these are descriptions, not tests. A part with one "
-        "class alone has no AUC."
+        "class alone is not judged."
     )
+    if partial := _lacking(groups, chapter.comparison.classes):
+        text += f" Means over classes are over those that a part has: {partial}."
     pictures = tuple(
         _picture(chapter, number, by, [group for group in groups if group.by == by], shown)
         for number, by in enumerate(dict.fromkeys(group.by for group in groups), start=1)
@@ -53,6 +57,16 @@ def section(chapter: Chapter) -> Section:
     )
     lacking = chapter.lacking("This", [method for method in chapter.comparison.methods if not method.subgroups])
     return Section(key, title, (Paragraph(text), Figures(pictures), counts, values, *lacking))
+
+
+def _lacking(groups: Sequence[Subgroup], classes: Sequence[str]) -> str:
+    """Parts that have several classes, but not all."""
+    found = []
+    for group in groups:
+        absent = [name for name in classes if not group.of_class.get(name, 0)]
+        if absent and len(classes) - len(absent) > 1:
+            found.append(f"{_name(group)} has no {words.listed(absent)}")
+    return words.listed(found, most=30)
 
 
 def _name(group: Subgroup) -> str:
