@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 import cache_process
 from mmfusion.data import cache as module
-from mmfusion.data import locks
+from mmfusion.data import cache_writing, locks
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset
@@ -332,7 +332,7 @@ def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decod
 
     frame, seen = pd.DataFrame({"file": [path.name for path in files]}), []
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_force", full)
+        patched.setattr(cache_writing, "force", full)
         images, _ = load_images(
             {"a": SOURCE}, frame, files[0].parent, cache=make(), progress=lambda *n: seen.append(n), threads=1
         )
@@ -353,6 +353,79 @@ def test_pixels_that_were_cut_off(make, files, decoded, tmp_path):
     rows, _ = make().rows(SOURCE, files)
     assert decoded == ["4.png", "5.png"]
     assert torch.equal(everything(rows), direct(files))
+
+
+# Damage
+
+
+def flip(tmp_path: Path, slot: int, name: str = "pixels", size: int = BYTES, at: int = 7) -> None:
+    (path,) = (tmp_path / "cache").glob(f"*/{name}")
+    with path.open("r+b") as file:
+        file.seek(slot * size + at)
+        byte = file.read(1)[0]
+        file.seek(slot * size + at)
+        file.write(bytes([byte ^ 16]))
+
+
+@pytest.mark.parametrize("at", [0, 100, BYTES - 1])
+def test_a_flipped_bit_is_noticed_and_the_image_decoded_anew(make, files, decoded, said, tmp_path, at):
+    make().rows(SOURCE, files, threads=1)
+    flip(tmp_path, 2, at=at)
+    decoded.clear()
+    rows, _ = make().rows(SOURCE, files)
+    assert decoded == ["2.png"]
+    assert torch.equal(everything(rows), direct(files))
+    assert len(said) == 1
+    assert "1 of 6 images in the cache" in said[0]
+    decoded.clear()
+    make().rows(SOURCE, files)
+    assert (decoded, len(said)) == ([], 1)
+
+
+@pytest.mark.parametrize("at", [0, 15, 16, 19])
+def test_a_flipped_bit_of_a_key_or_a_sum(make, files, decoded, tmp_path, at):
+    make().rows(SOURCE, files, threads=1)
+    flip(tmp_path, 4, "keys", 20, at)
+    decoded.clear()
+    rows, _ = make().rows(SOURCE, files)
+    assert decoded == ["4.png"]
+    assert torch.equal(everything(rows), direct(files))
+
+
+def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_CHECK_BYTES", 3 * BYTES)
+    make().rows(SOURCE, files, threads=1)
+    flip(tmp_path, 1)
+    rows, _ = make().rows(SOURCE, files)
+    assert torch.equal(rows[torch.tensor([0, 2])], direct([files[0], files[2]]))
+    for one in (rows, pickle.loads(pickle.dumps(rows))):
+        with pytest.raises(
+            ValueError, match=r"pixels was damaged: slot 1 has other bytes .* delete .*/cache/\w+, and the"
+        ):
+            one[torch.tensor([0, 1])]
+    monkeypatch.undo()
+    again, _ = make().rows(SOURCE, files)
+    assert torch.equal(everything(again), direct(files))
+
+
+def test_a_sum_is_looked_at_once_in_a_process(make, files, monkeypatch):
+    rows, _ = make().rows(SOURCE, files)
+    everything(rows)
+    monkeypatch.setattr("mmfusion.data.rows.zlib.crc32", lambda row: pytest.fail("looked at again"))
+    everything(rows)
+    everything(pickle.loads(pickle.dumps(rows)))
+
+
+@pytest.mark.parametrize("left", [0, 3 * BYTES + 5])
+def test_cut_off_during_a_run_is_an_error_and_no_signal(make, files, tmp_path, left):
+    rows, _ = make().rows(SOURCE, files, threads=1)
+    everything(rows)
+    (pixels,) = (tmp_path / "cache").glob("*/pixels")
+    os.truncate(pixels, left)
+    with pytest.raises(ValueError, match=r"pixels ends before its slot \d: it was cut off since the run began"):
+        rows[torch.tensor([4])]
+    again, _ = make().rows(SOURCE, files)
+    assert torch.equal(everything(again), direct(files))
 
 
 # Folders

@@ -1,3 +1,4 @@
+import os
 import pickle
 from pathlib import Path
 
@@ -43,6 +44,23 @@ def test_another_process_gets_the_file_s_name(mapped, tmp_path):
     assert (pickle.loads(packed)[torch.tensor([7])] == 9).all()
     again = pickle.loads(pickle.dumps(MappedRows(mapped, np.array([4]))))
     assert torch.equal(again[torch.tensor([0])], MappedRows(mapped)[torch.tensor([4])])
+
+
+def test_a_file_that_is_cut_off_is_an_error_and_no_signal(mapped, tmp_path):
+    rows = MappedRows(mapped)
+    copy = pickle.loads(pickle.dumps(rows))
+    os.truncate(tmp_path / "a.npy", 140)
+    for one in (rows, copy):
+        with pytest.raises(ValueError, match=r"a\.npy ends before its slot 4"):
+            one[torch.tensor([4])]
+
+
+def test_rows_out_of_range(mapped):
+    rows = MappedRows(mapped)
+    assert torch.equal(rows[torch.tensor([-1])], rows[torch.tensor([4])])
+    assert rows[torch.zeros(0, dtype=torch.int64)].shape == (0, *SHAPE[1:])
+    with pytest.raises(IndexError):
+        rows[torch.tensor([5])]
 
 
 @pytest.mark.parametrize("part", [lambda a: a[2:], lambda a: np.array(a)])

@@ -1,5 +1,6 @@
 """A frozen encoder's maps from disk: the same cases, the same numbers, and nothing stale."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,26 @@ def test_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["image0.0.npy", "image1.1.npy", "maps.json"])
+def test_damaged_maps_are_computed_anew(tmp_path: Path, name: str) -> None:
+    first = cached(tmp_path).__getitems__([0, 6]).inputs["image0"].stages
+    (home,) = (tmp_path / "maps").iterdir()
+    whole = (home / name).read_bytes()
+    for content in (whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], whole[:-9], b""):
+        (home / name).write_bytes(content)
+        again = cached(tmp_path).__getitems__([0, 6]).inputs["image0"].stages
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+        assert (home / name).read_bytes() == whole
+
+
+def test_maps_that_are_cut_off_during_a_run(tmp_path: Path) -> None:
+    maps = cached(tmp_path)
+    (home,) = (tmp_path / "maps").iterdir()
+    os.truncate(home / "image0.0.npy", 200)
+    with pytest.raises(ValueError, match=r"image0\.0\.npy ends before its slot 6"):
+        maps.__getitems__([6])
+
+
 def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     cached(tmp_path)
     changed = model()

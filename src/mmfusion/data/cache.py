@@ -1,9 +1,12 @@
-"""Decoded images on disk, mapped into memory: decoded once for all runs, epochs and processes.
+"""Decoded images on disk, read by position: decoded once for all runs, epochs and processes.
 
 A *set* is a folder for one way of decoding: the source's settings, the decoder's version, the root of the files. It has
-two files: ``pixels``, a slot of equal size for each image, and ``keys``, 16 bytes for each slot: a digest of the file
-whose image is in it, zeros for none. An image is found by its key: a file that changed has another key and takes
-another slot, and nothing that somebody may be reading is ever written over.
+two files: ``pixels``, a slot of equal size for each image, and ``keys``, 20 bytes for each slot: a digest of the file
+whose image is in it, zeros for none, and the CRC-32 of the slot's pixels. An image is found by its key: a file that
+changed has another key and takes another slot, and nothing that somebody may be reading is ever written over.
+
+The sums are looked at when the rows are opened, of a sample where they are many, and of each other slot when a process
+reads it first. A slot that the disk has damaged is given up, and its image decoded anew.
 
 A slot's key is written after its pixels have reached the disk, so a kill at any moment leaves whole images and free
 slots. One process writes to a set at a time; another that wants the same waits, and then finds it done, or goes on
@@ -16,25 +19,30 @@ import os
 import shutil
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data import locks
+from mmfusion.data.cache_writing import Done, Writer, force
 from mmfusion.data.foreign import opened
 from mmfusion.data.rows import MappedRows
 from mmfusion.data.sources import Source, in_threads, n_bytes
 from mmfusion.layers.folders import cache_folder
 
-FORMAT = 1
+FORMAT = 2
 _KEY = 16
+_ENTRY = _KEY + 4
 _FREE = bytes(_KEY)
-_COMMIT_BYTES, _COMMIT_SECONDS = 64 * 2**20, 1.0
-"""When what was decoded is forced to the disk: a kill loses no more."""
+_DAMAGED = b"\xff" * _KEY
+"""The key of a slot whose pixels are not those that were written; nobody finds it, and nobody writes to it."""
+_CHECK_BYTES = 2**30
+"""Most that is read to look at the sums when rows are opened; each other slot's is looked at when it is read first."""
 _NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing", "max_bytes"}
 """Options of sources that say where files are, or what is known of them; all others decide on the pixels."""
 _LOOK = 0.2
@@ -114,12 +122,14 @@ class ImageCache:
         keys = [None if path is None else self._key_of(source, path) for path in paths]
         # A file that several rows name is decoded once.
         files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
-        done = _Done(Counter(key for key in keys if key is not None), advance)
+        done = Done(Counter(key for key in keys if key is not None), advance)
         place = self._place(source, root)
         self.folder.mkdir(parents=True, exist_ok=True)
         hold = locks.Hold(place.use)
         try:
             place.mark()
+            known = place.known()
+            checked = self._check(place, [known[key] for key in files if key in known], threads)
             done.these(place.known())
             faults: dict[bytes, str] = {}
             while done.lacks_any:
@@ -133,12 +143,40 @@ class ImageCache:
                 done.these(place.known())
             known = place.known()
             slots = np.array([known.get(key, -1) if key is not None else -1 for key in keys], dtype=np.int64)
-            return MappedRows(place.mapped(source), slots, hold), {
-                i: faults[key] for i, key in enumerate(keys) if key in faults
-            }
+            sums = place.sums()
+            whole = np.zeros(len(sums), dtype=np.bool_)
+            whole[[slot for slot in checked if slot < len(sums)]] = True
+            rows = MappedRows(place.mapped(source), slots, hold, sums=sums, checked=whole)
+            return rows, {i: faults[key] for i, key in enumerate(keys) if key in faults}
         except BaseException:
             hold.release()
             raise
+
+    def _check(self, place: "_Place", slots: list[int], threads: int | None) -> list[int]:
+        """Look at the sums of some slots, evenly spaced where they are many; those that are damaged are given up.
+
+        Returns:
+            The slots that are whole.
+        """
+        step = max(1, -(-len(slots) * place.size // _CHECK_BYTES))
+        some, sums = slots[::step], place.sums()
+        if not some:
+            return []
+        with place.pixels.open("rb", buffering=0) as pixels:
+            descriptor = pixels.fileno()
+
+            def whole(slot: int) -> bool:
+                return zlib.crc32(os.pread(descriptor, place.size, slot * place.size)) == int(sums[slot])
+
+            good = list(in_threads(whole, some, threads))
+        damaged = [slot for slot, ok in zip(some, good) if not ok]
+        if damaged:
+            self._say(
+                f"{len(damaged)} of {len(some)} images in the cache {place.home} have other bytes than were written, "
+                "and are decoded anew: check the disk"
+            )
+            place.give_up(damaged)
+        return [slot for slot, ok in zip(some, good) if ok]
 
     def _key_of(self, source: Source, path: Path) -> bytes:
         keys = [self._key(file) for file in source.files(path)]
@@ -163,7 +201,7 @@ class ImageCache:
         place: "_Place",
         source: Source,
         files: dict[bytes, Path],
-        done: "_Done",
+        done: "Done",
         hold: locks.Hold,
         threads: int | None,
     ) -> dict[bytes, str]:
@@ -189,7 +227,7 @@ class ImageCache:
 
         faults: dict[bytes, str] = {}
         with place.pixels.open("r+b") as pixels, place.keys.open("r+b") as keys:
-            writer = _Writer(pixels, keys, place.size)
+            writer = Writer(pixels, keys, place.size, _ENTRY)
             try:
                 for key, slot, result in zip(lacking, slots, in_threads(decode, lacking, threads)):
                     if isinstance(result, str):
@@ -272,14 +310,29 @@ class _Place:
         """What its pixels take, or are going to."""
         return _length(self.pixels)
 
-    def _slots(self) -> list[bytes]:
+    def _entries(self) -> list[bytes]:
         content = self.keys.read_bytes() if self.keys.is_file() else b""
-        n = min(len(content) // _KEY, _length(self.pixels) // self.size)
-        return [content[i : i + _KEY] for i in range(0, n * _KEY, _KEY)]
+        n = min(len(content) // _ENTRY, _length(self.pixels) // self.size)
+        return [content[i : i + _ENTRY] for i in range(0, n * _ENTRY, _ENTRY)]
+
+    def _slots(self) -> list[bytes]:
+        return [entry[:_KEY] for entry in self._entries()]
 
     def known(self) -> dict[bytes, int]:
         """The slot of each image that is there."""
-        return {key: slot for slot, key in enumerate(self._slots()) if key != _FREE}
+        return {key: slot for slot, key in enumerate(self._slots()) if key not in (_FREE, _DAMAGED)}
+
+    def sums(self) -> NDArray[np.uint32]:
+        """CRC-32 of each slot's pixels; shape ``(slots,)``."""
+        return np.frombuffer(b"".join(entry[_KEY:] for entry in self._entries()), dtype="<u4").astype(np.uint32)
+
+    def give_up(self, slots: Iterable[int]) -> None:
+        """Have nobody find some slots any more."""
+        with self.keys.open("r+b") as keys:
+            for slot in slots:
+                keys.seek(slot * _ENTRY)
+                keys.write(_DAMAGED)
+            force(keys)
 
     def free(self) -> list[int]:
         """Slots without an image."""
@@ -293,8 +346,8 @@ class _Place:
             pixels.truncate((there + more) * self.size)
         with self.keys.open("ab") as keys:
             # Keys beyond the pixels are nobody's.
-            keys.truncate(there * _KEY)
-            keys.truncate((there + more) * _KEY)
+            keys.truncate(there * _ENTRY)
+            keys.truncate((there + more) * _ENTRY)
         return (free + list(range(there, there + more)))[:n]
 
     def empty(self) -> None:
@@ -317,52 +370,6 @@ class _Place:
         return np.memmap(self.pixels, mode="r", dtype=source.dtype, shape=shape)
 
 
-class _Writer:
-    """Pixels to slots, and their keys once those are on the disk."""
-
-    def __init__(self, pixels: BinaryIO, keys: BinaryIO, size: int) -> None:
-        self._pixels, self._keys, self._size = pixels, keys, size
-        self._written: list[tuple[int, bytes]] = []
-        self._since = time.monotonic()
-
-    def write(self, slot: int, key: bytes, image: NDArray[Any]) -> None:
-        """One image."""
-        self._pixels.seek(slot * self._size)
-        self._pixels.write(np.ascontiguousarray(image).data.cast("B"))
-        self._written.append((slot, key))
-        if len(self._written) * self._size > _COMMIT_BYTES or time.monotonic() - self._since > _COMMIT_SECONDS:
-            self.commit()
-
-    def commit(self) -> None:
-        """Make sure of all so far."""
-        written, self._written, self._since = self._written, [], time.monotonic()
-        _force(self._pixels)
-        for slot, key in written:
-            self._keys.seek(slot * _KEY)
-            self._keys.write(key)
-        _force(self._keys)
-
-
-class _Done:
-    """Which keys are not there yet, and for how many rows each counts."""
-
-    def __init__(self, counts: Counter[bytes], advance: Callable[[int], None]) -> None:
-        self._counts = counts
-        self._advance = advance
-        self.left = set(counts)
-
-    @property
-    def lacks_any(self) -> bool:
-        return bool(self.left)
-
-    def these(self, keys: Iterable[bytes]) -> None:
-        """These are there; others than the wanted ones do not count."""
-        new = self.left.intersection(keys)
-        self.left -= new
-        if new:
-            self._advance(sum(self._counts[key] for key in new))
-
-
 def _decoding(source: Source) -> dict[str, Any]:
     """What of a source decides on the pixels."""
     return {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS}
@@ -381,8 +388,3 @@ def _of_content(path: Path) -> bytes:
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def _force(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -1,6 +1,8 @@
 """Images that are not in memory: what a dataset reads a batch of them from."""
 
 import mmap
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,19 +42,36 @@ def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
 
 
 class MappedRows:
-    """Rows of an array that is mapped into memory: the system reads what is asked for, once for all processes.
+    """Rows of an array that is mapped into memory, or of any other: the system keeps what was read for all processes.
+
+    What is a whole file is read from it, not through the mapping: a file that is cut off meanwhile is then an error,
+    where the mapping would end the process.
 
     Args:
         array: Shape ``(slots, channels, *spatial)``; a ``numpy.memmap`` travels to other processes as its file's name.
         slots: The slot of each row, shape ``(n,)`` int64, -1 for a row that has none: it is all zeros; None: row i in
             slot i.
         hold: Kept as long as the rows are, and pickled with them: what keeps the file in place.
+        sums: CRC-32 of each slot, shape ``(slots,)`` uint32, looked at when a process reads a slot for the first time;
+            None: there are none.
+        checked: Slots whose sum was looked at already, shape ``(slots,)`` bool; None: none was.
     """
 
-    def __init__(self, array: NDArray[Any], slots: NDArray[np.int64] | None = None, hold: Any = None) -> None:
+    def __init__(
+        self,
+        array: NDArray[Any],
+        slots: NDArray[np.int64] | None = None,
+        hold: Any = None,
+        *,
+        sums: NDArray[np.uint32] | None = None,
+        checked: NDArray[np.bool_] | None = None,
+    ) -> None:
         self._array = array
+        self._file = _WholeFile.of(array)
         self._slots = slots
         self._hold = hold
+        self._sums = sums
+        self._checked = np.zeros(len(array), dtype=np.bool_) if checked is None else checked
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,33 +87,101 @@ class MappedRows:
         return len(self._array) if self._slots is None else len(self._slots)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """A copy of some rows."""
-        # As a plain array: numpy would wrap every selection of a mapped one.
-        array = self._array.view(np.ndarray)
+        """A copy of some rows.
+
+        Raises:
+            ValueError: If the file was cut off or damaged since it was written; names it.
+        """
+        slots = rows.numpy() if self._slots is None else self._slots[rows.numpy()]
+        there = slots >= 0 if self._slots is not None else np.ones(len(slots), dtype=np.bool_)
         if self._slots is None:
-            return torch.from_numpy(array[rows.numpy()])
-        slots = self._slots[rows.numpy()]
-        there = slots >= 0
+            slots = np.arange(len(self._array))[slots]
+        found = self._read(slots if there.all() else slots[there])
         if there.all():
-            return torch.from_numpy(array[slots])
-        out = np.zeros((len(slots), *array.shape[1:]), dtype=array.dtype)
-        out[there] = array[slots[there]]
+            return torch.from_numpy(found)
+        out = np.zeros((len(slots), *self._array.shape[1:]), dtype=self._array.dtype)
+        out[there] = found
         return torch.from_numpy(out)
 
+    def _read(self, slots: NDArray[np.int64]) -> NDArray[Any]:
+        if self._file is None:
+            # As a plain array: numpy would wrap every selection of a mapped one.
+            return self._array.view(np.ndarray)[slots]
+        found = self._file.rows(slots)
+        if self._sums is not None:
+            for slot, row in zip(slots.tolist(), found):
+                if not self._checked[slot] and zlib.crc32(row) != self._sums[slot]:
+                    raise ValueError(
+                        f"{self._file.path} was damaged: slot {slot} has other bytes than were written. Check the "
+                        f"disk; delete {self._file.path.parent}, and the same command decodes the images anew"
+                    )
+                self._checked[slot] = True
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
-        array: Any = self._array
-        # A part of a mapped array does not know where in the file it begins.
-        whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags["C_CONTIGUOUS"]
-        if whole and array.filename is not None:
-            array = (str(array.filename), array.dtype.str, array.shape, array.offset)
-        return {"array": array, "slots": self._slots, "hold": self._hold}
+        array = self._array if self._file is None else self._file.about
+        return {
+            "array": array,
+            "slots": self._slots,
+            "hold": self._hold,
+            "sums": self._sums,
+            "checked": np.packbits(self._checked),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._slots, self._hold, array = state["slots"], state["hold"], state["array"]
         if isinstance(array, tuple):
             name, dtype, shape, offset = array
             array = np.memmap(name, mode="r", dtype=dtype, shape=shape, offset=offset)
-        self._array = array
+        self._array, self._file = array, _WholeFile.of(array)
+        self._sums = state["sums"]
+        self._checked = np.unpackbits(state["checked"], count=len(array)).astype(np.bool_)
+
+
+class _WholeFile:
+    """The file of an array that is mapped whole, read by position."""
+
+    def __init__(self, array: "np.memmap[Any, Any]") -> None:
+        self.path = Path(str(array.filename))
+        self.about = (str(array.filename), array.dtype.str, array.shape, int(array.offset))
+        self._dtype, self._shape = array.dtype, array.shape[1:]
+        self._size = int(np.prod(self._shape)) * array.dtype.itemsize
+        self._begin = int(array.offset)
+        self._descriptor = os.open(self.path, os.O_RDONLY)
+
+    @classmethod
+    def of(cls, array: NDArray[Any]) -> "_WholeFile | None":
+        """None where the array is no whole file, or the system cannot read by position."""
+        # A part of a mapped array does not know where in the file it begins.
+        if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):
+            return None
+        if not array.flags["C_CONTIGUOUS"] or array.filename is None or not hasattr(os, "preadv"):
+            return None
+        return cls(array)
+
+    def rows(self, slots: NDArray[np.int64]) -> NDArray[Any]:
+        """A copy of some rows.
+
+        Raises:
+            IndexError: If there is no such row.
+            ValueError: If the file ends before one of them.
+        """
+        out = np.empty((len(slots), *self._shape), dtype=self._dtype)
+        if not self._size:
+            return out
+        into = out.reshape(-1).view(np.uint8).data
+        for i, slot in enumerate(slots.tolist()):
+            row = into[i * self._size : (i + 1) * self._size]
+            if os.preadv(self._descriptor, [row], self._begin + slot * self._size) != self._size:
+                raise ValueError(
+                    f"{self.path} ends before its slot {slot}: it was cut off since the run began. Start again with "
+                    "the same command, and what is lacking is decoded anew"
+                )
+        return out
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
 
 class DecodedRows:

@@ -10,6 +10,7 @@ import hashlib
 import math
 import shutil
 import tempfile
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases, first_case
+from mmfusion.data.rows import MappedRows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
 from mmfusion.training import evaluation
-from mmfusion.training.files import write_json
+from mmfusion.training.files import read_json, write_json
 from mmfusion.training.reporter import Bar
 
 FORMAT = 1
@@ -42,7 +44,9 @@ class MapsDataset:
         # Where a dataset can leave the images alone, nothing is read to be thrown away.
         without = getattr(dataset, "without", None)
         self._cases: CaseDataset = dataset if without is None else without(maps)
-        self._maps = dict(maps)
+        self._stages = dict(maps)
+        # Read by position where they are files: a file that is cut off meanwhile must not end the process.
+        self._maps = {name: [MappedRows(stage) for stage in stages] for name, stages in maps.items()}
 
     @property
     def spec(self) -> DataSpec:
@@ -65,7 +69,7 @@ class MapsDataset:
 
     def without(self, images: Collection[str]) -> "MapsDataset":
         """The same cases, whose inputs leave the maps of some image modalities out."""
-        return MapsDataset(self._cases, {name: stages for name, stages in self._maps.items() if name not in images})
+        return MapsDataset(self._cases, {name: stages for name, stages in self._stages.items() if name not in images})
 
     def __len__(self) -> int:
         return len(self._cases)
@@ -77,10 +81,7 @@ class MapsDataset:
     def __getitems__(self, indices: Sequence[int]) -> Cases:
         """A batch."""
         cases = self._cases.__getitems__(indices)
-        rows = cases.position.numpy()
-        read = {
-            name: Maps(tuple(torch.from_numpy(stage[rows]) for stage in stages)) for name, stages in self._maps.items()
-        }
+        read = {name: Maps(tuple(stage[cases.position] for stage in stages)) for name, stages in self._maps.items()}
         return cases._replace(inputs={**cases.inputs, **read})
 
 
@@ -107,7 +108,7 @@ def precompute(
         The same cases with maps in place of images.
     """
     home = folder / f"{_weights_digest(model)}-{_images_digest(model, dataset)}"
-    if not (home / "maps.json").is_file():
+    if not _whole(home):
         _compute(model, dataset, home, batch_size=batch_size, device=device, bar=bar)
     elif bar is not None:
         bar.at(len(dataset), len(dataset))
@@ -160,7 +161,8 @@ def _compute(
                     bar.at(done, len(dataset))
         for array in arrays.values():
             array.flush()
-        write_json(scratch / "maps.json", {"format": FORMAT, "cases": len(dataset)})
+        sums = {path.name: _sum(path) for path in sorted(scratch.glob("*.npy"))}
+        write_json(scratch / "maps.json", {"format": FORMAT, "cases": len(dataset), "crc32": sums})
         try:
             scratch.rename(home)
         except OSError:
@@ -169,6 +171,31 @@ def _compute(
     finally:
         model.train(training)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _whole(home: Path) -> bool:
+    """Whether maps are there as they were written; damaged ones are removed. Older ones have no sums to be told by."""
+    try:
+        about = read_json(home / "maps.json")
+        if all(_sum(home / name) == total for name, total in about.get("crc32", {}).items()):
+            return True
+    except FileNotFoundError:
+        if not home.exists():
+            return False
+    except (ValueError, AttributeError):
+        pass
+    # Whoever reads them still has the files open.
+    shutil.rmtree(home, ignore_errors=True)
+    return False
+
+
+def _sum(path: Path) -> int:
+    """CRC-32 of a file."""
+    total = 0
+    with path.open("rb") as file:
+        while chunk := file.read(2**22):
+            total = zlib.crc32(chunk, total)
+    return total
 
 
 def _weights_digest(model: Any) -> str:
