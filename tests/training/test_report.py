@@ -166,8 +166,11 @@ def test_a_test_set_of_one_class_is_said_once() -> None:
     assert {"auc", "average_precision", "f1_macro", "f1_weighted", "balanced_accuracy", "mcc", "g_mean"} <= undefined
     assert all(found["test"][name]["low"] is None for name in undefined)
     assert (found["threshold"], found["threshold_chosen"], found["temperature"]) == (0.5, False, 1.0)
-    metrics = {"model": "m", "dataset": "d", "seed": 0, "notes": [], **found}
+    row = {"kind": "without", "modality": "meta", "share": None, "auc": None, "drop": None}
+    tried = {"area": None, "rows": [row, {**row, "kind": "permuted"}]}
+    metrics = {"model": "m", "dataset": "d", "seed": 0, "notes": [], "robustness": tried, **found}
     lines = report.sentences(metrics)
+    assert not any("AUC is undefined" in line for line in lines)
     [of_test] = [line for line in lines if line.startswith("The test set has no cases of 'bad': undefined there are")]
     assert "average_precision" in of_test
     assert sum(line.startswith("The validation set has no cases of 'bad'") for line in lines) == 1

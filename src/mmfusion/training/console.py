@@ -31,6 +31,13 @@ def guarded(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt as stop:
         _complain(str(stop) or "interrupted")
         return 130
+    except (MemoryError, RuntimeError) as error:
+        from mmfusion.training.memory import is_out_of_memory, told
+
+        if os.environ.get("MMFUSION_DEBUG") == "1" or not is_out_of_memory(error):
+            raise
+        _complain(f"error: {told(error)}")
+        return 2
     except _CAUSED_BY_USERS as error:
         if os.environ.get("MMFUSION_DEBUG") == "1":
             raise

@@ -19,6 +19,9 @@ SUBGROUPS = "subgroups.csv"
 METRICS = "metrics.json"
 """Written last: a folder that has it is finished."""
 
+DIVERGED = "diverged.json"
+"""Only of a run that diverged: how."""
+
 FILES = (
     METRICS,
     SUBGROUPS,
@@ -69,14 +72,14 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
 def create(folder: Path) -> None:
     """Make the folder, with its parents; a former run's files are removed, and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    for name in (*FILES, DIVERGED):
         (folder / name).unlink(missing_ok=True)
     sweep(folder)
 
 
 def sweep(folder: Path) -> None:
     """Remove what a kill in the middle of writing left behind."""
-    for name in FILES:
+    for name in (*FILES, DIVERGED):
         for part in folder.glob(f".{name}.*.part"):
             part.unlink(missing_ok=True)
 

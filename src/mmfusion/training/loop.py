@@ -22,10 +22,10 @@ from mmfusion.losses import Objective
 from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
-from mmfusion.training import averaging, checkpoints, evaluation, optim, processes
+from mmfusion.training import averaging, checkpoints, divergence, evaluation, optim, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.losslog import LossLog
-from mmfusion.training.metrics import EXTRA, evaluate, reported, split_metric
+from mmfusion.training.metrics import EXTRA, evaluate, n_not_finite, reported, split_metric
 from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
 from mmfusion.training.seeds import derive, seed_all
@@ -199,7 +199,9 @@ class Training:
         torch.empty((), dtype=torch.int64).random_()
         self._sampler.set_epoch(epoch)
         n_steps = len(self._loader)
-        log = LossLog(phase.name)
+        log = LossLog(
+            f"phase {phase.name!r}, epoch {epoch + 1} of {sum(self.epochs)}", divergence.advice(self.settings)
+        )
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"
         self._phase_model.train()
         lr, waited, n_cases = 0.0, 0.0, 0
@@ -210,16 +212,19 @@ class Training:
                 done = (epoch - first) * n_steps + step
                 share = optim.factor(done, n_epochs * n_steps, n_steps, self.settings.train)
                 lr = optim.set_lr(self._optimizer, share)
-                self._step(phase, cases, self._seed(epoch, step), log, first=done == 0)
+                with log.explaining():
+                    self._step(phase, cases, self._seed(epoch, step), log, lr, first=done == 0)
                 n_cases += len(cases.position)
                 self._advance(bar, log, step)
                 asked = time.perf_counter()
         losses = log.close()
         losses = dict(zip(losses, processes.mean(list(losses.values()))))
         averaging.align(self._phase_model)
+        if divergence.n_not_finite(self._trained):
+            raise log.diverged("weights are")
         trained = time.perf_counter() - began
         last_phase = index == len(self._phases) - 1
-        scores = self._validate() if last_phase else {}
+        scores = self._validate(log) if last_phase else {}
         self.progress.epoch, self.progress.phase = epoch + 1, index
         self.progress.history.append(
             {
@@ -242,7 +247,7 @@ class Training:
         process = processes.index()
         return derive(self.settings.run.seed, epoch, step, *([process] if process else []))
 
-    def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, *, first: bool) -> None:
+    def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, lr: float, *, first: bool) -> None:
         if self.settings.train.modality_dropout:
             cases = self._with_dropout(cases, derive(seed, 1))
         present = evaluation.lacking(cases)
@@ -266,7 +271,7 @@ class Training:
             self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        log.add(terms, functools.partial(_look, at_inputs, at_outputs, standardized=self._standardized))
+        log.add(terms, lr, functools.partial(_look, at_inputs, at_outputs, standardized=self._standardized))
 
     def _with_dropout(self, cases: Cases, seed: int) -> Cases:
         """Some modalities of some cases taken away, of those that the model looks at."""
@@ -278,13 +283,13 @@ class Training:
     def _advance(self, bar: Bar, log: LossLog, step: int) -> None:
         bar.advance(f"loss {log.read():.3f}" if step % READ_EVERY == 0 else "")
 
-    def _validate(self) -> dict[str, float | None]:
+    def _validate(self, log: LossLog) -> dict[str, float | None]:
         p = self._validation.probabilities(self._model)
+        if bad := n_not_finite(p):
+            raise log.diverged(f"the outputs for {bad} of {len(p)} validation cases are")
         asked = split_metric(self.settings.train.metric)
         found = evaluate(p, self._validation_labels, extra=[name for name in asked if name in EXTRA])
         scores = {name: reported(float(value[0])) for name, value in found.items()}
-        if absent := [name for name in asked if name not in scores]:
-            raise ValueError(f"train.metric names {absent[0]!r}, which {len(p.T)} classes do not have")
         if len(asked) > 1:
             values = [value for name in asked if (value := scores[name]) is not None]
             scores[self.settings.train.metric] = sum(values) / len(values) if len(values) == len(asked) else None

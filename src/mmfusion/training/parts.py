@@ -23,6 +23,7 @@ from mmfusion.training import checkpoints, precompute, predictions, processes
 from mmfusion.training.loop import Training
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.seeds import derive, seed_all
+from mmfusion.training.selection import check_metric
 from mmfusion.training.settings import Run, Settings
 
 _NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
@@ -160,6 +161,12 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
             "by hand: models and losses take them"
         )
     target, kind = predictions.only_classes(bundle.spec)
+    check_metric(
+        settings.train.metric,
+        bundle.validation.labels(target).numpy(),
+        predictions.class_names(kind),
+        where=settings.train.select_on,
+    )
     with reporter.working(f"building {run.model}"):
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
@@ -221,6 +228,11 @@ def with_maps(parts: Parts, name: str, reporter: Reporter) -> CaseDataset:
 def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
     """The bundle whose validation part is the one that chooses, and with the run's own notes."""
     notes = (*bundle.notes, *settings.run.notes)
+    if not len(bundle.test):
+        raise ValueError(
+            f"{settings.run.dataset} has no test set with these options, and a run ends with its metrics there: give "
+            "it cases (another split, data.fold or data.test)"
+        )
     if settings.train.select_on == "test":
         return replace(bundle, validation=bundle.test, notes=(*notes, CHOSEN_ON_TEST))
     if not len(bundle.validation):

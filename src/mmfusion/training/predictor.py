@@ -18,7 +18,7 @@ from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema import require_columns
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
-from mmfusion.training import checkpoints, evaluation, folder, predictions
+from mmfusion.training import checkpoints, evaluation, folder, memory, predictions
 from mmfusion.training.loop import load_weights
 from mmfusion.training.parts import build_model, pick_device
 from mmfusion.training.settings import Settings
@@ -84,9 +84,11 @@ class Predictor:
         missing: list[str] = []
         batches = evaluation.in_order(dataset, self.batch_size, workers=0, device=self._device)
         try:
-            p = evaluation.predict(self.model, self._noting(batches, missing), self._target, self._device)
+            smaller = f"a smaller batch_size of the predictor (it is {self.batch_size})"
+            with memory.guard("predicting", self._device, smaller):
+                p = evaluation.predict(self.model, self._noting(batches, missing), self._target, self._device)
         except ValueError as error:
-            if not absent:
+            if not absent or isinstance(error, memory.OutOfMemory):
                 raise
             columns = [column for name in absent for column in self.reader.columns_of(name)]
             raise ValueError(

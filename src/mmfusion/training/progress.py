@@ -14,7 +14,7 @@ class Progress:
         epoch: Epochs done, over all phases.
         phase: The phase that the last of them belonged to.
         history: One entry an epoch.
-        best_epoch: The epoch that validation chose, from 1; 0: none yet.
+        best_epoch: The epoch whose weights are kept, from 1; 0: none yet.
         best_value: Its value of the metric; None where that was undefined.
     """
 
@@ -26,13 +26,14 @@ class Progress:
 
 
 def better(value: float | None, progress: Progress, metric: str) -> bool:
-    """Whether this epoch takes the best one's place: the first always, then only what is strictly better."""
-    if not progress.best_epoch:
+    """Whether this epoch takes the best one's place: the first does, then what is strictly better.
+
+    As long as the metric is undefined the last epoch does: nothing speaks for the first.
+    """
+    if not progress.best_epoch or progress.best_value is None:
         return True
     if value is None:
         return False
-    if progress.best_value is None:
-        return True
     return value < progress.best_value if metric in LOWER_IS_BETTER else value > progress.best_value
 
 

@@ -215,7 +215,8 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             f"from {raw['ece']['value']:.3f} to {scaled['ece']['value']:.3f} and its log loss from "
             f"{raw['log_loss']['value']:.3f} to {scaled['log_loss']['value']:.3f}."
         )
-    if "robustness" in metrics:
+    # Where the AUC is undefined so is what it loses, which is said already.
+    if "robustness" in metrics and metrics["test"]["auc"]["value"] is not None:
         lines += _contributions(metrics["robustness"])
     return [*lines, *metrics["notes"]]
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.spec import DataSpec
-from mmfusion.training import checkpoints, content, folder, predictions, processes, verdict
+from mmfusion.training import checkpoints, content, divergence, folder, memory, predictions, processes, verdict
 from mmfusion.training.files import read_json, write_json, write_text
 from mmfusion.training.loop import Training
+from mmfusion.training.losslog import NonFiniteLoss
 from mmfusion.training.parts import Parts, build, pick_device, prepare
 from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.training.seeds import deterministic
@@ -47,6 +48,8 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
 
     Raises:
         ValueError: If something in the settings or the data is wrong; likewise FileNotFoundError, FileExistsError.
+        NonFiniteLoss: If the training diverges.
+        OutOfMemory: If memory is short.
         Interrupted: If the user stops it.
     """
     out = Path(settings.run.out) if settings.run.out else folder.default(settings)
@@ -65,8 +68,9 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
                 folder.check_free(out, overwrite=overwrite)
             device = pick_device(settings.run.device)
             with deterministic(device):
-                parts = build(settings, device, reporter)
-                training = prepare(parts, out, reporter)
+                with memory.guard("preparing", device, memory.advice_of(settings)):
+                    parts = build(settings, device, reporter)
+                    training = prepare(parts, out, reporter)
                 begun = True
                 if processes.is_main():
                     folder.create(out)
@@ -102,6 +106,8 @@ def resume(
     Raises:
         FileNotFoundError: If the folder does not hold a run.
         ValueError: If the dataset is not the one that the run began with.
+        NonFiniteLoss: If the run diverged before, or does now.
+        OutOfMemory: If memory is short.
         Interrupted: If the user stops it again.
     """
     try:
@@ -136,12 +142,15 @@ def _resume(
     with deterministic(picked):
         if processes.is_main():
             folder.sweep(out)
+        divergence.check(out, picked)
         started = processes.from_main((out / checkpoints.LAST).is_file)
-        parts = build(settings, picked, reporter, weights=not started)
-        training = prepare(parts, out, reporter)
+        with memory.guard("preparing", picked, memory.advice_of(settings)):
+            parts = build(settings, picked, reporter, weights=not started)
+            training = prepare(parts, out, reporter)
+            if started:
+                _check_same(out, parts)
+                training.restore()
         if started:
-            _check_same(out, parts)
-            training.restore()
             reporter.say(f"going on after epoch {training.progress.epoch} of {sum(training.epochs)}")
         elif processes.is_main():
             _write_case(out, parts)
@@ -149,11 +158,19 @@ def _resume(
 
 
 def _complete(parts: Parts, training: Training, reporter: Reporter) -> Result:
-    progress, accelerator = training.run(), training.accelerator
+    settings, device = parts.settings, parts.device
+    try:
+        with memory.guard("training", device, memory.advice_of(settings)):
+            progress = training.run()
+    except NonFiniteLoss as error:
+        divergence.record(training.folder, error, device)
+        raise
+    accelerator = training.accelerator
     processes.wait()  # for the best weights, which the main one writes
     # The verdict is in full precision and without Accelerate: what a predictor will compute from the folder.
     model = accelerator.unwrap_model(parts.model, keep_fp32_wrapper=False)
-    metrics = verdict.write(parts, model, training.folder, progress, reporter)
+    with memory.guard("evaluating", device, memory.advice_of(settings)):
+        metrics = verdict.write(parts, model, training.folder, progress, reporter)
     result = Result(training.folder, processes.from_main(lambda: metrics))
     verdict.tell(result.folder, result.metrics, reporter)
     return result

@@ -116,8 +116,11 @@ def tell(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:
         reporter.say(sentence)
     cost, chosen = metrics["cost"], metrics["chosen"]
     part = "test" if CHOSEN_ON_TEST in metrics["notes"] else "validation"
+    why = f"chosen by {part} {chosen['metric']}"
+    if chosen["value"] is None:
+        why = f"kept, but not chosen: {part} {chosen['metric']} is undefined in every epoch"
     reporter.say(
-        f"Epoch {chosen['epoch']} of {cost['epochs']} chosen by {part} {chosen['metric']}; training took "
+        f"Epoch {chosen['epoch']} of {cost['epochs']} {why}; training took "
         f"{cost['seconds']:.0f} s, {cost['train_cases_per_second']:.0f} cases/s, "
         f"{cost['share_waiting_for_data']:.1%} of it waiting for data."
     )

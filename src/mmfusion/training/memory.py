@@ -1,0 +1,95 @@
+"""Running out of memory, as one error that says what to change."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from mmfusion.training.settings import Settings
+
+# What torch raises as a plain RuntimeError: the CPU's allocator, libraries of the GPU, and readers' shared memory.
+_SIGNS = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|alloc_cpu|(CUBLAS|CUDNN|CUSOLVER|NCCL)\w*ALLOC_FAILED|"
+    r"(insufficient|out of) shared memory|unable to (mmap|open shared memory)|Cannot allocate memory",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(r"allocate ([\d.]+ ?[KMGTPE]iB|\d+ bytes)", re.IGNORECASE)
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_KILLED = re.compile(r"DataLoader worker.*killed by signal: Killed", re.DOTALL)
+
+
+class OutOfMemory(ValueError):
+    """There was too little memory for the settings; the text says which of them need less."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python, numpy or torch, says that memory was short."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError | OSError) and bool(_SIGNS.search(text) or _KILLED.search(text))
+
+
+def size_wanted(error: BaseException) -> str:
+    """How much was asked for, in the error's words; empty where it does not say."""
+    found = _SIZE.search(str(error))
+    if found is None:
+        return ""
+    words = found.group(1)
+    if not words.endswith(" bytes"):
+        return words
+    size = float(words.removesuffix(" bytes"))
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{size:.3g} {_UNITS[unit]}"
+
+
+@contextmanager
+def guard(doing: str, device: torch.device | str, advice: str) -> Iterator[None]:
+    """Turn a lack of memory inside into one error.
+
+    Args:
+        doing: What is done inside, as it follows "out of memory": ``training``.
+        device: Where it is done.
+        advice: What takes less, as of :func:`advice_of`.
+
+    Raises:
+        OutOfMemory: In place of whatever said that memory was short.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"{told(error, doing, device)}: it takes {advice}") from error
+
+
+def told(error: BaseException, doing: str = "", device: torch.device | str = "") -> str:
+    """A lack of memory in a line: where, while doing what, and how much was wanted, as far as it is known."""
+    wanted = size_wanted(error)
+    return (
+        "out of memory"
+        + (f" on {device}" if device else "")
+        + (f" while {doing}" if doing else "")
+        + (f" ({wanted} more were asked for)" if wanted else "")
+    )
+
+
+def advice_of(settings: Settings) -> str:
+    """What of a run takes less memory, with the values that it has."""
+    train = settings.train
+    size = settings.data.get("size")
+    parts = [
+        f"a smaller --batch-size (it is {train.batch_size}; train.eval_batch_size={train.eval_batch_size} outside "
+        "training)",
+        f"smaller images (--size, data.size{'' if size is None else f'; it is {size}'})",
+    ]
+    if not train.checkpointing:
+        parts.append("--set train.checkpointing=true")
+    if settings.run.precision == "no":
+        parts.append("--precision bf16")
+    if train.workers:
+        parts.append(f"fewer train.workers (they are {train.workers})")
+    return f"{', '.join(parts[:-1])} or {parts[-1]}"

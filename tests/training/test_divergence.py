@@ -1,0 +1,127 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mmfusion.training import checkpoints, divergence, folder, run
+from mmfusion.training.files import read_json
+from mmfusion.training.loop import Training
+from mmfusion.training.losslog import LossLog, NonFiniteLoss
+from mmfusion.training.settings import Settings
+
+Start = Callable[..., Path]
+
+
+def log_of(losses: list[float]) -> LossLog:
+    log = LossLog("phase 'train', epoch 2 of 5", "start anew with less")
+    for number, loss in enumerate(losses):
+        log.add({"ce": torch.tensor(loss)}, 0.1 * (number + 1), lambda: None)
+    return log
+
+
+def test_any_step_that_is_not_finite_is_told_with_its_rate() -> None:
+    assert log_of([1.0, 3.0]).close() == {"ce": 2.0}
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        for at in range(3):
+            losses = [1.0, 1.0, 1.0]
+            losses[at] = bad
+            with pytest.raises(NonFiniteLoss) as told:
+                log_of(losses).close()
+            text = str(told.value)
+            assert "phase 'train', epoch 2 of 5: the loss is not finite" in text
+            assert f"in step {at + 1} of the epoch" in text
+            assert f"at learning rate {0.1 * (at + 1):.3g}; start anew with less" in text
+
+
+def test_a_step_that_fails_after_a_loss_was_not_finite_is_told_as_that() -> None:
+    log = log_of([1.0, float("nan")])
+    with pytest.raises(NonFiniteLoss, match="step 2 of the epoch"), log.explaining():
+        raise RuntimeError("linalg.svd: the input has NaN")
+    log = log_of([1.0, 2.0])
+    with pytest.raises(ValueError, match="something else"), log.explaining():
+        raise ValueError("something else")
+
+
+def test_the_advice_names_what_can_be_changed() -> None:
+    settings = Settings.from_dict({"run": {"model": "m", "precision": "bf16"}, "train": {"lr": 0.5, "clip_norm": 2.0}})
+    text = divergence.advice(settings)
+    assert "a lower train.lr (it is 0.5)" in text
+    assert "a lower train.clip_norm (it is 2)" in text
+    assert "--precision no" in text
+    settings = Settings.from_dict({"run": {"model": "m"}, "train": {"clip_norm": None, "warmup_epochs": 1}})
+    text = divergence.advice(settings)
+    assert "train.clip_norm=1" in text
+    assert "precision" not in text
+    assert "warmup" not in text
+
+
+def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four steps an epoch; the objective explodes in the third of the second."""
+    overrides = {"model": {"explode_after": 6}}
+    with pytest.raises(NonFiniteLoss, match=r"epoch 2 of 3: the loss is not finite in step 3 of the epoch .*rate 0\.0"):
+        start(overrides=overrides)
+    out = tmp_path / "run"
+    record = read_json(out / folder.DIVERGED)
+    assert record["device"] == "cpu"
+    real = Training._epoch
+    monkeypatch.setattr(Training, "_epoch", lambda *_, **__: pytest.fail("trained again"))
+    with pytest.raises(NonFiniteLoss, match=r"is not resumed.*step 3 of the epoch.*train\.lr.*--overwrite") as told:
+        run.resume(out)
+    assert record["reason"] in str(told.value)
+    monkeypatch.setattr(Training, "_epoch", real)
+    # What another device does is not known.
+    divergence.check(out, torch.device("cuda"))
+    (out / folder.DIVERGED).unlink()
+    with pytest.raises(NonFiniteLoss, match="step 3 of the epoch"):
+        run.resume(out)
+    assert (out / folder.DIVERGED).exists()
+    start(overrides={"train": {"epochs": 1}}, overwrite=True)
+    assert {path.name for path in out.iterdir()} == set(folder.FILES)
+
+
+@pytest.mark.parametrize("pretrain", [False, True])
+def test_weights_that_the_last_step_destroyed_are_not_kept(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrain: bool
+) -> None:
+    """All losses of the epoch are finite; what the last step has left is seen before anything is written."""
+    real = Training._step
+    steps = 0
+
+    def step(self: Training, *arguments: Any, **options: Any) -> None:
+        nonlocal steps
+        real(self, *arguments, **options)
+        steps += 1
+        if steps == 8:
+            self._trained[0].data.view(-1)[0] = torch.inf
+
+    monkeypatch.setattr(Training, "_step", step)
+    with pytest.raises(
+        NonFiniteLoss, match=r"epoch 2 of .*: weights are not finite after step 4 of the epoch, at learning"
+    ):
+        start(overrides={"model": {"pretrain": pretrain}})
+    out = tmp_path / "run"
+    tensors, about = checkpoints.load(out / checkpoints.LAST)
+    assert about["progress"]["epoch"] == 1
+    assert all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())
+
+
+def test_outputs_that_are_not_finite_on_validation(
+    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fakes.Tiny.forward
+
+    def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:
+        output = real(self, *arguments, **options)
+        if not self.training:
+            output.outputs["dx"][:3] = torch.nan
+        return output
+
+    monkeypatch.setattr(fakes.Tiny, "forward", forward)
+    with pytest.raises(
+        NonFiniteLoss, match="epoch 1 of 3: the outputs for 3 of 64 validation cases are not finite after"
+    ):
+        start()
