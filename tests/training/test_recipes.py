@@ -61,3 +61,14 @@ def test_equal_footing_is_kept(recipe: dict[str, Any], message: str) -> None:
         recipes.pick(recipe, "d", "m")
     if "models" in recipe and "select_on" not in str(recipe):
         assert recipes.pick(recipe, "d", "other") == {"data": {}, "train": {}, "model": {}}
+
+
+def test_maps_from_disk_leave_out_the_recipes_augmentation() -> None:
+    from mmfusion.training.settings import resolve
+
+    frozen = {"train": {"freeze": "all", "precompute": True}}
+    assert recipes.load("ham10000", "concat")["train"]["augment"]
+    assert resolve("concat", "ham10000", [frozen]).train.augment == {}
+    # What the user asks for is not dropped.
+    with pytest.raises(ValueError, match=r"train.precompute needs .* no train.augment of images"):
+        resolve("concat", "ham10000", [frozen, {"train": {"augment": {"flips": True}}}])

@@ -90,7 +90,7 @@ class Train:
         freeze: How many of the encoder's stages, from the first on, are not trained, 0 for what lies before it;
             ``all`` or ``none``. Their batch statistics stand still too, and they run without a graph.
         precompute: Read a wholly frozen encoder's maps from disk instead of running it; without augmentation of images
-            only.
+            only, so that of a recipe is left out.
         checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them: less
             memory, more time, the same gradients.
         weight_decay: L2 in the gradient with ``adam``, decoupled with ``adamw``, which spares biases and norms.
@@ -292,7 +292,12 @@ def resolve(
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)
     merged: dict[str, Any] = {"run": {"model": model, "dataset": dataset}}
-    for layer in (recipes.load(dataset, model, model_options), *overrides):
+    recipe = recipes.load(dataset, model, model_options)
+    train = asked.get("train", {})
+    if isinstance(train, Mapping) and train.get("precompute") is True and "augment" not in train:
+        # Maps from disk always see the same image; the recipe's augmentation is no wish of the user's.
+        recipe["train"].pop("augment", None)
+    for layer in (recipe, *overrides):
         merged = merge(merged, layer)
     settings = Settings.from_dict(merged)
     settings.check_options()
