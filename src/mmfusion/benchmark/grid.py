@@ -15,6 +15,9 @@ from mmfusion.training.settings import Run, Settings, Train, merge, parse_overri
 ALL = "all"
 """Every registered model."""
 
+REVISIONS = {"cfcml": 2}
+"""Raised when a model's defaults change: runs made with the former ones have another address."""
+
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
 
@@ -75,8 +78,9 @@ def address(settings: Settings) -> str:
     """
     packed, chosen = settings.computed(), settings.run
     data = content.by_content(packed["data"])
+    revision = [REVISIONS[chosen.model]] if chosen.model in REVISIONS else []
     counted = {
-        "model": [chosen.model, _set(packed["model"], registry.models.defaults(chosen.model))],
+        "model": [chosen.model, _set(packed["model"], registry.models.defaults(chosen.model)), *revision],
         "data": [chosen.dataset, _set(data, registry.datasets.defaults(chosen.dataset))],
         "train": _set(packed["train"], asdict(Train())),
         "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),

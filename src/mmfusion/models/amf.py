@@ -24,6 +24,7 @@ def amf(
     shared_encoder: bool = True,
     dim: int = 128,
     tabular_tokenizer: Choice = "mlp",
+    token_norm: bool = False,
     confidence: float = 1.0,
     density_weight: float = 5.0,
     leakage_weight: float = 5.0,
@@ -51,6 +52,8 @@ def amf(
         dim: Width of each modality's embedding and of the fused vector (D).
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`.
+        token_norm: Bring the tokens of all modalities to one scale before they meet; see
+            :class:`~mmfusion.models.FusionModel`.
         confidence: How much the images are trusted over the tables, the ratio of their parts; the paper's prior
             knowledge of a dataset (0.95 in its configuration for OL3I).
         density_weight: Of the loss that makes the parts equally dense.
@@ -76,6 +79,7 @@ def amf(
         shared_encoder=shared_encoder,
         dim=dim,
         tabular_tokenizer=tabular_tokenizer,
+        token_norm=token_norm,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

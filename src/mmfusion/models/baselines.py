@@ -76,6 +76,7 @@ def concat(
     shared_encoder: bool = True,
     dim: int = 128,
     tabular_tokenizer: Choice = "mlp",
+    token_norm: bool = False,
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     terms: TermSettings | None = None,
@@ -94,6 +95,8 @@ def concat(
         dim: Width of each modality's embedding.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`.
+        token_norm: Bring the tokens of all modalities to one scale before they meet; see
+            :class:`~mmfusion.models.FusionModel`.
         hidden: Widths of the head's hidden layers.
         dropout: Probability after each of them.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
@@ -111,6 +114,7 @@ def concat(
         shared_encoder=shared_encoder,
         dim=dim,
         tabular_tokenizer=tabular_tokenizer,
+        token_norm=token_norm,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

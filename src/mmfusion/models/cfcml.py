@@ -31,13 +31,14 @@ def cfcml(
     n_stages: int = 4,
     image_latents: int = 32,
     table_latents: int = 24,
-    compression: Choice = "conv",
+    compression: Choice = "pool",
     tabular_tokenizer: Choice = "feature",
     multigranularity: bool = True,
     detach_stages: bool = False,
     enhancement: bool = True,
     merge: str = "published",
-    hidden: Sequence[int] = (128, 16),
+    token_norm: bool = False,
+    hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
     sample_weight: float = 0.04,
     unimodal_weight: float = 0.06,
@@ -60,7 +61,9 @@ def cfcml(
     NOTE[DIFF] The table's tokens are FT-Transformer's by default, one a column. Published is a frozen text encoder's
     embedding of a sentence a column: ``tabular_tokenizer={"name": "text", "encoder": "clip"}``, or ``"text"`` for a
     smaller encoder that needs no network. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation,
-    as the others; published is behind it for Swin.
+    as the others; published is behind it for Swin. NOTE[DIFF] Maps are compressed by pooling and the head has one hidden
+    layer: the published convolution has a weight for each position and learns small datasets by heart
+    (docs/guide/choosing.md). The recipes of ``derm7pt`` and ``men`` keep the published form.
 
     Args:
         spec: The data.
@@ -72,7 +75,7 @@ def cfcml(
         n_stages: Encoder stages used, counted from the last.
         image_latents: Tokens of each image and stage (n).
         table_latents: Tokens of the table.
-        compression: A registered token compression, or a mapping with its name and options.
+        compression: A registered token compression, or a mapping with its name and options; published is ``"conv"``.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`.
         multigranularity: False takes the last stage alone.
@@ -80,7 +83,9 @@ def cfcml(
         enhancement: False leaves the modalities without a view of each other.
         merge: ``"published"`` for as many filters as latents in the granularity merge, ``"single"`` for the one filter
             that they act as.
-        hidden: Widths of the head's hidden layers.
+        token_norm: Bring the tokens of all modalities to one scale before they meet; see
+            :class:`~mmfusion.models.FusionModel`.
+        hidden: Widths of the head's hidden layers; published are 128 and 16.
         dropout: Probability after each of them.
         sample_weight: Weight of the sample anchors (w_sam); 0 turns them off.
         unimodal_weight: Weight of the unimodal prototypes as anchors (w_up).
@@ -151,6 +156,7 @@ def cfcml(
             prototypes=prototypes,
             weighting=weighting,
         ),
+        token_norm=token_norm,
     )
 
 

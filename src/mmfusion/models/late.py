@@ -21,6 +21,7 @@ def late(
     shared_encoder: bool = True,
     dim: int = 128,
     tabular_tokenizer: Choice = "mlp",
+    token_norm: bool = False,
     combine: Combine = "mean",
     hidden: Sequence[int] = (128,),
     dropout: float = 0.5,
@@ -41,6 +42,8 @@ def late(
         dim: Width of each modality's embedding.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`.
+        token_norm: Bring the tokens of all modalities to one scale before they meet; see
+            :class:`~mmfusion.models.FusionModel`.
         combine: ``"mean"``, ``"learned"`` (weights), ``"product"`` (of the probabilities) or ``"max"``.
         hidden: Widths of the heads' hidden layers.
         dropout: Probability after each of them.
@@ -62,6 +65,7 @@ def late(
         shared_encoder=shared_encoder,
         dim=dim,
         tabular_tokenizer=tabular_tokenizer,
+        token_norm=token_norm,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

@@ -22,6 +22,7 @@ def lmf(
     shared_encoder: bool = True,
     dim: int = 128,
     tabular_tokenizer: Choice = "mlp",
+    token_norm: bool = False,
     rank: int | None = 4,
     tensor_dim: int = 32,
     hidden: Sequence[int] = (128,),
@@ -44,6 +45,8 @@ def lmf(
         dim: Width of each modality's embedding.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options; see
             :mod:`mmfusion.tokenizers.tabular`.
+        token_norm: Bring the tokens of all modalities to one scale before they meet; see
+            :class:`~mmfusion.models.FusionModel`.
         rank: Number of low-rank terms (the paper tries 1, 4, 8 and 16); None: the whole product, TFN.
         tensor_dim: Of TFN alone: embeddings wider than this are projected to it first.
         hidden: Widths of the head's hidden layers.
@@ -71,6 +74,7 @@ def lmf(
         shared_encoder=shared_encoder,
         dim=dim,
         tabular_tokenizer=tabular_tokenizer,
+        token_norm=token_norm,
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,

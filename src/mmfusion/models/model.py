@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.meta import is_static, run_on_meta
+from mmfusion.layers.token_norm import normalized
 from mmfusion.models import dry_run
 from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image, own_maps
 from mmfusion.models.inputs import check_mappings, check_range, check_values, checked
@@ -41,6 +42,9 @@ class FusionModel(nn.Module):
         objective: What training minimises, for :meth:`phases`; None for a model that is not trained by the harness.
         ignored: Modalities that inputs may hold and the model does not look at.
         pretraining: A phase before the objective's, of all but the head; None for none.
+        token_norm: Bring each token to mean 0 and variance 1 over its features (layer normalization without parameters)
+            before any interaction, so that modalities meet at one scale: the maps of pretrained encoders give tokens
+            ten to thirty times as large as a table's.
 
     Attributes:
         map_shapes: Shapes of the encoder's maps by image modality, ``(c, *spatial)`` a stage.
@@ -66,8 +70,10 @@ class FusionModel(nn.Module):
         objective: nn.Module | None = None,
         ignored: Collection[str] = (),
         pretraining: Pretraining | None = None,
+        token_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.token_norm = token_norm
         self.encoders = nn.ModuleDict(encoders or {})
         self.routes = dict(routes or {})
         self.tokenizers = nn.ModuleDict(tokenizers)
@@ -365,6 +371,8 @@ class FusionModel(nn.Module):
                 tokens[name] = self._nothing(name, n_cases)
                 continue
             made = self.tokenizers[name](maps.get(name, content[name]))
+            if self.token_norm:
+                made = tuple(normalized(one) for one in made)
             if name in present:
                 made = tuple(scattered(one, rows[name], present[name], static) for one in made)
             tokens[name] = made

@@ -23,6 +23,7 @@ def pooled_model(
     shared_encoder: bool,
     dim: int,
     tabular_tokenizer: Choice = "mlp",
+    token_norm: bool = False,
     terms: TermSettings | None,
     classification: Choice | None,
     label_smoothing: float,
@@ -40,6 +41,8 @@ def pooled_model(
         shared_encoder: One encoder for all images of one shape, or one each.
         dim: Width of each modality's embedding.
         tabular_tokenizer: A registered tabular tokenizer, or a mapping with its name and options.
+        token_norm: Bring the tokens of all modalities to one scale before they meet; see
+            :class:`~mmfusion.models.FusionModel`.
         terms: More losses; see :func:`~mmfusion.models.objectives.build_objective`.
         classification: A registered loss of logits and labels; None: cross-entropy.
         label_smoothing: Of the cross-entropy.
@@ -72,4 +75,5 @@ def pooled_model(
             label_smoothing=label_smoothing,
         ),
         ignored=ignored,
+        token_norm=token_norm,
     )

@@ -294,7 +294,7 @@ def resolve(
     merged: dict[str, Any] = {"run": {"model": model, "dataset": dataset}}
     recipe = recipes.load(dataset, model, model_options)
     train = asked.get("train", {})
-    if isinstance(train, Mapping) and train.get("precompute") is True and "augment" not in train:
+    if isinstance(train, Mapping) and train.get("precompute") is True and not train.get("augment"):
         # Maps from disk always see the same image; the recipe's augmentation is no wish of the user's.
         recipe["train"].pop("augment", None)
     for layer in (recipe, *overrides):
