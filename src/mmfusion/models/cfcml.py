@@ -61,8 +61,8 @@ def cfcml(
     NOTE[DIFF] The table's tokens are FT-Transformer's by default, one a column. Published is a frozen text encoder's
     embedding of a sentence a column: ``tabular_tokenizer={"name": "text", "encoder": "clip"}``, or ``"text"`` for a
     smaller encoder that needs no network. NOTE[DIFF] The deepest map is taken before the encoder's final normalisation,
-    as the others; published is behind it for Swin. NOTE[DIFF] Maps are compressed by pooling and the head has one hidden
-    layer: the published convolution has a weight for each position and learns small datasets by heart
+    as the others; published is behind it for Swin. NOTE[DIFF] Maps are compressed by pooling, and the head has one
+    hidden layer: the published convolution has a weight for each position and learns small datasets by heart
     (docs/guide/choosing.md). The recipes of ``derm7pt`` and ``men`` keep the published form.
 
     Args:
