@@ -49,7 +49,8 @@ def test_dates():
     assert column.mean == pytest.approx(2001.0, abs=0.01)
     assert column.encode(frame("31.12.2001"))[0] == pytest.approx(1.0)
     told = NumericalColumn.fit(frame("20011231", "20021231"), "x", kind="date", date_format="%Y%m%d")
-    assert told.high - told.low == pytest.approx(1.0, abs=0.01)
+    # No patient's date: the year of the first and the end of that of the last.
+    assert (told.low, told.high) == (2001.0, 2003.0)
 
 
 def test_a_column_without_any_value():
@@ -156,3 +157,59 @@ def test_standardised_numbers_come_back(cells):
         if cell is not None:
             assert z * column.std + column.mean == pytest.approx(cell, rel=1e-9, abs=1e-9 * column.std + 1e-300)
     assert NumericalColumn(**json.loads(json.dumps(column.to_dict()))) == column
+
+
+def test_categories_of_few_cases_are_one_and_have_no_name():
+    cells = ["arm"] * 5 + ["Arm", "leg", "leg", "nose", None] + ["ear"] * 5
+    column = CategoricalColumn.fit(frame(*cells), "x", min_cases=5)
+    assert column.categories == ("arm", "ear", "rare")
+    assert column.rare
+    assert column.encode(frame("ARM", "leg", "nose", "never seen", "rare", None, "ear")).tolist() == [
+        0,
+        2,
+        2,
+        2,
+        2,
+        -1,
+        1,
+    ]
+    assert column.unseen(frame("arm", "leg", "new")) == ["leg", "new"]
+    assert CategoricalColumn(**json.loads(json.dumps(column.to_dict()))) == column
+    assert column.wording.categories == ("arm", "ear", "rare")
+    text = json.dumps(column.to_dict())
+    assert "leg" not in text
+    assert "nose" not in text
+
+
+def test_which_categories_are_few():
+    # Spellings and aliases count together.
+    together = CategoricalColumn.fit(
+        frame(*["BRAZIL"] * 3, *["Brasil"] * 2), "x", aliases={"BRASIL": "BRAZIL"}, min_cases=5
+    )
+    assert (together.categories, together.rare) == (("BRAZIL",), False)
+    assert CategoricalColumn.fit(frame(*["a"] * 4), "x", min_cases=5).categories == ("rare",)
+    assert CategoricalColumn.fit(frame(None), "x", min_cases=5) == CategoricalColumn("x")
+    # What is called so stays a category of its own.
+    called = CategoricalColumn.fit(frame(*["Rare"] * 5, "b"), "x", min_cases=5)
+    assert called.categories == ("Rare", "other rare")
+    assert called.encode(frame("rare", "b")).tolist() == [0, 1]
+    ordered = CategoricalColumn.fit(
+        frame(*["low", "high", "medium"] * 5, "very high"), "x", kind="ordinal", min_cases=5
+    )
+    assert ordered.categories == ("low", "medium", "high", "rare")
+    # What is declared was not learnt from cases.
+    declared = CategoricalColumn.fit(frame("a"), "x", categories=("a", "b"), min_cases=5)
+    assert (declared.categories, declared.rare) == (("a", "b"), False)
+    assert CategoricalColumn.fit(frame("yes"), "x", kind="boolean", min_cases=5).categories == ("false", "true")
+    with pytest.raises(ValueError, match="expects min_cases of 1 or more, got 0"):
+        CategoricalColumn.fit(frame("a"), "x", min_cases=0)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", "e", None]), max_size=40), st.integers(1, 8))
+def test_every_named_category_has_enough_cases(cells, least):
+    column = CategoricalColumn.fit(frame(*cells), "x", min_cases=least)
+    named = column.categories[:-1] if column.rare else column.categories
+    assert all(cells.count(name) >= least for name in named)
+    assert {name for name in cells if name is not None and cells.count(name) >= least} == set(named)
+    codes = column.encode(frame(*cells)) if cells else np.zeros(0)
+    assert [code < 0 for code in codes] == [cell is None for cell in cells]

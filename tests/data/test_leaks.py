@@ -19,7 +19,7 @@ NOISE = RNG.normal(size=N)
 def leaks_of(cells, labels=LABELS, **options):
     frame = pd.DataFrame({"x": pd.Series(list(cells), dtype=object)})
     kind = "numerical" if all(isinstance(cell, float | int) or cell is None for cell in cells) else "categorical"
-    return find_leaks(TableSchema.fit(frame, **{kind: ["x"]}), frame, labels.astype(int), **options)
+    return find_leaks(TableSchema.fit(frame, **{kind: ["x"]}, min_cases=1), frame, labels.astype(int), **options)
 
 
 def test_auc_of_ties_and_orders():

@@ -29,7 +29,7 @@ def reader(**changes) -> CaseReader:
         **{
             "targets": {"label": TARGET},
             "images": {"derm": ImageSource("file", (8, 8))},
-            "schema": TableSchema.fit(FRAME, numerical=("age",), categorical=("sex",)),
+            "schema": TableSchema.fit(FRAME, numerical=("age",), categorical=("sex",), min_cases=1),
             "id_column": "name",
             "group_column": "patient",
             **changes,

@@ -59,7 +59,7 @@ def test_it_says_what_it_found(whole: Path) -> None:
         "photo       images of column 'photo', 3 x 8x8",
         "second_view  images of column 'second view'",
         "stage         ordinal      3 levels: I, II, III",
-        "hospital      left out     says 'A' in every row that has a value",
+        "hospital      left out     says the same in every row that has a value",
         "patient       left out     is used for something else",
     ):
         assert " ".join(line.split()) in " ".join(about.split())

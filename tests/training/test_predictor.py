@@ -43,21 +43,6 @@ def test_it_gives_the_runs_own_test_predictions(
 
 
 @pytest.mark.slow
-def test_the_chosen_weights_alone_are_enough(start: Start, fakes: ModuleType, tmp_path: Path) -> None:
-    """Vocabularies, statistics and settings are in the checkpoint."""
-    out = start()
-    alone = shutil.copy(out / checkpoints.BEST, tmp_path / "alone.safetensors")
-    frame = fakes.table(6, seed=5)
-    pd.testing.assert_frame_equal(mmfusion.load(alone).predict(frame), mmfusion.load(out).predict(frame))
-    with pytest.raises(ValueError, match="is not a checkpoint of mmfusion"):
-        predictor.load(out / folder.CASE)
-    tensors, about = checkpoints.load(out / checkpoints.BEST)
-    checkpoints.save(tmp_path / "old.safetensors", tensors, {"epoch": about["epoch"]})
-    with pytest.raises(ValueError, match=r"old\.safetensors does not say how cases are read"):
-        predictor.load(tmp_path / "old.safetensors")
-
-
-@pytest.mark.slow
 def test_a_batch_of_one_and_the_index_are_kept(start: Start, fakes: ModuleType) -> None:
     loaded = predictor.load(start())
     frame = fakes.table(6, seed=5).set_index(pd.Index(range(10, 16)))

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from mmfusion.benchmark.reading import find, text
 from mmfusion.training import folder
 from mmfusion.training.content import CONTENT
 from mmfusion.training.files import write_bytes, write_json
+from mmfusion.training.sharing import without_folders
 
 SPLITS = "splits"
 """Folder of the splits, each once, under a name made of its content."""
@@ -128,7 +129,7 @@ def _keep(run: FinishedRun, place: Path, out: Path, names: Sequence[str]) -> int
 
 
 def _read(place: Path, name: str) -> Any:
-    return _portable(json.loads(text(place, name)))
+    return without_folders(json.loads(text(place, name)))
 
 
 def _rounded(table: str) -> str:
@@ -148,16 +149,3 @@ def _compress(path: Path, content: str) -> Path:
     # Without the hour, so that the same content is the same file.
     write_bytes(path, gzip.compress(content.encode("utf-8"), 9, mtime=0))
     return path
-
-
-def _portable(value: Any) -> Any:
-    """Without folders: of a path that begins at the root its last part."""
-    if isinstance(value, dict):
-        return {key: _portable(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_portable(each) for each in value]
-    if isinstance(value, str):
-        for kind in (PurePosixPath, PureWindowsPath):
-            if kind(value).is_absolute():
-                return kind(value).name
-    return value

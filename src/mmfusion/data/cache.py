@@ -8,6 +8,8 @@ changed has another key and takes another slot, and nothing that somebody may be
 The sums are looked at when the rows are opened, of a sample where they are many, and of each other slot when a process
 reads it first. A slot that the disk has damaged is given up, and its image decoded anew.
 
+Folders and files are the user's alone: decoded images are patients' data.
+
 A slot's key is written after its pixels have reached the disk, so a kill at any moment leaves whole images and free
 slots. One process writes to a set at a time; another that wants the same waits, and then finds it done, or goes on
 where a kill ended the first. Sets that nobody reads are removed, the least recently used first, where room is needed.
@@ -33,7 +35,7 @@ from mmfusion.data.cache_writing import Done, Writer, force
 from mmfusion.data.foreign import opened
 from mmfusion.data.rows import MappedRows
 from mmfusion.data.sources import Source, in_threads, n_bytes
-from mmfusion.layers.folders import cache_folder
+from mmfusion.layers.folders import cache_folder, make_private, private_file, private_folder
 
 FORMAT = 2
 _KEY = 16
@@ -124,7 +126,9 @@ class ImageCache:
         files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
         done = Done(Counter(key for key in keys if key is not None), advance)
         place = self._place(source, root)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
+        for lock in (place.use, place.build, self.folder / "room.lock"):
+            private_file(lock)
         hold = locks.Hold(place.use)
         try:
             place.mark()
@@ -297,7 +301,10 @@ class _Place:
     def mark(self) -> None:
         """Note that it is opened now; in a folder that may only be read, nothing."""
         if os.access(self.use, os.W_OK):
-            self.home.mkdir(exist_ok=True)
+            private_folder(self.home)
+            # Former versions left these to everybody.
+            for path in (self.home, self.pixels, self.keys):
+                make_private(path)
             os.utime(self.use)
 
     @property
@@ -340,6 +347,8 @@ class _Place:
 
     def grow(self, n: int) -> list[int]:
         """As many free slots, new ones if there are too few."""
+        private_file(self.pixels)
+        private_file(self.keys)
         free, there = self.free(), len(self._slots())
         more = max(0, n - len(free))
         with self.pixels.open("ab") as pixels:

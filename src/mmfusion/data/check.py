@@ -115,7 +115,9 @@ def _counted(plan: Plan, faults: list[str]) -> list[str]:
     if fewer:
         lines.append("This is a part of the published set: results on it do not compare with those on the whole.")
     frames = {name: plan.frame.iloc[rows] for name, rows in zip(PARTS, plan.split, strict=True)}
-    return [*lines, *plan.notes, *outside_notes(plan.reader.schema, frames)]
+    schema = plan.reader.schema
+    remarks = () if schema is None else schema.remarks
+    return [*lines, *plan.notes, *outside_notes(schema, frames), *(f"! {remark}" for remark in remarks)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,10 @@ from mmfusion.spec import Wording
 
 Kind: TypeAlias = Literal["numerical", "date", "categorical", "ordinal", "boolean"]
 MOST_DECIMALS = 6
+RARE = "rare"
+"""The category that those of too few training cases are merged into."""
+MIN_CASES = 5
+"""How many training cases a category has at least that a table's schema names."""
 MARGIN = 1.0
 """How far beyond the training range a number is still taken as it is, in widths of that range."""
 N_STD = 10.0
@@ -41,8 +45,8 @@ class NumericalColumn:
         name: The column's name in the table.
         mean: Mean of the training rows; 0 where none of them has a value.
         std: Population standard deviation of the training rows; 1 where it would be 0 or unknown.
-        low: Smallest value of the training rows.
-        high: Largest value of the training rows.
+        low: Smallest value of the training rows; of dates the year that it is in.
+        high: Largest value of the training rows; of dates the year after it.
         step: What their values are multiples of, a power of ten such as 1 or 0.01; 0 where there is none that small.
         kind: ``"numerical"``; or ``"date"``, whose values are years with their fractions.
         unit: Such as ``"mm"``.
@@ -103,6 +107,9 @@ class NumericalColumn:
         if not len(values):
             return empty
         low, high = float(values.min()), float(values.max())
+        if empty.kind == "date":
+            # The ends are the dates of single patients; their years will do.
+            low, high = float(np.floor(low)), float(np.ceil(high))
         # A constant column must not blow up rounding errors: its deviation may be 1e-17 instead of 0.
         mean, std = _moments(values) if low < high else (float(values.mean()), 0.0)
         fitted = {
@@ -196,6 +203,8 @@ class CategoricalColumn:
         unit: Such as ``"mm"``; for sentences.
         template: Of its sentence; see :class:`~mmfusion.spec.Wording`. Empty: the default.
         missing: More spellings of a missing cell.
+        rare: Whether the last category stands for all that are not named: those of too few training rows, whose names
+            are not kept, and those that no training row had.
     """
 
     name: str
@@ -205,6 +214,7 @@ class CategoricalColumn:
     unit: str = ""
     template: str = ""
     missing: tuple[str, ...] = ()
+    rare: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "categories", tuple(self.categories))
@@ -220,20 +230,26 @@ class CategoricalColumn:
             raise ValueError(f"column {self.name!r} has categories that differ in case or blanks alone: {twice}")
         if self.kind == "boolean" and self.categories != ("false", "true"):
             raise ValueError(f"column {self.name!r} of booleans expects the categories false, true: {self.categories}")
+        if self.rare and not self.categories:
+            raise ValueError(f"column {self.name!r} expects categories, of which the last is the rare one")
         _ = self.wording
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, name: str, **options: Any) -> "CategoricalColumn":
+    def fit(cls, frame: pd.DataFrame, name: str, *, min_cases: int = 1, **options: Any) -> "CategoricalColumn":
         """The vocabulary of the values that are there.
 
         Args:
             frame: The training rows.
             name: The column.
+            min_cases: Categories of fewer rows are merged into one, :data:`RARE`, the last; their names are not kept.
+                Booleans, and categories that are given, stay as they are.
             options: Attributes that are not fitted. ``categories`` given is kept: the order of an ordinal column.
 
         Raises:
             ValueError: If a cell is not in the categories given, or of booleans not one of their spellings.
         """
+        if type(min_cases) is not int or min_cases < 1:
+            raise ValueError(f"column {name!r} expects min_cases of 1 or more, got {min_cases!r}")
         codes, found = distinct(one_column(frame, name), [text.lower() for text in options.get("missing", ())])
         if options.get("kind") == "boolean":
             options["categories"] = ("false", "true")
@@ -241,16 +257,21 @@ class CategoricalColumn:
             aliases = {key(alias): category for alias, category in options.get("aliases", {}).items()}
             counts = np.bincount(codes[codes >= 0], minlength=len(found))
             # Of several spellings of one category, its name is the one that most rows have.
-            spellings: dict[str, tuple[int, str]] = {}
+            spellings: dict[str, str] = {}
+            n_cases: Counter[str] = Counter()
             for text, count in sorted(zip(found, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])):
                 category = aliases.get(key(text), text)
-                spellings.setdefault(key(category), (count, category))
-            names = sorted(category for _, category in spellings.values())
+                spellings.setdefault(key(category), category)
+                n_cases[key(category)] += count
+            names = sorted(category for folded, category in spellings.items() if n_cases[folded] >= min_cases)
             ordered = options.get("kind") == "ordinal"
             options["categories"] = in_order(names) if ordered else tuple(names)
+            if len(names) < len(spellings):
+                options["categories"] += (_free(RARE, names),)
+                options["rare"] = True
         column = cls(name, **options)
         known = column._codes()
-        if strangers := [text for text in found if key(text) not in known]:
+        if not column.rare and (strangers := [text for text in found if key(text) not in known]):
             raise ValueError(
                 f"column {name!r} has {', '.join(map(repr, strangers[:10]))}, not one of {column.categories}: add the "
                 "category, an alias, or a spelling of missing"
@@ -268,13 +289,13 @@ class CategoricalColumn:
         return codes | aliases
 
     def encode(self, frame: pd.DataFrame) -> Codes:
-        """Codes, shape ``(n,)`` int64; -1 is missing, or a category that no training row had."""
-        known = self._codes()
+        """Codes, shape ``(n,)`` int64; -1 is missing, or a category that is not named where none stands for these."""
+        known, other = self._codes(), len(self.categories) - 1 if self.rare else -1
         codes, found = distinct(one_column(frame, self.name), self.missing)
-        return np.array([*(known.get(key(text), -1) for text in found), -1], dtype=np.int64)[codes]
+        return np.array([*(known.get(key(text), other) for text in found), -1], dtype=np.int64)[codes]
 
     def unseen(self, frame: pd.DataFrame) -> list[str]:
-        """Values that no training row had, in the order of their first row: they count as missing."""
+        """Values that are not named, in the order of their first row: they count as missing, or as the rare one."""
         known = self._codes()
         return [text for text in distinct(one_column(frame, self.name), self.missing)[1] if key(text) not in known]
 
@@ -287,6 +308,13 @@ class CategoricalColumn:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the defaults left out."""
         return _packed(self)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or a longer one that none of the others is."""
+    while key(name) in set(map(key, taken)):
+        name = f"other {name}"
+    return name
 
 
 SCALES: tuple[tuple[str, ...], ...] = (
@@ -358,8 +386,9 @@ def fit_column(frame: pd.DataFrame, name: str, kind: Kind, options: Mapping[str,
         ValueError: If the kind or an option is unknown, or the cells are not of the kind.
     """
     builder: type[Column] = NumericalColumn if kind in ("numerical", "date") else CategoricalColumn
-    fitted = {"name", "kind", "mean", "std", "low", "high", "step"}
-    valid = sorted(set(builder.__dataclass_fields__) - fitted)
+    fitted = {"name", "kind", "mean", "std", "low", "high", "step", "rare"}
+    more = {"min_cases"} if builder is CategoricalColumn else set()
+    valid = sorted(set(builder.__dataclass_fields__) - fitted | more)
     if unknown := sorted(set(options) - set(valid)):
         raise ValueError(f"column {name!r} of kind {kind!r} has no option {unknown}; valid: {', '.join(valid)}")
     return builder.fit(frame, name, kind=kind, **options)

@@ -46,16 +46,17 @@ class Decision:
     Attributes:
         name: The column.
         kind: One of :data:`KINDS`; ``"text"`` and ``"drop"`` are left out of the schema.
-        reason: Why, with the figures that decided.
+        reason: Why, with the figures that decided; it quotes no cell, since files keep it.
         options: What the column is fitted with.
-        remarks: What a reader should look at: spellings that look alike, a date that could be read otherwise.
+        remarks: What a reader should look at: spellings that look alike, a date that could be read otherwise. They may
+            quote cells, and no file keeps them.
     """
 
     name: str
     kind: str
     reason: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,10 @@ def _decide(name: str, look: _Look, options: Mapping[str, Any]) -> Decision:
     if not n_there:
         return Decision(name, "drop", "has no value in any row")
     if n_found == 1:
-        return Decision(name, "drop", f"says {look.found[0]!r} in every row that has a value")
+        return Decision(name, "drop", "says the same in every row that has a value")
     keys = {key(text) for text in look.found[: 2 * len(BOOLEANS)]}
     if n_found <= 2 * len(BOOLEANS) and keys <= set(BOOLEANS) and len({BOOLEANS[k] for k in keys}) == 2:
-        return Decision(name, "boolean", f"its values are {_listed(look.found)}", options)
+        return Decision(name, "boolean", f"its values are {listed(look.found)}", options)
     if look.values is not None:
         return _decide_number(name, look, look.values, options)
     fmt = date_format(look.found)
@@ -186,8 +187,7 @@ def _decide_number(name: str, look: _Look, values: Floats, options: Mapping[str,
     if look.whole and _IDENTIFIER.fullmatch(name) and n_found > MOST_LEVELS:
         return Decision(name, "drop", f"looks like an identifier by its name: {n_found} whole numbers")
     if look.whole and n_found <= MOST_LEVELS and look.n_there >= 10 * n_found and high - low < 2 * MOST_LEVELS:
-        levels = [f"{value:.0f}" for value in np.sort(values)]
-        return Decision(name, "ordinal", f"{n_found} whole numbers: {_listed(levels)}", options)
+        return Decision(name, "ordinal", f"{n_found} whole numbers", options)
     commas = "decimal" not in options and decimal_mark(look.marks) == ","
     remarks = ("commas are read as decimal marks",) if commas else ()
     return Decision(name, "numerical", f"{n_found} numbers from {low:g} to {high:g}", options, remarks)
@@ -198,13 +198,13 @@ def _decide_date(name: str, look: _Look, fmt: str, options: Mapping[str, Any]) -
     if fmt.startswith("%d") and not any(int(re.split(r"[-./]", text)[0]) > 12 for text in look.found):
         remarks = (f"day and month could be the other way round; they are read as in {fmt}",)
     chosen = {"date_format": fmt, **options}
-    return Decision(name, "date", f"{len(look.found)} dates, as in {look.found[0]!r}", chosen, remarks)
+    return Decision(name, "date", f"{len(look.found)} dates, as in {fmt}", chosen, remarks)
 
 
 def _decide_text(name: str, look: _Look, n_there: int, n_found: int, options: Mapping[str, Any]) -> Decision:
     few = look.found[:100]
     if sum(_FILE.fullmatch(text) is not None for text in few) > len(few) / 2:
-        return Decision(name, "drop", f"names files, such as {few[0]!r}")
+        return Decision(name, "drop", "names files")
     n_categories = len({key(text) for text in look.found})
     repeated = n_there >= 2 * n_categories
     if _IDENTIFIER.fullmatch(name) and (n_categories > MOST_LEVELS or not repeated):
@@ -213,8 +213,8 @@ def _decide_text(name: str, look: _Look, n_there: int, n_found: int, options: Ma
         remarks = tuple(_look_alikes(look))
         scale = scale_of(in_order(look.found)) if n_categories == n_found else None
         if scale is not None:
-            return Decision(name, "ordinal", f"{n_categories} levels: {_listed(scale)}", options, remarks)
-        return Decision(name, "categorical", f"{n_categories} values: {_listed(look.found)}", options, remarks)
+            return Decision(name, "ordinal", f"{n_categories} levels", options, remarks)
+        return Decision(name, "categorical", f"{n_categories} values", options, remarks)
     if sum(" " in text for text in few) > len(few) / 2:
         return Decision(name, "text", f"free text, {n_categories} different ones in {n_there} rows")
     return Decision(name, "drop", f"looks like an identifier: {n_categories} values in {n_there} rows")
@@ -245,6 +245,7 @@ def _a_letter_apart(a: str, b: str) -> bool:
     return rest == long[differ + 1 :]
 
 
-def _listed(values: Sequence[str], most: int = 8) -> str:
+def listed(values: Sequence[str], most: int = 8) -> str:
+    """The first of some values, long ones cut off, and how many more there are."""
     said = ", ".join(value if len(value) <= 24 else value[:21] + "..." for value in values[:most])
     return said + (f" and {len(values) - most} more" if len(values) > most else "")

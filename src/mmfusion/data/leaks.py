@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.cells import Codes, Floats
+from mmfusion.data.columns import MIN_CASES
 
 if TYPE_CHECKING:
     from mmfusion.data.schema import TableSchema
@@ -194,7 +195,9 @@ def _never(name: str, cells: Codes, values: Sequence[str], codes: Codes, names: 
     for value in np.flatnonzero(counts >= VALUE_SHARE * len(cells)).tolist():
         absent = _absent(cells == value, codes, names)
         if absent:
-            text = f"column {name!r}: the {counts[value]} rows of {values[value]!r} {_said(absent)}"
+            # The sentence is kept with results: what fewer cases have is not quoted.
+            what = repr(values[value]) if counts[value] >= MIN_CASES else "one value"
+            text = f"column {name!r}: the {counts[value]} rows of {what} {_said(absent)}"
             leaks.append(Leak((name,), "never", values[value], tuple(absent), float(counts[value]), text))
     return leaks
 

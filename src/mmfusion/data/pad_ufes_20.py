@@ -198,6 +198,7 @@ def _schema(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> Ta
         numerical=[name for name, told in columns.items() if told["kind"] == "numerical"],
         categorical=[name for name, told in columns.items() if told["kind"] != "numerical"],
         options=columns,
+        min_cases=1,  # all values are published: none is hidden
     )
 
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mmfusion.data.cells import MISSING, require_columns, texts
-from mmfusion.data.columns import CategoricalColumn, Column, Kind, NumericalColumn, fit_column
-from mmfusion.data.inference import Decision, Override, infer_columns
+from mmfusion.data.columns import MIN_CASES, CategoricalColumn, Column, Kind, NumericalColumn, fit_column
+from mmfusion.data.inference import Decision, Override, infer_columns, listed
 from mmfusion.data.leaks import Leak, find_leaks
 from mmfusion.layers.optional import need
 from mmfusion.spec import Columns
@@ -53,6 +53,7 @@ class TableSchema:
         numerical: Sequence[str] = (),
         categorical: Sequence[str] = (),
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        min_cases: int = MIN_CASES,
     ) -> "TableSchema":
         """Learn means, deviations and vocabularies of columns whose kinds are known.
 
@@ -63,6 +64,8 @@ class TableSchema:
             options: By column, attributes of its :class:`~mmfusion.data.columns.NumericalColumn` or
                 :class:`~mmfusion.data.columns.CategoricalColumn` that are not fitted, and a finer ``kind``: ``"date"``,
                 ``"ordinal"``, ``"boolean"``.
+            min_cases: Categories of fewer rows are merged into one, ``rare``, and not named, unless a column's options
+                give its ``categories`` or a ``min_cases`` of its own. 1: all are named.
 
         Returns:
             The fitted schema.
@@ -79,11 +82,16 @@ class TableSchema:
         for name, kind in plain.items():
             own = dict(options.get(name, {}))
             decided.append(Decision(name, own.pop("kind", kind), "as told", own))
-        return cls._fitted(frame, decided)
+        return cls._fitted(frame, decided, min_cases)
 
     @classmethod
     def infer(
-        cls, frame: pd.DataFrame, *, overrides: Mapping[str, Override] | None = None, drop: Sequence[str] = ()
+        cls,
+        frame: pd.DataFrame,
+        *,
+        overrides: Mapping[str, Override] | None = None,
+        drop: Sequence[str] = (),
+        min_cases: int = MIN_CASES,
     ) -> "TableSchema":
         """Decide what each column is, and fit it.
 
@@ -98,6 +106,7 @@ class TableSchema:
                 ``"boolean"``, or ``"drop"``), or a mapping with ``kind`` and options as in :meth:`fit`; without
                 ``kind`` that is still decided.
             drop: Columns that are something else: labels, groups, image names.
+            min_cases: As in :meth:`fit`.
 
         Returns:
             The fitted schema, columns in the table's order within numbers and categories.
@@ -107,7 +116,7 @@ class TableSchema:
                 left.
         """
         decisions = infer_columns(frame, overrides, drop=drop)
-        schema = cls._fitted(frame, [one for one in decisions if one.kind not in ("text", "drop")])
+        schema = cls._fitted(frame, [one for one in decisions if one.kind not in ("text", "drop")], min_cases)
         if not schema.names:
             reasons = "; ".join(f"{one.name!r} {one.reason}" for one in decisions)
             raise ValueError(f"no column is left to learn from: {reasons}")
@@ -115,8 +124,11 @@ class TableSchema:
         return cls(schema.numerical, schema.categorical, tuple(replace(one, options={}) for one in decisions))
 
     @classmethod
-    def _fitted(cls, frame: pd.DataFrame, decided: Sequence[Decision]) -> "TableSchema":
-        columns = [fit_column(frame, one.name, cast("Kind", one.kind), one.options) for one in decided]
+    def _fitted(cls, frame: pd.DataFrame, decided: Sequence[Decision], min_cases: int) -> "TableSchema":
+        columns = []
+        for one in decided:
+            known = {} if one.kind in ("numerical", "date", "boolean") else {"min_cases": min_cases}
+            columns.append(fit_column(frame, one.name, cast("Kind", one.kind), {**known, **one.options}))
         return cls(
             tuple(column for column in columns if isinstance(column, NumericalColumn)),
             tuple(column for column in columns if isinstance(column, CategoricalColumn)),
@@ -148,7 +160,7 @@ class TableSchema:
 
         Returns:
             numerical ``(n, n_num)`` float32, standardised, NaN where missing; categorical ``(n, n_cat)`` int64, -1
-            where missing or never seen in training.
+            where missing or not named. Where a column has ``rare``, a category that is not named is that one.
 
         Raises:
             ValueError: If a column is not in the table, or cells are not of their column's kind.
@@ -169,7 +181,7 @@ class TableSchema:
         return Table(torch.from_numpy(numerical), torch.from_numpy(categorical))
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, list[str]]:
-        """Categories that no training row had, by column: :meth:`transform` takes them for missing."""
+        """Categories that are not named, by column: :meth:`transform` takes them for missing, or for ``rare``."""
         found = {c.name: c.unseen(frame) for c in self.categorical if c.name in frame.columns}
         return {name: values for name, values in found.items() if values}
 
@@ -196,13 +208,16 @@ class TableSchema:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader should look at: spellings that look alike, marks and dates that could be read otherwise."""
+        """What a reader should look at: spellings that look alike, marks and dates that could be read otherwise.
+
+        They may quote cells, so no file keeps them: a schema that was loaded has none.
+        """
         return tuple(f"column {one.name!r}: {remark}" for one in self.decisions for remark in one.remarks)
 
     def describe(self) -> str:
         """A line a column: its kind and why, those left out at the end; then the remarks."""
         decided = {one.name: one for one in self.decisions}
-        kept = [(c.name, c.kind, decided[c.name].reason if c.name in decided else _fitted_on(c)) for c in self]
+        kept = [(c.name, c.kind, _reason(c, decided.get(c.name))) for c in self]
         out = [
             (one.name, "left out", one.reason if one.kind == "drop" else f"{one.kind}: {one.reason}")
             for one in self.decisions
@@ -223,10 +238,7 @@ class TableSchema:
             "categorical": [column.to_dict() for column in self.categorical],
         }
         if self.decisions:
-            packed["decisions"] = [
-                {"name": one.name, "kind": one.kind, "reason": one.reason, "remarks": list(one.remarks)}
-                for one in self.decisions
-            ]
+            packed["decisions"] = [{"name": one.name, "kind": one.kind, "reason": one.reason} for one in self.decisions]
         return packed
 
     @classmethod
@@ -235,7 +247,7 @@ class TableSchema:
         return cls(
             tuple(NumericalColumn(**column) for column in packed["numerical"]),
             tuple(CategoricalColumn(**column) for column in packed["categorical"]),
-            tuple(Decision(**{**one, "remarks": tuple(one.get("remarks", ()))}) for one in packed.get("decisions", ())),
+            tuple(Decision(one["name"], one["kind"], one["reason"]) for one in packed.get("decisions", ())),
         )
 
     def save(self, path: Path | str) -> None:
@@ -270,7 +282,9 @@ class TableSchema:
             raise ValueError(f"{path} is not a table's schema: {error}") from error
 
 
-def _fitted_on(column: Column) -> str:
+def _reason(column: Column, decision: Decision | None) -> str:
+    """Why a column is what it is, and of categories which are named."""
     if isinstance(column, NumericalColumn):
-        return f"from {column.low:g} to {column.high:g}, mean {column.mean:g}"
-    return f"{len(column.categories)} values"
+        return decision.reason if decision else f"from {column.low:g} to {column.high:g}, mean {column.mean:g}"
+    reason = decision.reason if decision else f"{len(column.categories)} values"
+    return reason if column.kind == "boolean" else f"{reason}: {listed(column.categories)}"

@@ -155,7 +155,9 @@ def synthetic_derm7pt(
         return CaseReader(
             targets={"label": TargetColumn("diagnosis", CLASSES)},
             images={view: ImageSource(view, (size, size)) for view in VIEWS},
-            schema=TableSchema.fit(train, numerical=("age",), categorical=("elevation", "location", "sex")),
+            schema=TableSchema.fit(
+                train, numerical=("age",), categorical=("elevation", "location", "sex"), min_cases=1
+            ),
             id_column="case_id",
         )
 

@@ -184,6 +184,7 @@ def synthetic_men(
                 train,
                 numerical=("age", "adc_value", "tumour_area", "oedema_area"),
                 categorical=("location", "sex"),
+                min_cases=1,
             ),
             id_column="patient",
         )

@@ -172,7 +172,7 @@ class TableDataset:
                 *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
                 *_lacking(target, labels, split),
                 *(() if group or not _repeats(frame) else (_NO_GROUP,)),
-                *([] if found is None else [f"Look at this: {remark}." for remark in found.remarks]),
+                *_remarked(found),
                 *_unseen(found, frame),
                 *leaks(found, train, labels[split.train], target.classes, [groups[i] for i in split.train]),
             ),
@@ -502,11 +502,27 @@ def _lacking(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> l
     ]
 
 
+def _remarked(schema: TableSchema | None) -> list[str]:
+    """A note that there are remarks; they quote cells, and notes are kept with results."""
+    named = [one.name for one in schema.decisions if one.remarks] if schema is not None else []
+    if not named:
+        return []
+    return [
+        f"Look at the remarks on {_listed(map(repr, named))}: mmfusion check, or the beginning of a run, says them."
+    ]
+
+
 def _unseen(schema: TableSchema | None, frame: pd.DataFrame) -> list[str]:
     if schema is None:
         return []
+    rare = {column.name for column in schema.categorical if column.rare}
     return [
-        f"Column {name!r} has values that no training row has, which count as missing: {', '.join(values[:8])}."
+        f"Column {name!r} has {len(values)} value(s) "
+        + (
+            "of too few training rows to be named, or of none: they count as one, the last category."
+            if name in rare
+            else "that no training row has: they count as missing."
+        )
         for name, values in schema.unseen(frame).items()
     ]
 

@@ -1,5 +1,6 @@
 """Checkpoints: safetensors with JSON in the header, never pickle; written whole or not at all.
 
+They hold weights and how the training went, nothing of the data: no column, no category, no path.
 ``best.safetensors`` holds the weights that validation chose. ``last.safetensors`` holds all that the next epoch needs:
 weights, optimiser, and what happened so far. Random states are not among it: everything random is seeded anew at each
 epoch, from the seed and the epoch.

@@ -65,7 +65,6 @@ class Training:
         augment: Called as ``augment(cases, generator)`` on batches on the device, with a generator on the CPU; None for
             nothing.
         reporter: Told of every step and epoch.
-        case: How new cases are read, the content of ``case.json``; it goes into the checkpoints' headers.
     """
 
     def __init__(
@@ -80,13 +79,8 @@ class Training:
         accelerator: Any,
         augment: Callable[[Cases, torch.Generator], Cases] | None,
         reporter: Reporter,
-        case: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = settings
-        # With these a checkpoint says what it is and how a new table becomes its input, not where it was made.
-        packed = settings.to_dict()
-        packed["run"] |= dict.fromkeys(("out", "root", "cache"))
-        self._header = {"settings": packed, "case": dict(case or {})}
         self.target = target
         self.folder = folder
         self.reporter = reporter
@@ -306,7 +300,7 @@ class Training:
             return
         if chosen:
             about = {"epoch": progress.epoch, "metric": metric, "value": progress.best_value}
-            checkpoints.save(self.folder / checkpoints.BEST, weights, {**about, **self._header})
+            checkpoints.save(self.folder / checkpoints.BEST, weights, about)
         tensors, scalars = checkpoints.pack_optimizer(self._optimizer)
         scaler = self.accelerator.scaler
         checkpoints.save(
@@ -318,7 +312,6 @@ class Training:
                 "progress": asdict(progress),
                 "optimizer": scalars,
                 "scaler": scaler.state_dict() if scaler is not None else {},
-                **self._header,
             },
         )
 

@@ -57,7 +57,6 @@ class Parts:
             "target": self.target,
             "spec": self.bundle.spec.to_dict(),
             "reader": self.bundle.reader.to_dict(),
-            "notes": list(self.bundle.notes),
         }
 
 
@@ -198,7 +197,6 @@ def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:
         accelerator=_accelerator(parts.settings, parts.device),
         augment=_augment(parts),
         reporter=reporter,
-        case=parts.case(),
     )
 
 

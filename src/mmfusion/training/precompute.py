@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases, first_case
 from mmfusion.data.rows import MappedRows
+from mmfusion.layers.folders import make_private, private_folder
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
 from mmfusion.training import evaluation
@@ -127,7 +128,7 @@ def _shapes(model: Any) -> dict[str, list[tuple[int, ...]]]:
 def _compute(
     model: Any, dataset: CaseDataset, home: Path, *, batch_size: int, device: torch.device, bar: Bar | None
 ) -> None:
-    home.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(home.parent)
     needed = 4 * len(dataset) * sum(math.prod(shape) for shapes in model.map_shapes.values() for shape in shapes)
     free = shutil.disk_usage(home.parent).free
     if needed > 0.95 * free:
@@ -163,6 +164,8 @@ def _compute(
             array.flush()
         sums = {path.name: _sum(path) for path in sorted(scratch.glob("*.npy"))}
         write_json(scratch / "maps.json", {"format": FORMAT, "cases": len(dataset), "crc32": sums})
+        for file in scratch.iterdir():
+            make_private(file)
         try:
             scratch.rename(home)
         except OSError:

@@ -162,8 +162,8 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
     A run of a plug-in's parts needs the plug-in, too, where it was or where ``plugins`` says.
 
     Args:
-        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or that last file alone, which holds
-            what the other two do as the training had it.
+        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
+            other two. A former version's file of weights is enough alone.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: Where the run's plug-ins are now, if they were moved.
 
@@ -175,8 +175,14 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
     place = Path(run_folder)
     if place.is_file():
         weights, about = checkpoints.load(place)
+        home = place.parent
+        if (home / folder.SETTINGS).is_file() and (home / folder.CASE).is_file():
+            about = {"settings": folder.read_settings(home).to_dict(), "case": folder.read_case(home)}
         if not about.get("case") or "settings" not in about:
-            raise ValueError(f"{place} does not say how cases are read: give the folder that it is from")
+            raise ValueError(
+                f"{place} holds weights alone, which do not say how cases are read: give the run's folder, or put "
+                f"{folder.SETTINGS} and {folder.CASE} next to it"
+            )
         settings = Settings.from_dict(about["settings"])
         registry.import_files(settings.run.plugins if plugins is None else plugins)
         return _predictor(settings, about["case"], weights, place, device)

@@ -2,7 +2,7 @@
 
 A file holds what one call had to encode: its sentences and their vectors, in a folder of the encoder's. It is moved to
 its place when it is complete, under a name made from the sentences: a kill leaves nothing that is read, and two
-processes that encode the same write the same.
+processes that encode the same write the same. Folders and files are the user's alone.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmfusion.layers.folders import private_folder
 from mmfusion.tokenizers.tabular.encoders import TextEncoder, encoded
 
 
@@ -70,7 +71,7 @@ def _read(home: Path, d_text: int | None) -> dict[str, np.ndarray]:
 def _write(home: Path, sentences: list[str], vectors: np.ndarray) -> None:
     temporary: str | None = None
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         handle, temporary = tempfile.mkstemp(dir=home, prefix=".", suffix=".part")
         with os.fdopen(handle, "wb") as file:
             np.savez(file, sentences=np.array(sentences), vectors=vectors)

@@ -1,0 +1,24 @@
+"""``mmfusion share``."""
+
+import argparse
+from pathlib import Path
+
+from mmfusion.training import console
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand."""
+    sharing = commands.add_parser("share", help="write the least of a run that predicts, to be given away")
+    sharing.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    sharing.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the new folder")
+    sharing.set_defaults(command=_share)
+
+
+def _share(arguments: argparse.Namespace) -> None:
+    from mmfusion.training.sharing import share
+
+    written = share(arguments.run, arguments.out)
+    size = sum(path.stat().st_size for path in written)
+    reporter = console.reporter()
+    reporter.say(f"{', '.join(path.name for path in written)}, {size / 1e6:.1f} MB, in {arguments.out}")
+    reporter.say("What these files reveal of the training cases is in the guide, under Sharing a model")
