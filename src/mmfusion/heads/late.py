@@ -98,7 +98,8 @@ def maximum(x: Tensor, there: Tensor) -> Tensor:
         there: Shape ``(m, b, 1)``, bool; True is there.
 
     Returns:
-        Shape ``(b, d)``; zeros for a case that has nothing.
+        Shape ``(b, d)``; zeros for a case that has nothing. Modalities with the same largest value share its gradient
+        equally; what is missing has none.
     """
     largest = torch.where(there, x, torch.finfo(x.dtype).min).amax(0)
     return torch.where(there.any(0), largest, 0.0)

@@ -12,6 +12,8 @@ from mmfusion.tokens import Present
 class MaxFusion(nn.Module):
     """The elementwise maximum over the modalities that a case has; zeros for one that has nothing.
 
+    Equal maxima share the gradient equally; see :func:`~mmfusion.heads.late.maximum`.
+
     Args:
         names: The modalities, in order.
     """

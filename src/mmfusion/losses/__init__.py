@@ -1,5 +1,6 @@
 """The loss bank: CFCML's anchors and what stands beside them, usable with any network."""
 
+from mmfusion.layers.directions import unit
 from mmfusion.losses.anchors import (
     AnchorSet,
     anchor_set,
@@ -33,7 +34,7 @@ from mmfusion.losses.crossmodal import (
     uniformity,
 )
 from mmfusion.losses.distributed import gather_rows, global_batch
-from mmfusion.losses.functional import contrast, unit
+from mmfusion.losses.functional import contrast
 from mmfusion.losses.independence import HSIC, Orthogonality, hsic, orthogonality
 from mmfusion.losses.matching import Matching, matching_loss
 from mmfusion.losses.memory import MemoryPrototypes, MovingPrototypes

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision, without_autocast
-from mmfusion.losses.functional import check_temperature, contrast_from_similarity, masked_logsumexp, mean_where, unit
+from mmfusion.losses.functional import check_temperature, contrast_from_similarity, masked_logsumexp, mean_where
 from mmfusion.losses.inputs import check_labels, modality_pairs, single_target, units_of
 from mmfusion.losses.temperature import Temperature
 from mmfusion.losses.term import Term
@@ -92,7 +93,8 @@ def alignment(first: Tensor, second: Tensor, both: Tensor, *, alpha: float = 2.0
         first: Shape ``(..., b, d)``; normalised inside.
         second: The same shape.
         both: Which cases have both, shape ``(..., b)``, bool; True counts. What is left out may hold anything.
-        alpha: Positive. Below 1 the gradient grows without bound as the two meet; where they have met it is 0.
+        alpha: Positive. Below 1 the gradient grows without bound as the two meet; where they have met, the gradient
+            is 0 for every alpha.
 
     Returns:
         A scalar, 0 to ``2^alpha``: the mean over pairs of modalities and cases with both together; 0 if there is none.

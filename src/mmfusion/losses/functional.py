@@ -8,27 +8,25 @@ twelve decades; float64 stays float64.
 import torch
 from torch import Tensor
 
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision, without_autocast
 
 
-def unit(x: Tensor) -> Tensor:
-    """Divide each vector by its Euclidean length.
+def clamp_value(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
+    """Clamp the values and let the gradient pass, at the limits and beyond them.
 
-    Each vector is scaled by its largest entry first, so that neither overflow nor underflow of a square spoils the
-    length: any scale that the dtype can hold is right.
+    For limits that only rounding oversteps: there :func:`torch.clamp` cuts the gradient off, and at the limit itself
+    its gradient depends on torch's version.
 
     Args:
-        x: Shape ``(..., d)``.
+        x: Any shape, finite.
+        low: The least value; None: no limit.
+        high: The largest value; None: no limit.
 
     Returns:
-        Shape ``(..., d)``. A zero vector stays zero, and its gradient is zero: it has no direction. NaN stays NaN.
+        The shape of ``x``.
     """
-    largest = torch.linalg.vector_norm(x.detach(), torch.inf, -1, keepdim=True)
-    # A zero vector over infinity is zero, and so is its gradient. NaN is no zero: it comes through.
-    scaled: Tensor = x / largest.masked_fill(largest == 0, torch.inf)
-    # With a largest entry of 1 the length is at least 1, and that of a zero vector must not divide.
-    length: Tensor = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp(min=1)
-    return scaled / length
+    return x + (x.detach().clamp(low, high) - x.detach())
 
 
 def masked_logsumexp(x: Tensor, mask: Tensor, dim: int = -1) -> Tensor:

@@ -11,9 +11,10 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.losses.crossmodal import Pairs, checked_pairs
-from mmfusion.losses.functional import mean_where, unit
+from mmfusion.losses.functional import clamp_value, mean_where
 from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.term import Term
 from mmfusion.registry import losses
@@ -288,7 +289,7 @@ def _centred_kernel(x: Tensor, mask: Tensor, kernel: Kernel, bandwidth: float | 
     gram = x @ x.mT
     if kernel == "rbf":
         length = gram.diagonal()
-        square = (length.unsqueeze(-1) + length - 2 * gram).clamp(min=0)
+        square = clamp_value(length.unsqueeze(-1) + length - 2 * gram, low=0)
         # The centring takes a constant away: K - 1 instead of K keeps the digits of a kernel that is nearly flat.
         gram = torch.expm1(-square / (2 * (_median(square.detach(), pairs) if bandwidth is None else bandwidth**2)))
     gram = torch.where(pairs, gram, 0.0)

@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision
-from mmfusion.losses.functional import unit
 from mmfusion.tokens import LossInputs, Present
 
 Embeddings: TypeAlias = Mapping[str, Tensor] | Sequence[Tensor] | Tensor

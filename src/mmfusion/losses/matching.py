@@ -86,6 +86,9 @@ def matching_loss(
     NOTE[DIFF] The paper classifies the [CLS] token of an encoder that sees the tokens of both sides, with two logits;
     here the classifier sees one direction a side, and has one logit, which is the difference of two.
 
+    The choice of a negative is held constant; of candidates that are equally similar it is the first, and the gradient
+    is that of this one.
+
     Args:
         first: Directions, shape ``(p, b, d)``. A zero vector is a side that the case lacks, as
             :func:`~mmfusion.losses.inputs.modality_pairs` gives it; an embedding of zero has no direction either.

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.distributed import global_batch
-from mmfusion.losses.functional import unit
 from mmfusion.losses.inputs import check_labels, single_target, stack_embeddings, stack_present
 from mmfusion.losses.pml import (
     Options,
@@ -61,10 +61,10 @@ class Metric(Term):
     flows through references on other processes; that is refused.
 
     NOTE[DIFF] where a loss takes the angle of a cosine (``TupletMarginLoss``, ``ArcFaceLoss``), the cosine stays one
-    rounding step away from 1 and -1, where the angle has no derivative. PML stops with an error in ``HistogramLoss`` at
-    a cosine of 1, which here is 1 - 1e-6, and in ``DynamicSoftMarginLoss`` at distances that differ much, and at every
-    second step: here it has bins for them, and its history no gradient. PML compares a row with itself where it comes
-    alone to a ``CrossBatchMemory``, here not.
+    rounding step away from 1 and -1, where the angle has no derivative; the gradient of two equal rows is 0 there.
+    PML stops with an error in ``HistogramLoss`` at a cosine of 1, which here is 1 - 1e-6, and in
+    ``DynamicSoftMarginLoss`` at distances that differ much, and at every second step: here it has bins for them, and
+    its history no gradient. PML compares a row with itself where it comes alone to a ``CrossBatchMemory``, here not.
 
     Some limits remain. ``SmoothAPLoss`` raises unless all classes of the batch are equally frequent, and in PML 2.9 is
     its paper's only where they are as many as the cases of each; its rows are sorted by class here, as it needs them.

@@ -38,6 +38,7 @@ def density_loss(x: Tensor, own: Tensor, present: Tensor) -> Tensor:
     """How far apart the mean sizes of the modalities' own features are.
 
     ``|mean_own |x_a| - mean_own |x_b||``, the mean over the cases that have both and over pairs of modalities.
+    A size has its kink at 0 and a difference where the two are equal: the gradient is 0 there.
 
     NOTE[DIFF] The public code divides by one length for both parts, having overwritten the other; here each mean is
     over its own part.
@@ -60,6 +61,8 @@ def density_loss(x: Tensor, own: Tensor, present: Tensor) -> Tensor:
 
 def leakage_loss(x: Tensor, own: Tensor, present: Tensor) -> Tensor:
     """The mean size of a modality's features outside its own part, over the modalities that each case has.
+
+    A feature of 0 has the gradient 0.
 
     Args:
         x: As for :func:`density_loss`, and so are the others.

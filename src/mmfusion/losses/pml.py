@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from mmfusion.losses.functional import clamp_value
+
 Options: TypeAlias = Mapping[str, Any]
 Positives: TypeAlias = Literal["class", "case"]
 
@@ -233,7 +235,7 @@ def mended(function: nn.Module, x: Tensor, *, remember: bool) -> Iterator[None]:
         ("DynamicSoftMarginLoss",): (0.0, 2.0),
     }
     hooks = [
-        part.distance.register_forward_hook(lambda _module, _inputs, out, limit=limit: out.clamp(*limit))
+        part.distance.register_forward_hook(lambda _module, _inputs, out, limit=limit: clamp_value(out, *limit))
         for names, limit in limits.items()
         for part in parts_of(function, *names)
     ]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import without_autocast
-from mmfusion.losses.functional import unit
 from mmfusion.losses.inputs import Embeddings, check_labels, units_of
 from mmfusion.tokens import Present
 
@@ -34,6 +34,7 @@ def prototypes(
 
     ``u[m, k] = N(mean_{i in k} z[m, i])`` and ``c[k] = N(mean_m mean_{i in k} z[m, i])`` with ``z`` the unit
     embeddings and ``N`` the division by the length. Nothing is detached.
+    Where the embeddings of a class cancel, their mean has no direction: the prototype is zero, without a gradient.
 
     Args:
         embeddings: A dict or a sequence of ``(b, d)``, or ``(m, b, d)``.

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.interactions import Query
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision
 from mmfusion.losses import InfoNCE, column_reconstruction
 from mmfusion.losses.distributed import gather_rows, global_batch, n_processes, own_rows
-from mmfusion.losses.functional import check_temperature, mean_where, unit
+from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.matching import hard_negatives
 from mmfusion.losses.reconstruction import AUX
 from mmfusion.models.model import FusionModel

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.layers.compression.base import TokenShape, check_n_latents
+from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
@@ -18,7 +19,9 @@ class TopKCompression(nn.Module):
     arXiv 1905.05178, equation 2). The gate is how the gradient reaches p: the choice itself has none.
 
     Where there are fewer real tokens than latents, the latents behind them are zeros: masking a token is the same as
-    leaving it out. Of tokens with one score it is not defined which goes first. Half precision is scored in float32.
+    leaving it out. Of tokens with one score it is not defined which goes first; the gradient
+    is that of those that are kept. A direction of zero scores every token 0 and has no gradient. Half precision is
+    scored in float32.
 
     Args:
         shape: The tokens; only their width matters, any number may come.
@@ -46,7 +49,7 @@ class TopKCompression(nn.Module):
         """
         x, n = tokens.filled(), tokens.x.shape[1]
         with without_autocast(x):
-            direction = F.normalize(full_precision(self.direction), dim=0)
+            direction = unit(full_precision(self.direction))
             # The tokens of a map are a transposed view of it: this product takes them as they lie.
             score = torch.bmm(direction.expand(len(x), 1, -1), full_precision(x).mT).squeeze(1)
         n_kept = min(self.n_latents, n)

@@ -90,7 +90,8 @@ def piecewise_linear(values: Tensor, edges: Tensor) -> Tensor:
 
     Bin t gives 0 below its lower edge, 1 above its upper one, and the share of the bin between them; the first and the
     last go on below 0 and above 1. An edge that occurs several times counts once: the bins between are 0 throughout, as
-    if they were not there.
+    if they were not there. At an edge, where the slope changes, the derivative of each bin that meets there is half of
+    its slope.
 
     Args:
         values: Shape ``(b, n)``, finite.

@@ -1,0 +1,170 @@
+"""The gradient of every registered loss where embeddings are sparse, tied, constant or zero.
+
+ReLU features have such rows all the time: there clamps sit at their limits, maxima have ties, and norms are those of
+zero vectors. The reference are one-sided differences in float64; what a loss holds constant is held constant there.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from anchor_reference import losses as anchor_losses
+from gradient_reference import ROWS, assert_between, one_sided, rows
+from mmfusion import registry
+from mmfusion.losses import independence, matching
+from mmfusion.losses.modulation import Density, Leakage
+from mmfusion.spec import Columns
+from mmfusion.tokens import LossInputs
+
+K, D, CASES, NAMES = 3, 3, 4, ("a", "b")
+COLUMNS = Columns(numerical=("age", "size"), categorical=(("sex", 2), ("place", 4)))
+FILLED = {"dim": D, "columns": COLUMNS, "counts": (5, 3, 2), "n_classes": K}
+DEFAULTS: dict[str, dict[str, Any]] = {"metric": {"loss": "SupConLoss"}}
+# Options that change the formula; every registered loss is tried with its defaults too.
+MORE: list[tuple[str, dict[str, Any]]] = [
+    ("alignment", {"alpha": 1.0}),
+    ("alignment", {"alpha": 3.0}),
+    ("consistency", {"kind": "mse", "normalise": False}),
+    ("cross_entropy", {"label_smoothing": 0.1, "class_weights": (1.0, 0.0, 2.0)}),
+    ("focal", {"gamma": 0.5}),
+    ("hierarchical_anchor", {"reduction": "published", "eps": 1e-8}),
+    ("hsic", {"cka": True}),
+    ("hsic", {"kernel": "linear", "normalise": False}),
+    ("hsic", {"bandwidth": 0.7, "normalise": False}),
+    ("info_nce", {"positives": "class", "learn_temperature": True}),
+    ("masked_columns", {"hidden": 3}),
+    ("matching", {"exclude": "class"}),
+    ("metric", {"loss": "TripletMarginLoss", "on": "a"}),
+    ("metric", {"loss": "TupletMarginLoss", "on": "all"}),
+    ("metric", {"loss": "HistogramLoss", "on": "a"}),
+    ("metric", {"loss": "NTXentLoss", "on": ("a", "b")}),
+    ("metric", {"loss": "VICRegLoss", "on": ("a", "b"), "normalise": False}),
+    ("orthogonality", {"kind": "cosine"}),
+    ("uniformity", {"over": "all"}),
+]
+OF_LOGITS = ("class_balanced", "cross_entropy", "focal", "logit_adjusted")
+CHOICES = [(name, DEFAULTS.get(name, {})) for name in registry.losses.list()] + MORE
+every_choice = pytest.mark.parametrize(
+    ("name", "options"), CHOICES, ids=[f"{name}-{'-'.join(map(str, options.values()))}" for name, options in CHOICES]
+)
+kinds = st.lists(st.sampled_from(ROWS), min_size=2 * CASES, max_size=2 * CASES)
+labels_of_cases = st.lists(st.integers(-1, K - 1), min_size=CASES, max_size=CASES)
+
+
+def build(name: str, options: dict[str, Any]) -> nn.Module:
+    torch.manual_seed(0)
+    known = registry.losses.options(name)
+    term: nn.Module = registry.losses.create(name, **{k: v for k, v in FILLED.items() if k in known} | options)
+    return term.double()
+
+
+def batch(x: Tensor, logits: Tensor, labels: list[int], present: Tensor, seed: int) -> LossInputs:
+    g = torch.Generator().manual_seed(seed)
+    return LossInputs(
+        {"label": logits},
+        {name: x[i] for i, name in enumerate(NAMES)},
+        {"label": torch.tensor(labels)},
+        {name: present[i] for i, name in enumerate(NAMES)},
+        {
+            "columns.numerical": torch.randn(CASES, 2, generator=g).double(),
+            "columns.categorical": torch.stack([torch.randint(0, k, (CASES,), generator=g) for k in (2, 4)], 1),
+            "columns.masked": torch.rand(CASES, 4, generator=g) < 0.5,
+        },
+    )
+
+
+@contextmanager
+def held(patch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """What a loss computes without a gradient stays what it was at first: the choice of negatives, the bandwidths.
+
+    Yields:
+        A list; clear it before each evaluation.
+    """
+    calls: list[bool] = []
+    with patch.context() as patched:
+        for module, name in ((matching, "hard_negatives"), (independence, "_median")):
+            real, kept = getattr(module, name), []
+
+            def stand_in(*arguments: Any, real: Any = real, kept: list[Any] = kept, **more: Any) -> Any:
+                if len(calls) == len(kept):
+                    kept.append(real(*arguments, **more))
+                calls.append(True)
+                return kept[len(calls) - 1]
+
+            patched.setattr(module, name, stand_in)
+        yield calls
+
+
+@pytest.mark.slow
+@every_choice
+@given(kinds=kinds, labels=labels_of_cases, seed=st.integers(0, 10**6), missing=st.booleans())
+@settings(max_examples=3, phases=(Phase.explicit, Phase.generate))
+def test_gradient_is_that_of_one_sided_differences(
+    name: str, options: dict[str, Any], kinds: list[str], labels: list[int], seed: int, missing: bool
+) -> None:
+    x = rows(kinds, D, seed).view(2, CASES, D)
+    logits = rows(kinds[:CASES], K, seed + 1)
+    present = torch.rand(2, CASES, generator=torch.Generator().manual_seed(seed)) < (0.7 if missing else 1.1)
+    term = build(name, options)
+    with held(pytest.MonkeyPatch()) as calls:
+
+        def value(x: Tensor, logits: Tensor) -> Tensor:
+            calls.clear()
+            found: Tensor = term(batch(x, logits, labels, present, seed))
+            return found
+
+        leaves = x.clone().requires_grad_(), logits.clone().requires_grad_()
+        of_x, of_logits = torch.autograd.grad(value(*leaves), leaves, allow_unused=True)
+        if of_x is not None:
+            # A direction jumps at zero, where its gradient is defined as zero.
+            zero = (x == 0).all(-1, keepdim=True).expand_as(x)
+            if options.get("normalise", True):
+                assert not bool(of_x[zero].any())
+            assert_between(of_x, one_sided(lambda moved: value(moved, logits), x), skip=zero)
+        if of_logits is not None:
+            assert_between(of_logits, one_sided(lambda moved: value(x, moved), logits))
+    assert (of_x is None) == (name in OF_LOGITS)
+    assert (of_logits is None) == (name not in OF_LOGITS)
+
+
+@pytest.mark.parametrize("term", [Density({"a": 1, "b": 2}), Leakage({"a": 1, "b": 2})], ids=["density", "leakage"])
+@given(kinds=kinds, seed=st.integers(0, 10**6))
+@settings(max_examples=3)
+def test_gradient_of_sizes(term: nn.Module, kinds: list[str], seed: int) -> None:
+    """Sizes have kinks at features of 0, their differences at sizes that are equal."""
+    x = rows(kinds, D, seed).view(2, CASES, D)
+
+    def value(x: Tensor) -> Tensor:
+        found: Tensor = term({"a": x[0], "b": x[1]})
+        return found
+
+    leaf = x.clone().requires_grad_()
+    (found,) = torch.autograd.grad(value(leaf), leaf)
+    assert_between(found, one_sided(value, x))
+    assert not bool(found[x == 0].any())
+
+
+@pytest.mark.parametrize("name", ["sample_anchor", "unimodal_anchor", "crossmodal_anchor", "hierarchical_anchor"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_active_unit(name: str, dtype: torch.dtype) -> None:
+    """Every row has one entry: the gradient is that of loops over vectors, at any scale."""
+    x = torch.zeros(2, 4, 3, dtype=torch.float64)
+    x[0, range(4), [0, 1, 2, 1]] = torch.tensor([2.0, 0.25, 1.0, 4.0]).double()
+    x[1, range(4), [1, 2, 0, 0]] = torch.tensor([1.0, 8.0, 0.5, 2.0]).double()
+    labels = [0, 1, 2, 0]
+    exact = x.clone().requires_grad_()
+    expected = anchor_losses(exact, labels, K)
+    wanted = expected[name.removesuffix("_anchor")] if name != "hierarchical_anchor" else sum(expected.values())
+    (grad,) = torch.autograd.grad(wanted, exact)
+    for scale in (2.0**-60, 1.0, 2.0**60):
+        leaf = (x * scale).to(dtype).requires_grad_()
+        value = build(name, {}).to(dtype)({"a": leaf[0], "b": leaf[1]}, torch.tensor(labels))
+        (found,) = torch.autograd.grad(value, leaf)
+        torch.testing.assert_close(found.double() * scale, grad, rtol=1e-4, atol=1e-5)
+    assert grad.abs().max() > 0.1
