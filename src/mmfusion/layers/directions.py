@@ -22,4 +22,5 @@ def unit(x: Tensor) -> Tensor:
     scaled: Tensor = x / largest.masked_fill(zero, torch.inf)
     # The length of a zero vector becomes 1: it must not divide. Not by a clamp: a vector with one entry has the length
     # 1 exactly, and at its limit a clamp passes no gradient.
-    return scaled / (torch.linalg.vector_norm(scaled, dim=-1, keepdim=True) + zero)
+    length: Tensor = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True) + zero
+    return scaled / length
