@@ -90,10 +90,11 @@ def step(options: argparse.Namespace) -> None:
         options.repeats,
     )
     whole = statistics.median(seconds["CFCML training step"])
+    print("median, fastest and slowest; the last column is the share of the training step")
     for name, values in seconds.items():
         middle = statistics.median(values)
         spread = f"({min(values) * 1e3:.1f} to {max(values) * 1e3:.1f})"
-        print(f"{name:40s} {middle * 1e3:9.1f} ms   {middle / whole:6.1%} of the step   {spread}")
+        print(f"{name:36s} {middle * 1e3:7.1f} ms {spread:18s} {middle / whole:6.1%}")
     pairs = zip(seconds["CFCML training step"], seconds["bare encoder, forward and backward"], strict=True)
     ratios = sorted(a / b for a, b in pairs)
     print(

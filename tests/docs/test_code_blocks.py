@@ -7,7 +7,11 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```python(?P<options>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^``` ?\{?\.?python(?P<options>[^\n]*)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^ *```(?P<options>[^\n]*)\n(?P<code>.*?)^ *```$", re.DOTALL | re.MULTILINE)
+INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
+OPENING = re.compile(r"(?:python|sh|text|toml|json)?| ?\{(?: ?\.[\w-]+)+ ?\}")
+COLUMNS = 78  # what a page shows beside its two side bars
 QUICK = {"README.md", "docs/methods/cfcml.md"}  # all together they take as long as a tenth of the quick loop
 
 
@@ -16,7 +20,7 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> list[tuple[int, str]]:
-    """Line numbers and code; a block marked ``notest`` needs a network."""
+    """Line numbers and code; a block of class ``notest`` needs a network."""
     text = page.read_text()
     return [
         (text[: match.start("code")].count("\n") + 1, match["code"])
@@ -53,3 +57,29 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert f" {page.relative_to(ROOT / 'docs').as_posix()}\n" in navigation, page
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_is_narrow_enough_to_be_seen(page: Path) -> None:
+    text = page.read_text()
+    lines = [line for block in FENCE.finditer(text) for line in block["code"].splitlines()]
+    lines += [line[4:] for block in INDENTED.findall(FENCE.sub("", text)) for line in block.splitlines()]
+    assert [line for line in lines if len(line) > COLUMNS] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_markdown_reads_as_it_is_meant(page: Path) -> None:
+    """Options of a fence in braces, or it becomes a paragraph; double underscores in code, or they are bold."""
+    text = page.read_text()
+    assert [block["options"] for block in FENCE.finditer(text) if not OPENING.fullmatch(block["options"])] == []
+    assert text.count("```") % 2 == 0
+    prose = re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
+    assert re.findall(r"__\w+__", prose) == []
+
+
+def test_commands_are_those_of_an_installed_package() -> None:
+    """``benchmarks/run.py`` exists in a checkout alone; a page names it only where the checkout is installed from."""
+    for page in pages():
+        for block in FENCE.finditer(page.read_text()):
+            if "benchmarks/run.py" in block["code"]:
+                assert 'pip install -e ".[' in block["code"], page

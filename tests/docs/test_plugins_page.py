@@ -30,7 +30,7 @@ def test_a_model_of_ones_own_takes_forty_lines_at_most() -> None:
 def test_the_benchmark_script_takes_it(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(first_block())
     script = str(ROOT / "benchmarks" / "run.py")
-    (command,) = re.findall(r"^python benchmarks/run.py (.*)$", PAGE.read_text(), re.MULTILINE)
+    (command,) = re.findall(r"^mmfusion run (--plugin .*)$", PAGE.read_text(), re.MULTILINE)
     arguments = [*command.split(), "--epochs", "1", *SMALL.split()]
     done = subprocess.run(
         [sys.executable, script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -152,3 +153,13 @@ def test_vendored_scripts_come_with_their_licenses() -> None:
     assert len(loaded) > 20
     assert set(loaded) <= names
     assert sum(path.stat().st_size for path in scripts.rglob("*") if path.is_file()) < 2_000_000
+
+
+def test_the_extras_of_the_installation_page_are_those_of_the_package() -> None:
+    """Each with what it brings, under the names of its distributions."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == set(extras)
+    for name, brings in rows:
+        if name != "dev":
+            assert brings.split(", ") == [re.split(r"[\[=><]", package)[0] for package in extras[name]]
