@@ -16,6 +16,7 @@ import numpy as np
 
 from mmfusion.registry import datasets
 from mmfusion.training import run, settings
+from mmfusion.training.files import write_json
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.references import reference_probabilities
 from mmfusion.training.statistics import corrected_resampled_difference
@@ -101,7 +102,7 @@ def referenced(options: argparse.Namespace, seed: int) -> dict[str, float]:
     found = reference_probabilities(bundle.train, {"test": bundle.test}, "label", kind, seed=seed)
     result = {name: float(evaluate(parts["test"], labels)["auc"][0]) for name, parts in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**result, "n": [len(bundle.train), len(bundle.test)]}))
+    write_json(path, {**result, "n": [len(bundle.train), len(bundle.test)]})
     return json.loads(path.read_text())
 
 

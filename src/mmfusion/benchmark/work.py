@@ -1,19 +1,15 @@
 """One planned run, in this process: begun, gone on with, or found finished; and the program that does only that."""
 
-import json
 import os
 import signal
 import stat
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmfusion.data import locks
-from mmfusion.training import console, folder, processes, run
-from mmfusion.training.files import read_json
+from mmfusion.training import console, folder, lock, processes, run
+from mmfusion.training.files import read_json, write_json
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.settings import Settings
 
@@ -29,8 +25,7 @@ def finished(place: Path) -> bool:
 def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wait: bool = False) -> bool:
     """Bring a run to its end, from wherever it stands.
 
-    Only one process at a time works on a folder; that is known by a lock, which the system gives back however the
-    process ends.
+    Only one process at a time works on a folder, see :mod:`mmfusion.training.lock`.
 
     Args:
         settings: With ``run.out``.
@@ -45,7 +40,7 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
         ValueError: As :func:`mmfusion.training.run.start` and ``resume``.
     """
     place = Path(settings.run.out or "")
-    with _alone(place, wait=wait) as ours:
+    with lock.attempt(place, wait=wait) as ours:
         if not ours:
             return False
         stands = processes.from_main(lambda: _stands(place))
@@ -59,54 +54,12 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
     return True
 
 
-def resume(place: Path, reporter: Reporter, **moved: Any) -> None:
-    """Go on with one run by hand; one of a comparison only where no other process has it.
-
-    Args:
-        place: Its folder.
-        reporter: Told of the progress.
-        moved: As for :func:`mmfusion.training.run.resume`.
-
-    Raises:
-        ValueError: If another process works on it; else as :func:`mmfusion.training.run.resume`.
-    """
-    if not _lock(place).is_file():
-        run.resume(place, reporter, **moved)
-        return
-    with _alone(place, wait=False) as ours:
-        if not ours:
-            raise ValueError(f"another process works on {place}: wait for it, or stop it first")
-        run.resume(place, reporter, **moved)
-
-
 def _stands(place: Path) -> str:
     if finished(place):
         return "finished"
-    if place.is_dir():
-        # A kill in the middle of the first file's writing leaves a part of it, which is nobody's.
-        folder.sweep(place)
+    # A kill in the middle of the first file's writing leaves a part of it, which is nobody's.
+    folder.sweep(place)
     return "begun" if (place / folder.SETTINGS).is_file() else "new"
-
-
-@contextmanager
-def _alone(place: Path, *, wait: bool) -> Iterator[bool]:
-    if not locks.AVAILABLE:
-        yield True
-        return
-    if not processes.is_main():
-        # The main process has the lock for all.
-        yield processes.from_main(lambda: False)
-        return
-    # Beside the run, not in it: a run's folder holds what a run writes and nothing else.
-    lock = _lock(place)
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with locks.alone(lock, wait=wait) as ours:
-        yield processes.from_main(lambda: ours)
-
-
-def _lock(place: Path) -> Path:
-    place = place.absolute()
-    return place.parent / ".locks" / place.name
 
 
 def order(settings: Settings, *, overwrite: bool, wait: bool) -> dict[str, Any]:
@@ -161,7 +114,7 @@ def _end_with_input() -> None:
 def dump(order: dict[str, Any], path: Path) -> None:
     """Write an order."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(order), encoding="utf-8")
+    write_json(path, order)
 
 
 if __name__ == "__main__":

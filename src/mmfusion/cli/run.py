@@ -93,7 +93,7 @@ def _is_sweep(arguments: argparse.Namespace) -> bool:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from mmfusion.benchmark import work
+    from mmfusion.training import run
 
     moved = {"device", "root"}
     given = [
@@ -109,6 +109,6 @@ def _resume(arguments: argparse.Namespace) -> None:
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    work.resume(
+    run.resume(
         arguments.resume, console.reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins
     )

@@ -15,6 +15,7 @@ from mmfusion.data.cells import MISSING, require_columns, texts
 from mmfusion.data.columns import MIN_CASES, CategoricalColumn, Column, Kind, NumericalColumn, fit_column
 from mmfusion.data.inference import Decision, Override, infer_columns, listed
 from mmfusion.data.leaks import Leak, find_leaks
+from mmfusion.layers.files import replace_file
 from mmfusion.layers.optional import need
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
@@ -260,7 +261,7 @@ class TableSchema:
         path = Path(path)
         if path.exists():
             raise FileExistsError(f"{path} is there already: choose another name, or remove it first")
-        path.write_text(writer.dumps({"format": FORMAT, **self.to_dict()}), encoding="utf-8")
+        replace_file(path, writer.dumps({"format": FORMAT, **self.to_dict()}).encode())
 
     @classmethod
     def load(cls, path: Path | str) -> "TableSchema":

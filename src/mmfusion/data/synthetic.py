@@ -31,6 +31,7 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.synthetic_derm7pt import synthetic_derm7pt
 from mmfusion.data.synthetic_men import GREYS, synthetic_men
+from mmfusion.layers.files import replace_file
 from mmfusion.layers.optional import need
 
 __all__ = ["export", "synthetic_derm7pt", "synthetic_men"]
@@ -73,7 +74,7 @@ def export(bundle: DataBundle, folder: Path | str) -> Path:
             else:
                 need("PIL.Image", "bench").fromarray(np.moveaxis(pixels, 0, -1)).save(path)
     # The table comes last: where it is, the images are complete.
-    part.frame.to_csv(table, index=False)
+    replace_file(table, part.frame.to_csv(index=False).encode())
     return table
 
 

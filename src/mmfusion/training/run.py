@@ -1,12 +1,13 @@
 """A run, from settings to a folder of results; and its continuation after an interruption."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmfusion.spec import DataSpec
-from mmfusion.training import checkpoints, content, divergence, folder, memory, predictions, processes, verdict
+from mmfusion.training import checkpoints, content, divergence, folder, lock, memory, predictions, processes, verdict
 from mmfusion.training.files import read_json, write_json, write_text
 from mmfusion.training.loop import Training
 from mmfusion.training.losslog import NonFiniteLoss
@@ -47,7 +48,8 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
         The folder and its metrics.
 
     Raises:
-        ValueError: If something in the settings or the data is wrong; likewise FileNotFoundError, FileExistsError.
+        ValueError: If something in the settings or the data is wrong, or another process works on the folder; likewise
+            FileNotFoundError, FileExistsError.
         NonFiniteLoss: If the training diverges.
         OutOfMemory: If memory is short.
         Interrupted: If the user stops it.
@@ -65,19 +67,23 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
         with processes.together():
             reporter = _speaker(reporter)
             if processes.is_main():
+                lock.check(out)
                 folder.check_free(out, overwrite=overwrite)
             device = pick_device(settings.run.device)
             with deterministic(device):
                 with memory.guard("preparing", device, memory.advice_of(settings)):
                     parts = build(settings, device, reporter)
                     training = prepare(parts, out, reporter)
-                begun = True
-                if processes.is_main():
-                    folder.create(out)
-                    # The settings first: from here on the folder is a run, and can be resumed.
-                    write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **settings.to_dict()})
-                    _write_case(out, parts)
-                return _complete(parts, training, reporter)
+                with lock.held(out):
+                    if processes.is_main():
+                        # Another one may have begun there while this one was built.
+                        folder.check_free(out, overwrite=overwrite)
+                    begun = True
+                    if processes.is_main():
+                        # From here on the folder is a run, and can be resumed.
+                        folder.create(out, {"format": checkpoints.FORMAT, **settings.to_dict()})
+                        _write_case(out, parts)
+                    return _complete(parts, training, reporter)
     except KeyboardInterrupt as error:
         # A former run in that folder, about to be replaced, is not this one.
         raise Interrupted(_interrupted(out) if begun else "interrupted; nothing was written yet") from error
@@ -105,13 +111,13 @@ def resume(
 
     Raises:
         FileNotFoundError: If the folder does not hold a run.
-        ValueError: If the dataset is not the one that the run began with.
+        ValueError: If the dataset is not the one that the run began with, or another process works on the folder.
         NonFiniteLoss: If the run diverged before, or does now.
         OutOfMemory: If memory is short.
         Interrupted: If the user stops it again.
     """
     try:
-        with processes.together():
+        with processes.together(), lock.held(out) if out.is_dir() else nullcontext():
             return _resume(out, _speaker(reporter), device=device, root=root, plugins=plugins)
     except KeyboardInterrupt as error:
         raise Interrupted(_interrupted(out)) from error

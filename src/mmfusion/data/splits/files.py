@@ -1,5 +1,6 @@
 """Splits on disk: which case is in which part, by name."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmfusion.data.splits.parts import PARTS, Split, check_folds, check_split
+from mmfusion.layers.files import replace_file
 
 
 def save_split(split: Split, ids: Sequence[str], path: Path | str) -> None:
@@ -14,7 +16,7 @@ def save_split(split: Split, ids: Sequence[str], path: Path | str) -> None:
     part = np.full(len(ids), "", dtype=object)
     for name, indices in zip(PARTS, split):
         part[indices] = name
-    pd.DataFrame({"id": list(ids), "part": part}).query("part != ''").to_csv(path, index=False)
+    _write(pd.DataFrame({"id": list(ids), "part": part}).query("part != ''"), path)
 
 
 def save_folds(folds: Sequence[Split], ids: Sequence[str], path: Path | str) -> None:
@@ -29,7 +31,11 @@ def save_folds(folds: Sequence[Split], ids: Sequence[str], path: Path | str) -> 
         for name, indices in zip(PARTS, split):
             part[fold, indices] = name
     columns = {"id": list(ids) * len(folds), "fold": np.repeat(np.arange(len(folds)), len(ids)), "part": part.ravel()}
-    pd.DataFrame(columns).to_csv(path, index=False)
+    _write(pd.DataFrame(columns), path)
+
+
+def _write(frame: pd.DataFrame, path: Path | str) -> None:
+    replace_file(Path(path), frame.to_csv(index=False, lineterminator=os.linesep).encode())
 
 
 def load_split(path: Path | str, ids: Sequence[str], groups: Sequence[str], fold: int | None = None) -> Split:
