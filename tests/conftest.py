@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,8 @@ import torch
 # What a test starts as a process of its own shares the cores with the tests beside it.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a test allows, as a plug-in, is allowed in no other and is no business of the user's.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="mmfusion-tests-")
 hypothesis.settings.register_profile("mmfusion", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=5)
 

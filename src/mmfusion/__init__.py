@@ -1,17 +1,21 @@
 """Fusion components for images and tabular data.
 
 Parts live in their rooms (``mmfusion.tokenizers``, ``mmfusion.interactions``, ``mmfusion.losses`` and so on); this
-module has what most users start from.
+module has what most users start from. Everything is imported when it is asked for: a program that only prints its help,
+or is stopped at once, does not wait for torch.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from mmfusion import registry
-from mmfusion.models import FusionModel, create_model
-from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
-from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
-
+# Without typing and importlib, which take as long as all that a program does before it can be stopped in one line.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from mmfusion import registry
+    from mmfusion.models import FusionModel, create_model
+    from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
+    from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
     from mmfusion.training.predictor import load
 
 __version__ = "0.1.0"
@@ -36,11 +40,27 @@ __all__ = [
     "registry",
 ]
 
+_HOMES = {
+    **dict.fromkeys(("FusionModel", "create_model"), "models"),
+    **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
+    **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
+    "load": "training.predictor",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Loading a run reads tables; pandas is imported when that is asked for, not with the package.
-    if name == "load":
-        from mmfusion.training.predictor import load
+    import importlib
+    from importlib.util import find_spec
 
-        return load
-    raise AttributeError(f"module 'mmfusion' has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module 'mmfusion' has no attribute {name!r}")
+    else:
+        value = importlib.import_module(f"{__name__}.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -216,11 +216,9 @@ class TestWork:
         with locks.alone(home / one.folder.name):
             assert not work.work(one.settings, Silent())
             assert not one.folder.exists()
-            with pytest.raises(ValueError, match="another process works on"):
-                work.resume(one.folder, Silent())
         assert work.work(one.settings, Silent())
         lines = Lines()
-        work.resume(one.folder, lines)
+        run.resume(one.folder, lines)
         assert "holds a finished run" in lines.lines[0]
 
     def test_a_missing_file_fails_one_run_alone(self, plan: Callable[..., list[Planned]]) -> None:

@@ -1,5 +1,6 @@
 """Runs of a comparison as jobs of a cluster, through submitit."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ class Cluster:
         processes: That train one model together, on one node.
         options: Of ``submitit.AutoExecutor.update_parameters``: ``timeout_min``, ``mem_gb``, ``cpus_per_task``,
             ``gpus_per_node``, ``slurm_partition``, ``slurm_account`` and so on.
-        logs: Folder of submitit's own files, which the cluster's nodes must see, as they must the runs' folders.
+        logs: Folder of submitit's own folders, one per command, which the cluster's nodes must see, as they must the
+            runs' folders.
 
     Raises:
         ValueError: If the system is unknown.
@@ -99,8 +101,10 @@ class Cluster:
             Interrupted: If the user stops waiting; jobs of a cluster go on.
         """
         submitit = need("submitit", "cluster")
+        # A new one: submitit unpickles what it finds under a job's number.
+        logs = self.logs / uuid.uuid4().hex[:10]
         try:
-            executor = submitit.AutoExecutor(folder=self.logs, cluster=self.system)
+            executor = submitit.AutoExecutor(folder=logs, cluster=self.system)
             executor.update_parameters(**self.options)
         except (NameError, RuntimeError) as error:
             raise ValueError(f"submitit refuses: {' '.join(str(error).split())}") from error
@@ -109,14 +113,14 @@ class Cluster:
         if self.system == "slurm":
             with executor.batch():
                 jobs = [executor.submit(job) for job in work_of]
-            reporter.say(f"{len(jobs)} jobs are queued; their logs are in {self.logs}")
+            reporter.say(f"{len(jobs)} jobs are queued; their logs are in {logs}")
         failures: dict[str, str] = {}
         try:
             for number, one in enumerate(waiting):
                 # This machine has no queue of its own.
                 while len(jobs) < min(len(waiting), number + self.jobs):
                     jobs.append(executor.submit(work_of[len(jobs)]))
-                failure = _result(jobs[number], self.logs)
+                failure = _result(jobs[number], logs)
                 if failure is not None:
                     failures[one.address] = failure
                 reporter.say(f"{number + 1} of {len(waiting)}: {one.name}" + (", failed" if failure else ""))

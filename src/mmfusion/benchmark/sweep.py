@@ -7,6 +7,7 @@ memory is its own.
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -237,7 +238,7 @@ class Processes:
         log = home / f"{planned.folder.name}.log"
         file = log.open("wb")
         process = subprocess.Popen(
-            work.command(orders, self.processes),
+            work.command(orders, self.processes, planned.settings.run.plugins),
             # Ends when this process does, however it ends.
             stdin=subprocess.PIPE,
             # One at a time shows its progress; several would talk at once.
@@ -253,6 +254,9 @@ class Processes:
         import torch
 
         environment = dict(os.environ)
+        if not {"", os.getcwd()} & set(sys.path):
+            # Nor does a run import what lies in the working folder.
+            environment["PYTHONSAFEPATH"] = "1"
         each = self.processes
         if self.jobs * each == 1:
             return environment

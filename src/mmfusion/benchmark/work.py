@@ -5,10 +5,11 @@ import signal
 import stat
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmfusion.training import console, folder, lock, processes, run
+from mmfusion.training import console, folder, lock, processes, run, trust
 from mmfusion.training.files import read_json, write_json
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.settings import Settings
@@ -67,19 +68,27 @@ def order(settings: Settings, *, overwrite: bool, wait: bool) -> dict[str, Any]:
     return {"settings": settings.to_dict(), "overwrite": overwrite, "wait": wait}
 
 
-def command(orders: Path, n_processes: int = 1) -> list[str]:
+def command(orders: Path, n_processes: int = 1, plugins: Sequence[str] = ()) -> list[str]:
     """The program, for a shell.
 
     Args:
         orders: A file of :func:`order`.
         n_processes: That train the model together; several are started by torchrun.
+        plugins: That the user has named; the file alone has none run.
     """
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_processes)]
-    return [sys.executable, *(several if n_processes > 1 else []), "-m", "mmfusion.benchmark.work", str(orders)]
+    return [
+        sys.executable,
+        *(several if n_processes > 1 else []),
+        "-m",
+        "mmfusion.benchmark.work",
+        str(orders),
+        *plugins,
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -m mmfusion.benchmark.work FILE``: the run that a file of :func:`order` describes.
+    """``python -m mmfusion.benchmark.work FILE [PLUGIN ...]``: the run that a file of :func:`order` describes.
 
     Ends as from Ctrl-C when its standard input does, where that is a pipe: nothing goes on when whoever began it was
     killed.
@@ -89,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def bring() -> int:
         settings = Settings.from_dict(packed["settings"])
+        trust.run_given(arguments[1:])
+        trust.run_named(settings.run.plugins, Path(arguments[0]))
         through = work(settings, console.reporter(), overwrite=packed["overwrite"], wait=packed["wait"])
         return FINISHED if through else ELSEWHERE
 

@@ -3,6 +3,26 @@
 What a command works with is imported when it is called: the help is there at once.
 """
 
-from mmfusion.cli.program import main
+from __future__ import annotations
+
+from mmfusion.cli import interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: Arguments without the program's name; None: those of the process.
+
+    Returns:
+        The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
+    """
+    with interrupt.at_once():
+        from mmfusion.cli import program
+    return program.main(argv)

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmfusion.cli.program import main
+from mmfusion.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from mmfusion.cli import interrupt
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The subcommand."""
@@ -22,8 +24,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from mmfusion.data import check
-
+    with interrupt.at_once():
+        from mmfusion.data import check
     report = check.from_arguments(arguments)
     print(report)
     return 1 if report.faults else 0

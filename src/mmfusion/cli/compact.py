@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mmfusion.cli import interrupt
 from mmfusion.training import console
 
 
@@ -18,8 +19,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _compact(arguments: argparse.Namespace) -> None:
-    from mmfusion.benchmark.compact import compact
-
+    with interrupt.at_once():
+        from mmfusion.benchmark.compact import compact
     kept = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
     reporter = console.reporter()
     for one in kept.skipped:

@@ -1,7 +1,9 @@
 """Flags of ``run``, and what they say about the settings."""
 
 import argparse
+import importlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,18 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def import_ahead() -> None:
+    """What takes long to import and a run needs in any case; what is not installed is told by whoever needs it."""
+    for name in ("mmfusion.models", "mmfusion.data", "timm", "accelerate", "rich.console"):
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
 def import_plugins(arguments: argparse.Namespace) -> None:
     """Have their parts registered."""
-    from mmfusion import registry
+    from mmfusion.training import trust
 
-    registry.import_files(arguments.plugins or ())
+    trust.run_given(arguments.plugins or ())
 
 
 def dataset(arguments: argparse.Namespace) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmfusion.cli import flags
+from mmfusion.cli import flags, interrupt
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,9 +22,11 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def show(what: str, pattern: str, *, titled: bool) -> None:
     """Print the names of one kind, a line each."""
-    from mmfusion import registry
+    with interrupt.at_once():
+        from mmfusion import registry
 
+        names = (registry.models if what == "models" else registry.datasets).list(pattern)
     if titled:
         print(f"{what}:")
-    for name in (registry.models if what == "models" else registry.datasets).list(pattern):
+    for name in names:
         print(f"  {name}" if titled else name)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import flags
+from mmfusion.cli import flags, interrupt
 from mmfusion.training import console
 
 
@@ -26,9 +26,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from mmfusion.data.table_file import read_table
-    from mmfusion.training import files, predictor
+    with interrupt.at_once():
+        from mmfusion.data.table_file import read_table
+        from mmfusion.training import files, predictor
 
+        flags.import_ahead()
     if arguments.out.exists():
         raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
     if not arguments.table.is_file():

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mmfusion.cli import interrupt
 from mmfusion.training import console
 
 
@@ -26,8 +27,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from mmfusion.benchmark.report import command
-
+    with interrupt.at_once():
+        from mmfusion.benchmark.report import command
     command.report(
         arguments.folders,
         console.reporter(),

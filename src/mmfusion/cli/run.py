@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import flags, names, sweep
+from mmfusion.cli import flags, interrupt, names, sweep
 from mmfusion.training import console
 
 
@@ -78,8 +78,10 @@ def _run(arguments: argparse.Namespace) -> None:
     if _is_sweep(arguments):
         sweep.run(arguments)
         return
-    from mmfusion.training import run, settings
+    with interrupt.at_once():
+        from mmfusion.training import run, settings
 
+        flags.import_ahead()
     resolved = settings.resolve(arguments.model, flags.dataset(arguments), flags.layers(arguments))
     run.start(resolved, console.reporter(), overwrite=arguments.overwrite)
 
@@ -93,8 +95,10 @@ def _is_sweep(arguments: argparse.Namespace) -> bool:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    from mmfusion.training import run
+    with interrupt.at_once():
+        from mmfusion.training import run
 
+        flags.import_ahead()
     moved = {"device", "root"}
     given = [
         flag

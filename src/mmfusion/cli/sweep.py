@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmfusion.cli import flags
+from mmfusion.cli import flags, interrupt
 from mmfusion.training import console
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ def add_flags(run: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """The runs, their table and their report."""
-    from mmfusion.benchmark import references, summary, sweep
+    with interrupt.at_once():
+        from mmfusion.benchmark import references, summary, sweep
 
+        flags.import_ahead()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(
             "several runs are begun by one process: leave the launcher out, see --processes, or start one run"

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None: those of the process.
 
     Returns:
-        The exit code: 0; 1 for faults in the data; 2 for what was asked wrongly.
+        The exit code: 0; 1 for faults in the data; 2 for what was asked wrongly; 130 after Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog="mmfusion-data", description="What mmfusion's datasets are made of.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -24,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"mmfusion-data: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("mmfusion-data: interrupted", file=sys.stderr)
+        return 130
     print(report)
     return 1 if report.faults else 0
 

@@ -19,7 +19,14 @@ def draw(history: Sequence[Mapping[str, Any]], metric: str, best_epoch: int, tit
     Returns:
         A PNG file.
     """
-    need("matplotlib", "bench")
+    matplotlib = need("matplotlib", "bench")
+    # What a matplotlibrc in the working folder says does not count: it may have texts set by another program.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        return _drawn(history, metric, best_epoch, title)
+
+
+def _drawn(history: Sequence[Mapping[str, Any]], metric: str, best_epoch: int, title: str) -> bytes:
     # The object interface needs neither a display nor a global backend.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -134,7 +134,7 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
     """The dataset and the model of the settings.
 
     Args:
-        settings: Of the run.
+        settings: Of the run; its plug-ins run already.
         device: Where it will train.
         reporter: Told of the progress.
         weights: As for :func:`build_model`.
@@ -143,7 +143,6 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         ValueError: If the settings do not fit the device or the dataset, or as the builders do.
         FileNotFoundError: If a file is not there.
     """
-    registry.import_files(settings.run.plugins)
     for package in _NEEDED:
         need(package, "bench")
     run = settings.run

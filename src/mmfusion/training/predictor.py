@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmfusion import registry
 from mmfusion.data.cases import Cases
 from mmfusion.data.ranges import find_outside, outside_columns
 from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema import require_columns
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
-from mmfusion.training import checkpoints, evaluation, folder, memory, predictions
+from mmfusion.training import checkpoints, evaluation, folder, memory, predictions, trust
 from mmfusion.training.loop import load_weights
 from mmfusion.training.parts import build_model, pick_device
 from mmfusion.training.settings import Settings
@@ -159,17 +158,19 @@ class Predictor:
 def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:
     """A predictor from a run; nothing else is needed, neither the dataset nor pretrained weights.
 
-    A run of a plug-in's parts needs the plug-in, too, where it was or where ``plugins`` says.
+    A run of a plug-in's parts needs the plug-in, too. The folder only names it: it is run if ``plugins`` names it, or
+    if you have allowed that very file before, see :mod:`mmfusion.training.trust`.
 
     Args:
         run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
             other two. A former version's file of weights is enough alone.
         device: ``auto``, ``cpu`` or ``cuda``.
-        plugins: Where the run's plug-ins are now, if they were moved.
+        plugins: The plug-ins to run in place of those that the folder names; empty: none.
 
     Raises:
         FileNotFoundError: If the folder does not hold a run, a plug-in is not there, or the run has no chosen weights
             yet; names the file.
+        mmfusion.registry.PluginError: If the folder names a plug-in that was not allowed, or one fails.
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
     place = Path(run_folder)
@@ -184,15 +185,23 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
                 f"{folder.SETTINGS} and {folder.CASE} next to it"
             )
         settings = Settings.from_dict(about["settings"])
-        registry.import_files(settings.run.plugins if plugins is None else plugins)
+        _import(settings, plugins, place)
         return _predictor(settings, about["case"], weights, place, device)
     settings = folder.read_settings(place)
-    registry.import_files(settings.run.plugins if plugins is None else plugins)
+    _import(settings, plugins, place)
     case = folder.read_case(place)
     path = place / checkpoints.BEST
     if not path.is_file():
         raise FileNotFoundError(f"{place} has no trained weights yet: {path.name} is missing")
     return _predictor(settings, case, checkpoints.load(path)[0], path, device)
+
+
+def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Path) -> None:
+    """The plug-ins that the caller names; else those of the run, as far as the user has allowed them."""
+    if plugins is None:
+        trust.run_named(settings.run.plugins, place)
+    else:
+        trust.run_given(plugins)
 
 
 def _predictor(

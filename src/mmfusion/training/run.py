@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.spec import DataSpec
-from mmfusion.training import checkpoints, content, divergence, folder, lock, memory, predictions, processes, verdict
+from mmfusion.training import (
+    checkpoints,
+    content,
+    divergence,
+    folder,
+    lock,
+    memory,
+    predictions,
+    processes,
+    trust,
+    verdict,
+)
 from mmfusion.training.files import read_json, write_json, write_text
 from mmfusion.training.loop import Training
 from mmfusion.training.losslog import NonFiniteLoss
@@ -69,6 +80,7 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
             if processes.is_main():
                 lock.check(out)
                 folder.check_free(out, overwrite=overwrite)
+            trust.run_given(settings.run.plugins)
             device = pick_device(settings.run.device)
             with deterministic(device):
                 with memory.guard("preparing", device, memory.advice_of(settings)):
@@ -104,13 +116,15 @@ def resume(
         reporter: Told of the progress.
         device: Another device than the run began on; its numbers may differ in the last digits.
         root: Where the dataset is now, if it was moved.
-        plugins: Where its plug-ins are now, if they were moved.
+        plugins: The plug-ins to run in place of those that the folder names; None: those that it names, each only if
+            you have allowed that very file before, see :mod:`mmfusion.training.trust`.
 
     Returns:
         As the run would have returned without the interruption.
 
     Raises:
         FileNotFoundError: If the folder does not hold a run.
+        mmfusion.registry.PluginError: If the folder names a plug-in that was not allowed, or one fails.
         ValueError: If the dataset is not the one that the run began with, or another process works on the folder.
         NonFiniteLoss: If the run diverged before, or does now.
         OutOfMemory: If memory is short.
@@ -135,7 +149,6 @@ def _resume(
     settings.run.out = str(out)
     settings.run.device = device or settings.run.device
     settings.run.root = root or settings.run.root
-    settings.run.plugins = settings.run.plugins if plugins is None else [str(path) for path in plugins]
     # What is there is looked at once: of several processes one could see what another is about to write.
     if processes.from_main((out / folder.METRICS).is_file):
         reporter.say(f"{out} holds a finished run: nothing is left to do")
@@ -144,6 +157,13 @@ def _resume(
         result = Result(out, metrics)
         verdict.tell(result.folder, result.metrics, reporter)
         return result
+    if plugins is None:
+        trust.run_named(settings.run.plugins, out)
+    else:
+        settings.run.plugins = [str(path) for path in plugins]
+        trust.run_given(plugins)
+    # The folder names files, and nothing is written to what it names; the schema was saved when the run began.
+    settings.data = {key: value for key, value in settings.data.items() if key not in content.WRITTEN}
     picked = pick_device(settings.run.device)
     with deterministic(picked):
         if processes.is_main():

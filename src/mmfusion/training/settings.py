@@ -17,6 +17,7 @@ from mmfusion import recipes, registry
 from mmfusion.data.samplers import OPTIONS as SAMPLERS
 from mmfusion.data.transforms import Augment
 from mmfusion.registry import check_options
+from mmfusion.training import trust
 from mmfusion.training.metrics import metric_faults
 from mmfusion.training.options import typed_options
 
@@ -287,7 +288,7 @@ def resolve(
         asked = merge(asked, layer)
     plugins = asked.get("run", {}).get("plugins", []) if isinstance(asked.get("run"), Mapping) else []
     if isinstance(plugins, list):  # what else it may be is told with all other faults of the settings
-        registry.import_files(str(path) for path in plugins)
+        trust.run_given(str(path) for path in plugins)
     # Looked up first: of several faults, the unknown name is the one to hear about.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)

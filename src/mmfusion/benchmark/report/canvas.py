@@ -113,7 +113,10 @@ def picture(
     from matplotlib.figure import Figure
 
     file = io.BytesIO()
-    with matplotlib.rc_context(_RC), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # What a matplotlibrc in the working folder says does not count: it may have texts set by another program.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
         # The page's font has what matplotlib's lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         # An SVG's point is 1/72 inch for matplotlib, whatever the resolution.

@@ -1,5 +1,6 @@
 """Frozen text encoders: by name, or any function of a list of sentences."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -52,6 +53,12 @@ def text_encoder(choice: str | Encode, d_text: int | None = None) -> TextEncoder
         return TextEncoder(partial(_given, choice), width, name if isinstance(name, str) else None)
     if choice.startswith(PREFIX):
         name = choice.removeprefix(PREFIX)
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or Path(name).exists():
+            # A folder of a model says which classes are built from it.
+            raise ValueError(
+                f"{choice!r} expects the name of a published model after {PREFIX!r}, got that of a folder: give a "
+                "function of a list of sentences, such as SentenceTransformer(folder).encode, from a plug-in"
+            )
         known = d_text or _WIDTHS.get(name)
         if known is None:
             raise ValueError(
@@ -111,7 +118,7 @@ def _clip() -> Encode:
 
 
 def _sentence_transformer(name: str) -> Encode:
-    model = need("sentence_transformers", "text").SentenceTransformer(name, device="cpu")
+    model = need("sentence_transformers", "text").SentenceTransformer(name, device="cpu", trust_remote_code=False)
 
     def encode(sentences: list[str]) -> Any:
         return model.encode(sentences, convert_to_tensor=True, show_progress_bar=False)

@@ -1,0 +1,12 @@
+"""``mmfusion-data``, as a program of its own."""
+
+from collections.abc import Sequence
+
+from mmfusion.cli import interrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """As :func:`mmfusion.data.__main__.main`."""
+    with interrupt.at_once():
+        from mmfusion.data import __main__ as program
+    return program.main(argv)
