@@ -39,7 +39,7 @@ def elsewhere(place: Path) -> Iterator[None]:
 def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
     place = tmp_path / "runs" / "run"
     with elsewhere(place):
-        with pytest.raises(ValueError, match="another process works on .*run: wait for it, stop it first, or choose"):
+        with pytest.raises(ValueError, match=r"another process works on .*run: wait for it, stop it first, or choose"):
             lock.check(place)
         with lock.attempt(place) as ours:
             assert not ours

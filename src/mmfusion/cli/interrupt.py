@@ -12,7 +12,7 @@ CODE = 130
 """The exit code of a program that Ctrl-C ended."""
 
 
-class at_once:  # noqa: N801  # reads as contextlib's, which takes too long to import
+class at_once:  # reads as contextlib's, which takes too long to import
     """Have Ctrl-C end the process where there is nothing to save yet.
 
     An import that is interrupted by an exception ends in a traceback, or goes on as if nothing were: foreign modules

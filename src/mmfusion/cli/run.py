@@ -75,13 +75,13 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError("--cluster has options of --launcher slurm")
     if arguments.model is None and arguments.preset is None:
         raise ValueError("run expects --model NAME; see --list-models")
-    if _is_sweep(arguments):
-        sweep.run(arguments)
-        return
     with interrupt.at_once():
         from mmfusion.training import run, settings
 
         flags.import_ahead()
+    if _is_sweep(arguments):
+        sweep.run(arguments)
+        return
     resolved = settings.resolve(arguments.model, flags.dataset(arguments), flags.layers(arguments))
     run.start(resolved, console.reporter(), overwrite=arguments.overwrite)
 
