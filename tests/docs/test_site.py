@@ -18,6 +18,7 @@ STYLE = (ROOT / "docs" / "stylesheets" / "site.css").read_text()
 # A hyperlink loads nothing before it is clicked; of <link> only the relations that name a page, not a resource.
 PAGES = {"canonical", "prev", "next", "alternate"}
 CSS_LOAD = re.compile(r"""(?:url\(|@import\s+)\s*["']?(?P<address>[^"')\s;]+)""")
+ROLE = re.compile(r":(?:py:)?(?:class|func|meth|mod|data|attr|exc|obj|const):")
 EXTERNAL = re.compile(r"^(?:[a-z]+:)?//", re.IGNORECASE)
 
 
@@ -81,6 +82,11 @@ def test_the_built_site_is_whole(tmp_path: Path) -> None:
     build(mkdocs_config.load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
     pages = {path: Page(path.read_text()) for path in tmp_path.rglob("*.html")}
     assert {tmp_path / "index.html", tmp_path / "api" / "losses.html"} <= set(pages)
+    assert [name for name, page in pages.items() if ROLE.search(" ".join(page.text))] == []
+    losses = re.findall(r'<h[23] id="(mmfusion[\w.]*)"', (tmp_path / "api" / "losses.html").read_text())
+    assert losses[0] == "mmfusion.losses"  # what is imported from there comes before the modules behind it
+    assert losses.index("mmfusion.losses.LossBank") < losses.index("mmfusion.losses.functional")
+    assert "from mmfusion.losses import LossBank" in (tmp_path / "search" / "search_index.json").read_text()
     assert list(external(tmp_path, pages)) == []
     assert list(missing(tmp_path, pages)) == []
 
