@@ -28,6 +28,8 @@ def note(out: Path, reference: str, planned: Sequence[Planned], *, overwrite: bo
     """
     path = out / FILE
     noted: dict[str, list[str]] = read_json(path) if path.is_file() else {}
+    if not isinstance(noted, dict) or not all(isinstance(one, list) for one in noted.values()):
+        raise ValueError(f"{path} is not what a sweep writes: delete it, and the reference counts as named from now on")
     known = set(noted.get(reference, ()))
     now = {one.address for one in planned if overwrite or not work.finished(one.folder)}
     if now - known:

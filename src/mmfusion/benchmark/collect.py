@@ -10,6 +10,7 @@ from mmfusion.benchmark.finished import FinishedRun, complete
 from mmfusion.benchmark.reading import read
 from mmfusion.training import folder
 
+_LONGEST = 500
 _MARKS = (folder.SETTINGS, folder.PREDICTIONS, folder.METRICS)
 
 
@@ -64,7 +65,7 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         try:
             run = read(place)
         except (ValueError, OSError, EOFError) as error:
-            skipped.append(Skipped(place, " ".join(str(error).split())))
+            skipped.append(Skipped(place, _brief(error)))
             continue
         # The cases too: a run may not say of which version of a file it is.
         address = json.dumps([run.row, run.classes, complete(run)], sort_keys=True), run.test.told
@@ -74,6 +75,12 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         seen[address] = place
         runs.append(run)
     return Collection(tuple(runs), tuple(skipped))
+
+
+def _brief(error: Exception) -> str:
+    """One line, whatever a damaged file makes an error quote."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
 def _folders(path: Path, skipped: list[Skipped]) -> list[Path]:

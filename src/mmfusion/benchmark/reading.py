@@ -4,10 +4,9 @@ The settings, the predictions and the metrics are enough. All else, of which com
 it is there. A file may be compressed, ``predictions.csv.gz``.
 """
 
-import gzip
 import io
-import json
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.benchmark.finished import PLUGINS, ROW, Cases, FinishedRun
+from mmfusion.data.foreign import decompressed
 from mmfusion.training import folder
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.content import CONTENT
+from mmfusion.training.files import parse_json
 from mmfusion.training.settings import Settings
 
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
 _PROBABILITY = "prob_"
+_MOST_BYTES = 2**29
+"""Of one file of a run; a compressed one of some kilobytes can hold gigabytes."""
+_DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+"""What comes of JSON and tables that are read, and are nothing that a run writes."""
 
 
 def read(place: Path) -> FinishedRun:
@@ -36,6 +41,13 @@ def read(place: Path) -> FinishedRun:
         FileNotFoundError: If it is unfinished, or a file that is needed is missing.
         ValueError: If another version wrote it, or a file cannot be read or contradicts another.
     """
+    try:
+        return _read(place)
+    except _DAMAGE as error:
+        raise ValueError(f"its files are not what a run writes: {type(error).__name__} {error!s:.200}") from error
+
+
+def _read(place: Path) -> FinishedRun:
     missing = [name for name in (folder.SETTINGS, folder.PREDICTIONS) if find(place, name) is None]
     if missing:
         raise FileNotFoundError(f"{' and '.join(missing)} missing")
@@ -83,8 +95,11 @@ def read_metrics(place: Path) -> dict[str, Any]:
         FileNotFoundError: If it is missing.
         ValueError: If another version wrote it, or it cannot be read or is not what a run writes.
     """
-    metrics = _versioned(place, folder.METRICS)
-    _check_metrics(metrics)
+    try:
+        metrics = _versioned(place, folder.METRICS)
+        _check_metrics(metrics)
+    except _DAMAGE as error:
+        raise ValueError(f"{folder.METRICS} is not what a run writes: {type(error).__name__} {error!s:.200}") from error
     return metrics
 
 
@@ -110,20 +125,21 @@ def text(place: Path, name: str) -> str:
     path = find(place, name)
     if path is None:
         raise FileNotFoundError(f"{name} missing")
-    content = path.read_bytes()
     try:
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-    except (ValueError, OSError, EOFError) as error:
+        with decompressed(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"it holds more than {_MOST_BYTES} bytes")
+        return content.decode("utf-8")
+    except (ValueError, OSError, EOFError, zlib.error, MemoryError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}") from error
 
 
 def _json(place: Path, name: str) -> Any:
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{name} has a number that is not finite, {constant}")
-
+    content = text(place, name)
     try:
-        return json.loads(text(place, name), parse_constant=refuse)
-    except json.JSONDecodeError as error:
+        return parse_json(content)
+    except ValueError as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from error
 
 
@@ -141,7 +157,7 @@ def _frame(place: Path, name: str) -> pd.DataFrame:
     # Text: 007 is not 7, and a class may be called NA.
     try:
         return pd.read_csv(io.StringIO(text(place, name)), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, OverflowError) as error:
         raise ValueError(f"{name} is not a table: {error}") from error
 
 
@@ -195,6 +211,8 @@ def _check_metrics(metrics: Mapping[str, Any]) -> None:
         value = metrics.get(key)
         if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
             raise ValueError(f"{folder.METRICS}: {key} expects a number, got {value!r}")
+    if not all(isinstance(ceiling, int | float) for ceiling in metrics.get("ceilings", {}).values()):
+        raise ValueError(f"{folder.METRICS}: ceilings expects numbers, got {metrics['ceilings']!r:.200}")
     read = metrics.get(CONTENT, {})
     data, plugins = (read.get("data", {}), read.get(PLUGINS, [])) if isinstance(read, dict) else (None, None)
     if not isinstance(data, dict) or not isinstance(plugins, list):
@@ -230,6 +248,9 @@ def _checked_environment(environment: Any) -> Mapping[str, Any] | None:
         return None
     if not isinstance(environment, dict) or not isinstance(environment.get("versions") or {}, dict):
         raise ValueError(f"{folder.ENVIRONMENT} is not what a run writes")
+    for key in ("commit", "device"):
+        if not isinstance(environment.get(key), str | None):
+            raise ValueError(f"{folder.ENVIRONMENT}: {key} expects a text, got {environment[key]!r:.80}")
     return environment
 
 

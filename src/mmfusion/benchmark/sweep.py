@@ -142,6 +142,10 @@ def _metrics(place: Path) -> Mapping[str, Any]:
             if not isinstance(found, dict) or key not in found:
                 raise ValueError(f"{folder.METRICS} has no {'.'.join(keys)}")
             found = found[key]
+        if not (found is None or isinstance(found, int | float | dict)) or isinstance(found, dict) != (
+            keys == ("ceilings",)
+        ):
+            raise ValueError(f"{folder.METRICS}: {'.'.join(keys)} is not what a run writes, got {found!r:.80}")
     return metrics
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.optional import need
-from mmfusion.training.files import write_bytes
+from mmfusion.training.files import parse_json, write_bytes
 
 FORMAT = 1
 """Version of the run folder's format; raised when an older package could not read a newer folder."""
@@ -56,7 +56,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileNotFoundError(f"no checkpoint {path}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["mmfusion"])
+            about = parse_json((file.metadata() or {})["mmfusion"])
+            if not isinstance(about, dict):
+                raise ValueError("its header is no object")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a checkpoint of mmfusion: {error}") from error

@@ -6,6 +6,10 @@ from typing import Any
 
 from mmfusion.layers.files import replace_file
 
+DEEPEST = 50
+"""Levels of nesting in a JSON file; ours have fewer than ten."""
+_DIGITS = 300
+
 
 class WriteError(OSError):
     """A file could not be written; what was there before is untouched."""
@@ -52,9 +56,43 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: If it is not there.
-        ValueError: If it is not JSON; names the file.
+        ValueError: If it is not JSON, as :func:`parse_json`; names the file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says, in values that can be worked with: nothing nested without end, every number finite.
+
+    Raises:
+        ValueError: If it is not JSON, nested deeper than :data:`DEEPEST`, or has NaN, an
+            infinite number or one that no float can hold.
+    """
+    try:
+        content = json.loads(text, parse_int=_whole, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from None
+    level: list[Any] = [content]
+    for _ in range(DEEPEST):
+        level = [
+            value
+            for one in level
+            if isinstance(one, dict | list)
+            for value in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return content
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"it has a number that is not finite, {constant}")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)

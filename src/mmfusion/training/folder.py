@@ -174,4 +174,7 @@ def _read(folder: Path, name: str) -> Any:
         raise FileNotFoundError(f"no run folder {folder}")
     if not path.is_file():
         raise FileNotFoundError(f"{folder} does not hold a run: {name} is missing")
-    return read_json(path)
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not one of mmfusion's: expected an object, got {type(content).__name__}")
+    return content

@@ -190,6 +190,9 @@ class Settings:
         Raises:
             ValueError: If a section or key is unknown, or a value is of the wrong type or out of range.
         """
+        for name, section in packed.items():
+            if not isinstance(section, Mapping):
+                raise ValueError(f"{name} expects keys and values, got {section!r:.80}")
         _closest("section", packed, [f.name for f in fields(cls)])
         settings = cls(
             run=_fill(Run, "run", packed.get("run", {})),
