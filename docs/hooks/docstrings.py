@@ -1,5 +1,7 @@
 """Docstrings for the API pages: Sphinx roles become links, and each public name shows how to import it."""
 
+import builtins
+import importlib.util
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -88,24 +90,35 @@ class Roles:
         while item is not None and not target.startswith("."):
             path = _inherited(self.package, item, first)
             if path is not None:
-                whole = f"{path}.{rest}" if rest else path
-                if _find(self.package, whole) is not None:
-                    return whole
+                for name in rest.split(".") if rest else ():
+                    owner = _find(self.package, path) if path else None
+                    if isinstance(owner, griffe.Alias):
+                        owner = _find(self.package, owner.target_path)
+                    path = _inherited(self.package, owner, name) if isinstance(owner, griffe.Object) else None
+                if path is not None:
+                    return path
             item = item.parent  # type: ignore[assignment]
         # Else by its end, where that is unique.
         name = target.lstrip(".")
         ends = [path for path in self.by_name.get(name.split(".")[-1], []) if f".{path}".endswith(f".{name}")]
         return ends[0] if len(ends) == 1 else None
 
+    def _foreign(self, target: str) -> bool:
+        """Whether a name belongs to Python or to another package."""
+        top, _, rest = target.partition(".")
+        if not rest:
+            return hasattr(builtins, top)
+        return bool(top) and top != self.package.name and importlib.util.find_spec(top) is not None
+
     def replace(self, text: str, scope: griffe.Object) -> str:
         """The text with each role as a link; a name of another package as code alone."""
 
         def link(match: re.Match[str]) -> str:
-            target = match["target"].strip()
-            shown = target.rsplit(".", 1)[-1] if match["hidden"] else target.lstrip(".")
+            title, _, target = match["target"].strip().removesuffix(">").rpartition(" <")  # or the target alone
+            shown = title or (target.rsplit(".", 1)[-1] if match["hidden"] else target.lstrip("."))
             path = self.resolve(target, scope)
             if path is None:
-                if target.split(".")[0] not in ("torch", "timm", "numpy", "pandas", "sklearn"):
+                if not self._foreign(target):
                     _LOGGER.warning(f"{scope.path}: nothing is named {match[0]}")
                 return f"`{shown}`"
             return f'<autoref identifier="{path}" optional><code>{shown}</code></autoref>'
