@@ -197,8 +197,9 @@ def test_a_model_that_refuses_has_a_reason_in_place_of_metrics() -> None:
     assert set(refused[0]["metrics"]) == set(robustness.METRICS)
     assert {value for one in (*refused[0]["metrics"].values(), refused[0]["drop"]) for value in one.values()} == {None}
     assert all(row["metrics"]["auc"]["value"] is not None for row in rows if row["reason"] is None)
+    known = {"auc": {"value": 0.5, "error": None}}
     lines = report.sentences(
-        {"test": {"auc": {"error": None}}, "gap_closed": None, "threshold": None, "notes": []}
+        {"test": known, "validation": known, "gap_closed": None, "threshold": None, "notes": []}
         | {"robustness": robustness.summary(rows)}
     )
     assert any(line.startswith("Without 'table0' the test AUC is undefined; with its rows") for line in lines)

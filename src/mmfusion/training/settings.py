@@ -192,7 +192,7 @@ class Settings:
         """
         for name, section in packed.items():
             if not isinstance(section, Mapping):
-                raise ValueError(f"{name} expects keys and values, got {section!r:.80}")
+                raise ValueError(f"{name} is a section: set one of its keys, as in {name}.key=..., got {section!r:.80}")
         _closest("section", packed, [f.name for f in fields(cls)])
         settings = cls(
             run=_fill(Run, "run", packed.get("run", {})),

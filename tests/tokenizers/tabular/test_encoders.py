@@ -124,8 +124,8 @@ def test_a_sentence_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name, on the CPU; in a stand-in for the package."""
 
     class SentenceTransformer:
-        def __init__(self, name: str, *, device: str) -> None:
-            assert (name, device) == ("all-MiniLM-L12-v2", "cpu")
+        def __init__(self, name: str, *, device: str, trust_remote_code: bool) -> None:
+            assert (name, device, trust_remote_code) == ("all-MiniLM-L12-v2", "cpu", False)
 
         def encode(self, sentences: list[str], *, convert_to_tensor: bool, show_progress_bar: bool) -> torch.Tensor:
             assert convert_to_tensor
