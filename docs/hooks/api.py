@@ -42,6 +42,10 @@ def _modules(package: griffe.Module) -> list[griffe.Module]:
     return found
 
 
+def _link(name: str, item: griffe.Object) -> str:
+    return f'<autoref identifier="{item.path}" optional><code>{name}</code></autoref>'
+
+
 def _summary(item: griffe.Object) -> str:
     text = re.sub(r"^```python\n.*?```\n+", "", item.docstring.value if item.docstring else "", flags=re.DOTALL)
     return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
@@ -60,8 +64,9 @@ class Pages:
         self.home: dict[str, str] = {}  # of each exported object, the package that describes it
         for path in self._packages(package):
             for item in _exported(self.find(path)).values():
-                if item.path.startswith(f"{path}."):
-                    self.home[item.path] = min(path, self.home.get(item.path, path), key=len)
+                paths = [path, self.home.get(item.path, path)]
+                # One that it is defined in, if any; of several, the outermost.
+                self.home[item.path] = min(paths, key=lambda path: (not item.path.startswith(f"{path}."), len(path)))
 
     def _packages(self, package: griffe.Module) -> list[str]:
         inner = [module for module in package.members.values() if isinstance(module, griffe.Module)]
@@ -85,7 +90,7 @@ class Pages:
                 names = [item.name for item in _defined(module) if item.path not in self.home]
                 behind.append(_directive(path, names))
                 continue
-            rows = [f"| [`{name}`][{item.path}] | {_summary(item)} |\n" for name, item in exported.items()]
+            rows = [f"| {_link(name, item)} | {_summary(item)} |\n" for name, item in exported.items()]
             tables.append(f"### From `{path}`\n\n| name | |\n|---|---|\n{''.join(rows)}")
             here = [name for name, item in exported.items() if self.home.get(item.path) == path]
             described.append(_directive(path, here))
