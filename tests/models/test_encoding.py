@@ -556,15 +556,6 @@ def test_a_context_of_other_columns() -> None:
         model(make_inputs(SPEC, N))
 
 
-def test_batch_of_one_in_training() -> None:
-    spec = make_spec(images=1, size=(4, 4))
-    model = build(spec).train()
-    model(make_inputs(spec, 2))
-    with pytest.raises(ValueError, match=r"'skin' normalises by the statistics of the batch.*at least 2 cases"):
-        model(make_inputs(spec, 1))
-    assert model.eval()(make_inputs(spec, 1)).logits.shape == (1, 3)
-
-
 @pytest.mark.parametrize("name", ["film", "hyperfusion", "metablock", "mmtm"])
 def test_rebuilding_from_trained_parts_keeps_their_weights(name: str) -> None:
     make: Make = EVERY[name]

@@ -1,6 +1,7 @@
 """The model that every method is assembled in."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
+from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.layers.meta import is_static, run_on_meta
 from mmfusion.layers.token_norm import normalized
 from mmfusion.models import dry_run
@@ -415,15 +417,8 @@ class FusionModel(nn.Module):
         }
 
     def _run(self, route: str, part: Callable[[Tensor], Result], x: Tensor) -> Result:
-        try:
-            return part(x)
-        except ValueError as error:
-            if len(x) > 1 or not self.encoders[route].training:
-                raise
-            raise ValueError(
-                f"the encoder {route!r} normalises by the statistics of the batch, which one case alone does not have: "
-                f"train with at least 2 cases that have the image ({error})"
-            ) from error
+        # In training a single case of the batch may have the image.
+        return for_one_case(partial(part, x), self.encoders[route], x)
 
     def _nothing(self, name: str, n_cases: int) -> tuple[Tokens, ...]:
         like = next(self.parameters())

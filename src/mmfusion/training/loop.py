@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
+from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.layers.finite import require_finite
 from mmfusion.losses import Objective
 from mmfusion.losses.distributed import n_processes
@@ -252,7 +253,9 @@ class Training:
         at_inputs = (self._bare, cases.inputs, present)
         if first:
             _look(at_inputs, standardized=self._standardized)
-        output: FusionOutput = self._phase_model(cases.inputs, present)
+        output: FusionOutput = for_one_case(
+            functools.partial(self._phase_model, cases.inputs, present), self._phase_model, len(cases.position)
+        )
         aux = {**output.aux, **cases.aux} if cases.aux else output.aux
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
         at_outputs = (phase.objective, inputs)

@@ -67,12 +67,22 @@ def test_metablock_counts_the_tables_that_are_there() -> None:
     assert some.f["skin"]["1"][1].num_batches_tracked == 1
 
 
-def test_metablock_trains_with_two_tables_at_least() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_metablock_trains_with_a_single_table(dtype: torch.dtype) -> None:
+    """By the running statistics, which stay as they are: the value is that of evaluation, the mode that of training."""
     block = bound(lambda routes: MetaBlock(routes, at=(1,)), ROUTES).train()
     maps = maps_of(1, ROUTES, b=3)
-    for there in ([True, True, False], [False] * 3):
-        assert block(maps, context_of(3, mask=torch.tensor(there)), 1)["a"].isfinite().all()
-    one = torch.tensor([False, True, False])
-    with pytest.raises(ValueError, match="train with at least 2 cases that have a table"):
-        block(maps, context_of(3, mask=one), 1)
-    assert block.eval()(maps, context_of(3, mask=one), 1)["a"].isfinite().all()
+    block(maps, context_of(3), 1)  # so that they are not the initial ones
+    one = context_of(3, mask=torch.tensor([False, True, False]))
+    before = {key: value.clone() for key, value in block.state_dict().items()}
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        made = block(maps, one, 1)["a"]
+        again = block(maps, one, 1)["a"]
+    assert torch.equal(made, again)
+    assert all(part.training for part in block.modules())
+    torch.testing.assert_close(block.state_dict(), before, rtol=0, atol=0)
+    made.sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in block.parameters())
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        torch.testing.assert_close(block.eval()(maps, one, 1)["a"], made, rtol=0, atol=0)
+    torch.testing.assert_close(made[[0, 2]], maps["a"][[0, 2]], rtol=0, atol=0)

@@ -1,11 +1,13 @@
 """What modulators share: where they act, and what they see of the table."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.layers.meta import is_static
 from mmfusion.tokens import Tokens
 
@@ -204,7 +206,8 @@ def neutral(values: Tensor, there: Tensor | None, value: float) -> Tensor:
 def of_those_there(module: nn.Module, features: Tensor, there: Tensor | None, dim: int) -> Tensor:
     """A module over the cases that have a table, zeros for the others: batch statistics are of those alone.
 
-    Where shapes must not depend on values, all cases go through it.
+    One case alone has none in training and is normalized by the running ones. Where shapes must not depend on values,
+    all cases go through it.
 
     Args:
         module: From ``(b, d)`` to ``(b, dim)``.
@@ -214,9 +217,6 @@ def of_those_there(module: nn.Module, features: Tensor, there: Tensor | None, di
 
     Returns:
         Shape ``(b, dim)``.
-
-    Raises:
-        ValueError: If the module needs the statistics of a batch and there is a single case.
     """
     rows = None
     if there is not None and not is_static(features.device):
@@ -224,10 +224,5 @@ def of_those_there(module: nn.Module, features: Tensor, there: Tensor | None, di
         if len(rows) == 0:
             return features.new_zeros(len(features), dim)
     own = features if rows is None else features[rows]
-    if len(own) == 1 and any(isinstance(part, nn.BatchNorm1d) and part.training for part in module.modules()):
-        raise ValueError(
-            "the table is normalised by the statistics of the batch, which one case alone does not have: train with at "
-            "least 2 cases that have a table"
-        )
-    made: Tensor = module(own)
+    made: Tensor = for_one_case(partial(module, own), module, own)
     return made if rows is None else made.new_zeros(len(features), dim).index_copy(0, rows, made)

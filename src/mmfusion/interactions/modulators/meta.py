@@ -15,7 +15,8 @@ from mmfusion.registry import modulators
 class MetaBlock(Conditioned):
     """``sigmoid(tanh(map * f(t)) + g(t))`` (Pacheco and Krohling, 2021), f and g linear with batch normalisation.
 
-    The result replaces the map: values lie between 0 and 1. The batch statistics are of the cases that have a table.
+    The result replaces the map: values lie between 0 and 1. The batch statistics are of the cases that have a table;
+    in training a single one of a batch is normalized by the running statistics.
 
     Args:
         routes: For each image the encoder that it takes.
@@ -34,11 +35,7 @@ class MetaBlock(Conditioned):
         self.f, self.g = a_layer_each(channels, layer), a_layer_each(channels, layer)
 
     def read(self, route: str, stage: int, features: Tensor, there: Tensor | None) -> tuple[Tensor, Tensor]:
-        """``f(t)`` and ``g(t)`` of a point, each ``(b, c)``.
-
-        Raises:
-            ValueError: In training, if a single case has a table.
-        """
+        """``f(t)`` and ``g(t)`` of a point, each ``(b, c)``."""
         made = []
         for layers in (self.f, self.g):
             layer = cast("nn.Sequential", at_point(layers, route, stage))
