@@ -10,6 +10,7 @@ from torch import Tensor
 import mmfusion as mmf
 from mmfusion.models import FusionModel
 from mmfusion.tokens import Table
+from mmfusion.training.arithmetic import arithmetic
 from small import loss_inputs, make_inputs, make_labels, make_spec
 
 pytestmark = [
@@ -53,10 +54,8 @@ def step(model: FusionModel, device: str, dtype: torch.dtype | None, present: di
 
 @pytest.fixture(autouse=True)
 def _exact_products() -> Any:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    with arithmetic(torch.device("cuda")):
+        yield
 
 
 @pytest.mark.parametrize("missing", [False, True])

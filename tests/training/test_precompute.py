@@ -16,6 +16,7 @@ from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import precompute as module
 from mmfusion.training import run, settings, verdict
+from mmfusion.training.arithmetic import arithmetic, in_use
 from mmfusion.training.files import read_json
 from mmfusion.training.precompute import MapsDataset, precompute
 from small import make_inputs, make_labels, make_spec
@@ -127,6 +128,33 @@ def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     assert not torch.equal(
         found.__getitems__([3]).inputs["image1"].stages[0], old.__getitems__([3]).inputs["image1"].stages[0]
     )
+
+
+def test_another_precision_is_noticed(tmp_path: Path) -> None:
+    """Maps have the name of the precision that they were made in, whatever the run's settings call it."""
+    net = model()
+    plain = cached(tmp_path, net)
+    with arithmetic(CPU):
+        cached(tmp_path, net)
+    assert entries(tmp_path) == 1
+    with torch.autocast("cpu", torch.bfloat16):
+        half = cached(tmp_path, net)
+    assert entries(tmp_path) == 2
+    one, two = (maps[0].inputs["image0"].stages[0] for maps in (plain, half))
+    assert not torch.equal(one, two)
+    again = cached(tmp_path, net)
+    assert entries(tmp_path) == 2
+    assert torch.equal(again[0].inputs["image0"].stages[0], one)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_maps_made_on_a_gpu_are_named_by_its_switches(tf32: bool) -> None:
+    gpu, net = torch.device("cuda"), model()
+    names = [module._weights_digest(net, in_use(gpu))]
+    with arithmetic(gpu, tf32=tf32):
+        names.append(module._weights_digest(net, in_use(gpu)))
+    assert len(set(names)) == 2  # torch's own setting is a mixture of both
+    assert (names[1] == module._weights_digest(net, in_use(CPU))) is not tf32
 
 
 def test_images_that_are_scaled_otherwise_are_noticed(tmp_path: Path) -> None:

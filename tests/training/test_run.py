@@ -364,7 +364,14 @@ def test_the_inputs_are_checked_before_the_first_step(
     assert seen == [{"meta"}]
 
 
-@pytest.mark.parametrize("overrides", [{"run": {"device": "cuda"}}, {"run": {"device": "auto", "precision": "fp16"}}])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"run": {"device": "cuda"}},
+        {"run": {"device": "auto", "precision": "fp16"}},
+        {"run": {"device": "auto", "precision": "tf32"}},
+    ],
+)
 def test_what_this_machine_cannot_do(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]
 ) -> None:

@@ -95,7 +95,7 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"train": {"select_on": "train"}}, "expects one of validation, test, got 'train'"),
         ({"train": 3}, "train is a section"),
         ({"run": {"device": "tpu"}}, "expects one of auto, cpu, cuda"),
-        ({"run": {"precision": "fp8"}}, "expects one of no, bf16, fp16"),
+        ({"run": {"precision": "fp8"}}, "expects one of no, tf32, bf16, fp16"),
         ({"run": {"seed": -1}}, r"run\.seed expects a number 0 or greater"),
         ({"model": {"widht": 3}}, "model 'tiny' has no option 'widht'; did you mean 'width'"),
         ({"data": {"m": 3}}, "dataset 'tiny' has no option 'm'"),

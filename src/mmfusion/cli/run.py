@@ -34,7 +34,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     run.add_argument("--encoder", help="image encoder: convnet, or a name of timm's")
     run.add_argument("--weights", help="of the encoder: none, pretrained, bundled, or a file")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    run.add_argument("--precision", choices=("no", "bf16", "fp16"), help="automatic mixed precision (default: no)")
+    run.add_argument(
+        "--precision",
+        choices=("no", "tf32", "bf16", "fp16"),
+        help="of training: float32 throughout (no, the default), TF32 for a GPU's convolutions and matrix products, or "
+        "automatic mixed precision (bf16, fp16)",
+    )
     run.add_argument(
         "--set",
         action="append",

@@ -88,7 +88,7 @@ def advice_of(settings: Settings) -> str:
     ]
     if not train.checkpointing:
         parts.append("--set train.checkpointing=true")
-    if settings.run.precision == "no":
+    if settings.run.precision in ("no", "tf32"):
         parts.append("--precision bf16")
     if train.workers:
         parts.append(f"fewer train.workers (they are {train.workers})")

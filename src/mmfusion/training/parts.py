@@ -19,7 +19,7 @@ from mmfusion.layers.folders import cache_folder
 from mmfusion.layers.optional import need
 from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes, DataSpec
-from mmfusion.training import checkpoints, precompute, predictions, processes
+from mmfusion.training import arithmetic, checkpoints, precompute, predictions, processes
 from mmfusion.training.loop import Training
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.seeds import derive, seed_all
@@ -146,8 +146,7 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
     for package in _NEEDED:
         need(package, "bench")
     run = settings.run
-    if run.precision == "fp16" and device.type != "cuda":
-        raise ValueError("precision 'fp16' needs a CUDA device: use bf16 or no")
+    arithmetic.check(run.precision, device)
     bundle = build_dataset(settings, reporter)
     if bundle.about:
         reporter.say(bundle.about)
@@ -258,10 +257,25 @@ def _augment(parts: Parts) -> Augment | None:
 def _accelerator(settings: Settings, device: torch.device) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import GradientAccumulationPlugin
 
     # Accelerate keeps one state a process and refuses another precision in it: a second run here starts clean.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=settings.run.precision, cpu=device.type == "cpu")
+    precision = settings.run.precision
+    accelerator = Accelerator(
+        # TF32 is a switch of torch's, set for the whole run, see seeds.deterministic.
+        mixed_precision="no" if precision == "tf32" else precision,
+        cpu=device.type == "cpu",
+        # Said here, since an inherited ACCELERATE_DYNAMO_BACKEND would compile the model without a word, and
+        # ACCELERATE_GRADIENT_ACCUMULATION_STEPS divide the loss.
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    if accelerator.device.type != device.type:
+        raise ValueError(
+            f"the run is to compute on {device.type}, accelerate on {accelerator.device.type}: unset "
+            "ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU, and choose with --device"
+        )
     if accelerator.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise ValueError(
             f"several processes share the batch and each has the whole model; {accelerator.distributed_type.value} of "

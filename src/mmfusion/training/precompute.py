@@ -3,7 +3,8 @@
 Nothing that the encoder would see changes from epoch to epoch where it is frozen and nothing is augmented. So its maps
 are computed once, in evaluation mode, written to arrays that are mapped into memory, and read in place of the images.
 They are found again by what they were made from: the encoder's weights and the pixels after decoding and resizing. A
-file or a weight that changed is another name, and is computed anew.
+file or a weight that changed is another name, and is computed anew. So is what was computed in another precision:
+maps made in TF32 are never read as those of float32.
 """
 
 import hashlib
@@ -25,10 +26,11 @@ from mmfusion.layers.folders import make_private, private_folder
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
 from mmfusion.training import evaluation
+from mmfusion.training.arithmetic import in_use
 from mmfusion.training.files import read_json, write_json
 from mmfusion.training.reporter import Bar
 
-FORMAT = 1
+FORMAT = 2
 _AT_ONCE = 256
 """Images whose pixels are looked at together."""
 
@@ -108,7 +110,7 @@ def precompute(
     Returns:
         The same cases with maps in place of images.
     """
-    home = folder / f"{_weights_digest(model)}-{_images_digest(model, dataset)}"
+    home = folder / f"{_weights_digest(model, in_use(device))}-{_images_digest(model, dataset)}"
     if not _whole(home):
         _compute(model, dataset, home, batch_size=batch_size, device=device, bar=bar)
     elif bar is not None:
@@ -201,9 +203,9 @@ def _sum(path: Path) -> int:
     return total
 
 
-def _weights_digest(model: Any) -> str:
+def _weights_digest(model: Any, precision: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((FORMAT, sorted(model.routes.items()), sorted(model.map_shapes.items()))).encode())
+    digest.update(repr((FORMAT, precision, sorted(model.routes.items()), sorted(model.map_shapes.items()))).encode())
     for route, encoder in sorted(model.encoders.items()):
         digest.update(f"{route}:{type(encoder).__name__}:{getattr(encoder, 'name', '')}".encode())
         for name, value in sorted(encoder.state_dict().items()):

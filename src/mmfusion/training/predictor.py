@@ -18,6 +18,7 @@ from mmfusion.data.schema import require_columns
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, evaluation, folder, memory, predictions, trust
+from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.loop import load_weights
 from mmfusion.training.parts import build_model, pick_device
 from mmfusion.training.settings import Settings
@@ -51,7 +52,7 @@ class Predictor:
         *,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
-        """Predict every row.
+        """Predict every row, in float32 whatever precision the run was trained in.
 
         Args:
             frame: One case a row, with the columns that the run was trained on. Not needed are the label's, those of
@@ -84,7 +85,7 @@ class Predictor:
         batches = evaluation.in_order(dataset, self.batch_size, workers=0, device=self._device)
         try:
             smaller = f"a smaller batch_size of the predictor (it is {self.batch_size})"
-            with memory.guard("predicting", self._device, smaller):
+            with memory.guard("predicting", self._device, smaller), arithmetic(self._device):
                 p = evaluation.predict(self.model, self._noting(batches, missing), self._target, self._device)
         except ValueError as error:
             if not absent or isinstance(error, memory.OutOfMemory):

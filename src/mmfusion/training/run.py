@@ -19,6 +19,7 @@ from mmfusion.training import (
     trust,
     verdict,
 )
+from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.files import read_json, write_json, write_text
 from mmfusion.training.loop import Training
 from mmfusion.training.losslog import NonFiniteLoss
@@ -82,7 +83,7 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
                 folder.check_free(out, overwrite=overwrite)
             trust.run_given(settings.run.plugins)
             device = pick_device(settings.run.device)
-            with deterministic(device):
+            with deterministic(device, tf32=settings.run.precision == "tf32"):
                 with memory.guard("preparing", device, memory.advice_of(settings)):
                     parts = build(settings, device, reporter)
                     training = prepare(parts, out, reporter)
@@ -165,7 +166,7 @@ def _resume(
     # The folder names files, and nothing is written to what it names; the schema was saved when the run began.
     settings.data = {key: value for key, value in settings.data.items() if key not in content.WRITTEN}
     picked = pick_device(settings.run.device)
-    with deterministic(picked):
+    with deterministic(picked, tf32=settings.run.precision == "tf32"):
         if processes.is_main():
             folder.sweep(out)
         divergence.check(out, picked)
@@ -193,9 +194,9 @@ def _complete(parts: Parts, training: Training, reporter: Reporter) -> Result:
         raise
     accelerator = training.accelerator
     processes.wait()  # for the best weights, which the main one writes
-    # The verdict is in full precision and without Accelerate: what a predictor will compute from the folder.
+    # The verdict is in float32, whatever the training was in: what a predictor will compute from the folder.
     model = accelerator.unwrap_model(parts.model, keep_fp32_wrapper=False)
-    with memory.guard("evaluating", device, memory.advice_of(settings)):
+    with memory.guard("evaluating", device, memory.advice_of(settings)), arithmetic(device):
         metrics = verdict.write(parts, model, training.folder, progress, reporter)
     result = Result(training.folder, processes.from_main(lambda: metrics))
     verdict.tell(result.folder, result.metrics, reporter)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmfusion.training.arithmetic import arithmetic
+
 
 def derive(*parts: int) -> int:
     """A 63-bit seed from several numbers; neighbouring ones give unrelated seeds."""
@@ -24,11 +26,15 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
+def deterministic(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
     """The same command twice gives the same numbers: deterministic kernels where CUDA has a choice.
 
     Operations without a deterministic kernel warn instead of failing. The former setting comes back afterwards, and
     so does the state of torch's generator on the CPU.
+
+    Args:
+        device: Where is computed.
+        tf32: Whether float32 convolutions and matrix products on a GPU are computed in TF32; float32 otherwise.
     """
     state = torch.get_rng_state()
     algorithms = torch.are_deterministic_algorithms_enabled()
@@ -44,7 +50,8 @@ def deterministic(device: torch.device) -> Iterator[None]:
         memory.fill_uninitialized_memory = False
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        yield
+        with arithmetic(device, tf32=tf32):
+            yield
     finally:
         memory.fill_uninitialized_memory = fill
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)

@@ -25,7 +25,7 @@ DEFAULT_DATASET = "synthetic-derm7pt"
 
 _CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("run", "device"): ("auto", "cpu", "cuda"),
-    ("run", "precision"): ("no", "bf16", "fp16"),
+    ("run", "precision"): ("no", "tf32", "bf16", "fp16"),
     ("train", "optimizer"): ("adam", "adamw"),
     ("train", "schedule"): ("cosine", "step", "constant"),
     ("train", "sampler"): tuple(SAMPLERS),
@@ -48,7 +48,9 @@ class Run:
         seed: Of everything random.
         out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``, with ``-fold<fold>`` where one is set.
         device: ``auto`` takes CUDA where there is one.
-        precision: ``no`` is float32; ``bf16`` and ``fp16`` are automatic mixed precision.
+        precision: Of training. ``no`` is float32, for convolutions and matrix products on a GPU too; ``tf32`` computes
+            those in TF32 there; ``bf16`` and ``fp16`` are automatic mixed precision. The results of a trained model are
+            always computed in float32.
         cache: Folder for what is computed once for many runs, such as decoded images or a frozen encoder's maps; None:
             the user's cache.
         cache_gb: Most that decoded images may take there, in GB; 0: they are not kept.
