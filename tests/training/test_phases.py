@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmfusion.training import checkpoints, folder, run
+from mmfusion.training import checkpoints, folder, parts, run, settings
 from mmfusion.training.files import read_json
 from mmfusion.training.reporter import Silent
 
@@ -98,3 +98,62 @@ def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(
     found, expected = tensors(tmp_path / "cut"), tensors(whole)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With clipping, as fp16 has it: the gradients are divided by the scale once, whatever phases there were."""
+    norms: list[float] = []
+    optimizers: list[int] = []
+    clip, build = torch.nn.utils.clip_grad_norm_, parts._accelerator
+    scaler: torch.amp.GradScaler | None = None
+
+    def accelerator(*arguments: Any) -> Any:
+        made = build(*arguments)
+        made.scaler = scaler
+        made_accelerators.append(made)
+        return made
+
+    def noted(*arguments: Any) -> torch.Tensor:
+        total = clip(*arguments)
+        norms.append(total.item())
+        optimizers.append(len(made_accelerators[-1]._optimizers))
+        return total
+
+    made_accelerators: list[Any] = []
+    monkeypatch.setattr(parts, "_accelerator", accelerator)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+    overrides = TWO | {
+        "run": {"robustness": False, "references": False},
+        "train": {"epochs": 2, "clip_norm": 0.05, "resamples": 2},
+    }
+    plain = tensors(start("plain", overrides))
+    expected = norms.copy()
+    norms.clear()
+    scaler = torch.amp.GradScaler("cpu")
+    scaled = tensors(start("scaled", overrides))
+    assert len(expected) == 4 * STEPS
+    assert min(expected) > 0.05  # every step is clipped
+    assert norms == pytest.approx(expected, rel=1e-4)
+    assert set(optimizers) == {1}  # the first phase's is released
+    for name, x in plain.items():
+        torch.testing.assert_close(scaled[name], x, rtol=1e-3, atol=1e-5)
+
+
+def test_what_accelerate_would_inherit_is_off(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is compiled and no loss divided that nobody asked for; another device is an error."""
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    chosen, cpu = settings.resolve("tiny", "tiny", []), torch.device("cpu")
+    accelerator = parts._accelerator(chosen, cpu)
+    assert accelerator.mixed_precision == "no"
+    model = torch.nn.Linear(2, 2)
+    assert accelerator.prepare_model(model, evaluation_mode=True) is model
+    accelerator.backward(model.weight.sum())
+    assert torch.equal(model.weight.grad, torch.ones(2, 2))
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
+    with pytest.raises(ValueError, match=r"compute on cpu, accelerate on meta: unset ACCELERATE_TORCH_DEVICE"):
+        parts._accelerator(chosen, cpu)

@@ -180,6 +180,7 @@ class Training:
         self._phase_model = self._model if phase.model is None else self._prepared(phase.model)
         train = self.settings.train
         above = self._bare.stages_above() if train.layer_decay != 1 else None  # type: ignore[operator]  # a FusionModel's
+        self.accelerator.free_memory()  # Accelerate holds the optimizer of the phase before, and its state
         self._optimizer = self.accelerator.prepare(optim.build(phase.parameters, train, above))
         if self._pending is not None and self.progress.phase == index:
             checkpoints.unpack_optimizer(self._optimizer, *self._pending)
@@ -265,7 +266,11 @@ class Training:
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         averaging.average_gradients(self._trained)
         if self.settings.train.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
+            # Not Accelerate's clipping: it unscales the gradients for every optimizer that it was ever given, those of
+            # earlier phases too, and what two phases train would be divided by the loss scale twice.
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.unscale_(self._optimizer.optimizer)
+            nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         log.add(terms, lr, functools.partial(_look, at_inputs, at_outputs, standardized=self._standardized))
