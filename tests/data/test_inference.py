@@ -91,9 +91,10 @@ def test_a_copy_is_left_out():
 def test_remarks():
     frame = pd.DataFrame({"country": ["BRAZIL"] * 20 + ["BRASIL"] * 3 + ["ITALY"] * 20})
     [country] = infer_columns(frame)
-    assert country.remarks == ("'BRASIL' (3 rows) looks like 'BRAZIL' (20 rows): an alias makes them one",)
+    assert country.remarks == ("a rare value could be a frequent one, misspelt: an alias would make them one",)
+    assert country.cells == ("'BRASIL' (3 rows) looks like 'BRAZIL' (20 rows)",)
     assert decide(["left arm"] * 20 + ["left ear"] * 2 + ["T1a"] * 20 + ["T2a"]).remarks == ()
-    assert decide(["POLLAND"] + ["POLAND"] * 9).remarks[0].startswith("'POLLAND' (1 rows) looks like 'POLAND'")
+    assert decide(["POLLAND"] + ["POLAND"] * 9).cells[0].startswith("'POLLAND' (1 rows) looks like 'POLAND'")
     assert decide(["1,5", "2,5"]).remarks == ("commas are read as decimal marks",)
     assert decide(["1,5", "2,5"], decimal=",").remarks == ()
     assert decide(["1.5", "2.5"]).remarks == ()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mmfusion.data.columns import NumericalColumn
 from mmfusion.data.ranges import find_outside, outside_columns, outside_notes
 from mmfusion.data.schema import TableSchema
+from mmfusion.data.usual import usual
 
 TRAIN = pd.DataFrame({"age": [20.0, 40.0, 80.0], "size": [1.0, 2.0, 3.0]})
 
@@ -17,7 +18,7 @@ def schema(**options: object) -> TableSchema:
     return TableSchema.fit(TRAIN, numerical=("age", "size"), options={"age": options})
 
 
-@pytest.mark.parametrize("value", [1e6, 1e12, 1e30, 1e300, -1e12, 140.001, -40.001])
+@pytest.mark.parametrize("value", [1e6, 1e12, 1e30, -1e12, 140.001, -40.001])
 def test_a_number_far_outside_the_training_range_is_missing_and_said(value):
     new = pd.DataFrame({"age": [50.0, value, np.nan], "size": [2.0, 2.0, 2.0]}, index=["a", "b", "c"])
     column = schema().transform(new).numerical[:, 0]
@@ -65,7 +66,7 @@ def test_where_the_range_is_one_value_or_unknown_ten_deviations_are_the_limit():
 def test_training_rows_stay_as_they_are_and_every_other_is_small(values, other, rule):
     frame = pd.DataFrame({"x": values})
     column = NumericalColumn.fit(frame, "x", outside=rule)
-    assert not column.is_outside(frame).any()
+    np.testing.assert_array_equal(column.is_outside(frame), ~usual(np.array(values)))
     encoded = column.encode(pd.DataFrame({"x": [other]}))[0]
     # A range is at most 2 * sqrt(n) deviations wide; its limits are three times as far apart.
     bound = max(6 * np.sqrt(len(values)), 10) * (1 + 1e-6)

@@ -84,13 +84,82 @@ def test_true_and_false_are_numbers_in_a_numerical_column():
     assert schema.transform(pd.DataFrame({"x": [True, "False"]}, dtype=object)).numerical.flatten().tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("text", ["forty", "4O", "inf"])
+@pytest.mark.parametrize("text", ["forty", "4O"])
 def test_text_where_numbers_belong(text):
     frame = pd.DataFrame({"age": ["40", text]}, index=[7, 11])
     with pytest.raises(ValueError, match=f"column 'age' holds numbers, but row 11 has '{text}'"):
         TableSchema.fit(frame, numerical=("age",))
     with pytest.raises(ValueError, match="row 11"):
         TableSchema((NumericalColumn("age"),)).transform(frame)
+
+
+@pytest.mark.parametrize("cell", ["inf", "1e999", "-inf", "1e39", float("inf"), 10**400])
+def test_numbers_that_no_model_can_be_given_are_missing(cell):
+    cells = pd.Series([*(str(i / 4) for i in range(100)), cell], dtype=object)
+    plain = TableSchema.infer(pd.DataFrame({"x": cells[:-1]}))
+    for schema in (
+        TableSchema.infer(pd.DataFrame({"x": cells})),
+        TableSchema.fit(pd.DataFrame({"x": cells}), numerical=["x"]),
+    ):
+        [one], [other] = schema.numerical, plain.numerical
+        assert (one.mean, one.std, one.low, one.high, one.step) == (other.mean, other.std, 0.0, 24.75, 0.01)
+        assert schema.transform(pd.DataFrame({"x": cells})).numerical.isnan().flatten().nonzero().tolist() == [[100]]
+        [remark] = schema.cell_remarks(pd.DataFrame({"x": cells}))
+        assert str(remark).startswith("column 'x': 1 cell in row 100 counts as missing, infinite or beyond")
+
+
+def test_a_column_of_numbers_but_for_a_few_stays_one():
+    values = [str(i / 4) for i in range(196)]
+    frame = pd.DataFrame({"crp": [*values, "#DIV/0!", "<0.5", "<0.5", "<0.5"]})
+    schema = TableSchema.infer(frame)
+    assert [column.kind for column in schema] == ["numerical"]
+    assert schema.remarks == (
+        "column 'crp': 1 cell in row 196 counts as missing, an error of a spreadsheet: '#DIV/0!' (1x)",
+        "column 'crp': 3 cells in rows 197, 198, 199 count as the number, each a bound: '<0.5' (3x)",
+    )
+    assert schema.transform(frame).numerical.isnan().sum() == 1
+    # What is kept has counts and rows, but no cells.
+    assert "DIV" not in json.dumps(schema.to_dict())
+    assert "<0.5" not in json.dumps(schema.to_dict())
+    assert not any("<0.5" in remark or "DIV" in remark for remark in schema.remarks_without_cells)
+    flagged = TableSchema.infer(frame, overrides={"crp": {"censored": "flag"}})
+    assert flagged.names == ("crp", "crp_censored")
+    assert flagged.columns.categorical == (("crp_censored", 3),)
+    assert flagged.transform(frame).categorical.flatten().tolist()[-5:] == [0, -1, 1, 1, 1]
+    new = pd.DataFrame({"crp": [">90", "7", "soon", "1e400", "<1"]})
+    again = TableSchema.from_dict(json.loads(json.dumps(flagged.to_dict())))
+    assert again == flagged
+    read = again.transform(new)
+    assert read.categorical.flatten().tolist() == [2, 0, -1, -1, 1]
+    assert read.numerical.isnan().flatten().tolist() == [False, False, True, True, False]
+    assert len(again.cell_remarks(new)) == 3
+
+
+def test_units_and_ratios():
+    frame = pd.DataFrame({"dose": [f"{i} mg" for i in range(25, 65)], "bp": [f"{100 + i}/{60 + i}" for i in range(40)]})
+    schema = TableSchema.infer(frame)
+    assert schema.names == ("dose",)
+    assert (schema.numerical[0].unit, schema.numerical[0].low, schema.numerical[0].high) == ("mg", 25, 64)
+    assert any("overrides={'bp': 'ratio'} makes two columns" in remark for remark in schema.remarks)
+    both = TableSchema.infer(frame, overrides={"bp": "ratio"})
+    assert both.names == ("dose", "bp_1", "bp_2")
+    assert both.sources == ("dose", "bp")
+    assert [(column.low, column.high) for column in both.numerical[1:]] == [(100, 139), (60, 99)]
+    new = both.transform(pd.DataFrame({"dose": ["30mg", "30", "30 g"], "bp": ["120/80", "?", "120"]})).numerical
+    assert new[0, 0] == new[1, 0]
+    assert new.isnan().tolist() == [[False] * 3, [False, True, True], [True] * 3]
+    with pytest.raises(ValueError, match=r"makes columns \['bp_1'\], which the table has"):
+        TableSchema.infer(frame.assign(bp_1=range(40)), overrides={"bp": "ratio"})
+
+
+def test_kinds_are_of_all_rows_and_statistics_of_the_training_rows():
+    frame = pd.DataFrame({"x": ["soon", *map(str, range(39))], "c": ["a", "b"] * 19 + ["z", "z"]})
+    folds = [range(20), range(20, 40)]
+    first, second = (TableSchema.infer(frame, train=rows, min_cases=1) for rows in folds)
+    assert [column.kind for column in first] == [column.kind for column in second] == ["numerical", "categorical"]
+    assert (first.numerical[0].low, first.numerical[0].high) == (0, 18)
+    assert (second.numerical[0].low, second.numerical[0].high) == (19, 38)
+    assert (first.categorical[0].categories, second.categorical[0].categories) == (("a", "b"), ("a", "b", "z"))
 
 
 def test_a_missing_column():

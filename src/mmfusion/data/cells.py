@@ -3,8 +3,10 @@
 A column's distinct values are looked at once each, so that a hundred thousand rows cost what their values cost.
 """
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -15,28 +17,19 @@ MISSING = frozenset(
 )
 """Spellings of a missing cell, in lower case and without surrounding blanks. Not "none", which is an answer."""
 
+ERRORS = frozenset(
+    {"#div/0!", "#ref!", "#value!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#getting_data", "#####"}
+)
+"""What spreadsheets write in place of a value that they cannot compute: missing in every column, and reported."""
+
 BOOLEANS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "on"), True),
     **dict.fromkeys(("false", "f", "no", "n", "0", "off"), False),
 }
 """Spellings of a boolean, in lower case."""
 
-DATE_FORMATS = (
-    "ISO8601",
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%d.%m.%y",
-    "%d/%m/%y",
-    "%m/%d/%y",
-)
-"""As pandas writes them, in the order in which they are tried: where both fit, the day comes before the month."""
-
 _WHOLE = re.compile(r"[+-]?\d+\.0+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
-_DATE_LIKE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
-_DAYS_A_YEAR = 365.2425
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -71,7 +64,7 @@ def require_columns(frame: pd.DataFrame, names: Sequence[str], what: str = "the 
         raise ValueError(f"{what} has no column {', '.join(map(repr, absent))}; its columns are: {there}")
 
 
-def distinct(column: "pd.Series", missing: Collection[str] = ()) -> tuple[Codes, list[str]]:
+def distinct(column: "pd.Series", missing: Collection[str] = (), *, errors: bool = False) -> tuple[Codes, list[str]]:
     """A column's cells by their texts.
 
     A whole number is written without its decimal point: pandas turns a column of integers into floats as soon as one
@@ -80,6 +73,7 @@ def distinct(column: "pd.Series", missing: Collection[str] = ()) -> tuple[Codes,
     Args:
         column: The column.
         missing: More spellings of a missing cell, in lower case.
+        errors: Keep :data:`ERRORS` as texts, in place of counting them as missing.
 
     Returns:
         Codes ``(n,)``, -1 where missing, and the text that each code stands for, in the order of their first row.
@@ -91,7 +85,7 @@ def distinct(column: "pd.Series", missing: Collection[str] = ()) -> tuple[Codes,
         column = pd.Series([_text(value) for value in column.tolist()], dtype=object)
     codes, uniques = pd.factorize(column)
     raw, values = np.asarray(codes, dtype=np.int64), list(uniques)
-    gone = MISSING.union(missing) if missing else MISSING
+    gone = MISSING.union(missing, () if errors else ERRORS)
     places: dict[str, int] = {}
     place = np.empty(len(values) + 1, dtype=np.int64)
     place[-1] = -1
@@ -117,26 +111,6 @@ def _text(value: object) -> str | None:
     return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
-def numbers(frame: pd.DataFrame, name: str, *, decimal: str = ".", missing: Collection[str] = ()) -> Floats:
-    """A column's cells as numbers, shape ``(n,)``, NaN where missing; true and false are 1 and 0.
-
-    Args:
-        frame: The table.
-        name: The column.
-        decimal: What separates the fraction; with a comma, points before it separate thousands.
-        missing: More spellings of a missing cell, in lower case.
-
-    Raises:
-        ValueError: If cells are neither missing nor finite numbers: which rows, what is there.
-    """
-    column = one_column(frame, name)
-    values, rest, found = split_numbers(column, missing)
-    if found:
-        values[rest >= 0] = parse_numbers(found, decimal)[rest[rest >= 0]]
-    _refuse(column, name, np.isinf(values) | (np.isnan(values) & (rest >= 0)), "numbers")
-    return values
-
-
 def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[Floats, Codes, list[str]]:
     """The cells that are numbers as they stand, and the texts of those that are neither that nor missing.
 
@@ -148,15 +122,16 @@ def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[F
         Numbers ``(n,)``, NaN where there is none; codes ``(n,)`` of the texts left, -1 where there is none; these
         texts.
     """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
     if column.dtype == object:
         kind = pd.api.types.infer_dtype(column, skipna=True)
         if kind in ("floating", "integer", "mixed-integer-float"):
-            column = pd.to_numeric(column)
+            column = pd.Series([_number(value) for value in column.tolist()], index=column.index, dtype=np.float64)
         elif kind != "string":
-            codes, found = distinct(column, missing)
-            return np.full(len(column), np.nan), codes, found
-    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_datetime64_any_dtype(column):
-        codes, found = distinct(column, missing)
+            return _split_mixed(column, missing)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        codes, found = distinct(column, missing, errors=True)
         return np.full(len(column), np.nan), codes, found
     if is_plain_number(column):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
@@ -170,32 +145,38 @@ def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[F
     rest, found = np.full(len(column), -1, dtype=np.int64), []
     left = np.isnan(values)
     if left.any() and not is_plain_number(column):
-        rest[left], found = distinct(column[left], missing)
+        rest[left], found = distinct(column[left], missing, errors=True)
     return values, rest, found
 
 
-def years(frame: pd.DataFrame, name: str, date_format: str, missing: Collection[str] = ()) -> Floats:
-    """A column's cells as years and fractions of a year, shape ``(n,)``, NaN where missing.
+def _split_mixed(column: "pd.Series", missing: Collection[str]) -> tuple[Floats, Codes, list[str]]:
+    """The same of a column of numbers and others: what Python holds as a number is one, however it would be written."""
+    cells = column.tolist()
+    is_number = np.array([isinstance(cell, int | float | np.number) and not isinstance(cell, bool) for cell in cells])
+    values = np.array([_number(cell) if number else np.nan for cell, number in zip(cells, is_number)], dtype=np.float64)
+    if missing:
+        values[np.isin(values, parse_numbers(sorted(missing)))] = np.nan
+    rest = np.full(len(column), -1, dtype=np.int64)
+    rest[~is_number], found = distinct(column[~is_number], missing, errors=True)
+    return values, rest, found
 
-    Args:
-        frame: The table.
-        name: The column.
-        date_format: One of :data:`DATE_FORMATS`, or any that pandas knows.
-        missing: More spellings of a missing cell, in lower case.
+
+def _number(value: object) -> float:
+    """What Python holds as a number, or as missing; whole numbers that no float can hold are infinite."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return math.nan
+    try:
+        return float(cast("float", value))
+    except OverflowError:
+        return math.inf if cast("int", value) > 0 else -math.inf
+
+
+def refuse_cells(column: "pd.Series", name: str, wrong: NDArray[np.bool_], what: str) -> None:
+    """Refuse cells of a column.
 
     Raises:
-        ValueError: If cells are neither missing nor such dates: which rows, what is there.
+        ValueError: If there are any: which rows, what is there.
     """
-    column = one_column(frame, name)
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return _years(column)
-    codes, found = distinct(column, missing)
-    values = np.append(_years(parse_dates(found, date_format)), np.nan)[codes]
-    _refuse(column, name, (codes >= 0) & np.isnan(values), f"dates as in {date_format}")
-    return values
-
-
-def _refuse(column: "pd.Series", name: str, wrong: NDArray[np.bool_], what: str) -> None:
     if not wrong.any():
         return
     rows = np.flatnonzero(wrong)
@@ -241,26 +222,3 @@ def decimal_mark(found: Sequence[str]) -> str:
     thousands = all(_THOUSANDS.fullmatch(text) for text in with_comma)
     told = any(text.count(",") > 1 or "." in text for text in with_comma)
     return "." if thousands and told else ","
-
-
-def parse_dates(found: Sequence[str], date_format: str) -> "pd.Series":
-    """Each text's date; NaT where it is none."""
-    return pd.to_datetime(pd.Series(list(found), dtype=object), format=date_format, errors="coerce", utc=True)
-
-
-def date_format(found: Sequence[str]) -> str | None:
-    """The first format that all texts are dates in; None: they are none."""
-    if not found or not all(_DATE_LIKE.fullmatch(text) for text in found):
-        return None
-    few = list(found[:50])
-    for candidate in DATE_FORMATS:
-        if parse_dates(few, candidate).notna().all() and parse_dates(found, candidate).notna().all():
-            return candidate
-    return None
-
-
-def _years(dates: "pd.Series") -> Floats:
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_convert(None)
-    days = (dates - pd.Timestamp(1970, 1, 1)) / pd.Timedelta(days=1)
-    return np.asarray(1970 + days.to_numpy(dtype=np.float64, na_value=np.nan) / _DAYS_A_YEAR, dtype=np.float64)

@@ -16,6 +16,8 @@ from mmfusion.data.listing import Listing
 from mmfusion.data.plan import (
     Plan,
     absent_images,
+    cell_lines,
+    cell_notes,
     leaks,
     needs,
     refuse,
@@ -171,8 +173,19 @@ def plan(
         (target,) = targets.values()
         train = frame.iloc[split.train]
         notes += leaks(schema, train, target.encode(train).numpy(), target.classes, None)
+    notes += cell_notes(schema, frame)
     reader = CaseReader(targets=targets, images=images, schema=schema, id_column="case_num")
-    return Plan("derm7pt", frame, folder, reader, split, PUBLISHED[task], notes=tuple(notes), subgroups=(sex(),))
+    return Plan(
+        "derm7pt",
+        frame,
+        folder,
+        reader,
+        split,
+        PUBLISHED[task],
+        notes=tuple(notes),
+        about=cell_lines(schema, frame),
+        subgroups=(sex(),),
+    )
 
 
 @datasets.register("derm7pt")

@@ -15,6 +15,8 @@ from mmfusion.data.listing import Listing
 from mmfusion.data.plan import (
     Plan,
     absent_images,
+    cell_lines,
+    cell_notes,
     leaks,
     needs,
     refuse,
@@ -96,12 +98,13 @@ def plan(
         labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
     )
     # All values are published: none is hidden.
-    schema = TableSchema.fit(frame.iloc[split.train], numerical=NUMERICAL, categorical=CATEGORICAL, min_cases=1)
+    schema = TableSchema.fit(frame, numerical=NUMERICAL, categorical=CATEGORICAL, train=split.train, min_cases=1)
     several = len(groups) - len(set(groups))
     notes = [
         "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
         f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
         "dx_type, how the diagnosis was made, gives the label away and is not used.",
+        *cell_notes(schema, frame),
         *leaks(schema, frame.iloc[split.train], labels[split.train], target.classes, [groups[i] for i in split.train]),
     ]
     if folds is not None:
@@ -116,6 +119,7 @@ def plan(
         split,
         sizes=sizes,
         notes=tuple(notes),
+        about=cell_lines(schema, frame),
         fold=fold or 0,
         subgroups=(sex(), age()),
     )

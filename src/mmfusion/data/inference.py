@@ -3,40 +3,29 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.cells import (
-    BOOLEANS,
-    Codes,
-    Floats,
-    date_format,
-    decimal_mark,
-    distinct,
-    key,
-    one_column,
-    parse_numbers,
-    split_numbers,
-)
-from mmfusion.data.columns import in_order, scale_of
+from mmfusion.data.cells import BOOLEANS, Floats, distinct, key, one_column
+from mmfusion.data.dates import date_format, date_formats, is_year, looks_like_date
+from mmfusion.data.looks import MOST_CATEGORIES, MOST_LEVELS, Look, few, look_at
+from mmfusion.data.numerals import is_ratio, units_of
+from mmfusion.data.scales import in_order, scale_of
 
 Override: TypeAlias = str | Mapping[str, Any]
 """A kind, or ``"drop"``, or a mapping with the column's options and, if it is not to be decided, its ``kind``."""
 
-KINDS = ("numerical", "date", "categorical", "ordinal", "boolean", "text", "drop")
-MOST_LEVELS = 10
-"""Whole numbers of at most so many values, each in ten rows on average, are levels rather than amounts."""
-MOST_CATEGORIES = 64
-"""A text column of more values is an identifier or free text, unless told otherwise."""
-
+KINDS = ("numerical", "date", "ratio", "categorical", "ordinal", "boolean", "text", "drop")
 _IDENTIFIER = re.compile(
     r"(?i:(.*[ _.-])?(id|ids|uid|uuid|guid|mrn|pid)|(patient|case|lesion|image|img|record|study|subject)[ _.-]?"
     r"(no|nr|num|number|name|code)?|unnamed: ?\d+|index)|.*[a-z](ID|Id)"
 )
 _FILE = re.compile(r"(?i).*\.(jpe?g|png|tiff?|bmp|gif|webp|dcm|nii|nii\.gz|mha|npy|npz)")
+
+_LOOK_ALIKE = "a rare value could be a frequent one, misspelt: an alias would make them one"
 
 
 @dataclass(frozen=True)
@@ -48,8 +37,11 @@ class Decision:
         kind: One of :data:`KINDS`; ``"text"`` and ``"drop"`` are left out of the schema.
         reason: Why, with the figures that decided; it quotes no cell, since files keep it.
         options: What the column is fitted with.
-        remarks: What a reader should look at: spellings that look alike, a date that could be read otherwise. They may
-            quote cells, and no file keeps them.
+        remarks: What a reader should look at: spellings that look alike, a date that could be read otherwise. They
+            quote no cell, and no schema's file keeps them.
+        cells: For each remark the cells that it is about, as they stand in the table, or nothing: for the user's eyes,
+            never stored.
+        clean: Whether no cell is known to need a remark.
     """
 
     name: str
@@ -57,24 +49,8 @@ class Decision:
     reason: str
     options: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = field(default=(), compare=False)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What one pass over a column shows."""
-
-    codes: Codes
-    found: list[str]
-    values: Floats | None  # of each distinct value, where all are numbers
-    marks: tuple[str, ...] = ()  # texts of numbers that need their decimal mark told
-
-    @property
-    def n_there(self) -> int:
-        return int((self.codes >= 0).sum())
-
-    @property
-    def whole(self) -> bool:
-        return self.values is not None and bool(np.all(self.values == np.round(self.values)))
+    cells: tuple[str, ...] = field(default=(), compare=False)
+    clean: bool = field(default=False, compare=False)
 
 
 def infer_columns(
@@ -83,7 +59,7 @@ def infer_columns(
     """Decide on every column of a table.
 
     Args:
-        frame: The training rows.
+        frame: Rows. All of a comparison's, since kinds are told without labels, and its folds need the same.
         overrides: By column, what is known better.
         drop: Columns that are something else: labels, groups, file names.
 
@@ -110,12 +86,15 @@ def infer_columns(
         decision = _told(name, overrides[name]) if name in overrides else None
         if decision is None or not decision.kind:
             options = {} if decision is None else dict(decision.options)
-            look = _look(one_column(frame, name), options.get("missing", ()))
-            twin = contents.setdefault(_content(look), name)
+            column = one_column(frame, name)
+            look = look_at(column, options)
+            twin = contents.setdefault(_content(look, column), name)
             if twin != name and look.n_there:
                 decision = Decision(name, "drop", f"has the same cells as {twin!r}")
             else:
                 decision = _decide(name, look, options)
+                # A date that is none is only found when it is read.
+                decision = replace(decision, clean=look.clean and decision.kind != "date")
         decisions.append(decision)
     return decisions
 
@@ -125,115 +104,143 @@ def _told(name: str, override: Override) -> Decision:
     kind = options.pop("kind", "")
     if kind and kind not in KINDS:
         raise ValueError(f"column {name!r} expects a kind out of {', '.join(KINDS)}, got {kind!r}")
+    if kind in ("numerical", "date", "ratio") or not kind:
+        options.setdefault("invalid", "missing")
     return Decision(name, kind, "as told", options)
 
 
-def _look(column: "pd.Series", missing: Sequence[str]) -> _Look:
-    missing = [text.lower() for text in missing]
-    if not pd.api.types.is_bool_dtype(column):
-        # Without a detour over texts where there are numbers: a measured column has as many values as rows.
-        values, rest, found = split_numbers(column, missing)
-        no_number = not np.isfinite(values).any()
-        named = any(text.lower() in ("true", "false") for text in found)
-        if not named and (not no_number or _perhaps_numbers(found)):
-            values[rest >= 0] = parse_numbers(found, decimal_mark(found))[rest[rest >= 0]]
-        if not (np.isnan(values) & (rest >= 0)).any() and np.isfinite(values).any():
-            uniques, codes = np.unique(values, return_inverse=True)
-            n = int((~np.isnan(uniques)).sum())
-            few = uniques[: min(n, MOST_CATEGORIES)]
-            said = [f"{value:.0f}" if value == round(value) else repr(float(value)) for value in few]
-            marks = tuple(found) if found else ()
-            return _Look(np.where(codes < n, codes, -1).astype(np.int64), said, uniques[:n], marks)
-        if no_number:
-            return _Look(rest, found, None)
-    return _Look(*distinct(column, missing), None)
-
-
-def _perhaps_numbers(found: Sequence[str]) -> bool:
-    """Whether it is worth trying: a look at a few saves reading a hundred thousand sentences."""
-    few = list(found[:20])
-    return len(few) > 0 and bool(np.isfinite(parse_numbers(few, decimal_mark(few))).any())
-
-
-def _content(look: _Look) -> bytes:
+def _content(look: Look, column: "pd.Series") -> bytes:
     """Equal for columns of equal cells."""
-    if look.values is not None:
+    if look.values is not None and not look.n_censored and look.invalid is None:
         cells: Any = np.append(look.values, np.nan)[look.codes]
     else:
-        cells = np.append(pd.util.hash_array(np.array(look.found, dtype=object)), 0)[look.codes]
-        cells = np.where(look.codes < 0, 0, cells)
+        codes, found = (look.codes, look.found) if look.values is None else distinct(column)
+        cells = np.append(pd.util.hash_array(np.array(found, dtype=object)), 0)[codes]
+        cells = np.where(codes < 0, 0, cells)
     return hashlib.blake2b(cells.tobytes(), digest_size=16).digest()
 
 
-def _decide(name: str, look: _Look, options: Mapping[str, Any]) -> Decision:
+def _decide(name: str, look: Look, options: Mapping[str, Any]) -> Decision:
     n_there, n_found = look.n_there, len(look.found) if look.values is None else len(look.values)
     if not n_there:
         return Decision(name, "drop", "has no value in any row")
     if n_found == 1:
         return Decision(name, "drop", "says the same in every row that has a value")
     keys = {key(text) for text in look.found[: 2 * len(BOOLEANS)]}
-    if n_found <= 2 * len(BOOLEANS) and keys <= set(BOOLEANS) and len({BOOLEANS[k] for k in keys}) == 2:
-        return Decision(name, "boolean", f"its values are {listed(look.found)}", options)
+    boolean = n_found <= 2 * len(BOOLEANS) and keys <= set(BOOLEANS) and len({BOOLEANS[k] for k in keys}) == 2
+    if boolean and look.plain and look.invalid is None:
+        return Decision(name, "boolean", f"its values are {listed(look.found)}", _of_categories(options))
     if look.values is not None:
         return _decide_number(name, look, look.values, options)
-    fmt = date_format(look.found)
-    if fmt is not None:
-        return _decide_date(name, look, fmt, options)
-    return _decide_text(name, look, n_there, n_found, options)
+    return _decide_date(name, look, options) or _decide_text(name, look, n_there, n_found, _of_categories(options))
 
 
-def _decide_number(name: str, look: _Look, values: Floats, options: Mapping[str, Any]) -> Decision:
+def _of_categories(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "invalid"}
+
+
+def _decide_number(name: str, look: Look, values: Floats, options: Mapping[str, Any]) -> Decision:
     n_found, low, high = len(values), float(values.min()), float(values.max())
     if look.whole and _IDENTIFIER.fullmatch(name) and n_found > MOST_LEVELS:
         return Decision(name, "drop", f"looks like an identifier by its name: {n_found} whole numbers")
-    if look.whole and n_found <= MOST_LEVELS and look.n_there >= 10 * n_found and high - low < 2 * MOST_LEVELS:
-        return Decision(name, "ordinal", f"{n_found} whole numbers", options)
-    commas = "decimal" not in options and decimal_mark(look.marks) == ","
-    remarks = ("commas are read as decimal marks",) if commas else ()
-    return Decision(name, "numerical", f"{n_found} numbers from {low:g} to {high:g}", options, remarks)
+    few_levels = n_found <= MOST_LEVELS and look.n_there >= 10 * n_found and high - low < 2 * MOST_LEVELS
+    if look.whole and look.plain and few_levels:
+        chosen = _of_categories(options) | ({} if look.invalid is None else {"numbers_only": True})
+        return Decision(name, "ordinal", f"{n_found} whole numbers", chosen)
+    written, remarks = _how_written(look, options)
+    reason = f"{n_found} numbers from {low:g} to {high:g}{' ' + look.notation.suffix if look.notation.suffix else ''}"
+    return Decision(name, "numerical", reason, {"invalid": "missing", **written, **options}, remarks)
 
 
-def _decide_date(name: str, look: _Look, fmt: str, options: Mapping[str, Any]) -> Decision:
-    remarks: tuple[str, ...] = ()
-    if fmt.startswith("%d") and not any(int(re.split(r"[-./]", text)[0]) > 12 for text in look.found):
-        remarks = (f"day and month could be the other way round; they are read as in {fmt}",)
-    chosen = {"date_format": fmt, **options}
-    return Decision(name, "date", f"{len(look.found)} dates, as in {fmt}", chosen, remarks)
+def _how_written(look: Look, options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What a column of numbers is fitted with, and what a reader should look at."""
+    one = look.notation
+    written = {"decimal": one.decimal, "thousands": one.thousands, "suffix": one.suffix, "percent": one.percent}
+    remarks = []
+    if one.decimal == "," and "decimal" not in options:
+        more = ", and points separate thousands" if one.thousands else ""
+        remarks.append(f"commas are read as decimal marks{more}")
+    if one.suffix and "suffix" not in options:
+        remarks.append(f"the unit {one.suffix!r} is left out of its cells")
+        if "unit" not in options:
+            written["unit"] = one.suffix
+    return written, tuple(remarks)
 
 
-def _decide_text(name: str, look: _Look, n_there: int, n_found: int, options: Mapping[str, Any]) -> Decision:
-    few = look.found[:100]
-    if sum(_FILE.fullmatch(text) is not None for text in few) > len(few) / 2:
+def _decide_date(name: str, look: Look, options: Mapping[str, Any]) -> Decision | None:
+    """A date, if the texts are dates, but for a few."""
+    fmt = options.get("date_format") or date_format(look.found)
+    if fmt is not None:
+        other: tuple[str, ...] = ()
+        if fmt.startswith("%d") and not any(int(re.split(r"[-./]", text)[0]) > 12 for text in look.found):
+            other = (f"day and month could be the other way round; they are read as in {fmt}",)
+        chosen = {"invalid": "missing", "date_format": fmt, **options}
+        return Decision(name, "date", f"{len(look.found)} dates, as in {fmt}", chosen, other)
+    if not any(looks_like_date(text) for text in look.found[:50]):
+        return None
+    counts = np.bincount(look.codes[look.codes >= 0], minlength=len(look.found))
+    formats, fits = date_formats(look.found, counts.tolist())
+    n_invalid = int(counts[~fits].sum())
+    if not formats or not few(n_invalid, look.n_there, int((~fits).sum()), int(fits.sum())):
+        return None
+    if all(is_year(text) for text, one in zip(look.found, fits, strict=True) if one):
+        return None
+    reason = f"{int(fits.sum())} dates in {len(formats)} format{'s' if len(formats) > 1 else ''}"
+    said = f"dates are read as in {', '.join(formats)}; a year or month alone is its first day"
+    chosen = {"invalid": "missing", "date_format": formats[0], "more_formats": formats[1:], **options}
+    return Decision(name, "date", reason, chosen, (said,) if len(formats) > 1 else ())
+
+
+def _decide_text(name: str, look: Look, n_there: int, n_found: int, options: Mapping[str, Any]) -> Decision:
+    shown = look.found[:100]
+    if sum(_FILE.fullmatch(text) is not None for text in shown) > len(shown) / 2:
         return Decision(name, "drop", "names files")
+    hints = tuple(_hints(name, look, shown))
     n_categories = len({key(text) for text in look.found})
     repeated = n_there >= 2 * n_categories
     if _IDENTIFIER.fullmatch(name) and (n_categories > MOST_LEVELS or not repeated):
         return Decision(name, "drop", f"looks like an identifier by its name: {n_categories} values in {n_there} rows")
     if n_categories <= MOST_CATEGORIES and (repeated or n_categories <= MOST_LEVELS):
-        remarks = tuple(_look_alikes(look))
+        pairs = _look_alikes(look)
+        remarks = (*(_LOOK_ALIKE for _ in pairs), *hints)
+        cells = (*pairs, *("" for _ in hints))
         scale = scale_of(in_order(look.found)) if n_categories == n_found else None
         if scale is not None:
-            return Decision(name, "ordinal", f"{n_categories} levels", options, remarks)
-        return Decision(name, "categorical", f"{n_categories} values", options, remarks)
-    if sum(" " in text for text in few) > len(few) / 2:
+            return Decision(name, "ordinal", f"{n_categories} levels", options, remarks, cells)
+        return Decision(name, "categorical", f"{n_categories} values", options, remarks, cells)
+    if sum(" " in text for text in shown) > len(shown) / 2 and not hints:
         return Decision(name, "text", f"free text, {n_categories} different ones in {n_there} rows")
-    return Decision(name, "drop", f"looks like an identifier: {n_categories} values in {n_there} rows")
+    reason = "looks like an identifier" if not hints else "is neither numbers nor categories"
+    return Decision(name, "drop", f"{reason}: {n_categories} values in {n_there} rows", remarks=hints)
 
 
-def _look_alikes(look: _Look) -> list[str]:
+def _hints(name: str, look: Look, shown: Sequence[str]) -> list[str]:
+    """How a column that is none of numbers could become one."""
+    if sum(map(is_ratio, shown)) > 0.9 * len(shown):
+        return [f"its cells are ratios: overrides={{{name!r}: 'ratio'}} makes two columns of numbers of it"]
+    units = units_of(shown)
+    if sum(units.values()) > 0.9 * len(shown) and len(units) > 1:
+        return [f"its numbers have {len(units)} different units: bring them to one to use them as numbers"]
+    if 2 * look.n_numbers > look.n_there and len(look.found) > MOST_LEVELS:
+        return [
+            f"{look.n_numbers} of {look.n_there} cells are numbers: overrides={{{name!r}: 'numerical'}} makes a column "
+            "of numbers of it, in which the others are missing"
+        ]
+    return []
+
+
+def _look_alikes(look: Look) -> list[str]:
     """Pairs of values that may be one, misspelt: a letter apart, the one far rarer than the other."""
     counts = np.bincount(look.codes[look.codes >= 0], minlength=len(look.found))
-    remarks = []
+    pairs = []
     by_count = sorted(range(len(look.found)), key=lambda i: -counts[i])
     for place, common in enumerate(by_count):
         for rare in by_count[place + 1 :]:
             a, b = key(look.found[common]), key(look.found[rare])
             if a != b and counts[rare] * 5 <= counts[common] and _a_letter_apart(a, b):
-                remarks.append(
-                    f"{look.found[rare]!r} ({counts[rare]} rows) looks like {look.found[common]!r} ({counts[common]} "
-                    "rows): an alias makes them one"
-                )
-    return remarks
+                what = f"{look.found[rare]!r} ({counts[rare]} rows) looks like {look.found[common]!r}"
+                pairs.append(f"{what} ({counts[common]} rows)")
+    return pairs
 
 
 def _a_letter_apart(a: str, b: str) -> bool:

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
-from mmfusion.data.cells import numbers, texts
+from mmfusion.data.cells import texts
 from mmfusion.data.intensity import Intensity, Standardise
 from mmfusion.data.listing import Listing
 from mmfusion.data.nifti import VolumeSource
-from mmfusion.data.plan import Plan, leaks, refuse, root_folder, root_lacks
+from mmfusion.data.plan import Plan, cell_lines, cell_notes, leaks, refuse, root_folder, root_lacks
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.readings import numbers
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Source
 from mmfusion.data.splits import Split, split_from_column
@@ -102,7 +103,9 @@ def plan(
     labels = target.encode(frame).numpy()
     split = _split(frame, labels, validation, split_seed)
     train = frame.iloc[split.train]
-    schema = TableSchema.fit(train, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS)
+    schema = TableSchema.fit(
+        frame, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS, train=split.train
+    )
     one = "channel" if sequences == "channels" and standardise == "image" else standardise
     reader = CaseReader(
         targets={"label": target},
@@ -116,9 +119,12 @@ def plan(
         f"Fold {fold} of 3 as its folders have it; {len(split.validation) or 'none'} of its "
         f"{len(frame) - len(split.test)} training patients were taken for validation"
         f"{', stratified' if len(split.validation) else ''}.",
+        *cell_notes(schema, frame),
         *leaks(schema, train, labels[split.train], CLASSES, None),
     )
-    return Plan("men", frame, folder, reader, split, notes=notes, fold=fold - 1, subgroups=(sex(values=SEXES), age()))
+    about = cell_lines(schema, frame)
+    groups = (sex(values=SEXES), age())
+    return Plan("men", frame, folder, reader, split, notes=notes, about=about, fold=fold - 1, subgroups=groups)
 
 
 @datasets.register("men")

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
@@ -14,6 +16,8 @@ from mmfusion.data.listing import Listing
 from mmfusion.data.plan import (
     Plan,
     absent_images,
+    cell_lines,
+    cell_notes,
     leaks,
     needs,
     refuse,
@@ -103,7 +107,7 @@ def plan(
         labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
     )
     train = frame.iloc[split.train]
-    schema = _schema(train, chosen)
+    schema = _schema(frame, chosen, split.train)
     notes = [
         "PAD-UFES-20 (Pacheco et al. 2020, doi 10.17632/zr7vgbcyr2.1) is licensed CC BY 4.0.",
         "All images of a patient are in one part.",
@@ -118,6 +122,7 @@ def plan(
         )
     if folds is not None:
         notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")
+    notes += cell_notes(schema, frame)
     notes += leaks(schema, train, labels[split.train], DIAGNOSES, [groups[i] for i in split.train])
     sizes = (
         ("patients", frame["patient_id"].nunique(), 1373),
@@ -132,6 +137,7 @@ def plan(
         {"all": PUBLISHED},
         sizes,
         tuple(notes),
+        cell_lines(schema, frame),
         fold=fold or 0,
         missing_images=missing_images,
         subgroups=(sex("gender"), age(), skin_type("fitspatrick")),
@@ -192,12 +198,15 @@ def pad_ufes_20(
     return planned.load(cache, progress)
 
 
-def _schema(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> TableSchema:
+def _schema(
+    frame: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]], train: NDArray[np.int64] | None = None
+) -> TableSchema:
     return TableSchema.fit(
         frame,
         numerical=[name for name, told in columns.items() if told["kind"] == "numerical"],
         categorical=[name for name, told in columns.items() if told["kind"] != "numerical"],
         options=columns,
+        train=train,
         min_cases=1,  # all values are published: none is hidden
     )
 

@@ -177,6 +177,20 @@ def strange_cells(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
     return faults
 
 
+def cell_notes(schema: TableSchema | None, frame: pd.DataFrame) -> tuple[str, ...]:
+    """A note for each column with cells that count as missing though something is there, or that are bounds.
+
+    Without what is in them: notes are kept with results. :func:`cell_lines` has it.
+    """
+    remarks = [] if schema is None else schema.cell_remarks(frame)
+    return tuple(f"Look at this: {remark.without_cells}." for remark in remarks)
+
+
+def cell_lines(schema: TableSchema | None, frame: pd.DataFrame) -> str:
+    """The same with the cells, a line each, for the user's eyes."""
+    return "\n".join(f"! {remark}" for remark in ([] if schema is None else schema.cell_remarks(frame)))
+
+
 def absent_images(images: Mapping[str, Source], frame: pd.DataFrame, root: Path) -> list[str]:
     """A line for each image that the table names and the root does not have."""
     return find_images(images, frame, root).absent

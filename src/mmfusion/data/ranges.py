@@ -62,7 +62,7 @@ def find_outside(schema: TableSchema | None, frame: pd.DataFrame) -> list[Outsid
     """
     found = []
     for column in () if schema is None else schema.numerical:
-        if column.name not in frame.columns:
+        if column.source not in frame.columns:
             continue
         rows = np.flatnonzero(column.is_outside(frame))
         if len(rows):

@@ -141,7 +141,7 @@ class CaseReader:
             return tuple(named_columns(self.images[modality].column))
         if self.schema is None or modality != self.table_name:
             raise ValueError(f"no modality {modality!r}; there are: {', '.join(self.spec.names)}")
-        return self.schema.names
+        return self.schema.sources
 
     def read(
         self,

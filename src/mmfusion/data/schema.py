@@ -1,5 +1,6 @@
 """The columns of a table: what was fitted on the training rows, and how any row becomes numbers."""
 
+import itertools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from mmfusion.data.cells import MISSING, require_columns, texts
-from mmfusion.data.columns import MIN_CASES, CategoricalColumn, Column, Kind, NumericalColumn, fit_column
+from mmfusion.data.columns import (
+    MIN_CASES,
+    CategoricalColumn,
+    Column,
+    FlagColumn,
+    Kind,
+    NumericalColumn,
+    fit_column,
+)
 from mmfusion.data.inference import Decision, Override, infer_columns, listed
 from mmfusion.data.leaks import Leak, find_leaks
+from mmfusion.data.readings import Remark
 from mmfusion.layers.files import replace_file
 from mmfusion.layers.optional import need
 from mmfusion.spec import Columns
@@ -54,17 +64,19 @@ class TableSchema:
         numerical: Sequence[str] = (),
         categorical: Sequence[str] = (),
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        train: Sequence[int] | NDArray[np.int64] | None = None,
         min_cases: int = MIN_CASES,
     ) -> "TableSchema":
         """Learn means, deviations and vocabularies of columns whose kinds are known.
 
         Args:
-            frame: The training rows.
+            frame: Rows, all of which say how numbers and dates are written.
             numerical: Names of the columns of numbers.
             categorical: Names of the columns of categories.
             options: By column, attributes of its :class:`~mmfusion.data.columns.NumericalColumn` or
                 :class:`~mmfusion.data.columns.CategoricalColumn` that are not fitted, and a finer ``kind``: ``"date"``,
-                ``"ordinal"``, ``"boolean"``.
+                ``"ratio"``, ``"ordinal"``, ``"boolean"``.
+            train: Positions of the training rows, which statistics and vocabularies are of; None: all rows.
             min_cases: Categories of fewer rows are merged into one, ``rare``, and not named, unless a column's options
                 give its ``categories`` or a ``min_cases`` of its own. 1: all are named.
 
@@ -83,7 +95,7 @@ class TableSchema:
         for name, kind in plain.items():
             own = dict(options.get(name, {}))
             decided.append(Decision(name, own.pop("kind", kind), "as told", own))
-        return cls._fitted(frame, decided, min_cases)
+        return cls._fitted(frame, decided, train, min_cases)
 
     @classmethod
     def infer(
@@ -92,21 +104,24 @@ class TableSchema:
         *,
         overrides: Mapping[str, Override] | None = None,
         drop: Sequence[str] = (),
+        train: Sequence[int] | NDArray[np.int64] | None = None,
         min_cases: int = MIN_CASES,
     ) -> "TableSchema":
         """Decide what each column is, and fit it.
 
         Numbers, booleans, levels with an order, categories and dates are found by their cells. Left out, with the
         reason, are columns that are empty, constant or a copy of another one, identifiers, names of files and free
-        text.
+        text. A column of numbers but for a few cells stays one: the few are missing, and :attr:`remarks` quotes them.
         :meth:`describe` says what was decided.
 
         Args:
-            frame: The training rows.
-            overrides: By column, its kind (``"numerical"``, ``"date"``, ``"categorical"``, ``"ordinal"``,
+            frame: Rows. All of them decide what the columns are and how their cells are written, which takes no labels,
+                so that all folds have the same features.
+            overrides: By column, its kind (``"numerical"``, ``"date"``, ``"ratio"``, ``"categorical"``, ``"ordinal"``,
                 ``"boolean"``, or ``"drop"``), or a mapping with ``kind`` and options as in :meth:`fit`; without
                 ``kind`` that is still decided.
             drop: Columns that are something else: labels, groups, image names.
+            train: Positions of the training rows, which statistics and vocabularies are of; None: all rows.
             min_cases: As in :meth:`fit`.
 
         Returns:
@@ -117,28 +132,84 @@ class TableSchema:
                 left.
         """
         decisions = infer_columns(frame, overrides, drop=drop)
-        schema = cls._fitted(frame, [one for one in decisions if one.kind not in ("text", "drop")], min_cases)
+        return cls.fit_decided(frame, decisions, train=train, min_cases=min_cases)
+
+    @classmethod
+    def fit_decided(
+        cls,
+        frame: pd.DataFrame,
+        decisions: Sequence[Decision],
+        *,
+        train: Sequence[int] | NDArray[np.int64] | None = None,
+        min_cases: int = MIN_CASES,
+    ) -> "TableSchema":
+        """Fit the columns that :func:`~mmfusion.data.inference.infer_columns` decided on; see :meth:`infer`.
+
+        Raises:
+            ValueError: If no column is left, or cells are not of the kind that an override says.
+        """
+        schema = cls._fitted(frame, [one for one in decisions if one.kind not in ("text", "drop")], train, min_cases)
         if not schema.names:
             reasons = "; ".join(f"{one.name!r} {one.reason}" for one in decisions)
             raise ValueError(f"no column is left to learn from: {reasons}")
+        clean = {one.name for one in decisions if one.clean}
+        remarks = schema.cell_remarks(frame[[name for name in schema.sources if name not in clean]])
         # What a column was fitted with is in the column.
-        return cls(schema.numerical, schema.categorical, tuple(replace(one, options={}) for one in decisions))
+        said = []
+        for one in decisions:
+            own = [remark for remark in remarks if remark.column == one.name]
+            empty = ("",) * (len(one.remarks) - len(one.cells))
+            said.append(
+                replace(
+                    one,
+                    options={},
+                    remarks=(*one.remarks, *(remark.text for remark in own)),
+                    cells=(*one.cells, *empty, *(remark.cells for remark in own)),
+                )
+            )
+        return cls(schema.numerical, schema.categorical, tuple(said))
 
     @classmethod
-    def _fitted(cls, frame: pd.DataFrame, decided: Sequence[Decision], min_cases: int) -> "TableSchema":
-        columns = []
+    def _fitted(
+        cls,
+        frame: pd.DataFrame,
+        decided: Sequence[Decision],
+        train: Sequence[int] | NDArray[np.int64] | None,
+        min_cases: int,
+    ) -> "TableSchema":
+        rows = None if train is None else np.asarray(train, dtype=np.int64).tolist()
+        columns: list[NumericalColumn | CategoricalColumn] = []
         for one in decided:
-            known = {} if one.kind in ("numerical", "date", "boolean") else {"min_cases": min_cases}
-            columns.append(fit_column(frame, one.name, cast("Kind", one.kind), {**known, **one.options}))
-        return cls(
+            options = dict(one.options)
+            if one.kind in ("categorical", "ordinal"):
+                options.setdefault("min_cases", min_cases)
+            columns += fit_column(frame, one.name, cast("Kind", one.kind), options, train=rows)
+        fitted = cls(
             tuple(column for column in columns if isinstance(column, NumericalColumn)),
             tuple(column for column in columns if isinstance(column, CategoricalColumn)),
         )
+        if twice := sorted({name for name in fitted.names if fitted.names.count(name) > 1}):
+            raise ValueError(f"a ratio or a flag makes columns {twice}, which the table has: rename those of the table")
+        return fitted
+
+    @property
+    def flags(self) -> tuple[FlagColumn, ...]:
+        """The columns that say which numbers are bounds, of those whose ``censored`` is ``"flag"``."""
+        return tuple(FlagColumn(number) for number in self.numerical if number.censored == "flag")
+
+    @property
+    def _coded(self) -> tuple[CategoricalColumn | FlagColumn, ...]:
+        return (*self.categorical, *self.flags)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All column names: numerical ones, then categorical ones."""
-        return (*(column.name for column in self.numerical), *(column.name for column in self.categorical))
+        """All column names: numerical ones, then categorical ones, then flags."""
+        return tuple(column.name for column in self)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The table's columns that these are read from, each once."""
+        return tuple(dict.fromkeys(column.source for column in self))
 
     @property
     def columns(self) -> Columns:
@@ -148,7 +219,7 @@ class TableSchema:
         """
         return Columns(
             numerical=tuple(column.name for column in self.numerical),
-            categorical=tuple((column.name, max(1, len(column.categories))) for column in self.categorical),
+            categorical=tuple((column.name, max(1, len(column.categories))) for column in self._coded),
             wordings=tuple(column.wording for column in self),
         )
 
@@ -169,15 +240,16 @@ class TableSchema:
         if absent not in ("error", "missing"):
             raise ValueError(f"absent expects 'error' or 'missing', got {absent!r}")
         if absent == "error":
-            require_columns(frame, self.names)
+            require_columns(frame, self.sources)
         n = len(frame)
         numerical = np.full((n, len(self.numerical)), np.nan, dtype=np.float32)
         for i, number in enumerate(self.numerical):
-            if number.name in frame.columns:
+            if number.source in frame.columns:
                 numerical[:, i] = number.encode(frame)
-        categorical = np.full((n, len(self.categorical)), -1, dtype=np.int64)
-        for i, category in enumerate(self.categorical):
-            if category.name in frame.columns:
+        codes = self._coded
+        categorical = np.full((n, len(codes)), -1, dtype=np.int64)
+        for i, category in enumerate(codes):
+            if category.source in frame.columns:
                 categorical[:, i] = category.encode(frame)
         return Table(torch.from_numpy(numerical), torch.from_numpy(categorical))
 
@@ -185,6 +257,16 @@ class TableSchema:
         """Categories that are not named, by column: :meth:`transform` takes them for missing, or for ``rare``."""
         found = {c.name: c.unseen(frame) for c in self.categorical if c.name in frame.columns}
         return {name: values for name, values in found.items() if values}
+
+    def cell_remarks(self, frame: pd.DataFrame) -> list[Remark]:
+        """What a reader should know of a table's cells, training rows or new ones.
+
+        For each column the cells that are missing though something is there (infinite numbers, those beyond float32,
+        spreadsheets' errors, what is no number or no date), and those that are bounds, such as ``<0.5``.
+        """
+        every: tuple[NumericalColumn | CategoricalColumn, ...] = (*self.numerical, *self.categorical)
+        columns = [column for column in every if column.source in frame.columns]
+        return list(dict.fromkeys(remark for column in columns for remark in column.remarks(frame)))
 
     def check(
         self,
@@ -209,20 +291,34 @@ class TableSchema:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader should look at: spellings that look alike, marks and dates that could be read otherwise.
+        """What a reader should look at, with the cells as they stand: spellings that look alike, marks and dates that
+        could be read otherwise, cells that count as missing.
 
-        They may quote cells, so no file keeps them: a schema that was loaded has none.
+        No file keeps them: a schema that was loaded has none.
         """
-        return tuple(f"column {one.name!r}: {remark}" for one in self.decisions for remark in one.remarks)
+        return tuple(map(str, self._remarks))
+
+    @property
+    def remarks_without_cells(self) -> tuple[str, ...]:
+        """The same without the cells, to be kept with results."""
+        return tuple(remark.without_cells for remark in self._remarks)
+
+    @property
+    def _remarks(self) -> list[Remark]:
+        return [
+            Remark(one.name, remark, cells)
+            for one in self.decisions
+            for remark, cells in itertools.zip_longest(one.remarks, one.cells, fillvalue="")
+        ]
 
     def describe(self) -> str:
         """A line a column: its kind and why, those left out at the end; then the remarks."""
         decided = {one.name: one for one in self.decisions}
-        kept = [(c.name, c.kind, _reason(c, decided.get(c.name))) for c in self]
+        kept = [(c.name, c.kind, _reason(c, decided.get(c.source))) for c in self]
         out = [
             (one.name, "left out", one.reason if one.kind == "drop" else f"{one.kind}: {one.reason}")
             for one in self.decisions
-            if one.name not in self.names
+            if one.name not in self.sources
         ]
         width = max((len(name) for name, *_ in [*kept, *out]), default=0)
         lines = [f"{name:<{width}}  {kind:<11}  {reason}" for name, kind, reason in [*kept, *out]]
@@ -231,6 +327,7 @@ class TableSchema:
     def __iter__(self) -> Iterator[Column]:
         yield from self.numerical
         yield from self.categorical
+        yield from self.flags
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON, which keeps every bit of the floats."""
@@ -287,5 +384,7 @@ def _reason(column: Column, decision: Decision | None) -> str:
     """Why a column is what it is, and of categories which are named."""
     if isinstance(column, NumericalColumn):
         return decision.reason if decision else f"from {column.low:g} to {column.high:g}, mean {column.mean:g}"
+    if isinstance(column, FlagColumn):
+        return f"whether a number of {column.number.name!r} is a bound: {listed(column.categories)}"
     reason = decision.reason if decision else f"{len(column.categories)} values"
     return reason if column.kind == "boolean" else f"{reason}: {listed(column.categories)}"

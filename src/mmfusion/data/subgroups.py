@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.cells import distinct, key, numbers, one_column, parse_numbers, require_columns, texts
+from mmfusion.data.cells import key, one_column, require_columns, texts
+from mmfusion.data.looks import look_at
+from mmfusion.data.readings import numbers
 
 UNKNOWN = "unknown"
 AGES = (40.0, 60.0)
@@ -51,15 +53,11 @@ class Subgroup:
         return (f"below {said[0]}", *inner, f"{said[-1]} and over")
 
     def of(self, frame: pd.DataFrame) -> list[str]:
-        """Each case's value; ``"unknown"`` where the cell, or the column, is missing.
-
-        Raises:
-            ValueError: If a cell is no number and there are bands.
-        """
+        """Each case's value; ``"unknown"`` where the cell or column is missing, or no number where bands need one."""
         if self.column not in frame.columns:
             return [UNKNOWN] * len(frame)
         if self.edges:
-            values = numbers(frame, self.column)
+            values = numbers(frame, self.column, strict=False)
             place = np.searchsorted(self.edges, values, side="right")
             return [UNKNOWN if missing else self.bands[i] for i, missing in zip(place, np.isnan(values))]
         found: dict[str, str] = {}
@@ -104,11 +102,10 @@ def by_columns(names: Sequence[str], frame: pd.DataFrame, train: pd.DataFrame) -
 
 
 def _thirds(frame: pd.DataFrame, train: pd.DataFrame, name: str) -> tuple[float, ...]:
-    found = distinct(one_column(frame, name))[1]
-    values = parse_numbers(found)
-    if len(found) <= MOST_VALUES or not np.isfinite(values).all():
+    values = look_at(one_column(frame, name), {}).values
+    if values is None or len(values) <= MOST_VALUES:
         return ()
-    there = numbers(train, name)
+    there = numbers(train, name, strict=False)
     edges = np.quantile(there[~np.isnan(there)], [1 / 3, 2 / 3]) if not np.isnan(there).all() else np.empty(0)
     # As they will be said: a value lies in the band whose name says so.
     return tuple(sorted({float(f"{edge:g}") for edge in edges}))

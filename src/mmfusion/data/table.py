@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.cells import BOOLEANS, distinct, key, one_column, parse_numbers, require_columns, texts
-from mmfusion.data.columns import in_order
 from mmfusion.data.images import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images import ImageSource
 from mmfusion.data.inference import Override, infer_columns
 from mmfusion.data.intensity import Intensity, Standardise
 from mmfusion.data.nifti import MAX_BYTES as VOLUME_BYTES
 from mmfusion.data.nifti import VolumeSource
-from mmfusion.data.plan import Plan, absent_images, leaks, refuse, repeated
+from mmfusion.data.plan import Plan, absent_images, cell_lines, cell_notes, leaks, refuse, repeated
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.scales import in_order
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing, Source
 from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
@@ -45,7 +45,9 @@ Size: TypeAlias = int | Sequence[int]
 class TableDataset:
     """A table of cases, looked through and split, before any image is decoded.
 
-    Columns are inferred from the training rows alone, see :meth:`TableSchema.infer`; :attr:`about` says what was found.
+    What the columns are is inferred from all rows, without labels, so that all folds have the same features; statistics
+    and vocabularies are learnt from the training rows alone. See :meth:`TableSchema.infer`; :attr:`about` says what was
+    found.
 
     Args:
         table: A DataFrame, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
@@ -161,7 +163,9 @@ class TableDataset:
         train = frame.iloc[split.train]
         others = [*asked, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
         told = {name: one for name, one in (overrides or {}).items() if name not in others}
-        found = _schema(train, list(dict.fromkeys(others)), told, schema, bool(sources))
+        found = _schema(frame, split.train, list(dict.fromkeys(others)), told, schema, bool(sources))
+        # What a file says of its own rows is not known of these.
+        read = schema is not None
         self.plan = Plan(
             "table",
             frame,
@@ -172,7 +176,8 @@ class TableDataset:
                 *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
                 *_lacking(target, labels, split),
                 *(() if group or not _repeats(frame) else (_NO_GROUP,)),
-                *_remarked(found),
+                *([] if found is None else [f"Look at this: {remark}." for remark in found.remarks_without_cells]),
+                *(cell_notes(found, frame) if read else ()),
                 *_unseen(found, frame),
                 *leaks(found, train, labels[split.train], target.classes, [groups[i] for i in split.train]),
             ),
@@ -180,6 +185,7 @@ class TableDataset:
             missing_images=missing_images,
             subgroups=by_columns([subgroups] if isinstance(subgroups, str) else list(subgroups), frame, train),
         )
+        self._cells = cell_lines(found, frame) if read else ""
         self.plan = replace(self.plan, about=self.about)
 
     @property
@@ -206,7 +212,7 @@ class TableDataset:
             kind = "volumes" if isinstance(source, VolumeSource) else "images"
             lines.append(f"{name:<10}  {kind} of column {source.column!r}, {source.spec.channels} x {shape}")
         lines.append(plan.reader.schema.describe() if plan.reader.schema else "no column is a feature")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._cells.splitlines()])
 
     def save_schema(self, path: Path | str) -> None:
         """Write the columns as TOML, to be read, edited, and given as ``schema``.
@@ -476,7 +482,8 @@ def _given_split(
 
 
 def _schema(
-    train: pd.DataFrame,
+    frame: pd.DataFrame,
+    train: NDArray[np.int64],
     others: Sequence[str],
     overrides: Mapping[str, Override],
     file: Path | str | None,
@@ -486,10 +493,11 @@ def _schema(
         if overrides:
             raise ValueError("the columns are read from a schema file: edit it in place of giving overrides")
         return TableSchema.load(file)
-    decisions = infer_columns(train, overrides, drop=others)
+    # By all rows, without labels: all folds of a comparison have the same features.
+    decisions = infer_columns(frame, overrides, drop=others)
     if has_images and all(one.kind in ("text", "drop") for one in decisions):
         return None
-    return TableSchema.infer(train, overrides=overrides, drop=others)
+    return TableSchema.fit_decided(frame, decisions, train=train)
 
 
 def _lacking(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> list[str]:
@@ -499,16 +507,6 @@ def _lacking(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> l
         for part, rows in zip(PARTS, split)
         for code, name in enumerate(target.classes)
         if not (labels[rows] == code).any()
-    ]
-
-
-def _remarked(schema: TableSchema | None) -> list[str]:
-    """A note that there are remarks; they quote cells, and notes are kept with results."""
-    named = [one.name for one in schema.decisions if one.remarks] if schema is not None else []
-    if not named:
-        return []
-    return [
-        f"Look at the remarks on {_listed(map(repr, named))}: mmfusion check, or the beginning of a run, says them."
     ]
 
 

@@ -88,9 +88,9 @@ def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
 
 
 def _with_range_notes(bundle: DataBundle) -> DataBundle:
-    """With a note for each column of which a held-out case has a number far outside the training range."""
-    held_out = {"validation": bundle.validation, "test": bundle.test}
-    frames = {name: frame for name, part in held_out.items() if (frame := getattr(part, "frame", None)) is not None}
+    """With a note for each column and set of which a case has a number far outside the training range."""
+    parts = {"training": bundle.train, "validation": bundle.validation, "test": bundle.test}
+    frames = {name: frame for name, part in parts.items() if (frame := getattr(part, "frame", None)) is not None}
     found = outside_notes(bundle.reader.schema, frames)
     return replace(bundle, notes=tuple(dict.fromkeys((*bundle.notes, *found))))
 
