@@ -80,6 +80,8 @@ def test_spellings_of_one_unit(one, other):
         (["1,5"], ["2.500"], Notation(",", ".")),
         (["1.234.567"], [], Notation(",", ".")),
         (["5.5 kg/m2", "x10"], [], Notation(suffix="kg/m2")),
+        (["5 Okonkwo"], ["3", "4"], Notation()),  # a stray word, which no schema may keep
+        (["5 widgets", "6 widgets", "7 widgets", "8 widgets", "9 widgets"], [], Notation(suffix="widgets")),
         (["a, b", "c"], ["1.5"], Notation()),
     ],
 )
@@ -94,3 +96,26 @@ def test_ratios():
     assert read_ratios(found[:2], Notation(), 2).tolist() == [80, 80]
     assert read_ratios(["1,5/2"], Notation(","), 1).tolist() == [1.5]
     assert np.isnan(read_ratios(["5", "20/x"], Notation(), 2)).all()
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "mg/dl",
+        "mmol/L",
+        "\u00b5g/ml",
+        "U/l",
+        "mmHg",
+        "%",
+        "kg",
+        "years",
+        "days",
+        "x10^9/l",
+        "cm\u00b2",
+        "bpm",
+        "y",
+        "kg/m2",
+    ],
+)
+def test_a_common_unit_may_be_rare(unit):
+    assert find_notation([f"5 {unit}"], [1], ["3", "4"]).suffix == unit

@@ -60,6 +60,23 @@ def test_columns(whole: Path) -> None:
     assert columns["fitspatrick"] == 6
 
 
+@pytest.mark.parametrize(("cell", "valid"), [("#DIV/0!", True), ("<30", True), ("inf", True), ("soon", False)])
+def test_a_strange_cell_is_the_same_in_all_folds(root: Path, cell: str, valid: bool) -> None:
+    frame = pd.read_csv(root / "metadata.csv", dtype=str, keep_default_na=False)
+    frame.loc[0, "age"] = cell
+    frame.to_csv(root / "metadata.csv", index=False)
+    names = set()
+    for fold in range(3):
+        if valid:
+            found = create(root, folds=3, fold=fold)
+            names.add(found.spec["meta"].names)
+            assert any("1 cell in row 0" in note for note in found.notes)
+        else:
+            with pytest.raises(ValueError, match=r"'age' .*row 0 has 'soon'"):
+                create(root, folds=3, fold=fold)
+    assert len(names) == valid
+
+
 def test_missing_cells(whole: Path) -> None:
     train = create(whole, columns="all").train
     table = train.__getitems__(range(len(train))).inputs["meta"]

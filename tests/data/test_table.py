@@ -203,6 +203,29 @@ def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
     assert again.test.ids == bundles[1].test.ids
 
 
+@pytest.mark.parametrize("cell", ["soon", "<0.5", "inf", "#DIV/0!", "12 mg", "1e12"])
+def test_all_folds_have_the_same_features(whole: Path, cell: str) -> None:
+    frame = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
+    frame["crp"] = [cell, *(f"{i / 4}" for i in range(1, len(frame)))]
+    found = [
+        TableDataset(frame, root=whole, **{**BASE, "drop": ["part"]}, folds=3, fold=fold, missing_images="absent")
+        for fold in range(3)
+    ]
+    assert sum(0 in one.plan.split.train for one in found) in (1, 2)  # in some folds' training rows, not in all
+    schemas = [one.schema for one in found]
+    assert all(schema is not None for schema in schemas)
+    columns = [[(column.name, column.kind) for column in schema or ()] for schema in schemas]
+    assert columns[0] == columns[1] == columns[2]
+    assert ("crp", "numerical") in columns[0]
+    assert all(column.high < 20 for schema in schemas if schema for column in schema.numerical if column.name == "crp")
+    # Results keep that there is such a cell, and where, but not what is in it.
+    notes = [note for note in found[0].notes if "'crp'" in note]
+    assert notes or cell == "1e12"
+    assert not any(repr(cell) in note for note in notes)
+    if cell not in ("12 mg", "1e12"):
+        assert cell in found[0].about
+
+
 def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame["therapy"] = frame["diagnosis"].map({"benign": "none", "malignant": "surgery", "unsure": "surgery"})

@@ -244,3 +244,14 @@ def test_a_run_with_damaged_weights_does_not_load(start: Start) -> None:
         ValueError, match=r"best\.safetensors holds weights that are not finite, in last\.weight \(1 of"
     ):
         mmfusion.load(out)
+
+
+def test_strange_cells_of_new_rows_are_said(photos: Path) -> None:
+    loaded = of_a_photo_and_a_table("concat")
+    said = list[str]()
+    found = loaded.predict(NEW.assign(age=["<30", "inf"]), photos, say=said.append)
+    assert said == [
+        "column 'age': 1 cell in row 1 counts as missing, infinite or beyond the range of float32: 'inf' (1x)",
+        "column 'age': 1 cell in row 0 counts as the number, a bound: '<30' (1x)",
+    ]
+    assert found["missing"].tolist()[1].startswith("age")

@@ -25,6 +25,14 @@ _CELL = re.compile(
     re.IGNORECASE,
 )
 _RATIO = re.compile(rf"(?P<first>{_NUMBER})\s*/\s*(?P<second>{_NUMBER})\s*(?P<unit>{_UNIT})?")
+_ATOM = (
+    r"(?:[kmcdμunpf]?(?:g|l|m|mol|s|hz|u|iu|pa|v|a|w|j|cal|eq|osm|gy|sv|bq|kat)|mmhg|cmh2o|bpm|%|‰|°[cf]?|[cfk]|"
+    r"min(?:ute)?|h(?:r|our)?|sec(?:ond)?|d(?:ay)?|w(?:ee)?k|mo(?:nth)?|y(?:r|ear|o)?|yearsold|lb|oz|in|inch|ft|pack|"
+    r"py|cell|ppm|[$€£]|eur|usd|(?:[x\u00d7]10|10)\^?\d{1,2})[23²³]?"
+)
+_COMMON_UNIT = re.compile(rf"{_ATOM}(?:[/*·-]?{_ATOM}){{0,3}}")
+FEWEST_OF_A_UNIT = 5
+"""A unit of fewer cells must be a common one: a schema keeps it, and a stray word could name somebody."""
 _SPACED = re.compile(r"[+-]?\d{1,3}([ '\u2019]\d{3})+([.,]\d*)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _THOUSANDS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
@@ -128,7 +136,8 @@ def find_notation(
     Returns:
         A comma is a decimal mark, unless all commas can separate thousands and something says that they do: a point for
         the fraction, two commas, or other numbers that are whole, below 1000, and reach 100. The unit is that of most
-        cells that have one, if it is one unit more often than any other; a letter glued to a few numbers is none.
+        cells that have one, if it is one unit more often than any other; a letter glued to a few numbers is none,
+        nor is an uncommon word after fewer than :data:`FEWEST_OF_A_UNIT`.
     """
     matches = [_CELL.fullmatch(text) for text in found]
     cores = [match["number"] for match in matches if match is not None]
@@ -150,6 +159,8 @@ def find_notation(
     n_cells = sum(counts) + (0 if values is None else len(values))
     for unit in [unit for unit, n in units.items() if 2 * n <= n_cells and unit in glued and len(unit) == 1]:
         del units[unit]  # "4O" is a slip of the pen
+    for unit in [unit for unit, n in units.items() if n < FEWEST_OF_A_UNIT and not _COMMON_UNIT.fullmatch(unit)]:
+        del units[unit]
     ranked = units.most_common(2)
     if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
         return Notation(decimal, thousands)

@@ -60,8 +60,9 @@ class Predictor:
             image_root: The folder that the image names are relative to; None: the working folder.
             missing_images: What an image file that is not there, or a column of such, means: an error, or that the
                 case lacks it.
-            say: Receives a sentence for each column with numbers far outside the training range, and one if rows have
-                no label; None: each is a warning.
+            say: Receives a sentence for each column with cells that count as missing though something is in them, or
+                that are bounds such as ``<0.5``; for each with numbers far outside the training range; and one if rows
+                have no label. None: each is a warning.
 
         Returns:
             With the frame's index: the case's name under its own column's name, the group's column where there is
@@ -96,8 +97,9 @@ class Predictor:
                 f"{error}"
             ) from error
         say = say or (lambda text: warnings.warn(text, stacklevel=3))
-        outside = [] if self.reader.table_name in unread else find_outside(self.reader.schema, frame)
-        for one in outside:
+        schema = None if self.reader.table_name in unread else self.reader.schema
+        outside = find_outside(schema, frame)
+        for one in (*(schema.cell_remarks(frame) if schema is not None else ()), *outside):
             say(str(one))
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(p).all(axis=1))
         if n := int((~finite).sum()):
