@@ -66,10 +66,17 @@ def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_pa
 
     out = start("with", {"data": {"split_file": str(split)}, "train": {"epochs": 1}}, reporter=Changing())
     assert split.read_text() == "b\n"
-    assert read_json(out / folder.METRICS)["content"] == {"data": {"split_file": digest}}
-    assert read_json(out / folder.CASE)["content"] == {"data": {"split_file": digest}}
+    for name in (folder.METRICS, folder.CASE):
+        kept = read_json(out / name)["content"]
+        assert set(kept) == {"data", "cases"}
+        assert kept["data"] == {"split_file": digest}
+        assert {kind: set(of) for kind, of in kept["cases"].items()} == {
+            "labels": {"dx"},
+            "columns": {"size", "site"},
+            "images": set(),
+        }
     bare = start("without", {"train": {"epochs": 1}})
-    assert "content" not in read_json(bare / folder.METRICS)
+    assert set(read_json(bare / folder.METRICS)["content"]) == {"cases"}
 
 
 @pytest.mark.slow

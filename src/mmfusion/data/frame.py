@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.cases import Cases, first_case
+from mmfusion.data.checksums import checksums
 from mmfusion.data.intensity import Intensity
 from mmfusion.data.rows import MappedRows, Rows
 from mmfusion.spec import DataSpec
@@ -153,6 +154,42 @@ class FrameDataset:
         if modality not in self._images:
             raise ValueError(f"no image modality {modality!r}; there are: {sorted(self._images)}")
         return self._images[modality][self._rows[rows]]
+
+    def present(self, modality: str) -> Tensor:
+        """Which cases have a modality, shape ``(len(self),)`` bool.
+
+        Raises:
+            ValueError: If there is no such modality.
+        """
+        if modality not in self._present:
+            raise ValueError(f"no modality {modality!r}; there are: {sorted(self._present)}")
+        return self._present[modality][self._rows]
+
+    def cells(self, modality: str) -> Table:
+        """All rows of a table modality, as models see them.
+
+        Raises:
+            ValueError: If there is no such table.
+        """
+        if modality not in self._tables:
+            raise ValueError(f"no table modality {modality!r}; there are: {sorted(self._tables)}")
+        table = self._tables[modality]
+        return Table(table.numerical[self._rows], table.categorical[self._rows])
+
+    def image_checksums(self, modality: str) -> tuple[str, NDArray[np.uint32]]:
+        """What tells whether images are the same as at another time; none is decoded.
+
+        Returns:
+            Of what they are, ``"pixels"`` as they are stored, or ``"files"`` where each batch decodes its own; and by
+            case CRC-32, 0 without the image, shape ``(len(self),)``.
+
+        Raises:
+            ValueError: If there is no such image modality.
+        """
+        if modality not in self._images:
+            raise ValueError(f"no image modality {modality!r}; there are: {sorted(self._images)}")
+        kind, found = checksums(self._images[modality], self._rows)
+        return kind, np.where(self.present(modality).numpy(), found, 0).astype(np.uint32)
 
     def without(self, images: Collection[str]) -> "FrameDataset":
         """The same cases, whose inputs leave some image modalities out.

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmfusion.data.foreign import opened
+
 if TYPE_CHECKING:
     from mmfusion.data.sources import Source
 
@@ -102,6 +104,18 @@ class MappedRows:
         out = np.zeros((len(slots), *self._array.shape[1:]), dtype=self._array.dtype)
         out[there] = found
         return torch.from_numpy(out)
+
+    def checksums(self, rows: Tensor) -> NDArray[np.uint32] | None:
+        """CRC-32 of some rows' bytes as they were written, without reading them; 0 for a row without a slot.
+
+        None where no sums are kept.
+        """
+        if self._sums is None or self._slots is None:
+            return None
+        slots = self._slots[rows.numpy()]
+        found = np.zeros(len(slots), dtype=np.uint32)
+        found[slots >= 0] = self._sums[slots[slots >= 0]]
+        return found
 
     def _read(self, slots: NDArray[np.int64]) -> NDArray[Any]:
         if self._file is None:
@@ -208,6 +222,21 @@ class DecodedRows:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def file_checksums(self, rows: Tensor) -> NDArray[np.uint32]:
+        """CRC-32 of some rows' files, none of which is decoded; 0 for a row without one.
+
+        Raises:
+            OSError: If a file cannot be read.
+        """
+        found = np.zeros(len(rows), dtype=np.uint32)
+        for i, row in enumerate(rows.tolist()):
+            path = self._paths[row]
+            for file in () if path is None else self._source.files(path):
+                with opened(file) as content:
+                    while piece := content.read(2**20):
+                        found[i] = zlib.crc32(piece, int(found[i]))
+        return found
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Some rows, decoded now.

@@ -10,6 +10,9 @@ from mmfusion.training.settings import Settings
 CONTENT = "content"
 """In ``case.json`` and ``metrics.json``: what :func:`recorded` says; without it, nothing is known of the files."""
 
+CASES = "cases"
+"""In it: digests of labels, columns and images, see :mod:`mmfusion.training.survey`."""
+
 FILES = ("table", "schema", "split_file")
 """Options of datasets that name a file which says what the cases are."""
 
@@ -47,6 +50,25 @@ def recorded(settings: Settings) -> dict[str, Any]:
     data = {key: found for key in FILES if (found := _of_file(settings.data.get(key))) is not None}
     plugins = sorted(found for path in settings.run.plugins if (found := _of_file(path)) is not None)
     return {**({"data": data} if data else {}), **({"plugins": plugins} if plugins else {})}
+
+
+def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
+    """Which files are others than those that were recorded, in words; empty where nothing was recorded.
+
+    Args:
+        before: What :func:`recorded` said when the run began.
+        now: What it says now.
+    """
+    if not isinstance(before, dict):
+        return []
+    files = before.get("data")
+    found = []
+    for key, kept in (files if isinstance(files, dict) else {}).items():
+        if (digest := now.get("data", {}).get(key)) != kept:
+            found.append(f"the file data.{key}" + (", which cannot be read now" if digest is None else ""))
+    if "plugins" in before and before["plugins"] != now.get("plugins"):
+        found.append("a plug-in's content")
+    return found
 
 
 def _of_file(path: Any) -> str | None:

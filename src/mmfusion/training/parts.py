@@ -25,6 +25,7 @@ from mmfusion.training.reporter import Reporter
 from mmfusion.training.seeds import derive, seed_all
 from mmfusion.training.selection import check_metric
 from mmfusion.training.settings import Run, Settings
+from mmfusion.training.survey import Survey, check_images, survey
 
 _NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
 CHOSEN_ON_TEST = (
@@ -44,6 +45,7 @@ class Parts:
     target: str
     kind: Classes
     device: torch.device
+    found: Survey
 
     @property
     def datasets(self) -> dict[str, CaseDataset]:
@@ -141,7 +143,7 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
 
     Raises:
         ValueError: If the settings do not fit the device or the dataset, or as the builders do.
-        FileNotFoundError: If a file is not there.
+        FileNotFoundError: If a file is not there, or no training case has an image that the model looks at.
     """
     for package in _NEEDED:
         need(package, "bench")
@@ -164,10 +166,16 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         predictions.class_names(kind),
         where=settings.train.select_on,
     )
+    with reporter.working("looking at the cases"):
+        found = survey(bundle)
+    for note in found.notes:
+        reporter.say(note)
+    bundle = replace(bundle, notes=(*bundle.notes, *found.notes))
     with reporter.working(f"building {run.model}"):
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
-    return Parts(settings, bundle, model, target, kind, device)
+    check_images(found, bundle, model, run.root)
+    return Parts(settings, bundle, model, target, kind, device, found)
 
 
 def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:

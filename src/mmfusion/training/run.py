@@ -16,6 +16,7 @@ from mmfusion.training import (
     memory,
     predictions,
     processes,
+    survey,
     trust,
     verdict,
 )
@@ -171,15 +172,24 @@ def _resume(
             folder.sweep(out)
         divergence.check(out, picked)
         started = processes.from_main((out / checkpoints.LAST).is_file)
+        # A kill before the first epoch may have come before either file; without one there is nothing to go back to.
+        begun = processes.from_main(lambda: (out / folder.CASE).is_file() and (out / folder.SPLITS).is_file())
+        changed = processes.from_main(lambda: _changed_files(out, settings)) if begun else []
         with memory.guard("preparing", picked, memory.advice_of(settings)):
-            parts = build(settings, picked, reporter, weights=not started)
+            try:
+                parts = build(settings, picked, reporter, weights=not started)
+            except (ValueError, OSError) as error:
+                if not changed:
+                    raise
+                raise ValueError(f"{_other(out, changed)}: {error}") from error
+            if started or begun:
+                _check_same(out, parts, changed)
             training = prepare(parts, out, reporter)
             if started:
-                _check_same(out, parts)
                 training.restore()
         if started:
             reporter.say(f"going on after epoch {training.progress.epoch} of {sum(training.epochs)}")
-        elif processes.is_main():
+        elif not begun and processes.is_main():
             _write_case(out, parts)
         return _complete(parts, training, reporter)
 
@@ -209,19 +219,48 @@ def _speaker(reporter: Reporter | None) -> Reporter:
 
 
 def _write_case(out: Path, parts: Parts) -> None:
-    read = content.recorded(parts.settings)
-    write_json(out / folder.CASE, {**parts.case(), **({content.CONTENT: read} if read else {})})
+    read = {**content.recorded(parts.settings), content.CASES: parts.found.digests}
+    write_json(out / folder.CASE, {**parts.case(), content.CONTENT: read})
     write_text(out / folder.SPLITS, predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n"))
 
 
-def _check_same(out: Path, parts: Parts) -> None:
+def _recorded(out: Path) -> Mapping[str, Any]:
+    """What was kept of the files and cases; empty for runs of former versions."""
+    read = folder.read_case(out).get(content.CONTENT)
+    return read if isinstance(read, dict) else {}
+
+
+def _changed_files(out: Path, settings: Settings) -> list[str]:
+    return content.differences(_recorded(out), content.recorded(settings))
+
+
+def _check_same(out: Path, parts: Parts, files: Sequence[str]) -> None:
+    """Refuse to go on with other cases than the run began with; nothing is written yet.
+
+    Raises:
+        ValueError: Naming all that is different.
+    """
+    changed = processes.from_main(lambda: _changed_cases(out, parts))
+    if files or changed:
+        raise ValueError(_other(out, [*files, *changed]))
+
+
+def _changed_cases(out: Path, parts: Parts) -> list[str]:
     splits = predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n")
     spec = DataSpec.from_dict(folder.read_case(out)["spec"])
-    if spec != parts.bundle.spec or (out / folder.SPLITS).read_text(encoding="utf-8") != splits:
-        raise ValueError(
-            f"the dataset is not the one that {out} began with (see its {folder.SPLITS} and {folder.CASE}): give its "
-            "--root, or start anew"
-        )
+    found = []
+    if spec != parts.bundle.spec:
+        found.append(f"its modalities, columns or classes ({folder.CASE})")
+    if (out / folder.SPLITS).read_text(encoding="utf-8") != splits:
+        found.append(f"the cases, their groups or the sets that they are in ({folder.SPLITS})")
+    return found + survey.differences(_recorded(out).get(content.CASES), parts.found.digests)
+
+
+def _other(out: Path, changed: Sequence[str]) -> str:
+    return (
+        f"the dataset is not the one that {out} began with; changed since then: {'; '.join(changed)}. Restore what it "
+        "was (or give its --root), or begin anew with --overwrite"
+    )
 
 
 def _interrupted(out: Path) -> str:

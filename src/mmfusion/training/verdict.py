@@ -90,6 +90,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         **({} if tried is None else {"robustness": robustness.summary(tried)}),
         # As the run began with them: the files may be others by now.
         **{key: value for key, value in folder.read_case(out).items() if key == content.CONTENT},
+        **({"absent_images": parts.found.absent} if parts.found.absent else {}),
         "notes": list(bundle.notes),
         "cost": cost,
     }
