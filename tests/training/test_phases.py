@@ -116,8 +116,8 @@ def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
         made_accelerators.append(made)
         return made
 
-    def noted(*arguments: Any) -> torch.Tensor:
-        total = clip(*arguments)
+    def noted(*arguments: Any, **options: Any) -> torch.Tensor:
+        total = clip(*arguments, **options)
         norms.append(total.item())
         optimizers.append(len(made_accelerators[-1]._optimizers))
         return total
