@@ -111,8 +111,9 @@ def _told(name: str, override: Override) -> Decision:
 
 def _content(look: Look, column: "pd.Series") -> bytes:
     """Equal for columns of equal cells."""
-    if look.values is not None and not look.n_censored and look.invalid is None:
-        cells: Any = np.append(look.values, np.nan)[look.codes]
+    if look.cells is not None and not look.n_censored and look.invalid is None:
+        # One bit pattern for each: of zeros, and of what is missing.
+        cells: Any = np.where(np.isnan(look.cells), np.nan, look.cells + 0.0)
     else:
         codes, found = (look.codes, look.found) if look.values is None else distinct(column)
         cells = np.append(pd.util.hash_array(np.array(found, dtype=object)), 0)[codes]

@@ -30,9 +30,10 @@ class Look:
     """What one pass over a column shows.
 
     Attributes:
-        codes: Shape ``(n,)``: which text or number each cell is, -1 where missing.
+        codes: Shape ``(n,)``: which text each cell is, -1 where missing; of a column of numbers 0 where there is one.
         found: The texts; of numbers the first few.
-        values: The number that each code stands for, where the column is one of numbers.
+        values: The different numbers, ascending, where the column is one of numbers.
+        cells: Shape ``(n,)``: each cell's number, NaN where there is none, where the column is one of numbers.
         notation: How these are written.
         plain: Whether all that are numbers are written as Python would.
         n_censored: Cells that are bounds, such as ``<0.5``.
@@ -43,7 +44,8 @@ class Look:
 
     codes: Codes
     found: list[str]
-    values: Floats | None
+    values: Floats | None = None
+    cells: Floats | None = None
     notation: Notation = PLAIN
     plain: bool = True
     n_censored: int = 0
@@ -97,7 +99,7 @@ def look_at(column: "pd.Series", options: Mapping[str, Any]) -> Look:
         else:
             return _of_texts(rest, found)
     codes, texts = distinct(column, missing)
-    return Look(codes, texts, None, n_numbers=n_numbers)
+    return Look(codes, texts, n_numbers=n_numbers)
 
 
 def _told(notation: Notation, options: Mapping[str, Any]) -> Notation:
@@ -153,19 +155,19 @@ def _are_years_among_dates(reading: Reading, words: Sequence[str]) -> bool:
 
 
 def _of_numbers(reading: Reading, notation: Notation, found: list[str], rest: Codes) -> Look:
-    uniques, codes = np.unique(reading.values, return_inverse=True)
-    n = int((~np.isnan(uniques)).sum())
-    shown = uniques[: min(n, MOST_CATEGORIES)]
+    there = ~np.isnan(reading.values)
+    values = np.unique(reading.values[there])
+    shown = values[:MOST_CATEGORIES]
     said = [f"{value:.0f}" if value == round(value) else repr(float(value)) for value in shown]
-    codes = np.where(codes < n, codes, -1).astype(np.int64)
     return Look(
-        codes,
+        np.where(there, 0, -1).astype(np.int64),
         said,
-        uniques[:n],
+        values,
+        reading.values,
         notation,
-        plain=not notation.thousands and not (~np.isnan(reading.values) & (rest >= 0)).any(),
+        plain=not notation.thousands and not (there & (rest >= 0)).any(),
         n_censored=int((reading.bounds != 0).sum()),
-        n_numbers=int((codes >= 0).sum()),
+        n_numbers=int(there.sum()),
         clean=not any(one.any() for one in (reading.bounds, reading.beyond, reading.errors, reading.invalid)),
         invalid=reading.invalid if reading.invalid.any() else None,
     )
@@ -176,4 +178,4 @@ def _of_texts(codes: Codes, found: list[str]) -> Look:
     place = np.full(len(found) + 1, -1, dtype=np.int64)
     kept = [i for i, text in enumerate(found) if text.lower() not in ERRORS]
     place[kept] = np.arange(len(kept))
-    return Look(place[codes], [found[i] for i in kept], None, clean=len(kept) == len(found))
+    return Look(place[codes], [found[i] for i in kept], clean=len(kept) == len(found))

@@ -34,13 +34,14 @@ def usual(values: Floats) -> NDArray[np.bool_]:
     if n < FEWEST:
         return every
     n_inner = n - max(1, int(MOST * n))
-    distances = np.abs(values / 2 - float(np.median(values)) / 2)  # halves: the difference of two floats may overflow
-    n_spread = int(SPREAD * n)
-    farthest = np.partition(distances, (n_spread - 1, n_inner - 1))
-    inner = float(farthest[n_inner - 1])
-    if not farthest[n_spread - 1] or float(farthest[n_inner:].max()) <= GAP * inner:
+    middle = np.partition(values, ((n - 1) // 2, n // 2))[[(n - 1) // 2, n // 2]]
+    # Halves throughout: the difference of two large numbers could overflow.
+    distances = np.abs(values / 2 - middle.mean() / 2)
+    if np.count_nonzero(distances > distances.max() / GAP) > n - n_inner:
         return every  # nearly all columns: no need to sort
     order = np.argsort(distances, kind="stable")
+    if not distances[order[int(SPREAD * n) - 1]]:
+        return every
     low = np.minimum.accumulate(values[order] / 2)
     high = np.maximum.accumulate(values[order] / 2)
     width = (high - low)[n_inner - 1 : -1]
