@@ -9,6 +9,7 @@ import torch
 from data import trees
 from mmfusion import registry
 from mmfusion.data import DataBundle, DatasetError, TableDataset, TableSchema
+from mmfusion.data.check import check
 from mmfusion.registry import datasets
 from mmfusion.training import predictor, run, settings
 
@@ -364,3 +365,25 @@ def test_a_run_on_volumes(volumes: Path, tmp_path: Path) -> None:
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv").query("part == 'test'")
     expected = found.set_index("case").loc[stored["id"], "prob_benign"]
     np.testing.assert_allclose(stored["prob_benign"].to_numpy(), expected.to_numpy(), atol=1e-5)
+
+
+def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
+    table.loc[3, "diagnosis"] = ""
+    table.loc[5, "photo"] = "nowhere.png"
+    table.loc[6, "case"] = table.loc[7, "case"]
+    table["mixed"] = ["a.nii.gz", *["b.png"] * (len(table) - 1)]
+    table.to_csv(tmp_path / "table.csv", index=False)
+    options = {"table": tmp_path / "table.csv", "label": "diagnosis", "id": "case", "group": "owner", "size": 8}
+    report = check("table", whole, images=["photo", "mixed"], overrides={"nothing": "drop"}, **options)
+    expected = (
+        "overrides are given for ['nothing']",
+        "the table has no column 'owner'",
+        "label column 'diagnosis' is empty in 1 row(s): 3",
+        "image column 'mixed' has volumes, such as 'a.nii.gz', and others, such as 'b.png'",
+        "occurs 2 times, in rows 6, 7",
+        "nowhere.png",
+    )
+    assert len(report.faults) == len(expected)
+    for said, fault in zip(expected, report.faults, strict=True):
+        assert said in fault

@@ -1,7 +1,8 @@
 """A table of one's own: a column of labels, columns of image files, everything else found out."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -127,19 +128,37 @@ class TableDataset:
     ) -> None:
         frame, folder = _frame(table, root, separator, encoding)
         columns_of_images = [images] if isinstance(images, str) else list(images)
+        faults: list[str] = []
         if strangers := sorted({*map(str, overrides or {})} - {*map(str, frame.columns)}):
-            raise ValueError(f"overrides are given for {strangers}; the table's columns are: {_listed(frame.columns)}")
+            faults.append(f"overrides are given for {strangers}; the table's columns are: {_listed(frame.columns)}")
         asked = [label, *columns_of_images, *(name for name in (group, id, test) if name is not None)]
-        require_columns(frame, [*asked, *(columns or ()), *drop])
+        with _caught(faults):
+            require_columns(frame, [*asked, *(columns or ()), *drop])
         if label in columns_of_images or label in (columns or ()):
-            raise ValueError(f"the label column {label!r} cannot be an image or a feature too")
-        frame, left_out = _labelled(frame, label, unlabelled)
-        target = _target(frame, label, classes)
-        sources = _sources(frame, columns_of_images, size, channels, range, axes, clip, max_bytes)
-        faults = [*target.faults(frame), *([] if id is None else repeated(frame, id))]
-        if faults:
+            faults.append(f"the label column {label!r} cannot be an image or a feature too")
+        target, left_out = None, 0
+        if label in frame.columns:
+            with _caught(faults):
+                frame, left_out = _labelled(frame, label, unlabelled)
+            with _caught(faults):
+                labelled = frame[distinct(one_column(frame, label))[0] >= 0]
+                target = _target(labelled, label, classes) if len(labelled) else None
+                faults += [] if target is None else target.faults(labelled)
+        sources: dict[str, Source] = {}
+        if twice := sorted({column for column in columns_of_images if columns_of_images.count(column) > 1}):
+            faults.append(f"image columns are named more than once: {twice}")
+        for column in dict.fromkeys(columns_of_images):
+            if column in frame.columns:
+                with _caught(faults):
+                    modality = _modality(column, sources)
+                    sources[modality] = _source(frame, column, size, channels, range, axes, clip)
+        if id is not None and id in frame.columns:
+            faults += repeated(frame, id)
+        if faults or target is None:
             absent = absent_images(sources, frame, folder) if missing_images == "error" else []
             refuse("the table", faults, absent)
+        if target is None:  # a table without any label was refused
+            raise ValueError(f"label column {label!r} is empty in every row")
         labels = target.encode(frame).numpy()
         reader = CaseReader(
             targets={"label": target},
@@ -384,52 +403,52 @@ def _target(frame: pd.DataFrame, label: str, classes: Sequence[str] | None) -> T
     return TargetColumn(label, in_order(names), aliases)
 
 
-def _sources(
+@contextmanager
+def _caught(faults: list[str]) -> Iterator[None]:
+    """Go on after bad input, which is noted."""
+    try:
+        yield
+    except ValueError as error:
+        faults.append(str(error))
+
+
+def _source(
     frame: pd.DataFrame,
-    columns: Sequence[str],
+    column: str,
     size: Size,
     channels: int,
     range: Sequence[float] | None,
     axes: str,
     clip: Sequence[float] | None,
-    max_bytes: int | None,
-) -> dict[str, Source]:
-    sources: dict[str, Source] = {}
-    if twice := sorted({column for column in columns if list(columns).count(column) > 1}):
-        raise ValueError(f"image columns are named more than once: {twice}")
+) -> Source:
+    """What a column of file names holds: volumes or images."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    for column in columns:
-        names = distinct(one_column(frame, column))[1]
-        if not names:
-            raise ValueError(f"image column {column!r} names no file in any row: leave it out")
-        volumes = [name for name in names if name.lower().endswith(VOLUMES)]
-        if volumes and len(volumes) < len(names):
-            other = next(name for name in names if name not in set(volumes))
+    names = distinct(one_column(frame, column))[1]
+    if not names:
+        raise ValueError(f"image column {column!r} names no file in any row: leave it out")
+    volumes = [name for name in names if name.lower().endswith(VOLUMES)]
+    if volumes and len(volumes) < len(names):
+        other = next(name for name in names if name not in set(volumes))
+        raise ValueError(
+            f"image column {column!r} has volumes, such as {volumes[0]!r}, and others, such as {other!r}: make two "
+            "columns of it"
+        )
+    if volumes:
+        if len(sides) != 3:
             raise ValueError(
-                f"image column {column!r} has volumes, such as {volumes[0]!r}, and others, such as {other!r}: make two "
-                "columns of it"
+                f"image column {column!r} has volumes: give size as height, width and slices, got {size!r}"
             )
-        modality = _modality(column, sources)
-        if volumes:
-            if len(sides) != 3:
-                raise ValueError(
-                    f"image column {column!r} has volumes: give size as height, width and slices, got {size!r}"
-                )
-            sources[modality] = VolumeSource(
-                column,
-                (sides[0], sides[1], sides[2]),
-                axes=axes,
-                shape="any",
-                clip=None if clip is None else (float(clip[0]), float(clip[1])),
-                max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
-            )
-        else:
-            if len(sides) not in (2, 3):
-                raise ValueError(f"size expects a number, (height, width), or (height, width, slices), got {size!r}")
-            grey = None if range is None else (float(range[0]), float(range[1]))
-            limit = IMAGE_BYTES if max_bytes is None else max_bytes
-            sources[modality] = ImageSource(column, (sides[0], sides[1]), channels, range=grey, max_bytes=limit)
-    return sources
+        return VolumeSource(
+            column,
+            (sides[0], sides[1], sides[2]),
+            axes=axes,
+            shape="any",
+            clip=None if clip is None else (float(clip[0]), float(clip[1])),
+        )
+    if len(sides) not in (2, 3):
+        raise ValueError(f"size expects a number, (height, width), or (height, width, slices), got {size!r}")
+    grey = None if range is None else (float(range[0]), float(range[1]))
+    return ImageSource(column, (sides[0], sides[1]), channels, range=grey)
 
 
 def _modality(column: str, taken: Mapping[str, object]) -> str:
