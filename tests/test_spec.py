@@ -192,7 +192,7 @@ def test_single_target() -> None:
 def test_unknown_kind() -> None:
     packed = DataSpec({"x": IMAGE}, n_classes=2).to_dict()
     packed["modalities"]["x"]["kind"] = "Sound"
-    with pytest.raises(ValueError, match=r"kind out of .*got 'Sound'"):
+    with pytest.raises(ValueError, match=r"spec.modalities.x.kind expects one of .*, got 'Sound'"):
         DataSpec.from_dict(packed)
 
 

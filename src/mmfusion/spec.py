@@ -10,6 +10,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import nn
 
+from mmfusion.packed import entries, unpack
+
 
 def _several(owner: str, what: str, values: Any) -> tuple[Any, ...]:
     """The values as a tuple. A text is refused: it would fall apart into its letters."""
@@ -251,12 +253,12 @@ def _pack(value: Modality | Target) -> dict[str, Any]:
     return {"kind": type(value).__name__, **asdict(value)}
 
 
-def _unpack(packed: Mapping[str, Any]) -> Any:
-    options = dict(packed)
-    kind = options.pop("kind", None)
-    if kind not in _KINDS:
-        raise ValueError(f"a spec's entry expects a kind out of {sorted(_KINDS)}, got {kind!r}")
-    return _KINDS[kind](**options)
+def _unpack(packed: object, where: str) -> Any:
+    options = dict(entries(packed, where, "kind"))
+    kind = options.pop("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"{where}.kind expects one of {', '.join(sorted(_KINDS))}, got {kind!r}")
+    return unpack(_KINDS[kind], options, where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,8 +361,20 @@ class DataSpec:
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "DataSpec":
-        """The inverse of :meth:`to_dict`."""
-        return cls(
-            {name: _unpack(value) for name, value in packed["modalities"].items()},
-            targets={name: _unpack(value) for name, value in packed["targets"].items()},
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If it is not what that wrote; names the key.
+        """
+        parts = entries(packed, "spec", "modalities", "targets")
+        modalities, targets = (
+            {
+                name: _unpack(value, f"spec.{part}.{name}")
+                for name, value in entries(parts[part], f"spec.{part}").items()
+            }
+            for part in ("modalities", "targets")
         )
+        try:
+            return cls(modalities, targets=targets)
+        except ValueError as error:
+            raise ValueError(f"spec.modalities and spec.targets: {error}") from error

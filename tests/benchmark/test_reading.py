@@ -143,15 +143,18 @@ def test_robustness_in_brief(tmp_path: Path) -> None:
         {"kind": "cells", "modality": None, "share": share, "auc": 0.9 - share, "drop": share} for share in (0, 0.5)
     ]
     told.append({"kind": "without", "modality": "meta", "share": None, "auc": 0.7, "drop": 0.2})
-    for seed in range(2):
+    for seed in range(3):
         metrics = {"robustness": {"area": 0.65, "rows": told}, "cases": {"train": 9}}
         run_folders.write(tmp_path / str(seed), seed=seed, n=6, metrics=metrics)
     runs = collect([tmp_path]).runs
     curve, [brings] = modalities.degradation(runs), modalities.contributions(runs, 0.95)
     assert curve is not None
-    assert curve.mean.tolist() == [0.9, 0.4]
+    assert curve.mean.tolist() == pytest.approx([0.9, 0.4])
     assert curve.area.mean == pytest.approx(0.65)
-    assert (brings.modality, brings.drop.mean, brings.interval) == ("meta", 0.2, "seeds")
+    assert (brings.modality, brings.drop.mean, brings.interval) == ("meta", pytest.approx(0.2), "seeds")
+    # Two seeds are too few for an interval.
+    [of_two] = modalities.contributions(runs[:2], 0.95)
+    assert (of_two.drop.mean, of_two.interval) == (0.2, "too few")
     assert runs[0].n_train == 9
     broken = run_folders.write(tmp_path / "c", seed=3, n=6, metrics={"robustness": {"rows": [3]}})
     assert run_folders.reasons(broken) == {"c": "metrics.json: robustness is not what a run writes"}

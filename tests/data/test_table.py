@@ -387,3 +387,10 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
     assert len(report.faults) == len(expected)
     for said, fault in zip(expected, report.faults, strict=True):
         assert said in fault
+
+
+@pytest.mark.parametrize("kind", ["whole", "volumes"])
+def test_the_limit_of_bytes_reaches_every_source(kind: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(kind)
+    found = open_table(folder, size=(8, 8, 4), max_bytes=12345)
+    assert [source.max_bytes for source in found.plan.reader.images.values()] == [12345, 12345]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mmfusion.data.foreign import opened, quiet
 from mmfusion.data.listing import Listing
 from mmfusion.layers.optional import need
+from mmfusion.packed import unpack
 from mmfusion.spec import Image
 
 MAX_BYTES: Final = 2**29
@@ -175,7 +176,7 @@ class ImageSource:
     @classmethod
     def from_dict(cls, packed: dict[str, Any]) -> "ImageSource":
         """The inverse of :meth:`to_dict`."""
-        return cls(**{key: value for key, value in packed.items() if key != "kind"})
+        return unpack(cls, {key: value for key, value in packed.items() if key != "kind"}, "source")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.data.rows import Rows
+from mmfusion.packed import unpack
 
 Standardise = Literal["none", "image", "channel", "sequence"]
 _CHUNK = 32
@@ -140,5 +141,9 @@ class Intensity:
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "Intensity":
-        """The inverse of :meth:`to_dict`."""
-        return cls(**packed)
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If it is not what that wrote; names the key.
+        """
+        return unpack(cls, packed, "intensity")

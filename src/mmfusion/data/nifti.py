@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mmfusion.data.foreign import decompressed, quiet
 from mmfusion.data.listing import Listing
 from mmfusion.layers.optional import need
+from mmfusion.packed import unpack
 from mmfusion.spec import Image
 
 MAX_BYTES: Final = 2**31
@@ -255,7 +256,7 @@ class VolumeSource:
     @classmethod
     def from_dict(cls, packed: dict[str, Any]) -> "VolumeSource":
         """The inverse of :meth:`to_dict`."""
-        return cls(**{key: value for key, value in packed.items() if key != "kind"})
+        return unpack(cls, {key: value for key, value in packed.items() if key != "kind"}, "source")
 
 
 @contextmanager

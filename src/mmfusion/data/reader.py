@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,10 @@ from mmfusion.data.intensity import Intensity
 from mmfusion.data.rows import torch_dtype
 from mmfusion.data.schema import TableSchema, require_columns, texts
 from mmfusion.data.sources import Source, load_images, named_columns, source_from_dict
+from mmfusion.packed import entries, text, unpack
 from mmfusion.spec import Classes, DataSpec, Modality
 
+T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many images are read, and how many there are."""
 
@@ -269,15 +271,36 @@ class CaseReader:
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "CaseReader":
-        """The inverse of :meth:`to_dict`."""
-        schema = packed["schema"]
-        return cls(
-            targets={name: TargetColumn(**target) for name, target in packed["targets"].items()},
-            images={name: source_from_dict(source) for name, source in packed["images"].items()},
-            schema=None if schema is None else TableSchema.from_dict(schema),
-            table_name=packed["table_name"],
-            id_column=packed["id_column"],
-            group_column=packed["group_column"],
-            # Older runs have none.
-            intensities={name: Intensity.from_dict(one) for name, one in packed.get("intensities", {}).items()},
-        )
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If it is not what that wrote; names the key.
+        """
+        needed = ("targets", "images", "schema", "table_name", "id_column", "group_column")
+        # Older runs have no intensities.
+        parts = {"intensities": {}, **entries(packed, "reader", *needed)}
+        schema = parts["schema"]
+        read: dict[str, Any] = {
+            "targets": _each(parts, "targets", lambda one: unpack(TargetColumn, one, "target")),
+            "images": _each(parts, "images", source_from_dict),
+            "schema": None if schema is None else TableSchema.from_dict(schema),
+            "table_name": text(parts["table_name"], "reader.table_name"),
+            "intensities": _each(parts, "intensities", Intensity.from_dict),
+        }
+        for name in ("id_column", "group_column"):
+            read[name] = None if parts[name] is None else text(parts[name], f"reader.{name}")
+        try:
+            return cls(**read)
+        except ValueError as error:
+            raise ValueError(f"reader.images, reader.intensities and reader.table_name: {error}") from error
+
+
+def _each(parts: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> dict[str, T]:
+    """The entries of one of the reader's objects; an error names the entry."""
+    found: dict[str, T] = {}
+    for entry, packed in entries(parts[name], f"reader.{name}").items():
+        try:
+            found[entry] = read(packed)
+        except ValueError as error:
+            raise ValueError(f"reader.{name}.{entry}: {error}") from error
+    return found

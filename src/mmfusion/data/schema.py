@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,13 @@ from mmfusion.data.leaks import Leak, find_leaks
 from mmfusion.data.readings import Remark
 from mmfusion.layers.files import replace_file
 from mmfusion.layers.optional import need
+from mmfusion.packed import entries, several, unpack
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
 
 __all__ = ["MISSING", "CategoricalColumn", "NumericalColumn", "TableSchema", "require_columns", "texts"]
 
+T = TypeVar("T")
 FORMAT = 1
 """Of the TOML file."""
 
@@ -341,11 +343,16 @@ class TableSchema:
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "TableSchema":
-        """The inverse of :meth:`to_dict`; what a column was decided with is in the column itself."""
+        """The inverse of :meth:`to_dict`; what a column was decided with is in the column itself.
+
+        Raises:
+            ValueError: If it is not what that wrote; names the key.
+        """
+        parts = entries(packed, "schema", "numerical", "categorical")
         return cls(
-            tuple(NumericalColumn(**column) for column in packed["numerical"]),
-            tuple(CategoricalColumn(**column) for column in packed["categorical"]),
-            tuple(Decision(one["name"], one["kind"], one["reason"]) for one in packed.get("decisions", ())),
+            _unpacked(NumericalColumn, parts, "numerical"),
+            _unpacked(CategoricalColumn, parts, "categorical"),
+            _unpacked(Decision, parts, "decisions"),
         )
 
     def save(self, path: Path | str) -> None:
@@ -378,6 +385,11 @@ class TableSchema:
             return cls.from_dict(packed)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a table's schema: {error}") from error
+
+
+def _unpacked(kind: type[T], parts: Mapping[str, Any], name: str) -> tuple[T, ...]:
+    where = f"schema.{name}"
+    return tuple(unpack(kind, one, f"{where}[{i}]") for i, one in enumerate(several(parts.get(name, ()), where)))
 
 
 def _reason(column: Column, decision: Decision | None) -> str:

@@ -21,6 +21,7 @@ from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.rows import DecodedRows, Rows, torch_dtype
 from mmfusion.data.schema import require_columns, texts
 from mmfusion.data.stack import StackSource
+from mmfusion.packed import entries
 from mmfusion.spec import Image
 
 if TYPE_CHECKING:
@@ -92,10 +93,10 @@ def source_from_dict(packed: Mapping[str, Any]) -> Source:
     """The inverse of a source's ``to_dict``; without a kind, as older runs wrote it, an :class:`ImageSource`.
 
     Raises:
-        ValueError: If the kind is unknown.
+        ValueError: If the kind is unknown, or the rest is not what that wrote; names the key.
     """
-    kind = packed.get("kind", ImageSource.kind)
-    if kind not in _KINDS:
+    kind = entries(packed, "source").get("kind", ImageSource.kind)
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"unknown kind of images {kind!r}; known are: {', '.join(_KINDS)}")
     source: Source = _KINDS[kind].from_dict(dict(packed))
     return source

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmfusion.data.listing import Listing
 from mmfusion.data.nifti import VolumeSource
+from mmfusion.packed import entries, several, text
 from mmfusion.spec import Image
 
 
@@ -110,4 +111,6 @@ class StackSource:
     @classmethod
     def from_dict(cls, packed: dict[str, Any]) -> "StackSource":
         """The inverse of :meth:`to_dict`."""
-        return cls(VolumeSource.from_dict({k: v for k, v in packed.items() if k != "parts"}), tuple(packed["parts"]))
+        parts = several(entries(packed, "source", "parts")["parts"], "source.parts")
+        volume = VolumeSource.from_dict({key: value for key, value in packed.items() if key != "parts"})
+        return cls(volume, tuple(text(part, "source.parts") for part in parts))

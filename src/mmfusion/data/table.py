@@ -151,7 +151,7 @@ class TableDataset:
             if column in frame.columns:
                 with _caught(faults):
                     modality = _modality(column, sources)
-                    sources[modality] = _source(frame, column, size, channels, range, axes, clip)
+                    sources[modality] = _source(frame, column, size, channels, range, axes, clip, max_bytes)
         if id is not None and id in frame.columns:
             faults += repeated(frame, id)
         if faults or target is None:
@@ -420,6 +420,7 @@ def _source(
     range: Sequence[float] | None,
     axes: str,
     clip: Sequence[float] | None,
+    max_bytes: int | None,
 ) -> Source:
     """What a column of file names holds: volumes or images."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
@@ -444,11 +445,13 @@ def _source(
             axes=axes,
             shape="any",
             clip=None if clip is None else (float(clip[0]), float(clip[1])),
+            max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
         )
     if len(sides) not in (2, 3):
         raise ValueError(f"size expects a number, (height, width), or (height, width, slices), got {size!r}")
     grey = None if range is None else (float(range[0]), float(range[1]))
-    return ImageSource(column, (sides[0], sides[1]), channels, range=grey)
+    limit = IMAGE_BYTES if max_bytes is None else max_bytes
+    return ImageSource(column, (sides[0], sides[1]), channels, range=grey, max_bytes=limit)
 
 
 def _modality(column: str, taken: Mapping[str, object]) -> str:

@@ -17,7 +17,7 @@ from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema import require_columns
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
-from mmfusion.training import checkpoints, evaluation, folder, memory, predictions, trust
+from mmfusion.training import case_file, checkpoints, evaluation, folder, memory, predictions, trust
 from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.loop import load_weights
 from mmfusion.training.parts import build_model, pick_device
@@ -210,7 +210,7 @@ def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Pat
 def _predictor(
     settings: Settings, case: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path, device: str
 ) -> Predictor:
-    model = build_model(settings, DataSpec.from_dict(case["spec"]), weights=False)
+    spec, reader = case_file.read(case, path.parent / folder.CASE)
+    model = build_model(settings, spec, weights=False)
     load_weights(model, weights, path)
-    reader = CaseReader.from_dict(case["reader"])
     return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmfusion.spec import DataSpec
 from mmfusion.training import (
+    case_file,
     checkpoints,
     content,
     divergence,
@@ -247,7 +247,7 @@ def _check_same(out: Path, parts: Parts, files: Sequence[str]) -> None:
 
 def _changed_cases(out: Path, parts: Parts) -> list[str]:
     splits = predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n")
-    spec = DataSpec.from_dict(folder.read_case(out)["spec"])
+    spec = case_file.read(folder.read_case(out), out / folder.CASE)[0]
     found = []
     if spec != parts.bundle.spec:
         found.append(f"its modalities, columns or classes ({folder.CASE})")

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from mmfusion.data.schema import TableSchema
-from mmfusion.training import checkpoints, folder
+from mmfusion.training import case_file, checkpoints, folder
 from mmfusion.training.files import write_json
 from mmfusion.training.settings import Settings
 
@@ -33,7 +32,7 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: If the folder does not hold a run, or has no chosen weights yet; names the file.
         FileExistsError: If there is anything at ``out``.
-        ValueError: If a newer version of the package wrote the run, or its weights are damaged.
+        ValueError: If a newer version of the package wrote the run, or its weights or ``case.json`` are damaged.
         mmfusion.training.files.WriteError: If a file cannot be written.
     """
     run, out = Path(run), Path(out)
@@ -41,11 +40,12 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
     if not (run / checkpoints.BEST).is_file():
         raise FileNotFoundError(f"{run} has no trained weights yet: {checkpoints.BEST} is missing")
     weights = checkpoints.load(run / checkpoints.BEST)[0]
+    shared = _case(case, run / folder.CASE)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} is there already: choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **_settings(settings)})
-    write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **_case(case)})
+    write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **shared})
     checkpoints.save(out / checkpoints.BEST, weights, {})
     return [out / name for name in FILES]
 
@@ -66,11 +66,11 @@ def _settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _case(case: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: case[key] for key in _CASE}
+def _case(case: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    schema = case_file.read(case, path)[1].schema
+    kept = {key: case[key] for key in _CASE if key in case}
     reader = dict(kept["reader"])
-    if reader.get("schema") is not None:
-        schema = TableSchema.from_dict(reader["schema"])
+    if schema is not None:
         reader["schema"] = replace(schema, decisions=()).to_dict()
     reader["images"] = without_folders(reader["images"])
     return {**kept, "reader": reader}
