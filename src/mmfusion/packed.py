@@ -1,6 +1,6 @@
 """Dataclasses from JSON or TOML that may be damaged: each value is held against the annotation of its attribute."""
 
-import math
+import functools
 import reprlib
 import types
 import typing
@@ -27,7 +27,7 @@ def unpack(kind: type[T], packed: object, where: str) -> T:
     Raises:
         ValueError: Naming the key, what was expected and what came.
     """
-    values, hints = entries(packed, where), typing.get_type_hints(kind)
+    values, hints = entries(packed, where), _hints(kind)
     known = {one.name: one for one in fields(kind) if one.init}  # type: ignore[arg-type]  # a dataclass
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{where} has unknown keys {unknown}; valid: {', '.join(known)}")
@@ -81,6 +81,11 @@ def text(packed: object, where: str) -> str:
     return packed
 
 
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _read(value: Any, hint: Any, where: str) -> Any:
     """A value as its annotation wants it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -126,10 +131,8 @@ def _is(value: Any, hint: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
 
 
 def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except OverflowError:
-        return False
+    """Whether float32 holds a number; models compute in it."""
+    return abs(value) < 3.4e38
 
 
 def _described(hint: Any) -> str:

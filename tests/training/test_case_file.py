@@ -74,6 +74,7 @@ def survivors(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     return read
 
 
+@pytest.mark.slow
 def test_a_run_with_any_damage_in_its_case_file(start: Callable[..., Path], fakes: ModuleType, tmp_path: Path) -> None:
     out = start(overrides={"train": {"epochs": 1}})
     path = out / folder.CASE
@@ -92,6 +93,7 @@ def test_a_run_with_any_damage_in_its_case_file(start: Callable[..., Path], fake
     assert n_predicted > 0
 
 
+@pytest.mark.slow
 def test_every_kind_of_source_and_column(tmp_path: Path) -> None:
     root = trees.own_table(tmp_path, 30, volumes=True)
     found = TableDataset(
