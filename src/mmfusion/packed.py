@@ -41,6 +41,11 @@ def unpack(kind: type[T], packed: object, where: str) -> T:
         raise ValueError(f"{where}: {error}") from error
 
 
+def unpack_each(kind: type[T], packed: object, where: str) -> tuple[T, ...]:
+    """Instances of a dataclass from a list; see :func:`unpack`."""
+    return tuple(unpack(kind, one, f"{where}[{i}]") for i, one in enumerate(several(packed, where)))
+
+
 def entries(packed: object, where: str, *names: str) -> Mapping[str, Any]:
     """A JSON object, checked to be one.
 

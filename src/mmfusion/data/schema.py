@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,12 @@ from mmfusion.data.leaks import Leak, find_leaks
 from mmfusion.data.readings import Remark
 from mmfusion.layers.files import replace_file
 from mmfusion.layers.optional import need
-from mmfusion.packed import entries, several, unpack
+from mmfusion.packed import entries, unpack_each
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
 
 __all__ = ["MISSING", "CategoricalColumn", "NumericalColumn", "TableSchema", "require_columns", "texts"]
 
-T = TypeVar("T")
 FORMAT = 1
 """Of the TOML file."""
 
@@ -350,9 +349,9 @@ class TableSchema:
         """
         parts = entries(packed, "schema", "numerical", "categorical")
         return cls(
-            _unpacked(NumericalColumn, parts, "numerical"),
-            _unpacked(CategoricalColumn, parts, "categorical"),
-            _unpacked(Decision, parts, "decisions"),
+            unpack_each(NumericalColumn, parts["numerical"], "schema.numerical"),
+            unpack_each(CategoricalColumn, parts["categorical"], "schema.categorical"),
+            unpack_each(Decision, parts.get("decisions", ()), "schema.decisions"),
         )
 
     def save(self, path: Path | str) -> None:
@@ -385,11 +384,6 @@ class TableSchema:
             return cls.from_dict(packed)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a table's schema: {error}") from error
-
-
-def _unpacked(kind: type[T], parts: Mapping[str, Any], name: str) -> tuple[T, ...]:
-    where = f"schema.{name}"
-    return tuple(unpack(kind, one, f"{where}[{i}]") for i, one in enumerate(several(parts.get(name, ()), where)))
 
 
 def _reason(column: Column, decision: Decision | None) -> str:
