@@ -27,7 +27,7 @@ def unpack(kind: type[T], packed: object, where: str) -> T:
     Raises:
         ValueError: Naming the key, what was expected and what came.
     """
-    values, hints = entries(packed, where), _hints(kind)
+    values, hints = entries(packed, where), _hints(kind)  # type: ignore[arg-type]  # a class is hashable
     known = {one.name: one for one in fields(kind) if one.init}  # type: ignore[arg-type]  # a dataclass
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{where} has unknown keys {unknown}; valid: {', '.join(known)}")
