@@ -149,8 +149,8 @@ def _decide_number(name: str, look: Look, values: Floats, options: Mapping[str, 
         chosen = _of_categories(options) | ({} if look.invalid is None else {"numbers_only": True})
         return Decision(name, "ordinal", f"{n_found} whole numbers", chosen)
     written, remarks = _how_written(look, options)
-    reason = f"{n_found} numbers from {low:g} to {high:g}{' ' + look.notation.suffix if look.notation.suffix else ''}"
-    return Decision(name, "numerical", reason, {"invalid": "missing", **written, **options}, remarks)
+    # The range is the column's own, of the training rows; all cells' could be a telephone number.
+    return Decision(name, "numerical", f"{n_found} numbers", {"invalid": "missing", **written, **options}, remarks)
 
 
 def _how_written(look: Look, options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

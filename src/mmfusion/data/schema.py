@@ -387,9 +387,15 @@ class TableSchema:
 
 
 def _reason(column: Column, decision: Decision | None) -> str:
-    """Why a column is what it is, and of categories which are named."""
+    """Why a column is what it is, of numbers their range, and of categories which are named."""
     if isinstance(column, NumericalColumn):
-        return decision.reason if decision else f"from {column.low:g} to {column.high:g}, mean {column.mean:g}"
+        span = f"from {column.low:g} to {column.high:g}"
+        if decision is None:
+            return f"{span}, mean {column.mean:g}"
+        if column.kind == "date":
+            return decision.reason
+        comma = "" if decision.reason.endswith("numbers") else ","
+        return f"{decision.reason}{comma} {span}{' ' * bool(column.suffix)}{column.suffix}"
     if isinstance(column, FlagColumn):
         return f"whether a number of {column.number.name!r} is a bound: {listed(column.categories)}"
     reason = decision.reason if decision else f"{len(column.categories)} values"
