@@ -24,6 +24,7 @@ from mmfusion.losses import (
     UnimodalAnchor,
 )
 from mmfusion.losses.distributed import gather_rows, global_batch
+from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import LossInputs
 from small import make_inputs, make_labels, make_spec, rows
 
@@ -74,6 +75,7 @@ class Numbers:
 
     groups = tuple(str(i // 2) for i in range(45))
     ids = tuple(str(i) for i in range(45))
+    spec = DataSpec({"table": Columns(("x",))}, n_classes=2)
 
     def labels(self, target: str) -> Tensor:
         return torch.arange(45) % N_CLASSES % 2

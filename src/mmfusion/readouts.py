@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.compression import ConvCompression
+from mmfusion.options import Count, Width
 from mmfusion.registry import readouts
 from mmfusion.tokens import Tokens
 
@@ -54,7 +55,7 @@ class StagePool(nn.Module):
         dim: Width of the tokens and of the embeddings.
     """
 
-    def __init__(self, names: Sequence[str], *, dim: int) -> None:
+    def __init__(self, names: Sequence[str], *, dim: Width) -> None:
         super().__init__()
         self.names = tuple(names)
         self.dim = dim
@@ -106,7 +107,7 @@ class GranularityMerge(nn.Module):
         ValueError: If a number of filters is not positive, or for a modality that is not there.
     """
 
-    def __init__(self, names: Sequence[str], *, n_filters: Mapping[str, int] | None = None) -> None:
+    def __init__(self, names: Sequence[str], *, n_filters: Mapping[str, Count] | None = None) -> None:
         super().__init__()
         self.names = tuple(names)
         self.n_filters = dict.fromkeys(self.names, 1) | dict(n_filters or {})

@@ -24,6 +24,29 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, TypeAlias, TypeVar
 
+from mmfusion.options import check_options, keyword_options
+
+__all__ = [
+    "Builder",
+    "Choice",
+    "PluginError",
+    "Registry",
+    "ablations",
+    "backbones",
+    "check_options",
+    "compressions",
+    "datasets",
+    "image_tokenizers",
+    "import_files",
+    "interactions",
+    "keyword_options",
+    "losses",
+    "models",
+    "modulators",
+    "readouts",
+    "tabular_tokenizers",
+]
+
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 Choice: TypeAlias = str | Mapping[str, Any]
 """A part chosen in settings: its name, or a mapping with ``name`` and options."""
@@ -92,7 +115,8 @@ class Registry:
         """Build the part of that name.
 
         Raises:
-            ValueError: If the name or an option is unknown; options are never dropped.
+            ValueError: If the name or an option is unknown, or an option is of another type or out of the range that
+                the builder declares; options are never dropped.
         """
         builder = self.get(name)
         check_options(f"{self.kind} {name!r}", builder, options)
@@ -168,26 +192,6 @@ def _source(builder: Callable[..., Any]) -> Path | None:
         return None
     # Code from a text says <string> or <stdin>, all of it the same.
     return None if file.startswith("<") else Path(file).resolve()
-
-
-def keyword_options(builder: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a builder, by name."""
-    parameters = inspect.signature(builder).parameters.values()
-    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def check_options(what: str, builder: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Refuse options that the builder does not take.
-
-    Raises:
-        ValueError: Naming the unknown option, the closest one and all valid ones.
-    """
-    valid = keyword_options(builder)
-    for name in options:
-        if name not in valid:
-            close = difflib.get_close_matches(name, valid, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise ValueError(f"{what} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}")
 
 
 models = Registry("model", "mmfusion.models")

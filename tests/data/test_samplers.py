@@ -130,6 +130,6 @@ def test_an_epoch_of_the_cases_or_of_the_largest_class(epoch, length):
 
 
 def test_an_epoch_that_is_neither():
-    with pytest.raises(ValueError, match="an epoch of 'cases' or 'largest', got 'all'"):
+    with pytest.raises(ValueError, match="epoch expects one of cases, largest, got 'all'"):
         ClassBalancedBatches([0, 1], batch_size=2, epoch="all")
     assert len(ClassBalancedBatches([0, 1], batch_size=8, epoch="largest")) == 1

@@ -49,11 +49,15 @@ def test_a_class_that_no_case_has():
     [
         ([], {}, "WeightedBatches expects one label a case"),
         ([0, 1], {"batch_size": 0}, "at least one case a batch"),
-        ([0, 1], {"power": float("inf")}, "a power that is a number, got inf"),
-        ([0, 1], {"power": "half"}, "a power that is a number, got 'half'"),
-        ([0, 1, 2], {"weights": [1, 2]}, r"a positive weight for each of 3 classes, got \[1, 2\]"),
-        ([0, 1], {"weights": [1, 0]}, "a positive weight"),
-        ([0, 1], {"weights": torch.tensor([1.0, torch.nan])}, "a positive weight"),
+        ([0, 1], {"power": float("inf")}, "power expects float from -10 to 10, got inf"),
+        ([0, 1], {"power": "half"}, "power expects float from -10 to 10, got 'half'"),
+        ([0, 1, 2], {"weights": [1, 2]}, r"weights for 3 classes, one each, got 2: \[1, 2\]"),
+        ([0, 1], {"weights": [1, 2, 3]}, r"weights for 2 classes, one each, got 3: \[1, 2, 3\]"),
+        ([0, 1], {"weights": [1, 2, 3], "n_classes": 2}, r"weights for 2 classes, one each, got 3"),
+        ([0, 1], {"n_classes": 1}, "labels from 0 to 0, got 1 among 1 of 2 cases"),
+        ([0, -100], {}, "labels from 0, got -100 among 1 of 2 cases"),
+        ([0, 1], {"weights": [1, 0]}, "weights expects a list of float above 0"),
+        ([0, 1], {"weights": [1.0, torch.nan]}, "weights expects a list of float above 0"),
     ],
 )
 def test_wrong_arguments(labels, options, message):

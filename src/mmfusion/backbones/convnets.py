@@ -1,11 +1,13 @@
 """Small residual networks in plain torch, 2D and 3D, trained from scratch."""
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
+from mmfusion.options import Channels, Length, Range, Stages, Width
 from mmfusion.registry import backbones
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -171,7 +173,11 @@ def _per_axis(stride: int | tuple[int, ...], n_axes: int) -> tuple[int, ...]:
 
 @backbones.register("convnet")
 def convnet(
-    *, in_channels: int = 3, n_axes: int = 2, widths: Sequence[int] = (16, 32, 64, 128), n_stages: int | None = None
+    *,
+    in_channels: Channels = 3,
+    n_axes: Annotated[int, Range(2, 3)] = 2,
+    widths: Annotated[Sequence[Width], Length(1, 16)] = (16, 32, 64, 128),
+    n_stages: Stages | None = None,
 ) -> ConvNet:
     """A small residual network without pretrained weights: four stages, 0.3 million parameters in 2D."""
     return ConvNet(in_channels=in_channels, n_axes=n_axes, widths=widths, n_stages=n_stages)

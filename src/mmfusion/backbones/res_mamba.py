@@ -1,6 +1,7 @@
 """ResMamba: a residual network whose later blocks look along all positions of the map, 2D and 3D."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.backbones.convnets import CONV, NORM, accumulated, start
 from mmfusion.layers.mamba import Mamba, flipped_mamba
+from mmfusion.options import Channels, Depth, Length, Range, Stages, Width
 from mmfusion.registry import backbones
 
 
@@ -169,17 +171,17 @@ class ResMamba(Backbone):
     def __init__(
         self,
         *,
-        in_channels: int = 3,
-        n_axes: int = 2,
-        widths: Sequence[int] = (16, 32, 64, 128),
-        n_blocks: int = 3,
+        in_channels: Channels = 3,
+        n_axes: Annotated[int, Range(2, 3)] = 2,
+        widths: Annotated[Sequence[Width], Length(1, 16)] = (16, 32, 64, 128),
+        n_blocks: Depth = 3,
         stem_stride: int | tuple[int, ...] = 2,
         stage_strides: Sequence[int | tuple[int, ...]] | None = None,
         stem_kernel: int | tuple[int, ...] = 3,
         stage_kernels: Sequence[int | tuple[int, ...]] | None = None,
         scan: bool = True,
         share_scan: bool = True,
-        n_stages: int | None = None,
+        n_stages: Stages | None = None,
     ) -> None:
         if n_axes not in CONV:
             raise ValueError(f"n_axes must be 2 or 3, got {n_axes}")

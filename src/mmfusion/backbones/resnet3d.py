@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from mmfusion.backbones.base import Backbone
 from mmfusion.backbones.convnets import ResidualBlock, accumulated, start
 from mmfusion.backbones.timm2d import create_timm, per_channel
 from mmfusion.backbones.weights import load_matching, read_weights
+from mmfusion.options import Axes, Channels, Range, Stages
 from mmfusion.registry import backbones
 
 _BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -305,10 +306,10 @@ def _check(
 @backbones.register("resnet3d10")
 def resnet3d10(
     *,
-    in_channels: int = 1,
-    n_axes: int = 3,
-    n_stages: int = 4,
-    size: Sequence[int] | None = None,
+    in_channels: Channels = 1,
+    n_axes: Annotated[int, Range(2, 3)] = 3,
+    n_stages: Stages = 4,
+    size: Axes | None = None,
     spacing: Sequence[float] | None = None,
     weights: str | Path = "none",
 ) -> ResNet3d:
@@ -320,10 +321,10 @@ def resnet3d10(
 @backbones.register("resnet3d18")
 def resnet3d18(
     *,
-    in_channels: int = 1,
-    n_axes: int = 3,
-    n_stages: int = 4,
-    size: Sequence[int] | None = None,
+    in_channels: Channels = 1,
+    n_axes: Annotated[int, Range(2, 3)] = 3,
+    n_stages: Stages = 4,
+    size: Axes | None = None,
     spacing: Sequence[float] | None = None,
     weights: str | Path = "none",
 ) -> ResNet3d:
@@ -335,10 +336,10 @@ def resnet3d18(
 @backbones.register("resnet3d34")
 def resnet3d34(
     *,
-    in_channels: int = 1,
-    n_axes: int = 3,
-    n_stages: int = 4,
-    size: Sequence[int] | None = None,
+    in_channels: Channels = 1,
+    n_axes: Annotated[int, Range(2, 3)] = 3,
+    n_stages: Stages = 4,
+    size: Axes | None = None,
     spacing: Sequence[float] | None = None,
     weights: str | Path = "none",
 ) -> ResNet3d:

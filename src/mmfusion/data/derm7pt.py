@@ -32,6 +32,7 @@ from mmfusion.data.schema import TableSchema
 from mmfusion.data.splits import PARTS, Split
 from mmfusion.data.subgroups import sex
 from mmfusion.data.table_file import read_table
+from mmfusion.options import Pixels
 from mmfusion.registry import datasets
 
 TABLE = "meta/meta.csv"
@@ -192,7 +193,7 @@ def plan(
 def derm7pt(
     *,
     root: Path | str | None = None,
-    size: int = 224,
+    size: Pixels = 224,
     task: Task = "nev-mel",
     columns: ColumnSet = "clean",
     colours: Colours = "rgb",

@@ -31,6 +31,7 @@ from mmfusion.data.schema import TableSchema
 from mmfusion.data.splits import make_split
 from mmfusion.data.subgroups import age, sex
 from mmfusion.data.table_file import read_table
+from mmfusion.options import Cases, Fold, Folds, Fractions, Pixels, Seed
 from mmfusion.registry import datasets
 
 TABLE = "HAM10000_metadata.csv"
@@ -129,14 +130,14 @@ def plan(
 def ham10000(
     *,
     root: Path | str | None = None,
-    split_seed: int = 0,
-    size: int = 128,
+    split_seed: Seed = 0,
+    size: Pixels = 128,
     task: Literal["diagnosis", "malignant"] = "diagnosis",
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
-    folds: int | None = None,
-    fold: int | None = None,
+    fractions: Fractions = (0.7, 0.1, 0.2),
+    folds: Folds | None = None,
+    fold: Fold | None = None,
     split_file: Path | str | None = None,
-    limit: int | None = None,
+    limit: Cases | None = None,
     cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:

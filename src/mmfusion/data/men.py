@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from mmfusion.data.splits import Split, split_from_column
 from mmfusion.data.stack import StackSource
 from mmfusion.data.subgroups import age, sex
 from mmfusion.data.table_file import SUFFIXES, read_table
+from mmfusion.options import Axes, Fold, Name, Range, Seed
 from mmfusion.registry import datasets
 
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
@@ -132,14 +133,14 @@ def men(
     *,
     root: Path | str | None = None,
     table: Path | str | None = None,
-    encoding: str | None = None,
-    fold: int = 1,
+    encoding: Name | None = None,
+    fold: Fold = 1,
     sequences: Sequences = "modalities",
     standardise: Standardise = "image",
-    size: Sequence[int] = SIZE,
-    shape: Sequence[int] = SIZE,
-    validation: float = 0.125,
-    split_seed: int = 0,
+    size: Axes = SIZE,
+    shape: Axes = SIZE,
+    validation: Annotated[float, Range(0, 1, below=True)] = 0.125,
+    split_seed: Seed = 0,
     cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:

@@ -33,6 +33,7 @@ from mmfusion.data.sources import Missing
 from mmfusion.data.splits import make_split
 from mmfusion.data.subgroups import age, sex, skin_type
 from mmfusion.data.table_file import read_table
+from mmfusion.options import Fold, Folds, Fractions, Pixels, Seed
 from mmfusion.registry import datasets
 
 TABLE = "metadata.csv"
@@ -148,12 +149,12 @@ def plan(
 def pad_ufes_20(
     *,
     root: Path | str | None = None,
-    size: int = 224,
+    size: Pixels = 224,
     columns: ColumnSet = "clean",
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
-    split_seed: int = 0,
-    folds: int | None = None,
-    fold: int | None = None,
+    fractions: Fractions = (0.7, 0.1, 0.2),
+    split_seed: Seed = 0,
+    folds: Folds | None = None,
+    fold: Fold | None = None,
     split_file: Path | str | None = None,
     missing_images: Missing = "error",
     cache: ImageCache | None = None,

@@ -23,6 +23,7 @@ from mmfusion.data.lesions import VIEWS, draw
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.synthetic_parts import Hidden, Odds, build, check_made, chosen, leave_out
+from mmfusion.options import Finite, Name, PartSize, Pixels, Probability, Seed, Share
 from mmfusion.registry import datasets
 
 CUES = (
@@ -78,20 +79,20 @@ def lesion_model(
 def synthetic_derm7pt(
     *,
     root: Path | str | None = None,
-    data_seed: int = 0,
-    size: int = 64,
-    n_train: int = 3000,
-    n_validation: int = 500,
-    n_test: int = 1500,
-    preset: str = "default",
-    coarse: float | None = None,
-    fine: float | None = None,
-    tabular: float | None = None,
-    interaction: float | None = None,
-    prevalence: float | None = None,
-    label_noise: float = 0.0,
-    missing: float = 0.0,
-    missing_images: float = 0.0,
+    data_seed: Seed = 0,
+    size: Pixels = 64,
+    n_train: PartSize = 3000,
+    n_validation: PartSize = 500,
+    n_test: PartSize = 1500,
+    preset: Name = "default",
+    coarse: Finite | None = None,
+    fine: Finite | None = None,
+    tabular: Finite | None = None,
+    interaction: Finite | None = None,
+    prevalence: Share | None = None,
+    label_noise: Probability = 0.0,
+    missing: Probability = 0.0,
+    missing_images: Probability = 0.0,
     progress: Progress | None = None,
 ) -> DataBundle:
     """Nevus or melanoma from two drawn views of a lesion and four columns.
@@ -112,9 +113,9 @@ def synthetic_derm7pt(
         root: Must be None: nothing is read.
         data_seed: Seed of everything here. A run's own seed does not change the data.
         size: Pixels along each side of the images, at least 32; below 48 the fine cue is blurred away.
-        n_train: Cases in the training part.
-        n_validation: Cases in the validation part.
-        n_test: Cases in the test part.
+        n_train: PartSize in the training part.
+        n_validation: PartSize in the validation part.
+        n_test: PartSize in the test part.
         preset: A name from the table above, for the values of those of the next five that are None.
         coarse: Log odds of the coarse image cue.
         fine: Log odds of the fine image cue.

@@ -16,6 +16,7 @@ and the oedema's areas are those of what is drawn and say nothing.
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.synthetic_parts import Hidden, Odds, build, check_made, chosen, leave_out
 from mmfusion.data.tumours import BOX, SEQUENCES, SHOW_COARSE, SHOW_FINE, draw
+from mmfusion.options import Axes, Finite, Length, Name, PartSize, Probability, Seed, Share
 from mmfusion.registry import datasets
 
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
@@ -94,20 +96,20 @@ def tumour_model(
 def synthetic_men(
     *,
     root: Path | str | None = None,
-    data_seed: int = 0,
-    size: Sequence[int] = (32, 32, 8),
-    n_train: int = 3000,
-    n_validation: int = 500,
-    n_test: int = 1500,
-    preset: str = "default",
-    coarse: float | None = None,
-    fine: float | None = None,
-    tabular: float | None = None,
-    interaction: float | None = None,
-    prevalence: Sequence[float] | None = None,
-    label_noise: float = 0.0,
-    missing: float = 0.0,
-    missing_images: float = 0.0,
+    data_seed: Seed = 0,
+    size: Axes = (32, 32, 8),
+    n_train: PartSize = 3000,
+    n_validation: PartSize = 500,
+    n_test: PartSize = 1500,
+    preset: Name = "default",
+    coarse: Finite | None = None,
+    fine: Finite | None = None,
+    tabular: Finite | None = None,
+    interaction: Finite | None = None,
+    prevalence: Annotated[Sequence[Share], Length(3)] | None = None,
+    label_noise: Probability = 0.0,
+    missing: Probability = 0.0,
+    missing_images: Probability = 0.0,
     progress: Progress | None = None,
 ) -> DataBundle:
     """Grade 1, grade 2 with invasion or without, from three drawn MRI sequences and six columns.
@@ -131,9 +133,9 @@ def synthetic_men(
         root: Must be None: nothing is read.
         data_seed: Seed of everything here. A run's own seed does not change the data.
         size: Voxels along height, width and slices; height and width are equal and at least 32, slices at least 4.
-        n_train: Cases in the training part.
-        n_validation: Cases in the validation part.
-        n_test: Cases in the test part.
+        n_train: PartSize in the training part.
+        n_validation: PartSize in the validation part.
+        n_test: PartSize in the test part.
         preset: A name from the table above, for the values of those of the next five that are None.
         coarse: Log odds of the coarse image cue, grade 2 against grade 1.
         fine: Log odds of the fine image cue, invasion against none.

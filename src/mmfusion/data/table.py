@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from mmfusion.data.sources import Missing, Source
 from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
 from mmfusion.data.subgroups import by_columns
 from mmfusion.data.table_file import read_table
+from mmfusion.options import Axes, Channels, Fold, Folds, Fractions, Interval, Name, Pixels, Range, Seed, checked
 from mmfusion.registry import datasets
 from mmfusion.spec import name_fault
 
@@ -40,7 +41,7 @@ _PART_NAMES = {
 }
 
 Unlabelled = Literal["error", "drop"]
-Size: TypeAlias = int | Sequence[int]
+Size: TypeAlias = Pixels | Axes
 
 
 class TableDataset:
@@ -93,15 +94,16 @@ class TableDataset:
         FileNotFoundError: If a file is not there.
     """
 
+    @checked
     def __init__(
         self,
         table: pd.DataFrame | Path | str,
         *,
-        label: str,
+        label: Name,
         images: Sequence[str] | str = (),
         root: Path | str | None = None,
-        group: str | None = None,
-        id: str | None = None,
+        group: Name | None = None,
+        id: Name | None = None,
         classes: Sequence[str] | None = None,
         unlabelled: Unlabelled = "error",
         missing_images: Missing = "error",
@@ -110,21 +112,21 @@ class TableDataset:
         overrides: Mapping[str, Override] | None = None,
         schema: Path | str | None = None,
         size: Size = 128,
-        channels: int = 3,
-        range: Sequence[float] | None = None,
+        channels: Channels = 3,
+        range: Interval | None = None,
         axes: str = "hws",
-        clip: Sequence[float] | None = None,
-        max_bytes: int | None = None,
+        clip: Interval | None = None,
+        max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
         standardise: Standardise = "image",
-        test: str | None = None,
-        fractions: Sequence[float] = (0.7, 0.1, 0.2),
-        split_seed: int = 0,
-        folds: int | None = None,
-        fold: int | None = None,
+        test: Name | None = None,
+        fractions: Fractions = (0.7, 0.1, 0.2),
+        split_seed: Seed = 0,
+        folds: Folds | None = None,
+        fold: Fold | None = None,
         split_file: Path | str | None = None,
         subgroups: Sequence[str] | str = (),
-        separator: str | None = None,
-        encoding: str | None = None,
+        separator: Name | None = None,
+        encoding: Name | None = None,
     ) -> None:
         frame, folder = _frame(table, root, separator, encoding)
         columns_of_images = [images] if isinstance(images, str) else list(images)
@@ -264,10 +266,10 @@ def table(
     *,
     root: Path | str | None = None,
     table: Path | str | None = None,
-    label: str | None = None,
+    label: Name | None = None,
     images: Sequence[str] | str = (),
-    group: str | None = None,
-    id: str | None = None,
+    group: Name | None = None,
+    id: Name | None = None,
     classes: Sequence[str] | None = None,
     unlabelled: Unlabelled = "error",
     missing_images: Missing = "error",
@@ -277,21 +279,21 @@ def table(
     schema: Path | str | None = None,
     save_schema: Path | str | None = None,
     size: Size = 128,
-    channels: int = 3,
-    range: Sequence[float] | None = None,
+    channels: Channels = 3,
+    range: Interval | None = None,
     axes: str = "hws",
-    clip: Sequence[float] | None = None,
-    max_bytes: int | None = None,
+    clip: Interval | None = None,
+    max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
     standardise: Standardise = "image",
-    test: str | None = None,
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
-    split_seed: int = 0,
-    folds: int | None = None,
-    fold: int | None = None,
+    test: Name | None = None,
+    fractions: Fractions = (0.7, 0.1, 0.2),
+    split_seed: Seed = 0,
+    folds: Folds | None = None,
+    fold: Fold | None = None,
     split_file: Path | str | None = None,
     subgroups: Sequence[str] | str = (),
-    separator: str | None = None,
-    encoding: str | None = None,
+    separator: Name | None = None,
+    encoding: Name | None = None,
     cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmfusion.interactions.blocks import check_names, check_positive, replaced, there
 from mmfusion.interactions.enhancement import join
 from mmfusion.interactions.self_attention import TransformerBlock
+from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -45,13 +46,13 @@ class Bottleneck(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
-        depth: int = 2,
-        fusion_layer: int = 0,
-        n_bottlenecks: int = 4,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        dim: Width,
+        depth: Depth = 2,
+        fusion_layer: DepthOrNone = 0,
+        n_bottlenecks: Count = 4,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         check_positive(depth=depth, n_bottlenecks=n_bottlenecks)

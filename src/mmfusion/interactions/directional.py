@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.interactions.blocks import CrossBlock, check_names, check_positive, standardised
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -47,11 +48,11 @@ class Directional(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
-        depth: int = 1,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        dim: Width,
+        depth: Depth = 1,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
         out_norm: bool = False,
     ) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mmfusion.layers.attention import CrossAttention
+from mmfusion.options import Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -26,7 +27,7 @@ class CrossmodalEnhancement(nn.Module):
         n_heads: Heads of each attention.
     """
 
-    def __init__(self, names: Sequence[str], *, dim: int, n_heads: int = 4) -> None:
+    def __init__(self, names: Sequence[str], *, dim: Width, n_heads: Heads = 4) -> None:
         super().__init__()
         self.names = tuple(names)
         self.attention = nn.ModuleDict(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmfusion.interactions.blocks import check_names, check_positive, some_of
 from mmfusion.layers.attention import CrossAttention, FeedForward
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -100,12 +101,12 @@ class GatedQuery(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
+        dim: Width,
         sources: Sequence[str] | None = None,
-        depth: int = 2,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        depth: Depth = 2,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         check_positive(depth=depth)

@@ -8,6 +8,7 @@ from torch import nn
 from mmfusion.interactions.blocks import check_names, check_positive
 from mmfusion.interactions.enhancement import join
 from mmfusion.interactions.self_attention import TransformerBlock
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -34,11 +35,11 @@ class JointAttention(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
-        depth: int = 1,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        dim: Width,
+        depth: Depth = 1,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         check_positive(depth=depth)

@@ -8,6 +8,7 @@ from torch import nn
 
 from mmfusion.interactions.blocks import CrossBlock, check_free, check_names, check_positive, replaced, there
 from mmfusion.interactions.self_attention import TransformerBlock
+from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -48,12 +49,12 @@ class Latent(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
-        n_latents: int = 32,
-        depth: int = 2,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        dim: Width,
+        n_latents: Count = 32,
+        depth: Depth = 2,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
         self_attention: bool = False,
         share_layers: bool = False,
     ) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 
 from mmfusion.interactions.blocks import QueryBlock, check_free, check_names, check_positive, some_of
 from mmfusion.interactions.enhancement import join
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -39,12 +40,12 @@ class Query(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
+        dim: Width,
         queries: Sequence[str] | None = None,
-        depth: int = 2,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        depth: Depth = 2,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
         check_positive(depth=depth)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from mmfusion.layers.attention import TransformerBlock
+from mmfusion.options import Dropout, Expansion, Heads, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -29,10 +30,10 @@ class SelfAttention(nn.Module):
         self,
         names: Sequence[str],
         *,
-        dim: int,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        dim: Width,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
         input_norm: bool = True,
         out_norm: bool = False,
     ) -> None:

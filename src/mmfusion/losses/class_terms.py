@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from mmfusion.losses.classification import (
     logit_adjusted,
 )
 from mmfusion.losses.term import Term
+from mmfusion.options import Cases, LossWeight, NClasses, NotNegative, Probability, Range
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
@@ -100,7 +101,7 @@ class Weighted(Classification):
         if class_weights is not None:
             class_weights = list(class_weights)
             if not all(0 <= weight < math.inf for weight in class_weights) or not any(class_weights):
-                raise ValueError(f"class weights must be finite, none negative and not all 0, got {class_weights}")
+                raise ValueError(f"class_weights must be finite, none negative and not all 0, got {class_weights}")
             if n_classes not in (None, len(class_weights)):
                 raise ValueError(f"class_weights must be one a class, {n_classes}, got {len(class_weights)}")
         # In the state dict: a term built on the meta device gets them from there.
@@ -122,10 +123,10 @@ class CrossEntropy(Weighted):
     def __init__(
         self,
         *,
-        label_smoothing: float = 0.0,
-        class_weights: Sequence[float] | None = None,
+        label_smoothing: Probability = 0.0,
+        class_weights: Sequence[LossWeight] | None = None,
         target: str | None = None,
-        n_classes: int | None = None,
+        n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(class_weights=class_weights, target=target, n_classes=n_classes)
         check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
@@ -155,10 +156,10 @@ class Focal(Weighted):
     def __init__(
         self,
         *,
-        gamma: float = GAMMA,
-        class_weights: Sequence[float] | None = None,
+        gamma: NotNegative = GAMMA,
+        class_weights: Sequence[LossWeight] | None = None,
         target: str | None = None,
-        n_classes: int | None = None,
+        n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(class_weights=class_weights, target=target, n_classes=n_classes)
         check_range("gamma", gamma, 0 <= gamma < math.inf, NOT_NEGATIVE)
@@ -279,12 +280,12 @@ class ClassBalanced(Counted):
     def __init__(
         self,
         *,
-        beta: float = 0.999,
+        beta: Annotated[float, Range(0, 1, below=True)] = 0.999,
         loss: Balanced = "cross_entropy",
-        gamma: float | None = None,
-        counts: Sequence[int] | None = None,
+        gamma: NotNegative | None = None,
+        counts: Sequence[Cases] | None = None,
         target: str | None = None,
-        n_classes: int | None = None,
+        n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(counts=counts, target=target, n_classes=n_classes)
         check_range("beta", beta, 0 <= beta < 1, "from 0 to below 1")
@@ -319,11 +320,11 @@ class LogitAdjusted(Counted):
     def __init__(
         self,
         *,
-        tau: float = 1.0,
-        label_smoothing: float = 0.0,
-        counts: Sequence[int] | None = None,
+        tau: NotNegative = 1.0,
+        label_smoothing: Probability = 0.0,
+        counts: Sequence[Cases] | None = None,
         target: str | None = None,
-        n_classes: int | None = None,
+        n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(counts=counts, target=target, n_classes=n_classes)
         check_range("tau", tau, 0 <= tau < math.inf, NOT_NEGATIVE)

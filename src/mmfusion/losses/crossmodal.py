@@ -18,6 +18,7 @@ from mmfusion.losses.functional import check_temperature, contrast_from_similari
 from mmfusion.losses.inputs import check_labels, modality_pairs, single_target, units_of
 from mmfusion.losses.temperature import Temperature
 from mmfusion.losses.term import Term
+from mmfusion.options import Positive, Probability, TemperatureValue
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
@@ -206,10 +207,10 @@ class InfoNCE(Term):
         self,
         *,
         pairs: Pairs | None = None,
-        temperature: float = 0.07,
+        temperature: TemperatureValue = 0.07,
         learn_temperature: bool = False,
         positives: Positives = "case",
-        first_weight: float = 0.5,
+        first_weight: Probability = 0.5,
     ) -> None:
         super().__init__()
         _check_choice("positives", positives, get_args(Positives))
@@ -246,7 +247,7 @@ class Alignment(Term):
         ValueError: If an option is out of range.
     """
 
-    def __init__(self, *, pairs: Pairs | None = None, alpha: float = 2.0) -> None:
+    def __init__(self, *, pairs: Pairs | None = None, alpha: Positive = 2.0) -> None:
         super().__init__()
         _check_positive("alpha", alpha)
         self.pairs = checked_pairs("pairs", pairs)
@@ -273,7 +274,7 @@ class Uniformity(Term):
         ValueError: If an option is out of range.
     """
 
-    def __init__(self, *, t: float = 2.0, over: Over = "each") -> None:
+    def __init__(self, *, t: Positive = 2.0, over: Over = "each") -> None:
         super().__init__()
         _check_positive("t", t)
         _check_choice("over", over, get_args(Over))

@@ -17,6 +17,7 @@ from mmfusion.losses.crossmodal import Pairs, checked_pairs
 from mmfusion.losses.functional import clamp_value, mean_where
 from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.term import Term
+from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
@@ -166,7 +167,7 @@ class HSIC(PartsTerm):
         *,
         parts: Pairs | None = None,
         kernel: Kernel = "rbf",
-        bandwidth: float | None = None,
+        bandwidth: Positive | None = None,
         cka: bool = False,
         normalise: bool = True,
     ) -> None:

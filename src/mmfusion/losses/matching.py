@@ -12,6 +12,7 @@ from mmfusion.losses.crossmodal import Pairs, checked_pairs
 from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.inputs import check_labels, modality_pairs, single_target
 from mmfusion.losses.term import Term
+from mmfusion.options import TemperatureValue, Width
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
@@ -156,11 +157,11 @@ class Matching(Term):
     def __init__(
         self,
         *,
-        dim: int,
-        hidden: int = 128,
+        dim: Width,
+        hidden: Width = 128,
         pairs: Pairs | None = None,
         negatives: Negatives = "hardest",
-        temperature: float = 0.07,
+        temperature: TemperatureValue = 0.07,
         exclude: Exclude = "case",
     ) -> None:
         super().__init__()

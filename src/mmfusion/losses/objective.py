@@ -185,7 +185,10 @@ def _classification_loss(choice: str | Mapping[str, Any], n_classes: int, label_
     name = options.pop("name", None)
     if name is None:
         raise ValueError(f"a classification loss needs its name beside its options, got {options}")
-    known = registry.losses.options(name)
+    try:
+        known = registry.losses.options(name)
+    except ValueError as error:
+        raise ValueError(f"classification: {error}") from error
     if label_smoothing and "label_smoothing" not in options:
         if "label_smoothing" not in known:
             raise ValueError(f"{name!r} takes no label smoothing: set label_smoothing to 0")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.losses.functional import clamp_value
+from mmfusion.options import takes
 
 Options: TypeAlias = Mapping[str, Any]
 Positives: TypeAlias = Literal["class", "case"]
@@ -88,7 +89,10 @@ def built_part(room: str, choice: str | nn.Module | None, options: Options | Non
         return made_of(kind, options or {})
     if options:
         given = "nothing" if choice is None else f"a {type(choice).__name__} that is built already"
-        raise ValueError(f"options {sorted(options)} need a name in pytorch_metric_learning.{room}, there is {given}")
+        raise ValueError(
+            f"{room.removesuffix('s')}_options {sorted(options)} need a name in pytorch_metric_learning.{room}, there "
+            f"is {given}"
+        )
     if choice is not None and not isinstance(choice, nn.Module):
         raise ValueError(f"expected a name in pytorch_metric_learning.{room} or a module, got {choice!r}")
     return choice
@@ -118,7 +122,9 @@ def is_required(kind: type[nn.Module], option: str) -> bool:
 def check_options(kind: type[nn.Module], options: Options) -> None:
     """Refuse options that a class does not take."""
     valid = parameters_of(kind)
-    for name in options:
+    for name, value in options.items():
+        if type(value) in (int, float) and not takes(value, float):
+            raise ValueError(f"{kind.__name__} expects {name} to be a finite number, got {value!r}")
         if name not in valid:
             close = difflib.get_close_matches(name, valid, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "."

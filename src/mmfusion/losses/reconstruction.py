@@ -9,6 +9,7 @@ from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
 from mmfusion.losses.matching import Layers, check_width
 from mmfusion.losses.term import Term
+from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
 from mmfusion.tokens import LossInputs, Table
@@ -112,7 +113,7 @@ class MaskedColumns(Term):
         ValueError: If a width is not positive.
     """
 
-    def __init__(self, *, columns: Columns, dim: int, on: str | None = None, hidden: int | None = None) -> None:
+    def __init__(self, *, columns: Columns, dim: Width, on: str | None = None, hidden: Width | None = None) -> None:
         super().__init__()
         self.columns = columns
         self.dim = dim

@@ -1,5 +1,7 @@
 """The anchor losses as terms of a loss bank."""
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from mmfusion.losses.anchors import (
@@ -17,6 +19,7 @@ from mmfusion.losses.inputs import single_target
 from mmfusion.losses.memory import PrototypeSource
 from mmfusion.losses.temperature import Temperature
 from mmfusion.losses.term import Term
+from mmfusion.options import LossWeight, NClasses, Range, TemperatureValue
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
@@ -40,11 +43,11 @@ class AnchorTerm(Term):
     def __init__(
         self,
         *,
-        n_classes: int | None = None,
-        temperature: float = 0.07,
+        n_classes: NClasses | None = None,
+        temperature: TemperatureValue = 0.07,
         learn_temperature: bool = False,
         reduction: Reduction = "normalised",
-        eps: float = 0.0,
+        eps: Annotated[float, Range(0, 1)] = 0.0,
         prototypes: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -129,14 +132,14 @@ class HierarchicalAnchor(AnchorTerm):
     def __init__(
         self,
         *,
-        sample: float = 1.0,
-        unimodal: float = 1.0,
-        crossmodal: float = 1.0,
-        n_classes: int | None = None,
-        temperature: float = 0.07,
+        sample: LossWeight = 1.0,
+        unimodal: LossWeight = 1.0,
+        crossmodal: LossWeight = 1.0,
+        n_classes: NClasses | None = None,
+        temperature: TemperatureValue = 0.07,
         learn_temperature: bool = False,
         reduction: Reduction = "normalised",
-        eps: float = 0.0,
+        eps: Annotated[float, Range(0, 1)] = 0.0,
         prototypes: nn.Module | None = None,
     ) -> None:
         super().__init__(

@@ -10,6 +10,7 @@ from mmfusion.losses.modulation import Density, Leakage
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings
 from mmfusion.models.pooled import pooled_model
+from mmfusion.options import Dropout, LossWeight, Name, NotNegative, Probability, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Tokens
@@ -19,20 +20,20 @@ from mmfusion.tokens import Tokens
 def amf(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
     token_norm: bool = False,
-    confidence: float = 1.0,
-    density_weight: float = 5.0,
-    leakage_weight: float = 5.0,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    confidence: NotNegative = 1.0,
+    density_weight: LossWeight = 5.0,
+    leakage_weight: LossWeight = 5.0,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Each modality projected to one width, of which it gives the fused vector its own part; two losses keep it there.
 

@@ -1,6 +1,5 @@
 """The plain methods that every comparison needs: the images alone, the table alone, both side by side."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -10,6 +9,7 @@ from mmfusion.interactions import SelfAttention
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.pooled import pooled_model
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Name, Probability, Width, Widths
 from mmfusion.readouts import FirstReadout, MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
@@ -20,15 +20,15 @@ from mmfusion.tokenizers import create_tabular_tokenizer
 def image(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    dim: Width = 128,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """The images alone: each encoded, pooled and projected, then side by side through an MLP.
 
@@ -71,17 +71,17 @@ def image(
 def concat(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
     token_norm: bool = False,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Plain concatenation: ``[pool(image); MLP(table)]`` through an MLP.
 
@@ -125,17 +125,17 @@ def concat(
 def tabular(
     spec: DataSpec,
     *,
-    dim: int = 64,
+    dim: Width = 64,
     tabular_tokenizer: Choice = "feature",
-    depth: int = 3,
-    n_heads: int = 4,
-    expansion: float = 2.0,
+    depth: Depth = 3,
+    n_heads: Heads = 4,
+    expansion: Expansion = 2.0,
     input_norm: bool = True,
-    hidden: Sequence[int] = (),
-    dropout: float = 0.1,
+    hidden: Widths = (),
+    dropout: Dropout = 0.1,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """The table alone: FT-Transformer (Gorishniy et al., 2021, arXiv 2106.11959, section 3.3).
 
@@ -204,13 +204,13 @@ def tabular(
 def tabular_mlp(
     spec: DataSpec,
     *,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """The table alone: a multilayer perceptron of its cells (Gorishniy et al., 2021, arXiv 2106.11959, section 3.1).
 

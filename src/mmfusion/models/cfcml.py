@@ -1,8 +1,7 @@
 """CFCML: coarse-to-fine crossmodal learning (arXiv 2603.20016)."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
@@ -13,6 +12,20 @@ from mmfusion.losses.anchors import Reduction
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
+from mmfusion.options import (
+    Count,
+    Dropout,
+    Heads,
+    LossWeight,
+    Name,
+    OneOf,
+    Probability,
+    Range,
+    Stages,
+    TemperatureValue,
+    Width,
+    Widths,
+)
 from mmfusion.readouts import GranularityMerge
 from mmfusion.registry import Choice, ablations, compressions, models, tabular_tokenizers
 from mmfusion.spec import Classes, DataSpec
@@ -23,35 +36,35 @@ from mmfusion.tokenizers import Compressed, Pyramid, create_tabular_tokenizer
 def cfcml(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
-    n_heads: int = 4,
-    n_stages: int = 4,
-    image_latents: int = 32,
-    table_latents: int = 24,
+    dim: Width = 128,
+    n_heads: Heads = 4,
+    n_stages: Stages = 4,
+    image_latents: Count = 32,
+    table_latents: Count = 24,
     compression: Choice = "pool",
     tabular_tokenizer: Choice = "feature",
     multigranularity: bool = True,
     detach_stages: bool = False,
     enhancement: bool = True,
-    merge: str = "published",
+    merge: Annotated[str, OneOf(("published", "single"))] = "published",
     token_norm: bool = False,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
-    sample_weight: float = 0.04,
-    unimodal_weight: float = 0.06,
-    crossmodal_weight: float = 0.18,
-    temperature: float = 0.07,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
+    sample_weight: LossWeight = 0.04,
+    unimodal_weight: LossWeight = 0.06,
+    crossmodal_weight: LossWeight = 0.18,
+    temperature: TemperatureValue = 0.07,
     learn_temperature: bool = False,
     reduction: Reduction = "normalised",
-    eps: float = 0.0,
+    eps: Annotated[float, Range(0, 1)] = 0.0,
     prototypes: Choice = "batch",
     weighting: Choice = "constant",
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """CFCML for any number of images, 2D or 3D, and any table.
 

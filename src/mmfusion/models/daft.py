@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from mmfusion.interactions.modulators import Daft
 from mmfusion.models.model import FusionModel
 from mmfusion.models.modulated import modulated
 from mmfusion.models.objectives import TermSettings
+from mmfusion.options import Dropout, Finite, Name, OneOf, Probability, Reduction, StageIndex, Stages, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -15,21 +17,21 @@ from mmfusion.spec import DataSpec
 def daft(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    n_stages: int = 4,
-    at: Sequence[int] = (-2,),
-    reduction: float = 7.0,
-    activation: str = "linear",
-    offset: float = 0.0,
-    dim: int = 128,
+    n_stages: Stages = 4,
+    at: Sequence[StageIndex] = (-2,),
+    reduction: Reduction = 7.0,
+    activation: Annotated[str, OneOf(("linear", "tanh", "sigmoid"))] = "linear",
+    offset: Finite = 0.0,
+    dim: Width = 128,
     tabular_tokenizer: Choice | None = None,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Maps scaled and shifted by themselves and the table; see :class:`~mmfusion.interactions.modulators.Daft`.
 

@@ -12,6 +12,7 @@ from mmfusion.interactions.self_attention import TransformerBlock
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Name, Probability, Width, Widths
 from mmfusion.readouts import FirstReadout, MeanReadout, Stages
 from mmfusion.registry import Choice, models, tabular_tokenizers
 from mmfusion.spec import Columns, DataSpec
@@ -91,21 +92,21 @@ class GatedReadout(nn.Module):
 def gated_query(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "feature",
-    depth: int = 4,
-    table_depth: int = 2,
-    n_heads: int = 4,
-    expansion: float = 4.0,
-    block_dropout: float = 0.0,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    depth: Depth = 4,
+    table_depth: Depth = 2,
+    n_heads: Heads = 4,
+    expansion: Expansion = 4.0,
+    block_dropout: Dropout = 0.0,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Images that ask a table as much as the table's gate lets through (arXiv 2512.19602).
 

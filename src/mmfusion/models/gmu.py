@@ -1,12 +1,12 @@
 """The gated multimodal unit (Arevalo et al., 2017)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmfusion.heads import FusedHead, GatedFusion
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings
 from mmfusion.models.pooled import pooled_model
+from mmfusion.options import Dropout, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -15,17 +15,17 @@ from mmfusion.spec import DataSpec
 def gmu(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
     token_norm: bool = False,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """A gate decides feature by feature how much of each modality passes; see :class:`~mmfusion.heads.GatedFusion`.
 

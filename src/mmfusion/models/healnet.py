@@ -1,6 +1,5 @@
 """HEALNet: the hybrid early-fusion attention learning network (Hemker et al., 2024)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +10,7 @@ from mmfusion.interactions.latent import LATENTS
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
+from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Name, Probability, Width, Widths
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
@@ -21,23 +21,23 @@ from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 def healnet(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "feature",
-    n_latents: int = 128,
-    depth: int = 3,
-    n_heads: int = 4,
-    expansion: float = 4.0,
-    block_dropout: float = 0.0,
+    n_latents: Count = 128,
+    depth: Depth = 3,
+    n_heads: Heads = 4,
+    expansion: Expansion = 4.0,
+    block_dropout: Dropout = 0.0,
     self_attention: bool = False,
     share_layers: bool = False,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Latents that collect what each modality has, in turn, layer after layer (arXiv 2311.09115).
 

@@ -7,6 +7,7 @@ from mmfusion.interactions.modulators import HyperConv
 from mmfusion.models.model import FusionModel
 from mmfusion.models.modulated import mean_square, modulated
 from mmfusion.models.objectives import TermSettings
+from mmfusion.options import Dropout, Name, Probability, StageIndex, Stages, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -15,19 +16,19 @@ from mmfusion.spec import DataSpec
 def hyperfusion(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    n_stages: int = 4,
-    at: Sequence[int] = (-2,),
-    table_dim: int = 8,
-    dim: int = 128,
+    n_stages: Stages = 4,
+    at: Sequence[StageIndex] = (-2,),
+    table_dim: Width = 8,
+    dim: Width = 128,
     tabular_tokenizer: Choice | None = None,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """A convolution of each case's own weights, which the table generates.
 

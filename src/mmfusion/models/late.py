@@ -1,6 +1,5 @@
 """Late fusion: each modality decides, the decisions are combined."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmfusion.heads import LateHead
@@ -8,6 +7,7 @@ from mmfusion.heads.late import Combine
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings
 from mmfusion.models.pooled import pooled_model
+from mmfusion.options import Dropout, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -16,18 +16,18 @@ from mmfusion.spec import DataSpec
 def late(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
     token_norm: bool = False,
     combine: Combine = "mean",
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Each modality through an encoder and a head of its own; the logits are combined.
 

@@ -1,6 +1,5 @@
 """Low-rank multimodal fusion (Liu et al., 2018), and tensor fusion (Zadeh et al., 2017)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -9,6 +8,7 @@ from mmfusion.heads import FusedHead, LowRankFusion, TensorFusion
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings
 from mmfusion.models.pooled import pooled_model
+from mmfusion.options import Count, Dropout, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -17,19 +17,19 @@ from mmfusion.spec import DataSpec
 def lmf(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
     token_norm: bool = False,
-    rank: int | None = 4,
-    tensor_dim: int = 32,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    rank: Count | None = 4,
+    tensor_dim: Width = 32,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """A linear map of the outer product of all embeddings, by low-rank factors or, with ``rank=None``, whole.
 

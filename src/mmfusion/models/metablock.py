@@ -1,12 +1,12 @@
 """MetaBlock (Pacheco and Krohling, 2021, IEEE JBHI)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmfusion.interactions.modulators import MetaBlock
 from mmfusion.models.model import FusionModel
 from mmfusion.models.modulated import modulated
 from mmfusion.models.objectives import TermSettings
+from mmfusion.options import Dropout, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -15,16 +15,16 @@ from mmfusion.spec import DataSpec
 def metablock(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice | None = None,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Metadata gate the last map's channels; see :class:`~mmfusion.interactions.modulators.MetaBlock`.
 

@@ -14,6 +14,7 @@ from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
 from mmfusion.models.phases import Phase
+from mmfusion.options import Dropout, Name, Probability, TemperatureValue, Width, Widths
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
@@ -25,20 +26,20 @@ from mmfusion.tokens import FusionOutput, Inputs, Present, Table
 def mmcl(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
-    projection_dim: int = 128,
-    temperature: float = 0.1,
-    image_weight: float = 0.5,
-    corruption_rate: float = 0.3,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    projection_dim: Width = 128,
+    temperature: TemperatureValue = 0.1,
+    image_weight: Probability = 0.5,
+    corruption_rate: Probability = 0.3,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """``concat``, after a phase ``pretrain`` in which each image and its table are brought together; MMCL.
 
@@ -99,20 +100,20 @@ def mmcl(
 def mmcl_image(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
-    projection_dim: int = 128,
-    temperature: float = 0.1,
-    image_weight: float = 0.5,
-    corruption_rate: float = 0.3,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    projection_dim: Width = 128,
+    temperature: TemperatureValue = 0.1,
+    image_weight: Probability = 0.5,
+    corruption_rate: Probability = 0.3,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """``image``, after a phase ``pretrain`` with the table; what MMCL's paper evaluates. See :func:`mmcl`.
 

@@ -7,6 +7,7 @@ from mmfusion.interactions.modulators import MMTM
 from mmfusion.models.model import FusionModel
 from mmfusion.models.modulated import modulated
 from mmfusion.models.objectives import TermSettings
+from mmfusion.options import Dropout, Name, Probability, Reduction, StageIndex, Stages, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -15,19 +16,19 @@ from mmfusion.spec import DataSpec
 def mmtm(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    n_stages: int = 4,
-    at: Sequence[int] = (-3, -2, -1),
-    ratio: float = 4.0,
-    dim: int = 128,
+    n_stages: Stages = 4,
+    at: Sequence[StageIndex] = (-3, -2, -1),
+    ratio: Reduction = 4.0,
+    dim: Width = 128,
     tabular_tokenizer: Choice | None = None,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Images that gate each other's channels inside their encoders.
 

@@ -1,12 +1,12 @@
 """Interactive fusion by multiplication (Duanmu et al., 2020, MICCAI)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmfusion.interactions.modulators import Mul
 from mmfusion.models.model import FusionModel
 from mmfusion.models.modulated import modulated
 from mmfusion.models.objectives import TermSettings
+from mmfusion.options import Dropout, Name, Probability, Stages, Width, Widths
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
 
@@ -15,18 +15,18 @@ from mmfusion.spec import DataSpec
 def mul(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    n_stages: int = 4,
-    table_hidden: int = 8,
-    dim: int = 128,
+    n_stages: Stages = 4,
+    table_hidden: Width = 8,
+    dim: Width = 128,
     tabular_tokenizer: Choice | None = None,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """The table's vectors times the maps, before each stage and behind the last.
 

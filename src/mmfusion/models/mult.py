@@ -1,6 +1,5 @@
 """MulT: the multimodal transformer (Tsai et al., 2019)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -10,6 +9,7 @@ from mmfusion.interactions import Directional, SelfAttention
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Name, Probability, Width, Widths
 from mmfusion.readouts import MeanReadout
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
@@ -20,22 +20,22 @@ from mmfusion.tokenizers import Patches, create_tabular_tokenizer
 def mult(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "feature",
-    depth: int = 4,
-    self_depth: int = 3,
-    n_heads: int = 4,
-    expansion: float = 4.0,
-    block_dropout: float = 0.0,
+    depth: Depth = 4,
+    self_depth: Depth = 3,
+    n_heads: Heads = 4,
+    expansion: Expansion = 4.0,
+    block_dropout: Dropout = 0.0,
     out_norm: bool = False,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """A crossmodal transformer for each ordered pair of modalities, then one within each (arXiv 1906.00295).
 

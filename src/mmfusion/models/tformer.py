@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from mmfusion.layers.windows import WindowCrossBlock, Windows
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Length, Name, Probability, Range, Width, Widths
 from mmfusion.readouts import Stages, masked_mean
 from mmfusion.registry import Choice, models
 from mmfusion.spec import DataSpec
@@ -187,21 +188,21 @@ def _where(has: Tensor | None, x: Tensor) -> Tensor:
 def tformer(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice = "mlp",
-    depths: Sequence[int] = DEPTHS,
-    window: int = 7,
-    n_heads: int = 4,
-    expansion: float = 1.0,
-    block_dropout: float = 0.0,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    depths: Annotated[Sequence[Depth], Length(1, 16)] = DEPTHS,
+    window: Annotated[int, Range(1, 1024)] = 7,
+    n_heads: Heads = 4,
+    expansion: Expansion = 1.0,
+    block_dropout: Dropout = 0.0,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """Images fused within windows at every stage, and a table that asks them at the end (arXiv 2211.11393).
 

@@ -1,8 +1,7 @@
 """TIP: tabular-image pre-training (Du et al., 2024)."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
 from mmfusion.models.tip_pretraining import TipPretraining, first_of
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Name, Probability, Range, TemperatureValue, Width, Widths
 from mmfusion.readouts import MeanReadout, Stages
 from mmfusion.registry import Choice, models
 from mmfusion.spec import Columns, DataSpec
@@ -156,25 +156,25 @@ class TipReadout(nn.Module):
 def tip(
     spec: DataSpec,
     *,
-    encoder: str = "convnet",
+    encoder: Name = "convnet",
     weights: str | Path = "none",
     shared_encoder: bool = True,
-    dim: int = 128,
+    dim: Width = 128,
     tabular_tokenizer: Choice | None = None,
-    table_depth: int = 4,
-    joint_depth: int = 4,
-    n_heads: int = 4,
-    expansion: float = 4.0,
-    block_dropout: float = 0.0,
-    hidden: Sequence[int] = (128,),
-    dropout: float = 0.5,
+    table_depth: Depth = 4,
+    joint_depth: Depth = 4,
+    n_heads: Heads = 4,
+    expansion: Expansion = 4.0,
+    block_dropout: Dropout = 0.0,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     pretrain: bool = False,
-    mask_rate: float = 0.3,
-    temperature: float = 0.1,
-    projection: int = 128,
+    mask_rate: Annotated[float, Range(0, 1, above=True)] = 0.3,
+    temperature: TemperatureValue = 0.1,
+    projection: Width = 128,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: float = 0.0,
+    label_smoothing: Probability = 0.0,
 ) -> FusionModel:
     """A table that fills its own gaps and asks the images; pretrained without labels if asked for (arXiv 2407.07582).
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from torch import Tensor, nn
 
 from mmfusion.layers.compression import TokenShape, create_compression
+from mmfusion.options import Count, StageIndex, Width
 from mmfusion.registry import Choice, image_tokenizers
 from mmfusion.spec import Image
 from mmfusion.tokens import Tokens
@@ -26,7 +27,7 @@ class ImageTokenizer(nn.Module):
         dim: Width of the tokens.
     """
 
-    def __init__(self, image: Image, *, dim: int) -> None:
+    def __init__(self, image: Image, *, dim: Width) -> None:
         super().__init__()
         self.image = image
         self.dim = dim
@@ -92,10 +93,10 @@ class Pyramid(ImageTokenizer):
         self,
         image: Image,
         *,
-        dim: int,
-        n_latents: int = 32,
+        dim: Width,
+        n_latents: Count = 32,
         compression: Choice = "conv",
-        detach: Collection[int] = (),
+        detach: Collection[StageIndex] = (),
     ) -> None:
         super().__init__(image, dim=dim)
         self.n_latents = n_latents

@@ -1,12 +1,13 @@
 """The positions of an encoder's maps as tokens, none of them merged."""
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.compression.resampler import GridPosition
+from mmfusion.options import Range, Width
 from mmfusion.registry import image_tokenizers
 from mmfusion.spec import Image
 from mmfusion.tokenizers.image import ImageTokenizer, map_tokens
@@ -38,12 +39,12 @@ class Patches(ImageTokenizer):
         self,
         image: Image,
         *,
-        dim: int,
+        dim: Width,
         stages: Literal["last", "all"] = "last",
         positions: bool = True,
         cls: bool = False,
         norm: bool = False,
-        n_bands: int = 8,
+        n_bands: Annotated[int, Range(1, 64)] = 8,
     ) -> None:
         super().__init__(image, dim=dim)
         if stages not in ("last", "all"):

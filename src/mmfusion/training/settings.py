@@ -5,36 +5,39 @@ user set. Every key is checked; an unknown one is an error that names the closes
 """
 
 import difflib
-import math
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from mmfusion import recipes, registry
 from mmfusion.data.samplers import OPTIONS as SAMPLERS
+from mmfusion.data.samplers.choose import SAMPLERS as SAMPLER_CLASSES
 from mmfusion.data.transforms import Augment
-from mmfusion.registry import check_options
+from mmfusion.options import (
+    Dropout,
+    Name,
+    NotNegative,
+    OneOf,
+    Positive,
+    Probability,
+    Range,
+    Seed,
+    alternatives,
+    check_names,
+    value_faults,
+)
 from mmfusion.training import trust
 from mmfusion.training.metrics import metric_faults
 from mmfusion.training.options import typed_options
 
 DEFAULT_DATASET = "synthetic-derm7pt"
+DEVICES = ("auto", "cpu", "cuda")
+Epochs: TypeAlias = Annotated[int, Range(1, 100000)]
 
-_CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
-    ("run", "device"): ("auto", "cpu", "cuda"),
-    ("run", "precision"): ("no", "tf32", "bf16", "fp16"),
-    ("train", "optimizer"): ("adam", "adamw"),
-    ("train", "schedule"): ("cosine", "step", "constant"),
-    ("train", "sampler"): tuple(SAMPLERS),
-    ("train", "warmup_by"): ("step", "epoch"),
-    ("train", "select_on"): ("validation", "test"),
-}
 _PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness", "references", "preset", "notes")
 _SPEED = ("workers",)
-_POSITIVE = {"epochs", "lr", "step_epochs", "eval_batch_size", "gamma", "encoder_lr_scale", "layer_decay"}
 
 
 @dataclass
@@ -63,15 +66,15 @@ class Run:
             sweep they are fitted once per dataset, split and seed instead.
     """
 
-    model: str
-    dataset: str = DEFAULT_DATASET
-    root: str | None = None
-    seed: int = 0
-    out: str | None = None
-    device: str = "auto"
-    precision: str = "no"
-    cache: str | None = None
-    cache_gb: float = 20.0
+    model: Name
+    dataset: Name = DEFAULT_DATASET
+    root: Name | None = None
+    seed: Seed = 0
+    out: Name | None = None
+    device: Annotated[str, OneOf(DEVICES)] = "auto"
+    precision: Annotated[str, OneOf(("no", "tf32", "bf16", "fp16"))] = "no"
+    cache: Name | None = None
+    cache_gb: Annotated[float, Range(0, 1e6)] = 20.0
     plugins: list[str] = field(default_factory=list)
     preset: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -127,35 +130,35 @@ class Train:
         resamples: Of the bootstrap intervals.
     """
 
-    epochs: int = 10
-    phase_epochs: dict[str, int] = field(default_factory=dict)
-    batch_size: int = 32
-    lr: float = 1e-3
-    encoder_lr_scale: float = 1.0
-    layer_decay: float = 1.0
-    freeze: int | str = "none"
+    epochs: Epochs = 10
+    phase_epochs: dict[str, Epochs] = field(default_factory=dict)
+    batch_size: Annotated[int, Range(2, 65536)] = 32
+    lr: Annotated[float, Range(0, 1e3, above=True)] = 1e-3
+    encoder_lr_scale: Positive = 1.0
+    layer_decay: Positive = 1.0
+    freeze: Annotated[int, Range(0, 64)] | Annotated[str, OneOf(("all", "none"))] = "none"
     precompute: bool = False
     checkpointing: bool = False
-    weight_decay: float = 1e-4
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    step_epochs: float = 5.0
-    gamma: float = 0.8
-    warmup_epochs: float = 0.0
-    warmup_by: str = "step"
-    sampler: str = "shuffled"
+    weight_decay: Annotated[float, Range(0, 1e3)] = 1e-4
+    optimizer: Annotated[str, OneOf(("adam", "adamw"))] = "adamw"
+    schedule: Annotated[str, OneOf(("cosine", "step", "constant"))] = "cosine"
+    step_epochs: Positive = 5.0
+    gamma: Positive = 0.8
+    warmup_epochs: NotNegative = 0.0
+    warmup_by: Annotated[str, OneOf(("step", "epoch"))] = "step"
+    sampler: Annotated[str, OneOf(tuple(SAMPLERS))] = "shuffled"
     sampler_options: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
-    modality_dropout: float = 0.0
-    clip_norm: float | None = 1.0
+    modality_dropout: Dropout = 0.0
+    clip_norm: Positive | None = 1.0
     normalise: bool = True
     channels_last: bool = False
-    workers: int = 0
-    metric: str = "auc"
-    select_on: str = "validation"
-    threshold: float | None = None
-    eval_batch_size: int = 64
-    resamples: int = 2000
+    workers: Annotated[int, Range(0, 1024)] = 0
+    metric: Name = "auc"
+    select_on: Annotated[str, OneOf(("validation", "test"))] = "validation"
+    threshold: Probability | None = None
+    eval_batch_size: Annotated[int, Range(1, 65536)] = 64
+    resamples: Annotated[int, Range(0, 10**6)] = 2000
 
 
 @dataclass
@@ -202,30 +205,16 @@ class Settings:
             data=dict(packed.get("data", {})),
             model=dict(packed.get("model", {})),
         )
-        if not all(isinstance(path, str) for path in settings.run.plugins):
-            raise ValueError(f"run.plugins expects names of files, got {settings.run.plugins}")
-        for name, epochs in settings.train.phase_epochs.items():
-            if type(epochs) is not int or epochs < 1:
-                raise ValueError(f"train.phase_epochs.{name} expects a whole number of at least 1, got {epochs!r}")
-        if settings.train.batch_size < 2:
-            raise ValueError(
-                f"train.batch_size expects at least 2, got {settings.train.batch_size}: batch statistics and "
-                "contrastive losses are undefined on a single case"
-            )
         train, augment = settings.train, settings.augment
         if faults := metric_faults(train.metric):
             raise ValueError(f"train.metric {faults}")
-        if train.threshold is not None and train.threshold > 1:
-            raise ValueError(f"train.threshold expects a probability, got {train.threshold}")
-        if train.modality_dropout >= 1:
-            raise ValueError(f"train.modality_dropout expects 0 to below 1, got {train.modality_dropout}")
-        if isinstance(train.freeze, str) and train.freeze not in ("all", "none"):
-            raise ValueError(f"train.freeze expects a number of stages, 'all' or 'none', got {train.freeze!r}")
         if unknown := sorted(set(train.sampler_options) - set(SAMPLERS[train.sampler])):
             raise ValueError(
                 f"train.sampler_options names {unknown}; the sampler {train.sampler!r} takes: "
                 f"{', '.join(SAMPLERS[train.sampler]) or 'no options'}"
             )
+        options = typed_options("train.sampler_options", SAMPLER_CLASSES[train.sampler].__init__, train.sampler_options)
+        train.sampler_options = options
         if train.precompute and (train.freeze != "all" or not augment.images_idle):
             raise ValueError(
                 "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment of "
@@ -251,13 +240,13 @@ class Settings:
         Raises:
             ValueError: If the model, the dataset or one of their options is unknown.
         """
-        check_options(f"model {self.run.model!r}", registry.models.get(self.run.model), self.model)
+        check_names(f"model {self.run.model!r}", registry.models.get(self.run.model), self.model)
         if "root" in self.data:
             raise ValueError("data.root is set as run.root")
         for name, instead in (("progress", ""), ("cache", ": see run.cache and run.cache_gb")):
             if name in self.data:
                 raise ValueError(f"data.{name} is the run's own{instead}")
-        check_options(f"dataset {self.run.dataset!r}", registry.datasets.get(self.run.dataset), self.data)
+        check_names(f"dataset {self.run.dataset!r}", registry.datasets.get(self.run.dataset), self.data)
 
     def typed(self) -> "Settings":
         """The same with the free sections as their builders want them: ``none`` is None where they take it.
@@ -348,8 +337,12 @@ def _fill(section: type[Any], name: str, values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} is a section: set one of its keys, as in {name}.{fields(section)[0].name}=...")
     _closest(f"key of [{name}]", values, [f.name for f in fields(section)])
-    hints = typing.get_type_hints(section)
-    return section(**{key: _typed(name, key, value, hints[key]) for key, value in values.items()})
+    hints = typing.get_type_hints(section, include_extras=True)
+    typed = {key: _typed(value, hints[key]) for key, value in values.items()}
+    faults = [fault for key, value in typed.items() for fault in value_faults(f"{name}.{key}", value, hints[key])]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return section(**typed)
 
 
 def _closest(kind: str, given: Iterable[str], valid: list[str]) -> None:
@@ -360,20 +353,10 @@ def _closest(kind: str, given: Iterable[str], valid: list[str]) -> None:
             raise ValueError(f"unknown {kind} {name!r}; {hint}Valid: {', '.join(sorted(valid))}")
 
 
-def _typed(section: str, key: str, value: Any, hint: Any) -> Any:
+def _typed(value: Any, hint: Any) -> Any:
     """The value as its field wants it: an integer will do for a float, ``none`` for an optional field's None."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    options = alternatives(hint)
     if type(None) in options and (value is None or value == "none"):
         return None
-    kinds = [typing.get_origin(option) or option for option in options if option is not type(None)]
-    if kinds == [float] and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) not in kinds:
-        raise ValueError(f"{section}.{key} expects {' or '.join(kind.__name__ for kind in kinds)}, got {value!r}")
-    choices = _CHOICES.get((section, key))
-    if choices and value not in choices:
-        raise ValueError(f"{section}.{key} expects one of {', '.join(choices)}, got {value!r}")
-    if isinstance(value, int | float) and (not math.isfinite(value) or value < 0 or (key in _POSITIVE and value == 0)):
-        least = "greater than 0" if key in _POSITIVE else "0 or greater"
-        raise ValueError(f"{section}.{key} expects a number {least}, got {value!r}")
-    return value
+    is_float = any((typing.get_args(one) or (one,))[0] is float for one in options)
+    return float(value) if is_float and type(value) is int and abs(value) < 2**63 else value

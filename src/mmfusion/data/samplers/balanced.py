@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from mmfusion.data.samplers.epochs import EpochBatches, class_codes
+from mmfusion.options import OneOf, checked
 
 
 class ClassBalancedBatches(EpochBatches):
@@ -28,7 +30,15 @@ class ClassBalancedBatches(EpochBatches):
         ValueError: If there are no labels, the batch has no room for a case of each class, or the epoch is neither.
     """
 
-    def __init__(self, labels: Tensor | Sequence[int], *, batch_size: int, seed: int = 0, epoch: str = "cases") -> None:
+    @checked
+    def __init__(
+        self,
+        labels: Tensor | Sequence[int],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        epoch: Annotated[str, OneOf(("cases", "largest"))] = "cases",
+    ) -> None:
         codes = class_codes(labels, "ClassBalancedBatches")
         self.members = [torch.nonzero(codes == code).flatten() for code in sorted(set(codes.tolist()))]
         if batch_size < len(self.members):
@@ -36,8 +46,6 @@ class ClassBalancedBatches(EpochBatches):
                 f"ClassBalancedBatches expects a batch with room for a case of each of the {len(self.members)} "
                 f"classes, got batch_size={batch_size}"
             )
-        if epoch not in ("cases", "largest"):
-            raise ValueError(f"ClassBalancedBatches expects an epoch of 'cases' or 'largest', got {epoch!r}")
         self.share = batch_size // len(self.members)
         super().__init__(self.share * len(self.members), seed)
         largest = max(1, max(len(members) for members in self.members) // self.share)

@@ -8,9 +8,17 @@ from mmfusion.data.samplers.balanced import ClassBalancedBatches
 from mmfusion.data.samplers.grouped import GroupedBatches
 from mmfusion.data.samplers.shuffled import ShuffledBatches
 from mmfusion.data.samplers.weighted import WeightedBatches
+from mmfusion.options import check_options
+from mmfusion.spec import Classes
 
 Batches: TypeAlias = ShuffledBatches | ClassBalancedBatches | WeightedBatches | GroupedBatches
 
+SAMPLERS: Mapping[str, type[Batches]] = {
+    "shuffled": ShuffledBatches,
+    "balanced": ClassBalancedBatches,
+    "weighted": WeightedBatches,
+    "grouped": GroupedBatches,
+}
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "shuffled": (),
     "balanced": ("epoch",),
@@ -53,10 +61,13 @@ def choose_batches(
     if unknown := sorted(set(own) - set(OPTIONS[name])):
         takes = ", ".join(OPTIONS[name]) or "none"
         raise ValueError(f"the sampler {name!r} has no option {', '.join(map(repr, unknown))}; it takes: {takes}")
+    check_options(f"the sampler {name!r}", SAMPLERS[name].__init__, own)
     if name == "balanced":
         return ClassBalancedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, **own)
     if name == "weighted":
-        return WeightedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, **own)
+        kind = dataset.spec.targets[target]
+        n_classes = kind.n if isinstance(kind, Classes) else None
+        return WeightedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, n_classes=n_classes, **own)
     if name == "grouped":
         return GroupedBatches(dataset.groups, batch_size=batch_size, processes=processes, seed=seed)
     return ShuffledBatches(len(dataset), batch_size=batch_size, seed=seed)

@@ -33,13 +33,24 @@ class EpochBatches(Sampler[list[int]]):
         return torch.Generator().manual_seed(pair)
 
 
-def class_codes(labels: Tensor | Sequence[int], who: str) -> Tensor:
+def class_codes(labels: Tensor | Sequence[int], who: str, n_classes: int | None = None) -> Tensor:
     """Labels as ``(n,)`` int64.
 
+    Args:
+        labels: Class of each case, shape ``(n,)``.
+        who: The sampler, for messages.
+        n_classes: Labels are below it; None: any that are not negative.
+
     Raises:
-        ValueError: If there are none, or not one a case.
+        ValueError: If there are none, not one a case, or one is out of range.
     """
     codes = torch.as_tensor(labels, dtype=torch.int64)
     if codes.ndim != 1 or not len(codes):
         raise ValueError(f"{who} expects one label a case, got shape {tuple(codes.shape)}")
+    wrong = (codes < 0) | (codes >= (2**31 if n_classes is None else n_classes))
+    if bool(wrong.any()):
+        upper = "" if n_classes is None else f" to {n_classes - 1}"
+        raise ValueError(
+            f"{who} expects labels from 0{upper}, got {codes[wrong][0]} among {int(wrong.sum())} of {len(codes)} cases"
+        )
     return codes

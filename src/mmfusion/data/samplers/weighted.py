@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from mmfusion.data.samplers.epochs import EpochBatches, class_codes
+from mmfusion.options import NClasses, Positive, Range, checked
 
 
 class WeightedBatches(EpochBatches):
@@ -21,42 +23,40 @@ class WeightedBatches(EpochBatches):
         batch_size: Cases in a batch.
         power: Of the inverse frequency; above 1 the rarest class is the most frequent.
         weights: Weight of a case of each class, in the classes' order, in place of the power's.
+        n_classes: Number of classes; None: as many as the largest label says.
         seed: With the epoch, it determines the batches.
 
     Raises:
-        ValueError: If there are no labels, the batch is empty, the power is not finite, or the weights are not one
-            positive number a class.
+        ValueError: If there are no labels or one is out of range, the batch is empty, the power is not from -10 to 10,
+            or the weights are not one positive number for each class.
     """
 
+    @checked
     def __init__(
         self,
         labels: Tensor | Sequence[int],
         *,
         batch_size: int,
-        power: float = 1.0,
-        weights: Sequence[float] | None = None,
+        power: Annotated[float, Range(-10, 10)] = 1.0,
+        weights: Sequence[Positive] | None = None,
+        n_classes: NClasses | None = None,
         seed: int = 0,
     ) -> None:
-        codes = class_codes(labels, "WeightedBatches")
+        codes = class_codes(labels, "WeightedBatches", n_classes)
         if batch_size < 1:
             raise ValueError(f"WeightedBatches expects at least one case a batch, got batch_size={batch_size}")
-        if not isinstance(power, int | float) or not math.isfinite(power):
-            raise ValueError(f"WeightedBatches expects a power that is a number, got {power!r}")
         super().__init__(batch_size, seed)
         counts = torch.bincount(codes)
         if weights is None:
             # In doubles: a large power of a large class leaves float32's range.
             of_class = torch.where(counts > 0, counts.double().clamp(min=1) ** -power, 0.0)
         else:
-            of_class = torch.as_tensor(weights, dtype=torch.float64)
-            if (
-                of_class.ndim != 1
-                or len(of_class) < len(counts)
-                or not bool(((of_class > 0) & of_class.isfinite()).all())
-            ):
+            n_classes = len(counts) if n_classes is None else n_classes
+            if len(weights) != n_classes:
                 raise ValueError(
-                    f"WeightedBatches expects a positive weight for each of {len(counts)} classes, got {weights}"
+                    f"WeightedBatches expects weights for {n_classes} classes, one each, got {len(weights)}: {weights}"
                 )
+            of_class = torch.as_tensor(weights, dtype=torch.float64)
         self.weights = of_class[codes]
         self._length = math.ceil(len(codes) / batch_size)
 

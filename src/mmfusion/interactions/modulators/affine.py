@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.interactions.modulators.base import Conditioned, a_layer_each, at_point, like_map, neutral
+from mmfusion.options import Finite, OneOf, Reduction, StageIndex, Width, Widths
 from mmfusion.registry import modulators
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -49,7 +50,7 @@ class Mul(Conditioned):
         hidden: Width of the hidden layer.
     """
 
-    def __init__(self, routes: Mapping[str, str], *, at: Sequence[int] | None = None, hidden: int = 8) -> None:
+    def __init__(self, routes: Mapping[str, str], *, at: Sequence[StageIndex] | None = None, hidden: Width = 8) -> None:
         super().__init__(routes, at=at)
         self.hidden = hidden
 
@@ -106,10 +107,10 @@ class Film(Conditioned):
         self,
         routes: Mapping[str, str],
         *,
-        at: Sequence[int] | None = None,
-        hidden: Sequence[int] = (),
+        at: Sequence[StageIndex] | None = None,
+        hidden: Widths = (),
         bias: bool = True,
-        offset: float = 1.0,
+        offset: Finite = 1.0,
         norm: bool = False,
     ) -> None:
         super().__init__(routes, at=at)
@@ -160,10 +161,10 @@ class Daft(Conditioned):
         self,
         routes: Mapping[str, str],
         *,
-        at: Sequence[int] | None = (-2,),
-        reduction: float = 7.0,
-        activation: str = "linear",
-        offset: float = 0.0,
+        at: Sequence[StageIndex] | None = (-2,),
+        reduction: Reduction = 7.0,
+        activation: Annotated[str, OneOf(("linear", "tanh", "sigmoid"))] = "linear",
+        offset: Finite = 0.0,
     ) -> None:
         super().__init__(routes, at=at)
         if activation not in ACTIVATIONS:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.interactions.modulators.base import Conditioned, a_layer_each, at_point, neutral
+from mmfusion.options import Positive, StageIndex, Width
 from mmfusion.registry import modulators
 
 
@@ -39,9 +40,9 @@ class HyperConv(Conditioned):
         self,
         routes: Mapping[str, str],
         *,
-        at: Sequence[int] | None = (-2,),
-        dim: int = 8,
-        mean_square: float = 1.0,
+        at: Sequence[StageIndex] | None = (-2,),
+        dim: Width = 8,
+        mean_square: Positive = 1.0,
     ) -> None:
         super().__init__(routes, at=at)
         if dim < 1 or not mean_square > 0:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmfusion.interactions.modulators.affine import scaled
 from mmfusion.interactions.modulators.base import Conditioned, a_layer_each, at_point, like_map, of_those_there
+from mmfusion.options import StageIndex, Width
 from mmfusion.registry import modulators
 
 
@@ -23,7 +24,7 @@ class MetaBlock(Conditioned):
         at: The points where it acts; published is behind the last stage.
     """
 
-    def __init__(self, routes: Mapping[str, str], *, at: Sequence[int] | None = (-1,)) -> None:
+    def __init__(self, routes: Mapping[str, str], *, at: Sequence[StageIndex] | None = (-1,)) -> None:
         super().__init__(routes, at=at)
 
     def build(self, channels: Mapping[str, Mapping[int, int]], d_context: int) -> None:
@@ -59,7 +60,9 @@ class MetaNet(Conditioned):
         hidden: Width between the two convolutions.
     """
 
-    def __init__(self, routes: Mapping[str, str], *, at: Sequence[int] | None = (-1,), hidden: int = 64) -> None:
+    def __init__(
+        self, routes: Mapping[str, str], *, at: Sequence[StageIndex] | None = (-1,), hidden: Width = 64
+    ) -> None:
         super().__init__(routes, at=at)
         self.hidden = hidden
 

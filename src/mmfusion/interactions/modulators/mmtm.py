@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.interactions.modulators.base import Modulator, like_map
+from mmfusion.options import Reduction, StageIndex
 from mmfusion.registry import modulators
 from mmfusion.tokens import Tokens
 
@@ -33,7 +34,7 @@ class MMTM(Modulator):
     """
 
     def __init__(
-        self, routes: Mapping[str, str], *, at: Sequence[int] | None = (-3, -2, -1), ratio: float = 4.0
+        self, routes: Mapping[str, str], *, at: Sequence[StageIndex] | None = (-3, -2, -1), ratio: Reduction = 4.0
     ) -> None:
         super().__init__(routes, at=at)
         if not ratio > 0:

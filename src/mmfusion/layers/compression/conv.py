@@ -1,12 +1,14 @@
 """CFCML's compression: a convolution whose channel axis is the token axis."""
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.layers.compression.base import TokenShape, check_n_tokens
+from mmfusion.options import Count, Range
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
 
@@ -81,7 +83,7 @@ class ConvCompression(nn.Module):
 
 
 @compressions.register("conv")
-def conv(shape: TokenShape, *, n_latents: int, kernel_size: int = 3) -> ConvCompression:
+def conv(shape: TokenShape, *, n_latents: Count, kernel_size: Annotated[int, Range(1, 255)] = 3) -> ConvCompression:
     """A :class:`ConvCompression` for tokens of that shape."""
     return ConvCompression(shape.n_tokens, n_latents=n_latents, kernel_size=kernel_size)
 

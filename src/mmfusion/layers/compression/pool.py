@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmfusion.layers.compression.base import TokenShape, check_n_latents, check_n_tokens
 from mmfusion.layers.precision import full_precision, without_autocast
+from mmfusion.options import Count
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
 
@@ -34,7 +35,7 @@ class PoolCompression(nn.Module):
         ValueError: If ``n_latents`` is not positive.
     """
 
-    def __init__(self, shape: TokenShape, *, n_latents: int) -> None:
+    def __init__(self, shape: TokenShape, *, n_latents: Count) -> None:
         super().__init__()
         check_n_latents(n_latents)
         self.grid = shape.grid

@@ -1,6 +1,7 @@
 """Compression by attention: learned queries that look for what they need."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.layers.compression.base import TokenShape, check_n_latents, check_n_tokens
 from mmfusion.layers.precision import full_precision
+from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Range, Width
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
 
@@ -125,14 +127,14 @@ class Resampler(nn.Module):
         self,
         shape: TokenShape,
         *,
-        n_latents: int,
-        width: int = 128,
-        n_heads: int | None = None,
-        depth: int = 2,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        n_latents: Count,
+        width: Width = 128,
+        n_heads: Heads | None = None,
+        depth: Depth = 2,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
         positions: bool = True,
-        n_bands: int = 8,
+        n_bands: Annotated[int, Range(1, 64)] = 8,
     ) -> None:
         super().__init__()
         check_n_latents(n_latents)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mmfusion.options import Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, vectors
@@ -29,7 +30,7 @@ class FeatureTokenizer(ColumnTokenizer):
         ValueError: If ``missing`` is none of them.
     """
 
-    def __init__(self, columns: Columns, *, dim: int, missing: Missing = "token", cls: bool = False) -> None:
+    def __init__(self, columns: Columns, *, dim: Width, missing: Missing = "token", cls: bool = False) -> None:
         super().__init__(columns, dim=dim, missing=missing)
         self.build_numbers(len(columns.numerical))
         self.bias = vectors(len(columns), dim)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mmfusion.options import Dropout, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer
@@ -23,7 +24,7 @@ class TableMLP(TabularTokenizer):
             mean, or the shares of its categories, each beside an indicator.
     """
 
-    def __init__(self, columns: Columns, *, dim: int, dropout: float = 0.0, missing: Missing = "token") -> None:
+    def __init__(self, columns: Columns, *, dim: Width, dropout: Dropout = 0.0, missing: Missing = "token") -> None:
         super().__init__(columns, dim=dim, n_tokens=1, missing=missing)
         n_indicators = {"token": len(columns.numerical), "mask": 0, "impute": len(columns)}[missing]
         n_in = len(columns.numerical) + sum(columns.cardinalities) + n_indicators

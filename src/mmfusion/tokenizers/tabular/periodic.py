@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mmfusion.options import Count, Positive, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, vectors
@@ -36,9 +37,9 @@ class PeriodicTokenizer(FeatureTokenizer):
         self,
         columns: Columns,
         *,
-        dim: int,
-        n_frequencies: int = 48,
-        scale: float = 0.01,
+        dim: Width,
+        n_frequencies: Count = 48,
+        scale: Positive = 0.01,
         missing: Missing = "token",
     ) -> None:
         if n_frequencies < 1 or not scale > 0:

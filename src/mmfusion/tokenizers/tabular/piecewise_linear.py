@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.precision import as_bits, from_bits
+from mmfusion.options import Count, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, vectors
@@ -41,7 +42,7 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
         ValueError: If ``n_bins`` is not positive.
     """
 
-    def __init__(self, columns: Columns, *, dim: int, n_bins: int = 32, missing: Missing = "token") -> None:
+    def __init__(self, columns: Columns, *, dim: Width, n_bins: Count = 32, missing: Missing = "token") -> None:
         if n_bins < 1:
             raise ValueError(f"n_bins must be positive, got {n_bins}")
         self.n_bins = n_bins

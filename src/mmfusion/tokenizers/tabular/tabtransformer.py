@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import TransformerBlock
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, vectors
@@ -43,11 +44,11 @@ class TabTransformer(TabularTokenizer):
         self,
         columns: Columns,
         *,
-        dim: int,
-        depth: int = 2,
-        n_heads: int = 4,
-        expansion: float = 2.0,
-        dropout: float = 0.0,
+        dim: Width,
+        depth: Depth = 2,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
         missing: Missing = "token",
     ) -> None:
         n_tokens = len(columns.categorical) + bool(columns.numerical)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.precision import as_bits, from_bits
+from mmfusion.options import Range, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing
@@ -58,11 +60,11 @@ class TextTokenizer(ColumnTokenizer):
         self,
         columns: Columns,
         *,
-        dim: int,
+        dim: Width,
         encoder: str | Encode = "minilm",
-        d_text: int | None = None,
+        d_text: Width | None = None,
         templates: Mapping[str, str] | None = None,
-        n_values: int = 256,
+        n_values: Annotated[int, Range(2, 65536)] = 256,
         cache: str | Path | None = None,
         missing: Missing = "token",
     ) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.precision import as_bits, from_bits
+from mmfusion.options import Count, Depth, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, vectors
@@ -43,10 +44,10 @@ class TreeTokenizer(TabularTokenizer):
         self,
         columns: Columns,
         *,
-        dim: int,
-        n_trees: int = 32,
-        depth: int = 4,
-        min_leaf: int = 5,
+        dim: Width,
+        n_trees: Count = 32,
+        depth: Depth = 4,
+        min_leaf: Count = 5,
         missing: Missing = "token",
     ) -> None:
         if n_trees < 1 or not 1 <= depth <= 12 or min_leaf < 1:
