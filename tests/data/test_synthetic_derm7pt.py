@@ -167,14 +167,14 @@ def test_progress():
     ("options", "message"),
     [
         ({"root": "somewhere"}, "reads no files: leave the root out"),
-        ({"size": [64, 64]}, r"one number, got \[64, 64\]"),
+        ({"size": [64, 64]}, r"size expects int from 1 to 8192, got \[64, 64\]"),
         ({"size": 16}, "size of at least 32.*got 16"),
-        ({"n_test": 1}, "at least 2 cases a part, got n_test=1"),
+        ({"n_test": 1}, "n_test expects int from 2 to 1000000, got 1"),
         ({"prevalence": 1.5}, "prevalence expects"),
         ({"n_test": 4, "prevalence": 0.001}, "one class only"),
         ({"coarce": 1.0}, "did you mean 'coarse'"),
         ({"preset": "hard"}, "preset expects one of 'default', 'additive', 'pure-interaction', got 'hard'"),
-        ({"fine": float("nan")}, "fine expects a finite log odds, got nan"),
+        ({"fine": float("nan")}, "fine expects float .* or none, got nan"),
         ({"missing_images": 1.0}, "missing_images expects a probability from 0 to below 1"),
     ],
 )

@@ -287,10 +287,10 @@ def _truncate(root: Path) -> None:
         (None, {"test": "stage"}, "column 'stage' expects train, validation and test, or true and false; it has i, ii"),
         (None, {"test": "part", "folds": 3}, "leave folds and split_file out"),
         (None, {"test": "part", "fold": 7}, "the test part is that of .*'7'"),
-        (None, {"size": [8]}, r"size expects a number, \(height, width\)"),
-        (None, {"unlabelled": "keep"}, "unlabelled expects 'error' or 'drop', got 'keep'"),
+        (None, {"size": [8]}, r"size expects int from 1 to 8192 or 2 to 3 values"),
+        (None, {"unlabelled": "keep"}, "unlabelled expects one of error, drop, got 'keep'"),
         (None, {"root": "/nowhere"}, "root /nowhere is not there"),
-        (None, {"fractions": (0.5, 0.5)}, "expected three positive fractions"),
+        (None, {"fractions": (0.5, 0.5)}, "fractions expects 3 values"),
         (_first("case", "c1"), {}, "column 'case': 'c1' occurs 2 times, in rows 0, 1"),
         (
             _first("photo", "scan.nii.gz"),

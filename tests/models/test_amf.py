@@ -33,8 +33,8 @@ def test_shares(images: int, tables: int, dim: int, confidence: float, expected:
 @pytest.mark.parametrize(
     ("confidence", "message"),
     [
-        (-1.0, "confidence must be finite and not negative, got -1.0"),
-        (float("inf"), "finite and not negative"),
+        (-1.0, "confidence expects float from 0 to 1000000, got -1.0"),
+        (float("inf"), "confidence expects float from 0 to 1000000, got inf"),
         (0.0, r"leave a modality without a feature: {'image0': 0, 'table0': 8}"),
         (20.0, r"without a feature: {'image0': 8, 'table0': 0}.*larger dim"),
     ],

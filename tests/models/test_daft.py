@@ -32,5 +32,5 @@ def test_prediction(options: dict[str, Any], hidden: int) -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="activation must be one of"):
+    with pytest.raises(ValueError, match="activation expects one of linear, tanh, sigmoid"):
         mmf.create_model("daft", SPEC, activation="gelu")

@@ -42,5 +42,5 @@ def test_normalisation_is_an_option() -> None:
 
 
 def test_refuses_an_unknown_variant() -> None:
-    with pytest.raises(ValueError, match="variant must be 'perez' or 'poelsterl', got 'daft'"):
+    with pytest.raises(ValueError, match="variant expects one of perez, poelsterl, got 'daft'"):
         mmf.create_model("film", SPEC, variant="daft")

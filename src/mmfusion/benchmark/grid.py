@@ -129,6 +129,8 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
             for model in _models(name):
                 found.setdefault(model, Method(model, model, {}))
             continue
+        if not options.endswith("]") or not options.removesuffix("]").strip() or not name:
+            raise ValueError(f"--model expects a name, or name[option=value] with closed brackets, got {word!r}")
         changes: dict[str, Any] = {}
         for option in _words(options.removesuffix("]")):
             key = option.partition("=")[0].partition(".")[0].strip()

@@ -149,7 +149,7 @@ def table(rows: Sequence[Row], dataset: str) -> Any:
     own = [row for row in rows if row.dataset == dataset]
     ceilings = ", ".join(f"{name} {value:.3f}" for name, value in own[0].ceilings.items())
     caption = f"ceilings: {ceilings}" if ceilings else None
-    out = Table(title=dataset, title_justify="left", caption=caption, caption_justify="left")
+    out = Table(title=Text(dataset), title_justify="left", caption=caption, caption_justify="left")
     header = _header(own)
     for number, name in enumerate(header):
         out.add_column(name, justify="left" if number < 2 else "right")

@@ -63,7 +63,11 @@ def dataset(arguments: argparse.Namespace) -> str:
     from mmfusion.training import settings
 
     asked: str | None = arguments.dataset
-    return asked or (settings.DEFAULT_DATASET if arguments.table is None else "table")
+    if asked is not None:
+        if not asked.strip(" ,"):
+            raise ValueError(f"--dataset expects a name, got {asked!r}; see --list-datasets")
+        return asked
+    return settings.DEFAULT_DATASET if arguments.table is None else "table"
 
 
 def datasets(arguments: argparse.Namespace) -> list[str]:

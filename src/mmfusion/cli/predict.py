@@ -22,13 +22,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         choices=("error", "absent"),
         help="what an image file that is not there, or a column of such, means (default: %(default)s)",
     )
+    predict.add_argument(
+        "--formulas",
+        action="store_true",
+        help="leave texts that begin with =, +, - or @ as they are; without it they get an apostrophe, so that no "
+        "spreadsheet program computes them",
+    )
     predict.set_defaults(command=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.table_file import read_table
-        from mmfusion.training import files, predictor
+        from mmfusion.training import files, predictor, spreadsheet
 
         flags.import_ahead()
     if arguments.out.exists():
@@ -45,7 +51,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         missing_images=arguments.missing_images,
         say=lambda text: reporter.say(text[0].upper() + text[1:]),
     )
-    files.write_text(arguments.out, result.to_csv(index=False, lineterminator="\n"))
+    files.write_text(arguments.out, spreadsheet.csv(result, formulas=arguments.formulas))
     for name in loaded.absent(frame, arguments.missing_images):
         reporter.say(f"All cases lack {name}: the table has none of its columns")
     reporter.say(f"{len(result)} cases are in {arguments.out}")

@@ -23,6 +23,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="those to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
     )
     report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
+    report.add_argument(
+        "--formulas",
+        action="store_true",
+        help="leave texts in CSV files that begin with =, +, - or @ as they are; without it they get an apostrophe, "
+        "so that no spreadsheet program computes them",
+    )
     report.set_defaults(command=_report)
 
 
@@ -35,4 +41,5 @@ def _report(arguments: argparse.Namespace) -> None:
         named=arguments.reference,
         metrics=arguments.metrics,
         out=arguments.out,
+        formulas=arguments.formulas,
     )

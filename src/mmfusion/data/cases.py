@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate, default_collate_fn_map
 
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Maps, Table
@@ -13,6 +14,10 @@ from mmfusion.tokens import Content, Maps, Table
 if TYPE_CHECKING:
     from mmfusion.data.reader import CaseReader
     from mmfusion.data.subgroups import Subgroup
+
+
+class ByModality(dict[str, Content]):
+    """Inputs of a batch that was read in one go; by this type torch's default collation recognizes such a batch."""
 
 
 class Cases(NamedTuple):
@@ -148,3 +153,17 @@ def collate(cases: "Sequence[Cases] | Cases") -> Cases:
         {name: torch.stack([case.targets[name] for case in cases]) for name in first.targets},
         torch.stack([case.position for case in cases]),
     )
+
+
+def _as_read(batch: Sequence[Any], **_: Any) -> Any:
+    # A dataset with __getitems__ hands torch the whole batch, whose first entry is its inputs.
+    return batch if isinstance(batch, Cases) else default_collate([dict(inputs) for inputs in batch])
+
+
+def _single(batch: Sequence[Cases], **_: Any) -> Cases:
+    return collate(batch)
+
+
+# So that DataLoader(bundle.train, batch_size=16) needs no collate_fn.
+default_collate_fn_map[ByModality] = _as_read
+default_collate_fn_map[Cases] = _single

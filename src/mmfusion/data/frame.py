@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmfusion.data.cases import Cases, first_case
+from mmfusion.data.cases import ByModality, Cases, first_case
 from mmfusion.data.checksums import checksums
 from mmfusion.data.intensity import Intensity
 from mmfusion.data.rows import MappedRows, Rows
@@ -277,7 +277,7 @@ class FrameDataset:
                 else:
                     inputs[name] = image if self._stored else as_floats(image)
         return Cases(
-            inputs,
+            ByModality(inputs),
             {name: values[rows] for name, values in self._present.items()},
             {name: values[rows] for name, values in self._targets.items()},
             position,

@@ -44,6 +44,8 @@ class TargetColumn:
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "aliases", dict(self.aliases))
+        if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
+            raise ValueError(f"target column {self.column!r} has classes that are named more than once: {twice}")
         unknown = sorted(set(self.aliases.values()) - set(self.classes))
         if unknown:
             raise ValueError(f"target column {self.column!r} has aliases of {unknown}, which are not in {self.classes}")

@@ -104,7 +104,7 @@ class TableDataset:
         root: Path | str | None = None,
         group: Name | None = None,
         id: Name | None = None,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int | float] | None = None,
         unlabelled: Unlabelled = "error",
         missing_images: Missing = "error",
         columns: Sequence[str] | None = None,
@@ -270,7 +270,7 @@ def table(
     images: Sequence[str] | str = (),
     group: Name | None = None,
     id: Name | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str | int | float] | None = None,
     unlabelled: Unlabelled = "error",
     missing_images: Missing = "error",
     columns: Sequence[str] | None = None,
@@ -375,7 +375,7 @@ def _labelled(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.Data
     return frame[~bare], int(bare.sum())
 
 
-def _target(frame: pd.DataFrame, label: str, classes: Sequence[str] | None) -> TargetColumn:
+def _target(frame: pd.DataFrame, label: str, classes: Sequence[str | int | float] | None) -> TargetColumn:
     if classes is not None:
         return TargetColumn(label, tuple(str(name) for name in classes))
     codes, found = distinct(one_column(frame, label))

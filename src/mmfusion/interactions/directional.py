@@ -1,13 +1,13 @@
 """MulT's crossmodal transformers, one for each ordered pair of modalities."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.interactions.blocks import CrossBlock, check_names, check_positive, standardised
-from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
+from mmfusion.options import Depth, Dropout, Heads, Range, Width
 from mmfusion.registry import interactions
 from mmfusion.tokens import Tokens
 
@@ -51,7 +51,7 @@ class Directional(nn.Module):
         dim: Width,
         depth: Depth = 1,
         n_heads: Heads = 4,
-        expansion: Expansion = 2.0,
+        expansion: Annotated[float, Range(0, 64)] = 2.0,
         dropout: Dropout = 0.0,
         out_norm: bool = False,
     ) -> None:

@@ -1,12 +1,22 @@
 """Parts that are run without numbers, and whose refusals name them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from mmfusion.heads import (
+    ConcatHead,
+    FusedHead,
+    GatedFusion,
+    LateHead,
+    LowRankFusion,
+    MaxFusion,
+    SplitFusion,
+    TensorFusion,
+)
 from mmfusion.layers.meta import run_on_meta
 from mmfusion.tokens import Tokens
 
@@ -31,6 +41,11 @@ def run_part(what: str, module: nn.Module, *args: Any, given: str) -> Any:
     """
     try:
         return run_on_meta(module, *args)
+    except KeyError as error:
+        raise ValueError(
+            f"{what} is built for {error.args[0]!r}, which is not among what it is given, {given}: build it for these "
+            "names, or give the model what it is built for"
+        ) from error
     except RuntimeError as error:
         if not _is_of_shapes(error):
             raise
@@ -61,6 +76,7 @@ def check_ending(
         if not _is_lazy(readout):
             found = run_part(_called("readout", readout), readout, stages, given=widths_of(stages))
             if not _is_lazy(head):
+                _check_names(head, found, names)
                 told = (found, {}) if getattr(head, "takes_present", False) else (found,)
                 run_part(
                     _called("head", head), head, *told, given=f"embeddings of the widths {_embedded(found, names)}"
@@ -69,12 +85,46 @@ def check_ending(
         return
 
 
+def _check_names(head: nn.Module, found: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Whether a head that reads every modality was built for those that the model has."""
+    part = head.fusion if isinstance(head, FusedHead) else head
+    if isinstance(part, SplitFusion):
+        wanted: Sequence[str] = list(part.parts)
+    elif isinstance(part, ConcatHead | LateHead | GatedFusion | MaxFusion | LowRankFusion | TensorFusion):
+        wanted = part.names
+    else:
+        return
+    given = [name for name in found if name in names]
+    if gone := [name for name in wanted if name not in found]:
+        raise ValueError(f"{_called('head', head)} is built for {gone}, which the model does not have: it has {given}")
+    if more := [name for name in given if name not in wanted]:
+        raise ValueError(
+            f"{_called('head', head)} is not built for {more}, which the model has: build it for {given}, or leave the "
+            "modality out of the model"
+        )
+
+
 def widths_of(stages: Sequence[Mapping[str, Tokens]]) -> str:
     """Tokens' widths by modality, in words: one number where all stages have it."""
     found = {name: [stage[name].x.shape[-1] for stage in stages if name in stage] for name in stages[-1]}
     return "tokens of the widths " + ", ".join(
         f"{name} {widths[0] if len(set(widths)) == 1 else widths}" for name, widths in found.items()
     )
+
+
+def bind(readout: nn.Module, call: Callable[[Any], None], stages: Sequence[Mapping[str, Tokens]]) -> None:
+    """Build a readout for the stages.
+
+    Raises:
+        ValueError: If it is built for a modality that is not among them.
+    """
+    try:
+        call(stages)
+    except KeyError as error:
+        raise ValueError(
+            f"{_called('readout', readout)} is built for {error.args[0]!r}, which the model does not have: it has "
+            f"{list(stages[-1])}"
+        ) from error
 
 
 def interaction(module: nn.Module, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:

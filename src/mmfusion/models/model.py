@@ -457,7 +457,7 @@ class FusionModel(nn.Module):
             stages[-1] = dry_run.interaction(interaction, stages[-1])
         bind = getattr(self.readout, "bind", None)
         if callable(bind):
-            bind(stages)
+            dry_run.bind(self.readout, bind, stages)
         dry_run.check_ending(self.readout, self.head, stages, list(self.tokenizers))
         return {name: [(one.x.shape[1], one.x.shape[2]) for one in sets] for name, sets in tokens.items()}
 

@@ -21,10 +21,11 @@ from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import arithmetic, checkpoints, precompute, predictions, processes
 from mmfusion.training.loop import Training
+from mmfusion.training.metrics import metric_faults
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.seeds import derive, seed_all
 from mmfusion.training.selection import check_metric
-from mmfusion.training.settings import Run, Settings
+from mmfusion.training.settings import DEVICES, Run, Settings
 from mmfusion.training.survey import Survey, check_images, survey
 
 _NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
@@ -123,6 +124,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ValueError: If CUDA is asked for and there is none, or there are more processes than GPUs.
     """
+    if name not in DEVICES:
+        raise ValueError(f"device expects one of {', '.join(DEVICES)}, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is asked for and torch sees no CUDA device: use --device cpu or auto")
     # What accelerate launch --cpu says counts where nothing else was said.
@@ -160,6 +163,13 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
             "by hand: models and losses take them"
         )
     target, kind = predictions.only_classes(bundle.spec)
+    if faults := metric_faults(settings.train.metric, kind.n):
+        raise ValueError(f"train.metric {faults}")
+    if len(bundle.train) < 2:
+        raise ValueError(
+            f"the training set has {len(bundle.train)} case, and at least 2 are needed for batch statistics: give more "
+            "cases, or another split"
+        )
     check_metric(
         settings.train.metric,
         bundle.validation.labels(target).numpy(),

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmfusion.data.cases import CaseDataset, Cases, first_case
+from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case
 from mmfusion.data.rows import MappedRows
 from mmfusion.layers.folders import make_private, private_folder
 from mmfusion.spec import DataSpec
@@ -85,7 +85,7 @@ class MapsDataset:
         """A batch."""
         cases = self._cases.__getitems__(indices)
         read = {name: Maps(tuple(stage[cases.position] for stage in stages)) for name, stages in self._maps.items()}
-        return cases._replace(inputs={**cases.inputs, **read})
+        return cases._replace(inputs=ByModality({**cases.inputs, **read}))
 
 
 def precompute(

@@ -1,7 +1,7 @@
 """A trained run on new cases, from its folder alone."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +71,8 @@ class Predictor:
             as missing. Of a modality that all cases lack it has the name. What the model does not look at is neither
             read nor missing. ``outside`` has the columns whose number is far outside the training range, see
             :attr:`NumericalColumn.limits <mmfusion.data.columns.NumericalColumn.limits>`. A row for which the model's
-            output is not finite has neither probabilities nor a label: they are missing.
+            output is not finite has neither probabilities nor a label: they are missing. A column of
+            the case or the group that is called like one of the result's is called ``id`` or ``group``.
 
         Raises:
             ValueError: If a column is missing, or a cell is not what its column holds; if nothing is left to predict
@@ -106,9 +107,12 @@ class Predictor:
             rows = ", ".join(map(str, frame.index[~finite][:10])) + (", ..." if n > 10 else "")
             say(f"{n} of {len(p)} rows have no label, since the model's output is not finite: {rows}")
         out = pd.DataFrame({self.reader.id_column or "id": list(dataset.ids)}, index=frame.index)
+@@@        taken = {*predictions.probability_columns(self._kind), "label", "missing", "outside"}
+        identifier = _free(self.reader.id_column or "id", "id", taken)
+        out = pd.DataFrame({identifier: list(dataset.ids)}, index=frame.index)
         group = self.reader.group_column
-        if group is not None and group in frame.columns:
-            out[group] = frame[group]
+        if group is not None and group in frame.columns and group != self.reader.id_column:
+            out[_free(group, "group", {*taken, identifier})] = frame[group]
         for column, values in zip(predictions.probability_columns(self._kind), p.T):
             out[column] = np.where(finite, values, np.nan)
         names = predictions.class_names(self._kind)
@@ -156,6 +160,13 @@ class Predictor:
                         lacks += [column for column, flag in zip(self.spec[name].names, flags) if flag]
                 missing.append(", ".join(lacks))
             yield cases
+
+
+def _free(name: str, instead: str, taken: Collection[str]) -> str:
+    """A column's own name, or where the result has a column of that name already, another one."""
+    while name in taken:
+        name = instead if instead not in taken else f"{name}_"
+    return name
 
 
 def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:

@@ -134,9 +134,12 @@ def table(metrics: Mapping[str, Any]) -> Any:
     """
     need("rich", "bench")
     from rich.table import Table
+    from rich.text import Text
 
     cases, groups = metrics["cases"], metrics["groups"]
-    out = Table(title=f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}", title_justify="left")
+    # Names of the user's own may hold brackets, which rich would take for its markup.
+    title = Text(f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}")
+    out = Table(title=title, title_justify="left")
     out.add_column("metric")
     for part in ("test", "validation"):
         grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
@@ -148,7 +151,7 @@ def table(metrics: Mapping[str, Any]) -> Any:
         row = [name, _cell(value), _cell(metrics["validation"][name])]
         if ceilings:
             row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if name == "auc" else "")
-        out.add_row(*row)
+        out.add_row(*map(Text, row))
     return out
 
 

@@ -98,7 +98,9 @@ class Rich:
     def working(self, text: str) -> Iterator[None]:
         """A spinner, or a line."""
         if self._console.is_terminal:
-            with self._console.status(text):
+            from rich.text import Text
+
+            with self._console.status(Text(text)):
                 yield
         else:
             self.say(f"{text} ...")
@@ -115,11 +117,11 @@ class Rich:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self._console, transient=True) as progress:
             yield _RichBar(progress, progress.add_task(text, total=total, note=""))

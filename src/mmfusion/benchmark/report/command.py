@@ -26,6 +26,7 @@ def report(
     metrics: str = assemble.ALL,
     out: Path | None = None,
     beforehand: bool | None = None,
+    formulas: bool = False,
 ) -> Path:
     """Collect finished runs, analyse them, write the report, and say what came out.
 
@@ -42,6 +43,7 @@ def report(
         beforehand: Of a sweep's own report: whether the reference was named before the runs were finished. Of its
             metrics, which a preset may have for data of other classes, those that no run has are left out. None: a
             report of runs that were there.
+        formulas: As for :func:`~mmfusion.benchmark.report.writing.write`.
 
     Returns:
         The page.
@@ -71,7 +73,7 @@ def report(
             chosen = [name for name in chosen if name in known]
         analysis = assemble.analyse(found.runs, reference, metrics=chosen, beforehand=bool(beforehand))
     with reporter.working("writing the report"):
-        page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped)
+        page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)
     for comparison in analysis.comparisons:
         reporter.show(table(comparison, analysis.level))
         for caution in comparison.cautions:

@@ -11,35 +11,40 @@ from typing import Any
 
 from mmfusion.benchmark.analysis.results import Analysis, Comparison, Method, Score
 from mmfusion.benchmark.report.parts import settings
+from mmfusion.training.spreadsheet import escape
 
 Rows = Iterator[dict[str, Any]]
 
 
-def tables(analysis: Analysis, skipped: Mapping[str, str]) -> dict[str, str]:
+def tables(analysis: Analysis, skipped: Mapping[str, str], *, formulas: bool = False) -> dict[str, str]:
     """Files by their names; those that would have no row are left out.
 
     Args:
         analysis: The numbers.
         skipped: By folder, why it is not in them.
+        formulas: Leave texts as they are that a spreadsheet program would compute; see
+            :mod:`mmfusion.training.spreadsheet`.
     """
-    out = {f"{name}.csv": _text(list(rows(analysis))) for name, rows in _TABLES.items()}
-    out["skipped.csv"] = _text([{"folder": folder, "reason": reason} for folder, reason in skipped.items()])
+    out = {f"{name}.csv": _text(list(rows(analysis)), formulas) for name, rows in _TABLES.items()}
+    out["skipped.csv"] = _text([{"folder": folder, "reason": reason} for folder, reason in skipped.items()], formulas)
     return {name: text for name, text in out.items() if text}
 
 
-def _text(rows: Sequence[Mapping[str, Any]]) -> str:
+def _text(rows: Sequence[Mapping[str, Any]], formulas: bool) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _cell(value, formulas) for name, value in row.items()} for row in rows)
     return file.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, formulas: bool) -> Any:
     """Empty for what is unknown."""
+    if isinstance(value, str) and not formulas:
+        return escape(value)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return float(value) if isinstance(value, float) else value

@@ -10,7 +10,9 @@ from mmfusion.training.files import write_text
 HTML, MARKDOWN = "report.html", "report.md"
 
 
-def write(analysis: Analysis, folder: str | Path, *, skipped: Mapping[str, str] | None = None) -> Path:
+def write(
+    analysis: Analysis, folder: str | Path, *, skipped: Mapping[str, str] | None = None, formulas: bool = False
+) -> Path:
     """Write ``report.html``, ``report.md`` with its ``figures/*.svg``, and the numbers as CSV.
 
     The same analysis gives the same bytes. Files of a former report in that folder are replaced, its other figures and
@@ -20,6 +22,7 @@ def write(analysis: Analysis, folder: str | Path, *, skipped: Mapping[str, str] 
         analysis: The numbers.
         folder: Made where it is not there.
         skipped: Folders that are not in the numbers, each with the reason.
+        formulas: Leave texts in the CSV files as they are, also those that a spreadsheet program would compute.
 
     Returns:
         The page, ``report.html``: it needs none of the other files.
@@ -35,7 +38,7 @@ def write(analysis: Analysis, folder: str | Path, *, skipped: Mapping[str, str] 
     document = pages.document(analysis, skipped)
     figures = place / markdown.FOLDER
     figures.mkdir(parents=True, exist_ok=True)
-    files = {place / name: text for name, text in tables.tables(analysis, skipped).items()}
+    files = {place / name: text for name, text in tables.tables(analysis, skipped, formulas=formulas).items()}
     files |= {figures / f"{picture.key}.svg": picture.file for picture in document.pictures()}
     files[place / MARKDOWN] = markdown.render(document)
     for name in (*(f"{name}.csv" for name in tables.NAMES), MARKDOWN):

@@ -1,0 +1,24 @@
+import pytest
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from mmfusion.data import Cases
+from mmfusion.registry import datasets
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_default_collation(workers: int) -> None:
+    train = datasets.create(
+        "synthetic-derm7pt", n_train=48, n_validation=24, n_test=24, size=32, missing_images=0.3
+    ).train
+    batches = list(DataLoader(train, batch_size=20, num_workers=workers))
+    assert [len(batch.position) for batch in batches] == [20, 20, 8]
+    expected = train.__getitems__(list(range(20)))
+    assert isinstance(batches[0], Cases)
+    assert not all(bool(row.all()) for row in batches[0].present.values())
+    for name in ("derm", "clinic"):
+        assert torch.equal(batches[0].inputs[name], expected.inputs[name])
+        assert torch.equal(batches[0].present[name], expected.present[name])
+    assert next(iter(DataLoader(Subset(train, [3, 5]), batch_size=2))).position.tolist() == [3, 5]
+    singles = DataLoader([train[i] for i in range(4)], batch_size=4)
+    assert next(iter(singles)).position.tolist() == [0, 1, 2, 3]

@@ -1,0 +1,42 @@
+"""A head, a readout or an interaction that was built for other modalities than the model's."""
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from mmfusion.heads import ConcatHead, FusedHead, GatedFusion, LateHead, LowRankFusion, MaxFusion, SplitFusion
+from mmfusion.models import FusionModel
+from mmfusion.readouts import GranularityMerge, MeanReadout, StagePool
+from mmfusion.spec import DataSpec
+from mmfusion.tokenizers.tabular import TableMLP
+from small import make_spec
+
+TWO, THREE = make_spec(images=0, tables=2), make_spec(images=0, tables=3)
+HEADS: dict[str, Any] = {
+    "concat": lambda spec: ConcatHead(spec, dim=8),
+    "late": lambda spec: LateHead(spec, dim=8),
+    "gated": lambda spec: FusedHead(spec, GatedFusion(spec.names, dim=8), width=8),
+    "max": lambda spec: FusedHead(spec, MaxFusion(spec.names), width=8),
+    "low_rank": lambda spec: FusedHead(spec, LowRankFusion(spec.names, dim=8, width=8), width=8),
+    "split": lambda spec: FusedHead(spec, SplitFusion(dict.fromkeys(spec.names, 8 // len(spec.names))), width=8),
+}
+
+
+def build(spec: DataSpec, head: nn.Module, readout: nn.Module | None = None) -> FusionModel:
+    tokenizers = {name: TableMLP(spec[name], dim=8) for name in spec.names}
+    return FusionModel(tokenizers=tokenizers, readout=readout or MeanReadout(), head=head)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads(name: str) -> None:
+    with pytest.raises(ValueError, match=r"the head \w+ is built for \['table2'\], which the model does not have"):
+        build(TWO, HEADS[name](THREE))
+    with pytest.raises(ValueError, match=r"the head \w+ is not built for \['table2'\], which the model has"):
+        build(THREE, HEADS[name](TWO))
+
+
+@pytest.mark.parametrize("readout", [StagePool(THREE.names, dim=8), GranularityMerge(THREE.names)])
+def test_readouts(readout: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"the readout \w+ is built for 'table2', which the model does not have"):
+        build(TWO, ConcatHead(TWO, dim=8), readout)
