@@ -157,7 +157,9 @@ def collate(cases: "Sequence[Cases] | Cases") -> Cases:
 
 def _as_read(batch: Sequence[Any], **_: Any) -> Any:
     # A dataset with __getitems__ hands torch the whole batch, whose first entry is its inputs.
-    return batch if isinstance(batch, Cases) else default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch has no types here
+    if isinstance(batch, Cases):
+        return batch
+    return default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch has no types
 
 
 def _single(batch: Sequence[Cases], **_: Any) -> Cases:

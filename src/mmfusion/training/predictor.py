@@ -106,8 +106,7 @@ class Predictor:
         if n := int((~finite).sum()):
             rows = ", ".join(map(str, frame.index[~finite][:10])) + (", ..." if n > 10 else "")
             say(f"{n} of {len(p)} rows have no label, since the model's output is not finite: {rows}")
-        out = pd.DataFrame({self.reader.id_column or "id": list(dataset.ids)}, index=frame.index)
-@@@        taken = {*predictions.probability_columns(self._kind), "label", "missing", "outside"}
+        taken = {*predictions.probability_columns(self._kind), "label", "missing", "outside"}
         identifier = _free(self.reader.id_column or "id", "id", taken)
         out = pd.DataFrame({identifier: list(dataset.ids)}, index=frame.index)
         group = self.reader.group_column
