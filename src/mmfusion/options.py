@@ -149,6 +149,8 @@ Axes: TypeAlias = Annotated[Sequence[Pixels], Length(2, 3)]
 """Pixels or voxels along each axis."""
 Channels: TypeAlias = Annotated[int, Range(1, 4096)]
 """Channels of an image."""
+PerAxis: TypeAlias = Annotated[int, Range(1, 255)] | Annotated[Sequence[Annotated[int, Range(1, 255)]], Length(2, 3)]
+"""Stride or width of a filter along each axis, or one for all."""
 StageIndex: TypeAlias = Annotated[int, Range(-64, 63)]
 """A stage of an encoder; negative from the last."""
 NClasses: TypeAlias = Annotated[int, Range(1, 10**6)]

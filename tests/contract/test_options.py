@@ -75,6 +75,7 @@ SHARED = {
     "classification",
     "label_smoothing",
 }
+SLOW = ("models", "backbones")
 PARTS = [(kind, name) for kind in CALLS for name in getattr(mmf.registry, kind).list()]
 
 
@@ -105,7 +106,7 @@ def outcomes(registry: Registry, name: str, args: tuple[Any, ...], options: dict
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [pytest.param(*part, marks=pytest.mark.slow if part[0] == "models" else (), id="-".join(part)) for part in PARTS],
+    [pytest.param(*part, marks=pytest.mark.slow if part[0] in SLOW else (), id="-".join(part)) for part in PARTS],
 )
 def test_hostile_options(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -27,7 +27,7 @@ from mmfusion.tokens import Tokens
         ("latent", ("a", "latents"), {}, "tokens called 'latents', which is a modality's name"),
         ("query", ("a", "b"), {"queries": ["a", "b"]}, None),
         ("query", ("a", "b"), {"queries": ["x"]}, r"queries must be some of the modalities \('a', 'b'\), got \['x'\]"),
-        ("query", ("a", "b"), {"queries": "a"}, "queries must be some of the modalities"),
+        ("query", ("a", "b"), {"queries": "a"}, "queries expects a list of str or none, got 'a'"),
         ("query", ("a", "b"), {"queries": []}, "queries must name at least one"),
         ("query", ("joint", "b"), {}, "tokens called 'joint', which is a modality's name"),
         ("gated_query", ("a", "b"), {"sources": []}, None),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.backbones.convnets import CONV, NORM, accumulated, start
 from mmfusion.layers.mamba import Mamba, flipped_mamba
-from mmfusion.options import Channels, Depth, Length, Range, Stages, Width
+from mmfusion.options import Channels, Depth, Length, PerAxis, Range, Stages, Width
 from mmfusion.registry import backbones
 
 
@@ -175,10 +175,10 @@ class ResMamba(Backbone):
         n_axes: Annotated[int, Range(2, 3)] = 2,
         widths: Annotated[Sequence[Width], Length(1, 16)] = (16, 32, 64, 128),
         n_blocks: Depth = 3,
-        stem_stride: int | tuple[int, ...] = 2,
-        stage_strides: Sequence[int | tuple[int, ...]] | None = None,
-        stem_kernel: int | tuple[int, ...] = 3,
-        stage_kernels: Sequence[int | tuple[int, ...]] | None = None,
+        stem_stride: PerAxis = 2,
+        stage_strides: Sequence[PerAxis] | None = None,
+        stem_kernel: PerAxis = 3,
+        stage_kernels: Sequence[PerAxis] | None = None,
         scan: bool = True,
         share_scan: bool = True,
         n_stages: Stages | None = None,
@@ -193,7 +193,7 @@ class ResMamba(Backbone):
         strides = _each_stage("stride", stem_stride, stage_strides, 2, len(widths), n_axes)
         kernels = _each_stage("kernel", stem_kernel, stage_kernels, 3, len(widths), n_axes)
         if any(width % 2 == 0 for kernel in kernels for width in kernel):
-            raise ValueError(f"kernels must be odd along every axis, got {kernels}")
+            raise ValueError(f"stem_kernel and stage_kernels must be odd along every axis, got {kernels}")
         super().__init__(
             channels=tuple(widths[first:]),
             reductions=tuple(accumulated(strides)[first:]),
@@ -232,8 +232,8 @@ def _half(kernel: tuple[int, ...]) -> tuple[int, ...]:
 
 def _each_stage(
     what: str,
-    stem: int | tuple[int, ...],
-    later: Sequence[int | tuple[int, ...]] | None,
+    stem: PerAxis,
+    later: Sequence[PerAxis] | None,
     default: int,
     n_stages: int,
     n_axes: int,
@@ -241,12 +241,14 @@ def _each_stage(
     """One number an axis for each stage."""
     given = [default] * (n_stages - 1) if later is None else list(later)
     if len(given) != n_stages - 1:
-        raise ValueError(f"one {what} for each stage behind the stem is needed: {n_stages - 1}, got {len(given)}")
-    return [_per_axis(what, one, n_axes) for one in (stem, *given)]
+        raise ValueError(
+            f"stage_{what}s needs one {what} for each stage behind the stem: {n_stages - 1}, got {len(given)}"
+        )
+    return [_per_axis(f"stem_{what}", stem, n_axes), *(_per_axis(f"stage_{what}s", one, n_axes) for one in given)]
 
 
-def _per_axis(what: str, one: int | tuple[int, ...], n_axes: int) -> tuple[int, ...]:
+def _per_axis(option: str, one: PerAxis, n_axes: int) -> tuple[int, ...]:
     per_axis = (one,) * n_axes if isinstance(one, int) else tuple(one)
     if len(per_axis) != n_axes or min(per_axis) < 1:
-        raise ValueError(f"a positive {what} for each of {n_axes} axes is needed, got {per_axis}")
+        raise ValueError(f"{option} expects a positive number for each of {n_axes} axes, got {per_axis}")
     return per_axis

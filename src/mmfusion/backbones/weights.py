@@ -3,6 +3,7 @@
 Nothing here falls back to random weights: what was asked for is loaded whole, or an error says what to do.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -30,9 +31,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ValueError: If the file does not hold a state dict.
     """
     path = Path(path)
-    if not path.is_file():
+    # Unlike pathlib's, os.path's says no to what no file can be called: too long a name, a zero byte.
+    if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"no weights file {path}: weights are 'none', 'pretrained', 'bundled' or the path of a file"
+            f"no weights file {str(path)[:200]}: weights are 'none', 'pretrained', 'bundled' or the path of a file"
         )
     safetensors = need("safetensors.torch", "bench") if path.suffix == ".safetensors" else None
     try:

@@ -1,7 +1,5 @@
 """One table of a sweep: a row a method."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from mmfusion.benchmark.sweep import Outcome
 from mmfusion.layers.optional import need
 from mmfusion.training import folder
 from mmfusion.training.files import read_json, write_text
+from mmfusion.training.spreadsheet import write_rows
 
 CSV = "table.csv"
 MARKDOWN = "table.md"
@@ -114,14 +113,14 @@ def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
 
 def write(rows: Sequence[Row], out: Path) -> None:
     """``table.csv`` and ``table.md`` into a folder."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("dataset", "method", "runs", "auc", "auc_sd", "auc_by_run", "gap_closed", "parameters", "seconds"))
+    cells: list[tuple[object, ...]] = [
+        ("dataset", "method", "runs", "auc", "auc_sd", "auc_by_run", "gap_closed", "parameters", "seconds")
+    ]
     for row in rows:
         by_run = " ".join(str(auc) for auc in row.aucs)
         parts = (row.dataset, row.method, len(row.aucs), row.mean, row.spread, by_run, row.gap_closed)
-        writer.writerow((*parts, row.parameters, row.seconds))
-    write_text(out / CSV, text.getvalue())
+        cells.append((*parts, row.parameters, row.seconds))
+    write_text(out / CSV, write_rows(cells))
     write_text(out / MARKDOWN, markdown(rows))
 
 

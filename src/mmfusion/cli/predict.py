@@ -51,7 +51,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         missing_images=arguments.missing_images,
         say=lambda text: reporter.say(text[0].upper() + text[1:]),
     )
-    files.write_text(arguments.out, spreadsheet.csv(result, formulas=arguments.formulas))
+    files.write_text(arguments.out, spreadsheet.to_csv(result, formulas=arguments.formulas))
     for name in loaded.absent(frame, arguments.missing_images):
         reporter.say(f"All cases lack {name}: the table has none of its columns")
     reporter.say(f"{len(result)} cases are in {arguments.out}")

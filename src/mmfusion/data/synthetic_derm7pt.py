@@ -113,9 +113,9 @@ def synthetic_derm7pt(
         root: Must be None: nothing is read.
         data_seed: Seed of everything here. A run's own seed does not change the data.
         size: Pixels along each side of the images, at least 32; below 48 the fine cue is blurred away.
-        n_train: PartSize in the training part.
-        n_validation: PartSize in the validation part.
-        n_test: PartSize in the test part.
+        n_train: Cases in the training part.
+        n_validation: Cases in the validation part.
+        n_test: Cases in the test part.
         preset: A name from the table above, for the values of those of the next five that are None.
         coarse: Log odds of the coarse image cue.
         fine: Log odds of the fine image cue.

@@ -133,9 +133,9 @@ def synthetic_men(
         root: Must be None: nothing is read.
         data_seed: Seed of everything here. A run's own seed does not change the data.
         size: Voxels along height, width and slices; height and width are equal and at least 32, slices at least 4.
-        n_train: PartSize in the training part.
-        n_validation: PartSize in the validation part.
-        n_test: PartSize in the test part.
+        n_train: Cases in the training part.
+        n_validation: Cases in the validation part.
+        n_test: Cases in the test part.
         preset: A name from the table above, for the values of those of the next five that are None.
         coarse: Log odds of the coarse image cue, grade 2 against grade 1.
         fine: Log odds of the fine image cue, invasion against none.

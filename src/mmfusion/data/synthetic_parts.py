@@ -1,5 +1,6 @@
 """What the synthetic datasets share: odds by name, parts with seeds of their own, what is left empty or out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -15,6 +16,7 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.latents import LatentModel
 from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.subgroups import age, sex
+from mmfusion.layers.free_memory import free_memory, in_words
 
 Hidden = dict[str, NDArray[Any]]
 """What lies behind some cases: arrays of ``n`` rows by name, the cues' states among them."""
@@ -86,6 +88,17 @@ def leave_out(
                 frame[name] = frame[name].mask(rng.random(len(frame)) < probability)
 
 
+def _check_room(name: str, numbers: Mapping[str, int], shapes: Sequence[tuple[int, ...]], itemsize: int) -> None:
+    needed = sum(numbers.values()) * sum(math.prod(shape) for shape in shapes) * itemsize
+    free = free_memory()
+    if free is not None and needed > free:
+        counts = ", ".join(f"n_{part}={n}" for part, n in numbers.items())
+        raise ValueError(
+            f"the images of {name} take {in_words(needed)}, and {in_words(free)} of memory are free: ask for fewer "
+            f"cases ({counts}) or a smaller size ({', '.join(dict.fromkeys(str(shape[1:]) for shape in shapes))})"
+        )
+
+
 def build(
     name: str,
     model: LatentModel,
@@ -123,6 +136,7 @@ def build(
     }
     fitted = reader(made["train"][1])
     done, total, parts = 0, sum(numbers.values()), {}
+    _check_room(name, numbers, [source.spec.shape for source in fitted.images.values()], np.dtype(dtype).itemsize)
     for i, (part, (hidden, frame)) in enumerate(made.items()):
         images = {
             view: np.empty((len(frame), *source.spec.shape), dtype=dtype) for view, source in fitted.images.items()

@@ -85,7 +85,7 @@ def built_part(room: str, choice: str | nn.Module | None, options: Options | Non
     """A miner, distance or reducer from a name and options, or as it was given."""
     if isinstance(choice, str):
         kind = find(room, choice)
-        check_options(kind, options or {})
+        check_options(kind, options or {}, f"{room.removesuffix('s')}_options")
         return made_of(kind, options or {})
     if options:
         given = "nothing" if choice is None else f"a {type(choice).__name__} that is built already"
@@ -119,17 +119,17 @@ def is_required(kind: type[nn.Module], option: str) -> bool:
     return parameter is not None and parameter.default is parameter.empty
 
 
-def check_options(kind: type[nn.Module], options: Options) -> None:
+def check_options(kind: type[nn.Module], options: Options, option: str = "options") -> None:
     """Refuse options that a class does not take."""
     valid = parameters_of(kind)
     for name, value in options.items():
         if type(value) in (int, float) and not takes(value, float):
-            raise ValueError(f"{kind.__name__} expects {name} to be a finite number, got {value!r}")
+            raise ValueError(f"{option}: {kind.__name__} expects {name} to be a finite number, got {value!r}")
         if name not in valid:
             close = difflib.get_close_matches(name, valid, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "."
             raise ValueError(
-                f"{kind.__name__} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
+                f"{option}: {kind.__name__} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
             )
 
 

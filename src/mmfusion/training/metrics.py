@@ -185,22 +185,13 @@ def split_metric(metric: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in metric.split("+"))
 
 
-def metric_faults(metric: str, n_classes: int | None = None) -> str:
-    """What is wrong with a metric to choose by; empty: nothing.
-
-    Args:
-        metric: Names with ``+`` between.
-        n_classes: Number of classes; None: not known yet.
-    """
+def metric_faults(metric: str) -> str:
+    """What is wrong with a metric to choose by; empty: nothing."""
     parts = split_metric(metric)
     valid = (*NAMES, *EXTRA)
     unknown = [part for part in parts if part not in valid and not part.removeprefix("accuracy_").isdecimal()]
     if unknown:
         return f"expects one of {', '.join(valid)}, or several with + between, got {unknown[0]!r}"
-    if n_classes is not None:
-        absent = [part for part in parts if part not in valid and int(part.removeprefix("accuracy_")) >= n_classes]
-        if absent:
-            return f"expects accuracy_0 to accuracy_{n_classes - 1}, there are {n_classes} classes, got {absent[0]!r}"
     turned = [part for part in parts if part in LOWER_IS_BETTER]
     if turned and len(parts) > 1:
         return f"is the mean of several only of those where more is better, got {turned[0]!r} in {metric!r}"

@@ -19,9 +19,8 @@ from mmfusion.layers.folders import cache_folder
 from mmfusion.layers.optional import need
 from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes, DataSpec
-from mmfusion.training import arithmetic, checkpoints, precompute, predictions, processes
+from mmfusion.training import arithmetic, checkpoints, footprint, precompute, predictions, processes
 from mmfusion.training.loop import Training
-from mmfusion.training.metrics import metric_faults
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.seeds import derive, seed_all
 from mmfusion.training.selection import check_metric
@@ -146,6 +145,7 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
 
     Raises:
         ValueError: If the settings do not fit the device or the dataset, or as the builders do.
+        OutOfMemory: If the model cannot fit into memory.
         FileNotFoundError: If a file is not there, or no training case has an image that the model looks at.
     """
     for package in _NEEDED:
@@ -163,8 +163,6 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
             "by hand: models and losses take them"
         )
     target, kind = predictions.only_classes(bundle.spec)
-    if faults := metric_faults(settings.train.metric, kind.n):
-        raise ValueError(f"train.metric {faults}")
     if len(bundle.train) < 2:
         raise ValueError(
             f"the training set has {len(bundle.train)} case, and at least 2 are needed for batch statistics: give more "
@@ -182,6 +180,7 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         reporter.say(note)
     bundle = replace(bundle, notes=(*bundle.notes, *found.notes))
     with reporter.working(f"building {run.model}"):
+        footprint.check_fits(settings, bundle.spec, device)
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
     check_images(found, bundle, model, run.root)

@@ -3,15 +3,13 @@
 All but the points of curves are as they were computed, not rounded.
 """
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmfusion.benchmark.analysis.results import Analysis, Comparison, Method, Score
 from mmfusion.benchmark.report.parts import settings
-from mmfusion.training.spreadsheet import escape
+from mmfusion.training.spreadsheet import write_rows
 
 Rows = Iterator[dict[str, Any]]
 
@@ -34,17 +32,12 @@ def _text(rows: Sequence[Mapping[str, Any]], formulas: bool) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value, formulas) for name, value in row.items()} for row in rows)
-    return file.getvalue()
+    cells = ([_cell(row.get(name)) for name in columns] for row in rows)
+    return write_rows([columns, *cells], formulas=formulas)
 
 
-def _cell(value: Any, formulas: bool) -> Any:
+def _cell(value: Any) -> Any:
     """Empty for what is unknown."""
-    if isinstance(value, str) and not formulas:
-        return escape(value)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return float(value) if isinstance(value, float) else value
