@@ -51,11 +51,14 @@ class Range:
         return self.high is None or value < self.high or (value == self.high and not self.below)
 
     def __str__(self) -> str:
-        low = f"above {self.low:g}" if self.above else f"from {self.low:g}" if self.high is not None else ""
         if self.high is None:
-            return low or f"of at least {self.low:g}"
-        high = f"{self.high:g}" if abs(self.high) < 1e6 or self.high != int(self.high) else f"{int(self.high)}"
-        return f"{low} to {'below ' if self.below else ''}{high}"
+            return f"{'above' if self.above else 'of at least'} {_number(self.low)}"
+        return f"{'above' if self.above else 'from'} {_number(self.low)} to {'below ' * self.below}{_number(self.high)}"
+
+
+def _number(value: float) -> str:
+    """In full where it is whole, for no one counts the zeros of 1e+06."""
+    return f"{int(value)}" if value == int(value) else f"{value:g}"
 
 
 @dataclass(frozen=True)

@@ -222,8 +222,8 @@ def test_odd_capitals_of_a_diagnosis(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "grade"}, "task 'nev-mel', 'diagnosis' or 'criteria', got 'grade'"),
-        ({"columns": "all"}, "columns 'clean' or 'parity', got 'all'"),
+        ({"task": "grade"}, "task expects one of nev-mel, diagnosis, criteria, got 'grade'"),
+        ({"columns": "all"}, "columns expects one of clean, parity, got 'all'"),
         ({"root": None}, "needs the folder that holds the folders images and meta"),
         ({"fold": 1}, "has no option 'fold'"),
     ],
@@ -253,5 +253,5 @@ def test_colours_as_opencv_reads_them(whole: Path) -> None:
     usual, turned = create(whole), create(whole, colours="bgr")
     for name in ("derm", "clinic"):
         assert torch.equal(turned.train[0].inputs[name], usual.train[0].inputs[name].flip(0))
-    with pytest.raises(ValueError, match="expects colours 'rgb' or 'bgr', got 'grb'"):
+    with pytest.raises(ValueError, match="colours expects one of rgb, bgr, got 'grb'"):
         create(whole, colours="grb")

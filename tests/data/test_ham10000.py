@@ -216,8 +216,8 @@ def test_a_truncated_jpeg(ham_root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "grade"}, "task 'diagnosis' or 'malignant', got 'grade'"),
-        ({"limit": 0}, "limit expects a positive number"),
+        ({"task": "grade"}, "task expects one of diagnosis, malignant, got 'grade'"),
+        ({"limit": 0}, "limit expects int from 1 to 10000000 or none, got 0"),
         ({"fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
         ({"fold": 1}, "fold=1 needs to know of how many"),
         ({"folds": 3, "fold": 3}, "from 0 to 2, got 3"),

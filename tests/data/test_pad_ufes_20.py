@@ -167,8 +167,8 @@ def test_all_faults_at_once(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"columns": "parity"}, "columns 'clean' or 'all', got 'parity'"),
-        ({"missing_images": "skip"}, "expects 'error' or 'absent', got 'skip'"),
+        ({"columns": "parity"}, "columns expects one of clean, all, got 'parity'"),
+        ({"missing_images": "skip"}, "missing_images expects one of error, absent, got 'skip'"),
         ({"root": None}, r"needs the folder that holds metadata\.csv"),
     ],
 )

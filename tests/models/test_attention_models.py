@@ -189,13 +189,13 @@ def test_gated_query_sees_known_cells_only() -> None:
     [
         ("gated-query", ("image0",), {}, r"'gated-query' needs an image modality and a table, the spec has"),
         ("gated-query", ("table0",), {}, r"'gated-query' needs an image modality and a table, the spec has"),
-        ("gated-query", SPEC.names, {"table_depth": 0}, "table_depth must be at least 1, got 0"),
-        ("tip", SPEC.names, {"table_depth": 0}, "table_depth must be at least 1, got 0"),
+        ("gated-query", SPEC.names, {"table_depth": 0}, "table_depth expects int from 1 to 128, got 0"),
+        ("tip", SPEC.names, {"table_depth": 0}, "table_depth expects int from 1 to 128, got 0"),
         ("tip", ("table0",), {}, "'tip' needs an image modality and exactly one table"),
         ("tip", ("image0", "image1"), {}, "'tip' needs an image modality and exactly one table"),
         ("mbt", SPEC.names, {"fusion_layer": 4}, "fusion_layer must be one of the layers 0 to 3, got 4"),
-        ("healnet", SPEC.names, {"n_latents": 0}, "must be positive"),
-        ("mult", SPEC.names, {"depth": 0}, "must be positive"),
+        ("healnet", SPEC.names, {"n_latents": 0}, "n_latents expects int from 1 to 4096, got 0"),
+        ("mult", SPEC.names, {"depth": 0}, "depth expects int from 1 to 128, got 0"),
     ],
 )
 def test_refuses(name: str, names: tuple[str, ...], options: dict[str, Any], message: str) -> None:

@@ -121,7 +121,7 @@ def test_tabular_needs_a_block(depth: int, right: bool) -> None:
     if right:
         mmf.create_model("tabular", spec, dim=8, depth=depth)
         return
-    with pytest.raises(ValueError, match=f"depth must be at least 1, got {depth}"):
+    with pytest.raises(ValueError, match=f"depth expects int from 1 to 128, got {depth}"):
         mmf.create_model("tabular", spec, dim=8, depth=depth)
 
 

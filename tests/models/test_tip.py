@@ -306,10 +306,10 @@ def test_pretraining_learns() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_rate": 0.0}, "mask_rate above 0 and at most 1, got 6 and 0.0"),
-        ({"mask_rate": 1.1}, "mask_rate above 0 and at most 1"),
-        ({"projection": 0}, "projection must be positive"),
-        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"mask_rate": 0.0}, "mask_rate expects float above 0 to 1, got 0.0"),
+        ({"mask_rate": 1.1}, "mask_rate expects float above 0 to 1, got 1.1"),
+        ({"projection": 0}, "projection expects int from 1 to 16384, got 0"),
+        ({"temperature": 0.0}, "temperature expects float from 0.0001 to 10000, got 0.0"),
     ],
 )
 def test_refuses(options: dict[str, Any], message: str) -> None:

@@ -85,7 +85,7 @@ def test_what_a_builder_takes(option: str, value: object, wanted: object) -> Non
         ("size", "big", "model.size expects int or a list of int, got 'big'"),
         ("names", "age", "model.names expects a list of str or none, got 'age'"),
         ("choice", 3, "model.choice expects str or a table of options, got 3"),
-        ("terms", {"nce": 1}, "model.terms expects a table of options or none, got {'nce': 1}"),
+        ("terms", {"nce": 1}, "model.terms.nce expects a table of options, got 1"),
         ("kind", 3, "model.kind expects one of none, one or none, got 3"),
         ("forgetful", "abc", "model.forgetful expects int, got 'abc'"),
     ],

@@ -298,9 +298,9 @@ def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, m
     [
         ({"precompute": True}, "train.precompute needs an encoder that always sees the same"),
         ({"precompute": True, "freeze": "all", "augment": {"flips": True}}, "no train.augment"),
-        ({"freeze": "some"}, "train.freeze expects a number of stages, 'all' or 'none', got 'some'"),
-        ({"freeze": -1}, "train.freeze expects a number 0 or greater"),
-        ({"layer_decay": 0.0}, "train.layer_decay expects a number greater than 0"),
+        ({"freeze": "some"}, "train.freeze expects int from 0 to 64 or one of all, none, got 'some'"),
+        ({"freeze": -1}, "train.freeze expects int from 0 to 64 or one of all, none, got -1"),
+        ({"layer_decay": 0.0}, "train.layer_decay expects float above 0 to 1000000, got 0.0"),
     ],
 )
 def test_settings_refused(train: dict[str, Any], message: str) -> None:

@@ -206,9 +206,14 @@ def seeds(text: str) -> list[int]:
     return list(range(numbers[0])) if len(numbers) == 1 else list(dict.fromkeys(numbers))
 
 
+_WORD = r"(?:[^,\[\]]|\[[^\]]*\])+"
+
+
 def _words(text: str) -> list[str]:
     """Between commas, but for those in brackets."""
-    words = re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text)
+    words = re.findall(_WORD, text)
+    if re.sub(_WORD, "", text).strip(", "):
+        raise ValueError(f"--model expects a name, or name[option=value] with closed brackets, got {text!r}")
     return [word.strip() for word in words if word.strip()]
 
 

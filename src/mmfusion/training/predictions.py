@@ -85,7 +85,8 @@ def subgroups(parts: Mapping[str, CaseDataset], told: Sequence[Subgroup]) -> pd.
         return None
     table = pd.concat(frames)
     ids = [case for dataset in parts.values() for case in dataset.ids]
-    return pd.DataFrame({"id": ids} | {one.name: one.of(table) for one in told})
+    # A property may be called as the cases' own column is.
+    return pd.DataFrame({"id": ids} | {"id_" if one.name == "id" else one.name: one.of(table) for one in told})
 
 
 def splits(parts: Mapping[str, CaseDataset]) -> pd.DataFrame:
