@@ -393,7 +393,7 @@ def test_what_this_machine_cannot_do(
     [
         ({"model": {"weights": "some"}}, "cannot be fetched"),
         ({"run": {"root": "nowhere"}}, "no folder"),
-        ({"train": {"batch_size": 1}}, "at least 2"),
+        ({"train": {"batch_size": 1}}, "from 2 to 65536"),
     ],
 )
 def test_bad_input_leaves_nothing(
