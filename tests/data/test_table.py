@@ -373,19 +373,63 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
     table.loc[5, "photo"] = "nowhere.png"
     table.loc[6, "case"] = table.loc[7, "case"]
     table["mixed"] = ["a.nii.gz", *["b.png"] * (len(table) - 1)]
+    table["part"] = ["holdout", *["train"] * (len(table) - 1)]
+    table["dose"] = ["much", *["1.5"] * (len(table) - 1)]
+    table["since"] = ["2020-01-02"] * (len(table) - 1) + ["yesterday"]
     table.to_csv(tmp_path / "table.csv", index=False)
     options = {"table": tmp_path / "table.csv", "label": "diagnosis", "id": "case", "group": "owner", "size": 8}
-    report = check("table", whole, images=["photo", "mixed"], overrides={"nothing": "drop"}, **options)
+    given = {kind: {"kind": kind, "invalid": "error"} for kind in ("numerical", "date")}
+    overrides = {"nothing": "drop", "dose": given["numerical"], "since": given["date"]}
+    report = check(
+        "table", whole, images=["photo", "mixed"], overrides=overrides, test="part", subgroups="ward", **options
+    )
     expected = (
         "overrides are given for ['nothing']",
         "the table has no column 'owner'",
         "label column 'diagnosis' is empty in 1 row(s): 3",
         "image column 'mixed' has volumes, such as 'a.nii.gz', and others, such as 'b.png'",
         "occurs 2 times, in rows 6, 7",
+        "column 'part' expects train, validation and test, or true and false; it has holdout, train",
+        "column 'dose'",
+        "column 'since'",
+        "the table has no column 'ward'",
         "nowhere.png",
     )
     assert len(report.faults) == len(expected)
     for said, fault in zip(expected, report.faults, strict=True):
+        assert said in fault
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"folds": 3, "fold": 3}, "fold expects a whole number from 0 to 2, got 3"),
+        ({"folds": 1}, "folds expects a whole number of at least 2, got 1"),
+        ({"fractions": (0.5, 0.5, 0.5)}, "three positive fractions"),
+        ({"folds": 99}, "99 parts need at least as many groups"),
+        ({"test": "part", "fold": 7}, "the test part is that of ['7'], which no case has"),
+    ],
+)
+def test_faults_of_the_split_come_with_the_others(change: dict[str, object], message: str, whole: Path) -> None:
+    table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
+    table.loc[3, "diagnosis"] = ""
+    with pytest.raises(DatasetError) as caught:
+        TableDataset(table, root=whole, **{**BASE, **change})
+    empty, split = caught.value.faults
+    assert "is empty in 1 row(s): 3" in empty
+    assert message in split
+
+
+def test_faults_of_cells_against_a_schema_file_come_with_the_others(whole: Path, tmp_path: Path) -> None:
+    overrides = {"age": {"kind": "numerical", "invalid": "error"}}
+    open_table(whole, overrides=overrides).save_schema(tmp_path / "schema.toml")
+    table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
+    table.loc[3, "diagnosis"] = ""
+    table.loc[4, "age"] = "elderly"
+    with pytest.raises(DatasetError) as caught:
+        TableDataset(table.drop(columns="smoker"), root=whole, **BASE, schema=tmp_path / "schema.toml")
+    assert len(caught.value.faults) == 3
+    for said, fault in zip(("in 1 row(s): 3", "no column 'smoker'", "'elderly'"), caught.value.faults, strict=True):
         assert said in fault
 
 

@@ -35,6 +35,18 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 
+class ColumnFaults(ValueError):
+    """Columns are not as they should be.
+
+    Attributes:
+        faults: A line for each column.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(faults))
+
+
 def key(text: str) -> str:
     """What two spellings of one category share: neither case nor blanks count."""
     return " ".join(text.split()).casefold()

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from mmfusion.data.cells import MISSING, require_columns, texts
+from mmfusion.data.cells import MISSING, ColumnFaults, require_columns, texts
 from mmfusion.data.columns import (
     MIN_CASES,
     CategoricalColumn,
@@ -180,11 +180,17 @@ class TableSchema:
     ) -> "TableSchema":
         rows = None if train is None else np.asarray(train, dtype=np.int64).tolist()
         columns: list[NumericalColumn | CategoricalColumn] = []
+        faults: list[str] = []
         for one in decided:
             options = dict(one.options)
             if one.kind in ("categorical", "ordinal"):
                 options.setdefault("min_cases", min_cases)
-            columns += fit_column(frame, one.name, cast("Kind", one.kind), options, train=rows)
+            try:
+                columns += fit_column(frame, one.name, cast("Kind", one.kind), options, train=rows)
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ColumnFaults(faults)
         fitted = cls(
             tuple(column for column in columns if isinstance(column, NumericalColumn)),
             tuple(column for column in columns if isinstance(column, CategoricalColumn)),

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
-from mmfusion.data.cells import BOOLEANS, distinct, key, one_column, parse_numbers, require_columns, texts
+from mmfusion.data.cells import BOOLEANS, ColumnFaults, distinct, key, one_column, parse_numbers, require_columns, texts
 from mmfusion.data.images import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images import ImageSource
 from mmfusion.data.inference import Override, infer_columns
 from mmfusion.data.intensity import Intensity, Standardise
 from mmfusion.data.nifti import MAX_BYTES as VOLUME_BYTES
 from mmfusion.data.nifti import VolumeSource
-from mmfusion.data.plan import Plan, absent_images, cell_lines, cell_notes, leaks, refuse, repeated
+from mmfusion.data.plan import DatasetError, Plan, absent_images, cell_lines, cell_notes, leaks, refuse, repeated
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.scales import in_order
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing, Source
 from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
-from mmfusion.data.subgroups import by_columns
+from mmfusion.data.subgroups import Subgroup, by_columns
 from mmfusion.data.table_file import read_table
 from mmfusion.options import Axes, Channels, Fold, Folds, Fractions, Interval, Name, Pixels, Range, Seed, checked
 from mmfusion.registry import datasets
@@ -154,13 +154,48 @@ class TableDataset:
                 with _caught(faults):
                     modality = _modality(column, sources)
                     sources[modality] = _source(frame, column, size, channels, range, axes, clip, max_bytes)
-        if id is not None and id in frame.columns:
-            faults += repeated(frame, id)
-        if faults or target is None:
+        twins = repeated(frame, id) if id is not None and id in frame.columns else []
+        faults += twins
+        ids, groups = CaseReader({}, id_column=id, group_column=group).names(frame)
+        if twins and group is None:
+            groups = [str(row) for row in np.arange(len(frame))]  # that these share a group is not another fault
+        codes = np.zeros(len(frame), dtype=np.int64)
+        if label in frame.columns:
+            codes = np.maximum(distinct(one_column(frame, label))[0], 0)
+        split = None
+        if test is None or test in frame.columns:
+            with _caught(faults):
+                split = (
+                    make_split(
+                        codes,
+                        groups,
+                        ids,
+                        fractions=fractions,
+                        seed=split_seed,
+                        folds=folds,
+                        fold=fold,
+                        file=split_file,
+                    )
+                    if test is None
+                    else _given_split(frame, test, codes, groups, fractions, split_seed, fold, folds, split_file)
+                )
+        rows = np.arange(len(frame)) if split is None else split.train
+        others = [*asked, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
+        others = [name for name in dict.fromkeys(others) if name in frame.columns]
+        told = {name: one for name, one in (overrides or {}).items() if name in frame.columns and name not in others}
+        found: TableSchema | None = None
+        bands: tuple[Subgroup, ...] = ()
+        with _caught(faults):
+            found = _schema(frame, rows, others, told, schema, bool(sources))
+        if found is not None and schema is not None:
+            faults += _cell_faults(frame, found)
+        with _caught(faults):
+            names = [subgroups] if isinstance(subgroups, str) else list(subgroups)
+            bands = by_columns(names, frame, frame.iloc[rows])
+        if faults or target is None or split is None:
             absent = absent_images(sources, frame, folder) if missing_images == "error" else []
             refuse("the table", faults, absent)
-        if target is None:  # a table without any label was refused
-            raise ValueError(f"label column {label!r} is empty in every row")
+            raise DatasetError("the table", [f"label column {label!r} is empty in every row"])
         labels = target.encode(frame).numpy()
         reader = CaseReader(
             targets={"label": target},
@@ -173,18 +208,7 @@ class TableDataset:
                 if isinstance(source, VolumeSource) and standardise != "none"
             },
         )
-        ids, groups = reader.names(frame)
-        split = (
-            make_split(
-                labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
-            )
-            if test is None
-            else _given_split(frame, test, labels, groups, fractions, split_seed, fold, folds, split_file)
-        )
         train = frame.iloc[split.train]
-        others = [*asked, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
-        told = {name: one for name, one in (overrides or {}).items() if name not in others}
-        found = _schema(frame, split.train, list(dict.fromkeys(others)), told, schema, bool(sources))
         # What a file says of its own rows is not known of these.
         read = schema is not None
         self.plan = Plan(
@@ -204,7 +228,7 @@ class TableDataset:
             ),
             fold=fold or 0,
             missing_images=missing_images,
-            subgroups=by_columns([subgroups] if isinstance(subgroups, str) else list(subgroups), frame, train),
+            subgroups=bands,
         )
         self._cells = cell_lines(found, frame) if read else ""
         self.plan = replace(self.plan, about=self.about)
@@ -410,8 +434,22 @@ def _caught(faults: list[str]) -> Iterator[None]:
     """Go on after bad input, which is noted."""
     try:
         yield
+    except ColumnFaults as error:
+        faults += error.faults
     except ValueError as error:
         faults.append(str(error))
+
+
+def _cell_faults(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
+    """A line for the columns that a schema file has and the table lacks, and for each with cells that do not fit."""
+    faults: list[str] = []
+    with _caught(faults):
+        require_columns(frame, schema.sources)
+    for column in schema.numerical:
+        if (column.column or column.name) in frame.columns:
+            with _caught(faults):
+                column.values(frame)
+    return faults
 
 
 def _source(
