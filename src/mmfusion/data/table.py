@@ -90,8 +90,8 @@ class TableDataset:
         encoding: Of a text file; None: UTF-8.
 
     Raises:
-        mmfusion.data.plan.DatasetError: A ValueError, if an option, the table, its labels, columns, cells or split are not
-            as they should be; all faults at once.
+        mmfusion.data.plan.DatasetError: A ValueError, if an option, the table, its labels, columns, cells or split are
+            not as they should be; all faults at once.
         FileNotFoundError: If a file is not there.
     """
 
