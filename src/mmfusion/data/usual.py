@@ -21,7 +21,7 @@ def usual(values: Floats) -> NDArray[np.bool_]:
 
     The distances from the median are looked at from the smallest on, beginning with those of the inner 95%. The first
     that is more than :data:`GAP` times the width of all values before it ends the usual ones. Heavy tails have no such
-    gap: of 200 log-normal values whose logarithm has a standard deviation of 1.5, less than one in 10,000 tables has.
+    gap: of 20,000 simulated columns of 200 log-normal values, the logarithm of standard deviation 1.5, none had one.
 
     Args:
         values: Shape ``(n,)``, finite.
