@@ -14,7 +14,7 @@ import mmfusion as mmf
 from mmfusion.data.frame import FrameDataset
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Table
-from mmfusion.training import checkpoints, evaluation, folder, report, robustness
+from mmfusion.training import checkpoints, evaluation, folder, report, robustness, robustness_rows
 from mmfusion.training.comparison import compare
 from mmfusion.training.files import read_json
 from mmfusion.training.precompute import precompute
@@ -125,7 +125,7 @@ def test_without_a_table_no_cells() -> None:
     spec = make_spec(images=2, tables=0)
     found = predict(model("concat", spec), dataset(spec))
     assert [one.kind for one in found.under] == ["without", "without", "permuted", "permuted"]
-    assert robustness.area(robustness.rows(found, np.array([0, 1, 0, 1, 0, 1, 0]), list("abcdefg"))) is None
+    assert robustness_rows.area(robustness_rows.rows(found, np.array([0, 1, 0, 1, 0, 1, 0]), list("abcdefg"))) is None
 
 
 def test_cells_go_missing_one_after_the_other() -> None:
@@ -189,18 +189,18 @@ def test_a_model_that_refuses_has_a_reason_in_place_of_metrics() -> None:
         targets={"label": torch.arange(N) % 2},
     )
     found = predict(Strict(), data)
-    rows = robustness.rows(found, np.arange(N) % 2, list("abcdefg"), n_resamples=20)
+    rows = robustness_rows.rows(found, np.arange(N) % 2, list("abcdefg"), n_resamples=20)
     refused = [row for row in rows if row["reason"] is not None]
     assert [(row["kind"], row["modality"], row["reason"]) for row in refused] == [
         ("without", "table0", "no case may lack the table")
     ]
-    assert set(refused[0]["metrics"]) == set(robustness.METRICS)
+    assert set(refused[0]["metrics"]) == set(robustness_rows.METRICS)
     assert {value for one in (*refused[0]["metrics"].values(), refused[0]["drop"]) for value in one.values()} == {None}
     assert all(row["metrics"]["auc"]["value"] is not None for row in rows if row["reason"] is None)
     known = {"auc": {"value": 0.5, "error": None}}
     lines = report.sentences(
         {"test": known, "validation": known, "gap_closed": None, "threshold": None, "notes": []}
-        | {"robustness": robustness.summary(rows)}
+        | {"robustness": robustness_rows.summary(rows)}
     )
     assert any(line.startswith("Without 'table0' the test AUC is undefined; with its rows") for line in lines)
 
@@ -218,9 +218,9 @@ def test_metrics_and_drops_are_those_of_the_other_functions() -> None:
     base, other = (rng.dirichlet([1, 1, 1], 60) + np.eye(3)[y] * w for w in (1.0, 0.3))
     base, other = (p / p.sum(axis=1, keepdims=True) for p in (base, other))
     found = Found(base, {Condition("cells", share=0.0): base, Condition("without", "meta"): other})
-    first, second = robustness.rows(found, y, groups, n_resamples=40, seed=7)
+    first, second = robustness_rows.rows(found, y, groups, n_resamples=40, seed=7)
     wanted = estimates(other, y, groups, n_resamples=40, seed=7)
-    for name in robustness.METRICS:
+    for name in robustness_rows.METRICS:
         assert second["metrics"][name] == pytest.approx(wanted[name].to_dict(), abs=1e-12)
     drop = compare(base, other, y, groups, n_resamples=40, seed=7)
     assert (second["drop"]["value"], second["drop"]["low"], second["drop"]["high"]) == pytest.approx(drop[:3])
@@ -251,7 +251,7 @@ def test_where_the_output_is_not_finite_metrics_are_undefined() -> None:
         (broken, p, None),
         (broken, broken, "the output for 2 of 4 cases is not finite"),
     ):
-        (row,) = robustness.rows(Found(base, {condition: under}), y, groups, n_resamples=5)
+        (row,) = robustness_rows.rows(Found(base, {condition: under}), y, groups, n_resamples=5)
         assert row["reason"] == reason
         assert row["drop"]["value"] is None
         assert row["metrics"]["auc"]["value"] == (None if reason else 1.0)
@@ -261,9 +261,9 @@ def test_the_area_is_the_mean_height_of_the_curve() -> None:
     rows = [row(0.8, 0.0), row(0.7, 0.1), row(0.6, 0.3), row(0.6, 0.5), row(0.6, 0.7), row(0.5, 0.9)]
     rows.append(row(0.1, modality="meta", kind="without"))
     by_parts = 0.1 * 0.75 + 0.2 * 0.65 + 0.2 * 0.6 + 0.2 * 0.6 + 0.2 * 0.55
-    assert robustness.area(rows) == pytest.approx(by_parts / 0.9)
-    assert robustness.area([*rows, row(None, 1.0)]) is None
-    assert robustness.summary(rows)["rows"][-1] == {
+    assert robustness_rows.area(rows) == pytest.approx(by_parts / 0.9)
+    assert robustness_rows.area([*rows, row(None, 1.0)]) is None
+    assert robustness_rows.summary(rows)["rows"][-1] == {
         "kind": "without",
         "modality": "meta",
         "share": None,
@@ -283,9 +283,9 @@ def test_a_run_says_what_each_modality_brings(start: Start) -> None:
         ("without", "meta", None),
         ("permuted", "meta", None),
     ]
-    for name in robustness.METRICS:
+    for name in robustness_rows.METRICS:
         assert rows[0]["metrics"][name]["value"] == pytest.approx(metrics["test"][name]["value"], abs=1e-12)
-    assert metrics["robustness"]["area"] == pytest.approx(robustness.area(rows))
+    assert metrics["robustness"]["area"] == pytest.approx(robustness_rows.area(rows))
     lines = report.sentences(metrics)
     drop = rows[-1]["drop"]["value"]
     assert abs(drop) > 0.001

@@ -23,6 +23,7 @@ from mmfusion.training import (
     processes,
     report,
     robustness,
+    robustness_rows,
     table_alone,
 )
 from mmfusion.training.files import write_bytes, write_json, write_text
@@ -87,7 +88,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
         **({} if references is None else {"references": references}),
-        **({} if tried is None else {"robustness": robustness.summary(tried)}),
+        **({} if tried is None else {"robustness": robustness_rows.summary(tried)}),
         # As the run began with them: the files may be others by now.
         **{key: value for key, value in folder.read_case(out).items() if key == content.CONTENT},
         **({"absent_images": parts.found.absent} if parts.found.absent else {}),
@@ -103,7 +104,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
     if told is not None:
         write_text(out / folder.SUBGROUPS, told.to_csv(index=False, lineterminator="\n"))
     if tried is not None:
-        write_json(out / folder.ROBUSTNESS, {"format": robustness.FORMAT, "rows": tried})
+        write_json(out / folder.ROBUSTNESS, {"format": robustness_rows.FORMAT, "rows": tried})
     write_json(out / folder.METRICS, metrics)
     return metrics
 
@@ -151,7 +152,7 @@ def _robustness(parts: Parts, model: nn.Module, known: NDArray[np.float64], repo
             base=base,
             bar=bar,
         )
-        return robustness.rows(found, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
+        return robustness_rows.rows(found, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
 
 
 def _cost(parts: Parts, model: nn.Module, progress: Progress, inference: float) -> dict[str, Any]:
