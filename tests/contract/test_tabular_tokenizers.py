@@ -263,9 +263,9 @@ def test_autocast(name: str, missing: str) -> None:
 @every_tokenizer
 def test_refuses(name: str) -> None:
     columns = COLUMNS["both"]
-    with pytest.raises(ValueError, match="missing must be 'token', 'mask' or 'impute', got 'zero'"):
+    with pytest.raises(ValueError, match="missing expects one of token, mask, impute, got 'zero'"):
         create_tabular_tokenizer(choice(name, "zero"), columns, dim=DIM)
-    with pytest.raises(ValueError, match="dim must be positive, got 0"):
+    with pytest.raises(ValueError, match="dim expects int from 1 to 16384, got 0"):
         create_tabular_tokenizer(choice(name, "token"), columns, dim=0)
     with pytest.raises(
         ValueError, match=f"tabular tokenizer {name!r} has no option 'missings'; did you mean 'missing'"

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
 from mmfusion.data import Cases
 from mmfusion.registry import datasets
+from mmfusion.tokens import Maps
+from mmfusion.training.precompute import MapsDataset
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
@@ -22,3 +25,15 @@ def test_default_collation(workers: int) -> None:
     assert next(iter(DataLoader(Subset(train, [3, 5]), batch_size=2))).position.tolist() == [3, 5]
     singles = DataLoader([train[i] for i in range(4)], batch_size=4)
     assert next(iter(singles)).position.tolist() == [0, 1, 2, 3]
+
+
+def test_maps_in_place_of_images() -> None:
+    train = datasets.create("synthetic-derm7pt", n_train=48, n_validation=24, n_test=24, size=32).train
+    maps = {name: [np.random.default_rng(0).random((48, 2, 3, 3), dtype=np.float32)] for name in ("derm", "clinic")}
+    computed = MapsDataset(train, maps)
+    for given in (computed, [computed[i] for i in range(48)]):
+        batches = list(DataLoader(given, batch_size=40))
+        assert [len(batch.position) for batch in batches] == [40, 8]
+        found = batches[1].inputs["derm"]
+        assert isinstance(found, Maps)
+        assert found.stages[0].numpy().tolist() == maps["derm"][0][40:].tolist()

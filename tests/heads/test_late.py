@@ -102,7 +102,7 @@ def test_weights_far_apart() -> None:
 @pytest.mark.parametrize(
     ("spec", "combine", "message"),
     [
-        (CLASSES, "vote", r"combine must be one of \('mean', 'learned', 'product', 'max'\), got 'vote'"),
+        (CLASSES, "vote", r"combine expects one of mean, learned, product, max, got 'vote'"),
         (SPEC, "product", r"multiplies probabilities, the targets \['z'\] have none"),
     ],
 )

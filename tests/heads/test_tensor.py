@@ -109,8 +109,8 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: LowRankFusion(NAMES, dim=2, width=2, rank=0), "rank must be positive, got 0"),
-        (lambda: TensorFusion(NAMES, dim=2, width=2, project=0), "project must be positive, got 0"),
+        (lambda: LowRankFusion(NAMES, dim=2, width=2, rank=0), "rank expects int from 1 to 4096, got 0"),
+        (lambda: TensorFusion(NAMES, dim=2, width=2, project=0), "project expects int from 1 to 16384, got 0"),
     ],
 )
 def test_what_is_refused(build: object, message: str) -> None:

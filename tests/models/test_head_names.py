@@ -1,11 +1,23 @@
 """A head, a readout or an interaction that was built for other modalities than the model's."""
 
+import math
 from typing import Any
 
 import pytest
 from torch import nn
 
-from mmfusion.heads import ConcatHead, FusedHead, GatedFusion, LateHead, LowRankFusion, MaxFusion, SplitFusion
+from mmfusion.heads import (
+    AverageHead,
+    ConcatHead,
+    FusedHead,
+    GatedFusion,
+    LateHead,
+    LowRankFusion,
+    MaxFusion,
+    SingleHead,
+    SplitFusion,
+    TensorFusion,
+)
 from mmfusion.models import FusionModel
 from mmfusion.readouts import GranularityMerge, MeanReadout, StagePool
 from mmfusion.spec import DataSpec
@@ -43,3 +55,27 @@ def test_a_head_may_read_fewer_than_there_are() -> None:
 def test_readouts(readout: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"the readout \w+ is built for 'table2', which the model does not have"):
         build(TWO, ConcatHead(TWO, dim=8), readout)
+
+
+@pytest.mark.parametrize(
+    ("build_head", "message"),
+    [
+        (lambda: ConcatHead(TWO, dim=-1), "ConcatHead: dim expects int from 1 to 16384, got -1"),
+        (lambda: LateHead(TWO, dim=8, dropout=math.nan), "LateHead: dropout expects float from 0 to below 1, got nan"),
+        (
+            lambda: FusedHead(TWO, MaxFusion(TWO.names), width=0, hidden=[0]),
+            "FusedHead: width expects .*; hidden expects",
+        ),
+        (lambda: GatedFusion(TWO.names, dim=2**70), "GatedFusion: dim expects int"),
+        (
+            lambda: LowRankFusion(TWO.names, dim=8, width=8, rank=0),
+            "LowRankFusion: rank expects int from 1 to 4096, got 0",
+        ),
+        (lambda: TensorFusion(TWO.names, dim=8, width=8, project=0), "TensorFusion: project expects int from 1"),
+        (lambda: SingleHead(TWO, of="table0", dim=1.5), "SingleHead: dim expects int"),
+        (lambda: AverageHead(TWO, names=TWO.names, dim="8"), "AverageHead: dim expects int"),
+    ],
+)
+def test_heads_are_built_within_declared_ranges(build_head: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_head()

@@ -106,6 +106,26 @@ class DataBundle:
         return self.train.spec
 
 
+def check_classes(what: str, labels: Tensor, n_classes: int) -> None:
+    """Whether all labels are classes.
+
+    Args:
+        what: The labels, for the message.
+        labels: Shape ``(n,)``.
+        n_classes: Number of classes.
+
+    Raises:
+        ValueError: If one is not in 0..k-1; gives the first, its row and how many there are.
+    """
+    wrong = ((labels < 0) | (labels >= n_classes)).nonzero().flatten()
+    if len(wrong):
+        raise ValueError(
+            f"{what} expects classes from 0 to {n_classes - 1}, got {labels[wrong[0]].item()} in row {int(wrong[0])}"
+            + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            + ": leave cases without a label out"
+        )
+
+
 def first_case(batch: Cases) -> Cases:
     """The first case of a batch, without a batch axis."""
 

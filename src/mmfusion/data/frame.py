@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmfusion.data.cases import ByModality, Cases, first_case
+from mmfusion.data.cases import ByModality, Cases, check_classes, first_case
 from mmfusion.data.checksums import checksums
 from mmfusion.data.intensity import Intensity
 from mmfusion.data.rows import MappedRows, Rows
-from mmfusion.spec import DataSpec
+from mmfusion.spec import Classes, DataSpec
 from mmfusion.tokens import Content, Table
 
 _ALL = slice(None)
@@ -101,6 +101,9 @@ class FrameDataset:
         wrong = {name: length for name, length in lengths.items() if length != n}
         if wrong:
             raise ValueError(f"the table has {n} rows, but got {wrong}")
+        for name, target in self._spec.targets.items():
+            if isinstance(target, Classes) and name in self._targets:
+                check_classes(f"target {name!r}", self._targets[name], target.n)
         if len(set(self._ids)) != n:
             repeated, times = Counter(self._ids).most_common(1)[0]
             raise ValueError(f"each case needs a name of its own, but {repeated!r} occurs {times} times")

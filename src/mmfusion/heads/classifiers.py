@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmfusion.options import Dropout, Width, Widths, checked
 from mmfusion.spec import DataSpec
 
 
@@ -19,8 +20,9 @@ class Classifier(nn.Module):
         norm: Normalise the embedding first.
     """
 
+    @checked
     def __init__(
-        self, spec: DataSpec, *, dim: int, hidden: Sequence[int] = (128,), dropout: float = 0.5, norm: bool = False
+        self, spec: DataSpec, *, dim: Width, hidden: Widths = (128,), dropout: Dropout = 0.5, norm: bool = False
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.LayerNorm(dim)] if norm else []
@@ -48,14 +50,15 @@ class SingleHead(Classifier):
         norm: Normalise the embedding first.
     """
 
+    @checked
     def __init__(
         self,
         spec: DataSpec,
         *,
         of: str,
-        dim: int,
-        hidden: Sequence[int] = (128,),
-        dropout: float = 0.5,
+        dim: Width,
+        hidden: Widths = (128,),
+        dropout: Dropout = 0.5,
         norm: bool = False,
     ) -> None:
         super().__init__(spec, dim=dim, hidden=hidden, dropout=dropout, norm=norm)
@@ -81,14 +84,15 @@ class AverageHead(nn.Module):
         norm: Each classifier normalises its embedding first.
     """
 
+    @checked
     def __init__(
         self,
         spec: DataSpec,
         *,
         names: Sequence[str],
-        dim: int,
-        hidden: Sequence[int] = (128,),
-        dropout: float = 0.5,
+        dim: Width,
+        hidden: Widths = (128,),
+        dropout: Dropout = 0.5,
         shared: bool = False,
         norm: bool = False,
     ) -> None:

@@ -1,11 +1,10 @@
 """The embeddings side by side."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from mmfusion.heads.mlp import hidden_layers, output_layers
+from mmfusion.options import Dropout, Width, Widths, checked
 from mmfusion.spec import DataSpec
 
 
@@ -23,8 +22,9 @@ class ConcatHead(nn.Module):
         rectify: A ReLU of the embeddings before the first layer.
     """
 
+    @checked
     def __init__(
-        self, spec: DataSpec, *, dim: int, hidden: Sequence[int] = (128,), dropout: float = 0.5, rectify: bool = False
+        self, spec: DataSpec, *, dim: Width, hidden: Widths = (128,), dropout: Dropout = 0.5, rectify: bool = False
     ) -> None:
         super().__init__()
         self.names = spec.names

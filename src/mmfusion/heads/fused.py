@@ -1,10 +1,9 @@
 """The embeddings fused to one vector, and from there to the outputs."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from mmfusion.heads.mlp import hidden_layers, output_layers
+from mmfusion.options import Dropout, Width, Widths, checked
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Present
 
@@ -22,8 +21,9 @@ class FusedHead(nn.Module):
 
     takes_present = True
 
+    @checked
     def __init__(
-        self, spec: DataSpec, fusion: nn.Module, *, width: int, hidden: Sequence[int] = (128,), dropout: float = 0.5
+        self, spec: DataSpec, fusion: nn.Module, *, width: Width, hidden: Widths = (128,), dropout: Dropout = 0.5
     ) -> None:
         super().__init__()
         self.fusion = fusion

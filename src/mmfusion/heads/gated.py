@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.heads.presence import stacked
+from mmfusion.options import Width, checked
 from mmfusion.tokens import Present
 
 
@@ -25,7 +26,8 @@ class GatedFusion(nn.Module):
         width: Of the fused vector; None: ``dim``.
     """
 
-    def __init__(self, names: Sequence[str], *, dim: int, width: int | None = None) -> None:
+    @checked
+    def __init__(self, names: Sequence[str], *, dim: Width, width: Width | None = None) -> None:
         super().__init__()
         self.names = tuple(names)
         self.width = dim if width is None else width

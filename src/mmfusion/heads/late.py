@@ -1,6 +1,5 @@
 """Late fusion: each modality decides, the decisions are combined."""
 
-from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from mmfusion.heads.concat import ConcatHead
 from mmfusion.heads.presence import stacked
+from mmfusion.options import Dropout, Width, Widths, checked
 from mmfusion.spec import DataSpec, Regression
 from mmfusion.tokens import Present
 
@@ -37,14 +37,15 @@ class LateHead(nn.Module):
 
     takes_present = True
 
+    @checked
     def __init__(
         self,
         spec: DataSpec,
         *,
-        dim: int,
+        dim: Width,
         combine: Combine = "mean",
-        hidden: Sequence[int] = (128,),
-        dropout: float = 0.5,
+        hidden: Widths = (128,),
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__()
         if combine not in get_args(Combine):

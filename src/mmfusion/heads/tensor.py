@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.heads.presence import stacked
+from mmfusion.options import Count, Width, checked
 from mmfusion.tokens import Present
 
 MAX_WEIGHTS = 2**27
@@ -41,7 +42,8 @@ class LowRankFusion(nn.Module):
         ValueError: If ``rank`` is not positive.
     """
 
-    def __init__(self, names: Sequence[str], *, dim: int, width: int, rank: int = 4) -> None:
+    @checked
+    def __init__(self, names: Sequence[str], *, dim: Width, width: Width, rank: Count = 4) -> None:
         super().__init__()
         if rank < 1:
             raise ValueError(f"rank must be positive, got {rank}")
@@ -76,7 +78,8 @@ class TensorFusion(nn.Module):
             would do.
     """
 
-    def __init__(self, names: Sequence[str], *, dim: int, width: int, project: int = 32) -> None:
+    @checked
+    def __init__(self, names: Sequence[str], *, dim: Width, width: Width, project: Width = 32) -> None:
         super().__init__()
         if project < 1:
             raise ValueError(f"project must be positive, got {project}")

@@ -11,7 +11,7 @@ from torch import nn
 from mmfusion import registry
 from mmfusion.backbones.base import Backbone
 from mmfusion.data.cache import ImageCache
-from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.cases import CaseDataset, DataBundle, check_classes
 from mmfusion.data.ranges import outside_notes
 from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
@@ -168,6 +168,8 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
             f"the training set has {len(bundle.train)} case, and at least 2 are needed for batch statistics: give more "
             "cases, or another split"
         )
+    for part, dataset in (("training", bundle.train), ("validation", bundle.validation), ("test", bundle.test)):
+        check_classes(f"the {part} set's target {target!r}", dataset.labels(target), kind.n)
     check_metric(
         settings.train.metric,
         bundle.validation.labels(target).numpy(),
