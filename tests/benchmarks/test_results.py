@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmfusion.benchmark import grid, presets
 from mmfusion.benchmark.analysis.grouping import tables
 from mmfusion.benchmark.collect import collect
 from mmfusion.training.metrics import evaluate
+from mmfusion.training.settings import resolve
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {"frozen": "HAM10000 with a frozen encoder", "finetuned": "HAM10000 with a learning encoder"}
@@ -45,3 +47,16 @@ def test_the_pages_numbers_are_those_of_the_predictions(name: str) -> None:
 def test_nothing_of_a_machine_is_in_them() -> None:
     for path in (ROOT / "benchmarks" / "results").rglob("*.json"):
         assert not re.search(r'": "(/|[A-Z]:)', path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_command_that_made_them_finds_them(name: str) -> None:
+    """A changed default would give the runs of the preset another address, or take another model's run for its own."""
+    planned = presets.load(name, "ham10000").plan(out=Path("runs"))
+    committed = (ROOT / "benchmarks" / "results" / name / "ham10000").glob("*/seed*")
+    assert {one.folder.name for one in planned} <= {path.name for path in committed}
+
+
+def test_another_default_is_another_address() -> None:
+    former = {"model": {"compression": "conv", "hidden": [128, 16]}}
+    assert grid.address(resolve("cfcml")) != grid.address(resolve("cfcml", overrides=[former]))

@@ -15,8 +15,9 @@ from mmfusion.training.settings import Run, Settings, Train, merge, parse_overri
 ALL = "all"
 """Every registered model."""
 
-REVISIONS = {"cfcml": 2}
-"""Raised when a model's defaults change: runs made with the former ones have another address."""
+FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"cfcml": {"compression": "conv", "hidden": [128, 16]}}
+"""Defaults that have changed since results were published: addresses are told from these, so that a run made with the
+former default keeps its address and is never taken for one with the new default."""
 
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
@@ -78,9 +79,10 @@ def address(settings: Settings) -> str:
     """
     packed, chosen = settings.computed(), settings.run
     data = content.by_content(packed["data"])
-    revision = [REVISIONS[chosen.model]] if chosen.model in REVISIONS else []
+    defaults, former = registry.models.defaults(chosen.model), FORMER_DEFAULTS.get(chosen.model, {})
+    options = {key: defaults[key] for key in former} | packed["model"]
     counted = {
-        "model": [chosen.model, _set(packed["model"], registry.models.defaults(chosen.model)), *revision],
+        "model": [chosen.model, _set(options, defaults | former)],
         "data": [chosen.dataset, _set(data, registry.datasets.defaults(chosen.dataset))],
         "train": _set(packed["train"], asdict(Train())),
         "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),
