@@ -10,14 +10,10 @@ from typing import Any
 from mmfusion import registry
 from mmfusion.models.ablations import FULL, ablations_of
 from mmfusion.training import content
-from mmfusion.training.settings import Run, Settings, Train, merge, parse_override, resolve
+from mmfusion.training.settings import FORMER_DEFAULTS, Run, Settings, Train, merge, parse_override, plain, resolve
 
 ALL = "all"
 """Every registered model."""
-
-FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"cfcml": {"compression": "conv", "hidden": [128, 16]}}
-"""Defaults that have changed since results were published: addresses are told from these, so that a run made with the
-former default keeps its address and is never taken for one with the new default."""
 
 _SECTIONS = ("run", "train", "data", "model")
 _DIGITS = 10
@@ -80,9 +76,9 @@ def address(settings: Settings) -> str:
     packed, chosen = settings.computed(), settings.run
     data = content.by_content(packed["data"])
     defaults, former = registry.models.defaults(chosen.model), FORMER_DEFAULTS.get(chosen.model, {})
-    options = {key: defaults[key] for key in former} | packed["model"]
+    options = {**{key: defaults[key] for key in former}, **packed["model"]}
     counted = {
-        "model": [chosen.model, _set(options, defaults | former)],
+        "model": [chosen.model, _set(options, {**defaults, **former})],
         "data": [chosen.dataset, _set(data, registry.datasets.defaults(chosen.dataset))],
         "train": _set(packed["train"], asdict(Train())),
         "run": _set(packed["run"], asdict(Run(chosen.model)), ("model", "dataset")),
@@ -98,12 +94,7 @@ def short(counted: Mapping[str, Any]) -> str:
 
 def _set(values: Mapping[str, Any], defaults: Mapping[str, Any], but: Container[str] = ()) -> dict[str, Any]:
     own = {key: value for key, value in values.items() if key not in but}
-    return {key: value for key, value in own.items() if key not in defaults or _plain(value) != _plain(defaults[key])}
-
-
-def _plain(value: Any) -> Any:
-    """As a settings file has it: a list where a builder's default is a tuple."""
-    return json.loads(json.dumps(value, default=repr))
+    return {key: value for key, value in own.items() if key not in defaults or plain(value) != plain(defaults[key])}
 
 
 def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:

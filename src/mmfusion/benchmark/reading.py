@@ -56,7 +56,7 @@ def _read(place: Path) -> FinishedRun:
     packed = _versioned(place, folder.SETTINGS)
     metrics = read_metrics(place)
     try:
-        settings = Settings.from_dict({key: value for key, value in packed.items() if key != "format"})
+        settings = Settings.from_file({key: value for key, value in packed.items() if key != "format"})
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder.SETTINGS}: {error}") from error
     frame = _frame(place, folder.PREDICTIONS)

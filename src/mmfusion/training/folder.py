@@ -153,7 +153,7 @@ def read_settings(folder: Path) -> Settings:
     packed = dict(_read(folder, SETTINGS))
     checkpoints.check_format(folder / SETTINGS, packed)
     packed.pop("format")
-    return Settings.from_dict(packed)
+    return Settings.from_file(packed)
 
 
 def read_case(folder: Path) -> dict[str, Any]:

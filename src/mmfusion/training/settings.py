@@ -5,6 +5,7 @@ user set. Every key is checked; an unknown one is an error that names the closes
 """
 
 import difflib
+import json
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,12 @@ from mmfusion.training.metrics import metric_faults
 from mmfusion.training.options import typed_options
 
 DEFAULT_DATASET = "synthetic-derm7pt"
+FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"cfcml": {"compression": "conv", "hidden": [128, 16]}}
+"""Defaults of models that have changed since results were published.
+
+Settings of new runs always name these options, so that a file that does not is of a run with the former defaults; and
+the addresses of a sweep's runs are told from them, so that no run is taken for one with another default.
+"""
 DEVICES = ("auto", "cpu", "cuda")
 Epochs: TypeAlias = Annotated[int, Range(1, 100000)]
 
@@ -222,6 +229,21 @@ class Settings:
             )
         return settings
 
+    @classmethod
+    def from_file(cls, packed: Mapping[str, Any]) -> "Settings":
+        """The settings of a run from its file, with the former defaults of options that it does not name.
+
+        Args:
+            packed: The content of ``settings.json``, without its format.
+
+        Raises:
+            ValueError: As :meth:`from_dict`.
+        """
+        settings = cls.from_dict(packed)
+        for option, value in FORMER_DEFAULTS.get(settings.run.model, {}).items():
+            settings.model.setdefault(option, value)
+        return settings
+
     @property
     def augment(self) -> Augment:
         """What ``train.augment`` says; corruption of tables is not fitted yet.
@@ -296,7 +318,15 @@ def resolve(
         merged = merge(merged, layer)
     settings = Settings.from_dict(merged)
     settings.check_options()
+    defaults = registry.models.defaults(model)
+    for option in FORMER_DEFAULTS.get(model, {}):
+        settings.model.setdefault(option, plain(defaults[option]))
     return settings.typed()
+
+
+def plain(value: Any) -> Any:
+    """A value as a settings file has it: a list where a builder's default is a tuple."""
+    return json.loads(json.dumps(value, default=repr))
 
 
 def parse_override(text: str) -> dict[str, Any]:
