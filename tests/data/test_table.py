@@ -404,7 +404,6 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"folds": 3, "fold": 3}, "fold expects a whole number from 0 to 2, got 3"),
-        ({"folds": 1}, "folds expects a whole number of at least 2, got 1"),
         ({"fractions": (0.5, 0.5, 0.5)}, "three positive fractions"),
         ({"folds": 99}, "99 parts need at least as many groups"),
         ({"test": "part", "fold": 7}, "the test part is that of ['7'], which no case has"),
