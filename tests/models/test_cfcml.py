@@ -175,6 +175,9 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
         mmf.create_model("cfcml", make_spec(size=(32, 32)), **SMALL | options)
 
 
+PUBLISHED: dict[str, Any] = {"compression": "conv", "hidden": (128, 16)}
+
+
 def published_counts(model: FusionModel) -> dict[str, int]:
     """Parameters by the parts that the published counts tell apart."""
     tables = [model.tokenizers[name] for name in model.columns]
@@ -199,7 +202,7 @@ def test_published_derm7pt_model_has_the_published_parameters() -> None:
     columns = Columns(numerical=("a", "b", "c"), categorical=(("d", 2), ("e", 2)))
     spec = DataSpec({"derm": image, "clinic": image, "meta": columns}, n_classes=2)
     with torch.device("meta"):
-        model = mmf.create_model("cfcml", spec, encoder="swin_tiny_patch4_window7_224", detach_stages=True)
+        model = mmf.create_model("cfcml", spec, encoder="swin_tiny_patch4_window7_224", detach_stages=True, **PUBLISHED)
     assert published_counts(model) == {
         "encoder": 28_288_354 - 769_000 - 1_536,
         "convolutions": 863_384,
@@ -220,7 +223,7 @@ def test_published_men_model_has_the_published_parameters() -> None:
     columns = Columns(numerical=("a", "b", "c"), categorical=(("d", 2), ("e", 2), ("f", 3)))
     spec = DataSpec({"t1": image, "t2": image, "flair": image, "meta": columns}, n_classes=3)
     with torch.device("meta"):
-        model = mmf.create_model("cfcml", spec, shared_encoder=False, image_latents=48, table_latents=16)
+        model = mmf.create_model("cfcml", spec, shared_encoder=False, image_latents=48, table_latents=16, **PUBLISHED)
     found = published_counts(model)
     assert found.pop("encoder") > 0
     assert found == {
