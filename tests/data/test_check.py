@@ -157,6 +157,7 @@ def test_run_and_predict_from_the_command_line(
         "prob_unsure",
         "label",
         "missing",
+        "outside",
     ]
     assert found["patient"].tolist() == ["p0", "p0", "p1", "p1", "p2"]
 

@@ -469,7 +469,8 @@ def test_the_test_part_is_read_at_the_end_alone(
         return real(self, indices)
 
     monkeypatch.setattr(fakes.FrameDataset, "__getitems__", noted)
-    start()
+    # The reference rows are fitted on the training set afterwards.
+    start("run", {"run": {"references": False}})
     # Seeds 0, 1, 2 made train, validation, test: test is read after everything else of training; for its predictions,
     # for the cost of a case, and for its tables and its cases without cells and modalities.
     first = asked.index("s2")
