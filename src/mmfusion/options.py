@@ -196,17 +196,24 @@ def check_options(what: str, builder: Callable[..., Any], options: Mapping[str, 
 def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """A decorator for a constructor or a function that is called directly and not by a registered name.
 
-    Its keyword arguments are checked as :func:`check_options` does; the signature stays.
+    Its keyword arguments are checked as :func:`check_options` does, and so are those before them that declare a range;
+    the signature stays.
     """
     declared = option_hints(function)
     parameters = inspect.signature(function).parameters
+    ranged = {
+        name
+        for name, hint in declared.items()
+        if any(typing.get_origin(one) is Annotated for one in alternatives(hint))
+    }
 
     @functools.wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         what = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+        positional = {name: value for name, value in zip(parameters, args, strict=False) if name in ranged}
         faults = [
             fault
-            for name, value in kwargs.items()
+            for name, value in {**positional, **kwargs}.items()
             if name in declared and not (value is None and parameters[name].default is None)
             for fault in value_faults(name, value, declared[name])
         ]
@@ -282,7 +289,12 @@ def value_faults(name: str, value: Any, hint: Any) -> list[str]:
         # Of a table of options the entry is named.
         if isinstance(value, Mapping) and _is_kind(typing.get_origin(one), Mapping) and len(items) == 2:
             return [fault for key, item in value.items() for fault in value_faults(f"{name}.{key}", item, items[1])]
-    return [f"{name} expects {described(hint)}, got {_shown.repr(value)}"]
+    return [f"{name} expects {described(hint)}, got {shown(value)}"]
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    return _shown.repr(value)
 
 
 def takes(value: Any, hint: Any) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, TypeAlias, TypeVar
 
-from mmfusion.options import check_options, keyword_options
+from mmfusion.options import check_options, keyword_options, shown
 
 __all__ = [
     "Builder",
@@ -99,6 +99,8 @@ class Registry:
             PluginError: If the name is a third party's whose entry point fails to load.
         """
         importlib.import_module(self.home)
+        if not isinstance(name, str):  # settings hold anything
+            raise ValueError(f"{self.kind} expects a name, got {shown(name)}")
         if name in self._builders:
             return self._builders[name]
         points = self._entry_points().get(name, [])

@@ -1,7 +1,7 @@
-"""Hostile values for every option of every registered part: success, or one error of ours that names the option."""
+"""Hostile values for every option of every part: success, or one error of ours that names the option."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from mmfusion import losses
 from mmfusion.layers.compression import TokenShape
-from mmfusion.options import option_faults
+from mmfusion.options import LossWeight, keyword_options, option_faults, option_hints, value_faults
 from mmfusion.registry import Registry
 from mmfusion.spec import Image
 from small import TABLE, make_spec
@@ -114,3 +115,56 @@ def test_hostile_options(kind: str, name: str, tmp_path: Path, monkeypatch: pyte
     with torch.device("meta"):
         wrong = list(outcomes(getattr(mmf.registry, kind), name, args, options))
     assert not wrong, "\n".join(wrong)
+
+
+# Parts of losses that are chosen by a name of their own or constructed directly, with what they need.
+UNREGISTERED: dict[type[torch.nn.Module], Mapping[str, Any]] = {
+    losses.Schedule: {"start": 1.0, "end": 0.0, "steps": 5},
+    losses.UncertaintyWeighting: {},
+    losses.GradNormWeighting: {},
+    losses.MovingPrototypes: {"n_modalities": 2, "n_classes": 3, "dim": 4},
+    losses.MemoryPrototypes: {"n_modalities": 2, "n_classes": 3, "dim": 4},
+    losses.Temperature: {},
+    losses.Objective: {"targets": SPEC.targets},
+}
+
+
+@pytest.mark.parametrize("part", UNREGISTERED, ids=lambda part: part.__name__)
+def test_hostile_options_of_parts_of_losses(part: type[torch.nn.Module]) -> None:
+    needed, hints = UNREGISTERED[part], option_hints(part.__init__)
+    for name in {**needed, **keyword_options(part)}:
+        if name in ("targets", "classification"):
+            continue
+        for value in HOSTILE:
+            with torch.device("meta"):
+                if not value_faults(name, value, hints[name]):
+                    part(**{**needed, name: value})
+                    continue
+                with pytest.raises(ValueError, match=rf"^{part.__name__}: {name} expects .*, got "):
+                    part(**{**needed, name: value})
+
+
+def test_declared_ranges_hold_by_position_too() -> None:
+    for build in (
+        lambda: losses.Schedule(1.0, math.nan, steps=5),
+        lambda: losses.MovingPrototypes(2, 0, 4),
+        lambda: losses.Temperature(-1.0),
+    ):
+        with pytest.raises(ValueError, match=r"(end|n_classes|temperature) expects .*, got "):
+            build()
+
+
+@pytest.mark.parametrize("kind", ["prototypes", "weighting", "classification", "weight", "term"])
+def test_hostile_choices_of_an_objective(kind: str) -> None:
+    """What a recipe or a command line says of the losses."""
+    for value in HOSTILE:
+        entry = {"term": "sample_anchor", "weight": 0.5}
+        changed = kind in ("weight", "term")
+        options: dict[str, Any] = {"terms": {"more": {**entry, kind: value} if changed else entry}}
+        if kind == "weight" and not value_faults(kind, value, LossWeight):
+            mmf.create_model("concat", SPEC, **options)
+            continue
+        if kind == "classification" and value is None:
+            continue
+        with pytest.raises(ValueError, match=r"terms\.more" if changed else kind):
+            mmf.create_model("concat", SPEC, **options, **({} if changed else {kind: value}))

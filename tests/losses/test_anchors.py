@@ -271,7 +271,7 @@ def test_a_learned_temperature(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
+        ({"temperature": 0.0}, "temperature (must be positive|expects float from 0.0001 to 10000), got 0.0"),
         ({"reduction": "sum"}, "reduction must be one of"),
     ],
 )

@@ -561,7 +561,7 @@ RIGHT = (X[0], X[1], BOTH)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: InfoNCE(temperature=0.0), "temperature must be positive, got 0.0"),
+        (lambda: InfoNCE(temperature=0.0), "temperature expects float from 0.0001 to 10000, got 0.0"),
         (lambda: info_nce(*RIGHT, temperature=-1.0), "temperature must be positive, got -1.0"),
         (lambda: InfoNCE(first_weight=1.5), "first_weight must be 0 to 1, got 1.5"),
         (lambda: info_nce(*RIGHT, temperature=1.0, first_weight=-0.5), "first_weight must be 0 to 1, got -0.5"),

@@ -183,10 +183,10 @@ def test_half_precision_state(source: Any, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: MovingPrototypes(M, K, D, momentum=1.0), "momentum must be at least 0 and less than 1, got 1.0"),
-        (lambda: MovingPrototypes(M, K, D, momentum=-0.1), "momentum must be at least 0"),
-        (lambda: MovingPrototypes(0, K, D), "at least 1, got 0, 3 and 4"),
-        (lambda: MemoryPrototypes(M, K, D, size=0), "size must be at least 1, got 0"),
+        (lambda: MovingPrototypes(M, K, D, momentum=1.0), "momentum expects float from 0 to below 1, got 1.0"),
+        (lambda: MovingPrototypes(M, K, D, momentum=-0.1), "momentum expects float from 0 to below 1, got -0.1"),
+        (lambda: MovingPrototypes(0, K, D), "n_modalities expects int from 1 to 4096, got 0"),
+        (lambda: MemoryPrototypes(M, K, D, size=0), "size expects int from 1 to 1000000, got 0"),
         (
             lambda: MovingPrototypes(M + 1, K, D)(*batch(0)),
             "built for 3 modalities of width 4, the embeddings are 2 modalities of width 4",

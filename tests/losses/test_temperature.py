@@ -61,11 +61,11 @@ def test_each_level_by_one_temperature() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Temperature(0.0), "temperature must be positive, got 0.0"),
-        (lambda: Temperature(float("nan")), "temperature must be positive, got nan"),
-        (lambda: Temperature(float("inf")), "temperature must be positive, got inf"),
+        (lambda: Temperature(0.0), "temperature expects float from 0.0001 to 10000, got 0.0"),
+        (lambda: Temperature(float("nan")), "temperature expects float from 0.0001 to 10000, got nan"),
+        (lambda: Temperature(float("inf")), "temperature expects float from 0.0001 to 10000, got inf"),
         (lambda: Temperature(0.01, learned=True), "must start above its minimum of 0.01, got 0.01"),
-        (lambda: SampleAnchor(temperature=-1.0), "temperature must be positive, got -1.0"),
+        (lambda: SampleAnchor(temperature=-1.0), "temperature expects float from 0.0001 to 10000, got -1.0"),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:

@@ -178,12 +178,12 @@ def test_anchor_terms_go_backward_and_state_is_saved(weighting: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Schedule(-1.0, 1.0, steps=1), "finite and not negative, got start=-1.0"),
-        (lambda: Schedule(0.0, float("inf"), steps=1), "finite and not negative"),
-        (lambda: Schedule(0.0, 1.0, steps=0), "steps of at least 1"),
-        (lambda: Schedule(0.0, 1.0, steps=1, delay=-1), "no negative delay"),
-        (lambda: Schedule(0.0, 1.0, steps=1, shape="step"), "shape must be 'linear' or 'cosine', got 'step'"),
-        (lambda: GradNormWeighting(alpha=-1.0), "finite and not negative, got -1.0"),
+        (lambda: Schedule(-1.0, 1.0, steps=1), "Schedule: start expects float from 0 to 1000000, got -1.0"),
+        (lambda: Schedule(0.0, float("inf"), steps=1), "Schedule: end expects float from 0"),
+        (lambda: Schedule(0.0, 1.0, steps=0), "steps expects int from 1 to 1000000000, got 0"),
+        (lambda: Schedule(0.0, 1.0, steps=1, delay=-1), "delay expects int from 0 to 1000000000, got -1"),
+        (lambda: Schedule(0.0, 1.0, steps=1, shape="step"), "shape expects one of linear, cosine, got 'step'"),
+        (lambda: GradNormWeighting(alpha=-1.0), "GradNormWeighting: alpha expects float from 0 to 1000000, got -1.0"),
         (
             lambda: LossBank(2, {"a": (1.0, Squares(1.0))}, weighting=UncertaintyWeighting(regressions=["b"])),
             r"regressions names \['b'\], the terms are \['a'\]",

@@ -93,7 +93,10 @@ def test_every_model_takes_terms_and_a_classification_loss(name: str) -> None:
         ({"terms": {"x": {"term": "info_nce"}}}, "terms.x needs a term and a weight"),
         ({"terms": {"x": {"term": "info_nc", "weight": 1}}}, "unknown loss 'info_nc'; did you mean 'info_nce'"),
         ({"terms": {"x": SAMPLE | {"temprature": 1}}}, "no option 'temprature'; did you mean 'temperature'"),
-        ({"terms": {"x": SAMPLE | {"weight": "much"}}}, "weight of terms.x must be a number or a schedule's options"),
+        (
+            {"terms": {"x": SAMPLE | {"weight": "much"}}},
+            "terms.x.weight expects float from 0 to 1000000 or a table of options, got 'much'",
+        ),
         ({"terms": {"x": SAMPLE | {"weight": {"begin": 0}}}}, "the schedule of terms.x has no option 'begin'"),
         ({"terms": {"own": SAMPLE}}, "the method has a term 'own' of its own"),
         ({"prototypes": "ema"}, r"prototypes must be one of \['batch', 'moving', 'memory'\]"),

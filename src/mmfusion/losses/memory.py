@@ -8,12 +8,18 @@ Only this batch's part of a prototype carries gradient. The memory changes in tr
 dict, and is the same on all processes, because each of them sees the batch of all.
 """
 
-from typing import Protocol
+from typing import Annotated, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.losses.prototypes import Prototypes, class_means, membership, prototypes_of_means, prototypes_of_units
+from mmfusion.options import Count, NClasses, Range, Width, checked
+
+Momentum: TypeAlias = Annotated[float, Range(0, 1, below=True)]
+"""Share of the past in a moving average."""
+MemorySize: TypeAlias = Annotated[int, Range(1, 10**6)]
+"""Cases that are remembered."""
 
 
 class PrototypeSource(Protocol):
@@ -26,10 +32,6 @@ class PrototypeSource(Protocol):
 class _Remembering(nn.Module):
     def __init__(self, n_modalities: int, n_classes: int, dim: int) -> None:
         super().__init__()
-        if min(n_modalities, n_classes, dim) < 1:
-            raise ValueError(
-                f"n_modalities, n_classes and dim must be at least 1, got {n_modalities}, {n_classes} and {dim}"
-            )
         self.n_modalities, self.n_classes, self.dim = n_modalities, n_classes, dim
 
     def _check(self, units: Tensor) -> None:
@@ -59,10 +61,9 @@ class MovingPrototypes(_Remembering):
     means: Tensor
     seen: Tensor
 
-    def __init__(self, n_modalities: int, n_classes: int, dim: int, *, momentum: float = 0.9) -> None:
+    @checked
+    def __init__(self, n_modalities: Count, n_classes: NClasses, dim: Width, *, momentum: Momentum = 0.9) -> None:
         super().__init__(n_modalities, n_classes, dim)
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and less than 1, got {momentum}")
         self.momentum = momentum
         self.register_buffer("means", torch.zeros(n_modalities, n_classes, dim))
         self.register_buffer("seen", torch.zeros(n_modalities, n_classes, dtype=torch.bool))
@@ -110,7 +111,7 @@ class MemoryPrototypes(_Remembering):
         size: Cases remembered, first in, first out.
 
     Raises:
-        ValueError: If a size is less than 1.
+        ValueError: If an option is out of range.
     """
 
     units: Tensor
@@ -118,10 +119,9 @@ class MemoryPrototypes(_Remembering):
     counted: Tensor
     position: Tensor
 
-    def __init__(self, n_modalities: int, n_classes: int, dim: int, *, size: int = 1024) -> None:
+    @checked
+    def __init__(self, n_modalities: Count, n_classes: NClasses, dim: Width, *, size: MemorySize = 1024) -> None:
         super().__init__(n_modalities, n_classes, dim)
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
         self.register_buffer("units", torch.zeros(n_modalities, size, dim))
         self.register_buffer("labels", torch.full((size,), -1))

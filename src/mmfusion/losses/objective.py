@@ -13,6 +13,7 @@ from mmfusion.losses.bank import LossBank
 from mmfusion.losses.class_terms import Counted
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
+from mmfusion.options import Probability, checked
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
 from mmfusion.tokens import LossInputs
 
@@ -92,12 +93,13 @@ class Objective(nn.Module):
             options is unknown.
     """
 
+    @checked
     def __init__(
         self,
         targets: Mapping[str, Target],
         bank: LossBank | None = None,
         *,
-        label_smoothing: float = 0.0,
+        label_smoothing: Probability = 0.0,
         classification: str | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()

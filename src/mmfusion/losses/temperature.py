@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.precision import full_precision
+from mmfusion.options import NotNegative, TemperatureValue, checked
 
 
 class Temperature(nn.Module):
@@ -16,25 +17,26 @@ class Temperature(nn.Module):
     clipped parameter gets no gradient any more, this one always does).
 
     Args:
-        initial: The temperature, or where it starts.
+        temperature: The temperature, or where it starts.
         learned: Whether it is a parameter.
         minimum: Below the initial one; learned only.
 
     Raises:
-        ValueError: If ``initial`` is not positive, or not above the minimum of a learned one.
+        ValueError: If an option is out of range, or the temperature is not above the minimum of a learned one.
     """
 
     theta: Tensor | None
 
-    def __init__(self, initial: float = 0.07, *, learned: bool = False, minimum: float = 0.01) -> None:
+    @checked
+    def __init__(
+        self, temperature: TemperatureValue = 0.07, *, learned: bool = False, minimum: NotNegative = 0.01
+    ) -> None:
         super().__init__()
-        if not initial > 0 or not math.isfinite(initial):
-            raise ValueError(f"temperature must be positive, got {initial}")
-        if learned and not 0 <= minimum < initial:
-            raise ValueError(f"a learned temperature must start above its minimum of {minimum}, got {initial}")
-        self.initial = initial
+        if learned and not minimum < temperature:
+            raise ValueError(f"a learned temperature must start above its minimum of {minimum}, got {temperature}")
+        self.initial = temperature
         self.minimum = minimum
-        theta = nn.Parameter(torch.tensor(math.log(initial - minimum))) if learned else None
+        theta = nn.Parameter(torch.tensor(math.log(temperature - minimum))) if learned else None
         self.register_parameter("theta", theta)
 
     def forward(self) -> float | Tensor:

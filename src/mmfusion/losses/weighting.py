@@ -6,11 +6,20 @@ A constant is a number, and a :class:`Schedule` stands in its place for one term
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.precision import full_precision
+from mmfusion.options import LossWeight, Name, NotNegative, OneOf, Probability, Range, checked
+
+Steps: TypeAlias = Annotated[int, Range(1, 10**9)]
+"""Batches from one weight to another."""
+Delay: TypeAlias = Annotated[int, Range(0, 10**9)]
+"""Batches before a weight begins to move."""
+Shape: TypeAlias = Annotated[str, OneOf(("linear", "cosine"))]
+"""How a weight goes from one value to another."""
 
 
 class Schedule(nn.Module):
@@ -31,14 +40,11 @@ class Schedule(nn.Module):
 
     step: Tensor
 
-    def __init__(self, start: float, end: float, *, steps: int, delay: int = 0, shape: str = "linear") -> None:
+    @checked
+    def __init__(
+        self, start: LossWeight, end: LossWeight, *, steps: Steps, delay: Delay = 0, shape: Shape = "linear"
+    ) -> None:
         super().__init__()
-        if not (0 <= start < math.inf and 0 <= end < math.inf):
-            raise ValueError(f"a weight must be finite and not negative, got start={start} and end={end}")
-        if steps < 1 or delay < 0:
-            raise ValueError(f"a schedule needs steps of at least 1 and no negative delay, got {steps} and {delay}")
-        if shape not in ("linear", "cosine"):
-            raise ValueError(f"shape must be 'linear' or 'cosine', got {shape!r}")
         self.start, self.end, self.steps, self.delay, self.shape = float(start), float(end), steps, delay, shape
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -87,7 +93,8 @@ class UncertaintyWeighting(Weighting):
 
     log_variance: Tensor
 
-    def __init__(self, *, regressions: Collection[str] = ()) -> None:
+    @checked
+    def __init__(self, *, regressions: Collection[Name] = ()) -> None:
         super().__init__()
         self.regressions = frozenset(regressions)
         self.names: tuple[str, ...] = ()
@@ -133,21 +140,21 @@ class GradNormWeighting(Weighting):
     that ``lr`` does not depend on the scale of the gradients.
 
     Args:
-        alpha: How strongly the pace is restored; the paper has 0.12 to 1.5, the more the less alike the terms are.
-        lr: Of the weights.
+        alpha: How strongly the pace is restored, not negative; the paper has 0.12 to 1.5, the more the less alike the
+            terms are.
+        lr: Of the weights, in 0..1.
 
     Raises:
-        ValueError: If an option is negative.
+        ValueError: If an option is out of range.
     """
 
     current: Tensor
     first: Tensor
     started: Tensor
 
-    def __init__(self, *, alpha: float = 1.5, lr: float = 0.025) -> None:
+    @checked
+    def __init__(self, *, alpha: NotNegative = 1.5, lr: Probability = 0.025) -> None:
         super().__init__()
-        if not 0 <= alpha < math.inf or not 0 <= lr < math.inf:
-            raise ValueError(f"alpha and lr must be finite and not negative, got {alpha} and {lr}")
         self.alpha = alpha
         self.lr = lr
         self.names: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ from mmfusion.losses import (
     UncertaintyWeighting,
     Weighting,
 )
+from mmfusion.losses.weighting import Delay, Shape, Steps
+from mmfusion.options import LossWeight, value_faults
 from mmfusion.registry import Choice, check_options, losses
 from mmfusion.spec import Classes, DataSpec
 
@@ -91,7 +93,10 @@ def _term(name: str, settings: Mapping[str, Any], spec: DataSpec, dim: int) -> t
         raise ValueError(f"terms.{name} needs a term and a weight, as in terms.{name}.term='info_nce', got {settings}")
     options = dict(settings)
     loss, weight = options.pop("term"), options.pop("weight")
-    known = losses.options(loss)
+    try:
+        known = losses.options(loss)
+    except ValueError as error:
+        raise ValueError(f"terms.{name}.term: {error}") from error
     if "dim" in known:
         options.setdefault("dim", dim)
     if "columns" in known and "columns" not in options:
@@ -100,13 +105,17 @@ def _term(name: str, settings: Mapping[str, Any], spec: DataSpec, dim: int) -> t
         options["columns"] = next(iter(spec.tables.values()))
     if isinstance(weight, Mapping):
         check_options(f"the schedule of terms.{name}", _schedule, dict(weight))
+        if missing := [key for key in ("start", "end", "steps") if key not in weight]:
+            raise ValueError(f"the schedule of terms.{name} needs start, end and steps, {', '.join(missing)} missing")
         weight = _schedule(**weight)
-    elif not isinstance(weight, int | float):
-        raise ValueError(f"the weight of terms.{name} must be a number or a schedule's options, got {weight!r}")
+    elif faults := value_faults(f"terms.{name}.weight", weight, LossWeight | Mapping[str, Any]):
+        raise ValueError(faults[0])
     return weight, losses.create(loss, **options)
 
 
-def _schedule(*, start: float, end: float, steps: int, delay: int = 0, shape: str = "linear") -> Schedule:
+def _schedule(
+    *, start: LossWeight, end: LossWeight, steps: Steps, delay: Delay = 0, shape: Shape = "linear"
+) -> Schedule:
     return Schedule(start, end, steps=steps, delay=delay, shape=shape)
 
 
@@ -124,7 +133,7 @@ def _build(what: str, choice: Choice, none: str, builders: Mapping[str, type[Any
     name = options.pop("name", None)
     if name == none and not options:
         return None
-    if name not in builders:
+    if not isinstance(name, str) or name not in builders:
         raise ValueError(
             f"{what} must be one of {[none, *builders]}, or a mapping with name and options, got {choice!r}"
         )
