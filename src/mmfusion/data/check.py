@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion import registry
+from mmfusion.data.axes_survey import axes_notes
 from mmfusion.data.derm7pt import plan as plan_derm7pt
 from mmfusion.data.ham10000 import plan as plan_ham10000
 from mmfusion.data.men import plan as plan_men
@@ -15,7 +16,7 @@ from mmfusion.data.pad_ufes_20 import plan as plan_pad_ufes_20
 from mmfusion.data.plan import DatasetError, Plan, Planner
 from mmfusion.data.ranges import outside_notes
 from mmfusion.data.reader import Progress
-from mmfusion.data.sources import check_images
+from mmfusion.data.sources import check_images, find_images
 from mmfusion.data.splits import PARTS
 from mmfusion.data.table import plan as plan_table
 
@@ -86,7 +87,10 @@ def check(
     faults = check_images(
         plan.reader.images, plan.frame, plan.root, missing=plan.missing_images, decode=full, progress=progress
     )
-    return Report(name, tuple(_counted(plan, faults)), tuple(faults))
+    lines = _counted(plan, faults)
+    if plan.reader.images:
+        lines += axes_notes(plan.reader.images, plan.frame, find_images(plan.reader.images, plan.frame, plan.root))
+    return Report(name, tuple(lines), tuple(faults))
 
 
 def _counted(plan: Plan, faults: list[str]) -> list[str]:

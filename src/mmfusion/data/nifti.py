@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Final, Literal
+from typing import Any, BinaryIO, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mmfusion.data.foreign import decompressed, quiet
 from mmfusion.data.listing import Listing
+from mmfusion.data.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
 from mmfusion.layers.optional import need
 from mmfusion.packed import unpack
 from mmfusion.spec import Image
@@ -27,8 +28,20 @@ _HEADERS = {348: b"n+1\0", 540: b"n+2\0"}
 _FLOAT = 4
 _BEHIND = 2**20
 """Bytes behind the last voxel that a file may have."""
-_ODD = 1.5
-"""By how much an axis must be the shortest of three to be taken for that of the slices."""
+
+
+class Axes(NamedTuple):
+    """What a file's header says of its axes, in the order height, width, slices.
+
+    Attributes:
+        directions: A letter each, such as ``"RAS"``; None where the header does not say.
+        shape: Voxels along each.
+        spacing: Distance between neighbours, in the header's unit.
+    """
+
+    directions: str | None
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,9 @@ class VolumeSource:
         clip: ``(low, high)`` that intensities are clipped to.
         spacing: Distance between neighbours along height, width and slices after resizing, in millimetres, for the
             spec; see :meth:`with_spacing`.
+        orientation: Directions in which height, width and slices run, such as ``"RAS"``: a file is turned to them
+            by its header, and ``axes`` is only for files whose header notes no directions, which are taken to run so
+            already. None: every file is taken as it is, whatever its header notes.
         max_bytes: Of memory that a file's voxels may take, as float32 or in their own type if that is wider; a larger
             volume is an error before its voxels are read.
     """
@@ -69,6 +85,7 @@ class VolumeSource:
     clip: tuple[float, float] | None = None
     spacing: tuple[float, float, float] | None = None
     max_bytes: int = MAX_BYTES
+    orientation: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("size", "folders", "shape", "clip", "spacing"):
@@ -91,6 +108,8 @@ class VolumeSource:
             raise ValueError(
                 f"VolumeSource cannot tell the axes of volumes of shape {self.shape or self.size} by itself: give axes"
             )
+        if self.orientation is not None:
+            check_orientation(self.orientation)
         if self.clip is not None and (len(self.clip) != 2 or not self.clip[0] < self.clip[1]):
             raise ValueError(f"VolumeSource expects a clip (low, high) that rises, got {self.clip}")
 
@@ -143,7 +162,7 @@ class VolumeSource:
         nibabel = need("nibabel", "medical")
         with _opened(path) as file:
             header = _header(file)
-            order, n_bytes = self._checked(header)
+            turn, n_bytes = self._checked(header)
             file.seek(0)
             content = file.read(n_bytes)
             # To the end, where gzip has its checksum; nibabel would stop at the last voxel.
@@ -154,7 +173,7 @@ class VolumeSource:
             kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
             image = kind.from_bytes(content)
             voxels = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-        voxels = voxels.reshape(voxels.shape[:3]).transpose(order)
+        voxels = np.flip(voxels.reshape(voxels.shape[:3]).transpose(turn.order), turn.flipped)
         if n_odd := int(np.count_nonzero(~np.isfinite(voxels))):
             raise ValueError(f"{n_odd} of {voxels.size} voxels are NaN or infinite")
         if self.clip is not None:
@@ -185,11 +204,10 @@ class VolumeSource:
             try:
                 with _opened(path) as content:
                     header = _header(content)
-                order, shape = self._transposition(header.get_data_shape()), header.get_data_shape()
-                zooms = [float(header.get_zooms()[axis]) for axis in order]
+                _, shape, zooms = self._axes(header, self._turn(header))
                 if not all(zoom > 0 and math.isfinite(zoom) for zoom in zooms):
-                    raise ValueError(f"its header notes a spacing of {tuple(zooms)}")
-                noted.append(tuple(z * shape[a] / n for z, a, n in zip(zooms, order, self.size)))
+                    raise ValueError(f"its header notes a spacing of {zooms}")
+                noted.append(tuple(z * n / to for z, n, to in zip(zooms, shape, self.size)))
             except (OSError, ValueError) as error:
                 faults.append(f"{path} ({error})")
         if faults or not noted:
@@ -197,10 +215,28 @@ class VolumeSource:
         height, width, slices = (float(x) for x in np.median(np.array(noted), axis=0))
         return replace(self, spacing=(height, width, slices))
 
-    def _checked(self, header: Any) -> tuple[tuple[int, ...], int]:
-        """The file's axes in the order height, width, slices, and the bytes up to its last voxel."""
+    def axes_of(self, path: Path) -> Axes:
+        """What the header says of the axes of a file, as :meth:`decode` places them.
+
+        Raises:
+            ValueError: As :meth:`probe`.
+        """
+        with _opened(path) as content:
+            header = _header(content)
+        return self._axes(header, self._turn(header))
+
+    def _axes(self, header: Any, turn: Turn) -> Axes:
+        found, shape, zooms = directions(header), header.get_data_shape(), header.get_zooms()
+        return Axes(
+            None if found is None else turned_codes(found, turn),
+            tuple(int(shape[axis]) for axis in turn.order),
+            tuple(float(zooms[axis]) for axis in turn.order),
+        )
+
+    def _checked(self, header: Any) -> tuple[Turn, int]:
+        """How the file's axes become height, width and slices, and the bytes up to its last voxel."""
         shape, kind = header.get_data_shape(), header.get_data_dtype()
-        order = self._transposition(shape)
+        turn = self._turn(header)
         if kind.kind not in "iufb":
             what = "colours" if kind.fields else f"{kind} numbers"
             raise ValueError(f"its voxels are {what}, expected one real number each: convert it to grey values")
@@ -213,20 +249,27 @@ class VolumeSource:
                 + f", and a volume may take {self.max_bytes / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
                 "(--set data.max_bytes=N in the table dataset)"
             )
-        return order, behind + math.prod(shape) * kind.itemsize
+        return turn, behind + math.prod(shape) * kind.itemsize
 
-    def _transposition(self, found: tuple[int, ...]) -> tuple[int, ...]:
-        """The file's axes in the order height, width, slices."""
+    def _turn(self, header: Any) -> Turn:
+        """How the file's axes become height, width and slices."""
+        found, noted = header.get_data_shape(), None if self.orientation is None else directions(header)
         expected = self._expected
         # Some programs write a fourth axis of length 1.
         spatial = found[:3] if all(n == 1 for n in found[3:]) else ()
-        for axes in ("hws", "shw") if self.axes == "auto" else (self.axes,):
-            order = tuple(axes.index(letter) for letter in _ORDER)
+        if noted is not None and self.orientation is not None:
+            turns = [turn_to(self.orientation, noted)]
+        else:
+            named = ("hws", "shw") if self.axes == "auto" else (self.axes,)
+            turns = [Turn(tuple(axes.index(letter) for letter in _ORDER)) for axes in named]
+        for turn in turns:
+            order = turn.order
             if len(spatial) == 3 and min(spatial) > 0 and expected in (None, tuple(spatial[axis] for axis in order)):
                 if expected is None:
                     self._check_slices(spatial, order)
-                return order
+                return turn
         wanted = {"auto": "slices first or last"}.get(self.axes, f"axes {self.axes!r}")
+        wanted = wanted if noted is None else f"turned from {noted} to {self.orientation}"
         shape = "three axes" if expected is None else f"(height, width, slices) = {expected}"
         raise ValueError(f"expected {shape}, {wanted}; found shape {found}")
 
@@ -236,8 +279,9 @@ class VolumeSource:
         Raises:
             ValueError: If another axis of the file is clearly its shortest, as the slices are of ``size``.
         """
-        wanted = order[_shortest(self.size)] if _shortest(self.size) >= 0 else -1
-        shortest = _shortest(found)
+        least = extreme_axis(self.size, largest=False)
+        wanted = order[least] if least >= 0 else -1
+        shortest = extreme_axis(found, largest=False)
         if wanted < 0 or shortest in (wanted, -1):
             return
         raise ValueError(
@@ -246,11 +290,13 @@ class VolumeSource:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the usual limit is left out."""
+        """Plain dictionaries and lists, for JSON; the usual limit and no orientation are left out."""
         packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.max_bytes == MAX_BYTES:
             # Caches and folders of former versions stay what they are.
             del packed["max_bytes"]
+        if self.orientation is None:
+            del packed["orientation"]
         return {"kind": self.kind, **packed}
 
     @classmethod
@@ -287,9 +333,3 @@ def _header(content: BinaryIO) -> Any:
             if bytes(header["magic"].tobytes())[:3] == _HEADERS[n][:3] and 1 <= header["dim"][0] <= 7:
                 return kind(start[:n], endianness=code)
     raise ValueError("not a NIfTI volume in a single file, damaged or truncated: its header is none")
-
-
-def _shortest(shape: tuple[int, ...]) -> int:
-    """The axis that is clearly the shortest; -1: none is."""
-    least = sorted(range(3), key=shape.__getitem__)
-    return least[0] if shape[least[0]] * _ODD <= shape[least[1]] else -1

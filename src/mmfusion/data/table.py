@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmfusion.data.axes_survey import survey_axes
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.cells import BOOLEANS, ColumnFaults, distinct, key, one_column, parse_numbers, require_columns, texts
@@ -24,7 +25,7 @@ from mmfusion.data.plan import DatasetError, Plan, absent_images, cell_lines, ce
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.scales import in_order
 from mmfusion.data.schema import TableSchema
-from mmfusion.data.sources import Missing, Source
+from mmfusion.data.sources import Missing, Source, find_images
 from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
 from mmfusion.data.subgroups import Subgroup, by_columns
 from mmfusion.data.table_file import read_table
@@ -72,6 +73,9 @@ class TableDataset:
         channels: Of images, 3 or 1.
         range: Of greyscale deeper than 8 bits, the values that become black and white.
         axes: Of volumes, the order of a file's axes, see :class:`~mmfusion.data.nifti.VolumeSource`.
+        orientation: Of volumes, the directions of height, width and slices, such as ``"RAS"``, to which each file is
+            turned by its header; None: those of most files of the column, and one whose slices lie along another axis
+            is a fault; ``"file"``: every file is taken as it is.
         clip: Of volumes, smallest and largest intensity that is kept.
         max_bytes: Of memory that one image or volume may take before it is resized; None: 2**29 and 2**31. A larger one
             is a fault of its file.
@@ -116,6 +120,7 @@ class TableDataset:
         channels: Channels = 3,
         range: Interval | None = None,
         axes: str = "hws",
+        orientation: Name | None = None,
         clip: Interval | None = None,
         max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
         standardise: Standardise = "image",
@@ -154,7 +159,14 @@ class TableDataset:
             if column in frame.columns:
                 with _caught(faults):
                     modality = _modality(column, sources)
-                    sources[modality] = _source(frame, column, size, channels, range, axes, clip, max_bytes)
+                    sources[modality] = _source(
+                        frame, column, size, channels, range, axes, orientation, clip, max_bytes
+                    )
+        axes_notes: tuple[str, ...] = ()
+        if orientation is None and any(isinstance(source, VolumeSource) for source in sources.values()):
+            survey = survey_axes(sources, frame, find_images(sources, frame, folder))
+            sources, axes_notes = dict(survey.sources), survey.notes
+            faults += survey.faults
         twins = repeated(frame, id) if id is not None and id in frame.columns else []
         faults += twins
         ids, groups = CaseReader({}, id_column=id, group_column=group).names(frame)
@@ -220,6 +232,7 @@ class TableDataset:
             split,
             notes=(
                 *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
+                *axes_notes,
                 *_lacking(target, labels, split),
                 *(() if group or not _repeats(frame) else (_NO_GROUP,)),
                 *([] if found is None else [f"Look at this: {remark}." for remark in found.remarks_without_cells]),
@@ -256,7 +269,11 @@ class TableDataset:
         for name, source in plan.reader.images.items():
             shape = "x".join(map(str, source.spec.size))
             kind = "volumes" if isinstance(source, VolumeSource) else "images"
-            lines.append(f"{name:<10}  {kind} of column {source.column!r}, {source.spec.channels} x {shape}")
+            runs = source.orientation if isinstance(source, VolumeSource) else None
+            lines.append(
+                f"{name:<10}  {kind} of column {source.column!r}, {source.spec.channels} x {shape}"
+                + (f", which run {runs}" if runs else "")
+            )
         lines.append(plan.reader.schema.describe() if plan.reader.schema else "no column is a feature")
         return "\n".join([*lines, *self._cells.splitlines()])
 
@@ -307,6 +324,7 @@ def table(
     channels: Channels = 3,
     range: Interval | None = None,
     axes: str = "hws",
+    orientation: Name | None = None,
     clip: Interval | None = None,
     max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
     standardise: Standardise = "image",
@@ -460,6 +478,7 @@ def _source(
     channels: int,
     range: Sequence[float] | None,
     axes: str,
+    orientation: str | None,
     clip: Sequence[float] | None,
     max_bytes: int | None,
 ) -> Source:
@@ -484,6 +503,7 @@ def _source(
             column,
             (sides[0], sides[1], sides[2]),
             axes=axes,
+            orientation=None if orientation == "file" else orientation,
             shape="any",
             clip=None if clip is None else (float(clip[0]), float(clip[1])),
             max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
