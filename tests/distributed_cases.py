@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader
 import mmfusion as mmf
 from mmfusion.data.samplers import choose_batches
 from mmfusion.losses import (
-    CrossmodalAnchor,
+    CrossmodalAnchorLoss,
     GradNormWeighting,
-    HierarchicalAnchor,
+    HierarchicalAnchorLoss,
     LossBank,
     MemoryPrototypes,
     MovingPrototypes,
-    SampleAnchor,
+    SampleAnchorLoss,
     UncertaintyWeighting,
-    UnimodalAnchor,
+    UnimodalAnchorLoss,
 )
 from mmfusion.losses.distributed import gather_rows, global_batch
 from mmfusion.spec import Columns, DataSpec
@@ -45,13 +45,13 @@ class Network(nn.Module):
 
 def bank(kind: str) -> LossBank:
     terms: dict[str, Any] = {
-        "sample": (0.7, SampleAnchor(learn_temperature=True)),
-        "unimodal": (1.3, UnimodalAnchor()),
-        "crossmodal": (0.4, CrossmodalAnchor()),
+        "sample": (0.7, SampleAnchorLoss(learn_temperature=True)),
+        "unimodal": (1.3, UnimodalAnchorLoss()),
+        "crossmodal": (0.4, CrossmodalAnchorLoss()),
     }
     options: dict[str, Any] = {}
     if kind == "hierarchical":
-        terms = {"all": (1.0, HierarchicalAnchor(reduction="published"))}
+        terms = {"all": (1.0, HierarchicalAnchorLoss(reduction="published"))}
     elif kind == "moving":
         options["prototypes"] = MovingPrototypes(2, N_CLASSES, DIM, momentum=0.5)
     elif kind == "memory":

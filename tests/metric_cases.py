@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmfusion.losses import LossBank
-from mmfusion.losses.metric import Metric
+from mmfusion.losses.metric import MetricLoss
 
 DIM = 4
 
@@ -23,10 +23,10 @@ class Network(nn.Module):
         self.layers = nn.ModuleDict({name: nn.Linear(5, DIM) for name in ("a", "b")})
         miner: nn.Module = miners.TripletMarginMiner(type_of_triplets="hard")
         terms = {
-            "case": Metric(across(pml.NTXentLoss()), on=("a", "b"), positives="case"),
-            "proxies": Metric(across(pml.ProxyAnchorLoss(3, 2 * DIM))),
-            "memory": Metric(across(pml.CrossBatchMemory(pml.SupConLoss(), DIM, memory_size=16)), on="b"),
-            "mined": Metric(
+            "case": MetricLoss(across(pml.NTXentLoss()), on=("a", "b"), positives="case"),
+            "proxies": MetricLoss(across(pml.ProxyAnchorLoss(3, 2 * DIM))),
+            "memory": MetricLoss(across(pml.CrossBatchMemory(pml.SupConLoss(), DIM, memory_size=16)), on="b"),
+            "mined": MetricLoss(
                 across(pml.TripletMarginLoss()), on="all", miner=DistributedMinerWrapper(miner) if wrap else miner
             ),
         }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmfusion.losses import CrossmodalAnchor, LossBank, SampleAnchor, UnimodalAnchor
+from mmfusion.losses import CrossmodalAnchorLoss, LossBank, SampleAnchorLoss, UnimodalAnchorLoss
 from parts.timing import DEVICE, in_a_process, medians, peak_mib, spread, verdict
 
 
@@ -74,7 +74,7 @@ def loop_losses(
 
 def anchor_bank(n_classes: int) -> LossBank:
     """The three anchor terms with weight 1, scaled as published."""
-    kinds = {"sample": SampleAnchor, "unimodal": UnimodalAnchor, "crossmodal": CrossmodalAnchor}
+    kinds = {"sample": SampleAnchorLoss, "unimodal": UnimodalAnchorLoss, "crossmodal": CrossmodalAnchorLoss}
     return LossBank(n_classes, {name: (1.0, kind(reduction="published", eps=1e-8)) for name, kind in kinds.items()})
 
 

@@ -21,7 +21,7 @@ from matplotlib.path import Path as Outline
 from torch import Tensor
 
 from mmfusion import registry
-from mmfusion.losses import AnchorSet, Prototypes, column_reconstruction, matching_loss, prototypes
+from mmfusion.losses import AnchorSet, Prototypes, masked_columns_loss, matching_loss, prototypes
 from mmfusion.losses.inputs import loss_inputs, modality_pairs
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
@@ -267,7 +267,7 @@ def of_cells() -> Cells:
         ],
         requires_grad=True,
     )
-    (grad,) = torch.autograd.grad(column_reconstruction(predicted, table, columns, hidden), predicted)
+    (grad,) = torch.autograd.grad(masked_columns_loss(predicted, table, columns, hidden), predicted)
     return Cells(columns, table, hidden, predicted.detach(), -grad)
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from anchor_reference import losses as anchor_losses
 from gradient_reference import ROWS, assert_between, one_sided, rows
 from mmfusion import registry
-from mmfusion.losses import independence, matching
-from mmfusion.losses.modulation import Density, Leakage
+from mmfusion.losses import hsic, matching
+from mmfusion.losses.density import DensityLoss
+from mmfusion.losses.leakage import LeakageLoss
 from mmfusion.spec import Columns
 from mmfusion.tokens import LossInputs
 
@@ -88,7 +89,7 @@ def held(patch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """
     calls: list[bool] = []
     with patch.context() as patched:
-        for module, name in ((matching, "hard_negatives"), (independence, "_median")):
+        for module, name in ((matching, "hard_negatives"), (hsic, "_median")):
             real, kept = getattr(module, name), []
 
             def stand_in(*arguments: Any, real: Any = real, kept: list[Any] = kept, **more: Any) -> Any:
@@ -133,7 +134,9 @@ def test_gradient_is_that_of_one_sided_differences(
     assert (of_logits is None) == (name not in OF_LOGITS)
 
 
-@pytest.mark.parametrize("term", [Density({"a": 1, "b": 2}), Leakage({"a": 1, "b": 2})], ids=["density", "leakage"])
+@pytest.mark.parametrize(
+    "term", [DensityLoss({"a": 1, "b": 2}), LeakageLoss({"a": 1, "b": 2})], ids=["density", "leakage"]
+)
 @given(kinds=kinds, seed=st.integers(0, 10**6))
 @settings(max_examples=3)
 def test_gradient_of_sizes(term: nn.Module, kinds: list[str], seed: int) -> None:

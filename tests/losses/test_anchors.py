@@ -12,10 +12,10 @@ from torch import Tensor
 import anchor_reference
 import golden_numbers as golden
 from mmfusion.losses import (
-    CrossmodalAnchor,
-    HierarchicalAnchor,
-    SampleAnchor,
-    UnimodalAnchor,
+    CrossmodalAnchorLoss,
+    HierarchicalAnchorLoss,
+    SampleAnchorLoss,
+    UnimodalAnchorLoss,
     anchor_set,
     crossmodal_anchor_loss,
     hierarchical_anchor_loss,
@@ -24,7 +24,7 @@ from mmfusion.losses import (
 )
 
 LOSSES = {"sample": sample_anchor_loss, "unimodal": unimodal_anchor_loss, "crossmodal": crossmodal_anchor_loss}
-TERMS = {"sample": SampleAnchor, "unimodal": UnimodalAnchor, "crossmodal": CrossmodalAnchor}
+TERMS = {"sample": SampleAnchorLoss, "unimodal": UnimodalAnchorLoss, "crossmodal": CrossmodalAnchorLoss}
 PUBLISHED = {"sample": "loss_sam", "unimodal": "loss_up", "crossmodal": "loss_cp"}
 
 
@@ -359,7 +359,7 @@ def test_more_classes_than_there_are_changes_nothing(batch: Any) -> None:
 @pytest.mark.parametrize("key", golden.cases("loss_bank"))
 def test_hierarchical_golden(key: str) -> None:
     x, labels, n_classes, tau = golden_case(key, torch.float64)
-    term = HierarchicalAnchor(n_classes=n_classes, temperature=tau, reduction="published", eps=1e-8)
+    term = HierarchicalAnchorLoss(n_classes=n_classes, temperature=tau, reduction="published", eps=1e-8)
     loss = term(x, labels)
     info = golden.case("loss_bank", key)
     assert loss.item() == pytest.approx(sum(info[name] for name in PUBLISHED.values()), rel=1e-9, abs=1e-9)
@@ -374,7 +374,7 @@ def test_hierarchical_is_the_weighted_sum(batch: Any, weights: tuple[float, floa
     expected = sum(weight * parts[name].item() for name, weight in zip(LOSSES, weights))
     anchors = anchor_set(x, labels, n_classes, present)
     assert hierarchical_anchor_loss(anchors, weights=weights).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
-    term = HierarchicalAnchor(n_classes=n_classes, **dict(zip(LOSSES, weights)))
+    term = HierarchicalAnchorLoss(n_classes=n_classes, **dict(zip(LOSSES, weights)))
     assert term(x, labels, present).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

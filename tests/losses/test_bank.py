@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from mmfusion.losses import CrossmodalAnchor, LossBank, SampleAnchor, UnimodalAnchor
-from mmfusion.losses.terms import AnchorTerm
+from mmfusion.losses import CrossmodalAnchorLoss, LossBank, SampleAnchorLoss, UnimodalAnchorLoss
+from mmfusion.losses.anchors import AnchorLoss
 from mmfusion.tokens import LossInputs
 
 X, LABELS = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
@@ -27,9 +27,9 @@ class Constant(nn.Module):
 
 def bank(sample: float = 0.5, unimodal: float = 2.0, crossmodal: float = 1.0) -> LossBank:
     terms = {
-        "sample": (sample, SampleAnchor()),
-        "unimodal": (unimodal, UnimodalAnchor()),
-        "crossmodal": (crossmodal, CrossmodalAnchor()),
+        "sample": (sample, SampleAnchorLoss()),
+        "unimodal": (unimodal, UnimodalAnchorLoss()),
+        "crossmodal": (crossmodal, CrossmodalAnchorLoss()),
     }
     return LossBank(3, terms)
 
@@ -41,7 +41,7 @@ def inputs(x: Tensor = X, labels: Tensor = LABELS, **present: Tensor) -> LossInp
 def test_weights() -> None:
     losses = bank()
     values = losses(X, LABELS)
-    terms = {"sample": SampleAnchor, "unimodal": UnimodalAnchor, "crossmodal": CrossmodalAnchor}
+    terms = {"sample": SampleAnchorLoss, "unimodal": UnimodalAnchorLoss, "crossmodal": CrossmodalAnchorLoss}
     alone = {name: term(n_classes=3)(X, LABELS) for name, term in terms.items()}
     assert list(values) == list(alone)
     for name, weight in {"sample": 0.5, "unimodal": 2.0, "crossmodal": 1.0}.items():
@@ -61,23 +61,23 @@ def test_unweighted_is_detached_and_of_the_last_call() -> None:
 
 def test_weight_zero_is_not_computed() -> None:
     constant = Constant(3.0)
-    losses = LossBank(3, {"sample": (1.0, SampleAnchor()), "other": (0.0, constant)})
+    losses = LossBank(3, {"sample": (1.0, SampleAnchorLoss()), "other": (0.0, constant)})
     assert list(losses(X, LABELS)) == ["sample"]
     assert constant.n_calls == 0
 
 
 def test_a_term_of_ones_own() -> None:
-    losses = LossBank(3, {"sample": (1.0, SampleAnchor()), "other": (0.25, Constant(3.0))})
+    losses = LossBank(3, {"sample": (1.0, SampleAnchorLoss()), "other": (0.25, Constant(3.0))})
     assert losses(inputs())["other"].item() == 0.75
     assert losses(X, LABELS)["other"].item() == 0.75
 
 
 def test_the_terms_share_one_set_of_prototypes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmfusion.losses import terms
+    from mmfusion.losses import anchors
 
     calls = []
-    made = terms.anchor_set
-    monkeypatch.setattr(terms, "anchor_set", lambda *args, **kw: calls.append(1) or made(*args, **kw))
+    made = anchors.anchor_set
+    monkeypatch.setattr(anchors, "anchor_set", lambda *args, **kw: calls.append(1) or made(*args, **kw))
     bank()(inputs())
     assert len(calls) == 1
 
@@ -105,7 +105,7 @@ def test_the_example_of_the_guide() -> None:
 
 
 def test_created_by_name() -> None:
-    assert isinstance(mmf.registry.losses.create("sample_anchor", temperature=0.5), AnchorTerm)
+    assert isinstance(mmf.registry.losses.create("sample_anchor", temperature=0.5), AnchorLoss)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_created_by_name() -> None:
         (lambda: bank(unimodal=float("inf")), "weight of 'unimodal' must be finite"),
         (lambda: bank(crossmodal=float("nan")), "weight of 'crossmodal' must be finite"),
         (
-            lambda: LossBank(3, {"sample": (1.0, SampleAnchor(n_classes=2))}),
+            lambda: LossBank(3, {"sample": (1.0, SampleAnchorLoss(n_classes=2))}),
             "'sample' was built for 2 classes, the bank has 3",
         ),
         (lambda: bank()(X), "labels are needed beside embeddings"),

@@ -15,20 +15,11 @@ from torch import Tensor
 
 from mmfusion import registry
 from mmfusion.losses import LossBank
-from mmfusion.losses.class_terms import (
-    ClassBalanced,
-    Classification,
-    CrossEntropy,
-    Focal,
-    LogitAdjusted,
-)
-from mmfusion.losses.classification import (
-    class_balanced,
-    cross_entropy,
-    effective_number_weights,
-    focal,
-    logit_adjusted,
-)
+from mmfusion.losses.class_balanced import ClassBalancedLoss, class_balanced_loss, effective_number_weights
+from mmfusion.losses.classification import ClassificationLoss
+from mmfusion.losses.cross_entropy import CrossEntropyLoss, cross_entropy_loss
+from mmfusion.losses.focal import FocalLoss, focal_loss
+from mmfusion.losses.logit_adjusted import LogitAdjustedLoss, logit_adjusted_loss
 from mmfusion.tokens import LossInputs
 
 K = 3
@@ -94,33 +85,33 @@ def of_adjusted(counts: list[int], tau: float, smoothing: float = 0.0) -> Formul
 
 
 SOME, ONE_EMPTY = [900, 40, 3], [7, 0, 2]
-VARIANTS: dict[str, tuple[Callable[[], Classification], Formula]] = {
-    "cross_entropy": (CrossEntropy, of_cross_entropy()),
-    "smoothed": (lambda: CrossEntropy(label_smoothing=0.3), of_cross_entropy(0.3)),
-    "weighted": (lambda: CrossEntropy(class_weights=WEIGHTS.tolist()), of_cross_entropy(0.0, WEIGHTS)),
+VARIANTS: dict[str, tuple[Callable[[], ClassificationLoss], Formula]] = {
+    "cross_entropy": (CrossEntropyLoss, of_cross_entropy()),
+    "smoothed": (lambda: CrossEntropyLoss(label_smoothing=0.3), of_cross_entropy(0.3)),
+    "weighted": (lambda: CrossEntropyLoss(class_weights=WEIGHTS.tolist()), of_cross_entropy(0.0, WEIGHTS)),
     "both": (
-        lambda: CrossEntropy(label_smoothing=0.1, class_weights=WEIGHTS.tolist(), n_classes=K),
+        lambda: CrossEntropyLoss(label_smoothing=0.1, class_weights=WEIGHTS.tolist(), n_classes=K),
         of_cross_entropy(0.1, WEIGHTS),
     ),
-    "focal": (Focal, of_focal(2.0)),
-    "focal_half": (lambda: Focal(gamma=0.5), of_focal(0.5)),
-    "focal_0": (lambda: Focal(gamma=0.0), of_cross_entropy()),
-    "focal_weighted": (lambda: Focal(gamma=3.0, class_weights=WEIGHTS.tolist()), of_focal(3.0, WEIGHTS)),
-    "class_balanced": (lambda: ClassBalanced(counts=SOME), of_focal(0.0, numbers(SOME, 0.999))),
+    "focal": (FocalLoss, of_focal(2.0)),
+    "focal_half": (lambda: FocalLoss(gamma=0.5), of_focal(0.5)),
+    "focal_0": (lambda: FocalLoss(gamma=0.0), of_cross_entropy()),
+    "focal_weighted": (lambda: FocalLoss(gamma=3.0, class_weights=WEIGHTS.tolist()), of_focal(3.0, WEIGHTS)),
+    "class_balanced": (lambda: ClassBalancedLoss(counts=SOME), of_focal(0.0, numbers(SOME, 0.999))),
     "class_balanced_focal": (
-        lambda: ClassBalanced(counts=ONE_EMPTY, loss="focal", beta=0.9, gamma=1.5),
+        lambda: ClassBalancedLoss(counts=ONE_EMPTY, loss="focal", beta=0.9, gamma=1.5),
         of_focal(1.5, numbers(ONE_EMPTY, 0.9), left_out=(1,)),
     ),
-    "logit_adjusted": (lambda: LogitAdjusted(counts=SOME), of_adjusted(SOME, 1.0)),
+    "logit_adjusted": (lambda: LogitAdjustedLoss(counts=SOME), of_adjusted(SOME, 1.0)),
     "logit_adjusted_empty": (
-        lambda: LogitAdjusted(counts=ONE_EMPTY, tau=1.7, label_smoothing=0.2),
+        lambda: LogitAdjustedLoss(counts=ONE_EMPTY, tau=1.7, label_smoothing=0.2),
         of_adjusted(ONE_EMPTY, 1.7, 0.2),
     ),
 }
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 
 
-def built(name: str, dtype: torch.dtype = torch.float64) -> Classification:
+def built(name: str, dtype: torch.dtype = torch.float64) -> ClassificationLoss:
     return VARIANTS[name][0]().to(dtype)
 
 
@@ -250,7 +241,7 @@ def test_the_names_of_the_classes_do_not_matter(seed: int, order: list[int]) -> 
         other = built(name)
         if per_class is not None:
             other.class_weights = per_class[at]
-        if isinstance(other, ClassBalanced):
+        if isinstance(other, ClassBalancedLoss):
             other.set_counts(torch.tensor(SOME)[at])
         assert other.of_logits(logits[:, at], at.argsort()[labels]).item() == pytest.approx(wanted, rel=1e-10)
 
@@ -288,16 +279,16 @@ def test_the_meta_device(name: str) -> None:
 def test_cross_entropy_is_that_of_torch(seed: int, smoothing: float, weights: Tensor | None) -> None:
     logits, labels = batch("whole", seed)
     weights = None if weights is None else weights.double()
-    found = cross_entropy(logits, labels, label_smoothing=smoothing, class_weights=weights)
+    found = cross_entropy_loss(logits, labels, label_smoothing=smoothing, class_weights=weights)
     torch.testing.assert_close(found, F.cross_entropy(logits, labels, weights, label_smoothing=smoothing))
 
 
 def test_cross_entropy_by_hand() -> None:
     logits, labels = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)]]), torch.tensor([0, 1])
-    assert cross_entropy(logits, labels).item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
-    weighted = cross_entropy(logits, labels, class_weights=torch.tensor([3.0, 1.0]))
+    assert cross_entropy_loss(logits, labels).item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    weighted = cross_entropy_loss(logits, labels, class_weights=torch.tensor([3.0, 1.0]))
     assert weighted.item() == pytest.approx((3 * math.log(4) + math.log(4 / 3)) / 4)
-    smoothed = cross_entropy(logits, labels, label_smoothing=1.0)
+    smoothed = cross_entropy_loss(logits, labels, label_smoothing=1.0)
     assert smoothed.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
 
 
@@ -306,7 +297,7 @@ def test_weights_of_zero_alone(smoothing: float) -> None:
     """Where torch divides by zero."""
     logits = torch.randn(2, 2, requires_grad=True)
     weights = torch.tensor([0.0, 1.0])
-    loss = cross_entropy(logits, torch.tensor([0, 0]), class_weights=weights, label_smoothing=smoothing)
+    loss = cross_entropy_loss(logits, torch.tensor([0, 0]), class_weights=weights, label_smoothing=smoothing)
     loss.backward()
     assert loss.item() == 0
     assert not bool(logits.grad.any())
@@ -324,7 +315,7 @@ def test_focal_of_two_classes_is_the_papers() -> None:
     alpha_t = [alpha, 1 - alpha, alpha]
     expected = sum(-a * (1 - q) ** gamma * q.log() for a, q in zip(alpha_t, p_t)) / 3
     logits = torch.stack([torch.zeros(3).double(), x], 1)
-    found = focal(logits, labels, gamma=gamma, class_weights=torch.tensor([1 - alpha, alpha]))
+    found = focal_loss(logits, labels, gamma=gamma, class_weights=torch.tensor([1 - alpha, alpha]))
     assert found.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -333,7 +324,7 @@ def test_focal_of_two_classes_is_the_papers() -> None:
 def test_focal_keeps_its_digits(gamma: float, margin: float) -> None:
     """In float32: of two classes with logits 0 and m, ``p = 1 / (1 + e^m)`` for the first."""
     logits = torch.tensor([[0.0, margin]], requires_grad=True)
-    loss = focal(logits, torch.tensor([0]), gamma=gamma)
+    loss = focal_loss(logits, torch.tensor([0]), gamma=gamma)
     loss.backward()
     nll = math.log1p(math.exp(margin)) if margin < 0 else margin + math.log1p(math.exp(-margin))
     p, rest = 1 / (1 + math.exp(margin)), 1 / (1 + math.exp(-margin))
@@ -346,7 +337,7 @@ def test_focal_keeps_its_digits(gamma: float, margin: float) -> None:
 
 def test_focal_of_one_class_is_zero() -> None:
     logits = torch.randn(3, 1, requires_grad=True)
-    loss = focal(logits, torch.tensor([0, 0, 1]))
+    loss = focal_loss(logits, torch.tensor([0, 0, 1]))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.tolist() == [[0.0]] * 3
@@ -355,7 +346,7 @@ def test_focal_of_one_class_is_zero() -> None:
 @given(seed=st.integers(0, 10**6))
 def test_more_gamma_is_less_loss(seed: int) -> None:
     logits, labels = batch("whole", seed)
-    values = [focal(logits, labels, gamma=gamma).item() for gamma in (0.0, 0.5, 1.0, 2.0)]
+    values = [focal_loss(logits, labels, gamma=gamma).item() for gamma in (0.0, 0.5, 1.0, 2.0)]
     assert values == sorted(values, reverse=True)
 
 
@@ -400,19 +391,21 @@ def test_no_counts_at_all() -> None:
 def test_class_balanced_is_divided_by_the_number_of_cases() -> None:
     """Not by their weights: then a batch of one class would not know which."""
     logits = torch.zeros(2, 2, dtype=torch.float64)
-    rare, common = (class_balanced(logits, torch.tensor([y, y]), torch.tensor([1, 2]), beta=0.5) for y in (0, 1))
+    rare, common = (class_balanced_loss(logits, torch.tensor([y, y]), torch.tensor([1, 2]), beta=0.5) for y in (0, 1))
     assert (rare.item(), common.item()) == pytest.approx((1.2 * math.log(2), 0.8 * math.log(2)))
 
 
 def test_a_class_without_a_count() -> None:
     """Class-balanced: left out. Logit-adjusted: as a class of one case."""
     logits, counts = torch.tensor([[1.0, 2.0, 0.5], [0.2, -1.0, 3.0]]).double(), torch.tensor([7, 0, 2])
-    alone = class_balanced(logits[:1], torch.tensor([0]), counts)
-    assert class_balanced(logits, torch.tensor([0, 1]), counts).item() == alone.item()
-    assert class_balanced(logits, torch.tensor([1, 1]), counts).item() == 0
+    alone = class_balanced_loss(logits[:1], torch.tensor([0]), counts)
+    assert class_balanced_loss(logits, torch.tensor([0, 1]), counts).item() == alone.item()
+    assert class_balanced_loss(logits, torch.tensor([1, 1]), counts).item() == 0
     floored = torch.tensor([7, 1, 2])
     labels = torch.tensor([0, 1])
-    torch.testing.assert_close(logit_adjusted(logits, labels, counts), logit_adjusted(logits, labels, floored))
+    torch.testing.assert_close(
+        logit_adjusted_loss(logits, labels, counts), logit_adjusted_loss(logits, labels, floored)
+    )
 
 
 # Logit adjustment
@@ -422,15 +415,15 @@ def test_logit_adjusted_by_hand() -> None:
     """Three quarters and one quarter, logits equal: the shares are the prior's."""
     logits, counts = torch.zeros(1, 2), torch.tensor([30, 10])
     for label, share in ((0, 3 / 4), (1, 1 / 4)):
-        found = logit_adjusted(logits, torch.tensor([label]), counts)
+        found = logit_adjusted_loss(logits, torch.tensor([label]), counts)
         assert found.item() == pytest.approx(-math.log(share))
-    squared = logit_adjusted(logits, torch.tensor([1]), counts, tau=2.0)
+    squared = logit_adjusted_loss(logits, torch.tensor([1]), counts, tau=2.0)
     assert squared.item() == pytest.approx(-math.log(1 / 10))
 
 
 def test_tau_of_zero_is_cross_entropy() -> None:
     logits, labels = batch("whole")
-    assert torch.equal(logit_adjusted(logits, labels, COUNTS, tau=0.0), cross_entropy(logits, labels))
+    assert torch.equal(logit_adjusted_loss(logits, labels, COUNTS, tau=0.0), cross_entropy_loss(logits, labels))
 
 
 # The terms
@@ -443,8 +436,8 @@ def inputs_of(**outputs: Tensor) -> LossInputs:
 def test_the_target() -> None:
     one, two = torch.randn(2, 6, K)
     expected = F.cross_entropy(two, torch.tensor([0, 1, 2, 1, 0, 2]))
-    torch.testing.assert_close(CrossEntropy()(inputs_of(grade=two)), expected)
-    torch.testing.assert_close(CrossEntropy(target="grade")(inputs_of(other=one, grade=two)), expected)
+    torch.testing.assert_close(CrossEntropyLoss()(inputs_of(grade=two)), expected)
+    torch.testing.assert_close(CrossEntropyLoss(target="grade")(inputs_of(other=one, grade=two)), expected)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "class_balanced", "logit_adjusted"])
@@ -456,7 +449,7 @@ def test_is_registered(name: str) -> None:
     assert "target='grade'" in repr(term)
 
 
-counted_terms = pytest.mark.parametrize("kind", [ClassBalanced, LogitAdjusted])
+counted_terms = pytest.mark.parametrize("kind", [ClassBalancedLoss, LogitAdjustedLoss])
 
 
 @counted_terms
@@ -519,7 +512,7 @@ def test_a_state_dict_without_counts_brings_none(kind: Any) -> None:
 
 def test_a_state_dict_of_other_classes() -> None:
     with pytest.raises(RuntimeError, match="size mismatch for counts"):
-        LogitAdjusted(n_classes=2).load_state_dict(LogitAdjusted(counts=SOME).state_dict())
+        LogitAdjustedLoss(n_classes=2).load_state_dict(LogitAdjustedLoss(counts=SOME).state_dict())
 
 
 @counted_terms
@@ -538,9 +531,9 @@ def test_counts_survive_copies_half_precision_and_the_meta_device(kind: Any) -> 
 
 
 def test_class_weights_are_in_the_state_dict() -> None:
-    term = Focal(class_weights=[1, 2, 3])
+    term = FocalLoss(class_weights=[1, 2, 3])
     assert term.state_dict()["class_weights"].tolist() == [1.0, 2.0, 3.0]
-    assert "class_weights" not in Focal().state_dict()
+    assert "class_weights" not in FocalLoss().state_dict()
 
 
 LOGITS, RIGHT = torch.randn(6, K), torch.tensor([0, 1, 2, 1, 0, 2])
@@ -568,45 +561,57 @@ def test_refuses_logits_and_labels(name: str, logits: Tensor, labels: Tensor, me
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: CrossEntropy(label_smoothing=1.1), "label_smoothing must be 0 to 1, got 1.1"),
-        (lambda: CrossEntropy(label_smoothing=NAN), "label_smoothing must be 0 to 1, got nan"),
-        (lambda: LogitAdjusted(label_smoothing=-0.1), "label_smoothing must be 0 to 1, got -0.1"),
-        (lambda: CrossEntropy(class_weights=[1.0, -1.0]), "class_weights must be finite, none negative and not all 0"),
-        (lambda: CrossEntropy(class_weights=[1.0, INF]), r"class_weights must be finite.*got \[1.0, inf\]"),
-        (lambda: Focal(class_weights=[0.0, 0.0]), r"not all 0, got \[0.0, 0.0\]"),
-        (lambda: Focal(class_weights=[1.0, 2.0], n_classes=3), "class_weights must be one a class, 3, got 2"),
-        (lambda: Focal(gamma=-1.0), "gamma must be finite and not negative, got -1.0"),
-        (lambda: ClassBalanced(beta=1.0), "beta must be from 0 to below 1, got 1.0"),
-        (lambda: ClassBalanced(loss="hinge"), "loss must be one of .*'cross_entropy', 'focal'.*got 'hinge'"),
-        (lambda: ClassBalanced(gamma=1.0), "gamma is that of the focal loss, got 1.0 for 'cross_entropy'"),
-        (lambda: ClassBalanced(loss="focal", gamma=-1.0), "gamma must be finite and not negative, got -1.0"),
-        (lambda: LogitAdjusted(tau=-1.0), "tau must be finite and not negative, got -1.0"),
-        (lambda: LogitAdjusted(counts=[1, 2], n_classes=3), r"counts must be one a class, 3, got 2: \[1.0, 2.0\]"),
-        (lambda: LogitAdjusted(counts=[1, -2]), r"counts must be whole numbers, .* got \[1.0, -2.0\]"),
-        (lambda: LogitAdjusted(counts=[1, 0.5]), r"counts must be whole numbers, .* got \[1.0, 0.5\]"),
-        (lambda: LogitAdjusted(counts=[1, NAN]), r"counts must be whole numbers, .* got \[1.0, nan\]"),
-        (lambda: LogitAdjusted(counts=[1, INF]), r"counts must be whole numbers, .* got \[1.0, inf\]"),
-        (lambda: LogitAdjusted(counts=[0, 0]), r"not all 0, got \[0.0, 0.0\]"),
-        (lambda: LogitAdjusted(counts=[]), r"not all 0, got \[\]"),
-        (lambda: LogitAdjusted(counts=[[1, 2]]), r"one a class, .* got \[\[1.0, 2.0\]\]"),
-        (lambda: setattr(LogitAdjusted(n_classes=2), "n_classes", 3), "built for 2 classes, got 3"),
+        (lambda: CrossEntropyLoss(label_smoothing=1.1), "label_smoothing must be 0 to 1, got 1.1"),
+        (lambda: CrossEntropyLoss(label_smoothing=NAN), "label_smoothing must be 0 to 1, got nan"),
+        (lambda: LogitAdjustedLoss(label_smoothing=-0.1), "label_smoothing must be 0 to 1, got -0.1"),
         (
-            lambda: LogitAdjusted(n_classes=2).of_logits(LOGITS, RIGHT),
+            lambda: CrossEntropyLoss(class_weights=[1.0, -1.0]),
+            "class_weights must be finite, none negative and not all 0",
+        ),
+        (lambda: CrossEntropyLoss(class_weights=[1.0, INF]), r"class_weights must be finite.*got \[1.0, inf\]"),
+        (lambda: FocalLoss(class_weights=[0.0, 0.0]), r"not all 0, got \[0.0, 0.0\]"),
+        (lambda: FocalLoss(class_weights=[1.0, 2.0], n_classes=3), "class_weights must be one a class, 3, got 2"),
+        (lambda: FocalLoss(gamma=-1.0), "gamma must be finite and not negative, got -1.0"),
+        (lambda: ClassBalancedLoss(beta=1.0), "beta must be from 0 to below 1, got 1.0"),
+        (lambda: ClassBalancedLoss(loss="hinge"), "loss must be one of .*'cross_entropy', 'focal'.*got 'hinge'"),
+        (lambda: ClassBalancedLoss(gamma=1.0), "gamma is that of the focal loss, got 1.0 for 'cross_entropy'"),
+        (lambda: ClassBalancedLoss(loss="focal", gamma=-1.0), "gamma must be finite and not negative, got -1.0"),
+        (lambda: LogitAdjustedLoss(tau=-1.0), "tau must be finite and not negative, got -1.0"),
+        (lambda: LogitAdjustedLoss(counts=[1, 2], n_classes=3), r"counts must be one a class, 3, got 2: \[1.0, 2.0\]"),
+        (lambda: LogitAdjustedLoss(counts=[1, -2]), r"counts must be whole numbers, .* got \[1.0, -2.0\]"),
+        (lambda: LogitAdjustedLoss(counts=[1, 0.5]), r"counts must be whole numbers, .* got \[1.0, 0.5\]"),
+        (lambda: LogitAdjustedLoss(counts=[1, NAN]), r"counts must be whole numbers, .* got \[1.0, nan\]"),
+        (lambda: LogitAdjustedLoss(counts=[1, INF]), r"counts must be whole numbers, .* got \[1.0, inf\]"),
+        (lambda: LogitAdjustedLoss(counts=[0, 0]), r"not all 0, got \[0.0, 0.0\]"),
+        (lambda: LogitAdjustedLoss(counts=[]), r"not all 0, got \[\]"),
+        (lambda: LogitAdjustedLoss(counts=[[1, 2]]), r"one a class, .* got \[\[1.0, 2.0\]\]"),
+        (lambda: setattr(LogitAdjustedLoss(n_classes=2), "n_classes", 3), "built for 2 classes, got 3"),
+        (
+            lambda: LogitAdjustedLoss(n_classes=2).of_logits(LOGITS, RIGHT),
             r"logits must be of shape \(b, 2\), got \(6, 3\)",
         ),
-        (lambda: CrossEntropy(n_classes=4).of_logits(LOGITS, RIGHT), r"logits must be of shape \(b, 4\), got \(6, 3\)"),
-        (lambda: CrossEntropy(class_weights=[1, 2]).of_logits(LOGITS, RIGHT), r"class_weights must be .*\(3,\), got"),
-        (lambda: CrossEntropy()(LOGITS.unsqueeze(0), RIGHT), r"logits of one output, there are \[\].* with target="),
-        (lambda: CrossEntropy()(inputs_of(a=LOGITS, b=LOGITS)), r"one output, there are \['a', 'b'\]"),
-        (lambda: CrossEntropy(target="c")(inputs_of(a=LOGITS)), r"no output 'c', there are \['a'\]"),
         (
-            lambda: CrossEntropy()(inputs_of(a=LOGITS)._replace(targets={"b": RIGHT})),
+            lambda: CrossEntropyLoss(n_classes=4).of_logits(LOGITS, RIGHT),
+            r"logits must be of shape \(b, 4\), got \(6, 3\)",
+        ),
+        (
+            lambda: CrossEntropyLoss(class_weights=[1, 2]).of_logits(LOGITS, RIGHT),
+            r"class_weights must be .*\(3,\), got",
+        ),
+        (
+            lambda: CrossEntropyLoss()(LOGITS.unsqueeze(0), RIGHT),
+            r"logits of one output, there are \[\].* with target=",
+        ),
+        (lambda: CrossEntropyLoss()(inputs_of(a=LOGITS, b=LOGITS)), r"one output, there are \['a', 'b'\]"),
+        (lambda: CrossEntropyLoss(target="c")(inputs_of(a=LOGITS)), r"no output 'c', there are \['a'\]"),
+        (
+            lambda: CrossEntropyLoss()(inputs_of(a=LOGITS)._replace(targets={"b": RIGHT})),
             r"no target 'a', there are \['b'\]",
         ),
         (lambda: effective_number_weights(torch.ones(2, 2)), r"counts must be of shape \(k,\), got \(2, 2\)"),
-        (lambda: class_balanced(LOGITS, RIGHT, torch.ones(2)), r"counts must be of shape \(3,\), got \(2,\)"),
-        (lambda: logit_adjusted(LOGITS, RIGHT, torch.ones(2)), r"counts must be of shape \(3,\), got \(2,\)"),
-        (lambda: focal(LOGITS, RIGHT, class_weights=torch.ones(3).long()), "class_weights must be floating point"),
+        (lambda: class_balanced_loss(LOGITS, RIGHT, torch.ones(2)), r"counts must be of shape \(3,\), got \(2,\)"),
+        (lambda: logit_adjusted_loss(LOGITS, RIGHT, torch.ones(2)), r"counts must be of shape \(3,\), got \(2,\)"),
+        (lambda: focal_loss(LOGITS, RIGHT, class_weights=torch.ones(3).long()), "class_weights must be floating point"),
     ],
 )
 def test_refuses(build: Callable[[], Any], message: str) -> None:

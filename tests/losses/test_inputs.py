@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmfusion.losses import Term
+from mmfusion.losses import Loss
 from mmfusion.losses.inputs import loss_inputs, modality_pairs, stack_embeddings, units_of
 from mmfusion.tokens import LossInputs
 
@@ -68,7 +68,7 @@ def test_named_pairs() -> None:
     assert torch.equal(found.second, whole.first[1:2])
 
 
-class Sum(Term):
+class Sum(Loss):
     def loss(self, inputs: LossInputs) -> Tensor:
         return stack_embeddings(inputs.embeddings).sum()
 
@@ -101,5 +101,5 @@ def test_refuses(call: Any, message: str) -> None:
 
 
 def test_a_term_must_say_its_loss() -> None:
-    with pytest.raises(NotImplementedError, match=r"Term must define loss\(\)"):
-        Term()(X)
+    with pytest.raises(NotImplementedError, match=r"Loss must define loss\(\)"):
+        Loss()(X)

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from anchor_reference import direction
 from mmfusion import registry
-from mmfusion.losses.matching import Layers, Matching, hard_negatives, matching_loss, pair_features
+from mmfusion.losses.linear_layers import Layers
+from mmfusion.losses.matching import MatchingLoss, hard_negatives, matching_loss, pair_features
 
 D = 3
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
-def term(dtype: torch.dtype = torch.float64, **options: Any) -> Matching:
+def term(dtype: torch.dtype = torch.float64, **options: Any) -> MatchingLoss:
     torch.manual_seed(1)
-    return Matching(dim=D, hidden=4, **options).to(dtype)
+    return MatchingLoss(dim=D, hidden=4, **options).to(dtype)
 
 
 def logit(a: Tensor, b: Tensor, head: Layers) -> Tensor:
@@ -338,7 +339,7 @@ def test_it_learns() -> None:
     """Cases whose modalities agree are told from mixed ones."""
     torch.manual_seed(0)
     x = torch.randn(1, 16, 8).repeat(2, 1, 1)
-    matching = Matching(dim=8, hidden=16)
+    matching = MatchingLoss(dim=8, hidden=16)
     optimizer = torch.optim.Adam(matching.parameters(), lr=0.02)
     for _ in range(60):
         optimizer.zero_grad()
@@ -369,9 +370,9 @@ LABELS = torch.tensor([0, 1, 0, 1])
     ],
 )
 def test_refuses(options: dict[str, Any], batch: tuple[Any, ...], message: str) -> None:
-    assert Matching(dim=D)(X, LABELS).isfinite()
+    assert MatchingLoss(dim=D)(X, LABELS).isfinite()
     with pytest.raises(ValueError, match=message):
-        Matching(**{"dim": D} | options)(*batch)
+        MatchingLoss(**{"dim": D} | options)(*batch)
 
 
 @pytest.mark.parametrize(
@@ -396,6 +397,6 @@ def test_matching_loss_refuses() -> None:
 
 def test_is_registered() -> None:
     built = registry.losses.create("matching", dim=D, hidden=7)
-    assert isinstance(built, Matching)
+    assert isinstance(built, MatchingLoss)
     assert built.classifier.hidden.out_features == 7
     assert "negatives='hardest', exclude='case'" in repr(built)

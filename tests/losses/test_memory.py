@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from anchor_reference import direction
-from mmfusion.losses import LossBank, MemoryPrototypes, MovingPrototypes, SampleAnchor, prototypes, unit
+from mmfusion.losses import LossBank, MemoryPrototypes, MovingPrototypes, SampleAnchorLoss, prototypes, unit
 from mmfusion.losses.prototypes import Prototypes
 
 M, K, D = 2, 3, 4
@@ -149,10 +149,10 @@ def test_a_class_that_is_not_in_the_batch_still_pushes() -> None:
     g = torch.Generator().manual_seed(0)
     x, labels = torch.randn(M, 6, D, generator=g), torch.arange(6) % K
     later, one_class = torch.randn(M, 4, D, generator=g), torch.zeros(4, dtype=torch.int64)
-    from mmfusion.losses import UnimodalAnchor
+    from mmfusion.losses import UnimodalAnchorLoss
 
     for source, more in ((None, False), (MovingPrototypes(M, K, D), True), (MemoryPrototypes(M, K, D), True)):
-        bank = LossBank(K, {"unimodal": (1.0, UnimodalAnchor())}, prototypes=source)
+        bank = LossBank(K, {"unimodal": (1.0, UnimodalAnchorLoss())}, prototypes=source)
         bank(x, labels)
         assert (bank(later, one_class)["unimodal"].item() > 0) == more
 
@@ -160,7 +160,7 @@ def test_a_class_that_is_not_in_the_batch_still_pushes() -> None:
 def test_a_term_with_its_own() -> None:
     g = torch.Generator().manual_seed(0)
     x, labels = torch.randn(M, 6, D, generator=g), torch.arange(6) % K
-    terms = {"own": (1.0, SampleAnchor(prototypes=MovingPrototypes(M, K, D))), "batch": (1.0, SampleAnchor())}
+    terms = {"own": (1.0, SampleAnchorLoss(prototypes=MovingPrototypes(M, K, D))), "batch": (1.0, SampleAnchorLoss())}
     bank = LossBank(K, terms)
     first = bank(x, labels)
     assert torch.equal(first["own"], first["batch"])

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmfusion.losses.modulation import Density, Leakage, density_loss, leakage_loss, parts_mask
+from mmfusion.losses.density import DensityLoss, density_loss
+from mmfusion.losses.leakage import LeakageLoss, leakage_loss
+from mmfusion.losses.modulation import parts_mask
 
 PARTS = {"image": 2, "table": 3}
 THREE = {"a": 1, "b": 2, "t": 3}
@@ -52,18 +54,18 @@ def test_by_hand(parts: dict[str, int], missing: bool) -> None:
     x = embeddings(parts)
     have = {name: [not (missing and (i + case) % 3 == 0) for case in range(4)] for i, name in enumerate(parts)}
     present = {name: torch.tensor(row) for name, row in have.items()} if missing else {}
-    found = [term(parts)(x, present=present).item() for term in (Density, Leakage)]
+    found = [term(parts)(x, present=present).item() for term in (DensityLoss, LeakageLoss)]
     assert found == pytest.approx(by_hand(parts, x, have), abs=1e-12)
 
 
 def test_of_two_leakage_is_the_mean_over_both() -> None:
     """As the paper has it: each modality's mean size in the other's part."""
     x = {"image": torch.tensor([[9.0, 9.0, 1.0, -2.0, 3.0]]), "table": torch.tensor([[4.0, -6.0, 9.0, 9.0, 9.0]])}
-    assert Leakage(PARTS)(x).item() == pytest.approx((2 + 5) / 2)
-    assert Density(PARTS)(x).item() == pytest.approx(0)
+    assert LeakageLoss(PARTS)(x).item() == pytest.approx((2 + 5) / 2)
+    assert DensityLoss(PARTS)(x).item() == pytest.approx(0)
 
 
-@pytest.mark.parametrize("term", [Density, Leakage])
+@pytest.mark.parametrize("term", [DensityLoss, LeakageLoss])
 def test_what_is_missing_has_no_effect(term: Any) -> None:
     x, there = embeddings(PARTS), torch.tensor([True, False, True, False])
     grads = []
@@ -86,23 +88,26 @@ def test_masks() -> None:
     ]
     x = torch.stack(list(embeddings(PARTS).values()))
     everyone = torch.ones(2, 4, dtype=torch.bool)
-    for term, function in ((Density, density_loss), (Leakage, leakage_loss)):
+    for term, function in ((DensityLoss, density_loss), (LeakageLoss, leakage_loss)):
         assert term(PARTS)(dict(zip(PARTS, x, strict=True))).item() == function(x, parts_mask(PARTS), everyone).item()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Density({"a": 0, "b": 2}), r"at least one feature of its own, got {'a': 0, 'b': 2}"),
-        (lambda: Leakage({}), "at least one feature of its own, got {}"),
+        (lambda: DensityLoss({"a": 0, "b": 2}), r"at least one feature of its own, got {'a': 0, 'b': 2}"),
+        (lambda: LeakageLoss({}), "at least one feature of its own, got {}"),
         (
-            lambda: Density(PARTS)({"image": torch.zeros(2, 5)}),
+            lambda: DensityLoss(PARTS)({"image": torch.zeros(2, 5)}),
             r"embeddings of \['table'\] are missing, got \['image'\]",
         ),
-        (lambda: Leakage(PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 4))), "wide as the parts together, 5, .* got 4"),
+        (
+            lambda: LeakageLoss(PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 4))),
+            "wide as the parts together, 5, .* got 4",
+        ),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:
-    Density(PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 5)))
+    DensityLoss(PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 5)))
     with pytest.raises(ValueError, match=message):
         call()

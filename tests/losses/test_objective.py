@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from mmfusion.losses import (
-    ClassBalanced,
+    ClassBalancedLoss,
     LossBank,
     Objective,
-    SampleAnchor,
-    class_balanced,
-    focal,
-    logit_adjusted,
+    SampleAnchorLoss,
+    class_balanced_loss,
+    focal_loss,
+    logit_adjusted_loss,
     target_loss,
 )
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
@@ -110,13 +110,13 @@ def test_one_loss_a_target() -> None:
 
 
 def test_with_a_bank() -> None:
-    objective = Objective({"x": Classes(4)}, LossBank(4, {"sample": (1.0, SampleAnchor())}))
+    objective = Objective({"x": Classes(4)}, LossBank(4, {"sample": (1.0, SampleAnchorLoss())}))
     assert list(objective(loss_inputs({"x": OUT}, {"x": torch.tensor([1, 2, 3])}))) == ["x", "sample"]
 
 
 def test_a_target_must_not_hide_a_term() -> None:
     with pytest.raises(ValueError, match=r"\['sample'\] name a target and a term"):
-        Objective({"sample": Classes(4)}, LossBank(4, {"sample": (1.0, SampleAnchor())}))
+        Objective({"sample": Classes(4)}, LossBank(4, {"sample": (1.0, SampleAnchorLoss())}))
 
 
 LABEL = {"x": torch.tensor([1, 2, 3])}
@@ -159,21 +159,21 @@ def test_check_of_outputs() -> None:
 def test_the_classification_loss_is_a_choice() -> None:
     inputs = loss_inputs({"x": OUT, "y": OUT[:, :1]}, LABEL | {"y": torch.ones(3, 1)})
     objective = Objective({"x": Classes(4), "y": Regression(1)}, classification={"name": "focal", "gamma": 0.5})
-    assert torch.equal(objective(inputs)["x"], focal(OUT, LABEL["x"], gamma=0.5))
+    assert torch.equal(objective(inputs)["x"], focal_loss(OUT, LABEL["x"], gamma=0.5))
     smoothed = Objective({"x": Classes(4)}, classification="cross_entropy", label_smoothing=0.1)
     assert torch.equal(smoothed(inputs)["x"], target_loss(Classes(4), OUT, LABEL["x"], label_smoothing=0.1))
 
 
 def test_counts_reach_the_losses_that_want_them() -> None:
-    bank = LossBank(4, {"balanced": (1.0, ClassBalanced(target="x")), "sample": (1.0, SampleAnchor())})
+    bank = LossBank(4, {"balanced": (1.0, ClassBalancedLoss(target="x")), "sample": (1.0, SampleAnchorLoss())})
     objective = Objective({"x": Classes(4)}, bank, classification="logit_adjusted")
     inputs, counts = loss_inputs({"x": OUT}, LABEL), torch.tensor([7, 1, 2, 3])
     with pytest.raises(ValueError, match="needs the number of training cases of each class"):
         objective(inputs)
     objective.set_counts({"x": counts})
     losses = objective(inputs)
-    torch.testing.assert_close(losses["x"], logit_adjusted(OUT, LABEL["x"], counts))
-    torch.testing.assert_close(losses["balanced"], class_balanced(OUT, LABEL["x"], counts))
+    torch.testing.assert_close(losses["x"], logit_adjusted_loss(OUT, LABEL["x"], counts))
+    torch.testing.assert_close(losses["balanced"], class_balanced_loss(OUT, LABEL["x"], counts))
 
 
 def test_counts_that_were_given_stay() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmfusion.losses import HierarchicalAnchor, SampleAnchor, Temperature
+from mmfusion.losses import HierarchicalAnchorLoss, SampleAnchorLoss, Temperature
 
 X, LABELS = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 
@@ -38,12 +38,12 @@ def test_half_precision_parameter() -> None:
 
 def test_a_learned_one_is_learnt() -> None:
     """Its gradient is that of the loss by the temperature, and descent lowers the loss."""
-    term = SampleAnchor(n_classes=3, temperature=0.5, learn_temperature=True).double()
+    term = SampleAnchorLoss(n_classes=3, temperature=0.5, learn_temperature=True).double()
     x = X.double()
     loss = term(x, LABELS)
     loss.backward()
     step = 1e-6
-    values = [SampleAnchor(n_classes=3, temperature=0.5 + s)(x, LABELS).item() for s in (step, -step)]
+    values = [SampleAnchorLoss(n_classes=3, temperature=0.5 + s)(x, LABELS).item() for s in (step, -step)]
     by_temperature = (values[0] - values[1]) / (2 * step)
     assert term.temperature.theta.grad.item() == pytest.approx(by_temperature * math.exp(math.log(0.49)), rel=1e-5)
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_a_learned_one_is_learnt() -> None:
 
 
 def test_each_level_by_one_temperature() -> None:
-    term = HierarchicalAnchor(n_classes=3, learn_temperature=True)
+    term = HierarchicalAnchorLoss(n_classes=3, learn_temperature=True)
     assert [name for name, _ in term.named_parameters()] == ["temperature.theta"]
     term(X, LABELS).backward()
     assert term.temperature.theta.grad.item() != 0
@@ -65,7 +65,7 @@ def test_each_level_by_one_temperature() -> None:
         (lambda: Temperature(float("nan")), "temperature expects float from 0.0001 to 10000, got nan"),
         (lambda: Temperature(float("inf")), "temperature expects float from 0.0001 to 10000, got inf"),
         (lambda: Temperature(0.01, learned=True), "must start above its minimum of 0.01, got 0.01"),
-        (lambda: SampleAnchor(temperature=-1.0), "temperature expects float from 0.0001 to 10000, got -1.0"),
+        (lambda: SampleAnchorLoss(temperature=-1.0), "temperature expects float from 0.0001 to 10000, got -1.0"),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.losses import (
-    CrossmodalAnchor,
+    CrossmodalAnchorLoss,
     GradNormWeighting,
     LossBank,
-    SampleAnchor,
+    SampleAnchorLoss,
     Schedule,
     UncertaintyWeighting,
-    UnimodalAnchor,
+    UnimodalAnchorLoss,
 )
 from mmfusion.tokens import LossInputs
 
@@ -159,7 +159,7 @@ def test_gradnorm_survives_a_batch_without_a_sound_gradient(value: float) -> Non
 @pytest.mark.parametrize("weighting", [UncertaintyWeighting, GradNormWeighting])
 def test_anchor_terms_go_backward_and_state_is_saved(weighting: Any) -> None:
     def build() -> LossBank:
-        terms = {"s": (0.5, SampleAnchor()), "u": (1.0, UnimodalAnchor()), "c": (2.0, CrossmodalAnchor())}
+        terms = {"s": (0.5, SampleAnchorLoss()), "u": (1.0, UnimodalAnchorLoss()), "c": (2.0, CrossmodalAnchorLoss())}
         return LossBank(2, terms, weighting=weighting())
 
     bank, other = build(), build()

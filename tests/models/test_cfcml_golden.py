@@ -10,7 +10,7 @@ from mmfusion.heads import ConcatHead
 from mmfusion.interactions import CrossmodalEnhancement
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.layers.compression import ConvCompression
-from mmfusion.losses import CrossmodalAnchor, LossBank, Objective, SampleAnchor, UnimodalAnchor
+from mmfusion.losses import CrossmodalAnchorLoss, LossBank, Objective, SampleAnchorLoss, UnimodalAnchorLoss
 from mmfusion.models import FusionModel
 from mmfusion.readouts import GranularityMerge
 from mmfusion.spec import Columns, DataSpec, Image
@@ -144,9 +144,9 @@ def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, dict[str, Tensor]]
     )
     dim = info["D"]
     terms = {
-        "sample": (1.0, SampleAnchor(reduction="published", eps=1e-8)),
-        "unimodal": (1.0, UnimodalAnchor(reduction="published", eps=1e-8)),
-        "crossmodal": (1.0, CrossmodalAnchor(reduction="published", eps=1e-8)),
+        "sample": (1.0, SampleAnchorLoss(reduction="published", eps=1e-8)),
+        "unimodal": (1.0, UnimodalAnchorLoss(reduction="published", eps=1e-8)),
+        "crossmodal": (1.0, CrossmodalAnchorLoss(reduction="published", eps=1e-8)),
     }
     detach = range(3) if info["kind"] == "derm7pt" else ()
     model = FusionModel(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from mmfusion.losses import GradNormWeighting, MemoryPrototypes, MovingPrototypes, SampleAnchor, Schedule
+from mmfusion.losses import GradNormWeighting, MemoryPrototypes, MovingPrototypes, SampleAnchorLoss, Schedule
 from mmfusion.models.objectives import build_objective
 from mmfusion.spec import DataSpec, Regression
 from small import TABLE, make_spec
@@ -14,12 +14,12 @@ SAMPLE = {"term": "sample_anchor", "weight": 0.5, "temperature": 0.2}
 
 
 def own() -> dict[str, Any]:
-    return {"own": (0.3, SampleAnchor()), "off": (0.0, SampleAnchor())}
+    return {"own": (0.3, SampleAnchorLoss()), "off": (0.0, SampleAnchorLoss())}
 
 
 def test_nothing_asked_for() -> None:
     assert build_objective(SPEC, dim=4).bank is None
-    assert build_objective(SPEC, dim=4, own_terms={"off": (0.0, SampleAnchor())}).bank is None
+    assert build_objective(SPEC, dim=4, own_terms={"off": (0.0, SampleAnchorLoss())}).bank is None
 
 
 def test_terms_of_the_method_and_of_the_settings() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import attention_reference as ref
 import mmfusion as mmf
-from mmfusion.losses.reconstruction import AUX
+from mmfusion.losses.masked_columns import AUX
 from mmfusion.models.tip import TableEncoder
 from mmfusion.models.tip_pretraining import COUNTED, MATCH, PREDICTED, TipObjective, TipPretraining
 from mmfusion.spec import Columns

@@ -21,7 +21,7 @@ from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.subgroups import Subgroup
-from mmfusion.losses.reconstruction import AUX, MaskedColumns
+from mmfusion.losses.masked_columns import AUX, MaskedColumnsLoss
 from mmfusion.models.phases import ParameterGroup, Phase
 from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, LossInputs, Present, Table
@@ -104,7 +104,7 @@ class Guess(nn.Module):
 
     def __init__(self, columns: Columns, width: int) -> None:
         super().__init__()
-        self.term = MaskedColumns(columns=columns, dim=width)
+        self.term = MaskedColumnsLoss(columns=columns, dim=width)
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, inputs: LossInputs) -> dict[str, Tensor]:

@@ -1,105 +1,93 @@
-"""The loss bank: CFCML's anchors and what stands beside them, usable with any network."""
+"""The loss bank and its losses: CFCML's anchors among others, usable with any network."""
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.anchors import (
-    AnchorSet,
-    anchor_set,
-    crossmodal_anchor_loss,
-    hierarchical_anchor_loss,
-    sample_anchor_loss,
-    unimodal_anchor_loss,
-)
+from mmfusion.losses.alignment import AlignmentLoss, alignment_loss
+from mmfusion.losses.anchors import AnchorLoss, AnchorSet, anchor_set
 from mmfusion.losses.bank import LossBank
-from mmfusion.losses.class_terms import (
-    ClassBalanced,
-    CrossEntropy,
-    Focal,
-    LogitAdjusted,
-)
-from mmfusion.losses.classification import (
-    class_balanced,
-    cross_entropy,
-    effective_number_weights,
-    focal,
-    logit_adjusted,
-)
-from mmfusion.losses.crossmodal import (
-    Alignment,
-    Consistency,
-    InfoNCE,
-    Uniformity,
-    alignment,
-    consistency,
-    info_nce,
-    uniformity,
-)
+from mmfusion.losses.base import Loss
+from mmfusion.losses.class_balanced import ClassBalancedLoss, class_balanced_loss, effective_number_weights
+from mmfusion.losses.consistency import ConsistencyLoss, consistency_loss
+from mmfusion.losses.cross_entropy import CrossEntropyLoss, cross_entropy_loss
+from mmfusion.losses.crossmodal_anchor import CrossmodalAnchorLoss, crossmodal_anchor_loss
+from mmfusion.losses.density import DensityLoss, density_loss
 from mmfusion.losses.distributed import gather_rows, global_batch
+from mmfusion.losses.focal import FocalLoss, focal_loss
 from mmfusion.losses.functional import contrast
-from mmfusion.losses.independence import HSIC, Orthogonality, hsic, orthogonality
-from mmfusion.losses.matching import Matching, matching_loss
+from mmfusion.losses.hierarchical_anchor import HierarchicalAnchorLoss, hierarchical_anchor_loss
+from mmfusion.losses.hsic import HSICLoss, hsic_loss
+from mmfusion.losses.info_nce import InfoNCELoss, info_nce_loss
+from mmfusion.losses.leakage import LeakageLoss, leakage_loss
+from mmfusion.losses.logit_adjusted import LogitAdjustedLoss, logit_adjusted_loss
+from mmfusion.losses.masked_columns import MaskedColumnsLoss, masked_columns_loss
+from mmfusion.losses.matching import MatchingLoss, matching_loss
 from mmfusion.losses.memory import MemoryPrototypes, MovingPrototypes
-from mmfusion.losses.metric import Metric
+from mmfusion.losses.metric import MetricLoss
 from mmfusion.losses.objective import Objective, target_loss
+from mmfusion.losses.orthogonality import OrthogonalityLoss, orthogonality_loss
 from mmfusion.losses.prototypes import Prototypes, prototypes
-from mmfusion.losses.reconstruction import MaskedColumns, column_reconstruction
+from mmfusion.losses.sample_anchor import SampleAnchorLoss, sample_anchor_loss
 from mmfusion.losses.temperature import Temperature
-from mmfusion.losses.term import Term
-from mmfusion.losses.terms import AnchorTerm, CrossmodalAnchor, HierarchicalAnchor, SampleAnchor, UnimodalAnchor
+from mmfusion.losses.uniformity import UniformityLoss, uniformity_loss
+from mmfusion.losses.unimodal_anchor import UnimodalAnchorLoss, unimodal_anchor_loss
 from mmfusion.losses.weighting import GradNormWeighting, Schedule, UncertaintyWeighting, Weighting
 
 __all__ = [
-    "HSIC",
-    "Alignment",
+    "AlignmentLoss",
+    "AnchorLoss",
     "AnchorSet",
-    "AnchorTerm",
-    "ClassBalanced",
-    "Consistency",
-    "CrossEntropy",
-    "CrossmodalAnchor",
-    "Focal",
+    "ClassBalancedLoss",
+    "ConsistencyLoss",
+    "CrossEntropyLoss",
+    "CrossmodalAnchorLoss",
+    "DensityLoss",
+    "FocalLoss",
     "GradNormWeighting",
-    "HierarchicalAnchor",
-    "InfoNCE",
-    "LogitAdjusted",
+    "HSICLoss",
+    "HierarchicalAnchorLoss",
+    "InfoNCELoss",
+    "LeakageLoss",
+    "LogitAdjustedLoss",
+    "Loss",
     "LossBank",
-    "MaskedColumns",
-    "Matching",
+    "MaskedColumnsLoss",
+    "MatchingLoss",
     "MemoryPrototypes",
-    "Metric",
+    "MetricLoss",
     "MovingPrototypes",
     "Objective",
-    "Orthogonality",
+    "OrthogonalityLoss",
     "Prototypes",
-    "SampleAnchor",
+    "SampleAnchorLoss",
     "Schedule",
     "Temperature",
-    "Term",
     "UncertaintyWeighting",
-    "Uniformity",
-    "UnimodalAnchor",
+    "UniformityLoss",
+    "UnimodalAnchorLoss",
     "Weighting",
-    "alignment",
+    "alignment_loss",
     "anchor_set",
-    "class_balanced",
-    "column_reconstruction",
-    "consistency",
+    "class_balanced_loss",
+    "consistency_loss",
     "contrast",
-    "cross_entropy",
+    "cross_entropy_loss",
     "crossmodal_anchor_loss",
+    "density_loss",
     "effective_number_weights",
-    "focal",
+    "focal_loss",
     "gather_rows",
     "global_batch",
     "hierarchical_anchor_loss",
-    "hsic",
-    "info_nce",
-    "logit_adjusted",
+    "hsic_loss",
+    "info_nce_loss",
+    "leakage_loss",
+    "logit_adjusted_loss",
+    "masked_columns_loss",
     "matching_loss",
-    "orthogonality",
+    "orthogonality_loss",
     "prototypes",
     "sample_anchor_loss",
     "target_loss",
-    "uniformity",
+    "uniformity_loss",
     "unimodal_anchor_loss",
     "unit",
 ]

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mmfusion.losses.anchors import AnchorSet
+from mmfusion.losses.anchors import AnchorLoss, AnchorSet, anchors_of
+from mmfusion.losses.base import Loss
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import Embeddings, check_label_range, loss_inputs, single_target
-from mmfusion.losses.term import Term
-from mmfusion.losses.terms import AnchorTerm, anchors_of
 from mmfusion.losses.weighting import Schedule, Weighting
 from mmfusion.tokens import LossInputs, Present
 
@@ -59,7 +58,7 @@ class LossBank(nn.Module):
                 self.weights[name] = float(weight)
             else:
                 raise ValueError(f"the weight of {name!r} must be finite and not negative, got {weight}")
-            if isinstance(term, Term):
+            if isinstance(term, Loss):
                 if term.n_classes is None:
                     term.n_classes = n_classes
                 elif n_classes not in (None, term.n_classes):
@@ -109,7 +108,7 @@ class LossBank(nn.Module):
         for name, term in self.terms.items():
             if self.weights.get(name) == 0:
                 continue
-            if isinstance(term, AnchorTerm) and term.prototypes is None:
+            if isinstance(term, AnchorLoss) and term.prototypes is None:
                 if shared is None:
                     shared = anchors_of(together, self.n_classes, self.prototypes)
                 values[name] = term.of_anchors(shared)

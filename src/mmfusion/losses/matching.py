@@ -1,23 +1,28 @@
-"""Do these two modalities belong to one case? Matching with hard negatives."""
+"""Image-text matching with hard negatives."""
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmfusion.layers.precision import without_autocast
-from mmfusion.losses.crossmodal import Pairs, checked_pairs
+from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.inputs import check_labels, modality_pairs, single_target
-from mmfusion.losses.term import Term
+from mmfusion.losses.linear_layers import Layers, check_width
+from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.options import TemperatureValue, Width
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
 Negatives: TypeAlias = Literal["hardest", "proportional"]
+
+
 Exclude: TypeAlias = Literal["case", "class"]
+
+
 Classify: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From two sides, ``(..., d)`` each, to one logit a row, ``(...)``: positive for a match."""
 
@@ -135,7 +140,7 @@ def matching_loss(
 
 
 @losses.register("matching")
-class Matching(Term):
+class MatchingLoss(Loss):
     """A classifier that tells cases from mixed ones; see :func:`matching_loss`.
 
     One classifier serves all pairs of modalities, and does not know which modality is which.
@@ -197,47 +202,6 @@ class Matching(Term):
         return f"pairs={self.pairs}, negatives={self.negatives!r}{drawn}, exclude={self.exclude!r}"
 
 
-class Layers(nn.Module):
-    """One or two linear layers of a term, computed in float32 or float64 whatever their own dtype is.
-
-    Args:
-        n_in: Width that goes in.
-        n_out: Width that comes out.
-        hidden: Width of a hidden layer with ReLU; None for a single layer.
-
-    Raises:
-        ValueError: If a width is not positive.
-    """
-
-    def __init__(self, n_in: int, n_out: int, *, hidden: int | None = None) -> None:
-        super().__init__()
-        if min(n_in, n_out) < 1 or (hidden is not None and hidden < 1):
-            raise ValueError(f"widths must be positive, got {n_in} in, {n_out} out, {hidden} hidden")
-        self.hidden = None if hidden is None else nn.Linear(n_in, hidden)
-        self.out = nn.Linear(n_in if hidden is None else hidden, n_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From ``(..., n_in)``, in float32 or float64, to ``(..., n_out)``."""
-        if self.hidden is not None:
-            x = _linear(x, self.hidden).relu()
-        return _linear(x, self.out)
-
-
-def check_width(embeddings: Tensor, dim: int) -> None:
-    """Refuse embeddings of another width than a term was built for.
-
-    Raises:
-        ValueError: With both.
-    """
-    if embeddings.shape[-1] != dim:
-        raise ValueError(f"this term was built for embeddings of width {dim}, got {embeddings.shape[-1]}: mend its dim")
-
-
 def _rows(x: Tensor, index: Tensor) -> Tensor:
     """The rows of ``(p, b, d)`` that an index ``(p, b)`` names."""
     return x.gather(-2, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
-
-
-def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    dtype = torch.promote_types(x.dtype, layer.weight.dtype)
-    return F.linear(x.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))

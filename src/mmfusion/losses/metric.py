@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import without_autocast
+from mmfusion.losses.base import Loss
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_labels, single_target, stack_embeddings, stack_present
 from mmfusion.losses.pml import (
@@ -35,12 +36,11 @@ from mmfusion.losses.pml import (
     unwrapped,
     what_it_takes,
 )
-from mmfusion.losses.term import Term
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
 
 
-class Metric(Term):
+class MetricLoss(Loss):
     """A loss of pytorch-metric-learning, with its miner, distance and reducer.
 
     A loss sees the rows that are there (``inputs.present``), have a label of 0 to k - 1 if it takes labels, and are not
@@ -261,13 +261,13 @@ class Metric(Term):
 
 
 @losses.register("metric")
-def metric(**options: Any) -> Metric:
-    """:class:`Metric` with ``loss`` among its options, as a registry and a recipe give them."""
-    return Metric(**options)
+def metric(**options: Any) -> MetricLoss:
+    """:class:`MetricLoss` with ``loss`` among its options, as a registry and a recipe give them."""
+    return MetricLoss(**options)
 
 
 def _options_of_metric() -> inspect.Signature:
-    parameters = inspect.signature(Metric).parameters.values()
+    parameters = inspect.signature(MetricLoss).parameters.values()
     return inspect.Signature([parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters])
 
 

@@ -1,18 +1,12 @@
-"""AMF's losses: each modality keeps to its own part of the features, and all parts are equally dense.
+"""Features that belong to modalities: base class."""
 
-Of a fused vector whose features are split between the modalities (Yu et al., 2025, arXiv 2506.19439; the weights and
-what the text leaves open are from the public code).
-"""
-
-import itertools
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from mmfusion.losses.functional import mean_where
+from mmfusion.losses.base import Loss
 from mmfusion.losses.inputs import stack_embeddings, stack_present
-from mmfusion.losses.term import Term
 from mmfusion.tokens import LossInputs
 
 
@@ -34,49 +28,7 @@ def parts_mask(parts: Mapping[str, int]) -> Tensor:
     return (owner == torch.arange(len(parts)).unsqueeze(1)).unsqueeze(1)
 
 
-def density_loss(x: Tensor, own: Tensor, present: Tensor) -> Tensor:
-    """How far apart the mean sizes of the modalities' own features are.
-
-    ``|mean_own |x_a| - mean_own |x_b||``, the mean over the cases that have both and over pairs of modalities.
-    A size has its kink at 0 and a difference where the two are equal: the gradient is 0 there.
-
-    NOTE[DIFF] The public code divides by one length for both parts, having overwritten the other; here each mean is
-    over its own part.
-
-    Args:
-        x: Projected features, shape ``(m, b, d)``.
-        own: Shape ``(m, 1, d)``, bool; True is the modality's own.
-        present: Shape ``(m, b)``, bool; True is there. What is not may hold anything.
-
-    Returns:
-        A scalar; 0 with a single modality.
-    """
-    size = torch.where(own & present.unsqueeze(-1), x, 0.0).abs().sum(-1) / own.sum(-1)
-    pairs = list(itertools.combinations(range(len(x)), 2))
-    if not pairs:
-        return size.sum() * 0
-    first, second = ([pair[side] for pair in pairs] for side in (0, 1))
-    return mean_where((size[first] - size[second]).abs(), present[first] & present[second])
-
-
-def leakage_loss(x: Tensor, own: Tensor, present: Tensor) -> Tensor:
-    """The mean size of a modality's features outside its own part, over the modalities that each case has.
-
-    A feature of 0 has the gradient 0.
-
-    Args:
-        x: As for :func:`density_loss`, and so are the others.
-        own: Shape ``(m, 1, d)``.
-        present: Shape ``(m, b)``.
-
-    Returns:
-        A scalar; 0 with a single modality.
-    """
-    outside = torch.where(~own & present.unsqueeze(-1), x, 0.0).abs().sum(-1) / (~own).sum(-1).clamp(min=1)
-    return mean_where(outside, present)
-
-
-class _Modulation(Term):
+class ModulationLoss(Loss):
     """A loss of features whose parts belong to modalities.
 
     Args:
@@ -114,19 +66,3 @@ class _Modulation(Term):
     def extra_repr(self) -> str:
         """The parts, for printing."""
         return f"parts={self.parts}"
-
-
-class Density(_Modulation):
-    """The modalities' own features of equal mean size; see :func:`density_loss`."""
-
-    def formula(self, x: Tensor, own: Tensor, present: Tensor) -> Tensor:
-        """The loss."""
-        return density_loss(x, own, present)
-
-
-class Leakage(_Modulation):
-    """Nothing of a modality outside its own features; see :func:`leakage_loss`."""
-
-    def formula(self, x: Tensor, own: Tensor, present: Tensor) -> Tensor:
-        """The loss."""
-        return leakage_loss(x, own, present)

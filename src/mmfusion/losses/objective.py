@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmfusion import registry
 from mmfusion.layers.precision import full_precision
 from mmfusion.losses.bank import LossBank
-from mmfusion.losses.class_terms import Counted
+from mmfusion.losses.classification import CountedLoss
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
 from mmfusion.options import Probability, checked
@@ -142,7 +142,7 @@ class Objective(nn.Module):
 
     def _target_loss(self, name: str, kind: Target, output: Tensor, target: Tensor) -> Tensor:
         if name in self.classification:
-            loss: Tensor = self.classification[name].of_logits(output, target)  # type: ignore[operator]  # a Classification
+            loss: Tensor = self.classification[name].of_logits(output, target)  # type: ignore[operator]  # a ClassificationLoss
             return loss
         return target_loss(kind, output, target, label_smoothing=self.label_smoothing)
 
@@ -157,7 +157,7 @@ class Objective(nn.Module):
         terms = self.bank.terms.values() if self.bank is not None else ()
         wanting = [*self.classification.items(), *((getattr(term, "target", None), term) for term in terms)]
         for name, loss in wanting:
-            if isinstance(loss, Counted) and not loss.has_counts:
+            if isinstance(loss, CountedLoss) and not loss.has_counts:
                 loss.set_counts(counts[name or next(iter(self.targets))])
 
     def check(self, inputs: LossInputs) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from mmfusion.heads import FusedHead, SplitFusion
-from mmfusion.losses.modulation import Density, Leakage
+from mmfusion.losses.density import DensityLoss
+from mmfusion.losses.leakage import LeakageLoss
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings
 from mmfusion.models.pooled import pooled_model
@@ -38,7 +39,8 @@ def amf(
     """Each modality projected to one width, of which it gives the fused vector its own part; two losses keep it there.
 
     Of the ``dim`` features tables have ``dim / (1 + confidence)``, rounded down, and images the rest; several of a kind
-    share equally. See :class:`~mmfusion.heads.SplitFusion` and :mod:`mmfusion.losses.modulation`.
+    share equally. See :class:`~mmfusion.heads.SplitFusion`, :mod:`mmfusion.losses.density` and
+    :mod:`mmfusion.losses.leakage`.
 
     NOTE[DIFF] The module alone, without the paper's tabular encoder FT-Mamba and its contrastive pretraining.
     NOTE[DIFF] 128 features instead of 2048, no batch normalisation in the projections, and the MLP that the other
@@ -84,7 +86,7 @@ def amf(
         terms=terms,
         classification=classification,
         label_smoothing=label_smoothing,
-        own_terms={"density": (density_weight, Density(parts)), "leakage": (leakage_weight, Leakage(parts))},
+        own_terms={"density": (density_weight, DensityLoss(parts)), "leakage": (leakage_weight, LeakageLoss(parts))},
         layers=[Projection(spec.names, dim=dim)],
     )
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from mmfusion.heads import ConcatHead
 from mmfusion.interactions import CrossmodalEnhancement
-from mmfusion.losses import CrossmodalAnchor, SampleAnchor, UnimodalAnchor
+from mmfusion.losses import CrossmodalAnchorLoss, SampleAnchorLoss, UnimodalAnchorLoss
 from mmfusion.losses.anchors import Reduction
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
@@ -144,9 +144,9 @@ def cfcml(
         "eps": eps,
     }
     anchors = {
-        "sample": (sample_weight, SampleAnchor(**anchor_options)),
-        "unimodal": (unimodal_weight, UnimodalAnchor(**anchor_options)),
-        "crossmodal": (crossmodal_weight, CrossmodalAnchor(**anchor_options)),
+        "sample": (sample_weight, SampleAnchorLoss(**anchor_options)),
+        "unimodal": (unimodal_weight, UnimodalAnchorLoss(**anchor_options)),
+        "crossmodal": (crossmodal_weight, CrossmodalAnchorLoss(**anchor_options)),
     }
     if any(weight for weight, _ in anchors.values()):
         _check_target(spec)

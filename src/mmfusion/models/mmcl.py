@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmfusion.heads import ConcatHead
 from mmfusion.losses import LossBank
-from mmfusion.losses.crossmodal import InfoNCE
+from mmfusion.losses.info_nce import InfoNCELoss
 from mmfusion.models.corruption import Corruption
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
@@ -258,7 +258,7 @@ class Contrast(nn.Module):
         self.project = nn.ModuleDict(
             {name: nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection_dim)) for name in spec.names}
         )
-        clip = InfoNCE(
+        clip = InfoNCELoss(
             pairs=[(image, table) for image in spec.images for table in spec.tables],
             temperature=temperature,
             first_weight=image_weight,

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from mmfusion.interactions import Query
 from mmfusion.layers.directions import unit
 from mmfusion.layers.precision import full_precision
-from mmfusion.losses import InfoNCE, column_reconstruction
+from mmfusion.losses import InfoNCELoss, masked_columns_loss
 from mmfusion.losses.distributed import gather_rows, global_batch, n_processes, own_rows
 from mmfusion.losses.functional import check_temperature, mean_where
+from mmfusion.losses.masked_columns import AUX
 from mmfusion.losses.matching import hard_negatives
-from mmfusion.losses.reconstruction import AUX
 from mmfusion.models.model import FusionModel
 from mmfusion.models.phases import Pretraining
 from mmfusion.readouts import masked_mean
@@ -38,7 +38,7 @@ class TipObjective(nn.Module):
     def __init__(self, images: Sequence[str], table: str, columns: Columns, *, temperature: float) -> None:
         super().__init__()
         self.columns = columns
-        self.contrast = InfoNCE(pairs=[(image, table) for image in images], temperature=temperature)
+        self.contrast = InfoNCELoss(pairs=[(image, table) for image in images], temperature=temperature)
 
     def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
         """The three terms, weighted, to be summed.
@@ -57,7 +57,7 @@ class TipObjective(nn.Module):
         terms = {
             "contrast": self.contrast(inputs),
             "matching": mean_where(wrong, counted),
-            "reconstruction": column_reconstruction(
+            "reconstruction": masked_columns_loss(
                 inputs.aux[PREDICTED], Table(numerical, categorical), self.columns, masked
             ),
         }

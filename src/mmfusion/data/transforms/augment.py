@@ -12,7 +12,7 @@ from mmfusion.data.streams import Streams, uniform
 from mmfusion.data.table_augment import TableAugment
 from mmfusion.data.transforms import values
 from mmfusion.data.transforms.geometry import Geometry, Padding, Strengths, erased, warp
-from mmfusion.losses.reconstruction import AUX
+from mmfusion.losses.masked_columns import AUX
 from mmfusion.tokens import Content, Table
 
 _MOST = {

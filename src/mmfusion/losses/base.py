@@ -1,4 +1,4 @@
-"""What a term of a loss bank is."""
+"""The base class of all losses."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from mmfusion.losses.inputs import Embeddings, loss_inputs
 from mmfusion.tokens import LossInputs, Present
 
 
-class Term(nn.Module):
+class Loss(nn.Module):
     """A loss, from what a model returned to a scalar.
 
     Called with :class:`~mmfusion.tokens.LossInputs`, or with anybody's embeddings and labels. Any module that takes

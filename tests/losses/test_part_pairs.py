@@ -15,9 +15,10 @@ from torch import Tensor
 
 from anchor_reference import direction
 from mmfusion import registry
-from mmfusion.losses import Term, unit
-from mmfusion.losses.independence import HSIC, Orthogonality, hsic, orthogonality
+from mmfusion.losses import Loss, unit
+from mmfusion.losses.hsic import HSICLoss, hsic_loss
 from mmfusion.losses.inputs import loss_inputs
+from mmfusion.losses.orthogonality import OrthogonalityLoss, orthogonality_loss
 
 # The formulas, a vector and a pair of cases at a time, in float64.
 
@@ -65,14 +66,14 @@ def of_cosine(first: list[Tensor], second: list[Tensor]) -> Tensor:
 
 Formula = Callable[[list[Tensor], list[Tensor]], Tensor]
 # The term, its formula from the directions of the cases with both, and how many cases it needs.
-VARIANTS: dict[str, tuple[Callable[[], Term], Formula, int]] = {
-    "hsic": (HSIC, lambda a, b: of_hsic(a, b, "rbf", None, False), 2),
-    "hsic_fixed": (lambda: HSIC(bandwidth=0.7), lambda a, b: of_hsic(a, b, "rbf", 0.7, False), 2),
-    "hsic_linear": (lambda: HSIC(kernel="linear"), lambda a, b: of_hsic(a, b, "linear", None, False), 2),
-    "cka": (lambda: HSIC(cka=True), lambda a, b: of_hsic(a, b, "rbf", None, True), 2),
-    "cka_linear": (lambda: HSIC(kernel="linear", cka=True), lambda a, b: of_hsic(a, b, "linear", None, True), 2),
-    "difference": (Orthogonality, of_difference, 1),
-    "cosine": (lambda: Orthogonality(kind="cosine"), of_cosine, 1),
+VARIANTS: dict[str, tuple[Callable[[], Loss], Formula, int]] = {
+    "hsic": (HSICLoss, lambda a, b: of_hsic(a, b, "rbf", None, False), 2),
+    "hsic_fixed": (lambda: HSICLoss(bandwidth=0.7), lambda a, b: of_hsic(a, b, "rbf", 0.7, False), 2),
+    "hsic_linear": (lambda: HSICLoss(kernel="linear"), lambda a, b: of_hsic(a, b, "linear", None, False), 2),
+    "cka": (lambda: HSICLoss(cka=True), lambda a, b: of_hsic(a, b, "rbf", None, True), 2),
+    "cka_linear": (lambda: HSICLoss(kernel="linear", cka=True), lambda a, b: of_hsic(a, b, "linear", None, True), 2),
+    "difference": (OrthogonalityLoss, of_difference, 1),
+    "cosine": (lambda: OrthogonalityLoss(kind="cosine"), of_cosine, 1),
 }
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 
@@ -133,7 +134,7 @@ def degenerate(kind: str) -> Batch:
     return x.double(), present
 
 
-def value_and_gradient(term: Term, batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def value_and_gradient(term: Loss, batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     x = batch[0].detach().clone().to(dtype).requires_grad_()
     value = term(x, None, batch[1])
     return value, torch.autograd.grad(value, x)[0]
@@ -212,9 +213,9 @@ def test_functions_compute_half_precision_in_float32(options: dict[str, Any]) ->
     first, second = torch.randn(5, 3).half(), torch.randn(5, 4).half()
     mask = torch.tensor([True, True, False, True, True])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, apart = hsic(first, second, mask, **options), orthogonality(first, second, mask)
-    assert torch.equal(found, hsic(first.float(), second.float(), mask, **options))
-    assert torch.equal(apart, orthogonality(first.float(), second.float(), mask))
+        found, apart = hsic_loss(first, second, mask, **options), orthogonality_loss(first, second, mask)
+    assert torch.equal(found, hsic_loss(first.float(), second.float(), mask, **options))
+    assert torch.equal(apart, orthogonality_loss(first.float(), second.float(), mask))
 
 
 AUX = {"0.shared": torch.randn(6, 2, generator=torch.Generator().manual_seed(1))}
@@ -224,12 +225,12 @@ AUX = {"0.shared": torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
 @pytest.mark.parametrize(
     "term",
     [
-        HSIC(parts=[("0", "1"), ("0.shared", "2")]),
-        HSIC(kernel="linear", cka=True, normalise=False),
-        Orthogonality(parts=[("0", "1")], kind="cosine"),
+        HSICLoss(parts=[("0", "1"), ("0.shared", "2")]),
+        HSICLoss(kernel="linear", cka=True, normalise=False),
+        OrthogonalityLoss(parts=[("0", "1")], kind="cosine"),
     ],
 )
-def test_compiles_without_a_break(term: Term) -> None:
+def test_compiles_without_a_break(term: Loss) -> None:
     x, present = degenerate("some_missing")
     leaf = x.float().requires_grad_()
     torch._dynamo.reset()
@@ -325,7 +326,7 @@ def test_hsic_is_its_formula_as_it_is_given(options: dict[str, Any], given_sides
     """Of embeddings of any length and width, whatever stands in what does not count."""
     *both, mask = given_sides
     both = [torch.where(mask.unsqueeze(-1), 3 * x, content).requires_grad_() for x in both]
-    found = hsic(*both, mask, **options)
+    found = hsic_loss(*both, mask, **options)
     cases = mask.nonzero().flatten().tolist()
     if len(cases) < 2:
         wanted = torch.zeros((), dtype=torch.float64, requires_grad=True) * 1
@@ -342,47 +343,47 @@ def test_hsic_is_its_formula_as_it_is_given(options: dict[str, Any], given_sides
 @settings(max_examples=6)
 def test_what_hsic_does_not_depend_on(options: dict[str, Any], given_sides: Any, seed: int) -> None:
     first, second, mask = given_sides
-    value = hsic(first, second, mask, **options).item()
+    value = hsic_loss(first, second, mask, **options).item()
     wanted = pytest.approx(value, rel=1e-9, abs=1e-11)
     g = torch.Generator().manual_seed(seed)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=g, dtype=torch.float64))[0]
-    assert hsic(second, first, mask, **options).item() == wanted
-    assert hsic(first @ turn + 5, second - 2, mask, **options).item() == wanted
+    assert hsic_loss(second, first, mask, **options).item() == wanted
+    assert hsic_loss(first @ turn + 5, second - 2, mask, **options).item() == wanted
     if options["bandwidth"] is None and (options["cka"] or options["kernel"] == "rbf"):
-        assert hsic(1e3 * first, 1e-3 * second, mask, **options).item() == wanted
+        assert hsic_loss(1e3 * first, 1e-3 * second, mask, **options).item() == wanted
     assert value >= -1e-12
     if options["cka"]:
         assert value <= 1 + 1e-12
         some = int(mask.sum()) >= 2
-        assert hsic(first, first, mask, **options).item() == pytest.approx(1.0 if some else 0.0)
+        assert hsic_loss(first, first, mask, **options).item() == pytest.approx(1.0 if some else 0.0)
 
 
 def test_hsic_by_hand() -> None:
     both = torch.tensor([True, True])
     first, second = torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [4.0]])
     # Covariance (-1 * -2 + 1 * 2) / 1 = 4, squared.
-    assert hsic(first, second, both, kernel="linear").item() == pytest.approx(16.0)
+    assert hsic_loss(first, second, both, kernel="linear").item() == pytest.approx(16.0)
     # H K H is (1 - k) / 2 times [[1, -1], [-1, 1]].
     k, el = math.exp(-4 / 2), math.exp(-16 / 2)
-    assert hsic(first, second, both, bandwidth=1.0).item() == pytest.approx((1 - k) * (1 - el), rel=1e-6)
+    assert hsic_loss(first, second, both, bandwidth=1.0).item() == pytest.approx((1 - k) * (1 - el), rel=1e-6)
     # The only distance is the median: both kernels are exp(-1/2).
-    assert hsic(first, second, both).item() == pytest.approx((1 - math.exp(-0.5)) ** 2, rel=1e-6)
-    assert hsic(first, second, both, cka=True).item() == pytest.approx(1.0)
+    assert hsic_loss(first, second, both).item() == pytest.approx((1 - math.exp(-0.5)) ** 2, rel=1e-6)
+    assert hsic_loss(first, second, both, cka=True).item() == pytest.approx(1.0)
 
 
 def test_the_rbf_kernel_sees_what_covariance_does_not() -> None:
     x = torch.tensor([[-1.0], [0.0], [1.0]])
     mask = torch.ones(3, dtype=torch.bool)
-    assert hsic(x, x.square(), mask, kernel="linear").item() == pytest.approx(0.0, abs=1e-7)
-    assert hsic(x, x.square(), mask).item() > 0.02
+    assert hsic_loss(x, x.square(), mask, kernel="linear").item() == pytest.approx(0.0, abs=1e-7)
+    assert hsic_loss(x, x.square(), mask).item() > 0.02
 
 
 def test_of_independent_variables_it_falls_with_the_cases() -> None:
     g = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, 256, 1, generator=g)
     mask = torch.ones(256, dtype=torch.bool)
-    independent, dependent = hsic(first, second, mask), hsic(first, first.square(), mask)
-    few = hsic(first[:8], second[:8], mask[:8])
+    independent, dependent = hsic_loss(first, second, mask), hsic_loss(first, first.square(), mask)
+    few = hsic_loss(first[:8], second[:8], mask[:8])
     assert independent < few / 5
     assert independent < dependent / 5
 
@@ -403,7 +404,7 @@ def test_the_median_of_the_distances_of_cases_that_differ(
     other = torch.randn(len(x) + 2, 2, dtype=dtype)
     # Two more that do not count, far away.
     x, mask = torch.cat([x, x.new_full((2, 1), 1e3)]), torch.arange(len(x) + 2) < len(x)
-    assert hsic(x, other, mask, kernel="rbf", cka=True).item() == pytest.approx(
+    assert hsic_loss(x, other, mask, kernel="rbf", cka=True).item() == pytest.approx(
         _with_bandwidths(x, other, mask, bandwidth), rel=1e-5
     )
 
@@ -414,7 +415,7 @@ def _with_bandwidths(x: Tensor, other: Tensor, mask: Tensor, bandwidth: float) -
         (other[i] - other[j]).square().sum().item() for i, j in itertools.combinations(mask.nonzero().flatten(), 2)
     )
     scale = bandwidth / math.sqrt(statistics.median(squares))
-    return hsic(x, other * scale, mask, bandwidth=bandwidth, cka=True).item()
+    return hsic_loss(x, other * scale, mask, bandwidth=bandwidth, cka=True).item()
 
 
 def nearly_alike() -> Tensor:
@@ -430,14 +431,14 @@ def test_the_median_is_not_that_of_rounding() -> None:
     squares = [(x[i] - x[j]).square().sum().item() for i, j in itertools.combinations(range(16), 2)]
     bandwidth = math.sqrt(statistics.median([square for square in squares if square > 1e-6]))
     assert bandwidth > 1
-    assert hsic(x, x, mask).item() == pytest.approx(hsic(x, x, mask, bandwidth=bandwidth).item(), rel=1e-4)
+    assert hsic_loss(x, x, mask).item() == pytest.approx(hsic_loss(x, x, mask, bandwidth=bandwidth).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("bandwidth", [1e-6, 1e-3, 1.0])
 def test_a_kernel_of_rounding_is_not_above_1(bandwidth: float) -> None:
     """A squared distance must not come out below 0: its exponential has no bound."""
     x = 100 * nearly_alike().requires_grad_()
-    found = hsic(x, x, torch.ones(16, dtype=torch.bool), bandwidth=bandwidth)
+    found = hsic_loss(x, x, torch.ones(16, dtype=torch.bool), bandwidth=bandwidth)
     assert 0 <= found.item() <= 16
     assert bool(torch.autograd.grad(found, x)[0].isfinite().all())
 
@@ -445,7 +446,7 @@ def test_a_kernel_of_rounding_is_not_above_1(bandwidth: float) -> None:
 def test_no_gradient_through_the_bandwidth() -> None:
     """With the gradient through it a change of scale would have none at all."""
     x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    hsic(x, torch.randn(5, 2, dtype=torch.float64), torch.ones(5, dtype=torch.bool)).backward()
+    hsic_loss(x, torch.randn(5, 2, dtype=torch.float64), torch.ones(5, dtype=torch.bool)).backward()
     assert abs((x.grad * x.detach()).sum().item()) > 1e-4
 
 
@@ -453,22 +454,22 @@ def test_far_from_the_origin_distances_keep_their_digits() -> None:
     x = 100 + torch.randn(6, 4)
     y, mask = torch.randn(6, 4), torch.ones(6, dtype=torch.bool)
     for options in OPTIONS:
-        exact = hsic(x.double(), y.double(), mask, **options).item()
-        assert hsic(x, y, mask, **options).item() == pytest.approx(exact, rel=1e-4)
+        exact = hsic_loss(x.double(), y.double(), mask, **options).item()
+        assert hsic_loss(x, y, mask, **options).item() == pytest.approx(exact, rel=1e-4)
 
 
 def test_a_nearly_flat_kernel_keeps_its_digits() -> None:
     x, y, mask = torch.randn(6, 4), torch.randn(6, 4), torch.ones(6, dtype=torch.bool)
     for cka in (True, False):
-        exact = hsic(x.double(), y.double(), mask, bandwidth=1e4, cka=cka).item()
-        assert hsic(x, y, mask, bandwidth=1e4, cka=cka).item() == pytest.approx(exact, rel=1e-4, abs=0)
+        exact = hsic_loss(x.double(), y.double(), mask, bandwidth=1e4, cka=cka).item()
+        assert hsic_loss(x, y, mask, bandwidth=1e4, cka=cka).item() == pytest.approx(exact, rel=1e-4, abs=0)
 
 
 def test_a_large_constant_column_does_not_hide_the_others() -> None:
     x, mask = torch.randn(6, 2), torch.ones(6, dtype=torch.bool)
     y = torch.randn(6, 2)
     wide = torch.cat([torch.full((6, 1), 1e7), x], 1)
-    assert hsic(wide, y, mask).item() == pytest.approx(hsic(x, y, mask).item(), rel=1e-5)
+    assert hsic_loss(wide, y, mask).item() == pytest.approx(hsic_loss(x, y, mask).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -476,7 +477,7 @@ def test_a_large_constant_column_does_not_hide_the_others() -> None:
 def test_a_constant_side_is_zero(options: dict[str, Any], value: float) -> None:
     """Not the rounding noise of its mean, blown up."""
     x = torch.full((7, 3), value, requires_grad=True)
-    found = hsic(x, torch.randn(7, 3), torch.ones(7, dtype=torch.bool), **options)
+    found = hsic_loss(x, torch.randn(7, 3), torch.ones(7, dtype=torch.bool), **options)
     found.backward()
     assert found.item() == 0
     assert not bool(x.grad.any())
@@ -498,23 +499,25 @@ def test_orthogonality_by_hand() -> None:
     first = torch.tensor([[3.0, 0.0], [0.0, 2.0]])
     mask = torch.tensor([True, True])
     # The same: |I|_F^2 / 4, and each cosine is 1.
-    assert orthogonality(first, first, mask).item() == pytest.approx(0.5)
-    assert orthogonality(first, first, mask, kind="cosine").item() == pytest.approx(1.0)
+    assert orthogonality_loss(first, first, mask).item() == pytest.approx(0.5)
+    assert orthogonality_loss(first, first, mask, kind="cosine").item() == pytest.approx(1.0)
     # Each case orthogonal to its other part, but not the columns over the cases.
     swapped = torch.tensor([[0.0, 5.0], [1.0, 0.0]])
-    assert orthogonality(first, swapped, mask, kind="cosine").item() == pytest.approx(0.0)
-    assert orthogonality(first, swapped, mask).item() == pytest.approx(0.5)
+    assert orthogonality_loss(first, swapped, mask, kind="cosine").item() == pytest.approx(0.0)
+    assert orthogonality_loss(first, swapped, mask).item() == pytest.approx(0.5)
     # One direction in all cases is as far from orthogonal as can be.
-    assert orthogonality(torch.ones(2, 3), torch.ones(2, 5), mask).item() == pytest.approx(1.0)
+    assert orthogonality_loss(torch.ones(2, 3), torch.ones(2, 5), mask).item() == pytest.approx(1.0)
     # Columns (1, 1) and (1, -1) are orthogonal.
-    assert orthogonality(torch.ones(2, 1), torch.tensor([[1.0], [-4.0]]), mask).item() == pytest.approx(0.0)
+    assert orthogonality_loss(torch.ones(2, 1), torch.tensor([[1.0], [-4.0]]), mask).item() == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("kind", ["difference", "cosine"])
 def test_orthogonality_does_not_grow_with_the_batch(kind: Any) -> None:
     first, second = torch.randn(2, 4, 3)
-    once = orthogonality(first, second, torch.ones(4, dtype=torch.bool), kind=kind).item()
-    twice = orthogonality(first.repeat(2, 1), second.repeat(2, 1), torch.ones(8, dtype=torch.bool), kind=kind).item()
+    once = orthogonality_loss(first, second, torch.ones(4, dtype=torch.bool), kind=kind).item()
+    twice = orthogonality_loss(
+        first.repeat(2, 1), second.repeat(2, 1), torch.ones(8, dtype=torch.bool), kind=kind
+    ).item()
     assert twice == pytest.approx(once, rel=1e-5)
 
 
@@ -522,7 +525,7 @@ def test_orthogonality_does_not_grow_with_the_batch(kind: Any) -> None:
 def test_orthogonality_replaces_what_does_not_count(given_sides: Any, content: float) -> None:
     first, second, mask = given_sides
     sides_ = [torch.where(mask.unsqueeze(-1), x, content).requires_grad_() for x in (first, second)]
-    found = orthogonality(*sides_, mask)
+    found = orthogonality_loss(*sides_, mask)
     cases = mask.nonzero().flatten().tolist()
     wanted = of_difference(*([direction(x[i]) for i in cases] for x in (first, second))).item() if cases else 0.0
     assert found.item() == pytest.approx(wanted, rel=1e-10, abs=1e-12)
@@ -533,7 +536,7 @@ def test_orthogonality_replaces_what_does_not_count(given_sides: Any, content: f
 # Which parts
 
 
-def of_parts(term: Term, aux: Mapping[str, Tensor] | None = None, present: Any = None) -> float:
+def of_parts(term: Loss, aux: Mapping[str, Tensor] | None = None, present: Any = None) -> float:
     x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(5))
     return term(loss_inputs({"ct": x[0], "ct.late": x[1]}, None, present, aux)).item()
 
@@ -543,15 +546,15 @@ def test_parts_of_aux_of_another_width() -> None:
     embedding = torch.randn(2, 6, 4, generator=g)[0]
     aux = {"ct.shared": torch.randn(6, 2, generator=g), "ct.specific": torch.randn(6, 3, generator=g)}
     mask = torch.ones(6, dtype=torch.bool)
-    found = of_parts(HSIC(parts=[("ct.shared", "ct.specific"), ("ct", "ct.shared")]), aux)
+    found = of_parts(HSICLoss(parts=[("ct.shared", "ct.specific"), ("ct", "ct.shared")]), aux)
     directions = {name: unit(x) for name, x in (aux | {"ct": embedding}).items()}
-    one = hsic(directions["ct.shared"], directions["ct.specific"], mask)
-    two = hsic(directions["ct"], directions["ct.shared"], mask)
+    one = hsic_loss(directions["ct.shared"], directions["ct.specific"], mask)
+    two = hsic_loss(directions["ct"], directions["ct.shared"], mask)
     assert found == pytest.approx(((one + two) / 2).item(), rel=1e-6)
-    raw = of_parts(HSIC(parts=[("ct.shared", "ct.specific")], normalise=False, kernel="linear"), aux)
-    assert raw == pytest.approx(hsic(aux["ct.shared"], aux["ct.specific"], mask, kernel="linear").item())
-    apart = of_parts(Orthogonality(parts=[("ct.shared", "ct.specific")]), aux)
-    assert apart == pytest.approx(orthogonality(aux["ct.shared"], aux["ct.specific"], mask).item())
+    raw = of_parts(HSICLoss(parts=[("ct.shared", "ct.specific")], normalise=False, kernel="linear"), aux)
+    assert raw == pytest.approx(hsic_loss(aux["ct.shared"], aux["ct.specific"], mask, kernel="linear").item())
+    apart = of_parts(OrthogonalityLoss(parts=[("ct.shared", "ct.specific")]), aux)
+    assert apart == pytest.approx(orthogonality_loss(aux["ct.shared"], aux["ct.specific"], mask).item())
 
 
 @pytest.mark.parametrize(
@@ -572,13 +575,13 @@ def test_the_presence_of_a_part_is_that_of_its_modality(name: str, there: list[b
     }
     part, other = torch.randn(6, 3), torch.randn(6, 3)
     spoilt = torch.where(torch.tensor(there).unsqueeze(-1), part, float("nan"))
-    found = of_parts(HSIC(parts=[(name, "other")]), {name: spoilt, "other": other}, present)
-    assert found == pytest.approx(hsic(unit(part), unit(other), torch.tensor(there)).item(), rel=1e-5)
+    found = of_parts(HSICLoss(parts=[(name, "other")]), {name: spoilt, "other": other}, present)
+    assert found == pytest.approx(hsic_loss(unit(part), unit(other), torch.tensor(there)).item(), rel=1e-5)
 
 
 def test_where_both_have_a_name_the_embedding_is_meant() -> None:
-    term = HSIC(parts=[("ct", "ct.late")])
-    assert of_parts(term, {"ct": torch.randn(6, 2)}) == of_parts(HSIC())
+    term = HSICLoss(parts=[("ct", "ct.late")])
+    assert of_parts(term, {"ct": torch.randn(6, 2)}) == of_parts(HSICLoss())
 
 
 class _Aux(Mapping[str, Tensor]):
@@ -600,7 +603,7 @@ class _Aux(Mapping[str, Tensor]):
 
 def test_looks_only_at_the_parts_it_was_asked_for() -> None:
     aux = _Aux()
-    of_parts(HSIC(parts=[("a", "b"), ("ct", "a")]), aux)
+    of_parts(HSICLoss(parts=[("a", "b"), ("ct", "a")]), aux)
     assert sorted(aux.looked_at) == ["a", "b"]
 
 
@@ -636,37 +639,43 @@ NAMED = {"a": X[0], "b": X[1]}
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: HSIC(kernel="poly"), r"kernel must be one of \('rbf', 'linear'\), got 'poly'"),
-        (lambda: hsic(X[0], X[1], MASK, kernel="poly"), "kernel must be one of"),
-        (lambda: HSIC(bandwidth=0.0), "bandwidth must be positive and finite, got 0.0"),
-        (lambda: hsic(X[0], X[1], MASK, bandwidth=float("nan")), "bandwidth must be positive and finite, got nan"),
-        (lambda: HSIC(kernel="linear", bandwidth=1.0), "a bandwidth is that of the rbf kernel, got 1.0 for 'linear'"),
+        (lambda: HSICLoss(kernel="poly"), r"kernel must be one of \('rbf', 'linear'\), got 'poly'"),
+        (lambda: hsic_loss(X[0], X[1], MASK, kernel="poly"), "kernel must be one of"),
+        (lambda: HSICLoss(bandwidth=0.0), "bandwidth must be positive and finite, got 0.0"),
+        (lambda: hsic_loss(X[0], X[1], MASK, bandwidth=float("nan")), "bandwidth must be positive and finite, got nan"),
         (
-            lambda: hsic(X[0], X[1, :2], MASK),
+            lambda: HSICLoss(kernel="linear", bandwidth=1.0),
+            "a bandwidth is that of the rbf kernel, got 1.0 for 'linear'",
+        ),
+        (
+            lambda: hsic_loss(X[0], X[1, :2], MASK),
             r"shapes \(b, d\) and \(b, e\), got .*\(3, 4\) and torch.float32 \(2, 4\)",
         ),
-        (lambda: hsic(X, X[1], MASK), r"got torch.float32 \(2, 3, 4\)"),
-        (lambda: hsic(X[0].long(), X[1], MASK), "must be floating point.*got torch.int64"),
-        (lambda: hsic(X[0], X[1], MASK.float()), r"mask must be bool of shape \(3,\), got torch.float32"),
-        (lambda: orthogonality(X[0], X[1], MASK[:2]), r"mask must be bool of shape \(3,\), got torch.bool \(2,\)"),
-        (lambda: orthogonality(X[0], X[1, :2], MASK), "must be floating point of shapes"),
-        (lambda: Orthogonality(kind="l2"), r"kind must be one of \('difference', 'cosine'\), got 'l2'"),
-        (lambda: orthogonality(X[0], X[1], MASK, kind="l2"), "kind must be one of"),
+        (lambda: hsic_loss(X, X[1], MASK), r"got torch.float32 \(2, 3, 4\)"),
+        (lambda: hsic_loss(X[0].long(), X[1], MASK), "must be floating point.*got torch.int64"),
+        (lambda: hsic_loss(X[0], X[1], MASK.float()), r"mask must be bool of shape \(3,\), got torch.float32"),
+        (lambda: orthogonality_loss(X[0], X[1], MASK[:2]), r"mask must be bool of shape \(3,\), got torch.bool \(2,\)"),
+        (lambda: orthogonality_loss(X[0], X[1, :2], MASK), "must be floating point of shapes"),
+        (lambda: OrthogonalityLoss(kind="l2"), r"kind must be one of \('difference', 'cosine'\), got 'l2'"),
+        (lambda: orthogonality_loss(X[0], X[1], MASK, kind="l2"), "kind must be one of"),
         (
-            lambda: orthogonality(X[0], X[1, :, :2], MASK, kind="cosine"),
+            lambda: orthogonality_loss(X[0], X[1, :, :2], MASK, kind="cosine"),
             r"parts of one width, got \(3, 4\) and \(3, 2\)",
         ),
-        (lambda: HSIC(parts=[]), "parts must not be empty"),
-        (lambda: Orthogonality(parts=[("a", "a")]), "parts must be pairs of two different names"),
-        (lambda: HSIC()({"a": X[0]}), r"embeddings of at least two modalities, got \['a'\]: name the parts"),
+        (lambda: HSICLoss(parts=[]), "parts must not be empty"),
+        (lambda: OrthogonalityLoss(parts=[("a", "a")]), "parts must be pairs of two different names"),
+        (lambda: HSICLoss()({"a": X[0]}), r"embeddings of at least two modalities, got \['a'\]: name the parts"),
         (
-            lambda: HSIC(parts=[("a", "x")])(NAMED, aux={"y": X[0]}),
+            lambda: HSICLoss(parts=[("a", "x")])(NAMED, aux={"y": X[0]}),
             r"no parts \['x'\], there are the embeddings \['a', 'b'\] and in aux \['y'\]",
         ),
-        (lambda: HSIC()({"a": X[0], "b": X[1, :2]}), r"parts must have one row a case, got 'a' \(3, 4\), 'b' \(2, 4\)"),
-        (lambda: HSIC(parts=[("a", "y")])(NAMED, aux={"y": X}), r"'y' has torch.float32 \(2, 3, 4\)"),
-        (lambda: HSIC(parts=[("a", "y")])(NAMED, aux={"y": MASK}), r"'y' has torch.bool \(3,\)"),
-        (lambda: HSIC()(NAMED, present={"b": MASK[:2]}), r"present\['b'\] must be bool of shape \(3,\)"),
+        (
+            lambda: HSICLoss()({"a": X[0], "b": X[1, :2]}),
+            r"parts must have one row a case, got 'a' \(3, 4\), 'b' \(2, 4\)",
+        ),
+        (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": X}), r"'y' has torch.float32 \(2, 3, 4\)"),
+        (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": MASK}), r"'y' has torch.bool \(3,\)"),
+        (lambda: HSICLoss()(NAMED, present={"b": MASK[:2]}), r"present\['b'\] must be bool of shape \(3,\)"),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:
@@ -675,6 +684,6 @@ def test_refuses(call: Any, message: str) -> None:
 
 
 def test_accepts_what_stands_beside() -> None:
-    for term in (HSIC(bandwidth=1.0), HSIC(kernel="linear"), Orthogonality(parts=[("a", "y")])):
+    for term in (HSICLoss(bandwidth=1.0), HSICLoss(kernel="linear"), OrthogonalityLoss(parts=[("a", "y")])):
         assert term(NAMED, aux={"y": X[0]}, present={"b": MASK}).shape == ()
-    assert hsic(X[0], X[1], MASK).shape == orthogonality(X[0], X[1, :, :2], MASK).shape == ()
+    assert hsic_loss(X[0], X[1], MASK).shape == orthogonality_loss(X[0], X[1, :, :2], MASK).shape == ()

@@ -15,18 +15,12 @@ from torch import Tensor
 
 from anchor_reference import direction
 from mmfusion import registry
-from mmfusion.losses import Term
-from mmfusion.losses.crossmodal import (
-    Alignment,
-    Consistency,
-    InfoNCE,
-    Uniformity,
-    alignment,
-    consistency,
-    info_nce,
-    uniformity,
-)
+from mmfusion.losses import Loss
+from mmfusion.losses.alignment import AlignmentLoss, alignment_loss
+from mmfusion.losses.consistency import ConsistencyLoss, consistency_loss
+from mmfusion.losses.info_nce import InfoNCELoss, info_nce_loss
 from mmfusion.losses.inputs import loss_inputs
+from mmfusion.losses.uniformity import UniformityLoss, uniformity_loss
 
 # The formulas, a vector at a time, in float64. ``there[m][i]``: case i has modality m.
 
@@ -102,22 +96,22 @@ def of_uniformity(t: float, together: bool) -> Reference:
     return reference
 
 
-VARIANTS: dict[str, tuple[Callable[[], Term], Reference]] = {
-    "info_nce": (lambda: InfoNCE(temperature=0.3), of_info_nce(False, 0.3)),
-    "info_nce_class": (lambda: InfoNCE(temperature=0.2, positives="class"), of_info_nce(True, 0.2)),
-    "alignment": (Alignment, of_cases(distance(2.0))),
-    "alignment_root": (lambda: Alignment(alpha=0.5), of_cases(distance(0.5))),
-    "uniformity": (Uniformity, of_uniformity(2.0, False)),
-    "uniformity_all": (lambda: Uniformity(t=3.0, over="all"), of_uniformity(3.0, True)),
-    "cosine": (Consistency, of_cases(lambda f, g: 1 - direction(f) @ direction(g))),
-    "mse": (lambda: Consistency(kind="mse"), of_cases(lambda f, g: (direction(f) - direction(g)).square().mean())),
-    "raw": (lambda: Consistency(kind="mse", normalise=False), of_cases(lambda f, g: (f - g).square().mean())),
+VARIANTS: dict[str, tuple[Callable[[], Loss], Reference]] = {
+    "info_nce": (lambda: InfoNCELoss(temperature=0.3), of_info_nce(False, 0.3)),
+    "info_nce_class": (lambda: InfoNCELoss(temperature=0.2, positives="class"), of_info_nce(True, 0.2)),
+    "alignment": (AlignmentLoss, of_cases(distance(2.0))),
+    "alignment_root": (lambda: AlignmentLoss(alpha=0.5), of_cases(distance(0.5))),
+    "uniformity": (UniformityLoss, of_uniformity(2.0, False)),
+    "uniformity_all": (lambda: UniformityLoss(t=3.0, over="all"), of_uniformity(3.0, True)),
+    "cosine": (ConsistencyLoss, of_cases(lambda f, g: 1 - direction(f) @ direction(g))),
+    "mse": (lambda: ConsistencyLoss(kind="mse"), of_cases(lambda f, g: (direction(f) - direction(g)).square().mean())),
+    "raw": (lambda: ConsistencyLoss(kind="mse", normalise=False), of_cases(lambda f, g: (f - g).square().mean())),
 }
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 every_direction = pytest.mark.parametrize("name", [name for name in VARIANTS if name != "raw"])
 
 
-def built(name: str, dtype: torch.dtype = torch.float64) -> Term:
+def built(name: str, dtype: torch.dtype = torch.float64) -> Loss:
     return VARIANTS[name][0]().to(dtype)
 
 
@@ -177,7 +171,7 @@ def degenerate(kind: str) -> Batch:
     return x.double(), torch.tensor(labels), present
 
 
-def value_and_gradient(term: Term, batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def value_and_gradient(term: Loss, batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     x = batch[0].detach().clone().to(dtype).requires_grad_()
     value = term(x, *batch[1:])
     return value, torch.autograd.grad(value, x)[0]
@@ -255,7 +249,7 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 
 def test_raw_embeddings_in_half_precision_are_squared_in_float32() -> None:
     x = torch.tensor([[[300.0]], [[-300.0]]], dtype=torch.float16)  # 600 squared is beyond float16
-    assert Consistency(kind="mse", normalise=False)(x).item() == 360000.0
+    assert ConsistencyLoss(kind="mse", normalise=False)(x).item() == 360000.0
 
 
 @pytest.mark.slow
@@ -265,7 +259,7 @@ def test_compiles_without_a_break(name: str) -> None:
     batch = degenerate("some_missing")
     term = built(name, torch.float32)
     if name == "info_nce_class":
-        term = InfoNCE(positives="class", learn_temperature=True)
+        term = InfoNCELoss(positives="class", learn_temperature=True)
     torch._dynamo.reset()
     found = value_and_gradient(torch.compile(term, fullgraph=True, backend="aot_eager"), batch, torch.float32)
     torch.testing.assert_close(found, value_and_gradient(term, batch, torch.float32))
@@ -341,11 +335,11 @@ def test_functions_replace_what_is_left_out(batch: Batch, content: float, seed: 
     spoilt = torch.where(both.unsqueeze(-1), x[:2], content).requires_grad_()
     first, second = spoilt
     for value, name in (
-        (info_nce(first, second, both, temperature=0.3), "info_nce"),
-        (alignment(first, second, both), "alignment"),
-        (consistency(first, second, both), "cosine"),
-        (consistency(first, second, both, kind="mse", normalise=False), "raw"),
-        (uniformity(spoilt, both.expand(2, -1)), "uniformity"),
+        (info_nce_loss(first, second, both, temperature=0.3), "info_nce"),
+        (alignment_loss(first, second, both), "alignment"),
+        (consistency_loss(first, second, both), "cosine"),
+        (consistency_loss(first, second, both, kind="mse", normalise=False), "raw"),
+        (uniformity_loss(spoilt, both.expand(2, -1)), "uniformity"),
     ):
         wanted = expected(name, (x[:2], labels, both.expand(2, -1)))
         assert value.item() == pytest.approx(wanted[0].item(), rel=1e-10, abs=1e-12)
@@ -362,7 +356,7 @@ def test_info_nce_is_the_cross_entropy_of_clip() -> None:
     scores = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T / 0.07
     own = torch.arange(6)
     clip = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
-    found = InfoNCE()({"image": image, "text": text})
+    found = InfoNCELoss()({"image": image, "text": text})
     assert found.item() == pytest.approx(clip.item(), rel=1e-12)
 
 
@@ -372,7 +366,7 @@ def test_the_directions_may_count_differently(weight: float) -> None:
     scores = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T / 0.07
     own = torch.arange(6)
     clip = weight * F.cross_entropy(scores, own) + (1 - weight) * F.cross_entropy(scores.T, own)
-    found = InfoNCE(pairs=[("image", "text")], first_weight=weight)({"text": text, "image": image})
+    found = InfoNCELoss(pairs=[("image", "text")], first_weight=weight)({"text": text, "image": image})
     assert found.item() == pytest.approx(clip.item(), rel=1e-12)
 
 
@@ -380,26 +374,26 @@ def test_info_nce_by_hand() -> None:
     """Two orthogonal cases whose modalities agree; a third of another length agrees with neither."""
     x = torch.tensor([[1.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
     both = torch.tensor([True, True])
-    found = info_nce(x, 5 * x, both, temperature=0.5)
+    found = info_nce_loss(x, 5 * x, both, temperature=0.5)
     assert found.item() == pytest.approx(math.log1p(math.exp(-2)))
-    swapped = info_nce(x, x.flip(0), both, temperature=0.5)
+    swapped = info_nce_loss(x, x.flip(0), both, temperature=0.5)
     assert swapped.item() == pytest.approx(math.log1p(math.exp(2)))
 
 
 def test_positives_of_a_class_are_summed() -> None:
     """Four cases, two classes, everything alike: half of the similarity is on the positives."""
     x, labels = torch.ones(2, 4, 3), torch.tensor([0, 0, 1, 1])
-    assert InfoNCE(positives="class")(x, labels).item() == pytest.approx(math.log(2))
-    assert InfoNCE()(x, labels).item() == pytest.approx(math.log(4))
-    assert InfoNCE(positives="class")(x, torch.tensor([0, 0, 1, -1])).item() == pytest.approx(
+    assert InfoNCELoss(positives="class")(x, labels).item() == pytest.approx(math.log(2))
+    assert InfoNCELoss()(x, labels).item() == pytest.approx(math.log(4))
+    assert InfoNCELoss(positives="class")(x, torch.tensor([0, 0, 1, -1])).item() == pytest.approx(
         (2 * math.log(3 / 2) + math.log(3)) / 3
     )
 
 
 def test_a_pair_with_one_case_is_left_out_of_the_mean() -> None:
     x, labels, present = degenerate("one_case_of_a_modality")
-    assert InfoNCE()(x, labels, present).item() == InfoNCE(pairs=[("0", "2")])(x, labels, present).item()
-    assert InfoNCE(pairs=[("0", "1")])(x, labels, present).item() == 0
+    assert InfoNCELoss()(x, labels, present).item() == InfoNCELoss(pairs=[("0", "2")])(x, labels, present).item()
+    assert InfoNCELoss(pairs=[("0", "1")])(x, labels, present).item() == 0
 
 
 def test_a_case_needs_both() -> None:
@@ -415,13 +409,13 @@ def test_a_case_needs_both() -> None:
 
 def test_a_learned_temperature() -> None:
     x, _, present = degenerate("whole")
-    term = InfoNCE(temperature=0.3, learn_temperature=True).double()
+    term = InfoNCELoss(temperature=0.3, learn_temperature=True).double()
     assert [name for name, _ in term.named_parameters()] == ["temperature.theta"]
     term(x).backward()
     first, second, both = x[0], x[1], present[0]
     tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda t: info_nce(first, second, both, temperature=t), (tau,))
-    of_all = [info_nce(x[i], x[j], both, temperature=tau) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert torch.autograd.gradcheck(lambda t: info_nce_loss(first, second, both, temperature=t), (tau,))
+    of_all = [info_nce_loss(x[i], x[j], both, temperature=tau) for i, j in ((0, 1), (0, 2), (1, 2))]
     (by_tau,) = torch.autograd.grad(sum(of_all) / 3, tau)
     assert term.temperature.theta.grad.item() == pytest.approx(by_tau.item() * 0.29, rel=1e-6)
 
@@ -433,7 +427,7 @@ def test_a_learned_temperature() -> None:
 def test_alignment_by_hand(alpha: float, value: float) -> None:
     """The first case's modalities stand at right angles, the second's are one direction."""
     first, second = torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([[0.0, 7.0], [0.5, 0.5]])
-    found = alignment(first, second, torch.tensor([True, True]), alpha=alpha)
+    found = alignment_loss(first, second, torch.tensor([True, True]), alpha=alpha)
     assert found.item() == pytest.approx(value, rel=1e-6)
 
 
@@ -441,7 +435,7 @@ def test_alignment_by_hand(alpha: float, value: float) -> None:
 @pytest.mark.parametrize("apart", [0.0, 1e-30, 1e-21, 1e-18, 1e-9, 1e-4])
 def test_the_gradient_of_a_root_is_finite(alpha: float, apart: float) -> None:
     x = torch.tensor([[[1.0, 0.0]], [[1.0, apart]]], requires_grad=True)
-    value = Alignment(alpha=alpha)(x)
+    value = AlignmentLoss(alpha=alpha)(x)
     value.backward()
     assert bool(x.grad.isfinite().all())
     if apart == 0:
@@ -456,29 +450,29 @@ def test_uniformity_by_hand() -> None:
     """Three directions: two the same, one opposite to them; 2 of 6 ordered pairs at distance 0, 4 at 2."""
     x = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [-1.0, 0.0]]])
     expected_value = math.log((2 + 4 * math.exp(-0.5 * 4)) / 6)
-    assert Uniformity(t=0.5)(x).item() == pytest.approx(expected_value, rel=1e-6)
+    assert UniformityLoss(t=0.5)(x).item() == pytest.approx(expected_value, rel=1e-6)
 
 
 def test_uniformity_of_all_leaves_out_the_modalities_of_a_case() -> None:
     """The first case's modalities are opposite, which has no effect; each is at a right angle to the second case."""
     x = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]])
-    assert Uniformity(over="all")(x).item() == pytest.approx(-4.0, rel=1e-6)
+    assert UniformityLoss(over="all")(x).item() == pytest.approx(-4.0, rel=1e-6)
     # Here every pair of cases is one direction in one modality; the pairs across modalities are at right angles.
     x = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
-    assert Uniformity(over="each")(x).item() == pytest.approx(0.0, abs=1e-6)
-    assert Uniformity(over="all")(x).item() == pytest.approx(math.log((1 + math.exp(-4)) / 2), rel=1e-5)
+    assert UniformityLoss(over="each")(x).item() == pytest.approx(0.0, abs=1e-6)
+    assert UniformityLoss(over="all")(x).item() == pytest.approx(math.log((1 + math.exp(-4)) / 2), rel=1e-5)
 
 
 def test_uniformity_of_one_modality_and_of_those_with_two_cases() -> None:
     x, labels, present = degenerate("one_case_of_a_modality")
-    found = Uniformity()(x, labels, present).item()
-    alone = [Uniformity()(x[[m]]).item() for m in (0, 2)]
+    found = UniformityLoss()(x, labels, present).item()
+    alone = [UniformityLoss()(x[[m]]).item() for m in (0, 2)]
     assert found == pytest.approx(sum(alone) / 2, rel=1e-12)
 
 
 def test_uniformity_of_a_steep_kernel_is_stable() -> None:
     x = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
-    assert Uniformity(t=1e4)(x).item() == pytest.approx(-4e4, rel=1e-6)
+    assert UniformityLoss(t=1e4)(x).item() == pytest.approx(-4e4, rel=1e-6)
 
 
 # Consistency
@@ -489,17 +483,17 @@ def test_consistency_by_hand() -> None:
     first = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
     second = torch.tensor([[0.5, 3**0.5 / 2], [0.0, 0.0]])
     x = {"a": first, "b": second}
-    assert Consistency()(x).item() == pytest.approx((0.5 + 1) / 2, rel=1e-6)
-    assert Consistency(kind="mse")(x).item() == pytest.approx((1 / 2 + 1 / 2) / 2, rel=1e-6)
+    assert ConsistencyLoss()(x).item() == pytest.approx((0.5 + 1) / 2, rel=1e-6)
+    assert ConsistencyLoss(kind="mse")(x).item() == pytest.approx((1 / 2 + 1 / 2) / 2, rel=1e-6)
     raw = ((1.5**2 + 0.75) / 2 + 1 / 2) / 2
-    assert Consistency(kind="mse", normalise=False)(x).item() == pytest.approx(raw, rel=1e-6)
+    assert ConsistencyLoss(kind="mse", normalise=False)(x).item() == pytest.approx(raw, rel=1e-6)
 
 
 @given(batch=batches())
 def test_mse_of_directions_is_a_multiple_of_the_cosine(batch: Batch) -> None:
     x, labels, present = batch
-    expected_value = 2 * Consistency()(x, labels, present).item() / x.shape[-1]
-    assert Consistency(kind="mse")(x, labels, present).item() == pytest.approx(expected_value, rel=1e-9, abs=1e-12)
+    expected_value = 2 * ConsistencyLoss()(x, labels, present).item() / x.shape[-1]
+    assert ConsistencyLoss(kind="mse")(x, labels, present).item() == pytest.approx(expected_value, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -507,10 +501,10 @@ def test_mse_of_directions_is_a_multiple_of_the_cosine(batch: Batch) -> None:
 def test_the_side_that_is_not_moved(detach: Any, normalise: bool) -> None:
     x, labels, present = degenerate("some_missing")
     options: dict[str, Any] = {"pairs": [["1", "0"]], "kind": "mse", "normalise": normalise}
-    _, whole = value_and_gradient(Consistency(**options), (x, labels, present))
-    value, grad = value_and_gradient(Consistency(**options, detach=detach), (x, labels, present))
+    _, whole = value_and_gradient(ConsistencyLoss(**options), (x, labels, present))
+    value, grad = value_and_gradient(ConsistencyLoss(**options, detach=detach), (x, labels, present))
     still = {None: None, "first": 1, "second": 0}[detach]
-    assert value.item() == Consistency(**options)(x, labels, present).item()
+    assert value.item() == ConsistencyLoss(**options)(x, labels, present).item()
     for m in (0, 1):
         assert torch.equal(grad[m], torch.zeros_like(grad[m]) if m == still else whole[m])
         assert bool(whole[m].any())
@@ -561,39 +555,42 @@ RIGHT = (X[0], X[1], BOTH)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: InfoNCE(temperature=0.0), "temperature expects float from 0.0001 to 10000, got 0.0"),
-        (lambda: info_nce(*RIGHT, temperature=-1.0), "temperature must be positive, got -1.0"),
-        (lambda: InfoNCE(first_weight=1.5), "first_weight must be 0 to 1, got 1.5"),
-        (lambda: info_nce(*RIGHT, temperature=1.0, first_weight=-0.5), "first_weight must be 0 to 1, got -0.5"),
-        (lambda: InfoNCE(positives="label"), r"positives must be one of \('case', 'class'\), got 'label'"),
-        (lambda: InfoNCE(positives="class")(X), "labels are needed beside embeddings"),
-        (lambda: InfoNCE(positives="class")(X, BOTH.float()), r"labels must be int64 of shape \(3,\), got torch.float"),
-        (lambda: InfoNCE()(X[:1]), r"embeddings of at least two modalities, got \['0'\]"),
-        (lambda: InfoNCE(pairs=[("0", "x")])(X), r"no embeddings \['x'\], there are \['0', '1'\]"),
-        (lambda: Alignment(pairs=[("x", "0")])(X), r"no embeddings \['x'\], there are \['0', '1'\]"),
-        (lambda: Consistency(pairs=[("x", "0")])(X), r"no embeddings \['x'\], there are \['0', '1'\]"),
-        (lambda: InfoNCE(pairs=[]), "pairs must not be empty"),
-        (lambda: InfoNCE(pairs=["ab"]), "pairs must be pairs of two different names.*got 'ab'"),
-        (lambda: Alignment(pairs=[("a", "a")]), r"two different names.*got \('a', 'a'\)"),
-        (lambda: Consistency(pairs=[("a", "b", "c")]), r"two different names.*got \('a', 'b', 'c'\)"),
-        (lambda: Alignment(alpha=0.0), "alpha must be positive and finite, got 0.0"),
-        (lambda: alignment(*RIGHT, alpha=float("nan")), "alpha must be positive and finite, got nan"),
-        (lambda: Uniformity(t=-1.0), "t must be positive and finite, got -1.0"),
-        (lambda: uniformity(X, BOTH.expand(2, 3), t=float("inf")), "t must be positive and finite, got inf"),
-        (lambda: Uniformity(over="one"), r"over must be one of \('each', 'all'\), got 'one'"),
-        (lambda: uniformity(X, BOTH.expand(2, 3), over="one"), "over must be one of"),
-        (lambda: uniformity(X, BOTH), r"\(2, 3, 4\) with torch.bool \(3,\)"),
-        (lambda: uniformity(X.long(), BOTH.expand(2, 3)), "floating point.*torch.int64"),
-        (lambda: Consistency(kind="l1"), r"kind must be one of \('cosine', 'mse'\), got 'l1'"),
-        (lambda: consistency(*RIGHT, kind="l1"), "kind must be one of"),
-        (lambda: Consistency(normalise=False), "a cosine is that of directions: normalise=False needs kind='mse'"),
-        (lambda: consistency(*RIGHT, normalise=False), "normalise=False needs kind='mse'"),
-        (lambda: Consistency(detach="first"), "detach='first' needs pairs="),
-        (lambda: Consistency(detach="both", pairs=[("0", "1")]), r"detach must be one of \('first', 'second'\)"),
-        (lambda: alignment(X[0], X[1, :2], BOTH), r"one shape \(..., b, d\).*\(3, 4\) and torch.float32 \(2, 4\)"),
-        (lambda: alignment(X[0], X[1].long(), BOTH), "floating point.*and torch.int64"),
-        (lambda: alignment(X[0], X[1], BOTH.float()), r"both must be bool of shape \(3,\), got torch.float32"),
-        (lambda: consistency(X[0], X[1], BOTH[:2]), r"both must be bool of shape \(3,\), got torch.bool \(2,\)"),
+        (lambda: InfoNCELoss(temperature=0.0), "temperature expects float from 0.0001 to 10000, got 0.0"),
+        (lambda: info_nce_loss(*RIGHT, temperature=-1.0), "temperature must be positive, got -1.0"),
+        (lambda: InfoNCELoss(first_weight=1.5), "first_weight must be 0 to 1, got 1.5"),
+        (lambda: info_nce_loss(*RIGHT, temperature=1.0, first_weight=-0.5), "first_weight must be 0 to 1, got -0.5"),
+        (lambda: InfoNCELoss(positives="label"), r"positives must be one of \('case', 'class'\), got 'label'"),
+        (lambda: InfoNCELoss(positives="class")(X), "labels are needed beside embeddings"),
+        (
+            lambda: InfoNCELoss(positives="class")(X, BOTH.float()),
+            r"labels must be int64 of shape \(3,\), got torch.float",
+        ),
+        (lambda: InfoNCELoss()(X[:1]), r"embeddings of at least two modalities, got \['0'\]"),
+        (lambda: InfoNCELoss(pairs=[("0", "x")])(X), r"no embeddings \['x'\], there are \['0', '1'\]"),
+        (lambda: AlignmentLoss(pairs=[("x", "0")])(X), r"no embeddings \['x'\], there are \['0', '1'\]"),
+        (lambda: ConsistencyLoss(pairs=[("x", "0")])(X), r"no embeddings \['x'\], there are \['0', '1'\]"),
+        (lambda: InfoNCELoss(pairs=[]), "pairs must not be empty"),
+        (lambda: InfoNCELoss(pairs=["ab"]), "pairs must be pairs of two different names.*got 'ab'"),
+        (lambda: AlignmentLoss(pairs=[("a", "a")]), r"two different names.*got \('a', 'a'\)"),
+        (lambda: ConsistencyLoss(pairs=[("a", "b", "c")]), r"two different names.*got \('a', 'b', 'c'\)"),
+        (lambda: AlignmentLoss(alpha=0.0), "alpha must be positive and finite, got 0.0"),
+        (lambda: alignment_loss(*RIGHT, alpha=float("nan")), "alpha must be positive and finite, got nan"),
+        (lambda: UniformityLoss(t=-1.0), "t must be positive and finite, got -1.0"),
+        (lambda: uniformity_loss(X, BOTH.expand(2, 3), t=float("inf")), "t must be positive and finite, got inf"),
+        (lambda: UniformityLoss(over="one"), r"over must be one of \('each', 'all'\), got 'one'"),
+        (lambda: uniformity_loss(X, BOTH.expand(2, 3), over="one"), "over must be one of"),
+        (lambda: uniformity_loss(X, BOTH), r"\(2, 3, 4\) with torch.bool \(3,\)"),
+        (lambda: uniformity_loss(X.long(), BOTH.expand(2, 3)), "floating point.*torch.int64"),
+        (lambda: ConsistencyLoss(kind="l1"), r"kind must be one of \('cosine', 'mse'\), got 'l1'"),
+        (lambda: consistency_loss(*RIGHT, kind="l1"), "kind must be one of"),
+        (lambda: ConsistencyLoss(normalise=False), "a cosine is that of directions: normalise=False needs kind='mse'"),
+        (lambda: consistency_loss(*RIGHT, normalise=False), "normalise=False needs kind='mse'"),
+        (lambda: ConsistencyLoss(detach="first"), "detach='first' needs pairs="),
+        (lambda: ConsistencyLoss(detach="both", pairs=[("0", "1")]), r"detach must be one of \('first', 'second'\)"),
+        (lambda: alignment_loss(X[0], X[1, :2], BOTH), r"one shape \(..., b, d\).*\(3, 4\) and torch.float32 \(2, 4\)"),
+        (lambda: alignment_loss(X[0], X[1].long(), BOTH), "floating point.*and torch.int64"),
+        (lambda: alignment_loss(X[0], X[1], BOTH.float()), r"both must be bool of shape \(3,\), got torch.float32"),
+        (lambda: consistency_loss(X[0], X[1], BOTH[:2]), r"both must be bool of shape \(3,\), got torch.bool \(2,\)"),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:
@@ -603,7 +600,12 @@ def test_refuses(call: Any, message: str) -> None:
 
 def test_accepts_what_stands_beside() -> None:
     labels = torch.tensor([0, 1, 0])
-    for term in (InfoNCE(pairs=[("0", "1")], positives="class"), Alignment(), Uniformity(), Consistency()):
+    for term in (
+        InfoNCELoss(pairs=[("0", "1")], positives="class"),
+        AlignmentLoss(),
+        UniformityLoss(),
+        ConsistencyLoss(),
+    ):
         assert term(X, labels).shape == ()
-    for value in (info_nce(*RIGHT, temperature=1.0), alignment(*RIGHT), consistency(*RIGHT, kind="mse")):
+    for value in (info_nce_loss(*RIGHT, temperature=1.0), alignment_loss(*RIGHT), consistency_loss(*RIGHT, kind="mse")):
         assert value.shape == ()

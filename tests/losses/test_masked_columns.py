@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anchor_reference import direction
 from mmfusion import registry
-from mmfusion.losses.reconstruction import MaskedColumns, column_reconstruction
+from mmfusion.losses.masked_columns import MaskedColumnsLoss, masked_columns_loss
 from mmfusion.spec import Columns
 from mmfusion.tokens import LossInputs, Table
 
@@ -65,7 +65,7 @@ def test_it_is_its_formula(split: str, seed: int, n: int) -> None:
     predicted, table, masked = a_batch(SPLITS[split], n, seed)
     predicted.requires_grad_()
     wanted = reference(predicted, table, SPLITS[split], masked)
-    found = column_reconstruction(predicted, table, SPLITS[split], masked)
+    found = masked_columns_loss(predicted, table, SPLITS[split], masked)
     assert found.requires_grad
     assert found.item() == pytest.approx(wanted.item(), rel=1e-12, abs=1e-14)
     grads = torch.autograd.grad(wanted + 0 * predicted.sum(), predicted)[0]
@@ -86,7 +86,7 @@ def test_by_hand() -> None:
         (both_numbers | categories, (means["numbers"] + means["categories"]) / 2),
         (~(both_numbers | categories), 0.0),
     ):
-        found = column_reconstruction(predicted, table, COLUMNS, masked)
+        found = masked_columns_loss(predicted, table, COLUMNS, masked)
         assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -99,11 +99,11 @@ def test_what_is_no_target(cell: tuple[int, float]) -> None:
     column, truth = cell
     (table.numerical if column < 2 else table.categorical)[1, column if column < 2 else column - 2] = truth
     predicted.requires_grad_()
-    found = column_reconstruction(predicted, table, COLUMNS, masked)
+    found = masked_columns_loss(predicted, table, COLUMNS, masked)
     (grad,) = torch.autograd.grad(found, predicted)
     without = masked.clone()
     without[1, column] = False
-    assert torch.equal(found, column_reconstruction(predicted, table, COLUMNS, without))
+    assert torch.equal(found, masked_columns_loss(predicted, table, COLUMNS, without))
     starts = [0, 1, 2, 4, 8, 9]
     assert not bool(grad[1, starts[column] : starts[column + 1]].any())
     assert bool(grad[0, :2].all())
@@ -118,7 +118,7 @@ def test_predictions_for_cells_that_were_seen_have_no_effect(content: float) -> 
     values = []
     for x in (predicted, spoilt):
         leaf = x.clone().requires_grad_()
-        value = column_reconstruction(leaf, table, COLUMNS, masked)
+        value = masked_columns_loss(leaf, table, COLUMNS, masked)
         values.append((value, torch.autograd.grad(value, leaf)[0]))
     assert torch.equal(values[0][0], values[1][0])
     assert torch.equal(values[0][1], values[1][1])
@@ -130,15 +130,15 @@ def test_a_prediction_that_is_not_finite_comes_through() -> None:
     for column in (0, 3):
         spoilt = predicted.clone()
         spoilt[0, column] = NAN
-        assert bool(column_reconstruction(spoilt, table, COLUMNS, torch.ones(1, 5).bool()).isnan())
+        assert bool(masked_columns_loss(spoilt, table, COLUMNS, torch.ones(1, 5).bool()).isnan())
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e15])
 def test_large_and_small_predictions_in_float32(scale: float) -> None:
     predicted, table, masked = a_batch(COLUMNS, 6, 2)
     predicted = (predicted * scale).float().requires_grad_()
-    found = column_reconstruction(predicted, table, COLUMNS, masked)
-    exact = column_reconstruction(predicted.detach().double(), table, COLUMNS, masked)
+    found = masked_columns_loss(predicted, table, COLUMNS, masked)
+    exact = masked_columns_loss(predicted.detach().double(), table, COLUMNS, masked)
     assert found.item() == pytest.approx(exact.item(), rel=1e-5)
     found.backward()
     assert bool(predicted.grad.isfinite().all())
@@ -148,12 +148,12 @@ def test_large_and_small_predictions_in_float32(scale: float) -> None:
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     predicted, table, masked = a_batch(COLUMNS, 6, 3)
     half = (300 * predicted).to(dtype)  # 300 squared is beyond float16
-    expected = column_reconstruction(half.float(), table, COLUMNS, masked)
-    found = column_reconstruction(half, table, COLUMNS, masked)
+    expected = masked_columns_loss(half.float(), table, COLUMNS, masked)
+    found = masked_columns_loss(half, table, COLUMNS, masked)
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
     with torch.autocast("cpu", dtype=dtype):
-        assert torch.equal(column_reconstruction(half.float(), table, COLUMNS, masked), expected)
+        assert torch.equal(masked_columns_loss(half.float(), table, COLUMNS, masked), expected)
 
 
 RIGHT: dict[str, Any] = {
@@ -181,9 +181,9 @@ RIGHT: dict[str, Any] = {
     ],
 )
 def test_refuses(wrong: dict[str, Any], message: str) -> None:
-    assert column_reconstruction(**RIGHT).isfinite()
+    assert masked_columns_loss(**RIGHT).isfinite()
     with pytest.raises(ValueError, match=message):
-        column_reconstruction(**RIGHT | wrong)
+        masked_columns_loss(**RIGHT | wrong)
 
 
 # The term
@@ -191,9 +191,9 @@ def test_refuses(wrong: dict[str, Any], message: str) -> None:
 D = 4
 
 
-def term(dtype: torch.dtype = torch.float64, **options: Any) -> MaskedColumns:
+def term(dtype: torch.dtype = torch.float64, **options: Any) -> MaskedColumnsLoss:
     torch.manual_seed(1)
-    return MaskedColumns(columns=COLUMNS, dim=D, **options).to(dtype)
+    return MaskedColumnsLoss(columns=COLUMNS, dim=D, **options).to(dtype)
 
 
 def inputs_of(kind: str, seed: int = 0) -> LossInputs:
@@ -240,7 +240,7 @@ def decoded(decoder: Any, x: Tensor) -> Tensor:
     return x
 
 
-def reference_of_term(inputs: LossInputs, built: MaskedColumns) -> Tensor:
+def reference_of_term(inputs: LossInputs, built: MaskedColumnsLoss) -> Tensor:
     names = list(inputs.embeddings) if built.on is None else [built.on]
     n = len(inputs.aux["columns.masked"])
     rows, seen = [], []
@@ -347,7 +347,7 @@ def test_it_learns() -> None:
         "columns.categorical": torch.stack([(x[:, 3] > 0).long(), (x[:, 0] > 0).long() * 3, 0 * x[:, 0].long()], 1),
         "columns.masked": torch.rand(64, 5) < 0.7,
     }
-    built = MaskedColumns(columns=COLUMNS, dim=D)
+    built = MaskedColumnsLoss(columns=COLUMNS, dim=D)
     optimizer = torch.optim.Adam(built.parameters(), lr=0.1)
     before = built({"a": x}, aux=aux).item()
     for _ in range(80):
@@ -376,12 +376,12 @@ X = torch.randn(5, D)
 )
 def test_the_term_refuses(options: dict[str, Any], embeddings: dict[str, Tensor], aux: Any, message: str) -> None:
     right: dict[str, Any] = {"columns": COLUMNS, "dim": D}
-    assert MaskedColumns(**right)({"a": X}, aux=AUX).isfinite()
+    assert MaskedColumnsLoss(**right)({"a": X}, aux=AUX).isfinite()
     with pytest.raises(ValueError, match=message):
-        MaskedColumns(**right | options)(embeddings, aux=aux)
+        MaskedColumnsLoss(**right | options)(embeddings, aux=aux)
 
 
 def test_is_registered() -> None:
     built = registry.losses.create("masked_columns", columns=COLUMNS, dim=D, on="a")
-    assert isinstance(built, MaskedColumns)
+    assert isinstance(built, MaskedColumnsLoss)
     assert "on='a'" in repr(built)

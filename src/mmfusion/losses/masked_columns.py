@@ -1,14 +1,14 @@
-"""What stood in the cells that were hidden: masked column reconstruction."""
+"""Reconstruction of masked table cells."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmfusion.layers.precision import full_precision, without_autocast
+from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
-from mmfusion.losses.matching import Layers, check_width
-from mmfusion.losses.term import Term
+from mmfusion.losses.linear_layers import Layers, check_width
 from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
@@ -18,7 +18,7 @@ AUX = ("columns.numerical", "columns.categorical", "columns.masked")
 """Where a batch keeps the table as it was and what of it was hidden."""
 
 
-def column_reconstruction(predicted: Tensor, table: Table, columns: Columns, masked: Tensor) -> Tensor:
+def masked_columns_loss(predicted: Tensor, table: Table, columns: Columns, masked: Tensor) -> Tensor:
     """How well hidden cells are told: squared error of numbers, cross-entropy of categories.
 
     Masked tabular reconstruction (TIP, Du et al. 2024, arXiv 2407.07582, L_mtr): the mean over the hidden numerical
@@ -92,8 +92,8 @@ def _cross_entropies(logits: Tensor, truth: Tensor, hidden: Tensor, sizes: tuple
 
 
 @losses.register("masked_columns")
-class MaskedColumns(Term):
-    """Tell the hidden cells of the table from an embedding; see :func:`column_reconstruction`.
+class MaskedColumnsLoss(Loss):
+    """Tell the hidden cells of the table from an embedding; see :func:`masked_columns_loss`.
 
     What was in the table and what was hidden comes in ``aux``: ``"columns.numerical"``, ``(b, n_num)`` float,
     ``"columns.categorical"``, ``(b, n_cat)`` int64, both as in :class:`~mmfusion.tokens.Table` and before anything was
@@ -142,7 +142,7 @@ class MaskedColumns(Term):
             mean = x.sum(0) / present.sum(0).clamp(min=1).unsqueeze(-1)
             predicted = self.decoder(self.dim**0.5 * mean)
         seen = present.any(0).unsqueeze(-1)
-        return column_reconstruction(predicted, Table(numerical, categorical), self.columns, masked & seen)
+        return masked_columns_loss(predicted, Table(numerical, categorical), self.columns, masked & seen)
 
     def extra_repr(self) -> str:
         """The options, for printing."""

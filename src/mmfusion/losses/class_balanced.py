@@ -1,0 +1,132 @@
+"""Cross-entropy or focal loss, weighted by the effective number of cases."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from mmfusion.layers.precision import full_precision
+from mmfusion.losses.classification import (
+    Balanced,
+    CountedLoss,
+    check_balanced,
+    check_counts_fit,
+    check_logits,
+    check_range,
+)
+from mmfusion.losses.focal import focal_loss
+from mmfusion.options import Cases, NClasses, NotNegative, Range
+from mmfusion.registry import losses
+
+
+def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:
+    """Class weights in inverse proportion to the effective number of cases.
+
+    ``1 / E_n`` with ``E_n = (1 - beta^n) / (1 - beta)``, scaled to sum to the number of classes (Cui et al. 2019,
+    arXiv 1901.05555, sections 3 and 4). Computed without cancellation for beta as near to 1 as a double can be.
+
+    NOTE[DIFF] A class without a case, for which the paper divides by 0, has the weight 0, and the others sum to the
+    number of classes that have one.
+
+    Args:
+        counts: Cases of each class, shape ``(k,)``, none negative.
+        beta: 0 to below 1: from equal weights to the inverse of the counts.
+
+    Returns:
+        Shape ``(k,)``, in the counts' dtype if that is float32 or float64, in float32 otherwise.
+
+    Raises:
+        ValueError: If beta is out of range, or the counts are not of shape ``(k,)``.
+    """
+    check_range("beta", beta, 0 <= beta < 1, "from 0 to below 1")
+    if counts.ndim != 1:
+        raise ValueError(f"counts must be of shape (k,), got {tuple(counts.shape)}")
+    counts = full_precision(counts) if counts.is_floating_point() else counts.float()
+    there = counts > 0
+    log_beta = math.log(beta) if beta > 0 else -math.inf
+    # The factor of 1 - beta goes with the scaling.
+    number = -torch.expm1(torch.where(there, counts, 1.0) * log_beta)
+    weights = torch.where(there, 1 / number, 0.0)
+    return weights * (there.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
+
+
+def class_balanced_loss(
+    logits: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    *,
+    beta: float = 0.999,
+    loss: Balanced = "cross_entropy",
+    gamma: float | None = None,
+) -> Tensor:
+    """Cross-entropy or focal loss, weighted by the effective numbers of cases (Cui et al. 2019, arXiv 1901.05555).
+
+    The weighted sum is divided by the number of cases, as in the paper's public code, and not by their weights: a batch
+    with a rare case pulls more than one without.
+
+    NOTE[DIFF] The paper's focal loss has a sigmoid for each class; see :func:`focal_loss`.
+
+    Args:
+        logits: Shape ``(b, k)``; half precision is computed in float32.
+        labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is left out, and so is one of a class without
+            a count.
+        counts: Cases of each class in the training part, shape ``(k,)``.
+        beta: As in :func:`effective_number_weights`.
+        loss: ``"cross_entropy"`` or ``"focal"``.
+        gamma: Of the focal loss; None: 2.
+
+    Returns:
+        A scalar; 0 without a case.
+
+    Raises:
+        ValueError: If an option is out of range or does not go with another, or shapes or dtypes do not fit.
+    """
+    gamma = check_balanced(loss, gamma)
+    check_logits(logits, labels)
+    check_counts_fit(counts, logits)
+    weights = effective_number_weights(counts.to(full_precision(logits).dtype), beta=beta)
+    seen = (weights > 0)[labels.clamp(0, len(weights) - 1)]
+    return focal_loss(logits, torch.where(seen, labels, -1), gamma=gamma, class_weights=weights)
+
+
+@losses.register("class_balanced")
+class ClassBalancedLoss(CountedLoss):
+    """Weights by the effective number of cases; see :func:`class_balanced_loss`.
+
+    Args:
+        beta: 0 to below 1: from equal weights to the inverse of the counts.
+        loss: ``"cross_entropy"`` or ``"focal"``.
+        gamma: Of the focal loss, not negative; None: 2.
+        counts: As in :class:`CountedLoss`, and so are the others.
+
+    Raises:
+        ValueError: If an option is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: Annotated[float, Range(0, 1, below=True)] = 0.999,
+        loss: Balanced = "cross_entropy",
+        gamma: NotNegative | None = None,
+        counts: Sequence[Cases] | None = None,
+        target: str | None = None,
+        n_classes: NClasses | None = None,
+    ) -> None:
+        super().__init__(counts=counts, target=target, n_classes=n_classes)
+        check_range("beta", beta, 0 <= beta < 1, "from 0 to below 1")
+        check_balanced(loss, gamma)
+        self.beta = beta
+        self.balanced: Balanced = loss
+        self.gamma = gamma
+
+    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The weighted loss."""
+        counts = self.known_counts()
+        return class_balanced_loss(logits, labels, counts, beta=self.beta, loss=self.balanced, gamma=self.gamma)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"target={self.target!r}, beta={self.beta}, loss={self.balanced!r}, gamma={self.gamma}"

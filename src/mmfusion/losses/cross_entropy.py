@@ -1,0 +1,78 @@
+"""Cross-entropy with class weights and label smoothing."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmfusion.layers.precision import without_autocast
+from mmfusion.losses.classification import WeightedLoss, check_range, checked_logits, weights_of_classes
+from mmfusion.options import LossWeight, NClasses, Probability
+from mmfusion.registry import losses
+
+
+def cross_entropy_loss(
+    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Negative log share of the labelled class.
+
+    As :func:`torch.nn.functional.cross_entropy`: with weights, the sum over the cases is divided by the sum of the
+    weights of their classes; label smoothing (Szegedy et al. 2016, arXiv 1512.00567, section 7) spreads a share of the
+    label over all classes, each with its own weight.
+
+    Args:
+        logits: Shape ``(b, k)``; half precision is computed in float32.
+        labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is left out, and its logits may be anything.
+        label_smoothing: The share that is spread over all classes, epsilon in the paper; 0 to 1.
+        class_weights: Shape ``(k,)``, none negative; None: 1 each.
+
+    Returns:
+        A scalar; 0 without a case, or with weights of 0 alone.
+
+    Raises:
+        ValueError: If an option is out of range, or shapes or dtypes do not fit.
+    """
+    check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
+    logits, labels, counted = checked_logits(logits, labels)
+    weights = weights_of_classes(class_weights, logits)
+    with without_autocast(logits):
+        each = F.cross_entropy(logits, labels, weights, reduction="none", label_smoothing=label_smoothing)
+        total = torch.where(counted, weights[labels], 0.0).sum()
+        mean = torch.where(counted, each, 0.0).sum() / torch.where(total > 0, total, 1.0)
+        return torch.where(total > 0, mean, 0.0)
+
+
+@losses.register("cross_entropy")
+class CrossEntropyLoss(WeightedLoss):
+    """Negative log share of the labelled class; see :func:`cross_entropy_loss`.
+
+    Args:
+        label_smoothing: The share of the label that is spread over all classes; 0 to 1.
+        class_weights: As in :class:`WeightedLoss`, and so are the others.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        label_smoothing: Probability = 0.0,
+        class_weights: Sequence[LossWeight] | None = None,
+        target: str | None = None,
+        n_classes: NClasses | None = None,
+    ) -> None:
+        super().__init__(class_weights=class_weights, target=target, n_classes=n_classes)
+        check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
+        self.label_smoothing = label_smoothing
+
+    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy."""
+        return cross_entropy_loss(
+            logits, labels, label_smoothing=self.label_smoothing, class_weights=self.class_weights
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"target={self.target!r}, label_smoothing={self.label_smoothing}"

@@ -1,0 +1,81 @@
+"""Cross-entropy of logits to which the prior is added."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mmfusion.layers.precision import full_precision
+from mmfusion.losses.classification import NOT_NEGATIVE, CountedLoss, check_counts_fit, check_logits, check_range
+from mmfusion.losses.cross_entropy import cross_entropy_loss
+from mmfusion.options import Cases, NClasses, NotNegative, Probability
+from mmfusion.registry import losses
+
+
+def logit_adjusted_loss(
+    logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float = 1.0, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of ``logits + tau log(prior)``: the logits learn what the classes' sizes do not say.
+
+    Menon et al. 2021 (arXiv 2007.07314, equation 10). The logits themselves are then the scores of balanced classes.
+
+    NOTE[DIFF] A class without a case, of which the paper's prior has no logarithm, counts as one of 1 case.
+
+    Args:
+        logits: Shape ``(b, k)``; half precision is computed in float32.
+        labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is left out, and its logits may be anything.
+        counts: Cases of each class in the training part, shape ``(k,)``.
+        tau: How much the prior counts, not negative; 0 is cross-entropy.
+        label_smoothing: As in :func:`cross_entropy_loss`.
+
+    Returns:
+        A scalar; 0 without a case.
+
+    Raises:
+        ValueError: If an option is out of range, or shapes or dtypes do not fit.
+    """
+    check_range("tau", tau, 0 <= tau < math.inf, NOT_NEGATIVE)
+    check_logits(logits, labels)
+    check_counts_fit(counts, logits)
+    logits = full_precision(logits)
+    number = counts.to(logits.dtype).clamp(min=1)
+    prior = (number / number.sum()).log()
+    return cross_entropy_loss(logits + tau * prior, labels, label_smoothing=label_smoothing)
+
+
+@losses.register("logit_adjusted")
+class LogitAdjustedLoss(CountedLoss):
+    """Cross-entropy of logits to which the prior is added; see :func:`logit_adjusted_loss`.
+
+    Args:
+        tau: How much the prior counts, not negative.
+        label_smoothing: The share of the label that is spread over all classes; 0 to 1.
+        counts: As in :class:`CountedLoss`, and so are the others.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        tau: NotNegative = 1.0,
+        label_smoothing: Probability = 0.0,
+        counts: Sequence[Cases] | None = None,
+        target: str | None = None,
+        n_classes: NClasses | None = None,
+    ) -> None:
+        super().__init__(counts=counts, target=target, n_classes=n_classes)
+        check_range("tau", tau, 0 <= tau < math.inf, NOT_NEGATIVE)
+        check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
+        self.tau = tau
+        self.label_smoothing = label_smoothing
+
+    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of the adjusted logits."""
+        counts = self.known_counts()
+        return logit_adjusted_loss(logits, labels, counts, tau=self.tau, label_smoothing=self.label_smoothing)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"target={self.target!r}, tau={self.tau}, label_smoothing={self.label_smoothing}"

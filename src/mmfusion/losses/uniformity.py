@@ -1,0 +1,87 @@
+"""Spread of the cases over the sphere."""
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from mmfusion.layers.directions import unit
+from mmfusion.layers.precision import full_precision, without_autocast
+from mmfusion.losses.base import Loss
+from mmfusion.losses.functional import masked_logsumexp, mean_where
+from mmfusion.losses.inputs import units_of
+from mmfusion.losses.pairs import check_choice, check_positive
+from mmfusion.options import Positive
+from mmfusion.registry import losses
+from mmfusion.tokens import LossInputs
+
+Over: TypeAlias = Literal["each", "all"]
+
+
+def uniformity_loss(x: Tensor, present: Tensor, *, t: float = 2.0, over: Over = "each") -> Tensor:
+    """How unevenly directions lie on the sphere: ``log mean exp(-t |x_i - x_j|^2)`` over the pairs of cases.
+
+    Wang and Isola 2020 (arXiv 2005.10242, section 4.1, L_uniform). The expectation is over pairs of different cases
+    of the batch. Least where the directions spread evenly, 0 where all are one.
+
+    Args:
+        x: Shape ``(m, b, d)``; normalised inside.
+        present: Which cases have which modality, shape ``(m, b)``, bool; True is there. What is not may hold anything.
+        t: Positive.
+        over: ``"each"`` modality by itself, then the mean over those with at least two cases; or ``"all"`` modalities
+            as one set, where the modalities of one case are no pair: to bring these together is what alignment is for.
+
+    Returns:
+        A scalar, ``-4 t`` to 0: not a loss that can be compared with 0. 0 if there are no two cases.
+
+    Raises:
+        ValueError: If an option is out of range, or shapes or dtypes do not fit.
+    """
+    check_positive("t", t)
+    check_choice("over", over, get_args(Over))
+    if x.ndim != 3 or not x.is_floating_point() or present.dtype != torch.bool or present.shape != x.shape[:2]:
+        raise ValueError(
+            "uniformity works on floating point (m, b, d) with bool (m, b), got "
+            f"{x.dtype} {tuple(x.shape)} with {present.dtype} {tuple(present.shape)}"
+        )
+    x = unit(torch.where(present.unsqueeze(-1), full_precision(x), 0.0))
+    n_modalities, n_cases, _ = x.shape
+    other_case = ~torch.eye(n_cases, dtype=torch.bool, device=x.device)
+    if over == "all":
+        x, present = x.flatten(0, 1).unsqueeze(0), present.flatten().unsqueeze(0)
+        other_case = other_case.repeat(n_modalities, n_modalities)
+    counted = (other_case & present.unsqueeze(-1) & present.unsqueeze(-2)).flatten(1)
+    length = x.square().sum(-1)  # 1, but for zero vectors
+    with without_autocast(x):
+        distance = length.unsqueeze(-1) + length.unsqueeze(-2) - 2 * (x @ x.mT)
+    n_pairs = counted.sum(-1)
+    per_set = masked_logsumexp(-t * distance.flatten(1), counted) - n_pairs.clamp(min=1).to(x.dtype).log()
+    return mean_where(per_set, n_pairs > 0)
+
+
+@losses.register("uniformity")
+class UniformityLoss(Loss):
+    """The cases of a modality spread over the sphere; see :func:`uniformity_loss`.
+
+    Args:
+        t: How near a neighbour has to be to count, positive.
+        over: ``"each"`` modality by itself, or ``"all"`` as one set; they are of one width either way.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(self, *, t: Positive = 2.0, over: Over = "each") -> None:
+        super().__init__()
+        check_positive("t", t)
+        check_choice("over", over, get_args(Over))
+        self.t = t
+        self.over: Over = over
+
+    def loss(self, inputs: LossInputs) -> Tensor:
+        """The loss from loss inputs with embeddings."""
+        return uniformity_loss(*units_of(inputs.embeddings, inputs.present), t=self.t, over=self.over)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"t={self.t}, over={self.over!r}"
