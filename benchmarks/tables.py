@@ -16,9 +16,9 @@ import numpy as np
 
 from mmfusion.registry import datasets
 from mmfusion.training import run, settings
-from mmfusion.training.files import write_json
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.references import reference_probabilities
+from mmfusion.training.result_files import write_json
 from mmfusion.training.statistics import corrected_resampled_difference
 
 TOKENIZERS = ("feature", "periodic", "piecewise-linear", "mlp", "tabtransformer")

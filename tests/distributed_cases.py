@@ -23,9 +23,10 @@ from mmfusion.losses import (
     UncertaintyWeighting,
     UnimodalAnchorLoss,
 )
-from mmfusion.losses.distributed import gather_rows, global_batch
+from mmfusion.losses.distributed import global_batch
 from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.process_group import gather_rows
 from small import make_inputs, make_labels, make_spec, rows
 
 N_CASES, N_CLASSES, DIM = 10, 3, 4

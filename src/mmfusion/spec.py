@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import nn
 
-from mmfusion.packed import entries, unpack
+from mmfusion.utils.packed import entries, unpack
 
 
 def _several(owner: str, what: str, values: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from mmfusion.benchmark.collect import collect
 from mmfusion.benchmark.reading import read_metrics
 from mmfusion.training import folder
 from mmfusion.training.checkpoints import load as load_checkpoint
-from mmfusion.training.files import DEEPEST, parse_json, read_json
+from mmfusion.training.result_files import DEEPEST, parse_json, read_json
 
 NEEDED = ("settings.json", "metrics.json", "predictions.csv")
 JSON = ("settings.json", "metrics.json", "environment.json", "history.json", "robustness.json")

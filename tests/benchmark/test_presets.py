@@ -18,9 +18,9 @@ from mmfusion.cli import main
 from mmfusion.models import FusionModel
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.training import folder
-from mmfusion.training.files import read_json
 from mmfusion.training.metrics import EXTRA, NAMES, split_metric
 from mmfusion.training.parts import CHOSEN_ON_TEST, build_model
+from mmfusion.training.result_files import read_json
 from mmfusion.training.settings import Settings
 
 PAPER = [("derm7pt", False), ("derm7pt", True), ("men", False), ("men", True)]

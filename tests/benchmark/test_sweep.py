@@ -12,10 +12,10 @@ import pytest
 from mmfusion import registry
 from mmfusion.benchmark import grid, summary, sweep, work
 from mmfusion.benchmark.grid import Planned
-from mmfusion.data import locks
 from mmfusion.training import folder, run
-from mmfusion.training.files import read_json
 from mmfusion.training.reporter import Silent
+from mmfusion.training.result_files import read_json
+from mmfusion.utils import locks
 
 BASE = {"run": {"device": "cpu"}, "train": {"epochs": 2, "batch_size": 16, "resamples": 50}}
 

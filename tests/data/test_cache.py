@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 import cache_process
 from mmfusion.data import cache as module
-from mmfusion.data import cache_writing, locks
+from mmfusion.data import cache_writing
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset
@@ -28,6 +28,7 @@ from mmfusion.data.images import ImageSource
 from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.sources import load_images
 from mmfusion.spec import DataSpec
+from mmfusion.utils import locks
 
 SOURCE = ImageSource("file", (8, 8))
 BYTES = 3 * 8 * 8

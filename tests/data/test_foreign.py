@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from mmfusion.data.cache import ImageCache
-from mmfusion.data.foreign import opened, quiet
 from mmfusion.data.images import ImageSource
 from mmfusion.data.listing import Listing
 from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.sources import check_images, find_images, load_images, source_from_dict
+from mmfusion.utils.foreign_files import opened, quiet
 
 nibabel = pytest.importorskip("nibabel")
 PHOTO = ImageSource("file", (8, 8))

@@ -8,7 +8,7 @@ from mmfusion.data.ham10000 import DIAGNOSES, FOLDERS
 from mmfusion.data.samplers import ShuffledBatches
 from mmfusion.registry import datasets
 from mmfusion.training import evaluation, run, settings
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 
 
 def create(root, **options) -> DataBundle:

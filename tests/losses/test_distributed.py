@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import distributed_cases as cases
-from mmfusion.losses.distributed import gather_rows, global_batch, n_processes
+from mmfusion.losses.distributed import global_batch
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.process_group import gather_rows, n_processes
 from processes import together
 
 WHOLE = [list(range(cases.N_CASES))]

@@ -10,8 +10,8 @@ from torch import Tensor
 import mmfusion as mmf
 from mmfusion.tokens import LossInputs
 from mmfusion.training import checkpoints, folder, run, settings
-from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
+from mmfusion.training.result_files import read_json
 from small import make_inputs, make_labels, make_spec, spoilt
 
 SPEC = make_spec(images=2)

@@ -15,7 +15,7 @@ from mmfusion.models.tip_pretraining import COUNTED, MATCH, PREDICTED, TipObject
 from mmfusion.spec import Columns
 from mmfusion.tokens import FusionOutput, LossInputs, Table, Tokens
 from mmfusion.training import checkpoints, folder, run, settings
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from text import FakeEncoder
 

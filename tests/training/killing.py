@@ -33,8 +33,8 @@ from mmfusion.cli import main as command_line
 from mmfusion.layers import batch_statistics
 from mmfusion.training import checkpoints, folder, verdict
 from mmfusion.training.evaluation import Evaluation
-from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
+from mmfusion.training.result_files import read_json
 
 FORK = multiprocessing.get_context("fork")
 START, RESULTS = "start", "results"

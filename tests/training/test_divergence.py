@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mmfusion.training import checkpoints, divergence, folder, run
-from mmfusion.training.files import read_json
 from mmfusion.training.loop import Training
 from mmfusion.training.losslog import LossLog, NonFiniteLoss
+from mmfusion.training.result_files import read_json
 from mmfusion.training.settings import Settings
 
 Start = Callable[..., Path]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmfusion.training import folder
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 
 NEW = {"format": 1, "run": {"model": "new"}}
 OLD = {"format": 1, "run": {"model": "old"}}

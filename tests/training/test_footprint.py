@@ -2,10 +2,10 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from mmfusion.layers import free_memory
 from mmfusion.training import footprint
 from mmfusion.training.memory import OutOfMemory
 from mmfusion.training.settings import resolve
+from mmfusion.utils import free_memory
 from small import make_spec
 
 SPEC = make_spec(images=1)

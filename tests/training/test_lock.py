@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mmfusion.data import locks
 from mmfusion.training import lock, run
+from mmfusion.utils import locks
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")
 Start = Callable[..., Path]

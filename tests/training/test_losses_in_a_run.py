@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmfusion.training import checkpoints, run, settings
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 from mmfusion.training.settings import merge, parse_override
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mmfusion.training import checkpoints, folder, parts, run, settings
-from mmfusion.training.files import read_json
 from mmfusion.training.reporter import Silent
+from mmfusion.training.result_files import read_json
 
 Start = Callable[..., Path]
 TWO = {"model": {"pretrain": True}, "train": {"epochs": 2}}

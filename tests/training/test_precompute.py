@@ -17,8 +17,8 @@ from mmfusion.tokens import Maps, Table
 from mmfusion.training import precompute as module
 from mmfusion.training import run, settings, verdict
 from mmfusion.training.arithmetic import arithmetic, in_use
-from mmfusion.training.files import read_json
 from mmfusion.training.precompute import MapsDataset, precompute
+from mmfusion.training.result_files import read_json
 from small import make_inputs, make_labels, make_spec
 
 SPEC = make_spec(images=2, tables=1)

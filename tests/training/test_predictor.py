@@ -15,7 +15,7 @@ from mmfusion.data.images import ImageSource
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema import TableSchema
 from mmfusion.tokens import FusionOutput
-from mmfusion.training import checkpoints, files, folder, predictor
+from mmfusion.training import checkpoints, folder, predictor, result_files
 from mmfusion.training.loop import load_weights
 
 Start = Callable[..., Path]
@@ -80,7 +80,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [folder.SETTINGS, folder.CASE])
 def test_a_newer_format_is_refused(start: Start, name: str) -> None:
     out = start()
-    files.write_json(out / name, files.read_json(out / name) | {"format": checkpoints.FORMAT + 1})
+    result_files.write_json(out / name, result_files.read_json(out / name) | {"format": checkpoints.FORMAT + 1})
     with pytest.raises(ValueError, match=f"{name} has format 2, this version of mmfusion reads up to 1"):
         predictor.load(out)
 
@@ -88,9 +88,9 @@ def test_a_newer_format_is_refused(start: Start, name: str) -> None:
 @pytest.mark.slow
 def test_weights_of_another_model_are_refused(start: Start) -> None:
     out = start()
-    settings = files.read_json(out / folder.SETTINGS)
+    settings = result_files.read_json(out / folder.SETTINGS)
     settings["model"]["width"] = 9
-    files.write_json(out / folder.SETTINGS, settings)
+    result_files.write_json(out / folder.SETTINGS, settings)
     with pytest.raises(ValueError, match=r"best\.safetensors holds the weights of another model: size mismatch"):
         predictor.load(out)
 

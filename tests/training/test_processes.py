@@ -12,7 +12,7 @@ import torch
 
 import distributed_runs as runs
 from mmfusion.training import folder, processes, run
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 from processes import together
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Table
 from mmfusion.training import checkpoints, evaluation, folder, report, robustness, robustness_rows
 from mmfusion.training.comparison import compare
-from mmfusion.training.files import read_json
 from mmfusion.training.precompute import precompute
+from mmfusion.training.result_files import read_json
 from mmfusion.training.robustness import Cells, Condition, Found, conditions, exchanged
 from mmfusion.training.statistics import estimates
 from small import make_inputs, make_labels, make_spec

@@ -13,11 +13,11 @@ import torch
 
 from mmfusion.benchmark.reading import read
 from mmfusion.spec import DataSpec, Image
-from mmfusion.training import checkpoints, evaluation, files, folder, parts, processes, run
-from mmfusion.training.files import read_json
+from mmfusion.training import checkpoints, evaluation, folder, parts, processes, result_files, run
 from mmfusion.training.loop import Training
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.reporter import Silent
+from mmfusion.training.result_files import read_json
 from mmfusion.training.seeds import derive
 from mmfusion.training.settings import Settings, resolve
 
@@ -308,7 +308,7 @@ def test_resuming_on_other_data_is_refused(start: Start) -> None:
     (out / folder.METRICS).unlink()
     settings = read_json(out / folder.SETTINGS)
     settings["data"]["n"] = 60
-    files.write_json(out / folder.SETTINGS, settings)
+    result_files.write_json(out / folder.SETTINGS, settings)
     with pytest.raises(ValueError, match="the dataset is not the one"):
         run.resume(out)
 
@@ -329,7 +329,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_former_checkpoint(
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(files.WriteError, match="No space left on device; the former one is still whole"):
+    with pytest.raises(result_files.WriteError, match="No space left on device; the former one is still whole"):
         start("full")
     out = tmp_path / "full"
     assert checkpoints.load(out / checkpoints.LAST)[1]["progress"]["epoch"] == 1

@@ -16,7 +16,7 @@ import mmfusion
 from commands import complaint
 from mmfusion.cli import main
 from mmfusion.training import checkpoints, folder, run, settings, sharing
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 
 Start = Callable[..., Path]
 SECRETS = ("Okonkwo", "Petrov", "Huberr", "14.03.2019", "14.05.2019", "pat-7", "case-3", "Ward 9", "photo_5")
@@ -177,7 +177,7 @@ def maps_case() -> tuple[Any, Any]:
 
 
 def test_a_former_cache_is_taken_away_from_others(tmp_path: Path) -> None:
-    from mmfusion.layers.folders import make_private, private_file, private_folder
+    from mmfusion.utils.cache_folders import make_private, private_file, private_folder
 
     file = tmp_path / "file"
     file.write_text("x")

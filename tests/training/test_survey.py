@@ -14,7 +14,7 @@ from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
 from mmfusion.data.table import table
 from mmfusion.training import folder, run, settings
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 from mmfusion.training.survey import check_images, differences, survey
 
 N = 24

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmfusion.training import report
-from mmfusion.training.files import read_json
+from mmfusion.training.result_files import read_json
 
 
 def estimate(value: float | None) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ import pytest
 from mmfusion import registry
 from mmfusion.benchmark import work
 from mmfusion.registry import PluginError
-from mmfusion.training import checkpoints, files, folder, predictor, run, trust
+from mmfusion.training import checkpoints, folder, predictor, result_files, run, trust
 
 Start = Callable[..., Path]
 
@@ -46,9 +46,9 @@ def plugin(tmp_path: Path) -> Path:
 def hostile(start: Start, plugin: Path) -> Path:
     """A whole run whose settings name the plug-in: those in the folder and those in the checkpoints."""
     out = start(overrides={"train": {"epochs": 1}})
-    packed = files.read_json(out / folder.SETTINGS)
+    packed = result_files.read_json(out / folder.SETTINGS)
     packed["run"]["plugins"] = [str(plugin)]
-    files.write_json(out / folder.SETTINGS, packed)
+    result_files.write_json(out / folder.SETTINGS, packed)
     for name in (checkpoints.BEST, checkpoints.LAST):
         tensors, about = checkpoints.load(out / name)
         if "settings" in about:
@@ -66,7 +66,7 @@ def ordered(out: Path) -> None:
     """As a sweep's worker that is given a file of orders, and no plug-in."""
     path = out.parent / "orders.json"
     work.dump(work.order(folder.read_settings(out), overwrite=True, wait=False), path)
-    packed = files.read_json(path)
+    packed = result_files.read_json(path)
     trust.run_named(packed["settings"]["run"]["plugins"], path)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.finite import require_finite
-from mmfusion.layers.optional import need
+from mmfusion.utils.finite import require_finite
+from mmfusion.utils.optional import need
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

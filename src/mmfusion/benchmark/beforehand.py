@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmfusion.benchmark import work
 from mmfusion.benchmark.grid import Planned
-from mmfusion.training.files import read_json, write_json
+from mmfusion.training.result_files import read_json, write_json
 
 FILE = "reference.json"
 """By reference, the addresses of the runs for which it was named while they were not finished."""

@@ -8,10 +8,10 @@ from typing import Any
 from mmfusion.benchmark import work
 from mmfusion.benchmark.grid import Planned
 from mmfusion.benchmark.sweep import Processes
-from mmfusion.layers.optional import need
 from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.training.run import Interrupted
 from mmfusion.training.settings import Settings
+from mmfusion.utils.optional import need
 
 SYSTEMS = ("slurm", "local")
 """SLURM; or submitit's own processes on this machine, to try a command before it is queued."""

@@ -16,7 +16,7 @@ from mmfusion.benchmark.finished import FinishedRun
 from mmfusion.benchmark.reading import find, text
 from mmfusion.training import folder
 from mmfusion.training.content import CONTENT
-from mmfusion.training.files import write_bytes, write_json
+from mmfusion.training.result_files import write_bytes, write_json
 from mmfusion.training.sharing import without_folders
 
 SPLITS = "splits"
@@ -63,7 +63,7 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
     Raises:
         ValueError: If there is no finished run, another one stands where one of them goes, or two go to the same place.
         FileExistsError: If ``out`` is a file.
-        mmfusion.training.files.WriteError: If a file cannot be written.
+        mmfusion.training.result_files.WriteError: If a file cannot be written.
     """
     found = collect(paths)
     if not found.runs:

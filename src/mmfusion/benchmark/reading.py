@@ -16,12 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.benchmark.finished import PLUGINS, ROW, Cases, FinishedRun
-from mmfusion.data.foreign import decompressed
 from mmfusion.training import folder
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.content import CONTENT
-from mmfusion.training.files import parse_json
+from mmfusion.training.result_files import parse_json
 from mmfusion.training.settings import Settings
+from mmfusion.utils.foreign_files import decompressed
 
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
 _PROBABILITY = "prob_"

@@ -12,10 +12,10 @@ from mmfusion.benchmark.grid import Planned, short
 from mmfusion.data.cases import DataBundle
 from mmfusion.training import content, environment, folder, predictions, report
 from mmfusion.training.checkpoints import FORMAT
-from mmfusion.training.files import write_json, write_text
 from mmfusion.training.parts import build_dataset
 from mmfusion.training.references import REFERENCES, reference_probabilities
 from mmfusion.training.reporter import Reporter
+from mmfusion.training.result_files import write_json, write_text
 from mmfusion.training.settings import Run, Settings
 
 FITTED_WITH = "scikit-learn"

@@ -7,10 +7,10 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from mmfusion.benchmark.sweep import Outcome
-from mmfusion.layers.optional import need
 from mmfusion.training import folder
-from mmfusion.training.files import read_json, write_text
+from mmfusion.training.result_files import read_json, write_text
 from mmfusion.training.spreadsheet import write_rows
+from mmfusion.utils.optional import need
 
 CSV = "table.csv"
 MARKDOWN = "table.md"

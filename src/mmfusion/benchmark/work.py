@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.training import console, folder, lock, processes, run, trust
-from mmfusion.training.files import read_json, write_json
 from mmfusion.training.reporter import Reporter
+from mmfusion.training.result_files import read_json, write_json
 from mmfusion.training.settings import Settings
 
 FINISHED, ELSEWHERE = 0, 75

@@ -34,7 +34,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.table_file import read_table
-        from mmfusion.training import files, predictor, spreadsheet
+        from mmfusion.training import predictor, result_files, spreadsheet
 
         flags.import_ahead()
     if arguments.out.exists():
@@ -51,7 +51,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         missing_images=arguments.missing_images,
         say=lambda text: reporter.say(text[0].upper() + text[1:]),
     )
-    files.write_text(arguments.out, spreadsheet.to_csv(result, formulas=arguments.formulas))
+    result_files.write_text(arguments.out, spreadsheet.to_csv(result, formulas=arguments.formulas))
     for name in loaded.absent(frame, arguments.missing_images):
         reporter.say(f"All cases lack {name}: the table has none of its columns")
     reporter.say(f"{len(result)} cases are in {arguments.out}")

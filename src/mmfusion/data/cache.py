@@ -30,12 +30,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.data import locks
 from mmfusion.data.cache_writing import Done, Writer, force
-from mmfusion.data.foreign import opened
 from mmfusion.data.rows import MappedRows
 from mmfusion.data.sources import Source, in_threads, n_bytes
-from mmfusion.layers.folders import cache_folder, make_private, private_file, private_folder
+from mmfusion.utils import locks
+from mmfusion.utils.cache_folders import cache_folder, make_private, private_file, private_folder
+from mmfusion.utils.foreign_files import opened
 
 FORMAT = 2
 _KEY = 16

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.data.foreign import opened, quiet
 from mmfusion.data.listing import Listing
-from mmfusion.layers.optional import need
-from mmfusion.packed import unpack
 from mmfusion.spec import Image
+from mmfusion.utils.foreign_files import opened, quiet
+from mmfusion.utils.optional import need
+from mmfusion.utils.packed import unpack
 
 MAX_BYTES: Final = 2**29
 """What an image may take in memory before it is resized, at four bytes a pixel: 134 million pixels."""

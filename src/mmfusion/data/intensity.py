@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.data.rows import Rows
-from mmfusion.packed import unpack
+from mmfusion.utils.packed import unpack
 
 Standardise = Literal["none", "image", "channel", "sequence"]
 _CHUNK = 32

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from mmfusion.data.foreign import decompressed, quiet
 from mmfusion.data.listing import Listing
 from mmfusion.data.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
-from mmfusion.layers.optional import need
-from mmfusion.packed import unpack
 from mmfusion.spec import Image
+from mmfusion.utils.foreign_files import decompressed, quiet
+from mmfusion.utils.optional import need
+from mmfusion.utils.packed import unpack
 
 MAX_BYTES: Final = 2**31
 """What a volume may take in memory before it is resized: a header of 352 bytes can claim any number of voxels."""

@@ -19,8 +19,8 @@ from mmfusion.data.intensity import Intensity
 from mmfusion.data.rows import torch_dtype
 from mmfusion.data.schema import TableSchema, require_columns, texts
 from mmfusion.data.sources import Source, load_images, named_columns, source_from_dict
-from mmfusion.packed import entries, text, unpack
 from mmfusion.spec import Classes, DataSpec, Modality
+from mmfusion.utils.packed import entries, text, unpack
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]

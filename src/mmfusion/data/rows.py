@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmfusion.data.foreign import opened
+from mmfusion.utils.foreign_files import opened
 
 if TYPE_CHECKING:
     from mmfusion.data.sources import Source

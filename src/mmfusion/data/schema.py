@@ -25,11 +25,11 @@ from mmfusion.data.columns import (
 from mmfusion.data.inference import Decision, Override, infer_columns, listed
 from mmfusion.data.leaks import Leak, find_leaks
 from mmfusion.data.readings import Remark
-from mmfusion.layers.files import replace_file
-from mmfusion.layers.optional import need
-from mmfusion.packed import entries, unpack_each
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
+from mmfusion.utils.files import replace_file
+from mmfusion.utils.optional import need
+from mmfusion.utils.packed import entries, unpack_each
 
 __all__ = ["MISSING", "CategoricalColumn", "NumericalColumn", "TableSchema", "require_columns", "texts"]
 

@@ -21,8 +21,8 @@ from mmfusion.data.nifti import VolumeSource
 from mmfusion.data.rows import DecodedRows, Rows, torch_dtype
 from mmfusion.data.schema import require_columns, texts
 from mmfusion.data.stack import StackSource
-from mmfusion.packed import entries
 from mmfusion.spec import Image
+from mmfusion.utils.packed import entries
 
 if TYPE_CHECKING:
     from mmfusion.data.cache import ImageCache

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mmfusion.data.listing import Listing
 from mmfusion.data.nifti import VolumeSource
-from mmfusion.packed import entries, several, text
 from mmfusion.spec import Image
+from mmfusion.utils.packed import entries, several, text
 
 
 @dataclass(frozen=True)

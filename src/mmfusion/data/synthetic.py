@@ -31,8 +31,8 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.synthetic_derm7pt import synthetic_derm7pt
 from mmfusion.data.synthetic_men import GREYS, synthetic_men
-from mmfusion.layers.files import replace_file
-from mmfusion.layers.optional import need
+from mmfusion.utils.files import replace_file
+from mmfusion.utils.optional import need
 
 __all__ = ["export", "synthetic_derm7pt", "synthetic_men"]
 

@@ -16,7 +16,7 @@ from mmfusion.data.cases import DataBundle
 from mmfusion.data.latents import LatentModel
 from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.subgroups import age, sex
-from mmfusion.layers.free_memory import free_memory, in_words
+from mmfusion.utils.free_memory import free_memory, in_words
 
 Hidden = dict[str, NDArray[Any]]
 """What lies behind some cases: arrays of ``n`` rows by name, the cues' states among them."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 

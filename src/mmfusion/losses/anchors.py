@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from torch import Tensor, nn
 
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import check_temperature
 from mmfusion.losses.inputs import Embeddings, check_labels, single_target, units_of
@@ -15,6 +14,7 @@ from mmfusion.losses.prototypes import Prototypes, membership, prototypes_of_uni
 from mmfusion.losses.temperature import Temperature
 from mmfusion.options import NClasses, Range, TemperatureValue
 from mmfusion.tokens import LossInputs, Present
+from mmfusion.utils.precision import without_autocast
 
 Reduction: TypeAlias = Literal["normalised", "published"]
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses.classification import (
     Balanced,
     CountedLoss,
@@ -19,6 +18,7 @@ from mmfusion.losses.classification import (
 from mmfusion.losses.focal import focal_loss
 from mmfusion.options import Cases, NClasses, NotNegative, Range
 from mmfusion.registry import losses
+from mmfusion.utils.precision import full_precision
 
 
 def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:

@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses.base import Loss
 from mmfusion.losses.inputs import check_labels
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import full_precision
 
 Balanced: TypeAlias = Literal["cross_entropy", "focal"]
 

@@ -6,13 +6,13 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import modality_pairs
 from mmfusion.losses.pairs import Pairs, check_choice, checked_pairs, sides_of
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import full_precision
 
 Kind: TypeAlias = Literal["cosine", "mse"]
 

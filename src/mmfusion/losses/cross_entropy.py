@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.classification import WeightedLoss, check_range, checked_logits, weights_of_classes
 from mmfusion.options import LossWeight, NClasses, Probability
 from mmfusion.registry import losses
+from mmfusion.utils.precision import without_autocast
 
 
 def cross_entropy_loss(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.classification import (
     GAMMA,
     NOT_NEGATIVE,
@@ -18,6 +17,7 @@ from mmfusion.losses.classification import (
 from mmfusion.losses.functional import masked_logsumexp, negative_log_share
 from mmfusion.options import LossWeight, NClasses, NotNegative
 from mmfusion.registry import losses
+from mmfusion.utils.precision import without_autocast
 
 
 def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_weights: Tensor | None = None) -> Tensor:

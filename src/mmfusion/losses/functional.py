@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision, without_autocast
+from mmfusion.utils.precision import full_precision, without_autocast
 
 
 def clamp_value(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.losses.functional import clamp_value
 from mmfusion.losses.pairs import Pairs
 from mmfusion.losses.part_pairs import PartPairLoss, check_sides, directions
 from mmfusion.options import Positive
 from mmfusion.registry import losses
+from mmfusion.utils.precision import full_precision, without_autocast
 
 Kernel: TypeAlias = Literal["rbf", "linear"]
 

@@ -5,7 +5,6 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import check_temperature, contrast_from_similarity, mean_where
 from mmfusion.losses.inputs import check_labels, modality_pairs, single_target
@@ -14,6 +13,7 @@ from mmfusion.losses.temperature import Temperature
 from mmfusion.options import Probability, TemperatureValue
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import without_autocast
 
 Positives: TypeAlias = Literal["case", "class"]
 

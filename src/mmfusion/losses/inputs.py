@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision
 from mmfusion.tokens import LossInputs, Present
+from mmfusion.utils.precision import full_precision
 
 Embeddings: TypeAlias = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 """One ``(b, d)`` a modality, by name or in order, or all of them stacked, ``(m, b, d)``."""

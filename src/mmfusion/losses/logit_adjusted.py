@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses.classification import NOT_NEGATIVE, CountedLoss, check_counts_fit, check_logits, check_range
 from mmfusion.losses.cross_entropy import cross_entropy_loss
 from mmfusion.options import Cases, NClasses, NotNegative, Probability
 from mmfusion.registry import losses
+from mmfusion.utils.precision import full_precision
 
 
 def logit_adjusted_loss(

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
@@ -13,6 +12,7 @@ from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
 from mmfusion.tokens import LossInputs, Table
+from mmfusion.utils.precision import full_precision, without_autocast
 
 AUX = ("columns.numerical", "columns.categorical", "columns.masked")
 """Where a batch keeps the table as it was and what of it was hidden."""

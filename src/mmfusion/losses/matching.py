@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.inputs import check_labels, modality_pairs, single_target
@@ -16,6 +15,7 @@ from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.options import TemperatureValue, Width
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import without_autocast
 
 Negatives: TypeAlias = Literal["hardest", "proportional"]
 

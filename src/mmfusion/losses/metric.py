@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.base import Loss
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_labels, single_target, stack_embeddings, stack_present
@@ -38,6 +37,7 @@ from mmfusion.losses.pml import (
 )
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import without_autocast
 
 
 class MetricLoss(Loss):

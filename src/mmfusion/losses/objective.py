@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion import registry
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses.bank import LossBank
 from mmfusion.losses.classification import CountedLoss
 from mmfusion.losses.distributed import global_batch
@@ -16,6 +15,7 @@ from mmfusion.losses.inputs import check_label_range
 from mmfusion.options import Probability, checked
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import full_precision
 
 
 def target_loss(kind: Target, output: Tensor, target: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

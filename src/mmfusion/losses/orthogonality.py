@@ -4,11 +4,11 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.pairs import Pairs
 from mmfusion.losses.part_pairs import PartPairLoss, check_sides, directions
 from mmfusion.registry import losses
+from mmfusion.utils.precision import without_autocast
 
 Kind: TypeAlias = Literal["difference", "cosine"]
 

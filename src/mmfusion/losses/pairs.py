@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision
+from mmfusion.utils.precision import full_precision
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import full_precision
 
 
 class PartPairLoss(Loss):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import without_autocast
 from mmfusion.losses.inputs import Embeddings, check_labels, units_of
 from mmfusion.tokens import Present
+from mmfusion.utils.precision import without_autocast
 
 
 class Prototypes(NamedTuple):

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.precision import full_precision
 from mmfusion.options import NotNegative, TemperatureValue, checked
+from mmfusion.utils.precision import full_precision
 
 
 class Temperature(nn.Module):

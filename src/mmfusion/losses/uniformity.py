@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.losses.base import Loss
 from mmfusion.losses.functional import masked_logsumexp, mean_where
 from mmfusion.losses.inputs import units_of
@@ -14,6 +13,7 @@ from mmfusion.losses.pairs import check_choice, check_positive
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.tokens import LossInputs
+from mmfusion.utils.precision import full_precision, without_autocast
 
 Over: TypeAlias = Literal["each", "all"]
 

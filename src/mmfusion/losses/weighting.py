@@ -11,8 +11,8 @@ from typing import Annotated, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.precision import full_precision
 from mmfusion.options import LossWeight, Name, NotNegative, OneOf, Probability, Range, checked
+from mmfusion.utils.precision import full_precision
 
 Steps: TypeAlias = Annotated[int, Range(1, 10**9)]
 """Batches from one weight to another."""

@@ -17,8 +17,8 @@ from mmfusion.heads import (
     SplitFusion,
     TensorFusion,
 )
-from mmfusion.layers.meta import run_on_meta
 from mmfusion.tokens import Tokens
+from mmfusion.utils.meta import run_on_meta
 
 # What torch says of shapes that do not go together, in many words: of matrices, of sums, of norms, of convolutions.
 _SHAPES = re.compile(r"shape|size|\bdim|channel|broadcast", re.IGNORECASE)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
-from mmfusion.layers.meta import run_on_meta
 from mmfusion.tokens import Tokens
+from mmfusion.utils.meta import run_on_meta
 
 Result = TypeVar("Result")
 Modulate: TypeAlias = Callable[[int, dict[str, Tensor]], dict[str, Tensor]]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from mmfusion.backbones.base import Backbone
 from mmfusion.interactions.modulators import Modulator
 from mmfusion.layers.batch_statistics import for_one_case
-from mmfusion.layers.meta import is_static, run_on_meta
 from mmfusion.layers.token_norm import normalized
 from mmfusion.models import dry_run
 from mmfusion.models.encoding import Modulate, Result, Stem, bind_modulator, by_steps, lanes, maps_by_image, own_maps
@@ -20,6 +19,7 @@ from mmfusion.models.presence import device_of, gathered, kept, masked, scattere
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.image import ImageTokenizer
 from mmfusion.tokens import Content, FusionOutput, Inputs, Maps, Present, Table, Tokens
+from mmfusion.utils.meta import is_static, run_on_meta
 
 
 class FusionModel(nn.Module):

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from mmfusion.interactions import Query
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision
 from mmfusion.losses import InfoNCELoss, masked_columns_loss
-from mmfusion.losses.distributed import gather_rows, global_batch, n_processes, own_rows
+from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.masked_columns import AUX
 from mmfusion.losses.matching import hard_negatives
@@ -19,6 +18,8 @@ from mmfusion.models.phases import Pretraining
 from mmfusion.readouts import masked_mean
 from mmfusion.spec import Columns
 from mmfusion.tokens import FusionOutput, Inputs, LossInputs, Present, Table, Tokens
+from mmfusion.utils.precision import full_precision
+from mmfusion.utils.process_group import gather_rows, n_processes, own_rows
 
 PREDICTED = "columns.predicted"
 MATCH = "match.logits"

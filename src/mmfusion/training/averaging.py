@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mmfusion.losses.distributed import n_processes
 from mmfusion.training.processes import meeting_place
+from mmfusion.utils.process_group import n_processes
 
 Kind = TypeVar("Kind", bound=Tensor)
 

@@ -6,9 +6,9 @@ Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2. 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmfusion.layers.optional import need
 from mmfusion.training.metrics import checked
 from mmfusion.training.ranking import Floats
+from mmfusion.utils.optional import need
 
 BOUNDS = (0.05, 20.0)
 """The lowest and the highest temperature that is fitted."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmfusion.layers.optional import need
-from mmfusion.training.files import parse_json, write_bytes
+from mmfusion.training.result_files import parse_json, write_bytes
+from mmfusion.utils.optional import need
 
 FORMAT = 1
 """Version of the run folder's format; raised when an older package could not read a newer folder."""

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmfusion.layers.optional import need
 from mmfusion.training.definitions import difference_range, keeping_classes
 from mmfusion.training.metrics import evaluate
 from mmfusion.training.ranking import Floats
 from mmfusion.training.statistics import N_RESAMPLES, Difference, percentiles, resample, within
+from mmfusion.utils.optional import need
 
 
 class DeLong(NamedTuple):

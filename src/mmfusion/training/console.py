@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 # What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of ours and
 # keeps its traceback.

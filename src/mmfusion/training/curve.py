@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 
 def draw(history: Sequence[Mapping[str, Any]], metric: str, best_epoch: int, title: str) -> bytes:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mmfusion.training.checkpoints import FORMAT
-from mmfusion.training.files import read_json, write_json
 from mmfusion.training.folder import DIVERGED
 from mmfusion.training.losslog import NonFiniteLoss
+from mmfusion.training.result_files import read_json, write_json
 from mmfusion.training.settings import Settings
 
 

@@ -11,9 +11,9 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from mmfusion.data.cases import CaseDataset, Cases, collate
 from mmfusion.data.frame import as_floats
-from mmfusion.losses.distributed import gather_rows
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import processes
+from mmfusion.utils.process_group import gather_rows
 
 
 def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.device) -> DataLoader[Cases]:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmfusion.layers.files import SUFFIX, prefix, umask
 from mmfusion.training import checkpoints
-from mmfusion.training.files import WriteError, as_json, read_json, write_bytes, write_text
+from mmfusion.training.result_files import WriteError, as_json, read_json, write_bytes, write_text
 from mmfusion.training.settings import Settings
+from mmfusion.utils.files import SUFFIX, prefix, umask
 
 SETTINGS = "settings.json"
 CASE = "case.json"

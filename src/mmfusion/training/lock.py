@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmfusion.data import locks
 from mmfusion.training import processes
+from mmfusion.utils import locks
 
 _held: set[Path] = set()
 """Folders that this process works on."""

@@ -18,9 +18,7 @@ from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
 from mmfusion.layers.batch_statistics import for_one_case
-from mmfusion.layers.finite import require_finite
 from mmfusion.losses import Objective
-from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import averaging, checkpoints, divergence, evaluation, optim, processes
@@ -31,6 +29,8 @@ from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
 from mmfusion.training.seeds import derive, seed_all
 from mmfusion.training.settings import Settings, Train
+from mmfusion.utils.finite import require_finite
+from mmfusion.utils.process_group import n_processes
 
 if TYPE_CHECKING:
     from mmfusion.models.phases import Phase

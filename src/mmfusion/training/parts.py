@@ -15,9 +15,6 @@ from mmfusion.data.cases import CaseDataset, DataBundle, check_classes
 from mmfusion.data.ranges import outside_notes
 from mmfusion.data.table_augment import training_rows
 from mmfusion.data.transforms import Augment
-from mmfusion.layers.folders import cache_folder
-from mmfusion.layers.optional import need
-from mmfusion.losses.distributed import n_processes
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import arithmetic, checkpoints, footprint, precompute, predictions, processes
 from mmfusion.training.loop import Training
@@ -26,6 +23,9 @@ from mmfusion.training.seeds import derive, seed_all
 from mmfusion.training.selection import check_metric
 from mmfusion.training.settings import DEVICES, Run, Settings
 from mmfusion.training.survey import Survey, check_images, survey
+from mmfusion.utils.cache_folders import cache_folder
+from mmfusion.utils.optional import need
+from mmfusion.utils.process_group import n_processes
 
 _NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
 CHOSEN_ON_TEST = (

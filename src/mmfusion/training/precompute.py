@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case
 from mmfusion.data.rows import MappedRows
-from mmfusion.layers.folders import make_private, private_folder
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
 from mmfusion.training import evaluation
 from mmfusion.training.arithmetic import in_use
-from mmfusion.training.files import read_json, write_json
 from mmfusion.training.reporter import Bar
+from mmfusion.training.result_files import read_json, write_json
+from mmfusion.utils.cache_folders import make_private, private_folder
 
 FORMAT = 2
 _AT_ONCE = 256

@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from mmfusion.losses.distributed import n_processes
 from mmfusion.training.seeds import derive
+from mmfusion.utils.process_group import n_processes
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 Floats = NDArray[np.float64]
 _FEW = 32

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from mmfusion.data.cases import CaseDataset
-from mmfusion.layers.optional import need
 from mmfusion.spec import Classes, Columns
 from mmfusion.tokens import Table
+from mmfusion.utils.optional import need
 
 Floats = NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.layers.optional import need
 from mmfusion.training.calibration import UNDETERMINED, apply_temperature, fit_temperature
 from mmfusion.training.definitions import said, without_cases
 from mmfusion.training.metrics import best_threshold, calibration, evaluate, n_not_finite
 from mmfusion.training.statistics import Estimate, estimates, estimates_of
+from mmfusion.utils.optional import need
 
 _REFERENCE_COLUMNS = ("auc", "average_precision", "balanced_accuracy", "log_loss")
 _UNDEFINED = Estimate(np.nan, np.nan, np.nan, np.nan)

@@ -21,11 +21,11 @@ from mmfusion.training import (
     verdict,
 )
 from mmfusion.training.arithmetic import arithmetic
-from mmfusion.training.files import read_json, write_json, write_text
 from mmfusion.training.loop import Training
 from mmfusion.training.losslog import NonFiniteLoss
 from mmfusion.training.parts import Parts, build, pick_device, prepare
 from mmfusion.training.reporter import Reporter, Silent
+from mmfusion.training.result_files import read_json, write_json, write_text
 from mmfusion.training.seeds import deterministic
 from mmfusion.training.settings import Settings
 

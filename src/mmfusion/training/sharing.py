@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mmfusion.training import case_file, checkpoints, folder
-from mmfusion.training.files import write_json
+from mmfusion.training.result_files import write_json
 from mmfusion.training.settings import Settings
 
 FILES = (folder.SETTINGS, folder.CASE, checkpoints.BEST)
@@ -33,7 +33,7 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
         FileNotFoundError: If the folder does not hold a run, or has no chosen weights yet; names the file.
         FileExistsError: If there is anything at ``out``.
         ValueError: If a newer version of the package wrote the run, or its weights or ``case.json`` are damaged.
-        mmfusion.training.files.WriteError: If a file cannot be written.
+        mmfusion.training.result_files.WriteError: If a file cannot be written.
     """
     run, out = Path(run), Path(out)
     settings, case = folder.read_settings(run), folder.read_case(run)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmfusion.layers.optional import need
 from mmfusion.training.definitions import keeping_classes
 from mmfusion.training.metrics import BLOCK, evaluate, reported
 from mmfusion.training.ranking import Floats
+from mmfusion.utils.optional import need
 
 N_RESAMPLES = 2000
 LEAST_DEFINED = 0.5

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mmfusion import registry
-from mmfusion.layers.files import replace_file
+from mmfusion.utils.files import replace_file
 
 FILE = "plugins.json"
 """In the user's configuration: by the place of a plug-in, the SHA-256 of each content that was allowed."""

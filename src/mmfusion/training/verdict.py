@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmfusion.data.cases import CaseDataset
-from mmfusion.losses.distributed import n_processes
 from mmfusion.training import (
     checkpoints,
     content,
@@ -26,12 +25,13 @@ from mmfusion.training import (
     robustness_rows,
     table_alone,
 )
-from mmfusion.training.files import write_bytes, write_json, write_text
 from mmfusion.training.loop import load_weights
 from mmfusion.training.metrics import EXTRA, split_metric
 from mmfusion.training.parts import CHOSEN_ON_TEST, Parts, with_maps
 from mmfusion.training.progress import Progress
 from mmfusion.training.reporter import Reporter
+from mmfusion.training.result_files import write_bytes, write_json, write_text
+from mmfusion.utils.process_group import n_processes
 
 
 def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporter: Reporter) -> dict[str, Any]:

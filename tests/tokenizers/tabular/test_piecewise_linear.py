@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmfusion.layers.precision import from_bits
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import PiecewiseLinearTokenizer
 from mmfusion.tokenizers.tabular import piecewise_linear
 from mmfusion.tokens import Table
+from mmfusion.utils.precision import from_bits
 
 NAN = float("nan")
 COLUMNS = Columns(("age", "size"), (("sex", 2),))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmfusion.layers.meta import run_on_meta
 from mmfusion.spec import Columns, Wording
 from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
+from mmfusion.utils.meta import run_on_meta
 from text import D_TEXT, FakeEncoder, vector
 
 NAN = float("nan")

@@ -13,10 +13,10 @@ import numpy as np
 from mmfusion.benchmark.analysis.parts import part_of, sizes
 from mmfusion.benchmark.analysis.results import Contribution, Degradation, Score
 from mmfusion.benchmark.finished import FinishedRun
-from mmfusion.layers.optional import need
 from mmfusion.training.definitions import difference_range
 from mmfusion.training.ranking import Floats, divide
 from mmfusion.training.statistics import LEAST_SPLITS, corrected_resampled_difference, within
+from mmfusion.utils.optional import need
 
 METRIC = "auc"
 _NAMES = ("value", "low", "high", "error")

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from mmfusion.benchmark.report.palette import GRID, INK, MUTED, NAMES, PAPER
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 WIDTH = 336
 """Pixels: what a phone of 360 has between its margins. Wider figures would shrink their text or scroll."""

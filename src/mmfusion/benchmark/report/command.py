@@ -10,9 +10,9 @@ from mmfusion.benchmark.collect import collect
 from mmfusion.benchmark.report import words
 from mmfusion.benchmark.report.parts.chapter import Chapter, cell, score
 from mmfusion.benchmark.report.writing import write
-from mmfusion.layers.optional import need
 from mmfusion.training.metrics import SETS
 from mmfusion.training.reporter import Reporter
+from mmfusion.utils.optional import need
 
 FOLDER = "report"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmfusion.benchmark.analysis.results import Analysis
 from mmfusion.benchmark.report import html, markdown, pages, tables
-from mmfusion.training.files import write_text
+from mmfusion.training.result_files import write_text
 
 HTML, MARKDOWN = "report.html", "report.md"
 

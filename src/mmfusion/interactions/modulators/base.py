@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.batch_statistics import for_one_case
-from mmfusion.layers.meta import is_static
 from mmfusion.tokens import Tokens
+from mmfusion.utils.meta import is_static
 
 MapsAt = Mapping[int, Mapping[str, Tensor]]
 """By point the images' maps ``(b, c, *spatial)`` there."""

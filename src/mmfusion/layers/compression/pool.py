@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.compression.base import TokenShape, check_n_latents, check_n_tokens
-from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.options import Count
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
+from mmfusion.utils.precision import full_precision, without_autocast
 
 
 @compressions.register("pool")

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.layers.compression.base import TokenShape, check_n_latents, check_n_tokens
-from mmfusion.layers.precision import full_precision
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Range, Width
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
+from mmfusion.utils.precision import full_precision
 
 
 class GridPosition(nn.Module):

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from mmfusion.layers.compression.base import TokenShape, check_n_latents
 from mmfusion.layers.directions import unit
-from mmfusion.layers.precision import full_precision, without_autocast
 from mmfusion.options import Count
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens
+from mmfusion.utils.precision import full_precision, without_autocast
 
 
 @compressions.register("topk")

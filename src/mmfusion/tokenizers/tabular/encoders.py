@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 Encode: TypeAlias = Callable[[list[str]], Any]
 """Sentences to vectors, ``(n, d_text)``, a tensor or an array."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 
 class Forest(NamedTuple):

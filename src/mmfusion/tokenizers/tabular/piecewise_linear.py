@@ -10,7 +10,6 @@ import math
 import torch
 from torch import Tensor
 
-from mmfusion.layers.precision import as_bits, from_bits
 from mmfusion.options import Count, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
@@ -18,6 +17,7 @@ from mmfusion.tokenizers.tabular.base import Missing, vectors
 from mmfusion.tokenizers.tabular.feature import FeatureTokenizer
 from mmfusion.tokenizers.tabular.periodic import projected
 from mmfusion.tokens import Table
+from mmfusion.utils.precision import as_bits, from_bits
 
 
 @tabular_tokenizers.register("piecewise-linear")

@@ -7,7 +7,6 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.precision import as_bits, from_bits
 from mmfusion.options import Range, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
@@ -17,6 +16,7 @@ from mmfusion.tokenizers.tabular.encoders import Encode, text_encoder
 from mmfusion.tokenizers.tabular.sentences import category_sentences, grid, number_sentences, worded
 from mmfusion.tokenizers.tabular.text_cache import remembered
 from mmfusion.tokens import Table, Tokens
+from mmfusion.utils.precision import as_bits, from_bits
 
 
 @tabular_tokenizers.register("text")

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmfusion.layers.folders import private_folder
 from mmfusion.tokenizers.tabular.encoders import TextEncoder, encoded
+from mmfusion.utils.cache_folders import private_folder
 
 
 def default_folder() -> Path:

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.precision import as_bits, from_bits
 from mmfusion.options import Count, Depth, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
@@ -11,6 +10,7 @@ from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, vectors
 from mmfusion.tokenizers.tabular.forest import Forest, empty_forest, grow, leaves
 from mmfusion.tokenizers.tabular.marginals import Marginals
 from mmfusion.tokens import Table, Tokens
+from mmfusion.utils.precision import as_bits, from_bits
 
 
 @tabular_tokenizers.register("trees")

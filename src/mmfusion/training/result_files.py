@@ -1,10 +1,10 @@
-"""Files that are either whole or not there: written beside their place, then moved into it."""
+"""Result files: written whole or not at all, and JSON that is read with care."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from mmfusion.layers.files import replace_file
+from mmfusion.utils.files import replace_file
 
 DEEPEST = 50
 """Levels of nesting in a JSON file; ours have fewer than ten."""

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from mmfusion.data.locks import Hold, alone
+from mmfusion.utils.locks import Hold, alone
 
 pytest.importorskip("fcntl")
 

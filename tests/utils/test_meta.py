@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.meta import run_on_meta
+from mmfusion.utils.meta import run_on_meta
 
 
 def network() -> nn.Sequential:

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from mmfusion.layers.optional import need
+from mmfusion.utils.optional import need
 
 
 def test_a_module_that_is_there() -> None:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from mmfusion.layers.folders import cache_folder
+from mmfusion.utils.cache_folders import cache_folder
 
 
 def test_where_things_are_kept(monkeypatch):

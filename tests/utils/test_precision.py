@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmfusion.layers.precision import as_bits, from_bits, full_precision, without_autocast
+from mmfusion.utils.precision import as_bits, from_bits, full_precision, without_autocast
 
 
 @pytest.mark.parametrize(

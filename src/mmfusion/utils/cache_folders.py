@@ -1,4 +1,4 @@
-"""Where things are kept that were computed once for many runs, for the user alone."""
+"""Cache folders: where things are kept that were computed once for many runs, for the user alone."""
 
 import contextlib
 import os

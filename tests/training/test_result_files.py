@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from mmfusion.training import files
+from mmfusion.training import result_files
 
 
 def test_the_new_content_takes_the_place(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    files.write_text(path, "one")
-    files.write_text(path, "two ä")
+    result_files.write_text(path, "one")
+    result_files.write_text(path, "two ä")
     assert path.read_text(encoding="utf-8") == "two ä"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_result_is_as_readable_as_any_file(tmp_path: Path) -> None:
-    files.write_text(tmp_path / "a", "one")
+    result_files.write_text(tmp_path / "a", "one")
     (tmp_path / "b").write_text("one")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
 
@@ -26,14 +26,16 @@ def test_a_result_is_as_readable_as_any_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_former_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "a"
-    files.write_text(path, "one")
+    result_files.write_text(path, "one")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(files.WriteError, match="No space left on device; the former one is still whole") as caught:
-        files.write_text(path, "two")
+    with pytest.raises(
+        result_files.WriteError, match="No space left on device; the former one is still whole"
+    ) as caught:
+        result_files.write_text(path, "two")
     assert f"--resume {tmp_path}" in str(caught.value)
     assert path.read_text() == "one"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
@@ -45,20 +47,20 @@ def test_ctrl_c_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "fsync", stop)
     with pytest.raises(KeyboardInterrupt):
-        files.write_text(tmp_path / "a", "one")
+        result_files.write_text(tmp_path / "a", "one")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(files.WriteError, match="No such file or directory"):
-        files.write_text(tmp_path / "b" / "a", "one")
+    with pytest.raises(result_files.WriteError, match="No such file or directory"):
+        result_files.write_text(tmp_path / "b" / "a", "one")
 
 
 def test_json_is_strict_both_ways(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "a.json", {"x": [1, None, "ä"]})
-    assert files.read_json(tmp_path / "a.json") == {"x": [1, None, "ä"]}
+    result_files.write_json(tmp_path / "a.json", {"x": [1, None, "ä"]})
+    assert result_files.read_json(tmp_path / "a.json") == {"x": [1, None, "ä"]}
     with pytest.raises(ValueError, match="not JSON compliant"):
-        files.write_json(tmp_path / "b.json", {"x": float("nan")})
+        result_files.write_json(tmp_path / "b.json", {"x": float("nan")})
     (tmp_path / "c.json").write_text("{")
     with pytest.raises(ValueError, match=r"c\.json is not valid JSON"):
-        files.read_json(tmp_path / "c.json")
+        result_files.read_json(tmp_path / "c.json")
