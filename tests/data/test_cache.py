@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader
 
 import cache_process
 from mmfusion.data import cache as module
-from mmfusion.data import cache_writing
+from mmfusion.data import cache_repair, cache_writing
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset
@@ -400,33 +401,113 @@ def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_pa
     rows, _ = make().rows(SOURCE, files)
     assert torch.equal(rows[torch.tensor([0, 2])], direct([files[0], files[2]]))
     for one in (rows, pickle.loads(pickle.dumps(rows))):
-        with pytest.raises(
-            ValueError, match=r"pixels was damaged: slot 1 has other bytes .* delete .*/cache/\w+, and the"
+        with pytest.warns(
+            UserWarning, match=r"pixels was damaged: slot 1 has other bytes .*decoded anew from .*/1\.png"
         ):
-            one[torch.tensor([0, 1])]
+            assert torch.equal(one[torch.tensor([0, 1])], direct(files[:2]))
+        flip(tmp_path, 1)  # again: it was written back
     monkeypatch.undo()
     again, _ = make().rows(SOURCE, files)
     assert torch.equal(everything(again), direct(files))
 
 
-def test_a_sum_is_looked_at_once_in_a_process(make, files, monkeypatch):
+def test_sums_are_looked_at_again_now_and_then(make, files, monkeypatch):
     rows, _ = make().rows(SOURCE, files)
     everything(rows)
-    monkeypatch.setattr("mmfusion.data.rows.zlib.crc32", lambda row: pytest.fail("looked at again"))
-    everything(rows)
+    sums, real = [], zlib.crc32
+    monkeypatch.setattr("mmfusion.data.rows.zlib.crc32", lambda row: (sums.append(1), real(row))[1])
+    for _ in range(4):
+        everything(rows)
+    assert len(sums) == 5 * N // 8
     everything(pickle.loads(pickle.dumps(rows)))
+    assert len(sums) == 5 * N // 8
+
+
+def pixels_of(tmp_path: Path) -> Path:
+    (pixels,) = (tmp_path / "cache").glob("*/pixels")
+    return pixels
+
+
+def test_damage_during_a_run_is_repaired_and_written_back(make, files, decoded, tmp_path):
+    rows, _ = make().rows(SOURCE, files, threads=1)
+    before = pixels_of(tmp_path).read_bytes()
+    for slot in range(N):
+        flip(tmp_path, slot)
+    with pytest.warns(UserWarning, match="Check the disk") as warned:
+        read = [rows[torch.tensor([0, 5])] for _ in range(4)] + [everything(rows)]
+    assert torch.equal(read[-1], direct(files))
+    assert len(warned) == 1
+    assert pixels_of(tmp_path).read_bytes() == before
+    decoded.clear()
+    assert torch.equal(everything(rows), direct(files))
+    assert len(decoded) == N  # of direct
+
+
+def test_damage_while_another_process_writes_stays_in_memory(make, files, decoded, tmp_path):
+    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows = pickle.loads(pickle.dumps(rows))
+    for slot in range(N):
+        flip(tmp_path, slot)
+    before = pixels_of(tmp_path).read_bytes()
+    rows._checked[:] = False
+    decoded.clear()
+    with locks.alone(pixels_of(tmp_path).parent.with_suffix(".build")) as ours:
+        assert ours
+        with pytest.warns(UserWarning, match="Check the disk"):
+            found = everything(rows)
+        everything(rows)
+    assert len(decoded) == N
+    assert torch.equal(found, direct(files))
+    assert pixels_of(tmp_path).read_bytes() == before
 
 
 @pytest.mark.parametrize("left", [0, 3 * BYTES + 5])
-def test_cut_off_during_a_run_is_an_error_and_no_signal(make, files, tmp_path, left):
+def test_cut_off_during_a_run_is_repaired_and_no_signal(make, files, decoded, tmp_path, left):
     rows, _ = make().rows(SOURCE, files, threads=1)
     everything(rows)
-    (pixels,) = (tmp_path / "cache").glob("*/pixels")
-    os.truncate(pixels, left)
-    with pytest.raises(ValueError, match=r"pixels ends before its slot \d: it was cut off since the run began"):
-        rows[torch.tensor([4])]
+    os.truncate(pixels_of(tmp_path), left)
+    with pytest.warns(UserWarning, match=r"pixels ends before its slot \d: it was cut off since the run began"):
+        assert torch.equal(everything(rows), direct(files))
+    # Not grown again: another process may have looked at slots that would be zeros then.
+    assert pixels_of(tmp_path).stat().st_size == left
+    decoded.clear()
+    everything(rows)
+    assert decoded == []
     again, _ = make().rows(SOURCE, files)
     assert torch.equal(everything(again), direct(files))
+
+
+def test_what_is_kept_in_memory_is_bounded(make, files, decoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_repair, "_KEPT_BYTES", 2 * BYTES)
+    rows, _ = make().rows(SOURCE, files, threads=1)
+    os.truncate(pixels_of(tmp_path), 0)
+    with pytest.warns(UserWarning, match="cut off"):
+        everything(rows)
+    decoded.clear()
+    assert torch.equal(rows[torch.tensor([4, 5, 0])], torch.cat([direct(files[4:]), direct(files[:1])]))
+    assert decoded == ["0.png", "4.png", "5.png", "0.png"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+@pytest.mark.parametrize("file", ["gone", "empty", "another"])
+def test_damage_that_no_file_repairs_says_what_to_do(make, files, tmp_path, write_image, damage, file):
+    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows._checked[:] = False
+    if damage == "flip":
+        flip(tmp_path, 3)
+    else:
+        os.truncate(pixels_of(tmp_path), 3 * BYTES)
+    if file == "gone":
+        files[3].unlink()
+    elif file == "empty":
+        files[3].write_bytes(b"")
+    else:
+        write_image(files[3], size=(12, 10), seed=77)
+    with pytest.raises(
+        ValueError, match=r"slot 3.*3\.png cannot take its place \(.*start again with the same command"
+    ) as e:
+        everything(rows)
+    assert "\n" not in str(e.value)
 
 
 # Folders

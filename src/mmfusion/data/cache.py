@@ -5,8 +5,9 @@ two files: ``pixels``, a slot of equal size for each image, and ``keys``, 20 byt
 whose image is in it, zeros for none, and the CRC-32 of the slot's pixels. An image is found by its key: a file that
 changed has another key and takes another slot, and nothing that somebody may be reading is ever written over.
 
-The sums are looked at when the rows are opened, of a sample where they are many, and of each other slot when a process
-reads it first. A slot that the disk has damaged is given up, and its image decoded anew.
+The sums are looked at when the rows are opened, of a sample where they are many, of each other slot when a process
+reads it first, and of every eighth one that is read again. A slot that the disk has damaged is given up, and its image
+decoded anew; while a run reads it, :mod:`~mmfusion.data.cache_repair` puts the image of its file in its place.
 
 Folders and files are the user's alone: decoded images are patients' data.
 
@@ -15,6 +16,7 @@ slots. One process writes to a set at a time; another that wants the same waits,
 where a kill ended the first. Sets that nobody reads are removed, the least recently used first, where room is needed.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -30,15 +32,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.data import cache_keys
+from mmfusion.data.cache_repair import Repair
 from mmfusion.data.cache_writing import Done, Writer, force
 from mmfusion.data.rows import MappedRows
 from mmfusion.data.sources import Source, in_threads, n_bytes
 from mmfusion.utils import locks
 from mmfusion.utils.cache_folders import cache_folder, make_private, private_file, private_folder
-from mmfusion.utils.foreign_files import opened
 
 FORMAT = 2
-_KEY = 16
+_KEY = cache_keys.SIZE
 _ENTRY = _KEY + 4
 _FREE = bytes(_KEY)
 _DAMAGED = b"\xff" * _KEY
@@ -79,7 +82,7 @@ class ImageCache:
             raise ValueError(f"ImageCache expects by 'stat' or 'content', got {by!r}")
         self.folder = cache_folder("images") if folder is None else Path(folder)
         self.max_bytes = max_bytes
-        self._key = _of_stat if by == "stat" else _of_content
+        self._key = cache_keys.of_stat if by == "stat" else cache_keys.of_content
         self._by = by
         self._say = say or (lambda text: warnings.warn(text, stacklevel=4))
 
@@ -150,7 +153,14 @@ class ImageCache:
             sums = place.sums()
             whole = np.zeros(len(sums), dtype=np.bool_)
             whole[[slot for slot in checked if slot < len(sums)]] = True
-            rows = MappedRows(place.mapped(source), slots, hold, sums=sums, checked=whole)
+            repair = Repair(
+                source,
+                {known[key]: (key, path) for key, path in files.items() if key in known},
+                functools.partial(cache_keys.of_image, self._key),
+                place.pixels,
+                place.build,
+            )
+            rows = MappedRows(place.mapped(source), slots, hold, sums=sums, checked=whole, repair=repair)
             return rows, {i: faults[key] for i, key in enumerate(keys) if key in faults}
         except BaseException:
             hold.release()
@@ -183,8 +193,7 @@ class ImageCache:
         return [slot for slot, ok in zip(some, good) if ok]
 
     def _key_of(self, source: Source, path: Path) -> bytes:
-        keys = [self._key(file) for file in source.files(path)]
-        return keys[0] if len(keys) == 1 else hashlib.blake2b(b"".join(keys), digest_size=_KEY).digest()
+        return cache_keys.of_image(self._key, source, path)
 
     def _place(self, source: Source, root: Path | str | None) -> "_Place":
         about = {
@@ -382,17 +391,6 @@ class _Place:
 def _decoding(source: Source) -> dict[str, Any]:
     """What of a source decides on the pixels."""
     return {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS}
-
-
-def _of_stat(path: Path) -> bytes:
-    stat = path.stat()
-    text = f"{os.path.abspath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=_KEY).digest()
-
-
-def _of_content(path: Path) -> bytes:
-    with opened(path) as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_KEY)).digest()
 
 
 def _length(path: Path) -> int:

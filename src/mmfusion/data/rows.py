@@ -3,7 +3,7 @@
 import mmap
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,9 @@ from mmfusion.utils.foreign_files import opened
 
 if TYPE_CHECKING:
     from mmfusion.data.sources import Source
+
+_AGAIN = 8
+"""Of the rows that were looked at before, each so-manieth has its sum looked at again when it is read."""
 
 
 class Rows(Protocol):
@@ -54,9 +57,11 @@ class MappedRows:
         slots: The slot of each row, shape ``(n,)`` int64, -1 for a row that has none: it is all zeros; None: row i in
             slot i.
         hold: Kept as long as the rows are, and pickled with them: what keeps the file in place.
-        sums: CRC-32 of each slot, shape ``(slots,)`` uint32, looked at when a process reads a slot for the first time;
-            None: there are none.
+        sums: CRC-32 of each slot, shape ``(slots,)`` uint32, looked at when a process reads a slot for the first time,
+            and of every eighth slot that is read again; None: there are none.
         checked: Slots whose sum was looked at already, shape ``(slots,)`` bool; None: none was.
+        repair: Called with a slot that is damaged or cut off, its sum, and that in words, for the row that belongs
+            there; raises a ValueError if it has none. None: damage is an error.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class MappedRows:
         *,
         sums: NDArray[np.uint32] | None = None,
         checked: NDArray[np.bool_] | None = None,
+        repair: Callable[[int, int, str], NDArray[Any]] | None = None,
     ) -> None:
         self._array = array
         self._file = _WholeFile.of(array)
@@ -74,6 +80,8 @@ class MappedRows:
         self._hold = hold
         self._sums = sums
         self._checked = np.zeros(len(array), dtype=np.bool_) if checked is None else checked
+        self._repair = repair
+        self._n_read = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,7 +100,8 @@ class MappedRows:
         """A copy of some rows.
 
         Raises:
-            ValueError: If the file was cut off or damaged since it was written; names it.
+            ValueError: If the file was cut off or damaged since it was written, and the row cannot be repaired; names
+                it.
         """
         slots = rows.numpy() if self._slots is None else self._slots[rows.numpy()]
         there = slots >= 0 if self._slots is not None else np.ones(len(slots), dtype=np.bool_)
@@ -121,16 +130,34 @@ class MappedRows:
         if self._file is None:
             # As a plain array: numpy would wrap every selection of a mapped one.
             return self._array.view(np.ndarray)[slots]
-        found = self._file.rows(slots)
+        found, lacking = self._file.rows(slots)
+        for i in lacking:
+            found[i] = self._repaired(
+                int(slots[i]),
+                f"{self._file.path} ends before its slot {slots[i]}: it was cut off since the run began",
+                "Start again with the same command, and what is lacking is decoded anew",
+            )
         if self._sums is not None:
-            for slot, row in zip(slots.tolist(), found):
-                if not self._checked[slot] and zlib.crc32(row) != self._sums[slot]:
-                    raise ValueError(
-                        f"{self._file.path} was damaged: slot {slot} has other bytes than were written. Check the "
-                        f"disk; delete {self._file.path.parent}, and the same command decodes the images anew"
+            for i, slot in enumerate(slots.tolist()):
+                self._n_read += 1
+                if self._checked[slot] and self._n_read % _AGAIN:
+                    continue
+                if i not in lacking and zlib.crc32(found[i]) != self._sums[slot]:
+                    # Where one is damaged others may be, that were looked at before.
+                    self._checked[:] = False
+                    found[i] = self._repaired(
+                        slot,
+                        f"{self._file.path} was damaged: slot {slot} has other bytes than were written",
+                        f"Check the disk; delete {self._file.path.parent}, and the same command decodes the images "
+                        "anew",
                     )
                 self._checked[slot] = True
         return found
+
+    def _repaired(self, slot: int, what: str, remedy: str) -> NDArray[Any]:
+        if self._repair is None or self._sums is None:
+            raise ValueError(f"{what}. {remedy}")
+        return self._repair(slot, int(self._sums[slot]), what)
 
     def __getstate__(self) -> dict[str, Any]:
         array = self._array if self._file is None else self._file.about
@@ -140,6 +167,7 @@ class MappedRows:
             "hold": self._hold,
             "sums": self._sums,
             "checked": np.packbits(self._checked),
+            "repair": self._repair,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,7 +176,7 @@ class MappedRows:
             name, dtype, shape, offset = array
             array = np.memmap(name, mode="r", dtype=dtype, shape=shape, offset=offset)
         self._array, self._file = array, _WholeFile.of(array)
-        self._sums = state["sums"]
+        self._sums, self._repair, self._n_read = state["sums"], state["repair"], 0
         self._checked = np.unpackbits(state["checked"], count=len(array)).astype(np.bool_)
 
 
@@ -173,25 +201,22 @@ class _WholeFile:
             return None
         return cls(array)
 
-    def rows(self, slots: NDArray[np.int64]) -> NDArray[Any]:
-        """A copy of some rows.
+    def rows(self, slots: NDArray[np.int64]) -> tuple[NDArray[Any], list[int]]:
+        """A copy of some rows, and the positions of those before which the file ends.
 
         Raises:
             IndexError: If there is no such row.
-            ValueError: If the file ends before one of them.
         """
         out = np.empty((len(slots), *self._shape), dtype=self._dtype)
+        lacking: list[int] = []
         if not self._size:
-            return out
+            return out, lacking
         into = out.reshape(-1).view(np.uint8).data
         for i, slot in enumerate(slots.tolist()):
             row = into[i * self._size : (i + 1) * self._size]
             if os.preadv(self._descriptor, [row], self._begin + slot * self._size) != self._size:
-                raise ValueError(
-                    f"{self.path} ends before its slot {slot}: it was cut off since the run began. Start again with "
-                    "the same command, and what is lacking is decoded anew"
-                )
-        return out
+                lacking.append(i)
+        return out, lacking
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
