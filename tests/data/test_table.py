@@ -400,6 +400,48 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
         assert said in fault
 
 
+def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path: Path) -> None:
+    """Those beside the table: schema, split, root; and where the table itself is not there, or none."""
+    lacking = {"schema": tmp_path / "a.toml", "split_file": tmp_path / "b.csv", "root": tmp_path / "c"}
+    table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
+    table.loc[3, "diagnosis"] = ""
+    with pytest.raises(DatasetError) as caught:
+        TableDataset(table, label="diagnosis", images=["photo"], group="owner", **lacking)
+    assert not isinstance(caught.value, FileNotFoundError)
+    expected = (
+        f"the root {tmp_path / 'c'} is not there",
+        "the table has no column 'owner'",
+        "label column 'diagnosis' is empty in 1 row(s): 3",
+        f"the split file {tmp_path / 'b.csv'} is not there",
+        f"the schema {tmp_path / 'a.toml'} is not there",
+    )
+    assert len(caught.value.faults) == len(expected)
+    for said, fault in zip(expected, caught.value.faults, strict=True):
+        assert said in fault
+    for bad, what in ((tmp_path / "no.csv", "no table"), (table.iloc[:0], "has no rows"), (tmp_path / "x.doc", "")):
+        (tmp_path / "x.doc").write_text("")
+        with pytest.raises(DatasetError) as caught:
+            TableDataset(bad, label="diagnosis", **lacking)
+        assert len(caught.value.faults) == 4
+        assert what in caught.value.faults[-1]
+    folder = {"schema": tmp_path, "split_file": tmp_path}
+    with pytest.raises(FileNotFoundError, match=r"2 faults: the split file .* is not there; the schema .* is not there"):
+        TableDataset(table.drop(index=3), label="diagnosis", images=[], **folder)
+    with pytest.raises(ValueError, match=r"needs a table: .*; and the column of the labels: --label"):
+        registry.datasets.create("table")
+
+
+@pytest.mark.parametrize("name", ["schema", "split_file"])
+def test_files_that_cannot_be_read_come_with_all_the_others(whole: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").write_bytes(b"\xff\x00\n")
+    table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
+    table.loc[3, "diagnosis"] = ""
+    with pytest.raises(DatasetError) as caught:
+        TableDataset(table, label="diagnosis", images=[], **{name: tmp_path / "a"})
+    assert len(caught.value.faults) == 2
+    assert str(tmp_path / "a") in caught.value.faults[1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

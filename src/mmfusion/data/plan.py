@@ -1,6 +1,7 @@
 """A dataset before any image is decoded: its table, its files, its split; and what is wrong with them, all at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,7 +11,7 @@ import pandas as pd
 
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
-from mmfusion.data.cells import require_columns, texts
+from mmfusion.data.cells import ColumnFaults, require_columns, texts
 from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.schema import TableSchema
 from mmfusion.data.sources import Missing, Source, find_images
@@ -36,6 +37,41 @@ class DatasetError(ValueError):
 
 class AbsentFilesError(DatasetError, FileNotFoundError):
     """The same where nothing is wrong but that files are not there."""
+
+
+class Faults(list[str]):
+    """What is wrong with a dataset, a line each, noted while one goes on to look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lacks: set[str] = set()
+
+    @property
+    def only_lacks(self) -> bool:
+        """Whether nothing is wrong but that files are not there."""
+        return set(self) <= self._lacks
+
+    def lacks(self, fault: str) -> None:
+        """Note a file that is not there."""
+        self.append(fault)
+        self._lacks.add(fault)
+
+    def note(self, error: Exception) -> None:
+        """Note what an error says."""
+        if isinstance(error, ColumnFaults):
+            self += error.faults
+        elif isinstance(error, FileNotFoundError):
+            self.lacks(str(error))
+        else:
+            self.append(str(error))
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Go on after bad input or a file that cannot be read, which is noted."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            self.note(error)
 
 
 @dataclass(frozen=True)
@@ -205,9 +241,11 @@ def refuse(name: str, faults: Sequence[str], absent: Sequence[str] = ()) -> None
         absent: Files that are not there; where nothing else is wrong they are left to be found by the reading.
 
     Raises:
-        DatasetError: If there is a fault.
+        DatasetError: If there is a fault; an :class:`AbsentFilesError` where all of them are files that are not there.
     """
     if faults:
+        if isinstance(faults, Faults) and faults.only_lacks:
+            raise AbsentFilesError(name, [*faults, *absent])
         raise DatasetError(name, [*faults, *absent])
 
 

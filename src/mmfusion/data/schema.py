@@ -382,7 +382,7 @@ class TableSchema:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no schema {path}")
+            raise FileNotFoundError(f"the schema {path} is not there")
         try:
             packed = tomllib.loads(path.read_text(encoding="utf-8"))
             if packed.get("format") != FORMAT:

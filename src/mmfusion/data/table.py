@@ -1,8 +1,7 @@
 """A table of one's own: a column of labels, columns of image files, everything else found out."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -14,14 +13,24 @@ from numpy.typing import NDArray
 from mmfusion.data.axes_survey import survey_axes
 from mmfusion.data.cache import ImageCache
 from mmfusion.data.cases import DataBundle
-from mmfusion.data.cells import BOOLEANS, ColumnFaults, distinct, key, one_column, parse_numbers, require_columns, texts
+from mmfusion.data.cells import BOOLEANS, distinct, key, one_column, parse_numbers, require_columns, texts
 from mmfusion.data.images import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images import ImageSource
 from mmfusion.data.inference import Override, infer_columns
 from mmfusion.data.intensity import Intensity, Standardise
 from mmfusion.data.nifti import MAX_BYTES as VOLUME_BYTES
 from mmfusion.data.nifti import VolumeSource
-from mmfusion.data.plan import DatasetError, Plan, absent_images, cell_lines, cell_notes, leaks, refuse, repeated
+from mmfusion.data.plan import (
+    DatasetError,
+    Faults,
+    Plan,
+    absent_images,
+    cell_lines,
+    cell_notes,
+    leaks,
+    refuse,
+    repeated,
+)
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.scales import in_order
 from mmfusion.data.schema import TableSchema
@@ -134,21 +143,21 @@ class TableDataset:
         separator: Name | None = None,
         encoding: Name | None = None,
     ) -> None:
-        frame, folder = _frame(table, root, separator, encoding)
+        faults = Faults()
+        frame, folder = _frame(table, root, separator, encoding, schema, split_file, faults)
         columns_of_images = [images] if isinstance(images, str) else list(images)
-        faults: list[str] = []
         if strangers := sorted({*map(str, overrides or {})} - {*map(str, frame.columns)}):
             faults.append(f"overrides are given for {strangers}; the table's columns are: {_listed(frame.columns)}")
         asked = [label, *columns_of_images, *(name for name in (group, id, test) if name is not None)]
-        with _caught(faults):
+        with faults.caught():
             require_columns(frame, [*asked, *(columns or ()), *drop])
         if label in columns_of_images or label in (columns or ()):
             faults.append(f"the label column {label!r} cannot be an image or a feature too")
         target, left_out = None, 0
         if label in frame.columns:
-            with _caught(faults):
+            with faults.caught():
                 frame, left_out = _labelled(frame, label, unlabelled)
-            with _caught(faults):
+            with faults.caught():
                 labelled = frame[distinct(one_column(frame, label))[0] >= 0]
                 target = _target(labelled, label, classes) if len(labelled) else None
                 faults += [] if target is None else target.faults(labelled)
@@ -157,13 +166,14 @@ class TableDataset:
             faults.append(f"image columns are named more than once: {twice}")
         for column in dict.fromkeys(columns_of_images):
             if column in frame.columns:
-                with _caught(faults):
+                with faults.caught():
                     modality = _modality(column, sources)
                     sources[modality] = _source(
                         frame, column, size, channels, range, axes, orientation, clip, max_bytes
                     )
         axes_notes: tuple[str, ...] = ()
-        if orientation is None and any(isinstance(source, VolumeSource) for source in sources.values()):
+        volumes = any(isinstance(source, VolumeSource) for source in sources.values())
+        if volumes and orientation is None and folder.is_dir():
             survey = survey_axes(sources, frame, find_images(sources, frame, folder))
             sources, axes_notes = dict(survey.sources), survey.notes
             faults += survey.faults
@@ -177,7 +187,7 @@ class TableDataset:
             codes = np.maximum(distinct(one_column(frame, label))[0], 0)
         split = None
         if test is None or test in frame.columns:
-            with _caught(faults):
+            with faults.caught():
                 split = (
                     make_split(
                         codes,
@@ -198,15 +208,17 @@ class TableDataset:
         told = {name: one for name, one in (overrides or {}).items() if name in frame.columns and name not in others}
         found: TableSchema | None = None
         bands: tuple[Subgroup, ...] = ()
-        with _caught(faults):
+        if schema is not None and overrides:
+            faults.append("the columns are read from a schema file: edit it in place of giving overrides")
+        with faults.caught():
             found = _schema(frame, rows, others, told, schema, bool(sources))
         if found is not None and schema is not None:
             faults += _cell_faults(frame, found)
-        with _caught(faults):
+        with faults.caught():
             names = [subgroups] if isinstance(subgroups, str) else list(subgroups)
             bands = by_columns(names, frame, frame.iloc[rows])
         if faults or target is None or split is None:
-            absent = absent_images(sources, frame, folder) if missing_images == "error" else []
+            absent = absent_images(sources, frame, folder) if missing_images == "error" and folder.is_dir() else []
             refuse("the table", faults, absent)
             raise DatasetError("the table", [f"label column {label!r} is empty in every row"])
         labels = target.encode(frame).numpy()
@@ -362,10 +374,13 @@ def table(
 
 
 def _dataset(root: Path | str | None, table: Path | str | None = None, **options: Any) -> TableDataset:
+    needed = []
     if table is None:
-        raise ValueError("the dataset 'table' needs a table: --table FILE, a .csv, .tsv or .parquet")
+        needed.append("a table: --table FILE, a .csv, .tsv or .parquet")
     if options.get("label") is None:
-        raise ValueError("the dataset 'table' needs the column of the labels: --label COLUMN")
+        needed.append("the column of the labels: --label COLUMN")
+    if needed or table is None:
+        raise ValueError(f"the dataset 'table' needs {'; and '.join(needed)}")
     return TableDataset(table, root=root, **options)
 
 
@@ -382,21 +397,44 @@ def _repeats(frame: pd.DataFrame) -> bool:
 
 
 def _frame(
-    table: pd.DataFrame | Path | str, root: Path | str | None, separator: str | None, encoding: str | None
+    table: pd.DataFrame | Path | str,
+    root: Path | str | None,
+    separator: str | None,
+    encoding: str | None,
+    schema: Path | str | None,
+    split_file: Path | str | None,
+    faults: Faults,
 ) -> tuple[pd.DataFrame, Path]:
-    if isinstance(table, pd.DataFrame):
-        if not len(table):
-            raise ValueError("the table has no rows: at least one case is needed")
-        if not all(isinstance(name, str) for name in table.columns):
-            raise ValueError(f"the table's columns need names that are texts, they are {list(table.columns)}")
-        frame, home = table, Path()
-    else:
-        frame, home = read_table(table, separator=separator, encoding=encoding), Path(table).parent
-    if twice := sorted({name for name in frame.columns if list(frame.columns).count(name) > 1}):
-        raise ValueError(f"the table has several columns called {twice}: rename or remove all but one of each")
+    """The table and the root of its images, which may not be there.
+
+    Raises:
+        OSError, ValueError: If the table cannot be read; with whatever other file is not there.
+    """
+    home = Path() if isinstance(table, pd.DataFrame) else Path(table).parent
     folder = home if root is None else Path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the root {folder} is not there, or is not a folder")
+    if root is not None and not folder.is_dir():
+        faults.lacks(f"the root {folder} is not there, or is not a folder")
+    try:
+        if isinstance(table, pd.DataFrame):
+            frame = table
+        else:
+            frame = read_table(table, separator=separator, encoding=encoding)
+        if not len(frame):
+            raise ValueError("the table has no rows: at least one case is needed")
+        if not all(isinstance(name, str) for name in frame.columns):
+            raise ValueError(f"the table's columns need names that are texts, they are {list(frame.columns)}")
+        if twice := sorted({name for name in frame.columns if list(frame.columns).count(name) > 1}):
+            raise ValueError(f"the table has several columns called {twice}: rename or remove all but one of each")
+    except (OSError, ValueError) as error:
+        # Nothing of the table can be looked at; of other files, whether they are there.
+        for file, what in ((schema, "schema"), (split_file, "split file")):
+            if file is not None and not Path(file).is_file():
+                faults.lacks(f"the {what} {file} is not there")
+        if not faults:
+            raise
+        faults.note(error)
+        refuse("the table", faults)
+        raise
     return frame, folder
 
 
@@ -448,25 +486,14 @@ def _target(frame: pd.DataFrame, label: str, classes: Sequence[str | int | float
     return TargetColumn(label, in_order(names), aliases)
 
 
-@contextmanager
-def _caught(faults: list[str]) -> Iterator[None]:
-    """Go on after bad input, which is noted."""
-    try:
-        yield
-    except ColumnFaults as error:
-        faults += error.faults
-    except ValueError as error:
-        faults.append(str(error))
-
-
 def _cell_faults(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
     """A line for the columns that a schema file has and the table lacks, and for each with cells that do not fit."""
-    faults: list[str] = []
-    with _caught(faults):
+    faults = Faults()
+    with faults.caught():
         require_columns(frame, schema.sources)
     for column in schema.numerical:
         if (column.column or column.name) in frame.columns:
-            with _caught(faults):
+            with faults.caught():
                 column.values(frame)
     return faults
 
@@ -573,8 +600,6 @@ def _schema(
     has_images: bool,
 ) -> TableSchema | None:
     if file is not None:
-        if overrides:
-            raise ValueError("the columns are read from a schema file: edit it in place of giving overrides")
         return TableSchema.load(file)
     # By all rows, without labels: all folds of a comparison have the same features.
     decisions = infer_columns(frame, overrides, drop=others)
