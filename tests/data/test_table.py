@@ -425,7 +425,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
         assert len(caught.value.faults) == 4
         assert what in caught.value.faults[-1]
     folder = {"schema": tmp_path, "split_file": tmp_path}
-    with pytest.raises(FileNotFoundError, match=r"2 faults: the split file .* is not there; the schema .* is not there"):
+    with pytest.raises(FileNotFoundError, match=r"2 faults: the split .* is not there; the schema .* is not there"):
         TableDataset(table.drop(index=3), label="diagnosis", images=[], **folder)
     with pytest.raises(ValueError, match=r"needs a table: .*; and the column of the labels: --label"):
         registry.datasets.create("table")
