@@ -2,7 +2,7 @@
 
 import sys
 
-from mmfusion.cli import main
+from mmfusion.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]]))
+    sys.exit(entry(["run", *sys.argv[1:]]))

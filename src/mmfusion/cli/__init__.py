@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +23,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
     """
-    with interrupt.at_once():
-        from mmfusion.cli import program
-    return program.main(argv)
+    try:
+        with interrupt.at_once():
+            from mmfusion.cli import program
+
+            arguments = program.parsed(argv)
+    except KeyboardInterrupt:  # in the moments between two handlers
+        return interrupt.say()
+    try:
+        return program.call(arguments)
+    except KeyboardInterrupt:
+        return interrupt.say("interrupted")
+
+
+def entry(argv: Sequence[str] | None = None) -> int:
+    """The program ``mmfusion``: :func:`main`, after which the process ends."""
+    try:
+        return interrupt.done(main(argv))
+    except KeyboardInterrupt:
+        return interrupt.CODE

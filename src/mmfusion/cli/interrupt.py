@@ -1,4 +1,4 @@
-"""Ctrl-C while modules are imported: one line, at once.
+"""Ctrl-C while modules are imported, and when all is done: one line, at once, or nothing.
 
 Nothing is imported here but what is there anyway, so that the handler is in its place early.
 """
@@ -6,7 +6,13 @@ Nothing is imported here but what is there anyway, so that the handler is in its
 from __future__ import annotations
 
 import os
-import signal
+import sys
+
+try:
+    # The public module imports enum, which takes as long as all the rest.
+    import _signal as signal  # type: ignore[import-not-found]
+except ImportError:
+    import signal
 
 CODE = 130
 """The exit code of a program that Ctrl-C ended."""
@@ -38,6 +44,30 @@ class at_once:  # reads as contextlib's, which takes too long to import
 _usual = signal.default_int_handler
 
 
+def say(what: str = "interrupted; nothing was written yet") -> int:
+    """Say what happened, in one line.
+
+    Returns:
+        The exit code.
+    """
+    os.write(2, f"mmfusion: {what}\n".encode())
+    return CODE
+
+
+def done(code: int) -> int:
+    """Have Ctrl-C end the process with its exit code from now on: only the interpreter is left to be taken down.
+
+    Returns:
+        The exit code.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and signal.getsignal(signal.SIGINT) is _usual:
+        try:
+            sys.stdout.flush()
+            signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+        except (OSError, ValueError):  # nobody reads any more, or not the main thread
+            pass
+    return code
+
+
 def _end(*_: object) -> None:
-    os.write(2, b"mmfusion: interrupted; nothing was written yet\n")
-    os._exit(CODE)
+    os._exit(say())

@@ -8,17 +8,25 @@ from mmfusion.cli import check, compact, names, predict, report, run, share
 from mmfusion.training import console
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command and its arguments.
+
+    Args:
+        argv: Without the program's name; None: those of the process.
+    """
+    return _parser().parse_args(argv)
+
+
+def call(arguments: argparse.Namespace) -> int:
     """Run a command.
 
     Args:
-        argv: Arguments without the program's name; None: those of the process.
+        arguments: From :func:`parsed`.
 
     Returns:
         The exit code: 0; 1 for faults that ``check`` found, and for rows that ``predict`` has no label for; 2 for what
         the user can mend; 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
     return console.guarded(lambda: arguments.command(arguments))
 
 
