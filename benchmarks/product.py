@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfusion.benchmark.collect import collect
-from mmfusion.benchmark.finished import FinishedRun
-from mmfusion.training.metrics import evaluate
+from mmfusion.comparison.collect import collect
+from mmfusion.comparison.finished_run import FinishedRun
+from mmfusion.metrics.classification import evaluate
 
 SMALLEST = 1e-12
 

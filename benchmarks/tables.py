@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mmfusion.experiments import run, settings
+from mmfusion.experiments.reference_models import reference_probabilities
+from mmfusion.metrics.classification import evaluate
+from mmfusion.metrics.intervals import corrected_resampled_difference
 from mmfusion.registry import datasets
-from mmfusion.training import run, settings
-from mmfusion.training.metrics import evaluate
-from mmfusion.training.references import reference_probabilities
 from mmfusion.training.result_files import write_json
-from mmfusion.training.statistics import corrected_resampled_difference
 
 TOKENIZERS = ("feature", "periodic", "piecewise-linear", "mlp", "tabtransformer")
 RATES = (1e-3, 3e-3)

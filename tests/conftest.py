@@ -4,8 +4,10 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hypothesis
 import pytest
@@ -34,16 +36,17 @@ def _seeded() -> None:
 @pytest.fixture(autouse=True)
 def _quick_references(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run fits scikit-learn's reference rows: one candidate each instead of a search of seconds."""
-    monkeypatch.setattr("mmfusion.training.references.PENALTIES", {"C": [1.0]})
+    monkeypatch.setattr("mmfusion.experiments.reference_models.PENALTIES", {"C": [1.0]})
     monkeypatch.setattr(
-        "mmfusion.training.references.BOOSTINGS", {"learning_rate": [0.1], "max_leaf_nodes": [4], "max_iter": [5]}
+        "mmfusion.experiments.reference_models.BOOSTINGS",
+        {"learning_rate": [0.1], "max_leaf_nodes": [4], "max_iter": [5]},
     )
 
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module ``fakes``, with its dataset and model registered as ``tiny``."""
-    path = Path(__file__).parent / "training" / "fakes.py"
+    path = Path(__file__).parent / "helpers" / "fakes.py"
     name = "mmfusion_test_fakes"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -53,3 +56,18 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         spec.loader.exec_module(sys.modules[name])
     sys.modules[name].install(monkeypatch)
     return sys.modules[name]
+
+
+@pytest.fixture
+def start(fakes: ModuleType, tmp_path: Path) -> Callable[..., Path]:
+    """Run the tiny model on the tiny dataset: ``start("name", {"train": {...}})`` gives the folder."""
+    from mmfusion.experiments import run, settings
+
+    def started(name: str = "run", overrides: dict[str, Any] | None = None, **options: Any) -> Path:
+        base = {
+            "run": {"out": str(tmp_path / name), "device": "cpu"},
+            "train": {"epochs": 3, "batch_size": 16, "lr": 0.03, "resamples": 50},
+        }
+        return run.start(settings.resolve("tiny", "tiny", [base, overrides or {}]), **options).folder
+
+    return started

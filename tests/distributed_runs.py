@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import Cases
+from mmfusion.experiments import run
+from mmfusion.experiments.settings import Settings, resolve
 from mmfusion.losses.matching import hard_negatives
 from mmfusion.models import tip_pretraining
 from mmfusion.tokens import Table
-from mmfusion.training import averaging, checkpoints, evaluation, processes, run
+from mmfusion.training import averaging, checkpoints, inference, processes
 from mmfusion.training.loop import Training
-from mmfusion.training.settings import Settings, resolve
 
 RUNS: dict[str, dict[str, Any]] = {
     "concat": {},
@@ -64,7 +65,7 @@ def settings(model: str, out: Path, changes: dict[str, Any] | None = None, **opt
 
 
 def exact(value: Any, device: torch.device) -> Any:
-    """:func:`mmfusion.training.evaluation.move`, and in float64."""
+    """:func:`mmfusion.training.inference.move`, and in float64."""
     value = _move(value, device)
     if isinstance(value, Tensor):
         return value.double() if value.is_floating_point() else value
@@ -77,7 +78,7 @@ def exact(value: Any, device: torch.device) -> Any:
     return value
 
 
-_move = evaluation.move
+_move = inference.move
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def exactly() -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(evaluation, "move", exact))
+        stack.enter_context(mock.patch.object(inference, "move", exact))
         frozen = lambda self, mode=True: nn.Module.train(self, False)  # noqa: E731
         stack.enter_context(mock.patch.object(nn.modules.batchnorm._BatchNorm, "train", frozen, create=True))
         stack.enter_context(mock.patch.object(tip_pretraining, "hard_negatives", _hardest))
@@ -133,7 +134,7 @@ def all_runs(rank: int, folder: Path) -> dict[str, Any]:
         for name, options in RUNS.items():
             run.start(settings(name, folder / name, **options))
         looked_at: list[dict[str, bool]] = []
-        with mock.patch.object(evaluation, "lacking", partial(_seen, looked_at)):
+        with mock.patch.object(inference, "lacking", partial(_seen, looked_at)):
             result = run.start(settings("concat", folder / "absent", ABSENT))
         run.start(settings("concat", folder / "maps", cached(folder)))
         interrupted(folder / "killed")
@@ -179,7 +180,7 @@ def weights(out: Path) -> dict[str, Tensor]:
     return checkpoints.load(out / checkpoints.BEST)[0]
 
 
-_lacking = evaluation.lacking
+_lacking = inference.lacking
 
 
 def _seen(log: list[dict[str, bool]], cases: Cases) -> dict[str, Tensor] | None:

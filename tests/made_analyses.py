@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmfusion.benchmark.analysis.results import (
+from mmfusion.comparison.analysis.results import (
     Analysis,
     Caution,
     Comparison,

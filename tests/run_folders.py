@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmfusion.benchmark.collect import collect
-from mmfusion.training.settings import Settings, merge, resolve
+from mmfusion.comparison.collect import collect
+from mmfusion.experiments.settings import Settings, merge, resolve
 
 DATASET = "synthetic-derm7pt"
 

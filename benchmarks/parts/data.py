@@ -15,7 +15,7 @@ from mmfusion.data import FrameDataset, ImageCache, ImageSource, VolumeSource
 from mmfusion.data.rows import DecodedRows, Rows
 from mmfusion.data.sources import Source, find_images, load_images, n_bytes
 from mmfusion.spec import DataSpec
-from mmfusion.training import evaluation
+from mmfusion.training import inference
 from parts.timing import spread, verdict
 
 
@@ -101,7 +101,7 @@ def epochs(
         dataset = FrameDataset(spec, frame, images={"image": rows}, tables={}, targets=labels)
         sampler = torch.utils.data.RandomSampler(range(len(frame)), generator=torch.Generator().manual_seed(0))
         batches = torch.utils.data.BatchSampler(sampler, batch_size, drop_last=False)
-        loaders[kind] = evaluation.loader(dataset, batches, workers=workers, device=torch.device("cpu"))
+        loaders[kind] = inference.loader(dataset, batches, workers=workers, device=torch.device("cpu"))
     seconds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for repeat in range(repeats + 1):
         for kind, loader in loaders.items():
@@ -109,7 +109,7 @@ def epochs(
             asked = time.perf_counter()
             for cases in loader:
                 came = time.perf_counter()
-                n += len(evaluation.move(cases, torch.device("cpu")).position)
+                n += len(inference.move(cases, torch.device("cpu")).position)
                 load, floats = load + came - asked, floats + time.perf_counter() - came
                 asked = time.perf_counter()
             if n != len(frame):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from mmfusion.experiments import environment
 from mmfusion.models import FusionModel, Phase
 from mmfusion.tokens import LossInputs
-from mmfusion.training import environment
 from parts.timing import DEVICE, medians, spread
 
 REFERENCE = "concat"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmfusion.benchmark.analysis import analyse
-from mmfusion.benchmark.analysis.paired import Compared, against
-from mmfusion.benchmark.analysis.resampling import judge, sample, score
-from mmfusion.benchmark.finished import Cases, FinishedRun
-from mmfusion.training.metrics import NAMES
-from mmfusion.training.settings import resolve
+from mmfusion.comparison.analysis import analyse
+from mmfusion.comparison.analysis.paired import Compared, against
+from mmfusion.comparison.analysis.resampling import judge, sample, score
+from mmfusion.comparison.finished_run import Cases, FinishedRun
+from mmfusion.experiments.settings import resolve
+from mmfusion.metrics.classification import NAMES
 from parts.timing import spread, verdict
 
 MODELS = ("concat", "amf", "cfcml", "daft", "film", "gmu", "healnet", "image", "lmf", "max", "mbt", "tip")

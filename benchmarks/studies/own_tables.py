@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mmfusion.data.splits import make_split
-from mmfusion.training import run, settings
+from mmfusion.experiments import run, settings
 
 FRACTIONS = (0.7, 0.1, 0.2)
 INNER = [0.7, 0.15, 0.15]

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mmfusion import registry
+    from mmfusion.experiments.predictor import load
     from mmfusion.models import FusionModel, create_model
     from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
     from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
-    from mmfusion.training.predictor import load
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     **dict.fromkeys(("FusionModel", "create_model"), "models"),
     **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
     **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
-    "load": "training.predictor",
+    "load": "experiments.predictor",
 }
 
 

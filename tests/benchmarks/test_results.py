@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmfusion.benchmark import grid, presets
-from mmfusion.benchmark.analysis.grouping import tables
-from mmfusion.benchmark.collect import collect
-from mmfusion.training.metrics import evaluate
-from mmfusion.training.settings import resolve
+from mmfusion.comparison import grid, presets
+from mmfusion.comparison.analysis.grouping import tables
+from mmfusion.comparison.collect import collect
+from mmfusion.experiments.settings import resolve
+from mmfusion.metrics.classification import evaluate
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {"frozen": "HAM10000 with a frozen encoder", "finetuned": "HAM10000 with a learning encoder"}

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from mmfusion.benchmark import sweep
+from mmfusion.comparison import sweep
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from commands import complaint
 from mmfusion.cli import main
-from mmfusion.training import folder
-from mmfusion.training.parts import pick_device
-from mmfusion.training.spreadsheet import read_csv
+from mmfusion.experiments import folder
+from mmfusion.experiments.devices import pick_device
+from mmfusion.experiments.spreadsheet import read_csv
 
 WORDS = (
     "run --model tabular --dataset table --table some.csv --label grade --epochs 1 --batch-size 16 --device cpu "

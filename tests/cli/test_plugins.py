@@ -9,7 +9,7 @@ import pytest
 from commands import complaint
 from mmfusion import registry
 from mmfusion.cli import main
-from mmfusion.training import folder
+from mmfusion.experiments import folder
 
 PLUGIN = """
 from mmfusion.registry import models

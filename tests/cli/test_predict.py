@@ -8,7 +8,7 @@ import pytest
 
 from commands import complaint
 from mmfusion.cli import main
-from mmfusion.training import folder
+from mmfusion.experiments import folder
 
 
 def test_predict(tiny: list[str], fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ import pytest
 from commands import complaint
 from mmfusion import registry
 from mmfusion.cli import main
-from mmfusion.training import checkpoints, run
+from mmfusion.experiments import run
+from mmfusion.training import checkpoints
 
 
 def test_ctrl_c(

@@ -7,7 +7,8 @@ import pytest
 
 from commands import complaint
 from mmfusion.cli import main
-from mmfusion.training import checkpoints, folder
+from mmfusion.experiments import folder
+from mmfusion.training import checkpoints
 
 
 def test_a_run_from_the_command_line(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

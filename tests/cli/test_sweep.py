@@ -8,9 +8,9 @@ import pytest
 
 from commands import complaint
 from mmfusion import registry
-from mmfusion.benchmark import sweep
 from mmfusion.cli import main, program
 from mmfusion.cli import sweep as several_runs
+from mmfusion.comparison import sweep
 
 
 @pytest.mark.slow

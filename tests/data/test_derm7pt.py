@@ -11,8 +11,8 @@ from PIL import Image
 from data import trees
 from mmfusion.data import DataBundle, DatasetError
 from mmfusion.data.derm7pt import CRITERIA, DIAGNOSES, LEAK, PUBLISHED, plan
+from mmfusion.experiments import predictor, run, settings
 from mmfusion.registry import datasets
-from mmfusion.training import predictor, run, settings
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 

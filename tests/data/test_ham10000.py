@@ -6,8 +6,9 @@ import torch
 from mmfusion.data import DataBundle, ImageCache
 from mmfusion.data.ham10000 import DIAGNOSES, FOLDERS
 from mmfusion.data.samplers import ShuffledBatches
+from mmfusion.experiments import run, settings
 from mmfusion.registry import datasets
-from mmfusion.training import evaluation, run, settings
+from mmfusion.training import inference
 from mmfusion.training.result_files import read_json
 
 
@@ -52,8 +53,8 @@ def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_pat
         train = create(ham_root, cache=cache).train
         batches = ShuffledBatches(len(train), batch_size=16, seed=3)
         cpu = torch.device("cpu")
-        loaded = evaluation.loader(train, batches, workers=workers, device=cpu)
-        return [x for cases in loaded for x in (cases.position, evaluation.move(cases, cpu).inputs["image"])]
+        loaded = inference.loader(train, batches, workers=workers, device=cpu)
+        return [x for cases in loaded for x in (cases.position, inference.move(cases, cpu).inputs["image"])]
 
     plain = epoch(0, None)
     assert plain[1].dtype == torch.float32

@@ -10,8 +10,8 @@ import torch
 from data import trees
 from mmfusion.data import DataBundle, DatasetError, ImageCache
 from mmfusion.data.men import CLASSES, CLINICAL, FILES, SIZE, _images
+from mmfusion.experiments import predictor, run, settings
 from mmfusion.registry import datasets
-from mmfusion.training import predictor, run, settings
 
 H, W, S = trees.VOLUME
 

@@ -9,8 +9,8 @@ import torch
 from data import trees
 from mmfusion.data import DataBundle, DatasetError
 from mmfusion.data.pad_ufes_20 import ANAMNESIS, CLEAN, DIAGNOSES, PUBLISHED, plan
+from mmfusion.experiments import run, settings
 from mmfusion.registry import datasets
-from mmfusion.training import run, settings
 
 CLEAN_NAMES = ("age", "region", "itch", "grew", "hurt", "changed", "bleed", "elevation")
 

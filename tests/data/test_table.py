@@ -10,8 +10,8 @@ from data import trees
 from mmfusion import registry
 from mmfusion.data import DataBundle, DatasetError, TableDataset, TableSchema
 from mmfusion.data.check import check
+from mmfusion.experiments import predictor, run, settings
 from mmfusion.registry import datasets
-from mmfusion.training import predictor, run, settings
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 
 from mmfusion.data import Augment, Cases, TableAugment
 from mmfusion.tokens import Table
-from mmfusion.training import evaluation
+from mmfusion.training import inference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -26,11 +26,11 @@ def test_the_same_numbers_on_both(shape: tuple[int, ...]) -> None:
     cases = Cases({"image": torch.rand(6, *shape), "meta": table}, present, {}, torch.arange(6))
     augment = EVERYTHING.fit({"meta": table})
     outs = [
-        augment(evaluation.move(cases, torch.device(device)), torch.Generator().manual_seed(3))
+        augment(inference.move(cases, torch.device(device)), torch.Generator().manual_seed(3))
         for device in ("cpu", "cuda")
     ]
     assert outs[1].inputs["image"].is_cuda
-    host, device = (evaluation.move(out, torch.device("cpu")) for out in outs)
+    host, device = (inference.move(out, torch.device("cpu")) for out in outs)
     torch.testing.assert_close(host.inputs["image"], device.inputs["image"], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(host.inputs["meta"].numerical, device.inputs["meta"].numerical, equal_nan=True)
     assert torch.equal(host.inputs["meta"].categorical, device.inputs["meta"].categorical)

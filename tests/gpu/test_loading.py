@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmfusion.data.frame import as_floats
-from mmfusion.training import evaluation
+from mmfusion.training import inference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -16,7 +16,7 @@ def test_to_the_last_bit() -> None:
     device = torch.device("cuda")
     halves = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
     for stored in (torch.arange(256, dtype=torch.uint8), halves[halves.isfinite()]):
-        found = evaluation.move({"image": stored}, device)["image"]
+        found = inference.move({"image": stored}, device)["image"]
         assert found.device.type == "cuda"
         assert found.dtype == torch.float32
         assert torch.equal(found.cpu(), as_floats(stored))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
+from mmfusion.experiments import folder, run, settings
 from mmfusion.tokens import LossInputs
-from mmfusion.training import checkpoints, folder, run, settings
+from mmfusion.training import checkpoints
 from mmfusion.training.loop import Training
 from mmfusion.training.result_files import read_json
 from small import make_inputs, make_labels, make_spec, spoilt

@@ -9,12 +9,13 @@ from torch import Tensor
 
 import attention_reference as ref
 import mmfusion as mmf
+from mmfusion.experiments import folder, run, settings
 from mmfusion.losses.masked_columns import AUX
 from mmfusion.models.tip import TableEncoder
 from mmfusion.models.tip_pretraining import COUNTED, MATCH, PREDICTED, TipObjective, TipPretraining
 from mmfusion.spec import Columns
 from mmfusion.tokens import FusionOutput, LossInputs, Table, Tokens
-from mmfusion.training import checkpoints, folder, run, settings
+from mmfusion.training import checkpoints
 from mmfusion.training.result_files import read_json
 from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from text import FakeEncoder

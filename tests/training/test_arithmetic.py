@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from mmfusion.experiments import devices, predictor, run
 from mmfusion.training import arithmetic as module
-from mmfusion.training import parts, predictor, run, seeds, settings
+from mmfusion.training import seeds
 from mmfusion.training.arithmetic import arithmetic, check, in_use
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # the switches can be set without a GPU
@@ -165,9 +166,8 @@ def test_a_device_without_the_precision_is_an_error(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("precision", "mixed"), [("no", "no"), ("tf32", "no"), ("bf16", "bf16")])
-def test_accelerate_hears_of_mixed_precision_alone(fakes: ModuleType, precision: str, mixed: str) -> None:
-    chosen = settings.resolve("tiny", "tiny", [{"run": {"precision": precision}}])
-    assert parts._accelerator(chosen, CPU).mixed_precision == mixed
+def test_accelerate_hears_of_mixed_precision_alone(precision: str, mixed: str) -> None:
+    assert devices.accelerator(precision, CPU).mixed_precision == mixed
 
 
 @pytest.mark.slow

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmfusion.training import checkpoints, divergence, folder, run
+from mmfusion.experiments import diverged_run, folder, run
+from mmfusion.training import checkpoints, divergence
 from mmfusion.training.loop import Training
-from mmfusion.training.losslog import LossLog, NonFiniteLoss
+from mmfusion.training.loss_log import LossLog, NonFiniteLoss
 from mmfusion.training.result_files import read_json
-from mmfusion.training.settings import Settings
+from mmfusion.training.settings import Train
 
 Start = Callable[..., Path]
 
@@ -47,13 +48,11 @@ def test_a_step_that_fails_after_a_loss_was_not_finite_is_told_as_that() -> None
 
 
 def test_the_advice_names_what_can_be_changed() -> None:
-    settings = Settings.from_dict({"run": {"model": "m", "precision": "bf16"}, "train": {"lr": 0.5, "clip_norm": 2.0}})
-    text = divergence.advice(settings)
+    text = divergence.advice(Train(lr=0.5, clip_norm=2.0), "bf16")
     assert "a lower train.lr (it is 0.5)" in text
     assert "a lower train.clip_norm (it is 2)" in text
     assert "--precision no" in text
-    settings = Settings.from_dict({"run": {"model": "m"}, "train": {"clip_norm": None, "warmup_epochs": 1}})
-    text = divergence.advice(settings)
+    text = divergence.advice(Train(clip_norm=None, warmup_epochs=1), "no")
     assert "train.clip_norm=1" in text
     assert "precision" not in text
     assert "warmup" not in text
@@ -74,7 +73,7 @@ def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monke
     assert record["reason"] in str(told.value)
     monkeypatch.setattr(Training, "_epoch", real)
     # What another device does is not known.
-    divergence.check(out, torch.device("cuda"))
+    diverged_run.check(out, torch.device("cuda"))
     (out / folder.DIVERGED).unlink()
     with pytest.raises(NonFiniteLoss, match="step 3 of the epoch"):
         run.resume(out)

@@ -9,11 +9,12 @@ import torch
 
 import mmfusion as mmf
 from mmfusion.data.frame import FrameDataset
+from mmfusion.experiments import run, settings
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import TextTokenizer, TreeTokenizer
 from mmfusion.tokenizers.tabular import encoders
 from mmfusion.tokens import Table
-from mmfusion.training import checkpoints, fitting, run, settings
+from mmfusion.training import checkpoints, fitting
 from mmfusion.training.fitting import fit_tokenizers, learning
 from mmfusion.training.precompute import precompute
 from small import make_inputs, make_labels, make_spec

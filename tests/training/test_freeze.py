@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from mmfusion.training import checkpoints, optim, run, settings
+from mmfusion.experiments import run, settings
+from mmfusion.training import checkpoints, optimizers
 from mmfusion.training.settings import Train
 from small import make_spec
 
@@ -49,7 +50,7 @@ def test_layer_decay() -> None:
     model = mmf.create_model("cfcml", SPEC)
     train = Train(lr=1.0, encoder_lr_scale=0.5, layer_decay=0.1)
     above = model.stages_above()
-    optimizer = optim.build(model.phases()[0].parameters, train, above)
+    optimizer = optimizers.build(model.phases()[0].parameters, train, above)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     encoder = model.encoders["image0"]
     for name, parameter in encoder.named_parameters():
@@ -57,14 +58,14 @@ def test_layer_decay() -> None:
         assert rates[id(parameter)] == pytest.approx(0.5 * 0.1**n), name
     assert {rates[id(p)] for p in model.head.parameters()} == {1.0}
     assert set(above.values()) == {0, 1, 2, 3, 4}
-    assert optim.set_lr(optimizer, 0.5) == pytest.approx(0.25)  # of the first group, the last stage
+    assert optimizers.set_lr(optimizer, 0.5) == pytest.approx(0.25)  # of the first group, the last stage
     assert {id(p) for p in model.parameters()} == set(rates)
 
 
 def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
     model = mmf.create_model("cfcml", SPEC)
     model.freeze(1)
-    optimizer = optim.build(model.phases()[0].parameters, Train())
+    optimizer = optimizers.build(model.phases()[0].parameters, Train())
     given = {id(p) for group in optimizer.param_groups for p in group["params"]}
     depths = model.encoders["image0"].parameter_depths()
     for name, parameter in model.encoders["image0"].named_parameters():

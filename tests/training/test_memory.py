@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmfusion.training import console, memory
+from mmfusion.experiments import console
+from mmfusion.training import memory
 from mmfusion.training.loop import Training
-from mmfusion.training.settings import Settings
+from mmfusion.training.settings import Train
 
 SHORT = [
     MemoryError(),
@@ -31,7 +32,7 @@ OTHER = [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), OSError(28, 
 
 
 def advice(**train: Any) -> str:
-    return memory.advice_of(Settings.from_dict({"run": {"model": "m"}, "train": train, "data": {"size": 224}}))
+    return memory.advice(Train(**train), "no", 224)
 
 
 @pytest.mark.parametrize("error", SHORT)

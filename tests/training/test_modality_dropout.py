@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from mmfusion.experiments import folder, run, settings
 from mmfusion.models import FusionModel
-from mmfusion.training import checkpoints, folder, loop, run, settings
+from mmfusion.training import checkpoints, loop
 from mmfusion.training.reporter import Silent
 
 Start = Callable[..., Path]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from mmfusion.training import checkpoints, folder, parts, run, settings
+from mmfusion.experiments import assembly, devices, folder, run
+from mmfusion.training import checkpoints
 from mmfusion.training.reporter import Silent
 from mmfusion.training.result_files import read_json
 
@@ -107,7 +108,7 @@ def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
     """With clipping, as fp16 has it: the gradients are divided by the scale once, whatever phases there were."""
     norms: list[float] = []
     optimizers: list[int] = []
-    clip, build = torch.nn.utils.clip_grad_norm_, parts._accelerator
+    clip, build = torch.nn.utils.clip_grad_norm_, assembly.accelerator
     scaler: torch.amp.GradScaler | None = None
 
     def accelerator(*arguments: Any) -> Any:
@@ -123,7 +124,7 @@ def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
         return total
 
     made_accelerators: list[Any] = []
-    monkeypatch.setattr(parts, "_accelerator", accelerator)
+    monkeypatch.setattr(assembly, "accelerator", accelerator)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
     overrides = TWO | {
         "run": {"robustness": False, "references": False},
@@ -142,13 +143,13 @@ def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
         torch.testing.assert_close(scaled[name], x, rtol=1e-3, atol=1e-5)
 
 
-def test_what_accelerate_would_inherit_is_off(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_accelerate_would_inherit_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model is compiled and no loss divided that nobody asked for; another device is an error."""
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    chosen, cpu = settings.resolve("tiny", "tiny", []), torch.device("cpu")
-    accelerator = parts._accelerator(chosen, cpu)
+    cpu = torch.device("cpu")
+    accelerator = devices.accelerator("no", cpu)
     assert accelerator.mixed_precision == "no"
     model = torch.nn.Linear(2, 2)
     assert accelerator.prepare_model(model, evaluation_mode=True) is model
@@ -156,4 +157,4 @@ def test_what_accelerate_would_inherit_is_off(fakes: ModuleType, monkeypatch: py
     assert torch.equal(model.weight.grad, torch.ones(2, 2))
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
     with pytest.raises(ValueError, match=r"compute on cpu, accelerate on meta: unset ACCELERATE_TORCH_DEVICE"):
-        parts._accelerator(chosen, cpu)
+        devices.accelerator("no", cpu)

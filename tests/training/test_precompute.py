@@ -12,10 +12,10 @@ import torch
 import mmfusion as mmf
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.intensity import Intensity
+from mmfusion.experiments import evaluation, run, settings
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import precompute as module
-from mmfusion.training import run, settings, verdict
 from mmfusion.training.arithmetic import arithmetic, in_use
 from mmfusion.training.precompute import MapsDataset, precompute
 from mmfusion.training.result_files import read_json
@@ -274,14 +274,14 @@ def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = verdict.with_maps
+    real = evaluation.with_maps
 
     def full(parts: Any, name: str, reporter: Any) -> Any:
         if name == "test":
             raise OSError("no room")
         return real(parts, name, reporter)
 
-    monkeypatch.setattr(verdict, "with_maps", full)
+    monkeypatch.setattr(evaluation, "with_maps", full)
     overrides = {
         "run": {"out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
         "train": {"epochs": 1, "freeze": "all", "precompute": True, "augment": {"flips": False}, "resamples": 10},

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import distributed_runs as runs
-from mmfusion.training import folder, processes, run
+from mmfusion.experiments import folder, run
+from mmfusion.training import processes
 from mmfusion.training.result_files import read_json
 from processes import together
 
@@ -213,7 +214,16 @@ ACCELERATE = (
     *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
     *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
 )
-TINY = (str(Path(__file__).with_name("fakes.py")), "run", "--model", "tiny", "--dataset", "tiny", "--batch-size", "16")
+TINY = (
+    str(Path(__file__).parents[1] / "helpers" / "fakes.py"),
+    "run",
+    "--model",
+    "tiny",
+    "--dataset",
+    "tiny",
+    "--batch-size",
+    "16",
+)
 
 
 def launch(launcher: tuple[str, ...], *arguments: str, where: Path) -> "subprocess.Popen[str]":

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmfusion.cli import interrupt
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +20,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _compact(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.benchmark.compact import compact
+        from mmfusion.comparison.compact import compact
     kept = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
     reporter = console.reporter()
     for one in kept.skipped:

@@ -53,14 +53,14 @@ def import_ahead() -> None:
 
 def import_plugins(arguments: argparse.Namespace) -> None:
     """Have their parts registered."""
-    from mmfusion.training import trust
+    from mmfusion.experiments import trust
 
     trust.run_given(arguments.plugins or ())
 
 
 def dataset(arguments: argparse.Namespace) -> str:
     """The dataset that is asked for, or the default."""
-    from mmfusion.training import settings
+    from mmfusion.experiments import settings
 
     asked: str | None = arguments.dataset
     if asked is not None:
@@ -77,7 +77,7 @@ def datasets(arguments: argparse.Namespace) -> list[str]:
 
 def layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """What the flags say about the settings, each layer over the one before."""
-    from mmfusion.training import settings
+    from mmfusion.experiments import settings
 
     flags: dict[str, Any] = {}
     if arguments.plugins:

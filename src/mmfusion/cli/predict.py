@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmfusion.cli import flags, interrupt
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +34,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.table_file import read_table
-        from mmfusion.training import predictor, result_files, spreadsheet
+        from mmfusion.experiments import predictor, spreadsheet
+        from mmfusion.training import result_files
 
         flags.import_ahead()
     if arguments.out.exists():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmfusion import __version__
 from mmfusion.cli import check, compact, names, predict, report, run, share
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:

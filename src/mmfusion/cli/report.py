@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmfusion.cli import interrupt
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +34,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _report(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.benchmark.report import command
+        from mmfusion.comparison.report import command
     command.report(
         arguments.folders,
         console.reporter(),

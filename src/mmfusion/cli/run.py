@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmfusion.cli import flags, interrupt, names, sweep
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.preset is None:
         raise ValueError("run expects --model NAME; see --list-models")
     with interrupt.at_once():
-        from mmfusion.training import run, settings
+        from mmfusion.experiments import run, settings
 
         flags.import_ahead()
     if _is_sweep(arguments):
@@ -101,7 +101,7 @@ def _is_sweep(arguments: argparse.Namespace) -> bool:
 
 def _resume(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.training import run
+        from mmfusion.experiments import run
 
         flags.import_ahead()
     moved = {"device", "root"}

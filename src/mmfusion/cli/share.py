@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,7 +15,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _share(arguments: argparse.Namespace) -> None:
-    from mmfusion.training.sharing import share
+    from mmfusion.experiments.sharing import share
 
     written = share(arguments.run, arguments.out)
     size = sum(path.stat().st_size for path in written)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmfusion.cli import flags, interrupt
-from mmfusion.training import console
+from mmfusion.experiments import console
 
 if TYPE_CHECKING:
-    from mmfusion.benchmark.grid import Planned
-    from mmfusion.benchmark.sweep import Launcher
+    from mmfusion.comparison.grid import Planned
+    from mmfusion.comparison.sweep import Launcher
     from mmfusion.training.reporter import Reporter
 
 
@@ -62,7 +62,7 @@ def add_flags(run: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The runs, their table and their report."""
     with interrupt.at_once():
-        from mmfusion.benchmark import references, summary, sweep
+        from mmfusion.comparison import reference_rows, summary, sweep
 
         flags.import_ahead()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows = summary.rows(outcomes)
     places: list[Path] = []
     if rows and _with_references(arguments):
-        places = references.beside(planned, out, reporter)
+        places = reference_rows.beside(planned, out, reporter)
     if rows:
         of_tables = summary.reference_rows(places)
         sentences = summary.ahead(rows, of_tables)
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
             reporter.say(sentence)
         reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
     if arguments.report and rows:
-        from mmfusion.benchmark.report import command
+        from mmfusion.comparison.report import command
 
         places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None] + places
         reference, metrics = _judged_by(arguments)
@@ -110,8 +110,8 @@ def _with_references(arguments: argparse.Namespace) -> bool:
 
 
 def _launcher(arguments: argparse.Namespace, out: Path) -> "Launcher":
-    from mmfusion.benchmark import cluster, sweep
-    from mmfusion.training import settings
+    from mmfusion.comparison import cluster, sweep
+    from mmfusion.experiments import settings
 
     each = 1 if arguments.processes is None else arguments.processes
     if arguments.launcher in (None, "processes"):
@@ -126,8 +126,8 @@ def _launcher(arguments: argparse.Namespace, out: Path) -> "Launcher":
 
 def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
     """The reference of a report, and its metrics."""
-    from mmfusion.benchmark import presets
-    from mmfusion.benchmark.analysis import assemble
+    from mmfusion.comparison import presets
+    from mmfusion.comparison.analysis import assemble
 
     reference, metrics = assemble.REFERENCE, assemble.ALL
     if arguments.preset is not None:
@@ -145,15 +145,15 @@ def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", re
     Returns:
         Whether it is named before any of the runs is finished, as that of a preset and the default are.
     """
-    from mmfusion.benchmark import beforehand
-    from mmfusion.training.references import REFERENCES
+    from mmfusion.comparison import reference_note
+    from mmfusion.experiments.reference_models import REFERENCES
 
     reference, _ = _judged_by(arguments)
     names = [name for one in planned for name in (one.label, one.settings.run.model)]
     if reference in names or reference in REFERENCES:
         if arguments.reference is None:
             return True
-        return beforehand.note(out, reference, planned, overwrite=arguments.overwrite)
+        return reference_note.note(out, reference, planned, overwrite=arguments.overwrite)
     there = ", ".join(dict.fromkeys(one.label for one in planned))
     if arguments.reference is not None:
         raise ValueError(
@@ -168,7 +168,7 @@ def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", re
 
 def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
     """All runs that the command asks for."""
-    from mmfusion.benchmark import grid
+    from mmfusion.comparison import grid
 
     layers = flags.layers(arguments)
     datasets = flags.datasets(arguments)
@@ -185,8 +185,8 @@ def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
 def _of_preset(
     arguments: argparse.Namespace, dataset: str, layers: list[dict[str, Any]], seeds: list[int] | None, out: Path
 ) -> "list[Planned]":
-    from mmfusion.benchmark import grid, presets
-    from mmfusion.training.parts import pick_device
+    from mmfusion.comparison import grid, presets
+    from mmfusion.experiments.devices import pick_device
 
     preset = presets.load(arguments.preset, dataset, arguments.parity)
     methods = None

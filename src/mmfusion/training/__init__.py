@@ -1,4 +1,1 @@
-"""Training, evaluation and use of a model: settings, loop, checkpoints, metrics, statistics, report, predictor.
-
-Import the module you need: ``from mmfusion.training import metrics, statistics``.
-"""
+"""The engine: loop, optimizers, checkpoints, processes; it knows cases and models, and no run's folder."""

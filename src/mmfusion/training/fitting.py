@@ -11,7 +11,7 @@ from mmfusion.data.cases import CaseDataset
 from mmfusion.spec import Classes
 from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
-from mmfusion.training import evaluation
+from mmfusion.training import inference
 
 _BATCH = 1024
 
@@ -68,7 +68,7 @@ def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Tab
     # Where a dataset can leave the images alone, none is read to be thrown away.
     without = getattr(dataset, "without", None)
     cases: CaseDataset = dataset if without is None else without(list(dataset.spec.images))
-    batches = list(evaluation.in_order(cases, _BATCH, workers=0, device=torch.device("cpu")))
+    batches = list(inference.in_order(cases, _BATCH, workers=0, device=torch.device("cpu")))
     found = {}
     for name in names:
         there = torch.cat([batch.present[name] for batch in batches])

@@ -19,16 +19,16 @@ from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.losses import Objective
+from mmfusion.metrics.classification import EXTRA, evaluate, n_not_finite, reported, split_metric
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
-from mmfusion.training import averaging, checkpoints, divergence, evaluation, optim, processes
+from mmfusion.training import averaging, checkpoints, divergence, inference, optimizers, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
-from mmfusion.training.losslog import LossLog
-from mmfusion.training.metrics import EXTRA, evaluate, n_not_finite, reported, split_metric
+from mmfusion.training.loss_log import LossLog
 from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
 from mmfusion.training.seeds import derive, seed_all
-from mmfusion.training.settings import Settings, Train
+from mmfusion.training.settings import Train
 from mmfusion.utils.finite import require_finite
 from mmfusion.utils.process_group import n_processes
 
@@ -39,15 +39,14 @@ READ_EVERY = 20
 """Steps between two looks at the losses; each look waits for the device."""
 
 
-def batches(settings: Settings, dataset: CaseDataset, target: str) -> Batches:
-    """The batch sampler that the recipe names, seeded."""
-    train = settings.train
+def batches(train: Train, dataset: CaseDataset, target: str, *, seed: int) -> Batches:
+    """The batch sampler that the settings name, seeded."""
     return choose_batches(
         train.sampler,
         dataset,
         target,
         batch_size=train.batch_size,
-        seed=settings.run.seed,
+        seed=seed,
         options=train.sampler_options,
     )
 
@@ -56,7 +55,7 @@ class Training:
     """Trains a model and leaves ``best.safetensors`` and ``last.safetensors`` in a folder.
 
     Args:
-        settings: All of them.
+        settings: The budget and how it is spent.
         model: A fusion model with its ``phases()``.
         train: For fitting.
         validation: For choosing the epoch.
@@ -66,11 +65,19 @@ class Training:
         augment: Called as ``augment(cases, generator)`` on batches on the device, with a generator on the CPU; None for
             nothing.
         reporter: Told of every step and epoch.
+        seed: Of everything random.
+        advice: What a user can change where the training diverges, as :func:`~.divergence.advice` says it.
+        standardized: Images whose values need not be in [0, 1].
+        text_cache: Folder for encoded sentences; None: each tokenizer's own.
+
+    Raises:
+        ValueError: If ``settings.phase_epochs`` names a phase that the model does not have, or the sampler or the
+            losses do not fit the cases.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Train,
         model: nn.Module,
         train: CaseDataset,
         validation: CaseDataset,
@@ -80,6 +87,10 @@ class Training:
         accelerator: Any,
         augment: Callable[[Cases, torch.Generator], Cases] | None,
         reporter: Reporter,
+        seed: int,
+        advice: str,
+        standardized: Collection[str] = (),
+        text_cache: Path | None = None,
     ) -> None:
         self.settings = settings
         self.target = target
@@ -88,31 +99,34 @@ class Training:
         self.progress = Progress()
         self.accelerator = accelerator
         self._augment = augment
-        self._standardized = _standardized(settings, train)
+        self.seed = seed
+        self._advice = advice
+        self._standardized = standardized
+        self._text_cache = text_cache
         self._train = train
         self._device: torch.device = accelerator.device
-        if settings.train.channels_last:
+        if settings.channels_last:
             _channels_last(model)
-        _settle_encoders(model, settings.train)
+        _settle_encoders(model, settings)
         self._bare = model.to(self._device)
         self._phases: list[Phase] = model.phases()  # type: ignore[operator]  # a FusionModel's method
         for phase in self._phases:
             _tell_counts(phase.objective, target, train)
             phase.objective.to(self._device)
         names = [phase.name for phase in self._phases]
-        if unknown := sorted(set(settings.train.phase_epochs) - set(names)):
-            raise ValueError(f"train.phase_epochs names {unknown}; the phases of {settings.run.model!r} are {names}")
+        if unknown := sorted(set(settings.phase_epochs) - set(names)):
+            raise ValueError(f"train.phase_epochs names {unknown}; the phases of the model are {names}")
         self._sampler = SharedBatches(
-            batches(settings, train, target), index=processes.index(), processes=n_processes()
+            batches(settings, train, target, seed=seed), index=processes.index(), processes=n_processes()
         )
-        workers = settings.train.workers
+        workers = settings.workers
         # Batches are put on the device here, after it was seen on the CPU what they lack.
-        self._loader = evaluation.loader(train, self._sampler, workers=workers, device=self._device)
+        self._loader = inference.loader(train, self._sampler, workers=workers, device=self._device)
         self._model = self._prepared(self._bare)
         # What a phase puts in the model's place.
         self._phase_model = self._model
-        self._validation = evaluation.Evaluation(
-            validation, target, settings.train.eval_batch_size, workers=workers, device=self._device
+        self._validation = inference.Evaluation(
+            validation, target, settings.eval_batch_size, workers=workers, device=self._device
         )
         self._validation_labels = validation.labels(target).numpy()
         # On the CPU, whatever the device: a seed means the same augmentation everywhere.
@@ -124,7 +138,7 @@ class Training:
     @property
     def epochs(self) -> list[int]:
         """Epochs of each phase."""
-        train = self.settings.train
+        train = self.settings
         return [train.phase_epochs.get(phase.name, train.epochs) for phase in self._phases]
 
     def restore(self) -> None:
@@ -164,10 +178,9 @@ class Training:
         return self.progress
 
     def _fit_tokenizers(self) -> None:
-        cache = self.settings.run.cache
-        seed_all(derive(self.settings.run.seed))
+        seed_all(derive(self.seed))
         with self.reporter.working("looking at the training rows"):
-            fit_tokenizers(self._bare, self._train, self.target, cache=Path(cache) / "text" if cache else None)
+            fit_tokenizers(self._bare, self._train, self.target, cache=self._text_cache)
 
     def _prepared(self, model: nn.Module) -> nn.Module:
         # Precision and device alone: gradients are averaged over the processes here, see mmfusion.training.averaging.
@@ -178,10 +191,10 @@ class Training:
         # What an earlier phase did not train has gathered gradients that no optimiser cleared.
         self._bare.zero_grad(set_to_none=True)
         self._phase_model = self._model if phase.model is None else self._prepared(phase.model)
-        train = self.settings.train
+        train = self.settings
         above = self._bare.stages_above() if train.layer_decay != 1 else None  # type: ignore[operator]  # a FusionModel's
         self.accelerator.free_memory()  # Accelerate holds the optimizer of the phase before, and its state
-        self._optimizer = self.accelerator.prepare(optim.build(phase.parameters, train, above))
+        self._optimizer = self.accelerator.prepare(optimizers.build(phase.parameters, train, above))
         if self._pending is not None and self.progress.phase == index:
             checkpoints.unpack_optimizer(self._optimizer, *self._pending)
         self._pending = None
@@ -190,14 +203,12 @@ class Training:
     def _epoch(self, index: int, phase: "Phase", epoch: int, *, first: int, n_epochs: int) -> None:
         began = time.perf_counter()
         # Of several processes each drops out by numbers of its own.
-        seed_all(processes.own(derive(self.settings.run.seed, epoch)))
+        seed_all(processes.own(derive(self.seed, epoch)))
         # One number is passed over, as a loader without a generator of its own takes one before an epoch.
         torch.empty((), dtype=torch.int64).random_()
         self._sampler.set_epoch(epoch)
         n_steps = len(self._loader)
-        log = LossLog(
-            f"phase {phase.name!r}, epoch {epoch + 1} of {sum(self.epochs)}", divergence.advice(self.settings)
-        )
+        log = LossLog(f"phase {phase.name!r}, epoch {epoch + 1} of {sum(self.epochs)}", self._advice)
         title = f"epoch {epoch + 1}/{sum(self.epochs)}"
         self._phase_model.train()
         lr, waited, n_cases = 0.0, 0.0, 0
@@ -206,10 +217,10 @@ class Training:
             for step, cases in enumerate(self._loader):
                 waited += time.perf_counter() - asked
                 done = (epoch - first) * n_steps + step
-                share = optim.factor(done, n_epochs * n_steps, n_steps, self.settings.train)
-                lr = optim.set_lr(self._optimizer, share)
+                share = optimizers.factor(done, n_epochs * n_steps, n_steps, self.settings)
+                lr = optimizers.set_lr(self._optimizer, share)
                 with log.explaining():
-                    self._step(phase, cases, self._seed(epoch, step), log, lr, first=done == 0)
+                    self._step(phase, cases, self._step_seed(epoch, step), log, lr, first=done == 0)
                 n_cases += len(cases.position)
                 self._advance(bar, log, step)
                 asked = time.perf_counter()
@@ -236,21 +247,21 @@ class Training:
             }
         )
         self._keep(phase, scores if last_phase else None)
-        self.reporter.say(line(title, self.progress, self.settings.train.metric))
+        self.reporter.say(line(title, self.progress, self.settings.metric))
 
-    def _seed(self, epoch: int, step: int) -> int:
+    def _step_seed(self, epoch: int, step: int) -> int:
         # Of several processes each augments its own cases by numbers of its own; the first ones are those of one alone.
         process = processes.index()
-        return derive(self.settings.run.seed, epoch, step, *([process] if process else []))
+        return derive(self.seed, epoch, step, *([process] if process else []))
 
     def _step(self, phase: "Phase", cases: Cases, seed: int, log: LossLog, lr: float, *, first: bool) -> None:
-        if self.settings.train.modality_dropout:
+        if self.settings.modality_dropout:
             cases = self._with_dropout(cases, derive(seed, 1))
-        present = evaluation.lacking(cases)
-        cases = evaluation.move(cases, self._device)
+        present = inference.lacking(cases)
+        cases = inference.move(cases, self._device)
         if self._augment is not None:
             cases = self._augment(cases, self._generator.manual_seed(seed))
-        present = evaluation.move(present, self._device)
+        present = inference.move(present, self._device)
         at_inputs = (self._bare, cases.inputs, present)
         if first:
             _look(at_inputs, standardized=self._standardized)
@@ -265,12 +276,12 @@ class Training:
         terms: dict[str, Tensor] = phase.objective(inputs)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         averaging.average_gradients(self._trained)
-        if self.settings.train.clip_norm is not None:
+        if self.settings.clip_norm is not None:
             # Not Accelerate's clipping: it unscales the gradients for every optimizer that it was ever given, those of
             # earlier phases too, and what two phases train would be divided by the loss scale twice.
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.unscale_(self._optimizer.optimizer)
-            nn.utils.clip_grad_norm_(self._trained, self.settings.train.clip_norm)
+            nn.utils.clip_grad_norm_(self._trained, self.settings.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         log.add(terms, lr, functools.partial(_look, at_inputs, at_outputs, standardized=self._standardized))
@@ -279,7 +290,7 @@ class Training:
         """Some modalities of some cases taken away, of those that the model looks at."""
         generator = self._generator.manual_seed(seed)
         names = getattr(self._bare, "names", None)
-        dropout = self.settings.train.modality_dropout
+        dropout = self.settings.modality_dropout
         return cases._replace(present=drop_modalities(cases.present, dropout, generator, names=names))
 
     def _advance(self, bar: Bar, log: LossLog, step: int) -> None:
@@ -289,17 +300,17 @@ class Training:
         p = self._validation.probabilities(self._model)
         if bad := n_not_finite(p):
             raise log.diverged(f"the outputs for {bad} of {len(p)} validation cases are")
-        asked = split_metric(self.settings.train.metric)
+        asked = split_metric(self.settings.metric)
         found = evaluate(p, self._validation_labels, extra=[name for name in asked if name in EXTRA])
         scores = {name: reported(float(value[0])) for name, value in found.items()}
         if len(asked) > 1:
             values = [value for name in asked if (value := scores[name]) is not None]
-            scores[self.settings.train.metric] = sum(values) / len(values) if len(values) == len(asked) else None
+            scores[self.settings.metric] = sum(values) / len(values) if len(values) == len(asked) else None
         return scores
 
     def _keep(self, phase: "Phase", scores: Mapping[str, float | None] | None) -> None:
         """Write the best weights first: a kill between the two files repeats this epoch, with the same outcome."""
-        metric, progress = self.settings.train.metric, self.progress
+        metric, progress = self.settings.metric, self.progress
         weights = self._bare.state_dict()
         chosen = scores is not None and better(scores.get(metric), progress, metric)
         if chosen and scores is not None:
@@ -349,13 +360,6 @@ def _channels_last(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def _standardized(settings: Settings, train: CaseDataset) -> tuple[str, ...]:
-    """The images whose values need not be in [0, 1]."""
-    if not settings.augment.clamp:
-        return tuple(train.spec.images)
-    return tuple(getattr(train, "intensities", {}))
 
 
 def _look(*parts: tuple[Any, ...], standardized: Collection[str] = ()) -> None:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-from mmfusion.training.settings import Settings
+from mmfusion.training.settings import Train
 
 # What torch raises as a plain RuntimeError: the CPU's allocator, libraries of the GPU, and readers' shared memory.
 _SIGNS = re.compile(
@@ -53,7 +54,7 @@ def guard(doing: str, device: torch.device | str, advice: str) -> Iterator[None]
     Args:
         doing: What is done inside, as it follows "out of memory": ``training``.
         device: Where it is done.
-        advice: What takes less, as of :func:`advice_of`.
+        advice: What takes less, as of :func:`advice`.
 
     Raises:
         OutOfMemory: In place of whatever said that memory was short.
@@ -77,10 +78,14 @@ def told(error: BaseException, doing: str = "", device: torch.device | str = "")
     )
 
 
-def advice_of(settings: Settings) -> str:
-    """What of a run takes less memory, with the values that it has."""
-    train = settings.train
-    size = settings.data.get("size")
+def advice(train: Train, precision: str, size: Any = None) -> str:
+    """What takes less memory, with the values that it has.
+
+    Args:
+        train: The settings of the training.
+        precision: Of the run.
+        size: Of the images, as the settings have it; None where they do not say.
+    """
     parts = [
         f"a smaller --batch-size (it is {train.batch_size}; train.eval_batch_size={train.eval_batch_size} outside "
         "training)",
@@ -88,7 +93,7 @@ def advice_of(settings: Settings) -> str:
     ]
     if not train.checkpointing:
         parts.append("--set train.checkpointing=true")
-    if settings.run.precision in ("no", "tf32"):
+    if precision in ("no", "tf32"):
         parts.append("--precision bf16")
     if train.workers:
         parts.append(f"fewer train.workers (they are {train.workers})")

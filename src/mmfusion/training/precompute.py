@@ -24,7 +24,7 @@ from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case
 from mmfusion.data.rows import MappedRows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
-from mmfusion.training import evaluation
+from mmfusion.training import inference
 from mmfusion.training.arithmetic import in_use
 from mmfusion.training.reporter import Bar
 from mmfusion.training.result_files import read_json, write_json
@@ -154,8 +154,8 @@ def _compute(
         }
         done = 0
         with torch.no_grad():
-            for cases in evaluation.in_order(dataset, batch_size, workers=0, device=device):
-                encoded = model.encode(evaluation.move(dict(cases.inputs), device))
+            for cases in inference.in_order(dataset, batch_size, workers=0, device=device):
+                encoded = model.encode(inference.move(dict(cases.inputs), device))
                 for name, maps in encoded.items():
                     for s, stage in enumerate(maps.stages):
                         arrays[name, s][done : done + len(stage)] = stage.float().cpu().numpy()
@@ -227,7 +227,7 @@ def _images_digest(model: Any, dataset: CaseDataset) -> str:
             for start in range(0, len(dataset), _AT_ONCE):
                 _feed(digest, pixels(name, slice(start, start + _AT_ONCE)))
             continue
-        for cases in evaluation.in_order(dataset, 64, workers=0, device=torch.device("cpu")):
+        for cases in inference.in_order(dataset, 64, workers=0, device=torch.device("cpu")):
             _feed(digest, cases.inputs[name])
     return digest.hexdigest()
 

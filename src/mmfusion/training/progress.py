@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmfusion.training.metrics import LOWER_IS_BETTER
+from mmfusion.metrics.classification import LOWER_IS_BETTER
 
 
 @dataclass

@@ -1,5 +1,0 @@
-"""The numbers of a comparison, from the runs' predictions: :func:`analyse`, and what it gives in :mod:`.results`."""
-
-from mmfusion.benchmark.analysis.assemble import analyse
-
-__all__ = ["analyse"]

@@ -1,0 +1,255 @@
+"""From finished runs to all that a report shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmfusion.comparison.analysis import cautions, curves, grouping, learning, modalities, paired
+from mmfusion.comparison.analysis.grouping import Group, Table
+from mmfusion.comparison.analysis.held_out import n_validation
+from mmfusion.comparison.analysis.resampling import Sampled, judge, sample, score, subgroup_rows
+from mmfusion.comparison.analysis.results import (
+    Analysis,
+    Caution,
+    Comparison,
+    Method,
+    Named,
+    PairedTest,
+    RunPoint,
+    Score,
+    Subgroup,
+)
+from mmfusion.comparison.finished_run import FinishedRun
+from mmfusion.metrics.classification import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
+
+REFERENCE = "concat"
+ALL = "all"
+_PER_CLASS = "accuracy_"
+
+
+def analyse(
+    runs: Sequence[FinishedRun],
+    reference: str = REFERENCE,
+    *,
+    metrics: str | Sequence[str] = ALL,
+    ranks: str = "auc",
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+    beforehand: bool = False,
+) -> Analysis:
+    """All tables, tests and curves of some runs.
+
+    Args:
+        runs: From :func:`~mmfusion.comparison.collect.collect`.
+        reference: Label or model that the others are tested against.
+        metrics: Those to show and to test: names, those of :data:`mmfusion.metrics.classification.EXTRA` among them, or
+            the name of one of :data:`mmfusion.metrics.classification.SETS`, or ``all``. What some of the comparisons do
+            not have, of another number of classes or of another name, is left out there.
+        ranks: The metric that orders the methods; it is shown first.
+        n_resamples: Of the bootstrap.
+        level: Coverage of the intervals, in (0, 1).
+        seed: Of the bootstrap; the same runs and seed give the same numbers.
+        beforehand: Whether the reference was named before the runs were made, which nobody can see from them.
+
+    Returns:
+        A comparison for each set of runs that may share a table.
+
+    Raises:
+        ValueError: If no comparison has one of the metrics, or one of them not that which ranks.
+    """
+    tables = grouping.tables(runs)
+    known = available(runs)
+    asked = [] if isinstance(metrics, str) else list(metrics)
+    unknown = [name for name in (*asked, ranks) if name not in known]
+    if unknown or (isinstance(metrics, str) and metrics not in (ALL, *SETS)):
+        raise ValueError(
+            f"no metric {', '.join(map(repr, unknown)) or repr(metrics)}; there are: {', '.join(known)}, or a set of "
+            f"them: {', '.join((ALL, *SETS))}"
+        )
+    if lacking := [table.name for table in tables if ranks not in _of_classes(_classes(table))]:
+        raise ValueError(f"the metric that ranks is expected in every comparison, got {ranks!r}: not in {lacking[0]}")
+    named: Named = "beforehand" if beforehand else "default" if reference == REFERENCE else "report"
+    found = [
+        _comparison(table, reference, named, metrics, ranks, n_resamples=n_resamples, level=level, seed=seed)
+        for table in tables
+    ]
+    return Analysis(tuple(found), reference, level, n_resamples, seed)
+
+
+def available(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
+    """Metrics that some of the runs have: those of every run, then what hangs on their classes."""
+    of_each = dict.fromkeys(run.classes for run in runs)
+    return tuple(dict.fromkeys((*NAMES, *(name for classes in of_each for name in _of_classes(classes)))))
+
+
+def _of_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    return (*NAMES, *(f"{_PER_CLASS}{name}" for name in classes), *(EXTRA if len(classes) == 2 else ()))
+
+
+def _classes(table: Table) -> tuple[str, ...]:
+    return table.groups[0].runs[0].classes
+
+
+def _comparison(
+    table: Table,
+    reference: str,
+    named: Named,
+    shown: str | Sequence[str],
+    ranks: str,
+    *,
+    n_resamples: int,
+    level: float,
+    seed: int,
+) -> Comparison:
+    runs = [run for group in table.groups for run in group.runs]
+    classes = _classes(table)
+    metrics = _metrics(shown, ranks, classes)
+    extra = [name for name in metrics if name in EXTRA]
+    drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed, extra=extra))
+    sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
+    chosen_reference, found = _reference(table, reference)
+    methods = [_method(group, sampled[group.label], group.label == chosen_reference, level) for group in table.groups]
+    methods.sort(key=lambda method: _place(method.scores[ranks].mean, ranks))
+    tests: list[PairedTest] = []
+    if chosen_reference is not None:
+        others = [paired.Compared(method.label, sampled[method.label]) for method in methods if not method.is_reference]
+        own = paired.Compared(chosen_reference, sampled[chosen_reference])
+        tests, more = paired.against(others, own, metrics, level)
+        found += more
+    parts = {run.judged.part: run.judged for own in sampled.values() for run in own}
+    folds = {judged.run.fold for judged in parts.values()}
+    labels = {case: label for one in parts.values() for case, label in zip(one.cases.ids.tolist(), one.cases.labels)}
+    groups = {group for judged in parts.values() for group in judged.cases.groups.tolist()}
+    resolution = _resolution([run for own in sampled.values() for run in own], ranks)
+    around, differing = cautions.surroundings(runs)
+    held_out = [n for run in runs if (n := n_validation(run)) is not None]
+    return Comparison(
+        name=table.name,
+        dataset=table.dataset,
+        shared=table.shared,
+        classes=classes,
+        prevalence={name: sum(int(label == c) for label in labels.values()) for c, name in enumerate(classes)},
+        n_validation=float(np.mean(held_out)) if held_out else np.nan,
+        n_cases=len(labels),
+        n_groups=len(groups),
+        folds=len(folds),
+        seeds=tuple(sorted({run.seed for run in runs})),
+        ceilings=next((run.metrics["ceilings"] for run in runs if run.metrics.get("ceilings")), {}),
+        metrics=metrics,
+        reference=chosen_reference,
+        named=named,
+        methods=tuple(methods),
+        tests=tuple(tests),
+        resolution=resolution,
+        cautions=(
+            *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
+            *found,
+            *cautions.undefined(parts.values(), metrics, classes),
+            *cautions.seeds(methods),
+            *cautions.budget(methods),
+            *cautions.tuning(methods),
+            *cautions.options(methods),
+            *cautions.calibration(methods),
+            *differing,
+            *cautions.data(table),
+            *cautions.missing(table),
+            *cautions.notes(runs),
+        ),
+        surroundings=around,
+    )
+
+
+def _metrics(shown: str | Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """The one that ranks first; without those of other classes."""
+    if isinstance(shown, str):
+        shown = NAMES if shown == ALL else metric_set(shown, classes)
+    known = _of_classes(classes)
+    return tuple(dict.fromkeys(name for name in (ranks, *shown) if name in known))
+
+
+def _place(mean: float, metric: str) -> tuple[bool, float]:
+    """Best first, undefined last."""
+    return not np.isfinite(mean), mean if metric in LOWER_IS_BETTER else -mean
+
+
+def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
+    """Label of the reference, if there is exactly one."""
+    labels = [group.label for group in table.groups]
+    if named in labels:
+        return named, []
+    of_model = [group.label for group in table.groups if group.name == named]
+    if len(of_model) == 1:
+        return of_model[0], []
+    if not of_model:
+        text = f"The reference {named} is not among the methods ({', '.join(labels)}): nothing is tested."
+    else:
+        text = f"There are several methods {named} ({', '.join(of_model)}): name one as the reference to have tests."
+    return None, [Caution("reference", text)]
+
+
+def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level: float) -> Method:
+    runs = group.runs
+    scaled = all(run.scaled for run in sampled)
+    return Method(
+        label=group.label,
+        model=group.model,
+        ablation=group.ablation,
+        options=group.options,
+        changed=group.changed,
+        is_reference=is_reference,
+        is_row=group.row is not None,
+        beyond=None if group.row is not None else learning.beyond(runs),
+        settings=group.settings,
+        runs=tuple(_point(run) for run in sampled),
+        scores=_scores([run.raw for run in sampled], level),
+        scaled=_scores([run.scaled for run in sampled], level) if scaled else {},
+        curves=curves.curves(sampled, level),
+        confusion=curves.confusion(sampled),
+        subgroups=_subgroups(sampled, level),
+        robustness=modalities.degradation(runs),
+        contributions=modalities.contributions(runs, level),
+        learning=learning.learning(runs),
+        cost=learning.cost(runs),
+    )
+
+
+def _point(sampled: Sampled) -> RunPoint:
+    judged, run = sampled.judged, sampled.judged.run
+    return RunPoint(str(run.folder), run.seed, run.fold, len(run.test), judged.threshold, judged.temperature)
+
+
+def _scores(runs: Sequence[Mapping[str, Any]], level: float) -> dict[str, Score]:
+    return {name: score([run[name] for run in runs], level) for name in runs[0]}
+
+
+def _subgroups(sampled: Sequence[Sampled], level: float) -> tuple[Subgroup, ...]:
+    """Rows of every property and value that some run has."""
+    rows = [subgroup_rows(run.judged) for run in sampled]
+    keys = dict.fromkeys(key for own in rows for key in own)
+    out = []
+    for by, value in keys:
+        cases: dict[str, tuple[int, str]] = {}
+        for run, own in zip(sampled, rows):
+            part = run.judged.cases.take(own.get((by, value), np.empty(0, dtype=np.intp)))
+            cases |= dict(zip(part.ids.tolist(), zip(part.labels.tolist(), part.groups.tolist())))
+        told = [run.subgroups[by, value] for run in sampled if (by, value) in run.subgroups]
+        scores = _scores(told, level) if told else _undefined(sampled)
+        counts = {
+            name: sum(label == c for label, _ in cases.values()) for c, name in enumerate(sampled[0].judged.run.classes)
+        }
+        out.append(Subgroup(by, value, len(cases), len({group for _, group in cases.values()}), counts, scores))
+    return tuple(out)
+
+
+def _undefined(sampled: Sequence[Sampled]) -> dict[str, Score]:
+    nothing = Score(np.nan, np.nan, np.nan, np.nan, np.nan, (np.nan,) * len(sampled))
+    return dict.fromkeys(sampled[0].raw, nothing)
+
+
+def _resolution(sampled: Sequence[Sampled], metric: str) -> float:
+    """Twice the median standard error of a single run."""
+    errors = [score([run.raw[metric]], 0.95).error for run in sampled]
+    known = [error for error in errors if np.isfinite(error)]
+    return 2 * float(np.median(known)) if known else np.nan

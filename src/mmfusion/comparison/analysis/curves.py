@@ -1,0 +1,149 @@
+"""ROC, precision-recall and reliability curves of a method, with pointwise bands, on grids that all methods share."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.comparison.analysis.resampling import Sampled
+from mmfusion.comparison.analysis.results import Confusion, Curve, Curves
+from mmfusion.metrics.ranking import Floats, cumulative, divide
+from mmfusion.metrics.weighted import ECE_BINS, mean_defined
+
+GRID = np.linspace(0.0, 1.0, 101)
+MACRO = "macro"
+LIKELIEST = "likeliest"
+
+
+def curves(runs: Sequence[Sampled], level: float) -> Curves:
+    """All curves of a method.
+
+    ROC and precision-recall curves are means over the runs at each place of the grid; reliability curves pool the
+    runs' cases in each bin. The bands are of the bootstrap, whose first resamples they use.
+
+    Args:
+        runs: Of one method.
+        level: Coverage of the bands, at each place by itself.
+    """
+    names = runs[0].judged.run.classes
+    of = [1] if len(names) == 2 else list(range(len(names)))
+    scaled = [run.judged.scaled for run in runs]
+    known = [p for p in scaled if p is not None]
+    return Curves(
+        _averaged(runs, names, of, _roc, level),
+        _averaged(runs, names, of, _precision_recall, level),
+        _reliability(runs, [run.judged.cases.probabilities for run in runs], names, of, level),
+        _reliability(runs, known, names, of, level) if len(known) == len(runs) else (),
+    )
+
+
+def confusion(runs: Sequence[Sampled]) -> Confusion:
+    """Truth against the likeliest class, mean over the runs."""
+    k = len(runs[0].judged.run.classes)
+    cells = [run.judged.cases.labels * k + run.judged.cases.probabilities.argmax(axis=1) for run in runs]
+    counts = np.mean([np.bincount(cell, minlength=k * k).reshape(k, k) for cell in cells], axis=0)
+    return Confusion(counts, divide(counts, counts.sum(axis=1, keepdims=True)))
+
+
+def _averaged(
+    runs: Sequence[Sampled],
+    names: Sequence[str],
+    of: Sequence[int],
+    draw: Callable[[Floats, NDArray[np.bool_], Floats], tuple[Floats, float]],
+    level: float,
+) -> tuple[Curve, ...]:
+    # By class, run and resample; the cases as they are stand first.
+    found = np.empty((len(of), len(runs), 1 + min(run.weights.shape[1] for run in runs), len(GRID)))
+    areas = np.empty((len(of), len(runs)))
+    for i, c in enumerate(of):
+        for j, run in enumerate(runs):
+            cases = run.judged.cases
+            weights = np.concatenate([np.ones((len(cases), 1)), run.weights[:, : found.shape[2] - 1]], axis=1)
+            found[i, j], areas[i, j] = draw(cases.probabilities[:, c], cases.labels == c, weights)
+    by_class = mean_defined(np.moveaxis(found, 1, -1))
+    drawn = [(names[c], by_class[i], areas[i]) for i, c in enumerate(of)]
+    if len(of) > 1:
+        drawn.append((MACRO, mean_defined(np.moveaxis(by_class, 0, -1)), mean_defined(areas.T)))
+    return tuple(
+        Curve(name, GRID, values[0], *_band(values[1:], level), area=float(mean_defined(area)))
+        for name, values, area in drawn
+    )
+
+
+def _cumulative(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+    """Hits and misses at or above each different score, from the highest down; shape ``(steps, r)``."""
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    total = weights[order]
+    hits = np.where(positive[order, None], total, 0.0)
+    return cumulative(hits)[ends], cumulative(total - hits)[ends]
+
+
+def _roc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
+    hits, misses = _cumulative(scores, positive, weights)
+    nothing = np.zeros((1, weights.shape[1]))
+    tpr, fpr = (
+        np.concatenate([nothing, divide(hits, hits[-1:])]),
+        np.concatenate([nothing, divide(misses, misses[-1:])]),
+    )
+    out = np.stack([np.interp(GRID, x, y) for x, y in zip(fpr.T, tpr.T)])
+    # Where a side has no weight there is no curve.
+    out[~np.isfinite(tpr[-1] + fpr[-1])] = np.nan
+    return out, float(np.trapezoid(tpr[:, 0], fpr[:, 0]))
+
+
+def _precision_recall(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
+    hits, misses = _cumulative(scores, positive, weights)
+    recall, precision = divide(hits, hits[-1:]), divide(hits, hits + misses)
+    # What is reached with at least that recall; at 0 with the first hit.
+    wanted = np.maximum(GRID, np.finfo(np.float64).tiny) - 1e-12 * (GRID > 0)
+    out = np.full((weights.shape[1], len(GRID)), np.nan)
+    for column in np.flatnonzero((hits[-1] > 0) & (misses[-1] > 0)):
+        places = np.searchsorted(recall[:, column], wanted)
+        out[column] = precision[np.minimum(places, len(recall) - 1), column]
+    gained = np.diff(recall[:, 0], prepend=0.0)
+    judged = hits[-1, 0] > 0 and misses[-1, 0] > 0
+    return out, float(np.where(gained > 0, gained * precision[:, 0], 0.0).sum() if judged else np.nan)
+
+
+def _reliability(
+    runs: Sequence[Sampled], probabilities: Sequence[Floats], names: Sequence[str], of: Sequence[int], level: float
+) -> tuple[Curve, ...]:
+    labels = [run.judged.cases.labels for run in runs]
+    wanted: list[tuple[str, list[tuple[Floats, NDArray[np.bool_]]]]] = [
+        (names[c], [(p[:, c], y == c) for p, y in zip(probabilities, labels)]) for c in of
+    ]
+    if len(of) > 1:
+        likeliest = [(p.max(axis=1), p.argmax(axis=1) == y) for p, y in zip(probabilities, labels)]
+        wanted.append((LIKELIEST, likeliest))
+    n_drawn = min(run.weights.shape[1] for run in runs)
+    out = []
+    for name, told in wanted:
+        # Sums of the bins over the runs: cases, probability, truth; the cases as they are stand first.
+        pooled, gaps = np.zeros((3, ECE_BINS, 1 + n_drawn)), []
+        for run, (p, truth) in zip(runs, told):
+            weights = np.concatenate([np.ones((len(p), 1)), run.weights[:, :n_drawn]], axis=1)
+            bins = np.clip(np.ceil(p * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
+            member = np.eye(ECE_BINS)[bins].T
+            sums = np.stack([member @ weights, (member * p) @ weights, (member * truth) @ weights])
+            pooled += sums
+            gaps.append(np.abs(sums[1, :, 0] - sums[2, :, 0]).sum() / len(p))
+        x, y = divide(pooled[1, :, 0], pooled[0, :, 0]), divide(pooled[2], pooled[0]).T
+        middle = (np.arange(ECE_BINS) + 0.5) / ECE_BINS
+        share = pooled[0, :, 0] / pooled[0, :, 0].sum()
+        band = _band(y[1:], level)
+        out.append(Curve(name, np.where(np.isnan(x), middle, x), y[0], *band, area=float(np.mean(gaps)), share=share))
+    return tuple(out)
+
+
+def _band(drawn: Floats, level: float) -> tuple[Floats, Floats]:
+    """Pointwise percentiles over the first axis of what is defined."""
+    ends = np.full((2, drawn.shape[1]), np.nan)
+    defined, levels = np.isfinite(drawn), [(1 - level) / 2, (1 + level) / 2]
+    whole = defined.all(axis=0)
+    if whole.any():
+        ends[:, whole] = np.quantile(drawn[:, whole], levels, axis=0)
+    if (part := defined.any(axis=0) & ~whole).any():  # many times as slow
+        ends[:, part] = np.nanquantile(drawn[:, part], levels, axis=0)
+    return ends[0], ends[1]

@@ -1,0 +1,94 @@
+"""How a method's runs were trained: learning curves, cost, and what it needs beyond the equal budget."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmfusion.comparison.analysis.results import Cost, LearningCurve
+from mmfusion.comparison.finished_run import FinishedRun
+
+
+def learning(runs: Sequence[FinishedRun]) -> tuple[LearningCurve, ...]:
+    """One a run that has a history."""
+    found = []
+    for run in runs:
+        if not run.history:
+            continue
+        metric, chosen = run.settings.train.metric, run.metrics.get("chosen")
+        epoch = chosen.get("epoch") if isinstance(chosen, Mapping) else None
+        losses = [[value for value in entry["losses"].values() if _number(value)] for entry in run.history]
+        found.append(
+            LearningCurve(
+                seed=run.seed,
+                fold=run.fold,
+                metric=metric,
+                epochs=np.array([entry["epoch"] for entry in run.history], dtype=np.float64),
+                validation=np.array([_value(entry["validation"].get(metric)) for entry in run.history]),
+                loss=np.array([sum(values) if values else np.nan for values in losses]),
+                phases=tuple(str(entry.get("phase", "")) for entry in run.history),
+                chosen=epoch if isinstance(epoch, int) else None,
+            )
+        )
+    return tuple(found)
+
+
+def cost(runs: Sequence[FinishedRun]) -> Cost | None:
+    """Means over the runs; None where no run says what it cost."""
+    told = [run.metrics["cost"] for run in runs if run.metrics.get("cost")]
+    if not told:
+        return None
+
+    def mean(*keys: str) -> float:
+        values = [value for one in told if math.isfinite(value := _within(one, keys))]
+        return float(np.mean(values)) if values else np.nan
+
+    return Cost(
+        parameters=mean("parameters", "total"),
+        trainable=mean("parameters", "trainable"),
+        flops_per_case=mean("flops_per_case"),
+        epochs=mean("epochs"),
+        train_seconds=mean("seconds"),
+        train_cases_per_second=mean("train_cases_per_second"),
+        inference_cases_per_second=mean("inference_cases_per_second"),
+        peak_memory_bytes=mean("peak_memory_bytes"),
+        devices=tuple(sorted({hardware(run) for run in runs} - {""})),
+    )
+
+
+def beyond(runs: Sequence[FinishedRun]) -> str | None:
+    """What a method needs beyond the equal budget, in words."""
+    found = []
+    phases = {str(entry.get("phase")): None for run in runs for entry in run.history or ()}
+    budget = runs[0].settings.train.epochs
+    epochs = max((_value(run.metrics.get("cost", {}).get("epochs")) for run in runs), default=np.nan)
+    if len(phases) > 1:
+        first = ", ".join(list(phases)[:-1])
+        found.append(f"a phase before the supervised one ({first})")
+    if math.isfinite(epochs) and epochs > budget:
+        found.append(f"{epochs:.0f} epochs in all, the budget is {budget}")
+    return "; ".join(found) or None
+
+
+def hardware(run: FinishedRun) -> str:
+    """GPU or processor; empty where nobody says."""
+    environment = run.environment or {}
+    return str(environment.get("gpu") or environment.get("processor") or "")
+
+
+def _within(value: Any, keys: Sequence[str]) -> float:
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return _value(value)
+
+
+def _value(value: Any) -> float:
+    """A number; NaN for anything else."""
+    if isinstance(value, Mapping):
+        value = value.get("value")
+    return float(value) if _number(value) else math.nan
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,243 @@
+"""Metrics of many runs on the same resamples of their test cases.
+
+Runs with the same test cases share every resample: it is drawn once, and each run's scores are sorted once. Different
+test parts, of folds or of one fold, are resampled apart.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.comparison.analysis.held_out import part_of
+from mmfusion.comparison.analysis.results import Score
+from mmfusion.comparison.finished_run import Cases, FinishedRun
+from mmfusion.data.subgroups import UNKNOWN
+from mmfusion.metrics.calibration import apply_temperature, fit_temperature
+from mmfusion.metrics.classification import Prepared, best_threshold
+from mmfusion.metrics.definitions import defined_in, keeps_classes
+from mmfusion.metrics.intervals import percentiles, resample
+from mmfusion.metrics.ranking import Floats
+from mmfusion.metrics.weighted import Calibration
+
+N_CURVES = 300
+"""Resamples for the bands of curves."""
+
+N_SUBGROUPS = 1000
+"""Resamples for the intervals of subgroups, at most."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run with its test cases in the order of their ids, and what validation chose for it.
+
+    Attributes:
+        run: The run.
+        cases: Its test cases by id.
+        threshold: On class 1; None for more than two classes.
+        temperature: None where it is unknown.
+    """
+
+    run: FinishedRun
+    cases: Cases
+    threshold: float | None
+    temperature: float | None
+
+    @cached_property
+    def part(self) -> str:
+        """Equal for runs of the same fold whose test cases are the same, with the same labels and groups."""
+        return part_of(self.run)
+
+    @property
+    def scaled(self) -> Floats | None:
+        """Probabilities after temperature scaling."""
+        return None if self.temperature is None else apply_temperature(self.cases.probabilities, self.temperature)
+
+
+class Drawn(NamedTuple):
+    """A metric of one run.
+
+    Attributes:
+        value: On the cases as they are.
+        drawn: Shape ``(r,)``, on each resample.
+    """
+
+    value: float
+    drawn: Floats
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A run's metrics on all resamples.
+
+    Attributes:
+        judged: The run.
+        raw: By metric.
+        scaled: Calibration after temperature scaling; empty where no temperature is known.
+        subgroups: By property and value, by metric.
+        weights: Shape ``(n, r)``, the first resamples, for curves.
+    """
+
+    judged: Judged
+    raw: Mapping[str, Drawn]
+    scaled: Mapping[str, Drawn]
+    subgroups: Mapping[tuple[str, str], Mapping[str, Drawn]]
+    weights: Floats
+
+
+def judge(run: FinishedRun) -> Judged:
+    """Choose a run's threshold and temperature on its validation cases; without them, take what the run stored.
+
+    A threshold that its settings fix stays.
+    """
+    order = np.argsort(run.test.ids, kind="stable")
+    binary, held_out = len(run.classes) == 2, run.validation
+    threshold, temperature = run.metrics.get("threshold"), run.metrics.get("temperature")
+    if held_out is not None:
+        if binary and run.settings.train.threshold is None:
+            threshold = best_threshold(held_out.probabilities, held_out.labels)
+        temperature = fit_temperature(held_out.probabilities, held_out.labels)
+    elif binary and threshold is None:
+        threshold = 0.5
+    return Judged(run, run.test.take(order), threshold if binary else None, temperature)
+
+
+def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequence[str] = ()) -> list[Sampled]:
+    """All metrics of all runs.
+
+    Args:
+        judged: Runs of the same classes.
+        n_resamples: Of the stratified bootstrap of patients or lesions.
+        seed: Of the bootstrap; the same for all, and for one fold the same resamples whatever the other folds are.
+            Where a fold has several test parts each has resamples of its own.
+        extra: Some of :data:`mmfusion.metrics.classification.EXTRA` too.
+
+    Returns:
+        One a run, in their order.
+    """
+    by_part: dict[str, list[int]] = {}
+    for at, one in enumerate(judged):
+        by_part.setdefault(one.part, []).append(at)
+    parts_of_fold = Counter(judged[members[0]].run.fold for members in by_part.values())
+    found: dict[int, Sampled] = {}
+    for part, members in by_part.items():
+        fold = judged[members[0]].run.fold
+        # Parts of one fold would be drawn by the same numbers, as if their patients were the same.
+        own = [seed, fold, int(part[:8], 16)] if parts_of_fold[fold] > 1 else [seed, fold]
+        sampled = _sample_part([judged[at] for at in members], n_resamples, own, extra)
+        found |= dict(zip(members, sampled))
+    return [found[at] for at in range(len(judged))]
+
+
+def score(runs: Sequence[Drawn], level: float) -> Score:
+    """Mean over runs with the interval of this mean; runs in which the metric is undefined are left out of it.
+
+    Args:
+        runs: The metric of each run.
+        level: Coverage of the interval.
+    """
+    values = np.array([run.value for run in runs])
+    defined = np.flatnonzero(np.isfinite(values))
+    points = tuple(values.tolist())
+    if not len(defined):
+        return Score(np.nan, np.nan, np.nan, np.nan, np.nan, points)
+    kept = values[defined]
+    drawn = np.mean([runs[int(at)].drawn for at in defined], axis=0)
+    low, high, error = percentiles(drawn, level)
+    sd = float(kept.std(ddof=1)) if len(kept) > 1 else np.nan
+    return Score(float(kept.mean()), sd, low, high, error, points)
+
+
+class _Task(NamedTuple):
+    """Something to compute on every resample: for which cases, and on how many resamples."""
+
+    metrics: Prepared | Calibration
+    rows: NDArray[np.intp] | None
+    n: int
+
+
+def _sample_part(
+    judged: Sequence[Judged], n_resamples: int, seed: Sequence[int], extra: Sequence[str]
+) -> list[Sampled]:
+    first = judged[0].cases
+    tasks = [_tasks(one, n_resamples, extra) for one in judged]
+    drawn: list[dict[tuple[str, ...], list[dict[str, Floats]]]] = [{key: [] for key in own} for own in tasks]
+    head: list[Floats] = []
+    done = 0
+    # Where each case is a group of its own the names do not matter, and grouping by number is faster.
+    groups = first.groups.tolist() if first.grouped else None
+    spread = np.random.SeedSequence(seed).generate_state(1)[0]
+    for block in resample(first.labels, groups, n_resamples=n_resamples, seed=int(spread)):
+        weights = np.ascontiguousarray(block.T)
+        # Runs of a part mostly share their subgroups too, and with them what a resample keeps.
+        whole: dict[bytes, NDArray[np.bool_]] = {}
+        if done < N_CURVES:
+            head.append(weights[:, : N_CURVES - done].copy())
+        for own, into in zip(tasks, drawn):
+            for key, task in own.items():
+                if done < task.n:
+                    some = weights if task.n - done >= weights.shape[1] else weights[:, : task.n - done]
+                    theirs = np.ascontiguousarray(some if task.rows is None else some[task.rows])
+                    which = b"" if task.rows is None else task.rows.tobytes()
+                    if which not in whole:
+                        labels = first.labels if task.rows is None else first.labels[task.rows]
+                        whole[which] = keeps_classes(labels, theirs.T)
+                    into[key].append(defined_in(task.metrics(theirs), whole[which]))
+        done += weights.shape[1]
+    kept = np.concatenate(head, axis=1)
+    return [_joined(one, own, into, kept) for one, own, into in zip(judged, tasks, drawn)]
+
+
+def _tasks(judged: Judged, n_resamples: int, extra: Sequence[str]) -> dict[tuple[str, ...], _Task]:
+    cases, classes = judged.cases, judged.run.classes
+    threshold = 0.5 if judged.threshold is None else judged.threshold
+    prepared = Prepared(cases.probabilities, cases.labels, threshold=threshold, names=classes, extra=extra)
+    tasks: dict[tuple[str, ...], _Task] = {("raw",): _Task(prepared, None, n_resamples)}
+    if (scaled := judged.scaled) is not None:
+        tasks["scaled",] = _Task(Calibration(scaled, cases.labels), None, n_resamples)
+    for (by, value), rows in subgroup_rows(judged).items():
+        if len(set(cases.labels[rows].tolist())) > 1:
+            p, y = cases.probabilities[rows], cases.labels[rows]
+            own = Prepared(p, y, threshold=threshold, names=classes, extra=extra)
+            tasks["subgroup", by, value] = _Task(own, rows, min(n_resamples, N_SUBGROUPS))
+    return tasks
+
+
+def subgroup_rows(judged: Judged) -> dict[tuple[str, str], NDArray[np.intp]]:
+    """Rows of the test cases by property and value; cases whose value is unknown are in none."""
+    if judged.run.subgroups is None:
+        return {}
+    order = np.argsort(judged.run.test.ids, kind="stable")
+    found = {}
+    for by, values in judged.run.subgroups.items():
+        ordered = values[order]
+        for value in sorted(set(ordered.tolist()) - {""}, key=_in_order):
+            found[by, value] = np.flatnonzero(ordered == value)
+    return found
+
+
+def _in_order(value: str) -> tuple[int, str]:
+    """The lowest band first, what is not known last."""
+    return (0 if value.startswith("below") else 2 if value == UNKNOWN else 1), value
+
+
+def _joined(
+    judged: Judged,
+    tasks: Mapping[tuple[str, ...], _Task],
+    drawn: Mapping[tuple[str, ...], Sequence[Mapping[str, Floats]]],
+    weights: Floats,
+) -> Sampled:
+    out: dict[tuple[str, ...], dict[str, Drawn]] = {}
+    for key, task in tasks.items():
+        n = len(judged.cases) if task.rows is None else len(task.rows)
+        point = task.metrics(np.ones((n, 1)))
+        out[key] = {
+            name: Drawn(float(value[0]), np.concatenate([block[name] for block in drawn[key]]))
+            for name, value in point.items()
+        }
+    subgroups = {(key[1], key[2]): found for key, found in out.items() if key[0] == "subgroup"}
+    return Sampled(judged, out["raw",], out.get(("scaled",), {}), subgroups, weights)

@@ -1,0 +1,213 @@
+"""A figure of matplotlib as SVG that a page can take in: the same bytes for the same numbers."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from mmfusion.comparison.report.palette import GRID, INK, MUTED, NAMES, PAPER
+from mmfusion.utils.optional import need
+
+WIDTH = 336
+"""Pixels: what a phone of 360 has between its margins. Wider figures would shrink their text or scroll."""
+
+FONT = 15
+"""Pixels of all text at that width."""
+
+FAMILY = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', Arial, sans-serif"
+
+_RC = {
+    "svg.fonttype": "none",
+    # Names inside the file come from this and the contents, so that they are the same every time.
+    "svg.hashsalt": "mmfusion",
+    "font.family": "DejaVu Sans",
+    "font.size": FONT,
+    "axes.titlesize": FONT,
+    "axes.labelsize": FONT,
+    "xtick.labelsize": FONT,
+    "ytick.labelsize": FONT,
+    # A class may be called $x$.
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 1,
+    "axes.unicode_minus": True,
+    "path.simplify_threshold": 0.2,
+}
+_SPACE = re.compile(r"\{[^}]*\}")
+_SHORTHAND = re.compile(r"font: (?:[a-z]+ )*(?:(?P<weight>\d{3}) )?(?P<size>[\d.]+px)")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure.
+
+    Attributes:
+        key: Unique on its page, fit for a file's name.
+        title: A few words.
+        description: What a reader who cannot see it must know.
+        width: Pixels at which its text has :data:`FONT`.
+        height: Likewise.
+        inline: SVG for an HTML page; its colours are variables of the page.
+        file: SVG that stands alone, on white paper.
+    """
+
+    key: str
+    title: str
+    description: str
+    width: float
+    height: float
+    inline: str
+    file: str
+
+
+def name_axes(axes: Any, x: str, y: str) -> None:
+    """Name the axes; the upright one above its end, where no head must be turned."""
+    axes.set_xlabel(x)
+    axes.set_title(y, loc="left", x=-0.14, pad=8, color=INK)
+
+
+def clean(text: str) -> str:
+    """Text without the characters that neither XML nor HTML can hold."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def shorten(text: str, length: int) -> str:
+    """At most so many characters, the last of them an ellipsis where some are left out."""
+    text = clean(text)
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def picture(
+    key: str, title: str, description: str, paint: Callable[[Any], None], *, height: float, width: float = WIDTH
+) -> Picture:
+    """Draw a figure.
+
+    Args:
+        key: As in :class:`Picture`.
+        title: As in :class:`Picture`.
+        description: As in :class:`Picture`.
+        paint: Draws on a ``matplotlib.figure.Figure``; a unit of its fonts and lines is a pixel.
+        height: Pixels.
+        width: Pixels.
+    """
+    matplotlib = need("matplotlib", "bench")
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    file = io.BytesIO()
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # What a matplotlibrc in the working folder says does not count: it may have texts set by another program.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        # The page's font has what matplotlib's lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        # An SVG's point is 1/72 inch for matplotlib, whatever the resolution.
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasSVG(figure)
+        paint(figure)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    root = _plain(file.getvalue(), key)
+    title, description = clean(title), clean(description)
+    _name(root, key, title, description)
+    alone = ElementTree.tostring(root, encoding="unicode")
+    for element in root.iter():
+        if "style" in element.attrib:
+            element.set("style", _COLOUR.sub(_variable, element.attrib["style"]))
+    inline = ElementTree.tostring(root, encoding="unicode")
+    header = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
+    paper = f'<rect width="100%" height="100%" fill="{PAPER}" />'
+    # Behind everything, but after the title.
+    alone = alone.replace("<svg ", header, 1).replace("</desc>", f"</desc>{paper}", 1)
+    return Picture(key, title, description, width, height, inline, alone + "\n")
+
+
+def of_page(style: str) -> str:
+    """A text's style without its font: the page has its own.
+
+    Args:
+        style: As matplotlib writes it; before 3.9 the font is one property, ``font: 700 15px 'DejaVu Sans'``.
+    """
+    kept = []
+    for part in style.split("; "):
+        short = _SHORTHAND.match(part)
+        if short is not None:
+            kept += [f"font-weight: {short['weight']}"] if short["weight"] else []
+            kept.append(f"font-size: {short['size']}")
+        elif not part.startswith("font-family"):
+            kept.append(part)
+    return "; ".join(kept)
+
+
+def _plain(svg: bytes, key: str) -> ElementTree.Element:
+    """Without namespaces, metadata and a style sheet, which would be the whole page's; with names of its own."""
+    root = ElementTree.fromstring(svg)
+    for element in list(root.iter()):
+        element.tag = _SPACE.sub("", element.tag)
+        for name in list(element.attrib):
+            value = element.attrib.pop(name)
+            plain = _SPACE.sub("", name)
+            if plain == "id":
+                value = f"{key}-{value}"
+            elif plain == "href":
+                value = f"#{key}-{value[1:]}"
+            elif plain == "clip-path":
+                value = value.replace("#", f"#{key}-")
+            elif plain == "style" and element.tag == "text":
+                value = of_page(value)
+            element.set(plain, value)
+        # What matplotlib indents with; the words of a text element are its own.
+        if element.tag != "text" and not (element.text or "").strip():
+            element.text = None
+        element.tail = None
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in ("metadata", "style") or (child.tag == "defs" and not len(child)):
+                parent.remove(child)
+    for child in list(root):
+        if child.tag == "defs" and all(grandchild.tag == "style" for grandchild in child):
+            root.remove(child)
+    used = {element.attrib.get(name) for element in root.iter() for name in ("href", "clip-path")}
+    for element in root.iter():
+        own = element.attrib.get("id")
+        if own is not None and f"#{own}" not in used and f"url(#{own})" not in used:
+            del element.attrib["id"]
+    return root
+
+
+def _name(root: ElementTree.Element, key: str, title: str, description: str) -> None:
+    box = root.attrib["viewBox"]
+    root.attrib.clear()
+    root.attrib |= {
+        "viewBox": box,
+        "role": "img",
+        "aria-labelledby": f"{key}-title {key}-desc",
+        "font-family": FAMILY,
+        "stroke-linejoin": "round",
+    }
+    for number, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ElementTree.Element(tag, {"id": f"{key}-{tag}"})
+        element.text = text
+        root.insert(number, element)
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = NAMES.get(match[0])
+    return f"var(--{name})" if name else match[0]

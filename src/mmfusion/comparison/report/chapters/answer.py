@@ -1,0 +1,84 @@
+"""What was compared, on what, and what the answer is, in plain words with its uncertainty."""
+
+from mmfusion.comparison.analysis.results import Named, PairedTest
+from mmfusion.comparison.report import formatting
+from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
+from mmfusion.metrics.classification import LOWER_IS_BETTER
+
+
+def compared(chapter: Chapter) -> str:
+    """What was compared, on what."""
+    found = chapter.comparison
+    groups = f" of {formatting.plural(found.n_groups, 'patient or lesion', 'patients or lesions')}"
+    labels = [method.label for method in found.methods]
+    runs = sum(len(method.runs) for method in found.methods)
+    folds = f" and {formatting.plural(found.folds, 'fold')}" if found.folds > 1 else ""
+    return (
+        f"{formatting.plural(len(found.methods), 'method')} ({formatting.listed(labels, most=8)}) on {found.dataset}: "
+        f"{formatting.plural(len(found.classes), 'class', 'classes')}, "
+        f"{formatting.plural(found.n_cases, 'test case')}{groups if found.n_groups != found.n_cases else ''}; "
+        f"{formatting.plural(len(found.seeds), 'seed')}{folds}, {formatting.plural(runs, 'run')} in all."
+    )
+
+
+def answer(chapter: Chapter, wanted: str) -> str:
+    """What came out.
+
+    Args:
+        chapter: The comparison.
+        wanted: Model that was to be the reference, for when it is not there.
+    """
+    found = chapter.comparison
+    best = found.methods[0]
+    number = cell(score(best, chapter.metric))
+    value = f"{chapter.metric_words}, {number}"
+    if len(found.methods) == 1:
+        return (
+            f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to "
+            "compare it with."
+        )
+    extreme = "lowest" if chapter.metric in LOWER_IS_BETTER else "highest"
+    if found.reference is None:
+        return (
+            f"{best.label} has the {extreme} {value}, but nothing was tested: the reference, {wanted}, is not among "
+            "the runs, so no method can be said to be better than another."
+        )
+    tests = [test for test in found.tests if test.metric == chapter.metric]
+    if best.is_reference:
+        return f"The reference {best.label} has the {extreme} {value}. {_others(tests, found.reference)}"
+    mine = next((test for test in tests if test.method == best.label), None)
+    against = _best(mine, found.reference, found.named)
+    return f"{best.label} has the {extreme} {value}. {against} {_others(tests, found.reference)}"
+
+
+def _best(test: PairedTest | None, reference: str, named: Named) -> str:
+    if test is None or test.p_holm != test.p_holm:
+        reason = f": {test.reason}" if test is not None and test.reason else ""
+        return f"It could not be tested against {reference}, the reference{reason}."
+    difference = formatting.interval(test.difference, test.low, test.high, sign=True)
+    verdict = "it may be chance" if test.better is None else "chance alone does not explain it"
+    return (
+        f"Against {reference}, {formatting.REFERENCES[named]}, the difference is {difference}, Holm-corrected "
+        f"{formatting.p_phrase(test.p_holm)}: {verdict}."
+    )
+
+
+def _others(tests: list[PairedTest], reference: str) -> str:
+    tested = [test for test in tests if test.p_holm == test.p_holm]
+    if not tested:
+        return f"No method could be tested against {reference}."
+    better = [test.method for test in tested if test.better is True]
+    worse = [test.method for test in tested if test.better is False]
+    open_ = len(tested) - len(better) - len(worse)
+    parts = []
+    if better:
+        parts.append(f"{len(better)} better than {reference} ({formatting.listed(better)})")
+    if worse:
+        parts.append(
+            f"{len(worse)} worse ({formatting.listed(worse)})"
+            if better
+            else f"{len(worse)} worse than {reference} ({formatting.listed(worse)})"
+        )
+    if open_:
+        parts.append(f"{open_} not told apart from {'it' if parts else reference}")
+    return f"Of {formatting.plural(len(tested), 'method')} tested, after correction: {', '.join(parts)}."

@@ -1,0 +1,114 @@
+"""From folders of runs to a report: what ``mmfusion report`` does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmfusion.comparison.analysis import assemble, grouping
+from mmfusion.comparison.analysis.results import Comparison
+from mmfusion.comparison.collect import collect
+from mmfusion.comparison.report import formatting
+from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
+from mmfusion.comparison.report.writing import write
+from mmfusion.metrics.classification import SETS
+from mmfusion.training.reporter import Reporter
+from mmfusion.utils.optional import need
+
+FOLDER = "report"
+
+
+def report(
+    folders: Sequence[str | Path],
+    reporter: Reporter,
+    *,
+    reference: str = assemble.REFERENCE,
+    named: str | None = None,
+    metrics: str = assemble.ALL,
+    out: Path | None = None,
+    beforehand: bool | None = None,
+    formulas: bool = False,
+) -> Path:
+    """Collect finished runs, analyse them, write the report, and say what came out.
+
+    Nothing is trained and no dataset is read: the predictions in the folders are enough.
+
+    Args:
+        folders: Of runs, or with runs somewhere below.
+        reporter: Shown the ranking, the folders that were skipped, and where the report is.
+        reference: Method that the others are tested against. Where it is not, the report says so and has no tests.
+        named: Takes its place, and has to be there.
+        metrics: Those to show and to test, with commas between, or the name of a set of
+            :data:`mmfusion.metrics.classification.SETS`, or ``all``.
+        out: Folder of the report; None: ``report`` in the first of ``folders``.
+        beforehand: Of a sweep's own report: whether the reference was named before the runs were finished. Of its
+            metrics, which a preset may have for data of other classes, those that no run has are left out. None: a
+            report of runs that were there.
+        formulas: As for :func:`~mmfusion.comparison.report.writing.write`.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: If there is no finished run, no such metric, or no method ``named``.
+    """
+    found = collect(folders)
+    skipped = {str(one.folder): one.reason for one in found.skipped}
+    if not found.runs:
+        reasons = "; ".join(f"{place}: {reason}" for place, reason in skipped.items())
+        raise ValueError(
+            f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
+        )
+    if named is not None:
+        groups = [group for table in grouping.tables(found.runs) for group in table.groups]
+        there = list(dict.fromkeys(group.label for group in groups))
+        if named not in (*there, *(name for group in groups for name in (group.name, group.model))):
+            raise ValueError(f"--reference expects one of the methods that ran ({', '.join(there)}), got {named!r}")
+        reference = named
+    with reporter.working(f"analysing {formatting.plural(len(found.runs), 'run')}"):
+        a_set = metrics in (assemble.ALL, *SETS)
+        chosen = metrics if a_set else [name for word in metrics.split(",") if (name := word.strip())]
+        if beforehand is not None and not a_set:
+            # Nobody asked for them by name, and runs that took hours have a report whatever their classes are.
+            known = assemble.available(found.runs)
+            chosen = [name for name in chosen if name in known]
+        analysis = assemble.analyse(found.runs, reference, metrics=chosen, beforehand=bool(beforehand))
+    with reporter.working("writing the report"):
+        page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)
+    for comparison in analysis.comparisons:
+        reporter.show(table(comparison, analysis.level))
+        for caution in comparison.cautions:
+            reporter.say(f"Note: {caution.text}")
+    for place, reason in skipped.items():
+        reporter.say(f"Skipped {place}: {reason}")
+    reporter.say(f"The report is in {page}")
+    return page
+
+
+def table(comparison: Comparison, level: float) -> Any:
+    """The ranking, for rich."""
+    need("rich", "bench")
+    from rich.markup import escape
+    from rich.table import Table
+
+    chapter = Chapter.of(comparison, 1, level)
+    out = Table(title=escape(comparison.name), title_justify="left")
+    out.add_column("method")
+    for name in ("runs", f"test {chapter.metric_words}"):
+        out.add_column(name, justify="right")
+    tests = {test.method: test for test in comparison.tests if test.metric == chapter.metric}
+    if comparison.reference is not None:
+        out.add_column(f"difference to {escape(comparison.reference)}", justify="right")
+        out.add_column("p, Holm", justify="right")
+    for method in comparison.methods:
+        row = [escape(method.label), str(len(method.runs)), cell(score(method, chapter.metric))]
+        if comparison.reference is not None:
+            test = tests.get(method.label)
+            if test is None:
+                row += ["reference" if method.is_reference else formatting.NONE, ""]
+            else:
+                row += [
+                    formatting.interval(test.difference, test.low, test.high, sign=True),
+                    formatting.p_value(test.p_holm),
+                ]
+        out.add_row(*row)
+    return out

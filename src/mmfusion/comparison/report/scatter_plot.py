@@ -1,0 +1,127 @@
+"""What a method costs against how good it is."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmfusion.comparison.report.canvas import WIDTH, Picture, name_axes, picture, shorten
+from mmfusion.comparison.report.line_plot import spread
+from mmfusion.comparison.report.palette import INK, MUTED, PAPER, Style
+
+_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 52, 98, 32, 50, 310
+
+
+class Dot(NamedTuple):
+    """A method.
+
+    Attributes:
+        label: Beside it; empty for none.
+        x: Cost, above 0.
+        y: Value.
+        low: Lower end of the value's interval.
+        high: Upper end.
+        style: How it is drawn.
+    """
+
+    label: str
+    x: float
+    y: float
+    low: float
+    high: float
+    style: Style
+
+
+def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: str, y: str) -> Picture:
+    """Draw them, the cost on a logarithmic axis; names on the right, tied to their dots.
+
+    Args:
+        key: Of the picture.
+        title: Of the picture.
+        description: Of the picture.
+        dots: At least one; the first lies on top.
+        x: Label of the axis.
+        y: Label of the axis.
+    """
+
+    def paint(figure: Any) -> None:
+        from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+        axes = figure.add_axes(
+            (
+                _LEFT / WIDTH,
+                _BOTTOM / _HEIGHT,
+                (WIDTH - _LEFT - _RIGHT) / WIDTH,
+                (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT,
+            )
+        )
+        axes.set_xscale("log")
+        costs = np.array([dot.x for dot in dots])
+        low, high = float(costs.min()), float(costs.max())
+        reach = max((high / low) ** 0.12, 1.1)
+        axes.set_xlim(low / reach, high * reach)
+        axes.xaxis.set_major_locator(FixedLocator(ticks(low / reach, high * reach)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        name_axes(axes, x, y)
+        for dot in reversed(dots):
+            colour = dot.style.colour if dot.style.prominent else MUTED
+            axes.plot([dot.x, dot.x], [dot.low, dot.high], color=colour, linewidth=1.2, zorder=2)
+            face = colour if dot.style.prominent else PAPER
+            axes.plot([dot.x], [dot.y], dot.style.marker, ms=8, color=face, mec=colour, mew=1.5, zorder=3)
+        _label(axes, dots)
+
+    return picture(key, title, description, paint, height=_HEIGHT)
+
+
+def _label(axes: Any, dots: Sequence[Dot]) -> None:
+    named = sorted((dot for dot in dots if dot.label), key=lambda dot: dot.y)
+    low, high = axes.get_ylim()
+    pixels = _HEIGHT - _TOP - _BOTTOM
+    heights = spread([(dot.y - low) / (high - low) * pixels for dot in named], 18, pixels)
+    for dot, at in zip(named, heights):
+        axes.annotate(
+            shorten(dot.label, 9),
+            (dot.x, dot.y),
+            xytext=(1.08, at / pixels),
+            textcoords="axes fraction",
+            ha="left",
+            va="center",
+            color=INK,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": dot.style.colour, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 5},
+        )
+    axes.set_ylim(low, high)
+
+
+def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:
+    """Round numbers on a logarithmic axis: powers of ten, or even steps where fewer than two of those fit.
+
+    Args:
+        low: Left end, above 0.
+        high: Right end.
+        apart: Least distance of two, as a share of the axis: numbers must not lie on each other.
+    """
+    first, last = int(np.ceil(np.log10(low))), int(np.floor(np.log10(high)))
+    candidates = [[10.0**exponent for exponent in range(first, last + 1)]]
+    base = 10.0 ** np.floor(np.log10((high - low) / 10))
+    for digits in (100, 50, 25, 20, 10, 5, 2.5, 2, 1):
+        step = digits * base
+        candidates.append([float(n * step) for n in range(int(np.ceil(low / step)), int(high / step) + 1)])
+    for found in candidates:
+        kept: list[float] = []
+        for value in found:
+            if not kept or np.log(value / kept[-1]) >= apart * np.log(high / low):
+                kept.append(value)
+        if len(kept) >= 2:
+            return kept
+    return [float(np.sqrt(low * high))]
+
+
+def short(value: float) -> str:
+    """A number in few characters: ``2.5 M``."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.3g}"

@@ -1,0 +1,205 @@
+"""The numbers of a report as CSV: a row a number, so that every comparison fits into one file.
+
+All but the points of curves are as they were computed, not rounded.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmfusion.comparison.analysis.results import Analysis, Comparison, Method, Score
+from mmfusion.comparison.report.chapters import settings
+from mmfusion.experiments.spreadsheet import write_rows
+
+Rows = Iterator[dict[str, Any]]
+
+
+def tables(analysis: Analysis, skipped: Mapping[str, str], *, formulas: bool = False) -> dict[str, str]:
+    """Files by their names; those that would have no row are left out.
+
+    Args:
+        analysis: The numbers.
+        skipped: By folder, why it is not in them.
+        formulas: Leave texts as they are that a spreadsheet program would compute; see
+            :mod:`mmfusion.experiments.spreadsheet`.
+    """
+    out = {f"{name}.csv": _text(list(rows(analysis)), formulas) for name, rows in _TABLES.items()}
+    out["skipped.csv"] = _text([{"folder": folder, "reason": reason} for folder, reason in skipped.items()], formulas)
+    return {name: text for name, text in out.items() if text}
+
+
+def _text(rows: Sequence[Mapping[str, Any]], formulas: bool) -> str:
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = ([_cell(row.get(name)) for name in columns] for row in rows)
+    return write_rows([columns, *cells], formulas=formulas)
+
+
+def _cell(value: Any) -> Any:
+    """Empty for what is unknown."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return float(value) if isinstance(value, float) else value
+
+
+def _methods(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Comparison, Method]]:
+    for comparison in analysis.comparisons:
+        for method in comparison.methods:
+            yield {"comparison": comparison.name, "method": method.label}, comparison, method
+
+
+def _score(score: Score) -> dict[str, float]:
+    return {"mean": score.mean, "sd": score.sd, "low": score.low, "high": score.high, "error": score.error}
+
+
+def _ranking(analysis: Analysis) -> Rows:
+    for head, comparison, method in _methods(analysis):
+        own = {
+            "rank": comparison.methods.index(method) + 1,
+            "model": method.model,
+            "reference": int(method.is_reference),
+            "runs": len(method.runs),
+        }
+        for metric, score in method.scores.items():
+            yield head | own | {"metric": metric} | _score(score)
+
+
+def _runs(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        for number, run in enumerate(method.runs):
+            own = {"folder": run.folder, "seed": run.seed, "fold": run.fold, "cases": run.n_cases}
+            found = {name: score.points[number] for name, score in method.scores.items() if number < len(score.points)}
+            yield head | own | {"threshold": run.threshold, "temperature": run.temperature} | found
+
+
+def _tests(analysis: Analysis) -> Rows:
+    words = {True: "better", False: "worse", None: ""}
+    for comparison in analysis.comparisons:
+        for test in comparison.tests:
+            yield {
+                "comparison": comparison.name,
+                "method": test.method,
+                "reference": test.reference,
+                "metric": test.metric,
+                "test": test.kind,
+                "pairs": test.n_runs,
+                "difference": test.difference,
+                "low": test.low,
+                "high": test.high,
+                "p": test.p,
+                "p_holm": test.p_holm,
+                "shown": words[test.better],
+                "no_interval": test.reason,
+            }
+
+
+def _subgroups(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        for group in method.subgroups:
+            own = {"by": group.by, "value": group.value, "cases": group.n_cases, "groups": group.n_groups}
+            for metric, score in group.scores.items():
+                yield head | own | {"metric": metric} | _score(score)
+
+
+def _robustness(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        curve = method.robustness
+        if curve is None:
+            continue
+        for share, mean, low, high in zip(curve.shares, curve.mean, curve.low, curve.high):
+            values = {"mean": float(mean), "low": float(low), "high": float(high)}
+            yield head | {"metric": curve.metric, "what": "cells", "share": float(share)} | values
+        area = {"mean": curve.area.mean, "low": curve.area.low, "high": curve.area.high}
+        yield head | {"metric": curve.metric, "what": "area", "share": None} | area
+
+
+def _contribution(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        for given in method.contributions:
+            own = {"modality": given.modality, "what": given.kind, "left": given.left.mean, "drop": given.drop.mean}
+            yield head | own | {"low": given.drop.low, "high": given.drop.high, "interval": given.interval}
+
+
+def _calibration(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        for metric in ("brier", "ece", "log_loss"):
+            for which, scores in (("raw", method.scores), ("scaled", method.scaled)):
+                if metric in scores:
+                    yield head | {"metric": metric, "probabilities": which} | _score(scores[metric])
+
+
+def _confusion(analysis: Analysis) -> Rows:
+    for head, comparison, method in _methods(analysis):
+        for row, truth in enumerate(comparison.classes):
+            for column, called in enumerate(comparison.classes):
+                counts = float(method.confusion.counts[row, column])
+                shares = float(method.confusion.shares[row, column])
+                yield head | {"true": truth, "called": called, "cases": counts, "share": shares}
+
+
+def _curves(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        for name in ("roc", "precision_recall", "reliability", "reliability_scaled"):
+            for curve in getattr(method.curves, name):
+                for x, y, low, high in zip(curve.x, curve.y, curve.low, curve.high):
+                    # A picture has no more digits, and these are many.
+                    values = {"x": x, "y": y, "low": low, "high": high}
+                    numbers = {key: round(float(value), 6) for key, value in values.items()}
+                    yield head | {"curve": name, "class": curve.of} | numbers
+
+
+def _learning(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        for curve in method.learning:
+            own = {"seed": curve.seed, "fold": curve.fold, "metric": curve.metric}
+            for epoch, value, loss, phase in zip(curve.epochs, curve.validation, curve.loss, curve.phases):
+                chosen = int(curve.chosen is not None and epoch == curve.chosen)
+                found = {"epoch": int(epoch), "phase": phase, "validation": float(value), "loss": float(loss)}
+                yield head | own | found | {"chosen": chosen}
+
+
+def _cost(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        cost = method.cost
+        if cost is not None:
+            yield head | {
+                "devices": ", ".join(cost.devices),
+                "parameters": cost.parameters,
+                "trainable": cost.trainable,
+                "flops_per_case": cost.flops_per_case,
+                "epochs": cost.epochs,
+                "train_seconds": cost.train_seconds,
+                "train_cases_per_second": cost.train_cases_per_second,
+                "inference_cases_per_second": cost.inference_cases_per_second,
+                "peak_memory_bytes": cost.peak_memory_bytes,
+            }
+
+
+def _settings(analysis: Analysis) -> Rows:
+    """What all methods have once, without a method's name; then each one's own."""
+    for comparison in analysis.comparisons:
+        for name, value in (dict(settings.flatten(comparison.shared)) | settings.common(comparison)).items():
+            yield {"comparison": comparison.name, "method": "", "setting": name, "value": value, "changed": None}
+    for head, comparison, method in _methods(analysis):
+        told = settings.changed(method)
+        for name, value in settings.own(comparison, method).items():
+            yield head | {"setting": name, "value": value, "changed": int(name in told)}
+
+
+_TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
+    "ranking": _ranking,
+    "runs": _runs,
+    "tests": _tests,
+    "subgroups": _subgroups,
+    "robustness": _robustness,
+    "contribution": _contribution,
+    "calibration": _calibration,
+    "confusion": _confusion,
+    "curves": _curves,
+    "learning": _learning,
+    "cost": _cost,
+    "settings": _settings,
+}
+NAMES = (*_TABLES, "skipped")
+"""Of all files, without ``.csv``."""

@@ -1,0 +1,183 @@
+"""One table of a sweep: a row a method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+from mmfusion.comparison.sweep import Outcome
+from mmfusion.experiments import folder
+from mmfusion.experiments.spreadsheet import write_rows
+from mmfusion.training.result_files import read_json, write_text
+from mmfusion.utils.optional import need
+
+CSV = "table.csv"
+MARKDOWN = "table.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a dataset.
+
+    Attributes:
+        dataset: Registered name.
+        method: Its label.
+        aucs: Test AUC of each run, by seed and fold; those that are undefined are left out.
+        interval: 95% interval of the only run; None of several, or where it is undefined.
+        ceilings: Of the dataset; empty where they are not known.
+        parameters: Of the model; None for a reference row.
+        seconds: Median of the training times; None for a reference row.
+        undefined: How many more runs there are whose AUC is undefined.
+    """
+
+    dataset: str
+    method: str
+    aucs: tuple[float, ...]
+    interval: tuple[float, float] | None
+    ceilings: Mapping[str, float]
+    parameters: int | None
+    seconds: float | None
+    undefined: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """Of the AUCs."""
+        return fmean(self.aucs) if self.aucs else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the AUCs."""
+        return stdev(self.aucs) if len(self.aucs) > 1 else None
+
+    @property
+    def gap_closed(self) -> float | None:
+        """From the better ceiling of one modality (0) to that of both (1)."""
+        if self.mean is None or not {"image", "table", "both"} <= set(self.ceilings):
+            return None
+        single = max(self.ceilings["image"], self.ceilings["table"])
+        gap = self.ceilings["both"] - single
+        return (self.mean - single) / gap if gap > 0 else None
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    """A row a method and dataset, in the order in which they come; runs that failed are left out."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for outcome in outcomes:
+        if outcome.metrics is not None:
+            key = outcome.planned.settings.run.dataset, outcome.planned.label
+            found.setdefault(key, []).append(outcome.metrics)
+    return [_row(*key, runs) for key, runs in found.items()]
+
+
+def reference_rows(places: Sequence[Path]) -> list[Row]:
+    """The reference rows on the table, from the folders of :func:`~mmfusion.comparison.reference_rows.beside`."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for place in places:
+        metrics = read_json(place / folder.METRICS)
+        found.setdefault((metrics["dataset"], f"{metrics['model']}, table alone"), []).append(metrics)
+    return [_row(*key, runs) for key, runs in found.items()]
+
+
+def ahead(rows: Sequence[Row], references: Sequence[Row]) -> list[str]:
+    """A sentence for each dataset on which a reference row on the table has the highest mean test AUC of all rows."""
+    lines = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        own = [row.mean for row in rows if row.dataset == dataset and row.mean is not None]
+        known = [row for row in references if row.dataset == dataset and row.mean is not None]
+        if own and known:
+            best = max(known, key=lambda row: row.mean or 0.0)
+            if best.mean is not None and best.mean > max(own):
+                lines.append(
+                    f"On {dataset}, {best.method}, has a higher mean test AUC ({best.mean:.3f}) than every method here "
+                    f"({max(own):.3f} at best): none of them makes as much of the table."
+                )
+    return lines
+
+
+def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
+    aucs = [run["test"]["auc"] for run in runs]
+    only = aucs[0]
+    interval = None if len(runs) > 1 or only["low"] is None else (only["low"], only["high"])
+    return Row(
+        dataset,
+        method,
+        tuple(auc["value"] for auc in aucs if auc["value"] is not None),
+        interval,
+        runs[0]["ceilings"],
+        runs[0]["cost"]["parameters"]["total"] if runs[0]["cost"] else None,
+        median(run["cost"]["seconds"] for run in runs) if runs[0]["cost"] else None,
+        sum(auc["value"] is None for auc in aucs),
+    )
+
+
+def write(rows: Sequence[Row], out: Path) -> None:
+    """``table.csv`` and ``table.md`` into a folder."""
+    cells: list[tuple[object, ...]] = [
+        ("dataset", "method", "runs", "auc", "auc_sd", "auc_by_run", "gap_closed", "parameters", "seconds")
+    ]
+    for row in rows:
+        by_run = " ".join(str(auc) for auc in row.aucs)
+        parts = (row.dataset, row.method, len(row.aucs), row.mean, row.spread, by_run, row.gap_closed)
+        cells.append((*parts, row.parameters, row.seconds))
+    write_text(out / CSV, write_rows(cells))
+    write_text(out / MARKDOWN, markdown(rows))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table a dataset, with its ceilings below where they are known."""
+    parts = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        own = [row for row in rows if row.dataset == dataset]
+        header = _header(own)
+        lines = [header, ("---", "---", *["---:"] * (len(header) - 2)), *(_cells(row, header) for row in own)]
+        text = f"`{dataset}`\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        if own[0].ceilings:
+            known = ", ".join(f"{name} {value:.3f}" for name, value in own[0].ceilings.items())
+            text += f"\nCeilings: {known}.\n"
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def table(rows: Sequence[Row], dataset: str) -> Any:
+    """The same of one dataset, for rich."""
+    need("rich", "bench")
+    from rich.table import Table
+    from rich.text import Text
+
+    own = [row for row in rows if row.dataset == dataset]
+    ceilings = ", ".join(f"{name} {value:.3f}" for name, value in own[0].ceilings.items())
+    caption = f"ceilings: {ceilings}" if ceilings else None
+    out = Table(title=Text(dataset), title_justify="left", caption=caption, caption_justify="left")
+    header = _header(own)
+    for number, name in enumerate(header):
+        out.add_column(name, justify="left" if number < 2 else "right")
+    for row in own:
+        # A method's own options stand in brackets, which rich would take for its markup.
+        out.add_row(*map(Text, _cells(row, header)))
+    return out
+
+
+def _header(rows: Sequence[Row]) -> tuple[str, ...]:
+    auc = "test AUC, mean ± sd" if any(len(row.aucs) > 1 for row in rows) else "test AUC (95% interval)"
+    gap = ("gap closed",) if any(row.gap_closed is not None for row in rows) else ()
+    runs = ("by run",) if any(len(row.aucs) > 1 for row in rows) else ()
+    return ("method", auc, *runs, *gap, "parameters", "seconds")
+
+
+def _cells(row: Row, header: Sequence[str]) -> tuple[str, ...]:
+    if row.mean is None:
+        auc = "undefined"
+    elif row.interval is not None:
+        auc = f"{row.mean:.3f} ({row.interval[0]:.3f} to {row.interval[1]:.3f})"
+    else:
+        auc = f"{row.mean:.3f}" + ("" if row.spread is None else f" ± {row.spread:.3f}")
+        if row.undefined:
+            auc += f", undefined in {row.undefined} of {row.undefined + len(row.aucs)}"
+    cells = {
+        "by run": " ".join(f"{value:.3f}" for value in row.aucs),
+        "gap closed": "" if row.gap_closed is None else f"{row.gap_closed:.0%}",
+        "parameters": "" if row.parameters is None else f"{row.parameters:,}",
+        "seconds": "" if row.seconds is None else f"{row.seconds:.0f}",
+    }
+    return (row.method, auc, *(cells[name] for name in header[2:]))

@@ -1,0 +1,172 @@
+"""A trained model's verdict: evaluated once, written whole, and told."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from mmfusion.data.cases import CaseDataset
+from mmfusion.experiments import (
+    environment,
+    file_digests,
+    folder,
+    predictions,
+    reference_metrics,
+    robustness,
+    robustness_rows,
+    run_report,
+    training_curve,
+)
+from mmfusion.experiments.assembly import CHOSEN_ON_TEST, Parts, with_maps
+from mmfusion.metrics.classification import EXTRA, split_metric
+from mmfusion.training import checkpoints, inference, optimizers, processes
+from mmfusion.training.loop import load_weights
+from mmfusion.training.progress import Progress
+from mmfusion.training.reporter import Reporter
+from mmfusion.training.result_files import write_bytes, write_json, write_text
+from mmfusion.utils.process_group import n_processes
+
+
+def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporter: Reporter) -> dict[str, Any]:
+    """Evaluate the chosen weights and write everything; the metrics last, they mark the run as finished.
+
+    All processes predict, the main one does the rest.
+    """
+    settings, bundle = parts.settings, parts.bundle
+    weights, about = checkpoints.load(out / checkpoints.BEST)
+    load_weights(model, weights, out / checkpoints.BEST)
+    began = time.perf_counter()
+    held_out = {"validation": bundle.validation, "test": bundle.test}
+    with reporter.working("evaluating"):
+        probabilities = {
+            name: inference.Evaluation(
+                dataset,
+                parts.target,
+                settings.train.eval_batch_size,
+                workers=settings.train.workers,
+                device=parts.device,
+            ).probabilities(model)
+            for name, dataset in held_out.items()
+        }
+        if not processes.is_main():
+            return {}
+        throughput = sum(len(dataset) for dataset in held_out.values()) / (time.perf_counter() - began)
+        frame = predictions.join(
+            held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed, fold=bundle.fold
+        )
+        summary = run_report.summarise(
+            probabilities,
+            {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()},
+            {name: dataset.groups for name, dataset in held_out.items()},
+            names=predictions.class_names(parts.kind),
+            ceilings=bundle.ceilings,
+            resamples=settings.train.resamples,
+            seed=settings.run.seed,
+            threshold=settings.train.threshold,
+            extra=[name for name in split_metric(settings.train.metric) if name in EXTRA],
+        )
+    # What tests over several folds need to know, where nothing but the metrics is kept.
+    summary["cases"]["train"] = len(bundle.train)
+    # Before the conditions of robustness are tried: they are no part of what a run costs.
+    cost = _cost(parts, model, progress, throughput)
+    tried = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
+    references = reference_metrics.reference_metrics(parts, reporter) if settings.run.references else None
+    metrics = {
+        "format": checkpoints.FORMAT,
+        "model": settings.run.model,
+        "dataset": settings.run.dataset,
+        "seed": settings.run.seed,
+        "fold": bundle.fold,
+        "preset": settings.run.preset,
+        "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
+        **summary,
+        **({} if references is None else {"references": references}),
+        **({} if tried is None else {"robustness": robustness_rows.summary(tried)}),
+        # As the run began with them: the files may be others by now.
+        **{key: value for key, value in folder.read_case(out).items() if key == file_digests.CONTENT},
+        **({"absent_images": parts.found.absent} if parts.found.absent else {}),
+        "notes": list(bundle.notes),
+        "cost": cost,
+    }
+    title = f"{settings.run.model} on {settings.run.dataset}, seed {settings.run.seed}"
+    write_json(out / folder.HISTORY, progress.history)
+    write_json(out / folder.ENVIRONMENT, {**environment.describe(parts.device), **cost})
+    write_text(out / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
+    write_bytes(
+        out / folder.CURVE, training_curve.draw(progress.history, settings.train.metric, progress.best_epoch, title)
+    )
+    told = predictions.subgroups(held_out, bundle.subgroups)
+    if told is not None:
+        write_text(out / folder.SUBGROUPS, told.to_csv(index=False, lineterminator="\n"))
+    if tried is not None:
+        write_json(out / folder.ROBUSTNESS, {"format": robustness_rows.FORMAT, "rows": tried})
+    write_json(out / folder.METRICS, metrics)
+    return metrics
+
+
+def tell(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:
+    """Say what a finished run found, and where it is."""
+    reporter.show(run_report.table(metrics))
+    if metrics.get("references"):
+        reporter.show(run_report.reference_table(metrics))
+    for sentence in run_report.sentences(metrics):
+        reporter.say(sentence)
+    cost, chosen = metrics["cost"], metrics["chosen"]
+    part = "test" if CHOSEN_ON_TEST in metrics["notes"] else "validation"
+    why = f"chosen by {part} {chosen['metric']}"
+    if chosen["value"] is None:
+        why = f"kept, but not chosen: {part} {chosen['metric']} is undefined in every epoch"
+    reporter.say(
+        f"Epoch {chosen['epoch']} of {cost['epochs']} {why}; training took "
+        f"{cost['seconds']:.0f} s, {cost['train_cases_per_second']:.0f} cases/s, "
+        f"{cost['share_waiting_for_data']:.1%} of it waiting for data."
+    )
+    reporter.say(f"Everything is in {out}")
+
+
+def _robustness(parts: Parts, model: nn.Module, known: NDArray[np.float64], reporter: Reporter) -> list[dict[str, Any]]:
+    settings, test = parts.settings, parts.bundle.test
+    cases: CaseDataset = test
+    base: NDArray[np.float64] | None = known
+    if settings.train.precompute:
+        try:
+            # Rounded otherwise than the images' own passes: the cases as they are go through them too.
+            cases, base = with_maps(parts, "test", reporter), None
+        except OSError as error:
+            # A trained model's results do not depend on room for its maps.
+            reporter.say(f"the test part's maps are not kept: {error}")
+    with reporter.bar("taking away what the model is told", len(cases)) as bar:
+        found = robustness.predict(
+            model,
+            cases,
+            parts.target,
+            batch_size=settings.train.eval_batch_size,
+            workers=settings.train.workers,
+            device=parts.device,
+            seed=settings.run.seed,
+            base=base,
+            bar=bar,
+        )
+        return robustness_rows.rows(found, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
+
+
+def _cost(parts: Parts, model: nn.Module, progress: Progress, throughput: float) -> dict[str, Any]:
+    history = progress.history
+    seconds = sum(entry["train_seconds"] for entry in history)
+    one = next(iter(inference.in_order(parts.bundle.test, 1, workers=0, device=parts.device)))
+    return {
+        "parameters": optimizers.n_parameters(model),
+        "flops_per_case": environment.flops(model, inference.move(one.inputs, parts.device)),
+        "precision": parts.settings.run.precision,
+        "processes": n_processes(),
+        "epochs": progress.epoch,
+        "seconds": sum(entry["seconds"] for entry in history),
+        "train_cases_per_second": sum(entry["cases"] for entry in history) / seconds,
+        "inference_cases_per_second": throughput,
+        "share_waiting_for_data": sum(entry["wait_seconds"] for entry in history) / seconds,
+        "peak_memory_bytes": environment.peak_memory(parts.device),
+    }

@@ -1,0 +1,228 @@
+"""A trained run on new cases, from its folder alone."""
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmfusion.data.cases import Cases
+from mmfusion.data.ranges import find_outside, outside_columns
+from mmfusion.data.reader import CaseReader
+from mmfusion.data.schema import require_columns
+from mmfusion.experiments import case_file, folder, predictions, trust
+from mmfusion.experiments.assembly import build_model
+from mmfusion.experiments.devices import pick_device
+from mmfusion.experiments.settings import Settings
+from mmfusion.spec import DataSpec
+from mmfusion.tokens import Table
+from mmfusion.training import checkpoints, inference, memory
+from mmfusion.training.arithmetic import arithmetic
+from mmfusion.training.loop import load_weights
+
+
+class Predictor:
+    """Probabilities for new cases. Made by :func:`load`.
+
+    Args:
+        model: With its trained weights.
+        reader: Prepares new cases as the training cases were.
+        device: Where to compute.
+        batch_size: Cases at a time.
+    """
+
+    def __init__(self, model: nn.Module, reader: CaseReader, *, device: torch.device, batch_size: int = 64) -> None:
+        self.model = model.to(device).eval()
+        self.reader = reader
+        self.spec: DataSpec = reader.spec
+        self.batch_size = batch_size
+        self._device = device
+        self._target, self._kind = predictions.only_classes(self.spec)
+        ignored = getattr(model, "ignored", ())
+        self._seen = tuple(name for name in self.spec.names if name not in ignored)
+
+    def predict(
+        self,
+        frame: pd.DataFrame,
+        image_root: str | Path | None = None,
+        missing_images: Literal["error", "absent"] = "error",
+        *,
+        say: Callable[[str], None] | None = None,
+    ) -> pd.DataFrame:
+        """Predict every row, in float32 whatever precision the run was trained in.
+
+        Args:
+            frame: One case a row, with the columns that the run was trained on. Not needed are the label's, those of
+                modalities that the model does not look at, and those of :meth:`absent`.
+            image_root: The folder that the image names are relative to; None: the working folder.
+            missing_images: What an image file that is not there, or a column of such, means: an error, or that the
+                case lacks it.
+            say: Receives a sentence for each column with cells that count as missing though something is in them, or
+                that are bounds such as ``<0.5``; for each with numbers far outside the training range; and one if rows
+                have no label. None: each is a warning.
+
+        Returns:
+            With the frame's index: the case's name under its own column's name, the group's column where there is
+            one, ``prob_<class>``, ``label`` (the likeliest class), ``missing`` and ``outside``. ``missing`` has the
+            columns and images that the case lacked, separated by commas; a category that no training case had counts
+            as missing. Of a modality that all cases lack it has the name. What the model does not look at is neither
+            read nor missing. ``outside`` has the columns whose number is far outside the training range, see
+            :attr:`NumericalColumn.limits <mmfusion.data.columns.NumericalColumn.limits>`. A row for which the model's
+            output is not finite has neither probabilities nor a label: they are missing. A column of
+            the case or the group that is called like one of the result's is called ``id`` or ``group``.
+
+        Raises:
+            ValueError: If a column is missing, or a cell is not what its column holds; if nothing is left to predict
+                from, or the model cannot do without a modality that is absent.
+            FileNotFoundError: If an image is not there and ``missing_images`` is ``"error"``.
+        """
+        root = None if image_root is None else Path(image_root)
+        absent = self.absent(frame, missing_images)
+        unread = [name for name in self.spec.names if name in absent or name not in self._seen]
+        dataset = self.reader.read(frame, root, with_targets=False, missing_images=missing_images, without=unread)
+        missing: list[str] = []
+        batches = inference.in_order(dataset, self.batch_size, workers=0, device=self._device)
+        try:
+            smaller = f"a smaller batch_size of the predictor (it is {self.batch_size})"
+            with memory.guard("predicting", self._device, smaller), arithmetic(self._device):
+                p = inference.predict(self.model, self._noting(batches, missing), self._target, self._device)
+        except ValueError as error:
+            if not absent or isinstance(error, memory.OutOfMemory):
+                raise
+            columns = [column for name in absent for column in self.reader.columns_of(name)]
+            raise ValueError(
+                f"the table has none of the columns {columns}, and the model does not do without {list(absent)}: "
+                f"{error}"
+            ) from error
+        say = say or (lambda text: warnings.warn(text, stacklevel=3))
+        schema = None if self.reader.table_name in unread else self.reader.schema
+        outside = find_outside(schema, frame)
+        for one in (*(schema.cell_remarks(frame) if schema is not None else ()), *outside):
+            say(str(one))
+        finite: NDArray[np.bool_] = np.asarray(np.isfinite(p).all(axis=1))
+        if n := int((~finite).sum()):
+            rows = ", ".join(map(str, frame.index[~finite][:10])) + (", ..." if n > 10 else "")
+            say(f"{n} of {len(p)} rows have no label, since the model's output is not finite: {rows}")
+        taken = {*predictions.probability_columns(self._kind), "label", "missing", "outside"}
+        identifier = _free(self.reader.id_column or "id", "id", taken)
+        out = pd.DataFrame({identifier: list(dataset.ids)}, index=frame.index)
+        group = self.reader.group_column
+        if group is not None and group in frame.columns and group != self.reader.id_column:
+            out[_free(group, "group", {*taken, identifier})] = frame[group]
+        for column, values in zip(predictions.probability_columns(self._kind), p.T):
+            out[column] = np.where(finite, values, np.nan)
+        names = predictions.class_names(self._kind)
+        out["label"] = [names[index] if known else None for index, known in zip(p.argmax(axis=1), finite, strict=True)]
+        out["missing"] = missing
+        out["outside"] = outside_columns(outside, len(frame))
+        return out
+
+    def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
+        """Modalities that the model looks at and no case of a table can have, since none of their columns is there.
+
+        Args:
+            frame: The table.
+            missing_images: As in :meth:`predict`: with ``"error"`` an image's column must be there.
+
+        Raises:
+            ValueError: If nothing is left; names the columns.
+        """
+        columns = {name: self.reader.columns_of(name) for name in self._seen}
+        gone = [name for name, wanted in columns.items() if wanted and not set(wanted) & set(frame.columns)]
+        if len(gone) == len(columns):
+            require_columns(frame, [column for wanted in columns.values() for column in wanted])
+        images = self.spec.images
+        strict = [name for name in gone if name in images and missing_images == "error"]
+        if strict:
+            named = [column for name in strict for column in columns[name]]
+            raise ValueError(
+                f"the table has no column {', '.join(map(repr, named))} with the files of {', '.join(strict)}; its "
+                f"columns are: {', '.join(map(str, frame.columns))}. Let all cases lack the image with "
+                '--missing-images absent, missing_images="absent"'
+            )
+        return tuple(gone)
+
+    def _noting(self, batches: Iterable[Cases], missing: list[str]) -> Iterator[Cases]:
+        """The batches, and for each case what it lacks."""
+        for cases in batches:
+            for row in range(len(cases.position)):
+                lacks: list[str] = []
+                for name in self._seen:
+                    value = cases.inputs[name]
+                    if not bool(cases.present[name][row]):
+                        lacks.append(name)
+                    elif isinstance(value, Table):
+                        flags = torch.cat([value.numerical[row].isnan(), value.categorical[row] < 0]).tolist()
+                        lacks += [column for column, flag in zip(self.spec[name].names, flags) if flag]
+                missing.append(", ".join(lacks))
+            yield cases
+
+
+def _free(name: str, instead: str, taken: Collection[str]) -> str:
+    """A column's own name, or where the result has a column of that name already, another one."""
+    while name in taken:
+        name = instead if instead not in taken else f"{name}_"
+    return name
+
+
+def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:
+    """A predictor from a run; nothing else is needed, neither the dataset nor pretrained weights.
+
+    A run of a plug-in's parts needs the plug-in, too. The folder only names it: it is run if ``plugins`` names it, or
+    if you have allowed that very file before, see :mod:`mmfusion.experiments.trust`.
+
+    Args:
+        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
+            other two. A former version's file of weights is enough alone.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: The plug-ins to run in place of those that the folder names; empty: none.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a run, a plug-in is not there, or the run has no chosen weights
+            yet; names the file.
+        mmfusion.registry.PluginError: If the folder names a plug-in that was not allowed, or one fails.
+        ValueError: If a newer version of the package wrote it, or the weights are of another model.
+    """
+    place = Path(run_folder)
+    if place.is_file():
+        weights, about = checkpoints.load(place)
+        home = place.parent
+        if (home / folder.SETTINGS).is_file() and (home / folder.CASE).is_file():
+            about = {"settings": folder.read_settings(home).to_dict(), "case": folder.read_case(home)}
+        if not about.get("case") or "settings" not in about:
+            raise ValueError(
+                f"{place} holds weights alone, which do not say how cases are read: give the run's folder, or put "
+                f"{folder.SETTINGS} and {folder.CASE} next to it"
+            )
+        settings = Settings.from_dict(about["settings"])
+        _import(settings, plugins, place)
+        return _predictor(settings, about["case"], weights, place, device)
+    settings = folder.read_settings(place)
+    _import(settings, plugins, place)
+    case = folder.read_case(place)
+    path = place / checkpoints.BEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{place} has no trained weights yet: {path.name} is missing")
+    return _predictor(settings, case, checkpoints.load(path)[0], path, device)
+
+
+def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Path) -> None:
+    """The plug-ins that the caller names; else those of the run, as far as the user has allowed them."""
+    if plugins is None:
+        trust.run_named(settings.run.plugins, place)
+    else:
+        trust.run_given(plugins)
+
+
+def _predictor(
+    settings: Settings, case: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path, device: str
+) -> Predictor:
+    spec, reader = case_file.read(case, path.parent / folder.CASE)
+    model = build_model(settings, spec, weights=False)
+    load_weights(model, weights, path)
+    return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)

@@ -1,0 +1,90 @@
+"""The least of a run that predicts: what may be given away."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from mmfusion.experiments import case_file, folder
+from mmfusion.experiments.settings import Settings
+from mmfusion.training import checkpoints
+from mmfusion.training.result_files import write_json
+
+FILES = (folder.SETTINGS, folder.CASE, checkpoints.BEST)
+"""In the order in which they are written."""
+
+_CASE = ("dataset", "target", "spec", "reader")
+_TRAIN = ("normalise", "eval_batch_size")
+
+
+def share(run: str | Path, out: str | Path) -> list[Path]:
+    """Write the least of a run that :func:`mmfusion.load` needs.
+
+    Of the settings the model and its options, of the dataset how new cases are read, and the weights. Not written are
+    cases, splits, predictions, results, notes, the command, where anything was, and why columns are what they are.
+
+    Args:
+        run: Folder of a run with chosen weights.
+        out: The new folder.
+
+    Returns:
+        The files.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a run, or has no chosen weights yet; names the file.
+        FileExistsError: If there is anything at ``out``.
+        ValueError: If a newer version of the package wrote the run, or its weights or ``case.json`` are damaged.
+        mmfusion.training.result_files.WriteError: If a file cannot be written.
+    """
+    run, out = Path(run), Path(out)
+    settings, case = folder.read_settings(run), folder.read_case(run)
+    if not (run / checkpoints.BEST).is_file():
+        raise FileNotFoundError(f"{run} has no trained weights yet: {checkpoints.BEST} is missing")
+    weights = checkpoints.load(run / checkpoints.BEST)[0]
+    shared = _case(case, run / folder.CASE)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is there already: choose another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **_settings(settings)})
+    write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **shared})
+    checkpoints.save(out / checkpoints.BEST, weights, {})
+    return [out / name for name in FILES]
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    chosen, train = settings.run, settings.to_dict()["train"]
+    model = dict(settings.model)
+    if "weights" in model:
+        model["weights"] = "none"  # those of the run are in its checkpoint
+    return {
+        "run": {
+            "model": chosen.model,
+            "dataset": chosen.dataset,
+            "plugins": [without_folders(path) for path in chosen.plugins],
+        },
+        "train": {key: train[key] for key in _TRAIN},
+        "model": without_folders(model),
+    }
+
+
+def _case(case: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    schema = case_file.read(case, path)[1].schema
+    kept = {key: case[key] for key in _CASE if key in case}
+    reader = dict(kept["reader"])
+    if schema is not None:
+        reader["schema"] = replace(schema, decisions=()).to_dict()
+    reader["images"] = without_folders(reader["images"])
+    return {**kept, "reader": reader}
+
+
+def without_folders(value: Any) -> Any:
+    """Of a path that begins at a root its last part, everywhere in a value."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [without_folders(each) for each in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            if kind(value).is_absolute():
+                return kind(value).name
+    return value

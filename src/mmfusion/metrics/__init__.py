@@ -1,0 +1,4 @@
+"""Metrics, their intervals and tests, calibration: functions of labels and probabilities, which train nothing.
+
+Import the module you need: ``from mmfusion.metrics import classification, intervals``.
+"""

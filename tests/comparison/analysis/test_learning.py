@@ -1,0 +1,55 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import run_folders
+from mmfusion.comparison.analysis.learning import beyond, cost, learning
+from mmfusion.comparison.finished_run import FinishedRun
+from mmfusion.comparison.reading import read
+
+
+def entry(epoch: int, phase: str = "train", auc: float | None = 0.5) -> dict[str, Any]:
+    validation = {} if phase != "train" else {"auc": auc}
+    return {"epoch": epoch, "phase": phase, "losses": {"ce": 0.5, "anchor": 0.25}, "validation": validation}
+
+
+def run(path: Path, seed: int = 0, **options: Any) -> FinishedRun:
+    return read(run_folders.write(path / str(seed), seed=seed, n=6, **options))
+
+
+def test_a_learning_curve_a_run(tmp_path: Path) -> None:
+    history = [entry(1, "pretrain"), entry(2), entry(3, auc=None)]
+    one = run(tmp_path, files={"history.json": history}, metrics={"chosen": {"epoch": 2}})
+    [found] = learning([one, run(tmp_path, 1)])
+    assert (found.metric, found.chosen, found.phases) == ("auc", 2, ("pretrain", "train", "train"))
+    np.testing.assert_array_equal(found.epochs, [1, 2, 3])
+    np.testing.assert_array_equal(found.validation, [np.nan, 0.5, np.nan])
+    np.testing.assert_array_equal(found.loss, [0.75] * 3)
+
+
+def test_cost_is_the_mean_of_those_that_say_it(tmp_path: Path) -> None:
+    said = {"parameters": {"total": 10, "trainable": 4}, "seconds": 3.0, "peak_memory_bytes": None}
+    files = {"environment.json": {"processor": "a fast one"}}
+    runs = [run(tmp_path, metrics={"cost": said}, files=files), run(tmp_path, 1, metrics={"cost": {"seconds": 5.0}})]
+    found = cost(runs)
+    assert found is not None
+    assert (found.parameters, found.trainable, found.train_seconds, found.devices) == (10, 4, 4, ("a fast one",))
+    assert np.isnan([found.peak_memory_bytes, found.flops_per_case]).all()
+    assert cost([run(tmp_path, 2)]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, None),
+        ({"metrics": {"cost": {"epochs": 5}}}, None),
+        ({"metrics": {"cost": {"epochs": 10}}}, "10 epochs in all, the budget is 5"),
+        ({"files": {"history.json": [entry(1, "pretrain"), entry(2)]}}, r"before the supervised one \(pretrain\)"),
+    ],
+)
+def test_more_than_the_equal_budget(tmp_path: Path, options: dict[str, Any], said: str | None) -> None:
+    found = beyond([run(tmp_path, **options)])
+    assert found == said if said is None else re.search(said, str(found))

@@ -1,0 +1,97 @@
+import dataclasses
+from typing import Any
+
+import pytest
+
+import made_analyses as made
+from mmfusion.comparison.analysis.results import Comparison, PairedTest
+from mmfusion.comparison.report.chapters import answer
+from mmfusion.comparison.report.chapters.chapter import Chapter
+
+NAN = float("nan")
+
+
+def against(name: str, difference: float, p: float, better: bool | None) -> PairedTest:
+    return PairedTest(
+        name, "concat", "auc", "delong", 3, difference, difference - 0.02, difference + 0.02, p, p, better
+    )
+
+
+def comparison(*tests: PairedTest, best: str = "cfcml", **changes: Any) -> Comparison:
+    values = {"cfcml": 0.9, "concat": 0.89, "image": 0.8, best: 0.91}
+    methods = [made.method(name, value, reference=name == "concat") for name, value in values.items()]
+    methods.sort(key=lambda method: -method.scores["auc"].mean)
+    return dataclasses.replace(made.comparison(methods), tests=tests, **changes)
+
+
+def said(found: Comparison) -> str:
+    return answer.answer(Chapter.of(found, 1, 0.95), "concat")
+
+
+def test_what_was_compared() -> None:
+    found = comparison()
+    assert answer.compared(Chapter.of(found, 1, 0.95)) == (
+        "3 methods (cfcml, concat and image) on derm7pt: 2 classes, 320 test cases of 300 patients or lesions; 3 "
+        "seeds, 9 runs in all."
+    )
+    folds = dataclasses.replace(found, n_groups=320, folds=5, seeds=(0,), methods=found.methods[:1])
+    assert answer.compared(Chapter.of(folds, 1, 0.95)) == (
+        "1 method (cfcml) on derm7pt: 2 classes, 320 test cases; 1 seed and 5 folds, 3 runs in all."
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            comparison(against("cfcml", 0.02, 0.0004, True), against("image", -0.09, 0.001, False)),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference named beforehand, the "
+            "difference is +0.020 (0.000 to +0.040), Holm-corrected p < 0.001: chance alone does not explain it. Of "
+            "2 methods tested, after correction: 1 better than concat (cfcml), 1 worse (image).",
+        ),
+        (
+            comparison(against("cfcml", 0.02, 0.21, None), against("image", -0.09, 0.001, False)),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference named beforehand, the "
+            "difference is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 2 methods "
+            "tested, after correction: 1 worse than concat (image), 1 not told apart from it.",
+        ),
+        (
+            comparison(against("cfcml", 0.02, 0.21, None), named="default"),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the default reference, the difference "
+            "is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 1 method tested, after "
+            "correction: 1 not told apart from concat.",
+        ),
+        (
+            comparison(against("cfcml", 0.02, 0.21, None), named="report"),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference given to this report, "
+            "the difference is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 1 method "
+            "tested, after correction: 1 not told apart from concat.",
+        ),
+        (
+            comparison(against("cfcml", -0.02, 0.3, None), against("image", -0.09, 0.3, None), best="concat"),
+            "The reference concat has the highest AUC, 0.910 (0.898 to 0.922). Of 2 methods tested, after "
+            "correction: 2 not told apart from concat.",
+        ),
+        (
+            comparison(against("cfcml", 0.02, NAN, None)),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). It could not be tested against concat, the "
+            "reference. No method could be tested against concat.",
+        ),
+        (
+            comparison(reference=None),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922), but nothing was tested: the reference, concat, is "
+            "not among the runs, so no method can be said to be better than another.",
+        ),
+        (
+            made.bare().comparisons[0],
+            "image reaches AUC 0.800. It is the only method, so there is nothing to compare it with.",
+        ),
+        (
+            comparison(metrics=("brier", "auc"), reference=None),
+            "cfcml has the lowest Brier score, 0.150 (0.140 to 0.160), but nothing was tested: the reference, "
+            "concat, is not among the runs, so no method can be said to be better than another.",
+        ),
+    ],
+)
+def test_the_answer(found: Comparison, expected: str) -> None:
+    assert said(found) == expected

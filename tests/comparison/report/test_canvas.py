@@ -1,0 +1,119 @@
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from mmfusion.comparison.report import canvas
+from mmfusion.comparison.report.canvas import FONT, WIDTH, Picture, picture
+from mmfusion.comparison.report.palette import INK, SERIES
+
+pytest.importorskip("matplotlib")
+HOSTILE = '<script>alert("1")</script> id="x" $y$ & \x07'
+
+
+def paint(figure: Any) -> None:
+    axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
+    axes.plot([0, 1], [0, 1], color=SERIES[0], marker="o")
+    axes.text(0.1, 0.5, canvas.clean(HOSTILE), color=INK)
+    axes.set_xlabel("x")
+
+
+def drawn() -> Picture:
+    return picture("c1-one", "A <title>", 'It says "so" & more', paint, height=300)
+
+
+@pytest.fixture(scope="module")
+def one() -> Picture:
+    return drawn()
+
+
+def test_the_same_numbers_give_the_same_bytes(one: Picture) -> None:
+    assert drawn() == one
+
+
+def test_a_picture_says_what_it_is(one: Picture) -> None:
+    root = ElementTree.fromstring(one.inline)
+    assert root.tag == "svg"
+    assert root.attrib["role"] == "img"
+    assert root.attrib["viewBox"] == f"0 0 {WIDTH} 300"
+    title, description = (root.find(name) for name in ("title", "desc"))
+    assert title is not None
+    assert description is not None
+    assert (title.text, description.text) == ("A <title>", 'It says "so" & more')
+    assert root.attrib["aria-labelledby"].split() == [title.attrib["id"], description.attrib["id"]]
+
+
+def test_its_names_are_its_own(one: Picture) -> None:
+    root = ElementTree.fromstring(one.inline)
+    own = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+    used = {found for text in re.findall(r"#([\w-]+)", one.inline) for found in [text] if text.startswith("c1-")}
+    assert all(name.startswith("c1-one-") for name in own)
+    assert used <= own
+    assert own - used == {"c1-one-title", "c1-one-desc"}
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_is_the_whole_pages(one: Picture) -> None:
+    for text in (one.inline, one.file.replace('xmlns="http://www.w3.org/2000/svg"', "")):
+        assert "http" not in text
+        assert "<style" not in text
+        assert "<metadata" not in text
+        assert "DOCTYPE" not in text
+
+
+def test_text_is_text_whatever_it_says(one: Picture) -> None:
+    root = ElementTree.fromstring(one.inline)
+    words = [element.text for element in root.iter("text")]
+    assert HOSTILE.replace("\x07", "\ufffd") in words
+    assert root.find(".//script") is None
+
+
+def test_text_has_one_size_and_the_pages_font(one: Picture) -> None:
+    styles = [element.attrib["style"] for element in ElementTree.fromstring(one.inline).iter("text")]
+    assert styles
+    assert all(f"font-size: {FONT}px" in style for style in styles)
+    assert all("font-family" not in style for style in styles)
+
+
+def test_colours_are_the_pages_inside_it_and_fixed_outside(one: Picture) -> None:
+    assert "stroke: var(--series-1)" in one.inline
+    assert SERIES[0] not in one.inline
+    assert INK not in one.inline
+    assert f"stroke: {SERIES[0]}" in one.file
+    assert "var(" not in one.file
+
+
+def test_a_file_stands_alone_on_white(one: Picture) -> None:
+    root = ElementTree.fromstring(one.file)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert (root.attrib["width"], root.attrib["height"]) == (str(WIDTH), "300")
+    assert [element.tag.partition("}")[2] for element in root][:3] == ["title", "desc", "rect"]
+
+
+def test_letters_that_matplotlib_lacks_are_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    found = picture("k", "t", "d", lambda figure: figure.text(0.5, 0.5, "黒色腫"), height=50)
+    assert "黒色腫" in found.inline
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "short"),
+    [("concat", 6, "concat"), ("concats", 6, "conca…"), ("a b c", 3, "a…"), ("a\x00b", 9, "a\ufffdb")],
+)
+def test_shorten(text: str, length: int, short: str) -> None:
+    assert canvas.shorten(text, length) == short
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [
+        (
+            "font-weight: 700; font-size: 15px; font-family: 'A', 'B', serif; fill: #010203",
+            "font-weight: 700; font-size: 15px; fill: #010203",
+        ),
+        ("font: 700 15px 'A', 'B', serif; text-anchor: end", "font-weight: 700; font-size: 15px; text-anchor: end"),
+        ("font: italic 15px 'A'; fill: #010203", "font-size: 15px; fill: #010203"),
+    ],
+)
+def test_the_font_is_the_pages_whatever_matplotlib_writes(style: str, expected: str) -> None:
+    assert canvas.of_page(style) == expected

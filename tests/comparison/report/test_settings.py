@@ -1,0 +1,85 @@
+import csv
+import dataclasses
+import io
+from typing import Any
+
+import made_analyses as made
+from mmfusion.comparison.analysis.results import Comparison, Method
+from mmfusion.comparison.report import tables
+from mmfusion.comparison.report.chapters import settings
+from mmfusion.comparison.report.chapters.chapter import Chapter
+from mmfusion.comparison.report.document import Lid, Paragraph, Table
+
+
+def method(label: str, lr: float, precision: str = "no", **changes: Any) -> Method:
+    chosen = {
+        "run": {"model": label, "dataset": "derm7pt", "precision": precision},
+        "train": {"epochs": 8, "lr": lr, "schedule": "cosine", "clip_norm": 1.0, "sampler_options": {}},
+        "data": {"size": 128},
+        "model": {"dim": 16, **changes.pop("model", {})},
+    }
+    return dataclasses.replace(made.method(label, 0.8), settings=chosen, **changes)
+
+
+def comparison() -> Comparison:
+    methods = [
+        method(
+            "cfcml",
+            0.01,
+            "bf16",
+            model={"sample_weight": 5.0, "tokenizer": {"name": "text", "encoder": "clip"}},
+            changed={"run.precision": "bf16", "train.lr": 0.01, "sample_weight": 5.0},
+        ),
+        method("concat", 0.001),
+        dataclasses.replace(method("gradient boosting", 0.5), is_row=True),
+    ]
+    return made.comparison(methods, shared={"data": {"size": 128}, "train": {"epochs": 8}})
+
+
+def test_every_setting_is_told_once() -> None:
+    """Of all methods, then each one's own, what was changed first; of a reference row nothing."""
+    section = settings.section(Chapter.of(comparison(), 1, 0.95))
+    shared = [block for block in section.blocks if isinstance(block, Table)][1]
+    assert shared.rows == (("data.size", "128"), ("train.epochs", "8"))
+    [lid] = [block for block in section.blocks if isinstance(block, Lid)]
+    same, own = (block for block in lid.blocks if isinstance(block, Table))
+    assert same.rows == (
+        ("train.schedule", "cosine"),
+        ("train.clip_norm", "1.0"),
+        ("train.sampler_options", "none"),
+        ("model.dim", "16"),
+    )
+    assert own.columns == ("method", "changed", "as usual")
+    assert own.rows == (
+        (
+            "cfcml",
+            "run.precision=bf16, train.lr=0.01, model.sample_weight=5.0",
+            "model.tokenizer.name=text, model.tokenizer.encoder=clip",
+        ),
+        ("concat", "none", "run.precision=no, train.lr=0.001"),
+    )
+
+
+def test_the_same_as_csv() -> None:
+    text = tables.tables(made.analysis(comparison()), {})["settings.csv"]
+    rows = [(row["method"], row["setting"], row["value"], row["changed"]) for row in csv.DictReader(io.StringIO(text))]
+    assert rows == [
+        ("", "data.size", "128", ""),
+        ("", "train.epochs", "8", ""),
+        ("", "train.schedule", "cosine", ""),
+        ("", "train.clip_norm", "1.0", ""),
+        ("", "train.sampler_options", "none", ""),
+        ("", "model.dim", "16", ""),
+        ("cfcml", "run.precision", "bf16", "1"),
+        ("cfcml", "train.lr", "0.01", "1"),
+        ("cfcml", "model.sample_weight", "5.0", "1"),
+        ("cfcml", "model.tokenizer.name", "text", "0"),
+        ("cfcml", "model.tokenizer.encoder", "clip", "0"),
+        ("concat", "run.precision", "no", "0"),
+        ("concat", "train.lr", "0.001", "0"),
+    ]
+
+
+def test_a_lid_without_settings_is_left_out() -> None:
+    section = settings.section(Chapter.of(made.bare().comparisons[0], 1, 0.95))
+    assert [type(block) for block in section.blocks] == [Paragraph, Table, Paragraph]

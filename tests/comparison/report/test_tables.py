@@ -1,0 +1,96 @@
+import csv
+import dataclasses
+import io
+
+import pytest
+
+import made_analyses as made
+from mmfusion.comparison.report import tables
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, str]:
+    return tables.tables(made.small(), {"runs/a, b": "it is unfinished"})
+
+
+def test_every_table_is_there(files: dict[str, str]) -> None:
+    assert set(files) == {f"{name}.csv" for name in tables.NAMES}
+
+
+def test_the_ranking_is_not_rounded(files: dict[str, str]) -> None:
+    found = rows(files["ranking.csv"])
+    assert len(found) == 3 * 7
+    score = made.small().comparisons[0].methods[0].scores["auc"]
+    assert found[0] == {
+        "comparison": "derm7pt-resnet18",
+        "method": "cfcml",
+        "rank": "1",
+        "model": "cfcml",
+        "reference": "0",
+        "runs": "3",
+        "metric": "auc",
+        "mean": "0.9",
+        "sd": repr(score.sd),
+        "low": repr(score.low),
+        "high": repr(score.high),
+        "error": repr(score.error),
+    }
+    assert [row["reference"] for row in found if row["metric"] == "auc"] == ["0", "1", "0"]
+
+
+def test_each_run_has_its_own_numbers(files: dict[str, str]) -> None:
+    found = rows(files["runs.csv"])
+    assert [row["seed"] for row in found] == ["0", "1", "2"] * 3
+    points = made.small().comparisons[0].methods[0].scores["auc"].points
+    assert [float(row["auc"]) for row in found[:3]] == list(points)
+    assert found[0]["folder"] == "runs/cfcml/seed0"
+
+
+def test_what_is_unknown_is_empty(files: dict[str, str]) -> None:
+    mcnemar = [row for row in rows(files["tests.csv"]) if row["test"] == "mcnemar"]
+    assert len(mcnemar) == 2
+    assert (mcnemar[0]["low"], mcnemar[0]["shown"]) == ("", "")
+    delong = [row for row in rows(files["tests.csv"]) if row["test"] == "delong"]
+    assert [row["shown"] for row in delong] == ["better", "worse"]
+
+
+def test_robustness_has_the_shares_and_the_area(files: dict[str, str]) -> None:
+    own = [row for row in rows(files["robustness.csv"]) if row["method"] == "concat"]
+    assert [row["share"] for row in own] == ["0.0", "0.1", "0.3", "0.5", "0.7", "0.9", ""]
+    assert [row["what"] for row in own] == ["cells"] * 6 + ["area"]
+
+
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [
+        ("contribution", 3 * 4),
+        ("calibration", 3 * 6),
+        ("confusion", 3 * 4),
+        ("subgroups", 3 * 5),
+        ("learning", 3 * 3 * 8),
+        ("cost", 3),
+        ("settings", 5),
+        ("skipped", 1),
+    ],
+)
+def test_a_row_a_number(files: dict[str, str], name: str, n: int) -> None:
+    assert len(rows(files[f"{name}.csv"])) == n
+
+
+def test_one_epoch_of_each_run_was_kept(files: dict[str, str]) -> None:
+    kept = [row["epoch"] for row in rows(files["learning.csv"]) if row["chosen"] == "1"]
+    assert kept == ["6", "7", "8"] * 3
+
+
+def test_what_users_write_stays_in_its_cell() -> None:
+    evil = 'a,"b"\n<script>'
+    found = made.comparison([dataclasses.replace(made.method("x", 0.9), label=evil)])
+    assert {row["method"] for row in rows(tables.tables(made.analysis(found), {})["ranking.csv"])} == {evil}
+
+
+def test_tables_without_a_row_are_left_out() -> None:
+    assert set(tables.tables(made.bare(), {})) == {"ranking.csv", "runs.csv", "confusion.csv"}

@@ -1,0 +1,195 @@
+import dataclasses
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import made_analyses as made
+from mmfusion.comparison.report import pages, tables, write
+from mmfusion.comparison.report.chapters import contribution
+from mmfusion.comparison.report.chapters.chapter import Chapter
+from mmfusion.comparison.report.document import Document, Paragraph, Section, Table
+
+pytest.importorskip("matplotlib")
+PARTS = (
+    "Ranking",
+    "ROC curves",
+    "Precision and recall",
+    "Confusion matrices",
+    "Calibration",
+    "Robustness to missing cells",
+    "Missing modalities: what each brings",
+    "Subgroups",
+    "Learning curves",
+    "Cost",
+    "Data, settings, versions",
+)
+
+
+def missing(document: Document) -> list[str]:
+    def of(section: Section) -> list[str]:
+        own = [b.text for b in section.blocks if isinstance(b, Paragraph) and b.kind == "missing"]
+        return own + [text for part in section.parts for text in of(part)]
+
+    return [text for section in document.sections for text in of(section)]
+
+
+def test_what_is_not_there_is_said_in_a_line() -> None:
+    document = pages.document(made.bare(), {})
+    assert tuple(part.title for part in document.sections[0].parts) == PARTS
+    assert missing(document) == [
+        "There are no tests: the reference is not among the runs.",
+        "No method has these curves.",
+        "No method has these curves.",
+        "No method has reliability curves.",
+        "A temperature (no validation cases are stored with the runs) is missing for image.",
+        "No run was evaluated with missing cells.",
+        "No run was evaluated without one of its modalities.",
+        "There are no subgroups: the data have no sex, age or skin type, or the runs did not store them.",
+        "No run has a history.",
+        "No run says what it cost.",
+        "No run says with which versions and hardware it was made.",
+    ]
+    assert [picture.key for picture in document.pictures()] == ["c1-forest", "c1-confusion-1"]
+
+
+def test_no_run_at_all_is_said_too() -> None:
+    document = pages.document(made.analysis(), {"runs/a": "unfinished"})
+    assert document.sections == ()
+    assert document.lead[0] == Paragraph("There is nothing to report: no finished run was found.", kind="missing")
+
+
+def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) -> None:
+    page = write(made.bare(), tmp_path / "a" / "b", skipped={"x": "y"})
+    assert page == tmp_path / "a" / "b" / "report.html"
+    before = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+    assert {path.name for path in before} == {
+        "report.html",
+        "report.md",
+        "ranking.csv",
+        "runs.csv",
+        "confusion.csv",
+        "skipped.csv",
+        "c1-forest.svg",
+        "c1-confusion-1.svg",
+    }
+    old, own = page.parent / "figures" / "c2-forest.svg", page.parent / "figures" / "mine.svg"
+    for path in (old, own, page.parent / "cost.csv", page.parent / "notes.csv"):
+        path.write_text("former")
+    write(made.bare(), page.parent, skipped={"x": "y"})
+    after = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
+    assert after == before | {own: b"former", page.parent / "notes.csv": b"former"}
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(FileExistsError, match="is a file: choose another folder"):
+        write(made.bare(), tmp_path / "x")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(made.small(), tmp_path_factory.mktemp("report"), skipped={"runs/old": "unfinished"}).parent
+
+
+@pytest.mark.slow
+def test_the_page_holds_all_and_needs_nothing(whole: Path) -> None:
+    text = (whole / "report.html").read_text(encoding="utf-8")
+    for outside in ("http:", "https:", "src=", "@import", "url(http", "<script", '<link rel="stylesheet'):
+        assert outside not in text
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
+    for part in PARTS:
+        assert f">{part}</h3>" in text
+    assert "<li>runs/old: unfinished</li>" in text
+    # The answer comes before the warnings, and both before every table.
+    places = [
+        text.index(part) for part in ("cfcml has the highest AUC", "1 folder skipped", "Before you read", "<table")
+    ]
+    assert places == sorted(places)
+
+
+@pytest.mark.slow
+def test_every_figure_of_the_page_is_a_file_of_the_markdown(whole: Path) -> None:
+    text, markdown = ((whole / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md"))
+    figures = re.findall(r'<figure id="([^"]+)"', text)
+    assert re.findall(r"\]\(figures/([^)]+)\.svg\)", markdown) == figures
+    assert {path.stem for path in (whole / "figures").iterdir()} == set(figures)
+    for path in (whole / "figures").iterdir():
+        assert len(list(ElementTree.parse(path).getroot())) > 3, path
+    rows = [line for line in markdown.splitlines() if line.startswith("| concat (reference)") or "**concat" in line]
+    assert "0.870 (0.858 to 0.882)" in rows[0]
+
+
+@pytest.mark.slow
+def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
+    first = made.bare().comparisons[0]
+    second = dataclasses.replace(first, name="other-frozen", dataset="men")
+    text = write(made.analysis(first, second), tmp_path).read_text(encoding="utf-8")
+    assert re.findall(r"<h2[^>]*>([^<]+)</h2>", text)[1:] == [first.name, "other-frozen", "How the numbers were made"]
+    assert text.count("<caption>Ranking:") == 2
+    assert "Comparison of methods on derm7pt and men" in text
+    rows = (tmp_path / "ranking.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["comparison", first.name, "other-frozen"]
+
+
+def test_names_of_tables_are_known() -> None:
+    assert set(tables.NAMES) >= {"ranking", "tests", "subgroups", "robustness", "contribution", "cost", "skipped"}
+
+
+def test_what_a_modality_brings_has_a_row_a_method() -> None:
+    full = made.method("cfcml", 0.9, modalities=("image", "table"))
+    image = dataclasses.replace(full, label="image", contributions=full.contributions[:2])
+    found = contribution.section(
+        Chapter.of(made.comparison([full, image, made.bare().comparisons[0].methods[0]]), 1, 0.95)
+    )
+    falls, left = (block for block in found.blocks if isinstance(block, Table))
+    assert falls.columns == (
+        "method",
+        "image, taken away",
+        "image, exchanged between cases",
+        "table, taken away",
+        "table, exchanged between cases",
+    )
+    assert falls.rows == (
+        (
+            "cfcml",
+            "+0.150 (+0.138 to +0.162)",
+            "+0.180 (+0.168 to +0.192)",
+            "+0.090 (+0.078 to +0.102)",
+            "+0.110 (+0.098 to +0.122)",
+        ),
+        ("image", "+0.150 (+0.138 to +0.162)", "+0.180 (+0.168 to +0.192)", "\u2013", "\u2013"),
+    )
+    assert left.rows[1][1] == "0.750 (0.740 to 0.760)"
+    assert found.blocks[-1] == Paragraph("This is missing for image.", kind="missing")
+
+
+def test_the_interval_of_a_fall_is_said() -> None:
+    """One sentence where all methods have the same kind, one a kind where they do not."""
+
+    def caption(*kinds: str) -> str:
+        methods = []
+        for number, kind in enumerate(kinds):
+            one = made.method(f"m{number}", 0.9)
+            given = tuple(dataclasses.replace(each, interval=kind) for each in one.contributions)
+            methods.append(dataclasses.replace(one, contributions=given))
+        found = contribution.section(Chapter.of(made.comparison(methods), 1, 0.95))
+        return next(block.caption for block in found.blocks if isinstance(block, Table))
+
+    start = "By how much the AUC fell, with 95% intervals. "
+    for kind, what in contribution.INTERVALS.items():
+        assert caption(kind, kind) == f"{start}The interval {what}"
+    said = contribution.INTERVALS
+    assert caption("cases", "seeds", "cases") == f"{start}That of m0 and m2 {said['cases']} That of m1 {said['seeds']}"
+    # A model that refused has no fall, and no interval to speak of.
+    refused = made.method("m0", 0.9)
+    nothing = dataclasses.replace(refused.contributions[0].drop, mean=made.NAN)
+    given = dataclasses.replace(refused.contributions[0], drop=nothing, interval="none")
+    refused = dataclasses.replace(refused, contributions=(given, *refused.contributions[1:]))
+    found = contribution.section(Chapter.of(made.comparison([refused]), 1, 0.95))
+    assert next(block.caption for block in found.blocks if isinstance(block, Table)) == (
+        f"{start}The interval {said['cases']}"
+    )

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+import run_folders
+from mmfusion.comparison.collect import collect
+from mmfusion.comparison.finished_run import complete
+
+
+def test_a_path_may_be_the_run_itself_and_come_twice(tmp_path: Path) -> None:
+    place = run_folders.write(tmp_path / "a", n=6)
+    assert len(collect([place, tmp_path, tmp_path / "a"]).runs) == 1
+
+
+def test_the_same_settings_elsewhere_are_named(tmp_path: Path) -> None:
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "b", n=6, overrides={"run": {"device": "cpu"}})
+    run_folders.write(tmp_path / "c", n=6, seed=1)
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "c"]
+    assert run_folders.reasons(tmp_path) == {"b": f"it has the same settings as {tmp_path / 'a'}, which is taken"}
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    assert run_folders.reasons(tmp_path / "nowhere") == {"nowhere": "there is no such folder"}
+    assert not collect([tmp_path]).skipped
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    """What changes no prediction, or says what holds anyway, makes no second run of a method and seed."""
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "b", n=6, overrides={"train": {"resamples": 9, "eval_batch_size": 2}})
+    run_folders.write(tmp_path / "c", n=6, overrides={"model": {"dim": 128}, "data": {"n_train": 3000}})
+    run_folders.write(tmp_path / "d", n=6, seed=1)
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "d"]
+    assert {one.folder.name: one.reason for one in found.skipped} == dict.fromkeys(
+        ("b", "c"), f"it has the same settings as {tmp_path / 'a'}, which is taken"
+    )
+
+
+def recorded(**content: object) -> dict[str, object]:
+    return {"metrics": {"content": content}, "overrides": {"run": {"plugins": []}}}
+
+
+def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path: Path) -> None:
+    """What a run says of its files goes before their paths."""
+    one, other = "1" * 64, "2" * 64
+    for name, content in {
+        "a": {"data": {"split_file": one}},
+        "b": {"data": {"split_file": other}},
+        "c": {"data": {"split_file": one}},
+        "d": {"plugins": [one]},
+        "e": {"plugins": [one, other]},
+        "f": {"plugins": [one]},
+        "g": {},
+    }.items():
+        run_folders.write(tmp_path / name, n=6, **recorded(**content))
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["a", "b", "d", "e", "g"]
+    assert run_folders.reasons(tmp_path) == {
+        copy: f"it has the same settings as {tmp_path / kept}, which is taken"
+        for copy, kept in (("c", "a"), ("f", "d"))
+    }
+    assert complete(found.runs[0])["data"]["split_file"] == "sha256:1111111111"
+    assert complete(found.runs[3])["run"]["plugins"] == "sha256:1111111111+sha256:2222222222"
+
+
+@pytest.mark.parametrize(("column", "value"), [("id", "new"), ("label", "nevus"), ("group", "new")])
+def test_other_test_cases_are_no_seed_that_counts_twice(tmp_path: Path, column: str, value: str) -> None:
+    """A run that says nothing of its files; the same cases in another order are the same."""
+    frame = run_folders.predictions(n=6)
+    assert frame.loc[7, "part"] == "test"
+    assert frame.loc[7, column] != value
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "b", frame=run_folders.changed(column, value))
+    run_folders.write(tmp_path / "c", frame=frame.iloc[::-1])
+    assert [run.folder.name for run in collect([tmp_path]).runs] == ["a", "b"]

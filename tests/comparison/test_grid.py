@@ -1,0 +1,217 @@
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mmfusion import registry
+from mmfusion.comparison import grid
+from mmfusion.experiments.settings import resolve
+
+TABLE: dict[str, dict[str, Any]] = {"narrow": {"width": 2}, "wide": {"width": 16}, "as-it-is": {"width": 8}}
+
+
+@pytest.fixture
+def ablations(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.ablations.list()
+    monkeypatch.setitem(registry.ablations._builders, "tiny", lambda: TABLE)
+
+
+def labels(text: str, ablate: list[str] | None = None) -> list[str]:
+    return [method.label for method in grid.methods(text, ablate)]
+
+
+def test_methods_by_name_pattern_and_all() -> None:
+    assert labels("cfcml") == ["cfcml"]
+    assert labels("late, cfcml,late") == ["late", "cfcml"]
+    assert labels("mm*") == ["mmcl", "mmcl-image", "mmtm"]
+    assert labels("mmtm,mm*") == ["mmtm", "mmcl", "mmcl-image"]
+    assert labels("all") == registry.models.list()
+
+
+def test_options_of_a_methods_own() -> None:
+    plain, own = grid.methods("tip,tip[pretrain=true, train.phase_epochs.pretrain=3]")
+    assert (plain.label, plain.changes) == ("tip", {})
+    assert (own.label, own.model) == ("tip[pretrain=true, train.phase_epochs.pretrain=3]", "tip")
+    assert own.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
+
+
+def test_none_is_none_to_a_builder_that_takes_it() -> None:
+    # Weights are called none where there are none: the third is the first.
+    low, whole = grid.plan(grid.methods("lmf,lmf[rank=none],lmf[weights=none]"), ["synthetic-derm7pt"])
+    assert "rank" not in low.settings.model
+    assert whole.settings.model["rank"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),
+        ("cfmcl[dim=3]", "unknown model 'cfmcl'"),
+        ("cfmcl,late,conct[dim=3]", "'cfmcl'; did you mean 'cfcml'.*; unknown model 'conct'; did you mean 'concat'"),
+        ("zz*", "no model matches 'zz\\*'; there are: amf, cfcml"),
+        (",", "--model expects a name"),
+        ("tip[pretrain]", "section.key=value"),
+    ],
+)
+def test_methods_that_do_not_exist(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        grid.methods(text)
+
+
+@pytest.mark.usefixtures("ablations")
+def test_ablations_are_methods() -> None:
+    # 8 is the width anyway; a model without ablations is only itself.
+    assert labels("late,tiny", []) == ["late", "tiny", "tiny: narrow", "tiny: wide"]
+    assert labels("tiny[width=2]", []) == ["tiny[width=2]", "tiny[width=2]: wide", "tiny[width=2]: as-it-is"]
+    assert labels("tiny", ["wide"]) == ["tiny", "tiny: wide"]
+    assert grid.methods("tiny", ["wide"])[1].changes == {"model": {"width": 16}}
+    with pytest.raises(ValueError, match="no ablation 'wid'; did you mean 'wide'"):
+        grid.methods("tiny", ["wid"])
+    with pytest.raises(ValueError, match="model 'late' has no ablations"):
+        grid.methods("late,concat", [])
+
+
+@pytest.mark.usefixtures("fakes")
+class TestAddress:
+    def test_a_setting_that_is_another_is_another_address(self) -> None:
+        base = resolve("tiny", "tiny")
+        others = [
+            resolve("tiny", "tiny", [{section: {key: value}}])
+            for section, key, value in (
+                ("run", "seed", 1),
+                ("run", "precision", "bf16"),
+                ("train", "lr", 0.5),
+                ("train", "augment", {"flips": True}),
+                ("data", "n", 32),
+                ("model", "width", 4),
+            )
+        ]
+        assert len({grid.address(settings) for settings in (base, *others)}) == 7
+
+    def test_a_place_is_not(self, tmp_path: Path) -> None:
+        base = resolve("tiny", "tiny")
+        place = {"out": "o", "device": "cpu", "cache": "c", "cache_gb": 0.0, "root": str(tmp_path)}
+        moved = resolve("tiny", "tiny", [{"run": place, "train": {"workers": 2}}])
+        assert grid.address(moved) == grid.address(base)
+
+    def test_a_default_that_is_said_is_no_change(self) -> None:
+        said = resolve("tiny", "tiny", [{"model": {"width": 8}, "data": {"n": 64}, "train": {"epochs": 10}}])
+        assert grid.address(said) == grid.address(resolve("tiny", "tiny"))
+
+    def test_a_default_that_is_a_tuple_is_said_as_a_list(self) -> None:
+        said = resolve("concat", "tiny", [{"model": {"hidden": [128], "dropout": 0.5}}])
+        assert grid.address(said) == grid.address(resolve("concat", "tiny", [{"model": {"dropout": 0.5}}]))
+        other = resolve("concat", "tiny", [{"model": {"hidden": [128, 16], "dropout": 0.5}}])
+        assert grid.address(other) != grid.address(said)
+
+    def test_a_plug_in_counts_by_its_content(self, tmp_path: Path) -> None:
+        one, copy, other = (tmp_path / name for name in ("one.py", "copy.py", "other.py"))
+        for path, content in ((one, "A = 1\n"), (copy, "A = 1\n"), (other, "A = 2\n")):
+            path.write_text(content)
+        settings = resolve("tiny", "tiny")
+        first, second, third = (
+            grid.address(replace(settings, run=replace(settings.run, plugins=[str(path)])))
+            for path in (one, copy, other)
+        )
+        assert first == second != third != grid.address(settings)
+
+    @pytest.mark.parametrize("option", ["table", "split_file"])
+    def test_a_file_of_cases_counts_by_its_content(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+    ) -> None:
+        """Another split in the same file is another run; the same by another path is not."""
+        monkeypatch.chdir(tmp_path)
+        path = tmp_path / "cases.csv"
+        settings = resolve("tiny", "tiny")
+
+        def named(name: str) -> str:
+            return grid.address(replace(settings, data={option: name}))
+
+        absent = named("cases.csv")
+        path.write_text("a,b\n")
+        before = named("cases.csv")
+        assert named(str(path)) == before != absent
+        path.write_text("a,c\n")
+        assert named("cases.csv") != before
+        assert len({grid.address(settings), named("none.csv"), absent, before}) == 4
+
+    def test_an_option_that_is_new_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = grid.address(resolve("tiny", "tiny"))
+        assert len(before) == 10
+        former = registry.models.get("tiny")
+
+        def newer(spec: Any, *, brand_new: bool = False, width: int = 8) -> Any:
+            return former(spec, width=width)
+
+        monkeypatch.setitem(registry.models._builders, "tiny", newer)
+        assert grid.address(resolve("tiny", "tiny")) == before
+        assert grid.address(resolve("tiny", "tiny", [{"model": {"brand_new": True}}])) != before
+
+
+@pytest.mark.usefixtures("fakes")
+class TestPlan:
+    def test_every_seed_of_every_method(self, tmp_path: Path) -> None:
+        planned = grid.plan(
+            grid.methods("tiny,tiny[width=4]"), ["tiny"], [{"train": {"epochs": 2}}], seeds=(0, 3), out=tmp_path
+        )
+        assert [(one.label, one.settings.run.seed) for one in planned] == [
+            ("tiny", 0),
+            ("tiny[width=4]", 0),
+            ("tiny", 3),
+            ("tiny[width=4]", 3),
+        ]
+        assert {one.settings.train.epochs for one in planned} == {2}
+        for one in planned:
+            seed = one.settings.run.seed
+            assert one.folder == tmp_path / "tiny" / "tiny" / f"seed{seed}-{grid.address(one.settings)}"
+            assert one.name == f"{one.label} on tiny, seed {seed}"
+        assert len({one.folder for one in planned}) == 4
+
+    def test_what_comes_to_the_same_is_run_once(self) -> None:
+        planned = grid.plan(grid.methods("tiny,tiny[width=8],tiny[width=4]"), ["tiny"])
+        assert [one.label for one in planned] == ["tiny", "tiny[width=4]"]
+
+    def test_options_reach_those_that_have_them(self) -> None:
+        planned = grid.plan(grid.methods("tabular,late"), ["synthetic-derm7pt"], [{"model": {"encoder": "convnet"}}])
+        assert [one.settings.model.get("encoder") for one in planned] == [None, "convnet"]
+        with pytest.raises(ValueError, match="no option 'encodr'"):
+            grid.plan(grid.methods("tabular,late"), ["synthetic-derm7pt"], [{"model": {"encodr": "convnet"}}])
+
+    def test_several_datasets(self) -> None:
+        planned = grid.plan(grid.methods("late"), ["synthetic-derm7pt", "synthetic-men"])
+        assert [one.settings.run.dataset for one in planned] == ["synthetic-derm7pt", "synthetic-men"]
+
+    def test_folds(self, tmp_path: Path) -> None:
+        planned = grid.plan(grid.methods("tabular"), ["ham10000"], seeds=(0, 1), folds=3, out=tmp_path)
+        asked = [(one.settings.run.seed, one.settings.data["fold"], one.settings.data["folds"]) for one in planned]
+        assert asked == [(seed, fold, 3) for seed in (0, 1) for fold in (0, 1, 2)]
+        assert planned[1].folder.name.startswith("seed0-fold1-")
+        assert planned[1].name == "tabular on ham10000, fold 1, seed 0"
+        # A dataset that comes in folds counts them itself.
+        men = grid.plan(grid.methods("tabular"), ["men"], folds=3)
+        assert [one.settings.data["fold"] for one in men] == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        ("dataset", "folds", "message"),
+        [
+            ("synthetic-derm7pt", 5, "has a split of its own: leave --folds out"),
+            ("ham10000", 1, "--folds expects at least 2, got 1"),
+            ("hamm10000", None, "unknown dataset 'hamm10000'; did you mean 'ham10000'"),
+        ],
+    )
+    def test_what_is_refused(self, dataset: str, folds: int | None, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            grid.plan(grid.methods("tabular"), [dataset], folds=folds)
+
+
+@pytest.mark.parametrize(("text", "numbers"), [("3", [0, 1, 2]), ("0,4, 2", [0, 4, 2]), ("7,7", [7]), ("1", [0])])
+def test_seeds(text: str, numbers: list[int]) -> None:
+    assert grid.seeds(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "a", "", "1,", "1,b"])
+def test_seeds_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="--seeds expects how many"):
+        grid.seeds(text)

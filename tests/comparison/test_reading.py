@@ -1,0 +1,160 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import run_folders
+from mmfusion.comparison.analysis import modalities
+from mmfusion.comparison.collect import collect
+from mmfusion.comparison.reading import read
+
+HISTORY = [{"epoch": 1, "phase": "train", "losses": {"ce": 0.5}, "validation": {"auc": 0.7}}]
+
+
+def test_three_files_are_enough(tmp_path: Path) -> None:
+    place = run_folders.write(tmp_path / "a" / "b", "cfcml", seed=3, n=12, names=("x", "NA", "007"))
+    found = collect([tmp_path])
+    assert not found.skipped
+    [run] = found.runs
+    assert (run.folder, run.model, run.seed, run.fold, run.classes) == (place, "cfcml", 3, 0, ("x", "NA", "007"))
+    frame = run_folders.predictions(seed=3, n=12, names=("x", "NA", "007"))
+    test = frame[frame["part"] == "test"]
+    assert run.test.ids.tolist() == test["id"].tolist()
+    assert [run.classes[label] for label in run.test.labels] == test["label"].tolist()
+    np.testing.assert_allclose(run.test.probabilities, test.filter(like="prob_"), atol=1e-15)
+    assert run.validation is not None
+    assert len(run.validation) == 12
+    assert (run.history, run.environment, run.robustness, run.subgroups, run.n_train, run.row) == (None,) * 6
+
+
+def test_all_that_may_stand_beside_them(tmp_path: Path) -> None:
+    ids = ["t0-001", "t0-000"]
+    rows = [{"kind": "cells", "modality": None, "share": 0.0, "metrics": {"auc": {"value": 0.5}}}]
+    files = {
+        "history.json": HISTORY,
+        "environment.json": {"device": "cpu"},
+        "splits.csv": "id,group,part\n1,1,train\n2,2,train\n3,3,test\n",
+        "robustness.json": {"format": 1, "rows": rows},
+        "subgroups.csv": pd.DataFrame({"id": ids, "sex": ["f", "m"]}).to_csv(index=False),
+    }
+    run = read(run_folders.write(tmp_path / "a", n=3, files=files))
+    assert (run.history, run.environment, run.robustness, run.n_train) == (HISTORY, {"device": "cpu"}, rows, 2)
+    assert run.subgroups is not None
+    assert run.subgroups["sex"].tolist() == ["m", "f", ""]
+
+
+def test_compact_results(tmp_path: Path) -> None:
+    """Compressed, and without the cases of validation."""
+    place = run_folders.write(tmp_path / "a", n=6, parts=("test",), metrics={"threshold": 0.3})
+    path = place / "predictions.csv"
+    (place / "predictions.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    [run] = collect([tmp_path]).runs
+    assert run.validation is None
+    assert run.metrics["threshold"] == 0.3
+    assert len(run.test) == 6
+
+
+BROKEN = {
+    "settings.json": [
+        ("", "not valid JSON"),
+        ("[]", "not one of mmfusion's"),
+        ('{"format": 2}', "format 2 of a newer version, this one reads 1"),
+        ('{"format": 0}', "format 0 of an older version"),
+        ('{"format": 1, "run": {"model": "concat"}, "new": {}}', "unknown section 'new'"),
+        ('{"format": 1, "run": {"dataset": "x"}}', "settings.json"),
+        (None, "settings.json missing"),
+    ],
+    "metrics.json": [
+        (None, "unfinished: metrics.json is missing"),
+        ("{", "not valid JSON"),
+        ('{"format": 3}', "format 3 of a newer version"),
+        ('{"accuracy": 1}', "not one of mmfusion's"),
+        ('{"format": 1, "cost": []}', "cost is not what a run writes"),
+        ('{"format": 1, "threshold": "high"}', "threshold expects a number"),
+        ('{"format": 1, "content": []}', "content is not what a run writes"),
+        ('{"format": 1, "content": {"data": []}}', "content is not what a run writes"),
+        ('{"format": 1, "content": {"plugins": {}}}', "content is not what a run writes"),
+        ('{"format": 1, "content": {"plugins": [1]}}', "content expects digests"),
+    ],
+    "predictions.csv": [
+        (None, "predictions.csv missing"),
+        ("", "not a table"),
+        ("a,b\n1,2,3\n4,5,6,7\n", "predictions.csv"),
+        ("id,label\n1,a\n", "expects the columns id, group, part, label, fold, seed"),
+        (run_folders.changed("prob_nevus", "nan"), "probabilities of 1 out of 12 cases are not finite"),
+        (run_folders.changed("prob_nevus", "high"), "probabilities of 1 out of 12 cases are not finite"),
+        (run_folders.changed("prob_nevus", 2), "from 0 to 1 that sum to 1"),
+        (run_folders.changed("label", "wart"), "labels without a column of probabilities: wart"),
+        (run_folders.changed("seed", 4), "expects one seed, got 0, 4"),
+        (run_folders.changed("fold", "x"), "expects one fold"),
+        (run_folders.changed("id", "t0-000"), "an id more than once in its test part"),
+        (run_folders.predictions(n=6, seed=1), "is of seed 1, settings.json of seed 0"),
+        (run_folders.predictions(n=6, parts=("validation",)), "no case of the test part"),
+    ],
+    "history.json": [("[1]", "not what a run writes"), ("{", "not valid JSON")],
+    "environment.json": [("[]", "not what a run writes"), ('{"versions": [1]}', "not what a run writes")],
+    "robustness.json": [('{"format": 1, "rows": [{}]}', "not what a run writes"), ('{"format": 2}', "newer version")],
+    "subgroups.csv": [("a\n1\n", "column 'id'"), ("id,sex\n1,f\n1,m\n", "each case once")],
+    "splits.csv": [("id\n1\n", "no column 'part'")],
+}
+
+
+@pytest.mark.parametrize(("name", "content", "reason"), [(name, *one) for name, many in BROKEN.items() for one in many])
+def test_what_is_broken_is_named_and_the_others_are_read(
+    tmp_path: Path, name: str, content: object, reason: str
+) -> None:
+    run_folders.write(tmp_path / "good", "max", n=6)
+    place = run_folders.write(tmp_path / "bad", n=6)
+    (place / name).unlink(missing_ok=True)
+    if content is not None:
+        text = content.to_csv(index=False) if isinstance(content, pd.DataFrame) else str(content)
+        (place / name).write_text(text)
+    found = collect([tmp_path])
+    assert [run.folder.name for run in found.runs] == ["good"]
+    assert [one.folder for one in found.skipped] == [place]
+    assert reason in found.skipped[0].reason
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    place = run_folders.write(tmp_path / "a", n=6)
+    (place / "predictions.csv").unlink()
+    (place / "predictions.csv.gz").write_bytes(b"\x1f\x8b broken")
+    assert "predictions.csv.gz cannot be read" in run_folders.reasons(tmp_path)["a"]
+    (place / "predictions.csv.gz").unlink()
+    (place / "predictions.csv").write_bytes(b"\xff\xfe\xff")
+    assert "predictions.csv cannot be read" in run_folders.reasons(tmp_path)["a"]
+
+
+def test_a_reference_row_says_what_it_is_fitted_with(tmp_path: Path) -> None:
+    run = read(run_folders.write(tmp_path / "a", "logistic regression", n=6, row=True))
+    assert (run.model, run.row) == ("logistic regression", "scikit-learn")
+    packed = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    (tmp_path / "a" / "metrics.json").write_text(json.dumps({**packed, "reference_row": 1}))
+    assert "reference_row expects a name" in run_folders.reasons(tmp_path)["a"]
+
+
+def test_robustness_in_brief(tmp_path: Path) -> None:
+    """Compact results keep the metrics alone: what they say of robustness is a curve and drops without intervals."""
+    told = [
+        {"kind": "cells", "modality": None, "share": share, "auc": 0.9 - share, "drop": share} for share in (0, 0.5)
+    ]
+    told.append({"kind": "without", "modality": "meta", "share": None, "auc": 0.7, "drop": 0.2})
+    for seed in range(3):
+        metrics = {"robustness": {"area": 0.65, "rows": told}, "cases": {"train": 9}}
+        run_folders.write(tmp_path / str(seed), seed=seed, n=6, metrics=metrics)
+    runs = collect([tmp_path]).runs
+    curve, [brings] = modalities.degradation(runs), modalities.contributions(runs, 0.95)
+    assert curve is not None
+    assert curve.mean.tolist() == pytest.approx([0.9, 0.4])
+    assert curve.area.mean == pytest.approx(0.65)
+    assert (brings.modality, brings.drop.mean, brings.interval) == ("meta", pytest.approx(0.2), "seeds")
+    # Two seeds are too few for an interval.
+    [of_two] = modalities.contributions(runs[:2], 0.95)
+    assert (of_two.drop.mean, of_two.interval) == (0.2, "too few")
+    assert runs[0].n_train == 9
+    broken = run_folders.write(tmp_path / "c", seed=3, n=6, metrics={"robustness": {"rows": [3]}})
+    assert run_folders.reasons(broken) == {"c": "metrics.json: robustness is not what a run writes"}

@@ -1,0 +1,400 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from mmfusion import registry
+from mmfusion.comparison import grid, summary, sweep, worker
+from mmfusion.comparison.grid import Planned
+from mmfusion.experiments import folder, run
+from mmfusion.training.reporter import Silent
+from mmfusion.training.result_files import read_json
+from mmfusion.utils import locks
+
+BASE = {"run": {"device": "cpu"}, "train": {"epochs": 2, "batch_size": 16, "resamples": 50}}
+
+
+class Lines(Silent):
+    """Remembers what was said, and presses Ctrl-C when it hears something."""
+
+    def __init__(self, stop: Callable[[list[str], str], bool] = lambda *_: False) -> None:
+        self.lines: list[str] = []
+        self.stop = stop
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+        if self.stop(self.lines, text):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def plan(fakes: ModuleType, tmp_path: Path) -> Callable[..., list[Planned]]:
+    def planned(text: str = "tiny,tiny[width=4]", seeds: Sequence[int] = (0, 1)) -> list[Planned]:
+        return grid.plan(grid.methods(text), ["tiny"], [BASE], seeds=seeds, out=tmp_path / "runs")
+
+    return planned
+
+
+def written(place: Path) -> dict[str, int]:
+    """When each file was written last."""
+    return {
+        str(path.relative_to(place)): path.stat().st_mtime_ns
+        for path in place.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    }
+
+
+def aucs(outcomes: Sequence[sweep.Outcome]) -> list[float | None]:
+    return [outcome.metrics and outcome.metrics["test"]["auc"]["value"] for outcome in outcomes]
+
+
+def test_all_of_them_and_then_none(
+    plan: Callable[..., list[Planned]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, lines = plan(), Lines()
+    outcomes = sweep.sweep(planned, lines, launcher=sweep.Here())
+    sweep.check(outcomes)
+    assert [outcome.planned for outcome in outcomes] == planned
+    assert lines.lines[0] == "4 runs: 0 finished already, 0 to go on with, 4 to begin"
+    assert "tiny[width=4] on tiny, seed 1 (4 of 4)" in lines.lines
+    for outcome in outcomes:
+        assert outcome.failure is None
+        assert outcome.metrics == read_json(outcome.planned.folder / folder.METRICS)
+        assert folder.read_settings(outcome.planned.folder).model == outcome.planned.settings.model
+    before = written(tmp_path)
+    monkeypatch.setattr(run, "build", lambda *_, **__: pytest.fail("built again"))
+    again = Lines()
+    assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == aucs(outcomes)
+    assert again.lines == ["4 runs: 4 finished already, 0 to go on with, 0 to begin"]
+    assert written(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_a_setting_more_is_a_run_more(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    sweep.sweep(plan("tiny", (0,)), launcher=sweep.Here())
+    before, lines = written(tmp_path), Lines()
+    sweep.sweep(plan("tiny,tiny[width=4]", (0,)), lines, launcher=sweep.Here())
+    assert lines.lines[0] == "2 runs: 1 finished already, 0 to go on with, 1 to begin"
+    assert before.items() <= written(tmp_path).items()
+
+
+@pytest.mark.slow
+def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    """In the middle of the second run: the first stays, the second is resumed; the numbers are the same."""
+    planned = plan()
+    whole = aucs(sweep.sweep(planned, launcher=sweep.Here()))
+    for one in planned:
+        for file in one.folder.iterdir():
+            file.unlink()
+        one.folder.rmdir()
+    stop = Lines(lambda lines, text: text.startswith("epoch 1/2") and "tiny[width=4] on tiny, seed 0 (2 of 4)" in lines)
+    with pytest.raises(run.Interrupted, match=r"interrupted at tiny\[width=4\] on tiny, seed 0; the same command"):
+        sweep.sweep(planned, stop, launcher=sweep.Here())
+    before, again = written(planned[0].folder), Lines()
+    assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == whole
+    assert again.lines[0] == "4 runs: 1 finished already, 1 to go on with, 2 to begin"
+    assert "going on after epoch 1 of 2" in again.lines
+    assert written(planned[0].folder) == before
+
+
+@pytest.mark.slow
+def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
+    planned = plan("tiny", (0,))
+    first = aucs(sweep.sweep(planned, launcher=sweep.Here()))
+    before, lines = written(planned[0].folder), Lines()
+    assert aucs(sweep.sweep(planned, lines, launcher=sweep.Here(), overwrite=True)) == first
+    assert lines.lines[0] == "1 run: 0 finished already, 0 to go on with, 1 to begin"
+    after = written(planned[0].folder)
+    assert after.keys() == before.keys()
+    assert all(after[name] > before[name] for name in before)
+
+
+@pytest.mark.slow
+def test_one_that_fails_does_not_stop_the_others(
+    plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_OFFLINE", "1")
+    lines = Lines()
+    outcomes = sweep.sweep(plan("tiny[weights=some],tiny", (0,)), lines, launcher=sweep.Here())
+    assert [outcome.failure for outcome in outcomes] == ["these weights cannot be fetched", None]
+    assert lines.lines[-1] == "tiny[weights=some] on tiny, seed 0 failed: these weights cannot be fetched"
+    with pytest.raises(sweep.SweepError, match=r"1 of 2 runs failed: tiny\[weights=some\] on tiny, seed 0: these"):
+        sweep.check(outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"format": 99}', "metrics.json has format 99 of a newer version, this one reads 1"),
+        ("{", "metrics.json is not valid JSON: "),
+        ("[]", "metrics.json is not one of mmfusion's"),
+        ('{"format": 1, "test": {"auc": {"value": 0.5}}}', "metrics.json has no test.auc.low"),
+    ],
+)
+def test_a_finished_run_that_cannot_be_read_is_named_and_left(
+    plan: Callable[..., list[Planned]], content: str, reason: str
+) -> None:
+    """The others are finished, and the table is made of them."""
+    bad, good = plan("tiny", (0, 1))
+    bad.folder.mkdir(parents=True)
+    (bad.folder / folder.METRICS).write_text(content)
+    lines = Lines()
+    outcomes = sweep.sweep([bad, good], lines, launcher=sweep.Here())
+    assert lines.lines[0] == "2 runs: 0 finished already, 0 to go on with, 1 to begin, 1 that cannot be read"
+    failure = outcomes[0].failure or ""
+    assert failure.startswith(reason)
+    assert failure.endswith(f"; delete {bad.folder} to have it run again, or begin all runs anew with --overwrite")
+    assert lines.lines[-1] == f"tiny on tiny, seed 0 failed: {failure}"
+    assert outcomes[1].failure is None
+    [row] = summary.rows(outcomes)
+    assert len(row.aucs) == 1
+    assert (bad.folder / folder.METRICS).read_text() == content
+
+
+def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    """It is no part of what a run computes, so that asking for it finds the run that was made without."""
+    without = {**BASE, "run": {**BASE["run"], "robustness": False}}
+    made = grid.plan(grid.methods("tiny"), ["tiny"], [without], out=tmp_path / "runs")
+    sweep.sweep(made, launcher=sweep.Here())
+    lines = Lines()
+    sweep.sweep(plan("tiny", (0,)), lines, launcher=sweep.Here())
+    assert lines.lines == [
+        "1 run: 1 finished already, 0 to go on with, 0 to begin",
+        "1 run finished without robustness (run.robustness=false): --overwrite begins all runs anew, and then tells it",
+    ]
+    again = Lines()
+    sweep.sweep(made, again, launcher=sweep.Here())
+    assert len(again.lines) == 1
+    # Of a compact copy the file is compressed.
+    (made[0].folder / "robustness.json.gz").write_bytes(b"")
+    again = Lines()
+    sweep.sweep(plan("tiny", (0,)), again, launcher=sweep.Here())
+    assert len(again.lines) == 1
+
+
+def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]]) -> None:
+    class Nothing:
+        def __call__(self, *_: object, **__: object) -> Mapping[str, str]:
+            return {}
+
+    assert [outcome.failure for outcome in sweep.sweep(plan(), launcher=Nothing())] == ["it did not finish"] * 4
+
+
+def test_a_number_of_jobs() -> None:
+    with pytest.raises(ValueError, match="--jobs expects at least 1, got 0"):
+        sweep.Processes(0)
+
+
+class TestWork:
+    def test_what_a_kill_left_of_the_first_file_is_nobodys(self, plan: Callable[..., list[Planned]]) -> None:
+        [one] = plan("tiny", (0,))
+        one.folder.mkdir(parents=True)
+        (one.folder / ".settings.json.abc.part").write_text("{")
+        assert worker.work(one.settings, Silent())
+        assert worker.finished(one.folder)
+        assert not list(one.folder.glob(".*"))
+
+    def test_others_files_are_not_touched(self, plan: Callable[..., list[Planned]]) -> None:
+        [one] = plan("tiny", (0,))
+        one.folder.mkdir(parents=True)
+        (one.folder / "mine.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match="holds other files than a run's"):
+            worker.work(one.settings, Silent())
+
+    @pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")
+    def test_one_process_a_run(self, plan: Callable[..., list[Planned]]) -> None:
+        [one] = plan("tiny", (0,))
+        home = one.folder.parent / ".locks"
+        home.mkdir(parents=True)
+        with locks.alone(home / one.folder.name):
+            assert not worker.work(one.settings, Silent())
+            assert not one.folder.exists()
+        assert worker.work(one.settings, Silent())
+        lines = Lines()
+        run.resume(one.folder, lines)
+        assert "holds a finished run" in lines.lines[0]
+
+    def test_a_missing_file_fails_one_run_alone(self, plan: Callable[..., list[Planned]]) -> None:
+        def absent(settings: object, *_: object, **__: object) -> bool:
+            raise FileNotFoundError("no folder x")
+
+        [one] = plan("tiny", (0,))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker, "work", absent)
+            [outcome] = sweep.sweep([one], launcher=sweep.Here())
+        assert outcome.failure == "no folder x"
+
+
+def test_what_others_have_is_begun_twice_at_most(
+    plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First to see whether it is free, then to wait for it, all of them."""
+    begun: list[tuple[int, bool, bool]] = []
+
+    class Ended:
+        def __init__(self, planned: Planned, code: int) -> None:
+            self.planned, self.process, self.began, self.code = planned, self, 0.0, code
+
+        def poll(self) -> int:
+            return self.code
+
+        def close(self) -> None: ...
+
+        def reason(self, code: int) -> str:
+            return f"code {code}"
+
+    def begin(self: object, planned: Planned, slot: int, *, overwrite: bool, wait: bool) -> Ended:
+        begun.append((planned.settings.run.seed, overwrite, wait))
+        return Ended(planned, 1 if wait else worker.ELSEWHERE)
+
+    monkeypatch.setattr(sweep, "_LOOK_EVERY", 0)
+    monkeypatch.setattr(sweep.Processes, "_begin", begin)
+    waiting = plan("tiny", (0, 1, 2))
+    failures = sweep.Processes()(waiting, Silent(), overwrite=True)
+    assert begun == [*((seed, True, False) for seed in range(3)), *((seed, False, True) for seed in range(3))]
+    assert failures == {one.address: "code 1" for one in waiting}
+
+
+@pytest.fixture
+def command(plugin: Path, tmp_path: Path) -> list[str]:
+    words = "run --dataset tiny --device cpu --epochs 2 --batch-size 16 --set train.resamples=50"
+    out = ["--plugin", str(plugin), "--out", str(tmp_path / "runs")]
+    return [sys.executable, "-m", "mmfusion.cli", *words.split(), *out]
+
+
+def told(command: Sequence[str], *more: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]  # subprocess's own overloads
+
+
+def runs(place: Path) -> dict[str, bytes]:
+    """By folder, the predictions of the models' runs that are finished, without the reference rows."""
+    return {
+        str(path.parent.relative_to(place)): (path.parent / folder.PREDICTIONS).read_bytes()
+        for path in place.glob(f"tiny/tiny/*/{folder.METRICS}")
+    }
+
+
+@pytest.mark.slow
+def test_processes_give_the_numbers_of_one(command: list[str], tmp_path: Path) -> None:
+    """Two at a time; one of the methods fails, and the table has the others."""
+    models = ["--model", "tiny,tiny[width=4],tiny[weights=some]", "--seeds", "1"]
+    done = told(command, *models, "--jobs", "2", env={**os.environ, "TINY_OFFLINE": "1"})
+    assert done.returncode == 2
+    assert (
+        "mmfusion: error: 1 of 3 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot" in done.stderr
+    )
+    assert "3 runs: 0 finished already, 0 to go on with, 3 to begin" in done.stdout
+    assert "3 of 3: " in done.stdout
+    place = tmp_path / "runs"
+    # A header, the two methods that ran, and scikit-learn's two reference rows.
+    assert len((place / "table.csv").read_text().splitlines()) == 1 + 2 + 2
+    several = runs(place)
+    assert len(several) == 2
+    one = tmp_path / "one"
+    assert told(command, "--model", "tiny,tiny[width=4]", "--seeds", "1", "--out", str(one)).returncode == 0
+    assert runs(one) == several
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
+    """``kill -9`` of the sweep ends what it began; the same command goes on, and ends with the same predictions."""
+    models = ["--model", "tiny[pause=0.1],tiny[pause=0.11]", "--seeds", "1", "--jobs", "2"]
+    whole = tmp_path / "whole"
+    assert told(command, *models, "--out", str(whole)).returncode == 0
+    place = tmp_path / "runs"
+    process = subprocess.Popen([*command, *models], stdout=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: len(list(place.rglob("last.safetensors"))) == 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # Nobody works on them any more: their locks are free.
+    until(lambda: all(free(path) for path in place.rglob(".locks/*")))
+    done = told(command, *models)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs: 0 finished already, 2 to go on with, 0 to begin" in done.stdout
+    assert runs(place) == runs(whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTENS, *command, "--model", "tiny[pause=0.2]", "--seeds", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: bool(list(place.rglob("last.safetensors"))))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "interrupted at tiny[pause=0.2] on tiny, seed 0; the same command goes on from there" in err
+    assert all(free(path) for path in place.rglob(".locks/*"))
+
+
+@pytest.fixture
+def imported(plugin: Path) -> Iterator[Path]:
+    """The plug-in, known to this process too, for one test."""
+    registry.import_files([plugin])
+    yield plugin
+    for kind in (registry.models, registry.datasets):
+        del kind._builders["tiny"]
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_its_input_where_that_is_a_pipe(imported: Path, tmp_path: Path) -> None:
+    """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
+    changes = [BASE, {"run": {"plugins": [str(imported)]}}]
+    [one] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
+    orders = tmp_path / "orders.json"
+    worker.dump(worker.order(one.settings, overwrite=False, wait=False), orders)
+    command, silent = worker.command(orders, plugins=[str(imported)]), subprocess.DEVNULL
+    ignoring = [sys.executable, "-c", IGNORES, *command]
+    process = subprocess.Popen(ignoring, stdin=subprocess.PIPE, stdout=silent, stderr=silent)
+    until(lambda: (one.folder / "last.safetensors").is_file())
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(60) == 130
+    assert not worker.finished(one.folder)
+    assert subprocess.run(command, stdin=silent, stdout=silent, timeout=300).returncode == 0
+    assert worker.finished(one.folder)
+
+
+# What is started from a shell's background ignores Ctrl-C, the tests too.
+IGNORES, LISTENS = (
+    f"import os, signal, sys; signal.signal(signal.SIGINT, signal.{how}); os.execv(sys.argv[1], sys.argv[1:])"
+    for how in ("SIG_IGN", "SIG_DFL")
+)
+
+
+def until(true: Callable[[], bool], seconds: float = 100) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def free(path: Path) -> bool:
+    with locks.alone(path) as ours:
+        return ours
+
+
+@pytest.mark.slow
+def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
+    """Two of them, started by torchrun; what went wrong in them is told once."""
+    arguments = ["--model", "tiny,tiny[weights=some]", "--processes", "2", "--set", "train.resamples=20"]
+    done = told(command, *arguments, env={**os.environ, "TINY_OFFLINE": "1"})
+    assert done.returncode == 2
+    assert "1 of 2 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot be fetched" in done.stderr
+    [metrics] = [read_json(path) for path in (tmp_path / "runs").glob(f"tiny/tiny/*/{folder.METRICS}")]
+    assert metrics["cost"]["processes"] == 2
+    again = told(command, "--model", "tiny", *arguments[2:])
+    assert again.returncode == 0
+    assert "1 run: 1 finished already" in again.stdout

@@ -1,0 +1,75 @@
+import math
+import tomllib
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from mmfusion import registry
+from mmfusion.experiments import recipes
+from mmfusion.experiments.settings import Settings, resolve
+
+
+def test_a_dataset_without_a_recipe_has_an_empty_one() -> None:
+    assert recipes.load("none-such", "cfcml") == {"data": {}, "train": {}, "model": {}}
+
+
+@pytest.mark.parametrize("dataset", recipes.available())
+def test_every_recipe_is_sound(dataset: str) -> None:
+    recipe = tomllib.loads((files(recipes) / f"{dataset}.toml").read_text(encoding="utf-8"))
+    for model in (*recipe.get("models", {}), "concat"):
+        found = recipes.load(dataset, model)
+        Settings.from_dict({"run": {"model": model, "dataset": dataset}, **found})
+    # A shared key that no model knows would be silently without effect.
+    known = {key for model in registry.models.list() for key in registry.models.options(model)}
+    assert set(recipe.get("model", {})) <= known
+    for model, own in recipe.get("models", {}).items():
+        assert set(own.get("model", {})) <= set(registry.models.options(model))
+
+
+@pytest.mark.parametrize("dataset", sorted(set(recipes.available()) & set(registry.datasets.list())))
+@pytest.mark.parametrize("model", ["cfcml", "concat", "image", "tabular"])
+def test_recipes_of_registered_datasets_resolve(dataset: str, model: str) -> None:
+    settings = resolve(model, dataset)
+    reference = resolve("concat", dataset)
+    for key in recipes.SHARED["train"]:
+        assert getattr(settings.train, key) == getattr(reference.train, key)
+    assert settings.data == reference.data
+
+
+def test_the_published_settings() -> None:
+    found = recipes.load("derm7pt", "cfcml")
+    model, train = found["model"], found["train"]
+    assert [model[f"{name}_weight"] for name in ("sample", "unimodal", "crossmodal")] == [0.04, 0.06, 0.18]
+    assert math.isclose(train["lr"] * train["encoder_lr_scale"], 1e-5)
+    assert (model["encoder"], train["batch_size"], train["epochs"]) == ("swin_tiny_patch4_window7_224", 36, 50)
+    assert "sample_weight" not in recipes.load("derm7pt", "concat")["model"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"trian": {}}, r"got \['trian'\]"),
+        ({"models": {"m": {"data": {}}}}, "expects train or model, got 'data'"),
+        ({"models": {"m": {"train": {"epochs": 3}}}}, r"sets \['epochs'\], which all models of a comparison share"),
+        ({"models": {"m": {"model": {"encoder": "x"}}}}, r"sets \['encoder'\]"),
+        ({"train": {"select_on": "test"}}, "sets train.select_on: choosing on the test part must be asked for by name"),
+        ({"models": {"m": {"train": {"select_on": "test"}}}}, "sets train.select_on"),
+    ],
+)
+def test_equal_footing_is_kept(recipe: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipes.pick(recipe, "d", "m")
+    if "models" in recipe and "select_on" not in str(recipe):
+        assert recipes.pick(recipe, "d", "other") == {"data": {}, "train": {}, "model": {}}
+
+
+def test_maps_from_disk_leave_out_the_recipes_augmentation() -> None:
+    from mmfusion.experiments.settings import resolve
+
+    frozen = {"train": {"freeze": "all", "precompute": True}}
+    assert recipes.load("ham10000", "concat")["train"]["augment"]
+    assert resolve("concat", "ham10000", [frozen]).train.augment == {}
+    # What the user asks for is not dropped.
+    with pytest.raises(ValueError, match=r"train.precompute needs .* no train.augment of images"):
+        resolve("concat", "ham10000", [frozen, {"train": {"augment": {"flips": True}}}])
