@@ -2,7 +2,11 @@
 
 import sys
 
-from mmfusion.cli import entry
+try:
+    from mmfusion.cli import entry
+except KeyboardInterrupt:
+    sys.stderr.write("mmfusion: interrupted; nothing was written yet\n")
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(entry(["run", *sys.argv[1:]]))

@@ -133,6 +133,7 @@ def test_contrast_of_known_pairs() -> None:
         ('scheme="default"', "default-fg-color--light", "#f5f5f5"),  # comments in code
         ('scheme="slate"', "typeset-a-color", "#272a35"),
         ('scheme="slate"', "accent-fg-color", "#272a35"),
+        ('scheme="slate"', "default-fg-color--light", "#363840"),  # a title in the drawer of a phone
     ],
 )
 def test_text_is_readable(scheme: str, variable: str, behind: str) -> None:
@@ -141,6 +142,27 @@ def test_text_is_readable(scheme: str, variable: str, behind: str) -> None:
     color = re.search(rf"--md-{variable}: (#\w{{6}});", rule[1])
     assert color is not None
     assert contrast(color[1], behind) >= 4.5
+
+
+def theme_colors(scheme: str) -> dict[str, str]:
+    """The theme's own colors of code, by name, with ours in their place."""
+    material = pytest.importorskip("material")
+    styles = Path(material.__file__).parent / "templates" / "assets" / "stylesheets"
+    texts = [path.read_text() for kind in ("main", "palette") for path in styles.glob(f"{kind}.*.min.css")]
+    if scheme == "slate":
+        texts = re.findall(r"\[data-md-color-scheme=slate\]\{([^}]*)\}", "".join(texts))
+        texts += re.findall(r'\[data-md-color-scheme="slate"\] \{(.*?)\}', STYLE, re.DOTALL)
+    else:
+        texts = re.findall(r":root[^{]*\{([^}]*)\}", texts[0])
+        texts += re.findall(r'\[data-md-color-scheme="default"\] \{(.*?)\}', STYLE, re.DOTALL)
+    return dict(re.findall(r"--md-([\w-]+):\s*(#\w{6})(?![\w])", "".join(texts)))
+
+
+@pytest.mark.parametrize(("scheme", "behind"), [("default", "#f5f5f5"), ("slate", "#272a35")])
+def test_code_is_readable(scheme: str, behind: str) -> None:
+    colors = {name: color for name, color in theme_colors(scheme).items() if re.fullmatch(r"code-hl-\w+-color", name)}
+    assert len(colors) >= 6
+    assert {name: contrast(color, behind) for name, color in colors.items() if contrast(color, behind) < 4.5} == {}
 
 
 def test_links_are_underlined() -> None:

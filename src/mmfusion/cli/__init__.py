@@ -5,7 +5,13 @@ What a command works with is imported when it is called: the help is there at on
 
 from __future__ import annotations
 
-from mmfusion.cli import interrupt
+try:
+    from mmfusion.cli import interrupt
+except KeyboardInterrupt:  # with a cold disk even this takes a moment
+    import sys
+
+    sys.stderr.write("mmfusion: interrupted; nothing was written yet\n")
+    sys.exit(130)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
