@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmfusion.data.cache import ImageCache
-from mmfusion.data.images import ImageSource
-from mmfusion.data.rows import MappedRows
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.rows import MappedRows
 
 
 @dataclass(frozen=True)

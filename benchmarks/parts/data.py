@@ -12,8 +12,9 @@ import pandas as pd
 import torch
 
 from mmfusion.data import FrameDataset, ImageCache, ImageSource, VolumeSource
-from mmfusion.data.rows import DecodedRows, Rows
-from mmfusion.data.sources import Source, find_images, load_images, n_bytes
+from mmfusion.data.images.rows import DecodedRows, Rows
+from mmfusion.data.images.source import Source, n_bytes
+from mmfusion.data.images.sources import find_images, load_images
 from mmfusion.spec import DataSpec
 from mmfusion.training import inference
 from parts.timing import spread, verdict

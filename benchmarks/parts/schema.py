@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.schema import TableSchema
+from mmfusion.data.schema.table_schema import TableSchema
 from parts.timing import medians, spread, verdict
 
 

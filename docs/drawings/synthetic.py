@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmfusion.data import lesions, tumours
+from mmfusion.data.synthetic import lesions, tumours
 
 FOLDER = Path(__file__).parent
 COMBINATIONS = ((0, 0), (0, 1), (1, 0), (1, 1))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from data import trees
+from helpers import trees
 from mmfusion import registry
 from mmfusion.cli import main
 from mmfusion.comparison import grid, presets

@@ -9,7 +9,7 @@ import pytest
 from mmfusion.comparison import grid, reference_rows
 from mmfusion.comparison.analysis import analyse
 from mmfusion.comparison.collect import collect
-from mmfusion.data.cases import DataBundle
+from mmfusion.data.bundle import DataBundle
 from mmfusion.experiments.settings import Settings
 from mmfusion.registry import datasets
 from mmfusion.training.reporter import Silent

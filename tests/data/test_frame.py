@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset, as_floats
-from mmfusion.data.intensity import Intensity
+from mmfusion.data.images.intensity import Intensity
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokens import Table
 

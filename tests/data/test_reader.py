@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from mmfusion.data.images import ImageSource
-from mmfusion.data.intensity import Intensity
+from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.reader import CaseReader, TargetColumn
-from mmfusion.data.schema import TableSchema
+from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.spec import Classes, Columns, Image
 
 FRAME = pd.DataFrame(

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import mmfusion
-from data import trees
+from helpers import trees
 from mmfusion.data import TableDataset
-from mmfusion.data.intensity import Intensity
-from mmfusion.data.nifti import VolumeSource
+from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.stack import StackSource
+from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader, TargetColumn
-from mmfusion.data.stack import StackSource
 from mmfusion.experiments import case_file, folder
 
 DEEP: Any = []

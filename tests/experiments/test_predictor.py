@@ -11,9 +11,9 @@ from PIL import Image
 from torch import nn
 
 import mmfusion
-from mmfusion.data.images import ImageSource
+from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.reader import CaseReader, TargetColumn
-from mmfusion.data.schema import TableSchema
+from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.experiments import folder, predictor
 from mmfusion.tokens import FusionOutput
 from mmfusion.training import checkpoints, result_files

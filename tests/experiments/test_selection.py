@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mmfusion import registry
-from mmfusion.data.cases import DataBundle
+from mmfusion.data.bundle import DataBundle
 from mmfusion.experiments import evaluation
 from mmfusion.experiments.selection import check_metric
 from mmfusion.metrics.classification import NAMES

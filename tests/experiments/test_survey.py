@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from mmfusion.data.cache import ImageCache
-from mmfusion.data.cases import DataBundle
-from mmfusion.data.table import table
+from mmfusion.data.bundle import DataBundle
+from mmfusion.data.datasets.table import table
+from mmfusion.data.images.cache import ImageCache
 from mmfusion.experiments import folder, run, settings
 from mmfusion.experiments.survey import check_images, differences, survey
 from mmfusion.training.result_files import read_json

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion import registry
-from mmfusion.data.cases import DataBundle
+from mmfusion.data.bundle import DataBundle
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader, TargetColumn
-from mmfusion.data.schema import TableSchema
-from mmfusion.data.subgroups import Subgroup
+from mmfusion.data.schema.subgroups import Subgroup
+from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.losses.masked_columns import AUX, MaskedColumnsLoss
 from mmfusion.models.phases import ParameterGroup, Phase
 from mmfusion.spec import Columns, DataSpec

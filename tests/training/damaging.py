@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from mmfusion.cli import main
-from mmfusion.data import rows
+from mmfusion.data.images import rows
 from mmfusion.training.loop import Training
 
 how, _, images = sys.argv[1].partition("+")

@@ -182,7 +182,7 @@ def test_a_run_and_what_is_left_of_it(
     assert bool(asked) == (name == "text")
     encoder.leave(monkeypatch)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    from mmfusion.data.synthetic import export
+    from mmfusion.data import export
     from mmfusion.registry import datasets
 
     export(datasets.create("synthetic-derm7pt", n_train=48, n_validation=24, n_test=24, size=32), tmp_path / "new")

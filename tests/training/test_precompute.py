@@ -11,7 +11,7 @@ import torch
 
 import mmfusion as mmf
 from mmfusion.data.frame import FrameDataset
-from mmfusion.data.intensity import Intensity
+from mmfusion.data.images.intensity import Intensity
 from mmfusion.experiments import evaluation, run, settings
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps, Table

@@ -1,7 +1,10 @@
 """``mmfusion check``."""
 
 import argparse
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmfusion.cli import interrupt
 
@@ -25,7 +28,21 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
-        from mmfusion.data import check
-    report = check.from_arguments(arguments)
+        from mmfusion.data.datasets import check
+    report = check.check(arguments.name, arguments.root, full=arguments.full, **_options(arguments.options))
     print(report)
     return 1 if report.faults else 0
+
+
+def _options(given: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` by key; a value is TOML, anything else is text as it stands."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, raw = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set expects KEY=VALUE, as in task=diagnosis, got {text!r}")
+        try:
+            options[name.removeprefix("data.")] = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name.removeprefix("data.")] = raw.strip()
+    return options

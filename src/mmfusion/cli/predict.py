@@ -33,7 +33,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
-        from mmfusion.data.table_file import read_table
+        from mmfusion.data.schema.table_file import read_table
         from mmfusion.experiments import predictor, spreadsheet
         from mmfusion.training import result_files
 

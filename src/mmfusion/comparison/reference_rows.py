@@ -9,7 +9,7 @@ import torch
 
 from mmfusion.comparison.finished_run import ROW, is_foreign
 from mmfusion.comparison.grid import Planned, short
-from mmfusion.data.cases import DataBundle
+from mmfusion.data.bundle import DataBundle
 from mmfusion.experiments import environment, file_digests, folder, predictions, run_report
 from mmfusion.experiments.assembly import build_dataset
 from mmfusion.experiments.reference_models import REFERENCES, reference_probabilities

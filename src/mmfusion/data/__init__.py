@@ -1,21 +1,25 @@
 """Datasets, and what turns tables and images into cases; importing this package registers the built-in datasets."""
 
-from mmfusion.data.cache import ImageCache
-from mmfusion.data.cases import CaseDataset, Cases, DataBundle, collate
-from mmfusion.data.columns import CategoricalColumn, NumericalColumn
-from mmfusion.data.derm7pt import derm7pt
+from mmfusion.data.bundle import DataBundle
+from mmfusion.data.cases import CaseDataset, Cases, collate
+from mmfusion.data.datasets.derm7pt import derm7pt
+from mmfusion.data.datasets.ham10000 import ham10000
+from mmfusion.data.datasets.men import men
+from mmfusion.data.datasets.pad_ufes_20 import pad_ufes_20
+from mmfusion.data.datasets.plan import DatasetError
+from mmfusion.data.datasets.table import TableDataset
 from mmfusion.data.frame import FrameDataset
-from mmfusion.data.ham10000 import ham10000
-from mmfusion.data.images import ImageSource
-from mmfusion.data.intensity import Intensity
-from mmfusion.data.men import men
-from mmfusion.data.nifti import VolumeSource
-from mmfusion.data.pad_ufes_20 import pad_ufes_20
-from mmfusion.data.plan import DatasetError
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.sources import check_images
+from mmfusion.data.images.stack import StackSource
+from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.samplers import ClassBalancedBatches, GroupedBatches, ShuffledBatches, WeightedBatches
-from mmfusion.data.schema import TableSchema
-from mmfusion.data.sources import check_images
+from mmfusion.data.schema.columns import CategoricalColumn, NumericalColumn
+from mmfusion.data.schema.table_file import read_table
+from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import (
     Split,
     check_split,
@@ -29,12 +33,11 @@ from mmfusion.data.splits import (
     split_from_column,
     stratified_split,
 )
-from mmfusion.data.stack import StackSource
-from mmfusion.data.synthetic import export, synthetic_derm7pt, synthetic_men
-from mmfusion.data.table import TableDataset
-from mmfusion.data.table_augment import TableAugment
-from mmfusion.data.table_file import read_table
+from mmfusion.data.synthetic.synthetic_derm7pt import synthetic_derm7pt
+from mmfusion.data.synthetic.synthetic_files import export
+from mmfusion.data.synthetic.synthetic_men import synthetic_men
 from mmfusion.data.transforms import Augment
+from mmfusion.data.transforms.table_augment import TableAugment
 
 __all__ = [
     "Augment",

@@ -1,8 +1,7 @@
-"""The item type that every dataset gives, and what a dataset hands over as a whole."""
+"""The item type that every dataset gives, and batches of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -10,10 +9,6 @@ from torch.utils.data._utils.collate import default_collate, default_collate_fn_
 
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Maps, Table
-
-if TYPE_CHECKING:
-    from mmfusion.data.reader import CaseReader
-    from mmfusion.data.subgroups import Subgroup
 
 
 class ByModality(dict[str, Content]):
@@ -69,41 +64,6 @@ class CaseDataset(Protocol):
 
     def __getitems__(self, indices: Sequence[int]) -> Cases:
         """A batch."""
-
-
-@dataclass(frozen=True)
-class DataBundle:
-    """A dataset ready for a run: three parts, and the reader that prepares new cases in the same way.
-
-    Attributes:
-        name: The registered name.
-        train: For fitting.
-        validation: For every choice.
-        test: For the result alone.
-        reader: Turns a new table and a folder of images into cases, with what was fitted on the training part.
-        ceilings: The best AUC that any model can reach, where the data were made from known probabilities:
-            ``"image"``, ``"table"``, ``"both"``.
-        notes: What a reader of the results must know (leaks, licences, cases left out), a sentence each.
-        about: What was found out about the data, in lines, to be read before the run goes on; empty: nothing.
-        fold: Which fold's test part it is, from 0; 0 where there are none.
-        subgroups: Columns of the parts' tables that tell cases apart, for results by sex, age or skin type.
-    """
-
-    name: str
-    train: CaseDataset
-    validation: CaseDataset
-    test: CaseDataset
-    reader: "CaseReader"
-    ceilings: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    about: str = ""
-    fold: int = 0
-    subgroups: tuple["Subgroup", ...] = ()
-
-    @property
-    def spec(self) -> DataSpec:
-        """Modalities and targets, the same in all parts."""
-        return self.train.spec
 
 
 def check_classes(what: str, labels: Tensor, n_classes: int) -> None:

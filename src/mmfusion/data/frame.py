@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.cases import ByModality, Cases, check_classes, first_case
-from mmfusion.data.checksums import checksums
-from mmfusion.data.intensity import Intensity
-from mmfusion.data.rows import MappedRows, Rows
+from mmfusion.data.images.checksums import checksums
+from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.rows import MappedRows, Rows
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.tokens import Content, Table
 
@@ -27,8 +27,8 @@ class FrameDataset:
         spec: Modalities and targets.
         frame: One row a case; kept for reports, not read again.
         images: By image modality, shape ``(n, channels, *spatial)``; uint8 (0 to 255 becomes 0 to 1), or float of any
-            width. Tensors, :class:`~mmfusion.data.rows.Rows`, or arrays, such as ``numpy.load(..., mmap_mode="r")``: of
-            those no more is read than a batch's rows.
+            width. Tensors, :class:`~mmfusion.data.images.rows.Rows`, or arrays, such as
+            ``numpy.load(..., mmap_mode="r")``: of those no more is read than a batch's rows.
         tables: By table modality, ``n`` rows.
         targets: By target, ``n`` rows; empty for cases without labels.
         present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmfusion.data.cache import ImageCache
-from mmfusion.data.cells import distinct, key, one_column
 from mmfusion.data.frame import FrameDataset
-from mmfusion.data.intensity import Intensity
-from mmfusion.data.rows import torch_dtype
-from mmfusion.data.schema import TableSchema, require_columns, texts
-from mmfusion.data.sources import Source, load_images, named_columns, source_from_dict
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.rows import torch_dtype
+from mmfusion.data.images.source import Source
+from mmfusion.data.images.sources import load_images, named_columns, source_from_dict
+from mmfusion.data.schema.cells import distinct, key, one_column, require_columns, texts
+from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.spec import Classes, DataSpec, Modality
 from mmfusion.utils.packed import entries, text, unpack
 
@@ -168,7 +169,7 @@ class CaseReader:
                 A file that is there and cannot be decoded is always an error.
             without: Modalities that all cases lack: nothing of them is read, and their columns may be missing.
             cache: Keeps decoded images on disk; None: they are in memory, see
-                :func:`~mmfusion.data.sources.load_images`.
+                :func:`~mmfusion.data.images.sources.load_images`.
             progress: Called with the images read so far and their number.
 
         Returns:

@@ -9,11 +9,12 @@ from torch import nn
 
 from mmfusion import registry
 from mmfusion.backbones.base import Backbone
-from mmfusion.data.cache import ImageCache
-from mmfusion.data.cases import CaseDataset, DataBundle, check_classes
-from mmfusion.data.ranges import outside_notes
-from mmfusion.data.table_augment import training_rows
+from mmfusion.data.bundle import DataBundle
+from mmfusion.data.cases import CaseDataset, check_classes
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.schema.ranges import outside_notes
 from mmfusion.data.transforms import Augment
+from mmfusion.data.transforms.table_augment import training_rows
 from mmfusion.experiments import footprint, predictions
 from mmfusion.experiments.devices import accelerator
 from mmfusion.experiments.selection import check_metric

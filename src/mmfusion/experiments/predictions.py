@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.cases import CaseDataset
-from mmfusion.data.subgroups import Subgroup
+from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.spec import Classes, DataSpec
 
 

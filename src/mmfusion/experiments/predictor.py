@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmfusion.data.cases import Cases
-from mmfusion.data.ranges import find_outside, outside_columns
 from mmfusion.data.reader import CaseReader
-from mmfusion.data.schema import require_columns
+from mmfusion.data.schema.cells import require_columns
+from mmfusion.data.schema.ranges import find_outside, outside_columns
 from mmfusion.experiments import case_file, folder, predictions, trust
 from mmfusion.experiments.assembly import build_model
 from mmfusion.experiments.devices import pick_device
@@ -72,9 +72,9 @@ class Predictor:
             columns and images that the case lacked, separated by commas; a category that no training case had counts
             as missing. Of a modality that all cases lack it has the name. What the model does not look at is neither
             read nor missing. ``outside`` has the columns whose number is far outside the training range, see
-            :attr:`NumericalColumn.limits <mmfusion.data.columns.NumericalColumn.limits>`. A row for which the model's
-            output is not finite has neither probabilities nor a label: they are missing. A column of
-            the case or the group that is called like one of the result's is called ``id`` or ``group``.
+            :attr:`NumericalColumn.limits <mmfusion.data.schema.columns.NumericalColumn.limits>`. A row for which the
+            model's output is not finite has neither probabilities nor a label: they are missing. A column of the case
+            or the group that is called like one of the result's is called ``id`` or ``group``.
 
         Raises:
             ValueError: If a column is missing, or a cell is not what its column holds; if nothing is left to predict

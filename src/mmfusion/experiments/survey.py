@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mmfusion.data.cases import CaseDataset, DataBundle
+from mmfusion.data.bundle import DataBundle
+from mmfusion.data.cases import CaseDataset
 from mmfusion.data.frame import FrameDataset
 
 _LOOKED_AT = 32

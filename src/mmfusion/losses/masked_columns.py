@@ -28,8 +28,8 @@ def masked_columns_loss(predicted: Tensor, table: Table, columns: Columns, maske
     NOTE[DIFF] The categories of a column compete with each other alone, and their shares are computed in log space; in
     the public code all categories of all columns share one softmax, with 1e-8 inside the logarithm.
 
-    A numerical truth should be standardised, as :class:`~mmfusion.data.schema.TableSchema` does: an error beyond 1e19
-    overflows when it is squared in float32.
+    A numerical truth should be standardised, as :class:`~mmfusion.data.schema.table_schema.TableSchema` does: an error
+    beyond 1e19 overflows when it is squared in float32.
 
     Args:
         predicted: Shape ``(b, n_num + sum of cardinalities)``: values of the numerical columns, then the logits of each

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases
-from mmfusion.data.modality_dropout import drop_modalities
 from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
+from mmfusion.data.transforms.modality_dropout import drop_modalities
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.losses import Objective
 from mmfusion.metrics.classification import EXTRA, evaluate, n_not_finite, reported, split_metric

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case
-from mmfusion.data.rows import MappedRows
+from mmfusion.data.images.rows import MappedRows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
 from mmfusion.training import inference

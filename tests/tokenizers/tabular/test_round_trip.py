@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from mmfusion.data.schema import TableSchema
+from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table

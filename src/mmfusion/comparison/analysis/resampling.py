@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmfusion.comparison.analysis.held_out import part_of
 from mmfusion.comparison.analysis.results import Score
 from mmfusion.comparison.finished_run import Cases, FinishedRun
-from mmfusion.data.subgroups import UNKNOWN
+from mmfusion.data.schema.subgroups import UNKNOWN
 from mmfusion.metrics.calibration import apply_temperature, fit_temperature
 from mmfusion.metrics.classification import Prepared, best_threshold
 from mmfusion.metrics.definitions import defined_in, keeps_classes

@@ -2,10 +2,10 @@
 
 from mmfusion.data.splits.column import split_from_column
 from mmfusion.data.splits.deal import grouped_stratified_split, stratified_split
-from mmfusion.data.splits.files import load_split, save_folds, save_split
 from mmfusion.data.splits.folds import kfold, repeated_kfold
 from mmfusion.data.splits.make import make_split
-from mmfusion.data.splits.parts import PARTS, Indices, Split, check_folds, check_split
+from mmfusion.data.splits.split import PARTS, Indices, Split, check_folds, check_split
+from mmfusion.data.splits.split_files import load_split, save_folds, save_split
 
 __all__ = [
     "PARTS",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.splits.folds import held_out
-from mmfusion.data.splits.parts import Split, check_split
+from mmfusion.data.splits.split import Split, check_split
 
 
 def split_from_column(

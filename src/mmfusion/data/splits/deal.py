@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.data.splits.parts import Indices, Split
+from mmfusion.data.splits.split import Indices, Split
 
 
 def grouped_stratified_split(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.splits.deal import deal
-from mmfusion.data.splits.parts import Split
+from mmfusion.data.splits.split import Split
 
 
 def kfold(

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.splits.deal import grouped_stratified_split
-from mmfusion.data.splits.files import load_split
 from mmfusion.data.splits.folds import kfold
-from mmfusion.data.splits.parts import Split, check_split
+from mmfusion.data.splits.split import Split, check_split
+from mmfusion.data.splits.split_files import load_split
 
 
 def make_split(
@@ -34,8 +34,8 @@ def make_split(
         seed: Decides the order of equal groups; with folds, another seed is another repeat.
         folds: How many folds; None: one split.
         fold: Which of them, from 0; with folds, or a file of folds. None with folds: the first.
-        file: What :func:`~mmfusion.data.splits.files.save_split` or ``save_folds`` wrote, or a run's ``splits.csv``:
-            the split is read, and ``fractions`` and ``seed`` decide nothing.
+        file: What :func:`~mmfusion.data.splits.split_files.save_split` or ``save_folds`` wrote, or a run's
+            ``splits.csv``: the split is read, and ``fractions`` and ``seed`` decide nothing.
 
     Returns:
         The split, checked.
@@ -43,7 +43,7 @@ def make_split(
     Raises:
         ValueError: If the options contradict each other, or as :func:`~mmfusion.data.splits.folds.kfold`,
             :func:`~mmfusion.data.splits.deal.grouped_stratified_split` and
-            :func:`~mmfusion.data.splits.files.load_split`.
+            :func:`~mmfusion.data.splits.split_files.load_split`.
         FileNotFoundError: If the file is not there.
     """
     n = len(labels)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mmfusion.data.cases import Cases
-from mmfusion.data.streams import Streams, uniform
-from mmfusion.data.table_augment import TableAugment
-from mmfusion.data.transforms import values
+from mmfusion.data.transforms import pixel_values
 from mmfusion.data.transforms.geometry import Geometry, Padding, Strengths, erased, warp
+from mmfusion.data.transforms.random_streams import Streams, uniform
+from mmfusion.data.transforms.table_augment import TableAugment
 from mmfusion.losses.masked_columns import AUX
 from mmfusion.tokens import Content, Table
 
@@ -245,29 +245,29 @@ class Augment:
             return 1 + strength * uniform(n, generator=streams.of(name, setting))
 
         colours: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "saturation": values.saturation,
-            "contrast": values.contrast,
-            "brightness": values.brightness,
+            "saturation": pixel_values.saturation,
+            "contrast": pixel_values.contrast,
+            "brightness": pixel_values.brightness,
         }
         if flat and self.hue > 0:
-            image = values.hue(image, self.hue * uniform(n, generator=streams.of(name, "hue")))
+            image = pixel_values.hue(image, self.hue * uniform(n, generator=streams.of(name, "hue")))
         for setting, change in colours.items():
             if flat and getattr(self, setting) > 0:
                 image = change(image, around_one(setting))
         if self.gamma > 0:
             power = uniform(n, generator=streams.of(name, "gamma"))
-            image = values.gamma(image, (1 + self.gamma) ** power)
+            image = pixel_values.gamma(image, (1 + self.gamma) ** power)
         if self.bias > 0:
             nodes = uniform(n, *[_NODES] * (image.ndim - 2), generator=streams.of(name, "bias"))
-            image = values.bias_field(image, self.bias * nodes)
+            image = pixel_values.bias_field(image, self.bias * nodes)
         if self.gain > 0:
-            image = values.gain(image, around_one("gain"))
+            image = pixel_values.gain(image, around_one("gain"))
         if self.shift > 0:
-            image = values.shift(image, self.shift * uniform(n, generator=streams.of(name, "shift")))
+            image = pixel_values.shift(image, self.shift * uniform(n, generator=streams.of(name, "shift")))
         if self.noise > 0:
             stream = streams.of(name, "noise")
             deviation = self.noise * torch.rand(n, generator=stream)
-            image = values.noise(image, deviation, int(torch.randint(2**62, (), generator=stream)))
+            image = pixel_values.noise(image, deviation, int(torch.randint(2**62, (), generator=stream)))
         return image.clamp(0, 1) if flat and self.clamp else image
 
     def _cells(self, cases: Cases, streams: Streams) -> Cases:

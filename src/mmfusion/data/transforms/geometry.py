@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmfusion.data.streams import Streams, per_case, uniform
+from mmfusion.data.transforms.random_streams import Streams, per_case, uniform
 
 Padding = Literal["reflection", "border", "zeros"]
 

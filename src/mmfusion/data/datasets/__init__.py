@@ -1,0 +1,1 @@
+"""Datasets that read files, and the check of their folders."""

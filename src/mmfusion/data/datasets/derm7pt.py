@@ -1,0 +1,286 @@
+"""Derm7pt: dermoscopy, clinical photograph and metadata of skin lesions (Kawahara et al., IEEE JBHI 23:538, 2019)."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from mmfusion.data.bundle import DataBundle
+from mmfusion.data.datasets.plan import (
+    Plan,
+    absent_images,
+    cell_lines,
+    cell_notes,
+    leaks,
+    needs,
+    refuse,
+    repeated,
+    root_folder,
+    root_lacks,
+    square,
+    strange_cells,
+)
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.schema.columns import CategoricalColumn
+from mmfusion.data.schema.subgroups import sex
+from mmfusion.data.schema.table_file import read_table
+from mmfusion.data.schema.table_schema import TableSchema
+from mmfusion.data.splits import PARTS, Split
+from mmfusion.options import Pixels
+from mmfusion.registry import datasets
+
+TABLE = "meta/meta.csv"
+INDEXES = {"train": "meta/train_indexes.csv", "validation": "meta/valid_indexes.csv", "test": "meta/test_indexes.csv"}
+IMAGES = ("derm", "clinic")
+NEVI = ("blue", "clark", "combined", "congenital", "dermal", "recurrent", "reed or spitz")
+MELANOMAS = ("in situ", "less than 0.76 mm", "0.76 to 1.5 mm", "more than 1.5 mm")
+DIAGNOSES: Mapping[str, str] = {
+    "basal cell carcinoma": "BCC",
+    **{f"{name} nevus": "NEV" for name in NEVI},
+    "melanoma": "MEL",
+    **{f"melanoma ({name})": "MEL" for name in MELANOMAS},
+    "melanoma metastasis": "MEL",
+    **dict.fromkeys(("dermatofibroma", "lentigo", "melanosis", "miscellaneous", "vascular lesion"), "MISC"),
+    "seborrheic keratosis": "SK",
+}
+"""The table's diagnoses, and the five classes of the dataset's paper."""
+_GRADED = {"absent": ("absent",), "regular": ("regular",), "irregular": ("irregular",)}
+CRITERIA: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "pigment_network": {"absent": ("absent",), "typical": ("typical",), "atypical": ("atypical",)},
+    "streaks": _GRADED,
+    "pigmentation": {
+        "absent": ("absent",),
+        "regular": ("diffuse regular", "localized regular"),
+        "irregular": ("diffuse irregular", "localized irregular"),
+    },
+    "regression_structures": {"absent": ("absent",), "present": ("blue areas", "white areas", "combinations")},
+    "dots_and_globules": _GRADED,
+    "blue_whitish_veil": {"absent": ("absent",), "present": ("present",)},
+    "vascular_structures": {
+        "absent": ("absent",),
+        "regular": ("arborizing", "comma", "hairpin", "within regression", "wreath"),
+        "irregular": ("dotted", "linear irregular"),
+    },
+}
+"""The seven criteria, their classes, and the table's finer findings in each; as the paper groups them."""
+PUBLISHED: Mapping[str, Mapping[str, Mapping[str, int]]] = {
+    "nev-mel": {
+        "train": {"NEV": 256, "MEL": 90},
+        "validation": {"NEV": 100, "MEL": 61},
+        "test": {"NEV": 219, "MEL": 101},
+    },
+    "diagnosis": {"train": {"": 413}, "validation": {"": 203}, "test": {"": 395}},
+    "criteria": {"train": {"": 413}, "validation": {"": 203}, "test": {"": 395}},
+}
+FEATURES: Mapping[str, CategoricalColumn] = {
+    column.name: column
+    for column in (
+        CategoricalColumn(
+            "level_of_diagnostic_difficulty",
+            ("low", "medium", "high"),
+            "ordinal",
+            template="The level of diagnostic difficulty is {value}",
+        ),
+        CategoricalColumn(
+            "elevation", ("flat", "palpable", "nodular"), "ordinal", template="The lesion elevation is {value}"
+        ),
+        CategoricalColumn(
+            "location",
+            (
+                "abdomen",
+                "acral",
+                "back",
+                "buttocks",
+                "chest",
+                "genital areas",
+                "head neck",
+                "lower limbs",
+                "upper limbs",
+            ),
+            template="The lesion location is {value}",
+        ),
+        CategoricalColumn("sex", ("female", "male"), template="The sex of patient is {value}"),
+        CategoricalColumn(
+            "management",
+            ("clinical follow up", "excision", "no further examination"),
+            template="The management for the patient is {value}",
+        ),
+    )
+}
+COLUMNS = {"clean": ("elevation", "location", "sex"), "parity": tuple(FEATURES)}
+LEAK = (
+    "columns='parity' feeds management, what was decided after the lesion had been judged: every melanoma of this "
+    "dataset was excised, so that the column gives the label away. It is for comparison with work that feeds it; "
+    "columns='clean', the default, leaves it out, with the level of diagnostic difficulty."
+)
+
+Task = Literal["nev-mel", "diagnosis", "criteria"]
+ColumnSet = Literal["clean", "parity"]
+Colours = Literal["rgb", "bgr"]
+
+
+def plan(
+    root: Path | str | None,
+    *,
+    size: int = 224,
+    task: Task = "nev-mel",
+    columns: ColumnSet = "clean",
+    colours: Colours = "rgb",
+) -> Plan:
+    """The dataset before any image is decoded; the arguments are those of :func:`derm7pt`.
+
+    Raises:
+        DatasetError: Naming all faults of the tables at once.
+    """
+    if columns not in COLUMNS:
+        raise ValueError(f"derm7pt expects columns 'clean' or 'parity', got {columns!r}")
+    if colours not in ("rgb", "bgr"):
+        raise ValueError(f"derm7pt expects colours 'rgb' or 'bgr', got {colours!r}")
+    targets = _targets(task)
+    folder = root_folder("derm7pt", root, "the folders images and meta, as release_v0.zip has them")
+    listing = Listing()
+    frame, split, faults = _read(folder, listing)
+    faults += repeated(frame, "case_num")
+    schema = TableSchema(categorical=tuple(FEATURES[name] for name in COLUMNS[columns]))
+    faults += strange_cells(frame, schema)
+    # A misspelt diagnosis must not pass for one that the task leaves out.
+    for target in _targets("diagnosis").values() if task == "nev-mel" else targets.values():
+        faults += target.faults(frame)
+    images = {name: ImageSource(name, square("derm7pt", size), folders=("images",), order=colours) for name in IMAGES}
+    if faults:
+        refuse("derm7pt", faults, absent_images(images, frame, folder))
+    if task == "nev-mel":
+        frame, split = _nevi_and_melanomas(frame, split)
+    _both_classes(frame, split, targets)
+    notes = [
+        "Derm7pt (Kawahara et al. 2019, doi 10.1109/JBHI.2018.2824327) in its official split; the images may not be "
+        "passed on.",
+        "The seven criteria and their score are made from the images by those who made the diagnosis, and are never "
+        "features.",
+    ]
+    same = sum(a == b for a, b in zip(frame["derm"], frame["clinic"]))
+    if same:
+        notes.append(f"In {same} cases the clinical image is the dermoscopic one again.")
+    if columns == "parity":
+        warnings.warn(LEAK, stacklevel=3)
+        notes.append(LEAK)
+    if len(targets) == 1:
+        (target,) = targets.values()
+        train = frame.iloc[split.train]
+        notes += leaks(schema, train, target.encode(train).numpy(), target.classes, None)
+    notes += cell_notes(schema, frame)
+    reader = CaseReader(targets=targets, images=images, schema=schema, id_column="case_num")
+    return Plan(
+        "derm7pt",
+        frame,
+        folder,
+        reader,
+        split,
+        PUBLISHED[task],
+        notes=tuple(notes),
+        about=cell_lines(schema, frame),
+        subgroups=(sex(),),
+    )
+
+
+@datasets.register("derm7pt")
+def derm7pt(
+    *,
+    root: Path | str | None = None,
+    size: Pixels = 224,
+    task: Task = "nev-mel",
+    columns: ColumnSet = "clean",
+    colours: Colours = "rgb",
+    cache: ImageCache | None = None,
+    progress: Progress | None = None,
+) -> DataBundle:
+    """Derm7pt in its official layout and split.
+
+    Args:
+        root: Folder with ``images`` and ``meta``. File names are found whatever their capitals are: those of the table
+            and those on the disk differ.
+        size: Pixels along each side that images are brought to.
+        task: "nev-mel": nevus or melanoma, the others left out; "diagnosis": five classes; "criteria": the seven
+            criteria, as seven targets.
+        columns: "clean": elevation, location, sex; or "parity": the level of diagnostic difficulty and the management
+            too, as CFCML's code has them, the second of which gives the label away.
+        colours: The order of the channels; "bgr" as in CFCML's code, for parity with it alone.
+        cache: Keeps decoded images on disk; None: they are in memory.
+        progress: Called with the images read so far and their number.
+
+    Returns:
+        The three parts; modalities "derm", "clinic" and "meta", target "label", or those of the criteria.
+
+    Raises:
+        ValueError: If an option, a table, or an image's content is not as it should be.
+        FileNotFoundError: If the root, a table or images are not there.
+    """
+    return plan(root, size=size, task=task, columns=columns, colours=colours).load(cache, progress)
+
+
+def _targets(task: str) -> dict[str, TargetColumn]:
+    if task == "nev-mel":
+        kept = {name: short for name, short in DIAGNOSES.items() if short in ("NEV", "MEL")}
+        return {"label": TargetColumn("diagnosis", ("NEV", "MEL"), kept)}
+    if task == "diagnosis":
+        return {"label": TargetColumn("diagnosis", ("BCC", "NEV", "MEL", "MISC", "SK"), DIAGNOSES)}
+    if task == "criteria":
+        return {
+            name: TargetColumn(name, tuple(groups), {cell: group for group, cells in groups.items() for cell in cells})
+            for name, groups in CRITERIA.items()
+        }
+    raise ValueError(f"derm7pt expects task 'nev-mel', 'diagnosis' or 'criteria', got {task!r}")
+
+
+def _read(folder: Path, listing: Listing) -> tuple[pd.DataFrame, Split, list[str]]:
+    """The table, the official split of all its rows, and what is wrong with it."""
+    paths = {name: listing.file(folder, name) for name in (TABLE, *INDEXES.values())}
+    if lacking := [name for name, path in paths.items() if path is None]:
+        root_lacks(folder, ", ".join(lacking))
+    found: dict[str, Path] = {name: path for name, path in paths.items() if path is not None}
+    frame = read_table(found[TABLE])
+    needs(frame, ["case_num", "diagnosis", *CRITERIA, *FEATURES, *IMAGES], found[TABLE])
+    faults: list[str] = []
+    owner: dict[int, str] = {}
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    for part, name in INDEXES.items():
+        rows = read_table(found[name])
+        needs(rows, ["indexes"], found[name])
+        for cell in rows["indexes"].astype(str):
+            place = int(cell) if cell.strip().isdecimal() else -1
+            if not 0 <= place < len(frame):
+                faults.append(f"{name} expects positions from 0 to {len(frame) - 1} in {TABLE}, it has {cell!r}")
+            elif place in owner:
+                faults.append(f"position {place} of {TABLE} is in {owner[place]} and again in {name}")
+            else:
+                owner[place] = name
+                parts[part].append(place)
+    if left := sorted(set(range(len(frame))) - set(owner)):
+        some = ", ".join(map(str, left[:10]))
+        faults.append(f"{len(left)} row(s) of {TABLE} are in none of the three index files: positions {some}")
+    return frame, Split(*(np.array(sorted(parts[part]), dtype=np.int64) for part in PARTS)), faults
+
+
+def _nevi_and_melanomas(frame: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, Split]:
+    codes = _targets("diagnosis")["label"].encode(frame).numpy()
+    kept = np.flatnonzero((codes == 1) | (codes == 2))
+    place = np.full(len(frame), -1, dtype=np.int64)
+    place[kept] = np.arange(len(kept))
+    # The rows keep their labels: a message names the row of the file.
+    return frame.iloc[kept], Split(*(place[rows][place[rows] >= 0] for rows in split))
+
+
+def _both_classes(frame: pd.DataFrame, split: Split, targets: Mapping[str, TargetColumn]) -> None:
+    if not len(frame):
+        raise ValueError(f"{TABLE} has no nevus and no melanoma: choose task 'diagnosis'")
+    empty = [name for name, rows in zip(PARTS, split) if not len(rows)]
+    if empty:
+        raise ValueError(f"the {', '.join(empty)} part of derm7pt has no case of the classes asked for")
+    for target in targets.values():
+        target.encode(frame)

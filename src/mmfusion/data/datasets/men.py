@@ -1,0 +1,321 @@
+"""MEN: grading of meningiomas from three MRI sequences and six clinical columns; a private dataset's layout."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmfusion.data.bundle import DataBundle
+from mmfusion.data.datasets.plan import Plan, cell_lines, cell_notes, leaks, refuse, root_folder, root_lacks
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.intensity import Intensity, Standardise
+from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.source import Source
+from mmfusion.data.images.stack import StackSource
+from mmfusion.data.images.volumes import VolumeSource
+from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.schema.cells import texts
+from mmfusion.data.schema.number_cells import numbers
+from mmfusion.data.schema.subgroups import age, sex
+from mmfusion.data.schema.table_file import SUFFIXES, read_table
+from mmfusion.data.schema.table_schema import TableSchema
+from mmfusion.data.splits import Split, split_from_column
+from mmfusion.options import Axes, Fold, Name, Range, Seed
+from mmfusion.registry import datasets
+
+CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
+PARTS = ("train", "test")
+FILES = {"t1": "t1_bbox.nii.gz", "t2": "t2_bbox.nii.gz", "adc": "adc_bbox.nii.gz"}
+CLIP = (0.0, 1200.0)
+SIZE = (128, 128, 24)
+LOCATIONS = {"1": "convex surface", "2": "skull base", "3": "other location"}
+SEXES = {"0": "female", "1": "male"}
+CLINICAL = ("location", "sex", "age", "adc_value", "tumour_area", "oedema_area")
+"""What the fifth to the tenth column hold, whatever they are called."""
+_FIRST = 4
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "location": {
+        "categories": tuple(LOCATIONS.values()),
+        "aliases": LOCATIONS,
+        "template": "The tumor location in the brain is {value}",
+    },
+    "sex": {"categories": tuple(SEXES.values()), "aliases": SEXES, "template": "The sex of patient is {value}"},
+    "age": {"unit": "years", "template": "The age of patient is {value}"},
+    "adc_value": {"template": "The value of apparent diffusion coefficient is {value}"},
+    "tumour_area": {"template": "The tumor area in the brain is {value}"},
+    "oedema_area": {"template": "The edema area in the brain is {value}"},
+}
+_RANGES = {
+    "age": (0.0, 120.0),
+    "adc_value": (0.0, np.inf),
+    "tumour_area": (0.0, np.inf),
+    "oedema_area": (0.0, np.inf),
+}
+
+Sequences = Literal["modalities", "channels"]
+
+
+def plan(
+    root: Path | str | None,
+    *,
+    table: Path | str | None = None,
+    encoding: str | None = None,
+    fold: int = 1,
+    sequences: Sequences = "modalities",
+    standardise: Standardise = "image",
+    size: Sequence[int] = SIZE,
+    shape: Sequence[int] = SIZE,
+    validation: float = 0.125,
+    split_seed: int = 0,
+) -> Plan:
+    """The dataset before any volume is decoded; the arguments are those of :func:`men`.
+
+    Raises:
+        DatasetError: Naming all faults of the folders and the table at once.
+    """
+    if sequences not in ("modalities", "channels"):
+        raise ValueError(f"men expects sequences 'modalities' or 'channels', got {sequences!r}")
+    if type(fold) is not int or fold not in (1, 2, 3):
+        raise ValueError(f"men expects fold 1, 2 or 3, got {fold!r}")
+    folder = root_folder("men", root, "the folders 1fold, 2fold, 3fold and a clinical CSV")
+    listing = Listing()
+    home = listing.folder(folder, f"{fold}fold")
+    if home is None:
+        root_lacks(folder, f"folder {fold}fold")
+    clinical = _clinical(folder, table, encoding, listing)
+    patients, faults = _patients(folder, home, listing)
+    faults += _check_cells(clinical)
+    images = _images(sequences, size, shape)
+    frame, unmatched = _joined(patients, clinical)
+    faults += unmatched
+    if faults:
+        absent = [
+            f"{patient}: {name} is not in {place}"
+            for patient, place in zip(patients["patient"], patients["folder"])
+            for name in FILES.values()
+            if listing.file(folder, f"{place}/{name}") is None
+        ]
+        refuse("men", faults, absent)
+    target = TargetColumn("grade", CLASSES)
+    labels = target.encode(frame).numpy()
+    split = _split(frame, labels, validation, split_seed)
+    train = frame.iloc[split.train]
+    schema = TableSchema.fit(
+        frame, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS, train=split.train
+    )
+    one = "channel" if sequences == "channels" and standardise == "image" else standardise
+    reader = CaseReader(
+        targets={"label": target},
+        images=images,
+        schema=schema,
+        id_column="patient",
+        group_column="patient",
+        intensities={name: Intensity(one) for name in images},
+    )
+    notes = (
+        f"Fold {fold} of 3 as its folders have it; {len(split.validation) or 'none'} of its "
+        f"{len(frame) - len(split.test)} training patients were taken for validation"
+        f"{', stratified' if len(split.validation) else ''}.",
+        *cell_notes(schema, frame),
+        *leaks(schema, train, labels[split.train], CLASSES, None),
+    )
+    about = cell_lines(schema, frame)
+    groups = (sex(values=SEXES), age())
+    return Plan("men", frame, folder, reader, split, notes=notes, about=about, fold=fold - 1, subgroups=groups)
+
+
+@datasets.register("men")
+def men(
+    *,
+    root: Path | str | None = None,
+    table: Path | str | None = None,
+    encoding: Name | None = None,
+    fold: Fold = 1,
+    sequences: Sequences = "modalities",
+    standardise: Standardise = "image",
+    size: Axes = SIZE,
+    shape: Axes = SIZE,
+    validation: Annotated[float, Range(0, 1, below=True)] = 0.125,
+    split_seed: Seed = 0,
+    cache: ImageCache | None = None,
+    progress: Progress | None = None,
+) -> DataBundle:
+    """MEN in the layout that CFCML's code reads: a folder a patient, a clinical table beside the folds.
+
+    Intensities are clipped to [0, 1200]. A new case's table has the columns ``folder`` (the patient's, below the root),
+    ``location``, ``sex``, ``age``, ``adc_value``, ``tumour_area`` and ``oedema_area``.
+
+    Args:
+        root: Folder with ``1fold/{train,test}/{Grade_1,Grade_2_invasion,Grade_2_noninvasion}/<patient>/`` and in it
+            ``t1_bbox.nii.gz``, ``t2_bbox.nii.gz``, ``adc_bbox.nii.gz``; other files there are not looked at.
+        table: The clinical CSV, relative to the root; None: the only table in the root. Its columns count by their
+            place: the first is the name of the patient's folder, the fifth to the tenth location (1 convex surface, 2
+            skull base, 3 other), sex (0 female, 1 male), age, ADC value, tumour area, oedema area.
+        encoding: Of that file; None: UTF-8.
+        fold: 1, 2 or 3; the test part is that of the folder.
+        sequences: "modalities": t1, t2 and adc; or "channels": one modality "mri" of three channels.
+        standardise: "image": each sequence of each patient by itself; "sequence": by the training part's mean and
+            deviation; "none".
+        size: ``(height, width, slices)`` that volumes are brought to.
+        shape: ``(height, width, slices)`` that the files must have, slices first or last.
+        validation: Share of the training patients that are taken for validation, stratified; 0: none are, as published,
+            for a run that chooses its epoch on the test part (``train.select_on``).
+        split_seed: Decides which.
+        cache: Keeps decoded volumes on disk; None: they are in memory.
+        progress: Called with the volumes read so far and their number.
+
+    Returns:
+        The three parts; target "label" of three classes, table "meta".
+
+    Raises:
+        ValueError: If an option, the table, the folders or a volume's content are not as they should be.
+        FileNotFoundError: If the root, a fold, the table or volumes are not there.
+    """
+    # NOTE[DIFF] standardised over all voxels: the published code leaves those at 0 or below out, and leaves them as
+    # they are. Rows and columns are as nibabel has them, transposed against that code's reader.
+    planned = plan(
+        root,
+        table=table,
+        encoding=encoding,
+        fold=fold,
+        sequences=sequences,
+        standardise=standardise,
+        size=size,
+        shape=shape,
+        validation=validation,
+        split_seed=split_seed,
+    )
+    return planned.load(cache, progress)
+
+
+def _split(frame: pd.DataFrame, labels: NDArray[np.int64], validation: float, seed: int) -> Split:
+    parts, patients = frame["part"].tolist(), frame["patient"].tolist()
+    if validation:
+        return split_from_column(parts, labels, patients, test="test", share=validation, seed=seed)
+    tested = np.asarray(parts) == "test"
+    return Split(np.flatnonzero(~tested), np.empty(0, dtype=np.int64), np.flatnonzero(tested))
+
+
+def _triple(name: str, value: Sequence[int]) -> tuple[int, int, int]:
+    if isinstance(value, str | int) or len(value) != 3:
+        raise ValueError(f"men expects {name} (height, width, slices), got {value!r}")
+    height, width, slices = value
+    return height, width, slices
+
+
+def _images(sequences: str, size: Sequence[int], shape: Sequence[int]) -> dict[str, Source]:
+    to, found = _triple("size", size), _triple("shape", shape)
+    if sequences == "channels":
+        return {"mri": StackSource(VolumeSource("folder", to, shape=found, clip=CLIP), tuple(FILES.values()))}
+    return {name: VolumeSource(f"{{folder}}/{file}", to, shape=found, clip=CLIP) for name, file in FILES.items()}
+
+
+def _clinical(folder: Path, table: Path | str | None, encoding: str | None, listing: Listing) -> pd.DataFrame:
+    """The clinical table: patient, and the six columns under names of ours."""
+    if table is None:
+        found = [name for name, is_folder in listing.entries(folder).items() if not is_folder]
+        found = [name for name in found if name.lower().endswith(SUFFIXES)]
+        if len(found) != 1:
+            have = f"has several tables, {', '.join(found)}" if found else "has no table (.csv)"
+            raise FileNotFoundError(f"the root {folder} {have}: say which is the clinical one by table=")
+        path = folder / found[0]
+    else:
+        path = folder / table
+    frame = read_table(path, encoding=encoding)
+    last = _FIRST + len(CLINICAL)
+    if frame.shape[1] < last:
+        raise ValueError(
+            f"{path} expects at least {last} columns, the first the patient's folder and the fifth to the tenth "
+            f"{', '.join(CLINICAL)}; it has {frame.shape[1]}: {', '.join(map(str, frame.columns))}"
+        )
+    columns = [frame.iloc[:, 0], *(frame.iloc[:, _FIRST + i] for i in range(len(CLINICAL)))]
+    return pd.DataFrame({name: column.to_numpy() for name, column in zip(("patient", *CLINICAL), columns)})
+
+
+def _check_cells(clinical: pd.DataFrame) -> list[str]:
+    """Cells that are not what their place is for: most often a table with other columns, or one more."""
+    faults = []
+    for name, known in (("location", LOCATIONS), ("sex", SEXES)):
+        valid = {*known, *known.values()}
+        wrong = [f"row {row} {cell!r}" for row, cell in enumerate(texts(clinical, name)) if cell not in {*valid, None}]
+        if wrong:
+            place = _FIRST + CLINICAL.index(name) + 1
+            said = ", ".join(f"{code} {word}" for code, word in known.items())
+            faults.append(f"column {place} is expected to hold the {name}: {said}; {_some(wrong)}")
+    for name, (low, high) in _RANGES.items():
+        place = _FIRST + CLINICAL.index(name) + 1
+        try:
+            values = numbers(clinical, name)
+        except ValueError as error:
+            faults.append(f"column {place} is expected to hold the {name}: {error}")
+            continue
+        outside = np.flatnonzero((values < low) | (values > high))
+        if len(outside):
+            wrong = [f"row {row} {values[row]:g}" for row in outside]
+            limits = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+            faults.append(f"column {place} is expected to hold the {name}, {limits}; {_some(wrong)}")
+    return faults
+
+
+def _patients(folder: Path, home: Path, listing: Listing) -> tuple[pd.DataFrame, list[str]]:
+    """Each patient's folder with its part and grade, and what is wrong with the folders."""
+    rows: list[dict[str, str]] = []
+    faults: list[str] = []
+    for part in PARTS:
+        place = listing.folder(home, part)
+        if place is None:
+            faults.append(f"{home} has no folder {part}")
+            continue
+        known = {name.casefold(): name for name in CLASSES}
+        inside = [name for name, is_folder in listing.entries(place).items() if is_folder]
+        for found in inside:
+            if found.casefold() not in known:
+                faults.append(f"{place} has the folder {found!r}, which is no class; known are: {', '.join(CLASSES)}")
+                continue
+            grade = known[found.casefold()]
+            for patient, is_folder in listing.entries(place / found).items():
+                if is_folder:
+                    below = os.path.relpath(place / found / patient, folder).replace(os.sep, "/")
+                    rows.append({"patient": patient, "part": part, "grade": grade, "folder": below})
+        there = {found.casefold() for found in inside}
+        faults += [f"{place} has no folder {grade}" for grade in CLASSES if grade.casefold() not in there]
+    frame = pd.DataFrame(rows, columns=["patient", "part", "grade", "folder"])
+    for name, own in frame.groupby("patient", sort=True):
+        if own["part"].nunique() > 1:
+            faults.append(
+                f"patient {name!r} is in train and in test: {', '.join(own['folder'])}. A patient must be in one "
+                "part only, else the result measures memory"
+            )
+        elif len(own) > 1:
+            faults.append(f"patient {name!r} has {len(own)} folders: {', '.join(own['folder'])}")
+    return frame, faults
+
+
+def _joined(patients: pd.DataFrame, clinical: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Folders and rows together, in the order of the folders; those without the other."""
+    names = pd.Series(texts(clinical, "patient"), dtype=object)
+    faults = [f"the clinical table has no patient in row {row}" for row in names.index[names.isna()]]
+    counts = names.value_counts()
+    for patient in counts.index[counts > 1]:
+        rows = ", ".join(map(str, names.index[names == patient][:5]))
+        faults.append(f"patient {patient!r} has {counts[patient]} rows in the clinical table: {rows}")
+    there, listed = set(patients["patient"]), set(names.dropna())
+    faults += [
+        f"row {row} of the clinical table, {name!r}, has no folder"
+        for row, name in enumerate(names)
+        if name is not None and name not in there
+    ]
+    for patient, place in zip(patients["patient"], patients["folder"]):
+        if patient not in listed:
+            faults.append(f"the folder {place} has no row in the clinical table")
+    row_of = {name: row for row, name in enumerate(names)}
+    matched = clinical.iloc[[row_of.get(patient, 0) for patient in patients["patient"]]]
+    return patients.assign(**{name: matched[name].to_numpy() for name in CLINICAL}), faults
+
+
+def _some(wrong: Sequence[str]) -> str:
+    return f"found in {', '.join(wrong[:10])}" + (f" and {len(wrong) - 10} more rows" if len(wrong) > 10 else "")

@@ -1,0 +1,1 @@
+"""Image files: found, checked, decoded, kept, and read a batch at a time."""

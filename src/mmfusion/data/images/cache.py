@@ -1,0 +1,398 @@
+"""Decoded images on disk, read by position: decoded once for all runs, epochs and processes.
+
+A *set* is a folder for one way of decoding: the source's settings, the decoder's version, the root of the files. It has
+two files: ``pixels``, a slot of equal size for each image, and ``keys``, 20 bytes for each slot: a digest of the file
+whose image is in it, zeros for none, and the CRC-32 of the slot's pixels. An image is found by its key: a file that
+changed has another key and takes another slot, and nothing that somebody may be reading is ever written over.
+
+The sums are looked at when the rows are opened, of a sample where they are many, of each other slot when a process
+reads it first, and of every eighth one that is read again. A slot that the disk has damaged is given up, and its image
+decoded anew; while a run reads it, :mod:`~mmfusion.data.images.cache_repair` puts the image of its file in its place.
+
+Folders and files are the user's alone: decoded images are patients' data.
+
+A slot's key is written after its pixels have reached the disk, so a kill at any moment leaves whole images and free
+slots. One process writes to a set at a time; another that wants the same waits, and then finds it done, or goes on
+where a kill ended the first. Sets that nobody reads are removed, the least recently used first, where room is needed.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.data.images import cache_keys
+from mmfusion.data.images.cache_repair import Repair
+from mmfusion.data.images.cache_writing import Done, Writer, force
+from mmfusion.data.images.rows import MappedRows
+from mmfusion.data.images.source import Source, n_bytes
+from mmfusion.data.images.threads import in_threads
+from mmfusion.utils import locks
+from mmfusion.utils.cache_folders import cache_folder, make_private, private_file, private_folder
+
+FORMAT = 2
+_KEY = cache_keys.SIZE
+_ENTRY = _KEY + 4
+_FREE = bytes(_KEY)
+_DAMAGED = b"\xff" * _KEY
+"""The key of a slot whose pixels are not those that were written; nobody finds it, and nobody writes to it."""
+_CHECK_BYTES = 2**30
+"""Most that is read to look at the sums when rows are opened; each other slot's is looked at when it is read first."""
+_NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing", "max_bytes"}
+"""Options of sources that say where files are, or what is known of them; all others decide on the pixels."""
+_LOOK = 0.2
+"""Seconds between two looks at what another process has done."""
+
+
+class ImageCache:
+    """A folder of decoded images, of bounded size.
+
+    Args:
+        folder: Where; made when it is needed. None: ``images`` in the user's cache folder.
+        max_bytes: Of all sets together. A set that does not fit is read without the cache.
+        by: What a file is known by. "stat": its path, size and time of change, which costs no reading. "content": its
+            bytes, read whole each time; then a file that was moved or copied is found again.
+        say: Told in a sentence when images are read without the cache, and why; None: a warning says it.
+
+    Raises:
+        ValueError: If ``max_bytes`` is negative or ``by`` unknown.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        max_bytes: int = 20 * 10**9,
+        by: Literal["stat", "content"] = "stat",
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"ImageCache expects max_bytes of 0 or more, got {max_bytes}")
+        if by not in ("stat", "content"):
+            raise ValueError(f"ImageCache expects by 'stat' or 'content', got {by!r}")
+        self.folder = cache_folder("images") if folder is None else Path(folder)
+        self.max_bytes = max_bytes
+        self._key = cache_keys.of_stat if by == "stat" else cache_keys.of_content
+        self._by = by
+        self._say = say or (lambda text: warnings.warn(text, stacklevel=4))
+
+    def rows(
+        self,
+        source: Source,
+        paths: Sequence[Path | None],
+        root: Path | str | None = None,
+        *,
+        advance: Callable[[int], None] | None = None,
+        threads: int | None = None,
+    ) -> tuple[MappedRows | None, dict[int, str]]:
+        """The images of some files; those that are not there yet are decoded now.
+
+        Args:
+            source: Decodes.
+            paths: The file of each row; None where there is none.
+            root: The files' common folder: what is decoded for another is another set.
+            advance: Called with how many more of the files are ready, in the calling thread.
+            threads: Number of decoding threads; None: as many as there are cores, at most 8.
+
+        Returns:
+            The rows, all zeros where there is no file; None if they are not cached, after it was said why. And by row
+            what is wrong with files that cannot be decoded; the others are kept all the same.
+        """
+        try:
+            if not locks.AVAILABLE:
+                raise OSError("this system has no file locks")
+            return self._rows(source, list(paths), root, advance or (lambda n: None), threads)
+        except OSError as error:
+            self._say(f"images are read without the cache in {self.folder}: {error}")
+            return None, {}
+
+    def _rows(
+        self,
+        source: Source,
+        paths: list[Path | None],
+        root: Path | str | None,
+        advance: Callable[[int], None],
+        threads: int | None,
+    ) -> tuple[MappedRows, dict[int, str]]:
+        keys = [None if path is None else self._key_of(source, path) for path in paths]
+        # A file that several rows name is decoded once.
+        files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
+        done = Done(Counter(key for key in keys if key is not None), advance)
+        place = self._place(source, root)
+        private_folder(self.folder)
+        for lock in (place.use, place.build, self.folder / "room.lock"):
+            private_file(lock)
+        hold = locks.Hold(place.use)
+        try:
+            place.mark()
+            known = place.known()
+            checked = self._check(place, [known[key] for key in files if key in known], threads)
+            done.these(place.known())
+            faults: dict[bytes, str] = {}
+            while done.lacks_any:
+                with locks.alone(place.build) as ours:
+                    if ours:
+                        done.these(place.known())
+                        faults = self._build(place, source, files, done, hold, threads)
+                        break
+                # Somebody else is at it.
+                time.sleep(_LOOK)
+                done.these(place.known())
+            known = place.known()
+            slots = np.array([known.get(key, -1) if key is not None else -1 for key in keys], dtype=np.int64)
+            sums = place.sums()
+            whole = np.zeros(len(sums), dtype=np.bool_)
+            whole[[slot for slot in checked if slot < len(sums)]] = True
+            repair = Repair(
+                source,
+                {known[key]: (key, path) for key, path in files.items() if key in known},
+                functools.partial(cache_keys.of_image, self._key),
+                place.pixels,
+                place.build,
+            )
+            rows = MappedRows(place.mapped(source), slots, hold, sums=sums, checked=whole, repair=repair)
+            return rows, {i: faults[key] for i, key in enumerate(keys) if key in faults}
+        except BaseException:
+            hold.release()
+            raise
+
+    def _check(self, place: "_Place", slots: list[int], threads: int | None) -> list[int]:
+        """Look at the sums of some slots, evenly spaced where they are many; those that are damaged are given up.
+
+        Returns:
+            The slots that are whole.
+        """
+        step = max(1, -(-len(slots) * place.size // _CHECK_BYTES))
+        some, sums = slots[::step], place.sums()
+        if not some:
+            return []
+        with place.pixels.open("rb", buffering=0) as pixels:
+            descriptor = pixels.fileno()
+
+            def whole(slot: int) -> bool:
+                return zlib.crc32(os.pread(descriptor, place.size, slot * place.size)) == int(sums[slot])
+
+            good = list(in_threads(whole, some, threads))
+        damaged = [slot for slot, ok in zip(some, good) if not ok]
+        if damaged:
+            self._say(
+                f"{len(damaged)} of {len(some)} images in the cache {place.home} have other bytes than were written, "
+                "and are decoded anew: check the disk"
+            )
+            place.give_up(damaged)
+        return [slot for slot, ok in zip(some, good) if ok]
+
+    def _key_of(self, source: Source, path: Path) -> bytes:
+        return cache_keys.of_image(self._key, source, path)
+
+    def _place(self, source: Source, root: Path | str | None) -> "_Place":
+        about = {
+            "format": FORMAT,
+            "source": _decoding(source),
+            "decoder": source.decoder,
+            "shape": list(source.spec.shape),
+            "dtype": source.dtype.str,
+            "by": self._by,
+            "root": os.path.abspath(root or "") if self._by == "stat" else None,
+        }
+        text = json.dumps(about, sort_keys=True)
+        name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return _Place(self.folder / name, n_bytes(source))
+
+    def _build(
+        self,
+        place: "_Place",
+        source: Source,
+        files: dict[bytes, Path],
+        done: "Done",
+        hold: locks.Hold,
+        threads: int | None,
+    ) -> dict[bytes, str]:
+        """Decode what is lacking; what is wrong, by key. The build lock is ours."""
+        lacking = [key for key in files if key in done.left]
+        if not lacking:
+            return {}
+        with locks.alone(self.folder / "room.lock", wait=True):
+            slots = self._make_room(place, files, len(lacking), hold)
+            # Making room may have cost this set what it had.
+            known = place.known()
+            lacking = [key for key in files if key not in known]
+
+        def decode(key: bytes) -> NDArray[Any] | str:
+            try:
+                pixels = source.decode(files[key])
+                if pixels.shape != source.spec.shape or pixels.dtype != source.dtype:
+                    return f"decoded to {pixels.dtype} {pixels.shape}, expected {source.dtype} {source.spec.shape}"
+                same = self._key_of(source, files[key]) == key
+                return pixels if same else "it changed while it was read"
+            except (OSError, ValueError) as error:
+                return str(error)
+
+        faults: dict[bytes, str] = {}
+        with place.pixels.open("r+b") as pixels, place.keys.open("r+b") as keys:
+            writer = Writer(pixels, keys, place.size, _ENTRY)
+            try:
+                for key, slot, result in zip(lacking, slots, in_threads(decode, lacking, threads)):
+                    if isinstance(result, str):
+                        faults[key] = result
+                    else:
+                        writer.write(slot, key, result)
+                    done.these([key])
+            finally:
+                writer.commit()
+        return faults
+
+    def _make_room(self, place: "_Place", wanted: Iterable[bytes], n_lacking: int, hold: locks.Hold) -> list[int]:
+        """Free slots, as many as are lacking; other sets are removed for them where need be.
+
+        Raises:
+            OSError: If there is no room.
+        """
+        wanted = list(wanted)
+        whole = len(wanted) * place.size
+        if whole > self.max_bytes:
+            raise OSError(
+                f"{len(wanted)} images take {whole / 1e9:.3g} GB, and it may have {self.max_bytes / 1e9:.3g} GB: raise "
+                "its limit"
+            )
+
+        def fits() -> bool:
+            more = max(0, n_lacking - len(place.free())) * place.size
+            used = sum(other.n_bytes for other in self._places())
+            return used + more <= self.max_bytes and more <= 0.95 * shutil.disk_usage(self.folder).free
+
+        others = sorted((p for p in self._places() if p.home != place.home), key=lambda p: p.used)
+        removable = sum(other.n_bytes for other in self._places())
+        # No set is removed for nothing.
+        if whole <= 0.95 * (shutil.disk_usage(self.folder).free + removable):
+            while others and not fits():
+                others.pop(0).remove()
+        if not fits() and len(place.known()) > len(wanted) - n_lacking:
+            # What this set has of other files, or of former ones, goes, and with it the rest, if nobody reads it.
+            hold.release()
+            with locks.alone(place.use) as ours:
+                if ours:
+                    place.empty()
+            hold.take()
+            n_lacking = len([key for key in wanted if key not in place.known()])
+        if not fits():
+            free = shutil.disk_usage(self.folder).free
+            raise OSError(
+                f"{n_lacking} more images take {n_lacking * place.size / 1e9:.3g} GB, for which the sets in use leave "
+                f"no room in the {self.max_bytes / 1e9:.3g} GB that it may have, or the disk does not, which has "
+                f"{free / 1e9:.3g} GB free"
+            )
+        return place.grow(n_lacking)
+
+    def _places(self) -> list["_Place"]:
+        return [_Place(path.parent, 1) for path in self.folder.glob("*/keys")]
+
+
+class _Place:
+    """A set's files and locks. The locks' files stay when the set goes: whoever waits for one must not wait in vain."""
+
+    def __init__(self, home: Path, size: int) -> None:
+        self.home = home
+        self.size = size
+        self.pixels, self.keys = home / "pixels", home / "keys"
+        self.use, self.build = home.with_suffix(".use"), home.with_suffix(".build")
+
+    def mark(self) -> None:
+        """Note that it is opened now; in a folder that may only be read, nothing."""
+        if os.access(self.use, os.W_OK):
+            private_folder(self.home)
+            # Former versions left these to everybody.
+            for path in (self.home, self.pixels, self.keys):
+                make_private(path)
+            os.utime(self.use)
+
+    @property
+    def used(self) -> float:
+        """When it was opened last."""
+        return self.use.stat().st_mtime if self.use.exists() else 0.0
+
+    @property
+    def n_bytes(self) -> int:
+        """What its pixels take, or are going to."""
+        return _length(self.pixels)
+
+    def _entries(self) -> list[bytes]:
+        content = self.keys.read_bytes() if self.keys.is_file() else b""
+        n = min(len(content) // _ENTRY, _length(self.pixels) // self.size)
+        return [content[i : i + _ENTRY] for i in range(0, n * _ENTRY, _ENTRY)]
+
+    def _slots(self) -> list[bytes]:
+        return [entry[:_KEY] for entry in self._entries()]
+
+    def known(self) -> dict[bytes, int]:
+        """The slot of each image that is there."""
+        return {key: slot for slot, key in enumerate(self._slots()) if key not in (_FREE, _DAMAGED)}
+
+    def sums(self) -> NDArray[np.uint32]:
+        """CRC-32 of each slot's pixels; shape ``(slots,)``."""
+        return np.frombuffer(b"".join(entry[_KEY:] for entry in self._entries()), dtype="<u4").astype(np.uint32)
+
+    def give_up(self, slots: Iterable[int]) -> None:
+        """Have nobody find some slots any more."""
+        with self.keys.open("r+b") as keys:
+            for slot in slots:
+                keys.seek(slot * _ENTRY)
+                keys.write(_DAMAGED)
+            force(keys)
+
+    def free(self) -> list[int]:
+        """Slots without an image."""
+        return [slot for slot, key in enumerate(self._slots()) if key == _FREE]
+
+    def grow(self, n: int) -> list[int]:
+        """As many free slots, new ones if there are too few."""
+        private_file(self.pixels)
+        private_file(self.keys)
+        free, there = self.free(), len(self._slots())
+        more = max(0, n - len(free))
+        with self.pixels.open("ab") as pixels:
+            pixels.truncate((there + more) * self.size)
+        with self.keys.open("ab") as keys:
+            # Keys beyond the pixels are nobody's.
+            keys.truncate(there * _ENTRY)
+            keys.truncate((there + more) * _ENTRY)
+        return (free + list(range(there, there + more)))[:n]
+
+    def empty(self) -> None:
+        """Remove everything, the keys first: without them there is nothing."""
+        self.keys.unlink(missing_ok=True)
+        self.pixels.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the set, unless somebody reads or builds it."""
+        with locks.alone(self.build) as unbuilt, locks.alone(self.use) as unread:
+            if unbuilt and unread:
+                self.empty()
+                shutil.rmtree(self.home, ignore_errors=True)
+
+    def mapped(self, source: Source) -> NDArray[Any]:
+        """All slots, shape ``(slots, channels, *spatial)``."""
+        shape = (len(self._slots()), *source.spec.shape)
+        if not shape[0]:
+            return np.zeros(shape, dtype=source.dtype)
+        return np.memmap(self.pixels, mode="r", dtype=source.dtype, shape=shape)
+
+
+def _decoding(source: Source) -> dict[str, Any]:
+    """What of a source decides on the pixels."""
+    return {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS}
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

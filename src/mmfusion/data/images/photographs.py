@@ -1,0 +1,221 @@
+"""Photographs: anything that Pillow reads to pixels of one size."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.data.images.listing import Listing
+from mmfusion.spec import Image
+from mmfusion.utils.foreign_files import opened, quiet
+from mmfusion.utils.optional import need
+from mmfusion.utils.packed import unpack
+
+MAX_BYTES: Final = 2**29
+"""What an image may take in memory before it is resized, at four bytes a pixel: 134 million pixels."""
+_PIXEL = 4
+_PROGRAMS = ("EPS",)
+"""Formats that Pillow hands to Ghostscript."""
+_MODES = {1: "L", 3: "RGB"}
+_DEEP = (0.0, 65535.0)
+"""The values that become black and white where a deep image's source does not say."""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where a modality's image files are, and what their pixels become.
+
+    A photograph is turned upright as the camera noted it (EXIF), becomes grey or RGB, and is resized bilinearly with
+    antialiasing where its size differs. Transparency is dropped, the colours beneath it stay as they are stored; of an
+    animation or a TIFF with several pages the first is taken.
+
+    Attributes:
+        column: The table's column with the files' names, or a pattern of several: ``"{patient}/{view}"``.
+        size: ``(height, width)`` in pixels that every image is brought to; the aspect ratio is not kept.
+        channels: 3 for colour, 1 for grey.
+        folders: Folders below the root, searched in order.
+        suffix: Appended to each name, ``".jpg"``; empty where the column has whole file names.
+        endings: What a file may end with in place of its name's own ending, such as ``(".jpg",)`` for a set of PNG that
+            was converted. Tried in order where the name as it stands is not there.
+        range: Of greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
+            0 and 65535, and an image with values outside is an error, as is one of floating-point numbers. For 12 bits
+            in 16 give ``(0, 4095)``, else they come out nearly black.
+        order: Of the colours, "rgb", which is what pretrained weights expect; "bgr" for parity with code that forgot to
+            turn what OpenCV reads.
+        max_bytes: Of memory that an image may take before it is resized, at four bytes a pixel; a larger one is an
+            error before its pixels are read. A file of some kilobytes can claim gigabytes.
+    """
+
+    kind: ClassVar[str] = "image"
+
+    column: str
+    size: tuple[int, int]
+    channels: int = 3
+    folders: tuple[str, ...] = ("",)
+    suffix: str = ""
+    endings: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    order: Literal["rgb", "bgr"] = "rgb"
+    max_bytes: int = MAX_BYTES
+
+    def __post_init__(self) -> None:
+        if isinstance(self.folders, str):
+            raise ValueError(f"ImageSource expects folders in a tuple, got {self.folders!r}")
+        object.__setattr__(self, "size", tuple(self.size))
+        object.__setattr__(self, "folders", tuple(self.folders))
+        object.__setattr__(self, "endings", tuple(self.endings))
+        if self.channels not in _MODES:
+            raise ValueError(f"ImageSource expects channels 1 or 3, got {self.channels}")
+        if self.order not in ("rgb", "bgr") or (self.order == "bgr" and self.channels != 3):
+            raise ValueError(f"ImageSource expects the order 'rgb', or of 3 channels 'bgr', got {self.order!r}")
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"ImageSource expects a size (height, width) of positive numbers, got {self.size}")
+        if self.max_bytes < 1:
+            raise ValueError(f"ImageSource expects a positive max_bytes, got {self.max_bytes}")
+        if not self.folders:
+            raise ValueError('ImageSource expects at least one folder; ("",) is the root itself')
+        if self.range is not None:
+            object.__setattr__(self, "range", tuple(self.range))
+            if len(self.range) != 2 or not self.range[0] < self.range[1]:
+                raise ValueError(f"ImageSource expects a range (low, high) that rises, got {self.range}")
+
+    @property
+    def spec(self) -> Image:
+        """What a model needs to know."""
+        return Image(self.channels, self.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How pixels are stored: uint8."""
+        return np.dtype(np.uint8)
+
+    @property
+    def decoder(self) -> str:
+        """What decodes, with its version: another one may give other bits."""
+        return f"pillow {need('PIL', 'bench').__version__}"
+
+    def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
+        """The file of that name in the first folder that has it; see :class:`~mmfusion.data.images.listing.Listing`."""
+        whole = Path(f"{name}{self.suffix}")
+        names = (str(whole), *(str(whole.with_suffix(ending)) for ending in self.endings if whole.name))
+        candidates = (os.path.join(folder, name) for name in names for folder in self.folders)
+        return (listing or Listing()).first_file(root, candidates)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that are read for what :meth:`find` found: itself."""
+        return (path,)
+
+    def probe(self, path: Path) -> None:
+        """Look at the file's header alone.
+
+        Raises:
+            ValueError: If it is not an image, or one whose kind or size :meth:`decode` refuses.
+        """
+        with _opened(path, self.max_bytes) as image:
+            self._deep(image)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """The image's pixels, shape ``(channels, height, width)`` uint8.
+
+        Raises:
+            ValueError: If the file cannot be decoded, is larger than ``max_bytes``, or its values do not fit the range.
+        """
+        with _opened(path, self.max_bytes) as image:
+            # Pillow would warn of what is dropped anyway, or look for a colour to stand for it.
+            image.load()
+            image.info.pop("transparency", None)
+            upright = need("PIL.ImageOps", "bench").exif_transpose(image)
+            if self._deep(image):
+                grey = self._scaled(np.asarray(self._resized(_as_float(upright))))
+                return np.repeat(grey[None], self.channels, axis=0)
+            shown = self._resized(upright.convert(_MODES[self.channels]))
+        pixels = np.asarray(shown, dtype=np.uint8).reshape(*self.size, self.channels)
+        if self.order == "bgr":
+            pixels = pixels[..., ::-1]
+        return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+    def _deep(self, image: Any) -> bool:
+        """Whether it is greyscale of more than 8 bits."""
+        if image.mode == "F" and self.range is None:
+            raise ValueError("its pixels are floating-point numbers: say which become black and white by range")
+        return image.mode == "F" or str(image.mode).startswith("I")
+
+    def _resized(self, image: Any) -> Any:
+        wanted = self.size[::-1]
+        return image if image.size == wanted else image.resize(wanted, need("PIL.Image", "bench").Resampling.BILINEAR)
+
+    def _scaled(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        if not np.isfinite(values).all():
+            raise ValueError("it has pixels that are NaN or infinite")
+        low, high = self.range or _DEEP
+        if self.range is None and (values.min() < low or values.max() > high):
+            raise ValueError(
+                f"its values go from {values.min():g} to {values.max():g}, more than 16 bits: say which become black "
+                "and white by range"
+            )
+        grey = np.clip((values - low) * (255 / (high - low)), 0, 255)
+        # 0.5 is added and the fraction cut off: rounding.
+        rounded: NDArray[np.uint8] = (grey + 0.5).astype(np.uint8)
+        return rounded
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, for JSON; the usual order of colours and limit are left out."""
+        packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.order == "rgb":
+            # Caches and folders of former versions stay what they are.
+            del packed["order"]
+        if self.max_bytes == MAX_BYTES:
+            del packed["max_bytes"]
+        return {"kind": self.kind, **packed}
+
+    @classmethod
+    def from_dict(cls, packed: dict[str, Any]) -> "ImageSource":
+        """The inverse of :meth:`to_dict`."""
+        return unpack(cls, {key: value for key, value in packed.items() if key != "kind"}, "source")
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
+    """The image, of which nothing but the header is read yet; damage in it, noticed now or later, as a ValueError."""
+    pil: Any = need("PIL.Image", "bench")
+    most = max_bytes // _PIXEL
+    if pil.MAX_IMAGE_PIXELS is not None and most > 2 * pil.MAX_IMAGE_PIXELS:
+        # Pillow's own limit, which is that of the process, must not be the lower one.
+        pil.MAX_IMAGE_PIXELS = most
+    try:
+        with quiet(), opened(path) as file, pil.open(file) as image:
+            if image.format in _PROGRAMS:
+                raise ValueError(f"it is {image.format}, a program that another program would have to run: convert it")
+            if (n := image.width * image.height) > most:
+                raise ValueError(
+                    _too_large(f"{image.width} x {image.height} pixels take {n * _PIXEL / 1e9:.3g} GB", most)
+                )
+            yield image
+    except need("PIL", "bench").UnidentifiedImageError as error:
+        raise ValueError("cannot identify image file: its content is of no format that Pillow reads") from error
+    except pil.DecompressionBombError as error:
+        raise ValueError(_too_large(str(error), most)) from error
+    except ValueError:
+        raise
+    # Decoders raise whatever they come across in damaged data: struct.error, IndexError, MemoryError ...
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _too_large(what: str, most: int) -> str:
+    return (
+        f"{what}, and an image may take {most * _PIXEL / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
+        "(--set data.max_bytes=N in the table dataset)"
+    )
+
+
+def _as_float(image: Any) -> Any:
+    """Greyscale of any depth as one of floating-point numbers; Pillow's own conversion would clip at 255."""
+    if image.mode == "F":
+        return image
+    return need("PIL.Image", "bench").fromarray(np.asarray(image).astype(np.float32))

@@ -1,0 +1,297 @@
+"""From a table's file names to images: found, checked, and read, every fault named with its row and file."""
+
+import string
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.rows import DecodedRows, Rows, torch_dtype
+from mmfusion.data.images.source import Source, n_bytes
+from mmfusion.data.images.stack import StackSource
+from mmfusion.data.images.threads import in_threads
+from mmfusion.data.images.volumes import VolumeSource
+from mmfusion.data.schema.cells import require_columns, texts
+from mmfusion.utils.packed import entries
+
+IN_MEMORY = 4 * 2**30
+"""Bytes of all images of a table that are kept in memory where no cache keeps them; more are decoded batch by batch."""
+
+Missing = Literal["error", "absent"]
+Progress = Callable[[int, int], None]
+
+
+_KINDS: dict[str, Any] = {source.kind: source for source in (ImageSource, VolumeSource, StackSource)}
+
+
+def source_from_dict(packed: Mapping[str, Any]) -> Source:
+    """The inverse of a source's ``to_dict``; without a kind, as older runs wrote it, an :class:`ImageSource`.
+
+    Raises:
+        ValueError: If the kind is unknown, or the rest is not what that wrote; names the key.
+    """
+    kind = entries(packed, "source").get("kind", ImageSource.kind)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"unknown kind of images {kind!r}; known are: {', '.join(_KINDS)}")
+    source: Source = _KINDS[kind].from_dict(dict(packed))
+    return source
+
+
+class Found(NamedTuple):
+    """The files of a table.
+
+    Attributes:
+        paths: By modality the file of each row, None where there is none.
+        absent: Each that is not there, in words: row, column, name.
+    """
+
+    paths: dict[str, list[Path | None]]
+    absent: list[str]
+
+
+def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path | str | None) -> Found:
+    """Look for all files of a table; none is opened.
+
+    Args:
+        sources: Where each modality's images are.
+        frame: One row a case.
+        root: The folder that the names are relative to; None: the working folder.
+
+    Raises:
+        ValueError: If a column is not in the table, or a pattern is not one.
+        FileNotFoundError: If the root is not there.
+    """
+    require_columns(frame, list(dict.fromkeys(c for source in sources.values() for c in named_columns(source.column))))
+    folder = Path() if root is None else Path(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the image folder {folder} is not there, or is not a folder")
+    found, listing = Found({}, []), Listing()
+    for name, source in sources.items():
+        paths: list[Path | None] = []
+        for row, text in zip(frame.index, _names(frame, source.column)):
+            paths.append(None if text is None else source.find(folder, text, listing))
+            if paths[-1] is None:
+                what = "an empty cell" if text is None else f"{text}{source.suffix}"
+                found.absent.append(f"row {row}, column {source.column!r}: {what}")
+        found.paths[name] = paths
+    return found
+
+
+def check_images(
+    sources: Mapping[str, Source],
+    frame: pd.DataFrame,
+    root: Path | str | None,
+    *,
+    missing: Missing = "error",
+    decode: bool = False,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> list[str]:
+    """All that is wrong with a table's image files.
+
+    Args:
+        sources: Where each modality's images are.
+        frame: One row a case.
+        root: The folder that the names are relative to; None: the working folder.
+        missing: Whether a file that is not there, or an empty cell, is a fault.
+        decode: Decode every file; else only its header is read, which misses damage further in.
+        progress: Called with the files looked at so far and their number, in the calling thread.
+        threads: Number of threads; None: as many as there are cores, at most 8.
+
+    Returns:
+        A line for each fault: the row, the file, what is wrong. Empty: all is well.
+
+    Raises:
+        ValueError: If ``missing`` is unknown, or a column is not in the table.
+        FileNotFoundError: If the root is not there.
+    """
+    _check_missing(missing)
+    if not sources:
+        return []
+    found = find_images(sources, frame, root)
+    tasks = _tasks(found)
+
+    def look(task: _Task) -> str | None:
+        source = sources[task.name]
+        try:
+            if decode:
+                source.decode(task.path)
+            else:
+                source.probe(task.path)
+        except (OSError, ValueError) as error:
+            return _fault(frame, task, error)
+        return None
+
+    faults = []
+    if missing == "error":
+        faults = [line if line.endswith("an empty cell") else f"{line} is not there" for line in found.absent]
+    for done, fault in enumerate(in_threads(look, tasks, threads), start=1):
+        if fault is not None:
+            faults.append(fault)
+        if progress is not None:
+            progress(done, len(tasks))
+    return faults
+
+
+def load_images(
+    sources: Mapping[str, Source],
+    frame: pd.DataFrame,
+    root: Path | str | None,
+    *,
+    missing: Missing = "error",
+    cache: ImageCache | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> tuple[dict[str, Tensor | Rows], dict[str, Tensor]]:
+    """All images of a table, each decoded once.
+
+    With a cache they are mapped from its files. Without one, and where it has no room, they are in memory if all of
+    them together take at most :data:`IN_MEMORY`; else each batch decodes its own.
+
+    Args:
+        sources: Where each modality's images are.
+        frame: One row a case.
+        root: The folder that the names are relative to; None: the working folder.
+        missing: What a file that is not there, or an empty cell, means.
+        cache: Keeps decoded images for the next time.
+        progress: Called with the images read so far and their number, in the calling thread.
+        threads: Number of decoding threads; Pillow and zlib decode without holding Python's lock. None: as many as
+            there are cores, at most 8.
+
+    Returns:
+        By modality, the pixels ``(n, channels, *spatial)``, uint8 for photographs, float16 for volumes (zeros where
+        absent), and ``(n,)`` bool, True where the image is there.
+
+    Raises:
+        ValueError: If ``missing`` is unknown, a column is not in the table, or images cannot be decoded.
+        FileNotFoundError: If the root, or with ``missing="error"`` images, are not there. All at once: the first ten
+            by row and file, and how many there are.
+    """
+    _check_missing(missing)
+    if not sources:
+        return {}, {}
+    found = find_images(sources, frame, root)
+    if found.absent and missing == "error":
+        folder = Path() if root is None else Path(root)
+        searched = sorted({str(folder / sub) for source in sources.values() for sub in source.folders})
+        raise FileNotFoundError(
+            f"{len(found.absent)} image(s) that the table names are not in {', '.join(searched)}: "
+            f"{_first(found.absent)}; put them there, or let such cases lack the image: "
+            "--set data.missing_images=absent, for datasets that have the option, --missing-images absent in predict"
+        )
+    there = {name: torch.tensor([path is not None for path in paths]) for name, paths in found.paths.items()}
+    images: dict[str, Tensor | Rows] = {}
+    tasks = _tasks(found)
+    done, faults = 0, []
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None and n:
+            progress(done, len(tasks))
+
+    if cache is not None:
+        for name, source in sources.items():
+            paths = found.paths[name]
+            before = done
+            kept, damaged = cache.rows(source, paths, root, advance=advance, threads=threads)
+            faults += [_fault(frame, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
+            if kept is None:
+                done = before
+            else:
+                images[name] = kept
+    left = {name: source for name, source in sources.items() if name not in images}
+    size = len(frame) * sum(n_bytes(source) for source in left.values())
+    if size > IN_MEMORY:
+        warnings.warn(
+            f"the images of {len(frame)} cases take {size / 1e9:.1f} GB, more than is kept in memory: each batch "
+            "decodes its own, which a cache with room for them would spare",
+            stacklevel=2,
+        )
+        images |= {name: DecodedRows(source, found.paths[name]) for name, source in left.items()}
+        left = {}
+    pixels = {name: torch.zeros((len(frame), *s.spec.shape), dtype=torch_dtype(s.dtype)) for name, s in left.items()}
+    targets = {name: tensor.numpy() for name, tensor in pixels.items()}
+
+    def decode(task: _Task) -> str | None:
+        try:
+            targets[task.name][task.row] = sources[task.name].decode(task.path)
+        except (OSError, ValueError) as error:
+            return _fault(frame, task, error)
+        return None
+
+    for fault in in_threads(decode, [task for task in tasks if task.name in left], threads):
+        if fault is not None:
+            faults.append(fault)
+        advance(1)
+    if faults:
+        raise ValueError(f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}")
+    return {name: pixels[name] if name in pixels else images[name] for name in sources}, there
+
+
+class _Task(NamedTuple):
+    """One file of a table: the modality's name, the row's position, the file."""
+
+    name: str
+    row: int
+    path: Path
+
+
+def _tasks(found: Found) -> list[_Task]:
+    return [
+        _Task(name, i, path) for name, paths in found.paths.items() for i, path in enumerate(paths) if path is not None
+    ]
+
+
+def _fault(frame: pd.DataFrame, task: _Task, error: Exception | str) -> str:
+    return f"row {frame.index[task.row]}: {task.path} ({error})"
+
+
+def _check_missing(missing: str) -> None:
+    if missing not in ("error", "absent"):
+        raise ValueError(f"missing_images expects 'error' or 'absent', got {missing!r}")
+
+
+def named_columns(column: str) -> list[str]:
+    """The columns that a source's file names are made of: one, or those of a pattern."""
+    return [field for _, field in _pieces(column) if field is not None]
+
+
+def _pieces(column: str) -> list[tuple[str, str | None]]:
+    """Text and the column after it, alternately."""
+    if "{" not in column:
+        return [("", column)]
+    try:
+        parsed = list(string.Formatter().parse(column))
+    except ValueError as error:
+        raise ValueError(f"{column!r} is not a pattern of columns, as in '{{fold}}/{{patient}}': {error}") from error
+    for _, field, form, conversion in parsed:
+        if field == "" or form or conversion:
+            raise ValueError(
+                f"a pattern has the names of columns in braces, as in '{{fold}}/{{patient}}', got {column!r}"
+            )
+    return [(text, field) for text, field, _, _ in parsed]
+
+
+def _names(frame: pd.DataFrame, column: str) -> list[str | None]:
+    """Each row's file name; None where a cell that it is made of is empty."""
+    pieces = _pieces(column)
+    cells = {name: texts(frame, name) for name in named_columns(column)}
+
+    def name(i: int) -> str | None:
+        parts = [(text, "" if field is None else cells[field][i]) for text, field in pieces]
+        return None if any(cell is None for _, cell in parts) else "".join(f"{text}{cell}" for text, cell in parts)
+
+    return [name(i) for i in range(len(frame))]
+
+
+def _first(faults: Iterable[str], n: int = 10) -> str:
+    listed = list(faults)
+    return "; ".join(listed[:n]) + (f"; and {len(listed) - n} more" if len(listed) > n else "")

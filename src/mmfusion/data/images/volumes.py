@@ -1,0 +1,335 @@
+"""Volumes: NIfTI files to voxels of one size and one order of axes."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Final, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
+from mmfusion.spec import Image
+from mmfusion.utils.foreign_files import decompressed, quiet
+from mmfusion.utils.optional import need
+from mmfusion.utils.packed import unpack
+
+MAX_BYTES: Final = 2**31
+"""What a volume may take in memory before it is resized: a header of 352 bytes can claim any number of voxels."""
+_ORDER = "hws"
+_HEADERS = {348: b"n+1\0", 540: b"n+2\0"}
+"""The magic of single files by the length of the header, which is its first number."""
+_FLOAT = 4
+_BEHIND = 2**20
+"""Bytes behind the last voxel that a file may have."""
+
+
+class Axes(NamedTuple):
+    """What a file's header says of its axes, in the order height, width, slices.
+
+    Attributes:
+        directions: A letter each, such as ``"RAS"``; None where the header does not say.
+        shape: Voxels along each.
+        spacing: Distance between neighbours, in the header's unit.
+    """
+
+    directions: str | None
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VolumeSource:
+    """Where a modality's volumes are (single NIfTI files, gzipped or not), and what their voxels become.
+
+    Voxels are stored in float16: integers up to 2,048 exactly, others to three digits, and nothing above 65,504, which
+    is an error. Values are the file's own, its header's scale applied: nothing is standardised here. Where a file's
+    shape differs from ``size``, it is resized trilinearly, without antialiasing: shrinking to less than half skips
+    voxels.
+
+    Attributes:
+        column: The table's column with the files' names, or a pattern of several:
+            ``"{fold}/{patient}/t1_bbox.nii.gz"``.
+        size: ``(height, width, slices)`` in voxels that every volume is brought to; the order of the tensor's axes.
+        folders: Folders below the root, searched in order.
+        suffix: Appended to each name, ``"/t1_bbox.nii.gz"``; empty where the column has whole file names.
+        axes: What a file's axes are, as nibabel gives them: ``"hws"`` slices last, ``"shw"`` slices first, ``"whs"``
+            slices last and columns before rows, or any other order of the three letters. ``"auto"``: whichever of "hws"
+            and "shw" fits the expected shape.
+        shape: ``(height, width, slices)`` that files must have, whatever the order of their axes; None: ``size``;
+            "any": they may differ, but where the slices of ``size`` are its shortest axis, they must be the file's.
+        clip: ``(low, high)`` that intensities are clipped to.
+        spacing: Distance between neighbours along height, width and slices after resizing, in millimetres, for the
+            spec; see :meth:`with_spacing`.
+        orientation: Directions in which height, width and slices run, such as ``"RAS"``: a file is turned to them
+            by its header, and ``axes`` is only for files whose header notes no directions, which are taken to run so
+            already. None: every file is taken as it is, whatever its header notes.
+        max_bytes: Of memory that a file's voxels may take, as float32 or in their own type if that is wider; a larger
+            volume is an error before its voxels are read.
+    """
+
+    kind: ClassVar[str] = "volume"
+
+    column: str
+    size: tuple[int, int, int]
+    folders: tuple[str, ...] = ("",)
+    suffix: str = ""
+    axes: str = "auto"
+    shape: tuple[int, int, int] | Literal["any"] | None = None
+    clip: tuple[float, float] | None = None
+    spacing: tuple[float, float, float] | None = None
+    max_bytes: int = MAX_BYTES
+    orientation: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("size", "folders", "shape", "clip", "spacing"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                object.__setattr__(self, name, tuple(value))
+        if len(self.size) != 3 or min(self.size) < 1:
+            raise ValueError(
+                f"VolumeSource expects a size (height, width, slices) of positive numbers, got {self.size}"
+            )
+        if self.max_bytes < 1:
+            raise ValueError(f"VolumeSource expects a positive max_bytes, got {self.max_bytes}")
+        if not self.folders or isinstance(self.folders, str):
+            raise ValueError(f'VolumeSource expects folders in a tuple; ("",) is the root itself, got {self.folders!r}')
+        if self.axes != "auto" and sorted(self.axes) != sorted(_ORDER):
+            raise ValueError(f"VolumeSource expects axes 'auto' or an order of the letters h, w, s, got {self.axes!r}")
+        if self.shape not in (None, "any") and (isinstance(self.shape, str) or len(self.shape or ()) != 3):
+            raise ValueError(f"VolumeSource expects a shape (height, width, slices), 'any' or None, got {self.shape!r}")
+        if self.axes == "auto" and (self._expected is None or len(set(self._expected)) == 1):
+            raise ValueError(
+                f"VolumeSource cannot tell the axes of volumes of shape {self.shape or self.size} by itself: give axes"
+            )
+        if self.orientation is not None:
+            check_orientation(self.orientation)
+        if self.clip is not None and (len(self.clip) != 2 or not self.clip[0] < self.clip[1]):
+            raise ValueError(f"VolumeSource expects a clip (low, high) that rises, got {self.clip}")
+
+    @property
+    def spec(self) -> Image:
+        """What a model needs to know; one channel."""
+        return Image(1, self.size, self.spacing)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How voxels are stored: float16."""
+        return np.dtype(np.float16)
+
+    @property
+    def decoder(self) -> str:
+        """What decodes, with its version: another one may give other bits."""
+        return f"nibabel {need('nibabel', 'medical').__version__}"
+
+    @property
+    def _expected(self) -> tuple[int, int, int] | None:
+        if isinstance(self.shape, str):
+            return None
+        return self.size if self.shape is None else self.shape
+
+    def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
+        """The file of that name in the first folder that has it; see :class:`~mmfusion.data.images.listing.Listing`."""
+        candidates = (os.path.join(folder, f"{name}{self.suffix}") for folder in self.folders)
+        return (listing or Listing()).first_file(root, candidates)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that are read for what :meth:`find` found: itself."""
+        return (path,)
+
+    def probe(self, path: Path) -> None:
+        """Look at the file's header alone.
+
+        Raises:
+            ValueError: If it is not a NIfTI file, or one whose shape, kind of voxels or size :meth:`decode` refuses.
+        """
+        with _opened(path) as content:
+            self._checked(_header(content))
+
+    def decode(self, path: Path) -> NDArray[Any]:
+        """The volume's voxels, shape ``(1, height, width, slices)`` float16.
+
+        Raises:
+            ValueError: If the file cannot be decoded, its voxels are no numbers or more than ``max_bytes``, its shape
+                is not the expected one, or a voxel is NaN, infinite, or too large for float16.
+        """
+        nibabel = need("nibabel", "medical")
+        with _opened(path) as file:
+            header = _header(file)
+            turn, n_bytes = self._checked(header)
+            file.seek(0)
+            content = file.read(n_bytes)
+            # To the end, where gzip has its checksum; nibabel would stop at the last voxel.
+            if len(file.read(_BEHIND)) == _BEHIND:
+                raise ValueError(f"it goes on for more than {_BEHIND} bytes behind its last voxel")
+            if len(content) < n_bytes:
+                raise EOFError(f"it ends after {len(content)} of {n_bytes} bytes")
+            kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
+            image = kind.from_bytes(content)
+            voxels = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+        voxels = np.flip(voxels.reshape(voxels.shape[:3]).transpose(turn.order), turn.flipped)
+        if n_odd := int(np.count_nonzero(~np.isfinite(voxels))):
+            raise ValueError(f"{n_odd} of {voxels.size} voxels are NaN or infinite")
+        if self.clip is not None:
+            voxels = voxels.clip(*self.clip)
+        if voxels.shape != self.size:
+            x = torch.from_numpy(np.ascontiguousarray(voxels))[None, None]
+            voxels = F.interpolate(x, size=self.size, mode="trilinear", align_corners=False)[0, 0].numpy()
+        most = np.finfo(np.float16).max
+        if np.abs(voxels).max() > most:
+            raise ValueError(
+                f"its values go from {voxels.min():g} to {voxels.max():g}, and voxels are stored in float16, up to "
+                f"{most:g}: give a clip"
+            )
+        return np.ascontiguousarray(voxels, dtype=np.float16)[None]
+
+    def with_spacing(self, paths: Iterable[Path]) -> "VolumeSource":
+        """The same source with the spacing that the files' headers note: of several the median along each axis.
+
+        Args:
+            paths: At least one; only their headers are read.
+
+        Raises:
+            ValueError: If a header cannot be read or notes a spacing that is not positive; all of them at once.
+        """
+        noted: list[tuple[float, ...]] = []
+        faults: list[str] = []
+        for path in paths:
+            try:
+                with _opened(path) as content:
+                    header = _header(content)
+                _, shape, zooms = self._axes(header, self._turn(header))
+                if not all(zoom > 0 and math.isfinite(zoom) for zoom in zooms):
+                    raise ValueError(f"its header notes a spacing of {zooms}")
+                noted.append(tuple(z * n / to for z, n, to in zip(zooms, shape, self.size)))
+            except (OSError, ValueError) as error:
+                faults.append(f"{path} ({error})")
+        if faults or not noted:
+            raise ValueError(f"the spacing of {len(faults)} volume(s) cannot be read: {'; '.join(faults[:10])}")
+        height, width, slices = (float(x) for x in np.median(np.array(noted), axis=0))
+        return replace(self, spacing=(height, width, slices))
+
+    def axes_of(self, path: Path) -> Axes:
+        """What the header says of the axes of a file, as :meth:`decode` places them.
+
+        Raises:
+            ValueError: As :meth:`probe`.
+        """
+        with _opened(path) as content:
+            header = _header(content)
+        return self._axes(header, self._turn(header))
+
+    def _axes(self, header: Any, turn: Turn) -> Axes:
+        found, shape, zooms = directions(header), header.get_data_shape(), header.get_zooms()
+        return Axes(
+            None if found is None else turned_codes(found, turn),
+            tuple(int(shape[axis]) for axis in turn.order),
+            tuple(float(zooms[axis]) for axis in turn.order),
+        )
+
+    def _checked(self, header: Any) -> tuple[Turn, int]:
+        """How the file's axes become height, width and slices, and the bytes up to its last voxel."""
+        shape, kind = header.get_data_shape(), header.get_data_dtype()
+        turn = self._turn(header)
+        if kind.kind not in "iufb":
+            what = "colours" if kind.fields else f"{kind} numbers"
+            raise ValueError(f"its voxels are {what}, expected one real number each: convert it to grey values")
+        size = math.prod(shape) * max(kind.itemsize, _FLOAT)
+        behind = header.get_data_offset()
+        if size > self.max_bytes or behind > self.max_bytes:
+            raise ValueError(
+                f"{' x '.join(map(str, shape))} voxels take {size / 1e9:.3g} GB"
+                + (f" behind {behind / 1e9:.3g} GB of other content" if behind > self.max_bytes else "")
+                + f", and a volume may take {self.max_bytes / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
+                "(--set data.max_bytes=N in the table dataset)"
+            )
+        return turn, behind + math.prod(shape) * kind.itemsize
+
+    def _turn(self, header: Any) -> Turn:
+        """How the file's axes become height, width and slices."""
+        found, noted = header.get_data_shape(), None if self.orientation is None else directions(header)
+        expected = self._expected
+        # Some programs write a fourth axis of length 1.
+        spatial = found[:3] if all(n == 1 for n in found[3:]) else ()
+        if noted is not None and self.orientation is not None:
+            turns = [turn_to(self.orientation, noted)]
+        else:
+            named = ("hws", "shw") if self.axes == "auto" else (self.axes,)
+            turns = [Turn(tuple(axes.index(letter) for letter in _ORDER)) for axes in named]
+        for turn in turns:
+            order = turn.order
+            if len(spatial) == 3 and min(spatial) > 0 and expected in (None, tuple(spatial[axis] for axis in order)):
+                if expected is None:
+                    self._check_slices(spatial, order)
+                return turn
+        wanted = {"auto": "slices first or last"}.get(self.axes, f"axes {self.axes!r}")
+        wanted = wanted if noted is None else f"turned from {noted} to {self.orientation}"
+        shape = "three axes" if expected is None else f"(height, width, slices) = {expected}"
+        raise ValueError(f"expected {shape}, {wanted}; found shape {found}")
+
+    def _check_slices(self, found: tuple[int, ...], order: tuple[int, ...]) -> None:
+        """Whether a file of any shape has its slices where ``axes`` says: resizing would take every axis for any other.
+
+        Raises:
+            ValueError: If another axis of the file is clearly its shortest, as the slices are of ``size``.
+        """
+        least = extreme_axis(self.size, largest=False)
+        wanted = order[least] if least >= 0 else -1
+        shortest = extreme_axis(found, largest=False)
+        if wanted < 0 or shortest in (wanted, -1):
+            return
+        raise ValueError(
+            f"found shape {found}, whose axis {shortest} is the shortest; by axes {self.axes!r} and size {self.size} "
+            f"it should be axis {wanted}: give the axes that the files have, or a size in their proportions"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, for JSON; the usual limit and no orientation are left out."""
+        packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        if self.max_bytes == MAX_BYTES:
+            # Caches and folders of former versions stay what they are.
+            del packed["max_bytes"]
+        if self.orientation is None:
+            del packed["orientation"]
+        return {"kind": self.kind, **packed}
+
+    @classmethod
+    def from_dict(cls, packed: dict[str, Any]) -> "VolumeSource":
+        """The inverse of :meth:`to_dict`."""
+        return unpack(cls, {key: value for key, value in packed.items() if key != "kind"}, "source")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file's content; whatever is wrong in it, noticed now or later, as a ValueError."""
+    nibabel = need("nibabel", "medical")
+    try:
+        with quiet(), decompressed(path) as content:
+            yield content
+    except ValueError:
+        raise
+    except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
+        raise ValueError(f"not a NIfTI volume, damaged or truncated: {error}") from error
+    # Of gzip, zlib, numpy and nibabel, whatever they come across in damaged data.
+    except Exception as error:
+        raise ValueError(f"not a NIfTI volume, damaged or truncated: {error or type(error).__name__}") from error
+
+
+def _header(content: BinaryIO) -> Any:
+    """The header, of which nothing but its own bytes is read."""
+    nibabel = need("nibabel", "medical")
+    start = content.read(max(_HEADERS))
+    for code in "<>":
+        n = int.from_bytes(start[:4], "little" if code == "<" else "big")
+        if n in _HEADERS and len(start) >= n:
+            kind = nibabel.Nifti2Header if n == 540 else nibabel.Nifti1Header
+            header = kind(start[:n], endianness=code, check=False)
+            if bytes(header["magic"].tobytes())[:3] == _HEADERS[n][:3] and 1 <= header["dim"][0] <= 7:
+                return kind(start[:n], endianness=code)
+    raise ValueError("not a NIfTI volume in a single file, damaged or truncated: its header is none")

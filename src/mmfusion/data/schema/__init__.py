@@ -1,0 +1,1 @@
+"""The columns of a table: what they hold, decided from their cells and fitted on the training rows."""

@@ -1,0 +1,200 @@
+"""Columns of categories, levels and booleans, fitted on the training rows."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mmfusion.data.schema.cells import BOOLEANS, ERRORS, Codes, distinct, key, one_column, parse_numbers
+from mmfusion.data.schema.known_orders import in_order
+from mmfusion.data.schema.number_cells import Mask, Reading, Remark, remarks_of
+from mmfusion.spec import Wording
+
+RARE = "rare"
+"""The category that those of too few training cases are merged into."""
+MIN_CASES = 5
+"""How many training cases a category has at least that a table's schema names."""
+
+
+def packed(column: Any) -> dict[str, Any]:
+    """A column's attributes as plain values, the defaults left out."""
+    plain = type(column)(column.name)
+    content = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(column).items()
+        if value != getattr(plain, name)
+    }
+    return {"name": column.name, **content}
+
+
+@dataclass(frozen=True)
+class CategoricalColumn:
+    """A column of categories.
+
+    Attributes:
+        name: The column's name in the table.
+        categories: A value's code is its place here. Values that differ in case or blanks alone are one category.
+        kind: ``"categorical"``, sorted; ``"ordinal"``, in their order; ``"boolean"``: false and true.
+        aliases: Other spellings, to the category that they count as.
+        unit: Such as ``"mm"``; for sentences.
+        template: Of its sentence; see :class:`~mmfusion.spec.Wording`. Empty: the default.
+        missing: More spellings of a missing cell.
+        rare: Whether the last category stands for all that are not named: those of too few training rows, whose names
+            are not kept, and those that no training row had.
+        numbers_only: Whether values that are no numbers are missing.
+    """
+
+    name: str
+    categories: tuple[str, ...] = ()
+    kind: Literal["categorical", "ordinal", "boolean"] = "categorical"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
+    template: str = ""
+    missing: tuple[str, ...] = ()
+    rare: bool = False
+    numbers_only: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categories", tuple(self.categories))
+        object.__setattr__(self, "aliases", dict(self.aliases))
+        object.__setattr__(self, "missing", tuple(text.lower() for text in self.missing))
+        if self.kind not in ("categorical", "ordinal", "boolean"):
+            raise ValueError(
+                f"column {self.name!r} of categories expects kind 'categorical', 'ordinal' or 'boolean', "
+                f"got {self.kind!r}"
+            )
+        spelt = Counter(map(key, self.categories))
+        if twice := [name for name in self.categories if spelt[key(name)] > 1]:
+            raise ValueError(f"column {self.name!r} has categories that differ in case or blanks alone: {twice}")
+        if self.kind == "boolean" and self.categories != ("false", "true"):
+            raise ValueError(f"column {self.name!r} of booleans expects the categories false, true: {self.categories}")
+        if self.rare and not self.categories:
+            raise ValueError(f"column {self.name!r} expects categories, of which the last is the rare one")
+        _ = self.wording
+
+    @classmethod
+    def fit(
+        cls,
+        frame: pd.DataFrame,
+        name: str,
+        *,
+        train: Sequence[int] | None = None,
+        min_cases: int = 1,
+        **options: Any,
+    ) -> "CategoricalColumn":
+        """The vocabulary of the values that are there.
+
+        Args:
+            frame: Rows, whose cells are checked.
+            name: The column.
+            train: Positions of the training rows, whose values are the vocabulary; None: all.
+            min_cases: Categories of fewer training rows are merged into one, :data:`RARE`, the last; their names are
+                not kept. Booleans, and categories that are given, stay as they are.
+            options: Attributes that are not fitted. ``categories`` given is kept: the order of an ordinal column.
+
+        Raises:
+            ValueError: If a cell is not in the categories given, or of booleans not one of their spellings.
+        """
+        if type(min_cases) is not int or min_cases < 1:
+            raise ValueError(f"column {name!r} expects min_cases of 1 or more, got {min_cases!r}")
+        codes, found = distinct(one_column(frame, name), [text.lower() for text in options.get("missing", ())])
+        if train is not None:
+            codes = codes[np.asarray(train, dtype=np.int64)]
+        if options.get("numbers_only"):
+            codes = np.where(np.append(_are_numbers(found), False)[codes], codes, -1)
+        if options.get("kind") == "boolean":
+            options["categories"] = ("false", "true")
+        if "categories" not in options:
+            aliases = {key(alias): category for alias, category in options.get("aliases", {}).items()}
+            counts = np.bincount(codes[codes >= 0], minlength=len(found))
+            # Of several spellings of one category, its name is the one that most rows have.
+            spellings: dict[str, str] = {}
+            n_cases: Counter[str] = Counter()
+            for text, count in sorted(zip(found, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])):
+                if not count:
+                    continue
+                category = aliases.get(key(text), text)
+                spellings.setdefault(key(category), category)
+                n_cases[key(category)] += count
+            names = sorted(category for folded, category in spellings.items() if n_cases[folded] >= min_cases)
+            ordered = options.get("kind") == "ordinal"
+            options["categories"] = in_order(names) if ordered else tuple(names)
+            if len(names) < len(spellings):
+                options["categories"] += (_free(RARE, names),)
+                options["rare"] = True
+            return cls(name, **options)
+        column = cls(name, **options)
+        if strangers := column._strangers(found):
+            raise ValueError(
+                f"column {name!r} has {', '.join(map(repr, strangers[:10]))}, not one of {column.categories}: add the "
+                "category, an alias, or a spelling of missing"
+            )
+        return column
+
+    def _codes(self) -> dict[str, int]:
+        codes = {key(category): code for code, category in enumerate(self.categories)}
+        if self.kind == "boolean":
+            codes |= {spelling: int(value) for spelling, value in BOOLEANS.items()}
+        aliases = {}
+        for alias, category in self.aliases.items():
+            if key(category) in codes:  # the training rows may not have it
+                aliases[key(alias)] = codes[key(category)]
+        return codes | aliases
+
+    def encode(self, frame: pd.DataFrame) -> Codes:
+        """Codes, shape ``(n,)`` int64; -1 is missing, or a category that is not named where none stands for these."""
+        known, other = self._codes(), len(self.categories) - 1 if self.rare else -1
+        codes, found = distinct(one_column(frame, self.name), self.missing)
+        of_texts = np.array([known.get(key(text), other) for text in found], dtype=np.int64)
+        if self.numbers_only:
+            of_texts[~_are_numbers(found)] = -1
+        return np.append(of_texts, -1)[codes]
+
+    def unseen(self, frame: pd.DataFrame) -> list[str]:
+        """Values that are not named, in the order of their first row: they count as missing, or as the rare one."""
+        return self._strangers(distinct(one_column(frame, self.name), self.missing)[1])
+
+    def _strangers(self, found: list[str]) -> list[str]:
+        known = self._codes()
+        valid = _are_numbers(found) if self.numbers_only else np.ones(len(found), dtype=np.bool_)
+        return [text for text, one in zip(found, valid.tolist(), strict=True) if one and key(text) not in known]
+
+    @property
+    def source(self) -> str:
+        """The table's column."""
+        return self.name
+
+    def remarks(self, frame: pd.DataFrame) -> list[Remark]:
+        """What a reader should know of a table's cells: spreadsheets' errors, and words among numbered levels."""
+        column = one_column(frame, self.name)
+        codes, found = distinct(column, self.missing, errors=True)
+        is_error = np.array([text.lower() in ERRORS for text in found], dtype=np.bool_)
+        is_invalid = ~_are_numbers(found) & ~is_error & self.numbers_only
+        none = np.zeros(len(column), dtype=np.bool_)
+        errors, invalid = (np.append(of_texts, False)[codes] for of_texts in (is_error, is_invalid))
+        reading = Reading(np.full(len(column), np.nan), none.astype(np.int8), none, errors, invalid)
+        return remarks_of(self.name, column, reading, "number", "missing")
+
+    @property
+    def wording(self) -> Wording:
+        """What a code means."""
+        said = ("no", "yes") if self.kind == "boolean" else self.categories
+        return Wording(template=self.template or Wording.template, unit=self.unit, categories=said)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, the defaults left out."""
+        return packed(self)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or a longer one that none of the others is."""
+    while key(name) in set(map(key, taken)):
+        name = f"other {name}"
+    return name
+
+
+def _are_numbers(found: Sequence[str]) -> Mask:
+    return np.isfinite(parse_numbers(found))

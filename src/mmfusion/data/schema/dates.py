@@ -1,0 +1,152 @@
+"""Dates as tables write them, in one format or several, as years with their fractions."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmfusion.data.schema.cells import Floats
+
+DATE_FORMATS = (
+    "ISO8601",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%d.%m.%y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+)
+"""As pandas writes them, in the order in which they are tried: where both fit, the day comes before the month."""
+
+MORE_FORMATS = (
+    *DATE_FORMATS,
+    "%m-%d-%Y",
+    "%b %d %Y",
+    "%d %b %Y",
+    "%d %b %y",
+    "%Y %b %d",
+    "%b %Y",
+    "%m/%Y",
+    "%m.%Y",
+)
+"""Those that are tried where no single one of the others fits all cells, in the words of :func:`plain_date`."""
+
+_DATE_LIKE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = re.compile(
+    r"(?i)\b(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|"
+    r"nov(ember)?|dec(ember)?)\b"
+)
+_WEEKDAY = re.compile(r"(?i)^(mon|tues?|wed(nes)?|thu(rs?)?|fri|sat(ur)?|sun)(day)?\b[,. ]*")
+_TIME = re.compile(r"(?i)[ T,]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?$")
+_YEAR = re.compile(r"(1[89]|2[01])\d\d")
+_OF_NUMBERS = re.compile(r"\d{1,4}[-./]\d{1,4}([-./]\d{1,4})?")
+_DAYS_A_YEAR = 365.2425
+
+
+def parse_dates(found: Sequence[str], date_format: str) -> "pd.Series":
+    """Each text's date; NaT where it is none."""
+    return pd.to_datetime(pd.Series(list(found), dtype=object), format=date_format, errors="coerce", utc=True)
+
+
+def date_format(found: Sequence[str]) -> str | None:
+    """The first of :data:`DATE_FORMATS` that all texts are dates in; None: they are none."""
+    if not found or not all(_DATE_LIKE.fullmatch(text) for text in found):
+        return None
+    few = list(found[:50])
+    for candidate in DATE_FORMATS:
+        if parse_dates(few, candidate).notna().all() and parse_dates(found, candidate).notna().all():
+            return candidate
+    return None
+
+
+def plain_date(text: str) -> str:
+    """A date without its weekday and time of day, months by three letters: ``Sunday, 1st September 2020 10:30`` is
+    ``1 Sep 2020``.
+    """
+    text = _TIME.sub("", _WEEKDAY.sub("", text))
+    month = _MONTH.search(text)
+    if month is None:
+        return text
+    text = _MONTH.sub(lambda match: match[1][:3].title(), text, count=1)
+    return " ".join(re.sub(r"(?i)(?<=\d)(st|nd|rd|th)\b|[.,/\-]|\bof\b", " ", text).split())
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether it is worth trying: a day, month and year, a month and year, or a year alone."""
+    plain = plain_date(text)
+    if plain[:3].lower() in _MONTHS or (_MONTH.search(plain) and re.search(r"\d", plain)):
+        return len(plain) <= 12
+    return _OF_NUMBERS.fullmatch(plain) is not None or _DATE_LIKE.fullmatch(text) is not None or is_year(text)
+
+
+def is_year(text: str) -> bool:
+    """Whether a text is a year from 1800 to 2199 and nothing else."""
+    return _YEAR.fullmatch(text) is not None
+
+
+def date_formats(found: Sequence[str], counts: Sequence[int]) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """The formats in which texts are dates, those of most cells first.
+
+    Day and month are in one order for all texts that differ by that alone: the order that reads more cells, or the day
+    first.
+
+    Args:
+        found: Texts.
+        counts: How many cells have each.
+
+    Returns:
+        Formats, each needed for some text; and which texts are dates in one of them.
+    """
+    weights = np.asarray(counts)
+    likely = np.array([looks_like_date(text) for text in found], dtype=np.bool_)
+    left = likely.copy()
+    needed: dict[str, int] = {}
+    candidates = list(MORE_FORMATS)
+    for day, month in (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"), ("%d/%m/%y", "%m/%d/%y")):
+        chosen = np.flatnonzero([one and day[2] in text for text, one in zip(found, likely, strict=True)])
+        texts = [found[i] for i in chosen.tolist()]
+        if weights[chosen[_are_dates(texts, month)]].sum() > weights[chosen[_are_dates(texts, day)]].sum():
+            i, j = candidates.index(day), candidates.index(month)
+            candidates[i], candidates[j] = month, day
+    for candidate in candidates:
+        places = np.flatnonzero(left)
+        if not len(places):
+            break
+        fits = places[_are_dates([found[i] for i in places.tolist()], candidate)]
+        if len(fits):
+            needed[candidate] = int(weights[fits].sum())
+            left[fits] = False
+    # Where a text fits two of them, the one that was tried first has more cells, and stays first.
+    return tuple(sorted(needed, key=lambda one: -needed[one])), likely & ~left
+
+
+def _are_dates(found: Sequence[str], date_format: str) -> NDArray[np.bool_]:
+    return ~np.isnan(read_dates(found, (date_format,)))
+
+
+def read_dates(found: Sequence[str], formats: Sequence[str]) -> Floats:
+    """Each text's date as years and fractions of a year, by the first format that fits, shape ``(len(found),)``.
+
+    A text that no format fits as it stands is read as :func:`plain_date` has it. A year alone is its first day, a month
+    alone likewise. NaN where a text is no date.
+    """
+    values = np.full(len(found), np.nan)
+    for form in (str, plain_date):
+        for one in formats:
+            left = np.flatnonzero(np.isnan(values))
+            if not len(left):
+                return values
+            values[left] = as_years(parse_dates([form(found[i]) for i in left.tolist()], one))
+    return values
+
+
+def as_years(dates: "pd.Series") -> Floats:
+    """Dates as years and fractions of a year, NaN where missing."""
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_convert(None)
+    days = (dates - pd.Timestamp(1970, 1, 1)) / pd.Timedelta(days=1)
+    return np.asarray(1970 + days.to_numpy(dtype=np.float64, na_value=np.nan) / _DAYS_A_YEAR, dtype=np.float64)

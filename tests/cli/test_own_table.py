@@ -1,0 +1,57 @@
+"""A table of one's own, from the check to the predictions."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers import trees
+from mmfusion.cli import main
+from mmfusion.data.datasets.check import check
+
+
+def test_a_table_of_ones_own_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = trees.own_table(tmp_path)
+    words = ["check", "table", "--set", f"table={root}/table.csv", "--set", "label=diagnosis", "--set"]
+    assert main([*words, 'images=["photo"]']) == 0
+    assert main([*words, 'images=["phot"]']) == 1
+    assert "no column 'phot'" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_run_and_predict_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = trees.own_table(tmp_path / "own")
+    monkeypatch.chdir(tmp_path / "own")
+    words = (
+        "run --model concat --table table.csv --label diagnosis --images photo --group patient --test part --size 16"
+    )
+    shorter = "--epochs 1 --device cpu --set train.resamples=20 --set run.cache_gb=0 --out run"
+    assert main([*words.split(), *shorter.split()]) == 0
+    out = capsys.readouterr().out
+    assert "ordinal      3 levels: I, II, III" in out
+    assert "photo       images of column 'photo', 3 x 16x16" in out
+    new = pd.read_csv(root / "table.csv").drop(columns=["diagnosis", "part"])[:5]
+    new.to_csv("new.tsv", sep="\t", index=False)
+    assert main(["predict", "run", "--table", "new.tsv", "--root", ".", "--out", "out.csv", "--device", "cpu"]) == 0
+    found = pd.read_csv("out.csv")
+    assert list(found.columns) == [
+        "id",
+        "patient",
+        "prob_benign",
+        "prob_malignant",
+        "prob_unsure",
+        "label",
+        "missing",
+        "outside",
+    ]
+    assert found["patient"].tolist() == ["p0", "p0", "p1", "p1", "p2"]
+
+
+@pytest.mark.slow
+def test_a_part_of_the_real_ham10000(real_ham10000: Path) -> None:
+    report = check("ham10000", real_ham10000)
+    assert report.faults == ()
+    assert report.lines[:2] == ("images: 4787, published 10015", "lesions: 4787, published 7470")
+    assert any("part of the published set" in line for line in report.lines)

@@ -1,0 +1,128 @@
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmfusion.data.images.intensity import Intensity
+
+
+def scans(n: int = 70, channels: int = 2) -> torch.Tensor:
+    """Values around a channel's own level, with some far out."""
+    generator = torch.Generator().manual_seed(0)
+    x = 300 * torch.rand(n, channels, 3, 4, 5, generator=generator) + 400
+    x[:, 1:] += 200
+    x[0, 0, 0, 0, 0], x[1, 0, 0, 0, 0] = 9000, -50
+    return x
+
+
+def test_nothing_by_default():
+    assert Intensity().idle
+    x = scans()
+    assert Intensity()(x) is x
+    assert Intensity().fit(x) == Intensity()
+
+
+def test_men_each_sequence_by_itself():
+    x = scans(4, 1)
+    men = Intensity("image", clip=(0, 1200))
+    out = men(x)
+    for case in range(4):
+        clipped = x[case].clamp(0, 1200).double()
+        assert torch.allclose(out[case].double(), (clipped - clipped.mean()) / clipped.std(correction=0), atol=1e-5)
+    assert men.fit(x) is men
+
+
+def test_channels_of_an_image_keep_their_distance():
+    out = Intensity("image")(scans())
+    assert out.flatten(1).mean(1).abs().max() < 1e-5
+    assert (out[:, 1].mean() - out[:, 0].mean()) > 0.5
+
+
+def test_a_sequence_by_the_training_part():
+    x = scans()
+    there = torch.arange(70) % 3 != 0
+    fitted = Intensity("sequence", clip=(0, 1200)).fit(x, there)
+    kept = x[there].clamp(0, 1200).double().transpose(0, 1).flatten(1)
+    assert fitted.mean == pytest.approx(kept.mean(1).tolist(), rel=1e-12)
+    assert fitted.std == pytest.approx(kept.std(1, correction=0).tolist(), rel=1e-9)
+    out = fitted(x[there]).transpose(0, 1).flatten(1)
+    assert out.mean(1).abs().max() < 1e-5
+    assert torch.allclose(out.std(1, correction=0), torch.ones(2), atol=1e-5)
+    # What absent cases hold is not looked at.
+    spoilt = x.clone()
+    spoilt[~there] = torch.nan
+    assert Intensity("sequence", clip=(0, 1200)).fit(spoilt, there) == fitted
+
+
+@given(st.sampled_from([0.1, 1 / 3, 1199.9, 5000.0, -7.7]), st.sampled_from(["image", "sequence"]))
+def test_a_constant_volume_gives_zeros(value, standardise):
+    x = torch.full((3, 1, 5, 6, 7), value)
+    for clip in (None, (0, 1200)):
+        intensity = Intensity(standardise, clip=clip).fit(x)
+        out = intensity(x)
+        assert out.isfinite().all()
+        assert out.abs().max() < 1e-3
+        if standardise == "image":
+            assert not out.any()
+
+
+@pytest.mark.parametrize("standardise", ["none", "image", "channel", "sequence"])
+def test_an_absent_image_stays_by_itself(standardise):
+    x = scans()
+    intensity = Intensity(standardise, clip=(0, 1200)).fit(x)
+    spoilt = x.clone()
+    spoilt[3], spoilt[4] = torch.nan, torch.inf
+    others = torch.tensor([i for i in range(70) if i not in (3, 4)])
+    assert torch.equal(intensity(spoilt)[others], intensity(x)[others])
+
+
+def test_photographs_of_bytes():
+    x = torch.randint(0, 256, (40, 3, 4, 4), dtype=torch.uint8)
+    assert torch.equal(Intensity()(x), x.float() / 255)
+    fitted = Intensity("sequence").fit(x)
+    assert fitted.mean == pytest.approx((x.double() / 255).mean(dim=(0, 2, 3)).tolist(), abs=1e-7)
+
+
+@pytest.mark.parametrize(("dtype", "out"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_precision(dtype, out):
+    assert Intensity("image")(scans(3).to(dtype)).dtype == out
+
+
+@pytest.mark.parametrize(
+    "intensity",
+    [Intensity(), Intensity("image", clip=(0, 1200)), Intensity("sequence"), Intensity("sequence").fit(scans())],
+)
+def test_json_keeps_every_bit(intensity):
+    assert Intensity.from_dict(json.loads(json.dumps(intensity.to_dict()))) == intensity
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Intensity("zscore"), "standardise expects 'none' or 'image' or 'channel' or 'sequence', got 'zscore'"),
+        (lambda: Intensity(clip=(1, 0)), "smallest and a larger largest"),
+        (lambda: Intensity(clip=(1,)), "smallest and a larger largest"),
+        (lambda: Intensity("sequence", mean=(1.0,)), "a mean and a positive std"),
+        (lambda: Intensity("sequence", mean=(1.0,), std=(0.0,)), "a mean and a positive std"),
+        (lambda: Intensity("image", mean=(1.0,), std=(1.0,)), "those of standardise='sequence'"),
+        (lambda: Intensity("sequence")(scans()), "is not fitted, the images have 2"),
+        (lambda: Intensity("sequence").fit(scans())(scans(channels=1)), "is fitted for 2 channels, the images have 1"),
+        (lambda: Intensity("sequence").fit(scans()[:0]), "needs training images"),
+        (lambda: Intensity("sequence").fit(scans(), torch.zeros(70, dtype=torch.bool)), "needs training images"),
+        (lambda: Intensity("sequence").fit(scans() * torch.nan), "needs finite values"),
+    ],
+)
+def test_wrong_use(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_each_channel_by_itself():
+    images = torch.rand(3, 2, 4, 4, 2) * torch.tensor([1.0, 900.0]).view(1, 2, 1, 1, 1)
+    found = Intensity("channel")(images)
+    for i in range(3):
+        expected = Intensity("image")(images[i].unsqueeze(1))[:, 0]
+        torch.testing.assert_close(found[i], expected)
+    assert torch.equal(Intensity("channel")(images[:, :1]), Intensity("image")(images[:, :1]))

@@ -1,0 +1,108 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mmfusion.data.images import sources as module
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.rows import DecodedRows
+from mmfusion.data.images.sources import check_images, find_images, load_images
+from mmfusion.data.images.threads import in_threads
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"fold": [1, 2, 2], "patient": ["a", "b", None], "file": ["x.png", "y.png", "z.png"]})
+
+
+def test_a_pattern_of_columns(tmp_path, write_image, frame):
+    write_image(tmp_path / "in" / "1fold" / "a-left.png")
+    write_image(tmp_path / "in" / "2fold" / "b-left.png")
+    source = ImageSource("{fold}fold/{patient}-left", (8, 8), folders=("in",), suffix=".png")
+    found = find_images({"eye": source}, frame, tmp_path)
+    assert found.paths["eye"] == [
+        tmp_path / "in" / "1fold" / "a-left.png",
+        tmp_path / "in" / "2fold" / "b-left.png",
+        None,
+    ]
+    assert found.absent == ["row 2, column '{fold}fold/{patient}-left': an empty cell"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("{fold}/{name}", "no column 'name'"),
+        ("{fold", "not a pattern of columns"),
+        ("{}/a", "names of columns in braces"),
+        ("{fold:03}", "names of columns in braces"),
+        ("{fold!r}", "names of columns in braces"),
+    ],
+)
+def test_patterns_that_are_none(tmp_path, frame, column, message):
+    with pytest.raises(ValueError, match=message):
+        find_images({"eye": ImageSource(column, (8, 8))}, frame, tmp_path)
+
+
+def test_several_images_a_row_some_of_them_missing(tmp_path, write_image, frame):
+    for name in ("x.png", "z.png", "1.png"):
+        write_image(tmp_path / name)
+    both = {"derm": ImageSource("file", (8, 8)), "clinic": ImageSource("fold", (4, 4), channels=1, suffix=".png")}
+    seen = []
+    images, there = load_images(both, frame, tmp_path, missing="absent", progress=lambda *n: seen.append(n))
+    assert there["derm"].tolist() == [True, False, True]
+    assert there["clinic"].tolist() == [True, False, False]
+    assert images["derm"].shape == (3, 3, 8, 8)
+    assert images["clinic"].shape == (3, 1, 4, 4)
+    assert not images["clinic"][1:].any()
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_check_finds_everything(tmp_path, write_image, frame):
+    for name in ("x.png", "z.png"):
+        write_image(tmp_path / name, size=(64, 64))
+    whole = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "z.png").write_bytes(b"hello")
+    both = {"derm": ImageSource("file", (8, 8)), "clinic": ImageSource("patient", (8, 8))}
+    absent = ["row 1, column 'file': y.png", *(f"row {i}, column 'patient': {n}" for i, n in enumerate("ab"))]
+    absent = [f"{line} is not there" for line in absent]
+    absent.append("row 2, column 'patient': an empty cell")
+    seen = []
+    faults = check_images(both, frame, tmp_path, progress=lambda *n: seen.append(n))
+    assert faults[:4] == absent
+    # Damage beyond the header is not looked for.
+    assert [fault.split(" (")[0] for fault in faults[4:]] == [f"row 2: {tmp_path / 'z.png'}"]
+    assert seen == [(1, 2), (2, 2)]
+    faults = check_images(both, frame, tmp_path, missing="absent", decode=True)
+    assert [fault.split(" (")[0] for fault in faults] == [
+        f"row {i}: {tmp_path / n}" for i, n in ((0, "x.png"), (2, "z.png"))
+    ]
+    assert check_images({}, frame, tmp_path) == []
+    with pytest.raises(FileNotFoundError, match="nowhere is not there"):
+        check_images(both, frame, tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="expects 'error' or 'absent', got 'skip'"):
+        check_images(both, frame, tmp_path, missing="skip")
+
+
+def test_more_than_fits_into_memory_is_decoded_batch_by_batch(tmp_path, write_image, frame, monkeypatch):
+    for i, name in enumerate(frame["file"]):
+        write_image(tmp_path / name, seed=i)
+    one = {"derm": ImageSource("file", (8, 8))}
+    kept, _ = load_images(one, frame, tmp_path)
+    monkeypatch.setattr(module, "IN_MEMORY", 3 * 8 * 8 * 3 - 1)
+    with pytest.warns(UserWarning, match="more than is kept in memory: each batch decodes its own"):
+        decoded, there = load_images(one, frame, tmp_path)
+    assert isinstance(decoded["derm"], DecodedRows)
+    assert torch.equal(decoded["derm"][torch.tensor([2, 0])], kept["derm"][[2, 0]])
+    assert there["derm"].all()
+
+
+def test_threads_keep_the_order_and_pass_errors_on():
+    assert list(in_threads(lambda i: i * i, range(100), 3)) == [i * i for i in range(100)]
+
+    def fails(i: int) -> int:
+        return 1 // (i - 50)
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(fails, range(100), 3))
+    assert list(in_threads(np.sqrt, [], None)) == []

@@ -1,0 +1,225 @@
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmfusion.data.images.sources import load_images, source_from_dict
+from mmfusion.data.images.volumes import VolumeSource
+from mmfusion.spec import Image
+
+nibabel = pytest.importorskip("nibabel")
+SIZE = (4, 6, 3)
+
+
+def voxels(shape: tuple[int, ...] = SIZE, high: int = 2000) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, high, shape).astype(np.int16)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def written(content: np.ndarray, name: str = "a.nii.gz", affine: np.ndarray | None = None) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(content, np.eye(4) if affine is None else affine), path)
+        return path
+
+    return written
+
+
+def source(**options) -> VolumeSource:
+    return VolumeSource("file", **{"size": SIZE, **options})
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxels_arrive_as_they_are(write, name):
+    found = source().decode(write(voxels(), name))
+    assert found.dtype == np.float16
+    assert found.flags["C_CONTIGUOUS"]
+    assert np.array_equal(found[0], voxels())  # whole numbers up to 2048 are exact
+    assert source().spec == Image(1, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("axes", "order"),
+    [
+        ("auto", (0, 1, 2)),
+        ("hws", (0, 1, 2)),
+        ("auto", (2, 0, 1)),
+        ("shw", (2, 0, 1)),
+        ("whs", (1, 0, 2)),
+        ("swh", (2, 1, 0)),
+    ],
+)
+def test_any_order_of_axes_becomes_height_width_slices(write, axes, order):
+    path = write(voxels().transpose(order))
+    assert np.array_equal(source(axes=axes).decode(path)[0], voxels())
+    source(axes=axes).probe(path)
+
+
+def test_the_second_version_of_the_format(tmp_path):
+    nibabel.save(nibabel.Nifti2Image(voxels(), np.eye(4)), tmp_path / "a.nii.gz")
+    assert np.array_equal(source().decode(tmp_path / "a.nii.gz")[0], voxels())
+
+
+def test_a_fourth_axis_of_one(write):
+    assert np.array_equal(source().decode(write(voxels()[..., None]))[0], voxels())
+
+
+def test_the_header_s_scale_is_applied(tmp_path):
+    image = nibabel.Nifti1Image(voxels(high=100), np.eye(4))
+    image.header.set_slope_inter(2, 3)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    stored = nibabel.load(tmp_path / "a.nii.gz")
+    assert np.allclose(source().decode(tmp_path / "a.nii.gz")[0], stored.get_fdata(), atol=0.2)
+
+
+def test_clipped_before_resized(write):
+    content = voxels()
+    expected = F.interpolate(
+        torch.from_numpy(content.clip(0, 1200)).float()[None, None],
+        size=(2, 3, 6),
+        mode="trilinear",
+        align_corners=False,
+    )
+    found = source(size=(2, 3, 6), shape=SIZE, clip=(0, 1200)).decode(write(content))
+    assert np.array_equal(found, expected[0].half().numpy())
+    assert np.array_equal(source(size=(2, 3, 6), shape="any", axes="hws", clip=(0, 1200)).decode(write(content)), found)
+
+
+def test_spacing_follows_the_axes_and_the_size(write):
+    paths = [
+        write(voxels().transpose(2, 0, 1), f"{i}.nii.gz", affine=np.diag([5.0, 0.5, 0.25 + i, 1])) for i in range(3)
+    ]
+    found = source(size=(4, 3, 3), shape=SIZE).with_spacing(paths)
+    # Height 4 stays 4, width 6 becomes 3: twice as far apart; the median of 0.25, 1.25, 2.25.
+    assert found.spec == Image(1, (4, 3, 3), spacing=(0.5, 2.5, 5.0))
+    with pytest.raises(ValueError, match=r"spacing of 1 volume.*gone\.nii"):
+        found.with_spacing([*paths, paths[0].with_name("gone.nii")])
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        (
+            (4, 6, 2),
+            {},
+            r"expected \(height, width, slices\) = \(4, 6, 3\), slices first or last; found shape \(4, 6, 2\)",
+        ),
+        ((3, 4, 6), {"axes": "hws"}, r"\(4, 6, 3\), axes 'hws'; found shape \(3, 4, 6\)"),
+        ((4, 6, 3), {"axes": "shw"}, r"axes 'shw'; found shape \(4, 6, 3\)"),
+        ((4, 6), {}, r"found shape \(4, 6\)"),
+        ((4, 6, 3, 2), {}, r"found shape \(4, 6, 3, 2\)"),
+        ((4, 6, 3, 2), {"shape": "any", "axes": "hws"}, r"expected three axes, axes 'hws'; found shape"),
+    ],
+)
+def test_a_wrong_shape_is_named(write, shape, options, message):
+    path = write(voxels(shape))
+    for look in (source(**options).decode, source(**options).probe):
+        with pytest.raises(ValueError, match=message):
+            look(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.where(voxels() == voxels()[0, 0, 0], np.nan, 1.0), r"[1-9]\d* of 72 voxels are NaN or infinite"),
+        (np.where(voxels() == voxels()[0, 0, 0], np.inf, 1.0), "of 72 voxels are NaN or infinite"),
+        (np.full(SIZE, 70000.0), "go from 70000 to 70000, .*float16, up to 65504: give a clip"),
+    ],
+)
+def test_values_that_cannot_be_used(write, content, message):
+    path = write(content.astype(np.float32))
+    source().probe(path)
+    with pytest.raises(ValueError, match=message):
+        source().decode(path)
+
+
+def test_too_large_values_may_be_clipped(write):
+    assert source(clip=(0, 100)).decode(write(np.full(SIZE, 70000.0, dtype=np.float32))).max() == 100
+
+
+def damaged(path: Path, how: str) -> Path:
+    whole = path.read_bytes()
+    if how == "no gzip":
+        path.write_bytes(b"hello")
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "truncated":
+        path.write_bytes(whole[: len(whole) - 30])
+    elif how == "checksum":
+        path.write_bytes(whole[:-8] + bytes(255 - b for b in whole[-8:-4]) + whole[-4:])
+    elif how == "flipped":
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes(255 - b for b in whole[middle : middle + 8]) + whole[middle + 8 :])
+    elif how == "no volume":
+        path.write_bytes(gzip.compress(b"hello"))
+    elif how == "gone":
+        path.unlink()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("a.nii.gz", how) for how in ("no gzip", "empty", "truncated", "checksum", "flipped", "no volume", "gone")]
+    + [("a.nii", how) for how in ("empty", "truncated")],
+)
+def test_damaged_files(write, name, how):
+    path = damaged(write(voxels((4, 6, 3)), name), how)
+    looks = [source().decode]
+    if how not in ("truncated", "checksum", "flipped"):
+        # These are seen in the header already.
+        looks.append(source().probe)
+    for look in looks:
+        with pytest.raises(ValueError, match=r"damaged or truncated: \S"):
+            look(path)
+
+
+def test_all_faults_of_a_table_at_once(write, tmp_path):
+    for i, shape in enumerate([SIZE, (9, 9, 9), SIZE, SIZE]):
+        write(voxels(shape), f"1fold/p{i}/t1.nii.gz")
+    damaged(tmp_path / "1fold" / "p3" / "t1.nii.gz", "flipped")
+    frame = pd.DataFrame({"patient": ["p0", "p1", "p2", "p3"], "fold": "1fold"})
+    sources = {"t1": VolumeSource("{fold}/{patient}/t1.nii.gz", SIZE)}
+    with pytest.raises(ValueError, match=r"^2 image file.*row 1: .*p1/t1.nii.gz \(expected .*row 3: .*p3/t1.nii.gz"):
+        load_images(sources, frame, tmp_path)
+    images, there = load_images(sources, frame.iloc[[0, 2]], tmp_path)
+    assert images["t1"].dtype == torch.float16
+    assert there["t1"].all()
+
+
+def test_json_round_trip():
+    for one in (
+        source(),
+        source(axes="shw", clip=(0, 1200), spacing=(0.5, 0.5, 5.0), folders=("a", "b"), suffix="/t1.nii.gz"),
+        source(shape="any", axes="hws"),
+        source(shape=(8, 8, 4)),
+    ):
+        assert source_from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    with pytest.raises(ValueError, match="unknown kind of images 'film'; known are: image, volume"):
+        source_from_dict({"kind": "film"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (4, 6)}, r"size \(height, width, slices\) of positive numbers, got \(4, 6\)"),
+        ({"size": (4, 6, 0)}, "of positive numbers"),
+        ({"axes": "hw"}, "axes 'auto' or an order of the letters h, w, s, got 'hw'"),
+        ({"shape": "some"}, "'any' or None, got 'some'"),
+        ({"shape": (4, 6)}, r"'any' or None, got \(4, 6\)"),
+        ({"shape": "any"}, "cannot tell the axes of volumes of shape any by itself: give axes"),
+        ({"size": (4, 4, 4)}, r"cannot tell the axes of volumes of shape \(4, 4, 4\)"),
+        ({"clip": (3, 3)}, r"clip \(low, high\) that rises"),
+        ({"folders": ()}, "folders in a tuple"),
+        ({"folders": "images"}, "folders in a tuple"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        source(**options)

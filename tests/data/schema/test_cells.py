@@ -1,0 +1,101 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmfusion.data.schema.cells import decimal_mark, distinct, one_column, parse_numbers, texts
+from mmfusion.data.schema.number_cells import numbers
+
+
+def frame(*cells, dtype=object):
+    return pd.DataFrame({"x": pd.Series(list(cells), dtype=dtype)})
+
+
+def test_distinct_texts_by_their_first_row():
+    codes, found = distinct(pd.Series(["b", " a ", "unknown", "a", None, "b  c", "b c"]))
+    assert found == ["b", "a", "b c"]
+    assert codes.tolist() == [0, 1, -1, 1, -1, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
+def test_every_way_in_which_pandas_holds_texts(dtype):
+    column = pd.Series(["b", "a", None, "b"], dtype=dtype)
+    codes, found = distinct(column)
+    assert [None if code < 0 else found[code] for code in codes] == ["b", "a", None, "b"]
+    assert texts(pd.DataFrame({"x": column}), "x") == ["b", "a", None, "b"]
+
+
+def test_a_whole_number_is_one_category_however_it_is_held():
+    held = [pd.Series([1, 2]), pd.Series([1.0, 2.0]), pd.Series(["1.0", "2"]), pd.Series([1, "2.00"], dtype=object)]
+    assert all(texts(pd.DataFrame({"x": column}), "x") == ["1", "2"] for column in held)
+    assert texts(frame(1.5, np.float32(2), "1e3"), "x") == ["1.5", "2", "1e3"]
+
+
+def test_true_and_one_are_two_texts():
+    assert texts(frame(True, 1, "True", 1.0), "x") == ["True", "1", "True", "1"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["unknown", "UNK", "Na", "nan", "", "  ", "?", "N.A.", "NULL", "not  available", None, math.nan, pd.NA, pd.NaT],
+)
+def test_spellings_of_a_missing_cell(cell):
+    assert texts(frame("a", cell, "b"), "x") == ["a", None, "b"]
+    assert np.isnan(numbers(frame(1, cell, 3), "x")).tolist() == [False, True, False]
+
+
+def test_none_is_an_answer():
+    assert texts(frame("none", "None", "-"), "x") == ["none", "None", "-"]
+
+
+def test_more_spellings_of_a_missing_cell():
+    assert distinct(pd.Series(["a", "NONE", "-"]), ["none", "-"])[0].tolist() == [0, -1, -1]
+    assert numbers(frame(1, 999, 2.5), "x", missing=["999"]).tolist()[::2] == [1, 2.5]
+    for dtype in ("object", "str"):
+        read = numbers(frame("1", "999", "none", dtype=dtype), "x", missing=["999", "none"])
+        assert np.isnan(read).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("found", "mark"),
+    [
+        (["1.5", "2"], "."),
+        (["1,5", "2"], ","),
+        (["0,500", "1,25"], ","),
+        (["1,234"], ","),  # told by nothing: a fraction
+        (["1,234", "1,234,567"], "."),
+        (["1,234", "2,345.6"], "."),
+        (["1.234,5", "2"], ","),
+    ],
+)
+def test_the_decimal_mark_is_told_from_the_cells(found, mark):
+    assert decimal_mark(found) == mark
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=20))
+def test_numbers_survive_their_spelling(values):
+    written = [repr(value) for value in values]
+    # pandas' reading of a number may be off by its last bit.
+    same = pytest.approx(values, rel=1e-15, abs=0)
+    assert parse_numbers(written).tolist() == same
+    assert parse_numbers([text.replace(".", ",") for text in written], ",").tolist() == same
+    assert numbers(frame(*written), "x").tolist() == same
+
+
+@pytest.mark.slow
+@given(st.lists(st.text(max_size=6) | st.none(), min_size=1, max_size=20))
+def test_any_text_is_read_alike_by_rows_and_by_values(cells):
+    codes, found = distinct(pd.Series(cells, dtype=object))
+    assert len(set(found)) == len(found)
+    assert [None if code < 0 else found[code] for code in codes] == texts(frame(*cells), "x")
+    alone = [texts(frame(cell), "x")[0] for cell in cells]
+    assert alone == texts(frame(*cells), "x")
+
+
+def test_two_columns_of_one_name():
+    twice = pd.DataFrame([[1, 2]], columns=["x", "x"])
+    with pytest.raises(ValueError, match="2 columns called 'x'"):
+        one_column(twice, "x")

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from mmfusion.data.schema.numerals import Notation, find_notation, is_ratio, read_numbers, read_ratios
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "bound"),
+    [
+        ("<0.5", 0.5, -1),
+        ("< 0.5", 0.5, -1),
+        ("<=0.5", 0.5, -1),
+        ("\u22640.5", 0.5, -1),
+        ("less than 0.5", 0.5, -1),
+        (">100", 100, 1),
+        ("\u2265 1,000", 1000, 1),
+        ("over 90", 90, 1),
+        ("90+", 90, 1),
+        ("<-3e-2", -0.03, -1),
+        ("25 mg", 25, 0),
+        ("25MG", 25, 0),
+        ("<25 mg", 25, -1),
+        ("1 234.5", 1234.5, 0),
+        ("1'234'567", 1234567, 0),
+        ("1,234,567.8 mg", 1234567.8, 0),
+        ("\u22125", -5, 0),
+        (".5", 0.5, 0),
+    ],
+)
+def test_numbers_as_people_write_them(text, value, bound):
+    values, bounds = read_numbers([text], Notation(suffix="mg"))
+    assert (values.tolist(), bounds.tolist()) == ([value], [bound])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "25 g",
+        "120/80",
+        "10-20",
+        "#DIV/0!",
+        "abc",
+        "<",
+        "5 - 6",
+        "1 23",
+        "31.12.2020",
+        "~5",
+        "<x",
+        "mg",
+        "5 6 mg",
+        "<>5",
+    ],
+)
+def test_what_is_none(text):
+    values, bounds = read_numbers([text], Notation(suffix="mg"))
+    assert np.isnan(values).tolist() == [True]
+    assert bounds.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("mg", "MG"), ("year", "years"), ("\u00b5l", "\u03bcl"), ("mm Hg", "mmHg"), ("mm", "mm.")]
+)
+def test_spellings_of_one_unit(one, other):
+    assert read_numbers([f"5 {other}"], Notation(suffix=one))[0].tolist() == [5]
+    assert find_notation([f"5 {one}", f"6 {other}", "7 lb"], [1, 1, 1]).suffix in (one, other)
+
+
+@pytest.mark.parametrize(
+    ("found", "plain", "expected"),
+    [
+        (["25 mg", "30mg", "0.1 g"], [], Notation(suffix="mg")),
+        (["25 mg", "0.1 g"], ["3"], Notation()),  # neither is the column's
+        (["25 mg"], ["3", "4"], Notation(suffix="mg")),
+        (["<0,5", "1,25"], [], Notation(",")),
+        (["1,234"], ["12.5"], Notation()),
+        (["1,234"], ["850", "12"], Notation()),
+        (["1,234"], ["8", "12"], Notation(",")),
+        (["0,234"], ["850"], Notation(",")),
+        (["1,5"], ["2.5"], Notation(",")),
+        (["1,5"], ["2.500"], Notation(",", ".")),
+        (["1.234.567"], [], Notation(",", ".")),
+        (["5.5 kg/m2", "x10"], [], Notation(suffix="kg/m2")),
+        (["5 Okonkwo"], ["3", "4"], Notation()),  # a stray word, which no schema may keep
+        (["5 widgets", "6 widgets", "7 widgets", "8 widgets", "9 widgets"], [], Notation(suffix="widgets")),
+        (["a, b", "c"], ["1.5"], Notation()),
+    ],
+)
+def test_how_a_column_writes_numbers(found, plain, expected):
+    assert find_notation(found, [1] * len(found), plain) == expected
+
+
+def test_ratios():
+    found = ["120/80", "120 / 80 mmHg", "20/x", "1,5/2", "1/2/2020", "5"]
+    assert [is_ratio(text) for text in found] == [True, True, False, True, False, False]
+    assert read_ratios(found[:2], Notation(), 1).tolist() == [120, 120]
+    assert read_ratios(found[:2], Notation(), 2).tolist() == [80, 80]
+    assert read_ratios(["1,5/2"], Notation(","), 1).tolist() == [1.5]
+    assert np.isnan(read_ratios(["5", "20/x"], Notation(), 2)).all()
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "mg/dl",
+        "mmol/L",
+        "\u00b5g/ml",
+        "U/l",
+        "mmHg",
+        "%",
+        "kg",
+        "years",
+        "days",
+        "x10^9/l",
+        "cm\u00b2",
+        "bpm",
+        "y",
+        "kg/m2",
+    ],
+)
+def test_a_common_unit_may_be_rare(unit):
+    assert find_notation([f"5 {unit}"], [1], ["3", "4"]).suffix == unit

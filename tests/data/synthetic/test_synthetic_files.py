@@ -1,0 +1,100 @@
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmfusion.data import DataBundle, export
+from mmfusion.data.samplers import ShuffledBatches
+from mmfusion.registry import datasets, models
+
+SMALL = {"n_train": 24, "n_validation": 12, "n_test": 16}
+SIZES = {"synthetic-derm7pt": 32, "synthetic-men": (32, 32, 8)}
+EACH = pytest.mark.parametrize("name", SIZES)
+
+
+def create(name: str, **options) -> DataBundle:
+    return datasets.create(name, **{**SMALL, "size": SIZES[name], **options})
+
+
+@EACH
+def test_the_controls_are_the_same(name):
+    wanted = {
+        "preset", "coarse", "fine", "tabular", "interaction", "prevalence", "label_noise", "missing", "missing_images",
+        "data_seed",
+    }  # fmt: skip
+    assert wanted <= set(datasets.options(name))
+
+
+@EACH
+def test_strengths_go_before_the_preset(name):
+    pure, more = create(name, preset="pure-interaction"), create(name, preset="pure-interaction", coarse=3.0)
+    assert [pure.ceilings["image"], pure.ceilings["table"]] == pytest.approx([0.5, 0.5], abs=1e-12)
+    assert pure.ceilings["both"] > 0.95
+    assert more.ceilings["image"] > 0.6
+    assert more.ceilings["table"] == pytest.approx(0.5, abs=1e-12)
+
+
+@EACH
+def test_what_is_missing_leaves_the_rest_as_it_is(name):
+    """Controls that take something away are compared on the same cases."""
+    full, less = create(name).train, create(name, missing=0.3, missing_images=0.3).train
+    assert torch.equal(full.labels("label"), less.labels("label"))
+    for column in full.frame:
+        there = less.frame[column].notna()
+        assert (full.frame[column][there] == less.frame[column][there]).all()
+    assert less.frame.isna().to_numpy().any()
+    for view in full.spec.images:
+        there = torch.tensor(less.frame[view].notna().to_numpy())
+        assert torch.equal(full.pixels(view)[there], less.pixels(view)[there])
+        assert not less.pixels(view)[~there].any()
+
+
+@EACH
+@pytest.mark.slow
+def test_an_epoch_end_to_end(name):
+    bundle = create(name, missing=0.1, missing_images=0.2)
+    torch.manual_seed(0)
+    model = models.create("cfcml", bundle.spec)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    batches = ShuffledBatches(len(bundle.train), batch_size=8, seed=0)
+    for indices in itertools.chain(batches):
+        cases = bundle.train.__getitems__(indices)
+        output = model(cases.inputs, cases.present)
+        loss = torch.nn.functional.cross_entropy(output.logits, cases.targets["label"])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert loss.isfinite()
+    moved = [not torch.equal(one, other) for one, other in zip(before, model.parameters())]
+    assert np.mean(moved) > 0.9
+    model.eval()
+    cases = bundle.test.__getitems__(range(len(bundle.test)))
+    probabilities = model(cases.inputs, cases.present).logits.softmax(dim=1)
+    assert probabilities.isfinite().all()
+    assert (probabilities.std(dim=0) > 0).all()
+
+
+def test_export_needs_cases_in_memory(tmp_path):
+    bundle = create("synthetic-derm7pt")
+    elsewhere = DataBundle("x", bundle.train, bundle.validation, object(), bundle.reader)
+    with pytest.raises(ValueError, match="a test part in memory, got a object"):
+        export(elsewhere, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_package_is_not_loaded_by_mmfusion_itself():
+    code = "import sys, mmfusion; print([m for m in ('mmfusion.data', 'pandas', 'PIL', 'sklearn') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_importing_the_data_package_needs_no_extra():
+    code = (
+        "import sys, mmfusion.data; "
+        "print([m for m in ('PIL', 'sklearn', 'scipy', 'timm', 'nibabel') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,176 @@
+"""Folders in the datasets' published layouts, with small drawn images and rows made from a seed."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from mmfusion.data.datasets.derm7pt import CRITERIA, DIAGNOSES
+from mmfusion.data.datasets.men import CLASSES, FILES
+
+DERM7PT = {"train": {"NEV": 8, "MEL": 5}, "valid": {"NEV": 5, "MEL": 4}, "test": {"NEV": 6, "MEL": 5}}
+VOLUME = (16, 12, 4)
+"""Rows, columns and slices of the drawn volumes."""
+
+
+def draw(path: Path, size: tuple[int, int] = (10, 12), seed: int = 0) -> None:
+    """A photograph of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_volume(path: Path, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """A volume of noise, some of it above what intensities are clipped to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.random.default_rng(seed).integers(-50, 1400, shape, dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    return voxels
+
+
+def derm7pt(root: Path, counts: dict[str, dict[str, int]] = DERM7PT, *, others: int = 2, images: bool = True) -> Path:
+    """The official layout; ``others`` cases of each further class in each part; capitals of names as on real disks."""
+    rng = np.random.default_rng(0)
+    spelt = {short: [name for name, of in DIAGNOSES.items() if of == short] for short in set(DIAGNOSES.values())}
+    rows: list[dict[str, str]] = []
+    parts: dict[str, list[int]] = {}
+    wanted = [
+        (part, short)
+        for part, own in counts.items()
+        for short, n in {**own, **dict.fromkeys(("BCC", "MISC", "SK"), others)}.items()
+        for _ in range(n)
+    ]
+    for i in rng.permutation(len(wanted)):
+        part, short = wanted[i]
+        row = len(rows)
+        parts.setdefault(part, []).append(row)
+        names = {"derm": f"Ne{row % 3}/NEL{row:03d}.JPG", "clinic": f"NE{row % 3}/Nel{row:03d}_c.jpg"}
+        if images:
+            draw(root / "images" / f"NE{row % 3}" / f"Nel{row:03d}.jpg", seed=row)
+            draw(root / "images" / f"NE{row % 3}" / f"Nel{row:03d}_c.jpg", seed=1000 + row)
+        pick = lambda values: str(values[rng.integers(len(values))])  # noqa: E731
+        rows.append(
+            {
+                "case_num": str(row + 1),
+                "diagnosis": spelt[short][row % len(spelt[short])],
+                "seven_point_score": str(rng.integers(8)),
+                **{name: pick(sum(groups.values(), ())) for name, groups in CRITERIA.items()},
+                "level_of_diagnostic_difficulty": pick(["low", "medium", "high"]),
+                "elevation": pick(["flat", "palpable", "nodular"]),
+                "location": pick(["back", "chest", "head neck", "lower limbs"]),
+                "sex": pick(["female", "male"]),
+                "management": "excision" if short == "MEL" else pick(["excision", "clinical follow up"]),
+                **names,
+                "case_id": f"NEL{row:03d}",
+                "notes": "",
+            }
+        )
+    (root / "meta").mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(root / "meta" / "meta.csv", index=False)
+    for part, own in parts.items():
+        pd.DataFrame({"indexes": own}).to_csv(root / "meta" / f"{part}_indexes.csv", index=False)
+    return root
+
+
+def men(root: Path, *, train: int = 6, test: int = 3, fold: int = 1, first: bool = False) -> Path:
+    """The layout of the published code: a fold with so many patients of each class; slices first or last."""
+    rng = np.random.default_rng(0)
+    shape = (VOLUME[2], *VOLUME[:2]) if first else VOLUME
+    rows = []
+    for part, n in (("train", train), ("test", test)):
+        for code, grade in enumerate(CLASSES):
+            for i in range(n):
+                patient = f"PN{part[:2].upper()}{code}{i:02d}"
+                home = root / f"{fold}fold" / part / grade / patient
+                for k, name in enumerate(FILES.values()):
+                    write_volume(home / name, shape, seed=len(rows) * 3 + k)
+                clinical = [1 + i % 3, i % 2, 30 + i + code, 800 + 10 * i, 4.5 + i, 2.0 * code]
+                rows.append([patient, "x", grade, "2019-01-01", *clinical])
+    header = ["name", "hospital", "grade", "date", "loc", "gender", "years", "ADC", "area", "edema"]
+    frame = pd.DataFrame(rows, columns=header).iloc[rng.permutation(len(rows))]
+    frame.to_csv(root / "clinical.csv", index=False)
+    return root
+
+
+def pad_ufes_20(root: Path, n: int = 60, *, folder: str = "images", suffix: str = ".png", images: bool = True) -> Path:
+    """``n`` images of half as many patients in the published layout; every second patient lacks the anamnesis."""
+    rng = np.random.default_rng(0)
+    names = ("ACK", "NEV", "SEK", "BCC", "SCC", "MEL")
+    rows = []
+    for i in range(n):
+        patient = i // 2
+        bare = patient % 6 < 3
+        image = f"PAT_{patient}_{i}_{100 + i}"
+        if images:
+            draw(root / folder / f"{image}{suffix}", seed=i)
+        told = lambda value, bare=bare: "" if bare else str(value)  # noqa: E731
+        rows.append(
+            {
+                "patient_id": f"PAT_{patient}",
+                "lesion_id": str(i % 40),
+                "smoke": told(bool(rng.integers(2))),
+                "drink": told(bool(rng.integers(2))),
+                "background_father": told(("GERMANY", "BRAZIL", "BRASIL", "UNK")[rng.integers(4)]),
+                "background_mother": told(("GERMANY", "ITALY")[rng.integers(2)]),
+                "age": str(20 + int(rng.integers(60))),
+                "pesticide": told(bool(rng.integers(2))),
+                "gender": told(("FEMALE", "MALE")[rng.integers(2)]),
+                **{
+                    name: told(bool(rng.integers(2)))
+                    for name in ("skin_cancer_history", "cancer_history", "has_piped_water", "has_sewage_system")
+                },
+                "fitspatrick": told(f"{1 + rng.integers(4)}.0"),
+                "region": ("ARM", "FACE", "NECK")[rng.integers(3)],
+                "diameter_1": told(f"{5 + rng.integers(10)}.0"),
+                "diameter_2": told(f"{4 + rng.integers(6)}.0"),
+                "diagnostic": names[patient % 6],
+                **{
+                    name: ("True", "False", "UNK")[rng.integers(3)]
+                    for name in ("itch", "grew", "hurt", "changed", "bleed", "elevation")
+                },
+                "img_id": f"{image}.png",
+                "biopsed": str(not bare),
+            }
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(root / "metadata.csv", index=False)
+    return root
+
+
+def own_table(root: Path, n: int = 48, *, volumes: bool = False) -> Path:
+    """``table.csv`` of one's own with two image columns, and columns of every kind."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(n):
+        label = ("benign", "malignant", "unsure")[i % 3]
+        name = f"scans/{i}.nii.gz" if volumes else f"photos/{i}.png"
+        if volumes:
+            write_volume(root / name, (9, 8, 5), seed=i)
+        else:
+            draw(root / name, seed=i)
+        draw(root / "second view" / f"{i}.jpg", seed=500 + i)
+        rows.append(
+            {
+                "case": f"c{i}",
+                "patient": f"p{i // 2}",
+                "photo": name,
+                "second view": f"second view/{i}.jpg",
+                "age": "" if i == 5 else str(20 + int(rng.integers(60))),
+                "stage": ("I", "II", "III")[rng.integers(3)],
+                "smoker": ("yes", "no")[rng.integers(2)],
+                "hospital": "A",
+                "part": ("train", "train", "train", "val", "test")[(i // 2) % 5],
+                "diagnosis": label,
+            }
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(root / "table.csv", index=False)
+    return root
+
+
+def edit(table: Path, change: object) -> None:
+    """Rewrite a table by a function of the table, whose cells are texts."""
+    frame = pd.read_csv(table, dtype=str, keep_default_na=False)
+    change(frame).to_csv(table, index=False)
