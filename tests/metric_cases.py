@@ -23,14 +23,14 @@ class Network(nn.Module):
         self.layers = nn.ModuleDict({name: nn.Linear(5, DIM) for name in ("a", "b")})
         miner: nn.Module = miners.TripletMarginMiner(type_of_triplets="hard")
         terms = {
-            "case": MetricLoss(across(pml.NTXentLoss()), on=("a", "b"), positives="case"),
-            "proxies": MetricLoss(across(pml.ProxyAnchorLoss(3, 2 * DIM))),
-            "memory": MetricLoss(across(pml.CrossBatchMemory(pml.SupConLoss(), DIM, memory_size=16)), on="b"),
+            "case": MetricLoss(loss=across(pml.NTXentLoss()), on=("a", "b"), positives="case"),
+            "proxies": MetricLoss(loss=across(pml.ProxyAnchorLoss(3, 2 * DIM))),
+            "memory": MetricLoss(loss=across(pml.CrossBatchMemory(pml.SupConLoss(), DIM, memory_size=16)), on="b"),
             "mined": MetricLoss(
-                across(pml.TripletMarginLoss()), on="all", miner=DistributedMinerWrapper(miner) if wrap else miner
+                loss=across(pml.TripletMarginLoss()), on="all", miner=DistributedMinerWrapper(miner) if wrap else miner
             ),
         }
-        assert all(term.gathers is wrap for term in terms.values())
+        assert all(term._gathers is wrap for term in terms.values())
         self.bank = LossBank(3, {name: (1.0, term) for name, term in terms.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -283,7 +283,7 @@ def of_anchors(name: str, highlighted: str) -> Drawing:
     everything = torch.ones(2, 6, dtype=torch.bool)
 
     def of_points(x: Tensor) -> Tensor:
-        stars = Prototypes(x[12:18].unflatten(0, (2, 3)), x[18:], everything[:, :3], everything[0, :3])
+        stars = Prototypes(x[12:].unflatten(0, (3, 3)), everything.new_ones(3, 3))
         value: Tensor = term.of_anchors(AnchorSet(x[:12].unflatten(0, (2, 6)), LABELS, member, everything, stars))
         return value
 

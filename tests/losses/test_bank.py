@@ -5,22 +5,22 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from mmfusion.losses import CrossmodalAnchorLoss, LossBank, SampleAnchorLoss, UnimodalAnchorLoss
-from mmfusion.losses.anchors import AnchorLoss
+from mmfusion.losses import Batch, CrossmodalAnchorLoss, Loss, LossBank, SampleAnchorLoss, UnimodalAnchorLoss
+from mmfusion.losses.anchor_loss import AnchorLoss
 from mmfusion.tokens import LossInputs
 
 X, LABELS = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 
 
-class Constant(nn.Module):
-    """A term that is no anchor's; counts its calls."""
+class Constant(Loss):
+    """A loss without anchors; counts its calls."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = value
         self.n_calls = 0
 
-    def forward(self, inputs: LossInputs) -> Tensor:
+    def compute(self, batch: Batch) -> Tensor:
         self.n_calls += 1
         return torch.tensor(self.value)
 
@@ -73,13 +73,14 @@ def test_a_term_of_ones_own() -> None:
 
 
 def test_the_terms_share_one_set_of_prototypes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmfusion.losses import anchors
+    from mmfusion.losses import batch
 
     calls = []
-    made = anchors.anchor_set
-    monkeypatch.setattr(anchors, "anchor_set", lambda *args, **kw: calls.append(1) or made(*args, **kw))
+    for name in ("anchors_of_units", "units_of"):
+        original = getattr(batch, name)
+        monkeypatch.setattr(batch, name, lambda *args, f=original, n=name, **kw: calls.append(n) or f(*args, **kw))
     bank()(inputs())
-    assert len(calls) == 1
+    assert sorted(calls) == ["anchors_of_units", "units_of"]
 
 
 @pytest.mark.parametrize("present", [False, True])
@@ -118,13 +119,17 @@ def test_created_by_name() -> None:
             lambda: LossBank(3, {"sample": (1.0, SampleAnchorLoss(n_classes=2))}),
             "'sample' was built for 2 classes, the bank has 3",
         ),
-        (lambda: bank()(X), "labels are needed beside embeddings"),
+        (
+            lambda: LossBank(3, {"other": (1.0, nn.Identity())}),
+            r"'other' must be a Loss, got Identity: subclass Loss and override compute\(\)",
+        ),
+        (lambda: bank()(X), "labels are needed with embeddings"),
         (lambda: bank()(X, LABELS[:2]), r"labels must be int64 of shape \(6,\)"),
         (lambda: bank()(X, LABELS, torch.ones(1, 6).bool()), r"shape \(m, b\) for 2 modalities, got \(1, 6\)"),
         (lambda: bank()(X, LABELS, {"a": LABELS > 0}), "present by name needs embeddings by name"),
         (
             lambda: bank()(LossInputs({}, {"a": X[0]}, {"x": LABELS, "y": LABELS}, {}, {})),
-            r"one target, there are \['x', 'y'\]",
+            r"one target, got \['x', 'y'\]",
         ),
         (lambda: bank().check(inputs(labels=LABELS + 1)), "labels must lie in 0..2, got 1 to 3"),
         (lambda: bank().check(inputs(labels=LABELS - 1)), "labels must lie in 0..2, got -1 to 1"),

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmfusion.losses import Loss
-from mmfusion.losses.inputs import loss_inputs, modality_pairs, stack_embeddings, units_of
+from mmfusion.losses import Batch, Loss
+from mmfusion.losses.inputs import loss_inputs, stack_embeddings, units_of
+from mmfusion.losses.pairs import modality_pairs
 from mmfusion.tokens import LossInputs
 
 G = torch.Generator().manual_seed(0)
@@ -17,6 +18,10 @@ LABELS = torch.tensor([0, 1, 0, 1])
 
 def of(embeddings: Any = NAMED, present: Any = None) -> LossInputs:
     return loss_inputs(embeddings, LABELS, present)
+
+
+def batch(embeddings: Any = NAMED, present: Any = None) -> Batch:
+    return Batch(of(embeddings, present))
 
 
 def test_every_way_to_give_embeddings() -> None:
@@ -40,7 +45,8 @@ def test_units_replace_what_is_missing() -> None:
     x[~PRESENT] = float("nan")
     x[0, 0] = 0
     leaf = x.requires_grad_()
-    found = units_of(leaf, PRESENT)
+    given = loss_inputs(leaf, None, PRESENT)
+    found = units_of(given.embeddings, given.present)
     lengths = found.x.norm(dim=-1)
     expected = PRESENT.float()
     expected[0, 0] = 0
@@ -52,8 +58,8 @@ def test_units_replace_what_is_missing() -> None:
 
 
 def test_pairs_of_modalities() -> None:
-    found = modality_pairs(of(present={"b": PRESENT[1], "c": PRESENT[2]}))
-    unit_x, there = units_of(X, PRESENT)
+    found = modality_pairs(batch(present={"b": PRESENT[1], "c": PRESENT[2]}))
+    unit_x, there = units_of(NAMED, dict(zip(NAMED, PRESENT)))
     assert found.first.shape == (3, 4, 2)
     for p, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
         assert torch.equal(found.first[p], unit_x[i])
@@ -62,15 +68,15 @@ def test_pairs_of_modalities() -> None:
 
 
 def test_named_pairs() -> None:
-    found = modality_pairs(of(), [("c", "a")])
-    whole = modality_pairs(of())
+    found = modality_pairs(batch(), [("c", "a")])
+    whole = modality_pairs(batch())
     assert torch.equal(found.first, whole.second[1:2])
     assert torch.equal(found.second, whole.first[1:2])
 
 
 class Sum(Loss):
-    def loss(self, inputs: LossInputs) -> Tensor:
-        return stack_embeddings(inputs.embeddings).sum()
+    def compute(self, batch: Batch) -> Tensor:
+        return stack_embeddings(batch.embeddings).sum()
 
 
 def test_a_term_takes_both() -> None:
@@ -84,15 +90,18 @@ def test_a_term_takes_both() -> None:
         (lambda: loss_inputs(of(), None, {"a": PRESENT[0]}), "are part of LossInputs"),
         (lambda: loss_inputs(X, LABELS, PRESENT[:2]), r"shape \(m, b\) for 3 modalities, got \(2, 4\)"),
         (lambda: loss_inputs(X, LABELS, {"0": PRESENT[0]}), "present by name needs embeddings by name"),
-        (lambda: stack_embeddings(X[0]), r"of shape \(m, b, d\), got torch.float32 \(4, 2\)"),
-        (lambda: stack_embeddings(X.long()), "must be floating point"),
+        (lambda: Sum()(X[0]), "at least one modality's embeddings are needed"),
+        (lambda: Sum()(X.long()), "must be floating point"),
         (lambda: stack_embeddings({}), "at least one modality's embeddings are needed"),
         (lambda: stack_embeddings({"a": X[0], "b": X[1, :3]}), r"the first has \(4, 2\), 'b' has .* \(3, 2\)"),
         (lambda: stack_embeddings({"a": X[0], "b": X[1, :, :1]}), r"'b' has .* \(4, 1\)"),
         (lambda: units_of(NAMED, {"a": PRESENT[0, :3]}), r"present\['a'\] must be bool of shape \(4,\)"),
-        (lambda: units_of(X, PRESENT.float()), "present must be bool"),
-        (lambda: modality_pairs(of({"a": X[0]})), r"embeddings of at least two modalities, got \['a'\]"),
-        (lambda: modality_pairs(of(), [("a", "x")]), r"no embeddings \['x'\], there are \['a', 'b', 'c'\]"),
+        (lambda: batch(X, PRESENT.float()).units, r"present\['0'\] must be bool"),
+        (lambda: modality_pairs(batch({"a": X[0]})), r"embeddings of at least two modalities, got \['a'\]"),
+        (
+            lambda: modality_pairs(batch(), [("a", "x")]),
+            r"unknown embeddings \['x'\], expected some of \['a', 'b', 'c'\]",
+        ),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:
@@ -101,5 +110,5 @@ def test_refuses(call: Any, message: str) -> None:
 
 
 def test_a_term_must_say_its_loss() -> None:
-    with pytest.raises(NotImplementedError, match=r"Loss must define loss\(\)"):
+    with pytest.raises(NotImplementedError, match=r"Loss must define compute\(\)"):
         Loss()(X)

@@ -364,9 +364,9 @@ X = torch.randn(5, D)
 @pytest.mark.parametrize(
     ("options", "embeddings", "aux", "message"),
     [
-        ({"on": "z"}, {"a": X}, AUX, r"no embeddings 'z', there are \['a'\]"),
+        ({"on": "z"}, {"a": X}, AUX, r"unknown embeddings 'z', expected one of \['a'\]"),
         ({"dim": 3}, {"a": X}, AUX, "built for embeddings of width 3, got 4"),
-        ({"hidden": 0}, {"a": X}, AUX, "widths must be positive"),
+        ({"hidden": 0}, {"a": X}, AUX, "hidden expects int from 1 to 16384 or none, got 0"),
         ({}, {"a": X}, {}, r"aux lacks \['columns.numerical', 'columns.categorical', 'columns.masked'\]: give"),
         ({}, {"a": X}, AUX | {"columns.masked": torch.ones(5, 5)}, r"columns.masked must be bool of shape \(5, 5\)"),
         ({}, {"a": X[1:]}, AUX, r"columns.masked must be bool of shape \(4, 5\), got torch.bool \(5, 5\)"),

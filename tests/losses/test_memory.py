@@ -33,7 +33,7 @@ def expected_of_means(means: dict[tuple[int, int], Tensor]) -> Prototypes:
         if parts:
             crossmodal[k] = direction(sum(parts))
     there = torch.tensor([[(m, k) in means for k in range(K)] for m in range(M)])
-    return Prototypes(unimodal, crossmodal, there, there.any(0))
+    return Prototypes(torch.cat([unimodal, crossmodal[None]]), torch.cat([there, there.any(0, keepdim=True)]))
 
 
 def check(found: Prototypes, expected: Prototypes) -> None:

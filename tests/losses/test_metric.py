@@ -222,7 +222,7 @@ def expected_relations(x: dict[str, Tensor], on: Any, positives: str) -> list[Re
 def test_formulas_in_a_bank(name: str, on: Any, positives: Any) -> None:
     options, formula = FORMULAS[name]
     x, y = embeddings(), embeddings()
-    bank = LossBank(N_CLASSES, {"it": (0.5, MetricLoss(name, on=on, positives=positives, **options))})
+    bank = LossBank(N_CLASSES, {"it": (0.5, MetricLoss(loss=name, on=on, positives=positives, **options))})
     values = bank(x, LABELS, THERE)
     expected = torch.stack([formula(related) for related in expected_relations(y, on, positives)]).mean()
     torch.testing.assert_close(values["it"], 0.5 * expected, rtol=1e-7, atol=1e-9)
@@ -237,7 +237,7 @@ def test_formulas_in_a_bank(name: str, on: Any, positives: Any) -> None:
 def test_fused_of_the_model_goes_before_side_by_side() -> None:
     x, fused = embeddings(), random(8, 7, seed=3)
     fused[6] = NAN  # of the case that lacks everything
-    found = MetricLoss("NTXentLoss")(x, LABELS, THERE, {"fused": fused})
+    found = MetricLoss(loss="NTXentLoss")(x, LABELS, THERE, {"fused": fused})
     cases = [0, 1, 2, 4, 5, 7]
     rows, labels = directions([fused[i] for i in cases]), [int(LABELS[i]) for i in cases]
     assert found.item() == pytest.approx(nt_xent(relate(rows, labels, rows, labels)).item(), rel=1e-9)
@@ -248,7 +248,7 @@ def test_fused_without_modalities() -> None:
     inputs = LossInputs({}, {}, {"label": LABELS[:6].abs()}, {}, {"fused": fused})
     rows, labels = directions(list(fused)), LABELS[:6].abs().tolist()
     expected = nt_xent(relate(rows, labels, rows, labels))
-    assert MetricLoss("NTXentLoss")(inputs).item() == pytest.approx(expected.item(), rel=1e-9)
+    assert MetricLoss(loss="NTXentLoss")(inputs).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_modalities_of_different_widths_side_by_side() -> None:
@@ -256,9 +256,9 @@ def test_modalities_of_different_widths_side_by_side() -> None:
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     rows = directions([torch.cat(directions([x[i], y[i]])) for i in range(6)])
     expected = supcon(relate(rows, labels.tolist(), rows, labels.tolist()))
-    assert MetricLoss("SupConLoss")({"x": x, "y": y}, labels).item() == pytest.approx(expected.item(), rel=1e-9)
+    assert MetricLoss(loss="SupConLoss")({"x": x, "y": y}, labels).item() == pytest.approx(expected.item(), rel=1e-9)
     with pytest.raises(ValueError, match=r"one shape \(b, d\)"):
-        MetricLoss("SupConLoss", on="all")({"x": x, "y": y}, labels)
+        MetricLoss(loss="SupConLoss", on="all")({"x": x, "y": y}, labels)
 
 
 PROXIES = 6
@@ -295,7 +295,7 @@ def soft_triple(rows: list[Tensor], labels: list[int], centers: Tensor) -> Tenso
     [("ProxyAnchorLoss", "proxies", proxy_anchor), ("SoftTripleLoss", "fc", soft_triple)],
 )
 def test_losses_with_proxies_in_a_bank(name: str, parameter: str, formula: Callable[..., Tensor]) -> None:
-    bank = LossBank(N_CLASSES, {"it": (2.0, MetricLoss(name, on="a", options={"embedding_size": DIM}))})
+    bank = LossBank(N_CLASSES, {"it": (2.0, MetricLoss(loss=name, on="a", options={"embedding_size": DIM}))})
     ((key, proxies),) = bank.named_parameters()
     assert key == f"terms.it.loss_function.{parameter}"
     labels = torch.where(LABELS == 1, 5, LABELS)  # class 1 is absent, 5 does not exist
@@ -316,7 +316,7 @@ def test_losses_with_proxies_in_a_bank(name: str, parameter: str, formula: Calla
 
 
 def made(name: str, on: Any = "a", width: int = DIM, **more: Any) -> MetricLoss:
-    return MetricLoss(name, on=on, options=NEEDS[name](width), n_classes=N_CLASSES, **more)
+    return MetricLoss(loss=name, on=on, options=NEEDS[name](width), n_classes=N_CLASSES, **more)
 
 
 def place_of(name: str) -> Any:
@@ -366,7 +366,7 @@ def test_a_pair_is_both_directions() -> None:
     alone = pml.CircleLoss()
     there, back = (alone(p, labels, ref_emb=q, ref_labels=labels.clone()) for p, q in ((a, b), (b, a)))
     assert there.item() != pytest.approx(back.item())
-    found = MetricLoss("CircleLoss", on=("0", "1"))(x, labels)
+    found = MetricLoss(loss="CircleLoss", on=("0", "1"))(x, labels)
     assert found.item() == pytest.approx((there.item() + back.item()) / 2, rel=1e-9)
 
 
@@ -375,14 +375,14 @@ def test_the_parts_are_handed_on() -> None:
     x, labels = random(1, 9, DIM) * 3, torch.arange(9) % 3
     distance = {"distance": "LpDistance", "distance_options": {"p": 1, "normalize_embeddings": False}}
     built = MetricLoss(
-        "TripletMarginLoss",
+        loss="TripletMarginLoss",
         on="0",
         miner="TripletMarginMiner",
         miner_options={"margin": 4.0, "type_of_triplets": "hard"},
         reducer="ThresholdReducer",
         reducer_options={"low": 0.5},
         options={"margin": 2.0},
-        normalise=False,
+        normalize=False,
         **distance,
     )
     p1 = distances.LpDistance(p=1, normalize_embeddings=False)
@@ -391,10 +391,12 @@ def test_the_parts_are_handed_on() -> None:
     expected = loss(x[0], labels, miner(x[0], labels))
     assert expected.item() != pytest.approx(loss(x[0], labels).item())
     assert built(x, labels).item() == pytest.approx(expected.item(), rel=1e-9)
-    given = MetricLoss(loss, on="0", miner=miner, normalise=False)
+    given = MetricLoss(loss=loss, on="0", miner=miner, normalize=False)
     assert given(x, labels).item() == pytest.approx(expected.item(), rel=1e-9)
     assert built.miner.distance is built.loss_function.distance
-    own = MetricLoss("SupConLoss", miner="TripletMarginMiner", miner_options={"distance": p1}, distance="SNRDistance")
+    own = MetricLoss(
+        loss="SupConLoss", miner="TripletMarginMiner", miner_options={"distance": p1}, distance="SNRDistance"
+    )
     assert own.miner.distance is p1
 
 
@@ -404,7 +406,7 @@ def test_any_module_is_a_loss() -> None:
             return x[labels == 0].var()
 
     x, labels = random(1, 6, DIM), torch.tensor([0, 0, 0, 1, 1, 1])
-    assert MetricLoss(Spread(), on="0")(x, labels).item() == pytest.approx(
+    assert MetricLoss(loss=Spread(), on="0")(x, labels).item() == pytest.approx(
         torch.stack(directions(x[0, :3])).var().item()
     )
 
@@ -441,7 +443,7 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 def test_invariants(seed: int, name: str, on: Any) -> None:
     g = torch.Generator().manual_seed(seed)
     x, labels = torch.randn(2, 7, DIM, generator=g, dtype=torch.float64), torch.randint(0, 3, (7,), generator=g)
-    term = MetricLoss(name, on=on, **FORMULAS[name][0])
+    term = MetricLoss(loss=name, on=on, **FORMULAS[name][0])
     expected = term(x, labels).item()
     order, scale = torch.randperm(7, generator=g), torch.rand(2, 7, 1, generator=g) + 0.1
     renamed = torch.tensor([2, 0, 1])[labels]
@@ -540,7 +542,7 @@ def test_a_zero_embedding_is_left_out() -> None:
 
 def test_a_parameter_without_a_part_in_the_loss_has_a_gradient() -> None:
     """No triplet, and so no learned margin: DistributedDataParallel would wait for it."""
-    term = MetricLoss("MarginLoss", on="0", options={"learn_beta": True, "nu": 0.1})
+    term = MetricLoss(loss="MarginLoss", on="0", options={"learn_beta": True, "nu": 0.1})
     value = term(random(1, 4, DIM), torch.zeros(4, dtype=torch.int64))
     value.backward()
     assert value == 0
@@ -549,7 +551,7 @@ def test_a_parameter_without_a_part_in_the_loss_has_a_gradient() -> None:
 
 def test_the_dynamic_margin_at_distances_above_two() -> None:
     """Rounding puts some opposite directions further apart than two directions can be."""
-    term, furthest = MetricLoss("DynamicSoftMarginLoss", on="0"), 0.0
+    term, furthest = MetricLoss(loss="DynamicSoftMarginLoss", on="0"), 0.0
     for seed in range(60):
         x = random(3, 5, seed=seed, dtype=torch.float32)
         x = torch.cat([x, x, -x])
@@ -560,7 +562,7 @@ def test_the_dynamic_margin_at_distances_above_two() -> None:
 
 def test_an_anchor_without_pairs_and_a_reducer_by_anchor() -> None:
     x, labels = torch.stack([random(4, DIM)] * 2), torch.tensor([0, 0, 1, 2])
-    term = MetricLoss("NTXentLoss", on="a", reducer="PerAnchorReducer")
+    term = MetricLoss(loss="NTXentLoss", on="a", reducer="PerAnchorReducer")
     assert check_finite(term, x, labels, torch.ones(2, 4, dtype=torch.bool)) > 0
 
 
@@ -607,7 +609,7 @@ def test_smooth_ap_sorts_its_rows() -> None:
         }
         precisions.append(sum(rank[j, "own"] / rank[j, "all"] for j in own) / len(own))
     expected = 1 - sum(precisions) / 9
-    assert MetricLoss("SmoothAPLoss", on="0")(x[None], labels).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert MetricLoss(loss="SmoothAPLoss", on="0")(x[None], labels).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 # Memories
@@ -626,7 +628,7 @@ def remembered_nt_xent(rows: list[Tensor], labels: list[int], past: list[Tensor]
 @pytest.mark.parametrize("sizes", [(6, 6, 6), (1, 6, 1), (5, 1, 6), (6, 6, 1)])
 def test_a_memory_of_three_batches(sizes: tuple[int, ...]) -> None:
     """The queue of 12 is full in the third batch, and what does not fit is forgotten; its own rows are no positives."""
-    term = MetricLoss(pml.CrossBatchMemory(pml.NTXentLoss(), DIM, memory_size=12), on="0")
+    term = MetricLoss(loss=pml.CrossBatchMemory(pml.NTXentLoss(), DIM, memory_size=12), on="0")
     past: list[Tensor] = []
     past_labels: list[int] = []
     for step, n in enumerate(sizes):
@@ -643,14 +645,14 @@ def test_a_memory_of_three_batches(sizes: tuple[int, ...]) -> None:
         else:
             assert found == 0
         if step > 0:
-            assert found.item() != pytest.approx(MetricLoss("NTXentLoss", on="0")(x, labels).item(), rel=1e-3)
+            assert found.item() != pytest.approx(MetricLoss(loss="NTXentLoss", on="0")(x, labels).item(), rel=1e-3)
         past += [row.detach() for row in rows]
         past_labels += labels.tolist()
 
 
 def test_cases_remembered_are_other_cases() -> None:
     term = MetricLoss(
-        "CrossBatchMemory",
+        loss="CrossBatchMemory",
         on="all",
         positives="case",
         options={"loss": pml.NTXentLoss(), "embedding_size": DIM, "memory_size": 20},
@@ -670,7 +672,7 @@ def test_a_memory_in_the_state_dict(n_before: int) -> None:
 
     def make() -> LossBank:
         memory = pml.CrossBatchMemory(pml.SupConLoss(), DIM, memory_size=14)
-        return LossBank(3, {"it": (1.0, MetricLoss(memory, on="0"))})
+        return LossBank(3, {"it": (1.0, MetricLoss(loss=memory, on="0"))})
 
     first, labels = make(), torch.arange(6) % 3
     for step in range(n_before):
@@ -713,7 +715,7 @@ def test_two_batches_before_they_go_backward(name: str) -> None:
 
 def test_the_history_of_the_dynamic_margin() -> None:
     """Each loss is weighed by the share of smaller ones, in a histogram with momentum 0.01 and shared bins."""
-    term = MetricLoss("DynamicSoftMarginLoss", on="0")
+    term = MetricLoss(loss="DynamicSoftMarginLoss", on="0")
     labels, history = torch.tensor([0, 0, 1, 1, 2, 2]), torch.zeros(12, dtype=torch.float64)
     for step in range(3):
         x = random(1, 6, DIM, seed=step)
@@ -752,9 +754,9 @@ def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path) -> None:
 
 def test_alone_the_wrapper_changes_nothing() -> None:
     x, labels = random(1, 6, DIM), torch.arange(6) % 3
-    wrapped = MetricLoss(DistributedLossWrapper(pml.SupConLoss()), on="0")
-    assert wrapped.gathers
-    assert torch.equal(wrapped(x, labels), MetricLoss("SupConLoss", on="0")(x, labels))
+    wrapped = MetricLoss(loss=DistributedLossWrapper(pml.SupConLoss()), on="0")
+    assert wrapped._gathers
+    assert torch.equal(wrapped(x, labels), MetricLoss(loss="SupConLoss", on="0")(x, labels))
 
 
 @pytest.mark.slow
@@ -770,26 +772,26 @@ def test_the_library_is_imported_when_a_term_is_built() -> None:
 
 
 def test_the_number_of_classes() -> None:
-    waiting = MetricLoss("ProxyAnchorLoss", on="0", options={"embedding_size": DIM})
+    waiting = MetricLoss(loss="ProxyAnchorLoss", on="0", options={"embedding_size": DIM})
     assert not list(waiting.parameters())
-    with pytest.raises(ValueError, match="number of classes is not known"):
+    with pytest.raises(ValueError, match="number of classes is unknown"):
         waiting(random(1, 6, DIM), torch.arange(6) % 3)
     LossBank(5, {"it": (1.0, waiting)})
     assert waiting.loss_function.proxies.shape == (5, DIM)
     for known in (
-        MetricLoss("ProxyAnchorLoss", options={"embedding_size": DIM}, n_classes=5),
-        MetricLoss("ProxyAnchorLoss", options={"embedding_size": DIM, "num_classes": 5}),
-        MetricLoss(pml.ProxyAnchorLoss(5, DIM)),
+        MetricLoss(loss="ProxyAnchorLoss", options={"embedding_size": DIM}, n_classes=5),
+        MetricLoss(loss="ProxyAnchorLoss", options={"embedding_size": DIM, "num_classes": 5}),
+        MetricLoss(loss=pml.ProxyAnchorLoss(5, DIM)),
     ):
         assert known.n_classes == 5
         LossBank(5, {"it": (1.0, known)})
         with pytest.raises(ValueError, match="'it' was built for 5 classes, the bank has 3"):
             LossBank(3, {"it": (1.0, known)})
         with pytest.raises(ValueError, match="built for 5 classes, it cannot have 3"):
-            known.n_classes = 3
-    unbound = MetricLoss(pml.ProxyNCALoss(5, DIM))  # does not keep its number of classes
+            known.set_n_classes(3)
+    unbound = MetricLoss(loss=pml.ProxyNCALoss(5, DIM))  # does not keep its number of classes
     assert unbound.n_classes is None
-    assert MetricLoss("SupConLoss").n_classes is None
+    assert MetricLoss(loss="SupConLoss").n_classes is None
 
 
 WIDE = {"embedding_size": DIM}
@@ -798,82 +800,106 @@ WIDE = {"embedding_size": DIM}
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: MetricLoss("SupCon"), r"no 'SupCon' in pytorch_metric_learning.losses; did you mean 'SupConLoss'"),
-        (lambda: MetricLoss("xyz"), "there are: AngularLoss, ArcFaceLoss"),
-        (lambda: MetricLoss("BaseMetricLossFunction"), "there is no 'BaseMetricLossFunction'"),
-        (lambda: MetricLoss("SupConLoss", miner="TripletMiner"), "learning.miners; did you mean 'TripletMarginMiner'"),
-        (lambda: MetricLoss("SupConLoss", distance="Cosine"), "learning.distances; did you mean 'CosineSimilarity'"),
-        (lambda: MetricLoss("SupConLoss", reducer="Mean"), "learning.reducers; did you mean 'MeanReducer'"),
         (
-            lambda: MetricLoss("SupConLoss", options={"temprature": 1}),
+            lambda: MetricLoss(loss="SupCon"),
+            r"unknown name 'SupCon' in pytorch_metric_learning.losses; did you mean 'SupConLoss'",
+        ),
+        (lambda: MetricLoss(loss="xyz"), "there are: AngularLoss, ArcFaceLoss"),
+        (lambda: MetricLoss(loss="BaseMetricLossFunction"), "unknown name 'BaseMetricLossFunction'"),
+        (
+            lambda: MetricLoss(loss="SupConLoss", miner="TripletMiner"),
+            "learning.miners; did you mean 'TripletMarginMiner'",
+        ),
+        (
+            lambda: MetricLoss(loss="SupConLoss", distance="Cosine"),
+            "learning.distances; did you mean 'CosineSimilarity'",
+        ),
+        (lambda: MetricLoss(loss="SupConLoss", reducer="Mean"), "learning.reducers; did you mean 'MeanReducer'"),
+        (
+            lambda: MetricLoss(loss="SupConLoss", options={"temprature": 1}),
             "no option 'temprature'; did you mean 'temperature'",
         ),
         (
-            lambda: MetricLoss("SupConLoss", options={"zzz": 1}),
+            lambda: MetricLoss(loss="SupConLoss", options={"zzz": 1}),
             r"no option 'zzz'\. Valid: collect_stats, distance, .*reducer",
         ),
-        (lambda: MetricLoss("SupConLoss", options={"mat_based_loss": False}), "no option 'mat_based_loss'"),
+        (lambda: MetricLoss(loss="SupConLoss", options={"mat_based_loss": False}), "no option 'mat_based_loss'"),
         (
-            lambda: MetricLoss("SupConLoss", miner="HDCMiner", miner_options={"margin": 1}),
+            lambda: MetricLoss(loss="SupConLoss", miner="HDCMiner", miner_options={"margin": 1}),
             "HDCMiner has no option 'margin'",
         ),
         (
-            lambda: MetricLoss("SupConLoss", distance_options={"p": 1}),
-            r"options \['p'\] need a name .*, there is nothing",
+            lambda: MetricLoss(loss="SupConLoss", distance_options={"p": 1}),
+            r"options \['p'\] need a name .*, got none",
         ),
         (
-            lambda: MetricLoss("SupConLoss", reducer=reducers.MeanReducer(), reducer_options={"low": 1}),
-            "there is a MeanReducer that is built already",
+            lambda: MetricLoss(loss="SupConLoss", reducer=reducers.MeanReducer(), reducer_options={"low": 1}),
+            "got a MeanReducer that is built already",
         ),
         (
-            lambda: MetricLoss("SupConLoss", distance="LpDistance", options={"distance": distances.SNRDistance()}),
+            lambda: MetricLoss(loss="SupConLoss", distance="LpDistance", options={"distance": distances.SNRDistance()}),
             "SupConLoss is given its distance twice",
         ),
-        (lambda: MetricLoss(pml.SupConLoss(), options={"temperature": 1}), "built already: give it its options there"),
-        (lambda: MetricLoss(pml.SupConLoss(), distance="LpDistance"), "built already: give it its distance there"),
-        (lambda: MetricLoss(pml.SupConLoss), "expected a name or a module .* got <class"),
-        (lambda: MetricLoss("SupConLoss", miner=3), "expected a name or a module .* got 3"),
         (
-            lambda: MetricLoss("SupConLoss", distance=3),
-            "expected a name in pytorch_metric_learning.distances or a module",
+            lambda: MetricLoss(loss=pml.SupConLoss(), options={"temperature": 1}),
+            "built already: give it its options there",
         ),
-        (lambda: MetricLoss("ProxyAnchorLoss"), r"ProxyAnchorLoss needs options=\{'embedding_size': d\}"),
-        (lambda: MetricLoss("P2SGradLoss"), r"P2SGradLoss needs options=\{'descriptors_dim': d\}"),
+        (lambda: MetricLoss(loss=pml.SupConLoss(), distance="LpDistance"), "built already: give it its distance there"),
+        (lambda: MetricLoss(loss=pml.SupConLoss), "expected a name or a module .* got <class"),
+        (lambda: MetricLoss(loss="SupConLoss", miner=3), "miner expects str or Module or none, got 3"),
         (
-            lambda: MetricLoss("RankedListLoss"),
+            lambda: MetricLoss(loss="SupConLoss", distance=3),
+            "distance expects str or Module or none, got 3",
+        ),
+        (lambda: MetricLoss(loss="ProxyAnchorLoss"), r"ProxyAnchorLoss needs options=\{'embedding_size': d\}"),
+        (lambda: MetricLoss(loss="P2SGradLoss"), r"P2SGradLoss needs options=\{'descriptors_dim': d\}"),
+        (
+            lambda: MetricLoss(loss="RankedListLoss"),
             "RankedListLoss cannot be built .*missing 2 required.*'margin' and 'Tn'",
         ),
         (
-            lambda: MetricLoss("CircleLoss", distance="LpDistance"),
+            lambda: MetricLoss(loss="CircleLoss", distance="LpDistance"),
             "CircleLoss requires the distance metric to be Cosine",
         ),
         (
-            lambda: MetricLoss("CrossBatchMemory", options={"loss": pml.VICRegLoss(), **WIDE}),
+            lambda: MetricLoss(loss="CrossBatchMemory", options={"loss": pml.VICRegLoss(), **WIDE}),
             "CrossBatchMemory not supported for VICRegLoss",
         ),
-        (lambda: MetricLoss("CrossBatchMemory", distance="LpDistance", options=WIDE), "no option 'distance'"),
-        (lambda: MetricLoss("VICRegLoss", miner="HDCMiner"), "VICRegLoss takes no miner, got HDCMiner"),
-        (lambda: MetricLoss("P2SGradLoss", options={"descriptors_dim": 4}, miner="HDCMiner"), "takes no miner"),
-        (lambda: MetricLoss("SupConLoss", miner="EmbeddingsAlreadyPackagedAsTriplets"), "not packaged as triplets"),
+        (lambda: MetricLoss(loss="CrossBatchMemory", distance="LpDistance", options=WIDE), "no option 'distance'"),
+        (lambda: MetricLoss(loss="VICRegLoss", miner="HDCMiner"), "VICRegLoss takes no miner, got HDCMiner"),
+        (lambda: MetricLoss(loss="P2SGradLoss", options={"descriptors_dim": 4}, miner="HDCMiner"), "takes no miner"),
         (
-            lambda: MetricLoss("SupConLoss", positives="pair"),
-            r"positives must be one of \('class', 'case'\), got 'pair'",
+            lambda: MetricLoss(loss="SupConLoss", miner="EmbeddingsAlreadyPackagedAsTriplets"),
+            "not packaged as triplets",
         ),
-        (lambda: MetricLoss("SupConLoss", positives="case"), "on='fused' a case has no positive but itself"),
-        (lambda: MetricLoss("SupConLoss", on="derm", positives="case"), "on='derm' a case has no positive but itself"),
-        (lambda: MetricLoss("ProxyNCALoss", on="all", positives="case", options=WIDE), "has proxies of classes"),
-        (lambda: MetricLoss("ProxyNCALoss", on=("a", "b"), options=WIDE), "ProxyNCALoss cannot compare two modalities"),
-        (lambda: MetricLoss("ThresholdConsistentMarginLoss", on=("a", "b")), "cannot compare two modalities"),
-        (lambda: MetricLoss("CrossBatchMemory", on=("a", "b"), options=NEEDS["CrossBatchMemory"](4)), "cannot compare"),
         (
-            lambda: MetricLoss(pml.SelfSupervisedLoss(pml.NTXentLoss())),
+            lambda: MetricLoss(loss="SupConLoss", positives="pair"),
+            "positives expects one of class, case, got 'pair'",
+        ),
+        (lambda: MetricLoss(loss="SupConLoss", positives="case"), "on='fused' a case has no positive but itself"),
+        (
+            lambda: MetricLoss(loss="SupConLoss", on="derm", positives="case"),
+            "on='derm' a case has no positive but itself",
+        ),
+        (lambda: MetricLoss(loss="ProxyNCALoss", on="all", positives="case", options=WIDE), "has proxies of classes"),
+        (
+            lambda: MetricLoss(loss="ProxyNCALoss", on=("a", "b"), options=WIDE),
+            "ProxyNCALoss cannot compare two modalities",
+        ),
+        (lambda: MetricLoss(loss="ThresholdConsistentMarginLoss", on=("a", "b")), "cannot compare two modalities"),
+        (
+            lambda: MetricLoss(loss="CrossBatchMemory", on=("a", "b"), options=NEEDS["CrossBatchMemory"](4)),
+            "cannot compare",
+        ),
+        (
+            lambda: MetricLoss(loss=pml.SelfSupervisedLoss(pml.NTXentLoss())),
             "SelfSupervisedLoss compares two modalities: on must be a pair",
         ),
-        (lambda: MetricLoss("SupConLoss", on=("a", "a")), "a pair of names, got"),
-        (lambda: MetricLoss("SupConLoss", on=("a", "b", "c")), "a pair of names, got"),
-        (lambda: MetricLoss("SupConLoss", on=None), "a pair of names, got None"),
+        (lambda: MetricLoss(loss="SupConLoss", on=("a", "a")), "a pair of names, got"),
+        (lambda: MetricLoss(loss="SupConLoss", on=("a", "b", "c")), "a pair of names, got"),
+        (lambda: MetricLoss(loss="SupConLoss", on=None), "on expects str or a list of str, got None"),
         (
-            lambda: MetricLoss(DistributedLossWrapper(pml.SupConLoss(), efficient=True)),
+            lambda: MetricLoss(loss=DistributedLossWrapper(pml.SupConLoss(), efficient=True)),
             "DistributedLossWrapper with efficient=True has other gradients",
         ),
     ],
@@ -890,11 +916,11 @@ NAMED = {"a": X[0], "b": X[1]}
 @pytest.mark.parametrize(
     ("options", "arguments", "message"),
     [
-        ({"on": "derm"}, (NAMED, Y), r"no embeddings \['derm'\], there are \['a', 'b'\]"),
-        ({"on": ("a", "x")}, (NAMED, Y), r"no embeddings \['x'\]"),
-        ({"on": "fused"}, ({"fused": X[0]}, Y), "on='fused' is ambiguous, a modality is called so"),
+        ({"on": "derm"}, (NAMED, Y), r"unknown embeddings \['derm'\], expected some of \['a', 'b'\]"),
+        ({"on": ("a", "x")}, (NAMED, Y), r"unknown embeddings \['x'\]"),
+        ({"on": "fused"}, ({"fused": X[0]}, Y), "on='fused' is ambiguous, a modality has this name"),
         ({"on": "all"}, ({"all": X[0]}, Y), "on='all' is ambiguous"),
-        ({}, (NAMED, Y, None, {"fused": X[0, :3]}), "must have one row a case, got"),
+        ({}, (NAMED, Y, None, {"fused": X[0, :3]}), "must have one row per case, got"),
         ({}, (NAMED, Y, None, {"fused": X}), "must be floating point"),
         ({}, ({}, Y), "needs aux\\['fused'\\] or embeddings"),
         ({}, (NAMED,), "labels are needed"),
@@ -926,6 +952,6 @@ def test_refuses_to_be_called(options: dict[str, Any], arguments: tuple[Any, ...
 
 
 def test_a_modality_called_fused_can_be_one_of_a_pair() -> None:
-    term = MetricLoss("NTXentLoss", on=("a", "fused"), positives="case")
-    other = MetricLoss("NTXentLoss", on=("a", "b"), positives="case")
+    term = MetricLoss(loss="NTXentLoss", on=("a", "fused"), positives="case")
+    other = MetricLoss(loss="NTXentLoss", on=("a", "b"), positives="case")
     assert torch.equal(term({"a": X[0], "fused": X[1]}), other(NAMED))

@@ -115,7 +115,7 @@ def test_with_a_bank() -> None:
 
 
 def test_a_target_must_not_hide_a_term() -> None:
-    with pytest.raises(ValueError, match=r"\['sample'\] name a target and a term"):
+    with pytest.raises(ValueError, match=r"\['sample'\] name a target and a loss"):
         Objective({"sample": Classes(4)}, LossBank(4, {"sample": (1.0, SampleAnchorLoss())}))
 
 

@@ -226,7 +226,7 @@ AUX = {"0.shared": torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
     "term",
     [
         HSICLoss(parts=[("0", "1"), ("0.shared", "2")]),
-        HSICLoss(kernel="linear", cka=True, normalise=False),
+        HSICLoss(kernel="linear", cka=True, normalize=False),
         OrthogonalityLoss(parts=[("0", "1")], kind="cosine"),
     ],
 )
@@ -551,7 +551,7 @@ def test_parts_of_aux_of_another_width() -> None:
     one = hsic_loss(directions["ct.shared"], directions["ct.specific"], mask)
     two = hsic_loss(directions["ct"], directions["ct.shared"], mask)
     assert found == pytest.approx(((one + two) / 2).item(), rel=1e-6)
-    raw = of_parts(HSICLoss(parts=[("ct.shared", "ct.specific")], normalise=False, kernel="linear"), aux)
+    raw = of_parts(HSICLoss(parts=[("ct.shared", "ct.specific")], normalize=False, kernel="linear"), aux)
     assert raw == pytest.approx(hsic_loss(aux["ct.shared"], aux["ct.specific"], mask, kernel="linear").item())
     apart = of_parts(OrthogonalityLoss(parts=[("ct.shared", "ct.specific")]), aux)
     assert apart == pytest.approx(orthogonality_loss(aux["ct.shared"], aux["ct.specific"], mask).item())
@@ -619,7 +619,7 @@ def test_a_pair_with_too_few_cases_is_left_out_of_the_mean(name: str) -> None:
 
 def test_registered_with_options_as_a_file_of_settings_has_them() -> None:
     built = {
-        "hsic": {"parts": [["0", "1"]], "kernel": "rbf", "bandwidth": 0.5, "cka": True, "normalise": False},
+        "hsic": {"parts": [["0", "1"]], "kernel": "rbf", "bandwidth": 0.5, "cka": True, "normalize": False},
         "orthogonality": {"parts": [["0", "1"]], "kind": "cosine"},
     }
     x = torch.randn(2, 4, 3)
@@ -639,9 +639,9 @@ NAMED = {"a": X[0], "b": X[1]}
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: HSICLoss(kernel="poly"), r"kernel must be one of \('rbf', 'linear'\), got 'poly'"),
+        (lambda: HSICLoss(kernel="poly"), "kernel expects one of rbf, linear, got 'poly'"),
         (lambda: hsic_loss(X[0], X[1], MASK, kernel="poly"), "kernel must be one of"),
-        (lambda: HSICLoss(bandwidth=0.0), "bandwidth must be positive and finite, got 0.0"),
+        (lambda: HSICLoss(bandwidth=0.0), "bandwidth expects float above 0 to 1000000 or none, got 0.0"),
         (lambda: hsic_loss(X[0], X[1], MASK, bandwidth=float("nan")), "bandwidth must be positive and finite, got nan"),
         (
             lambda: HSICLoss(kernel="linear", bandwidth=1.0),
@@ -656,7 +656,7 @@ NAMED = {"a": X[0], "b": X[1]}
         (lambda: hsic_loss(X[0], X[1], MASK.float()), r"mask must be bool of shape \(3,\), got torch.float32"),
         (lambda: orthogonality_loss(X[0], X[1], MASK[:2]), r"mask must be bool of shape \(3,\), got torch.bool \(2,\)"),
         (lambda: orthogonality_loss(X[0], X[1, :2], MASK), "must be floating point of shapes"),
-        (lambda: OrthogonalityLoss(kind="l2"), r"kind must be one of \('difference', 'cosine'\), got 'l2'"),
+        (lambda: OrthogonalityLoss(kind="l2"), "kind expects one of difference, cosine, got 'l2'"),
         (lambda: orthogonality_loss(X[0], X[1], MASK, kind="l2"), "kind must be one of"),
         (
             lambda: orthogonality_loss(X[0], X[1, :, :2], MASK, kind="cosine"),
@@ -667,11 +667,11 @@ NAMED = {"a": X[0], "b": X[1]}
         (lambda: HSICLoss()({"a": X[0]}), r"embeddings of at least two modalities, got \['a'\]: name the parts"),
         (
             lambda: HSICLoss(parts=[("a", "x")])(NAMED, aux={"y": X[0]}),
-            r"no parts \['x'\], there are the embeddings \['a', 'b'\] and in aux \['y'\]",
+            r"unknown parts \['x'\], expected some of the embeddings \['a', 'b'\] and of aux \['y'\]",
         ),
         (
             lambda: HSICLoss()({"a": X[0], "b": X[1, :2]}),
-            r"parts must have one row a case, got 'a' \(3, 4\), 'b' \(2, 4\)",
+            r"parts must have one row per case, got 'a' \(3, 4\), 'b' \(2, 4\)",
         ),
         (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": X}), r"'y' has torch.float32 \(2, 3, 4\)"),
         (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": MASK}), r"'y' has torch.bool \(3,\)"),

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.losses import (
+    Batch,
     CrossmodalAnchorLoss,
     GradNormWeighting,
+    Loss,
     LossBank,
     SampleAnchorLoss,
     Schedule,
@@ -19,15 +21,15 @@ from mmfusion.tokens import LossInputs
 LABELS = torch.arange(4) % 2
 
 
-class Squares(nn.Module):
+class Squares(Loss):
     """``scale * sum of squares`` of the first embeddings: a gradient of known length."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
 
-    def forward(self, inputs: LossInputs) -> Tensor:
-        return self.scale * next(iter(inputs.embeddings.values())).square().sum()
+    def compute(self, batch: Batch) -> Tensor:
+        return self.scale * next(iter(batch.embeddings.values())).square().sum()
 
 
 def embeddings(value: float = 1.0) -> dict[str, Tensor]:
@@ -190,7 +192,7 @@ def test_anchor_terms_go_backward_and_state_is_saved(weighting: Any) -> None:
         ),
         (
             lambda: LossBank(2, {"a": (Schedule(0, 1, steps=1), Squares(1.0))}, weighting=GradNormWeighting()),
-            r"finds all weights: give \['a'\] a number",
+            r"sets all weights: give \['a'\] a number",
         ),
     ],
 )

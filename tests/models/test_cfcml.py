@@ -161,7 +161,7 @@ def test_a_single_filter_is_the_mean_of_the_published_ones() -> None:
         ({"merge": "none"}, "merge expects one of published, single, got 'none'"),
         ({"n_heads": 3}, "n_heads must divide dim, got dim=8 and n_heads=3"),
         ({"temperature": 0.0}, "temperature expects float from 0.0001 to 10000, got 0.0"),
-        ({"reduction": "sum"}, "reduction expects one of normalised, published"),
+        ({"reduction": "sum"}, "reduction expects one of normalized, published"),
         ({"sample_weight": -0.1}, "sample_weight expects float from 0 to 1000000, got -0.1"),
         ({"compression": "cnov"}, "unknown token compression 'cnov'; did you mean 'conv'"),
         ({"encoder": "convnt"}, "unknown encoder 'convnt'; did you mean"),

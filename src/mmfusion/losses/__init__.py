@@ -2,9 +2,11 @@
 
 from mmfusion.layers.directions import unit
 from mmfusion.losses.alignment import AlignmentLoss, alignment_loss
-from mmfusion.losses.anchors import AnchorLoss, AnchorSet, anchor_set
+from mmfusion.losses.anchor_loss import AnchorLoss
+from mmfusion.losses.anchors import AnchorSet, anchor_set
 from mmfusion.losses.bank import LossBank
 from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.class_balanced import ClassBalancedLoss, class_balanced_loss, effective_number_weights
 from mmfusion.losses.consistency import ConsistencyLoss, consistency_loss
 from mmfusion.losses.cross_entropy import CrossEntropyLoss, cross_entropy_loss
@@ -36,6 +38,7 @@ __all__ = [
     "AlignmentLoss",
     "AnchorLoss",
     "AnchorSet",
+    "Batch",
     "ClassBalancedLoss",
     "ConsistencyLoss",
     "CrossEntropyLoss",

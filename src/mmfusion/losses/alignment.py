@@ -1,15 +1,16 @@
 """Distance between the modalities of a case."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
-from mmfusion.losses.functional import mean_where
-from mmfusion.losses.inputs import modality_pairs
-from mmfusion.losses.pairs import Pairs, check_positive, checked_pairs, sides_of
-from mmfusion.options import Positive
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.functional import check_range, mean_where
+from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
+from mmfusion.options import Positive, checked
 from mmfusion.registry import losses
-from mmfusion.tokens import LossInputs
 
 
 def alignment_loss(first: Tensor, second: Tensor, both: Tensor, *, alpha: float = 2.0) -> Tensor:
@@ -18,19 +19,19 @@ def alignment_loss(first: Tensor, second: Tensor, both: Tensor, *, alpha: float 
     Wang and Isola 2020 (arXiv 2005.10242, section 4.1, L_align), on directions.
 
     Args:
-        first: Shape ``(..., b, d)``; normalised inside.
+        first: Shape ``(..., b, d)``; normalized inside.
         second: The same shape.
         both: Which cases have both, shape ``(..., b)``, bool; True counts. What is left out may hold anything.
         alpha: Positive. Below 1 the gradient grows without bound as the two meet; where they have met, the gradient
             is 0 for every alpha.
 
     Returns:
-        A scalar, 0 to ``2^alpha``: the mean over pairs of modalities and cases with both together; 0 if there is none.
+        A scalar, 0 to ``2^alpha``: the mean over pairs of modalities and cases with both together; 0 without one.
 
     Raises:
         ValueError: If alpha is not positive, or shapes or dtypes do not fit.
     """
-    check_positive("alpha", alpha)
+    check_range("alpha", alpha, 0 < alpha < math.inf, "positive and finite")
     first, second = sides_of(first, second, both)
     square = (first - second).square().sum(-1)
     # The derivative of a root at 0 is infinite, and infinite times 0 is NaN. Below the smallest normal number the power
@@ -52,16 +53,12 @@ class AlignmentLoss(Loss):
         ValueError: If an option is out of range.
     """
 
+    @checked
     def __init__(self, *, pairs: Pairs | None = None, alpha: Positive = 2.0) -> None:
         super().__init__()
-        check_positive("alpha", alpha)
         self.pairs = checked_pairs("pairs", pairs)
         self.alpha = alpha
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs with at least two modalities' embeddings."""
-        return alignment_loss(*modality_pairs(inputs, self.pairs), alpha=self.alpha)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"pairs={self.pairs}, alpha={self.alpha}"
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of at least two modalities' embeddings."""
+        return alignment_loss(*modality_pairs(batch, self.pairs), alpha=self.alpha)

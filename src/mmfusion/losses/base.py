@@ -1,31 +1,53 @@
 """The base class of all losses."""
 
 from collections.abc import Mapping
+from typing import ClassVar, Literal, TypeAlias
 
 from torch import Tensor, nn
 
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.inputs import Embeddings, loss_inputs
+from mmfusion.options import keyword_options
 from mmfusion.tokens import LossInputs, Present
+
+Need: TypeAlias = Literal["n_classes", "counts"]
 
 
 class Loss(nn.Module):
     """A loss, from what a model returned to a scalar.
 
-    Called with :class:`~mmfusion.tokens.LossInputs`, or with anybody's embeddings and labels. Any module that takes
-    loss inputs can stand in a bank; this class adds the second way, and what a bank tells its terms.
+    A subclass overrides :meth:`compute`. The batch has the outputs, embeddings, targets and presence, and computes what
+    several losses share (:attr:`~mmfusion.losses.batch.Batch.units`, labels, anchors) when it is first looked at. What
+    no batch can tell, a class declares in :attr:`needs`.
 
     Attributes:
-        n_classes: Number of classes of the target, for terms that need it; a bank sets it where it is None.
-        gathers: True for a term that collects the batches of all processes by itself: a bank then hands it this
-            process's batch alone.
+        needs: ``"n_classes"``: a bank sets the number of classes where the loss was built without it, with
+            :meth:`set_n_classes`. ``"counts"``: an objective gives the number of training cases of each class, with
+            :meth:`set_counts`, unless the loss has them already.
+        n_classes: k; None where it is unknown or of no interest.
+        target: The target that the loss looks at; None: the only one.
+        has_counts: Whether the numbers of training cases are known.
     """
 
-    n_classes: int | None = None
-    gathers: bool = False
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    target: str | None = None
+    has_counts: bool = False
+
+    def __init__(self, *, n_classes: int | None = None) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar: the method to override.
+
+        Args:
+            batch: Of all processes that train together, if the loss is in a bank.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define compute()")
 
     def forward(
         self,
-        inputs: LossInputs | Embeddings,
+        inputs: Batch | LossInputs | Embeddings,
         labels: Tensor | None = None,
         present: Present | Tensor | None = None,
         aux: Mapping[str, Tensor] | None = None,
@@ -33,10 +55,11 @@ class Loss(nn.Module):
         """The loss of a batch.
 
         Args:
-            inputs: Loss inputs, or embeddings: a dict or a sequence of ``(b, d)``, or ``(m, b, d)``.
-            labels: Shape ``(b,)`` int64; with embeddings only, where the term needs them.
+            inputs: A batch, or loss inputs; or embeddings: a dict or a sequence of ``(b, d)``, or ``(m, b, d)``; or the
+                logits of one output, ``(b, k)``.
+            labels: Shape ``(b,)`` int64; with embeddings or logits only, where the loss needs them.
             present: Which cases have which modality, by name or ``(m, b)`` bool; with embeddings only.
-            aux: More tensors by name, for terms that ask for some; with embeddings only.
+            aux: More tensors by name, for losses that look at some; with embeddings only.
 
         Returns:
             A scalar.
@@ -44,8 +67,23 @@ class Loss(nn.Module):
         Raises:
             ValueError: If shapes or dtypes do not fit.
         """
-        return self.loss(loss_inputs(inputs, labels, present, aux))
+        return self.compute(inputs if isinstance(inputs, Batch) else Batch(loss_inputs(inputs, labels, present, aux)))
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs; what a term defines."""
-        raise NotImplementedError(f"{type(self).__name__} must define loss()")
+    def set_n_classes(self, n_classes: int) -> None:
+        """Receive the number of classes, before training.
+
+        Raises:
+            ValueError: If the loss was built for another number.
+        """
+        if self.n_classes not in (None, n_classes):
+            raise ValueError(f"the loss was built for {self.n_classes} classes, it cannot have {n_classes}")
+        self.n_classes = n_classes
+
+    def set_counts(self, counts: Tensor) -> None:
+        """Receive the number of training cases of each class, shape ``(k,)``, before training."""
+        raise NotImplementedError(f"{type(self).__name__} must define set_counts()")
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        options = keyword_options(type(self).__init__)
+        return ", ".join(f"{name}={vars(self)[name]!r}" for name in options if name in vars(self))

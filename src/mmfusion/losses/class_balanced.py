@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-from mmfusion.losses.classification import (
-    Balanced,
-    CountedLoss,
-    check_balanced,
-    check_counts_fit,
-    check_logits,
-    check_range,
-)
-from mmfusion.losses.focal import focal_loss
-from mmfusion.options import Cases, NClasses, NotNegative, Range
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_fit
+from mmfusion.losses.classification import check_logits
+from mmfusion.losses.focal import GAMMA, focal_loss
+from mmfusion.losses.functional import check_choice, check_range
+from mmfusion.options import NClasses, NotNegative, Range, checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
+
+Balanced: TypeAlias = Literal["cross_entropy", "focal"]
 
 
 def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:
@@ -44,12 +42,12 @@ def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:
     if counts.ndim != 1:
         raise ValueError(f"counts must be of shape (k,), got {tuple(counts.shape)}")
     counts = full_precision(counts) if counts.is_floating_point() else counts.float()
-    there = counts > 0
+    counted = counts > 0
     log_beta = math.log(beta) if beta > 0 else -math.inf
     # The factor of 1 - beta goes with the scaling.
-    number = -torch.expm1(torch.where(there, counts, 1.0) * log_beta)
-    weights = torch.where(there, 1 / number, 0.0)
-    return weights * (there.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
+    number = -torch.expm1(torch.where(counted, counts, 1.0) * log_beta)
+    weights = torch.where(counted, 1 / number, 0.0)
+    return weights * (counted.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
 
 
 def class_balanced_loss(
@@ -72,7 +70,7 @@ def class_balanced_loss(
         logits: Shape ``(b, k)``; half precision is computed in float32.
         labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is left out, and so is one of a class without
             a count.
-        counts: Cases of each class in the training part, shape ``(k,)``.
+        counts: Cases of each class in the training set, shape ``(k,)``.
         beta: As in :func:`effective_number_weights`.
         loss: ``"cross_entropy"`` or ``"focal"``.
         gamma: Of the focal loss; None: 2.
@@ -83,11 +81,14 @@ def class_balanced_loss(
     Raises:
         ValueError: If an option is out of range or does not go with another, or shapes or dtypes do not fit.
     """
-    gamma = check_balanced(loss, gamma)
+    check_choice("loss", loss, get_args(Balanced))
+    check_gamma(loss, gamma)
     check_logits(logits, labels)
     check_counts_fit(counts, logits)
     weights = effective_number_weights(counts.to(full_precision(logits).dtype), beta=beta)
     seen = (weights > 0)[labels.clamp(0, len(weights) - 1)]
+    if gamma is None:
+        gamma = GAMMA if loss == "focal" else 0.0  # of which the focal loss is cross-entropy
     return focal_loss(logits, torch.where(seen, labels, -1), gamma=gamma, class_weights=weights)
 
 
@@ -99,34 +100,40 @@ class ClassBalancedLoss(CountedLoss):
         beta: 0 to below 1: from equal weights to the inverse of the counts.
         loss: ``"cross_entropy"`` or ``"focal"``.
         gamma: Of the focal loss, not negative; None: 2.
-        counts: As in :class:`CountedLoss`, and so are the others.
+        counts: As in :class:`~mmfusion.losses.class_counts.CountedLoss`, and so are the others.
 
     Raises:
         ValueError: If an option is out of range or does not go with another.
     """
 
+    @checked
     def __init__(
         self,
         *,
         beta: Annotated[float, Range(0, 1, below=True)] = 0.999,
         loss: Balanced = "cross_entropy",
         gamma: NotNegative | None = None,
-        counts: Sequence[Cases] | None = None,
+        counts: Sequence[ClassCount] | None = None,
         target: str | None = None,
         n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(counts=counts, target=target, n_classes=n_classes)
-        check_range("beta", beta, 0 <= beta < 1, "from 0 to below 1")
-        check_balanced(loss, gamma)
+        check_gamma(loss, gamma)
         self.beta = beta
-        self.balanced: Balanced = loss
+        self.loss: Balanced = loss
         self.gamma = gamma
 
-    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The weighted loss."""
-        counts = self.known_counts()
-        return class_balanced_loss(logits, labels, counts, beta=self.beta, loss=self.balanced, gamma=self.gamma)
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of the target's logits and labels."""
+        logits, labels, counts = self.logits_labels_counts(batch)
+        return class_balanced_loss(logits, labels, counts, beta=self.beta, loss=self.loss, gamma=self.gamma)
 
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"target={self.target!r}, beta={self.beta}, loss={self.balanced!r}, gamma={self.gamma}"
+
+def check_gamma(loss: Balanced, gamma: float | None) -> None:
+    """Raise an error for a gamma without the focal loss.
+
+    Raises:
+        ValueError: With both.
+    """
+    if loss == "cross_entropy" and gamma is not None:
+        raise ValueError(f"gamma is that of the focal loss, got {gamma} for 'cross_entropy': leave it out")

@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmfusion.losses.classification import WeightedLoss, check_range, checked_logits, weights_of_classes
-from mmfusion.options import LossWeight, NClasses, Probability
+from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.classification import checked_logits, class_weights_tensor, logits_and_labels, weights_of_classes
+from mmfusion.losses.functional import check_range
+from mmfusion.options import LossWeight, NClasses, Probability, checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 
@@ -44,17 +47,22 @@ def cross_entropy_loss(
 
 
 @losses.register("cross_entropy")
-class CrossEntropyLoss(WeightedLoss):
+class CrossEntropyLoss(Loss):
     """Negative log share of the labelled class; see :func:`cross_entropy_loss`.
 
     Args:
         label_smoothing: The share of the label that is spread over all classes; 0 to 1.
-        class_weights: As in :class:`WeightedLoss`, and so are the others.
+        class_weights: One per class, none negative and not all 0; None: 1 each.
+        target: Name of the target and its output; None: the only output.
+        n_classes: k, which the logits must have; None: any number.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or the weights are not as many as the classes.
     """
 
+    class_weights: Tensor | None
+
+    @checked
     def __init__(
         self,
         *,
@@ -63,16 +71,14 @@ class CrossEntropyLoss(WeightedLoss):
         target: str | None = None,
         n_classes: NClasses | None = None,
     ) -> None:
-        super().__init__(class_weights=class_weights, target=target, n_classes=n_classes)
-        check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
+        super().__init__(n_classes=n_classes)
         self.label_smoothing = label_smoothing
+        self.target = target
+        self.register_buffer("class_weights", class_weights_tensor(class_weights, n_classes))
 
-    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The cross-entropy."""
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of the target's logits and labels."""
+        logits, labels = logits_and_labels(batch, self.target, self.n_classes)
         return cross_entropy_loss(
             logits, labels, label_smoothing=self.label_smoothing, class_weights=self.class_weights
         )
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"target={self.target!r}, label_smoothing={self.label_smoothing}"

@@ -19,24 +19,24 @@ def global_batch(inputs: LossInputs) -> LossInputs:
     """What a model returned on all processes, as if one had had the whole batch.
 
     Presence is gathered for the modalities that have embeddings; ``aux`` when it is looked at, the tensors that have
-    one row a case.
+    one row per case.
 
     Args:
         inputs: Of this process; the same names on all of them.
 
     Returns:
-        The inputs themselves if there is one process.
+        The inputs themselves if there is one process, or they are gathered already.
     """
-    if n_processes() == 1:
+    if n_processes() == 1 or isinstance(inputs.aux, _GatheredAux):
         return inputs
     named = {("embeddings", name): x for name, x in inputs.embeddings.items()}
     like = next(iter((*inputs.embeddings.values(), *inputs.outputs.values(), *inputs.targets.values())))
     counts = row_counts(like)
-    everywhere = torch.ones(len(like), dtype=torch.bool, device=like.device)
+    all_cases = torch.ones(len(like), dtype=torch.bool, device=like.device)
     named |= {("outputs", name): x for name, x in inputs.outputs.items()}
     named |= {("targets", name): x for name, x in inputs.targets.items()}
     # One process may lack a modality in some cases while the others do not even say which have it.
-    named |= {("present", name): inputs.present.get(name, everywhere) for name in inputs.embeddings}
+    named |= {("present", name): inputs.present.get(name, all_cases) for name in inputs.embeddings}
     gathered = gather_together(named, counts)
     parts: dict[str, dict[str, Tensor]] = {"outputs": {}, "embeddings": {}, "targets": {}, "present": {}}
     for (part, name), x in gathered.items():
@@ -45,7 +45,7 @@ def global_batch(inputs: LossInputs) -> LossInputs:
 
 
 class _GatheredAux(Mapping[str, Tensor]):
-    """Gathers an entry when a term looks at it: most are there for explanations, and large."""
+    """Gathers an entry when a loss looks at it: most are for explanations, and large."""
 
     def __init__(self, aux: Mapping[str, Tensor], n_rows: int, counts: list[int]) -> None:
         self._aux = aux

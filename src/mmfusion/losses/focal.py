@@ -6,22 +6,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmfusion.losses.classification import (
-    GAMMA,
-    NOT_NEGATIVE,
-    WeightedLoss,
-    check_range,
-    checked_logits,
-    weights_of_classes,
-)
-from mmfusion.losses.functional import masked_logsumexp, negative_log_share
-from mmfusion.options import LossWeight, NClasses, NotNegative
+from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.classification import checked_logits, class_weights_tensor, logits_and_labels, weights_of_classes
+from mmfusion.losses.functional import check_range, masked_logsumexp, negative_log_share
+from mmfusion.options import LossWeight, NClasses, NotNegative, checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 
+GAMMA = 2.0
+"""What the focal loss's paper found to work best."""
+
 
 def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_weights: Tensor | None = None) -> Tensor:
-    """Cross-entropy in which a case that is told well counts less: ``-w_y (1 - p_y)^gamma log p_y``.
+    """Cross-entropy in which an easy case counts less: ``-w_y (1 - p_y)^gamma log p_y``.
 
     The focal loss (Lin et al. 2017, arXiv 1708.02002, equations 4 and 5; w is alpha_t). ``log p`` and ``log(1 - p)``
     are both computed from the difference of the logit and the log-sum-exp of the others, so that value and gradient
@@ -43,7 +41,7 @@ def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_we
     Raises:
         ValueError: If gamma is negative, or shapes or dtypes do not fit.
     """
-    check_range("gamma", gamma, 0 <= gamma < math.inf, NOT_NEGATIVE)
+    check_range("gamma", gamma, 0 <= gamma < math.inf, "finite and not negative")
     logits, labels, counted = checked_logits(logits, labels)
     weights = weights_of_classes(class_weights, logits)
     with without_autocast(logits):
@@ -56,17 +54,22 @@ def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_we
 
 
 @losses.register("focal")
-class FocalLoss(WeightedLoss):
-    """Cross-entropy in which a case that is told well counts less; see :func:`focal_loss`.
+class FocalLoss(Loss):
+    """Cross-entropy in which an easy case counts less; see :func:`focal_loss`.
 
     Args:
         gamma: How much less, not negative.
-        class_weights: As in :class:`WeightedLoss`, and so are the others.
+        class_weights: One per class, none negative and not all 0; None: 1 each.
+        target: Name of the target and its output; None: the only output.
+        n_classes: k, which the logits must have; None: any number.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or the weights are not as many as the classes.
     """
 
+    class_weights: Tensor | None
+
+    @checked
     def __init__(
         self,
         *,
@@ -75,14 +78,12 @@ class FocalLoss(WeightedLoss):
         target: str | None = None,
         n_classes: NClasses | None = None,
     ) -> None:
-        super().__init__(class_weights=class_weights, target=target, n_classes=n_classes)
-        check_range("gamma", gamma, 0 <= gamma < math.inf, NOT_NEGATIVE)
+        super().__init__(n_classes=n_classes)
         self.gamma = gamma
+        self.target = target
+        self.register_buffer("class_weights", class_weights_tensor(class_weights, n_classes))
 
-    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The focal loss."""
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of the target's logits and labels."""
+        logits, labels = logits_and_labels(batch, self.target, self.n_classes)
         return focal_loss(logits, labels, gamma=self.gamma, class_weights=self.class_weights)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"target={self.target!r}, gamma={self.gamma}"

@@ -1,9 +1,11 @@
-"""The formulas of the loss bank as functions of tensors.
+"""Formulas that losses share, as functions of tensors, and the checks of their numbers.
 
-All of them work on directions: an embedding is divided by its length first. Half precision is computed in
-float32, inside or outside autocast, because a sum of exponentials of cosines over a temperature of 0.07 spans
-twelve decades; float64 stays float64.
+Contrast works on directions: an embedding is divided by its length first. Half precision is computed in float32, inside
+or outside autocast, because a sum of exponentials of cosines over a temperature of 0.07 spans twelve decades; float64
+stays float64.
 """
+
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
@@ -44,9 +46,9 @@ def masked_logsumexp(x: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     return torch.logsumexp(x.masked_fill(~mask, torch.finfo(x.dtype).min / 8), dim)
 
 
-def mean_where(values: Tensor, there: Tensor) -> Tensor:
-    """Mean of the entries that are there, a scalar; 0 if none is."""
-    return torch.where(there, values, 0.0).sum() / there.sum().clamp(min=1)
+def mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the entries whose mask is True, a scalar; 0 without one."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def negative_log_share(positive: Tensor, negative: Tensor, eps: float = 0.0) -> Tensor:
@@ -69,12 +71,13 @@ def negative_log_share(positive: Tensor, negative: Tensor, eps: float = 0.0) -> 
 
 def contrast(
     anchors: Tensor,
-    candidates: Tensor,
+    candidates: Tensor | tuple[Tensor, Tensor],
     positive: Tensor,
     negative: Tensor,
     temperature: float | Tensor,
     *,
     eps: float = 0.0,
+    normalize: bool = True,
 ) -> Tensor:
     """Negative log share of the similarity that falls on the positives.
 
@@ -82,12 +85,14 @@ def contrast(
     the negatives of an anchor. The positives are summed inside the logarithm (CFCML, arXiv 2603.20016, HRM).
 
     Args:
-        anchors: Shape ``(..., a, d)``; normalised inside.
-        candidates: Shape ``(..., c, d)``; normalised inside.
-        positive: Shape ``(..., a, c)``, bool; True pulls.
-        negative: Shape ``(..., a, c)``, bool; True pushes. A pair that is neither is ignored.
+        anchors: Shape ``(..., a, d)``.
+        candidates: Shape ``(..., c, d)``; or two sets, one for the positives and one for the negatives, each as large
+            as its mask is wide.
+        positive: Shape ``(..., a, c)``, bool; True attracts.
+        negative: Shape ``(..., a, c)``, bool; True repels. A pair that is neither is ignored.
         temperature: Divides the cosine similarity; positive.
         eps: Added to the share inside the logarithm; see :func:`negative_log_share`.
+        normalize: Divide anchors and candidates by their lengths first; False where they are directions already.
 
     Returns:
         One loss per anchor, shape ``(..., a)``; zero for an anchor without a positive or without a negative.
@@ -96,32 +101,60 @@ def contrast(
         ValueError: If temperature is not positive, or the shapes do not fit.
     """
     check_temperature(temperature)
-    pairs = (anchors.shape[-2], candidates.shape[-2])
-    if anchors.shape[-1] != candidates.shape[-1]:
-        raise ValueError(
-            f"anchors and candidates must be of one width, got {tuple(anchors.shape)} and {tuple(candidates.shape)}"
-        )
-    for name, mask in (("positive", positive), ("negative", negative)):
+    sets = (candidates,) if isinstance(candidates, Tensor) else candidates
+    masks = {"positive": (sets[0], positive), "negative": (sets[-1], negative)}
+    for name, (candidate, mask) in masks.items():
+        if anchors.shape[-1] != candidate.shape[-1]:
+            raise ValueError(
+                f"anchors and candidates must be of one width, got {tuple(anchors.shape)} and {tuple(candidate.shape)}"
+            )
+        pairs = (anchors.shape[-2], candidate.shape[-2])
         if mask.dtype != torch.bool or mask.shape[-2:] != pairs:
             raise ValueError(
                 f"{name} must be bool of shape (..., {pairs[0]}, {pairs[1]}), got {mask.dtype} {tuple(mask.shape)}"
             )
+    if normalize:
+        anchors, *sets = (unit(full_precision(x)) for x in (anchors, *sets))
     with without_autocast(anchors):
-        similarity = unit(full_precision(anchors)) @ unit(full_precision(candidates)).mT / temperature
-        return contrast_from_similarity(similarity, positive, negative, eps=eps)
+        scaled = anchors / temperature
+        similarities = [scaled @ x.mT for x in sets]
+        return contrast_from_similarity(similarities[0], positive, negative, similarities[-1], eps=eps)
 
 
-def contrast_from_similarity(similarity: Tensor, positive: Tensor, negative: Tensor, *, eps: float = 0.0) -> Tensor:
+def contrast_from_similarity(
+    similarity: Tensor, positive: Tensor, negative: Tensor, to_negatives: Tensor | None = None, *, eps: float = 0.0
+) -> Tensor:
     """:func:`contrast` from the similarities over the temperature, shape ``(..., a, c)``."""
-    loss = negative_log_share(masked_logsumexp(similarity, positive), masked_logsumexp(similarity, negative), eps)
+    to_negatives = similarity if to_negatives is None else to_negatives
+    loss = negative_log_share(masked_logsumexp(similarity, positive), masked_logsumexp(to_negatives, negative), eps)
     return torch.where(positive.any(-1) & negative.any(-1), loss, 0.0)
 
 
 def check_temperature(temperature: float | Tensor) -> None:
-    """Refuse a temperature that is not positive. A tensor is a learned one, positive by construction.
+    """Raise an error for a temperature that is not positive. A tensor is a learned one, positive by construction.
 
     Raises:
         ValueError: If it is a number that is not positive.
     """
-    if not isinstance(temperature, Tensor) and not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    if not isinstance(temperature, Tensor):
+        check_range("temperature", temperature, temperature > 0, "positive")
+
+
+def check_range(option: str, value: float, fits: bool, expected: str) -> None:
+    """Raise an error for a number out of range. ``torch.compile`` sees through it, unlike the checks of options.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
+    if not fits:
+        raise ValueError(f"{option} must be {expected}, got {value}")
+
+
+def check_choice(option: str, value: str, choices: Collection[str]) -> None:
+    """Raise an error for an unknown word.
+
+    Raises:
+        ValueError: With all that are known.
+    """
+    if value not in choices:
+        raise ValueError(f"{option} must be one of {tuple(choices)}, got {value!r}")

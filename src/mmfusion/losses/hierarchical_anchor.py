@@ -1,15 +1,15 @@
 """Samples, unimodal and crossmodal prototypes as anchors."""
 
-from typing import Annotated
-
 import torch
 from torch import Tensor, nn
 
-from mmfusion.losses.anchors import AnchorLoss, AnchorSet, Reduction
+from mmfusion.losses.anchor_loss import AnchorLoss, Eps, Reduction
+from mmfusion.losses.anchors import AnchorSet
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.crossmodal_anchor import crossmodal_anchor_loss
 from mmfusion.losses.sample_anchor import sample_anchor_loss
 from mmfusion.losses.unimodal_anchor import unimodal_anchor_loss
-from mmfusion.options import LossWeight, NClasses, Range, TemperatureValue
+from mmfusion.options import LossWeight, NClasses, TemperatureValue, checked
 from mmfusion.registry import losses
 
 
@@ -18,13 +18,13 @@ def hierarchical_anchor_loss(
     *,
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
     temperature: float | Tensor = 0.07,
-    reduction: Reduction = "normalised",
+    reduction: Reduction = "normalized",
     eps: float = 0.0,
 ) -> Tensor:
     """The weighted sum of the sample, the unimodal and the crossmodal anchor loss (CFCML, HRM).
 
     Args:
-        anchors: From :func:`anchor_set`.
+        anchors: From :func:`~mmfusion.losses.anchors.anchor_set`.
         weights: ``w_sam``, ``w_up`` and ``w_cp``; a loss of weight 0 is not computed.
         temperature: Divides the cosine similarity; positive.
         reduction: As in each of them.
@@ -37,17 +37,17 @@ def hierarchical_anchor_loss(
         ValueError: If an option is out of range, or all weights are 0.
     """
     check_weights(weights)
-    losses = (sample_anchor_loss, unimodal_anchor_loss, crossmodal_anchor_loss)
+    formulas = (sample_anchor_loss, unimodal_anchor_loss, crossmodal_anchor_loss)
     terms = [
-        weight * loss(anchors, temperature=temperature, reduction=reduction, eps=eps)
-        for weight, loss in zip(weights, losses, strict=True)
+        weight * formula(anchors, temperature=temperature, reduction=reduction, eps=eps)
+        for weight, formula in zip(weights, formulas, strict=True)
         if weight > 0
     ]
     return torch.stack(terms).sum()
 
 
 def check_weights(weights: tuple[float, float, float]) -> None:
-    """Refuse weights that are negative, not finite, or all 0.
+    """Raise an error for weights that are negative, not finite, or all 0.
 
     Raises:
         ValueError: With the weights.
@@ -58,18 +58,19 @@ def check_weights(weights: tuple[float, float, float]) -> None:
 
 @losses.register("hierarchical_anchor")
 class HierarchicalAnchorLoss(AnchorLoss):
-    """All three levels in one; see :func:`~mmfusion.losses.anchors.hierarchical_anchor_loss`.
+    """All three levels in one; see :func:`hierarchical_anchor_loss`.
 
     Args:
         sample: Weight of the sample anchors (w_sam); 0 leaves them out.
         unimodal: Weight of the unimodal prototypes as anchors (w_up).
         crossmodal: Weight of the crossmodal prototypes as anchors (w_cp).
-        n_classes: As in :class:`AnchorLoss`, and so are the others.
+        n_classes: As in :class:`~mmfusion.losses.anchor_loss.AnchorLoss`, and so are the others.
 
     Raises:
         ValueError: If an option is out of range, or all weights are 0.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -79,8 +80,8 @@ class HierarchicalAnchorLoss(AnchorLoss):
         n_classes: NClasses | None = None,
         temperature: TemperatureValue = 0.07,
         learn_temperature: bool = False,
-        reduction: Reduction = "normalised",
-        eps: Annotated[float, Range(0, 1)] = 0.0,
+        reduction: Reduction = "normalized",
+        eps: Eps = 0.0,
         prototypes: nn.Module | None = None,
     ) -> None:
         super().__init__(
@@ -91,15 +92,10 @@ class HierarchicalAnchorLoss(AnchorLoss):
             eps=eps,
             prototypes=prototypes,
         )
-        self.weights = (sample, unimodal, crossmodal)
-        check_weights(self.weights)
+        check_weights((sample, unimodal, crossmodal))
+        self.sample, self.unimodal, self.crossmodal = sample, unimodal, crossmodal
 
-    def of_anchors(self, anchors: AnchorSet) -> Tensor:
-        """The loss from what the anchor losses share."""
-        return hierarchical_anchor_loss(
-            anchors, weights=self.weights, temperature=self.temperature(), reduction=self.reduction, eps=self.eps
-        )
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"weights={self.weights}, {super().extra_repr()}"
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of embeddings and labels."""
+        weights = (self.sample, self.unimodal, self.crossmodal)
+        return hierarchical_anchor_loss(self.anchors(batch), weights=weights, **self.options())

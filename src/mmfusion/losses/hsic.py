@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.functional import clamp_value
-from mmfusion.losses.pairs import Pairs
-from mmfusion.losses.part_pairs import PartPairLoss, check_sides, directions
-from mmfusion.options import Positive
+from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.functional import check_choice, check_range, clamp_value
+from mmfusion.losses.pairs import Pairs, checked_pairs
+from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
+from mmfusion.options import Positive, checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
 
@@ -36,8 +38,8 @@ def hsic_loss(
     ``cka=True`` divides it by ``sqrt(HSIC(K, K) HSIC(L, L))``: centred kernel alignment, 0 to 1 (Kornblith et al.
     2019, arXiv 1905.00414, equations 3 and 4).
 
-    The embeddings are taken as they are. An rbf kernel that finds its bandwidth, and CKA, do not depend on the scale of
-    a whole side; the others do. Where the squares of a side are beyond the dtype's range it overflows.
+    The embeddings are taken as they are. An rbf kernel with the bandwidth of the batch, and CKA, do not depend on the
+    scale of a whole side; the others do. Where the squares of a side are beyond the dtype's range it overflows.
 
     Args:
         first: Shape ``(b, d)``.
@@ -56,11 +58,11 @@ def hsic_loss(
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
     _check_kernel(kernel, bandwidth)
-    check_sides(first, second, mask)
+    check_parts(first, second, mask)
     if not len(mask):  # a batch of no case, which has no largest entry
         return full_precision(first).sum() + full_precision(second).sum()
     with without_autocast(first):
-        k, el = (_centred_kernel(side, mask, kernel, bandwidth).flatten() for side in (first, second))
+        k, el = (_centered_kernel(side, mask, kernel, bandwidth).flatten() for side in (first, second))
         if cka:
             return (unit(k) * unit(el)).sum()
         # H is idempotent, so that tr(K H L H) is the sum of the products of the entries of H K H and H L H.
@@ -68,23 +70,22 @@ def hsic_loss(
 
 
 @losses.register("hsic")
-class HSICLoss(PartPairLoss):
+class HSICLoss(Loss):
     """Parts independent of each other; see :func:`hsic_loss`.
 
     Args:
-        parts: Pairs of names; as in :class:`PartPairLoss`.
+        parts: Pairs of names; as in :func:`~mmfusion.losses.part_pairs.part_pairs`.
         kernel: ``"rbf"`` or ``"linear"``.
         bandwidth: Of the rbf kernel; None: from the median distance in the batch.
         cka: Centred kernel alignment, 0 to 1, instead of the criterion.
-        normalise: Compare directions, of which distances are 0 to 2. False compares the parts as they are: then lengths
+        normalize: Compare directions, of which distances are 0 to 2. False compares the parts as they are: then lengths
             count, and they must not be too large to be squared.
 
     Raises:
         ValueError: If an option is out of range.
     """
 
-    min_cases = 2
-
+    @checked
     def __init__(
         self,
         *,
@@ -92,32 +93,29 @@ class HSICLoss(PartPairLoss):
         kernel: Kernel = "rbf",
         bandwidth: Positive | None = None,
         cka: bool = False,
-        normalise: bool = True,
+        normalize: bool = True,
     ) -> None:
-        super().__init__(parts=parts)
+        super().__init__()
         _check_kernel(kernel, bandwidth)
+        self.parts = checked_pairs("parts", parts)
         self.kernel: Kernel = kernel
         self.bandwidth = bandwidth
         self.cka = cka
-        self.normalise = normalise
+        self.normalize = normalize
 
-    def of_parts(self, first: Tensor, second: Tensor, both: Tensor) -> Tensor:
-        """The criterion of one pair of parts."""
-        if self.normalise:
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of embeddings or entries of ``aux``."""
+        return mean_over_parts(batch, self.parts, self._of_parts, min_cases=2)
+
+    def _of_parts(self, first: Tensor, second: Tensor, both: Tensor) -> Tensor:
+        if self.normalize:
             first, second = directions(first, both), directions(second, both)
         return hsic_loss(first, second, both, kernel=self.kernel, bandwidth=self.bandwidth, cka=self.cka)
 
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return (
-            f"parts={self.parts}, kernel={self.kernel!r}, bandwidth={self.bandwidth}, cka={self.cka}, "
-            f"normalise={self.normalise}"
-        )
 
-
-def _centred_kernel(x: Tensor, mask: Tensor, kernel: Kernel, bandwidth: float | None) -> Tensor:
+def _centered_kernel(x: Tensor, mask: Tensor, kernel: Kernel, bandwidth: float | None) -> Tensor:
     """``H K H`` of the cases that count, shape ``(b, b)``; zero for the others."""
-    x = _centred(x, mask)
+    x = _centered(x, mask)
     pairs = mask.unsqueeze(-1) & mask
     gram = x @ x.mT
     if kernel == "rbf":
@@ -131,36 +129,29 @@ def _centred_kernel(x: Tensor, mask: Tensor, kernel: Kernel, bandwidth: float | 
     return torch.where(pairs, gram - means - means.unsqueeze(-1) + means.sum() / n, 0.0)
 
 
-def _centred(x: Tensor, mask: Tensor) -> Tensor:
+def _centered(x: Tensor, mask: Tensor) -> Tensor:
     """The cases around their mean: kernels do not depend on it, and distances that are small keep their digits."""
-    there = mask.unsqueeze(-1)
-    x = torch.where(there, full_precision(x), 0.0)
-    centred = torch.where(there, x - x.sum(0) / mask.sum().clamp(min=1), 0.0)
+    counted = mask.unsqueeze(-1)
+    x = torch.where(counted, full_precision(x), 0.0)
+    centered = torch.where(counted, x - x.sum(0) / mask.sum().clamp(min=1), 0.0)
     # In a column that is the same in all cases, rounding is left, of which the median and CKA would make a signal.
-    largest, left = (values.detach().abs().amax(0) for values in (x, centred))
-    return torch.where(left <= 16 * torch.finfo(x.dtype).eps * largest, 0.0, centred)  # NaN is not left out
+    largest, left = (values.detach().abs().amax(0) for values in (x, centered))
+    return torch.where(left <= 16 * torch.finfo(x.dtype).eps * largest, 0.0, centered)  # NaN is not left out
 
 
 def _median(square: Tensor, pairs: Tensor) -> Tensor:
-    """Median of the squared distances above rounding, a scalar; 1 if there is none. All shapes are static."""
+    """Median of the squared distances above rounding, a scalar; 1 without any. All shapes are static."""
     differ = pairs & (square > 32 * torch.finfo(square.dtype).eps * torch.where(pairs, square, 0.0).amax())
     ordered = torch.where(differ, square, math.inf).flatten().sort().values
-    # Each distance is there twice: the two entries in the middle are those in the middle of the single ones.
+    # Each distance occurs twice: the two entries in the middle are those in the middle of the single ones.
     count = differ.sum()
     middle = torch.stack([count // 2 - 1, count // 2]).clamp(min=0)
     return torch.where(count > 0, ordered.gather(0, middle).mean(), 1.0)
 
 
 def _check_kernel(kernel: str, bandwidth: float | None) -> None:
-    """Refuse a kernel that is unknown, and a bandwidth that is out of range or has no kernel.
-
-    Raises:
-        ValueError: With the option.
-    """
-    if kernel not in get_args(Kernel):
-        raise ValueError(f"kernel must be one of {get_args(Kernel)}, got {kernel!r}")
+    check_choice("kernel", kernel, get_args(Kernel))
     if bandwidth is not None:
         if kernel != "rbf":
             raise ValueError(f"a bandwidth is that of the rbf kernel, got {bandwidth} for {kernel!r}: leave it out")
-        if not 0 < bandwidth < math.inf:
-            raise ValueError(f"bandwidth must be positive and finite, got {bandwidth}")
+        check_range("bandwidth", bandwidth, 0 < bandwidth < math.inf, "positive and finite")

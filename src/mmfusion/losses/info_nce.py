@@ -1,18 +1,18 @@
 """Contrast between modalities: InfoNCE."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
-from mmfusion.losses.functional import check_temperature, contrast_from_similarity, mean_where
-from mmfusion.losses.inputs import check_labels, modality_pairs, single_target
-from mmfusion.losses.pairs import Pairs, check_choice, check_share, checked_pairs, sides_of
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.functional import check_range, check_temperature, contrast_from_similarity, mean_where
+from mmfusion.losses.inputs import check_labels
+from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.losses.temperature import Temperature
-from mmfusion.options import Probability, TemperatureValue
+from mmfusion.options import Probability, TemperatureValue, checked
 from mmfusion.registry import losses
-from mmfusion.tokens import LossInputs
 from mmfusion.utils.precision import without_autocast
 
 Positives: TypeAlias = Literal["case", "class"]
@@ -37,7 +37,7 @@ def info_nce_loss(
     are summed inside the logarithm, as in :func:`~mmfusion.losses.functional.contrast`.
 
     Args:
-        first: Shape ``(..., b, d)``; normalised inside.
+        first: Shape ``(..., b, d)``; normalized inside.
         second: The same shape.
         both: Which cases have both, shape ``(..., b)``, bool; True counts. What is left out may hold anything.
         temperature: Divides the cosine similarity; positive.
@@ -53,7 +53,7 @@ def info_nce_loss(
         ValueError: If temperature is not positive, the weight is out of range, or shapes or dtypes do not fit.
     """
     check_temperature(temperature)
-    check_share("first_weight", first_weight)
+    check_range("first_weight", first_weight, 0 <= first_weight <= 1, "0 to 1")
     first, second = sides_of(first, second, both)
     n_cases = both.shape[-1]
     if labels is None:
@@ -67,10 +67,10 @@ def info_nce_loss(
     positive, negative = same & seen, ~same & seen
     with without_autocast(first):
         similarity = first @ second.mT / temperature
-        there = contrast_from_similarity(similarity, positive, negative)
-        back = contrast_from_similarity(similarity.mT, positive, negative)
-        there_and_back = first_weight * there + (1 - first_weight) * back
-    per_pair = torch.where(counted, there_and_back, 0.0).sum(-1) / counted.sum(-1).clamp(min=1)
+        forward = contrast_from_similarity(similarity, positive, negative)
+        backward = contrast_from_similarity(similarity.mT, positive, negative)
+        loss = first_weight * forward + (1 - first_weight) * backward
+    per_pair = torch.where(counted, loss, 0.0).sum(-1) / counted.sum(-1).clamp(min=1)
     return mean_where(per_pair, negative.flatten(-2).any(-1))
 
 
@@ -91,6 +91,7 @@ class InfoNCELoss(Loss):
         ValueError: If an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -101,23 +102,16 @@ class InfoNCELoss(Loss):
         first_weight: Probability = 0.5,
     ) -> None:
         super().__init__()
-        check_choice("positives", positives, get_args(Positives))
-        check_share("first_weight", first_weight)
         self.first_weight = first_weight
         self.pairs = checked_pairs("pairs", pairs)
         self.temperature = Temperature(temperature, learned=learn_temperature)
         self.positives: Positives = positives
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs with at least two modalities' embeddings."""
-        labels = single_target(inputs) if self.positives == "class" else None
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of at least two modalities' embeddings."""
         return info_nce_loss(
-            *modality_pairs(inputs, self.pairs),
+            *modality_pairs(batch, self.pairs),
             temperature=self.temperature(),
-            labels=labels,
+            labels=batch.labels if self.positives == "class" else None,
             first_weight=self.first_weight,
         )
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"pairs={self.pairs}, positives={self.positives!r}, first_weight={self.first_weight}"

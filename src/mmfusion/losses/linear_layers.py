@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Layers(nn.Module):
-    """One or two linear layers of a term, computed in float32 or float64 whatever their own dtype is.
+    """One or two linear layers of a loss, computed in float32 or float64 whatever their own dtype is.
 
     Args:
         n_in: Width that goes in.
@@ -32,13 +32,13 @@ class Layers(nn.Module):
 
 
 def check_width(embeddings: Tensor, dim: int) -> None:
-    """Refuse embeddings of another width than a term was built for.
+    """Raise an error for embeddings of another width than a loss was built for.
 
     Raises:
         ValueError: With both.
     """
     if embeddings.shape[-1] != dim:
-        raise ValueError(f"this term was built for embeddings of width {dim}, got {embeddings.shape[-1]}: mend its dim")
+        raise ValueError(f"this loss was built for embeddings of width {dim}, got {embeddings.shape[-1]}: fix its dim")
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:

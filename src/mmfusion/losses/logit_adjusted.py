@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmfusion.losses.classification import NOT_NEGATIVE, CountedLoss, check_counts_fit, check_logits, check_range
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_fit
+from mmfusion.losses.classification import check_logits
 from mmfusion.losses.cross_entropy import cross_entropy_loss
-from mmfusion.options import Cases, NClasses, NotNegative, Probability
+from mmfusion.losses.functional import check_range
+from mmfusion.options import NClasses, NotNegative, Probability, checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
 
@@ -24,7 +27,7 @@ def logit_adjusted_loss(
     Args:
         logits: Shape ``(b, k)``; half precision is computed in float32.
         labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is left out, and its logits may be anything.
-        counts: Cases of each class in the training part, shape ``(k,)``.
+        counts: Cases of each class in the training set, shape ``(k,)``.
         tau: How much the prior counts, not negative; 0 is cross-entropy.
         label_smoothing: As in :func:`cross_entropy_loss`.
 
@@ -34,7 +37,7 @@ def logit_adjusted_loss(
     Raises:
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    check_range("tau", tau, 0 <= tau < math.inf, NOT_NEGATIVE)
+    check_range("tau", tau, 0 <= tau < math.inf, "finite and not negative")
     check_logits(logits, labels)
     check_counts_fit(counts, logits)
     logits = full_precision(logits)
@@ -50,32 +53,27 @@ class LogitAdjustedLoss(CountedLoss):
     Args:
         tau: How much the prior counts, not negative.
         label_smoothing: The share of the label that is spread over all classes; 0 to 1.
-        counts: As in :class:`CountedLoss`, and so are the others.
+        counts: As in :class:`~mmfusion.losses.class_counts.CountedLoss`, and so are the others.
 
     Raises:
         ValueError: If an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
         tau: NotNegative = 1.0,
         label_smoothing: Probability = 0.0,
-        counts: Sequence[Cases] | None = None,
+        counts: Sequence[ClassCount] | None = None,
         target: str | None = None,
         n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(counts=counts, target=target, n_classes=n_classes)
-        check_range("tau", tau, 0 <= tau < math.inf, NOT_NEGATIVE)
-        check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
         self.tau = tau
         self.label_smoothing = label_smoothing
 
-    def formula(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The cross-entropy of the adjusted logits."""
-        counts = self.known_counts()
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of the target's logits and labels."""
+        logits, labels, counts = self.logits_labels_counts(batch)
         return logit_adjusted_loss(logits, labels, counts, tau=self.tau, label_smoothing=self.label_smoothing)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"target={self.target!r}, tau={self.tau}, label_smoothing={self.label_smoothing}"

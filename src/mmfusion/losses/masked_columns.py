@@ -5,13 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
 from mmfusion.losses.linear_layers import Layers, check_width
-from mmfusion.options import Width
+from mmfusion.options import Width, checked
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
-from mmfusion.tokens import LossInputs, Table
+from mmfusion.tokens import Table
 from mmfusion.utils.precision import full_precision, without_autocast
 
 AUX = ("columns.numerical", "columns.categorical", "columns.masked")
@@ -19,7 +20,7 @@ AUX = ("columns.numerical", "columns.categorical", "columns.masked")
 
 
 def masked_columns_loss(predicted: Tensor, table: Table, columns: Columns, masked: Tensor) -> Tensor:
-    """How well hidden cells are told: squared error of numbers, cross-entropy of categories.
+    """How well hidden cells are reconstructed: squared error of numbers, cross-entropy of categories.
 
     Masked tabular reconstruction (TIP, Du et al. 2024, arXiv 2407.07582, L_mtr): the mean over the hidden numerical
     cells of the batch, the mean over the hidden categorical ones, and the mean of both.
@@ -28,7 +29,7 @@ def masked_columns_loss(predicted: Tensor, table: Table, columns: Columns, maske
     NOTE[DIFF] The categories of a column compete with each other alone, and their shares are computed in log space; in
     the public code all categories of all columns share one softmax, with 1e-8 inside the logarithm.
 
-    A numerical truth should be standardised, as :class:`~mmfusion.data.schema.table_schema.TableSchema` does: an error
+    A numerical truth should be standardized, as :class:`~mmfusion.data.schema.table_schema.TableSchema` does: an error
     beyond 1e19 overflows when it is squared in float32.
 
     Args:
@@ -37,8 +38,8 @@ def masked_columns_loss(predicted: Tensor, table: Table, columns: Columns, maske
         table: The cells as they were. One that is missing, NaN or -1, is no target; nor is an infinite number, or a
             category out of range.
         columns: The modality.
-        masked: Shape ``(b, n_num + n_cat)``, bool; True was hidden and is to be told. What is predicted for the others
-            may be anything.
+        masked: Shape ``(b, n_num + n_cat)``, bool; True is hidden, to be reconstructed. What is predicted for the
+            others may be anything.
 
     Returns:
         A scalar, not negative; 0 if nothing was hidden.
@@ -93,7 +94,7 @@ def _cross_entropies(logits: Tensor, truth: Tensor, hidden: Tensor, sizes: tuple
 
 @losses.register("masked_columns")
 class MaskedColumnsLoss(Loss):
-    """Tell the hidden cells of the table from an embedding; see :func:`masked_columns_loss`.
+    """The hidden cells of the table, reconstructed from an embedding; see :func:`masked_columns_loss`.
 
     What was in the table and what was hidden comes in ``aux``: ``"columns.numerical"``, ``(b, n_num)`` float,
     ``"columns.categorical"``, ``(b, n_cat)`` int64, both as in :class:`~mmfusion.tokens.Table` and before anything was
@@ -113,6 +114,7 @@ class MaskedColumnsLoss(Loss):
         ValueError: If a width is not positive.
     """
 
+    @checked
     def __init__(self, *, columns: Columns, dim: Width, on: str | None = None, hidden: Width | None = None) -> None:
         super().__init__()
         self.columns = columns
@@ -120,23 +122,23 @@ class MaskedColumnsLoss(Loss):
         self.on = on
         self.decoder = Layers(dim, len(columns.numerical) + sum(columns.cardinalities), hidden=hidden)
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs with embeddings, and the table in ``aux``."""
-        if missing := [name for name in AUX if name not in inputs.aux]:
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of embeddings and of the table in ``aux``."""
+        if missing := [name for name in AUX if name not in batch.aux]:
             raise ValueError(
                 f"aux lacks {missing}: give the table before cells were hidden, {AUX[0]!r} (b, n_num) float and "
                 f"{AUX[1]!r} (b, n_cat) int64, and {AUX[2]!r} (b, n_num + n_cat) bool, True for a hidden cell"
             )
-        embeddings = inputs.embeddings
-        if self.on is not None:
-            if self.on not in embeddings:
-                raise ValueError(
-                    f"there are no embeddings {self.on!r}, there are {list(embeddings)}: mend the term's on"
-                )
-            embeddings = {self.on: embeddings[self.on]}
-        x, present = units_of(embeddings, {name: row for name, row in inputs.present.items() if name in embeddings})
+        if self.on is None:
+            x, present = batch.units
+        elif self.on in batch.embeddings:
+            x, present = units_of({self.on: batch.embeddings[self.on]}, batch.present)
+        else:
+            raise ValueError(
+                f"unknown embeddings {self.on!r}, expected one of {list(batch.embeddings)}: fix the loss's on"
+            )
         check_width(x, self.dim)
-        numerical, categorical, masked = (inputs.aux[name] for name in AUX)
+        numerical, categorical, masked = (batch.aux[name] for name in AUX)
         _check(masked, AUX[2], (x.shape[1], len(self.columns)), torch.bool)
         with without_autocast(x):
             mean = x.sum(0) / present.sum(0).clamp(min=1).unsqueeze(-1)
@@ -144,13 +146,9 @@ class MaskedColumnsLoss(Loss):
         seen = present.any(0).unsqueeze(-1)
         return masked_columns_loss(predicted, Table(numerical, categorical), self.columns, masked & seen)
 
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"columns={self.columns.names}, on={self.on!r}"
-
 
 def _check(x: Tensor, what: str, shape: tuple[int, ...], dtype: torch.dtype | None) -> None:
-    """Refuse another shape or dtype; None stands for any floating point."""
+    """Raise an error for another shape or dtype; None stands for any floating point."""
     if x.shape != shape or not (x.is_floating_point() if dtype is None else x.dtype == dtype):
         kind = "floating point" if dtype is None else str(dtype).removeprefix("torch.")
         raise ValueError(f"{what} must be {kind} of shape {shape}, got {x.dtype} {tuple(x.shape)}")

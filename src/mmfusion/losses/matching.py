@@ -1,28 +1,24 @@
 """Image-text matching with hard negatives."""
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_temperature, mean_where
-from mmfusion.losses.inputs import check_labels, modality_pairs, single_target
+from mmfusion.losses.inputs import check_labels
 from mmfusion.losses.linear_layers import Layers, check_width
-from mmfusion.losses.pairs import Pairs, checked_pairs
-from mmfusion.options import TemperatureValue, Width
+from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs
+from mmfusion.options import TemperatureValue, Width, checked
 from mmfusion.registry import losses
-from mmfusion.tokens import LossInputs
 from mmfusion.utils.precision import without_autocast
 
 Negatives: TypeAlias = Literal["hardest", "proportional"]
-
-
 Exclude: TypeAlias = Literal["case", "class"]
-
-
 Classify: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From two sides, ``(..., d)`` each, to one logit a row, ``(...)``: positive for a match."""
 
@@ -82,7 +78,7 @@ def matching_loss(
     labels: Tensor | None = None,
     temperature: float | None = None,
 ) -> Tensor:
-    """Tell the two sides of a case from those of two cases that look alike.
+    """Distinguish the two sides of a case from those of two cases that look alike.
 
     Image-text matching (ALBEF, Li et al. 2021, arXiv 2107.07651, section 3.2, L_itm): each case gives one match, and
     two that are none, its first side with a hard negative among the second sides and the other way round. Binary
@@ -97,7 +93,7 @@ def matching_loss(
 
     Args:
         first: Directions, shape ``(p, b, d)``. A zero vector is a side that the case lacks, as
-            :func:`~mmfusion.losses.inputs.modality_pairs` gives it; an embedding of zero has no direction either.
+            :func:`~mmfusion.losses.pairs.modality_pairs` gives it; an embedding of zero has no direction either.
         second: The same shape.
         classify: From two sides to one logit a row.
         labels: Shape ``(b,)`` int64: a negative must be of another class, and one of an unknown class, below 0, is
@@ -106,7 +102,7 @@ def matching_loss(
 
     Returns:
         A scalar, the mean over the pairs of modalities, the matches and their negatives together. A case that lacks a
-        side counts as a candidate only; one for which there is no negative is left out, as matches alone teach nothing.
+        side counts as a candidate only; one without a negative is left out, as matches alone teach nothing.
         0 if no case is left.
 
     Raises:
@@ -127,8 +123,8 @@ def matching_loss(
     other = other & (has_first & has_second).unsqueeze(-1)
     with without_autocast(first):
         similarity = first.detach() @ second.detach().mT
-        of_second, found_second = hard_negatives(similarity, other & has_second.unsqueeze(-2), temperature=temperature)
-        of_first, found_first = hard_negatives(similarity.mT, other & has_first.unsqueeze(-2), temperature=temperature)
+        of_second, second_found = hard_negatives(similarity, other & has_second.unsqueeze(-2), temperature=temperature)
+        of_first, first_found = hard_negatives(similarity.mT, other & has_first.unsqueeze(-2), temperature=temperature)
         right = torch.stack(
             [
                 classify(first, second),
@@ -136,12 +132,12 @@ def matching_loss(
                 -classify(_rows(first, of_first), second),
             ]
         )
-        return mean_where(-F.logsigmoid(right), torch.stack([found_first | found_second, found_second, found_first]))
+        return mean_where(-F.logsigmoid(right), torch.stack([first_found | second_found, second_found, first_found]))
 
 
 @losses.register("matching")
 class MatchingLoss(Loss):
-    """A classifier that tells cases from mixed ones; see :func:`matching_loss`.
+    """A classifier that distinguishes cases from mixed ones; see :func:`matching_loss`.
 
     One classifier serves all pairs of modalities, and does not know which modality is which.
 
@@ -159,6 +155,7 @@ class MatchingLoss(Loss):
         ValueError: If an option is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
@@ -170,13 +167,6 @@ class MatchingLoss(Loss):
         exclude: Exclude = "case",
     ) -> None:
         super().__init__()
-        for option, value, choices in (
-            ("negatives", negatives, get_args(Negatives)),
-            ("exclude", exclude, get_args(Exclude)),
-        ):
-            if value not in choices:
-                raise ValueError(f"{option} must be one of {choices}, got {value!r}")
-        check_temperature(temperature)
         self.dim = dim
         self.pairs = checked_pairs("pairs", pairs)
         self.negatives: Negatives = negatives
@@ -184,22 +174,17 @@ class MatchingLoss(Loss):
         self.exclude: Exclude = exclude
         self.classifier = Layers(2 * dim, 1, hidden=hidden)
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs with at least two modalities' embeddings."""
-        first, second, _ = modality_pairs(inputs, self.pairs)
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of at least two modalities' embeddings."""
+        first, second, _ = modality_pairs(batch, self.pairs)
         check_width(first, self.dim)
         return matching_loss(
             first,
             second,
             lambda one, other: self.classifier(pair_features(one, other)).squeeze(-1),
-            labels=single_target(inputs) if self.exclude == "class" else None,
+            labels=batch.labels if self.exclude == "class" else None,
             temperature=self.temperature if self.negatives == "proportional" else None,
         )
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        drawn = f", temperature={self.temperature}" if self.negatives == "proportional" else ""
-        return f"pairs={self.pairs}, negatives={self.negatives!r}{drawn}, exclude={self.exclude!r}"
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

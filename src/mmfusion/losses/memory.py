@@ -8,7 +8,7 @@ Only this batch's part of a prototype carries gradient. The memory changes in tr
 dict, and is the same on all processes, because each of them sees the batch of all.
 """
 
-from typing import Annotated, Protocol, TypeAlias
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,6 @@ Momentum: TypeAlias = Annotated[float, Range(0, 1, below=True)]
 """Share of the past in a moving average."""
 MemorySize: TypeAlias = Annotated[int, Range(1, 10**6)]
 """Cases that are remembered."""
-
-
-class PrototypeSource(Protocol):
-    """Where the anchor losses take their prototypes from."""
-
-    def __call__(self, units: Tensor, labels: Tensor, counted: Tensor) -> Prototypes:
-        """Prototypes for a batch: unit embeddings ``(m, b, d)``, labels ``(b,)``, which count ``(m, b)`` bool."""
 
 
 class _Remembering(nn.Module):

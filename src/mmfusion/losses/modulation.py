@@ -1,4 +1,8 @@
-"""Features that belong to modalities: base class."""
+"""Features that belong to modalities: what AMF's two losses share.
+
+Of a fused vector whose features are split between the modalities (Yu et al., 2025, arXiv 2506.19439; the weights and
+what the text leaves open are from the public code).
+"""
 
 from collections.abc import Mapping
 
@@ -6,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.inputs import stack_embeddings, stack_present
-from mmfusion.tokens import LossInputs
 
 
 def parts_mask(parts: Mapping[str, int]) -> Tensor:
-    """Which features are a modality's own.
+    """Which features belong to which modality.
 
     Args:
         parts: How many each has, in their order along the vector.
@@ -29,39 +33,36 @@ def parts_mask(parts: Mapping[str, int]) -> Tensor:
 
 
 class ModulationLoss(Loss):
-    """A loss of features whose parts belong to modalities.
+    """A loss of features that belong to modalities.
 
     Args:
-        parts: How many features each modality has of its own, in their order along the vector.
+        parts: How many features belong to each modality, in their order along the vector.
 
     Raises:
         ValueError: If a modality has none.
     """
 
+    feature_mask: Tensor
+
     def __init__(self, parts: Mapping[str, int]) -> None:
         super().__init__()
         self.parts = dict(parts)
-        # In the state dict: a term built on the meta device gets it from there.
-        self.register_buffer("own", parts_mask(parts))
+        # In the state dict: a loss built on the meta device gets it from there.
+        self.register_buffer("feature_mask", parts_mask(parts))
 
-    own: Tensor
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The features ``(m, b, d)``, which belong to the modality, ``(m, 1, d)``, and presence, ``(m, b)``.
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs with the embeddings of all the modalities, as wide as their parts together."""
-        width = sum(self.parts.values())
-        missing = sorted(set(self.parts) - set(inputs.embeddings))
-        if missing:
-            raise ValueError(f"the embeddings of {missing} are missing, got {sorted(inputs.embeddings)}")
-        embeddings = {name: inputs.embeddings[name] for name in self.parts}
-        x = stack_embeddings(embeddings)
+        Raises:
+            ValueError: If a modality's embeddings are missing, or not as wide as the parts together.
+        """
+        if missing := sorted(set(self.parts) - set(batch.embeddings)):
+            raise ValueError(f"the embeddings of {missing} are missing, got {sorted(batch.embeddings)}")
+        embeddings = {name: batch.embeddings[name] for name in self.parts}
+        x, width = stack_embeddings(embeddings), sum(self.parts.values())
         if x.shape[-1] != width:
             raise ValueError(f"embeddings as wide as the parts together, {width}, are expected, got {x.shape[-1]}")
-        present = {name: row for name, row in inputs.present.items() if name in self.parts}
-        return self.formula(x, self.own, stack_present(embeddings, present, x))
-
-    def formula(self, x: Tensor, own: Tensor, present: Tensor) -> Tensor:
-        """What such a loss defines."""
-        raise NotImplementedError(f"{type(self).__name__} must define formula()")
+        return x, self.feature_mask, stack_present(embeddings, batch.present, x)
 
     def extra_repr(self) -> str:
         """The parts, for printing."""

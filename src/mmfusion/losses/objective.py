@@ -1,4 +1,4 @@
-"""What a supervised phase minimises: one loss a target, and a loss bank beside it."""
+"""The objective of a supervised phase: one loss per target, and a loss bank."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mmfusion import registry
 from mmfusion.losses.bank import LossBank
-from mmfusion.losses.classification import CountedLoss
+from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
 from mmfusion.options import Probability, checked
@@ -22,7 +23,7 @@ def target_loss(kind: Target, output: Tensor, target: Tensor, *, label_smoothing
     """The loss of one target.
 
     Args:
-        kind: What the target is; its class gives the shapes.
+        kind: The target; its class gives the shapes.
         output: Shape ``(b, n_out)``; half precision is computed in float32.
         target: As the kind says.
         label_smoothing: Share of the probability spread over all classes; classes only.
@@ -77,19 +78,19 @@ def _expect(target: Tensor, shape: tuple[int, ...], *, integer: bool) -> None:
 
 
 class Objective(nn.Module):
-    """The sum of one loss a target and the terms of a bank.
+    """The sum of one loss per target and the losses of a bank.
 
-    Like a bank's terms, the losses of the targets are those of the batch of all processes that train together.
+    Like a bank's, the losses of the targets are those of the batch of all processes that train together.
 
     Args:
         targets: From the spec.
-        bank: More terms; None for none.
+        bank: More losses; None for none.
         label_smoothing: For targets of classes.
         classification: The loss of targets of classes, a registered one: its name, or a mapping with ``name`` and its
             options. None: cross-entropy.
 
     Raises:
-        ValueError: If a target and a term of the bank have the same name, or the classification loss or one of its
+        ValueError: If a target and a loss of the bank have the same name, or the classification loss or one of its
             options is unknown.
     """
 
@@ -105,7 +106,9 @@ class Objective(nn.Module):
         super().__init__()
         twice = sorted(set(targets) & set(bank.terms if bank is not None else ()))
         if twice:
-            raise ValueError(f"the losses are told apart by name, {twice} name a target and a term: rename the target")
+            raise ValueError(
+                f"losses are distinguished by name, {twice} name a target and a loss of the bank: rename the target"
+            )
         self.targets = dict(targets)
         self.bank = bank
         self.label_smoothing = label_smoothing
@@ -113,16 +116,16 @@ class Objective(nn.Module):
         if classification is not None:
             for name, kind in targets.items():
                 if isinstance(kind, Classes):
-                    self.classification[name] = _classification_loss(classification, kind.n, label_smoothing)
+                    self.classification[name] = _classification_loss(classification, name, kind.n, label_smoothing)
 
     def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
-        """All terms of a batch.
+        """All losses of a batch.
 
         Args:
             inputs: What the model returned, with the targets.
 
         Returns:
-            Weighted scalars by name, to be summed: one a target, named as it is, and the bank's.
+            Weighted scalars by name, to be summed: one per target, named as it is, and the bank's.
 
         Raises:
             ValueError: If a target or an output is missing or of the wrong shape.
@@ -132,33 +135,32 @@ class Objective(nn.Module):
             if missing:
                 raise ValueError(f"{what} {missing} are missing, got {sorted(given)}")
         together = global_batch(inputs) if self.training else inputs
+        batch = Batch(together)
         losses = {
-            name: self._target_loss(name, kind, together.outputs[name], together.targets[name])
+            name: self.classification[name](batch)
+            if name in self.classification
+            else target_loss(kind, batch.outputs[name], batch.targets[name], label_smoothing=self.label_smoothing)
             for name, kind in self.targets.items()
         }
-        if self.bank is None:
-            return losses
-        return losses | self.bank.of_batches(inputs, together if self.bank.across_processes else inputs)
-
-    def _target_loss(self, name: str, kind: Target, output: Tensor, target: Tensor) -> Tensor:
-        if name in self.classification:
-            loss: Tensor = self.classification[name].of_logits(output, target)  # type: ignore[operator]  # a ClassificationLoss
-            return loss
-        return target_loss(kind, output, target, label_smoothing=self.label_smoothing)
+        return losses | (self.bank(together if self.bank.across_processes else inputs) if self.bank is not None else {})
 
     def set_counts(self, counts: Mapping[str, Tensor]) -> None:
-        """Tell the losses that weigh classes by how often they occur how many training cases each has.
+        """Give the losses that weigh classes by their number of training cases these numbers.
 
-        Those that were given counts of their own keep them.
+        Those that have counts keep them.
 
         Args:
             counts: By target, shape ``(k,)``; for targets of classes.
+
+        Raises:
+            ValueError: If those of a target are missing.
         """
-        terms = self.bank.terms.values() if self.bank is not None else ()
-        wanting = [*self.classification.items(), *((getattr(term, "target", None), term) for term in terms)]
-        for name, loss in wanting:
-            if isinstance(loss, CountedLoss) and not loss.has_counts:
-                loss.set_counts(counts[name or next(iter(self.targets))])
+        for loss in (*self.classification.values(), *(self.bank.terms.values() if self.bank is not None else ())):
+            if "counts" in loss.needs and not loss.has_counts:
+                target = loss.target or next(iter(self.targets))
+                if target not in counts:
+                    raise ValueError(f"the counts of {target!r} are needed, got those of {sorted(counts)}")
+                loss.set_counts(counts[target])
 
     def check(self, inputs: LossInputs) -> None:
         """Look at the values: labels in range, other targets, outputs and embeddings finite.
@@ -182,22 +184,22 @@ class Objective(nn.Module):
                 )
 
 
-def _classification_loss(choice: str | Mapping[str, Any], n_classes: int, label_smoothing: float) -> nn.Module:
+def _classification_loss(choice: str | Mapping[str, Any], target: str, n_classes: int, label_smoothing: float) -> Loss:
     options: dict[str, Any] = {"name": choice} if isinstance(choice, str) else dict(choice)
     name = options.pop("name", None)
     if name is None:
-        raise ValueError(f"a classification loss needs its name beside its options, got {options}")
+        raise ValueError(f"a classification loss needs its name with its options, got {options}")
     try:
         known = registry.losses.options(name)
     except ValueError as error:
         raise ValueError(f"classification: {error}") from error
+    if "target" not in known:
+        raise ValueError(f"{name!r} is no loss of logits and labels, such as 'cross_entropy', 'focal'")
     if label_smoothing and "label_smoothing" not in options:
         if "label_smoothing" not in known:
             raise ValueError(f"{name!r} takes no label smoothing: set label_smoothing to 0")
         options["label_smoothing"] = label_smoothing
     if "n_classes" in known:
         options["n_classes"] = n_classes
-    loss: nn.Module = registry.losses.create(name, **options)
-    if not callable(getattr(loss, "of_logits", None)):
-        raise ValueError(f"{name!r} is no loss of logits and labels, such as 'cross_entropy', 'focal'")
+    loss: Loss = registry.losses.create(name, **options | {"target": target})
     return loss

@@ -1,12 +1,16 @@
 """Orthogonality of two parts."""
 
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 from torch import Tensor
 
-from mmfusion.losses.functional import mean_where
-from mmfusion.losses.pairs import Pairs
-from mmfusion.losses.part_pairs import PartPairLoss, check_sides, directions
+from mmfusion.losses.base import Loss
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.functional import check_choice, mean_where
+from mmfusion.losses.pairs import Pairs, checked_pairs
+from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
+from mmfusion.options import checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 
@@ -26,7 +30,7 @@ def orthogonality_loss(first: Tensor, second: Tensor, mask: Tensor, *, kind: Kin
     ``"cosine"``: the mean over the cases of ``cos^2`` between the two parts of one case.
 
     Args:
-        first: Shape ``(b, d)``; normalised inside.
+        first: Shape ``(b, d)``; normalized inside.
         second: Shape ``(b, e)``; of the same width for ``"cosine"``.
         mask: Which cases count, shape ``(b,)``, bool; True counts. What is left out may hold anything.
         kind: ``"difference"`` or ``"cosine"``.
@@ -37,8 +41,8 @@ def orthogonality_loss(first: Tensor, second: Tensor, mask: Tensor, *, kind: Kin
     Raises:
         ValueError: If kind is unknown, or shapes or dtypes do not fit.
     """
-    _check_orthogonality(kind)
-    check_sides(first, second, mask)
+    check_choice("kind", kind, get_args(Kind))
+    check_parts(first, second, mask)
     if kind == "cosine" and first.shape != second.shape:
         raise ValueError(
             f"a cosine needs parts of one width, got {tuple(first.shape)} and {tuple(second.shape)}: "
@@ -52,36 +56,23 @@ def orthogonality_loss(first: Tensor, second: Tensor, mask: Tensor, *, kind: Kin
 
 
 @losses.register("orthogonality")
-class OrthogonalityLoss(PartPairLoss):
+class OrthogonalityLoss(Loss):
     """Parts orthogonal to each other; see :func:`orthogonality_loss`.
 
     Args:
-        parts: Pairs of names; as in :class:`PartPairLoss`.
+        parts: Pairs of names; as in :func:`~mmfusion.losses.part_pairs.part_pairs`.
         kind: ``"difference"``: columns over the batch; ``"cosine"``: the parts of each case.
 
     Raises:
         ValueError: If an option is out of range.
     """
 
+    @checked
     def __init__(self, *, parts: Pairs | None = None, kind: Kind = "difference") -> None:
-        super().__init__(parts=parts)
-        _check_orthogonality(kind)
+        super().__init__()
+        self.parts = checked_pairs("parts", parts)
         self.kind: Kind = kind
 
-    def of_parts(self, first: Tensor, second: Tensor, both: Tensor) -> Tensor:
-        """The loss of one pair of parts."""
-        return orthogonality_loss(first, second, both, kind=self.kind)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"parts={self.parts}, kind={self.kind!r}"
-
-
-def _check_orthogonality(kind: str) -> None:
-    """Refuse a kind that is unknown.
-
-    Raises:
-        ValueError: With the kind.
-    """
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind must be one of {get_args(Kind)}, got {kind!r}")
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of embeddings or entries of ``aux``."""
+        return mean_over_parts(batch, self.parts, partial(orthogonality_loss, kind=self.kind))

@@ -1,16 +1,31 @@
-"""Pairs of modalities: checks that their losses share."""
+"""Pairs of modalities: what the losses over them share."""
 
-import math
+import itertools
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
+from mmfusion.losses.batch import Batch
 from mmfusion.utils.precision import full_precision
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
+
+
+class ModalityPairs(NamedTuple):
+    """Two modalities side by side, for each pair of them.
+
+    Attributes:
+        first: The one modality, shape ``(p, b, d)`` for p pairs.
+        second: The other, the same shape.
+        both: Which cases have both, shape ``(p, b)``, bool.
+    """
+
+    first: Tensor
+    second: Tensor
+    both: Tensor
 
 
 def checked_pairs(option: str, pairs: Pairs | None) -> tuple[tuple[str, str], ...] | None:
@@ -29,8 +44,39 @@ def checked_pairs(option: str, pairs: Pairs | None) -> tuple[tuple[str, str], ..
     return tuple((one, other) for one, other in pairs)
 
 
-def sides_of(first: Tensor, second: Tensor, both: Tensor, *, normalise: bool = True) -> tuple[Tensor, Tensor]:
-    """Both sides in full precision, zero in what is left out; directions if ``normalise``."""
+def modality_pairs(batch: Batch, pairs: Pairs | None = None, *, normalize: bool = True) -> ModalityPairs:
+    """The embeddings of pairs of modalities.
+
+    Args:
+        batch: With at least two modalities' embeddings, of one width.
+        pairs: Names; None: every pair once.
+        normalize: Their directions; False: as they are, where a case that lacks one may hold anything.
+
+    Returns:
+        The pairs, stacked.
+
+    Raises:
+        ValueError: If there are fewer than two modalities, or a name is not among them, or shapes do not fit.
+    """
+    names = list(batch.embeddings)
+    if len(names) < 2:
+        raise ValueError(f"this loss needs the embeddings of at least two modalities, got {names}")
+    if unknown := sorted({name for pair in pairs or () for name in pair} - set(names)):
+        raise ValueError(f"unknown embeddings {unknown}, expected some of {names}: fix the loss's pairs")
+    x, present = batch.units
+    if not normalize:
+        x = torch.stack([full_precision(embedding) for embedding in batch.embeddings.values()])
+    index = [(names.index(one), names.index(other)) for one, other in pairs or itertools.combinations(names, 2)]
+    first, second = ([pair[side] for pair in index] for side in (0, 1))
+    return ModalityPairs(x[first], x[second], present[first] & present[second])
+
+
+def sides_of(first: Tensor, second: Tensor, both: Tensor, *, normalize: bool = True) -> tuple[Tensor, Tensor]:
+    """Both sides of a formula in full precision, zero in what is left out; directions if ``normalize``.
+
+    Raises:
+        ValueError: If shapes or dtypes do not fit.
+    """
     if first.shape != second.shape or first.ndim < 2 or not (first.is_floating_point() and second.is_floating_point()):
         raise ValueError(
             "the two sides must be floating point of one shape (..., b, d), got "
@@ -38,22 +84,7 @@ def sides_of(first: Tensor, second: Tensor, both: Tensor, *, normalise: bool = T
         )
     if both.dtype != torch.bool or both.shape != first.shape[:-1]:
         raise ValueError(f"both must be bool of shape {tuple(first.shape[:-1])}, got {both.dtype} {tuple(both.shape)}")
-    there = both.unsqueeze(-1)
+    mask = both.unsqueeze(-1)
     # Replaced, not multiplied, and before the lengths: 0 times NaN is NaN, in the gradient too.
-    first, second = (torch.where(there, full_precision(side), 0.0) for side in (first, second))
-    return (unit(first), unit(second)) if normalise else (first, second)
-
-
-def check_positive(option: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{option} must be positive and finite, got {value}")
-
-
-def check_share(option: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{option} must be 0 to 1, got {value}")
-
-
-def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{option} must be one of {choices}, got {value!r}")
+    first, second = (torch.where(mask, full_precision(side), 0.0) for side in (first, second))
+    return (unit(first), unit(second)) if normalize else (first, second)

@@ -1,30 +1,47 @@
 """Class prototypes: the direction of a class in each modality, and across them."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.inputs import Embeddings, check_labels, units_of
+from mmfusion.losses.inputs import Embeddings, check_labels, loss_inputs, units_of
 from mmfusion.tokens import Present
 from mmfusion.utils.precision import without_autocast
 
 
 class Prototypes(NamedTuple):
-    """Unit vectors, one a class.
+    """Unit vectors, one per class in each modality, and last those across modalities.
 
     Attributes:
-        unimodal: Shape ``(m, k, d)``; zero where ``has_unimodal`` is False.
-        crossmodal: Shape ``(k, d)``; zero where ``has_crossmodal`` is False.
-        has_unimodal: Shape ``(m, k)``, bool; True where a case of the class has the modality.
-        has_crossmodal: Shape ``(k,)``, bool; True where there is a case of the class.
+        directions: Shape ``(m + 1, k, d)``; zero where a prototype is absent.
+        present: Shape ``(m + 1, k)``, bool; True where a case of the class has the modality, and last, where a case is
+            of the class.
     """
 
-    unimodal: Tensor
-    crossmodal: Tensor
-    has_unimodal: Tensor
-    has_crossmodal: Tensor
+    directions: Tensor
+    present: Tensor
+
+    @property
+    def unimodal(self) -> Tensor:
+        """Of each modality, shape ``(m, k, d)``."""
+        return self.directions[:-1]
+
+    @property
+    def crossmodal(self) -> Tensor:
+        """Across modalities, shape ``(k, d)``."""
+        return self.directions[-1]
+
+    @property
+    def has_unimodal(self) -> Tensor:
+        """Which unimodal prototypes are present, shape ``(m, k)``, bool."""
+        return self.present[:-1]
+
+    @property
+    def has_crossmodal(self) -> Tensor:
+        """Which crossmodal prototypes are present, shape ``(k,)``, bool."""
+        return self.present[-1]
 
 
 def prototypes(
@@ -43,15 +60,23 @@ def prototypes(
         present: Which cases have which modality; one that lacks it does not count in that modality.
 
     Returns:
-        The prototypes, and which of them there are.
+        The prototypes, and which of them are present.
 
     Raises:
         ValueError: If shapes or dtypes do not fit.
     """
-    x, there = units_of(embeddings, present)
+    inputs = loss_inputs(embeddings, labels, present)
+    x, mask = units_of(inputs.embeddings, inputs.present)
     check_labels(labels, x.shape[1])
     with without_autocast(x):
-        return prototypes_of_units(x, membership(labels, n_classes), there)
+        return prototypes_of_units(x, membership(labels, n_classes), mask)
+
+
+class PrototypeSource(Protocol):
+    """Where the anchor losses take their prototypes from."""
+
+    def __call__(self, units: Tensor, labels: Tensor, counted: Tensor) -> Prototypes:
+        """Prototypes for a batch: unit embeddings ``(m, b, d)``, labels ``(b,)``, which count ``(m, b)`` bool."""
 
 
 def membership(labels: Tensor, n_classes: int) -> Tensor:
@@ -77,10 +102,10 @@ def class_means(units: Tensor, member: Tensor, counted: Tensor) -> tuple[Tensor,
     return total / count.clamp(min=1).unsqueeze(-1), count > 0
 
 
-def prototypes_of_means(means: Tensor, there: Tensor) -> Prototypes:
-    """Prototypes from class means ``(m, k, d)``, zero where there is none, and which there are, ``(m, k)`` bool."""
-    every = unit(torch.cat([means, means.sum(0, keepdim=True)]))
-    return Prototypes(every[:-1], every[-1], there, there.any(0))
+def prototypes_of_means(means: Tensor, mask: Tensor) -> Prototypes:
+    """Prototypes from class means ``(m, k, d)``, zero where a class is absent, and which are present, ``(m, k)``."""
+    every = torch.cat([means, means.sum(0, keepdim=True)])
+    return Prototypes(unit(every), torch.cat([mask, mask.any(0, keepdim=True)]))
 
 
 def prototypes_of_units(units: Tensor, member: Tensor, counted: Tensor) -> Prototypes:

@@ -1,19 +1,19 @@
 """Samples as anchors."""
 
-import torch
 from torch import Tensor
 
-from mmfusion.losses.anchors import AnchorLoss, AnchorSet, Reduction, check_anchor_options, without_autocast_of_units
-from mmfusion.losses.functional import masked_logsumexp, mean_where, negative_log_share
+from mmfusion.losses.anchor_loss import AnchorLoss, Reduction, reduced
+from mmfusion.losses.anchors import AnchorSet
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.functional import contrast
 from mmfusion.registry import losses
 
 
-@without_autocast_of_units
 def sample_anchor_loss(
     anchors: AnchorSet,
     *,
     temperature: float | Tensor = 0.07,
-    reduction: Reduction = "normalised",
+    reduction: Reduction = "normalized",
     eps: float = 0.0,
 ) -> Tensor:
     """Each sample against the prototypes of its class and the samples of other classes.
@@ -22,9 +22,9 @@ def sample_anchor_loss(
     the only positives, samples of the same modality the only negatives.
 
     Args:
-        anchors: From :func:`anchor_set`.
+        anchors: From :func:`~mmfusion.losses.anchors.anchor_set`.
         temperature: Divides the cosine similarity; positive.
-        reduction: ``"published"`` sums over modalities and classes; ``"normalised"`` averages over those with a case.
+        reduction: ``"published"`` sums over modalities and classes; ``"normalized"`` averages over those with a case.
         eps: Added inside the logarithm; 1e-8 as published.
 
     Returns:
@@ -33,29 +33,21 @@ def sample_anchor_loss(
     Raises:
         ValueError: If an option is out of range.
     """
-    check_anchor_options(temperature, reduction)
-    units, member, counted, proto = anchors.units, anchors.member, anchors.counted, anchors.prototypes
-    own = anchors.labels.clamp(0, member.shape[1] - 1)
-    every = torch.cat([proto.unimodal, proto.crossmodal.unsqueeze(0)])
-    has = torch.cat([proto.has_unimodal, proto.has_crossmodal.unsqueeze(0)])
-    positive = torch.einsum("mbd,pbd->mbp", units, every[:, own]) / temperature  # p: whose prototype
-    has_positive = has[:, own].T
-    other_class = anchors.labels.unsqueeze(0) != anchors.labels.unsqueeze(1)
-    pushed = other_class & counted.unsqueeze(1)  # (m, b, b)
-    loss = negative_log_share(
-        masked_logsumexp(positive, has_positive), masked_logsumexp(units @ units.mT / temperature, pushed), eps
-    )
-    loss = torch.where(counted & pushed.any(-1), loss, 0.0)
-    in_class = (member & counted.unsqueeze(-1)).to(loss.dtype)  # (m, b, k)
-    count = in_class.sum(1)
-    class_means = torch.einsum("mb,mbk->mk", loss, in_class) / count.clamp(min=1)
-    return class_means.sum() if reduction == "published" else mean_where(class_means, count > 0)
+    x, labels, member, counted, prototypes = anchors
+    every, present = (tensor.flatten(0, 1) for tensor in prototypes)  # u[1, 1], ..., u[M, K], c[1], ..., c[K]
+    of_class = member.repeat(1, len(prototypes.present)) & present
+    other_class = (labels.unsqueeze(1) != labels) & counted.unsqueeze(1)
+    loss = contrast(x, (every, x), of_class, other_class, temperature, eps=eps, normalize=False)  # (m, b)
+    in_class = member & counted.unsqueeze(-1)  # (m, b, k)
+    n_in_class = in_class.sum(1)
+    means = (in_class * loss.unsqueeze(-1)).sum(1) / n_in_class.clamp(min=1)
+    return reduced(means, n_in_class > 0, reduction)
 
 
 @losses.register("sample_anchor")
 class SampleAnchorLoss(AnchorLoss):
-    """Samples as anchors; see :func:`~mmfusion.losses.anchors.sample_anchor_loss`."""
+    """Samples as anchors; see :func:`sample_anchor_loss`."""
 
-    def of_anchors(self, anchors: AnchorSet) -> Tensor:
-        """The loss from what the anchor losses share."""
-        return sample_anchor_loss(anchors, temperature=self.temperature(), reduction=self.reduction, eps=self.eps)
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of embeddings and labels."""
+        return sample_anchor_loss(self.anchors(batch), **self.options())

@@ -1,5 +1,6 @@
 """Spread of the cases over the sphere."""
 
+import math
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -7,12 +8,10 @@ from torch import Tensor
 
 from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
-from mmfusion.losses.functional import masked_logsumexp, mean_where
-from mmfusion.losses.inputs import units_of
-from mmfusion.losses.pairs import check_choice, check_positive
-from mmfusion.options import Positive
+from mmfusion.losses.batch import Batch
+from mmfusion.losses.functional import check_choice, check_range, masked_logsumexp, mean_where
+from mmfusion.options import Positive, checked
 from mmfusion.registry import losses
-from mmfusion.tokens import LossInputs
 from mmfusion.utils.precision import full_precision, without_autocast
 
 Over: TypeAlias = Literal["each", "all"]
@@ -25,19 +24,19 @@ def uniformity_loss(x: Tensor, present: Tensor, *, t: float = 2.0, over: Over = 
     of the batch. Least where the directions spread evenly, 0 where all are one.
 
     Args:
-        x: Shape ``(m, b, d)``; normalised inside.
-        present: Which cases have which modality, shape ``(m, b)``, bool; True is there. What is not may hold anything.
+        x: Shape ``(m, b, d)``; normalized inside.
+        present: Which cases have which modality, shape ``(m, b)``, bool. What is absent may hold anything.
         t: Positive.
         over: ``"each"`` modality by itself, then the mean over those with at least two cases; or ``"all"`` modalities
             as one set, where the modalities of one case are no pair: to bring these together is what alignment is for.
 
     Returns:
-        A scalar, ``-4 t`` to 0: not a loss that can be compared with 0. 0 if there are no two cases.
+        A scalar, ``-4 t`` to 0: not a loss that can be compared with 0. 0 without two cases.
 
     Raises:
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    check_positive("t", t)
+    check_range("t", t, 0 < t < math.inf, "positive and finite")
     check_choice("over", over, get_args(Over))
     if x.ndim != 3 or not x.is_floating_point() or present.dtype != torch.bool or present.shape != x.shape[:2]:
         raise ValueError(
@@ -71,17 +70,12 @@ class UniformityLoss(Loss):
         ValueError: If an option is out of range.
     """
 
+    @checked
     def __init__(self, *, t: Positive = 2.0, over: Over = "each") -> None:
         super().__init__()
-        check_positive("t", t)
-        check_choice("over", over, get_args(Over))
         self.t = t
         self.over: Over = over
 
-    def loss(self, inputs: LossInputs) -> Tensor:
-        """The loss from loss inputs with embeddings."""
-        return uniformity_loss(*units_of(inputs.embeddings, inputs.present), t=self.t, over=self.over)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"t={self.t}, over={self.over!r}"
+    def compute(self, batch: Batch) -> Tensor:
+        """The loss of embeddings."""
+        return uniformity_loss(*batch.units, t=self.t, over=self.over)

@@ -8,7 +8,7 @@ from torch import nn
 from mmfusion.heads import ConcatHead
 from mmfusion.interactions import CrossmodalEnhancement
 from mmfusion.losses import CrossmodalAnchorLoss, SampleAnchorLoss, UnimodalAnchorLoss
-from mmfusion.losses.anchors import Reduction
+from mmfusion.losses.anchor_loss import Reduction
 from mmfusion.models.model import FusionModel
 from mmfusion.models.objectives import TermSettings, build_objective
 from mmfusion.models.parts import image_encoders
@@ -58,7 +58,7 @@ def cfcml(
     crossmodal_weight: LossWeight = 0.18,
     temperature: TemperatureValue = 0.07,
     learn_temperature: bool = False,
-    reduction: Reduction = "normalised",
+    reduction: Reduction = "normalized",
     eps: Annotated[float, Range(0, 1)] = 0.0,
     prototypes: Choice = "batch",
     weighting: Choice = "constant",
@@ -105,7 +105,7 @@ def cfcml(
         crossmodal_weight: Weight of the crossmodal prototypes as anchors (w_cp).
         temperature: Of the three anchor losses (tau).
         learn_temperature: A parameter for each of them, starting there.
-        reduction: ``"published"`` or ``"normalised"``; see :mod:`mmfusion.losses.anchors`.
+        reduction: ``"published"`` or ``"normalized"``; see :mod:`mmfusion.losses.anchors`.
         eps: Inside the logarithm of the anchor losses; published is 1e-8, 0 is exact.
         prototypes: ``"batch"``, as published, ``"moving"`` or ``"memory"``, or a mapping with the name and options; see
             :mod:`mmfusion.losses.memory`.
