@@ -3,6 +3,7 @@
 import argparse
 import gc
 import statistics
+import time
 from collections.abc import Sequence
 
 import torch
@@ -73,7 +74,7 @@ def loop_losses(
 
 
 def anchor_bank(n_classes: int) -> LossBank:
-    """The three anchor terms with weight 1, scaled as published."""
+    """The three anchor losses with weight 1, scaled as published."""
     kinds = {"sample": SampleAnchorLoss, "unimodal": UnimodalAnchorLoss, "crossmodal": CrossmodalAnchorLoss}
     return LossBank(n_classes, {name: (1.0, kind(reduction="published", eps=1e-8)) for name, kind in kinds.items()})
 
@@ -100,7 +101,7 @@ def bank_alone(m: int, b: int, k: int, d: int, repeats: int, device: str) -> tup
 
 
 def losses(options: argparse.Namespace) -> None:
-    """The bank of the three anchor terms, forward and backward in float32, against loops and a matrix product."""
+    """The bank of the three anchor losses, forward and backward in float32, against loops and a matrix product."""
     # First of all: on Linux a process starts with its parent's peak memory as its own.
     growth_of_bank(options)
     if options.large:
@@ -109,7 +110,7 @@ def losses(options: argparse.Namespace) -> None:
         print(f"m={m}, b={b}, k={k}, d={d}, in a process of its own")
         print(f"  {'bank, seconds':30s} {spread(seconds)}")
         print(f"  {'peak memory of the process':30s} {peak / 1024:.2f} GiB   {verdict(peak / 1024, at_most=4)}")
-    for b, loop_repeats, target in ((36, options.repeats, 150), (144, options.loop_repeats, 1500)):
+    for b, loop_repeats, target in ((36, options.repeats, 200), (144, options.loop_repeats, 1800)):
         against_the_loop(options, b, loop_repeats, target)
 
 
@@ -117,10 +118,10 @@ def growth_of_bank(options: argparse.Namespace) -> None:
     """Time and memory from 256 to 1,024 cases: 16 times the pairs."""
     m, k, d, sizes = 4, 3, 128, (256, 512, 1024)
     print(f"growth with the batch, m={m}, k={k}, d={d}; pairs of a modality: m * b * b")
-    found = {b: in_a_process(bank_alone, m, b, k, d, options.repeats, options.device) for b in sizes}
-    for b, (seconds, _, grown) in found.items():
+    measured = {b: in_a_process(bank_alone, m, b, k, d, options.repeats, options.device) for b in sizes}
+    for b, (seconds, _, grown) in measured.items():
         print(f"  {f'b={b}':30s} {spread([s * 1e3 for s in seconds])} ms   {grown:.1f} MiB above the start")
-    (small, _, small_memory), (large, _, large_memory) = found[sizes[0]], found[sizes[-1]]
+    (small, _, small_memory), (large, _, large_memory) = measured[sizes[0]], measured[sizes[-1]]
     pairs = (sizes[-1] / sizes[0]) ** 2
     for name, ratio in (
         ("time", statistics.median(large) / statistics.median(small)),
@@ -141,21 +142,23 @@ def against_the_loop(options: argparse.Namespace, b: int, loop_repeats: int, tar
         values = loop_losses(leaves, indices, k)
         return values, torch.autograd.grad(sum(values.values()), leaves)
 
-    def vectorised() -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    def vectorized() -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         values = bank(embeddings, labels)
         return values, torch.autograd.grad(sum(values.values()), leaves)
 
     def product() -> None:
         torch.autograd.grad(x @ x.T, x, ones)
 
-    (expected, slopes), (found, grads) = loop(), vectorised()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    (expected, slopes), (values, grads) = loop(), vectorized()
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(grads, slopes, rtol=1e-4, atol=1e-4 * max(float(slope.abs().max()) for slope in slopes))
 
     gc.collect()
     gc.freeze()  # or a look through all that was ever imported falls into one of the calls, as in timeit
-    slow = medians({"loops": loop, "bank": vectorised}, loop_repeats)
-    quick = medians({"bank": vectorised, "x @ x.T": product}, 5 * options.repeats)
+    # Processor time, where there is one: what other processes take of a shared machine falls on long calls alone.
+    clock = time.perf_counter if options.device == "cuda" else time.process_time
+    slow = medians({"loops": loop, "bank": vectorized}, loop_repeats, clock)
+    quick = medians({"bank": vectorized, "x @ x.T": product}, 5 * options.repeats, clock)
     gc.unfreeze()
     seconds = {"loops": slow["loops"], "bank": slow["bank"] + quick["bank"], "x @ x.T": quick["x @ x.T"]}
     print(f"m={m}, b={b}, k={k}, d={d}; the loops and the bank agree in values and gradients")
@@ -166,6 +169,6 @@ def against_the_loop(options: argparse.Namespace, b: int, loop_repeats: int, tar
     over_product = [one / other for one, other in zip(quick["bank"], quick["x @ x.T"], strict=True)]
     for name, ratios, limits in (
         ("loops over the bank's median", over_bank, {"at_least": target}),
-        ("bank over x @ x.T, by pairs", over_product, {"at_most": 20}),
+        ("bank over x @ x.T, by pairs", over_product, {"at_most": 12}),
     ):
         print(f"  {name:30s} {spread(ratios, '.1f')}   {verdict(statistics.median(ratios), **limits)}")

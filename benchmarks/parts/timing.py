@@ -15,18 +15,20 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Found = TypeVar("Found")
 
 
-def medians(functions: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
+def medians(
+    functions: dict[str, Callable[[], None]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each function, one of each in turn, so that a change of the machine's speed meets all alike."""
     for function in functions.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = clock()
             function()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 

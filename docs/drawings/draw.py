@@ -20,9 +20,10 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Outline
 from torch import Tensor
 
-from mmfusion import registry
-from mmfusion.losses import AnchorSet, Prototypes, masked_columns_loss, matching_loss, prototypes
-from mmfusion.losses.inputs import loss_inputs, modality_pairs
+from mmfusion import losses, registry
+from mmfusion.losses import AnchorSet, Batch, Prototypes, masked_columns_loss, matching_loss, prototypes
+from mmfusion.losses.inputs import loss_inputs
+from mmfusion.losses.pairs import modality_pairs
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
 
@@ -226,14 +227,13 @@ def of_logits(name: str, highlighted: str, pale: str, others: Mapping[str, Any],
     points += [Point("class weight", "ABC"[k], k, 90.0 + 120 * k) for k in range(3)]
 
     def loss(x: Tensor) -> Tensor:
-        value: Tensor = term.of_logits(x[:6] @ x[6:].T / TEMPERATURE, LABELS)
+        value: Tensor = term(x[:6] @ x[6:].T / TEMPERATURE, LABELS)
         return value
 
     weights = directions([point.degrees for point in points[6:]])
     degrees, i = [point.degrees for point in points], index_of(points, highlighted)
     forces, pale_forces = (
-        forces_on(lambda x, loss=loss: loss.of_logits(x @ weights.T / TEMPERATURE, LABELS), degrees[:6])
-        for loss in (term, other)
+        forces_on(lambda x, loss=loss: loss(x @ weights.T / TEMPERATURE, LABELS), degrees[:6]) for loss in (term, other)
     )
     note = f"Logits are cosines over {TEMPERATURE}."
     if "counts" in options:
@@ -244,10 +244,10 @@ def of_logits(name: str, highlighted: str, pale: str, others: Mapping[str, Any],
 
 
 def of_matching() -> Drawing:
-    """The matching loss with the simplest classifier that there is."""
+    """The matching loss with the simplest classifier."""
 
     def loss(x: Tensor) -> Tensor:
-        first, second, _ = modality_pairs(loss_inputs(by_modality(x)))
+        first, second, _ = modality_pairs(Batch(loss_inputs(by_modality(x))))
         return matching_loss(first, second, lambda one, other: (one * other).sum(-1) / TEMPERATURE)
 
     return of_batch(loss, "A2's table", f"The classifier's logit is the cosine over {TEMPERATURE}.")
@@ -272,8 +272,8 @@ def of_cells() -> Cells:
 
 
 def of_anchors(name: str, highlighted: str) -> Drawing:
-    """An anchor term. Its prototypes are points of their own for the lines; the arrows are those of the whole term."""
-    term = registry.losses.create(name, n_classes=3, temperature=TEMPERATURE)
+    """An anchor loss. Its prototypes are points of their own for the lines; the arrows are those of the whole loss."""
+    term, formula = registry.losses.create(name, n_classes=3, temperature=TEMPERATURE), getattr(losses, f"{name}_loss")
     points, x = toy_batch(), directions([degree for degrees in DEGREES.values() for degree in degrees])
     found = prototypes(by_modality(x), LABELS, 3)
     for kind, stars in zip(list(KINDS)[2:5], [*found.unimodal, found.crossmodal], strict=True):
@@ -284,7 +284,8 @@ def of_anchors(name: str, highlighted: str) -> Drawing:
 
     def of_points(x: Tensor) -> Tensor:
         stars = Prototypes(x[12:].unflatten(0, (3, 3)), everything.new_ones(3, 3))
-        value: Tensor = term.of_anchors(AnchorSet(x[:12].unflatten(0, (2, 6)), LABELS, member, everything, stars))
+        anchors = AnchorSet(x[:12].unflatten(0, (2, 6)), LABELS, member, everything, stars)
+        value: Tensor = formula(anchors, temperature=TEMPERATURE)
         return value
 
     i = index_of(points, highlighted)

@@ -75,7 +75,7 @@ def anchors_of_units(units: Units, labels: Tensor, n_classes: int, source: Proto
     counted = units.present & member.any(-1)
     with without_autocast(units.x):
         if source is None:
-            found = prototypes_of_units(units.x, member, counted)
+            prototypes = prototypes_of_units(units.x, member, counted)
         else:
-            found = source(units.x, labels, counted)
-        return AnchorSet(units.x, labels, member, counted, found)
+            prototypes = source(units.x, labels, counted)
+        return AnchorSet(units.x, labels, member, counted, prototypes)

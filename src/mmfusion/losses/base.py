@@ -18,7 +18,7 @@ class Loss(nn.Module):
 
     A subclass overrides :meth:`compute`. The batch has the outputs, embeddings, targets and presence, and computes what
     several losses share (:attr:`~mmfusion.losses.batch.Batch.units`, labels, anchors) when it is first looked at. What
-    no batch can tell, a class declares in :attr:`needs`.
+    no batch holds, a class declares in :attr:`needs`.
 
     Attributes:
         needs: ``"n_classes"``: a bank sets the number of classes where the loss was built without it, with

@@ -45,11 +45,11 @@ def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_we
     logits, labels, counted = checked_logits(logits, labels)
     weights = weights_of_classes(class_weights, logits)
     with without_autocast(logits):
-        own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-        is_own = labels.unsqueeze(1) == torch.arange(logits.shape[1], device=labels.device)
-        others = masked_logsumexp(logits, ~is_own)
-        log_rest = -negative_log_share(others, own)  # log(1 - p)
-        each = weights[labels] * (gamma * log_rest).exp() * negative_log_share(own, others)
+        labeled = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+        is_labeled = labels.unsqueeze(1) == torch.arange(logits.shape[1], device=labels.device)
+        others = masked_logsumexp(logits, ~is_labeled)
+        log_rest = -negative_log_share(others, labeled)  # log(1 - p)
+        each = weights[labels] * (gamma * log_rest).exp() * negative_log_share(labeled, others)
         return torch.where(counted, each, 0.0).sum() / counted.sum().clamp(min=1)
 
 

@@ -101,7 +101,7 @@ def contrast(
         ValueError: If temperature is not positive, or the shapes do not fit.
     """
     check_temperature(temperature)
-    sets = (candidates,) if isinstance(candidates, Tensor) else candidates
+    sets = [candidates] if isinstance(candidates, Tensor) else list(candidates)
     masks = {"positive": (sets[0], positive), "negative": (sets[-1], negative)}
     for name, (candidate, mask) in masks.items():
         if anchors.shape[-1] != candidate.shape[-1]:
@@ -114,7 +114,8 @@ def contrast(
                 f"{name} must be bool of shape (..., {pairs[0]}, {pairs[1]}), got {mask.dtype} {tuple(mask.shape)}"
             )
     if normalize:
-        anchors, *sets = (unit(full_precision(x)) for x in (anchors, *sets))
+        anchors = unit(full_precision(anchors))
+        sets = [unit(full_precision(x)) for x in sets]
     with without_autocast(anchors):
         scaled = anchors / temperature
         similarities = [scaled @ x.mT for x in sets]

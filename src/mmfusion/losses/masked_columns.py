@@ -88,8 +88,8 @@ def _cross_entropies(logits: Tensor, truth: Tensor, hidden: Tensor, sizes: tuple
     in_range = [(cell >= 0) & (cell < n) for cell, n in zip(truth.unbind(1), sizes, strict=True)]
     target = hidden & torch.stack(in_range, 1)
     padded = torch.where(target.unsqueeze(-1), padded, 0.0)
-    own = torch.where(target, truth, 0).unsqueeze(-1)
-    return -padded.log_softmax(-1).gather(-1, own).squeeze(-1), target
+    category = torch.where(target, truth, 0).unsqueeze(-1)
+    return -padded.log_softmax(-1).gather(-1, category).squeeze(-1), target
 
 
 @losses.register("masked_columns")

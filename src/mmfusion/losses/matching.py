@@ -57,7 +57,7 @@ def hard_negatives(similarity: Tensor, eligible: Tensor, *, temperature: float |
 
 
 def pair_features(first: Tensor, second: Tensor) -> Tensor:
-    """What can be said about two directions without saying which is which: ``d [a * b, (a - b)^2]``.
+    """Features of two directions that do not depend on their order: ``d [a * b, (a - b)^2]``.
 
     Args:
         first: Directions, shape ``(..., d)``.

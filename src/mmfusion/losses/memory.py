@@ -73,21 +73,21 @@ class MovingPrototypes(_Remembering):
             The prototypes.
 
         Raises:
-            ValueError: If there are other modalities or another width than said.
+            ValueError: If there are other modalities or another width than it was built for.
         """
         self._check(units)
-        batch, there = class_means(units, membership(labels, self.n_classes), counted)
+        batch, present = class_means(units, membership(labels, self.n_classes), counted)
         # Copies: what autograd keeps for the backward pass must not be written over by the update below.
         past, seen = self.means.to(units.dtype, copy=True), self.seen.clone()
         momentum = self.momentum * seen.to(units.dtype).unsqueeze(-1)
-        means = torch.where(there.unsqueeze(-1), momentum * past + (1 - momentum) * batch, past)
+        means = torch.where(present.unsqueeze(-1), momentum * past + (1 - momentum) * batch, past)
         if self.training:
             with torch.no_grad():
                 # A batch that is not finite ends the run or is skipped by the loss scaler; it must not stay in here.
                 sound = means.isfinite().all(-1)
                 self.means.copy_(torch.where(sound.unsqueeze(-1), means, past))
-                self.seen.copy_(seen | (there & sound))
-        return prototypes_of_means(means, seen | there)
+                self.seen.copy_(seen | (present & sound))
+        return prototypes_of_means(means, seen | present)
 
     def extra_repr(self) -> str:
         """The sizes, for printing."""
@@ -133,7 +133,7 @@ class MemoryPrototypes(_Remembering):
             The prototypes.
 
         Raises:
-            ValueError: If there are other modalities or another width than said.
+            ValueError: If there are other modalities or another width than it was built for.
         """
         self._check(units)
         together = prototypes_of_units(

@@ -46,7 +46,7 @@ class MetricLoss(Loss):
     and the gradients of proxies come out w times too large, each queue has an order of its own, and all processes need
     equally many rows, which they do not have where modalities are missing. Here everything is as in one process. A
     bank does the same for a loss without the wrapper. With ``efficient=True`` the wrapper leaves out the gradient that
-    flows through references on other processes; that is refused.
+    flows through references on other processes; that is an error.
 
     NOTE[DIFF] where a loss takes the angle of a cosine (``TupletMarginLoss``, ``ArcFaceLoss``), the cosine stays one
     rounding step away from 1 and -1, where the angle has no derivative; the gradient of two equal rows is 0 there.
@@ -57,7 +57,7 @@ class MetricLoss(Loss):
     Some limits remain. ``SmoothAPLoss`` raises unless all classes of the batch are equally frequent, and in PML 2.9 is
     its paper's only where they are as many as the cases of each; its rows are sorted by class here, as it needs them.
     ``InstanceLoss`` and ``NPairsLoss`` depend on the order of the rows. ``ThresholdConsistentMarginLoss`` looks all its
-    positives up among the anchors, and is refused for pairs of modalities.
+    positives up among the anchors, and raises an error for pairs of modalities.
 
     Args:
         loss: A name in ``pytorch_metric_learning.losses``; or an instance, theirs or any module that makes a scalar of
@@ -123,9 +123,9 @@ class MetricLoss(Loss):
             loss, self._gathers = pml.unwrapped(loss)
             self._kind, self._options = type(loss), {}
             if chosen or options:
-                given = " and ".join(chosen) or "options"
+                names = " and ".join(chosen) or "options"
                 raise ValueError(
-                    f"{self._kind.__name__} is built already: give it its {given} there, or give it by name"
+                    f"{self._kind.__name__} is built already: give it its {names} there, or give it by name"
                 )
         if isinstance(miner, str):
             miner_options = {**({} if distance is None else {"distance": distance}), **(miner_options or {})}

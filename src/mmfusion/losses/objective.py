@@ -62,9 +62,9 @@ def _discrete_survival(hazard_logits: Tensor, target: Tensor) -> Tensor:
     positions = torch.arange(hazard_logits.shape[1], device=interval.device)
     survived = F.softplus(hazard_logits)  # -log(1 - hazard)
     before = (survived * (positions < interval)).sum(1)
-    own = hazard_logits.gather(1, interval).squeeze(1)
-    own_event = event.squeeze(1)
-    return (before + own_event * F.softplus(-own) + (1 - own_event) * F.softplus(own)).mean()
+    last = hazard_logits.gather(1, interval).squeeze(1)
+    has_event = event.squeeze(1)
+    return (before + has_event * F.softplus(-last) + (1 - has_event) * F.softplus(last)).mean()
 
 
 def _expect(target: Tensor, shape: tuple[int, ...], *, integer: bool) -> None:

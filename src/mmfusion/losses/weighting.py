@@ -1,6 +1,6 @@
 """Weights of the terms that move while training goes on.
 
-A constant is a number, and a :class:`Schedule` stands in its place for one term. :class:`UncertaintyWeighting` and
+A constant is a number, and a :class:`Schedule` takes its place for one loss. :class:`UncertaintyWeighting` and
 :class:`GradNormWeighting` find the weights of all terms of a bank, starting from the given ones.
 """
 
@@ -23,7 +23,7 @@ Shape: TypeAlias = Annotated[str, OneOf(("linear", "cosine"))]
 
 
 class Schedule(nn.Module):
-    """A weight that goes from one value to another and stays there.
+    """A weight that goes from one value to another and then stays.
 
     It counts the batches that it has seen in training mode; the count is part of the state dict.
 
