@@ -125,7 +125,7 @@ def test_gradient_is_that_of_one_sided_differences(
         if of_x is not None:
             # A direction jumps at zero, where its gradient is defined as zero.
             zero = (x == 0).all(-1, keepdim=True).expand_as(x)
-            if options.get("normalise", True):
+            if options.get("normalize", True):
                 assert not bool(of_x[zero].any())
             assert_between(of_x, one_sided(lambda moved: value(moved, logits), x), skip=zero)
         if of_logits is not None:

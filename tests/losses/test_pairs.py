@@ -496,11 +496,11 @@ def test_mse_of_directions_is_a_multiple_of_the_cosine(batch: Batch) -> None:
     assert ConsistencyLoss(kind="mse")(x, labels, present).item() == pytest.approx(expected_value, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("detach", [None, "first", "second"])
-def test_the_side_that_is_not_moved(detach: Any, normalise: bool) -> None:
+def test_the_side_that_is_not_moved(detach: Any, normalize: bool) -> None:
     x, labels, present = degenerate("some_missing")
-    options: dict[str, Any] = {"pairs": [["1", "0"]], "kind": "mse", "normalize": normalise}
+    options: dict[str, Any] = {"pairs": [["1", "0"]], "kind": "mse", "normalize": normalize}
     _, whole = value_and_gradient(ConsistencyLoss(**options), (x, labels, present))
     value, grad = value_and_gradient(ConsistencyLoss(**options, detach=detach), (x, labels, present))
     still = {None: None, "first": 1, "second": 0}[detach]

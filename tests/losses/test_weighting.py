@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmfusion.losses import (
     Batch,
@@ -16,7 +16,6 @@ from mmfusion.losses import (
     UncertaintyWeighting,
     UnimodalAnchorLoss,
 )
-from mmfusion.tokens import LossInputs
 
 LABELS = torch.arange(4) % 2
 
@@ -120,13 +119,13 @@ def test_gradnorm_evens_out_the_gradients() -> None:
 def test_gradnorm_gives_more_to_what_learns_slowly() -> None:
     """Equal gradients; one loss has halved since the first step, the other has not moved."""
 
-    class Fixed(nn.Module):
+    class Fixed(Loss):
         def __init__(self) -> None:
             super().__init__()
             self.value = 1.0
 
-        def forward(self, inputs: LossInputs) -> Tensor:
-            x = inputs.embeddings["a"].sum()
+        def compute(self, batch: Batch) -> Tensor:
+            x = batch.embeddings["a"].sum()
             return x - x.detach() + self.value
 
     fast, slow = Fixed(), Fixed()

@@ -40,7 +40,7 @@ def loss_inputs(
             raise ValueError("labels, present and aux are part of LossInputs: give them there, or give embeddings")
         return inputs
     targets = {} if labels is None else {"label": labels}
-    if isinstance(inputs, Tensor) and inputs.ndim == 2:
+    if isinstance(inputs, Tensor) and inputs.ndim != 3:
         return LossInputs({"label": inputs}, {}, targets, {}, aux or {})
     named = inputs if isinstance(inputs, Mapping) else {str(i): x for i, x in enumerate(inputs)}
     if isinstance(present, Tensor):
