@@ -37,6 +37,22 @@ def test_recipes_of_registered_datasets_resolve(dataset: str, model: str) -> Non
     assert settings.data == reference.data
 
 
+@pytest.mark.parametrize("model", registry.models.list())
+def test_own_tables_are_trained_with_missing_modalities_and_each_methods_own_head(model: str) -> None:
+    settings, defaults = resolve(model, "table"), registry.models.defaults(model)
+    assert settings.train.modality_dropout == 0.4
+    assert settings.train.augment["rotate"] > 0
+    assert (
+        settings.model.get("dropout", defaults["dropout"])
+        == defaults["dropout"]
+        == (0.1 if model == "tabular" else 0.5)
+    )
+    assert tuple(settings.model.get("hidden", defaults["hidden"])) == (() if model == "tabular" else (128,))
+    assert settings.model.get("image_latents") == (8 if model == "cfcml" else None)
+    if "token_norm" in registry.models.options(model):
+        assert settings.model["token_norm"] is True
+
+
 def test_the_published_settings() -> None:
     found = recipes.load("derm7pt", "cfcml")
     model, train = found["model"], found["train"]
