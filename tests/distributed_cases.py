@@ -26,6 +26,7 @@ from mmfusion.losses import (
 from mmfusion.losses.distributed import global_batch
 from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import LossInputs
+from mmfusion.training.phases import phases_of
 from mmfusion.utils.process_group import gather_rows
 from small import make_inputs, make_labels, make_spec, rows
 
@@ -165,9 +166,9 @@ def model_step(rank: int, cases: list[list[int]], name: str) -> dict[str, Tensor
     }
     model: nn.Module = DistributedDataParallel(network) if len(cases) > 1 else network
     output = model(own)
-    (phase,) = network.phases()
+    (phase,) = phases_of(network)
     targets = {key: value[mine] for key, value in labels.items()}
-    terms = phase.objective(LossInputs(output.outputs, output.embeddings, targets, {}, output.aux))
+    terms = phase.loss(LossInputs(output.outputs, output.embeddings, targets, {}, output.aux))
     torch.stack(list(terms.values())).sum().backward()
     found = {f"loss.{key}": value.detach() for key, value in terms.items()}
     return found | {

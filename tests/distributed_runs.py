@@ -19,7 +19,7 @@ from mmfusion.data.cases import Cases
 from mmfusion.experiments import run
 from mmfusion.experiments.settings import Settings, resolve
 from mmfusion.losses.matching import hard_negatives
-from mmfusion.models import tip_pretraining
+from mmfusion.models.pretraining import tip_pretraining
 from mmfusion.tokens import Table
 from mmfusion.training import averaging, checkpoints, inference, processes
 from mmfusion.training.loop import Training

@@ -1,14 +1,12 @@
 """Numbers of every registered model, to hold them where the package is built anew around them.
 
-Weights are generated from their names, so that they are the same on every machine and in any order; a part that moves
-or is renamed keeps its numbers through a map of names. ``python tests/model_numbers.py`` writes ``golden/models.json``.
+Weights are generated from their names, so that they are the same on every machine and in any order; a part that moved
+or was renamed keeps its numbers through a map to the name that they were stored by, :func:`stored_name`.
 """
 
-import json
 import math
-import sys
 import zlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +14,8 @@ from torch import Tensor, nn
 
 import mmfusion as mmf
 from golden_numbers import FOLDER, generated
+from mmfusion.models import Phase
+from mmfusion.training.phases import phases_of
 from small import loss_inputs, make_inputs, make_labels, make_spec
 
 FILE = FOLDER / "models.json"
@@ -27,17 +27,49 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"tip, pretrained": ("tip", {"
 N = 4
 
 
-def fill(module: nn.Module, names: dict[str, str] | None = None) -> None:
+RENAMED = (
+    ("encoders.backbones.", "encoders."),
+    ("encoders.fusions.", "modulators."),
+    ("context.tokenizers.", "context."),
+    ("pooling.query.", "readout.ask."),
+    ("pooling.", "readout."),
+    ("vectors.", "head.fusion."),
+)
+PHASES = {"mmcl": {"finetune": "train"}, "mmcl-image": {"finetune": "train"}}
+"""What phases were called when the numbers were stored."""
+
+
+def stored_name(name: str, model: str) -> str:
+    """What a parameter was called when the numbers were stored."""
+    for new, old in RENAMED:
+        if name.startswith(new):
+            name = old + name.removeprefix(new)
+            break
+    if name.startswith("tokenizers."):
+        name = name.replace(".normalize.", ".normalise.")
+    if model == "mbt" and name.startswith("head."):
+        name = name.replace("head.", "head.classifiers.all.", 1)
+    elif model in ("late", "tip") and name.startswith("head."):
+        name = name.replace("head.", "head.heads." if model == "late" else "head.classifiers.", 1)
+    return name
+
+
+def stored_part(name: str, model: str) -> str:
+    """The same for the parts of a pretraining."""
+    return f"{'pretraining' if model == 'tip' else 'contrast'}.{name}"
+
+
+def fill(module: nn.Module, name_of: Callable[[str], str] = str) -> None:
     """Give every floating-point parameter and buffer of a module its generated numbers.
 
     Args:
         module: Changed in place.
-        names: By name in the module, the name that the numbers belong to, where it is another.
+        name_of: From a name in the module to the one that the numbers belong to.
     """
     for name, x in module.state_dict(keep_vars=True).items():
         if not x.is_floating_point() or not x.ndim:
             continue
-        known = (names or {}).get(name, name)
+        known = name_of(name)
         seed = zlib.crc32(known.encode())
         last = known.rpartition(".")[2]
         if x.ndim > 1:
@@ -52,14 +84,20 @@ def fill(module: nn.Module, names: dict[str, str] | None = None) -> None:
             x.copy_(value)
 
 
-def build(name: str, layout: str) -> tuple[mmf.DataSpec, nn.Module]:
-    """A model with generated weights, float64, in eval mode."""
+def build(name: str, layout: str) -> tuple[mmf.DataSpec, nn.Module, list[Phase]]:
+    """A model with generated weights, float64, in eval mode, and its phases."""
     spec = make_spec(**LAYOUTS[layout])
-    model, options = VARIANTS.get(name, (name, {}))
+    method, options = VARIANTS.get(name, (name, {}))
     torch.manual_seed(0)
-    built = mmf.create_model(model, spec, **options)
-    fill(built)
-    return spec, built.double().eval()
+    model = mmf.create_model(method, spec, **options)
+    phases = phases_of(model)
+    for phase in phases:
+        if phase.model is not None:
+            fill(phase.model, lambda key: stored_part(key, method))
+            phase.model.double().eval()
+        phase.loss.double().eval()
+    fill(model, lambda key: stored_name(key, method))
+    return spec, model.double().eval(), phases
 
 
 def double(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +109,8 @@ def double(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def numbers(name: str, layout: str) -> dict[str, Any]:
     """Outputs, embeddings, losses and the norm of each parameter's gradient, of all phases."""
-    spec, model = build(name, layout)
+    spec, model, phases = build(name, layout)
+    method = VARIANTS.get(name, (name, {}))[0]
     # The generators of torch differ between versions: pixels and cells come from ours.
     inputs = double(make_inputs(spec, N))
     for key, x in inputs.items():
@@ -90,28 +129,16 @@ def numbers(name: str, layout: str) -> dict[str, Any]:
         "losses": {},
         "gradients": {},
     }
-    for phase in model.phases():
+    for phase in phases:
         torch.manual_seed(0)
-        terms = phase.objective(loss_inputs((phase.model or model)(inputs, present), labels, present))
-        found["losses"][phase.name] = {key: value.item() for key, value in terms.items()}
-        model.zero_grad()
+        terms = phase.loss(loss_inputs((phase.model or model)(inputs, present), labels, present))
+        named = PHASES.get(method, {}).get(phase.name, phase.name)
+        found["losses"][named] = {key: value.item() for key, value in terms.items()}
+        beside = [] if phase.model is None else phase.model.named_parameters()
+        parameters = {stored_name(key, method): p for key, p in model.named_parameters()}
+        parameters |= {stored_part(key, method): p for key, p in beside if not key.startswith("model.")}
+        for p in parameters.values():
+            p.grad = None
         sum(terms.values()).backward()
-        found["gradients"][phase.name] = {
-            key: p.grad.norm().item() for key, p in model.named_parameters() if p.grad is not None
-        }
+        found["gradients"][named] = {key: p.grad.norm().item() for key, p in parameters.items() if p.grad is not None}
     return found
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    names = [*mmf.registry.models.list(), *VARIANTS]
-    stored: dict[str, Any] = {}
-    for layout in LAYOUTS:
-        for name in names:
-            stored[f"{name} | {layout}"] = numbers(name, layout)
-    FILE.write_text(json.dumps(stored, indent=None, separators=(",", ":")).replace('},"', '},\n"') + "\n")
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    main()

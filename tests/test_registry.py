@@ -151,8 +151,8 @@ def test_built_in_names() -> None:
     assert "pyramid" in mmf.registry.image_tokenizers
     assert "feature" in mmf.registry.tabular_tokenizers
     assert "conv" in mmf.registry.compressions
-    assert "crossmodal_enhancement" in mmf.registry.interactions
-    assert "granularity_merge" in mmf.registry.readouts
+    assert "crossmodal_enhancement" in mmf.registry.token_fusions
+    assert "granularity_merge" in mmf.registry.poolings
     anchors = ["crossmodal_anchor", "hierarchical_anchor", "sample_anchor", "unimodal_anchor"]
     assert mmf.registry.losses.list("*_anchor") == anchors
 
@@ -160,7 +160,7 @@ def test_built_in_names() -> None:
 MINE = """
     from dataclasses import dataclass
 
-    from mmfusion.registry import models, readouts
+    from mmfusion.registry import models, poolings
 
     @dataclass
     class Thing:
@@ -175,7 +175,7 @@ MINE = """
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's file, and registries that forget it after the test."""
-    for one in (mmf.registry.models, mmf.registry.readouts):
+    for one in (mmf.registry.models, mmf.registry.poolings):
         one.list()
         monkeypatch.setattr(one, "_builders", dict(one._builders))
     path = tmp_path / "my models.py"
@@ -224,18 +224,18 @@ def test_a_file_may_be_imported_after_it_was_run(file: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (MINE.format(name="mine") + "    readouts.register('r')(Thing)\n    1 / 0", "fails to load: ZeroDivisionError"),
+        (MINE.format(name="mine") + "    poolings.register('r')(Thing)\n    1 / 0", "fails to load: ZeroDivisionError"),
         (MINE.format(name="concat"), "fails to load: ValueError: model 'concat' is registered already"),
         ("    def (", "fails to load: SyntaxError"),
     ],
 )
 def test_a_file_that_fails_leaves_nothing(file: Path, source: str, message: str) -> None:
-    before = mmf.registry.models.list(), mmf.registry.readouts.list()
+    before = mmf.registry.models.list(), mmf.registry.poolings.list()
     file.write_text(textwrap.dedent(source))
     for _ in range(2):
         with pytest.raises(PluginError, match=message):
             import_files([file])
-    assert (mmf.registry.models.list(), mmf.registry.readouts.list()) == before
+    assert (mmf.registry.models.list(), mmf.registry.poolings.list()) == before
     file.write_text(textwrap.dedent(MINE.format(name="mine")))
     import_files([file])
     assert "mine" in mmf.registry.models

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmfusion.interactions import (
+from mmfusion.fusion.tokens import (
     Bottleneck,
     CrossmodalEnhancement,
     Directional,

@@ -10,6 +10,7 @@ import mmfusion as mmf
 from mmfusion.experiments import environment
 from mmfusion.models import FusionModel, Phase
 from mmfusion.tokens import LossInputs
+from mmfusion.training.phases import phases_of
 from parts.timing import DEVICE, medians, spread
 
 REFERENCE = "concat"
@@ -51,7 +52,7 @@ def models(options: argparse.Namespace) -> None:
             model.zero_grad()
             output = (phase.model or model)(inputs)
             given = LossInputs(output.outputs, output.embeddings, targets, {}, output.aux)
-            torch.stack(list(phase.objective(given).values())).sum().backward()
+            torch.stack(list(phase.loss(given).values())).sum().backward()
 
         return run
 
@@ -69,10 +70,10 @@ def models(options: argparse.Namespace) -> None:
         except ValueError as error:
             print(f"  {name:20s} {error}")
             continue
-        for phase in model.phases():
+        for phase in phases_of(model):
             label = name if phase.name == "train" else f"{name}, {phase.name}"
             times = {
-                REFERENCE: step(reference, reference.phases()[-1]),
+                REFERENCE: step(reference, phases_of(reference)[-1]),
                 f"{label} ": step(model, phase),  # a name of its own where it is the reference
             }
             base, own = medians(times, options.repeats).values()

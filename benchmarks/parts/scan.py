@@ -143,7 +143,7 @@ def volumes_training_step(device: str) -> Callable[[], None]:
     def step() -> None:
         model.zero_grad()
         output = model({**images, "table": table})
-        losses = model.objective(mmf.LossInputs(output.outputs, output.embeddings, {"label": labels}, {}, {}))
+        losses = model.loss(mmf.LossInputs(output.outputs, output.embeddings, {"label": labels}, {}, {}))
         sum(losses.values()).backward()
 
     return step

@@ -47,7 +47,7 @@ def step(options: argparse.Namespace) -> None:
     bare = bare.train().to(device, memory_format=torch.channels_last)
     model = mmf.create_model("cfcml", spec, encoder=options.encoder).train()
     model = model.to(device, memory_format=torch.channels_last)
-    objective = model.phases()[0].objective
+    objective = mmf.create_loss(model)
     together = torch.cat(list(images.values()))
     inputs: dict[str, Tensor | mmf.Table] = {**images, "meta": table}
 
@@ -65,10 +65,10 @@ def step(options: argparse.Namespace) -> None:
         model(inputs)
 
     def encode() -> None:
-        model.encoders[names[0]](together)
+        model.encoders.backbones[names[0]](together)
 
     def tokenize() -> None:
-        levels = model.encoders[names[0]](together)
+        levels = model.encoders.backbones[names[0]](together)
         for i, name in enumerate(names):
             model.tokenizers[name]([level[i * rows : (i + 1) * rows] for level in levels])
         model.tokenizers["meta"](table)

@@ -85,7 +85,7 @@ def _of_a_step(table: mmf.Table, options: argparse.Namespace) -> None:
 
 
 def _training_step(model: mmf.FusionModel, inputs: dict[str, Tensor | mmf.Table], labels: Tensor) -> Callable[[], None]:
-    objective = model.phases()[0].objective
+    objective = mmf.create_loss(model)
 
     def step() -> None:
         model.zero_grad()

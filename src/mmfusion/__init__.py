@@ -1,6 +1,6 @@
 """Fusion components for images and tabular data.
 
-Parts live in their rooms (``mmfusion.tokenizers``, ``mmfusion.interactions``, ``mmfusion.losses`` and so on); this
+Parts live in their rooms (``mmfusion.tokenizers``, ``mmfusion.fusion.tokens``, ``mmfusion.losses`` and so on); this
 module has what most users start from. Everything is imported when it is asked for: a program that only prints its help,
 or is stopped at once, does not wait for torch.
 """
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
     from mmfusion import registry
     from mmfusion.experiments.predictor import load
-    from mmfusion.models import FusionModel, create_model
+    from mmfusion.models import Blueprint, FusionModel, ImageEncoders, ablate, create_loss, create_model
+    from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
     from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
     from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Blueprint",
     "Classes",
     "Columns",
     "DataSpec",
     "FusionModel",
     "FusionOutput",
     "Image",
+    "ImageEncoders",
     "Labels",
     "LossInputs",
     "Maps",
@@ -35,13 +38,20 @@ __all__ = [
     "Table",
     "Tokens",
     "Wording",
+    "ablate",
+    "create_loss",
     "create_model",
+    "list_backbones",
+    "list_datasets",
+    "list_losses",
+    "list_models",
     "load",
     "registry",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("FusionModel", "create_model"), "models"),
+    **dict.fromkeys(("Blueprint", "FusionModel", "ImageEncoders", "ablate", "create_loss", "create_model"), "models"),
+    **dict.fromkeys(("list_backbones", "list_datasets", "list_losses", "list_models"), "registry"),
     **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
     **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
     "load": "experiments.predictor",

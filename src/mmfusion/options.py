@@ -106,8 +106,23 @@ class Nonempty:
         return "that is not empty"
 
 
+class Modalities:
+    """Names of modalities; where a blueprint is built, ``"images"``, ``"tables"`` and ``"*"`` are those of a kind."""
+
+    def holds(self, value: object) -> bool:
+        """Whether each is a text."""
+        return all(isinstance(name, str) for name in value) if isinstance(value, Sequence) else True
+
+    def __str__(self) -> str:
+        return "of modalities"
+
+
+ModalityNames: TypeAlias = Annotated[Sequence[str], Modalities()]
+"""Names of modalities, or ``images``, ``tables`` or ``*``."""
 Width: TypeAlias = Annotated[int, Range(1, 16384)]
 """Features of a layer."""
+TotalWidth: TypeAlias = Annotated[int, Range(1, 2**24)]
+"""Features of several vectors together."""
 Depth: TypeAlias = Annotated[int, Range(1, 128)]
 """Layers in sequence."""
 DepthOrNone: TypeAlias = Annotated[int, Range(0, 128)]
@@ -406,6 +421,6 @@ def _described(hint: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-_RULES = (Range, OneOf, Length, Nonempty)
+_RULES = (Range, OneOf, Length, Nonempty, Modalities)
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80

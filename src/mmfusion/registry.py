@@ -36,15 +36,25 @@ __all__ = [
     "check_options",
     "compressions",
     "datasets",
+    "decisions",
+    "heads",
     "image_tokenizers",
     "import_files",
-    "interactions",
     "keyword_options",
+    "list_backbones",
+    "list_datasets",
+    "list_losses",
+    "list_models",
     "losses",
+    "map_fusions",
     "models",
-    "modulators",
-    "readouts",
+    "named",
+    "poolings",
+    "pretrainings",
+    "table_encoders",
     "tabular_tokenizers",
+    "token_fusions",
+    "vector_fusions",
 ]
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
@@ -124,6 +134,33 @@ class Registry:
         check_options(f"{self.kind} {name!r}", builder, options)
         return builder(*args, **options)
 
+    def build(self, choice: Choice, /, **available: Any) -> Any:
+        """Build the part that settings choose, from what is known where it is built.
+
+        Args:
+            choice: A registered name, or a mapping with ``name`` and options.
+            available: By the name of a parameter, what a builder may take; one that has no such parameter is not given
+                it. An option of the choice goes before it.
+
+        Raises:
+            ValueError: As :meth:`create`, or if a parameter without a default is neither an option nor available.
+        """
+        name, options = named(choice, self.kind)
+        builder = self.get(name)
+        check_options(f"{self.kind} {name!r}", builder, options)
+        parameters = inspect.signature(builder).parameters
+        given = {key: value for key, value in available.items() if key in parameters and key not in options}
+        if absent := [
+            key
+            for key, parameter in parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            and key not in options
+            and key not in given
+        ]:
+            raise ValueError(f"{self.kind} {name!r} needs {', '.join(absent)}: give it beside its name, as an option")
+        return builder(**given, **options)
+
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """The options that :meth:`create` takes for that name, with their defaults."""
         return keyword_options(self.get(name))
@@ -171,6 +208,23 @@ class Registry:
         return f"unknown {self.kind} {name!r}; {hint}"
 
 
+def named(choice: Choice, kind: str = "part") -> tuple[str, dict[str, Any]]:
+    """The name and the options of a part that settings choose.
+
+    Args:
+        choice: A name, or a mapping with ``name`` and options.
+        kind: What it chooses, for messages.
+
+    Raises:
+        ValueError: If there is no name.
+    """
+    options = {"name": choice} if isinstance(choice, str) else dict(choice) if isinstance(choice, Mapping) else {}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"a {kind} is a name, or a mapping with name and options, got {choice!r}")
+    return name, options
+
+
 def _owner(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown"
 
@@ -189,24 +243,65 @@ def _is_again(builder: Callable[..., Any], taken: Callable[..., Any]) -> bool:
 
 def _source(builder: Callable[..., Any]) -> Path | None:
     try:
-        file = inspect.getfile(builder)
+        file = inspect.getfile(inspect.unwrap(builder))
     except (OSError, TypeError):
         return None
     # Code from a text says <string> or <stdin>, all of it the same.
     return None if file.startswith("<") else Path(file).resolve()
 
 
-models = Registry("model", "mmfusion.models")
+class Models(Registry):
+    """The models: registered ones, and blueprints' files by a name that ends in ``.toml``."""
+
+    def __init__(self) -> None:
+        super().__init__("model", "mmfusion.models")
+        self.of_file: Callable[..., Any] | None = None
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The builder of that name; of a file, one that takes the file's content as ``blueprint``."""
+        if isinstance(name, str) and name.endswith(".toml"):
+            importlib.import_module(self.home)
+            if self.of_file is not None:
+                return self.of_file
+        return super().get(name)
+
+
+models = Models()
 ablations = Registry("model with ablations", "mmfusion.models.ablations")
 backbones = Registry("backbone", "mmfusion.backbones")
 image_tokenizers = Registry("image tokenizer", "mmfusion.tokenizers.image")
 tabular_tokenizers = Registry("tabular tokenizer", "mmfusion.tokenizers.tabular")
+table_encoders = Registry("table encoder", "mmfusion.tokenizers.table_encoders")
 compressions = Registry("token compression", "mmfusion.layers.compression")
-interactions = Registry("interaction", "mmfusion.interactions")
-modulators = Registry("modulator", "mmfusion.interactions.modulators")
-readouts = Registry("readout", "mmfusion.readouts")
+map_fusions = Registry("map fusion", "mmfusion.fusion.maps")
+token_fusions = Registry("token fusion", "mmfusion.fusion.tokens")
+poolings = Registry("pooling", "mmfusion.pooling")
+vector_fusions = Registry("vector fusion", "mmfusion.fusion.vectors")
+decisions = Registry("decision fusion", "mmfusion.fusion.decisions")
+heads = Registry("head", "mmfusion.heads")
+pretrainings = Registry("pretraining", "mmfusion.models.pretraining")
 losses = Registry("loss", "mmfusion.losses")
 datasets = Registry("dataset", "mmfusion.data")
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the registered models that match a shell-style pattern, sorted."""
+    return models.list(pattern)
+
+
+def list_losses(pattern: str = "*") -> list[str]:
+    """Names of the registered losses that match a shell-style pattern, sorted."""
+    return losses.list(pattern)
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Names of the registered backbones that match a shell-style pattern, sorted; timm's are not among them."""
+    return backbones.list(pattern)
+
+
+def list_datasets(pattern: str = "*") -> list[str]:
+    """Names of the registered datasets that match a shell-style pattern, sorted."""
+    return datasets.list(pattern)
 
 
 def import_files(

@@ -4,7 +4,9 @@ Letters, in every docstring of the package: b batch, n tokens, d dim, m modaliti
 In every boolean mask **True means real**; ``torch.nn.MultiheadAttention`` uses the opposite.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -52,6 +54,40 @@ class Tokens(NamedTuple):
         if self.mask is None:
             return self.x
         return torch.where(self.mask.unsqueeze(-1), self.x, 0.0)
+
+
+@dataclass(frozen=True)
+class TokenShape:
+    """What is known of a set of tokens before any comes.
+
+    Attributes:
+        n_tokens: Number of tokens.
+        dim: Width of a token.
+        grid: Positions along each spatial axis, where the tokens are those of a map in row-major order; None: tokens
+            without an arrangement in space, such as a table's.
+
+    Raises:
+        ValueError: If a size is not positive, or the grid has another number of positions than there are tokens.
+    """
+
+    n_tokens: int
+    dim: int
+    grid: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_tokens < 1 or self.dim < 1:
+            raise ValueError(f"TokenShape expects positive sizes, got n_tokens={self.n_tokens} and dim={self.dim}")
+        if self.grid is None:
+            return
+        object.__setattr__(self, "grid", tuple(self.grid))
+        if not self.grid or min(self.grid) < 1 or math.prod(self.grid) != self.n_tokens:
+            raise ValueError(f"TokenShape expects a grid of n_tokens={self.n_tokens} positions, got {self.grid}")
+
+    @classmethod
+    def of_map(cls, shape: Sequence[int]) -> "TokenShape":
+        """The positions of a map of shape ``(c, *spatial)``."""
+        dim, *grid = shape
+        return cls(math.prod(grid), dim, tuple(grid))
 
 
 Content: TypeAlias = Tensor | Maps | Table

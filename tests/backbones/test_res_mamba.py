@@ -9,6 +9,7 @@ import mmfusion as mmf
 from mmfusion.backbones import ResMamba, create_backbone
 from mmfusion.backbones.res_mamba import ResidualStage, ScanLayer
 from mmfusion.layers.mamba import flipped_mamba
+from mmfusion.models import create_loss
 from mmfusion.spec import Image
 from small import loss_inputs, make_inputs, make_labels, make_spec
 
@@ -282,10 +283,10 @@ def test_in_a_model(shared: bool) -> None:
     model = mmf.create_model(
         "cfcml", spec, encoder="res_mamba", shared_encoder=shared, dim=8, image_latents=3, table_latents=2, hidden=(8,)
     )
-    assert len(model.encoders) == (1 if shared else 3)
-    assert model.map_shapes["image0"] == [(16, 8, 8, 4), (32, 4, 4, 2), (64, 2, 2, 1), (128, 1, 1, 1)]
+    assert len(model.encoders.backbones) == (1 if shared else 3)
+    assert model.encoders.map_shapes["image0"] == ((16, 8, 8, 4), (32, 4, 4, 2), (64, 2, 2, 1), (128, 1, 1, 1))
     inputs, labels = make_inputs(spec, 4), make_labels(spec, 4)
-    losses = model.objective(loss_inputs(model(inputs), labels))
+    losses = create_loss(model)(loss_inputs(model(inputs), labels))
     sum(losses.values()).backward()
     assert all(bool(value.isfinite()) for value in losses.values())
     assert [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []

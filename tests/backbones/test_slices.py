@@ -7,9 +7,10 @@ import torch
 
 from mmfusion.backbones import ConvNet, ResNet3d, Slices, Timm, create_backbone
 from mmfusion.backbones.slices import GatedAttention
-from mmfusion.heads import ConcatHead
-from mmfusion.models import FusionModel
-from mmfusion.readouts import MeanReadout
+from mmfusion.fusion.vectors import Concat
+from mmfusion.heads import MLPHead
+from mmfusion.models import FusionModel, ImageEncoders
+from mmfusion.pooling import MeanPooling
 from mmfusion.spec import DataSpec, Image
 from mmfusion.tokenizers.image import Pyramid
 
@@ -139,12 +140,14 @@ def test_weights_are_those_of_the_2d_encoder(tmp_path: Path) -> None:
 def test_in_a_model() -> None:
     """Tokenizers take the 2D maps of volumes as they come."""
     spec = DataSpec({"scan": Image(2, (16, 16, 4))}, n_classes=3)
+    encoders = ImageEncoders(spec.images, {"scan": encoder()})
+    vectors = Concat(spec.names, dim=8)
     model = FusionModel(
-        encoders={"scan": encoder()},
-        routes={"scan": "scan"},
-        tokenizers={"scan": Pyramid(spec["scan"], dim=8, n_latents=3)},
-        readout=MeanReadout(),
-        head=ConcatHead(spec, dim=8),
+        encoders=encoders,
+        tokenizers={"scan": Pyramid(spec["scan"], encoders.map_shapes["scan"], dim=8, n_latents=3)},
+        pooling=MeanPooling(),
+        vectors=vectors,
+        head=MLPHead(spec.targets, dim=vectors.dim_out),
     )
     assert model({"scan": torch.rand(2, 2, 16, 16, 4)}).logits.shape == (2, 3)
 

@@ -408,7 +408,7 @@ def test_a_step_at_the_papers_sizes(dataset: str) -> None:
     columns = spec["meta"]
     inputs["meta"] = mmf.Table(torch.randn(2, len(columns.numerical)), torch.ones(2, len(columns.categorical)).long())
     output = model(inputs)
-    losses = model.phases()[0].objective(
+    losses = mmf.create_loss(model)(
         mmf.LossInputs(output.outputs, output.embeddings, {"label": torch.tensor([0, 1])}, {}, {})
     )
     sum(losses.values()).backward()

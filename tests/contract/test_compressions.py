@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import mmfusion as mmf
 from mmfusion.layers.compression import TokenShape, create_compression
-from mmfusion.tokenizers import Compressed, FeatureTokenizer, Pyramid
+from mmfusion.tokenizers import CompressedTable, Pyramid
 from mmfusion.tokens import Tokens
 from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 
@@ -243,19 +243,18 @@ def test_wherever_a_compression_can_be_chosen(choice: Any) -> None:
     """Pyramid, table and the method that uses both; every part of it trains."""
     spec = make_spec(size=(16, 16))
     for n_latents in (2, 20):
-        pyramid = Pyramid(spec["image0"], dim=8, n_latents=n_latents, compression=choice)
         maps = [torch.randn(2, 6, 4, 4), torch.randn(2, 8, 2, 2)]
-        pyramid.bind(maps)
+        shapes = [x.shape[1:] for x in maps]
+        pyramid = Pyramid(spec["image0"], shapes, dim=8, n_latents=n_latents, compression=choice)
         assert [tuple(tokens.x.shape) for tokens in pyramid(maps)] == [(2, n_latents, 8)] * 2
-        table = Compressed(FeatureTokenizer(TABLE, dim=8, missing="mask"), n_latents=n_latents, compression=choice)
+        masking = {"name": "feature", "missing": "mask"}
+        table = CompressedTable(TABLE, dim=8, of=masking, n_latents=n_latents, compression=choice)
         (tokens,) = table(make_inputs(spec, 2, missing_cells=True)["table0"])
         assert tokens.x.shape == (2, n_latents, 8)
         assert tokens.mask.tolist() == [[False] * n_latents, [True] * n_latents]
         assert bool(tokens.x.isfinite().all())
     model = mmf.create_model("cfcml", spec, dim=8, image_latents=3, table_latents=2, hidden=(8,), compression=choice)
-    losses = model.phases()[0].objective(
-        loss_inputs(model(make_inputs(spec, 6, missing_cells=True)), make_labels(spec, 6))
-    )
+    losses = mmf.create_loss(model)(loss_inputs(model(make_inputs(spec, 6, missing_cells=True)), make_labels(spec, 6)))
     sum(losses.values()).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []
 

@@ -13,28 +13,38 @@ from torch import Tensor, nn
 
 import mmfusion as mmf
 from gradient_reference import ROWS, assert_between, one_sided, rows
-from mmfusion.heads import LateHead, MaxFusion
-from mmfusion.heads.gated import GatedFusion
-from mmfusion.heads.late import maximum
-from mmfusion.heads.tensor import LowRankFusion, TensorFusion
-from mmfusion.layers.compression import TokenShape, TopKCompression, create_compression
+from map_fusion_cases import CHANNELS, EVERY, SIZES, built, context_of
+from mmfusion.fusion.vectors import GatedFusion, LowRankFusion, MaxFusion, TensorFusion
+from mmfusion.fusion.vectors.vector_fusion import maximum
+from mmfusion.heads import MLPHead
+from mmfusion.layers.compression import TopKCompression, create_compression
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers.tabular.piecewise_linear import piecewise_linear
-from mmfusion.tokens import Tokens
-from modulator_cases import CHANNELS, EVERY, SIZES, bound, context_of
+from mmfusion.tokens import Present, Tokens, TokenShape
 
 D, NAMES = 4, ("a", "b", "c")
 SPEC = DataSpec({"a": Image(1, (8, 8)), "b": Image(1, (8, 8)), "c": Columns(("c",))}, n_classes=3)
+
+
+class Decided(nn.Module):
+    """A head per modality, and their outputs combined."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({key: MLPHead(SPEC.targets, dim=D, hidden=(5,)) for key in NAMES})
+        self.decision = mmf.registry.decisions.create(name, NAMES)
+
+    def forward(self, embeddings: dict[str, Tensor], present: Present) -> dict[str, Tensor]:
+        return self.decision({key: head(embeddings[key]) for key, head in self.heads.items()}, present)
+
+
 HEADS: dict[str, Callable[[], nn.Module]] = {
-    "maximum": lambda: MaxFusion(NAMES),
+    "maximum": lambda: MaxFusion(NAMES, dim=D),
     "gated": lambda: GatedFusion(NAMES, dim=D),
     "gated, two": lambda: GatedFusion(NAMES[:2], dim=D),
-    "low rank": lambda: LowRankFusion(NAMES, dim=D, width=3),
-    "tensor": lambda: TensorFusion(NAMES, dim=D, width=3, project=2),
-    **{
-        f"late, {combine}": lambda combine=combine: LateHead(SPEC, dim=D, combine=combine, hidden=(5,))
-        for combine in ("mean", "learned", "product", "max")
-    },
+    "low rank": lambda: LowRankFusion(NAMES, dim=D, dim_out=3),
+    "tensor": lambda: TensorFusion(NAMES, dim=D, dim_out=3, project=2),
+    **{f"decision, {name}": lambda name=name: Decided(name) for name in mmf.registry.decisions.list()},
 }
 a_few = settings(max_examples=2, phases=(Phase.explicit, Phase.generate))
 seeds = st.integers(0, 10**6)
@@ -69,12 +79,12 @@ def test_heads(name: str, kinds: list[str], seed: int) -> None:
     holds(function, rows(kinds, D, seed).view(3, 3, D), seed)
 
 
-@pytest.mark.parametrize("name", mmf.registry.interactions.list())
+@pytest.mark.parametrize("name", mmf.registry.token_fusions.list())
 @given(kinds=kinds_of(10), seed=seeds)
 @a_few
-def test_interactions(name: str, kinds: list[str], seed: int) -> None:
+def test_token_fusions(name: str, kinds: list[str], seed: int) -> None:
     torch.manual_seed(0)
-    block = mmf.registry.interactions.create(name, ("a", "b"), dim=8).double().eval()
+    block = mmf.registry.token_fusions.create(name, ("a", "b"), dim=8).double().eval()
     mask = torch.tensor([[True, False], [True, True]])
 
     def function(x: Tensor) -> Tensor:
@@ -97,12 +107,12 @@ def test_compressions(name: str, kinds: list[str], seed: int) -> None:
 @pytest.mark.parametrize("name", EVERY)
 @given(seed=seeds, shape=st.sampled_from(["sparse", "constant", "zero"]))
 @a_few
-def test_modulators(name: str, seed: int, shape: str) -> None:
+def test_map_fusions(name: str, seed: int, shape: str) -> None:
     torch.manual_seed(0)
-    modulator = bound(EVERY[name], {"a": "a"})
-    point = min(modulator.points(len(CHANNELS) - 1))
+    block = built(EVERY[name], {"a": "a"})
+    point = min(block.points)
     x = rows([shape] * 2, CHANNELS[point] * 6, seed).view(2, CHANNELS[point], *SIZES[2])
-    holds(lambda x: modulator({"a": x}, context_of(), point)["a"], x, seed)
+    holds(lambda x: block({"a": x}, context_of(), point)["a"], x, seed)
 
 
 @given(value=st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0, 4.0]), seed=seeds)

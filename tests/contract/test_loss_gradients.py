@@ -135,7 +135,7 @@ def test_gradient_is_that_of_one_sided_differences(
 
 
 @pytest.mark.parametrize(
-    "term", [DensityLoss({"a": 1, "b": 2}), LeakageLoss({"a": 1, "b": 2})], ids=["density", "leakage"]
+    "term", [DensityLoss(parts={"a": 1, "b": 2}), LeakageLoss(parts={"a": 1, "b": 2})], ids=["density", "leakage"]
 )
 @given(kinds=kinds, seed=st.integers(0, 10**6))
 @settings(max_examples=3)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import mmfusion as mmf
-from mmfusion.models import FusionModel
+from mmfusion.models import FusionModel, Phase
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, Present, Table
+from mmfusion.training.phases import phases_of
 from small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 
 NAMES = mmf.registry.models.list()
@@ -37,7 +38,7 @@ WITHOUT_GRADIENT = ("key.bias",)
 # A window of one position of one image has a single key: nothing is chosen, so nothing of the choice is learned.
 ONE_KEY = {
     ("tformer", "one_image"): [
-        f"readout.stages.{layer}.image0.{part}"
+        f"pooling.stages.{layer}.image0.{part}"
         for layer in ("2.0", "2.1", "3.0")
         for part in ("bias", "query.weight", "query.bias", "key.weight")
     ]
@@ -109,15 +110,41 @@ def batch(spec: DataSpec, condition: str) -> tuple[dict[str, Tensor | Table], di
     return inputs, make_labels(spec, n), options.get("present", {})
 
 
-def losses_of(model: FusionModel, inputs: Inputs, targets: dict[str, Tensor], present: Present) -> list[Tensor]:
-    """Of all phases, each with what it puts in the model's place; what these draw is the same each time."""
+@cache
+def phases(name: str, layout: str) -> list[Phase]:
+    """The phases of :func:`made`'s model."""
+    torch.manual_seed(0)
+    found = phases_of(made(name, layout)[1])
+    for phase in found:
+        for part in (phase.loss, phase.model):
+            if part is not None:
+                part.eval()
+    return found
+
+
+def losses_of(
+    model: FusionModel, phases: list[Phase], inputs: Inputs, targets: dict[str, Tensor], present: Present
+) -> list[Tensor]:
+    """Of all phases, each with its forward; random numbers are the same each time."""
     torch.manual_seed(0)
     found = []
-    for phase in model.phases():
+    for phase in phases:
         given = loss_inputs((phase.model or model)(inputs, present), targets, present)
-        if next(model.parameters()).device.type != "meta":
-            phase.objective.check(given)
-        found += list(phase.objective(given).values())
+        if next(model.parameters()).device.type != "meta" and hasattr(phase.loss, "check"):
+            phase.loss.check(given)
+        found += list(phase.loss(given).values())
+    return found
+
+
+def trained(model: FusionModel, phases: list[Phase]) -> dict[str, nn.Parameter]:
+    """All parameters of a model, of its losses and of its pretraining, by name."""
+    found = dict(model.named_parameters())
+    for phase in phases:
+        for what, part in (("loss", phase.loss), ("pretraining", phase.model)):
+            if part is not None:
+                of_part = {f"{phase.name}.{what}.{key}": p for key, p in part.named_parameters()}
+                known = {id(p) for p in found.values()}
+                found |= {key: p for key, p in of_part.items() if id(p) not in known}
     return found
 
 
@@ -139,7 +166,9 @@ def test_output(name: str, layout: str, condition: str) -> None:
     assert len({x.shape for x in output.embeddings.values()}) == 1
     assert all(x.ndim == 2 and len(x) == n for x in output.embeddings.values())
     assert all(bool(x.isfinite().all()) for x in flat(output))
-    assert all(x.ndim == 0 and bool(x.isfinite()) for x in losses_of(model, inputs, targets, present))
+    assert all(
+        x.ndim == 0 and bool(x.isfinite()) for x in losses_of(model, phases(name, layout), inputs, targets, present)
+    )
     for key, there in present.items():
         if key in output.embeddings:
             assert not bool(output.embeddings[key][~there].any())
@@ -150,10 +179,13 @@ def test_output(name: str, layout: str, condition: str) -> None:
 def test_every_parameter_gets_a_gradient(name: str, layout: str) -> None:
     spec, model = made(name, layout)
     inputs, targets, _ = batch(spec, "cells_missing")
-    model.zero_grad()
-    sum(losses_of(model, inputs, targets, {})).backward()
-    grads = {key: p.grad for key, p in model.named_parameters()}
-    model.zero_grad()
+    parameters = trained(model, phases(name, layout))
+    for p in parameters.values():
+        p.grad = None
+    sum(losses_of(model, phases(name, layout), inputs, targets, {})).backward()
+    grads = {key: p.grad for key, p in parameters.items()}
+    for p in parameters.values():
+        p.grad = None
     assert [key for key, grad in grads.items() if grad is None or not bool(grad.isfinite().all())] == []
     without = [key for key, grad in grads.items() if not bool(grad.any())]
     assert [key for key in without if not key.endswith(WITHOUT_GRADIENT)] == ONE_KEY.get((name, layout), [])
@@ -162,16 +194,27 @@ def test_every_parameter_gets_a_gradient(name: str, layout: str) -> None:
 @every_phase_and_layout
 def test_every_parameter_is_in_a_phase(name: str, layout: str) -> None:
     _, model = made(name, layout)
-    phases = model.phases()
-    trained = {id(p) for phase in phases for group in phase.parameters for p in group.parameters}
-    assert trained == {id(p) for p in model.parameters()}
-    assert len({phase.name for phase in phases}) == len(phases)
-    assert {group.name for phase in phases for group in phase.parameters} <= {"encoder", "fusion"}
-    stored = {id(x) for x in (*model.parameters(), *model.buffers())}
-    for phase in phases:
+    found = phases(name, layout)
+    in_phases = {id(p) for phase in found for group in phase.parameters for p in group.parameters}
+    assert in_phases == {id(p) for p in trained(model, found).values()}
+    assert len({phase.name for phase in found}) == len(found)
+    assert {group.name for phase in found for group in phase.parameters} <= {"encoder", "fusion"}
+    for phase in found:
         if phase.model is not None:
-            assert model in phase.model.modules()
-            assert {id(x) for x in (*phase.model.parameters(), *phase.model.buffers())} <= stored
+            assert phase.model.model is model
+
+
+@every_phase_and_layout
+def test_a_models_state_is_its_weights_alone(name: str, layout: str) -> None:
+    """No loss, no projection of a pretraining, no tensor twice."""
+    _, model = made(name, layout)
+    tensors = {id(x) for x in model.state_dict(keep_vars=True).values()}
+    assert len(tensors) == len(model.state_dict())
+    elsewhere = [phase.loss for phase in phases(name, layout)]
+    elsewhere += [phase.model for phase in phases(name, layout) if phase.model is not None]
+    own = [phase.model.own_state() for phase in phases(name, layout) if phase.model is not None]
+    assert not any(part in model.modules() for part in elsewhere)
+    assert all(not any(id(x) in tensors for x in state.values()) for state in own)
 
 
 @pytest.mark.slow
@@ -251,7 +294,9 @@ def test_the_meta_device(name: str, layout: str, condition: str) -> None:
     there = {key: row.to("meta") for key, row in present.items()}
     output = model(moved, there)
     assert [x.shape for x in flat(output)] == [x.shape for x in flat(here(inputs, present))]
-    sum(losses_of(model, moved, {key: x.to("meta") for key, x in targets.items()}, there)).backward()
+    with torch.device("meta"):
+        found = phases_of(model)
+    sum(losses_of(model, found, moved, {key: x.to("meta") for key, x in targets.items()}, there)).backward()
     assert all(x.device.type == "meta" for x in flat(output))
 
 

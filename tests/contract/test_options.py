@@ -1,5 +1,6 @@
 """Hostile values for every option of every part: success, or one error of ours that names the option."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 
 import mmfusion as mmf
 from mmfusion import losses
-from mmfusion.layers.compression import TokenShape
+from mmfusion.fusion.maps import MapSites
 from mmfusion.options import LossWeight, keyword_options, option_faults, option_hints, value_faults
 from mmfusion.registry import Registry
 from mmfusion.spec import Image
+from mmfusion.tokens import TokenShape
 from small import TABLE, make_spec
 
 HOSTILE: tuple[Any, ...] = (
@@ -50,18 +52,54 @@ HOSTILE: tuple[Any, ...] = (
 SPEC = make_spec(images=1)
 NAMES = ("image0", "table0")
 IMAGE = Image(2, (8, 8))
-ROUTES = {"image0": "image0"}
-NEEDED = {"masked_columns": {"columns": TABLE, "dim": 4}, "matching": {"dim": 4}, "metric": {"loss": "SupConLoss"}}
+MAPS = ((4, 4, 4), (6, 2, 2))
+SITES = MapSites({"image0": "image0"}, {"image0": [(3, 8, 8), *MAPS]}, d_context=3)
+SHAPES = [{name: TokenShape(4, 8, (2, 2) if name == "image0" else None) for name in NAMES} for _ in range(4)]
+PARTS = {"parts": {"image0": 2, "table0": 2}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "masked_columns": {"columns": TABLE, "dim": 4},
+    "matching": {"dim": 4},
+    "metric": {"loss": "SupConLoss"},
+    "density": PARTS,
+    "leakage": PARTS,
+}
+KINDS = {"*": NAMES, "images": NAMES[:1], "tables": NAMES[1:]}
+OF_SLOTS: dict[str, Any] = {
+    "names": NAMES,
+    "stages": SHAPES,
+    "kinds": KINDS,
+    "spec": SPEC,
+    "targets": SPEC.targets,
+    "dim": 8,
+    "sites": SITES,
+    "image": IMAGE,
+    "map_shapes": MAPS,
+    "columns": TABLE,
+}
+
+
+def given(kind: str, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a blueprint's slot gives a builder, by position and by name."""
+    signature = inspect.signature(getattr(mmf.registry, kind).get(name)).parameters.values()
+    parameters = [p for p in signature if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    by_name = {p.name: OF_SLOTS[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in OF_SLOTS}
+    return tuple(OF_SLOTS[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY), by_name
+
+
 # What each kind is called with beside its options.
 CALLS: dict[str, Callable[[str], tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "models": lambda name: ((SPEC,), {}),
     "backbones": lambda name: ((), {}),
-    "image_tokenizers": lambda name: ((IMAGE,), {"dim": 4}),
+    "image_tokenizers": lambda name: ((IMAGE, MAPS), {"dim": 4}),
     "tabular_tokenizers": lambda name: ((TABLE,), {"dim": 4}),
     "compressions": lambda name: ((TokenShape(16, 4, (4, 4)),), {"n_latents": 2}),
-    "interactions": lambda name: ((NAMES,), {"dim": 8}),
-    "modulators": lambda name: ((ROUTES,), {}),
-    "readouts": lambda name: ((NAMES,) if name in ("stage_pool", "granularity_merge") else (), {}),
+    "token_fusions": lambda name: ((NAMES,), {"dim": 8}),
+    "map_fusions": lambda name: ((SITES,), {}),
+    "poolings": lambda name: given("poolings", name),
+    "vector_fusions": lambda name: given("vector_fusions", name),
+    "decisions": lambda name: given("decisions", name),
+    "heads": lambda name: given("heads", name),
+    "table_encoders": lambda name: ((TABLE,), {"dim": 8}),
     "losses": lambda name: ((), NEEDED.get(name, {})),
 }
 # The models hand these on to parts that all of them share: what their declarations accept is built once.
@@ -162,9 +200,9 @@ def test_hostile_choices_of_an_objective(kind: str) -> None:
         changed = kind in ("weight", "term")
         options: dict[str, Any] = {"terms": {"more": {**entry, kind: value} if changed else entry}}
         if kind == "weight" and not value_faults(kind, value, LossWeight):
-            mmf.create_model("concat", SPEC, **options)
+            mmf.create_loss(mmf.create_model("concat", SPEC, **options))
             continue
         if kind == "classification" and value is None:
             continue
         with pytest.raises(ValueError, match=r"terms\.more" if changed else kind):
-            mmf.create_model("concat", SPEC, **options, **({} if changed else {kind: value}))
+            mmf.create_loss(mmf.create_model("concat", SPEC, **options), **({} if changed else {kind: value}))

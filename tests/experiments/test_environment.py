@@ -20,7 +20,7 @@ def test_flops_of_every_compression(compression: str) -> None:
     """Modules that are handed a view of a parameter are counted too, and nothing stays frozen."""
     spec = make_spec()
     model = mmf.create_model("cfcml", spec, compression=compression)
-    model.encoders["image0"].freeze("all")
+    model.encoders.backbones["image0"].freeze("all")
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert flops(model, make_inputs(spec, 1)) > 10**6
     assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == frozen

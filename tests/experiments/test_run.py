@@ -573,7 +573,7 @@ def test_images_as_the_dataset_has_them() -> None:
         assembly.build_model(Settings.from_dict(chosen | {"train": {"normalise": one}}), spec, weights=False)
         for one in (True, False)
     )
-    (encoder,), (other,) = (model.encoders.values() for model in (plain, bare))
+    (encoder,), (other,) = (model.encoders.backbones.values() for model in (plain, bare))
     assert bool((encoder.mean != 0).all())
     x = torch.rand(2, 3, 16, 16)
     assert torch.equal(other.normalise(x), x)

@@ -39,9 +39,9 @@ def step(model: FusionModel, device: str, dtype: torch.dtype | None, present: di
     with torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
         output = model(inputs, there)
         given = loss_inputs(output, labels, there)
-        losses = model.phases()[0].objective(given)
+        losses = mmf.create_loss(model)(given)
     model.check(inputs, there)
-    model.phases()[0].objective.check(given)
+    mmf.create_loss(model).check(given)
     # float16 gradients would underflow without a scale, as a GradScaler gives.
     scale = 1024.0
     (scale * sum(losses.values())).backward()

@@ -142,7 +142,7 @@ class Tiny(nn.Module):
         self.drop = nn.Dropout(0.2)
         self.last = nn.Linear(width, kind.n_out)
         self.cardinalities = columns.cardinalities
-        self.objective = Objective(self.target, explode_after)
+        self.loss = Objective(self.target, explode_after)
         self.guess = Guess(columns, width) if pretrain else None
 
     def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
@@ -158,7 +158,7 @@ class Tiny(nn.Module):
     def phases(self) -> list[Phase]:
         encoder = ParameterGroup("encoder", tuple(self.first.parameters()))
         fusion = ParameterGroup("fusion", (*self.norm.parameters(), *self.last.parameters()))
-        whole = Phase("train", self.objective, (encoder, fusion))
+        whole = Phase("train", self.loss, (encoder, fusion))
         if self.guess is None:
             return [whole]
         guess = ParameterGroup("fusion", (*self.norm.parameters(), *self.guess.parameters()))

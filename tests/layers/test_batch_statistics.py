@@ -96,7 +96,7 @@ def test_a_single_image_of_a_batch(size: tuple[int, ...], checkpointing: bool) -
     """The encoder's maps of that case are those of evaluation; statistics stay; the other cases are as without it."""
     spec = make_spec(images=2, size=size)
     model = mmf.create_model("concat", spec, dropout=0.0, shared_encoder=False)
-    model.set_grad_checkpointing(checkpointing)
+    model.encoders.set_grad_checkpointing(checkpointing)
     inputs = make_inputs(spec, 4)
     model.train()(inputs)
     before = copied(model.encoders)
@@ -105,7 +105,7 @@ def test_a_single_image_of_a_batch(size: tuple[int, ...], checkpointing: bool) -
     output = model(inputs, {"image0": one, "image1": nobody})
     same_state(model.encoders, before)
     output.logits.sum().backward()
-    grads = [p.grad for p in model.encoders[model.routes["image0"]].parameters()]
+    grads = [p.grad for p in model.encoders.backbones[model.routes["image0"]].parameters()]
     assert all(g is not None and bool(g.isfinite().all()) for g in grads)
     again = model(inputs, {"image0": one, "image1": nobody})
     assert torch.equal(again.logits, output.logits)
@@ -131,7 +131,7 @@ def test_a_batch_of_one_image_and_then_two() -> None:
     """timm's norms, at one position, with timm's own checkpointing."""
     spec = make_spec(images=1, channels=3, size=(32, 32))
     model = mmf.create_model("concat", spec, encoder="efficientnet_lite0", dropout=0.0).train()
-    model.set_grad_checkpointing()
+    model.encoders.set_grad_checkpointing()
     before = copied(model.encoders)
     model(make_inputs(spec, 1)).logits.sum().backward()
     same_state(model.encoders, before)

@@ -54,15 +54,15 @@ def test_by_hand(parts: dict[str, int], missing: bool) -> None:
     x = embeddings(parts)
     have = {name: [not (missing and (i + case) % 3 == 0) for case in range(4)] for i, name in enumerate(parts)}
     present = {name: torch.tensor(row) for name, row in have.items()} if missing else {}
-    found = [term(parts)(x, present=present).item() for term in (DensityLoss, LeakageLoss)]
+    found = [term(parts=parts)(x, present=present).item() for term in (DensityLoss, LeakageLoss)]
     assert found == pytest.approx(by_hand(parts, x, have), abs=1e-12)
 
 
 def test_of_two_leakage_is_the_mean_over_both() -> None:
     """As the paper has it: each modality's mean size in the other's part."""
     x = {"image": torch.tensor([[9.0, 9.0, 1.0, -2.0, 3.0]]), "table": torch.tensor([[4.0, -6.0, 9.0, 9.0, 9.0]])}
-    assert LeakageLoss(PARTS)(x).item() == pytest.approx((2 + 5) / 2)
-    assert DensityLoss(PARTS)(x).item() == pytest.approx(0)
+    assert LeakageLoss(parts=PARTS)(x).item() == pytest.approx((2 + 5) / 2)
+    assert DensityLoss(parts=PARTS)(x).item() == pytest.approx(0)
 
 
 @pytest.mark.parametrize("term", [DensityLoss, LeakageLoss])
@@ -72,13 +72,13 @@ def test_what_is_missing_has_no_effect(term: Any) -> None:
     for content in (0.0, float("nan"), float("inf")):
         given = {name: one.clone().requires_grad_() for name, one in x.items()}
         filled = given | {"table": torch.where(there[:, None], given["table"], content)}
-        loss = term(PARTS)(filled, present={"table": there})
+        loss = term(parts=PARTS)(filled, present={"table": there})
         loss.backward()
         grads.append([loss.detach(), *(one.grad for one in given.values())])
     for other in grads[1:]:
         assert all(torch.equal(a, b) for a, b in zip(grads[0], other, strict=True))
     nobody = dict.fromkeys(PARTS, torch.zeros(4, dtype=torch.bool))
-    assert term(PARTS)(x, present=nobody).item() == 0
+    assert term(parts=PARTS)(x, present=nobody).item() == 0
 
 
 def test_masks() -> None:
@@ -89,25 +89,31 @@ def test_masks() -> None:
     x = torch.stack(list(embeddings(PARTS).values()))
     everyone = torch.ones(2, 4, dtype=torch.bool)
     for term, function in ((DensityLoss, density_loss), (LeakageLoss, leakage_loss)):
-        assert term(PARTS)(dict(zip(PARTS, x, strict=True))).item() == function(x, parts_mask(PARTS), everyone).item()
+        assert (
+            term(parts=PARTS)(dict(zip(PARTS, x, strict=True))).item()
+            == function(x, parts_mask(PARTS), everyone).item()
+        )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: DensityLoss({"a": 0, "b": 2}), r"at least one feature of its own, got {'a': 0, 'b': 2}"),
-        (lambda: LeakageLoss({}), "at least one feature of its own, got {}"),
         (
-            lambda: DensityLoss(PARTS)({"image": torch.zeros(2, 5)}),
+            lambda: DensityLoss(parts={"a": 0, "b": 2}),
+            r"parts must .* one feature, got {'a': 0, 'b': 2}",
+        ),
+        (lambda: LeakageLoss(parts={}), "parts must give each modality at least one feature, got {}"),
+        (
+            lambda: DensityLoss(parts=PARTS)({"image": torch.zeros(2, 5)}),
             r"embeddings of \['table'\] are missing, got \['image'\]",
         ),
         (
-            lambda: LeakageLoss(PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 4))),
+            lambda: LeakageLoss(parts=PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 4))),
             "wide as the parts together, 5, .* got 4",
         ),
     ],
 )
 def test_refuses(call: Any, message: str) -> None:
-    DensityLoss(PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 5)))
+    DensityLoss(parts=PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 5)))
     with pytest.raises(ValueError, match=message):
         call()

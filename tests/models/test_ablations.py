@@ -5,7 +5,8 @@ import pytest
 
 import mmfusion as mmf
 from mmfusion import registry
-from mmfusion.models.ablations import ablations_of
+from mmfusion.models.ablations import ablate
+from mmfusion.training.fitting import learning
 from small import make_inputs, make_labels, make_spec
 
 
@@ -23,9 +24,9 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
 
 def test_the_whole_method_first(mine: dict[str, dict[str, Any]]) -> None:
-    assert ablations_of("mine") == {"full": {}, "no-gate": {"gate": False}, "narrow": {"dim": 4}}
-    assert list(ablations_of("mine")) == ["full", "no-gate", "narrow"]
-    assert ablations_of("mine", ["narrow", "full"]) == {"full": {}, "narrow": {"dim": 4}}
+    assert ablate("mine") == {"full": {}, "no-gate": {"gate": False}, "narrow": {"dim": 4}}
+    assert list(ablate("mine")) == ["full", "no-gate", "narrow"]
+    assert ablate("mine", ["narrow", "full"]) == {"full": {}, "narrow": {"dim": 4}}
 
 
 @pytest.mark.parametrize(
@@ -48,11 +49,11 @@ def test_what_is_refused(
 ) -> None:
     mine.update(change)
     with pytest.raises(ValueError, match=message):
-        ablations_of(model, only)
+        ablate(model, only)
 
 
 def test_cfcml_has_every_part_and_every_choice() -> None:
-    table = ablations_of("cfcml")
+    table = ablate("cfcml")
     expected = {
         "full": {},
         "no-multigranularity": {"multigranularity": False},
@@ -75,12 +76,11 @@ def test_cfcml_has_every_part_and_every_choice() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ablations_of("cfcml") if name != "tokenizer-text"])
+@pytest.mark.parametrize("name", [name for name in ablate("cfcml") if name != "tokenizer-text"])
 def test_each_of_cfcml_is_a_model(name: str) -> None:
     spec = make_spec(images=2)
-    model = mmf.create_model("cfcml", spec, dim=16, image_latents=4, table_latents=4, **ablations_of("cfcml")[name])
+    model = mmf.create_model("cfcml", spec, dim=16, image_latents=4, table_latents=4, **ablate("cfcml")[name])
     inputs = make_inputs(spec, 6)
-    for key, tokenizer in model.tokenizers.items():
-        if getattr(tokenizer, "needs_rows", False):
-            tokenizer.fit(inputs[key], make_labels(spec, 6)["label"])
+    for key, tokenizer in learning(model):
+        tokenizer.fit(inputs[key], make_labels(spec, 6)["label"])
     assert model.eval()(inputs).logits.shape == (6, 3)

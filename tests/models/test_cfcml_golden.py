@@ -1,21 +1,24 @@
 """The coarse stage, part by part and as a whole model, against the published code's numbers."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import golden_numbers as golden
 from mmfusion.backbones import Backbone
-from mmfusion.heads import ConcatHead
-from mmfusion.interactions import CrossmodalEnhancement
+from mmfusion.fusion.tokens import CrossmodalEnhancement
+from mmfusion.fusion.vectors import Concat
+from mmfusion.heads import MLPHead
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.layers.compression import ConvCompression
 from mmfusion.losses import CrossmodalAnchorLoss, LossBank, Objective, SampleAnchorLoss, UnimodalAnchorLoss
-from mmfusion.models import FusionModel
-from mmfusion.readouts import GranularityMerge
+from mmfusion.models import FusionModel, ImageEncoders
+from mmfusion.pooling import GranularityMerge
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import Pyramid
-from mmfusion.tokens import LossInputs, Table, Tokens
+from mmfusion.tokens import LossInputs, Table, Tokens, TokenShape
 
 PRECISIONS = [pytest.param(torch.float64, 1e-6, id="float64"), pytest.param(torch.float32, 2e-5, id="float32")]
 FULL_SIZE = [
@@ -124,7 +127,7 @@ class SentenceTokens(nn.Module):
         return (Tokens(self.compress(Tokens(torch.relu(self.project(rows))))),)
 
 
-def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, dict[str, Tensor]]:
+def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, Objective, dict[str, Tensor]]:
     """The published model from its stage features on, assembled from the package's parts."""
     info = golden.case("mg_cie", key)
     arrays = {name: value.to(dtype) for name, value in golden.granularity_arrays(key).items()}
@@ -149,16 +152,23 @@ def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, dict[str, Tensor]]
         "crossmodal": (1.0, CrossmodalAnchorLoss(reduction="published", eps=1e-8)),
     }
     detach = range(3) if info["kind"] == "derm7pt" else ()
+    encoders = ImageEncoders(spec.images, {"stored": StoredMaps(maps)}, dict.fromkeys(images, "stored"))
+    counts = dict.fromkeys(images, info["n_img"]) | {"meta": info["n_clin"]}
+    stages = [{name: TokenShape(2 * n, dim) for name, n in counts.items()}] * 4
+    vectors = Concat(names, dim=dim)
     model = FusionModel(
-        encoders={"stored": StoredMaps(maps)},
-        routes=dict.fromkeys(images, "stored"),
-        tokenizers={name: Pyramid(spec[name], dim=dim, n_latents=info["n_img"], detach=detach) for name in images}
+        encoders=encoders,
+        tokenizers={
+            name: Pyramid(spec[name], encoders.map_shapes[name], dim=dim, n_latents=info["n_img"], detach=detach)
+            for name in images
+        }
         | {"meta": SentenceTokens(arrays["clin"], dim, info["n_clin"])},
         per_stage=[CrossmodalEnhancement(names, dim=dim, n_heads=info["heads"]) for _ in range(4)],
-        readout=GranularityMerge(names, n_filters=dict.fromkeys(images, info["n_img"]) | {"meta": info["n_clin"]}),
-        head=ConcatHead(spec, dim=dim, hidden=(dim, info["channels"]), dropout=0.5),
-        objective=Objective(spec.targets, LossBank(info["K"], terms)),
+        pooling=GranularityMerge(stages, names, n_filters=counts),
+        vectors=vectors,
+        head=MLPHead(spec.targets, dim=vectors.dim_out, hidden=(dim, info["channels"]), dropout=0.5),
     )
+    loss = Objective(spec.targets, LossBank(info["K"], terms))
     model = model.to(dtype)
 
     def pair(name: str) -> dict[str, Tensor]:
@@ -172,22 +182,28 @@ def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, dict[str, Tensor]]
                 project = model.tokenizers[name].project[s]
                 if isinstance(project, nn.Linear):
                     fill(project, **pair(f"up{s + 1}_{i}"))
-        fill(model.readout.merge[name], **pair(f"merge_{i}"))
+        fill(model.pooling.merge[name], **pair(f"merge_{i}"))
     fill(model.tokenizers["meta"].project, **pair("clin_lin"))
     fill(model.tokenizers["meta"].compress, **pair("clin_conv"))
     fill(model.head.shared[0], **pair("cat"))
     fill(model.head.shared[3], **pair("cls1"))
     fill(model.head.outputs["label"], **pair("cls2"))
     n_cases = info["B"]
-    inputs = {name: torch.full((n_cases, 1, *size), float(i), dtype=dtype) for i, name in enumerate(images)}
-    return model.eval(), inputs | {"meta": Table(torch.zeros(n_cases, 1, dtype=dtype), torch.zeros(n_cases, 0).long())}
+    inputs: dict[str, Any] = {
+        name: torch.full((n_cases, 1, *size), float(i), dtype=dtype) for i, name in enumerate(images)
+    }
+    return (
+        model.eval(),
+        loss,
+        inputs | {"meta": Table(torch.zeros(n_cases, 1, dtype=dtype), torch.zeros(n_cases, 0).long())},
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("key", FULL_SIZE)
 def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> None:
     info = golden.case("mg_cie", key)
-    model, inputs = build(key, dtype)
+    model, loss, inputs = build(key, dtype)
     # Intermediate tokens, where they are stored.
     seen: dict[str, Tensor] = {}
     for s, block in enumerate(model.per_stage):
@@ -213,7 +229,7 @@ def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> No
             checked += 1
     assert checked == len(seen)
     targets = {"label": torch.tensor(info["labels"])}
-    losses = model.phases()[0].objective(LossInputs(output.outputs, output.embeddings, targets, {}, {}))
+    losses = loss(LossInputs(output.outputs, output.embeddings, targets, {}, {}))
     published = {
         "label": "main_cls_loss",
         "sample": "loss_sam",
@@ -230,14 +246,14 @@ def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> No
 @pytest.mark.parametrize("key", ["mg_derm_small", "mg_men_small"])
 def test_gradients_of_the_stage_features(key: str) -> None:
     info = golden.case("mg_cie", key)
-    model, inputs = build(key, torch.float64)
-    maps = model.encoders["stored"].maps
+    model, loss, inputs = build(key, torch.float64)
+    maps = model.encoders.backbones["stored"].maps
     for modality in maps:
         for stage in modality:
             stage.requires_grad_()
     output = model(inputs)
     targets = {"label": torch.tensor(info["labels"])}
-    losses = model.phases()[0].objective(LossInputs(output.outputs, output.embeddings, targets, {}, {}))
+    losses = loss(LossInputs(output.outputs, output.embeddings, targets, {}, {}))
     sum(losses.values()).backward()
     for i, modality in enumerate(maps):
         for s, stage in enumerate(modality):
@@ -249,6 +265,6 @@ def test_gradients_of_the_stage_features(key: str) -> None:
 
 
 def test_images_on_one_route_are_one_pass() -> None:
-    model, inputs = build("mg_derm_small", torch.float64)
+    model, _, inputs = build("mg_derm_small", torch.float64)
     model(inputs)
-    assert model.encoders["stored"].n_passes == 1
+    assert model.encoders.backbones["stored"].n_passes == 1

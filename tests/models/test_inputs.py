@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from mmfusion import backbones, heads, losses, models, readouts, tokenizers
-from mmfusion.models import FusionModel
+from mmfusion import backbones, losses, tokenizers
+from mmfusion.fusion.vectors import Concat
+from mmfusion.heads import MLPHead
+from mmfusion.models import FusionModel, ImageEncoders
+from mmfusion.pooling import MeanPooling
 from mmfusion.spec import Classes, DataSpec, Image
 from mmfusion.tokens import LossInputs, Maps, Table
 from small import TABLE, make_inputs
@@ -21,20 +24,23 @@ FLOATING = [torch.float64, torch.float16, torch.bfloat16]
 
 def build(dtype: torch.dtype = torch.float32) -> FusionModel:
     torch.manual_seed(0)
-    encoders = {
-        "photo": backbones.ConvNet(widths=(4, 8)),
-        "scan": backbones.ConvNet(widths=(4, 8), n_axes=3, in_channels=1),
-    }
-    return models.FusionModel(
+    encoders = ImageEncoders(
+        SPEC.images,
+        {
+            "photo": backbones.ConvNet(widths=(4, 8)),
+            "scan": backbones.ConvNet(widths=(4, 8), n_axes=3, in_channels=1),
+        },
+    )
+    return FusionModel(
         encoders=encoders,
-        routes={"photo": "photo", "scan": "scan"},
         tokenizers={
-            "photo": tokenizers.Pool(SPEC["photo"], dim=8),
-            "scan": tokenizers.Pool(SPEC["scan"], dim=8),
+            "photo": tokenizers.Pool(SPEC["photo"], encoders.map_shapes["photo"], dim=8),
+            "scan": tokenizers.Pool(SPEC["scan"], encoders.map_shapes["scan"], dim=8),
             "meta": tokenizers.FeatureTokenizer(TABLE, dim=8),
         },
-        readout=readouts.MeanReadout(),
-        head=heads.ConcatHead(SPEC, dim=8),
+        pooling=MeanPooling(),
+        vectors=Concat(SPEC.names, dim=8),
+        head=MLPHead(SPEC.targets, dim=24),
     ).to(dtype)
 
 
@@ -182,7 +188,7 @@ def test_pixels_that_may_be_anything() -> None:
 def test_labels_of_another_kind_are_refused(labels: Any) -> None:
     logits = torch.randn(N, 3)
     for call in (
-        lambda: losses.cross_entropy(logits, labels),
+        lambda: losses.cross_entropy_loss(logits, labels),
         lambda: losses.Objective({"label": Classes(3)})(LossInputs({"label": logits}, {}, {"label": labels}, {}, {})),
     ):
         with pytest.raises(ValueError, match=r"(labels|targets) must be .*int64.* of shape \(4,\), got [^\n]*$"):

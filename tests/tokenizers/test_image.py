@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -6,14 +6,18 @@ from torch import Tensor, nn
 
 import mmfusion as mmf
 from mmfusion.spec import Image
-from mmfusion.tokenizers import Pool, Pyramid
-from mmfusion.tokenizers.image import map_tokens
+from mmfusion.tokenizers import Patches, Pool, Pyramid
+from mmfusion.tokenizers.image import ImageTokenizer, map_tokens
 
 IMAGE = Image(1, (8, 8))
 
 
 def maps(b: int = 2) -> list[Tensor]:
     return [torch.randn(b, 3, 4, 4), torch.randn(b, 6, 2, 2)]
+
+
+def shapes(x: Sequence[Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(m.shape[1:]) for m in x]
 
 
 def volumes(b: int = 2) -> list[Tensor]:
@@ -31,8 +35,7 @@ def test_positions_in_row_major_order() -> None:
 def test_pyramid(made: object) -> None:
     """``U(conv(positions))``; where the channels are ``dim`` already there is no U, as published."""
     x = made()
-    tokenizer = Pyramid(IMAGE, dim=6, n_latents=5)
-    tokenizer.bind(x)
+    tokenizer = Pyramid(IMAGE, shapes(x), dim=6, n_latents=5)
     first, second = tokenizer(x)
     assert first.mask is second.mask is None
     assert first.x.shape == second.x.shape == (2, 5, 6)
@@ -46,12 +49,12 @@ def test_pyramid(made: object) -> None:
 def test_pyramid_says_what_the_positions_are(made: Callable[[], list[Tensor]], cells: tuple[int, ...]) -> None:
     """Cells of the map's own grid, options that arrive, and each stage's own channels."""
     x = made()
-    tokenizer = Pyramid(IMAGE, dim=6, n_latents=4, compression="pool")
-    tokenizer.bind(x)
+    tokenizer = Pyramid(IMAGE, shapes(x), dim=6, n_latents=4, compression="pool")
     pooled = {2: nn.functional.adaptive_avg_pool2d, 3: nn.functional.adaptive_avg_pool3d}[len(cells)](x[0], cells)
     torch.testing.assert_close(tokenizer(x)[0].x, tokenizer.project[0](pooled.flatten(2).mT))
-    tokenizer = Pyramid(IMAGE, dim=6, n_latents=2, compression={"name": "resampler", "depth": 3, "n_heads": 3})
-    tokenizer.bind(x)
+    tokenizer = Pyramid(
+        IMAGE, shapes(x), dim=6, n_latents=2, compression={"name": "resampler", "depth": 3, "n_heads": 3}
+    )
     assert [compress.grid for compress in tokenizer.compress] == [tuple(m.shape[2:]) for m in x]
     assert [compress.latents.shape for compress in tokenizer.compress] == [(2, 3), (2, 6)]
     assert [len(compress.blocks) for compress in tokenizer.compress] == [3, 3]
@@ -59,8 +62,7 @@ def test_pyramid_says_what_the_positions_are(made: Callable[[], list[Tensor]], c
 
 def test_pyramid_detaches_stages() -> None:
     x = [m.requires_grad_() for m in maps()]
-    tokenizer = Pyramid(IMAGE, dim=6, n_latents=5, detach=[0])
-    tokenizer.bind(x)
+    tokenizer = Pyramid(IMAGE, shapes(x), dim=6, n_latents=5, detach=[0])
     sum(tokens.x.sum() for tokens in tokenizer(x)).backward()
     assert x[0].grad is None
     assert x[1].grad is not None
@@ -68,47 +70,40 @@ def test_pyramid_detaches_stages() -> None:
 
 
 def test_pyramid_refuses_to_detach_what_is_not_there() -> None:
-    with pytest.raises(ValueError, match=r"detach names stages \[2, 5\], the encoder has the stages 0 to 1"):
-        Pyramid(IMAGE, dim=6, detach=[0, 5, 2]).bind(maps())
+    with pytest.raises(ValueError, match=r"detach names stages \[5, 2\], the encoder has the stages 0 to 1"):
+        Pyramid(IMAGE, shapes(maps()), dim=6, detach=[0, 5, 2])
 
 
 def test_pyramid_refuses_an_unknown_compression() -> None:
     with pytest.raises(ValueError, match="unknown token compression 'cnv'; did you mean 'conv'"):
-        Pyramid(IMAGE, dim=6, compression="cnv").bind(maps())
+        Pyramid(IMAGE, shapes(maps()), dim=6, compression="cnv")
     with pytest.raises(ValueError, match="token compression 'conv' has no option 'kernel'"):
-        Pyramid(IMAGE, dim=6, compression={"name": "conv", "kernel": 5}).bind(maps())
+        Pyramid(IMAGE, shapes(maps()), dim=6, compression={"name": "conv", "kernel": 5})
 
 
 def test_pool() -> None:
     x = maps()
-    tokenizer = Pool(IMAGE, dim=4)
-    tokenizer.bind(x)
+    tokenizer = Pool(IMAGE, shapes(x), dim=4)
     (tokens,) = tokenizer(x)
     assert tokens.x.shape == (2, 1, 4)
     torch.testing.assert_close(tokens.x[:, 0], tokenizer.project(x[-1].mean((2, 3))))
 
 
-@pytest.mark.parametrize("kind", [Pyramid, Pool])
-def test_binding(kind: type[Pyramid | Pool]) -> None:
-    tokenizer = kind(IMAGE, dim=4)
-    with pytest.raises(ValueError, match="not bound to an encoder yet: put it into a FusionModel"):
-        tokenizer(maps())
-    tokenizer.bind([m.to("meta") for m in maps()])
-    before = [p.clone() for p in tokenizer.parameters()]
-    tokenizer.bind(maps(5))  # the same shapes: bound already, and the weights stay
-    assert all(torch.equal(p, old) for p, old in zip(tokenizer.parameters(), before, strict=True))
-    with pytest.raises(ValueError, match="is bound to maps of"):
-        tokenizer.bind(maps()[:1])
-    with pytest.raises(ValueError, match=r"maps of .* are expected, got .*: the image size must be \(8, 8\)"):
-        tokenizer([m[..., :1] for m in maps()])
+@pytest.mark.parametrize("kind", [Pyramid, Pool, Patches])
+def test_maps_of_other_shapes_are_refused(kind: type[ImageTokenizer]) -> None:
+    """Of another size, number or channels; the number of cases is free."""
+    tokenizer = kind(IMAGE, shapes(maps()), dim=4)
+    tokenizer(maps(5))
+    for wrong in ([m[..., :1] for m in maps()], maps()[:1], [m[:, :2] for m in maps()]):
+        with pytest.raises(ValueError, match=r"maps of .* are expected, got .*: the image size must be \(8, 8\)"):
+            tokenizer(wrong)
 
 
 @pytest.mark.parametrize("name", mmf.registry.image_tokenizers.list())
 def test_every_image_tokenizer(name: str) -> None:
     """Unmasked tokens of the width asked for, in as many sets as it says, a case at a time."""
-    tokenizer = mmf.registry.image_tokenizers.create(name, IMAGE, dim=4)
+    tokenizer = mmf.registry.image_tokenizers.create(name, IMAGE, shapes(maps()), dim=4)
     x = maps(3)
-    tokenizer.bind(x)
     together = tokenizer(x)
     assert all(tokens.x.shape[0] == 3 and tokens.x.shape[2] == 4 for tokens in together)
     for i in range(3):

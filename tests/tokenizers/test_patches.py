@@ -10,18 +10,16 @@ from mmfusion.tokenizers import Patches
 IMAGES = {"2D": (Image(3, (16, 16)), [(4, 4, 3), (6, 2, 2)]), "3D": (Image(1, (8, 8, 8)), [(4, 2, 3, 4), (6, 1, 2, 2)])}
 
 
-def bound(kind: str, **options: Any) -> tuple[Patches, list[torch.Tensor]]:
+def built(kind: str, **options: Any) -> tuple[Patches, list[torch.Tensor]]:
     image, shapes = IMAGES[kind]
-    tokenizer, maps = Patches(image, dim=8, **options), [torch.randn(2, *shape) for shape in shapes]
-    tokenizer.bind(maps)
-    return tokenizer.eval(), maps
+    return Patches(image, shapes, dim=8, **options).eval(), [torch.randn(2, *shape) for shape in shapes]
 
 
 @pytest.mark.parametrize("kind", IMAGES)
 @pytest.mark.parametrize("cls", [False, True])
 def test_a_token_a_position(kind: str, cls: bool) -> None:
     """Row-major order: the projected channels of the position, and its vector; the learned token first."""
-    tokenizer, maps = bound(kind, cls=cls)
+    tokenizer, maps = built(kind, cls=cls)
     (tokens,) = tokenizer(maps)
     grid = tuple(maps[-1].shape[2:])
     assert tokens.mask is None
@@ -36,7 +34,7 @@ def test_a_token_a_position(kind: str, cls: bool) -> None:
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_all_stages(kind: str) -> None:
-    tokenizer, maps = bound(kind, stages="all", norm=True)
+    tokenizer, maps = built(kind, stages="all", norm=True)
     sets = tokenizer(maps)
     assert [one.x.shape[1] for one in sets] == [m[0, 0].numel() for m in maps]
     for one in sets:
@@ -44,20 +42,19 @@ def test_all_stages(kind: str) -> None:
 
 
 def test_without_positions_like_places_have_like_tokens() -> None:
-    tokenizer, maps = bound("2D", positions=False)
+    tokenizer, maps = built("2D", positions=False)
     (tokens,) = tokenizer([maps[0], torch.ones(2, 6, 2, 2)])
     # Not to the last bit: a matrix product may sum one row in another order than the next.
     torch.testing.assert_close(tokens.x[:, 0], tokens.x[:, 3])
-    tokenizer, maps = bound("2D")
+    tokenizer, maps = built("2D")
     (tokens,) = tokenizer([maps[0], torch.ones(2, 6, 2, 2)])
     assert not torch.allclose(tokens.x[:, 0], tokens.x[:, 3])
 
 
 def test_weights_fit_another_size() -> None:
-    small, _ = bound("2D")
-    large = Patches(Image(3, (64, 64)), dim=8)
+    small, _ = built("2D")
+    large = Patches(Image(3, (64, 64)), [(4, 8, 6), (6, 4, 3)], dim=8)
     maps = [torch.randn(2, 4, 8, 6), torch.randn(2, 6, 4, 3)]
-    large.bind(maps)
     large.load_state_dict(small.state_dict())
     assert large(maps)[0].x.shape == (2, 12, 8)
     assert isinstance(large.position[0], GridPosition)
@@ -65,6 +62,12 @@ def test_weights_fit_another_size() -> None:
 
 def test_refuses() -> None:
     with pytest.raises(ValueError, match="stages must be 'last' or 'all', got 'first'"):
-        Patches(Image(3, (16, 16)), dim=8, stages="first")
-    with pytest.raises(ValueError, match="not bound"):
-        Patches(Image(3, (16, 16)), dim=8)([torch.zeros(1, 4, 4, 4)])
+        Patches(*IMAGES["2D"], dim=8, stages="first")
+
+
+def test_grid() -> None:
+    """The positions of each stage; none with a [CLS] before them."""
+    assert built("2D")[0].grid(0) == (2, 2)
+    every, _ = built("3D", stages="all")
+    assert [every.grid(s) for s in range(2)] == [(2, 3, 4), (1, 2, 2)]
+    assert built("2D", cls=True)[0].grid(0) is None

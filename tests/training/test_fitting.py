@@ -48,7 +48,9 @@ def seen(net: mmf.FusionModel, monkeypatch: pytest.MonkeyPatch) -> dict[str, tup
     found: dict[str, tuple[Table, Any]] = {}
     for name in SPEC.tables:
         monkeypatch.setattr(
-            net.tokenizers[name], "fit", lambda table, labels, name=name: found.update({name: (table, labels)})
+            net.tokenizers[name].tokenizer,
+            "fit",
+            lambda table, labels, name=name: found.update({name: (table, labels)}),
         )
     return found
 
@@ -95,14 +97,14 @@ def test_who_learns_from_rows() -> None:
 
 @pytest.mark.slow
 def test_tokenizers_are_found_wherever_they_are() -> None:
-    """Behind a compression, inside a table's encoder, told to a modulator, or both; each once."""
+    """Behind a compression, inside a table encoder, in the context of map fusions, or both; each once."""
     spec, choice = make_spec(), {"name": "trees", "n_trees": 2}
     for name, places in {
-        "cfcml": ["tokenizers.table0"],
+        "cfcml": ["tokenizers.table0.tokenizer"],
         "gated-query": ["tokenizers.table0.cells"],
         "tip": ["tokenizers.table0.tokenizer"],
-        "film": ["context.table0"],
-        "mmtm": ["tokenizers.table0", "context.table0"],
+        "film": ["context.tokenizers.table0"],
+        "mmtm": ["tokenizers.table0", "context.tokenizers.table0"],
     }.items():
         net = mmf.create_model(name, spec, dim=8, tabular_tokenizer=choice)
         assert learning(net) == [("table0", net.get_submodule(place)) for place in places]

@@ -9,6 +9,7 @@ import torch
 import mmfusion as mmf
 from mmfusion.experiments import run, settings
 from mmfusion.training import checkpoints, optimizers
+from mmfusion.training.phases import phases_of
 from mmfusion.training.settings import Train
 from small import make_spec
 
@@ -33,12 +34,12 @@ def test_what_is_frozen_does_not_move(freeze: Any, tmp_path: Path) -> None:
     frozen = weights_of(tmp_path / "frozen", freeze=freeze)
     # The same start, of which nothing is left in the folder: a run whose encoder does not move at all.
     start = weights_of(tmp_path / "start", freeze="all")
-    encoder = mmf.create_model("cfcml", make_spec(size=(32, 32), channels=3), n_stages=3).encoders["image0"]
+    encoder = mmf.create_model("cfcml", make_spec(size=(32, 32), channels=3), n_stages=3).encoders.backbones["image0"]
     depths = encoder.parameter_depths()
     deepest = {"all": 3, 0: 0, 2: 2}[freeze]
-    key = next(name for name in frozen if name.startswith("encoders.")).split(".")[1]
+    key = next(name for name in frozen if name.startswith("encoders.")).split(".")[2]
     for name, depth in depths.items():
-        same = torch.equal(frozen[f"encoders.{key}.{name}"], start[f"encoders.{key}.{name}"])
+        same = torch.equal(frozen[f"encoders.backbones.{key}.{name}"], start[f"encoders.backbones.{key}.{name}"])
         assert same == (depth <= deepest), name
     statistics = [name for name in frozen if name.endswith("running_mean")]
     moved = [name for name in statistics if not torch.equal(frozen[name], start[name])]
@@ -49,10 +50,10 @@ def test_what_is_frozen_does_not_move(freeze: Any, tmp_path: Path) -> None:
 def test_layer_decay() -> None:
     model = mmf.create_model("cfcml", SPEC)
     train = Train(lr=1.0, encoder_lr_scale=0.5, layer_decay=0.1)
-    above = model.stages_above()
-    optimizer = optimizers.build(model.phases()[0].parameters, train, above)
+    above = model.encoders.stages_above()
+    optimizer = optimizers.build(phases_of(model)[0].parameters, train, above)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    encoder = model.encoders["image0"]
+    encoder = model.encoders.backbones["image0"]
     for name, parameter in encoder.named_parameters():
         n = encoder.n_stages - encoder.parameter_depths()[name]
         assert rates[id(parameter)] == pytest.approx(0.5 * 0.1**n), name
@@ -64,11 +65,11 @@ def test_layer_decay() -> None:
 
 def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
     model = mmf.create_model("cfcml", SPEC)
-    model.freeze(1)
-    optimizer = optimizers.build(model.phases()[0].parameters, Train())
+    model.encoders.freeze(1)
+    optimizer = optimizers.build(phases_of(model)[0].parameters, Train())
     given = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    depths = model.encoders["image0"].parameter_depths()
-    for name, parameter in model.encoders["image0"].named_parameters():
+    depths = model.encoders.backbones["image0"].parameter_depths()
+    for name, parameter in model.encoders.backbones["image0"].named_parameters():
         assert (id(parameter) in given) == (depths[name] > 1)
 
 
@@ -79,9 +80,9 @@ def test_checkpointing_changes_no_number() -> None:
     for enable in (False, True):
         torch.manual_seed(0)
         model = mmf.create_model("cfcml", SPEC, dropout=0.0)
-        model.set_grad_checkpointing(enable)
+        model.encoders.set_grad_checkpointing(enable)
         output = model(make_inputs(SPEC, 4))
-        losses = model.phases()[0].objective(loss_inputs(output, make_labels(SPEC, 4)))
+        losses = mmf.create_loss(model)(loss_inputs(output, make_labels(SPEC, 4)))
         sum(losses.values()).backward()
         state = {name: buffer.clone() for name, buffer in model.named_buffers()}
         results.append((output.logits, {name: p.grad for name, p in model.named_parameters()}, state))
@@ -94,4 +95,4 @@ def test_checkpointing_changes_no_number() -> None:
 
 def test_a_stage_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"has 4 stages: freeze 0 \(the stem\) to 4 of them"):
-        mmf.create_model("cfcml", SPEC).freeze(5)
+        mmf.create_model("cfcml", SPEC).encoders.freeze(5)

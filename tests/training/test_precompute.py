@@ -116,7 +116,7 @@ def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     cached(tmp_path)
     changed = model()
     with torch.no_grad():
-        next(iter(changed.encoders["image0"].parameters())).view(-1)[0] += 1e-3
+        next(iter(changed.encoders.backbones["image0"].parameters())).view(-1)[0] += 1e-3
     cached(tmp_path, changed)
     assert entries(tmp_path) == 2
     pixels = dataset()

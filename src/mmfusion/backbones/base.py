@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 class Backbone(nn.Module):
     """An image encoder in stages.
 
-    A subclass gives :meth:`stem` and :meth:`stage`, so that a modulator can stand between two stages without a hook;
+    A subclass gives :meth:`stem` and :meth:`stage`, so that a map fusion can stand between two stages without a hook;
     :meth:`forward` runs them all. An encoder that cannot be taken apart overrides :meth:`forward` and refuses the
     others by name. Freezing and :meth:`parameter_depths` work for both; gradient checkpointing for subclasses that
     compute by :meth:`run` and set ``can_recompute``.

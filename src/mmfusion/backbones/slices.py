@@ -131,7 +131,7 @@ class Slices(Backbone):
         Raises:
             ValueError: Always: between stages there are maps of slices, which are not the maps that it gives.
         """
-        raise ValueError(f"{self.name} cannot be taken apart between its stages, so no modulator can act inside it")
+        raise ValueError(f"{self.name} cannot be taken apart between its stages, so no map fusion can act inside it")
 
     def stage(self, i: int, x: Tensor) -> Tensor:
         """Not to be had, as :meth:`stem`."""

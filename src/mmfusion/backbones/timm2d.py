@@ -210,7 +210,7 @@ class Timm(Backbone):
         """The modules of the stem, 0, or of a stage, counted from 1."""
         if self._groups is None:
             raise ValueError(
-                f"{self.name!r} cannot be taken apart between its stages, so no modulator can act inside it; models "
+                f"{self.name!r} cannot be taken apart between its stages, so no map fusion can act inside it; models "
                 f"of the classes {', '.join(sorted(_SEQUENTIAL))} can"
             )
         return [self.model.get_submodule(path) for path in self._groups[i]]

@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | report | compact | predict | check | list``, a file a command.
+"""The command line: ``mmfusion run | report | predict | share | compact | show | list | check``, one file per command.
 
 What a command works with is imported when it is called: the help is there at once.
 """

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from mmfusion import __version__
-from mmfusion.cli import check, compact, names, predict, report, run, share
+from mmfusion.cli import check, compact, names, predict, report, run, share, show
 from mmfusion.experiments import console
 
 
@@ -34,6 +34,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmfusion", description="Fusion of images and tabular data.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (run, report, compact, predict, share, check, names):
+    for command in (run, report, predict, share, compact, show, names, check):
         command.add(commands)
     return parser

@@ -10,7 +10,7 @@ from typing import Any
 from mmfusion import registry
 from mmfusion.experiments import file_digests
 from mmfusion.experiments.settings import FORMER_DEFAULTS, Run, Settings, merge, parse_override, plain, resolve
-from mmfusion.models.ablations import FULL, ablations_of
+from mmfusion.models import ablations
 from mmfusion.training.settings import Train
 
 ALL = "all"
@@ -121,7 +121,7 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
         name, bracket, options = word.partition("[")
         if not bracket:
             for model in _models(name):
-                found.setdefault(model, Method(model, model, {}))
+                found.setdefault(model, Method(Path(model).name, model, {}))
             continue
         if not options.endswith("]") or not options.removesuffix("]").strip() or not name:
             raise ValueError(f"--model expects a name, or name[option=value] with closed brackets, got {word!r}")
@@ -244,15 +244,15 @@ def _with_ablations(listed: Sequence[Method], ablate: Sequence[str]) -> list[Met
     have = [method.model for method in listed if method.model in registry.ablations]
     if not have:
         # Says which models have some.
-        ablations_of(listed[0].model)
+        ablations.ablate(listed[0].model)
     for method in listed:
         out.append(method)
         if method.model not in have:
             continue
         defaults = registry.models.defaults(method.model)
-        for name, options in ablations_of(method.model, ablate).items():
+        for name, options in ablations.ablate(method.model, ablate).items():
             now = defaults | dict(method.changes.get("model", {}))
-            if name != FULL and any(now.get(key) != value for key, value in options.items()):
+            if name != ablations.FULL and any(now.get(key) != value for key, value in options.items()):
                 changes = merge(method.changes, {"model": options})
                 out.append(Method(f"{method.label}: {name}", method.model, changes))
     return out

@@ -130,7 +130,7 @@ def predict(
     """Probabilities under every condition, a batch of cases at a time.
 
     What a modality's tokens are made of is made once for all conditions that leave the modality alone, and once more
-    for it to be exchanged; where modulators make maps depend on more than the images the whole model runs each time.
+    for it to be exchanged; where map fusions make maps depend on more than the images the whole model runs each time.
     What a model does not look at costs nothing.
 
     Args:
@@ -224,7 +224,7 @@ class _Batch:
         """The model's on this batch, with some of the inputs and of the presence, on the CPU, replaced."""
         there = {**self._present, **present}
         if self._apart:
-            output = self._model.fuse(self._tokens(inputs, present), self._lacking(there))
+            output = self._model.predict(self._tokens(inputs, present), self._lacking(there))
         else:
             output = self._model({**self.inputs, **inputs}, self._lacking(there))
         logits: Tensor = output.outputs[self._target]

@@ -10,6 +10,7 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from mmfusion import registry
@@ -19,6 +20,7 @@ from mmfusion.data.transforms import Augment
 from mmfusion.experiments import recipes, trust
 from mmfusion.experiments.builder_options import typed_options
 from mmfusion.metrics.classification import metric_faults
+from mmfusion.models import blueprint as blueprints
 from mmfusion.options import (
     Name,
     OneOf,
@@ -205,7 +207,7 @@ def resolve(
     """Defaults, recipe and overrides, merged and checked.
 
     Args:
-        model: Registered name.
+        model: Registered name, or a blueprint's ``.toml`` file.
         dataset: Registered name.
         overrides: ``{section: {key: value}}``, the later over the earlier.
 
@@ -222,6 +224,11 @@ def resolve(
     plugins = asked.get("run", {}).get("plugins", []) if isinstance(asked.get("run"), Mapping) else []
     if isinstance(plugins, list):  # what else it may be is told with all other faults of the settings
         trust.run_given(str(path) for path in plugins)
+    blueprint: dict[str, Any] = {}
+    if model.endswith(".toml"):
+        # The file's content is a setting: the run can be loaded where the file is not.
+        blueprint = {"blueprint": blueprints.read(model).to_dict()}
+        model = Path(model).name
     # Looked up first: of several faults, the unknown name is the one to hear about.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)
@@ -231,6 +238,8 @@ def resolve(
     if isinstance(train, Mapping) and train.get("precompute") is True and not train.get("augment"):
         # Maps from disk always see the same image; the recipe's augmentation is no wish of the user's.
         recipe["train"].pop("augment", None)
+    if blueprint:
+        recipe["model"] = blueprint  # a file says all about its model
     for layer in (recipe, *overrides):
         merged = merge(merged, layer)
     settings = Settings.from_dict(merged)

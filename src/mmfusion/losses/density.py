@@ -8,6 +8,7 @@ from torch import Tensor
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.modulation import ModulationLoss
+from mmfusion.registry import losses
 
 
 def density_loss(x: Tensor, feature_mask: Tensor, present: Tensor) -> Tensor:
@@ -35,6 +36,7 @@ def density_loss(x: Tensor, feature_mask: Tensor, present: Tensor) -> Tensor:
     return mean_where((size[first] - size[second]).abs(), present[first] & present[second])
 
 
+@losses.register("density")
 class DensityLoss(ModulationLoss):
     """The features of the modalities of equal mean size; see :func:`density_loss`."""
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.modulation import ModulationLoss
+from mmfusion.registry import losses
 
 
 def leakage_loss(x: Tensor, feature_mask: Tensor, present: Tensor) -> Tensor:
@@ -26,6 +27,7 @@ def leakage_loss(x: Tensor, feature_mask: Tensor, present: Tensor) -> Tensor:
     return mean_where(size, present)
 
 
+@losses.register("leakage")
 class LeakageLoss(ModulationLoss):
     """Nothing of a modality outside its features; see :func:`leakage_loss`."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.inputs import stack_embeddings, stack_present
+from mmfusion.options import Width
 
 
 def parts_mask(parts: Mapping[str, int]) -> Tensor:
@@ -27,7 +28,7 @@ def parts_mask(parts: Mapping[str, int]) -> Tensor:
         ValueError: If a modality has none.
     """
     if not parts or min(parts.values()) < 1:
-        raise ValueError(f"each modality needs at least one feature of its own, got {dict(parts)}")
+        raise ValueError(f"parts must give each modality at least one feature, got {dict(parts)}")
     owner = torch.tensor([m for m, n in enumerate(parts.values()) for _ in range(n)])
     return (owner == torch.arange(len(parts)).unsqueeze(1)).unsqueeze(1)
 
@@ -44,7 +45,7 @@ class ModulationLoss(Loss):
 
     feature_mask: Tensor
 
-    def __init__(self, parts: Mapping[str, int]) -> None:
+    def __init__(self, *, parts: Mapping[str, Width]) -> None:
         super().__init__()
         self.parts = dict(parts)
         # In the state dict: a loss built on the meta device gets it from there.

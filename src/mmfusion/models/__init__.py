@@ -1,78 +1,57 @@
-"""The methods, each a builder from a :class:`~mmfusion.spec.DataSpec`."""
+"""Models: the methods, and how a blueprint becomes a model and its loss."""
 
+from pathlib import Path
 from typing import Any
 
-from mmfusion.models import (
-    amf,
-    baselines,
-    cfcml,
-    daft,
-    film,
-    gated_query,
-    gmu,
-    healnet,
-    hyperfusion,
-    late,
-    lmf,
-    maximum,
-    mbt,
-    metablock,
-    metanet,
-    mmcl,
-    mmtm,
-    mul,
-    mult,
-    tformer,
-    tip,
-)
-from mmfusion.models.model import FusionModel
+from mmfusion.models import methods
+from mmfusion.models.ablations import ablate
+from mmfusion.models.assembly import assemble
+from mmfusion.models.blueprint import Blueprint
+from mmfusion.models.context import Context
+from mmfusion.models.fusion_model import FusionModel
+from mmfusion.models.image_encoders import ImageEncoders
+from mmfusion.models.loss import create_loss
+from mmfusion.models.method import Method, blueprint_of, is_file, method
 from mmfusion.models.phases import ParameterGroup, Phase, Pretraining
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 
 __all__ = [
+    "Blueprint",
+    "Context",
     "FusionModel",
+    "ImageEncoders",
+    "Method",
     "ParameterGroup",
     "Phase",
     "Pretraining",
-    "amf",
-    "baselines",
-    "cfcml",
+    "ablate",
+    "assemble",
+    "blueprint_of",
+    "create_loss",
     "create_model",
-    "daft",
-    "film",
-    "gated_query",
-    "gmu",
-    "healnet",
-    "hyperfusion",
-    "late",
-    "lmf",
-    "maximum",
-    "mbt",
-    "metablock",
-    "metanet",
-    "mmcl",
-    "mmtm",
-    "mul",
-    "mult",
-    "tformer",
-    "tip",
+    "method",
+    "methods",
 ]
 
 
-def create_model(name: str, spec: DataSpec, **options: Any) -> FusionModel:
-    """Build a registered model for data.
+def create_model(model: str | Path | Blueprint, spec: DataSpec, **changes: Any) -> FusionModel:
+    """Build a model for data.
 
     Args:
-        name: ``mmfusion.registry.models.list()`` has them all.
+        model: A registered name, ``mmfusion.list_models()`` has them all; a blueprint's ``.toml`` file; or a blueprint.
         spec: What the data are.
-        options: The builder's options; ``mmfusion.registry.models.options(name)`` has them with their defaults.
+        changes: Options of the method, ``mmfusion.registry.models.options(name)`` has them with their defaults; of a
+            blueprint those that all methods share, see :func:`~mmfusion.models.blueprint.shared_options`.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: If the name or an option is unknown or does not fit the spec.
+        ValueError: If a name or an option is unknown or does not fit the spec.
+        FileNotFoundError: If there is no such file.
     """
-    model: FusionModel = models.create(name, spec, **options)
-    return model
+    if isinstance(model, Blueprint) or is_file(model):
+        return assemble(blueprint_of(model, spec, **changes), spec)
+    built: FusionModel = models.create(str(model), spec, **changes)
+    return built

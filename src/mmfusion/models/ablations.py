@@ -1,4 +1,4 @@
-"""What can be taken out of a method, by names of one's own.
+"""Ablations of a method, by name: changes to its options, and so to its blueprint.
 
 A method's ablations are registered beside its builder, under the same name: a function without arguments that returns,
 by a name for each, the options of the builder that it changes::
@@ -26,7 +26,7 @@ FULL = "full"
 """The name of the method as it is."""
 
 
-def ablations_of(model: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def ablate(model: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """A method's ablations, the whole method first.
 
     Args:

@@ -1,13 +1,11 @@
-"""How a model is trained: one phase, or a pretraining before it."""
+"""Phases of training: what is minimized, by which parameters, through which forward."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmfusion.tokens import FusionOutput, Inputs, Present
-
-if TYPE_CHECKING:
-    from mmfusion.models.model import FusionModel
 
 
 class ParameterGroup(NamedTuple):
@@ -27,46 +25,57 @@ class Phase(NamedTuple):
 
     Attributes:
         name: For the log and the checkpoints.
-        objective: From :class:`~mmfusion.tokens.LossInputs` to weighted scalars by name; has ``check()``.
+        loss: From :class:`~mmfusion.tokens.LossInputs` to weighted scalars by name; may have ``check()``.
         parameters: What is trained.
-        model: What is called in the model's place, where a phase needs another forward, such as one with hidden cells.
-            It takes ``(inputs, present)`` and returns a :class:`~mmfusion.tokens.FusionOutput` for the objective; it
-            holds the model as a submodule and has no parameter or buffer beside it, as only the model's are stored;
-            and what it draws comes from torch's global generators, which the loop seeds for each epoch. None: the
-            model itself.
+        model: What is called in the model's place, where a phase needs another forward, such as one with hidden cells:
+            a :class:`Pretraining`, or another module that holds the model and has no parameter beside it, as only a
+            pretraining's own parts are stored. It draws from torch's global generators, which the engine seeds for each
+            epoch. None: the model itself.
     """
 
     name: str
-    objective: nn.Module
+    loss: nn.Module
     parameters: tuple[ParameterGroup, ...]
     model: nn.Module | None = None
 
 
 class Pretraining(nn.Module):
-    """A phase before the supervised one: what a subclass defines is another forward of a model, and its objective.
+    """A phase before the supervised one: another forward of a model, with its loss. A subclass defines :meth:`forward`.
 
-    Its parameters, such as projections and decoders, are the model's for as long as it trains, and in its state.
+    What it learns beside the model, such as projections and decoders, is kept to resume the phase and not shipped with
+    the model's weights.
 
     Args:
-        objective: What the phase minimises.
+        model: Whose parts are trained.
+        loss: What the phase minimizes.
     """
 
-    def __init__(self, objective: nn.Module) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(self, model: "FusionModel", inputs: Inputs, present: Present | None = None) -> FusionOutput:
-        """What the objective looks at, from the model's parts."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward()")
-
-
-class Pretrained(nn.Module):
-    """A model in its pretraining, called as it is."""
-
-    def __init__(self, model: "FusionModel") -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.loss = loss
 
     def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
-        found: FusionOutput = self.model.pretraining(self.model, inputs, present)  # type: ignore[misc]  # there is one
-        return found
+        """What the loss reads, from the model's parts."""
+        raise NotImplementedError("a pretraining defines forward()")  # abstract
+
+    @property
+    def row_learners(self) -> list[tuple[str, nn.Module]]:
+        """Parts beside the model's that learn from training rows, each with its table modality."""
+        return []
+
+    def own_state(self) -> dict[str, Tensor]:
+        """The state beside the model's and the loss's."""
+        return {name: x for name, x in self.state_dict().items() if not name.startswith(_ELSEWHERE)}
+
+    def load_own_state(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of :meth:`own_state`.
+
+        Raises:
+            RuntimeError: If names or shapes differ.
+        """
+        elsewhere = {name: x for name, x in self.state_dict().items() if name.startswith(_ELSEWHERE)}
+        self.load_state_dict({**elsewhere, **state})
+
+
+_ELSEWHERE = ("model.", "loss.")

@@ -1,10 +1,11 @@
-"""From an encoder's maps, or a table, to tokens."""
+"""Tokenizers: an encoder's maps, or a table, to tokens."""
 
 from mmfusion.tokenizers.cells import TableCells
 from mmfusion.tokenizers.image import Pool, Pyramid
 from mmfusion.tokenizers.patches import Patches
+from mmfusion.tokenizers.table import create_table_tokenizer
+from mmfusion.tokenizers.table_encoders import CompressedTable, KnownCells, TipTableEncoder
 from mmfusion.tokenizers.tabular import (
-    Compressed,
     FeatureTokenizer,
     MeanToken,
     PeriodicTokenizer,
@@ -18,8 +19,9 @@ from mmfusion.tokenizers.tabular import (
 )
 
 __all__ = [
-    "Compressed",
+    "CompressedTable",
     "FeatureTokenizer",
+    "KnownCells",
     "MeanToken",
     "Patches",
     "PeriodicTokenizer",
@@ -31,6 +33,8 @@ __all__ = [
     "TableMLP",
     "TabularTokenizer",
     "TextTokenizer",
+    "TipTableEncoder",
     "TreeTokenizer",
+    "create_table_tokenizer",
     "create_tabular_tokenizer",
 ]

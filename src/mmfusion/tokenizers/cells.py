@@ -12,7 +12,7 @@ class TableCells(nn.Module):
     """One token for the whole table: its cells as :class:`~mmfusion.tokenizers.TableMLP` takes them in, nothing learnt.
 
     Numerical cells, an indicator of each that is missing, and categorical ones one-hot. A missing number is 0 and a
-    missing category all zeros. For blocks that read the table itself, such as modulators.
+    missing category all zeros. For blocks that read the table itself, such as map fusions.
 
     Args:
         columns: The modality.

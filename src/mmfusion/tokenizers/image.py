@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor, nn
 
-from mmfusion.layers.compression import TokenShape, create_compression
+from mmfusion.layers.compression import create_compression
 from mmfusion.options import Count, StageIndex, Width
 from mmfusion.registry import Choice, image_tokenizers
 from mmfusion.spec import Image
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, TokenShape
 
 
 def map_tokens(feature_map: Tensor) -> Tokens:
@@ -17,59 +17,35 @@ def map_tokens(feature_map: Tensor) -> Tokens:
 
 
 class ImageTokenizer(nn.Module):
-    """What image tokenizers share: the image they are for, and the check of what comes.
-
-    Token counts and channels are those of an encoder's maps, known after :meth:`bind`, which a
-    :class:`~mmfusion.models.FusionModel` calls with the maps of a dry run.
+    """An encoder's maps to one set of tokens per stage, or one for all. A subclass defines ``forward(maps)``.
 
     Args:
         image: The modality.
+        map_shapes: Shapes of the encoder's maps, ``(c, *spatial)`` per stage.
         dim: Width of the tokens.
     """
 
-    def __init__(self, image: Image, *, dim: Width) -> None:
+    def __init__(self, image: Image, map_shapes: Sequence[Sequence[int]], *, dim: Width) -> None:
         super().__init__()
         self.image = image
+        self.map_shapes = tuple(tuple(shape) for shape in map_shapes)
         self.dim = dim
-        self.map_shapes: tuple[tuple[int, ...], ...] | None = None
-
-    def bind(self, maps: Sequence[Tensor]) -> None:
-        """Build for an encoder.
-
-        Args:
-            maps: One map a stage, ``(b, c, *spatial)``, on any device; only shapes are looked at.
-
-        Raises:
-            ValueError: If it is bound to maps of other shapes already.
-        """
-        shapes = tuple(tuple(m.shape[1:]) for m in maps)
-        if self.map_shapes is not None:
-            if self.map_shapes != shapes:
-                raise ValueError(f"this tokenizer is bound to maps of {self.map_shapes}, got {shapes}")
-            return
-        self.map_shapes = shapes
-        self.build(shapes)
-        self.to(maps[0].dtype)
-
-    def build(self, shapes: tuple[tuple[int, ...], ...]) -> None:
-        """Make the parameters for maps of these shapes, ``(c, *spatial)`` a stage."""
-        raise NotImplementedError("an image tokenizer defines build()")  # abstract
 
     def check(self, maps: Sequence[Tensor]) -> None:
-        """Refuse maps of other shapes than those it was bound to.
+        """Raise an error about maps of other shapes.
 
         Raises:
             ValueError: Saying what was expected and what came.
         """
-        if self.map_shapes is None:
-            raise ValueError(
-                "this tokenizer is not bound to an encoder yet: put it into a FusionModel, or call bind(maps)"
-            )
         shapes = tuple(tuple(m.shape[1:]) for m in maps)
         if shapes != self.map_shapes:
             raise ValueError(
                 f"maps of {self.map_shapes} are expected, got {shapes}: the image size must be {self.image.size}"
             )
+
+    def grid(self, stage: int) -> tuple[int, ...] | None:
+        """The positions along each axis, where a stage's tokens are a map's positions in row-major order."""
+        return None
 
 
 @image_tokenizers.register("pyramid")
@@ -81,38 +57,35 @@ class Pyramid(ImageTokenizer):
 
     Args:
         image: The modality.
+        map_shapes: Shapes of the encoder's maps, ``(c, *spatial)`` per stage.
         dim: Width of the tokens.
-        n_latents: Tokens a stage.
+        n_latents: Tokens per stage.
         compression: A registered token compression, or a mapping with ``name`` and options; see
             :mod:`mmfusion.layers.compression`.
-        detach: Stages, counted from 0, whose map sends no gradient to the encoder. The published Derm7pt model
-            detaches all but the last.
+        detach: Stages, counted from 0 or, negative, from the end, whose map sends no gradient to the encoder. The
+            published Derm7pt model detaches all but the last.
     """
 
     def __init__(
         self,
         image: Image,
+        map_shapes: Sequence[Sequence[int]],
         *,
         dim: Width,
         n_latents: Count = 32,
         compression: Choice = "conv",
         detach: Collection[StageIndex] = (),
     ) -> None:
-        super().__init__(image, dim=dim)
-        self.n_latents = n_latents
-        self.compression = compression
-        self.detach = frozenset(detach)
-
-    def build(self, shapes: tuple[tuple[int, ...], ...]) -> None:
-        """Make the parameters for maps of these shapes, ``(c, *spatial)`` a stage."""
-        wrong = sorted(self.detach - set(range(len(shapes))))
-        if wrong:
-            raise ValueError(f"detach names stages {wrong}, the encoder has the stages 0 to {len(shapes) - 1}")
+        super().__init__(image, map_shapes, dim=dim)
+        n_stages = len(self.map_shapes)
+        if wrong := [s for s in detach if not -n_stages <= s < n_stages]:
+            raise ValueError(f"detach names stages {wrong}, the encoder has the stages 0 to {n_stages - 1}")
+        self.detach = frozenset(s % n_stages for s in detach)
         self.compress = nn.ModuleList()
         self.project = nn.ModuleList()
-        for shape in map(TokenShape.of_map, shapes):
-            self.compress.append(create_compression(self.compression, shape, n_latents=self.n_latents))
-            self.project.append(nn.Identity() if shape.dim == self.dim else nn.Linear(shape.dim, self.dim))
+        for shape in map(TokenShape.of_map, self.map_shapes):
+            self.compress.append(create_compression(compression, shape, n_latents=n_latents))
+            self.project.append(nn.Identity() if shape.dim == dim else nn.Linear(shape.dim, dim))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tokens, ...]:
         """Tokens of every stage.
@@ -136,12 +109,13 @@ class Pool(ImageTokenizer):
 
     Args:
         image: The modality.
+        map_shapes: Shapes of the encoder's maps, ``(c, *spatial)`` per stage.
         dim: Width of the token.
     """
 
-    def build(self, shapes: tuple[tuple[int, ...], ...]) -> None:
-        """Make the parameters for maps of these shapes, ``(c, *spatial)`` a stage."""
-        self.project = nn.Linear(shapes[-1][0], self.dim)
+    def __init__(self, image: Image, map_shapes: Sequence[Sequence[int]], *, dim: Width) -> None:
+        super().__init__(image, map_shapes, dim=dim)
+        self.project = nn.Linear(self.map_shapes[-1][0], dim)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tokens, ...]:
         """One set of a single token.

@@ -24,6 +24,7 @@ class Patches(ImageTokenizer):
 
     Args:
         image: The modality.
+        map_shapes: Shapes of the encoder's maps, ``(c, *spatial)`` per stage.
         dim: Width of the tokens.
         stages: ``"last"``: the last stage's map; ``"all"``: one set a stage.
         positions: Tell the positions apart.
@@ -38,6 +39,7 @@ class Patches(ImageTokenizer):
     def __init__(
         self,
         image: Image,
+        map_shapes: Sequence[Sequence[int]],
         *,
         dim: Width,
         stages: Literal["last", "all"] = "last",
@@ -46,25 +48,25 @@ class Patches(ImageTokenizer):
         norm: bool = False,
         n_bands: Annotated[int, Range(1, 64)] = 8,
     ) -> None:
-        super().__init__(image, dim=dim)
+        super().__init__(image, map_shapes, dim=dim)
         if stages not in ("last", "all"):
             raise ValueError(f"stages must be 'last' or 'all', got {stages!r}")
         self.stages = stages
         self.positions = positions
-        self.norm = norm
-        self.n_bands = n_bands
         self.cls = nn.Parameter(torch.empty(1, 1, dim)) if cls else None
         if self.cls is not None:
             nn.init.normal_(self.cls, std=0.02)
-
-    def build(self, shapes: tuple[tuple[int, ...], ...]) -> None:
-        """Make the parameters for maps of these shapes, ``(c, *spatial)`` a stage."""
-        used = shapes[-1:] if self.stages == "last" else shapes
-        self.project = nn.ModuleList(nn.Linear(shape[0], self.dim) for shape in used)
+        used = self.map_shapes[-1:] if stages == "last" else self.map_shapes
+        self.project = nn.ModuleList(nn.Linear(shape[0], dim) for shape in used)
         self.position = nn.ModuleList(
-            GridPosition(self.dim, n_axes=len(shape) - 1, n_bands=self.n_bands) for shape in used if self.positions
+            GridPosition(dim, n_axes=len(shape) - 1, n_bands=n_bands) for shape in used if positions
         )
-        self.normalise = nn.ModuleList(nn.LayerNorm(self.dim) if self.norm else nn.Identity() for _ in used)
+        self.normalize = nn.ModuleList(nn.LayerNorm(dim) if norm else nn.Identity() for _ in used)
+
+    def grid(self, stage: int) -> tuple[int, ...] | None:
+        """The positions along each axis; None with a [CLS]."""
+        used = self.map_shapes[-1:] if self.stages == "last" else self.map_shapes
+        return None if self.cls is not None else used[stage][1:]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tokens, ...]:
         """Tokens of the last stage, or of every one.
@@ -83,5 +85,5 @@ class Patches(ImageTokenizer):
         x = self.project[stage](map_tokens(feature_map).x)
         if self.positions:
             x = x + cast("GridPosition", self.position[stage])(tuple(feature_map.shape[2:]))
-        x = self.normalise[stage](x)
+        x = self.normalize[stage](x)
         return x if self.cls is None else torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], 1)

@@ -1,6 +1,6 @@
 """What tokenizers learn from the training rows before the first step, and not by gradient."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset
+from mmfusion.models.phases import Phase, Pretraining
 from mmfusion.spec import Classes
 from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
@@ -19,18 +20,22 @@ _BATCH = 1024
 def learning(model: nn.Module) -> list[tuple[str, Any]]:
     """The tabular tokenizers that learn from rows, each with its modality; none of a model without ``tokenizers``.
 
-    Those that modulators are told of a table by count too, and those inside another part, such as a table's encoder.
+    Those of the context of map fusions too, and those inside another part, such as a table encoder.
     """
-    places = (*dict(getattr(model, "tokenizers", {})).items(), *dict(getattr(model, "context", {})).items())
+    context = getattr(getattr(model, "context", None), "tokenizers", {})
+    places = (*dict(getattr(model, "tokenizers", {})).items(), *dict(context).items())
     return [(name, one) for name, part in places for one in _outermost(part)]
 
 
-def learners(model: nn.Module) -> list[tuple[str, Any]]:
+def learners(model: nn.Module, phases: Iterable[Phase] = ()) -> list[tuple[str, Any]]:
     """All parts that learn from rows, each with its table modality.
 
-    Beside the tokenizers, those that a model lists in ``row_learners``, as pairs of a modality and a part.
+    Args:
+        model: A fusion model.
+        phases: Its phases; those with a pretraining may have parts that learn from rows beside the model's.
     """
-    others = [(name, one) for name, part in getattr(model, "row_learners", ()) for one in _outermost(part)]
+    pretrainings = [phase.model for phase in phases if isinstance(phase.model, Pretraining)]
+    others = [(name, one) for one_of in pretrainings for name, part in one_of.row_learners for one in _outermost(part)]
     return [*learning(model), *others]
 
 
@@ -41,7 +46,9 @@ def _outermost(part: nn.Module) -> list[Any]:
     return [one for inside in part.children() for one in _outermost(inside)]
 
 
-def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: Path | None = None) -> None:
+def fit_tokenizers(
+    model: nn.Module, train: CaseDataset, target: str, *, phases: Iterable[Phase] = (), cache: Path | None = None
+) -> None:
     """Let every tabular tokenizer, and whatever else learns from rows, see the training part, once.
 
     What they learn is in the model's state dict: a run that goes on, or a loaded model, has it from there.
@@ -50,9 +57,10 @@ def fit_tokenizers(model: nn.Module, train: CaseDataset, target: str, *, cache: 
         model: A fusion model.
         train: The training part; cases that lack a table do not count for it.
         target: Whose labels the tokenizers may look at, if it is one of classes.
+        phases: The model's phases, whose parts may learn from rows too.
         cache: Folder for encoded sentences; None: each tokenizer's own.
     """
-    parts = learners(model)
+    parts = learners(model, phases)
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
     tables = _tables(train, {name for name, _ in parts})
     for name, learner in parts:

@@ -20,11 +20,13 @@ from mmfusion.data.transforms.modality_dropout import drop_modalities
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.losses import Objective
 from mmfusion.metrics.classification import EXTRA, evaluate, n_not_finite, reported, split_metric
+from mmfusion.models.phases import Pretraining
 from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import averaging, checkpoints, divergence, inference, optimizers, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.loss_log import LossLog
+from mmfusion.training.phases import encoders_of, phases_of
 from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
 from mmfusion.training.seeds import derive, seed_all
@@ -56,7 +58,7 @@ class Training:
 
     Args:
         settings: The budget and how it is spent.
-        model: A fusion model with its ``phases()``.
+        model: A fusion model from a blueprint, or a module with a method ``phases()``.
         train: For fitting.
         validation: For choosing the epoch.
         target: Name of the target.
@@ -109,10 +111,12 @@ class Training:
             _channels_last(model)
         _settle_encoders(model, settings)
         self._bare = model.to(self._device)
-        self._phases: list[Phase] = model.phases()  # type: ignore[operator]  # a FusionModel's method
+        self._phases = phases_of(model)
         for phase in self._phases:
-            _tell_counts(phase.objective, target, train)
-            phase.objective.to(self._device)
+            _set_counts(phase.loss, target, train)
+            phase.loss.to(self._device)
+            if phase.model is not None:
+                phase.model.to(self._device)
         names = [phase.name for phase in self._phases]
         if unknown := sorted(set(settings.phase_epochs) - set(names)):
             raise ValueError(f"train.phase_epochs names {unknown}; the phases of the model are {names}")
@@ -152,9 +156,13 @@ class Training:
         self.progress = Progress(**about["progress"])
         phase = self._phases[self.progress.phase]
         load_weights(self._bare, checkpoints.under("model", tensors), self.folder / checkpoints.LAST)
-        learned = checkpoints.under("objective", tensors)
-        require_finite(learned, self.folder / checkpoints.LAST, phase.objective.state_dict())
-        phase.objective.load_state_dict(learned)
+        learned = checkpoints.under("loss", tensors)
+        require_finite(learned, self.folder / checkpoints.LAST, phase.loss.state_dict())
+        phase.loss.load_state_dict(learned)
+        if isinstance(phase.model, Pretraining):
+            beside = checkpoints.under("pretraining", tensors)
+            require_finite(beside, self.folder / checkpoints.LAST, phase.model.own_state())
+            phase.model.load_own_state(beside)
         if self.accelerator.scaler is not None and about["scaler"]:
             self.accelerator.scaler.load_state_dict(about["scaler"])
         # The optimiser is built when its phase begins.
@@ -164,7 +172,7 @@ class Training:
 
     def run(self) -> Progress:
         """Train to the end, from wherever the progress stands."""
-        if not self.progress.epoch and learners(self._bare):
+        if not self.progress.epoch and learners(self._bare, self._phases):
             with processes.main_first():
                 self._fit_tokenizers()
         averaging.align(self._bare)
@@ -180,7 +188,7 @@ class Training:
     def _fit_tokenizers(self) -> None:
         seed_all(derive(self.seed))
         with self.reporter.working("looking at the training rows"):
-            fit_tokenizers(self._bare, self._train, self.target, cache=self._text_cache)
+            fit_tokenizers(self._bare, self._train, self.target, phases=self._phases, cache=self._text_cache)
 
     def _prepared(self, model: nn.Module) -> nn.Module:
         # Precision and device alone: gradients are averaged over the processes here, see mmfusion.training.averaging.
@@ -192,7 +200,7 @@ class Training:
         self._bare.zero_grad(set_to_none=True)
         self._phase_model = self._model if phase.model is None else self._prepared(phase.model)
         train = self.settings
-        above = self._bare.stages_above() if train.layer_decay != 1 else None  # type: ignore[operator]  # a FusionModel's
+        above = encoders_of(self._bare).stages_above() if train.layer_decay != 1 else None
         self.accelerator.free_memory()  # Accelerate holds the optimizer of the phase before, and its state
         self._optimizer = self.accelerator.prepare(optimizers.build(phase.parameters, train, above))
         if self._pending is not None and self.progress.phase == index:
@@ -270,10 +278,10 @@ class Training:
         )
         aux = {**output.aux, **cases.aux} if cases.aux else output.aux
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
-        at_outputs = (phase.objective, inputs)
+        at_outputs = (phase.loss, inputs)
         if first:
             _look(at_outputs)
-        terms: dict[str, Tensor] = phase.objective(inputs)
+        terms: dict[str, Tensor] = phase.loss(inputs)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         averaging.average_gradients(self._trained)
         if self.settings.clip_norm is not None:
@@ -321,11 +329,13 @@ class Training:
             about = {"epoch": progress.epoch, "metric": metric, "value": progress.best_value}
             checkpoints.save(self.folder / checkpoints.BEST, weights, about)
         tensors, scalars = checkpoints.pack_optimizer(self._optimizer)
+        beside = phase.model.own_state() if isinstance(phase.model, Pretraining) else {}
         scaler = self.accelerator.scaler
         checkpoints.save(
             self.folder / checkpoints.LAST,
             checkpoints.prefixed("model", weights)
-            | checkpoints.prefixed("objective", phase.objective.state_dict())
+            | checkpoints.prefixed("loss", phase.loss.state_dict())
+            | checkpoints.prefixed("pretraining", beside)
             | checkpoints.prefixed("optimizer", tensors),
             {
                 "progress": asdict(progress),
@@ -342,14 +352,14 @@ def _settle_encoders(model: nn.Module, train: Train) -> None:
         (train.checkpointing, "set_grad_checkpointing", True),
     ):
         if asked:
-            getattr(model, method)(argument)
+            getattr(encoders_of(model), method)(argument)
 
 
-def _tell_counts(objective: nn.Module, target: str, train: CaseDataset) -> None:
+def _set_counts(loss: nn.Module, target: str, train: CaseDataset) -> None:
     """Tell losses that weigh the classes how often each occurs in the training part."""
-    kind = getattr(objective, "targets", {}).get(target)
-    if isinstance(objective, Objective) and isinstance(kind, Classes):
-        objective.set_counts({target: torch.bincount(train.labels(target), minlength=kind.n)})
+    kind = getattr(loss, "targets", {}).get(target)
+    if isinstance(loss, Objective) and isinstance(kind, Classes):
+        loss.set_counts({target: torch.bincount(train.labels(target), minlength=kind.n)})
 
 
 def _channels_last(model: nn.Module) -> None:

@@ -122,8 +122,8 @@ def precompute(
     return MapsDataset(dataset, maps)
 
 
-def _shapes(model: Any) -> dict[str, list[tuple[int, ...]]]:
-    shapes: dict[str, list[tuple[int, ...]]] = model.map_shapes
+def _shapes(model: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = model.encoders.map_shapes
     return shapes
 
 
@@ -131,7 +131,7 @@ def _compute(
     model: Any, dataset: CaseDataset, home: Path, *, batch_size: int, device: torch.device, bar: Bar | None
 ) -> None:
     private_folder(home.parent)
-    needed = 4 * len(dataset) * sum(math.prod(shape) for shapes in model.map_shapes.values() for shape in shapes)
+    needed = 4 * len(dataset) * sum(math.prod(shape) for shapes in _shapes(model).values() for shape in shapes)
     free = shutil.disk_usage(home.parent).free
     if needed > 0.95 * free:
         # A full disk under a mapped array ends the process without a word.
@@ -205,8 +205,10 @@ def _sum(path: Path) -> int:
 
 def _weights_digest(model: Any, precision: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((FORMAT, precision, sorted(model.routes.items()), sorted(model.map_shapes.items()))).encode())
-    for route, encoder in sorted(model.encoders.items()):
+    digest.update(
+        repr((FORMAT, precision, sorted(model.encoders.routes.items()), sorted(_shapes(model).items()))).encode()
+    )
+    for route, encoder in sorted(model.encoders.backbones.items()):
         digest.update(f"{route}:{type(encoder).__name__}:{getattr(encoder, 'name', '')}".encode())
         for name, value in sorted(encoder.state_dict().items()):
             digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
@@ -220,7 +222,7 @@ def _images_digest(model: Any, dataset: CaseDataset) -> str:
     digest.update(repr(len(dataset)).encode())
     pixels = getattr(dataset, "pixels", None)
     scaled = getattr(dataset, "intensities", {})
-    for name in model.map_shapes:
+    for name in _shapes(model):
         if name in scaled:
             digest.update(repr(scaled[name]).encode())
         if pixels is not None:

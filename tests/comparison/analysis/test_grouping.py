@@ -299,9 +299,9 @@ def test_an_option_that_says_its_default_is_no_other_method(tmp_path: Path) -> N
 
 
 def test_ablations_have_their_names(tmp_path: Path) -> None:
-    from mmfusion.models.ablations import ablations_of
+    from mmfusion.models.ablations import ablate
 
-    known = ablations_of("cfcml")
+    known = ablate("cfcml")
     [name, other] = [name for name, options in known.items() if options][:2]
     [table] = grouped(
         tmp_path,

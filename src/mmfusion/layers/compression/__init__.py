@@ -20,7 +20,7 @@ All keep one protocol, and so does a compression of your own:
 For example::
 
     from mmfusion.layers.compression import TokenShape
-    from mmfusion.readouts import masked_mean
+    from mmfusion.pooling import masked_mean
     from mmfusion.registry import compressions
     from mmfusion.tokens import Tokens
     from torch import Tensor, nn
@@ -37,11 +37,12 @@ For example::
 Wherever a compression is chosen, ``"mean"`` or ``{"name": "mean", "scale": 2.0}`` will do then.
 """
 
-from mmfusion.layers.compression.base import TokenShape, create_compression
+from mmfusion.layers.compression.base import create_compression
 from mmfusion.layers.compression.conv import ConvCompression
 from mmfusion.layers.compression.pool import PoolCompression
 from mmfusion.layers.compression.resampler import GridPosition, Resampler
 from mmfusion.layers.compression.topk import TopKCompression
+from mmfusion.tokens import TokenShape
 
 __all__ = [
     "ConvCompression",

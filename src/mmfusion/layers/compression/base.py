@@ -1,47 +1,11 @@
-"""What token compressions are told, and how one is chosen."""
+"""Token compression: factory and checks."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from mmfusion.registry import Choice, compressions
-
-
-@dataclass(frozen=True)
-class TokenShape:
-    """What is known of a set of tokens before any comes.
-
-    Attributes:
-        n_tokens: Number of tokens.
-        dim: Width of a token.
-        grid: Positions along each spatial axis, where the tokens are those of a map in row-major order; None: tokens
-            without an arrangement in space, such as a table's.
-
-    Raises:
-        ValueError: If a size is not positive, or the grid has another number of positions than there are tokens.
-    """
-
-    n_tokens: int
-    dim: int
-    grid: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.n_tokens < 1 or self.dim < 1:
-            raise ValueError(f"TokenShape expects positive sizes, got n_tokens={self.n_tokens} and dim={self.dim}")
-        if self.grid is None:
-            return
-        object.__setattr__(self, "grid", tuple(self.grid))
-        if not self.grid or min(self.grid) < 1 or math.prod(self.grid) != self.n_tokens:
-            raise ValueError(f"TokenShape expects a grid of n_tokens={self.n_tokens} positions, got {self.grid}")
-
-    @classmethod
-    def of_map(cls, shape: Sequence[int]) -> "TokenShape":
-        """The positions of a map of shape ``(c, *spatial)``."""
-        dim, *grid = shape
-        return cls(math.prod(grid), dim, tuple(grid))
+from mmfusion.tokens import TokenShape
 
 
 def create_compression(choice: Choice, shape: TokenShape, *, n_latents: int) -> nn.Module:

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.layers.compression.base import TokenShape, check_n_tokens
+from mmfusion.layers.compression.base import check_n_tokens
 from mmfusion.options import Count, Range
 from mmfusion.registry import compressions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, TokenShape
 
 
 class ConvCompression(nn.Module):

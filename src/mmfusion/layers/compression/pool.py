@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.compression.base import TokenShape, check_n_latents, check_n_tokens
+from mmfusion.layers.compression.base import check_n_latents, check_n_tokens
 from mmfusion.options import Count
 from mmfusion.registry import compressions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, TokenShape
 from mmfusion.utils.precision import full_precision, without_autocast
 
 

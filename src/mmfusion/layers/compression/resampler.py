@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
-from mmfusion.layers.compression.base import TokenShape, check_n_latents, check_n_tokens
+from mmfusion.layers.compression.base import check_n_latents, check_n_tokens
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Range, Width
 from mmfusion.registry import compressions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, TokenShape
 from mmfusion.utils.precision import full_precision
 
 

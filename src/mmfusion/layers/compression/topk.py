@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.layers.compression.base import TokenShape, check_n_latents
+from mmfusion.layers.compression.base import check_n_latents
 from mmfusion.layers.directions import unit
 from mmfusion.options import Count
 from mmfusion.registry import compressions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, TokenShape
 from mmfusion.utils.precision import full_precision, without_autocast
 
 

@@ -43,7 +43,6 @@ Wherever a tabular tokenizer is chosen, ``"count"`` or ``{"name": "count"}`` wil
 
 from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, check_table, create_tabular_tokenizer
 from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
-from mmfusion.tokenizers.tabular.compressed import Compressed
 from mmfusion.tokenizers.tabular.feature import FeatureTokenizer
 from mmfusion.tokenizers.tabular.marginals import Marginals
 from mmfusion.tokenizers.tabular.mean import MeanToken
@@ -56,7 +55,6 @@ from mmfusion.tokenizers.tabular.trees import TreeTokenizer
 
 __all__ = [
     "ColumnTokenizer",
-    "Compressed",
     "FeatureTokenizer",
     "Marginals",
     "MeanToken",

@@ -1,12 +1,12 @@
 """What tabular tokenizers share, and how one is chosen."""
 
 import math
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
-from mmfusion.registry import Choice, tabular_tokenizers
+from mmfusion.registry import Choice, named, tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.marginals import Marginals
 from mmfusion.tokens import Table, Tokens
@@ -107,7 +107,7 @@ def create_tabular_tokenizer(choice: Choice, columns: Columns, *, dim: int, cls:
     """Build a tabular tokenizer from plain settings.
 
     Args:
-        choice: A registered name, or a mapping with ``name`` and the tokenizer's options.
+        choice: A registered name, or a mapping with ``name`` and the tokenizer's options; ``cls`` may be among them.
         columns: The modality.
         dim: Width of the tokens.
         cls: Put a learned token before the others, to read the table out from.
@@ -118,10 +118,8 @@ def create_tabular_tokenizer(choice: Choice, columns: Columns, *, dim: int, cls:
     Raises:
         ValueError: If the name or an option is unknown or out of range.
     """
-    options: dict[str, Any] = {"name": choice} if isinstance(choice, str) else dict(choice)
-    name = options.pop("name", None)
-    if not isinstance(name, str):
-        raise ValueError(f"a tabular tokenizer is a name, or a mapping with name and options, got {choice!r}")
+    name, options = named(choice, "tabular tokenizer")
+    cls = bool(options.pop("cls", cls))
     if "dim" in options:
         raise ValueError(f"dim is set beside the tabular tokenizer, not in its options, got {choice!r}")
     tokenizer: TabularTokenizer = tabular_tokenizers.create(name, columns, dim=dim, **options)

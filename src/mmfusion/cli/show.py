@@ -1,0 +1,43 @@
+"""``mmfusion show``: a method's blueprint."""
+
+import argparse
+
+from mmfusion.cli import flags, interrupt
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """The subcommand."""
+    show = commands.add_parser("show", help="print a model's blueprint, to be edited and run")
+    show.add_argument("model", metavar="MODEL", help="a registered name, or a blueprint's file")
+    show.add_argument("--dataset", help="as its recipe sets the model up (default: the method's own defaults)")
+    show.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="model.KEY=VALUE",
+        dest="overrides",
+        help="an option of the model; may be repeated",
+    )
+    flags.add_plugin(show)
+    show.set_defaults(command=_show)
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    with interrupt.at_once():
+        from mmfusion.experiments import settings
+        from mmfusion.models.method import blueprint_of, is_file
+
+    flags.import_plugins(arguments)
+    layers = [settings.parse_override(text) for text in arguments.overrides]
+    if wrong := sorted({section for layer in layers for section in layer} - {"model"}):
+        raise ValueError(f"show prints a model: --set expects model.KEY=VALUE, got {', '.join(wrong)}")
+    dataset = arguments.dataset or settings.DEFAULT_DATASET
+    resolved = settings.resolve(arguments.model, dataset, layers)
+    options = dict(resolved.model)
+    if arguments.dataset is None:
+        given = {key for layer in layers for key in layer["model"]}
+        options = {key: value for key, value in options.items() if key in given}
+    options.pop("blueprint", None)
+    name = arguments.model if is_file(arguments.model) else resolved.run.model
+    print(f"# {resolved.run.model}: mmfusion run --model ./FILE.toml")
+    print(blueprint_of(name, **options).to_toml(), end="")

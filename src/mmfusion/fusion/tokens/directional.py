@@ -1,0 +1,110 @@
+"""MulT's crossmodal transformers, one for each ordered pair of modalities."""
+
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.fusion.tokens.blocks import CrossBlock, check_names, check_positive, standardised
+from mmfusion.options import Depth, Dropout, Heads, Range, Width
+from mmfusion.registry import token_fusions
+from mmfusion.tokens import Tokens
+
+
+@token_fusions.register("directional")
+class Directional(nn.Module):
+    """Each modality, as every other one makes it see itself.
+
+    For each ordered pair a crossmodal transformer: queries are the target's tokens as they become from layer to layer,
+    keys and values in every layer the source's tokens as they came in,
+    ``z[i] = block[i](z[i-1], source)``, ``z[0] = target`` (MulT, Tsai et al., 2019, arXiv 1906.00295, section 3.2). A
+    modality's outcomes from all its sources are put side by side, so that its tokens are ``(m - 1) dim`` wide, see
+    ``dim_out``; a modality alone stays as it is.
+
+    NOTE[DIFF] The shortcuts carry the tokens themselves, as in the authors' code; in the paper's equations they carry
+    the normalised ones. NOTE[DIFF] The feed-forward has GELU, as all blocks here; published is ReLU. NOTE[DIFF] Target
+    and source have a normalisation each; in the authors' code they have one of the same weights.
+
+    A source that a case lacks adds nothing to the target's tokens, which then pass through the feed-forward alone.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+        depth: Layers of each crossmodal transformer (D).
+        n_heads: Heads of each attention.
+        expansion: Hidden width of the feed-forward over ``dim``; 0: there is none.
+        dropout: Probability in the feed-forward.
+        out_norm: Normalise what each crossmodal transformer ends in, as in the authors' code.
+
+    Attributes:
+        dim_out: Width of the tokens that go out.
+
+    Raises:
+        ValueError: If ``depth`` is not positive.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        dim: Width,
+        depth: Depth = 1,
+        n_heads: Heads = 4,
+        expansion: Annotated[float, Range(0, 64)] = 2.0,
+        dropout: Dropout = 0.0,
+        out_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        check_positive(depth=depth)
+        self.names = tuple(names)
+        self.dim_out = dim * max(1, len(self.names) - 1)
+        # By target, then by source.
+        self.pairs = nn.ModuleDict(
+            {
+                target: nn.ModuleDict(
+                    {
+                        source: nn.ModuleList(
+                            CrossBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
+                        )
+                        for source in self.names
+                        if source != target
+                    }
+                )
+                for target in self.names
+                if len(self.names) > 1
+            }
+        )
+
+        self.out_norms = (
+            nn.ModuleDict(
+                {
+                    target: nn.ModuleDict({source: nn.LayerNorm(dim) for source in cast("nn.ModuleDict", sources)})
+                    for target, sources in self.pairs.items()
+                }
+            )
+            if out_norm
+            else None
+        )
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens a modality as come in, ``dim_out`` wide, with the same masks.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        check_names(self.names, tokens)
+        if not self.pairs:
+            return tokens
+        normed = {name: standardised(one) for name, one in tokens.items()}
+        return {target: self._seen_by_all(target, tokens, normed) for target in self.names}
+
+    def _seen_by_all(self, target: str, tokens: dict[str, Tokens], normed: dict[str, Tensor]) -> Tokens:
+        own, seen = tokens[target].filled(), []
+        for source, layers in cast("nn.ModuleDict", self.pairs[target]).items():
+            x = own
+            for i, block in enumerate(cast("nn.ModuleList", layers)):
+                asking = standardised(Tokens(x)) if i else normed[target]
+                x = block(x, tokens[source], normed=(asking, normed[source]))
+            seen.append(x if self.out_norms is None else cast("nn.ModuleDict", self.out_norms[target])[source](x))
+        return Tokens(torch.cat(seen, -1), tokens[target].mask)

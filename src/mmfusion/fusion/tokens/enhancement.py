@@ -1,0 +1,82 @@
+"""CFCML's crossmodal information enhancement."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mmfusion.layers.attention import CrossAttention
+from mmfusion.options import Heads, Width
+from mmfusion.registry import token_fusions
+from mmfusion.tokens import Tokens
+
+
+@token_fusions.register("crossmodal_enhancement")
+class CrossmodalEnhancement(nn.Module):
+    """Each modality's tokens, completed by what they find in the other modalities.
+
+    ``tc[m] = [p[m]; MHA[m](p[m], [p[m'] for m' != m])]``: queries are the modality's own tokens, keys and values those
+    of all others in their order, and what was found is appended, so that the number of tokens doubles (CFCML, arXiv
+    2603.20016, MG-CIE). Each modality has an attention of its own. No residual, no normalisation.
+
+    With a single modality there is nothing to find: the tokens are completed by zeros.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+        n_heads: Heads of each attention.
+    """
+
+    def __init__(self, names: Sequence[str], *, dim: Width, n_heads: Heads = 4) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.attention = nn.ModuleDict(
+            {name: CrossAttention(dim, n_heads=n_heads) for name in self.names if len(self.names) > 1}
+        )
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """Enhance.
+
+        Args:
+            tokens: One set a modality.
+
+        Returns:
+            One set a modality, of twice as many tokens. A masked token stays masked, and so does its completion.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        if tuple(tokens) != self.names:
+            raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
+        return {name: self._completed(name, tokens) for name in self.names}
+
+    def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:
+        own = tokens[name]
+        x = own.filled()
+        if name not in self.attention:
+            return Tokens(torch.cat([x, torch.zeros_like(x)], 1), _twice(own))
+        found = self.attention[name](x, join([other for key, other in tokens.items() if key != name]))
+        return Tokens(torch.cat([x, found], 1), _twice(own))
+
+
+def _twice(tokens: Tokens) -> torch.Tensor | None:
+    return None if tokens.mask is None else torch.cat([tokens.mask, tokens.mask], 1)
+
+
+def join(sets: Sequence[Tokens]) -> Tokens:
+    """Several sets as one, along the token axis.
+
+    Args:
+        sets: Each ``(b, n_i, d)``.
+
+    Returns:
+        ``sum n_i`` tokens; a mask only if one of them has one.
+    """
+    x = torch.cat([tokens.x for tokens in sets], 1)
+    if all(tokens.mask is None for tokens in sets):
+        return Tokens(x)
+    masks = [
+        torch.ones(tokens.x.shape[:2], dtype=torch.bool, device=x.device) if tokens.mask is None else tokens.mask
+        for tokens in sets
+    ]
+    return Tokens(x, torch.cat(masks, 1))

@@ -1,0 +1,62 @@
+"""Attention over the tokens of all modalities together."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mmfusion.fusion.tokens.blocks import check_names, check_positive
+from mmfusion.fusion.tokens.enhancement import join
+from mmfusion.layers.attention import TransformerBlock
+from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
+from mmfusion.registry import token_fusions
+from mmfusion.tokens import Tokens
+
+
+@token_fusions.register("joint_attention")
+class JointAttention(nn.Module):
+    """Transformer blocks over one sequence of all tokens: every token sees every other.
+
+    Nothing says which modality a token is of: a tokenizer that wants it known adds it.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+        depth: Blocks.
+        n_heads: Heads of each attention.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+
+    Raises:
+        ValueError: If ``depth`` is not positive.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        dim: Width,
+        depth: Depth = 1,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
+    ) -> None:
+        super().__init__()
+        check_positive(depth=depth)
+        self.names = tuple(names)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
+        )
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens a modality as come in, with the same masks.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        check_names(self.names, tokens)
+        together = join(list(tokens.values()))
+        for block in self.blocks:
+            together = block(together)
+        parts = torch.split(together.x, [one.x.shape[1] for one in tokens.values()], 1)
+        return {name: Tokens(x, tokens[name].mask) for name, x in zip(self.names, parts, strict=True)}

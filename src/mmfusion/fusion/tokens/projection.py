@@ -1,0 +1,36 @@
+"""A projection of each modality's tokens."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from mmfusion.fusion.tokens.blocks import check_names
+from mmfusion.options import Width
+from mmfusion.registry import token_fusions
+from mmfusion.tokens import Tokens
+
+
+@token_fusions.register("projection")
+class Projection(nn.Module):
+    """ReLU and a linear layer for each modality's tokens: what makes a projector of a linear embedding.
+
+    Modalities do not see each other.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+    """
+
+    def __init__(self, names: Sequence[str], *, dim: Width) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.project = nn.ModuleDict({name: nn.Sequential(nn.ReLU(), nn.Linear(dim, dim)) for name in names})
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, with the same masks.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        check_names(self.names, tokens)
+        return {name: Tokens(self.project[name](one.filled()), one.mask) for name, one in tokens.items()}

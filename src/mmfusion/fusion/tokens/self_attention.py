@@ -1,0 +1,63 @@
+"""Self-attention within each modality."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from mmfusion.layers.attention import TransformerBlock
+from mmfusion.options import Dropout, Expansion, Heads, Width
+from mmfusion.registry import token_fusions
+from mmfusion.tokens import Tokens
+
+__all__ = ["SelfAttention", "TransformerBlock"]
+
+
+@token_fusions.register("self_attention")
+class SelfAttention(nn.Module):
+    """A transformer block of its own for each modality; modalities do not see each other.
+
+    Args:
+        names: The modalities, in order.
+        dim: Width of the tokens.
+        n_heads: Heads of the attention.
+        expansion: Hidden width of the feed-forward over ``dim``.
+        dropout: Probability in the feed-forward.
+        input_norm: False: the attention takes the tokens as they come, as in FT-Transformer's first block.
+        out_norm: Normalise what goes out, as a stack of such blocks does behind the last of them.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        dim: Width,
+        n_heads: Heads = 4,
+        expansion: Expansion = 2.0,
+        dropout: Dropout = 0.0,
+        input_norm: bool = True,
+        out_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.blocks = nn.ModuleDict(
+            {
+                name: TransformerBlock(
+                    dim, n_heads=n_heads, expansion=expansion, dropout=dropout, input_norm=input_norm
+                )
+                for name in names
+            }
+        )
+        self.out_norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in names}) if out_norm else None
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens a modality as come in, with the same masks.
+
+        Raises:
+            ValueError: If the modalities are others.
+        """
+        if tuple(tokens) != self.names:
+            raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
+        tokens = {name: self.blocks[name](one) for name, one in tokens.items()}
+        if self.out_norms is not None:
+            tokens = {name: Tokens(self.out_norms[name](one.x), one.mask) for name, one in tokens.items()}
+        return tokens

@@ -1,0 +1,366 @@
+"""Image encoders of a model: routes, map fusion between their stages, freezing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Literal, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from mmfusion.backbones import create_backbone
+from mmfusion.backbones.base import Backbone
+from mmfusion.fusion.maps import MapFusion, MapSites
+from mmfusion.layers.batch_statistics import for_one_case
+from mmfusion.models.rows import Rows
+from mmfusion.models.shapes import check_map_fusion, dtype_of
+from mmfusion.registry import named
+from mmfusion.spec import Image
+from mmfusion.tokens import Content, Maps, Tokens
+from mmfusion.utils.meta import run_on_meta
+
+Result = TypeVar("Result")
+
+
+class ImageEncoders(nn.Module):
+    """Images to feature maps, one pass of each encoder over all images on its route.
+
+    Args:
+        images: The image modalities.
+        backbones: Encoders by name.
+        routes: For each image the encoder that it takes; images on one route share weights and run as one batch. None:
+            each takes the encoder of its own name.
+
+    Attributes:
+        map_shapes: By image, the shapes ``(c, *spatial)`` of its encoder's maps, one per stage.
+        fusions: Blocks that act on the maps, in order; see :meth:`add_fusion`.
+
+    Raises:
+        ValueError: If images and encoders do not fit together, or an encoder cannot take the size of its images.
+    """
+
+    def __init__(
+        self, images: Mapping[str, Image], backbones: Mapping[str, nn.Module], routes: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self.images = dict(images)
+        self.routes = {name: name for name in images} if routes is None else dict(routes)
+        if set(self.routes) != set(images) or set(self.routes.values()) != set(backbones):
+            raise ValueError(
+                "each image needs a route to an encoder, and each encoder an image: images "
+                f"{sorted(images)}, routes {self.routes}, encoders {sorted(backbones)}"
+            )
+        self.backbones = nn.ModuleDict(backbones)
+        self.fusions = nn.ModuleList()
+        self.map_shapes = {name: self._map_shapes(name) for name in self.images}
+
+    @classmethod
+    def create(
+        cls,
+        images: Mapping[str, Image],
+        *,
+        name: str = "convnet",
+        weights: object = "none",
+        shared: bool = True,
+        n_stages: int = 1,
+        **options: object,
+    ) -> "ImageEncoders":
+        """Build encoders for images.
+
+        Args:
+            images: The image modalities.
+            name: A registered backbone, or a model of timm's.
+            weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
+            shared: Images of one shape take one encoder, as one batch; False gives each image its own.
+            n_stages: How many of the encoder's stages are used, counted from the last.
+            options: More options of the backbone.
+        """
+        routes: dict[str, str] = {}
+        for key, image in images.items():
+            same = [other for other in routes if images[other].shape == image.shape]
+            routes[key] = routes[same[0]] if shared and same else key
+        backbones = {
+            route: create_backbone(name, images[route], weights=weights, n_stages=n_stages, **options)  # type: ignore[arg-type]  # checked there
+            for route in dict.fromkeys(routes.values())
+        }
+        return cls(images, backbones, routes)
+
+    def sites(self, *, d_context: int = 0, mean_square: float = 1.0) -> MapSites:
+        """The maps that a map fusion can act on.
+
+        Args:
+            d_context: Features of the context.
+            mean_square: Of these features, as expected.
+        """
+        shapes = {name: [self._stem_shape(name), *self.map_shapes[name]] for name in self.images}
+        whole = [_label(self.backbones[self.routes[name]]) for name, of_image in shapes.items() if of_image[0] is None]
+        if whole:
+            # All encoders run stage by stage or none does.
+            shapes = {name: [*[None] * (len(of_image) - 1), of_image[-1]] for name, of_image in shapes.items()}
+        return MapSites(self.routes, shapes, d_context=d_context, mean_square=mean_square, whole=whole)
+
+    def add_fusion(self, fusion: MapFusion) -> None:
+        """Let a block act on the maps, behind those that were added before.
+
+        Raises:
+            ValueError: If it was built for other maps than the encoders', or changes the shape of a map.
+        """
+        check_map_fusion(fusion, self.sites())
+        self.fusions.append(fusion)
+
+    def check_context(self, widths: Mapping[str, int]) -> None:
+        """Check that the map fusions were built for a context.
+
+        Args:
+            widths: Features of each table.
+
+        Raises:
+            ValueError: If there is a context and no map fusion, or one was built for another number of features.
+        """
+        if widths and not len(self.fusions):
+            raise ValueError(
+                f"context is what map fusions are told of tables, got {list(widths)}, and the encoders have none: add "
+                "one by encoders.add_fusion, or leave the context out"
+            )
+        total = sum(widths.values())
+        for fusion in (cast("MapFusion", one) for one in self.fusions):
+            if fusion.d_context not in (0, total):
+                raise ValueError(
+                    f"{type(fusion).__name__} is conditioned on {fusion.d_context} features of tables, the model's "
+                    f"context has {total}: give the model the context that it was built for"
+                )
+
+    @property
+    def inside(self) -> frozenset[int]:
+        """The points between stages where a map fusion acts; maps then depend on more than their image."""
+        points = frozenset().union(*(cast("MapFusion", fusion).points for fusion in self.fusions))
+        return points - {self.n_stages}
+
+    @property
+    def n_stages(self) -> int:
+        """Stages of each encoder."""
+        return max((len(shapes) for shapes in self.map_shapes.values()), default=0)
+
+    def forward(
+        self,
+        images: Mapping[str, Content],
+        context: Tokens | None = None,
+        rows: Mapping[str, Rows] | None = None,
+    ) -> dict[str, tuple[Tensor, ...]]:
+        """Encode.
+
+        Args:
+            images: By name, pixels ``(r, channels, *size)`` or :class:`~mmfusion.tokens.Maps`, of the cases that have
+                the image; images that no case has are left out.
+            context: Features of the tables for the map fusions, one row per case.
+            rows: For the images that some case may lack, which rows they are.
+
+        Returns:
+            By image, one map ``(r, c, *spatial)`` per stage.
+        """
+        rows = rows or {}
+        maps = {name: x.stages for name, x in images.items() if isinstance(x, Maps)}
+        pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
+        maps |= self._by_stage(pixels, context, rows) if self.inside else self.encode(pixels)
+        last = {name: stages[-1] for name, stages in maps.items()}
+        fused = self._fused(self.n_stages, last, context, rows)
+        return {name: (*stages[:-1], fused[name]) for name, stages in maps.items() if name in images}
+
+    def encode(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
+        """The encoders' maps ``(r, c, *spatial)`` of pixels, before any map fusion."""
+        return {
+            name: tuple(of_image[name] for of_image in split)
+            for lane in _lanes(images, self.routes)
+            for split in [[lane.split(x) for x in self._run(lane.route, self.backbones[lane.route], lane.x)]]
+            for name in lane.names
+        }
+
+    def encode_present(self, images: Mapping[str, Content], rows: Mapping[str, Rows]) -> dict[str, Maps]:
+        """:meth:`encode` of the cases that have each image; the maps of the others are zeros.
+
+        Args:
+            images: Pixels ``(b, channels, *size)``, or maps, which stay as they are.
+            rows: For the images that some case may lack, which rows have it.
+
+        Returns:
+            Maps ``(b, c, *spatial)`` by image.
+        """
+        pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
+        some = {name: rows[name].take(x) if name in rows else x for name, x in pixels.items()}
+        encoded = self.encode({name: x for name, x in some.items() if len(x)})
+        maps = {name: x for name, x in images.items() if isinstance(x, Maps)}
+        for name, x in some.items():
+            of_none = tuple(x.new_zeros(0, *shape, dtype=dtype_of(self)) for shape in self.map_shapes[name])
+            stages = encoded.get(name, of_none)
+            maps[name] = Maps(tuple(rows[name].put(stage) if name in rows else stage for stage in stages))
+        return maps
+
+    def _by_stage(
+        self, images: Mapping[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
+    ) -> dict[str, tuple[Tensor, ...]]:
+        lanes = _lanes(images, self.routes)
+        # All encoders stage by stage: a map fusion may link the images.
+        xs = [self._run(lane.route, cast("Backbone", self.backbones[lane.route]).stem, lane.x) for lane in lanes]
+        stages: dict[str, list[Tensor]] = {name: [] for name in images}
+        for s in range(self.n_stages):
+            maps = {name: x for lane, x in zip(lanes, xs, strict=True) for name, x in lane.split(x).items()}
+            if s in self.inside:
+                maps = self._fused(s, maps, context, rows)
+            if s:
+                for name, x in maps.items():
+                    stages[name].append(x)
+            xs = [
+                self._run(
+                    lane.route,
+                    partial(cast("Backbone", self.backbones[lane.route]).stage, s),
+                    _joined([maps[name] for name in lane.names]),
+                )
+                for lane in lanes
+            ]
+        for lane, x in zip(lanes, xs, strict=True):
+            for name, part in lane.split(x).items():
+                stages[name].append(part)
+        return {name: tuple(of_image) for name, of_image in stages.items()}
+
+    def _fused(
+        self, point: int, maps: dict[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
+    ) -> dict[str, Tensor]:
+        """Every map fusion that acts at a point, in order, on the maps of whole batches."""
+        acting = [cast("MapFusion", fusion) for fusion in self.fusions]
+        acting = [fusion for fusion in acting if point in fusion.points]
+        if not acting or not maps:
+            return maps
+        maps = {name: rows[name].put(x) if name in rows else x for name, x in maps.items()}
+        present = {name: rows[name].present for name in maps if name in rows}
+        for fusion in acting:
+            known = {name: x for name, x in maps.items() if name in fusion.routes}
+            if known:
+                maps = maps | fusion(known, context, point, present)
+        return {name: rows[name].again(x) if name in rows else x for name, x in maps.items()}
+
+    def _run(self, route: str, part: Callable[[Tensor], Result], x: Tensor) -> Result:
+        # In training a single case of the batch may have the image.
+        return for_one_case(partial(part, x), self.backbones[route], x)
+
+    def freeze(self, stages: int | Literal["all", "none"]) -> None:
+        """Take the first stages of every encoder out of training; see :meth:`~mmfusion.backbones.Backbone.freeze`.
+
+        Args:
+            stages: How many, 0 for what lies before the first one; ``"all"``, or ``"none"`` to undo.
+
+        Raises:
+            ValueError: If an encoder has fewer stages.
+        """
+        for backbone in self._in_stages():
+            backbone.freeze(stages)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the encoders' activations again in the backward pass instead of keeping them.
+
+        Raises:
+            ValueError: If an encoder cannot do that.
+        """
+        for backbone in self._in_stages():
+            backbone.set_grad_checkpointing(enable)
+
+    def stages_above(self) -> dict[nn.Parameter, int]:
+        """How many stages of its encoder lie above each of the encoders' parameters, for layer-wise learning rates."""
+        above: dict[nn.Parameter, int] = {}
+        for backbone in self._in_stages():
+            depths = backbone.parameter_depths()
+            above |= {parameter: backbone.n_stages - depths[name] for name, parameter in backbone.named_parameters()}
+        return above
+
+    def _in_stages(self) -> list[Backbone]:
+        return [backbone for backbone in self.backbones.values() if isinstance(backbone, Backbone)]
+
+    def _map_shapes(self, name: str) -> tuple[tuple[int, ...], ...]:
+        image, backbone = self.images[name], self.backbones[self.routes[name]]
+        label = _label(backbone)
+        if isinstance(backbone, Backbone) and len(image.size) != backbone.n_axes:
+            raise ValueError(f"{label} encodes images of {backbone.n_axes} axes, {name!r} is {image.size}")
+        try:
+            maps: tuple[Tensor, ...] = run_on_meta(backbone, _pixels(image, backbone))
+        # Encoders are foreign code: a size that does not fit ends in whatever they raise, an assertion included.
+        except (AssertionError, IndexError, RuntimeError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(
+                f"the encoder {label} cannot take {name!r}, {image.channels} channels of {image.size}: {error}. Choose "
+                "another image size or encoder"
+            ) from error
+        if empty := [i for i, m in enumerate(maps) if 0 in m.shape]:
+            raise ValueError(
+                f"images of {image.size} are too small for the encoder {label}: nothing is left of {name!r} after "
+                f"stage {empty[0]}. Choose larger images or an encoder that shrinks them less"
+            )
+        return tuple(tuple(m.shape[1:]) for m in maps)
+
+    def _stem_shape(self, name: str) -> tuple[int, ...] | None:
+        backbone = self.backbones[self.routes[name]]
+        if not isinstance(backbone, Backbone) or type(backbone).stem is Backbone.stem:
+            return None
+        try:
+            stem: Tensor = run_on_meta(_Stem(backbone), _pixels(self.images[name], backbone))
+        except ValueError:  # it cannot be taken apart; that it can take such images is known from its maps
+            return None
+        return tuple(stem.shape[1:])
+
+
+def encoders_for(images: Mapping[str, Image], choice: object) -> ImageEncoders:
+    """Encoders from plain settings: a name, or a mapping with ``name`` and the options of :class:`ImageEncoders`."""
+    name, options = named(cast("str", choice), "backbone")
+    return ImageEncoders.create(images, name=name, **options)
+
+
+class _Stem(nn.Module):
+    """An encoder's stem as a module, for a dry run."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backbone.stem(x)
+
+
+class _Lane(NamedTuple):
+    """Images of one shape on one route: one batch.
+
+    Attributes:
+        route: The encoder.
+        names: The images, in order.
+        sizes: Rows of each.
+        x: Their rows, one image's after another's.
+    """
+
+    route: str
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    x: Tensor
+
+    def split(self, x: Tensor) -> dict[str, Tensor]:
+        """Each image's rows, views."""
+        return dict(zip(self.names, torch.split(x, list(self.sizes)), strict=True))
+
+
+def _lanes(images: Mapping[str, Tensor], routes: Mapping[str, str]) -> list[_Lane]:
+    """As few batches as there can be."""
+    together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for name, image in images.items():
+        together.setdefault((routes[name], tuple(image.shape[1:])), []).append(name)
+    return [
+        _Lane(
+            route, tuple(names), tuple(len(images[name]) for name in names), _joined([images[name] for name in names])
+        )
+        for (route, _), names in together.items()
+    ]
+
+
+def _label(backbone: nn.Module) -> str:
+    return str(getattr(backbone, "name", type(backbone).__name__))
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+
+
+def _pixels(image: Image, module: nn.Module) -> Tensor:
+    return torch.empty((2, *image.shape), dtype=dtype_of(module), device="meta")

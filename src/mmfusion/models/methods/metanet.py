@@ -1,0 +1,19 @@
+"""MetaNet (Li et al., 2020)."""
+
+from mmfusion.models.blueprint import Blueprint, part
+from mmfusion.models.method import method
+from mmfusion.options import Width
+from mmfusion.spec import DataSpec
+
+
+@method("metanet", tabular_tokenizer=None)
+def metanet(spec: DataSpec, *, table_hidden: Width = 64) -> Blueprint:
+    """Metadata scale the last map's channels; see :class:`~mmfusion.fusion.maps.MetaNet`.
+
+    The images alone have embeddings: the table acts by the scales.
+
+    Args:
+        spec: The data.
+        table_hidden: Width between the two convolutions of the table.
+    """
+    return Blueprint(reads=("images",), context="cells", maps=[part("metanet", hidden=table_hidden)])

@@ -1,0 +1,160 @@
+"""Widths that do not go together are found when a model is built, and told by the part."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmfusion.fusion.decisions import MeanDecision
+from mmfusion.fusion.tokens import Directional
+from mmfusion.fusion.vectors import Concat, GatedFusion
+from mmfusion.heads import MLPHead
+from mmfusion.models import FusionModel
+from mmfusion.pooling import MeanPooling, StagePooling
+from mmfusion.tokenizers import TableMLP
+from mmfusion.tokens import Present, Tokens, TokenShape
+from small import TABLE, make_inputs, make_spec
+
+SPEC = make_spec(images=0, tables=3)
+
+
+def build(**parts: Any) -> FusionModel:
+    whole: dict[str, Any] = {
+        "tokenizers": {name: TableMLP(TABLE, dim=8) for name in SPEC.names},
+        "layers": [Directional(SPEC.names, dim=8)],
+        "pooling": MeanPooling(),
+        "vectors": Concat(SPEC.names, dim=16),
+        "head": MLPHead(SPEC.targets, dim=48),
+    }
+    return FusionModel(**whole | parts)
+
+
+def heads(**dims: int) -> nn.ModuleDict:
+    return nn.ModuleDict({name: MLPHead(SPEC.targets, dim=dims.get(name, 16)) for name in SPEC.names})
+
+
+def test_what_fits_is_built() -> None:
+    assert build()(make_inputs(SPEC, 2)).logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"head": MLPHead(SPEC.targets, dim=24)},
+            r"^the head MLPHead does not fit its inputs, a vector of width 48: .*48.*24.*\. Build it for these widths",
+        ),
+        (
+            {"vectors": GatedFusion(SPEC.names, dim=8)},
+            "^the vector fusion GatedFusion does not fit its inputs, embeddings of the widths table0 16, table1 16, "
+            r"table2 16: .*\. Build it for these widths",
+        ),
+        (
+            {"pooling": StagePooling([{name: TokenShape(1, 8) for name in SPEC.names}], SPEC.names)},
+            "^the pooling StagePooling does not fit its inputs, tokens of the widths table0 16, table1 16, table2 16: ",
+        ),
+        (
+            {"layers": [Directional(SPEC.names, dim=8), Directional(SPEC.names, dim=8)]},
+            "^the token fusion Directional does not fit its inputs, tokens of the widths table0 16, table1 16",
+        ),
+        (
+            {"per_stage": [Directional(SPEC.names, dim=4)]},
+            "^the token fusion Directional does not fit its inputs, tokens of the widths table0 8, table1 8",
+        ),
+        (
+            {"vectors": None, "decision": MeanDecision(SPEC.names), "head": MLPHead(SPEC.targets, dim=8)},
+            "^the head MLPHead does not fit its inputs, embeddings of the widths table0 16, table1 16, table2 16",
+        ),
+        (
+            {"vectors": None, "decision": MeanDecision(SPEC.names), "head": heads(table1=8)},
+            "^the head of 'table1', MLPHead, does not fit its inputs, an embedding of width 16",
+        ),
+    ],
+    ids=["head", "vectors", "pooling", "layers", "per_stage", "shared head", "a head"],
+)
+def test_what_does_not_fit_is_named(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(**parts)
+
+
+class Pooling(nn.Module):
+    """A linear layer for each modality, of a width of its own."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, 16)
+
+    def forward(self, stages: list[dict[str, Tokens]]) -> dict[str, Tensor]:
+        return {name: self.project(one.x.mean(1)) for name, one in stages[-1].items()}
+
+
+def test_a_pooling_of_ones_own() -> None:
+    build(pooling=Pooling(16))
+    with pytest.raises(ValueError, match=r"^the pooling Pooling does not fit its inputs, tokens of the widths"):
+        build(pooling=Pooling(8))
+
+
+class Looking(Concat):
+    """Looks at numbers, which a dry run does not have."""
+
+    def forward(self, embeddings: Mapping[str, Tensor], present: Present | None = None) -> Tensor:
+        if not bool(embeddings["table0"].isfinite().all()):
+            raise ValueError("not finite")
+        return super().forward(embeddings, present)
+
+
+class Lazy(nn.Module):
+    """Learns its width from the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.LazyLinear(3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"label": self.output(x)}
+
+
+class LookingPooling(MeanPooling):
+    def forward(self, stages: Any) -> dict[str, Tensor]:
+        if not bool(stages[-1]["table0"].x.isfinite().all()):
+            raise ValueError("not finite")
+        return super().forward(stages)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"vectors": Looking(SPEC.names, dim=16)},
+        {"head": Lazy()},
+        {"pooling": LookingPooling()},
+        {"head": MLPHead(SPEC.targets, dim=48).double()},
+    ],
+    ids=["looking", "lazy", "looking pooling", "double"],
+)
+def test_what_cannot_be_asked_yet_is_left_to_the_first_batch(parts: dict[str, Any]) -> None:
+    model = build(**parts)
+    if not isinstance(model.head, Lazy):
+        model = model.double()
+    inputs = {
+        name: type(table)(table.numerical.to(next(model.tokenizers.parameters()).dtype), table.categorical)
+        for name, table in make_inputs(SPEC, 2).items()
+    }
+    assert [tuple(x.shape) for x in model(inputs).outputs.values()] == [(2, 3)]
+    assert (model.embedding_widths is None) == isinstance(model.pooling, LookingPooling)
+
+
+def test_what_is_known_without_a_batch() -> None:
+    model = build()
+    assert model.embedding_widths == dict.fromkeys(SPEC.names, 16)
+    assert model.token_shapes == dict.fromkeys(SPEC.names, (TokenShape(1, 8),))
+
+
+def test_the_dry_run_leaves_nothing_behind() -> None:
+    head = MLPHead(SPEC.targets, dim=48)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    model = build(head=head)
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    assert head.training
+    assert all(parameter.device.type == "cpu" and parameter.grad is None for parameter in model.parameters())

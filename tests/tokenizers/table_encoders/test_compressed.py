@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmfusion.spec import Columns
+from mmfusion.tokenizers import CompressedTable, TabularTokenizer
+from mmfusion.tokens import Table
+from mmfusion.training.fitting import learning
+
+NAN = float("nan")
+MASKED = {"name": "feature", "missing": "mask"}
+COLUMNS = Columns(("age", "size"), (("sex", 2), ("place", 3)))
+TABLE = Table(torch.tensor([[2.0, NAN], [0.5, -1.0]]), torch.tensor([[1, 2], [-1, 0]]))
+
+
+def of(tokenizer: TabularTokenizer, table: Table) -> Tensor:
+    (tokens,) = tokenizer(table)
+    return tokens.x
+
+
+def test_compressed() -> None:
+    t = CompressedTable(COLUMNS, dim=4, n_latents=3, compression="conv")
+    (tokens,) = t(TABLE)
+    assert tokens.mask is None
+    compress = t.compress
+    expected = torch.nn.functional.conv1d(of(t.tokenizer, TABLE), compress.weight, compress.bias, padding=1)
+    torch.testing.assert_close(tokens.x, expected)
+    assert t.columns is COLUMNS
+
+
+def test_compressed_says_what_the_tokens_are() -> None:
+    """No grid, the columns' number and width, options that arrive."""
+    t = CompressedTable(COLUMNS, dim=4, of=MASKED, n_latents=3, compression={"name": "resampler", "depth": 3})
+    assert t.compress.grid is t.compress.position is None
+    assert (t.compress.latents.shape, len(t.compress.blocks)) == ((3, 4), 3)
+    t = CompressedTable(COLUMNS, dim=4, of=MASKED, n_latents=3, compression={"name": "conv", "kernel_size": 1})
+    assert t.compress.weight.shape == (3, 4, 1)
+    pooled = CompressedTable(COLUMNS, dim=4, of=MASKED, n_latents=1, compression="pool")
+    (tokens,) = pooled(TABLE)
+    (own,) = pooled.tokenizer(TABLE)
+    torch.testing.assert_close(tokens.x[:, 0], torch.stack([x[m].mean(0) for x, m in zip(own.x, own.mask)]))
+
+
+def test_compressed_is_masked_where_every_cell_is() -> None:
+    t = CompressedTable(COLUMNS, dim=4, of=MASKED, n_latents=3)
+    nothing = Table(torch.tensor([[NAN, NAN], [1.0, NAN]]), torch.tensor([[-1, -1], [-1, -1]]))
+    (tokens,) = t(nothing)
+    assert tokens.mask.tolist() == [[False] * 3, [True] * 3]
+
+
+def test_compressed_refuses_an_unknown_compression() -> None:
+    with pytest.raises(ValueError, match="unknown token compression 'nope'"):
+        CompressedTable(COLUMNS, dim=4, n_latents=3, compression="nope")
+
+
+def test_what_it_compresses_is_fitted() -> None:
+    """Found inside it, by whoever fits a model's tokenizers."""
+    t = CompressedTable(COLUMNS, dim=4, of={"name": "feature", "missing": "impute"}, n_latents=3)
+    assert (t.n_tokens, t.dim, t.columns) == (3, 4, COLUMNS)
+    model, none = nn.Module(), nn.Module()
+    model.tokenizers = nn.ModuleDict({"meta": t})
+    assert learning(model) == [("meta", t.tokenizer)]
+    none.tokenizers = nn.ModuleDict({"meta": CompressedTable(COLUMNS, dim=4, n_latents=3)})
+    assert learning(none) == []
