@@ -33,6 +33,17 @@ def test_create(things: Registry) -> None:
     assert things.create("alpha_two") == "two"
 
 
+def test_a_hyphen_is_read_as_an_underscore(things: Registry) -> None:
+    """As names were written once; a name that has a hyphen keeps it."""
+    things.register("gamma-one")(lambda: "hyphen")
+    things.register("gamma_one")(lambda: "underscore")
+    assert things.create("alpha-two") == "two"
+    assert things.options("alpha-one").keys() == {"size", "depth"}
+    assert things.create("gamma-one") == "hyphen"
+    with pytest.raises(ValueError, match="unknown thing 'alpha-three'"):
+        things.get("alpha-three")
+
+
 def test_options(things: Registry) -> None:
     assert {name: p.default for name, p in things.options("alpha_one").items()} == {"size": 1, "depth": 2}
     assert things.defaults("alpha_one") == {"size": 1, "depth": 2}

@@ -104,6 +104,8 @@ class Registry:
     def get(self, name: str) -> Callable[..., Any]:
         """The builder of that name. A name of the package's own goes before an entry point's.
 
+        In a name that is unknown a hyphen is read as an underscore: ``"info-nce"`` is ``"info_nce"``.
+
         Raises:
             ValueError: If there is none; the message suggests the closest names.
             PluginError: If the name is a third party's whose entry point fails to load.
@@ -114,6 +116,8 @@ class Registry:
         if name in self._builders:
             return self._builders[name]
         points = self._entry_points().get(name, [])
+        if not points and (spelled := name.replace("-", "_")) != name and spelled in self:
+            return self.get(spelled)
         if len(points) > 1:
             owners = sorted(_owner(point) for point in points)
             raise PluginError(f"{self.kind} {name!r} is offered by {owners}: uninstall all but one")

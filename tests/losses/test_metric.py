@@ -21,6 +21,7 @@ import mmfusion as mmf
 from metric_cases import steps, train
 from mmfusion.losses import LossBank
 from mmfusion.losses.metric import MetricLoss
+from mmfusion.losses.pml import accepts
 from mmfusion.tokens import LossInputs
 from processes import together
 
@@ -358,6 +359,26 @@ def test_an_ordinary_batch_is_what_the_library_says(name: str) -> None:
             torch.testing.assert_close(x[key].grad, y[key].grad, rtol=1e-3, atol=1e-5)
     for (key, parameter), twin in zip(term.loss_function.named_parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, twin.grad, rtol=1e-3, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.parametrize("argument", ["labels", "indices_tuple", "ref_emb"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_of_what_a_loss_refuses_is_that_of_the_library(name: str, argument: str) -> None:
+    loss = made(name, place_of(name)).loss_function
+    x, labels = torch.nn.functional.normalize(random(9, DIM)), torch.arange(9) // 3
+    known: dict[str, Any] = {} if name in WITHOUT_LABELS else {"labels": labels}
+    given = {
+        "labels": {"labels": labels},
+        "indices_tuple": {"indices_tuple": miners.MultiSimilarityMiner()(x, labels)},
+        "ref_emb": {"ref_emb": x.clone(), **({} if name in WITHOUT_LABELS else {"ref_labels": labels.clone()})},
+    }
+    refused = False
+    try:
+        loss(embeddings=x, **known | given[argument])
+    except (TypeError, ValueError) as error:
+        refused = "not supported" in str(error) or f"unexpected keyword argument '{argument}'" in str(error)
+    wrong = name == "ThresholdConsistentMarginLoss" and argument == "ref_emb"  # it runs, on other rows
+    assert accepts(type(loss), argument) is not (refused or wrong)
 
 
 def test_a_pair_is_both_directions() -> None:
