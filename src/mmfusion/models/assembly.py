@@ -39,6 +39,11 @@ def assemble(blueprint: Blueprint, spec: DataSpec) -> FusionModel:
     names = select(blueprint.reads, kinds)
     if not names:
         raise ValueError(f"it reads {', '.join(blueprint.reads)}, of which the spec has none: it has {spec.names}")
+    if unknown := [name for name in names if name not in spec.names]:
+        raise ValueError(
+            f"it reads {unknown}, which the spec does not have: it has {spec.names}; name some of these, or images, "
+            "tables or *"
+        )
     read = spec.only(*names)
     known: dict[str, Any] = {"names": read.names, "spec": read, "targets": spec.targets, "kinds": kinds_of(read)}
     dim = blueprint.dim

@@ -1,6 +1,7 @@
 """Blueprints: a method as a plain value, a part's name and options for each slot."""
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -9,27 +10,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmfusion import registry
+from mmfusion.models.slots import NONE, TermSettings, slot_value
 from mmfusion.options import (
     Dropout,
     Name,
     Probability,
     Width,
     Widths,
-    alternatives,
     check_names,
-    keyword_options,
     option_hints,
-    takes_none,
     value_faults,
 )
-from mmfusion.registry import Choice, Registry, named
+from mmfusion.registry import Choice, named
 
 Part: TypeAlias = Mapping[str, Any]
 """A part's ``name`` and its options."""
-TermSettings: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""By a name of one's own: ``term``, a registered loss, ``weight``, and the loss's options."""
-
-NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Blueprint:
     """A fusion model and its losses as plain values: it can be printed, saved, changed, compared.
 
     Attributes:
-        encoder: Image encoder: ``name``, ``weights``, ``shared``, ``n_stages`` and the backbone's options.
+        encoder: Image encoder: ``name``, ``weights``, ``shared`` and ``n_stages``.
         tokenizer: ``image`` and ``table``, a tokenizer each.
         reads: Modalities that become tokens: names, ``images``, ``tables`` or ``*``.
         context: What conditions ``maps``: ``cells``, the tables' cells, or a tabular tokenizer, whose tokens are
@@ -73,8 +68,14 @@ class Blueprint:
     dim: int = 128
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, as in a file: ``"none"`` for None."""
-        packed: dict[str, Any] = json.loads(json.dumps({f.name: getattr(self, f.name) for f in fields(self)}))
+        """Plain dictionaries and lists, as in a file: ``"none"`` for None.
+
+        Raises:
+            ValueError: If an option is for Python only, such as a function.
+        """
+        packed: dict[str, Any] = json.loads(
+            json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, default=_text)
+        )
         return {key: _plain(value) for key, value in packed.items()}
 
     @classmethod
@@ -84,14 +85,8 @@ class Blueprint:
         Raises:
             ValueError: Naming every fault: unknown slots, parts and options, values of another type or out of range.
         """
-        check_names("a blueprint", _slots, packed)
         faults: list[str] = []
-        checked: dict[str, Any] = {}
-        for slot, value in packed.items():
-            try:
-                checked[slot] = _checked_slot(slot, value)
-            except ValueError as error:
-                faults.append(f"{slot}: {error}")
+        checked = {slot: slot_value(slot, value, faults) for slot, value in packed.items()}
         if faults:
             raise ValueError("; ".join(faults))
         return cls(**checked)
@@ -206,102 +201,6 @@ def _replaced(current: Choice, choice: Choice) -> dict[str, Any]:
     return other | ({"cls": True} if part.get("cls") else {})
 
 
-def _slots(
-    *,
-    dim: Width = 128,
-    encoder: Choice = "convnet",
-    tokenizer: Mapping[str, Choice] | None = None,
-    reads: Sequence[str] = ("*",),
-    context: Choice | None = None,
-    maps: Sequence[Choice] = (),
-    tokens: Mapping[str, Sequence[Choice]] | None = None,
-    token_norm: bool = False,
-    pooling: Choice = "mean",
-    vectors: Choice = "concat",
-    decision: Choice | None = None,
-    head: Choice = "mlp",
-    loss: Mapping[str, Any] | None = None,
-    pretraining: Choice | None = None,
-) -> None:
-    """The types of the slots, for checks."""
-
-
-_REGISTRIES: dict[str, Registry] = {
-    "maps": registry.map_fusions,
-    "pooling": registry.poolings,
-    "vectors": registry.vector_fusions,
-    "decision": registry.decisions,
-    "head": registry.heads,
-    "pretraining": registry.pretrainings,
-}
-_SLOT_OPTIONS = {"vectors": ("of",), "decision": ("of",), "head": ("shared",), "table": ("cls",)}
-"""Options that the slot itself has, beside the part's."""
-
-
-def _checked_slot(slot: str, value: Any) -> Any:
-    """A slot's value with every name and option checked, ``"none"`` as None where that is possible."""
-    hint, default = option_hints(_slots)[slot], keyword_options(_slots)[slot].default
-    if value == NONE and takes_none(hint, default):
-        return None
-    if faults := value_faults(slot, value, hint):
-        raise ValueError("; ".join(faults))
-    if slot == "maps":
-        return tuple(_checked_part(registry.map_fusions, part) for part in value)
-    if slot == "tokens":
-        check_names("tokens", _token_lists, value)
-        return {key: tuple(_checked_part(registry.token_fusions, p) for p in parts) for key, parts in value.items()}
-    if slot == "tokenizer":
-        check_names("tokenizer", _tokenizer_kinds, value)
-        kinds = {"image": registry.image_tokenizers, "table": registry.tabular_tokenizers}
-        return {key: _checked_table(p) if key == "table" else _checked_part(kinds[key], p) for key, p in value.items()}
-    if slot == "context":
-        return value if value == "cells" else _checked_part(registry.tabular_tokenizers, value)
-    if slot in _REGISTRIES:
-        return _checked_part(_REGISTRIES[slot], value, _SLOT_OPTIONS.get(slot, ()))
-    return tuple(value) if slot == "reads" else value
-
-
-def _checked_table(part: Choice) -> dict[str, Any]:
-    kind = registry.table_encoders if as_part(part)["name"] in registry.table_encoders else registry.tabular_tokenizers
-    return _checked_part(kind, part, _SLOT_OPTIONS["table"])
-
-
-def _checked_part(kind: Registry, choice: Choice, slot_options: Sequence[str] = ()) -> dict[str, Any]:
-    name, options = named(choice, kind.kind)
-    builder = kind.get(name)
-    hints, known = option_hints(builder), keyword_options(builder)
-    for key, value in options.items():
-        if isinstance(value, str) and value == NONE and key in known and takes_none(hints.get(key), known[key].default):
-            options[key] = None
-    values = {key: value for key, value in options.items() if key not in slot_options}
-    check_names(f"{kind.kind} {name!r}", builder, values)
-    faults = [
-        fault
-        for key, value in values.items()
-        if not (value is None and known[key].default is None) and not _names_modalities(value, hints.get(key))
-        for fault in value_faults(key, value, hints.get(key, Any))
-    ]
-    if faults:
-        raise ValueError(f"{kind.kind} {name!r}: {'; '.join(faults)}")
-    return {"name": name, **options}
-
-
-def _names_modalities(value: Any, hint: Any) -> bool:
-    """Whether a text chooses modalities by their kind."""
-    from mmfusion.options import Modalities
-
-    marked = [a for one in alternatives(hint) for a in getattr(one, "__metadata__", ()) if isinstance(a, Modalities)]
-    return bool(marked) and isinstance(value, str)
-
-
-def _token_lists(*, per_stage: Sequence[Choice] = (), layers: Sequence[Choice] = ()) -> None:
-    """The keys of ``tokens``."""
-
-
-def _tokenizer_kinds(*, image: Choice = "pool", table: Choice = "mlp") -> None:
-    """The keys of ``tokenizer``."""
-
-
 def _lines(key: str, value: Any) -> list[str]:
     """A key of a TOML file on one line, or one line for each entry where a slot holds several parts."""
     if key in ("tokenizer", "tokens", "loss", "loss.terms") and value:
@@ -322,10 +221,16 @@ def _key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise ValueError(f"the blueprint has {value!r}, which is for Python only: a file cannot hold it")
+
+
 def _plain(value: Any) -> Any:
     """As in a file: ``"none"`` for None, and a part without options as its name."""
     if isinstance(value, dict):
-        if list(value) == ["name"]:
+        if list(value) == ["name"] and isinstance(value["name"], str):
             return value["name"]
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -13,6 +13,7 @@ from mmfusion.fusion.maps import MapFusion, MapSites
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.models.rows import Rows
 from mmfusion.models.shapes import check_map_fusion, dtype_of
+from mmfusion.options import check_options
 from mmfusion.registry import named
 from mmfusion.spec import Image
 from mmfusion.tokens import Content, Maps, Tokens
@@ -62,7 +63,6 @@ class ImageEncoders(nn.Module):
         weights: object = "none",
         shared: bool = True,
         n_stages: int = 1,
-        **options: object,
     ) -> "ImageEncoders":
         """Build encoders for images.
 
@@ -72,14 +72,13 @@ class ImageEncoders(nn.Module):
             weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
             shared: Images of one shape take one encoder, as one batch; False gives each image its own.
             n_stages: How many of the encoder's stages are used, counted from the last.
-            options: More options of the backbone.
         """
         routes: dict[str, str] = {}
         for key, image in images.items():
             same = [other for other in routes if images[other].shape == image.shape]
             routes[key] = routes[same[0]] if shared and same else key
         backbones = {
-            route: create_backbone(name, images[route], weights=weights, n_stages=n_stages, **options)  # type: ignore[arg-type]  # checked there
+            route: create_backbone(name, images[route], weights=weights, n_stages=n_stages)  # type: ignore[arg-type]  # checked there
             for route in dict.fromkeys(routes.values())
         }
         return cls(images, backbones, routes)
@@ -307,6 +306,7 @@ class ImageEncoders(nn.Module):
 def encoders_for(images: Mapping[str, Image], choice: object) -> ImageEncoders:
     """Encoders from plain settings: a name, or a mapping with ``name`` and the options of :class:`ImageEncoders`."""
     name, options = named(cast("str", choice), "backbone")
+    check_options(f"the encoder {name!r}", ImageEncoders.create, options)
     return ImageEncoders.create(images, name=name, **options)
 
 

@@ -17,9 +17,10 @@ from mmfusion.losses import (
     Weighting,
 )
 from mmfusion.losses.weighting import Delay, Shape, Steps
-from mmfusion.models.blueprint import Blueprint, TermSettings
+from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.fusion_model import FusionModel
-from mmfusion.options import LossWeight, Probability, check_options, value_faults
+from mmfusion.models.slots import TermSettings, loss_options
+from mmfusion.options import LossWeight, check_options, value_faults
 from mmfusion.registry import Choice, losses, named
 from mmfusion.spec import Classes, DataSpec
 
@@ -34,7 +35,7 @@ def create_loss(model: nn.Module, **changes: Any) -> Objective:
 
     Args:
         model: From :func:`~mmfusion.create_model`.
-        changes: Of the blueprint's loss; see :func:`loss_options`.
+        changes: Of the blueprint's loss; see :func:`~mmfusion.models.slots.loss_options`.
 
     Returns:
         From an output and targets to weighted scalars by name, to be summed::
@@ -53,29 +54,6 @@ def create_loss(model: nn.Module, **changes: Any) -> Objective:
     options = {**model.blueprint.loss, **changes}
     check_options("the loss", loss_options, options)
     return _objective(model, model.blueprint, model.spec, **options)
-
-
-def loss_options(
-    *,
-    terms: TermSettings | None = None,
-    prototypes: Choice = "batch",
-    weighting: Choice = "constant",
-    classification: Choice | None = None,
-    label_smoothing: Probability = 0.0,
-) -> None:
-    """The loss slot of a blueprint.
-
-    Args:
-        terms: By a name of one's own, a registered loss with its weight and options:
-            ``{"nce": {"term": "info_nce", "weight": 0.1, ...}}``. A weight may be a mapping with the options of
-            :class:`~mmfusion.losses.weighting.Schedule`; a term of weight 0 is left out. ``dim``, ``columns`` and
-            ``parts`` are filled in for losses that take them.
-        prototypes: ``"batch"``, ``"moving"`` or ``"memory"``; see :mod:`mmfusion.losses.memory`.
-        weighting: ``"constant"``, ``"uncertainty"`` or ``"gradnorm"``, of the terms beside the targets' losses; see
-            :mod:`mmfusion.losses.weighting`.
-        classification: The loss of targets of classes; see :class:`~mmfusion.losses.objective.Objective`.
-        label_smoothing: For targets of classes.
-    """
 
 
 def _objective(

@@ -1,0 +1,69 @@
+"""Methods: options of their own and shared ones, declared once."""
+
+import inspect
+
+import pytest
+
+import mmfusion as mmf
+from mmfusion.models import Blueprint, Method, method
+from mmfusion.models.blueprint import shared_options
+from mmfusion.models.method import blueprint_of
+from mmfusion.options import keyword_options
+from mmfusion.registry import models
+from mmfusion.spec import DataSpec
+from small import make_spec
+
+SPEC = make_spec()
+METHODS = [name for name in models.list() if isinstance(models.get(name), Method)]
+
+
+def test_every_registered_model_is_a_blueprint() -> None:
+    assert models.list() == METHODS
+    assert len(METHODS) >= 25
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_options(name: str) -> None:
+    """Its own and the shared ones, each with a default; those of a method say what they are."""
+    found, shared = models.options(name), keyword_options(shared_options)
+    assert all(option.default is not inspect.Parameter.empty for option in found.values())
+    assert len(set(shared) - set(found)) <= 3
+    builder = models.get(name)
+    assert builder.__doc__
+    assert isinstance(blueprint_of(name, make_spec()), Blueprint)
+
+
+def test_a_method_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    models.list()
+    monkeypatch.setattr(models, "_builders", dict(models._builders))
+
+    @method("mine", without=("token_norm",), dim=8, hidden=())
+    def mine(spec: DataSpec, *, gate: bool = True, dropout: float = 0.25) -> Blueprint:
+        """Mine."""
+        return Blueprint(vectors="gated" if gate else "concat")
+
+    options = models.options("mine")
+    assert (options["dim"].default, options["hidden"].default, options["gate"].default) == (8, (), True)
+    assert "token_norm" not in options
+    assert mine(SPEC).vectors == "gated"
+    model = mmf.create_model("mine", SPEC, gate=False, dim=4)
+    assert model.blueprint is not None
+    assert (model.blueprint.vectors, model.blueprint.dim) == ("concat", 4)
+    # One that the function has too goes to both.
+    assert mmf.create_model("mine", SPEC, dropout=0.125).blueprint.head["dropout"] == 0.125
+    with pytest.raises(ValueError, match="model 'mine' has no option 'token_norm'"):
+        mmf.create_model("mine", SPEC, token_norm=True)
+    with pytest.raises(ValueError, match="model 'mine': gate expects bool, got 1"):
+        mmf.create_model("mine", SPEC, gate=1)
+
+
+def test_refuses_defaults_of_what_is_not_shared() -> None:
+    with pytest.raises(ValueError, match=r"method 'x' sets \['widht'\], which no shared option is called"):
+        method("x", widht=3)(lambda spec: Blueprint())
+
+
+def test_a_model_that_is_no_blueprint_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    models.list()
+    monkeypatch.setitem(models._builders, "own", lambda spec: None)
+    with pytest.raises(ValueError, match="model 'own' is built by code of its own and has no blueprint"):
+        blueprint_of("own", SPEC)
