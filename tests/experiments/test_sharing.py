@@ -93,6 +93,33 @@ def test_weights_files_hold_weights(shared: tuple[Path, Path], fakes: ModuleType
     )
 
 
+@pytest.mark.slow
+def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None:
+    """With prototypes from a memory of cases: that is kept to resume, and is no part of the weights."""
+    chosen = {
+        "run": {"out": str(tmp_path / "run"), "device": "cpu", "robustness": False, "references": False},
+        "train": {"epochs": 1, "batch_size": 16, "resamples": 0},
+        "data": {"n_train": 32, "n_validation": 16, "n_test": 16, "size": 32},
+        "model": {"dim": 8, "image_latents": 2, "table_latents": 2, "hidden": [8], "prototypes": "memory"},
+    }
+    result = run.start(settings.resolve("cfcml", "synthetic-derm7pt", [chosen]))
+    last, _ = checkpoints.load(result.folder / checkpoints.LAST)
+    memory = {name: x for name, x in last.items() if name.startswith("loss.") and "prototypes" in name}
+    rows = {name: x for name, x in memory.items() if 32 in x.shape or x.numel() >= 32}
+    assert rows, sorted(last)  # it remembers cases, so there is something to leave out
+    shipped, _ = checkpoints.load(result.folder / checkpoints.BEST)
+    model = mmfusion.create_model("cfcml", mmfusion.load(result.folder).spec, **chosen["model"])
+    assert set(shipped) == set(model.state_dict())
+    remembered = [x for x in memory.values() if x.ndim and x.numel() > 1]
+    for x in shipped.values():
+        assert not any(x.shape == y.shape and torch.equal(x, y) for y in remembered)
+    # Each tensor once: what is the model's is stored as the model's alone.
+    assert len(last) == len({name.partition(".")[2] for name in last if name.startswith("model.")}) + len(
+        [name for name in last if not name.startswith("model.")]
+    )
+    assert not any(name.startswith(("model.loss", "model.objective", "loss.model")) for name in last)
+
+
 def test_what_cannot_be_shared(shared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, small = shared
     command = ["share", str(out), "--out"]

@@ -203,3 +203,9 @@ def test_an_interval_needs_most_of_the_resamples() -> None:
     assert intervals.estimate(0.2, drawn).low == pytest.approx(0.1025)
     found = intervals.estimate(0.2, np.append(drawn, np.nan))
     assert found.to_dict() == {"value": 0.2, "low": None, "high": None, "error": None}
+
+
+def test_without_resamples_there_is_no_interval() -> None:
+    found = estimates([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], [0, 1, 0], n_resamples=0)["auc"]
+    assert found.value == 1.0
+    assert np.isnan([found.low, found.high]).all()

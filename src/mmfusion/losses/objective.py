@@ -15,7 +15,7 @@ from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
 from mmfusion.options import Probability, checked
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
-from mmfusion.tokens import LossInputs
+from mmfusion.tokens import FusionOutput, LossInputs, Present
 from mmfusion.utils.precision import full_precision
 
 
@@ -118,11 +118,18 @@ class Objective(nn.Module):
                 if isinstance(kind, Classes):
                     self.classification[name] = _classification_loss(classification, name, kind.n, label_smoothing)
 
-    def forward(self, inputs: LossInputs) -> dict[str, Tensor]:
+    def forward(
+        self,
+        output: FusionOutput | LossInputs,
+        targets: Mapping[str, Tensor] | None = None,
+        present: Present | None = None,
+    ) -> dict[str, Tensor]:
         """All losses of a batch.
 
         Args:
-            inputs: What the model returned, with the targets.
+            output: What the model returned; or loss inputs, which have all of it.
+            targets: One entry per target; class indices ``(b,)`` int64, or as its kind of target says.
+            present: Which cases have which modality, shape ``(b,)`` bool each; a name left out has all.
 
         Returns:
             Weighted scalars by name, to be summed: one per target, named as it is, and the bank's.
@@ -130,6 +137,7 @@ class Objective(nn.Module):
         Raises:
             ValueError: If a target or an output is missing or of the wrong shape.
         """
+        inputs = _inputs(output, targets, present)
         for what, given in (("targets", inputs.targets), ("outputs", inputs.outputs)):
             missing = sorted(set(self.targets) - set(given))
             if missing:
@@ -203,3 +211,13 @@ def _classification_loss(choice: str | Mapping[str, Any], target: str, n_classes
         options["n_classes"] = n_classes
     loss: Loss = registry.losses.create(name, **options | {"target": target})
     return loss
+
+
+def _inputs(
+    output: FusionOutput | LossInputs, targets: Mapping[str, Tensor] | None, present: Present | None
+) -> LossInputs:
+    if isinstance(output, LossInputs):
+        if targets is not None or present is not None:
+            raise ValueError("loss inputs hold targets and presence already: give a model's output, or leave them out")
+        return output
+    return LossInputs(output.outputs, output.embeddings, targets or {}, present or {}, output.aux)

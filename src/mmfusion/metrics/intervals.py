@@ -106,7 +106,7 @@ def estimates(
         threshold: As for :func:`~mmfusion.metrics.classification.evaluate`.
         names: Names of the classes.
         extra: As for :func:`~mmfusion.metrics.classification.evaluate`.
-        n_resamples: Resamples of the bootstrap.
+        n_resamples: Resamples of the bootstrap; 0: there is no interval.
         level: Coverage of the interval, in (0, 1).
         seed: Of the bootstrap.
 
@@ -139,7 +139,7 @@ def estimates_of(
         metrics: By name, shape ``(r,)``, for weights ``(r, n)``; for None those of the cases as they are.
         labels: Shape ``(n,)``.
         groups: As for :func:`resample`.
-        n_resamples: Resamples of the bootstrap.
+        n_resamples: Resamples of the bootstrap; 0: there is no interval.
         level: Coverage of the interval, in (0, 1).
         seed: Of the bootstrap.
 
@@ -153,7 +153,7 @@ def estimates_of(
         for weights in resample(labels, groups, n_resamples=n_resamples, seed=seed)
     ]
     return {
-        name: estimate(float(value[0]), np.concatenate([block[name] for block in blocks]), level)
+        name: estimate(float(value[0]), np.concatenate([value[:0], *(block[name] for block in blocks)]), level)
         for name, value in point.items()
     }
 

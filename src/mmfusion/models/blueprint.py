@@ -223,7 +223,7 @@ def _key(key: str) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return str(os.fspath(value))
     raise ValueError(f"the blueprint has {value!r}, which is for Python only: a file cannot hold it")
 
 
