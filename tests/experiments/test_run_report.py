@@ -64,17 +64,23 @@ def test_three_classes_have_no_threshold() -> None:
     assert not any("threshold" in line for line in run_report.sentences(metrics))
 
 
-def test_the_noise_is_said() -> None:
+def test_the_table_names_the_source_of_error_that_its_intervals_hold() -> None:
+    """The test cases alone: one run says nothing about other training runs, so no sentence calls a difference noise."""
     metrics = summary(2)
-    error = metrics["test"]["auc"]["error"]
-    assert any(f"standard error of {error:.3f}" in line for line in run_report.sentences(metrics))
+    assert "95% intervals for other test cases only." in " ".join(rendered(metrics).split())
+    assert not any("standard error" in line or "noise" in line for line in run_report.sentences(metrics))
+
+
+def test_without_intervals_the_table_has_no_caption() -> None:
+    metrics = summary(2)
+    metrics["test"] = {name: {**value, "low": None, "high": None} for name, value in metrics["test"].items()}
+    assert "intervals" not in rendered(metrics)
 
 
 def test_an_undefined_metric_is_said_so() -> None:
     metrics = summary(2)
     metrics["test"]["auc"] = dict.fromkeys(("value", "low", "high", "error"))
     assert "undefined" in rendered(metrics)
-    assert not any("standard error" in line for line in run_report.sentences(metrics))
 
 
 def test_the_share_of_the_gap() -> None:

@@ -15,6 +15,9 @@ from mmfusion.utils.optional import need
 
 _REFERENCE_COLUMNS = ("auc", "average_precision", "balanced_accuracy", "log_loss")
 _UNDEFINED = Estimate(np.nan, np.nan, np.nan, np.nan)
+_INTERVALS = (
+    "95% intervals for other test cases only. Another training run differs too: compare methods over several seeds."
+)
 
 
 def summarise(
@@ -130,7 +133,7 @@ def table(metrics: Mapping[str, Any]) -> Any:
 
     Returns:
         A ``rich.table.Table``: each metric on test and on validation, with its 95% interval and, for the AUC of
-        synthetic data, the ceilings.
+        synthetic data, the ceilings. Its caption says which source of error the intervals hold.
     """
     need("rich", "bench")
     from rich.table import Table
@@ -152,6 +155,8 @@ def table(metrics: Mapping[str, Any]) -> Any:
         if ceilings:
             row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if name == "auc" else "")
         out.add_row(*map(Text, row))
+    if any(value["low"] is not None for value in metrics["test"].values()):
+        out.caption, out.caption_justify = _INTERVALS, "left"
     return out
 
 
@@ -192,12 +197,6 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Share of the gap closed, from the better single ceiling to the ceiling of both: "
             f"{_cell(metrics['gap_closed'], percent=True)}."
-        )
-    error = metrics["test"]["auc"]["error"]
-    if error:
-        lines.append(
-            f"With {metrics['cases']['test']} test cases the AUC has a standard error of {error:.3f}: a difference "
-            f"below {2 * error:.3f} to another run is within the noise of one split."
         )
     if metrics["threshold"] is not None:
         # Runs of former versions chose it.
