@@ -6,24 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mmfusion.comparison.analysis.results import (
-    Analysis,
-    Caution,
-    Comparison,
-    Confusion,
-    Contribution,
-    Cost,
-    Curve,
-    Curves,
-    Degradation,
-    LearningCurve,
-    Method,
-    PairedTest,
-    RunPoint,
-    Score,
-    Subgroup,
-    Surroundings,
-)
+from mmfusion.comparison.analysis.curve_data import Confusion, Curve, Curves, LearningCurve
+from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, Cost, Method, PairedTest, Surroundings
+from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
 
 NAN = float("nan")
 SHARES = np.array([0, 0.1, 0.3, 0.5, 0.7, 0.9])

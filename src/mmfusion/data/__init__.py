@@ -3,10 +3,10 @@
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset, Cases, collate
 from mmfusion.data.datasets.derm7pt import derm7pt
+from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.ham10000 import ham10000
 from mmfusion.data.datasets.men import men
 from mmfusion.data.datasets.pad_ufes_20 import pad_ufes_20
-from mmfusion.data.datasets.plan import DatasetError
 from mmfusion.data.datasets.table import TableDataset
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images.cache import ImageCache

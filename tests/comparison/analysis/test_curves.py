@@ -5,10 +5,11 @@ import pytest
 from sklearn import metrics as sk
 
 import run_folders
-from mmfusion.comparison.analysis.curves import GRID, LIKELIEST, MACRO, confusion, curves
+from mmfusion.comparison.analysis.curves import LIKELIEST, MACRO, confusion, curves
 from mmfusion.comparison.analysis.resampling import Sampled, judge, sample
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.classification import evaluate
+from mmfusion.metrics.curves import GRID
 
 
 def sampled(path: Path, n_resamples: int = 60, **options: object) -> list[Sampled]:

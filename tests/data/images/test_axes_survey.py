@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmfusion.data.datasets import check
-from mmfusion.data.datasets.plan import DatasetError
+from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.table import TableDataset
 from mmfusion.data.reader import CaseReader
 

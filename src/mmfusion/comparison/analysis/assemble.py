@@ -6,20 +6,12 @@ from typing import Any
 import numpy as np
 
 from mmfusion.comparison.analysis import cautions, curves, grouping, learning, modalities, paired
-from mmfusion.comparison.analysis.grouping import Group, Table
+from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.held_out import n_validation
+from mmfusion.comparison.analysis.methods import Group
 from mmfusion.comparison.analysis.resampling import Sampled, judge, sample, score, subgroup_rows
-from mmfusion.comparison.analysis.results import (
-    Analysis,
-    Caution,
-    Comparison,
-    Method,
-    Named,
-    PairedTest,
-    RunPoint,
-    Score,
-    Subgroup,
-)
+from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, Method, Named, PairedTest
+from mmfusion.comparison.analysis.scores import RunPoint, Score, Subgroup
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.metrics.classification import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mmfusion.comparison.analysis.grouping import Table, shown
+from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.learning import hardware
+from mmfusion.comparison.analysis.methods import shown
 from mmfusion.comparison.analysis.resampling import Judged
 from mmfusion.comparison.analysis.results import Caution, Method, Surroundings
 from mmfusion.comparison.finished_run import FinishedRun

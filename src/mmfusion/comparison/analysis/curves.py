@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.comparison.analysis.curve_data import Confusion, Curve, Curves
 from mmfusion.comparison.analysis.resampling import Sampled
-from mmfusion.comparison.analysis.results import Confusion, Curve, Curves
-from mmfusion.metrics.ranking import Floats, cumulative, divide
+from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, roc_curve
+from mmfusion.metrics.ranking import Floats, divide
 from mmfusion.metrics.weighted import ECE_BINS, mean_defined
 
-GRID = np.linspace(0.0, 1.0, 101)
 MACRO = "macro"
 LIKELIEST = "likeliest"
 
@@ -30,8 +30,8 @@ def curves(runs: Sequence[Sampled], level: float) -> Curves:
     scaled = [run.judged.scaled for run in runs]
     known = [p for p in scaled if p is not None]
     return Curves(
-        _averaged(runs, names, of, _roc, level),
-        _averaged(runs, names, of, _precision_recall, level),
+        _averaged(runs, names, of, roc_curve, level),
+        _averaged(runs, names, of, precision_recall_curve, level),
         _reliability(runs, [run.judged.cases.probabilities for run in runs], names, of, level),
         _reliability(runs, known, names, of, level) if len(known) == len(runs) else (),
     )
@@ -65,46 +65,9 @@ def _averaged(
     if len(of) > 1:
         drawn.append((MACRO, mean_defined(np.moveaxis(by_class, 0, -1)), mean_defined(areas.T)))
     return tuple(
-        Curve(name, GRID, values[0], *_band(values[1:], level), area=float(mean_defined(area)))
+        Curve(name, GRID, values[0], *pointwise_band(values[1:], level), area=float(mean_defined(area)))
         for name, values, area in drawn
     )
-
-
-def _cumulative(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
-    """Hits and misses at or above each different score, from the highest down; shape ``(steps, r)``."""
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    total = weights[order]
-    hits = np.where(positive[order, None], total, 0.0)
-    return cumulative(hits)[ends], cumulative(total - hits)[ends]
-
-
-def _roc(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
-    hits, misses = _cumulative(scores, positive, weights)
-    nothing = np.zeros((1, weights.shape[1]))
-    tpr, fpr = (
-        np.concatenate([nothing, divide(hits, hits[-1:])]),
-        np.concatenate([nothing, divide(misses, misses[-1:])]),
-    )
-    out = np.stack([np.interp(GRID, x, y) for x, y in zip(fpr.T, tpr.T)])
-    # Where a side has no weight there is no curve.
-    out[~np.isfinite(tpr[-1] + fpr[-1])] = np.nan
-    return out, float(np.trapezoid(tpr[:, 0], fpr[:, 0]))
-
-
-def _precision_recall(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
-    hits, misses = _cumulative(scores, positive, weights)
-    recall, precision = divide(hits, hits[-1:]), divide(hits, hits + misses)
-    # What is reached with at least that recall; at 0 with the first hit.
-    wanted = np.maximum(GRID, np.finfo(np.float64).tiny) - 1e-12 * (GRID > 0)
-    out = np.full((weights.shape[1], len(GRID)), np.nan)
-    for column in np.flatnonzero((hits[-1] > 0) & (misses[-1] > 0)):
-        places = np.searchsorted(recall[:, column], wanted)
-        out[column] = precision[np.minimum(places, len(recall) - 1), column]
-    gained = np.diff(recall[:, 0], prepend=0.0)
-    judged = hits[-1, 0] > 0 and misses[-1, 0] > 0
-    return out, float(np.where(gained > 0, gained * precision[:, 0], 0.0).sum() if judged else np.nan)
 
 
 def _reliability(
@@ -132,18 +95,6 @@ def _reliability(
         x, y = divide(pooled[1, :, 0], pooled[0, :, 0]), divide(pooled[2], pooled[0]).T
         middle = (np.arange(ECE_BINS) + 0.5) / ECE_BINS
         share = pooled[0, :, 0] / pooled[0, :, 0].sum()
-        band = _band(y[1:], level)
+        band = pointwise_band(y[1:], level)
         out.append(Curve(name, np.where(np.isnan(x), middle, x), y[0], *band, area=float(np.mean(gaps)), share=share))
     return tuple(out)
-
-
-def _band(drawn: Floats, level: float) -> tuple[Floats, Floats]:
-    """Pointwise percentiles over the first axis of what is defined."""
-    ends = np.full((2, drawn.shape[1]), np.nan)
-    defined, levels = np.isfinite(drawn), [(1 - level) / 2, (1 + level) / 2]
-    whole = defined.all(axis=0)
-    if whole.any():
-        ends[:, whole] = np.quantile(drawn[:, whole], levels, axis=0)
-    if (part := defined.any(axis=0) & ~whole).any():  # many times as slow
-        ends[:, part] = np.nanquantile(drawn[:, part], levels, axis=0)
-    return ends[0], ends[1]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mmfusion.comparison.analysis.results import Cost, LearningCurve
+from mmfusion.comparison.analysis.curve_data import LearningCurve
+from mmfusion.comparison.analysis.results import Cost
 from mmfusion.comparison.finished_run import FinishedRun
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmfusion.comparison.analysis.held_out import part_of, sizes
-from mmfusion.comparison.analysis.results import Contribution, Degradation, Score
+from mmfusion.comparison.analysis.scores import Contribution, Degradation, Score
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.metrics.definitions import difference_range
 from mmfusion.metrics.intervals import LEAST_SPLITS, corrected_resampled_difference, within

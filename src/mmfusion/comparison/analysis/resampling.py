@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.comparison.analysis.held_out import part_of
-from mmfusion.comparison.analysis.results import Score
+from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.finished_run import Cases, FinishedRun
 from mmfusion.data.schema.subgroups import UNKNOWN
 from mmfusion.metrics.calibration import apply_temperature, fit_temperature

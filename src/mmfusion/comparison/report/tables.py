@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmfusion.comparison.analysis.results import Analysis, Comparison, Method, Score
+from mmfusion.comparison.analysis.results import Analysis, Comparison, Method
+from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.report.chapters import settings
 from mmfusion.experiments.spreadsheet import write_rows
 

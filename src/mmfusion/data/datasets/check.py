@@ -7,10 +7,11 @@ from typing import Any
 
 from mmfusion import registry
 from mmfusion.data.datasets.derm7pt import plan as plan_derm7pt
+from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.ham10000 import plan as plan_ham10000
 from mmfusion.data.datasets.men import plan as plan_men
 from mmfusion.data.datasets.pad_ufes_20 import plan as plan_pad_ufes_20
-from mmfusion.data.datasets.plan import DatasetError, Plan, Planner
+from mmfusion.data.datasets.plan import Plan, Planner
 from mmfusion.data.datasets.table import plan as plan_table
 from mmfusion.data.images.axes_survey import axes_notes
 from mmfusion.data.images.sources import check_images, find_images

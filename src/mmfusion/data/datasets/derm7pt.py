@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmfusion.data.bundle import DataBundle
+from mmfusion.data.datasets.faults import refuse
 from mmfusion.data.datasets.plan import (
     Plan,
     absent_images,
@@ -16,7 +17,6 @@ from mmfusion.data.datasets.plan import (
     cell_notes,
     leaks,
     needs,
-    refuse,
     repeated,
     root_folder,
     root_lacks,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mmfusion.data.bundle import DataBundle
+from mmfusion.data.datasets.faults import refuse
 from mmfusion.data.datasets.plan import (
     Plan,
     absent_images,
@@ -15,7 +16,6 @@ from mmfusion.data.datasets.plan import (
     cell_notes,
     leaks,
     needs,
-    refuse,
     repeated,
     root_folder,
     root_lacks,

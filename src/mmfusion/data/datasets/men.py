@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.bundle import DataBundle
-from mmfusion.data.datasets.plan import Plan, cell_lines, cell_notes, leaks, refuse, root_folder, root_lacks
+from mmfusion.data.datasets.faults import refuse
+from mmfusion.data.datasets.plan import Plan, cell_lines, cell_notes, leaks, root_folder, root_lacks
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.intensity import Intensity, Standardise
 from mmfusion.data.images.listing import Listing

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.bundle import DataBundle
+from mmfusion.data.datasets.faults import refuse
 from mmfusion.data.datasets.plan import (
     Plan,
     absent_images,
@@ -17,7 +18,6 @@ from mmfusion.data.datasets.plan import (
     cell_notes,
     leaks,
     needs,
-    refuse,
     repeated,
     root_folder,
     root_lacks,

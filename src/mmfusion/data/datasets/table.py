@@ -4,55 +4,33 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mmfusion.data.bundle import DataBundle
-from mmfusion.data.datasets.plan import (
-    DatasetError,
-    Faults,
-    Plan,
-    absent_images,
-    cell_lines,
-    cell_notes,
-    leaks,
-    refuse,
-    repeated,
-)
+from mmfusion.data.datasets.faults import DatasetError, Faults, refuse
+from mmfusion.data.datasets.feature_columns import cell_faults, fitted_schema, unseen_notes
+from mmfusion.data.datasets.image_columns import Size, modality_name, source_of
+from mmfusion.data.datasets.labels import Unlabelled, labelled_rows, lacking_classes, target_of
+from mmfusion.data.datasets.plan import Plan, absent_images, cell_lines, cell_notes, leaks, repeated
+from mmfusion.data.datasets.split_column import given_split
+from mmfusion.data.datasets.table_frame import read_frame
 from mmfusion.data.images.axes_survey import survey_axes
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.intensity import Intensity, Standardise
-from mmfusion.data.images.photographs import MAX_BYTES as IMAGE_BYTES
-from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.source import Source
 from mmfusion.data.images.sources import Missing, find_images
-from mmfusion.data.images.volumes import MAX_BYTES as VOLUME_BYTES
 from mmfusion.data.images.volumes import VolumeSource
-from mmfusion.data.reader import CaseReader, Progress, TargetColumn
-from mmfusion.data.schema.cells import BOOLEANS, distinct, key, one_column, parse_numbers, require_columns, texts
-from mmfusion.data.schema.inference import Override, infer_columns
-from mmfusion.data.schema.known_orders import in_order
+from mmfusion.data.reader import CaseReader, Progress
+from mmfusion.data.schema.cells import distinct, one_column, require_columns
+from mmfusion.data.schema.inference import Override
 from mmfusion.data.schema.subgroups import Subgroup, by_columns
-from mmfusion.data.schema.table_file import read_table
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import PARTS, Split, make_split, split_from_column
-from mmfusion.options import Axes, Channels, Fold, Folds, Fractions, Interval, Name, Pixels, Range, Seed, checked
+from mmfusion.data.splits import make_split
+from mmfusion.options import Channels, Fold, Folds, Fractions, Interval, Name, Range, Seed, checked
 from mmfusion.registry import datasets
-from mmfusion.spec import name_fault
-
-MOST_CLASSES = 30
-VOLUMES = (".nii", ".nii.gz")
-_PART_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
-
-Unlabelled = Literal["error", "drop"]
-Size: TypeAlias = Pixels | Axes
 
 
 class TableDataset:
@@ -104,7 +82,7 @@ class TableDataset:
         encoding: Of a text file; None: UTF-8.
 
     Raises:
-        mmfusion.data.datasets.plan.DatasetError: A ValueError, if an option, the table, its labels, columns, cells or
+        mmfusion.data.datasets.faults.DatasetError: A ValueError, if an option, the table, its labels, columns, cells or
             split are not as they should be; all faults at once.
         FileNotFoundError: If a file is not there.
     """
@@ -145,7 +123,7 @@ class TableDataset:
         encoding: Name | None = None,
     ) -> None:
         faults = Faults()
-        frame, folder = _frame(table, root, separator, encoding, schema, split_file, faults)
+        frame, folder = read_frame(table, root, separator, encoding, schema, split_file, faults)
         columns_of_images = [images] if isinstance(images, str) else list(images)
         if strangers := sorted({*map(str, overrides or {})} - {*map(str, frame.columns)}):
             faults.append(f"overrides are given for {strangers}; the table's columns are: {_listed(frame.columns)}")
@@ -157,10 +135,10 @@ class TableDataset:
         target, left_out = None, 0
         if label in frame.columns:
             with faults.caught():
-                frame, left_out = _labelled(frame, label, unlabelled)
+                frame, left_out = labelled_rows(frame, label, unlabelled)
             with faults.caught():
                 labelled = frame[distinct(one_column(frame, label))[0] >= 0]
-                target = _target(labelled, label, classes) if len(labelled) else None
+                target = target_of(labelled, label, classes) if len(labelled) else None
                 faults += [] if target is None else target.faults(labelled)
         sources: dict[str, Source] = {}
         if twice := sorted({column for column in columns_of_images if columns_of_images.count(column) > 1}):
@@ -168,8 +146,8 @@ class TableDataset:
         for column in dict.fromkeys(columns_of_images):
             if column in frame.columns:
                 with faults.caught():
-                    modality = _modality(column, sources)
-                    sources[modality] = _source(
+                    modality = modality_name(column, sources)
+                    sources[modality] = source_of(
                         frame, column, size, channels, range, axes, orientation, clip, max_bytes
                     )
         axes_notes: tuple[str, ...] = ()
@@ -201,7 +179,7 @@ class TableDataset:
                         file=split_file,
                     )
                     if test is None
-                    else _given_split(frame, test, codes, groups, fractions, split_seed, fold, folds, split_file)
+                    else given_split(frame, test, codes, groups, fractions, split_seed, fold, folds, split_file)
                 )
         rows = np.arange(len(frame)) if split is None else split.train
         others = [*asked, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
@@ -212,9 +190,9 @@ class TableDataset:
         if schema is not None and overrides:
             faults.append("the columns are read from a schema file: edit it in place of giving overrides")
         with faults.caught():
-            found = _schema(frame, rows, others, told, schema, bool(sources))
+            found = fitted_schema(frame, rows, others, told, schema, bool(sources))
         if found is not None and schema is not None:
-            faults += _cell_faults(frame, found)
+            faults += cell_faults(frame, found)
         with faults.caught():
             names = [subgroups] if isinstance(subgroups, str) else list(subgroups)
             bands = by_columns(names, frame, frame.iloc[rows])
@@ -246,11 +224,11 @@ class TableDataset:
             notes=(
                 *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
                 *axes_notes,
-                *_lacking(target, labels, split),
+                *lacking_classes(target, labels, split),
                 *(() if group or not _repeats(frame) else (_NO_GROUP,)),
                 *([] if found is None else [f"Look at this: {remark}." for remark in found.remarks_without_cells]),
                 *(cell_notes(found, frame) if read else ()),
-                *_unseen(found, frame),
+                *unseen_notes(found, frame),
                 *leaks(found, train, labels[split.train], target.classes, [groups[i] for i in split.train]),
             ),
             fold=fold or 0,
@@ -395,243 +373,6 @@ def _repeats(frame: pd.DataFrame) -> bool:
     """Whether a column looks like that of a patient, or some other owner of several rows."""
     named = [name for name in frame.columns if re.search(r"(?i)(patient|subject|lesion|person|case)", str(name))]
     return any(frame[name].duplicated().any() for name in named if isinstance(frame[name], pd.Series))
-
-
-def _frame(
-    table: pd.DataFrame | Path | str,
-    root: Path | str | None,
-    separator: str | None,
-    encoding: str | None,
-    schema: Path | str | None,
-    split_file: Path | str | None,
-    faults: Faults,
-) -> tuple[pd.DataFrame, Path]:
-    """The table and the root of its images, which may not be there.
-
-    Raises:
-        OSError, ValueError: If the table cannot be read; with whatever other file is not there.
-    """
-    home = Path() if isinstance(table, pd.DataFrame) else Path(table).parent
-    folder = home if root is None else Path(root)
-    if root is not None and not folder.is_dir():
-        faults.lacks(f"the root {folder} is not there, or is not a folder")
-    try:
-        if isinstance(table, pd.DataFrame):
-            frame = table
-        else:
-            frame = read_table(table, separator=separator, encoding=encoding)
-        if not len(frame):
-            raise ValueError("the table has no rows: at least one case is needed")
-        if not all(isinstance(name, str) for name in frame.columns):
-            raise ValueError(f"the table's columns need names that are texts, they are {list(frame.columns)}")
-        if twice := sorted({name for name in frame.columns if list(frame.columns).count(name) > 1}):
-            raise ValueError(f"the table has several columns called {twice}: rename or remove all but one of each")
-    except (OSError, ValueError) as error:
-        # Nothing of the table can be looked at; of other files, whether they are there.
-        for file, what in ((schema, "schema"), (split_file, "split file")):
-            if file is not None and not Path(file).is_file():
-                faults.lacks(f"the {what} {file} is not there")
-        if not faults:
-            raise
-        faults.note(error)
-        refuse("the table", faults)
-        raise
-    return frame, folder
-
-
-def _labelled(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.DataFrame, int]:
-    """The rows that have a label, and how many have none."""
-    if unlabelled not in ("error", "drop"):
-        raise ValueError(f"unlabelled expects 'error' or 'drop', got {unlabelled!r}")
-    bare = distinct(one_column(frame, label))[0] < 0
-    if not bare.any():
-        return frame, 0
-    if unlabelled == "error":
-        rows = ", ".join(map(str, frame.index[bare][:10]))
-        raise ValueError(
-            f"label column {label!r} is empty in {int(bare.sum())} row(s): {rows}; label them, remove them, or leave "
-            "them out by unlabelled='drop'"
-        )
-    if bare.all():
-        raise ValueError(f"label column {label!r} is empty in every row")
-    return frame[~bare], int(bare.sum())
-
-
-def _target(frame: pd.DataFrame, label: str, classes: Sequence[str | int | float] | None) -> TargetColumn:
-    if classes is not None:
-        return TargetColumn(label, tuple(str(name) for name in classes))
-    codes, found = distinct(one_column(frame, label))
-    if len(found) < 2:
-        raise ValueError(
-            f"label column {label!r} has one class only, {found[0]!r}: there is nothing to tell apart, at least two "
-            "classes are needed"
-        )
-    values = parse_numbers(found)
-    if not np.isnan(values).any() and (len(found) > MOST_CLASSES or (values != np.round(values)).any()):
-        raise ValueError(
-            f"label column {label!r} holds {len(found)} numbers from {values.min():g} to {values.max():g}, not "
-            "classes: make classes of them in a column of its own, or name another column"
-        )
-    spelt: dict[str, list[str]] = {}
-    counts = np.bincount(codes, minlength=len(found))
-    for i in np.argsort(-counts, kind="stable"):
-        spelt.setdefault(key(found[i]), []).append(found[i])
-    if len(spelt) > MOST_CLASSES:
-        raise ValueError(
-            f"label column {label!r} has {len(spelt)} different values in {len(frame)} rows, such as {found[0]!r}: "
-            f"that is no column of classes. If it is, give classes"
-        )
-    # Of several spellings of one class, its name is the one that most rows have.
-    names = [spellings[0] for spellings in spelt.values()]
-    aliases = {other: spellings[0] for spellings in spelt.values() for other in spellings[1:]}
-    return TargetColumn(label, in_order(names), aliases)
-
-
-def _cell_faults(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
-    """A line for the columns that a schema file has and the table lacks, and for each with cells that do not fit."""
-    faults = Faults()
-    with faults.caught():
-        require_columns(frame, schema.sources)
-    for column in schema.numerical:
-        if (column.column or column.name) in frame.columns:
-            with faults.caught():
-                column.values(frame)
-    return faults
-
-
-def _source(
-    frame: pd.DataFrame,
-    column: str,
-    size: Size,
-    channels: int,
-    range: Sequence[float] | None,
-    axes: str,
-    orientation: str | None,
-    clip: Sequence[float] | None,
-    max_bytes: int | None,
-) -> Source:
-    """What a column of file names holds: volumes or images."""
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    names = distinct(one_column(frame, column))[1]
-    if not names:
-        raise ValueError(f"image column {column!r} names no file in any row: leave it out")
-    volumes = [name for name in names if name.lower().endswith(VOLUMES)]
-    if volumes and len(volumes) < len(names):
-        other = next(name for name in names if name not in set(volumes))
-        raise ValueError(
-            f"image column {column!r} has volumes, such as {volumes[0]!r}, and others, such as {other!r}: make two "
-            "columns of it"
-        )
-    if volumes:
-        if len(sides) != 3:
-            raise ValueError(
-                f"image column {column!r} has volumes: give size as height, width and slices, got {size!r}"
-            )
-        return VolumeSource(
-            column,
-            (sides[0], sides[1], sides[2]),
-            axes=axes,
-            orientation=None if orientation == "file" else orientation,
-            shape="any",
-            clip=None if clip is None else (float(clip[0]), float(clip[1])),
-            max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
-        )
-    if len(sides) not in (2, 3):
-        raise ValueError(f"size expects a number, (height, width), or (height, width, slices), got {size!r}")
-    grey = None if range is None else (float(range[0]), float(range[1]))
-    limit = IMAGE_BYTES if max_bytes is None else max_bytes
-    return ImageSource(column, (sides[0], sides[1]), channels, range=grey, max_bytes=limit)
-
-
-def _modality(column: str, taken: Mapping[str, object]) -> str:
-    """The column's name as that of a modality: an identifier that nobody else has."""
-    name = re.sub(r"\W+", "_", column).strip("_") or "image"
-    if name[0].isdigit() or name == "meta" or name_fault(name):
-        name = f"image_{name}"
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _given_split(
-    frame: pd.DataFrame,
-    test: str,
-    labels: NDArray[np.int64],
-    groups: Sequence[str],
-    fractions: Sequence[float],
-    seed: int,
-    fold: int | None,
-    folds: int | None,
-    split_file: object,
-) -> Split:
-    """The parts that a column names."""
-    if folds is not None or split_file is not None:
-        raise ValueError(f"the split is said by the column {test!r}: leave folds and split_file out")
-    if len(fractions) != 3 or min(fractions) <= 0:
-        raise ValueError(f"expected three positive fractions (train, validation, test), got {fractions}")
-    share = fractions[1] / (fractions[0] + fractions[1])
-    cells = texts(frame, test)
-    empty = [str(row) for row, cell in zip(frame.index, cells) if cell is None]
-    if empty:
-        raise ValueError(f"column {test!r} does not say the part of row {', '.join(empty[:10])}")
-    said = [key(str(cell)) for cell in cells]
-    if fold is not None:
-        return split_from_column(said, labels, groups, test=str(fold), share=share, seed=seed)
-    part_of = {name: part for part in PARTS for name in _PART_NAMES[part]}
-    if set(said) <= set(part_of):
-        parts = [part_of[cell] for cell in said]
-        held = "validation" if "validation" in parts else None
-        return split_from_column(parts, labels, groups, test="test", validation=held, share=share, seed=seed)
-    if set(said) <= set(BOOLEANS):
-        flags = [str(BOOLEANS[cell]) for cell in said]
-        return split_from_column(flags, labels, groups, test="True", share=share, seed=seed)
-    there = ", ".join(sorted(set(said))[:10])
-    raise ValueError(
-        f"column {test!r} expects train, validation and test, or true and false; it has {there}. If these are folds, "
-        "say by fold which is tested"
-    )
-
-
-def _schema(
-    frame: pd.DataFrame,
-    train: NDArray[np.int64],
-    others: Sequence[str],
-    overrides: Mapping[str, Override],
-    file: Path | str | None,
-    has_images: bool,
-) -> TableSchema | None:
-    if file is not None:
-        return TableSchema.load(file)
-    # By all rows, without labels: all folds of a comparison have the same features.
-    decisions = infer_columns(frame, overrides, drop=others)
-    if has_images and all(one.kind in ("text", "drop") for one in decisions):
-        return None
-    return TableSchema.fit_decided(frame, decisions, train=train)
-
-
-def _lacking(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> list[str]:
-    """A note for each class that a part does not have."""
-    return [
-        f"No case of class {name!r} is in the {part} part; it has {int((labels == code).sum())} in all."
-        for part, rows in zip(PARTS, split)
-        for code, name in enumerate(target.classes)
-        if not (labels[rows] == code).any()
-    ]
-
-
-def _unseen(schema: TableSchema | None, frame: pd.DataFrame) -> list[str]:
-    if schema is None:
-        return []
-    rare = {column.name for column in schema.categorical if column.rare}
-    return [
-        f"Column {name!r} has {len(values)} value(s) "
-        + (
-            "of too few training rows to be named, or of none: they count as one, the last category."
-            if name in rare
-            else "that no training row has: they count as missing."
-        )
-        for name, values in schema.unseen(frame).items()
-    ]
 
 
 def _listed(names: Any) -> str:

@@ -1,7 +1,6 @@
 """The columns of a table: what was fitted on the training rows, and how any row becomes numbers."""
 
 import itertools
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,17 +21,14 @@ from mmfusion.data.schema.columns import (
     NumericalColumn,
     fit_column,
 )
-from mmfusion.data.schema.inference import Decision, Override, infer_columns, listed
+from mmfusion.data.schema.description import describe
+from mmfusion.data.schema.inference import Decision, Override, infer_columns
 from mmfusion.data.schema.leaks import Leak, find_leaks
 from mmfusion.data.schema.number_cells import Remark
+from mmfusion.data.schema.schema_file import read_schema_file, write_schema_file
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
-from mmfusion.utils.files import replace_file
-from mmfusion.utils.optional import need
 from mmfusion.utils.packed import entries, unpack_each
-
-FORMAT = 1
-"""Of the TOML file."""
 
 
 @dataclass(frozen=True)
@@ -318,16 +314,7 @@ class TableSchema:
 
     def describe(self) -> str:
         """A line a column: its kind and why, those left out at the end; then the remarks."""
-        decided = {one.name: one for one in self.decisions}
-        kept = [(c.name, c.kind, _reason(c, decided.get(c.source))) for c in self]
-        out = [
-            (one.name, "left out", one.reason if one.kind == "drop" else f"{one.kind}: {one.reason}")
-            for one in self.decisions
-            if one.name not in self.sources
-        ]
-        width = max((len(name) for name, *_ in [*kept, *out]), default=0)
-        lines = [f"{name:<{width}}  {kind:<11}  {reason}" for name, kind, reason in [*kept, *out]]
-        return "\n".join([*lines, *(f"! {remark}" for remark in self.remarks)])
+        return describe(self, self.decisions, self.remarks)
 
     def __iter__(self) -> Iterator[Column]:
         yield from self.numerical
@@ -364,11 +351,7 @@ class TableSchema:
         Raises:
             FileExistsError: If the file is there.
         """
-        writer = need("tomli_w", "bench")
-        path = Path(path)
-        if path.exists():
-            raise FileExistsError(f"{path} is there already: choose another name, or remove it first")
-        replace_file(path, writer.dumps({"format": FORMAT, **self.to_dict()}).encode())
+        write_schema_file(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: Path | str) -> "TableSchema":
@@ -378,29 +361,4 @@ class TableSchema:
             FileNotFoundError: If the file is not there.
             ValueError: If it is not such a file, naming the key.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"the schema {path} is not there")
-        try:
-            packed = tomllib.loads(path.read_text(encoding="utf-8"))
-            if packed.get("format") != FORMAT:
-                raise ValueError(f"its format is {packed.get('format')}, expected {FORMAT}")
-            return cls.from_dict(packed)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a table's schema: {error}") from error
-
-
-def _reason(column: Column, decision: Decision | None) -> str:
-    """Why a column is what it is, of numbers their range, and of categories which are named."""
-    if isinstance(column, NumericalColumn):
-        span = f"from {column.low:g} to {column.high:g}"
-        if decision is None:
-            return f"{span}, mean {column.mean:g}"
-        if column.kind == "date":
-            return decision.reason
-        comma = "" if decision.reason.endswith("numbers") else ","
-        return f"{decision.reason}{comma} {span}{' ' * bool(column.suffix)}{column.suffix}"
-    if isinstance(column, FlagColumn):
-        return f"whether a number of {column.number.name!r} is a bound: {listed(column.categories)}"
-    reason = decision.reason if decision else f"{len(column.categories)} values"
-    return reason if column.kind == "boolean" else f"{reason}: {listed(column.categories)}"
+        return read_schema_file(Path(path), cls.from_dict)

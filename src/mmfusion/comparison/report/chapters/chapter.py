@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmfusion.comparison.analysis.results import Comparison, Curve, Method, Score
+from mmfusion.comparison.analysis.curve_data import Curve
+from mmfusion.comparison.analysis.results import Comparison, Method
+from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.document import Paragraph
 from mmfusion.comparison.report.palette import Style, styles

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mmfusion.comparison.analysis.results import Contribution, Method
+from mmfusion.comparison.analysis.results import Method
+from mmfusion.comparison.analysis.scores import Contribution
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell
 from mmfusion.comparison.report.document import Figures, Paragraph, Section, Table

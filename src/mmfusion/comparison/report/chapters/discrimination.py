@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mmfusion.comparison.analysis.results import Curve, Method
+from mmfusion.comparison.analysis.curve_data import Curve
+from mmfusion.comparison.analysis.results import Method
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import Chapter, overall, thin

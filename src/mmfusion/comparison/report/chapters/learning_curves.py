@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mmfusion.comparison.analysis.results import LearningCurve, Method
+from mmfusion.comparison.analysis.curve_data import LearningCurve
+from mmfusion.comparison.analysis.results import Method
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import Chapter

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from mmfusion.comparison.analysis.results import Method, Score, Subgroup
+from mmfusion.comparison.analysis.results import Method
+from mmfusion.comparison.analysis.scores import Score, Subgroup
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, cell

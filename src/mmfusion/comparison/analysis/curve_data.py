@@ -1,0 +1,84 @@
+"""Curves and the confusion matrix of a method, as numbers."""
+
+import dataclasses
+
+from mmfusion.metrics.ranking import Floats
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A curve with its band, on a grid that all methods share.
+
+    Attributes:
+        of: Name of a class; ``macro`` for the mean of the classes' curves, ``likeliest`` for the probability of the
+            likeliest class against whether it is right.
+        x: Shape ``(g,)``: false positive rate, recall, or mean probability in a bin.
+        y: Shape ``(g,)``, mean over the runs: true positive rate, precision, or share of cases that are of the class.
+        low: Shape ``(g,)``, lower edge of the pointwise band.
+        high: Shape ``(g,)``.
+        area: AUC, average precision, or for a reliability curve the expected calibration error of its bins.
+        share: Shape ``(g,)``, of the cases in each bin; None for other curves.
+    """
+
+    of: str
+    x: Floats
+    y: Floats
+    low: Floats
+    high: Floats
+    area: float
+    share: Floats | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Of one method; for two classes of class 1 alone.
+
+    Attributes:
+        roc: One a class, then ``macro`` where there are more than two.
+        precision_recall: Likewise.
+        reliability: One a class, then ``likeliest`` where there are more than two.
+        reliability_scaled: After temperature scaling; empty where no temperature is known.
+    """
+
+    roc: tuple[Curve, ...]
+    precision_recall: tuple[Curve, ...]
+    reliability: tuple[Curve, ...]
+    reliability_scaled: tuple[Curve, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion:
+    """Truth by row, the likeliest class by column.
+
+    Attributes:
+        counts: Shape ``(k, k)``, mean over the runs.
+        shares: Shape ``(k, k)``, of each row; NaN for a class without cases.
+    """
+
+    counts: Floats
+    shares: Floats
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningCurve:
+    """A run, epoch by epoch.
+
+    Attributes:
+        seed: Of the run.
+        fold: Of the run.
+        metric: The one of validation that the epoch was chosen by.
+        epochs: Shape ``(e,)``, from 1.
+        validation: Shape ``(e,)``; NaN in a phase of pretraining.
+        loss: Shape ``(e,)``, the sum of the weighted terms.
+        phases: Name of each epoch's phase.
+        chosen: The epoch whose weights were kept.
+    """
+
+    seed: int
+    fold: int
+    metric: str
+    epochs: Floats
+    validation: Floats
+    loss: Floats
+    phases: tuple[str, ...]
+    chosen: int | None

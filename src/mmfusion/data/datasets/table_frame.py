@@ -1,0 +1,60 @@
+"""The table of a dataset, and the root of its images."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mmfusion.data.datasets.faults import Faults, refuse
+from mmfusion.data.schema.table_file import read_table
+
+
+def read_frame(
+    table: pd.DataFrame | Path | str,
+    root: Path | str | None,
+    separator: str | None,
+    encoding: str | None,
+    schema: Path | str | None,
+    split_file: Path | str | None,
+    faults: Faults,
+) -> tuple[pd.DataFrame, Path]:
+    """The table and the root of its images, which may not be there.
+
+    Args:
+        table: A DataFrame, or its file.
+        root: The folder of the images; None: that of the table, or the working folder.
+        separator: Between the cells of a text file; None: found out.
+        encoding: Of a text file; None: UTF-8.
+        schema: File of the columns; None: there is none.
+        split_file: File of the split; None: there is none.
+        faults: Gets what is wrong with the root.
+
+    Raises:
+        OSError: If the table cannot be read; with whatever other file is not there.
+        ValueError: Likewise.
+    """
+    home = Path() if isinstance(table, pd.DataFrame) else Path(table).parent
+    folder = home if root is None else Path(root)
+    if root is not None and not folder.is_dir():
+        faults.lacks(f"the root {folder} is not there, or is not a folder")
+    try:
+        if isinstance(table, pd.DataFrame):
+            frame = table
+        else:
+            frame = read_table(table, separator=separator, encoding=encoding)
+        if not len(frame):
+            raise ValueError("the table has no rows: at least one case is needed")
+        if not all(isinstance(name, str) for name in frame.columns):
+            raise ValueError(f"the table's columns need names that are texts, they are {list(frame.columns)}")
+        if twice := sorted({name for name in frame.columns if list(frame.columns).count(name) > 1}):
+            raise ValueError(f"the table has several columns called {twice}: rename or remove all but one of each")
+    except (OSError, ValueError) as error:
+        # Nothing of the table can be looked at; of other files, whether they are there.
+        for file, what in ((schema, "schema"), (split_file, "split file")):
+            if file is not None and not Path(file).is_file():
+                faults.lacks(f"the {what} {file} is not there")
+        if not faults:
+            raise
+        faults.note(error)
+        refuse("the table", faults)
+        raise
+    return frame, folder

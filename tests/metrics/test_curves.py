@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, roc_curve
+
+
+def test_a_weight_counts_as_so_many_cases() -> None:
+    rng = np.random.default_rng(0)
+    scores, positive = rng.normal(size=40).round(1), rng.random(40) < 0.4
+    weights = rng.integers(0, 3, (40, 1)).astype(float)
+    many = np.repeat(np.arange(40), weights[:, 0].astype(int))
+    fpr, tpr, _ = sk.roc_curve(positive[many], scores[many], drop_intermediate=False)
+    drawn, area = roc_curve(scores, positive, weights)
+    np.testing.assert_allclose(drawn, np.interp(GRID, fpr, tpr)[None])
+    assert area == pytest.approx(sk.roc_auc_score(positive[many], scores[many]))
+    _, precision = precision_recall_curve(scores, positive, weights)
+    assert precision == pytest.approx(sk.average_precision_score(positive[many], scores[many]))
+
+
+def test_no_curve_without_a_class() -> None:
+    drawn, _ = roc_curve(np.arange(3.0), np.ones(3, dtype=bool), np.ones((3, 2)))
+    assert np.isnan(drawn).all()
+    drawn, area = precision_recall_curve(np.arange(3.0), np.zeros(3, dtype=bool), np.ones((3, 2)))
+    assert np.isnan(drawn).all()
+    assert np.isnan(area)
+
+
+def test_a_band_is_of_what_is_defined() -> None:
+    drawn = np.array([[0.0, 0.0, np.nan], [1.0, np.nan, np.nan], [2.0, 2.0, np.nan]])
+    low, high = pointwise_band(drawn, 0.5)
+    np.testing.assert_allclose(low, [0.5, 0.5, np.nan])
+    np.testing.assert_allclose(high, [1.5, 1.5, np.nan])
