@@ -64,7 +64,7 @@ def class_balanced_loss(
     The weighted sum is divided by the number of cases, as in the paper's public code, and not by their weights: a batch
     with a rare case pulls more than one without.
 
-    NOTE[DIFF] The paper's focal loss has a sigmoid for each class; see :func:`focal_loss`.
+    NOTE[DIFF] The paper's focal loss has a sigmoid for each class; see :func:`~mmfusion.losses.focal.focal_loss`.
 
     Args:
         logits: Shape ``(b, k)``; half precision is computed in float32.

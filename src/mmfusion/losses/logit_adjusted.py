@@ -29,7 +29,7 @@ def logit_adjusted_loss(
         labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is left out, and its logits may be anything.
         counts: Cases of each class in the training set, shape ``(k,)``.
         tau: How much the prior counts, not negative; 0 is cross-entropy.
-        label_smoothing: As in :func:`cross_entropy_loss`.
+        label_smoothing: As in :func:`~mmfusion.losses.cross_entropy.cross_entropy_loss`.
 
     Returns:
         A scalar; 0 without a case.

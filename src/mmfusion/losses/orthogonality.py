@@ -24,8 +24,8 @@ def orthogonality_loss(first: Tensor, second: Tensor, mask: Tensor, *, kind: Kin
     et al. 2016, arXiv 1608.06019, equation 5, the soft subspace orthogonality of L_difference). It is 0 where every
     column of the one is orthogonal to every column of the other, over the cases of the batch. NOTE[DIFF] The
     equation neither scales the rows nor divides by n^2: this does not depend on lengths, nor grow with the batch. Some
-    implementations centre the columns first, which the equation does not: that is :func:`hsic_loss` with the
-    linear kernel.
+    implementations centre the columns first, which the equation does not: that is
+    :func:`~mmfusion.losses.hsic.hsic_loss` with the linear kernel.
 
     ``"cosine"``: the mean over the cases of ``cos^2`` between the two parts of one case.
 
