@@ -219,7 +219,7 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     ranged = {
         name
         for name, hint in declared.items()
-        if any(typing.get_origin(one) is Annotated for one in alternatives(hint))
+        if any(typing.get_origin(member) is Annotated for member in alternatives(hint))
     }
 
     @functools.wraps(function)
@@ -299,10 +299,10 @@ def value_faults(name: str, value: Any, hint: Any) -> list[str]:
     """
     if takes(value, hint):
         return []
-    for one in alternatives(hint):
-        items = typing.get_args(one)
+    for member in alternatives(hint):
+        items = typing.get_args(member)
         # Of a table of options the entry is named.
-        if isinstance(value, Mapping) and _is_kind(typing.get_origin(one), Mapping) and len(items) == 2:
+        if isinstance(value, Mapping) and _is_kind(typing.get_origin(member), Mapping) and len(items) == 2:
             return [fault for key, item in value.items() for fault in value_faults(f"{name}.{key}", item, items[1])]
     return [f"{name} expects {described(hint)}, got {shown(value)}"]
 
@@ -314,13 +314,13 @@ def shown(value: Any) -> str:
 
 def takes(value: Any, hint: Any) -> bool:
     """Whether a value is of a type and in its range."""
-    return any(_is(value, one) for one in alternatives(hint))
+    return any(_is(value, member) for member in alternatives(hint))
 
 
 def takes_none(hint: Any, default: Any) -> bool:
     """Whether the word ``none`` is None to a builder, not a word of its own such as that of an encoder's weights."""
     choices = alternatives(hint)
-    if any(typing.get_origin(one) is typing.Literal and "none" in typing.get_args(one) for one in choices):
+    if any(typing.get_origin(member) is typing.Literal and "none" in typing.get_args(member) for member in choices):
         return False
     return default is None or type(None) in choices
 
@@ -328,7 +328,7 @@ def takes_none(hint: Any, default: Any) -> bool:
 def alternatives(hint: Any) -> tuple[Any, ...]:
     """The members of a union; of anything else itself."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(one for part in typing.get_args(hint) for one in alternatives(part))
+        return tuple(member for part in typing.get_args(hint) for member in alternatives(part))
     return (hint,)
 
 
@@ -340,7 +340,7 @@ def _is(value: Any, hint: Any) -> bool:
         kind, *rules = arguments
         return takes(value, kind) and all(rule.holds(value) for rule in rules if isinstance(rule, _RULES))
     if origin is typing.Literal:
-        return any(type(value) is type(one) and value == one for one in arguments)
+        return any(type(value) is type(member) and value == member for member in arguments)
     kind = origin or hint
     if kind is bool:
         return isinstance(value, bool)
@@ -371,7 +371,7 @@ def _is_list(value: Any, kind: type, arguments: tuple[Any, ...]) -> bool:
     wanted = Sequence if issubclass(kind, Sequence) else Collection
     if not isinstance(value, wanted) or isinstance(value, str | bytes | Mapping):
         return False
-    parts = [one for one in arguments if one is not ...]
+    parts = [member for member in arguments if member is not ...]
     if issubclass(kind, tuple) and parts and ... not in arguments:
         return len(value) == len(parts) and all(takes(item, part) for item, part in zip(value, parts, strict=True))
     return not parts or all(any(takes(item, part) for part in parts) for item in value)
@@ -390,7 +390,7 @@ def _is_kind(kind: Any, base: type) -> bool:
 
 def described(hint: Any) -> str:
     """An annotation in words."""
-    return " or ".join(dict.fromkeys(_described(one) for one in alternatives(hint)))
+    return " or ".join(dict.fromkeys(_described(member) for member in alternatives(hint)))
 
 
 def _described(hint: Any) -> str:

@@ -182,10 +182,10 @@ class Registry:
         return name in self.list()
 
     def _entry_points(self) -> dict[str, builtins.list[EntryPoint]]:
-        found: dict[str, builtins.list[EntryPoint]] = {}
+        by_name: dict[str, builtins.list[EntryPoint]] = {}
         for point in entry_points(group=self.home):
-            found.setdefault(point.name, []).append(point)
-        return found
+            by_name.setdefault(point.name, []).append(point)
+        return by_name
 
     def _load(self, point: EntryPoint) -> Callable[..., Any]:
         before = dict(self._builders)
@@ -241,7 +241,7 @@ def _is_again(builder: Callable[..., Any], taken: Callable[..., Any]) -> bool:
         return False
     if builder.__module__ == taken.__module__ == "__main__":
         return True
-    files = [_source(one) for one in (builder, taken)]
+    files = [_source(registry) for registry in (builder, taken)]
     return None not in files and files[0] == files[1]
 
 
@@ -388,7 +388,7 @@ def _run_file(path: Path, source: bytes, name: str) -> None:
     if spec is None:
         raise PluginError(f"the plug-in {path} cannot be run by Python's import system")
     registries = [value for value in globals().values() if isinstance(value, Registry)]
-    before = [dict(one._builders) for one in registries]
+    before = [dict(registry._builders) for registry in registries]
     module = importlib.util.module_from_spec(spec)
     # Known before it runs, as an import does it: its classes are looked up by the module's name.
     sys.modules[name] = module
@@ -397,7 +397,7 @@ def _run_file(path: Path, source: bytes, name: str) -> None:
     # Foreign code, as an entry point's: whatever it raises is its own failure, told as such.
     except Exception as error:
         del sys.modules[name]
-        for one, builders in zip(registries, before, strict=True):
-            one._builders.clear()
-            one._builders.update(builders)
+        for registry, builders in zip(registries, before, strict=True):
+            registry._builders.clear()
+            registry._builders.update(builders)
         raise PluginError(f"the plug-in {path} fails to load: {type(error).__name__}: {error}") from error

@@ -14,7 +14,7 @@ from mmfusion.utils.packed import entries, unpack
 
 
 def _several(owner: str, what: str, values: Any) -> tuple[Any, ...]:
-    """The values as a tuple. A text is refused: it would fall apart into its letters."""
+    """The values as a tuple. A text is rejected: it would fall apart into its letters."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{owner} expects {what} to be several values, such as a tuple, got {values!r}")
     return tuple(values)
@@ -78,13 +78,13 @@ class Wording:
     def __post_init__(self) -> None:
         object.__setattr__(self, "categories", _several("Wording", "categories", self.categories))
         try:
-            said = self.template.format(name="", value="\0", unit="")
+            text = self.template.format(name="", value="\0", unit="")
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             raise ValueError(
                 "a template is a sentence with {value}, and {name} and {unit} where wanted, "
                 f"got {self.template!r}"
             ) from error
-        if "\0" not in said:
+        if "\0" not in text:
             raise ValueError(f"a template needs {{value}} where the cell's value belongs, got {self.template!r}")
         if not self.std > 0 or self.step < 0 or not self.low <= self.high:
             raise ValueError(
@@ -99,8 +99,8 @@ class Wording:
             name: The column's name; underscores become blanks.
             value: The cell's value as text.
         """
-        said = self.template.format(name=name.replace("_", " "), value=value.replace("_", " "), unit=self.unit)
-        return " ".join(said.split())
+        text = self.template.format(name=name.replace("_", " "), value=value.replace("_", " "), unit=self.unit)
+        return " ".join(text.split())
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Maps(NamedTuple):
     """What an encoder made of a batch of images, in place of the images: a frozen encoder need not run again.
 
     Attributes:
-        stages: One map a stage, shape ``(b, c, *spatial)``, in network order.
+        stages: One map per stage, shape ``(b, c, *spatial)``, in network order.
     """
 
     stages: tuple[Tensor, ...]
@@ -94,7 +94,7 @@ Content: TypeAlias = Tensor | Maps | Table
 """A modality's part of a batch: an image ``(b, channels, *spatial)``, 2D or 3D, or its maps, or a table."""
 
 Inputs: TypeAlias = Mapping[str, Content]
-"""One entry a modality."""
+"""One entry per modality."""
 
 Present: TypeAlias = Mapping[str, Tensor]
 """Which cases have which modality: ``(b,)`` bool by modality; True is there. A name left out: all have it."""
@@ -104,8 +104,8 @@ class FusionOutput(NamedTuple):
     """What a fusion model returns.
 
     Attributes:
-        outputs: One entry a target, shape ``(b, n_out)``: logits, or values for a regression.
-        embeddings: One entry a modality, shape ``(b, d)``: what the loss bank works on.
+        outputs: One entry per target, shape ``(b, n_out)``: logits, or values for a regression.
+        embeddings: One entry per modality, shape ``(b, d)``: what the loss bank works on.
         aux: Whatever else a method's own objective or explanation needs, by name.
     """
 
@@ -134,7 +134,7 @@ class LossInputs(NamedTuple):
     Attributes:
         outputs: As in :class:`FusionOutput`.
         embeddings: As in :class:`FusionOutput`.
-        targets: One entry a target; class indices ``(b,)`` int64, or as its kind of target says.
+        targets: One entry per target; class indices ``(b,)`` int64, or as its kind of target says.
         present: As :data:`Present`; empty means that every case has every modality.
         aux: As in :class:`FusionOutput`.
     """

@@ -135,14 +135,16 @@ def test_what_timm_cannot_convert_either_is_told_as_it_is(tmp_path: Path) -> Non
     state = timm.create_model("test_vit", img_size=32).state_dict()
     state["blocks.0.mlp.fc1.weight"] = torch.zeros(3, 64)
     path = save(state, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"1 of another shape \['blocks.0.mlp.fc1.weight: .* expected, \(3, 64\) came"):
+    with pytest.raises(
+        ValueError, match=r"1 of another shape \['blocks.0.mlp.fc1.weight: .* is expected, got \(3, 64\)"
+    ):
         Timm("test_vit", size=(32, 32), weights=path)
 
 
 def test_another_shape(tmp_path: Path) -> None:
     state = timm.create_model(SMALL).state_dict() | {"bn1.weight": torch.ones(3)}
     path = save(state, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"1 of another shape \['bn1.weight: \(\d+,\) expected, \(3,\) came'\]"):
+    with pytest.raises(ValueError, match=r"1 of another shape \['bn1.weight: \(\d+,\) is expected, got \(3,\)'\]"):
         Timm(SMALL, weights=path)
 
 

@@ -57,7 +57,7 @@ def test_a_parts_modalities_by_kind(queries: Any, found: tuple[str, ...]) -> Non
         ({"vectors": part("concat", of=["image9"])}, r"built for \['image9'\], which the model does not have"),
         ({"decision": part("mean", of="tabels")}, r"built for \['tabels'\], which the model does not have"),
         ({"tokens": {"layers": [part("query", queries="tabels")]}}, "queries must be some of the modalities"),
-        ({"context": "cells"}, "context is what map fusions are told of tables.* the encoders have none"),
+        ({"context": "cells"}, "context is the input of map fusions.* the encoders have none"),
         ({"maps": ["film"]}, "Film is conditioned on a table"),
         ({"maps": [part("film", at=[9])], "context": "cells"}, r"Film is to act at \[9\]"),
         ({"pooling": part("throughout", depths=[1, 1])}, "2 depths need tokens of as many stages"),

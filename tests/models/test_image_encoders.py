@@ -617,7 +617,7 @@ def two_depths() -> ImageEncoders:
         ),
         (
             lambda: build(make=None, context=Context({"table0": TableCells(SPEC["table0"])}), ignored=()),
-            r"context is what map fusions are told of tables, got \['table0'\], and the encoders have none",
+            r"context is the input of map fusions, got \['table0'\], and the encoders have none",
         ),
         (
             lambda: build(context=Context({"image0": Keep(SPEC["image0"], [(8, 8, 8)], dim=10)})),
@@ -643,7 +643,7 @@ def two_depths() -> ImageEncoders:
         (lambda: with_sites_of(encoders_of(shared=False)), "Film was built for other encoders"),
         (
             lambda: build(make=lambda sites: Halving(sites)),
-            r"Halving must keep the shapes of maps, before stage 0 it makes {'image0': \(4, 8, 4\)",
+            r"Halving must keep the shapes of maps, before stage 0 it gives {'image0': \(4, 8, 4\)",
         ),
         (lambda: build(make=lambda sites: Forgetting(sites, at=(-1,))), "Forgetting must keep .*, behind the last"),
         (lambda: build(make=lambda sites: Clumsy(sites)), "Clumsy does not fit the maps before stage 0"),

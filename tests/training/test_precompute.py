@@ -207,7 +207,7 @@ def test_maps_of_another_encoder_are_refused() -> None:
     maps = net.encode(data.__getitems__([0, 1]).inputs)
     inputs = data.__getitems__([0, 1]).inputs | maps
     net(inputs)
-    with pytest.raises(ValueError, match=r"the maps of 'image0' must be .*this model's own encoder"):
+    with pytest.raises(ValueError, match=r"the maps of 'image0' must be .*encode with this model"):
         net(inputs | {"image0": Maps(maps["image0"].stages[1:])})
     with pytest.raises(ValueError, match="'image1' has a map that is NaN or infinite in 1 of 2 cases"):
         net(

@@ -1,4 +1,4 @@
-"""What an image encoder offers to the rest of the package."""
+"""Image encoder: base class."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.channels = channels
         self.reductions = reductions
-        # In the state dict: a saved model must normalise as it was trained, whatever weights it was built from.
+        # In the state dict: a saved model must normalize as it was trained, whatever weights it was built from.
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
         self._recompute = False
@@ -66,7 +66,7 @@ class Backbone(nn.Module):
         return str(getattr(self, "name", type(self).__name__))
 
     def check(self, x: Tensor) -> None:
-        """Refuse what is no batch of images for this encoder; :meth:`normalise` asks it.
+        """Raise an error about anything but a batch of images for this encoder; :meth:`normalise` asks it.
 
         Raises:
             ValueError: If the number of axes or of channels is another, or the pixels are whole numbers.
@@ -91,7 +91,7 @@ class Backbone(nn.Module):
         return (x - self.mean.view(shape)) / self.std.view(shape)
 
     def stem(self, x: Tensor) -> Tensor:
-        """From images, normalisation included, to what the first stage takes."""
+        """From images, normalization included, to what the first stage takes."""
         raise NotImplementedError(f"{type(self).__name__} has no stem")  # abstract
 
     def stage(self, i: int, x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
             x: Shape ``(b, channels, *spatial)``; photographs in [0, 1].
 
         Returns:
-            One map a stage, shape ``(b, channels[i], *spatial_i)``, in network order.
+            One map per stage, shape ``(b, channels[i], *spatial_i)``, in network order.
         """
         return tuple(self.steps(x)[1:])
 
@@ -213,8 +213,8 @@ class Backbone(nn.Module):
 
     def _without_numbers(self, shape: tuple[int, ...], parameters: Mapping[str, Tensor]) -> list[Tensor]:
         """The steps on the meta device, with a graph, for parameters that stand in for these."""
-        own = dict(self.named_parameters(remove_duplicate=False))
-        stand_in = {id(own[name]): value for name, value in parameters.items()}
+        by_name = dict(self.named_parameters(remove_duplicate=False))
+        stand_in = {id(by_name[name]): value for name, value in parameters.items()}
         state: dict[str, Tensor] = {}
         # One name for each place that holds a tensor: a module under two names must not be given back a stand-in.
         for path, part in self.named_modules(prefix="encoder"):
@@ -306,7 +306,7 @@ def _contexts(encoder: nn.Module) -> tuple[AbstractContextManager[None], Abstrac
 
 @contextmanager
 def _without_statistics(encoder: nn.Module) -> Iterator[None]:
-    """Batch normalisation as in training, but the running statistics stay: they have seen this batch already."""
+    """Batch normalization as in training, but the running statistics stay: they have seen this batch already."""
     tracking = [part for part in encoder.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     before = [(part, part.momentum, part.num_batches_tracked) for part in tracking]
     for part in tracking:

@@ -16,7 +16,7 @@ _POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with batch normalisation around a shortcut (He et al., 2016, basic block).
+    """Two convolutions with batch normalization around a shortcut (He et al., 2016, basic block).
 
     Args:
         n_in: Channels that come in.

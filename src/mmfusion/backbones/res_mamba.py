@@ -14,7 +14,7 @@ from mmfusion.registry import backbones
 
 
 class DoubleConv(nn.Sequential):
-    """Two convolutions, each with batch normalisation and ReLU; the first one strides.
+    """Two convolutions, each with batch normalization and ReLU; the first one strides.
 
     Args:
         n_in: Channels that come in.
@@ -25,7 +25,7 @@ class DoubleConv(nn.Sequential):
 
     def __init__(self, n_in: int, n_out: int, *, stride: tuple[int, ...], kernel: tuple[int, ...]) -> None:
         conv, norm, padding = CONV[len(stride)], NORM[len(stride)], _half(kernel)
-        # With biases, which the normalisation behind cancels: the published parameter count has them.
+        # With biases, which the normalization behind cancels: the published parameter count has them.
         super().__init__(
             conv(n_in, n_out, kernel, stride=stride, padding=padding),
             norm(n_out),
@@ -64,7 +64,7 @@ class ScanLayer(nn.Module):
 
 
 class ScannedBlock(nn.Module):
-    """Two convolutions with batch normalisation around a shortcut, and room for a third summand.
+    """Two convolutions with batch normalization around a shortcut, and room for a third summand.
 
     Args:
         n_in: Channels that come in.
@@ -143,7 +143,7 @@ class ResMamba(Backbone):
     volumes of one channel it has 3,417,616 parameters, a third of the 10,252,848 of the published three encoders.
 
     What the text leaves open, the biases and the shortcut, is chosen to give that number: convolutions with a bias in
-    the first stage alone, 1-wide strided shortcuts with a normalisation. Shortcuts without one and biases in the scan
+    the first stage alone, 1-wide strided shortcuts with a normalization. Shortcuts without one and biases in the scan
     layers would give the same.
 
     Args:
@@ -244,11 +244,11 @@ def _each_stage(
         raise ValueError(
             f"stage_{what}s needs one {what} for each stage behind the stem: {n_stages - 1}, got {len(given)}"
         )
-    return [_per_axis(f"stem_{what}", stem, n_axes), *(_per_axis(f"stage_{what}s", one, n_axes) for one in given)]
+    return [_per_axis(f"stem_{what}", stem, n_axes), *(_per_axis(f"stage_{what}s", value, n_axes) for value in given)]
 
 
-def _per_axis(option: str, one: PerAxis, n_axes: int) -> tuple[int, ...]:
-    per_axis = (one,) * n_axes if isinstance(one, int) else tuple(one)
+def _per_axis(option: str, value: PerAxis, n_axes: int) -> tuple[int, ...]:
+    per_axis = (value,) * n_axes if isinstance(value, int) else tuple(value)
     if len(per_axis) != n_axes or min(per_axis) < 1:
         raise ValueError(f"{option} expects a positive number for each of {n_axes} axes, got {per_axis}")
     return per_axis

@@ -235,8 +235,8 @@ class ResNet3d(Backbone):
             )
         in_channels = len(self.mean)
         flat = create_timm(_FLAT[self.depth], in_channels, None, weights)
-        for own, theirs in ((self.mean, "mean"), (self.std, "std")):
-            own.copy_(torch.tensor(per_channel(flat.pretrained_cfg[theirs], in_channels)))
+        for buffer, theirs in ((self.mean, "mean"), (self.std, "std")):
+            buffer.copy_(torch.tensor(per_channel(flat.pretrained_cfg[theirs], in_channels)))
         shapes = {key: value.shape for key, value in self.state_dict().items()}
         state = {"mean": self.mean, "std": self.std}
         for key, value in flat.state_dict().items():

@@ -92,7 +92,7 @@ class Slices(Backbone):
             x: Shape ``(b, channels, *size)``, three axes.
 
         Returns:
-            One map a stage, shape ``(b, channels[i], height_i, width_i)``, in network order.
+            One map per stage, shape ``(b, channels[i], height_i, width_i)``, in network order.
         """
         return tuple(torch.einsum("bn,bnchw->bchw", weights, maps) for weights, maps in self._weighed(x))
 
@@ -143,8 +143,8 @@ class Slices(Backbone):
         slices = x.movedim(2 + self.depth_axis, 1)
         slices = slices[:, min((self.stride - 1) // 2, slices.shape[1] - 1) :: self.stride]
         maps: Sequence[Tensor] = self.encoder(slices.flatten(0, 1))
-        found = []
+        per_stage = []
         for attend, of_slices in zip(self.attend, maps, strict=True):
             of_slices = of_slices.view(*slices.shape[:2], *of_slices.shape[1:])
-            found.append((attend(of_slices.flatten(3).mean(-1)), of_slices))
-        return found
+            per_stage.append((attend(of_slices.flatten(3).mean(-1)), of_slices))
+        return per_stage

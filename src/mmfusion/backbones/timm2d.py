@@ -46,7 +46,7 @@ class Timm(Backbone):
         n_stages: How many, if ``stages`` is None.
 
     Raises:
-        ValueError: If the model is unknown (the closest names are told) or gives no features, a stage is not there,
+        ValueError: If the model is unknown (the closest names receive) or gives no features, a stage is not there,
             the size is not one that the model takes, or the weights are of another architecture.
         OSError: If the download fails; the message says what to do without a network.
     """
@@ -99,10 +99,10 @@ class Timm(Backbone):
             x: Shape ``(b, channels, height, width)`` in [0, 1].
 
         Returns:
-            One map a stage, shape ``(b, channels[i], height_i, width_i)``, in network order.
+            One map per stage, shape ``(b, channels[i], height_i, width_i)``, in network order.
 
         Raises:
-            ValueError: If the model cannot take images of this shape; what it can take is told.
+            ValueError: If the model cannot take images of this shape; says what it can take.
         """
         x = self.normalise(x)
         self._check_size(tuple(x.shape[2:]))
@@ -119,7 +119,7 @@ class Timm(Backbone):
         return maps
 
     def stem(self, x: Tensor) -> Tensor:
-        """The normalisation, and what lies before the first stage.
+        """The normalization, and what lies before the first stage.
 
         Raises:
             ValueError: If the model cannot be taken apart.
@@ -152,7 +152,7 @@ class Timm(Backbone):
         """Keep only what lies between the blocks for the backward pass and compute the rest again: slower, smaller.
 
         Values and gradients stay what they are without. So do batch statistics, but for the few models with batch
-        normalisation that cannot be taken apart: timm's own way, which these take, counts each batch twice.
+        normalization that cannot be taken apart: timm's own way, which these take, counts each batch twice.
 
         Raises:
             ValueError: If neither timm nor this class can do it for this model.
@@ -180,9 +180,9 @@ class Timm(Backbone):
         or, without one, what the first stage uses outside its own blocks: the patch and position embeddings.
         """
         depths = super().parameter_depths()
-        own = f"model.{self._first_stage}"
-        if self._groups is None and self._before is None and any(name.startswith(own) for name in depths):
-            depths |= {name: 0 for name, depth in depths.items() if depth == 1 and not name.startswith(own)}
+        current = f"model.{self._first_stage}"
+        if self._groups is None and self._before is None and any(name.startswith(current) for name in depths):
+            depths |= {name: 0 for name, depth in depths.items() if depth == 1 and not name.startswith(current)}
         return depths
 
     def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -229,7 +229,7 @@ class Timm(Backbone):
         return self.size
 
     def _check_size(self, size: tuple[int, ...]) -> None:
-        """Refuse what timm would cut off in silence, or break on later."""
+        """Raise an error about what timm would cut off in silence, or break on later."""
         if self._fixed and size != self.size:
             raise ValueError(
                 f"{self.name!r} was built for images of {_times(self.size)}, got {_times(size)}: give "
@@ -347,8 +347,8 @@ def _converted(
 
     They resize the position tables of another image size, and know names that some weights were published under.
     """
-    own = model.state_dict()
-    ours = {key: value for key, value in own.items() if any(key.startswith(f"{prefix}.") for prefix in head)}
+    current = model.state_dict()
+    ours = {key: value for key, value in current.items() if any(key.startswith(f"{prefix}.") for prefix in head)}
     given = {key: value for key, value in state.items() if not any(key.startswith(f"{prefix}.") for prefix in head)}
     overlay = {"state_dict": given | ours, "label_offset": 0, "custom_load": False}
     try:
@@ -437,7 +437,7 @@ def _groups(model: nn.Module, ends: list[str], chosen: tuple[int, ...], before: 
     paths = list(_flat(model, ends[: chosen[-1] + 1]))
     start = paths.index(ends[0]) if before is None else paths.index(ends[before]) + 1
     cuts = [0, start, *(paths.index(ends[i]) + 1 for i in chosen)]
-    return [paths[one:other] for one, other in itertools.pairwise(cuts)]
+    return [paths[low:high] for low, high in itertools.pairwise(cuts)]
 
 
 def _flat(model: nn.Module, ends: list[str], prefix: str = "") -> Iterator[str]:

@@ -18,7 +18,7 @@ from mmfusion.utils.optional import need
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from a file; pickled objects other than tensors are refused.
+    """Read a state dict from a file; pickled objects other than tensors are rejected.
 
     Args:
         path: ``.safetensors``, or what ``torch.save`` wrote.
@@ -70,13 +70,13 @@ def load_matching(
     def of_head(key: str) -> bool:
         return any(key.startswith(f"{prefix}.") for prefix in heads)
 
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not of_head(key)]
-    extra = [key for key in state if key not in own and not of_head(key)]
+    current = model.state_dict()
+    missing = [key for key in current if key not in state and not of_head(key)]
+    extra = [key for key in state if key not in current and not of_head(key)]
     shapes = [
-        f"{key}: {tuple(own[key].shape)} expected, {tuple(state[key].shape)} came"
-        for key in own
-        if key in state and own[key].shape != state[key].shape and not of_head(key)
+        f"{key}: {tuple(current[key].shape)} is expected, got {tuple(state[key].shape)}"
+        for key in current
+        if key in state and current[key].shape != state[key].shape and not of_head(key)
     ]
     if missing or extra or shapes:
         raise ValueError(
@@ -84,8 +84,8 @@ def load_matching(
             f"{len(missing)} keys missing {missing[:3]}, {len(extra)} left over {extra[:3]}, "
             f"{len(shapes)} of another shape {shapes[:3]}"
         )
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    require_finite(fitting, source, own)
+    fitting = {key: value for key, value in state.items() if key in current and current[key].shape == value.shape}
+    require_finite(fitting, source, current)
     model.load_state_dict(fitting, strict=False)
 
 
@@ -107,13 +107,13 @@ def adapted(
     Raises:
         ValueError: If the first layer is of a kind that this is not known for.
     """
-    own, fitting = model.state_dict(), dict(state)
+    current, fitting = model.state_dict(), dict(state)
     for key in (f"{path}.weight" for path in first):
-        # Of another architecture altogether: that is told by name, later.
-        if key not in own or key not in state or own[key].shape == state[key].shape or in_channels == 3:
+        # Of another architecture altogether: its names are compared later.
+        if key not in current or key not in state or current[key].shape == state[key].shape or in_channels == 3:
             continue
         check_adaptable(model, first, in_channels, source=source)
-        if state[key].shape[2:] == own[key].shape[2:] and state[key].shape[1] % 3 == 0:
+        if state[key].shape[2:] == current[key].shape[2:] and state[key].shape[1] % 3 == 0:
             from timm.models import adapt_input_conv  # here, because importing the package must not import timm
 
             fitting[key] = adapt_input_conv(in_channels, state[key])
@@ -121,15 +121,15 @@ def adapted(
 
 
 def check_adaptable(model: nn.Module, first: Sequence[str], in_channels: int, *, source: str) -> None:
-    """Refuse a number of channels that weights for RGB cannot be adapted to.
+    """Raise an error about a number of channels that weights for RGB cannot be adapted to.
 
     timm would leave such a first layer random in silence.
 
     Raises:
         ValueError: Saying what to do.
     """
-    own = model.state_dict()
-    kernels = [own[f"{path}.weight"] for path in first if f"{path}.weight" in own]
+    current = model.state_dict()
+    kernels = [current[f"{path}.weight"] for path in first if f"{path}.weight" in current]
     plain = bool(kernels) and all(
         kernel.ndim == 4 and (in_channels == 1 or kernel.shape[1] == in_channels) for kernel in kernels
     )

@@ -11,7 +11,7 @@ class CrossAttention(nn.Module):
     """Multi-head attention of one set of tokens over another.
 
     Four linear maps with bias; each head works on a contiguous slice of ``dim / n_heads`` features. No residual, no
-    normalisation, no positional encoding: a block that wants them adds them.
+    normalization, no positional encoding: a block that wants them adds them.
 
     Args:
         dim: Width of the tokens.
@@ -100,14 +100,14 @@ class FeedForward(nn.Sequential):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and feed-forward, each behind a normalisation and beside a shortcut (pre-norm).
+    """Attention and feed-forward, each behind a normalization and beside a shortcut (pre-norm).
 
     Args:
         dim: Width of the tokens.
         n_heads: Heads of the attention.
         expansion: Hidden width of the feed-forward over ``dim``.
         dropout: Probability in the feed-forward.
-        input_norm: False: the attention takes the tokens as they come, without the normalisation before it.
+        input_norm: False: the attention takes the tokens as they come, without the normalization before it.
     """
 
     def __init__(

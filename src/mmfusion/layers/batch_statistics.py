@@ -56,15 +56,15 @@ def _evaluating(layers: list[nn.Module]) -> Iterator[None]:
     The backward pass needs the running statistics as they are now, so it gets copies: a later pass may move them.
     """
     buffers = [(layer, dict(layer._buffers)) for layer in layers]
-    for layer, own in buffers:
+    for layer, state in buffers:
         layer.training = False
-        layer._buffers.update({name: None if value is None else value.clone() for name, value in own.items()})
+        layer._buffers.update({name: None if value is None else value.clone() for name, value in state.items()})
     try:
         yield
     finally:
-        for layer, own in buffers:
+        for layer, state in buffers:
             layer.training = True
-            layer._buffers.update(own)
+            layer._buffers.update(state)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The Mamba layer, and its use on tokens that have no order of their own."""
+"""Mamba layer, and its scan over tokens without an order."""
 
 import math
 from typing import Literal
@@ -18,7 +18,7 @@ class Mamba(nn.Module):
 
     ``[u, z] = in_proj(x)``; ``u = silu(conv1d(u))``, each channel with its own causal filter; ``[r, B, C] =
     x_proj(u)``; ``delta = softplus(dt_proj(r))``; the scan of ``u``, gated by ``silu(z)``; ``out_proj``. No
-    normalisation and no shortcut.
+    normalization and no shortcut.
 
     Parameters have the names, shapes and first values of mamba_ssm's ``Mamba``, so state dicts pass both ways.
 

@@ -297,13 +297,13 @@ class _Block:
         return _carried(self.whole.flip(-1), g.flip(-1)).flip(-1)
 
 
-def _carried(whole: Tensor, own: Tensor) -> Tensor:
+def _carried(whole: Tensor, part_sum: Tensor) -> Tensor:
     """What enters each chunk: 0, then the chunk before's own result plus its decay of what entered it."""
-    wholes, owns = (part.movedim(-1, 0).contiguous() for part in (whole, own))
+    wholes, owns = (part.movedim(-1, 0).contiguous() for part in (whole, part_sum))
     entering = torch.zeros_like(owns)
     rows = entering.unbind(0)
-    for one, factor, before, after in zip(owns.unbind(0), wholes.unbind(0), rows, rows[1:], strict=False):
-        torch.addcmul(one, factor, before, out=after)
+    for summand, factor, before, after in zip(owns.unbind(0), wholes.unbind(0), rows, rows[1:], strict=False):
+        torch.addcmul(summand, factor, before, out=after)
     return entering.movedim(0, -1).contiguous()
 
 

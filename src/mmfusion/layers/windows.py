@@ -63,9 +63,9 @@ class Windows(nn.Module):
                 position.append(index)
                 region.append(sum(a << axis for axis, a in enumerate(around)))
         offset = []
-        for one, other in itertools.product(inside, inside):
+        for first, second in itertools.product(inside, inside):
             way = 0
-            for a, b, size in zip(one, other, sizes, strict=True):
+            for a, b, size in zip(first, second, sizes, strict=True):
                 way = way * (2 * size - 1) + a - b + size - 1
             offset.append(way)
         self.n_positions = len(inside)
@@ -93,7 +93,7 @@ class Windows(nn.Module):
 
 class WindowCrossBlock(nn.Module):
     """Within each window a map's positions attend to each other and to those of other maps, then go through a
-    feed-forward network, each behind a normalisation and beside a shortcut.
+    feed-forward network, each behind a normalization and beside a shortcut.
 
     ``x + attention(LN(x), [LN(x); LN(y)])`` with a learned bias for each way from one position to another and each
     head, the same for all maps (TFormer, Zhang et al., 2023, arXiv 2211.11393, the hierarchical multi-modal
@@ -128,29 +128,31 @@ class WindowCrossBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
 
-    def forward(self, x: Tensor, others: Sequence[Tensor], there: Sequence[Tensor | None]) -> Tensor:
+    def forward(self, x: Tensor, others: Sequence[Tensor], present: Sequence[Tensor | None]) -> Tensor:
         """The map's tokens, changed.
 
         Args:
             x: Shape ``(b, n, dim)``, in row-major order.
             others: The other maps', of the same shape.
-            there: Which cases have this map and each of the others, ``(b,)`` bool; None: all.
+            present: Which cases have this map and each of the others, ``(b,)`` bool; None: all.
 
         Returns:
             Shape ``(b, n, dim)``.
         """
-        own = self.windows.cut(self.norm1(x))
-        context = torch.cat([own, *(self.windows.cut(self.norm1(other)) for other in others)], 2)
+        query_x = self.windows.cut(self.norm1(x))
+        context = torch.cat([query_x, *(self.windows.cut(self.norm1(other)) for other in others)], 2)
         visible = self.windows.visible()[None, :, None]  # (1, w, 1, t, t)
-        seen = torch.cat([visible if has is None else visible & has.view(-1, 1, 1, 1, 1) for has in _alike(there)], -1)
+        seen = torch.cat(
+            [visible if has is None else visible & has.view(-1, 1, 1, 1, 1) for has in _alike(present)], -1
+        )
         anything = seen.any(-1, keepdim=True)
-        bias = self.bias[self.windows.offset].permute(2, 0, 1).repeat(1, 1, len(there))  # (h, t, keys)
-        q, k, v = self._heads(self.query(own)), self._heads(self.key(context)), self._heads(self.value(context))
+        bias = self.bias[self.windows.offset].permute(2, 0, 1).repeat(1, 1, len(present))  # (h, t, keys)
+        q, k, v = self._heads(self.query(query_x)), self._heads(self.key(context)), self._heads(self.value(context))
         # A row without a single key would be a softmax over nothing: it sees everything, and its result is replaced.
         scores = torch.where(seen | ~anything, bias, -torch.inf).to(q.dtype)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
-        found = torch.where(anything, found, 0.0).transpose(2, 3).flatten(3)
-        x = x + self.out(self.windows.join(found))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
+        attended = torch.where(anything, attended, 0.0).transpose(2, 3).flatten(3)
+        x = x + self.out(self.windows.join(attended))
         out: Tensor = x + self.feed_forward(self.norm2(x))
         return out
 
@@ -160,9 +162,9 @@ class WindowCrossBlock(nn.Module):
         return x.view(b, w, t, self.n_heads, d // self.n_heads).transpose(2, 3)
 
 
-def _alike(there: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _alike(present: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Presence of all maps or of none, so that masks have one shape."""
-    known = [has for has in there if has is not None]
+    known = [has for has in present if has is not None]
     if not known:
-        return list(there)
-    return [torch.ones_like(known[0]) if has is None else has for has in there]
+        return list(present)
+    return [torch.ones_like(known[0]) if has is None else has for has in present]

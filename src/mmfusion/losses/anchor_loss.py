@@ -1,4 +1,4 @@
-"""The options of the anchor losses, and how their terms are summed."""
+"""Anchor losses: options and reduction."""
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
 

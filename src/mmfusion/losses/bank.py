@@ -1,4 +1,4 @@
-"""The loss bank: named, weighted losses."""
+"""Loss bank: named, weighted losses."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The base class of all losses."""
+"""Loss: base class."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""What losses of logits and labels share."""
+"""Losses of logits and labels: base class."""
 
 import math
 from collections.abc import Sequence

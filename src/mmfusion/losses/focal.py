@@ -1,4 +1,4 @@
-"""The focal loss."""
+"""Focal loss."""
 
 import math
 from collections.abc import Sequence

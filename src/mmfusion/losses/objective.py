@@ -1,4 +1,4 @@
-"""The objective of a supervised phase: one loss per target, and a loss bank."""
+"""Objective: one loss per target and a loss bank."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -41,7 +41,7 @@ def checked_pairs(option: str, pairs: Pairs | None) -> tuple[tuple[str, str], ..
             raise ValueError(f"{option} must be pairs of two different names, such as ('image', 'table'), got {pair!r}")
     if not pairs:
         raise ValueError(f"{option} must not be empty: leave it out for every pair")
-    return tuple((one, other) for one, other in pairs)
+    return tuple((left, right) for left, right in pairs)
 
 
 def modality_pairs(batch: Batch, pairs: Pairs | None = None, *, normalize: bool = True) -> ModalityPairs:
@@ -66,7 +66,7 @@ def modality_pairs(batch: Batch, pairs: Pairs | None = None, *, normalize: bool 
     x, present = batch.units
     if not normalize:
         x = torch.stack([full_precision(embedding) for embedding in batch.embeddings.values()])
-    index = [(names.index(one), names.index(other)) for one, other in pairs or itertools.combinations(names, 2)]
+    index = [(names.index(left), names.index(right)) for left, right in pairs or itertools.combinations(names, 2)]
     first, second = ([pair[side] for pair in index] for side in (0, 1))
     return ModalityPairs(x[first], x[second], present[first] & present[second])
 

@@ -93,7 +93,7 @@ def part_pairs(batch: Batch, parts: Pairs | None = None) -> list[PartPair]:
         shapes = ", ".join(f"{name!r} {tuple(x.shape[1:])}" for name, x in tensors.items())
         raise ValueError(f"parts must have one row per case, got {shapes}")
     present = {name: stack_present({_modality(batch, name): x}, batch.present, x)[0] for name, x in tensors.items()}
-    return [PartPair(tensors[one][0], tensors[other][0], present[one] & present[other]) for one, other in parts]
+    return [PartPair(tensors[left][0], tensors[right][0], present[left] & present[right]) for left, right in parts]
 
 
 def _modality(batch: Batch, name: str) -> str:

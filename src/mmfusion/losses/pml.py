@@ -1,4 +1,4 @@
-"""The parts of pytorch-metric-learning (PML) by name, with their options, and what each loss can be called with."""
+"""Parts of pytorch-metric-learning (PML) by name, with their options."""
 
 import difflib
 import importlib

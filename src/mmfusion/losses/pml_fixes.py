@@ -1,4 +1,4 @@
-"""What the losses of pytorch-metric-learning (PML) need around their formula to stay defined and reproducible."""
+"""Fixes that keep the losses of pytorch-metric-learning (PML) defined and reproducible."""
 
 import importlib
 from collections.abc import Iterator

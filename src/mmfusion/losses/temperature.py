@@ -1,4 +1,4 @@
-"""The temperature of a contrastive loss, fixed or learned."""
+"""Temperature of a contrastive loss, fixed or learned."""
 
 import math
 
@@ -12,7 +12,7 @@ from mmfusion.utils.precision import full_precision
 class Temperature(nn.Module):
     """What a cosine similarity is divided by.
 
-    Learned, it is ``minimum + exp(theta)``: positive whatever the optimiser does, and never so small that the loss
+    Learned, it is ``minimum + exp(theta)``: positive whatever the optimizer does, and never so small that the loss
     follows the nearest pair alone (CLIP, arXiv 2103.00020, section 2.5, clips at 0.01 for the same reason; NOTE[DIFF] a
     clipped parameter gets no gradient any more, this one always does).
 

@@ -45,8 +45,8 @@ def ablate(model: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         raise ValueError(
             f"model {model!r} has no ablations; there are some of: {', '.join(ablations.list()) or 'none'}"
         )
-    found: Mapping[str, Mapping[str, Any]] = ablations.create(model)
-    table: dict[str, dict[str, Any]] = {FULL: {}} | {name: dict(options) for name, options in found.items()}
+    registered: Mapping[str, Mapping[str, Any]] = ablations.create(model)
+    table: dict[str, dict[str, Any]] = {FULL: {}} | {name: dict(options) for name, options in registered.items()}
     for name, options in table.items():
         check_options(f"ablation {name!r} of model {model!r}", builder, options)
         if not name or not all(letter.isalnum() or letter in "-_" for letter in name):

@@ -100,7 +100,7 @@ def _build(kind: Registry, choice: Choice, known: Mapping[str, Any], **available
     part = as_part(choice)
     hints = option_hints(kind.get(part["name"]))
     for key, value in part.items():
-        marks = [mark for one in alternatives(hints.get(key)) for mark in getattr(one, "__metadata__", ())]
+        marks = [mark for member in alternatives(hints.get(key)) for mark in getattr(member, "__metadata__", ())]
         if value is not None and any(isinstance(mark, Modalities) for mark in marks):
             part[key] = select(value, known["kinds"])
     return kind.build(part, **{**known, **available})

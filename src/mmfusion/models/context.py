@@ -1,4 +1,4 @@
-"""The tables' features that condition map fusion."""
+"""Context of map fusion: features of the tables."""
 
 from collections.abc import Mapping
 

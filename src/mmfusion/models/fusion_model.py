@@ -1,4 +1,4 @@
-"""The model that every method is assembled in."""
+"""Fusion model: the network that every method is assembled in."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple

@@ -117,11 +117,11 @@ class ImageEncoders(nn.Module):
         """
         if widths and not len(self.fusions):
             raise ValueError(
-                f"context is what map fusions are told of tables, got {list(widths)}, and the encoders have none: add "
+                f"context is the input of map fusions, got {list(widths)}, and the encoders have none: add "
                 "one by encoders.add_fusion, or leave the context out"
             )
         total = sum(widths.values())
-        for fusion in (cast("MapFusion", one) for one in self.fusions):
+        for fusion in (cast("MapFusion", block) for block in self.fusions):
             if fusion.d_context not in (0, total):
                 raise ValueError(
                     f"{type(fusion).__name__} is conditioned on {fusion.d_context} features of tables, the model's "

@@ -14,7 +14,7 @@ _ROUNDING = 1e-3
 
 
 def check_mappings(inputs: Inputs, present: Present | None, names: Collection[str]) -> None:
-    """Refuse inputs and presence that are no dictionaries, such as one tensor alone.
+    """Raise an error about inputs and presence that are no dictionaries, such as one tensor alone.
 
     Raises:
         ValueError: Saying what was expected and what came.
@@ -53,30 +53,28 @@ def checked(
         ValueError: Naming the modality, what was expected and what came.
     """
     names = [*images, *columns]
-    there = {} if present is None else dict(present)
-    if not all(isinstance(row, Tensor) for row in there.values()):
-        raise ValueError(
-            f"present must hold tensors, got { {name: type(row).__name__ for name, row in there.items()} }"
-        )
-    for given, what in ((inputs, "inputs"), (there, "present")):
+    mask = {} if present is None else dict(present)
+    if not all(isinstance(row, Tensor) for row in mask.values()):
+        raise ValueError(f"present must hold tensors, got { {name: type(row).__name__ for name, row in mask.items()} }")
+    for given, what in ((inputs, "inputs"), (mask, "present")):
         unknown = sorted(set(given) - set(names))
         if unknown:
             raise ValueError(f"{what} has modalities {unknown} that the model does not have; it has {names}")
-    missing = [name for name in names if name not in inputs and name not in there]
+    missing = [name for name in names if name not in inputs and name not in mask]
     if missing:
         raise ValueError(
             f"inputs lacks the modalities {missing}, it has {sorted(inputs)}; for cases that lack one, give "
-            "present={name: (b,) bool}, True where it is there"
+            "present={name: (b,) bool}, True where it is present"
         )
-    for name, row in there.items():
+    for name, row in mask.items():
         if row.dtype != torch.bool or row.ndim != 1:
             raise ValueError(f"present[{name!r}] must be bool of shape (b,), got {row.dtype} {tuple(row.shape)}")
     sizes = {name: _check_content(name, inputs[name], images, columns, maps) for name in inputs}
-    sizes |= {f"present[{name!r}]": len(row) for name, row in there.items()}
+    sizes |= {f"present[{name!r}]": len(row) for name, row in mask.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
     cast = {name: _cast(value, dtypes[name]) if name in dtypes else value for name, value in inputs.items()}
-    return cast, there, next(iter(sizes.values()))
+    return cast, mask, next(iter(sizes.values()))
 
 
 def _cast(content: Content, dtype: torch.dtype) -> Content:
@@ -126,13 +124,13 @@ def _check_content(
 def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -> int:
     if not all(isinstance(stage, Tensor) for stage in content.stages):
         kinds = [type(stage).__name__ for stage in content.stages]
-        raise ValueError(f"the maps of {name!r} must be tensors, one a stage, got {kinds}")
+        raise ValueError(f"the maps of {name!r} must be tensors, one per stage, got {kinds}")
     shapes = [tuple(stage.shape[1:]) for stage in content.stages]
     sizes = {len(stage) for stage in content.stages}
     if shapes != list(expected) or len(sizes) != 1 or not all(stage.is_floating_point() for stage in content.stages):
         raise ValueError(
-            f"the maps of {name!r} must be floating point, (b, ...) with {list(expected)}, one a stage, got "
-            f"{[tuple(stage.shape) for stage in content.stages]}: make them with this model's own encoder"
+            f"the maps of {name!r} must be floating point, (b, ...) with {list(expected)}, one per stage, got "
+            f"{[tuple(stage.shape) for stage in content.stages]}: encode with this model"
         )
     return sizes.pop()
 
@@ -186,25 +184,25 @@ def check_values(inputs: Inputs, present: Present, columns: Mapping[str, Columns
         if name not in inputs and bool(row.any()):
             raise ValueError(f"present says that {int(row.sum())} cases have {name!r}, which inputs lacks")
     for name, content in inputs.items():
-        there = present.get(name)
+        mask = present.get(name)
         if isinstance(content, Table):
-            _refuse(name, "an infinite number", content.numerical.isinf(), there)
+            _refuse(name, "an infinite number", content.numerical.isinf(), mask)
             limits = content.categorical.new_tensor(columns[name].cardinalities)
             outside = (content.categorical < -1) | (content.categorical >= limits)
             _refuse(
-                name, f"a category outside -1 (missing) to {columns[name].cardinalities}, exclusive,", outside, there
+                name, f"a category outside -1 (missing) to {columns[name].cardinalities}, exclusive,", outside, mask
             )
         elif isinstance(content, Maps):
             for stage in content.stages:
-                _refuse(name, "a map that is NaN or infinite", ~stage.isfinite(), there)
+                _refuse(name, "a map that is NaN or infinite", ~stage.isfinite(), mask)
         else:
-            _refuse(name, "a pixel that is NaN or infinite", ~content.isfinite(), there)
+            _refuse(name, "a pixel that is NaN or infinite", ~content.isfinite(), mask)
 
 
-def _refuse(name: str, what: str, wrong: Tensor, there: Tensor | None) -> None:
+def _refuse(name: str, what: str, wrong: Tensor, mask: Tensor | None) -> None:
     cases = wrong.flatten(1).any(1)
-    if there is not None:
-        cases = cases & there
+    if mask is not None:
+        cases = cases & mask
     if bool(cases.any()):
         first = int(cases.nonzero()[0])
         raise ValueError(f"{name!r} has {what} in {int(cases.sum())} of {len(cases)} cases, the first is case {first}")

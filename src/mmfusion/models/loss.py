@@ -1,4 +1,4 @@
-"""The loss of a model, from its blueprint."""
+"""Loss factory: from a model's blueprint to its objective."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias

@@ -51,15 +51,15 @@ class Method:
         self.function = self.__wrapped__ = function
         self.__doc__, self.__module__ = function.__doc__, function.__module__
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
-        own = inspect.signature(function, eval_str=True).parameters
+        own_parameters = inspect.signature(function, eval_str=True).parameters
         known = inspect.signature(shared_options, eval_str=True).parameters
         self.shared = {key: value for key, value in (DEFAULTS | defaults).items() if key not in without}
         if unknown := sorted((set(defaults) | set(without)) - set(known)):
             raise ValueError(
                 f"method {name!r} sets {unknown}, which no shared option is called; there are {list(known)}"
             )
-        shared = [_with_default(known[key], value) for key, value in self.shared.items() if key not in own]
-        self.__signature__ = inspect.Signature([*own.values(), *shared], return_annotation=FusionModel)
+        shared = [_with_default(known[key], value) for key, value in self.shared.items() if key not in own_parameters]
+        self.__signature__ = inspect.Signature([*own_parameters.values(), *shared], return_annotation=FusionModel)
 
     def __call__(self, spec: DataSpec, **options: Any) -> FusionModel:
         """The method's model."""
@@ -75,9 +75,9 @@ class Method:
             ValueError: If an option is unknown or out of range, or the method is not for such data.
         """
         check_options(f"model {self.name!r}", self, options)
-        own = {key: value for key, value in options.items() if key not in self.shared}
+        own_parameters = {key: value for key, value in options.items() if key not in self.shared}
         shared = self.shared | {key: value for key, value in options.items() if key in self.shared}
-        return self.function(spec, **own).changed(**shared)
+        return self.function(spec, **own_parameters).changed(**shared)
 
 
 def _with_default(parameter: inspect.Parameter, value: Any) -> inspect.Parameter:

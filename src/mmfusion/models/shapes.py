@@ -105,12 +105,14 @@ def check_map_fusion(fusion: MapFusion, sites: MapSites) -> None:
     for point in sorted(fusion.points):
         place = "behind the last stage" if point == sites.n_stages else f"before stage {point}"
         shapes = {name: sites.shapes[name][point] if point <= sites.n_stages else None for name in fusion.routes}
-        there = {name: None if shape is None else (sites.routes[name], shape[0]) for name, shape in shapes.items()}
+        given_sites = {
+            name: None if shape is None else (sites.routes[name], shape[0]) for name, shape in shapes.items()
+        }
         wanted = {name: (route, fusion.channels[route][point]) for name, route in fusion.routes.items()}
-        if there != wanted:
+        if given_sites != wanted:
             raise ValueError(
                 f"{kind} was built for other encoders: {place} for maps of {wanted}, by encoder and channels, and here "
-                f"are {there}: build it for the sites of these"
+                f"are {given_sites}: build it for the sites of these"
             )
         given = {
             name: torch.empty((2, *shape), dtype=dtype_of(fusion), device="meta")
@@ -119,13 +121,13 @@ def check_map_fusion(fusion: MapFusion, sites: MapSites) -> None:
         }
         context = Tokens(torch.empty(2, 1, fusion.d_context, dtype=dtype_of(fusion), device="meta"))
         try:
-            made: dict[str, Tensor] = run_on_meta(fusion, given, context if fusion.d_context else None, point)
+            output: dict[str, Tensor] = run_on_meta(fusion, given, context if fusion.d_context else None, point)
         except RuntimeError as error:
             if isinstance(error, NotImplementedError) or _SHAPES.search(str(error)) is None:
                 return
             raise ValueError(f"{kind} does not fit the maps {place}, {shapes}: {error}") from error
-        if (found := {name: tuple(x.shape[1:]) for name, x in made.items()}) != shapes:
-            raise ValueError(f"{kind} must keep the shapes of maps, {place} it makes {found} of {shapes}")
+        if (shapes_out := {name: tuple(x.shape[1:]) for name, x in output.items()}) != shapes:
+            raise ValueError(f"{kind} must keep the shapes of maps, {place} it gives {shapes_out} for {shapes}")
 
 
 def on_meta(tokens: Mapping[str, TokenShape], dtype: torch.dtype) -> dict[str, Tokens]:

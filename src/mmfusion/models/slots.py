@@ -1,4 +1,4 @@
-"""The slots of a blueprint's file: their types, and what is wrong with their values."""
+"""Slots of a blueprint's file: types and checks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -79,16 +79,16 @@ def slot_value(slot: str, value: Any, faults: list[str]) -> Any:
     Returns:
         With ``"none"`` as None where the slot or an option admits it.
     """
-    if found := _unknown("a blueprint", slots, [slot]):
-        faults += found
+    if slot_faults := _unknown("a blueprint", slots, [slot]):
+        faults += slot_faults
         return value
     hint, default = option_hints(slots)[slot], keyword_options(slots)[slot].default
     if value == NONE and takes_none(hint, default):
         return None
-    if found := value_faults(slot, value, hint):
-        faults += found
+    if slot_faults := value_faults(slot, value, hint):
+        faults += slot_faults
     elif slot == "maps":
-        return tuple(_part(registry.map_fusions, f"maps[{i}]", one, faults) for i, one in enumerate(value))
+        return tuple(_part(registry.map_fusions, f"maps[{i}]", item, faults) for i, item in enumerate(value))
     elif slot in ("tokens", "tokenizer"):
         keys = _token_lists if slot == "tokens" else _tokenizer_kinds
         unknown = _unknown(slot, keys, value)
@@ -102,7 +102,7 @@ def slot_value(slot: str, value: Any, faults: list[str]) -> Any:
         return value if value == "cells" else _part(registry.tabular_tokenizers, slot, value, faults)
     elif slot in _REGISTRIES:
         return _part(_REGISTRIES[slot], slot, value, faults, _SLOT_OPTIONS.get(slot, ()))
-    return tuple(value) if slot == "reads" and not found else value
+    return tuple(value) if slot == "reads" and not slot_faults else value
 
 
 _REGISTRIES: dict[str, Registry] = {
@@ -136,7 +136,7 @@ def _under(slot: str, key: str, entry: Any, faults: list[str]) -> Any:
     """An entry of ``tokens`` or ``tokenizer``."""
     where = f"{slot}.{key}"
     if slot == "tokens":
-        return tuple(_part(registry.token_fusions, f"{where}[{i}]", one, faults) for i, one in enumerate(entry))
+        return tuple(_part(registry.token_fusions, f"{where}[{i}]", item, faults) for i, item in enumerate(entry))
     if key == "image":
         return _part(registry.image_tokenizers, where, entry, faults)
     name = entry.get("name") if isinstance(entry, Mapping) else entry
@@ -231,9 +231,9 @@ def _unknown(what: str, builder: Any, names: Any) -> list[str]:
 
 def _names_modalities(value: Any, hint: Any) -> bool:
     """Whether a text chooses modalities by their kind."""
-    marks = [a for one in alternatives(hint) for a in getattr(one, "__metadata__", ()) if isinstance(a, Modalities)]
+    marks = [a for item in alternatives(hint) for a in getattr(item, "__metadata__", ()) if isinstance(a, Modalities)]
     return bool(marks) and isinstance(value, str)
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, Sequence) and all(isinstance(one, str) for one in value))
+    return isinstance(value, str) or (isinstance(value, Sequence) and all(isinstance(item, str) for item in value))

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, there
+from mmfusion.fusion.tokens.blocks import CrossBlock, has_tokens
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.compression.pool import averages
 from mmfusion.layers.windows import WindowCrossBlock, Windows
@@ -27,7 +27,7 @@ def shrunk(x: Tensor, grid: tuple[int, ...], target: tuple[int, ...]) -> Tensor:
 
 
 class Merge(nn.Module):
-    """From one stage's grid to the next one's: averages of the positions, normalised, through a linear map.
+    """From one stage's grid to the next one's: averages of the positions, normalized, through a linear map.
 
     Args:
         grid: Positions along each axis.
@@ -124,22 +124,25 @@ class ThroughoutFusion(nn.Module):
         """One ``(b, d)`` per modality; zeros where a case lacks it."""
         fused: dict[str, Tensor] = {}
         for s, stage in enumerate(stages):
-            own = {name: shrunk(stage[name].filled(), *self.shrinks[s]) for name in self.images}
+            stage_maps = {name: shrunk(stage[name].filled(), *self.shrinks[s]) for name in self.images}
             if s:
                 merges = cast("nn.ModuleDict", self.merges[s - 1])
-                own = {name: x + merges[name](fused[name]) for name, x in own.items()}
-            has = {name: there(stage[name]) for name in self.images}
-            fused = self._fused(cast("nn.ModuleList", self.stages[s]), own, has)
+                stage_maps = {name: x + merges[name](fused[name]) for name, x in stage_maps.items()}
+            has = {name: has_tokens(stage[name]) for name in self.images}
+            fused = self._fused(cast("nn.ModuleList", self.stages[s]), stage_maps, has)
         last = stages[-1]
         tokens = {
             name: Tokens(x, last[name].mask) for name, x in fused.items()
         }  # as many as the last map has positions
-        embeddings = {name: _where(there(one), self.project[name](masked_mean(one))) for name, one in tokens.items()}
+        embeddings = {
+            name: _where(has_tokens(of_name), self.project[name](masked_mean(of_name)))
+            for name, of_name in tokens.items()
+        }
         context = join(list(tokens.values()))
         for name in self.tables:
             table = last[name]
             answer = self.query[name](masked_mean(table).unsqueeze(1), context).squeeze(1)
-            embeddings[name] = _where(there(table), answer)
+            embeddings[name] = _where(has_tokens(table), answer)
         return {name: embeddings[name] for name in last}
 
     def _fused(self, layers: nn.ModuleList, x: dict[str, Tensor], has: dict[str, Tensor | None]) -> dict[str, Tensor]:
@@ -147,11 +150,11 @@ class ThroughoutFusion(nn.Module):
             blocks = cast("nn.ModuleDict", layer)
             x = {
                 name: blocks[name](
-                    own,
+                    stage_maps,
                     [other for key, other in x.items() if key != name],
                     [has[name], *(row for key, row in has.items() if key != name)],
                 )
-                for name, own in x.items()
+                for name, stage_maps in x.items()
             }
         return x
 

@@ -1,4 +1,4 @@
-"""The table's cells themselves."""
+"""Cells of a table as one token."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""From an encoder's maps to image tokens, one set a stage."""
+"""Image tokenizers: base class, multi-granularity and pooled tokens."""
 
 from collections.abc import Collection, Sequence
 
@@ -91,7 +91,7 @@ class Pyramid(ImageTokenizer):
         """Tokens of every stage.
 
         Args:
-            maps: One map a stage, ``(b, c, *spatial)``.
+            maps: One map per stage, ``(b, c, *spatial)``.
 
         Returns:
             One set of ``n_latents`` tokens a stage, in network order.
@@ -121,7 +121,7 @@ class Pool(ImageTokenizer):
         """One set of a single token.
 
         Args:
-            maps: One map a stage, ``(b, c, *spatial)``; the last is used.
+            maps: One map per stage, ``(b, c, *spatial)``; the last is used.
 
         Returns:
             One set of tokens, shape ``(b, 1, dim)``.

@@ -1,4 +1,4 @@
-"""The positions of an encoder's maps as tokens, none of them merged."""
+"""Positions of feature maps as tokens."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast
@@ -26,10 +26,10 @@ class Patches(ImageTokenizer):
         image: The modality.
         map_shapes: Shapes of the encoder's maps, ``(c, *spatial)`` per stage.
         dim: Width of the tokens.
-        stages: ``"last"``: the last stage's map; ``"all"``: one set a stage.
+        stages: ``"last"``: the last stage's map; ``"all"``: one set per stage.
         positions: Tell the positions apart.
         cls: Put a learned token before the others, to read the image out from.
-        norm: Normalise the projected tokens.
+        norm: Normalize the projected tokens.
         n_bands: Frequencies of the positions along each axis.
 
     Raises:
@@ -72,14 +72,14 @@ class Patches(ImageTokenizer):
         """Tokens of the last stage, or of every one.
 
         Args:
-            maps: One map a stage, ``(b, c, *spatial)``.
+            maps: One map per stage, ``(b, c, *spatial)``.
 
         Returns:
             One set of as many tokens as the map has positions, in row-major order, and one before them for ``cls``.
         """
         self.check(maps)
         used = maps[-1:] if self.stages == "last" else maps
-        return tuple(Tokens(self._tokens(s, one)) for s, one in enumerate(used))
+        return tuple(Tokens(self._tokens(s, stage_map)) for s, stage_map in enumerate(used))
 
     def _tokens(self, stage: int, feature_map: Tensor) -> Tensor:
         x = self.project[stage](map_tokens(feature_map).x)

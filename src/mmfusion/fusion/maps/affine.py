@@ -86,9 +86,9 @@ def _around_one(n_in: int, n_out: int) -> nn.Linear:
 class Film(ConditionedMapFusion):
     """``(offset + gamma) * map + beta``, where gamma and beta are a function of the table (Perez et al., 2018, eq. 2).
 
-    NOTE[DIFF] The paper puts it inside its own residual blocks, behind a normalisation without affine parameters and
-    before the ReLU. Here it stands between the stages of any encoder, where a normalisation would take the scales of
-    pretrained maps from the stage that expects them, so it is an option: ``norm=True`` normalises over the channels and
+    NOTE[DIFF] The paper puts it inside its own residual blocks, behind a normalization without affine parameters and
+    before the ReLU. Here it stands between the stages of any encoder, where a normalization would take the scales of
+    pretrained maps from the stage that expects them, so it is an option: ``norm=True`` normalizes over the channels and
     positions of each case, not over the batch, and puts a ReLU behind. The offset of 1 is that of the authors' code.
 
     Args:
@@ -97,7 +97,7 @@ class Film(ConditionedMapFusion):
         hidden: Widths of hidden layers with ReLU between the table and gamma and beta; empty for a linear map.
         bias: Whether these layers have one.
         offset: Added to gamma. With 0 and small weights, maps start near 0.
-        norm: Normalise before and rectify behind.
+        norm: Normalize before and rectify behind.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Film(ConditionedMapFusion):
         """The map, scaled and shifted."""
         if not self.norm:
             return scaled(x, *read, mask)
-        made = F.relu(scaled(F.group_norm(x, 1), *read, None))
-        return made if mask is None else torch.where(like_map(mask, x), made, x)
+        modulated = F.relu(scaled(F.group_norm(x, 1), *read, None))
+        return modulated if mask is None else torch.where(like_map(mask, x), modulated, x)
 
 
 @map_fusions.register("daft")

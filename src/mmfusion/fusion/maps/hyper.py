@@ -25,7 +25,7 @@ class HyperConv(ConditionedMapFusion):
     NOTE[DIFF] The paper generates the weights of the shortcut convolution of the last residual block. Encoders of other
     kinds have none, and the shortcut lies inside a stage, so here the convolution stands beside the stage's input:
     with a shortcut S, the block sees ``S (1 + W)`` there. NOTE[DIFF] The table's layer is trained with the rest, and
-    has no batch normalisation: the published one is taken from a network that was trained on the table alone.
+    has no batch normalization: the published one is taken from a network that was trained on the table alone.
 
     Args:
         sites: The images' maps.
@@ -55,9 +55,9 @@ class HyperConv(ConditionedMapFusion):
     def _generator(self, c: int) -> nn.Linear:
         layer = nn.Linear(self.dim, c * c + c)
         nn.init.zeros_(layer.bias)
-        one = math.sqrt(3 / (self.dim * self.mean_square))
-        nn.init.uniform_(layer.weight[: c * c], -one / math.sqrt(c), one / math.sqrt(c))
-        nn.init.uniform_(layer.weight[c * c :], -one, one)
+        bound = math.sqrt(3 / (self.dim * self.mean_square))
+        nn.init.uniform_(layer.weight[: c * c], -bound / math.sqrt(c), bound / math.sqrt(c))
+        nn.init.uniform_(layer.weight[c * c :], -bound, bound)
         return layer
 
     def read(self, route: str, stage: int, features: Tensor, mask: Tensor | None) -> Tensor:

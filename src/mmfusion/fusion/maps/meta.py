@@ -21,7 +21,7 @@ from mmfusion.registry import map_fusions
 
 @map_fusions.register("metablock")
 class MetaBlock(ConditionedMapFusion):
-    """``sigmoid(tanh(map * f(t)) + g(t))`` (Pacheco and Krohling, 2021), f and g linear with batch normalisation.
+    """``sigmoid(tanh(map * f(t)) + g(t))`` (Pacheco and Krohling, 2021), f and g linear with batch normalization.
 
     The result replaces the map: values lie between 0 and 1. The batch statistics are of the cases that have a table;
     in training a single one of a batch is normalized by the running statistics.
@@ -41,17 +41,17 @@ class MetaBlock(ConditionedMapFusion):
 
     def read(self, route: str, stage: int, features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """``f(t)`` and ``g(t)`` of a point, each ``(b, c)``."""
-        made = []
+        outputs = []
         for layers in (self.f, self.g):
             layer = cast("nn.Sequential", at_point(layers, route, stage))
-            made.append(over_present(layer, features, mask, cast("nn.Linear", layer[0]).out_features))
-        return made[0], made[1]
+            outputs.append(over_present(layer, features, mask, cast("nn.Linear", layer[0]).out_features))
+        return outputs[0], outputs[1]
 
     def act(self, x: Tensor, read: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """The gated map."""
         f, g = (like_map(values, x) for values in read)
-        made = torch.sigmoid(torch.tanh(x * f) + g)
-        return made if mask is None else torch.where(like_map(mask, x), made, x)
+        outputs = torch.sigmoid(torch.tanh(x * f) + g)
+        return outputs if mask is None else torch.where(like_map(mask, x), outputs, x)
 
 
 @map_fusions.register("metanet")

@@ -1,4 +1,4 @@
-"""What the attention blocks share."""
+"""Attention blocks: checks, normalization and shortcuts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from mmfusion.tokens import Tokens
 
 
 def check_names(names: tuple[str, ...], tokens: Mapping[str, Tokens]) -> None:
-    """Refuse other modalities, or another order.
+    """Raise an error about other modalities, or another order.
 
     Raises:
         ValueError: With both.
@@ -21,7 +21,7 @@ def check_names(names: tuple[str, ...], tokens: Mapping[str, Tokens]) -> None:
 
 
 def check_free(added: str, names: Sequence[str]) -> None:
-    """Refuse a modality with the name of the set that a block adds.
+    """Raise an error about a modality with the name of the set that a block adds.
 
     Raises:
         ValueError: If there is one.
@@ -31,7 +31,7 @@ def check_free(added: str, names: Sequence[str]) -> None:
 
 
 def check_positive(**numbers: float) -> None:
-    """Refuse sizes that are not positive.
+    """Raise an error about sizes that are not positive.
 
     Raises:
         ValueError: With all of them.
@@ -51,7 +51,7 @@ def some_of(option: str, chosen: Sequence[str], names: tuple[str, ...]) -> tuple
     return tuple(name for name in names if name in chosen)
 
 
-def there(tokens: Tokens) -> Tensor | None:
+def has_tokens(tokens: Tokens) -> Tensor | None:
     """Which cases have any real token, shape ``(b,)`` bool; None: all have."""
     return None if tokens.mask is None else tokens.mask.any(1)
 
@@ -62,7 +62,7 @@ def replaced(condition: Tensor | None, x: Tensor, other: Tensor) -> Tensor:
 
 
 def standardised(tokens: Tokens) -> Tensor:
-    """What a layer normalisation makes of tokens before it scales and shifts them, ``(b, n, d)``; zeros of masked ones.
+    """What a layer normalization makes of tokens before it scales and shifts them, ``(b, n, d)``; zeros of masked ones.
 
     It is the same for every block that looks at them, so it is done once for all.
     """
@@ -71,7 +71,7 @@ def standardised(tokens: Tokens) -> Tensor:
 
 
 def behind(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias that make of standardised tokens what ``linear(norm(x))`` makes of any.
+    """Weight and bias that make of standardized tokens what ``linear(norm(x))`` makes of any.
 
     ``W (g x + s) + b`` is ``(W g) x + (W s + b)``: the scale and the shift become products of weights, not of tokens.
     """
@@ -79,7 +79,7 @@ def behind(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
 
 
 class CrossBlock(nn.Module):
-    """Tokens look at another set, then go through a feed-forward network, each behind a normalisation and beside a
+    """Tokens look at another set, then go through a feed-forward network, each behind a normalization and beside a
     shortcut (pre-norm).
 
     Args:
@@ -108,10 +108,10 @@ class CrossBlock(nn.Module):
         Returns:
             Shape ``(b, n, dim)``.
         """
-        own, seen = normed or (standardised(Tokens(x)), standardised(context))
+        query_input, seen = normed or (standardised(Tokens(x)), standardised(context))
         values, shift = behind(self.norm_context, self.attention.value)
         x = x + self.attention.projected(
-            F.linear(own, *behind(self.norm1, self.attention.query)),
+            F.linear(query_input, *behind(self.norm1, self.attention.query)),
             F.linear(seen, *behind(self.norm_context, self.attention.key)),
             F.linear(seen, values),
             context.mask,
@@ -123,7 +123,7 @@ class CrossBlock(nn.Module):
 
 
 class QueryBlock(nn.Module):
-    """Tokens look at each other, at another set, and go through a feed-forward network, each behind a normalisation and
+    """Tokens look at each other, at another set, and go through a feed-forward network, each behind a normalization and
     beside a shortcut (pre-norm).
 
     Args:
@@ -150,7 +150,7 @@ class QueryBlock(nn.Module):
 
         Args:
             tokens: ``n`` tokens that ask.
-            context: The tokens that they ask, normalised already. None for a block without.
+            context: The tokens that they ask, normalized already. None for a block without.
         """
         x = tokens.filled()
         normed = self.norm1(x)

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import check_names, check_positive, replaced, there
+from mmfusion.fusion.tokens.blocks import check_names, check_positive, has_tokens, replaced
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens a modality as come in, with the same masks.
+        """As many tokens per modality as come in, with the same masks.
 
         Raises:
             ValueError: If the modalities are others.
@@ -83,7 +83,7 @@ class Bottleneck(nn.Module):
         for index, layer in enumerate(self.layers):
             blocks = cast("nn.ModuleDict", layer)
             if index < self.fusion_layer:
-                tokens = {name: blocks[name](one) for name, one in tokens.items()}
+                tokens = {name: blocks[name](of_name) for name, of_name in tokens.items()}
             else:
                 tokens, shared = _exchange(blocks, tokens, shared)
         return tokens
@@ -91,13 +91,13 @@ class Bottleneck(nn.Module):
 
 def _exchange(blocks: nn.ModuleDict, tokens: dict[str, Tokens], shared: Tensor) -> tuple[dict[str, Tokens], Tensor]:
     """One layer: new tokens, and the mean of the modalities' bottlenecks over those that a case has."""
-    own: dict[str, Tokens] = {}
+    updated: dict[str, Tokens] = {}
     total, count = torch.zeros_like(shared), shared.new_zeros(len(shared), 1, 1)
-    for name, one in tokens.items():
-        n = one.x.shape[1]
-        seen = blocks[name](join([one, Tokens(shared)])).x
-        own[name] = Tokens(seen[:, :n], one.mask)
-        has = there(one)
+    for name, of_name in tokens.items():
+        n = of_name.x.shape[1]
+        seen = blocks[name](join([of_name, Tokens(shared)])).x
+        updated[name] = Tokens(seen[:, :n], of_name.mask)
+        has = has_tokens(of_name)
         total = total + replaced(has, seen[:, n:], torch.zeros_like(shared))
         count = count + (1 if has is None else has.view(-1, 1, 1).to(count.dtype))
-    return own, torch.where(count > 0, total / count.clamp(min=1), shared)
+    return updated, torch.where(count > 0, total / count.clamp(min=1), shared)

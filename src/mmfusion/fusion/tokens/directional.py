@@ -23,8 +23,8 @@ class Directional(nn.Module):
     ``dim_out``; a modality alone stays as it is.
 
     NOTE[DIFF] The shortcuts carry the tokens themselves, as in the authors' code; in the paper's equations they carry
-    the normalised ones. NOTE[DIFF] The feed-forward has GELU, as all blocks here; published is ReLU. NOTE[DIFF] Target
-    and source have a normalisation each; in the authors' code they have one of the same weights.
+    the normalized ones. NOTE[DIFF] The feed-forward has GELU, as all blocks here; published is ReLU. NOTE[DIFF] Target
+    and source have a normalization each; in the authors' code they have one of the same weights.
 
     A source that a case lacks adds nothing to the target's tokens, which then pass through the feed-forward alone.
 
@@ -35,7 +35,7 @@ class Directional(nn.Module):
         n_heads: Heads of each attention.
         expansion: Hidden width of the feed-forward over ``dim``; 0: there is none.
         dropout: Probability in the feed-forward.
-        out_norm: Normalise what each crossmodal transformer ends in, as in the authors' code.
+        out_norm: Normalize what each crossmodal transformer ends in, as in the authors' code.
 
     Attributes:
         dim_out: Width of the tokens that go out.
@@ -88,7 +88,7 @@ class Directional(nn.Module):
         )
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens a modality as come in, ``dim_out`` wide, with the same masks.
+        """As many tokens per modality as come in, ``dim_out`` wide, with the same masks.
 
         Raises:
             ValueError: If the modalities are others.
@@ -96,13 +96,13 @@ class Directional(nn.Module):
         check_names(self.names, tokens)
         if not self.pairs:
             return tokens
-        normed = {name: standardised(one) for name, one in tokens.items()}
+        normed = {name: standardised(of_name) for name, of_name in tokens.items()}
         return {target: self._seen_by_all(target, tokens, normed) for target in self.names}
 
     def _seen_by_all(self, target: str, tokens: dict[str, Tokens], normed: dict[str, Tensor]) -> Tokens:
-        own, seen = tokens[target].filled(), []
+        target_x, seen = tokens[target].filled(), []
         for source, layers in cast("nn.ModuleDict", self.pairs[target]).items():
-            x = own
+            x = target_x
             for i, block in enumerate(cast("nn.ModuleList", layers)):
                 asking = standardised(Tokens(x)) if i else normed[target]
                 x = block(x, tokens[source], normed=(asking, normed[source]))

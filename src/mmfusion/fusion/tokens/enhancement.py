@@ -17,7 +17,7 @@ class CrossmodalEnhancement(nn.Module):
 
     ``tc[m] = [p[m]; MHA[m](p[m], [p[m'] for m' != m])]``: queries are the modality's own tokens, keys and values those
     of all others in their order, and what was found is appended, so that the number of tokens doubles (CFCML, arXiv
-    2603.20016, MG-CIE). Each modality has an attention of its own. No residual, no normalisation.
+    2603.20016, MG-CIE). Each modality has an attention of its own. No residual, no normalization.
 
     With a single modality there is nothing to find: the tokens are completed by zeros.
 
@@ -51,12 +51,12 @@ class CrossmodalEnhancement(nn.Module):
         return {name: self._completed(name, tokens) for name in self.names}
 
     def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:
-        own = tokens[name]
-        x = own.filled()
+        query = tokens[name]
+        x = query.filled()
         if name not in self.attention:
-            return Tokens(torch.cat([x, torch.zeros_like(x)], 1), _twice(own))
-        found = self.attention[name](x, join([other for key, other in tokens.items() if key != name]))
-        return Tokens(torch.cat([x, found], 1), _twice(own))
+            return Tokens(torch.cat([x, torch.zeros_like(x)], 1), _twice(query))
+        attended = self.attention[name](x, join([other for key, other in tokens.items() if key != name]))
+        return Tokens(torch.cat([x, attended], 1), _twice(query))
 
 
 def _twice(tokens: Tokens) -> torch.Tensor | None:

@@ -126,14 +126,14 @@ class GatedQuery(nn.Module):
         )
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens a modality as come in, with the same masks.
+        """As many tokens per modality as come in, with the same masks.
 
         Raises:
             ValueError: If the modalities are others.
         """
         check_names(self.names, tokens)
         sources = {name: tokens[name] for name in self.sources}
-        return {name: self._asked(name, one, sources) for name, one in tokens.items()}
+        return {name: self._asked(name, of_name, sources) for name, of_name in tokens.items()}
 
     def _asked(self, name: str, tokens: Tokens, sources: dict[str, Tokens]) -> Tokens:
         if name in self.sources:

@@ -49,7 +49,7 @@ class JointAttention(nn.Module):
         )
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens a modality as come in, with the same masks.
+        """As many tokens per modality as come in, with the same masks.
 
         Raises:
             ValueError: If the modalities are others.
@@ -58,5 +58,5 @@ class JointAttention(nn.Module):
         together = join(list(tokens.values()))
         for block in self.blocks:
             together = block(together)
-        parts = torch.split(together.x, [one.x.shape[1] for one in tokens.values()], 1)
+        parts = torch.split(together.x, [of_name.x.shape[1] for of_name in tokens.values()], 1)
         return {name: Tokens(x, tokens[name].mask) for name, x in zip(self.names, parts, strict=True)}

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, check_positive, replaced, there
+from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, check_positive, has_tokens, replaced
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
@@ -87,8 +87,8 @@ class Latent(nn.Module):
         latents = self.latents.expand(len(next(iter(tokens.values())).x), -1, -1)
         for index in range(self.depth):
             blocks = cast("nn.ModuleDict", self.layers[index % len(self.layers)])
-            for name, one in tokens.items():
-                latents = replaced(there(one), blocks[name](latents, one), latents)
+            for name, of_name in tokens.items():
+                latents = replaced(has_tokens(of_name), blocks[name](latents, of_name), latents)
             if self.among:
                 latents = self.among[index % len(self.among)](Tokens(latents)).x
         return tokens | {LATENTS: Tokens(latents)}

@@ -33,4 +33,4 @@ class Projection(nn.Module):
             ValueError: If the modalities are others.
         """
         check_names(self.names, tokens)
-        return {name: Tokens(self.project[name](one.filled()), one.mask) for name, one in tokens.items()}
+        return {name: Tokens(self.project[name](of_name.filled()), of_name.mask) for name, of_name in tokens.items()}

@@ -23,7 +23,7 @@ class SelfAttention(nn.Module):
         expansion: Hidden width of the feed-forward over ``dim``.
         dropout: Probability in the feed-forward.
         input_norm: False: the attention takes the tokens as they come, as in FT-Transformer's first block.
-        out_norm: Normalise what goes out, as a stack of such blocks does behind the last of them.
+        out_norm: Normalize what goes out, as a stack of such blocks does behind the last of them.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class SelfAttention(nn.Module):
         self.out_norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in names}) if out_norm else None
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens a modality as come in, with the same masks.
+        """As many tokens per modality as come in, with the same masks.
 
         Raises:
             ValueError: If the modalities are others.
         """
         if tuple(tokens) != self.names:
             raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
-        tokens = {name: self.blocks[name](one) for name, one in tokens.items()}
+        tokens = {name: self.blocks[name](of_name) for name, of_name in tokens.items()}
         if self.out_norms is not None:
-            tokens = {name: Tokens(self.out_norms[name](one.x), one.mask) for name, one in tokens.items()}
+            tokens = {name: Tokens(self.out_norms[name](of_name.x), of_name.mask) for name, of_name in tokens.items()}
         return tokens

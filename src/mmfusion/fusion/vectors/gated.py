@@ -1,4 +1,4 @@
-"""The gated multimodal unit (GMU)."""
+"""Gated multimodal unit (GMU)."""
 
 from collections.abc import Mapping, Sequence
 

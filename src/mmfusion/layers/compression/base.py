@@ -33,7 +33,7 @@ def create_compression(choice: Choice, shape: TokenShape, *, n_latents: int) -> 
 
 
 def check_n_latents(n_latents: int) -> None:
-    """Refuse a number of latents that is not positive.
+    """Raise an error about a number of latents that is not positive.
 
     Raises:
         ValueError: If it is not positive.
@@ -42,14 +42,14 @@ def check_n_latents(n_latents: int) -> None:
         raise ValueError(f"n_latents must be positive, got {n_latents}")
 
 
-def check_n_tokens(found: int, expected: int) -> None:
-    """Refuse another number of tokens than a compression was built for.
+def check_n_tokens(n_tokens: int, expected: int) -> None:
+    """Raise an error about another number of tokens than a compression was built for.
 
     Raises:
         ValueError: Saying what to look at.
     """
-    if found != expected:
+    if n_tokens != expected:
         raise ValueError(
-            f"this compression was built for {expected} tokens, got {found}: the image size or the number of "
+            f"this compression was built for {expected} tokens, got {n_tokens}: the image size or the number of "
             "columns differs from the spec that the model was built with"
         )

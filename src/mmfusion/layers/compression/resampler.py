@@ -77,7 +77,7 @@ class ResamplerBlock(nn.Module):
         self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
 
     def forward(self, latents: Tensor, tokens: Tokens) -> Tensor:
-        """Latents ``(b, n_latents, dim)``, changed by what they found in normalised tokens ``(b, n, dim)``."""
+        """Latents ``(b, n_latents, dim)``, changed by what they found in normalized tokens ``(b, n, dim)``."""
         normed = self.norm1(latents)
         mask = tokens.mask
         if mask is not None:
@@ -93,7 +93,7 @@ class Resampler(nn.Module):
 
     ``latents = latents + attention(latents, [tokens; latents])``, then a feed-forward network beside a shortcut, as
     often as ``depth`` says (Flamingo, Alayrac et al., 2022, arXiv 2204.14198, section 3.1 and appendix A.1.1; the idea
-    is Perceiver's, arXiv 2103.03206). Tokens are normalised first, so are the latents ahead of each layer and at the
+    is Perceiver's, arXiv 2103.03206). Tokens are normalized first, so are the latents ahead of each layer and at the
     end. No parameter depends on the number of tokens.
 
     Attention does not see where a token stands. The tokens of a map get a vector of their position added, see

@@ -63,6 +63,6 @@ class TopKCompression(nn.Module):
             kept = torch.where(tokens.mask.gather(1, chosen), chosen, n).sort().values
             real, kept = kept < n, kept.clamp(max=n - 1)
             gate = torch.where(real, score.gather(1, kept).sigmoid(), 0.0)
-        found = x.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[2]))
-        latents = (found * gate.unsqueeze(-1)).to(x.dtype)
+        selected = x.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+        latents = (selected * gate.unsqueeze(-1)).to(x.dtype)
         return F.pad(latents, (0, 0, 0, self.n_latents - n_kept))

@@ -1,4 +1,4 @@
-"""The methods, one per file: from a spec and a few options to a blueprint."""
+"""Methods, one per file: from a spec and a few options to a blueprint."""
 
 from mmfusion.models.methods import (
     amf,

@@ -1,4 +1,4 @@
-"""The gated cross-attention of RoVTL (Hasny et al., 2025)."""
+"""RoVTL's gated cross-attention (Hasny et al., 2025)."""
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.method import method

@@ -1,4 +1,4 @@
-"""The images alone."""
+"""Images alone."""
 
 from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.method import method

@@ -66,10 +66,10 @@ class Corruption(nn.Module):
         self.missing.copy_(table.numerical.isnan().double().mean(0))
         at = (torch.arange(N_QUANTILES, dtype=torch.float64) + 0.5) / N_QUANTILES
         for column, values in enumerate(table.numerical.double().unbind(1)):
-            there = values[~values.isnan()].sort().values
-            if len(there):
+            known = values[~values.isnan()].sort().values
+            if len(known):
                 # Values that occur, not what lies between them: a score of two and a half would give itself away.
-                self.quantiles[column] = there[(at * len(there)).long()].to(self.quantiles)
+                self.quantiles[column] = known[(at * len(known)).long()].to(self.quantiles)
         self.shares.fill_(2)  # above every draw
         for column, (codes, k) in enumerate(zip(table.categorical.unbind(1), self.columns.cardinalities, strict=True)):
             share = torch.bincount(codes + 1, minlength=k + 1).double() / len(codes)
@@ -105,8 +105,8 @@ class Corruption(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        found = [state_dict.get(f"{prefix}{name}") for name in ("quantiles", "missing", "shares")]
-        self.has_rows = any(one.is_meta or bool(one.any()) for one in found if one is not None)
+        buffers = [state_dict.get(f"{prefix}{name}") for name in ("quantiles", "missing", "shares")]
+        self.has_rows = any(buffer.is_meta or bool(buffer.any()) for buffer in buffers if buffer is not None)
 
     def extra_repr(self) -> str:
         """The options, for printing."""
@@ -117,12 +117,12 @@ def _from_batch(table: Table, present: Tensor | None) -> Table:
     """Each cell that of a random case that has the table."""
     numerical, categorical = table
     n, device = len(numerical), numerical.device
-    there = torch.ones(n, dtype=torch.bool, device=device) if present is None else present
+    known = torch.ones(n, dtype=torch.bool, device=device) if present is None else present
     # Cases that have it first; how many they are stays on the device.
-    order = (~there).to(torch.int8).argsort(stable=True)
+    order = (~known).to(torch.int8).argsort(stable=True)
 
     def rows(part: Tensor) -> Tensor:
-        at = (torch.rand(part.shape, device=device) * there.sum()).long().clamp(max=n - 1)
+        at = (torch.rand(part.shape, device=device) * known.sum()).long().clamp(max=n - 1)
         return part.gather(0, order[at])
 
     return Table(rows(numerical), rows(categorical))

@@ -89,7 +89,7 @@ class TipPretraining(Pretraining):
     projections. Reconstruction: of the cells, a share is hidden, and told from the tokens in their place after the
     table asked the images.
 
-    NOTE[DIFF] The projections have no batch normalisation, so that a batch of any size is defined. NOTE[DIFF] Negatives
+    NOTE[DIFF] The projections have no batch normalization, so that a batch of any size is defined. NOTE[DIFF] Negatives
     are drawn without the public code's floor of 1e-4; several images are one side, their mean direction. NOTE[DIFF] A
     match has one logit, which is the difference of two.
 
@@ -153,8 +153,10 @@ class TipPretraining(Pretraining):
         """
         (joint,) = (layer for layer in self.model.layers if isinstance(layer, Query))
         tokens = self.model.tokenize(inputs, present)[-1]
-        pooled = {name: masked_mean(one if name in self.images else first_of(one)) for name, one in tokens.items()}
-        has = {name: _there(one) for name, one in tokens.items()}
+        pooled = {
+            name: masked_mean(of_name if name in self.images else first_of(of_name)) for name, of_name in tokens.items()
+        }
+        has = {name: has_any(of_name) for name, of_name in tokens.items()}
         projected = {
             name: torch.where(has[name].unsqueeze(-1), self.projections[name](x), 0.0) for name, x in pooled.items()
         }
@@ -171,12 +173,12 @@ class TipPretraining(Pretraining):
 
         In training the others are those of all processes.
         """
-        own = torch.arange(len(has[self.table]), device=has[self.table].device)
+        self_index = torch.arange(len(has[self.table]), device=has[self.table].device)
         projected = {name: x.detach() for name, x in projected.items()}
         rows: slice | Tensor = slice(None)
         if self.training and n_processes() > 1:
-            rows = own = own_rows(own)
-            tokens = {name: _of_all(one) for name, one in tokens.items()}
+            rows = self_index = own_rows(self_index)
+            tokens = {name: _of_all(of_name) for name, of_name in tokens.items()}
             projected = {name: gather_rows(x) for name, x in projected.items()}
             has = {name: gather_rows(x.to(torch.uint8)).bool() for name, x in has.items()}
         image = torch.stack([unit(full_precision(projected[name])) for name in self.images]).sum(0)
@@ -184,20 +186,20 @@ class TipPretraining(Pretraining):
         both = has[self.table] & torch.stack([has[name] for name in self.images]).any(0)
         eligible = both & both.unsqueeze(-1) & ~torch.eye(len(both), dtype=torch.bool, device=both.device)
         similarity = unit(image) @ table.T
-        tables, found = hard_negatives(similarity[rows], eligible[rows], temperature=self.temperature)
+        tables, has_negative = hard_negatives(similarity[rows], eligible[rows], temperature=self.temperature)
         images, _ = hard_negatives(similarity.T[rows], eligible[rows], temperature=self.temperature)
-        chosen = {name: torch.cat([own, own, images]) for name in self.images}
-        chosen[self.table] = torch.cat([own, tables, own])
+        chosen = {name: torch.cat([self_index, self_index, images]) for name in self.images}
+        chosen[self.table] = torch.cat([self_index, tables, self_index])
         pairs = {
-            name: Tokens(one.x[chosen[name]], None if one.mask is None else one.mask[chosen[name]])
-            for name, one in tokens.items()
+            name: Tokens(of_name.x[chosen[name]], None if of_name.mask is None else of_name.mask[chosen[name]])
+            for name, of_name in tokens.items()
         }
         logits = self.match(joint.ask(pairs).x[:, 0]).view(3, -1)
         # Matches alone teach nothing: a case for which there is no negative is left out.
-        return logits.T, found.unsqueeze(1).expand(-1, 3)
+        return logits.T, has_negative.unsqueeze(1).expand(-1, 3)
 
     def _reconstruct(self, joint: Query, tokens: dict[str, Tokens], table: Table, has: Tensor) -> tuple[Tensor, Tensor]:
-        """What is told of all cells, and which were hidden."""
+        """Predictions for all cells, and which cells were hidden."""
         n_numerical = len(self.columns.numerical)
         draw = torch.rand(len(has), len(self.columns), device=has.device)
         hidden = draw.argsort(1).argsort(1) < self.n_hidden
@@ -207,13 +209,13 @@ class TipPretraining(Pretraining):
         )
         (encoded,) = self.model.tokenizers[self.table](seen)
         x = joint.ask(tokens | {self.table: Tokens(encoded.x, has.unsqueeze(1).expand(encoded.x.shape[:2]))}).x
-        told = []
+        predictions = []
         if self.number is not None:
-            told.append(self.number(x[:, 1 : 1 + n_numerical]).squeeze(-1))
+            predictions.append(self.number(x[:, 1 : 1 + n_numerical]).squeeze(-1))
         if self.category is not None:
             of_all = self.category(x[:, 1 + n_numerical :])  # of the categories of all columns, at each column
-            told.append(of_all[:, self.column_of, torch.arange(of_all.shape[-1], device=of_all.device)])
-        return torch.cat(told, 1), hidden & has.unsqueeze(1)
+            predictions.append(of_all[:, self.column_of, torch.arange(of_all.shape[-1], device=of_all.device)])
+        return torch.cat(predictions, 1), hidden & has.unsqueeze(1)
 
 
 def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
@@ -241,7 +243,7 @@ def _of_all(tokens: Tokens) -> Tokens:
     return Tokens(gather_rows(tokens.x), gather_rows(mask).bool())
 
 
-def _there(tokens: Tokens) -> Tensor:
+def has_any(tokens: Tokens) -> Tensor:
     if tokens.mask is None:
         return torch.ones(len(tokens.x), dtype=torch.bool, device=tokens.x.device)
     return tokens.mask.any(1)

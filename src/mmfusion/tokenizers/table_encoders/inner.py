@@ -1,4 +1,4 @@
-"""The tabular tokenizer inside a table encoder."""
+"""Tabular tokenizer inside a table encoder."""
 
 from mmfusion.registry import Choice
 from mmfusion.spec import Columns

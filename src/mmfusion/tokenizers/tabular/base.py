@@ -1,4 +1,4 @@
-"""What tabular tokenizers share, and how one is chosen."""
+"""Tabular tokenizer: base class and factory."""
 
 import math
 from typing import Literal, Self, TypeAlias, get_args
@@ -127,7 +127,7 @@ def create_tabular_tokenizer(choice: Choice, columns: Columns, *, dim: int, cls:
 
 
 def check_table(table: Table, columns: Columns) -> None:
-    """Refuse a table of other columns.
+    """Raise an error about a table of other columns.
 
     Raises:
         ValueError: Saying which shapes and dtypes were expected and which came.

@@ -1,4 +1,4 @@
-"""One token a column, whatever it is made from, and what becomes of a missing cell."""
+"""One token per column, whatever it is made from, and what becomes of a missing cell."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from mmfusion.tokens import Table, Tokens
 
 
 class ColumnTokenizer(TabularTokenizer):
-    """One token a column, in the spec's order.
+    """One token per column, in the spec's order.
 
     A subclass defines what cells that are there become: :meth:`numbers`, :meth:`categories` and
     :meth:`of_categories`; and calls :meth:`settle_missing` when its own parameters are made.
@@ -45,9 +45,9 @@ class ColumnTokenizer(TabularTokenizer):
         raise NotImplementedError("a column tokenizer defines of_categories()")  # abstract
 
     def tokens(self, table: Table) -> Tokens:
-        """One token a column."""
+        """One token per column."""
         numerical, categorical = table
-        there = torch.cat([~numerical.isnan(), categorical >= 0], 1)
+        known = torch.cat([~numerical.isnan(), categorical >= 0], 1)
         # Something stands in for the missing: 0 times NaN is NaN, and an index of -1 is none.
         mean = 0.0 if self.marginals is None else self.marginals.mean.to(numerical.dtype)
         of_codes = self.categories(categorical.clamp(min=0))
@@ -56,6 +56,6 @@ class ColumnTokenizer(TabularTokenizer):
             of_codes = torch.where((categorical >= 0).unsqueeze(-1), of_codes, expected)
         x = torch.cat([self.numbers(torch.where(numerical.isnan(), mean, numerical)), of_codes], 1)
         if self.absent is None:
-            return Tokens(x, there)
+            return Tokens(x, known)
         instead = self.absent if self.marginals is None else x + self.absent
-        return Tokens(torch.where(there.unsqueeze(-1), x, instead))
+        return Tokens(torch.where(known.unsqueeze(-1), x, instead))

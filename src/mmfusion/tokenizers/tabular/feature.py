@@ -12,7 +12,7 @@ from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
 
 @tabular_tokenizers.register("feature")
 class FeatureTokenizer(ColumnTokenizer):
-    """One token a column (FT-Transformer; Gorishniy et al., 2021, section 3.3).
+    """One token per column (FT-Transformer; Gorishniy et al., 2021, section 3.3).
 
     A numerical column j gives ``x[j] * weight[j] + bias[j]``, a categorical one ``embedding[j][x[j]] + bias[j]``. The
     bias is the column's own vector, by which later layers know it.
@@ -60,8 +60,8 @@ class FeatureTokenizer(ColumnTokenizer):
 
     def categories(self, codes: Tensor) -> Tensor:
         """Tokens of categorical cells: ``(b, n_cat)`` to ``(b, n_cat, dim)``."""
-        found = torch.nn.functional.embedding(codes + self.first_row, self.embedding)
-        return found + self.bias[len(self.columns.numerical) :]
+        tokens_of_codes = torch.nn.functional.embedding(codes + self.first_row, self.embedding)
+        return tokens_of_codes + self.bias[len(self.columns.numerical) :]
 
     def of_categories(self, column: Tensor) -> Tensor:
         """Tokens of all categories of all columns, whose columns are ``column (n,)``: ``(n, dim)``."""

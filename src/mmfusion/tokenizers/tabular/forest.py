@@ -57,7 +57,7 @@ def grow(x: Tensor, labels: Tensor, *, n_trees: int, depth: int, min_leaf: int, 
     kind = ensemble.RandomForestRegressor if labels.is_floating_point() else ensemble.RandomForestClassifier
     model = kind(n_estimators=n_trees, max_depth=depth, min_samples_leaf=min_leaf, random_state=seed)
     model.fit(x.cpu().float().numpy(), labels.cpu().numpy())
-    return exported([one.tree_ for one in model.estimators_], depth)
+    return exported([estimator.tree_ for estimator in model.estimators_], depth)
 
 
 def exported(trees: list[Any], depth: int) -> Forest:

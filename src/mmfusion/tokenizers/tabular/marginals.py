@@ -1,4 +1,4 @@
-"""What is expected of each column alone."""
+"""Expected values of columns, for imputation."""
 
 import torch
 from torch import Tensor, nn

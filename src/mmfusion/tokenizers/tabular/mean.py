@@ -7,7 +7,7 @@ from mmfusion.tokens import Table, Tokens
 
 
 class MeanToken(nn.Module):
-    """A tabular tokenizer whose tokens are averaged to a single one, such as map fusions are told.
+    """A tabular tokenizer whose tokens are averaged to a single one, such as map fusions receive.
 
     Args:
         tokenizer: A tabular tokenizer.

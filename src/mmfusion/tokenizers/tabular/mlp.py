@@ -1,4 +1,4 @@
-"""The whole table as one token."""
+"""A table as one token, by a multilayer perceptron."""
 
 import torch
 from torch import Tensor, nn

@@ -14,7 +14,7 @@ from mmfusion.tokenizers.tabular.feature import FeatureTokenizer
 
 @tabular_tokenizers.register("periodic")
 class PeriodicTokenizer(FeatureTokenizer):
-    """One token a column; a number by sines and cosines of learned frequencies.
+    """One token per column; a number by sines and cosines of learned frequencies.
 
     This is PLR of Gorishniy et al., 2022 ("On embeddings for numerical features", arXiv 2203.05556), section 3.3.
     A numerical column j gives ``relu(v[j] @ weight[j] + bias[j])`` with ``v[j] = [cos(2 pi c[j] x[j]), sin(2 pi c[j]

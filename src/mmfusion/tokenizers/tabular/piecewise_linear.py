@@ -22,7 +22,7 @@ from mmfusion.utils.precision import as_bits, from_bits
 
 @tabular_tokenizers.register("piecewise-linear")
 class PiecewiseLinearTokenizer(FeatureTokenizer):
-    """One token a column; a number by the quantiles that it exceeds.
+    """One token per column; a number by the quantiles that it exceeds.
 
     This is Q-LR of Gorishniy et al., 2022 ("On embeddings for numerical features", arXiv 2203.05556), section 3.2.
     A numerical column j gives ``relu(e[j] @ weight[j] + bias[j])``, with ``e[j]`` its piecewise linear encoding, see
@@ -30,7 +30,7 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
     :class:`~mmfusion.tokenizers.tabular.FeatureTokenizer`.
 
     The bins' edges are quantiles of the rows that :meth:`fit` saw; before that, those of a standard normal
-    distribution, to which tables are standardised.
+    distribution, to which tables are standardized.
 
     Args:
         columns: The modality.
@@ -75,9 +75,9 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
         super().fit(table, labels)
         shares = torch.linspace(0, 1, self.n_bins + 1, dtype=torch.float64)
         for j, values in enumerate(table.numerical.double().cpu().unbind(1)):
-            there = values[~values.isnan()]
-            if len(there):
-                self.edges[j].copy_(as_bits(_quantiles(there, shares).float()))
+            known = values[~values.isnan()]
+            if len(known):
+                self.edges[j].copy_(as_bits(_quantiles(known, shares).float()))
 
     def numbers(self, values: Tensor) -> Tensor:
         """Tokens of numerical cells: ``(b, n_num)`` to ``(b, n_num, dim)``."""

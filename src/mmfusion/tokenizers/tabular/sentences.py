@@ -1,4 +1,4 @@
-"""What each cell of a table can say: a finite number of sentences a column."""
+"""Sentences of cells: a finite number per column."""
 
 import math
 from collections.abc import Mapping

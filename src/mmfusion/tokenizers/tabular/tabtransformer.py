@@ -17,11 +17,11 @@ class TabTransformer(TabularTokenizer):
     """TabTransformer (Huang et al., 2020, arXiv 2012.06678): a token a categorical column, one for all numbers.
 
     Categories are embedded and made contextual by transformer layers, in which the numbers do not take part; the
-    numbers are normalised into one further token, the last.
+    numbers are normalized into one further token, the last.
 
     NOTE[DIFF] The paper concatenates the column's identity with the category's embedding, here the two are added, as by
-    :class:`~mmfusion.tokenizers.tabular.FeatureTokenizer`. It normalises the numbers themselves over the columns, which
-    turns a single one into 0 whatever it was; here their linear map is normalised over its features. Blocks normalise
+    :class:`~mmfusion.tokenizers.tabular.FeatureTokenizer`. It normalizes the numbers themselves over the columns, which
+    turns a single one into 0 whatever it was; here their linear map is normalized over its features. Blocks normalise
     before, not after, and are fewer than its six: clinical tables are small. The flattening and the MLP behind it are
     the model's.
 
@@ -83,8 +83,8 @@ class TabTransformer(TabularTokenizer):
             sets.append(self._numbers(table.numerical.to(self.project.weight.dtype)))
         if len(sets) == 1:
             return sets[0]
-        masks = [one.mask for one in sets if one.mask is not None]
-        return Tokens(torch.cat([one.x for one in sets], 1), torch.cat(masks, 1) if masks else None)
+        masks = [of_set.mask for of_set in sets if of_set.mask is not None]
+        return Tokens(torch.cat([of_set.x for of_set in sets], 1), torch.cat(masks, 1) if masks else None)
 
     def _numbers(self, values: Tensor) -> Tokens:
         missing = values.isnan()
@@ -92,5 +92,5 @@ class TabTransformer(TabularTokenizer):
         x = self.project(torch.where(missing, mean, values))
         if self.absent is not None:
             x = x + missing.to(x.dtype) @ self.absent.to(x.dtype)
-        there = None if self.absent is not None else ~missing.all(1, keepdim=True)
-        return Tokens(self.norm(x).unsqueeze(1), there)
+        any_known = None if self.absent is not None else ~missing.all(1, keepdim=True)
+        return Tokens(self.norm(x).unsqueeze(1), any_known)

@@ -21,7 +21,7 @@ from mmfusion.utils.precision import as_bits, from_bits
 
 @tabular_tokenizers.register("text")
 class TextTokenizer(ColumnTokenizer):
-    """One token a column: a sentence about the cell, read by a frozen text encoder and projected.
+    """One token per column: a sentence about the cell, read by a frozen text encoder and projected.
 
     ``token = relu(W encoder(sentence) + b)`` (CFCML, arXiv 2603.20016, its clinical tokens; CLIP's ViT-B/32 there).
 
@@ -75,13 +75,13 @@ class TextTokenizer(ColumnTokenizer):
         wordings = worded(columns, templates)
         n_numerical = len(columns.numerical)
         grids = [grid(wording, n_values) for wording in wordings[:n_numerical]]
-        said = [number_sentences(*of) for of in zip(columns.numerical, wordings, grids, strict=False)]
-        said += [
+        sentences_by_column = [number_sentences(*of) for of in zip(columns.numerical, wordings, grids, strict=False)]
+        sentences_by_column += [
             category_sentences(name, wording, n)
             for (name, n), wording in zip(columns.categorical, wordings[n_numerical:], strict=True)
         ]
-        self.texts = tuple(sentence for column in said for sentence in column)
-        counts = torch.tensor([len(column) for column in said])
+        self.texts = tuple(sentence for column in sentences_by_column for sentence in column)
+        counts = torch.tensor([len(column) for column in sentences_by_column])
         self.register_buffer("first_row", counts.cumsum(0) - counts)
         self.register_buffer("last", counts[:n_numerical] - 1)
         # A cell of x stands for x * std + mean, which is the grid's value number (x * std + mean - low) / step.
@@ -91,15 +91,15 @@ class TextTokenizer(ColumnTokenizer):
         self.register_buffer("scale", as_bits(scale))
         self.register_buffer("shift", as_bits(shift))
         self._encoder = text_encoder(encoder, d_text)
-        found = remembered(self._encoder, self.texts, self.cache) if self._encoder.d_text is None else None
-        width = self._encoder.d_text if found is None else found.shape[1]
+        cached = remembered(self._encoder, self.texts, self.cache) if self._encoder.d_text is None else None
+        width = self._encoder.d_text if cached is None else cached.shape[1]
         # NaN until it is encoded: nothing that was forgotten can pass for a vector.
         self.register_buffer("sentences", torch.full((len(self.texts), width or 0), torch.nan))
         self.project = nn.Linear(width or 0, dim)
         self.settle_missing()
-        self._ready = found is not None and not self.sentences.is_meta
-        if found is not None:
-            self.sentences.copy_(found)
+        self._ready = cached is not None and not self.sentences.is_meta
+        if cached is not None:
+            self.sentences.copy_(cached)
         self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
 
     first_row: Tensor
@@ -132,7 +132,7 @@ class TextTokenizer(ColumnTokenizer):
         self.prepare()
 
     def tokens(self, table: Table) -> Tokens:
-        """One token a column."""
+        """One token per column."""
         if not self._ready and not table.numerical.is_meta:
             if torch.compiler.is_compiling():
                 raise ValueError("the sentences are not encoded yet: call prepare() before the model is compiled")
