@@ -42,7 +42,7 @@ def test_what_a_method_needs_it_says(name: str) -> None:
                 mmf.create_model(name, make_spec(images=images, tables=tables))
         except ValueError as error:
             refusals[images, tables] = str(error)
-    assert all(0 in lacking and f"'{name}' needs" in text for lacking, text in refusals.items()), refusals
+    assert all(0 in lacking and f"model '{name}': " in text for lacking, text in refusals.items()), refusals
     page = (METHODS / linked()[name]).read_text()
     assert bool(re.search(rf"^`{name.removesuffix('-image')}` needs", page, re.MULTILINE)) == bool(refusals)
 
