@@ -34,7 +34,7 @@ def test_the_printed_file_is_the_same_model(name: str, tmp_path: Path, capsys: p
 
 def test_options_and_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     plain = tomllib.loads(shown(["cfcml"], capsys))
-    wide = tomllib.loads(shown(["cfcml", "--set", "model.dim=16", "--set", "model.compression=conv"], capsys))
+    wide = tomllib.loads(shown(["cfcml", "--set", "dim=16", "--set", "model.compression=conv"], capsys))
     published = tomllib.loads(shown(["cfcml", "--dataset", "derm7pt"], capsys))
     assert (plain["dim"], wide["dim"]) == (128, 16)
     assert plain["tokenizer"]["image"]["compression"] == "pool"
@@ -45,7 +45,7 @@ def test_options_and_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["cfmcl"], "unknown model 'cfmcl'; did you mean 'cfcml'"),
-        (["gmu", "--set", "train.lr=1"], "show prints a model: --set expects model.KEY=VALUE, got train"),
+        (["gmu", "--set", "train.lr=1"], "show prints a model: --set expects KEY=VALUE, got train"),
         (["gmu", "--set", "model.dm=1"], "has no option 'dm'; did you mean 'dim'?"),
         (["nowhere.toml"], "no blueprint nowhere.toml"),
     ],

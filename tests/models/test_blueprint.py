@@ -107,7 +107,7 @@ def test_a_change_leaves_the_blueprint_as_it_was() -> None:
 def test_another_table_tokenizer_stays_inside_its_encoder() -> None:
     """And behind the same [CLS]; and it conditions the map fusions where there are some."""
     inside = blueprint_of("cfcml", SPEC, tabular_tokenizer="periodic").tokenizer["table"]
-    assert (inside["name"], inside["of"]) == ("compressed", {"name": "periodic"})
+    assert (inside["name"], inside["of"]) == ("compressed", "periodic")
     assert blueprint_of("mbt", SPEC, tabular_tokenizer="mlp").tokenizer["table"] == {"name": "mlp", "cls": True}
     assert blueprint_of("film", SPEC, tabular_tokenizer="mlp").context == "mlp"
     assert blueprint_of("gmu", SPEC, tabular_tokenizer="feature").context is None
@@ -225,3 +225,20 @@ def test_refuses_a_file(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "one.toml")
+
+
+@pytest.mark.parametrize("name", models.list())
+def test_plain_values_there_and_back(name: str) -> None:
+    """Equal as values: of the same parts, whatever form they were written in."""
+    blueprint = blueprint_of(name)
+    assert Blueprint.from_dict(blueprint.to_dict()) == blueprint
+    assert Blueprint.from_dict(tomllib.loads(blueprint.to_toml())).to_toml() == blueprint.to_toml()
+
+
+def test_options_of_a_backbone() -> None:
+    model = create_model(Blueprint(encoder={"name": "convnet", "widths": [4, 8], "n_stages": 2}), SPEC)
+    assert [shape[0] for shape in model.encoders.map_shapes["image0"]] == [4, 8]
+    with pytest.raises(ValueError, match="'convnet' has no option 'width'"):
+        Blueprint.from_dict({"encoder": {"name": "convnet", "width": [4]}})
+    with pytest.raises(ValueError, match="head 'mlp': dim follows from the blueprint: leave it out"):
+        Blueprint.from_dict({"head": {"name": "mlp", "dim": 3}})

@@ -1,6 +1,7 @@
 """Image encoders: timm's for 2D, residual networks for 2D and 3D, and 2D encoders over the slices of a volume."""
 
 from pathlib import Path
+from typing import Any
 
 from mmfusion.backbones.base import Backbone
 from mmfusion.backbones.convnets import ConvNet
@@ -16,7 +17,9 @@ __all__ = ["Backbone", "ConvNet", "ResMamba", "ResNet3d", "Slices", "Timm", "cre
 _SLICES = "slices/"
 
 
-def create_backbone(name: str, image: Image, *, weights: str | Path = "none", n_stages: int = 4) -> Backbone:
+def create_backbone(
+    name: str, image: Image, *, weights: str | Path = "none", n_stages: int = 4, **options: Any
+) -> Backbone:
     """The encoder of that name for an image: a registered one, else timm's.
 
     A registered builder takes ``in_channels``, ``n_axes`` and ``n_stages``, and may take ``size``, ``spacing`` and
@@ -29,6 +32,7 @@ def create_backbone(name: str, image: Image, *, weights: str | Path = "none", n_
         image: Gives the channels, the size and the number of axes.
         weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
         n_stages: How many stages, counted from the last.
+        options: More options of a registered builder.
 
     Returns:
         The encoder.
@@ -43,13 +47,17 @@ def create_backbone(name: str, image: Image, *, weights: str | Path = "none", n_
         depth = coarsest(image.size, image.spacing)
         plane = tuple(n for axis, n in enumerate(image.size) if axis != depth)
         inner = name.removeprefix(_SLICES)
-        encoder = create_backbone(inner, Image(image.channels, plane), weights=weights, n_stages=n_stages)
+        encoder = create_backbone(inner, Image(image.channels, plane), weights=weights, n_stages=n_stages, **options)
         return Slices(encoder, depth_axis=depth)
     if name not in backbones:
         if n_axes != 2:
             raise ValueError(
                 f"{name!r} would be a timm model, which encodes 2D images; the image is {image.size}. Take "
                 f"'{_SLICES}{name}' for its slices, or an encoder of volumes"
+            )
+        if options:
+            raise ValueError(
+                f"the encoder {name!r} is a model of timm's, which takes no options here, got {sorted(options)}"
             )
         return Timm(name, in_channels=image.channels, size=image.size, weights=weights, n_stages=n_stages)
     takes = backbones.options(name)
@@ -62,5 +70,6 @@ def create_backbone(name: str, image: Image, *, weights: str | Path = "none", n_
         n_axes=n_axes,
         n_stages=n_stages,
         **{key: value for key, value in extra.items() if key in takes},
+        **options,
     )
     return built

@@ -14,7 +14,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--set",
         action="append",
         default=[],
-        metavar="model.KEY=VALUE",
+        metavar="KEY=VALUE",
         dest="overrides",
         help="an option of the model; may be repeated",
     )
@@ -25,12 +25,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _show(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
         from mmfusion.experiments import settings
-        from mmfusion.models.method import blueprint_of, is_file
+        from mmfusion.models.registration import blueprint_of, is_file
 
     flags.import_plugins(arguments)
-    layers = [settings.parse_override(text) for text in arguments.overrides]
+    # Options of a model alone: the section may be left out.
+    texts = [text if "." in text.partition("=")[0] else f"model.{text}" for text in arguments.overrides]
+    layers = [settings.parse_override(text) for text in texts]
     if wrong := sorted({section for layer in layers for section in layer} - {"model"}):
-        raise ValueError(f"show prints a model: --set expects model.KEY=VALUE, got {', '.join(wrong)}")
+        raise ValueError(f"show prints a model: --set expects KEY=VALUE, got {', '.join(wrong)}")
     dataset = arguments.dataset or settings.DEFAULT_DATASET
     resolved = settings.resolve(arguments.model, dataset, layers)
     options = dict(resolved.model)
@@ -39,5 +41,7 @@ def _show(arguments: argparse.Namespace) -> None:
         options = {key: value for key, value in options.items() if key in given}
     options.pop("blueprint", None)
     name = arguments.model if is_file(arguments.model) else resolved.run.model
-    print(f"# {resolved.run.model}: mmfusion run --model ./FILE.toml")
+    print(
+        f"# The model {resolved.run.model!r}. Save it as mine.toml, edit it, run it: mmfusion run --model ./mine.toml"
+    )
     print(blueprint_of(name, **options).to_toml(), end="")

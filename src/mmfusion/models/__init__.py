@@ -11,8 +11,8 @@ from mmfusion.models.context import Context
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.image_encoders import ImageEncoders
 from mmfusion.models.loss import create_loss
-from mmfusion.models.method import Method, blueprint_of, is_file, method
 from mmfusion.models.phases import ParameterGroup, Phase, Pretraining
+from mmfusion.models.registration import Method, blueprint_of, is_file, method
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 

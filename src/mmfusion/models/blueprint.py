@@ -32,7 +32,8 @@ class Blueprint:
     """A fusion model and its losses as plain values: it can be printed, saved, changed, compared.
 
     Attributes:
-        encoder: Image encoder: ``name``, ``weights``, ``shared`` and ``n_stages``.
+        encoder: Image encoder: ``name``, ``weights``, ``shared``, ``n_stages``, and a registered backbone's
+            options.
         tokenizer: ``image`` and ``table``, a tokenizer each.
         reads: Modalities that become tokens: names, ``images``, ``tables`` or ``*``.
         context: What conditions ``maps``: ``cells``, the tables' cells, or a tabular tokenizer, whose tokens are
@@ -66,6 +67,14 @@ class Blueprint:
     loss: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Choice | None = None
     dim: int = 128
+
+    def __post_init__(self) -> None:
+        tokenizer = {"image": "pool", "table": "mlp", **self.tokenizer}
+        tokens: Mapping[str, Sequence[Choice]] = {"per_stage": (), "layers": (), **self.tokens}
+        object.__setattr__(self, "tokenizer", tokenizer)
+        object.__setattr__(self, "tokens", tokens)
+        for slot in fields(self):
+            object.__setattr__(self, slot.name, _canonical(getattr(self, slot.name)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, as in a file: ``"none"`` for None.
@@ -227,8 +236,16 @@ def _text(value: Any) -> str:
     raise ValueError(f"the blueprint has {value!r}, which is for Python only: a file cannot hold it")
 
 
+def _canonical(value: Any) -> Any:
+    """One form for equal blueprints: a tuple for a list, a part without options as its name."""
+    if isinstance(value, Mapping):
+        entries = {key: _canonical(item) for key, item in value.items()}
+        return entries["name"] if list(entries) == ["name"] and isinstance(entries["name"], str) else entries
+    return tuple(map(_canonical, value)) if isinstance(value, list | tuple) else value
+
+
 def _plain(value: Any) -> Any:
-    """As in a file: ``"none"`` for None, and a part without options as its name."""
+    """As in a file: ``"none"`` for None."""
     if isinstance(value, dict):
         if list(value) == ["name"] and isinstance(value["name"], str):
             return value["name"]

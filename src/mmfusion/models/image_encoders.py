@@ -63,6 +63,7 @@ class ImageEncoders(nn.Module):
         weights: object = "none",
         shared: bool = True,
         n_stages: int = 1,
+        **options: object,
     ) -> "ImageEncoders":
         """Build encoders for images.
 
@@ -72,13 +73,14 @@ class ImageEncoders(nn.Module):
             weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
             shared: Images of one shape take one encoder, as one batch; False gives each image its own.
             n_stages: How many of the encoder's stages are used, counted from the last.
+            options: More options of a registered backbone.
         """
         routes: dict[str, str] = {}
         for key, image in images.items():
             same = [other for other in routes if images[other].shape == image.shape]
             routes[key] = routes[same[0]] if shared and same else key
         backbones = {
-            route: create_backbone(name, images[route], weights=weights, n_stages=n_stages)  # type: ignore[arg-type]  # checked there
+            route: create_backbone(name, images[route], weights=weights, n_stages=n_stages, **options)  # type: ignore[arg-type]  # checked there
             for route in dict.fromkeys(routes.values())
         }
         return cls(images, backbones, routes)

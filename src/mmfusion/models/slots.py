@@ -116,6 +116,12 @@ _SLOT_OPTIONS = {"vectors": ("of",), "decision": ("of",), "head": ("shared",)}
 """Options that the slot itself has, beside the part's."""
 
 
+_OF_IMAGE = ("in_channels", "n_axes", "n_stages", "size", "spacing", "weights")
+"""Parameters of a backbone that follow from the image or are the slot's."""
+_FILLED = ("dim",)
+"""Options that the assembly fills in, from the blueprint's ``dim`` and what comes before a part."""
+
+
 def _token_lists(*, per_stage: Sequence[Choice] = (), layers: Sequence[Choice] = ()) -> None:
     """The keys of ``tokens``."""
 
@@ -152,6 +158,11 @@ def _encoder(value: Choice, faults: list[str]) -> Any:
         faults.append(f"encoder: {error}")
         return value
     hints, known = dict(option_hints(_encoder_options)), dict(keyword_options(_encoder_options))
+    if name in registry.backbones:
+        builder = registry.backbones.get(name)
+        of_backbone = {key: option for key, option in keyword_options(builder).items() if key not in _OF_IMAGE}
+        known |= of_backbone
+        hints |= {key: hint for key, hint in option_hints(builder).items() if key in of_backbone}
     if unknown := [key for key in options if key not in known]:
         faults.append(f"encoder: {name!r} has no option {', '.join(map(repr, unknown))}. Valid: {', '.join(known)}")
     faults += [
@@ -203,6 +214,8 @@ def _part(kind: Registry, where: str, choice: Choice, faults: list[str], slot_op
     values = {key: value for key, value in options.items() if key not in slot_options}
     what = f"{where}: {kind.kind} {name!r}"
     faults += _unknown(what, builder, values)
+    if kind is not registry.map_fusions:  # there it is a part's own width
+        faults += [f"{what}: {key} follows from the blueprint: leave it out" for key in _FILLED if key in values]
     for key, value in values.items():
         if key not in known:
             continue

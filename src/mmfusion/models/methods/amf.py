@@ -1,7 +1,7 @@
 """AMF: adaptive modulation and fusion (Yu et al., 2025)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import LossWeight, NotNegative
 from mmfusion.spec import DataSpec
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from mmfusion.losses.anchor_loss import Reduction
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Count, Heads, LossWeight, OneOf, Range, Stages, TemperatureValue
 from mmfusion.registry import Choice, ablations, compressions, tabular_tokenizers
 from mmfusion.spec import DataSpec

@@ -1,7 +1,7 @@
 """Concatenation."""
 
 from mmfusion.models.blueprint import Blueprint
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.spec import DataSpec
 
 

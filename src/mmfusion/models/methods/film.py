@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import OneOf, StageIndex, Stages, Widths
 from mmfusion.spec import DataSpec
 

@@ -1,7 +1,7 @@
 """RoVTL's gated cross-attention (Hasny et al., 2025)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads
 from mmfusion.spec import DataSpec
 

@@ -1,7 +1,7 @@
 """GMU: the gated multimodal unit (Arevalo et al., 2017)."""
 
 from mmfusion.models.blueprint import Blueprint
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.spec import DataSpec
 
 

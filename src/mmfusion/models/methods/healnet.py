@@ -1,7 +1,7 @@
 """HEALNet: the hybrid early-fusion attention learning network (Hemker et al., 2024)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads
 from mmfusion.spec import DataSpec
 

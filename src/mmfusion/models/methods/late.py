@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import OneOf
 from mmfusion.spec import DataSpec
 

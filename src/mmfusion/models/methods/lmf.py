@@ -1,7 +1,7 @@
 """LMF: low-rank multimodal fusion (Liu et al., 2018), and tensor fusion (Zadeh et al., 2017)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Count, Width
 from mmfusion.spec import DataSpec
 

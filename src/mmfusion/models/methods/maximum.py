@@ -1,7 +1,7 @@
 """MAX: the elementwise maximum of the modalities."""
 
 from mmfusion.models.blueprint import Blueprint
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.spec import DataSpec
 
 

@@ -1,7 +1,7 @@
 """MBT: the multimodal bottleneck transformer (Nagrani et al., 2021)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads
 from mmfusion.spec import DataSpec
 

@@ -1,7 +1,7 @@
 """MMCL: contrastive pretraining of images and tables (Hager et al., 2023)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Probability, TemperatureValue, Width
 from mmfusion.spec import DataSpec
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Reduction, StageIndex, Stages
 from mmfusion.spec import DataSpec
 

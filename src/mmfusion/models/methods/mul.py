@@ -1,7 +1,7 @@
 """Interactive fusion (Duanmu et al., 2020)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Stages, Width
 from mmfusion.spec import DataSpec
 

@@ -1,7 +1,7 @@
 """MulT: the crossmodal transformer (Tsai et al., 2019)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads
 from mmfusion.spec import DataSpec
 

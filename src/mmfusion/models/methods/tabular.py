@@ -1,7 +1,7 @@
 """FT-Transformer: the table alone (Gorishniy et al., 2021)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import OF_IMAGES, method
+from mmfusion.models.registration import OF_IMAGES, method
 from mmfusion.options import Depth, Dropout, Expansion, Heads
 from mmfusion.spec import DataSpec
 

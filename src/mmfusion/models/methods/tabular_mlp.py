@@ -1,7 +1,7 @@
 """A multilayer perceptron of the table alone (Gorishniy et al., 2021)."""
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import OF_IMAGES, method
+from mmfusion.models.registration import OF_IMAGES, method
 from mmfusion.spec import DataSpec
 
 

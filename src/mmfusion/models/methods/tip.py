@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
-from mmfusion.models.method import method
+from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Range, TemperatureValue, Width
 from mmfusion.spec import DataSpec
 

@@ -56,7 +56,7 @@ class Method:
         self.shared = {key: value for key, value in (DEFAULTS | defaults).items() if key not in without}
         if unknown := sorted((set(defaults) | set(without)) - set(known)):
             raise ValueError(
-                f"method {name!r} sets {unknown}, which no shared option is called; there are {list(known)}"
+                f"method {name!r} sets {unknown}, which are no shared options; there are {list(known)}"
             )
         shared = [_with_default(known[key], value) for key, value in self.shared.items() if key not in own_parameters]
         self.__signature__ = inspect.Signature([*own_parameters.values(), *shared], return_annotation=FusionModel)
@@ -89,7 +89,7 @@ def _with_default(parameter: inspect.Parameter, value: Any) -> inspect.Parameter
 
 def method(
     name: str, *, without: Collection[str] = (), **defaults: Any
-) -> Callable[[Callable[..., Blueprint]], Callable[..., Blueprint]]:
+) -> Callable[[Callable[..., Blueprint]], Method]:
     """A decorator that registers a function from a spec to a :class:`~mmfusion.models.blueprint.Blueprint` as a model.
 
     Args:
@@ -98,9 +98,8 @@ def method(
         defaults: Of shared options, where they are not the usual ones.
     """
 
-    def add(function: Callable[..., Blueprint]) -> Callable[..., Blueprint]:
-        models.register(name)(Method(name, function, defaults, without))
-        return function
+    def add(function: Callable[..., Blueprint]) -> Method:
+        return models.register(name)(Method(name, function, defaults, without))
 
     return add
 

@@ -7,7 +7,7 @@ import pytest
 import mmfusion as mmf
 from mmfusion.models import Blueprint, Method, method
 from mmfusion.models.blueprint import shared_options
-from mmfusion.models.method import blueprint_of
+from mmfusion.models.registration import blueprint_of
 from mmfusion.options import keyword_options
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
@@ -45,7 +45,7 @@ def test_a_method_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     options = models.options("mine")
     assert (options["dim"].default, options["hidden"].default, options["gate"].default) == (8, (), True)
     assert "token_norm" not in options
-    assert mine(SPEC).vectors == "gated"
+    assert mine.blueprint(SPEC).vectors == "gated"
     model = mmf.create_model("mine", SPEC, gate=False, dim=4)
     assert model.blueprint is not None
     assert (model.blueprint.vectors, model.blueprint.dim) == ("concat", 4)
@@ -58,7 +58,7 @@ def test_a_method_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refuses_defaults_of_what_is_not_shared() -> None:
-    with pytest.raises(ValueError, match=r"method 'x' sets \['widht'\], which no shared option is called"):
+    with pytest.raises(ValueError, match=r"method 'x' sets \['widht'\], which are no shared options"):
         method("x", widht=3)(lambda spec: Blueprint())
 
 
