@@ -178,6 +178,12 @@ def test_a_run(name: str, start: Callable[..., Path], tmp_path: Path, monkeypatc
     left[0] = 1
     with pytest.raises(run.Interrupted):
         start(name, "cut", phase_epochs={"pretrain": 2})
+    # In the middle of pretraining, which holds the model: each tensor is kept once.
+    kept = checkpoints.load(begun / checkpoints.LAST)[0]
+    kept = {key: x for key, x in kept.items() if not key.startswith("optimizer.")}
+    assert {"model", "pretraining"} <= {key.partition(".")[0] for key in kept} <= {"model", "loss", "pretraining"}
+    matrices = [x.numpy().tobytes() for x in kept.values() if x.ndim > 1 and bool(x.any())]
+    assert len(set(matrices)) == len(matrices)
     left[0] = 1
     with pytest.raises(run.Interrupted):
         run.resume(begun)
