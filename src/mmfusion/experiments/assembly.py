@@ -24,6 +24,7 @@ from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import arithmetic, checkpoints, precompute, processes
 from mmfusion.training.divergence import advice
 from mmfusion.training.loop import Training
+from mmfusion.training.phases import phases_of
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.seeds import derive, seed_all
 from mmfusion.utils.cache_folders import cache_folder
@@ -170,6 +171,9 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         footprint.check_fits(settings, bundle.spec, device)
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
+        # Built once without effect: what is wrong with the loss is an error before there is a folder.
+        with torch.random.fork_rng(devices=[]):
+            phases_of(model)
     check_images(found, bundle, model, run.root)
     return Parts(settings, bundle, model, target, kind, device, found)
 

@@ -13,8 +13,8 @@ from mmfusion.fusion.maps import MapFusion, MapSites
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.models.rows import Rows
 from mmfusion.models.shapes import check_map_fusion, dtype_of
-from mmfusion.options import check_options
-from mmfusion.registry import named
+from mmfusion.options import check_options, keyword_options
+from mmfusion.registry import backbones, named
 from mmfusion.spec import Image
 from mmfusion.tokens import Content, Maps, Tokens
 from mmfusion.utils.meta import run_on_meta
@@ -308,7 +308,9 @@ class ImageEncoders(nn.Module):
 def encoders_for(images: Mapping[str, Image], choice: object) -> ImageEncoders:
     """Encoders from plain settings: a name, or a mapping with ``name`` and the options of :class:`ImageEncoders`."""
     name, options = named(cast("str", choice), "backbone")
-    check_options(f"the encoder {name!r}", ImageEncoders.create, options)
+    of_backbone = keyword_options(backbones.get(name)) if name in backbones else {}
+    of_slot = {key: value for key, value in options.items() if key not in of_backbone or key == "n_stages"}
+    check_options(f"the encoder {name!r}", ImageEncoders.create, of_slot)
     return ImageEncoders.create(images, name=name, **options)
 
 

@@ -55,9 +55,7 @@ class Method:
         known = inspect.signature(shared_options, eval_str=True).parameters
         self.shared = {key: value for key, value in (DEFAULTS | defaults).items() if key not in without}
         if unknown := sorted((set(defaults) | set(without)) - set(known)):
-            raise ValueError(
-                f"method {name!r} sets {unknown}, which are no shared options; there are {list(known)}"
-            )
+            raise ValueError(f"method {name!r} sets {unknown}, which are no shared options; there are {list(known)}")
         shared = [_with_default(known[key], value) for key, value in self.shared.items() if key not in own_parameters]
         self.__signature__ = inspect.Signature([*own_parameters.values(), *shared], return_annotation=FusionModel)
 
