@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import mmfusion as mmf
-from mmfusion.registry import PluginError, Registry, check_options, import_files
+from mmfusion.plugin_files import import_files
+from mmfusion.registry import PluginError, Registry, check_options
 
 
 @pytest.fixture

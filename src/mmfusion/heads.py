@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mmfusion.options import Dropout, TotalWidth, Widths, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Dropout, TotalWidth, Widths
 from mmfusion.registry import heads
 from mmfusion.spec import Target
 

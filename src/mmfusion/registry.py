@@ -11,20 +11,15 @@ entry point, which is loaded only when its name is asked for::
 import builtins
 import difflib
 import fnmatch
-import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from importlib.machinery import SourceFileLoader
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import CodeType
 from typing import Any, TypeAlias, TypeVar
 
-from mmfusion.options import check_options, keyword_options, shown
+from mmfusion.option_checks import check_options, keyword_options, shown
 
 __all__ = [
     "Builder",
@@ -39,7 +34,6 @@ __all__ = [
     "decisions",
     "heads",
     "image_tokenizers",
-    "import_files",
     "keyword_options",
     "list_backbones",
     "list_datasets",
@@ -306,98 +300,3 @@ def list_backbones(pattern: str = "*") -> list[str]:
 def list_datasets(pattern: str = "*") -> list[str]:
     """Names of the registered datasets that match a shell-style pattern, sorted."""
     return datasets.list(pattern)
-
-
-def import_files(
-    paths: Iterable[str | Path],
-    *,
-    allowed: Callable[[str, str], bool] | None = None,
-    named_by: str = "",
-) -> dict[str, str]:
-    """Run Python files, for the parts that they register.
-
-    A file that this process has run or imported already, under whatever name, is not run again.
-
-    Args:
-        paths: Each outside any package, with builders under a ``register`` decorator.
-        allowed: Whether a file may be run, given its place, without links, and the SHA-256 of its content; None: all
-            may, since the user names them.
-        named_by: Who names them where they need to be allowed, for the message.
-
-    Returns:
-        By place, the SHA-256 of each file that was run.
-
-    Raises:
-        FileNotFoundError: If a file is not there.
-        PluginError: If one may not be run, then none of them is; or one fails: what it had registered is forgotten.
-    """
-    places = [Path(path).absolute() for path in paths]
-    if absent := [str(path) for path in places if not path.is_file()]:
-        raise FileNotFoundError(f"no plug-in {', '.join(absent)}: give its place with --plugin")
-    # Read once: what is asked about is what is run.
-    sources = {path: path.read_bytes() for path in places if not _is_loaded(path)}
-    digests = {path: hashlib.sha256(source).hexdigest() for path, source in sources.items()}
-    refused = [path for path, digest in digests.items() if allowed and not allowed(str(path.resolve()), digest)]
-    if refused:
-        files = ", ".join(f"{path} (SHA-256 {digests[path]})" for path in refused)
-        flags, options = " ".join(f"--plugin {path}" for path in places), [str(path) for path in places]
-        raise PluginError(
-            f"{named_by} names a plug-in that you have not allowed: {files}. A plug-in is code that runs with your "
-            f"rights: read it, and if you trust it, allow it with {flags}, or plugins={options} in Python"
-        )
-    done = {}
-    for path, source in sources.items():
-        if not _is_loaded(path):  # two links to one file
-            resolved = str(path.resolve())
-            _run_file(path, source, f"mmfusion_plugin_{hashlib.sha256(resolved.encode()).hexdigest()[:16]}")
-            done[resolved] = digests[path]
-    return done
-
-
-def _is_loaded(path: Path) -> bool:
-    """Whether some module is from that file; the process's own script is one."""
-    wanted = path.stat()
-    for module in list(sys.modules.values()):
-        # Not getattr: asked for what it lacks, a lazy module imports what it stands for.
-        file = getattr(module, "__dict__", {}).get("__file__")
-        try:
-            if isinstance(file, str) and os.path.samestat(os.stat(file), wanted):
-                return True
-        except (OSError, ValueError):
-            continue  # a frozen module, or a file that is gone
-    return False
-
-
-class _Source(SourceFileLoader):
-    """Runs the text that was read: neither byte code that lies next to the file, nor what the file has become since."""
-
-    def __init__(self, name: str, path: Path, source: bytes) -> None:
-        super().__init__(name, str(path))
-        self._text = source
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self._text, self.path)
-        return code
-
-
-def _run_file(path: Path, source: bytes, name: str) -> None:
-    if path.suffix != ".py":
-        raise PluginError(f"the plug-in {path} must be a Python file, with a name that ends in .py")
-    loader = _Source(name, path, source)
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    if spec is None:
-        raise PluginError(f"the plug-in {path} cannot be run by Python's import system")
-    registries = [value for value in globals().values() if isinstance(value, Registry)]
-    before = [dict(registry._builders) for registry in registries]
-    module = importlib.util.module_from_spec(spec)
-    # Known before it runs, as an import does it: its classes are looked up by the module's name.
-    sys.modules[name] = module
-    try:
-        loader.exec_module(module)
-    # Foreign code, as an entry point's: whatever it raises is its own failure, told as such.
-    except Exception as error:
-        del sys.modules[name]
-        for registry, builders in zip(registries, before, strict=True):
-            registry._builders.clear()
-            registry._builders.update(builders)
-        raise PluginError(f"the plug-in {path} fails to load: {type(error).__name__}: {error}") from error

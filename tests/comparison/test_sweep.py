@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from mmfusion import registry
+from mmfusion import plugin_files, registry
 from mmfusion.comparison import grid, summary, sweep, worker
 from mmfusion.comparison.grid import Planned
 from mmfusion.experiments import folder, run
@@ -342,7 +342,7 @@ def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
 @pytest.fixture
 def imported(plugin: Path) -> Iterator[Path]:
     """The plug-in, known to this process too, for one test."""
-    registry.import_files([plugin])
+    plugin_files.import_files([plugin])
     yield plugin
     for kind in (registry.models, registry.datasets):
         del kind._builders["tiny"]

@@ -12,7 +12,8 @@ import torch
 import mmfusion as mmf
 from mmfusion import losses
 from mmfusion.fusion.maps import MapSites
-from mmfusion.options import LossWeight, keyword_options, option_faults, option_hints, value_faults
+from mmfusion.option_checks import keyword_options, option_faults, option_hints, value_faults
+from mmfusion.options import LossWeight
 from mmfusion.registry import Registry
 from mmfusion.spec import Image
 from mmfusion.tokens import TokenShape

@@ -11,7 +11,7 @@ from py_compile import compile as compiled
 
 import pytest
 
-from mmfusion import registry
+from mmfusion import plugin_files
 from mmfusion.comparison import worker
 from mmfusion.experiments import folder, predictor, run, trust
 from mmfusion.registry import PluginError
@@ -183,5 +183,5 @@ def test_without_a_place_to_remember_the_user_is_asked_again(
 
 
 def test_what_runs_already_is_not_asked_about(plugin: Path, tmp_path: Path) -> None:
-    registry.import_files([plugin])
+    plugin_files.import_files([plugin])
     trust.run_named([plugin], tmp_path)

@@ -8,7 +8,7 @@ import mmfusion as mmf
 from mmfusion.models import Blueprint, Method, method
 from mmfusion.models.blueprint import shared_options
 from mmfusion.models.registration import blueprint_of
-from mmfusion.options import keyword_options
+from mmfusion.option_checks import keyword_options
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 from small import make_spec

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmfusion.options import keyword_options, option_hints, takes_none, value_faults
+from mmfusion.option_checks import keyword_options, option_hints, takes_none, value_faults
 
 
 def typed_options(section: str, builder: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,15 +21,8 @@ from mmfusion.experiments import recipes, trust
 from mmfusion.experiments.builder_options import typed_options
 from mmfusion.metrics.classification import metric_faults
 from mmfusion.models import blueprint as blueprints
-from mmfusion.options import (
-    Name,
-    OneOf,
-    Range,
-    Seed,
-    alternatives,
-    check_names,
-    value_faults,
-)
+from mmfusion.option_checks import alternatives, check_names, value_faults
+from mmfusion.options import Name, OneOf, Range, Seed
 from mmfusion.training.settings import Train
 
 DEFAULT_DATASET = "synthetic-derm7pt"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mmfusion import registry
+from mmfusion import plugin_files
 from mmfusion.utils.files import replace_file
 
 FILE = "plugins.json"
@@ -27,7 +27,7 @@ def run_given(paths: Iterable[str | Path]) -> None:
         FileNotFoundError: If one does not exist.
         mmfusion.registry.PluginError: If one fails.
     """
-    done = registry.import_files(paths)
+    done = plugin_files.import_files(paths)
     known = _known()
     new = {place: digest for place, digest in done.items() if digest not in known.get(place, ())}
     if not new:
@@ -55,7 +55,7 @@ def run_named(paths: Iterable[str | Path], where: Path) -> None:
         mmfusion.registry.PluginError: If one was not allowed, then none of them is run; or if one fails.
     """
     known = _known()
-    registry.import_files(
+    plugin_files.import_files(
         paths, allowed=lambda place, digest: digest in known.get(place, ()), named_by=f"the run in {where}"
     )
 

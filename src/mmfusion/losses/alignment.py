@@ -9,7 +9,8 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_range, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
-from mmfusion.options import Positive, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Positive
 from mmfusion.registry import losses
 
 

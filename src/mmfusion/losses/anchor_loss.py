@@ -10,7 +10,8 @@ from mmfusion.losses.base import Loss, Need
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice
 from mmfusion.losses.temperature import Temperature
-from mmfusion.options import NClasses, Range, TemperatureValue, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import NClasses, Range, TemperatureValue
 
 Reduction: TypeAlias = Literal["normalized", "published"]
 Eps: TypeAlias = Annotated[float, Range(0, 1)]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.inputs import Embeddings, loss_inputs
-from mmfusion.options import keyword_options
+from mmfusion.option_checks import keyword_options
 from mmfusion.tokens import LossInputs, Present
 
 Need: TypeAlias = Literal["n_classes", "counts"]

@@ -12,7 +12,8 @@ from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_f
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.focal import GAMMA, focal_loss
 from mmfusion.losses.functional import check_choice, check_range
-from mmfusion.options import NClasses, NotNegative, Range, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import NClasses, NotNegative, Range
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
 

@@ -8,7 +8,7 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
-from mmfusion.options import checked
+from mmfusion.option_checks import checked
 from mmfusion.registry import losses
 
 Kind: TypeAlias = Literal["cosine", "mse"]

@@ -9,7 +9,8 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.crossmodal_anchor import crossmodal_anchor_loss
 from mmfusion.losses.sample_anchor import sample_anchor_loss
 from mmfusion.losses.unimodal_anchor import unimodal_anchor_loss
-from mmfusion.options import LossWeight, NClasses, TemperatureValue, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import LossWeight, NClasses, TemperatureValue
 from mmfusion.registry import losses
 
 

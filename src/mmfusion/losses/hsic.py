@@ -12,7 +12,8 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, check_range, clamp_value
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
-from mmfusion.options import Positive, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
 

@@ -9,7 +9,8 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
 from mmfusion.losses.linear_layers import Layers, check_width
-from mmfusion.options import Width, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.losses.prototypes import Prototypes, class_means, membership, prototypes_of_means, prototypes_of_units
-from mmfusion.options import Count, NClasses, Range, Width, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Count, NClasses, Range, Width
 
 Momentum: TypeAlias = Annotated[float, Range(0, 1, below=True)]
 """Share of the past in a moving average."""

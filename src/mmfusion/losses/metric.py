@@ -20,7 +20,8 @@ from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_labels, stack_embeddings, stack_present
 from mmfusion.losses.pml import Options
 from mmfusion.losses.pml_fixes import Positions, make_history, one_and_memory, parts_of, stabilized
-from mmfusion.options import NClasses, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import NClasses
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 

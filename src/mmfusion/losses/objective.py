@@ -13,7 +13,8 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
-from mmfusion.options import Probability, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Probability
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
 from mmfusion.tokens import FusionOutput, LossInputs, Present
 from mmfusion.utils.precision import full_precision

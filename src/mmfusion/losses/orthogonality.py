@@ -10,7 +10,7 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
-from mmfusion.options import checked
+from mmfusion.option_checks import checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 

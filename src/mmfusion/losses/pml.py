@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from mmfusion.options import takes
+from mmfusion.option_checks import takes
 
 Options: TypeAlias = Mapping[str, Any]
 

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmfusion.options import NotNegative, TemperatureValue, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import NotNegative, TemperatureValue
 from mmfusion.utils.precision import full_precision
 
 

@@ -10,7 +10,8 @@ from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, check_range, masked_logsumexp, mean_where
-from mmfusion.options import Positive, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
 

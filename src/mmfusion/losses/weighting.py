@@ -11,7 +11,8 @@ from typing import Annotated, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mmfusion.options import LossWeight, Name, NotNegative, OneOf, Probability, Range, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import LossWeight, Name, NotNegative, OneOf, Probability, Range
 from mmfusion.utils.precision import full_precision
 
 Steps: TypeAlias = Annotated[int, Range(1, 10**9)]

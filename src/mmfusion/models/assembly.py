@@ -12,7 +12,8 @@ from mmfusion.models.blueprint import Blueprint, as_part
 from mmfusion.models.context import Context
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.image_encoders import ImageEncoders, encoders_for
-from mmfusion.options import Modalities, alternatives, option_hints
+from mmfusion.option_checks import alternatives, option_hints
+from mmfusion.options import Modalities
 from mmfusion.registry import Choice, Registry
 from mmfusion.spec import DataSpec
 from mmfusion.tokenizers import create_table_tokenizer

@@ -11,16 +11,8 @@ from typing import Any, TypeAlias
 
 from mmfusion import registry
 from mmfusion.models.slots import NONE, TermSettings, slot_value
-from mmfusion.options import (
-    Dropout,
-    Name,
-    Probability,
-    Width,
-    Widths,
-    check_names,
-    option_hints,
-    value_faults,
-)
+from mmfusion.option_checks import check_names, option_hints, value_faults
+from mmfusion.options import Dropout, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, named
 
 Part: TypeAlias = Mapping[str, Any]

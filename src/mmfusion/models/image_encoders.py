@@ -13,7 +13,7 @@ from mmfusion.fusion.maps import MapFusion, MapSites
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.models.rows import Rows
 from mmfusion.models.shapes import check_map_fusion, dtype_of
-from mmfusion.options import check_options, keyword_options
+from mmfusion.option_checks import check_options, keyword_options
 from mmfusion.registry import backbones, named
 from mmfusion.spec import Image
 from mmfusion.tokens import Content, Maps, Tokens

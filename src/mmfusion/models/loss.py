@@ -20,7 +20,8 @@ from mmfusion.losses.weighting import Delay, Shape, Steps
 from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.slots import TermSettings, loss_options
-from mmfusion.options import LossWeight, check_options, value_faults
+from mmfusion.option_checks import check_options, value_faults
+from mmfusion.options import LossWeight
 from mmfusion.registry import Choice, losses, named
 from mmfusion.spec import Classes, DataSpec
 

@@ -10,7 +10,7 @@ from typing import Any
 from mmfusion.models.assembly import assemble
 from mmfusion.models.blueprint import Blueprint, read, shared_options
 from mmfusion.models.fusion_model import FusionModel
-from mmfusion.options import alternatives, check_options
+from mmfusion.option_checks import alternatives, check_options
 from mmfusion.registry import models
 from mmfusion.spec import Columns, DataSpec, Image
 

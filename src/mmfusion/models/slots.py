@@ -4,19 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mmfusion import registry
-from mmfusion.options import (
-    LossWeight,
-    Modalities,
-    Probability,
-    Stages,
-    Width,
-    alternatives,
-    check_names,
-    keyword_options,
-    option_hints,
-    takes_none,
-    value_faults,
-)
+from mmfusion.option_checks import alternatives, check_names, keyword_options, option_hints, takes_none, value_faults
+from mmfusion.options import LossWeight, Modalities, Probability, Stages, Width
 from mmfusion.registry import Choice, PluginError, Registry, named
 
 TermSettings: TypeAlias = Mapping[str, Mapping[str, Any]]

@@ -29,7 +29,8 @@ from mmfusion.data.schema.inference import Override
 from mmfusion.data.schema.subgroups import Subgroup, by_columns
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import make_split
-from mmfusion.options import Channels, Fold, Folds, Fractions, Interval, Name, Range, Seed, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Channels, Fold, Folds, Fractions, Interval, Name, Range, Seed
 from mmfusion.registry import datasets
 
 

@@ -8,7 +8,7 @@ from mmfusion.data.samplers.balanced import ClassBalancedBatches
 from mmfusion.data.samplers.grouped import GroupedBatches
 from mmfusion.data.samplers.shuffled import ShuffledBatches
 from mmfusion.data.samplers.weighted import WeightedBatches
-from mmfusion.options import check_options
+from mmfusion.option_checks import check_options
 from mmfusion.spec import Classes
 
 Batches: TypeAlias = ShuffledBatches | ClassBalancedBatches | WeightedBatches | GroupedBatches

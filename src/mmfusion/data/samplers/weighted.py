@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mmfusion.data.samplers.epochs import EpochBatches, class_codes
-from mmfusion.options import NClasses, Positive, Range, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import NClasses, Positive, Range
 
 
 class WeightedBatches(EpochBatches):

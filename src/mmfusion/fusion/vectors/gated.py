@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, stacked
-from mmfusion.options import Width, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
 

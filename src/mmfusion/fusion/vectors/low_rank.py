@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, stacked
-from mmfusion.options import Count, Width, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Count, Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion
-from mmfusion.options import Width, checked
+from mmfusion.option_checks import checked
+from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
 
