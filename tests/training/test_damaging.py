@@ -59,7 +59,7 @@ def test_what_cannot_be_repaired_is_one_line(table: Path, tmp_path: Path) -> Non
         assert done.returncode == 2, done.stderr
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("mmfusion: ")]
         assert "Traceback" not in done.stderr
-        assert "cannot take its place" in line
+        assert "cannot be restored from" in line
         assert "start again with the same command" in line
     finally:
         for path, content in saved.items():

@@ -223,7 +223,7 @@ class CaseReader:
     @property
     def _ready(self) -> dict[str, Intensity]:
         """The intensities, but for those that still have to learn from the images that are being read."""
-        return {name: one for name, one in self.intensities.items() if one.mean or one.standardise != "sequence"}
+        return {name: one for name, one in self.intensities.items() if one.mean or one.standardize != "sequence"}
 
     def _columns(self, frame: pd.DataFrame, with_targets: bool, without: Collection[str] = ()) -> dict[str, Any]:
         """All that comes from the table itself."""

@@ -63,7 +63,7 @@ def _check_same(spec: DataSpec, reader: CaseReader, read: DataSpec) -> None:
             raise ValueError(f"spec.targets.{name} does not fit reader.targets.{name}: {target}, {read.targets[name]}")
     for name, intensity in reader.intensities.items():
         channels = spec.images[name].channels
-        if intensity.standardise == "sequence" and len(intensity.mean) != channels:
+        if intensity.standardize == "sequence" and len(intensity.mean) != channels:
             raise ValueError(
                 f"reader.intensities.{name}.mean expects a number for each of {channels} channel(s), got "
                 f"{len(intensity.mean)}"

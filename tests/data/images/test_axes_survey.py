@@ -63,8 +63,8 @@ def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> N
     some = [turned(image, codes) if i in (1, 5) else image for i, image in enumerate(images)]
     found = opened(tmp_path / "some", table(tmp_path / "some", some))
     (note,) = [note for note in found.notes if "headers" in note]
-    assert "Most volumes of column 'scan' run RAS" in note
-    assert "row 1, 5. They are turned to it." in note
+    assert "most volumes of column 'scan' have orientation RAS" in note
+    assert "are turned to it: row 1, 5." in note
     assert "which run RAS" in found.about
     assert not [note for note in expected.notes if "headers" in note]
     assert torch.equal(found.load().train.pixels("scan"), expected.load().train.pixels("scan"))
@@ -105,7 +105,7 @@ def test_columns_where_nothing_is_wrong(tmp_path: Path) -> None:
     assert not [note for note in found.notes if "header" in note]
     images = [transposed(head(i), (0, 1, 2), known=i > 2) for i in range(N)]
     (note,) = [note for note in opened(tmp_path, table(tmp_path, images)).notes if "header" in note]
-    assert "have headers without directions: row 0, 1, 2. They are taken to run RAS" in note
+    assert "have headers without an orientation: row 0, 1, 2. They are assumed to have RAS" in note
     every = [transposed(head(i), (0, 1, 2), known=False) for i in range(N)]
     assert not [note for note in opened(tmp_path, table(tmp_path, every)).notes if "header" in note]
 
@@ -115,7 +115,7 @@ def test_two_columns_that_do_not_lie_on_each_other(tmp_path: Path) -> None:
     other = frame["scan"][N:].tolist()
     frame = frame[:N].assign(second=other)
     found = TableDataset(frame, label="label", images=["scan", "second"], root=tmp_path, size=CUBE)
-    assert any("run in other directions by column ('scan' RAS, 'second' LPS)" in note for note in found.notes)
+    assert any("differ in orientation ('scan' RAS, 'second' LPS)" in note for note in found.notes)
 
 
 def test_new_volumes_are_turned_as_those_of_training(tmp_path: Path) -> None:

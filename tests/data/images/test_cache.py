@@ -280,7 +280,7 @@ def test_a_set_that_is_read_stays(make, files, tmp_path, said, decoded):
     expected = everything(held)
     assert room.rows(SOURCE, files, tmp_path / "b") == (None, {})
     assert "without the cache" in said[0]
-    assert "the sets in use leave no room" in said[0]
+    assert "with the sets in use they exceed its limit" in said[0]
     assert torch.equal(everything(held), expected)
     del held
     decoded.clear()
@@ -304,8 +304,8 @@ def test_a_set_sheds_what_nobody_asks_for(make, files, tmp_path, said, write_ima
 
 def test_a_set_larger_than_the_cache(make, files, said, tmp_path):
     assert make(max_bytes=N * BYTES - 1).rows(SOURCE, files) == (None, {})
-    assert "6 images take" in said[0]
-    assert "raise its limit" in said[0]
+    assert "6 images need" in said[0]
+    assert "raise the limit" in said[0]
     frame = pd.DataFrame({"file": [path.name for path in files]})
     images, _ = load_images({"a": SOURCE}, frame, tmp_path / "images", cache=make(max_bytes=0))
     assert torch.equal(images["a"], direct(files))
@@ -317,7 +317,7 @@ def test_a_disk_that_is_too_small(make, files, said, tmp_path, monkeypatch):
     make().rows(SOURCE, files, tmp_path / "a")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=N * BYTES))
     assert make().rows(replace(SOURCE, size=(16, 16)), files, tmp_path / "b") == (None, {})
-    assert "or the disk does not" in said[0]
+    assert "or the disk, which has" in said[0]
     # What would not have been enough stays; what is enough goes.
     assert sets(tmp_path) == 1
     monkeypatch.setattr(
@@ -402,7 +402,7 @@ def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_pa
     assert torch.equal(rows[torch.tensor([0, 2])], direct([files[0], files[2]]))
     for one in (rows, pickle.loads(pickle.dumps(rows))):
         with pytest.warns(
-            UserWarning, match=r"pixels was damaged: slot 1 has other bytes .*decoded anew from .*/1\.png"
+            UserWarning, match=r"pixels is damaged: slot 1 does not match its checksum: decoded again from .*/1\.png"
         ):
             assert torch.equal(one[torch.tensor([0, 1])], direct(files[:2]))
         flip(tmp_path, 1)  # again: it was written back
@@ -466,7 +466,7 @@ def test_cut_off_during_a_run_is_repaired_and_no_signal(make, files, decoded, tm
     rows, _ = make().rows(SOURCE, files, threads=1)
     everything(rows)
     os.truncate(pixels_of(tmp_path), left)
-    with pytest.warns(UserWarning, match=r"pixels ends before its slot \d: it was cut off since the run began"):
+    with pytest.warns(UserWarning, match=r"pixels ends before its slot \d: it was truncated since the run began"):
         assert torch.equal(everything(rows), direct(files))
     # Not grown again: another process may have looked at slots that would be zeros then.
     assert pixels_of(tmp_path).stat().st_size == left
@@ -481,7 +481,7 @@ def test_what_is_kept_in_memory_is_bounded(make, files, decoded, tmp_path, monke
     monkeypatch.setattr(cache_repair, "_KEPT_BYTES", 2 * BYTES)
     rows, _ = make().rows(SOURCE, files, threads=1)
     os.truncate(pixels_of(tmp_path), 0)
-    with pytest.warns(UserWarning, match="cut off"):
+    with pytest.warns(UserWarning, match="truncated"):
         everything(rows)
     decoded.clear()
     assert torch.equal(rows[torch.tensor([4, 5, 0])], torch.cat([direct(files[4:]), direct(files[:1])]))
@@ -504,7 +504,7 @@ def test_damage_that_no_file_repairs_says_what_to_do(make, files, tmp_path, writ
     else:
         write_image(files[3], size=(12, 10), seed=77)
     with pytest.raises(
-        ValueError, match=r"slot 3.*3\.png cannot take its place \(.*start again with the same command"
+        ValueError, match=r"slot 3.*cannot be restored from .*3\.png \(.*start again with the same command"
     ) as e:
         everything(rows)
     assert "\n" not in str(e.value)

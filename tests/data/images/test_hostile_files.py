@@ -97,7 +97,7 @@ PHOTOS: dict[str, tuple[Callable[[Path], object], str]] = {
     "noise": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(999)), "cannot identify image file"),
 }
 SCANS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "colours": ("a.nii.gz", rgb, "its voxels are colours, expected one real number each"),
+    "colors": ("a.nii.gz", rgb, "its voxels are colors, expected one real number each"),
     "complex": ("a.nii.gz", lambda path: nifti(path, GRID.astype(np.complex64)), "its voxels are complex64 numbers"),
     "other axes": (
         "a.nii.gz",
@@ -111,11 +111,11 @@ SCANS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "huge, gzipped": ("a.nii.gz", lambda path: claiming(path, 42, HUGE), "take 12.8 GB.*raise max_bytes"),
     "huge": ("a.nii", lambda path: claiming(path, 42, HUGE), "take 12.8 GB.*raise max_bytes"),
-    "far away": ("a.nii.gz", lambda path: claiming(path, 108, struct.pack("<f", 6e9)), "behind 6 GB of other content"),
+    "far away": ("a.nii.gz", lambda path: claiming(path, 108, struct.pack("<f", 6e9)), "after 6 GB of other content"),
     "negative": (
         "a.nii.gz",
         lambda path: claiming(path, 42, struct.pack("<hhh", 8, -8, 4)),
-        r"found shape \(8, -8, 4\)",
+        r"got shape \(8, -8, 4\)",
     ),
     "no axes": ("a.nii.gz", lambda path: claiming(path, 40, struct.pack("<h", 0)), "damaged"),
     "many axes": ("a.nii.gz", lambda path: claiming(path, 40, struct.pack("<h", 900)), "damaged"),
@@ -173,7 +173,7 @@ def test_a_bomb_behind_its_last_voxel(tmp_path: Path) -> None:
     claiming(tmp_path / "a.nii.gz", 0, b"", more=bytes(2**24))
     SCAN.probe(tmp_path / "a.nii.gz")
     tracemalloc.start()
-    with pytest.raises(ValueError, match="it goes on for more than 1048576 bytes behind its last voxel"):
+    with pytest.raises(ValueError, match="it has more than 1048576 bytes after its last voxel"):
         SCAN.decode(tmp_path / "a.nii.gz")
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -57,21 +57,21 @@ def test_a_sequence_by_the_training_part():
 
 
 @given(st.sampled_from([0.1, 1 / 3, 1199.9, 5000.0, -7.7]), st.sampled_from(["image", "sequence"]))
-def test_a_constant_volume_gives_zeros(value, standardise):
+def test_a_constant_volume_gives_zeros(value, standardize):
     x = torch.full((3, 1, 5, 6, 7), value)
     for clip in (None, (0, 1200)):
-        intensity = Intensity(standardise, clip=clip).fit(x)
+        intensity = Intensity(standardize, clip=clip).fit(x)
         out = intensity(x)
         assert out.isfinite().all()
         assert out.abs().max() < 1e-3
-        if standardise == "image":
+        if standardize == "image":
             assert not out.any()
 
 
-@pytest.mark.parametrize("standardise", ["none", "image", "channel", "sequence"])
-def test_an_absent_image_stays_by_itself(standardise):
+@pytest.mark.parametrize("standardize", ["none", "image", "channel", "sequence"])
+def test_an_absent_image_stays_by_itself(standardize):
     x = scans()
-    intensity = Intensity(standardise, clip=(0, 1200)).fit(x)
+    intensity = Intensity(standardize, clip=(0, 1200)).fit(x)
     spoilt = x.clone()
     spoilt[3], spoilt[4] = torch.nan, torch.inf
     others = torch.tensor([i for i in range(70) if i not in (3, 4)])
@@ -98,15 +98,23 @@ def test_json_keeps_every_bit(intensity):
     assert Intensity.from_dict(json.loads(json.dumps(intensity.to_dict()))) == intensity
 
 
+def test_json_of_former_runs():
+    """The key keeps the spelling that run folders have."""
+    packed = {"standardise": "channel", "clip": [0.0, 9.0], "mean": [], "std": []}
+    intensity = Intensity("channel", clip=(0, 9))
+    assert intensity.to_dict() == packed
+    assert Intensity.from_dict(packed) == intensity
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Intensity("zscore"), "standardise expects 'none' or 'image' or 'channel' or 'sequence', got 'zscore'"),
-        (lambda: Intensity(clip=(1, 0)), "smallest and a larger largest"),
-        (lambda: Intensity(clip=(1,)), "smallest and a larger largest"),
+        (lambda: Intensity("zscore"), "standardize expects 'none' or 'image' or 'channel' or 'sequence', got 'zscore'"),
+        (lambda: Intensity(clip=(1, 0)), r"\(low, high\) with low < high, got"),
+        (lambda: Intensity(clip=(1,)), r"\(low, high\) with low < high, got"),
         (lambda: Intensity("sequence", mean=(1.0,)), "a mean and a positive std"),
         (lambda: Intensity("sequence", mean=(1.0,), std=(0.0,)), "a mean and a positive std"),
-        (lambda: Intensity("image", mean=(1.0,), std=(1.0,)), "those of standardise='sequence'"),
+        (lambda: Intensity("image", mean=(1.0,), std=(1.0,)), "only for standardize='sequence'"),
         (lambda: Intensity("sequence")(scans()), "is not fitted, the images have 2"),
         (lambda: Intensity("sequence").fit(scans())(scans(channels=1)), "is fitted for 2 channels, the images have 1"),
         (lambda: Intensity("sequence").fit(scans()[:0]), "needs training images"),

@@ -65,7 +65,7 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
     (tmp_path / "z.png").write_bytes(b"hello")
     both = {"derm": ImageSource("file", (8, 8)), "clinic": ImageSource("patient", (8, 8))}
     absent = ["row 1, column 'file': y.png", *(f"row {i}, column 'patient': {n}" for i, n in enumerate("ab"))]
-    absent = [f"{line} is not there" for line in absent]
+    absent = [f"{line} does not exist" for line in absent]
     absent.append("row 2, column 'patient': an empty cell")
     seen = []
     faults = check_images(both, frame, tmp_path, progress=lambda *n: seen.append(n))
@@ -78,7 +78,7 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
         f"row {i}: {tmp_path / n}" for i, n in ((0, "x.png"), (2, "z.png"))
     ]
     assert check_images({}, frame, tmp_path) == []
-    with pytest.raises(FileNotFoundError, match="nowhere is not there"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         check_images(both, frame, tmp_path / "nowhere")
     with pytest.raises(ValueError, match="expects 'error' or 'absent', got 'skip'"):
         check_images(both, frame, tmp_path, missing="skip")
@@ -90,7 +90,7 @@ def test_more_than_fits_into_memory_is_decoded_batch_by_batch(tmp_path, write_im
     one = {"derm": ImageSource("file", (8, 8))}
     kept, _ = load_images(one, frame, tmp_path)
     monkeypatch.setattr(module, "IN_MEMORY", 3 * 8 * 8 * 3 - 1)
-    with pytest.warns(UserWarning, match="more than is kept in memory: each batch decodes its own"):
+    with pytest.warns(UserWarning, match="more than is kept in memory: they are decoded again for each batch"):
         decoded, there = load_images(one, frame, tmp_path)
     assert isinstance(decoded["derm"], DecodedRows)
     assert torch.equal(decoded["derm"][torch.tensor([2, 0])], kept["derm"][[2, 0]])

@@ -13,7 +13,7 @@ from mmfusion.data.bundle import DataBundle
 from mmfusion.data.datasets.faults import refuse
 from mmfusion.data.datasets.plan import Plan, cell_lines, cell_notes, leaks, root_folder, root_lacks
 from mmfusion.data.images.cache import ImageCache
-from mmfusion.data.images.intensity import Intensity, Standardise
+from mmfusion.data.images.intensity import Intensity, Standardize
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.source import Source
 from mmfusion.data.images.stack import StackSource
@@ -67,7 +67,7 @@ def plan(
     encoding: str | None = None,
     fold: int = 1,
     sequences: Sequences = "modalities",
-    standardise: Standardise = "image",
+    standardise: Standardize = "image",
     size: Sequence[int] = SIZE,
     shape: Sequence[int] = SIZE,
     validation: float = 0.125,
@@ -137,7 +137,7 @@ def men(
     encoding: Name | None = None,
     fold: Fold = 1,
     sequences: Sequences = "modalities",
-    standardise: Standardise = "image",
+    standardise: Standardize = "image",
     size: Axes = SIZE,
     shape: Axes = SIZE,
     validation: Annotated[float, Range(0, 1, below=True)] = 0.125,

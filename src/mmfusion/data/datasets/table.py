@@ -19,7 +19,7 @@ from mmfusion.data.datasets.split_column import given_split
 from mmfusion.data.datasets.table_frame import read_frame
 from mmfusion.data.images.axes_survey import survey_axes
 from mmfusion.data.images.cache import ImageCache
-from mmfusion.data.images.intensity import Intensity, Standardise
+from mmfusion.data.images.intensity import Intensity, Standardize
 from mmfusion.data.images.source import Source
 from mmfusion.data.images.sources import Missing, find_images
 from mmfusion.data.images.volumes import VolumeSource
@@ -112,7 +112,7 @@ class TableDataset:
         orientation: Name | None = None,
         clip: Interval | None = None,
         max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
-        standardise: Standardise = "image",
+        standardise: Standardize = "image",
         test: Name | None = None,
         fractions: Fractions = (0.7, 0.1, 0.2),
         split_seed: Seed = 0,
@@ -319,7 +319,7 @@ def table(
     orientation: Name | None = None,
     clip: Interval | None = None,
     max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
-    standardise: Standardise = "image",
+    standardise: Standardize = "image",
     test: Name | None = None,
     fractions: Fractions = (0.7, 0.1, 0.2),
     split_seed: Seed = 0,

@@ -1,1 +1,1 @@
-"""Image files: found, checked, decoded, kept, and read a batch at a time."""
+"""Image files: finding, checking, decoding, caching, and reading in batches."""

@@ -1,4 +1,4 @@
-"""Whether the volumes of a column lie alike: their headers, one against the others, before any voxel is read."""
+"""Orientation of a column's volumes: headers compared with each other before any voxel is read."""
 
 import math
 from collections import Counter
@@ -11,25 +11,25 @@ import pandas as pd
 
 from mmfusion.data.images.orientation import extreme_axis
 from mmfusion.data.images.source import Source
-from mmfusion.data.images.sources import Found
+from mmfusion.data.images.sources import ImageFiles
 from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.threads import in_threads
 from mmfusion.data.images.volumes import Axes, VolumeSource
 
 T = TypeVar("T")
 _SHARE, _FEWEST = 0.75, 3
-"""Where only shapes tell which axis is that of the slices, so many of so many files must agree on it."""
+"""Where only shapes show which axis is that of the slices: the share of files that must agree, and the fewest files."""
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
 class AxesSurvey:
-    """What the headers of a table's volumes say of their axes.
+    """Result of comparing the headers of a table's volumes.
 
     Attributes:
-        sources: Those of the table, the volumes with the orientation that most files of their column have.
-        notes: A line for each column whose files differ in what is no fault.
-        faults: A line for each file whose axes are others than those of the rest of its column.
+        sources: Sources by modality; volumes have the orientation of most files in their column.
+        notes: One line per column whose files differ without a fault.
+        faults: One line per file whose axes differ from those of the rest of its column.
     """
 
     sources: Mapping[str, Source]
@@ -39,7 +39,7 @@ class AxesSurvey:
 
 @dataclass
 class _Column:
-    """The files of a column, by position those of ``axes``."""
+    """The files of a column; ``rows``, ``paths`` and ``axes`` have one entry per file."""
 
     name: str
     rows: list[str] = field(default_factory=list)
@@ -47,24 +47,24 @@ class _Column:
     axes: list[Axes] = field(default_factory=list)
 
     def listed(self, positions: Iterable[int]) -> str:
-        """The rows of some files."""
+        """The rows of some files, as text."""
         rows = list(dict.fromkeys(self.rows[i] for i in positions))
         return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
 
 
 def survey_axes(
-    sources: Mapping[str, Source], frame: pd.DataFrame, found: Found, threads: int | None = None
+    sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageFiles, threads: int | None = None
 ) -> AxesSurvey:
-    """Compare the axes of each column's volumes, and have those be turned that run otherwise than most.
+    """Compare the axes of each column's volumes, and turn volumes that run in other directions than most.
 
-    A column whose source names an orientation was compared before, or its user knows better: it stays as it is. Files
-    whose header cannot be read are left to the reading, which names them.
+    A column whose source has an orientation already is left as it is. Files whose header cannot be read are left to
+    the decoder, whose error names them.
 
     Args:
         sources: Where each modality's images are.
         frame: One row per case.
-        found: Their files.
-        threads: As many headers are read at once.
+        files: The image files of the table.
+        threads: Number of headers that are read at once; None: as many as there are cores, at most 8.
     """
     turned: dict[str, Source] = {}
     notes: list[str] = []
@@ -73,48 +73,51 @@ def survey_axes(
         turned[name] = source
         if not isinstance(source, VolumeSource) or source.orientation is not None:
             continue
-        column = _read(source, source.column, frame, found.paths[name], threads)
-        most = _most([one.directions for one in column.axes if one.directions is not None])
+        column = _read(source, source.column, frame, files.paths[name], threads)
+        most = _most_frequent([axes.directions for axes in column.axes if axes.directions is not None])
         if most is None:
             faults += _misplaced(column)
             continue
-        others = [i for i, one in enumerate(column.axes) if one.directions not in (None, most)]
-        unknown = [i for i, one in enumerate(column.axes) if one.directions is None]
+        others = [i for i, axes in enumerate(column.axes) if axes.directions not in (None, most)]
+        unknown = [i for i, axes in enumerate(column.axes) if axes.directions is None]
         if others:
             notes.append(
-                f"Most volumes of column {source.column!r} run {most} by their headers, other ones do not: "
-                f"row {column.listed(others)}. They are turned to it."
+                f"By their headers, most volumes of column {source.column!r} have orientation {most}. Others do not, "
+                f"and are turned to it: row {column.listed(others)}."
             )
         if unknown:
             notes.append(
-                f"Volumes of column {source.column!r} have headers without directions: row {column.listed(unknown)}. "
-                f"They are taken to run {most} as the others do."
+                f"Volumes of column {source.column!r} have headers without an orientation: row "
+                f"{column.listed(unknown)}. They are assumed to have {most}, as the others."
             )
         turned[name] = replace(source, orientation=most)
         if others:
-            column = _read(replace(source, orientation=most), source.column, frame, found.paths[name], threads)
+            column = _read(replace(source, orientation=most), source.column, frame, files.paths[name], threads)
         faults += _misplaced(column)
     several = {s.column: s.orientation for s in turned.values() if isinstance(s, VolumeSource) and s.orientation}
     if len(set(several.values())) > 1:
-        said = ", ".join(f"{column!r} {orientation}" for column, orientation in several.items())
-        notes.append(f"A case's volumes run in other directions by column ({said}): they do not lie on each other.")
+        listing = ", ".join(f"{column!r} {orientation}" for column, orientation in several.items())
+        notes.append(
+            f"Columns of volumes differ in orientation ({listing}): the volumes of a case are not aligned with each "
+            "other."
+        )
     return AxesSurvey(turned, tuple(notes), tuple(faults))
 
 
-def axes_notes(sources: Mapping[str, Source], frame: pd.DataFrame, found: Found) -> list[str]:
-    """A line for each modality of a published dataset with volumes that run otherwise than most; nothing is turned."""
+def axes_notes(sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageFiles) -> list[str]:
+    """One line per modality of a published dataset whose volumes differ in orientation; nothing is turned."""
     notes = []
     for name, source in sources.items():
         volume = source.volume if isinstance(source, StackSource) else source
         if not isinstance(volume, VolumeSource) or volume.orientation is not None:
             continue
-        column = _read(volume, name, frame, found.paths[name], None, source.files)
-        most = _most([one.directions for one in column.axes if one.directions is not None])
-        others = [i for i, one in enumerate(column.axes) if one.directions not in (None, most)]
+        column = _read(volume, name, frame, files.paths[name], None, source.files)
+        most = _most_frequent([axes.directions for axes in column.axes if axes.directions is not None])
+        others = [i for i, axes in enumerate(column.axes) if axes.directions not in (None, most)]
         if others:
             notes.append(
-                f"Most volumes of {name!r} run {most} by their headers, other ones do not: "
-                f"row {column.listed(others)}. They are read as they are."
+                f"By their headers, most volumes of {name!r} have orientation {most}. Others do not, and are read as "
+                f"they are: row {column.listed(others)}."
             )
     return notes
 
@@ -144,44 +147,44 @@ def _read(
     return column
 
 
-def _most(values: Iterable[T]) -> T | None:
-    """The most frequent value, the first of several; None if there is none."""
+def _most_frequent(values: Iterable[T]) -> T | None:
+    """The most frequent value, of several the first; None without values."""
     counts = Counter(values).most_common(1)
     return counts[0][0] if counts else None
 
 
 def _misplaced(column: _Column) -> list[str]:
-    """A line for each file that is resized with its axes exchanged against those of the others."""
-    thick = [extreme_axis(one.spacing, largest=True) if _is_noted(one.spacing) else -1 for one in column.axes]
-    short = [extreme_axis(one.shape, largest=False) for one in column.axes]
-    by_spacing = _most([axis for axis in thick if axis >= 0])
-    told = [s for s, t in zip(short, thick) if s >= 0 and t < 0]
-    by_shape = _most(told)
-    if len(told) < _FEWEST or told.count(by_shape if by_shape is not None else -1) < _SHARE * len(told):
+    """One line per file whose axes are exchanged compared with the others of its column."""
+    thick = [extreme_axis(axes.spacing, largest=True) if _is_valid(axes.spacing) else -1 for axes in column.axes]
+    short = [extreme_axis(axes.shape, largest=False) for axes in column.axes]
+    by_spacing = _most_frequent([axis for axis in thick if axis >= 0])
+    by_shortest = [s for s, t in zip(short, thick) if s >= 0 and t < 0]
+    by_shape = _most_frequent(by_shortest)
+    if len(by_shortest) < _FEWEST or sum(axis == by_shape for axis in by_shortest) < _SHARE * len(by_shortest):
         by_shape = None
-    shape = _most([one.shape for one in column.axes])
-    usual = shape is not None and 2 * sum(one.shape == shape for one in column.axes) >= len(column.axes)
+    shape = _most_frequent([axes.shape for axes in column.axes])
+    usual = shape is not None and 2 * sum(axes.shape == shape for axes in column.axes) >= len(column.axes)
     faults = []
-    for i, one in enumerate(column.axes):
-        why = None
+    for i, axes in enumerate(column.axes):
+        reason = None
         if by_spacing is not None and thick[i] not in (-1, by_spacing):
-            why = (
-                f"its spacing {_shown(one.spacing)} is largest along {_AXES[thick[i]]}, "
+            reason = (
+                f"its spacing {_shown(axes.spacing)} is largest along {_AXES[thick[i]]}, "
                 f"that of most others along {_AXES[by_spacing]}"
             )
-        elif usual and shape is not None and one.shape != shape and sorted(one.shape) == sorted(shape):
-            why = f"its shape {_shown(one.shape)} is that of most others, {_shown(shape)}, with axes exchanged"
+        elif usual and shape is not None and axes.shape != shape and sorted(axes.shape) == sorted(shape):
+            reason = f"its shape {_shown(axes.shape)} is that of most others, {_shown(shape)}, with axes exchanged"
         elif by_shape is not None and thick[i] < 0 and short[i] not in (-1, by_shape):
-            why = (
-                f"its shape {_shown(one.shape)} is shortest along {_AXES[short[i]]}, "
+            reason = (
+                f"its shape {_shown(axes.shape)} is shortest along {_AXES[short[i]]}, "
                 f"that of most others along {_AXES[by_shape]}"
             )
-        if why is not None:
+        if reason is not None:
             faults.append(
-                f"row {column.rows[i]}: {column.paths[i]} (by height, width and slices, {why}: resized, it would not "
-                f"lie as the other volumes of column {column.name!r}; store it as those are, or, if headers and shapes "
-                "are right, give the directions, as in --set data.orientation=RAS, or take all files as they are, by "
-                "--set data.orientation=file)"
+                f"row {column.rows[i]}: {column.paths[i]} (in the order height, width, slices, {reason}: after "
+                f"resizing it would not be aligned with the other volumes of column {column.name!r}; store it with "
+                "their order of axes, or, if headers and shapes are right, give an orientation (--set "
+                "data.orientation=RAS), or read all files as they are stored (--set data.orientation=file))"
             )
     return faults
 
@@ -189,8 +192,8 @@ def _misplaced(column: _Column) -> list[str]:
 _AXES = ("the height", "the width", "the slices")
 
 
-def _is_noted(spacing: Sequence[float]) -> bool:
-    """Whether a header has distances, not what is left of them."""
+def _is_valid(spacing: Sequence[float]) -> bool:
+    """Whether a header's spacing is positive and finite."""
     return all(0 < value < math.inf for value in spacing)
 
 

@@ -1,19 +1,19 @@
 """Decoded images on disk, read by position: decoded once for all runs, epochs and processes.
 
 A *set* is a folder for one way of decoding: the source's settings, the decoder's version, the root of the files. It has
-two files: ``pixels``, a slot of equal size for each image, and ``keys``, 20 bytes for each slot: a digest of the file
-whose image is in it, zeros for none, and the CRC-32 of the slot's pixels. An image is found by its key: a file that
-changed has another key and takes another slot, and nothing that somebody may be reading is ever written over.
+two files: ``pixels``, one slot of equal size per image, and ``keys``, 20 bytes per slot: a digest of the file whose
+image is in it, zeros for none, and the CRC-32 of the slot's pixels. An image is looked up by its key: a file that
+changed has another key and takes another slot, and nothing that a process may be reading is ever overwritten.
 
-The sums are looked at when the rows are opened, of a sample where they are many, of each other slot when a process
-reads it first, and of every eighth one that is read again. A slot that the disk has damaged is given up, and its image
-decoded anew; while a run reads it, :mod:`~mmfusion.data.images.cache_repair` puts the image of its file in its place.
+Checksums are verified when the rows are opened (of a sample where there are many), when a process reads another slot
+for the first time, and for every eighth slot that is read again. A slot that the disk has damaged is marked as such,
+and its image decoded again; during a run, :mod:`~mmfusion.data.images.cache_repair` restores it from its file.
 
-Folders and files are the user's alone: decoded images are patients' data.
+Only the user can read folders and files: decoded images are patients' data.
 
-A slot's key is written after its pixels have reached the disk, so a kill at any moment leaves whole images and free
-slots. One process writes to a set at a time; another that wants the same waits, and then finds it done, or goes on
-where a kill ended the first. Sets that nobody reads are removed, the least recently used first, where room is needed.
+A slot's key is written after its pixels have reached the disk, so a kill at any moment leaves complete images and free
+slots. One process writes to a set at a time; another that needs the same images waits until they are complete, or
+continues where a kill ended the first. Unused sets are removed, the least recently used first, where space is needed.
 """
 
 import functools
@@ -46,24 +46,24 @@ _KEY = cache_keys.SIZE
 _ENTRY = _KEY + 4
 _FREE = bytes(_KEY)
 _DAMAGED = b"\xff" * _KEY
-"""The key of a slot whose pixels are not those that were written; nobody finds it, and nobody writes to it."""
+"""The key of a slot whose pixels are not those that were written; it is neither read nor written any more."""
 _CHECK_BYTES = 2**30
-"""Most that is read to look at the sums when rows are opened; each other slot's is looked at when it is read first."""
+"""Most bytes that are read to verify checksums when rows are opened; other slots are verified when first read."""
 _NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing", "max_bytes"}
-"""Options of sources that say where files are, or what is known of them; all others decide on the pixels."""
+"""Options of sources that do not change the decoded pixels."""
 _LOOK = 0.2
-"""Seconds between two looks at what another process has done."""
+"""Seconds between two checks of another process's progress."""
 
 
 class ImageCache:
     """A folder of decoded images, of bounded size.
 
     Args:
-        folder: Where; made when it is needed. None: ``images`` in the user's cache folder.
-        max_bytes: Of all sets together. A set that does not fit is read without the cache.
-        by: What a file is known by. "stat": its path, size and time of change, which costs no reading. "content": its
-            bytes, read whole each time; then a file that was moved or copied is found again.
-        say: Told in a sentence when images are read without the cache, and why; None: a warning says it.
+        folder: The cache's folder; created when needed. None: ``images`` in the user's cache folder.
+        max_bytes: Limit of all sets together. A set that does not fit is read without the cache.
+        by: What identifies a file. "stat": path, size and time of change, without reading the file. "content": its
+            bytes, all of which are read each time; a file that was moved or copied is then recognized.
+        say: Called with a message when images are read without the cache or the cache is damaged; None: a warning.
 
     Raises:
         ValueError: If ``max_bytes`` is negative or ``by`` unknown.
@@ -96,18 +96,18 @@ class ImageCache:
         advance: Callable[[int], None] | None = None,
         threads: int | None = None,
     ) -> tuple[MappedRows | None, dict[int, str]]:
-        """The images of some files; those that are not there yet are decoded now.
+        """The images of some files; those that are not in the cache yet are decoded now.
 
         Args:
-            source: Decodes.
-            paths: The file of each row; None where there is none.
-            root: The files' common folder: what is decoded for another is another set.
-            advance: Called with how many more of the files are ready, in the calling thread.
+            source: Decodes the files.
+            paths: One file per row; None for a row without an image.
+            root: The files' common folder; each root has its own set.
+            advance: Called with the number of further files that are ready, in the calling thread.
             threads: Number of decoding threads; None: as many as there are cores, at most 8.
 
         Returns:
-            The rows, all zeros where there is no file; None if they are not cached, after it was said why. And by row
-            what is wrong with files that cannot be decoded; the others are kept all the same.
+            The rows, zeros without a file; None if they cannot be cached, after a message that says why. And by row
+            what is wrong with files that cannot be decoded; the others are cached all the same.
         """
         try:
             if not locks.AVAILABLE:
@@ -126,7 +126,7 @@ class ImageCache:
         threads: int | None,
     ) -> tuple[MappedRows, dict[int, str]]:
         keys = [None if path is None else self._key_of(source, path) for path in paths]
-        # A file that several rows name is decoded once.
+        # A file of several rows is decoded once.
         files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
         done = Done(Counter(key for key in keys if key is not None), advance)
         place = self._place(source, root)
@@ -135,20 +135,20 @@ class ImageCache:
             private_file(lock)
         hold = locks.Hold(place.use)
         try:
-            place.mark()
+            place.touch()
             known = place.known()
             checked = self._check(place, [known[key] for key in files if key in known], threads)
-            done.these(place.known())
+            done.add(place.known())
             faults: dict[bytes, str] = {}
-            while done.lacks_any:
+            while done.left:
                 with locks.alone(place.build) as ours:
                     if ours:
-                        done.these(place.known())
+                        done.add(place.known())
                         faults = self._build(place, source, files, done, hold, threads)
                         break
-                # Somebody else is at it.
+                # Another process is writing to the set.
                 time.sleep(_LOOK)
-                done.these(place.known())
+                done.add(place.known())
             known = place.known()
             slots = np.array([known.get(key, -1) if key is not None else -1 for key in keys], dtype=np.int64)
             sums = place.sums()
@@ -168,10 +168,10 @@ class ImageCache:
             raise
 
     def _check(self, place: "_Place", slots: list[int], threads: int | None) -> list[int]:
-        """Look at the sums of some slots, evenly spaced where they are many; those that are damaged are given up.
+        """Verify the checksums of some slots, evenly spaced where there are many; damaged slots are marked as such.
 
         Returns:
-            The slots that are whole.
+            The slots that are intact.
         """
         step = max(1, -(-len(slots) * place.size // _CHECK_BYTES))
         some, sums = slots[::step], place.sums()
@@ -187,17 +187,17 @@ class ImageCache:
         damaged = [slot for slot, ok in zip(some, good) if not ok]
         if damaged:
             self._say(
-                f"{len(damaged)} of {len(some)} images in the cache {place.home} have other bytes than were written, "
-                "and are decoded anew: check the disk"
+                f"{len(damaged)} of {len(some)} images in the cache {place.home} do not match their checksums, and are "
+                "decoded again: check the disk"
             )
-            place.give_up(damaged)
+            place.mark_damaged(damaged)
         return [slot for slot, ok in zip(some, good) if ok]
 
     def _key_of(self, source: Source, path: Path) -> bytes:
         return cache_keys.of_image(self._key, source, path)
 
     def _place(self, source: Source, root: Path | str | None) -> "_Place":
-        about = {
+        settings = {
             "format": FORMAT,
             "source": _decoding(source),
             "decoder": source.decoder,
@@ -206,7 +206,7 @@ class ImageCache:
             "by": self._by,
             "root": os.path.abspath(root or "") if self._by == "stat" else None,
         }
-        text = json.dumps(about, sort_keys=True)
+        text = json.dumps(settings, sort_keys=True)
         name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         return _Place(self.folder / name, n_bytes(source))
 
@@ -219,13 +219,13 @@ class ImageCache:
         hold: locks.Hold,
         threads: int | None,
     ) -> dict[bytes, str]:
-        """Decode what is lacking; what is wrong, by key. The build lock is ours."""
+        """Decode the images that are missing; the faults by key. The caller holds the build lock."""
         lacking = [key for key in files if key in done.left]
         if not lacking:
             return {}
         with locks.alone(self.folder / "room.lock", wait=True):
             slots = self._make_room(place, files, len(lacking), hold)
-            # Making room may have cost this set what it had.
+            # Making room may have emptied this set.
             known = place.known()
             lacking = [key for key in files if key not in known]
 
@@ -248,23 +248,23 @@ class ImageCache:
                         faults[key] = result
                     else:
                         writer.write(slot, key, result)
-                    done.these([key])
+                    done.add([key])
             finally:
                 writer.commit()
         return faults
 
     def _make_room(self, place: "_Place", wanted: Iterable[bytes], n_lacking: int, hold: locks.Hold) -> list[int]:
-        """Free slots, as many as are lacking; other sets are removed for them where need be.
+        """Free slots for all missing images; other sets are removed if necessary.
 
         Raises:
-            OSError: If there is no room.
+            OSError: If there is not enough space.
         """
         wanted = list(wanted)
         whole = len(wanted) * place.size
         if whole > self.max_bytes:
             raise OSError(
-                f"{len(wanted)} images take {whole / 1e9:.3g} GB, and it may have {self.max_bytes / 1e9:.3g} GB: raise "
-                "its limit"
+                f"{len(wanted)} images need {whole / 1e9:.3g} GB, more than its limit of {self.max_bytes / 1e9:.3g} "
+                "GB: raise the limit (run.cache_gb, or max_bytes of ImageCache)"
             )
 
         def fits() -> bool:
@@ -274,12 +274,12 @@ class ImageCache:
 
         others = sorted((p for p in self._places() if p.home != place.home), key=lambda p: p.used)
         removable = sum(other.n_bytes for other in self._places())
-        # No set is removed for nothing.
+        # No set is removed in vain.
         if whole <= 0.95 * (shutil.disk_usage(self.folder).free + removable):
             while others and not fits():
                 others.pop(0).remove()
         if not fits() and len(place.known()) > len(wanted) - n_lacking:
-            # What this set has of other files, or of former ones, goes, and with it the rest, if nobody reads it.
+            # This set holds images of other or changed files: it is emptied, unless another process reads it.
             hold.release()
             with locks.alone(place.use) as ours:
                 if ours:
@@ -289,9 +289,9 @@ class ImageCache:
         if not fits():
             free = shutil.disk_usage(self.folder).free
             raise OSError(
-                f"{n_lacking} more images take {n_lacking * place.size / 1e9:.3g} GB, for which the sets in use leave "
-                f"no room in the {self.max_bytes / 1e9:.3g} GB that it may have, or the disk does not, which has "
-                f"{free / 1e9:.3g} GB free"
+                f"{n_lacking} more images need {n_lacking * place.size / 1e9:.3g} GB, but with the sets in use they "
+                f"exceed its limit of {self.max_bytes / 1e9:.3g} GB, or the disk, which has {free / 1e9:.3g} GB free: "
+                "raise the limit (run.cache_gb, or max_bytes of ImageCache), or free space"
             )
         return place.grow(n_lacking)
 
@@ -300,7 +300,7 @@ class ImageCache:
 
 
 class _Place:
-    """A set's files and locks. The locks' files stay when the set goes: whoever waits for one must not wait in vain."""
+    """A set's files and locks. Lock files stay when the set is removed, as other processes may wait for them."""
 
     def __init__(self, home: Path, size: int) -> None:
         self.home = home
@@ -308,23 +308,23 @@ class _Place:
         self.pixels, self.keys = home / "pixels", home / "keys"
         self.use, self.build = home.with_suffix(".use"), home.with_suffix(".build")
 
-    def mark(self) -> None:
-        """Note that it is opened now; in a folder that may only be read, nothing."""
+    def touch(self) -> None:
+        """Record that the set is opened now; without effect in a read-only folder."""
         if os.access(self.use, os.W_OK):
             private_folder(self.home)
-            # Former versions left these to everybody.
+            # Former versions let everybody read these.
             for path in (self.home, self.pixels, self.keys):
                 make_private(path)
             os.utime(self.use)
 
     @property
     def used(self) -> float:
-        """When it was opened last."""
+        """When the set was last opened."""
         return self.use.stat().st_mtime if self.use.exists() else 0.0
 
     @property
     def n_bytes(self) -> int:
-        """What its pixels take, or are going to."""
+        """Size of its pixels in bytes, allocated ones included."""
         return _length(self.pixels)
 
     def _entries(self) -> list[bytes]:
@@ -336,15 +336,15 @@ class _Place:
         return [entry[:_KEY] for entry in self._entries()]
 
     def known(self) -> dict[bytes, int]:
-        """The slot of each image that is there."""
+        """The slot of each image in the set, by key."""
         return {key: slot for slot, key in enumerate(self._slots()) if key not in (_FREE, _DAMAGED)}
 
     def sums(self) -> NDArray[np.uint32]:
         """CRC-32 of each slot's pixels; shape ``(slots,)``."""
         return np.frombuffer(b"".join(entry[_KEY:] for entry in self._entries()), dtype="<u4").astype(np.uint32)
 
-    def give_up(self, slots: Iterable[int]) -> None:
-        """Have nobody find some slots any more."""
+    def mark_damaged(self, slots: Iterable[int]) -> None:
+        """Mark slots as damaged."""
         with self.keys.open("r+b") as keys:
             for slot in slots:
                 keys.seek(slot * _ENTRY)
@@ -356,26 +356,26 @@ class _Place:
         return [slot for slot, key in enumerate(self._slots()) if key == _FREE]
 
     def grow(self, n: int) -> list[int]:
-        """As many free slots, new ones if there are too few."""
+        """``n`` free slots; the files grow if there are too few."""
         private_file(self.pixels)
         private_file(self.keys)
-        free, there = self.free(), len(self._slots())
+        free, n_slots = self.free(), len(self._slots())
         more = max(0, n - len(free))
         with self.pixels.open("ab") as pixels:
-            pixels.truncate((there + more) * self.size)
+            pixels.truncate((n_slots + more) * self.size)
         with self.keys.open("ab") as keys:
-            # Keys beyond the pixels are nobody's.
-            keys.truncate(there * _ENTRY)
-            keys.truncate((there + more) * _ENTRY)
-        return (free + list(range(there, there + more)))[:n]
+            # Keys beyond the pixels are invalid.
+            keys.truncate(n_slots * _ENTRY)
+            keys.truncate((n_slots + more) * _ENTRY)
+        return (free + list(range(n_slots, n_slots + more)))[:n]
 
     def empty(self) -> None:
-        """Remove everything, the keys first: without them there is nothing."""
+        """Remove all images, the keys first: pixels without keys are never read."""
         self.keys.unlink(missing_ok=True)
         self.pixels.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the set, unless somebody reads or builds it."""
+        """Remove the set, unless a process reads or writes it."""
         with locks.alone(self.build) as unbuilt, locks.alone(self.use) as unread:
             if unbuilt and unread:
                 self.empty()
@@ -390,7 +390,7 @@ class _Place:
 
 
 def _decoding(source: Source) -> dict[str, Any]:
-    """What of a source decides on the pixels."""
+    """Options of a source that change the decoded pixels."""
     return {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS}
 
 

@@ -1,4 +1,4 @@
-"""What a file is known by in the image cache: a digest of where and how old it is, or of its bytes."""
+"""Keys of files in the image cache: digests of path, size and time of change, or of the content."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Slots of the image cache that the disk has damaged while they are read: decoded anew from their files."""
+"""Repair of the image cache during a run: damaged slots are decoded again from their files."""
 
 import warnings
 import zlib
@@ -16,22 +16,22 @@ from mmfusion.data.images.source import Source
 from mmfusion.utils import locks
 
 _KEPT_BYTES = 2**28
-"""Of images that could not be written back, most that a process keeps in memory."""
+"""Most bytes of images that could not be written back and are kept in memory instead, per process."""
 
 
 class Repair:
-    """Gives the image of a damaged slot from its file, and writes it back where that is safe.
+    """Decodes the image of a damaged slot again, and writes it back where that is safe.
 
-    Safe is: no other process writes to the set, and the slot lies within the file. A file that was cut off stays as
-    short as it is for the rest of the run: grown again it would have zeros in slots that other processes have looked at
-    already. What cannot be written back is kept in memory, within bounds, and decoded again beyond these.
+    It is safe if no other process writes to the set and the slot is within the file. A truncated file is not extended
+    during the run, as slots that other processes have verified already would become zeros. Images that cannot be
+    written back are kept in memory up to a limit, and decoded again beyond it.
 
     Args:
-        source: Decodes.
-        files: By slot, the digest of the file whose image is in it, and the file.
-        digest: Of a file, for a source.
+        source: Decodes the files.
+        files: By slot, the digest of the file whose image is in it, and the file's path.
+        digest: Digest of a file, given a source and the path.
         pixels: The file of slots.
-        lock: Of the one process that writes to it.
+        lock: Lock of the process that writes to it.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Repair:
         self._pixels = pixels
         self._lock = lock
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
-        self._said = False
+        self._warned = False
 
     def __call__(self, slot: int, checksum: int, what: str) -> NDArray[Any]:
-        """The image that belongs into a slot.
+        """The image of a slot.
 
         Args:
-            slot: Which.
+            slot: The damaged slot.
             checksum: CRC-32 of its pixels when they were written.
-            what: What is wrong with it, for messages.
+            what: What is wrong with the slot, for messages.
 
         Raises:
-            ValueError: If its file cannot be decoded any more to what was written; says what to do.
+            ValueError: If its file does not decode to the same pixels any more.
         """
         if slot in self._kept:
             return self._kept[slot]
@@ -70,15 +70,17 @@ class Repair:
         except (OSError, ValueError) as error:
             image, wrong = np.zeros(0), str(error)
         if wrong is None and zlib.crc32(np.ascontiguousarray(image).data) != checksum:
-            wrong = "it is decoded to other pixels than before"
+            wrong = "it decodes to other pixels than before"
         if wrong is not None:
             raise ValueError(
-                f"{what}, and {path} cannot take its place ({wrong}). Check the disk, and start again with the same "
-                f"command; if this comes again, delete {self._pixels.parent}: the images are decoded anew then"
+                f"{what}, and cannot be restored from {path} ({wrong}). Check the disk, and start again with the same "
+                f"command; if the error persists, delete {self._pixels.parent}, and the images are decoded again"
             )
-        if not self._said:
-            warnings.warn(f"{what}: decoded anew from {path}, and so are others like it. Check the disk", stacklevel=2)
-            self._said = True
+        if not self._warned:
+            warnings.warn(
+                f"{what}: decoded again from {path}; further damaged slots likewise. Check the disk", stacklevel=2
+            )
+            self._warned = True
         if not self._write(slot, image):
             self._kept[slot] = image
             while len(self._kept) * image.nbytes > _KEPT_BYTES:
@@ -86,7 +88,7 @@ class Repair:
         return image
 
     def _write(self, slot: int, image: NDArray[Any]) -> bool:
-        """Put an image where it belongs, if that is safe; whether it was."""
+        """Write an image back to its slot if that is safe; True if it was written."""
         with suppress(OSError), locks.alone(self._lock) as ours:
             if ours and self._pixels.stat().st_size >= (slot + 1) * image.nbytes:
                 with self._pixels.open("r+b") as pixels:

@@ -1,4 +1,4 @@
-"""Writing decoded images into a cache: pixels first, then what makes them found, and how far it is."""
+"""Writing of decoded images into the cache: pixels before keys, and progress."""
 
 import os
 import time
@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 _COMMIT_BYTES, _COMMIT_SECONDS = 64 * 2**20, 1.0
-"""When what was decoded is forced to the disk: a kill loses no more."""
+"""Intervals at which decoded images are forced to disk: the most that a kill can lose."""
 
 
 class Writer:
-    """Pixels to slots, and their keys and sums once those are on the disk.
+    """Writes pixels to slots, and their keys and checksums once the pixels are on disk.
 
     Args:
         pixels: The file of slots.
-        keys: That of entries.
+        keys: The file of entries.
         size: Bytes of a slot.
-        entry: Bytes of an entry: the key, and the pixels' CRC-32.
+        entry: Bytes of an entry: the key, then CRC-32 of the pixels.
     """
 
     def __init__(self, pixels: BinaryIO, keys: BinaryIO, size: int, entry: int) -> None:
@@ -30,7 +30,7 @@ class Writer:
         self._since = time.monotonic()
 
     def write(self, slot: int, key: bytes, image: NDArray[Any]) -> None:
-        """One image."""
+        """Write one image."""
         content = np.ascontiguousarray(image).data.cast("B")
         self._pixels.seek(slot * self._size)
         self._pixels.write(content)
@@ -39,7 +39,7 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Make sure of all so far."""
+        """Force all images written so far to disk."""
         written, self._written, self._since = self._written, [], time.monotonic()
         force(self._pixels)
         for slot, key, total in written:
@@ -49,20 +49,15 @@ class Writer:
 
 
 class Done:
-    """Which keys are not there yet, and for how many rows each counts."""
+    """Progress: the keys that are still missing, and the number of rows that each stands for."""
 
     def __init__(self, counts: Counter[bytes], advance: Callable[[int], None]) -> None:
         self._counts = counts
         self._advance = advance
         self.left = set(counts)
 
-    @property
-    def lacks_any(self) -> bool:
-        """Whether one is not there yet."""
-        return bool(self.left)
-
-    def these(self, keys: Iterable[bytes]) -> None:
-        """These are there; others than the wanted ones do not count."""
+    def add(self, keys: Iterable[bytes]) -> None:
+        """Count keys as done; unknown ones are ignored."""
         new = self.left.intersection(keys)
         self.left -= new
         if new:
@@ -70,6 +65,6 @@ class Done:
 
 
 def force(file: BinaryIO) -> None:
-    """Make sure that it is on the disk."""
+    """Force what was written to a file to disk."""
     file.flush()
     os.fsync(file.fileno())

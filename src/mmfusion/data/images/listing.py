@@ -1,4 +1,4 @@
-"""The files of folders, each folder listed once: looking for ten thousand names costs what a few listings cost."""
+"""Folder listings, read once per folder: finding ten thousand files costs only a few listings."""
 
 import os
 import unicodedata
@@ -7,33 +7,33 @@ from pathlib import Path, PurePath
 
 
 class Listing:
-    """What stands in some folders, as it was when each was first asked for.
+    """Contents of folders, each as of its first look-up.
 
-    A name is found as it stands; and else where capitals alone differ, if one entry fits and no more. Tables and disks
-    disagree about them: ``NEL/NEL025.JPG`` in the table is ``NEL/Nel025.jpg`` on the disk.
+    An exact name comes first; else a name that differs only in case, if exactly one entry matches. Tables and disks
+    often disagree in case: ``NEL/NEL025.JPG`` in the table is ``NEL/Nel025.jpg`` on the disk.
     """
 
     def __init__(self) -> None:
         self._folders: dict[str, tuple[dict[str, bool], dict[str, list[str]]]] = {}
 
     def file(self, root: Path, name: str) -> Path | None:
-        """The file of that name below the root; None: there is none, or several differ from it in capitals alone."""
-        found = self._find(root, name)
-        return found[0] if found is not None and not found[1] else None
+        """The file of that name below the root; None if there is none, or if several differ from it only in case."""
+        entry = self._find(root, name)
+        return entry[0] if entry is not None and not entry[1] else None
 
     def folder(self, root: Path, name: str) -> Path | None:
         """The folder of that name below the root; likewise."""
-        found = self._find(root, name)
-        return found[0] if found is not None and found[1] else None
+        entry = self._find(root, name)
+        return entry[0] if entry is not None and entry[1] else None
 
     def first_file(self, root: Path, names: Iterable[str]) -> Path | None:
         """The first of several names that is a file."""
         return next((path for name in names if (path := self.file(root, name)) is not None), None)
 
     def entries(self, folder: Path) -> dict[str, bool]:
-        """The names in a folder, sorted, and whether each is a folder itself; those that begin with a dot left out.
+        """The names in a folder, sorted, and whether each is a folder; hidden ones are left out.
 
-        Empty where there is no such folder.
+        Empty if the folder does not exist.
         """
         return self._entries(str(folder))[0]
 
@@ -60,8 +60,8 @@ class Listing:
             entries: dict[str, bool] = {}
             folded: dict[str, list[str]] = {}
             if os.path.isdir(place):
-                with os.scandir(place) as found:
-                    kinds = {one.name: _kind(one) for one in found if not one.name.startswith(".")}
+                with os.scandir(place) as entries_on_disk:
+                    kinds = {entry.name: _kind(entry) for entry in entries_on_disk if not entry.name.startswith(".")}
                 entries = {name: kind for name, kind in sorted(kinds.items()) if kind is not None}
             for name in entries:
                 folded.setdefault(_fold(name), []).append(name)
@@ -70,10 +70,7 @@ class Listing:
 
 
 def _kind(entry: "os.DirEntry[str] | Path") -> bool | None:
-    """Whether it is a folder, else a file; None for neither.
-
-    A link that leads nowhere or in a circle, a pipe and a device are neither, and so is what cannot be looked at.
-    """
+    """True for a folder, False for a file, None for anything else: broken links, pipes, devices, no permission."""
     try:
         return True if entry.is_dir() else False if entry.is_file() else None
     except (OSError, ValueError):
@@ -81,5 +78,5 @@ def _kind(entry: "os.DirEntry[str] | Path") -> bool | None:
 
 
 def _fold(name: str) -> str:
-    """Equal for names that differ in capitals, or in how accents are written, alone."""
+    """Equal for names that differ only in case or in the encoding of accents."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -1,4 +1,4 @@
-"""Anatomical directions of a volume's axes, as its NIfTI header notes them."""
+"""Anatomical directions of a volume's axes, from its NIfTI header."""
 
 from typing import Any, NamedTuple
 
@@ -8,15 +8,15 @@ from mmfusion.utils.optional import need
 
 OPPOSITE = {"L": "R", "R": "L", "P": "A", "A": "P", "I": "S", "S": "I"}
 THICK = 1.5
-"""By how much slices must be thicker than the voxels of a slice are wide, or fewer than these are along a side."""
+"""Ratio from which an axis counts as clearly the largest or smallest."""
 
 
 class Turn(NamedTuple):
-    """How a file's axes become height, width and slices.
+    """Permutation and flips from a file's axes to height, width and slices.
 
     Attributes:
-        order: The file's axis for each of them.
-        flipped: Which of them run the other way then.
+        order: The file's axis for each of the three.
+        flipped: Those of the three that are flipped after the permutation.
     """
 
     order: tuple[int, ...]
@@ -24,7 +24,7 @@ class Turn(NamedTuple):
 
 
 def check_orientation(orientation: object) -> str:
-    """Three letters for height, width and slices: the directions in which they run.
+    """Check an orientation: three letters, the directions of height, width and slices.
 
     Raises:
         ValueError: If it is anything else.
@@ -39,12 +39,12 @@ def check_orientation(orientation: object) -> str:
 
 
 def directions(header: Any) -> str | None:
-    """Where the file's axes run, a letter each, such as ``"RAS"``; None where the header does not say.
+    """Directions of the file's axes, one letter each, such as ``"RAS"``; None if the header has none.
 
     Oblique axes count as the nearest anatomical ones.
 
     Args:
-        header: Of a NIfTI file, as nibabel reads it.
+        header: Header of a NIfTI file, as nibabel reads it.
     """
     if int(header["qform_code"]) <= 0 and int(header["sform_code"]) <= 0:
         return None
@@ -55,23 +55,26 @@ def directions(header: Any) -> str | None:
     return None if None in codes else "".join(codes)
 
 
-def turn_to(orientation: str, found: str) -> Turn:
-    """How axes that run as ``found`` says become those of ``orientation``; both as :func:`check_orientation` has them.
+def turn_to(orientation: str, current: str) -> Turn:
+    """The turn from the orientation ``current`` to ``orientation``; for both see :func:`check_orientation`.
 
     >>> turn_to("RAS", "SRP")
     Turn(order=(1, 2, 0), flipped=(1,))
     """
-    order = tuple(next(i for i, is_ in enumerate(found) if letter in (is_, OPPOSITE[is_])) for letter in orientation)
-    return Turn(order, tuple(i for i, axis in enumerate(order) if found[axis] != orientation[i]))
+    order = tuple(
+        next(i for i, direction in enumerate(current) if letter in (direction, OPPOSITE[direction]))
+        for letter in orientation
+    )
+    return Turn(order, tuple(i for i, axis in enumerate(order) if current[axis] != orientation[i]))
 
 
-def turned_codes(found: str, turn: Turn) -> str:
-    """The letters of a file's axes once they are turned."""
-    return "".join(OPPOSITE[found[a]] if i in turn.flipped else found[a] for i, a in enumerate(turn.order))
+def turned_codes(current: str, turn: Turn) -> str:
+    """The orientation of a file after a turn."""
+    return "".join(OPPOSITE[current[a]] if i in turn.flipped else current[a] for i, a in enumerate(turn.order))
 
 
 def extreme_axis(sizes: tuple[float, ...], *, largest: bool) -> int:
-    """The axis that is clearly the largest, or the smallest, of three; -1: none is."""
+    """The axis of three that is clearly the largest, or the smallest; -1 if there is none."""
     ascending = sorted(range(3), key=sizes.__getitem__, reverse=largest)
-    one, other = sizes[ascending[0]], sizes[ascending[1]]
-    return ascending[0] if max(one, other) >= THICK * min(one, other) else -1
+    extreme, next_ = sizes[ascending[0]], sizes[ascending[1]]
+    return ascending[0] if max(extreme, next_) >= THICK * min(extreme, next_) else -1

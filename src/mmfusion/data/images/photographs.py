@@ -1,4 +1,4 @@
-"""Photographs: anything that Pillow reads to pixels of one size."""
+"""Photographs: any file that Pillow reads, resized to one size."""
 
 import os
 from collections.abc import Iterator
@@ -17,38 +17,38 @@ from mmfusion.utils.optional import need
 from mmfusion.utils.packed import unpack
 
 MAX_BYTES: Final = 2**29
-"""What an image may take in memory before it is resized, at four bytes a pixel: 134 million pixels."""
+"""Limit of an image's memory before it is resized, at four bytes per pixel: 134 million pixels."""
 _PIXEL = 4
 _PROGRAMS = ("EPS",)
 """Formats that Pillow hands to Ghostscript."""
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = (0.0, 65535.0)
-"""The values that become black and white where a deep image's source does not say."""
+"""Values that become black and white in images deeper than 8 bits, unless ``range`` is given."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where a modality's image files are, and what their pixels become.
+    """Location and decoding of a modality's photographs.
 
-    A photograph is turned upright as the camera noted it (EXIF), becomes grey or RGB, and is resized bilinearly with
-    antialiasing where its size differs. Transparency is dropped, the colours beneath it stay as they are stored; of an
-    animation or a TIFF with several pages the first is taken.
+    A photograph is rotated upright by its EXIF orientation, converted to grey or RGB, and resized bilinearly with
+    antialiasing if its size differs. Transparency is dropped and the colors beneath it are kept; of an animation or a
+    TIFF with several pages the first image is used.
 
     Attributes:
-        column: The table's column with the files' names, or a pattern of several: ``"{patient}/{view}"``.
-        size: ``(height, width)`` in pixels that every image is brought to; the aspect ratio is not kept.
-        channels: 3 for colour, 1 for grey.
+        column: The table's column with the file names, or a pattern of several columns: ``"{patient}/{view}"``.
+        size: ``(height, width)`` in pixels to which every image is resized; the aspect ratio is not kept.
+        channels: 3 for color, 1 for grey.
         folders: Folders below the root, searched in order.
-        suffix: Appended to each name, ``".jpg"``; empty where the column has whole file names.
-        endings: What a file may end with in place of its name's own ending, such as ``(".jpg",)`` for a set of PNG that
-            was converted. Tried in order where the name as it stands is not there.
-        range: Of greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
-            0 and 65535, and an image with values outside is an error, as is one of floating-point numbers. For 12 bits
-            in 16 give ``(0, 4095)``, else they come out nearly black.
-        order: Of the colours, "rgb", which is what pretrained weights expect; "bgr" for parity with code that forgot to
-            turn what OpenCV reads.
-        max_bytes: Of memory that an image may take before it is resized, at four bytes a pixel; a larger one is an
-            error before its pixels are read. A file of some kilobytes can claim gigabytes.
+        suffix: Appended to each name, ``".jpg"``; empty if the column has complete file names.
+        endings: Alternative endings, tried in order if there is no file of the given name, such as ``(".jpg",)`` for
+            PNG files that were converted.
+        range: For greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
+            0 and 65535; an image with values outside is an error, as is one of floating-point numbers. For 12 bits
+            stored in 16 give ``(0, 4095)``, else images are nearly black.
+        order: Order of the color channels: "rgb", which pretrained weights expect; "bgr" for parity with code that
+            does not convert what OpenCV reads.
+        max_bytes: Limit of an image's memory before it is resized, at four bytes per pixel; a larger image is an error
+            before its pixels are read. A file of some kilobytes can claim gigabytes.
     """
 
     kind: ClassVar[str] = "image"
@@ -72,7 +72,7 @@ class ImageSource:
         if self.channels not in _MODES:
             raise ValueError(f"ImageSource expects channels 1 or 3, got {self.channels}")
         if self.order not in ("rgb", "bgr") or (self.order == "bgr" and self.channels != 3):
-            raise ValueError(f"ImageSource expects the order 'rgb', or of 3 channels 'bgr', got {self.order!r}")
+            raise ValueError(f"ImageSource expects order 'rgb', or with 3 channels 'bgr', got {self.order!r}")
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f"ImageSource expects a size (height, width) of positive numbers, got {self.size}")
         if self.max_bytes < 1:
@@ -82,21 +82,21 @@ class ImageSource:
         if self.range is not None:
             object.__setattr__(self, "range", tuple(self.range))
             if len(self.range) != 2 or not self.range[0] < self.range[1]:
-                raise ValueError(f"ImageSource expects a range (low, high) that rises, got {self.range}")
+                raise ValueError(f"ImageSource expects a range (low, high) with low < high, got {self.range}")
 
     @property
     def spec(self) -> Image:
-        """What a model needs to know."""
+        """Channels and size, for models."""
         return Image(self.channels, self.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """How pixels are stored: uint8."""
+        """Type of the stored pixels: uint8."""
         return np.dtype(np.uint8)
 
     @property
     def decoder(self) -> str:
-        """What decodes, with its version: another one may give other bits."""
+        """The decoding library with its version: another version may give other bits."""
         return f"pillow {need('PIL', 'bench').__version__}"
 
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
@@ -107,14 +107,14 @@ class ImageSource:
         return (listing or Listing()).first_file(root, candidates)
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that are read for what :meth:`find` found: itself."""
+        """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
         return (path,)
 
     def probe(self, path: Path) -> None:
-        """Look at the file's header alone.
+        """Check a file by its header only.
 
         Raises:
-            ValueError: If it is not an image, or one whose kind or size :meth:`decode` refuses.
+            ValueError: If it is not an image, or its format or size is one that :meth:`decode` does not accept.
         """
         with _opened(path, self.max_bytes) as image:
             self._deep(image)
@@ -126,7 +126,7 @@ class ImageSource:
             ValueError: If the file cannot be decoded, is larger than ``max_bytes``, or its values do not fit the range.
         """
         with _opened(path, self.max_bytes) as image:
-            # Pillow would warn of what is dropped anyway, or look for a colour to stand for it.
+            # Transparency is dropped anyway: without it Pillow neither warns nor looks for a color in its place.
             image.load()
             image.info.pop("transparency", None)
             upright = need("PIL.ImageOps", "bench").exif_transpose(image)
@@ -140,9 +140,11 @@ class ImageSource:
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
     def _deep(self, image: Any) -> bool:
-        """Whether it is greyscale of more than 8 bits."""
+        """Whether an image is greyscale of more than 8 bits."""
         if image.mode == "F" and self.range is None:
-            raise ValueError("its pixels are floating-point numbers: say which become black and white by range")
+            raise ValueError(
+                "its pixels are floating-point numbers: give the values that become black and white by range"
+            )
         return image.mode == "F" or str(image.mode).startswith("I")
 
     def _resized(self, image: Any) -> Any:
@@ -155,8 +157,8 @@ class ImageSource:
         low, high = self.range or _DEEP
         if self.range is None and (values.min() < low or values.max() > high):
             raise ValueError(
-                f"its values go from {values.min():g} to {values.max():g}, more than 16 bits: say which become black "
-                "and white by range"
+                f"its values go from {values.min():g} to {values.max():g}, more than 16 bits: give the values that "
+                "become black and white by range"
             )
         grey = np.clip((values - low) * (255 / (high - low)), 0, 255)
         # 0.5 is added and the fraction cut off: rounding.
@@ -164,10 +166,10 @@ class ImageSource:
         return rounded
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the usual order of colours and limit are left out."""
+        """Plain dictionaries and lists, for JSON; the default order of colors and limit are left out."""
         packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.order == "rgb":
-            # Caches and folders of former versions stay what they are.
+            # Caches and run folders of former versions stay valid.
             del packed["order"]
         if self.max_bytes == MAX_BYTES:
             del packed["max_bytes"]
@@ -181,41 +183,43 @@ class ImageSource:
 
 @contextmanager
 def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
-    """The image, of which nothing but the header is read yet; damage in it, noticed now or later, as a ValueError."""
+    """Open an image, of which only the header is read; any damage, now or later, raises a ValueError."""
     pil: Any = need("PIL.Image", "bench")
     most = max_bytes // _PIXEL
     if pil.MAX_IMAGE_PIXELS is not None and most > 2 * pil.MAX_IMAGE_PIXELS:
-        # Pillow's own limit, which is that of the process, must not be the lower one.
+        # Pillow's limit holds for the whole process, and must not be lower than this one.
         pil.MAX_IMAGE_PIXELS = most
     try:
         with quiet(), opened(path) as file, pil.open(file) as image:
             if image.format in _PROGRAMS:
-                raise ValueError(f"it is {image.format}, a program that another program would have to run: convert it")
+                raise ValueError(
+                    f"it is {image.format}, a program that would have to be executed: convert it to a pixel format"
+                )
             if (n := image.width * image.height) > most:
                 raise ValueError(
                     _too_large(f"{image.width} x {image.height} pixels take {n * _PIXEL / 1e9:.3g} GB", most)
                 )
             yield image
     except need("PIL", "bench").UnidentifiedImageError as error:
-        raise ValueError("cannot identify image file: its content is of no format that Pillow reads") from error
+        raise ValueError("cannot identify image file: its content is in no format that Pillow reads") from error
     except pil.DecompressionBombError as error:
         raise ValueError(_too_large(str(error), most)) from error
     except ValueError:
         raise
-    # Decoders raise whatever they come across in damaged data: struct.error, IndexError, MemoryError ...
+    # Decoders raise many kinds of errors for damaged data: struct.error, IndexError, MemoryError ...
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _too_large(what: str, most: int) -> str:
     return (
-        f"{what}, and an image may take {most * _PIXEL / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
+        f"{what}, the limit of an image is {most * _PIXEL / 1e9:.3g} GB: if the file is as intended, raise max_bytes "
         "(--set data.max_bytes=N in the table dataset)"
     )
 
 
 def _as_float(image: Any) -> Any:
-    """Greyscale of any depth as one of floating-point numbers; Pillow's own conversion would clip at 255."""
+    """Greyscale of any depth as floating point; Pillow's conversion would clip at 255."""
     if image.mode == "F":
         return image
     return need("PIL.Image", "bench").fromarray(np.asarray(image).astype(np.float32))

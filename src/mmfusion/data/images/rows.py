@@ -1,4 +1,4 @@
-"""Images that are not in memory: what a dataset reads a batch of them from."""
+"""Rows of images that are not in memory: mapped from files, or decoded batch by batch."""
 
 import mmap
 import os
@@ -16,13 +16,13 @@ from mmfusion.data.images.source import Source
 from mmfusion.utils.foreign_files import opened
 
 _AGAIN = 8
-"""Of the rows that were looked at before, each so-manieth has its sum looked at again when it is read."""
+"""Every so many reads of slots that were verified before, the checksum is verified again."""
 
 
 class Rows(Protocol):
-    """As much of a tensor ``(n, channels, *spatial)`` as a dataset needs; a tensor is one.
+    """The interface of a tensor ``(n, channels, *spatial)`` that a dataset needs; a tensor has it.
 
-    It can be pickled for the processes that read, and takes nothing but its description along.
+    It can be pickled for worker processes; images are not pickled along.
     """
 
     @property
@@ -40,26 +40,26 @@ class Rows(Protocol):
 
 
 def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
-    """What torch calls one of numpy's types."""
+    """The torch type of a numpy type."""
     return torch.from_numpy(np.empty(0, dtype=dtype)).dtype
 
 
 class MappedRows:
-    """Rows of an array that is mapped into memory, or of any other: the system keeps what was read for all processes.
+    """Rows of an array, usually mapped into memory: the system caches what was read for all processes.
 
-    What is a whole file is read from it, not through the mapping: a file that is cut off meanwhile is then an error,
-    where the mapping would end the process.
+    If the array is a whole file, rows are read from the file, not through the mapping: a file that is truncated
+    meanwhile then raises an error, where the mapping would end the process.
 
     Args:
-        array: Shape ``(slots, channels, *spatial)``; a ``numpy.memmap`` travels to other processes as its file's name.
-        slots: The slot of each row, shape ``(n,)`` int64, -1 for a row that has none: it is all zeros; None: row i in
-            slot i.
-        hold: Kept as long as the rows are, and pickled with them: what keeps the file in place.
-        sums: CRC-32 of each slot, shape ``(slots,)`` uint32, looked at when a process reads a slot for the first time,
-            and of every eighth slot that is read again; None: there are none.
-        checked: Slots whose sum was looked at already, shape ``(slots,)`` bool; None: none was.
-        repair: Called with a slot that is damaged or cut off, its sum, and that in words, for the row that belongs
-            there; raises a ValueError if it has none. None: damage is an error.
+        array: Shape ``(slots, channels, *spatial)``; a ``numpy.memmap`` is pickled as the name of its file.
+        slots: The slot of each row, shape ``(n,)`` int64, -1 for a row without one, which is all zeros; None: row i is
+            in slot i.
+        hold: Any object that keeps the file in place; kept as long as the rows, and pickled with them.
+        sums: CRC-32 of each slot, shape ``(slots,)`` uint32, verified when a process reads a slot for the first time,
+            and for every eighth slot that is read again; None: no verification.
+        checked: Slots that are verified already, shape ``(slots,)`` bool; None: none is.
+        repair: Called with a damaged or truncated slot, its checksum and a description of the damage; returns the
+            slot's image, or raises a ValueError. None: damage is an error.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class MappedRows:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The array's."""
+        """The array's type."""
         return torch_dtype(self._array.dtype)
 
     def __len__(self) -> int:
@@ -98,64 +98,63 @@ class MappedRows:
         """A copy of some rows.
 
         Raises:
-            ValueError: If the file was cut off or damaged since it was written, and the row cannot be repaired; names
-                it.
+            ValueError: If the file was truncated or damaged since it was written, and the row cannot be repaired.
         """
         slots = rows.numpy() if self._slots is None else self._slots[rows.numpy()]
-        there = slots >= 0 if self._slots is not None else np.ones(len(slots), dtype=np.bool_)
+        present = slots >= 0 if self._slots is not None else np.ones(len(slots), dtype=np.bool_)
         if self._slots is None:
             slots = np.arange(len(self._array))[slots]
-        found = self._read(slots if there.all() else slots[there])
-        if there.all():
-            return torch.from_numpy(found)
-        out = np.zeros((len(slots), *self._array.shape[1:]), dtype=self._array.dtype)
-        out[there] = found
-        return torch.from_numpy(out)
+        images = self._read(slots if present.all() else slots[present])
+        if present.all():
+            return torch.from_numpy(images)
+        with_absent = np.zeros((len(slots), *self._array.shape[1:]), dtype=self._array.dtype)
+        with_absent[present] = images
+        return torch.from_numpy(with_absent)
 
     def checksums(self, rows: Tensor) -> NDArray[np.uint32] | None:
         """CRC-32 of some rows' bytes as they were written, without reading them; 0 for a row without a slot.
 
-        None where no sums are kept.
+        None without checksums.
         """
         if self._sums is None or self._slots is None:
             return None
         slots = self._slots[rows.numpy()]
-        found = np.zeros(len(slots), dtype=np.uint32)
-        found[slots >= 0] = self._sums[slots[slots >= 0]]
-        return found
+        sums = np.zeros(len(slots), dtype=np.uint32)
+        sums[slots >= 0] = self._sums[slots[slots >= 0]]
+        return sums
 
     def _read(self, slots: NDArray[np.int64]) -> NDArray[Any]:
         if self._file is None:
             # As a plain array: numpy would wrap every selection of a mapped one.
             return self._array.view(np.ndarray)[slots]
-        found, lacking = self._file.rows(slots)
+        images, lacking = self._file.rows(slots)
         for i in lacking:
-            found[i] = self._repaired(
+            images[i] = self._repaired(
                 int(slots[i]),
-                f"{self._file.path} ends before its slot {slots[i]}: it was cut off since the run began",
-                "Start again with the same command, and what is lacking is decoded anew",
+                f"{self._file.path} ends before its slot {slots[i]}: it was truncated since the run began",
+                "Start again with the same command, and the missing images are decoded again",
             )
         if self._sums is not None:
             for i, slot in enumerate(slots.tolist()):
                 self._n_read += 1
                 if self._checked[slot] and self._n_read % _AGAIN:
                     continue
-                if i not in lacking and zlib.crc32(found[i]) != self._sums[slot]:
-                    # Where one is damaged others may be, that were looked at before.
+                if i not in lacking and zlib.crc32(images[i]) != self._sums[slot]:
+                    # Where one slot is damaged others may be that were verified before.
                     self._checked[:] = False
-                    found[i] = self._repaired(
+                    images[i] = self._repaired(
                         slot,
-                        f"{self._file.path} was damaged: slot {slot} has other bytes than were written",
-                        f"Check the disk; delete {self._file.path.parent}, and the same command decodes the images "
-                        "anew",
+                        f"{self._file.path} is damaged: slot {slot} does not match its checksum",
+                        f"Check the disk, delete {self._file.path.parent} and start again with the same command: the "
+                        "images are decoded again",
                     )
                 self._checked[slot] = True
-        return found
+        return images
 
-    def _repaired(self, slot: int, what: str, remedy: str) -> NDArray[Any]:
+    def _repaired(self, slot: int, damage: str, remedy: str) -> NDArray[Any]:
         if self._repair is None or self._sums is None:
-            raise ValueError(f"{what}. {remedy}")
-        return self._repair(slot, int(self._sums[slot]), what)
+            raise ValueError(f"{damage}. {remedy}")
+        return self._repair(slot, int(self._sums[slot]), damage)
 
     def __getstate__(self) -> dict[str, Any]:
         array = self._array if self._file is None else self._file.about
@@ -179,7 +178,7 @@ class MappedRows:
 
 
 class _WholeFile:
-    """The file of an array that is mapped whole, read by position."""
+    """The file of an array that is mapped as a whole, read by position."""
 
     def __init__(self, array: "np.memmap[Any, Any]") -> None:
         self.path = Path(str(array.filename))
@@ -191,7 +190,7 @@ class _WholeFile:
 
     @classmethod
     def of(cls, array: NDArray[Any]) -> "_WholeFile | None":
-        """None where the array is no whole file, or the system cannot read by position."""
+        """None if the array is not a whole file, or the system cannot read by position."""
         # A part of a mapped array does not know where in the file it begins.
         if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):
             return None
@@ -200,7 +199,7 @@ class _WholeFile:
         return cls(array)
 
     def rows(self, slots: NDArray[np.int64]) -> tuple[NDArray[Any], list[int]]:
-        """A copy of some rows, and the positions of those before which the file ends.
+        """A copy of some rows, and the positions of rows that the file is too short for.
 
         Raises:
             IndexError: If there is no such row.
@@ -222,11 +221,11 @@ class _WholeFile:
 
 
 class DecodedRows:
-    """Rows that are decoded from their files each time that they are asked for: slow, and without bounds.
+    """Rows that are decoded from their files at each access: slow, but without a limit of size.
 
     Args:
-        source: Decodes.
-        paths: The file of each row; None where there is none: the row is all zeros.
+        source: Decodes the files.
+        paths: One file per row; None for a row without an image, which is all zeros.
     """
 
     def __init__(self, source: Source, paths: Sequence[Path | None]) -> None:
@@ -240,26 +239,26 @@ class DecodedRows:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The source's."""
+        """The source's type."""
         return torch_dtype(self._source.dtype)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def file_checksums(self, rows: Tensor) -> NDArray[np.uint32]:
-        """CRC-32 of some rows' files, none of which is decoded; 0 for a row without one.
+        """CRC-32 of some rows' files, which are not decoded; 0 for a row without a file.
 
         Raises:
             OSError: If a file cannot be read.
         """
-        found = np.zeros(len(rows), dtype=np.uint32)
+        sums = np.zeros(len(rows), dtype=np.uint32)
         for i, row in enumerate(rows.tolist()):
             path = self._paths[row]
             for file in () if path is None else self._source.files(path):
                 with opened(file) as content:
                     while piece := content.read(2**20):
-                        found[i] = zlib.crc32(piece, int(found[i]))
-        return found
+                        sums[i] = zlib.crc32(piece, int(sums[i]))
+        return sums
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Some rows, decoded now.

@@ -1,4 +1,4 @@
-"""Where a modality's files are, and what they become."""
+"""Interface of image sources: location and decoding of a modality's files."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,19 +11,19 @@ from mmfusion.spec import Image
 
 
 class Source(Protocol):
-    """Where a modality's files are, and what they become: :class:`~mmfusion.data.images.photographs.ImageSource`,
+    """Location and decoding of a modality's files: :class:`~mmfusion.data.images.photographs.ImageSource`,
     :class:`~mmfusion.data.images.volumes.VolumeSource`, :class:`~mmfusion.data.images.stack.StackSource`.
 
-    A frozen dataclass whose ``to_dict`` is JSON-able, names its ``kind`` and holds all that a decoded image depends on.
+    A frozen dataclass whose ``to_dict`` gives JSON with its ``kind`` and every option that a decoded image depends on.
     """
 
     @property
     def kind(self) -> str:
-        """What :func:`~mmfusion.data.images.sources.source_from_dict` knows it by."""
+        """The name of the class in :func:`~mmfusion.data.images.sources.source_from_dict`."""
 
     @property
     def column(self) -> str:
-        """The table's column with the files' names, or a pattern of several."""
+        """The table's column with the file names, or a pattern of several columns."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -35,32 +35,32 @@ class Source(Protocol):
 
     @property
     def spec(self) -> Image:
-        """What a model needs to know."""
+        """Channels and size, for models."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """How pixels are stored."""
+        """Type of the stored pixels."""
 
     @property
     def decoder(self) -> str:
-        """What decodes, with its version."""
+        """The decoding library with its version."""
 
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
-        """The file of that name; a listing spares looking at the same folders again."""
+        """The file of that name, or None; a listing saves reading the same folders again."""
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that are read for what :meth:`find` found."""
+        """All files that :meth:`decode` reads for a path of :meth:`find`."""
 
     def probe(self, path: Path) -> None:
-        """Look at a file's header alone; ValueError for one that :meth:`decode` would refuse by it."""
+        """Check a file by its header only; a ValueError if :meth:`decode` would not accept it."""
 
     def decode(self, path: Path) -> NDArray[Any]:
-        """A file's pixels, shape ``spec.shape``; ValueError for one that is damaged or does not fit."""
+        """A file's pixels, shape ``spec.shape``; a ValueError if it is damaged or does not fit."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON."""
 
 
 def n_bytes(source: Source) -> int:
-    """What one decoded image takes."""
+    """Size of one decoded image in bytes."""
     return int(np.prod(source.spec.shape)) * source.dtype.itemsize

@@ -1,4 +1,4 @@
-"""From a table's file names to images: found, checked, and read, every fault named with its row and file."""
+"""Finding, checking and reading the image files of a table; errors name row and file."""
 
 import string
 import warnings
@@ -22,7 +22,7 @@ from mmfusion.data.schema.cells import require_columns, texts
 from mmfusion.utils.packed import entries
 
 IN_MEMORY = 4 * 2**30
-"""Bytes of all images of a table that are kept in memory where no cache keeps them; more are decoded batch by batch."""
+"""Most bytes of a table's images that are kept in memory without a cache; more are decoded batch by batch."""
 
 Missing = Literal["error", "absent"]
 Progress = Callable[[int, int], None]
@@ -32,10 +32,10 @@ _KINDS: dict[str, Any] = {source.kind: source for source in (ImageSource, Volume
 
 
 def source_from_dict(packed: Mapping[str, Any]) -> Source:
-    """The inverse of a source's ``to_dict``; without a kind, as older runs wrote it, an :class:`ImageSource`.
+    """The inverse of a source's ``to_dict``; without a kind, as in older runs, an :class:`ImageSource`.
 
     Raises:
-        ValueError: If the kind is unknown, or the rest is not what that wrote; names the key.
+        ValueError: If the kind is unknown or an entry is invalid; names the key.
     """
     kind = entries(packed, "source").get("kind", ImageSource.kind)
     if not isinstance(kind, str) or kind not in _KINDS:
@@ -44,44 +44,44 @@ def source_from_dict(packed: Mapping[str, Any]) -> Source:
     return source
 
 
-class Found(NamedTuple):
-    """The files of a table.
+class ImageFiles(NamedTuple):
+    """The image files of a table.
 
     Attributes:
-        paths: By modality the file of each row, None where there is none.
-        absent: Each that is not there, in words: row, column, name.
+        paths: By modality, one file per row; None where it does not exist.
+        absent: One line per file that does not exist: row, column, name.
     """
 
     paths: dict[str, list[Path | None]]
     absent: list[str]
 
 
-def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path | str | None) -> Found:
-    """Look for all files of a table; none is opened.
+def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path | str | None) -> ImageFiles:
+    """Find all image files of a table, without opening them.
 
     Args:
         sources: Where each modality's images are.
-        frame: One row a case.
+        frame: One row per case.
         root: The folder that the names are relative to; None: the working folder.
 
     Raises:
-        ValueError: If a column is not in the table, or a pattern is not one.
-        FileNotFoundError: If the root is not there.
+        ValueError: If a column is not in the table, or a pattern is invalid.
+        FileNotFoundError: If the root does not exist.
     """
     require_columns(frame, list(dict.fromkeys(c for source in sources.values() for c in named_columns(source.column))))
     folder = Path() if root is None else Path(root)
     if not folder.is_dir():
-        raise FileNotFoundError(f"the image folder {folder} is not there, or is not a folder")
-    found, listing = Found({}, []), Listing()
+        raise FileNotFoundError(f"the image folder {folder} does not exist, or is not a folder")
+    files, listing = ImageFiles({}, []), Listing()
     for name, source in sources.items():
         paths: list[Path | None] = []
         for row, text in zip(frame.index, _names(frame, source.column)):
             paths.append(None if text is None else source.find(folder, text, listing))
             if paths[-1] is None:
                 what = "an empty cell" if text is None else f"{text}{source.suffix}"
-                found.absent.append(f"row {row}, column {source.column!r}: {what}")
-        found.paths[name] = paths
-    return found
+                files.absent.append(f"row {row}, column {source.column!r}: {what}")
+        files.paths[name] = paths
+    return files
 
 
 def check_images(
@@ -94,19 +94,19 @@ def check_images(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> list[str]:
-    """All that is wrong with a table's image files.
+    """Check the image files of a table.
 
     Args:
         sources: Where each modality's images are.
-        frame: One row a case.
+        frame: One row per case.
         root: The folder that the names are relative to; None: the working folder.
-        missing: Whether a file that is not there, or an empty cell, is a fault.
-        decode: Decode every file; else only its header is read, which misses damage further in.
-        progress: Called with the files looked at so far and their number, in the calling thread.
+        missing: Whether a missing file or an empty cell is a fault ("error") or not ("absent").
+        decode: Decode every file; else only its header is read, which misses damage in the pixels.
+        progress: Called with the number of files checked so far and of all files, in the calling thread.
         threads: Number of threads; None: as many as there are cores, at most 8.
 
     Returns:
-        A line for each fault: the row, the file, what is wrong. Empty: all is well.
+        One line per fault: the row, the file, what is wrong. Empty without faults.
 
     Raises:
         ValueError: If ``missing`` is unknown, or a column is not in the table.
@@ -115,8 +115,8 @@ def check_images(
     _check_missing(missing)
     if not sources:
         return []
-    found = find_images(sources, frame, root)
-    tasks = _tasks(found)
+    files = find_images(sources, frame, root)
+    tasks = _tasks(files)
 
     def look(task: _Task) -> str | None:
         source = sources[task.name]
@@ -131,7 +131,7 @@ def check_images(
 
     faults = []
     if missing == "error":
-        faults = [line if line.endswith("an empty cell") else f"{line} is not there" for line in found.absent]
+        faults = [line if line.endswith("an empty cell") else f"{line} does not exist" for line in files.absent]
     for done, fault in enumerate(in_threads(look, tasks, threads), start=1):
         if fault is not None:
             faults.append(fault)
@@ -150,45 +150,46 @@ def load_images(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> tuple[dict[str, Tensor | Rows], dict[str, Tensor]]:
-    """All images of a table, each decoded once.
+    """Read all images of a table, decoding each once.
 
-    With a cache they are mapped from its files. Without one, and where it has no room, they are in memory if all of
-    them together take at most :data:`IN_MEMORY`; else each batch decodes its own.
+    With a cache they are mapped from its files. Without one, or if it is full, they are in memory if all of them
+    together take at most :data:`IN_MEMORY`; else they are decoded batch by batch.
 
     Args:
         sources: Where each modality's images are.
-        frame: One row a case.
+        frame: One row per case.
         root: The folder that the names are relative to; None: the working folder.
-        missing: What a file that is not there, or an empty cell, means.
-        cache: Keeps decoded images for the next time.
-        progress: Called with the images read so far and their number, in the calling thread.
-        threads: Number of decoding threads; Pillow and zlib decode without holding Python's lock. None: as many as
-            there are cores, at most 8.
+        missing: Whether a missing file or an empty cell is an error ("error") or means that the case lacks the image
+            ("absent").
+        cache: Keeps decoded images on disk.
+        progress: Called with the number of images read so far and of all images, in the calling thread.
+        threads: Number of decoding threads; Pillow and zlib release Python's lock. None: as many as there are cores,
+            at most 8.
 
     Returns:
         By modality, the pixels ``(n, channels, *spatial)``, uint8 for photographs, float16 for volumes (zeros where
-        absent), and ``(n,)`` bool, True where the image is there.
+        absent), and ``(n,)`` bool, True where the image is present.
 
     Raises:
         ValueError: If ``missing`` is unknown, a column is not in the table, or images cannot be decoded.
-        FileNotFoundError: If the root, or with ``missing="error"`` images, are not there. All at once: the first ten
-            by row and file, and how many there are.
+        FileNotFoundError: If the root, or with ``missing="error"`` an image, does not exist; lists the first ten
+            images by row and file, and their number.
     """
     _check_missing(missing)
     if not sources:
         return {}, {}
-    found = find_images(sources, frame, root)
-    if found.absent and missing == "error":
+    files = find_images(sources, frame, root)
+    if files.absent and missing == "error":
         folder = Path() if root is None else Path(root)
         searched = sorted({str(folder / sub) for source in sources.values() for sub in source.folders})
         raise FileNotFoundError(
-            f"{len(found.absent)} image(s) that the table names are not in {', '.join(searched)}: "
-            f"{_first(found.absent)}; put them there, or let such cases lack the image: "
-            "--set data.missing_images=absent, for datasets that have the option, --missing-images absent in predict"
+            f"{len(files.absent)} image(s) of the table are not in {', '.join(searched)}: {_first(files.absent)}. Add "
+            "the files, or read such cases without the image: --set data.missing_images=absent for datasets that have "
+            "the option, --missing-images absent in predict, missing_images='absent' in Python"
         )
-    there = {name: torch.tensor([path is not None for path in paths]) for name, paths in found.paths.items()}
+    present = {name: torch.tensor([path is not None for path in paths]) for name, paths in files.paths.items()}
     images: dict[str, Tensor | Rows] = {}
-    tasks = _tasks(found)
+    tasks = _tasks(files)
     done, faults = 0, []
 
     def advance(n: int) -> None:
@@ -199,54 +200,56 @@ def load_images(
 
     if cache is not None:
         for name, source in sources.items():
-            paths = found.paths[name]
+            paths = files.paths[name]
             before = done
-            kept, damaged = cache.rows(source, paths, root, advance=advance, threads=threads)
+            rows, damaged = cache.rows(source, paths, root, advance=advance, threads=threads)
             faults += [_fault(frame, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
-            if kept is None:
+            if rows is None:
                 done = before
             else:
-                images[name] = kept
-    left = {name: source for name, source in sources.items() if name not in images}
-    size = len(frame) * sum(n_bytes(source) for source in left.values())
+                images[name] = rows
+    uncached = {name: source for name, source in sources.items() if name not in images}
+    size = len(frame) * sum(n_bytes(source) for source in uncached.values())
     if size > IN_MEMORY:
         warnings.warn(
-            f"the images of {len(frame)} cases take {size / 1e9:.1f} GB, more than is kept in memory: each batch "
-            "decodes its own, which a cache with room for them would spare",
+            f"the images of {len(frame)} cases need {size / 1e9:.1f} GB, more than is kept in memory: they are decoded "
+            "again for each batch; a cache with enough space avoids that",
             stacklevel=2,
         )
-        images |= {name: DecodedRows(source, found.paths[name]) for name, source in left.items()}
-        left = {}
-    pixels = {name: torch.zeros((len(frame), *s.spec.shape), dtype=torch_dtype(s.dtype)) for name, s in left.items()}
-    targets = {name: tensor.numpy() for name, tensor in pixels.items()}
+        images |= {name: DecodedRows(source, files.paths[name]) for name, source in uncached.items()}
+        uncached = {}
+    pixels = {
+        name: torch.zeros((len(frame), *s.spec.shape), dtype=torch_dtype(s.dtype)) for name, s in uncached.items()
+    }
+    arrays = {name: tensor.numpy() for name, tensor in pixels.items()}
 
     def decode(task: _Task) -> str | None:
         try:
-            targets[task.name][task.row] = sources[task.name].decode(task.path)
+            arrays[task.name][task.row] = sources[task.name].decode(task.path)
         except (OSError, ValueError) as error:
             return _fault(frame, task, error)
         return None
 
-    for fault in in_threads(decode, [task for task in tasks if task.name in left], threads):
+    for fault in in_threads(decode, [task for task in tasks if task.name in uncached], threads):
         if fault is not None:
             faults.append(fault)
         advance(1)
     if faults:
         raise ValueError(f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}")
-    return {name: pixels[name] if name in pixels else images[name] for name in sources}, there
+    return {name: pixels[name] if name in pixels else images[name] for name in sources}, present
 
 
 class _Task(NamedTuple):
-    """One file of a table: the modality's name, the row's position, the file."""
+    """One file of a table: its modality, the position of its row, its path."""
 
     name: str
     row: int
     path: Path
 
 
-def _tasks(found: Found) -> list[_Task]:
+def _tasks(files: ImageFiles) -> list[_Task]:
     return [
-        _Task(name, i, path) for name, paths in found.paths.items() for i, path in enumerate(paths) if path is not None
+        _Task(name, i, path) for name, paths in files.paths.items() for i, path in enumerate(paths) if path is not None
     ]
 
 
@@ -260,12 +263,12 @@ def _check_missing(missing: str) -> None:
 
 
 def named_columns(column: str) -> list[str]:
-    """The columns that a source's file names are made of: one, or those of a pattern."""
+    """The columns of a source's file names: one, or those of a pattern."""
     return [field for _, field in _pieces(column) if field is not None]
 
 
 def _pieces(column: str) -> list[tuple[str, str | None]]:
-    """Text and the column after it, alternately."""
+    """Pairs of a text and the column after it."""
     if "{" not in column:
         return [("", column)]
     try:
@@ -275,13 +278,13 @@ def _pieces(column: str) -> list[tuple[str, str | None]]:
     for _, field, form, conversion in parsed:
         if field == "" or form or conversion:
             raise ValueError(
-                f"a pattern has the names of columns in braces, as in '{{fold}}/{{patient}}', got {column!r}"
+                f"a pattern expects names of columns in braces, as in '{{fold}}/{{patient}}', got {column!r}"
             )
     return [(text, field) for text, field, _, _ in parsed]
 
 
 def _names(frame: pd.DataFrame, column: str) -> list[str | None]:
-    """Each row's file name; None where a cell that it is made of is empty."""
+    """Each row's file name; None if one of its cells is empty."""
     pieces = _pieces(column)
     cells = {name: texts(frame, name) for name in named_columns(column)}
 

@@ -1,4 +1,4 @@
-"""Several volumes of one case as the channels of one."""
+"""Several volumes of a case as the channels of one image."""
 
 import os
 from dataclasses import dataclass
@@ -16,12 +16,11 @@ from mmfusion.utils.packed import entries, several, text
 
 @dataclass(frozen=True)
 class StackSource:
-    """Volumes that lie on each other, such as the sequences of one examination, in one folder a case.
+    """Aligned volumes, such as the sequences of one examination, in one folder per case.
 
     Attributes:
-        volume: How each of them is read; its column names the case's folder, its folders and suffix are searched as
-            always.
-        parts: The files in it, one a channel, in order: ``("t1_bbox.nii.gz", "t2_bbox.nii.gz")``.
+        volume: Location and decoding of each volume; its column names the case's folder.
+        parts: The files in the folder, one per channel, in order: ``("t1_bbox.nii.gz", "t2_bbox.nii.gz")``.
     """
 
     kind: ClassVar[str] = "stack"
@@ -31,12 +30,12 @@ class StackSource:
 
     def __post_init__(self) -> None:
         if isinstance(self.parts, str) or not self.parts:
-            raise ValueError(f"StackSource expects the names of the files in a tuple, got {self.parts!r}")
+            raise ValueError(f"StackSource expects parts, the names of the files, in a tuple, got {self.parts!r}")
         object.__setattr__(self, "parts", tuple(self.parts))
 
     @property
     def column(self) -> str:
-        """The table's column with the folder's name, or a pattern of several."""
+        """The table's column with the folder names, or a pattern of several columns."""
         return self.volume.column
 
     @property
@@ -46,26 +45,26 @@ class StackSource:
 
     @property
     def suffix(self) -> str:
-        """Appended to each name, for messages: the files."""
+        """Appended to each name in messages: the files."""
         return f"{self.volume.suffix}/{{{','.join(self.parts)}}}"
 
     @property
     def spec(self) -> Image:
-        """What a model needs to know; a channel a file."""
+        """Channels, one per file, and size, for models."""
         return Image(len(self.parts), self.volume.size, self.volume.spacing)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """How voxels are stored: float16."""
+        """Type of the stored voxels: float16."""
         return self.volume.dtype
 
     @property
     def decoder(self) -> str:
-        """What decodes, with its version."""
+        """The decoding library with its version."""
         return self.volume.decoder
 
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
-        """The first file of the case's folder; None unless all of them are there."""
+        """The first file of the case's folder; None unless all of them exist."""
         listing = listing or Listing()
         for folder in self.volume.folders:
             home = listing.folder(root, os.path.join(folder, f"{name}{self.volume.suffix}"))
@@ -74,12 +73,12 @@ class StackSource:
         return None
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that are read for what :meth:`find` found."""
+        """All files that :meth:`decode` reads for a path of :meth:`find`."""
         listing = Listing()
         return (path, *(listing.file(path.parent, part) or path.with_name(part) for part in self.parts[1:]))
 
     def probe(self, path: Path) -> None:
-        """Look at the files' headers alone.
+        """Check the files by their headers only.
 
         Raises:
             ValueError: As :meth:`VolumeSource.probe`, naming the file.

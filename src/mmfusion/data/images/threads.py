@@ -1,4 +1,4 @@
-"""Decoding by several threads."""
+"""Decoding in several threads."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ U = TypeVar("U")
 
 
 def in_threads(function: Callable[[T], U], items: Iterable[T], threads: int | None) -> Iterator[U]:
-    """A function's results for some items, in their order, computed by several threads a little ahead."""
+    """Map a function over items in several threads; results in order, computed a little ahead."""
     n = threads or min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(n) as pool:
         ahead: deque[Future[U]] = deque()

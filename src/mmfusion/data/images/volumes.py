@@ -1,4 +1,4 @@
-"""Volumes: NIfTI files to voxels of one size and one order of axes."""
+"""Volumes: NIfTI files, read to one size and one order of axes."""
 
 import math
 import os
@@ -21,22 +21,22 @@ from mmfusion.utils.optional import need
 from mmfusion.utils.packed import unpack
 
 MAX_BYTES: Final = 2**31
-"""What a volume may take in memory before it is resized: a header of 352 bytes can claim any number of voxels."""
+"""Limit of a volume's memory before it is resized: a header of 352 bytes can claim any number of voxels."""
 _ORDER = "hws"
 _HEADERS = {348: b"n+1\0", 540: b"n+2\0"}
 """The magic of single files by the length of the header, which is its first number."""
 _FLOAT = 4
 _BEHIND = 2**20
-"""Bytes behind the last voxel that a file may have."""
+"""Most bytes that may follow the last voxel of a file."""
 
 
 class Axes(NamedTuple):
-    """What a file's header says of its axes, in the order height, width, slices.
+    """A file's axes by its header, in the order height, width, slices.
 
     Attributes:
-        directions: A letter each, such as ``"RAS"``; None where the header does not say.
-        shape: Voxels along each.
-        spacing: Distance between neighbours, in the header's unit.
+        directions: One letter each, such as ``"RAS"``; None if the header has none.
+        shape: Number of voxels along each.
+        spacing: Distance between neighbors, in the header's unit.
     """
 
     directions: str | None
@@ -46,32 +46,31 @@ class Axes(NamedTuple):
 
 @dataclass(frozen=True)
 class VolumeSource:
-    """Where a modality's volumes are (single NIfTI files, gzipped or not), and what their voxels become.
+    """Location and decoding of a modality's volumes: single NIfTI files, gzipped or not.
 
-    Voxels are stored in float16: integers up to 2,048 exactly, others to three digits, and nothing above 65,504, which
-    is an error. Values are the file's own, its header's scale applied: nothing is standardised here. Where a file's
-    shape differs from ``size``, it is resized trilinearly, without antialiasing: shrinking to less than half skips
-    voxels.
+    Voxels are stored in float16: integers up to 2,048 exactly, others to three digits; values above 65,504 are an
+    error. The header's scale is applied, but values are not standardized here. A file whose shape differs from
+    ``size`` is resized trilinearly, without antialiasing: shrinking to less than half skips voxels.
 
     Attributes:
-        column: The table's column with the files' names, or a pattern of several:
+        column: The table's column with the file names, or a pattern of several columns:
             ``"{fold}/{patient}/t1_bbox.nii.gz"``.
-        size: ``(height, width, slices)`` in voxels that every volume is brought to; the order of the tensor's axes.
+        size: ``(height, width, slices)`` in voxels to which every volume is resized; the order of the tensor's axes.
         folders: Folders below the root, searched in order.
-        suffix: Appended to each name, ``"/t1_bbox.nii.gz"``; empty where the column has whole file names.
-        axes: What a file's axes are, as nibabel gives them: ``"hws"`` slices last, ``"shw"`` slices first, ``"whs"``
+        suffix: Appended to each name, ``"/t1_bbox.nii.gz"``; empty if the column has complete file names.
+        axes: Order of a file's axes, as nibabel gives them: ``"hws"`` slices last, ``"shw"`` slices first, ``"whs"``
             slices last and columns before rows, or any other order of the three letters. ``"auto"``: whichever of "hws"
             and "shw" fits the expected shape.
         shape: ``(height, width, slices)`` that files must have, whatever the order of their axes; None: ``size``;
-            "any": they may differ, but where the slices of ``size`` are its shortest axis, they must be the file's.
-        clip: ``(low, high)`` that intensities are clipped to.
-        spacing: Distance between neighbours along height, width and slices after resizing, in millimetres, for the
+            "any": they may differ, but if the slices are the shortest axis of ``size``, they must be the file's, too.
+        clip: ``(low, high)`` to which intensities are clipped.
+        spacing: Distance between neighbors along height, width and slices after resizing, in millimeters, for the
             spec; see :meth:`with_spacing`.
-        orientation: Directions in which height, width and slices run, such as ``"RAS"``: a file is turned to them
-            by its header, and ``axes`` is only for files whose header notes no directions, which are taken to run so
-            already. None: every file is taken as it is, whatever its header notes.
-        max_bytes: Of memory that a file's voxels may take, as float32 or in their own type if that is wider; a larger
-            volume is an error before its voxels are read.
+        orientation: Directions of height, width and slices, such as ``"RAS"``: files are turned to them by their
+            headers, and ``axes`` is only for files whose header has no directions, which are assumed to have this
+            orientation. None: every file is read as it is, whatever its header says.
+        max_bytes: Limit of a file's memory, as float32 or in its own type if that is wider; a larger volume is an
+            error before its voxels are read.
     """
 
     kind: ClassVar[str] = "volume"
@@ -106,26 +105,26 @@ class VolumeSource:
             raise ValueError(f"VolumeSource expects a shape (height, width, slices), 'any' or None, got {self.shape!r}")
         if self.axes == "auto" and (self._expected is None or len(set(self._expected)) == 1):
             raise ValueError(
-                f"VolumeSource cannot tell the axes of volumes of shape {self.shape or self.size} by itself: give axes"
+                f"VolumeSource cannot infer the axes of volumes of shape {self.shape or self.size}: give axes"
             )
         if self.orientation is not None:
             check_orientation(self.orientation)
         if self.clip is not None and (len(self.clip) != 2 or not self.clip[0] < self.clip[1]):
-            raise ValueError(f"VolumeSource expects a clip (low, high) that rises, got {self.clip}")
+            raise ValueError(f"VolumeSource expects a clip (low, high) with low < high, got {self.clip}")
 
     @property
     def spec(self) -> Image:
-        """What a model needs to know; one channel."""
+        """One channel, size and spacing, for models."""
         return Image(1, self.size, self.spacing)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """How voxels are stored: float16."""
+        """Type of the stored voxels: float16."""
         return np.dtype(np.float16)
 
     @property
     def decoder(self) -> str:
-        """What decodes, with its version: another one may give other bits."""
+        """The decoding library with its version: another version may give other bits."""
         return f"nibabel {need('nibabel', 'medical').__version__}"
 
     @property
@@ -140,14 +139,14 @@ class VolumeSource:
         return (listing or Listing()).first_file(root, candidates)
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that are read for what :meth:`find` found: itself."""
+        """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
         return (path,)
 
     def probe(self, path: Path) -> None:
-        """Look at the file's header alone.
+        """Check a file by its header only.
 
         Raises:
-            ValueError: If it is not a NIfTI file, or one whose shape, kind of voxels or size :meth:`decode` refuses.
+            ValueError: If it is not a NIfTI file, or :meth:`decode` does not accept its shape, type or size.
         """
         with _opened(path) as content:
             self._checked(_header(content))
@@ -156,8 +155,8 @@ class VolumeSource:
         """The volume's voxels, shape ``(1, height, width, slices)`` float16.
 
         Raises:
-            ValueError: If the file cannot be decoded, its voxels are no numbers or more than ``max_bytes``, its shape
-                is not the expected one, or a voxel is NaN, infinite, or too large for float16.
+            ValueError: If the file cannot be decoded, its voxels are not numbers or exceed ``max_bytes``, its shape is
+                not as expected, or a voxel is NaN, infinite, or too large for float16.
         """
         nibabel = need("nibabel", "medical")
         with _opened(path) as file:
@@ -165,9 +164,9 @@ class VolumeSource:
             turn, n_bytes = self._checked(header)
             file.seek(0)
             content = file.read(n_bytes)
-            # To the end, where gzip has its checksum; nibabel would stop at the last voxel.
+            # To the end of the file, where gzip has its checksum; nibabel would stop at the last voxel.
             if len(file.read(_BEHIND)) == _BEHIND:
-                raise ValueError(f"it goes on for more than {_BEHIND} bytes behind its last voxel")
+                raise ValueError(f"it has more than {_BEHIND} bytes after its last voxel")
             if len(content) < n_bytes:
                 raise EOFError(f"it ends after {len(content)} of {n_bytes} bytes")
             kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
@@ -190,13 +189,13 @@ class VolumeSource:
         return np.ascontiguousarray(voxels, dtype=np.float16)[None]
 
     def with_spacing(self, paths: Iterable[Path]) -> "VolumeSource":
-        """The same source with the spacing that the files' headers note: of several the median along each axis.
+        """The same source with the spacing of the files' headers: their median along each axis.
 
         Args:
-            paths: At least one; only their headers are read.
+            paths: At least one file; only headers are read.
 
         Raises:
-            ValueError: If a header cannot be read or notes a spacing that is not positive; all of them at once.
+            ValueError: If a header cannot be read or its spacing is not positive; lists all faults.
         """
         noted: list[tuple[float, ...]] = []
         faults: list[str] = []
@@ -206,7 +205,7 @@ class VolumeSource:
                     header = _header(content)
                 _, shape, zooms = self._axes(header, self._turn(header))
                 if not all(zoom > 0 and math.isfinite(zoom) for zoom in zooms):
-                    raise ValueError(f"its header notes a spacing of {zooms}")
+                    raise ValueError(f"the spacing in its header is {zooms}")
                 noted.append(tuple(z * n / to for z, n, to in zip(zooms, shape, self.size)))
             except (OSError, ValueError) as error:
                 faults.append(f"{path} ({error})")
@@ -216,7 +215,7 @@ class VolumeSource:
         return replace(self, spacing=(height, width, slices))
 
     def axes_of(self, path: Path) -> Axes:
-        """What the header says of the axes of a file, as :meth:`decode` places them.
+        """A file's axes by its header, in the order that :meth:`decode` gives them.
 
         Raises:
             ValueError: As :meth:`probe`.
@@ -226,39 +225,39 @@ class VolumeSource:
         return self._axes(header, self._turn(header))
 
     def _axes(self, header: Any, turn: Turn) -> Axes:
-        found, shape, zooms = directions(header), header.get_data_shape(), header.get_zooms()
+        current, shape, zooms = directions(header), header.get_data_shape(), header.get_zooms()
         return Axes(
-            None if found is None else turned_codes(found, turn),
+            None if current is None else turned_codes(current, turn),
             tuple(int(shape[axis]) for axis in turn.order),
             tuple(float(zooms[axis]) for axis in turn.order),
         )
 
     def _checked(self, header: Any) -> tuple[Turn, int]:
-        """How the file's axes become height, width and slices, and the bytes up to its last voxel."""
+        """The turn of the file's axes to height, width and slices, and the number of bytes up to its last voxel."""
         shape, kind = header.get_data_shape(), header.get_data_dtype()
         turn = self._turn(header)
         if kind.kind not in "iufb":
-            what = "colours" if kind.fields else f"{kind} numbers"
+            what = "colors" if kind.fields else f"{kind} numbers"
             raise ValueError(f"its voxels are {what}, expected one real number each: convert it to grey values")
         size = math.prod(shape) * max(kind.itemsize, _FLOAT)
         behind = header.get_data_offset()
         if size > self.max_bytes or behind > self.max_bytes:
             raise ValueError(
                 f"{' x '.join(map(str, shape))} voxels take {size / 1e9:.3g} GB"
-                + (f" behind {behind / 1e9:.3g} GB of other content" if behind > self.max_bytes else "")
-                + f", and a volume may take {self.max_bytes / 1e9:.3g} GB: if it is what it should be, raise max_bytes "
-                "(--set data.max_bytes=N in the table dataset)"
+                + (f" after {behind / 1e9:.3g} GB of other content" if behind > self.max_bytes else "")
+                + f", the limit of a volume is {self.max_bytes / 1e9:.3g} GB: if the file is as intended, raise "
+                "max_bytes (--set data.max_bytes=N in the table dataset)"
             )
         return turn, behind + math.prod(shape) * kind.itemsize
 
     def _turn(self, header: Any) -> Turn:
-        """How the file's axes become height, width and slices."""
-        found, noted = header.get_data_shape(), None if self.orientation is None else directions(header)
+        """The turn of the file's axes to height, width and slices."""
+        shape, current = header.get_data_shape(), None if self.orientation is None else directions(header)
         expected = self._expected
         # Some programs write a fourth axis of length 1.
-        spatial = found[:3] if all(n == 1 for n in found[3:]) else ()
-        if noted is not None and self.orientation is not None:
-            turns = [turn_to(self.orientation, noted)]
+        spatial = shape[:3] if all(n == 1 for n in shape[3:]) else ()
+        if current is not None and self.orientation is not None:
+            turns = [turn_to(self.orientation, current)]
         else:
             named = ("hws", "shw") if self.axes == "auto" else (self.axes,)
             turns = [Turn(tuple(axes.index(letter) for letter in _ORDER)) for axes in named]
@@ -268,32 +267,32 @@ class VolumeSource:
                 if expected is None:
                     self._check_slices(spatial, order)
                 return turn
-        wanted = {"auto": "slices first or last"}.get(self.axes, f"axes {self.axes!r}")
-        wanted = wanted if noted is None else f"turned from {noted} to {self.orientation}"
-        shape = "three axes" if expected is None else f"(height, width, slices) = {expected}"
-        raise ValueError(f"expected {shape}, {wanted}; found shape {found}")
+        order_text = {"auto": "slices first or last"}.get(self.axes, f"axes {self.axes!r}")
+        order_text = order_text if current is None else f"turned from {current} to {self.orientation}"
+        expectation = "three axes" if expected is None else f"(height, width, slices) = {expected}"
+        raise ValueError(f"expected {expectation}, {order_text}; got shape {shape}")
 
-    def _check_slices(self, found: tuple[int, ...], order: tuple[int, ...]) -> None:
-        """Whether a file of any shape has its slices where ``axes`` says: resizing would take every axis for any other.
+    def _check_slices(self, shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+        """Check that a file of any shape has its slices where ``axes`` says, as any shape can be resized to any other.
 
         Raises:
             ValueError: If another axis of the file is clearly its shortest, as the slices are of ``size``.
         """
         least = extreme_axis(self.size, largest=False)
-        wanted = order[least] if least >= 0 else -1
-        shortest = extreme_axis(found, largest=False)
-        if wanted < 0 or shortest in (wanted, -1):
+        expected_axis = order[least] if least >= 0 else -1
+        shortest = extreme_axis(shape, largest=False)
+        if expected_axis < 0 or shortest in (expected_axis, -1):
             return
         raise ValueError(
-            f"found shape {found}, whose axis {shortest} is the shortest; by axes {self.axes!r} and size {self.size} "
-            f"it should be axis {wanted}: give the axes that the files have, or a size in their proportions"
+            f"got shape {shape}, whose axis {shortest} is the shortest; by axes {self.axes!r} and size {self.size} it "
+            f"should be axis {expected_axis}: give the axes that the files have, or a size in their proportions"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the usual limit and no orientation are left out."""
+        """Plain dictionaries and lists, for JSON; the default limit and orientation are left out."""
         packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         if self.max_bytes == MAX_BYTES:
-            # Caches and folders of former versions stay what they are.
+            # Caches and run folders of former versions stay valid.
             del packed["max_bytes"]
         if self.orientation is None:
             del packed["orientation"]
@@ -307,7 +306,7 @@ class VolumeSource:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file's content; whatever is wrong in it, noticed now or later, as a ValueError."""
+    """Open a file's content; any damage, now or later, raises a ValueError."""
     nibabel = need("nibabel", "medical")
     try:
         with quiet(), decompressed(path) as content:
@@ -316,13 +315,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise
     except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ValueError(f"not a NIfTI volume, damaged or truncated: {error}") from error
-    # Of gzip, zlib, numpy and nibabel, whatever they come across in damaged data.
+    # gzip, zlib, numpy and nibabel raise many kinds of errors for damaged data.
     except Exception as error:
         raise ValueError(f"not a NIfTI volume, damaged or truncated: {error or type(error).__name__}") from error
 
 
 def _header(content: BinaryIO) -> Any:
-    """The header, of which nothing but its own bytes is read."""
+    """Read the header, and no byte beyond it."""
     nibabel = need("nibabel", "medical")
     start = content.read(max(_HEADERS))
     for code in "<>":
@@ -332,4 +331,4 @@ def _header(content: BinaryIO) -> Any:
             header = kind(start[:n], endianness=code, check=False)
             if bytes(header["magic"].tobytes())[:3] == _HEADERS[n][:3] and 1 <= header["dim"][0] <= 7:
                 return kind(start[:n], endianness=code)
-    raise ValueError("not a NIfTI volume in a single file, damaged or truncated: its header is none")
+    raise ValueError("not a NIfTI volume in a single file, damaged or truncated: no valid header")
