@@ -21,7 +21,7 @@ from mmfusion.metrics.intervals import corrected_resampled_difference
 from mmfusion.registry import datasets
 from mmfusion.training.result_files import write_json
 
-TOKENIZERS = ("feature", "periodic", "piecewise-linear", "mlp", "tabtransformer")
+TOKENIZERS = ("feature", "periodic", "piecewise_linear", "mlp", "tabtransformer")
 RATES = (1e-3, 3e-3)
 BUDGET = {"epochs": 15, "batch_size": 64, "warmup_epochs": 0.75, "resamples": 100}
 MODEL = {"depth": 1}

@@ -225,7 +225,7 @@ def large(n: int = 24, classes: Sequence[str] = ("akiec", "bcc", "bkl", "df", "m
         "mmtm",
         "tip",
         "tformer",
-        "gated-query",
+        "gated_query",
         "late",
         "max",
         "image",

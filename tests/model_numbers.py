@@ -35,7 +35,7 @@ RENAMED = (
     ("pooling.", "readout."),
     ("vectors.", "head.fusion."),
 )
-PHASES = {"mmcl": {"finetune": "train"}, "mmcl-image": {"finetune": "train"}}
+PHASES = {"mmcl": {"finetune": "train"}, "mmcl_image": {"finetune": "train"}}
 """What phases were called when the numbers were stored."""
 
 

@@ -36,7 +36,7 @@ FEWER = {"image_latents": 8}
 CHOSEN = {"model": {"dropout": 0.5}, "train": {"modality_dropout": 0.4}}
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "image": ("image", {}),
-    "tabular-mlp": ("tabular-mlp", {}),
+    "tabular_mlp": ("tabular_mlp", {}),
     "concat, raw tokens": ("concat", {"model": {"token_norm": False}}),
     "concat": ("concat", {}),
     "concat, modality dropout": ("concat", {"train": {"modality_dropout": 0.2}}),

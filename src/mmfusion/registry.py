@@ -110,8 +110,8 @@ class Registry:
         if name in self._builders:
             return self._builders[name]
         points = self._entry_points().get(name, [])
-        if not points and (spelled := name.replace("-", "_")) != name and spelled in self:
-            return self.get(spelled)
+        if not points and (registered := self.canonical(name)) != name:
+            return self.get(registered)
         if len(points) > 1:
             owners = sorted(_owner(point) for point in points)
             raise PluginError(f"{self.kind} {name!r} is offered by {owners}: uninstall all but one")
@@ -120,6 +120,11 @@ class Registry:
             self._builders[name] = builder
             return builder
         raise ValueError(self._unknown(name))
+
+    def canonical(self, name: str) -> str:
+        """The registered name: with underscores where a hyphen was written for one; any other name as it is."""
+        spelled = name.replace("-", "_")
+        return spelled if name != spelled and name not in self and spelled in self else name
 
     def create(self, name: str, /, *args: Any, **options: Any) -> Any:
         """Build the part of that name.

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "benchmarks" / "studies" / "own_tables.csv"
 TABLES = ("ultrasound, side", "ultrasound, side and BI-RADS", "dermoscopy", "strong table, weak images")
-SINGLE = ("image", "tabular-mlp", "logistic regression", "gradient boosting")
+SINGLE = ("image", "tabular_mlp", "logistic regression", "gradient boosting")
 DEFAULTS = {
     "concat": "concat, dropout 0.5, modality dropout 0.4",
     "cfcml": "cfcml, 8 latents, dropout 0.5, modality dropout 0.4",

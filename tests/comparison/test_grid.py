@@ -25,8 +25,8 @@ def labels(text: str, ablate: list[str] | None = None) -> list[str]:
 def test_methods_by_name_pattern_and_all() -> None:
     assert labels("cfcml") == ["cfcml"]
     assert labels("late, cfcml,late") == ["late", "cfcml"]
-    assert labels("mm*") == ["mmcl", "mmcl-image", "mmtm"]
-    assert labels("mmtm,mm*") == ["mmtm", "mmcl", "mmcl-image"]
+    assert labels("mm*") == ["mmcl", "mmcl_image", "mmtm"]
+    assert labels("mmtm,mm*") == ["mmtm", "mmcl", "mmcl_image"]
     assert labels("all") == registry.models.list()
 
 

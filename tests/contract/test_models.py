@@ -46,7 +46,7 @@ ONE_KEY = {
 
 # Where every operator costs time, one layer of a kind, or two where the second differs, shows what all of them do.
 SHALLOW: dict[str, dict[str, Any]] = {
-    "gated-query": {"depth": 1, "table_depth": 1},
+    "gated_query": {"depth": 1, "table_depth": 1},
     "healnet": {"depth": 1},
     "mbt": {"depth": 2, "fusion_layer": 1},
     "mult": {"depth": 1, "self_depth": 1},

@@ -37,7 +37,7 @@ MISSING = ["token", "mask", "impute"]
 CONDITIONS = ["everything", "cells_missing", "all_missing", "one_case"]
 OPTIONS: dict[str, dict[str, Any]] = {
     "periodic": {"n_frequencies": 3, "scale": 0.1},
-    "piecewise-linear": {"n_bins": 4},
+    "piecewise_linear": {"n_bins": 4},
     "text": {"encoder": FakeEncoder()},
     "trees": {"n_trees": 5, "depth": 3, "min_leaf": 1},
 }
@@ -330,7 +330,7 @@ def test_exported(name: str, missing: str) -> None:
 SPEC = DataSpec({"image0": Image(2, (16, 16)), "table0": COLUMNS["both"]}, n_classes=3)
 SMALL: dict[str, dict[str, Any]] = {
     "cfcml": {"image_latents": 3, "table_latents": 2},
-    "gated-query": {"depth": 1, "table_depth": 1},
+    "gated_query": {"depth": 1, "table_depth": 1},
     "healnet": {"depth": 1, "n_latents": 3},
     "mbt": {"depth": 2, "fusion_layer": 1},
     "mult": {"depth": 1, "self_depth": 1},
@@ -341,7 +341,7 @@ MODELS = [name for name in mmf.registry.models.list() if "tabular_tokenizer" in 
 # A [CLS] is real whatever is missing, and some heads are told who has a table, not what is in it.
 SEES_AN_EMPTY_TABLE = {"mbt", "tabular", "tip"} | {"gmu", "late", "max"}
 QUICK = {("cfcml", name, "mask") for name in NAMES} | {
-    ("film", "text", "mask"), ("gated-query", "piecewise-linear", "mask"), ("tip", "trees", "mask")
+    ("film", "text", "mask"), ("gated_query", "piecewise_linear", "mask"), ("tip", "trees", "mask")
 }  # fmt: skip
 # Each way with the models that tokens go into as they are, behind a compression and averaged; elsewhere the way that
 # makes masks, which is what a model must cope with.
@@ -403,14 +403,14 @@ def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
         parts = [places["table0"] for places in (model.context, model.tokenizers) if "table0" in places]
         found.setdefault(" ".join(type(part).__name__ for part in parts), []).append(name)
     assert found == {
-        "": ["mmcl-image"],  # which looks at the table in its pretraining alone
+        "": ["mmcl_image"],  # which looks at the table in its pretraining alone
         "Compressed": ["cfcml"],
         "FeatureTokenizer": ["healnet", "mbt", "mult", "tabular"],
-        "KnownCells": ["gated-query"],
+        "KnownCells": ["gated_query"],
         "TableCells": ["daft", "film", "hyperfusion", "metablock", "metanet", "mul"],
         "TableCells TableMLP": ["mmtm"],
         "TableEncoder": ["tip"],
-        "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tabular-mlp", "tformer"],
+        "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tabular_mlp", "tformer"],
     }
     assert type(mmf.create_model("cfcml", SPEC, dim=DIM).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
     assert isinstance(made("feature", "both", "token")(table("both", "everything"))[0], Tokens)

@@ -132,8 +132,8 @@ def of_a_photo_and_a_table(model: str | nn.Module) -> predictor.Predictor:
     ("model", "gone", "missing"),
     [
         ("image", ["age", "sex"], ["", ""]),
-        ("mmcl-image", ["age", "sex"], ["", ""]),
-        ("mmcl-image", ["sex"], ["", ""]),
+        ("mmcl_image", ["age", "sex"], ["", ""]),
+        ("mmcl_image", ["sex"], ["", ""]),
         ("tabular", ["photo"], ["", "age"]),
     ],
 )

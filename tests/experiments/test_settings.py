@@ -130,3 +130,11 @@ def test_unknown_names(fakes: ModuleType) -> None:
         resolve("tinny", "tiny")
     with pytest.raises(ValueError, match="unknown dataset 'tinny'; did you mean 'tiny'"):
         resolve("tiny", "tinny")
+
+
+def test_a_name_with_hyphens_is_the_registered_one() -> None:
+    """On the command line and in the file of a run that was made when names had hyphens."""
+    assert resolve("gated-query").run.model == "gated_query"
+    old = resolve("gated_query").to_dict()
+    old["run"]["model"] = "gated-query"
+    assert Settings.from_dict(old) == resolve("gated_query")

@@ -40,7 +40,7 @@ def same(one: mmf.FusionModel, other: mmf.FusionModel) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("cfcml", "gmu", "film", "tabular-mlp") else pytest.mark.slow)
+        pytest.param(name, marks=() if name in ("cfcml", "gmu", "film", "tabular_mlp") else pytest.mark.slow)
         for name in models.list()
     ],
 )

@@ -158,7 +158,7 @@ def test_refuses_a_term_of_the_methods_name() -> None:
 STATEFUL = {"prototypes": "memory", "weighting": "gradnorm", "learn_temperature": True}
 
 
-@pytest.mark.parametrize("name", ["cfcml", "concat", "tip", "mmcl", "mmcl-image", "amf"])
+@pytest.mark.parametrize("name", ["cfcml", "concat", "tip", "mmcl", "mmcl_image", "amf"])
 def test_a_models_state_is_its_weights_and_nothing_of_the_loss(name: str) -> None:
     """No prototype, label or embedding of a case, temperature, weighting; nothing of a pretraining either."""
     options = {"cfcml": STATEFUL, "tip": {"pretrain": True}}.get(name, {})

@@ -56,7 +56,7 @@ def test_heads_of_other_modalities_than_the_decision() -> None:
 
 
 def test_vectors_may_read_fewer_than_there_are() -> None:
-    """As in gated-query, where the table asks and the images answer."""
+    """As in gated_query, where the table asks and the images answer."""
     build(THREE, vectors=Concat(TWO.names, dim=8))
     build(THREE, vectors=Single(["table1"], dim=8))
 

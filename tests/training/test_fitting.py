@@ -57,7 +57,7 @@ def seen(net: mmf.FusionModel, monkeypatch: pytest.MonkeyPatch) -> dict[str, tup
 
 def test_each_sees_the_rows_that_have_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, more than fit into a batch too, with their labels."""
-    data, net = dataset(), model("piecewise-linear")
+    data, net = dataset(), model("piecewise_linear")
     found = seen(net, monkeypatch)
     monkeypatch.setattr(fitting, "_BATCH", 7)
     monkeypatch.setattr(data, "_images", {"image0": None})  # no image is looked at
@@ -86,7 +86,7 @@ def test_a_precomputed_dataset_will_do(tmp_path: Path, monkeypatch: pytest.Monke
 def test_who_learns_from_rows() -> None:
     names = {
         "feature": False, "mlp": False, "periodic": False, "tabtransformer": False, "text": True, "trees": True,
-        "piecewise-linear": True,
+        "piecewise_linear": True,
     }  # fmt: skip
     assert sorted(names) == mmf.registry.tabular_tokenizers.list()
     for name, learns in names.items():
@@ -101,7 +101,7 @@ def test_tokenizers_are_found_wherever_they_are() -> None:
     spec, choice = make_spec(), {"name": "trees", "n_trees": 2}
     for name, places in {
         "cfcml": ["tokenizers.table0.tokenizer"],
-        "gated-query": ["tokenizers.table0.cells"],
+        "gated_query": ["tokenizers.table0.cells"],
         "tip": ["tokenizers.table0.tokenizer"],
         "film": ["context.tokenizers.table0"],
         "mmtm": ["tokenizers.table0", "context.tokenizers.table0"],
@@ -155,14 +155,14 @@ def chosen(
 TOKENIZERS: dict[str, dict[str, Any]] = {
     "text": {"name": "text", "encoder": "fake", "missing": "impute"},
     "trees": {"name": "trees", "n_trees": 4, "depth": 2},
-    "piecewise-linear": {"name": "piecewise-linear", "n_bins": 4},
+    "piecewise_linear": {"name": "piecewise_linear", "n_bins": 4},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_name", "name"),
-    [*(("tabular", name) for name in TOKENIZERS), ("film", "text"), ("tip", "trees"), ("gated-query", "text")],
+    [*(("tabular", name) for name in TOKENIZERS), ("film", "text"), ("tip", "trees"), ("gated_query", "text")],
 )
 def test_a_run_and_what_is_left_of_it(
     model_name: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,7 +170,7 @@ def test_a_run_and_what_is_left_of_it(
     """Fitted once; the folder alone predicts the same, on a machine without text encoder or scikit-learn's trees."""
     encoder = Named(monkeypatch)
     fits: list[int] = []
-    for kind in (TextTokenizer, TreeTokenizer, mmf.registry.tabular_tokenizers.get("piecewise-linear")):
+    for kind in (TextTokenizer, TreeTokenizer, mmf.registry.tabular_tokenizers.get("piecewise_linear")):
         plain = kind.fit
         monkeypatch.setattr(
             kind,
@@ -253,7 +253,7 @@ def test_by_the_command_line() -> None:
 def test_columns_without_a_target_of_classes() -> None:
     """No labels are handed on then."""
     spec = DataSpec({"image": Image(1, (8, 8)), "meta": Columns(("age",))}, targets={"size": mmf.Regression()})
-    net = mmf.create_model("concat", spec, dim=4, tabular_tokenizer="piecewise-linear")
+    net = mmf.create_model("concat", spec, dim=4, tabular_tokenizer="piecewise_linear")
     data = FrameDataset(
         spec,
         pd.DataFrame(index=range(5)),

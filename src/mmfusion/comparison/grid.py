@@ -236,7 +236,7 @@ def _models(name: str) -> list[str]:
             raise ValueError(f"no model matches {name!r}; there are: {', '.join(registry.models.list())}")
         return matched
     registry.models.get(name)
-    return [name]
+    return [registry.models.canonical(name)]
 
 
 def _with_ablations(listed: Sequence[Method], ablate: Sequence[str]) -> list[Method]:

@@ -124,6 +124,9 @@ class Settings:
             data=dict(packed.get("data", {})),
             model=dict(packed.get("model", {})),
         )
+        # Runs made when names had hyphens are read as runs of the same names with underscores.
+        settings.run.model = registry.models.canonical(settings.run.model)
+        settings.run.dataset = registry.datasets.canonical(settings.run.dataset)
         train, augment = settings.train, settings.augment
         if faults := metric_faults(train.metric):
             raise ValueError(f"train.metric {faults}")

@@ -18,7 +18,7 @@ N = 4
     [
         ("image", ("image0", "image1")),
         ("tabular", ("table0",)),
-        ("tabular-mlp", ("table0",)),
+        ("tabular_mlp", ("table0",)),
         ("concat", ("image0", "image1", "table0")),
     ],
 )
@@ -40,9 +40,9 @@ def test_which_modalities_count(name: str, used: tuple[str, ...]) -> None:
         ("image", {"images": 0}, r"'image': it reads images, of which the spec has none: it has \('table0',\)"),
         ("tabular", {"tables": 0}, r"'tabular': it reads tables, of which the spec has none: it has \('image0',\)"),
         (
-            "tabular-mlp",
+            "tabular_mlp",
             {"tables": 0},
-            r"'tabular-mlp': it reads tables, of which the spec has none",
+            r"'tabular_mlp': it reads tables, of which the spec has none",
         ),
     ],
 )
@@ -132,7 +132,7 @@ def test_tabular_needs_a_block(depth: int, right: bool) -> None:
 def test_tabular_mlp_is_an_mlp() -> None:
     """Cells and indicators through linear layers with a ReLU between any two, in double precision, by hand."""
     spec = make_spec(images=0)
-    model = mmf.create_model("tabular-mlp", spec, dim=5, hidden=(6,)).double().eval()
+    model = mmf.create_model("tabular_mlp", spec, dim=5, hidden=(6,)).double().eval()
     nan = float("nan")
     table = Table(torch.tensor([[0.5, nan], [-2.0, 1.0]], dtype=torch.float64), torch.tensor([[1, 3], [0, -1]]))
     # age, size, which of them are missing; sex in two cells, place in four.
@@ -146,7 +146,7 @@ def test_tabular_mlp_is_an_mlp() -> None:
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for one in linears for p in one.parameters())
 
 
-@pytest.mark.parametrize("name", ["tabular", "tabular-mlp"])
+@pytest.mark.parametrize("name", ["tabular", "tabular_mlp"])
 def test_the_table_alone_tells_its_columns_apart(name: str) -> None:
     spec = make_spec(images=0)
     model = mmf.create_model(name, spec, dim=8).eval()
@@ -174,5 +174,5 @@ def test_an_encoder_of_fewer_stages_will_do(name: str, monkeypatch: pytest.Monke
 
 
 def test_label_smoothing_reaches_the_loss() -> None:
-    for name in ("image", "tabular", "tabular-mlp", "concat"):
+    for name in ("image", "tabular", "tabular_mlp", "concat"):
         assert mmf.create_loss(mmf.create_model(name, SPEC, label_smoothing=0.1)).label_smoothing == 0.1

@@ -144,7 +144,7 @@ def test_healnet_shares_its_layers_if_told() -> None:
 
 
 def test_gated_query_is_read_from_its_images() -> None:
-    model, inputs, tokens = made("gated-query")
+    model, inputs, tokens = made("gated_query")
     assert tokens["table0"].mask.tolist()[0] == [True, False, False, False, False]  # a case without a known cell
     out = model.layers[0](tokens)
     means = torch.cat([out[name].x.mean(1) for name in ("image0", "image1")], 1)
@@ -155,7 +155,7 @@ def test_gated_query_is_read_from_its_images() -> None:
 @pytest.mark.slow
 def test_gated_query_without_a_table_is_its_images_alone() -> None:
     """A table that is missing and one without a known cell give the same bits: those of a gate of 0."""
-    model, inputs, _ = made("gated-query")
+    model, inputs, _ = made("gated_query")
     nothing = Table(torch.full((N, 2), torch.nan), torch.full((N, 2), -1))
     empty = model(inputs | {"table0": nothing}).logits
     missing = model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)}).logits
@@ -175,7 +175,7 @@ class _Shut(torch.nn.Module):
 @pytest.mark.slow
 def test_gated_query_sees_known_cells_only() -> None:
     """What an unknown cell's token would have been has no effect on the other tokens."""
-    model, inputs, tokens = made("gated-query")
+    model, inputs, tokens = made("gated_query")
     cells = model.tokenizers["table0"].cells
     with torch.no_grad():
         cells.bias[0] += 100  # the first column's own vector
@@ -188,9 +188,9 @@ def test_gated_query_sees_known_cells_only() -> None:
 @pytest.mark.parametrize(
     ("name", "names", "options", "message"),
     [
-        ("gated-query", ("image0",), {}, r"'gated-query': it needs an image modality and a table, the spec has"),
-        ("gated-query", ("table0",), {}, r"'gated-query': it needs an image modality and a table, the spec has"),
-        ("gated-query", SPEC.names, {"table_depth": 0}, "table_depth expects int from 1 to 128, got 0"),
+        ("gated_query", ("image0",), {}, r"'gated_query': it needs an image modality and a table, the spec has"),
+        ("gated_query", ("table0",), {}, r"'gated_query': it needs an image modality and a table, the spec has"),
+        ("gated_query", SPEC.names, {"table_depth": 0}, "table_depth expects int from 1 to 128, got 0"),
         ("tip", SPEC.names, {"table_depth": 0}, "table_depth expects int from 1 to 128, got 0"),
         ("tip", ("table0",), {}, "'tip': it needs an image modality and exactly one table"),
         ("tip", ("image0", "image1"), {}, "'tip': it needs an image modality and exactly one table"),
@@ -218,7 +218,7 @@ def test_images_or_tables_alone_will_do(name: str, names: tuple[str, ...]) -> No
 @pytest.mark.slow
 def test_gated_query_with_two_tables() -> None:
     spec = mmf.DataSpec({"photo": mmf.Image(2, (16, 16)), "a": TABLE, "b": TABLE}, n_classes=3)
-    model = mmf.create_model("gated-query", spec, **SMALL)
+    model = mmf.create_model("gated_query", spec, **SMALL)
     photo = torch.rand(N, 2, 16, 16)
     tables = make_inputs(make_spec(images=0, tables=2), N)
     assert model({"photo": photo, "a": tables["table0"], "b": tables["table1"]}).logits.shape == (N, 3)

@@ -18,7 +18,7 @@ from small import make_inputs, make_labels, make_spec, spoilt
 
 SPEC = make_spec(images=2)
 N = 5
-BOTH = ("mmcl", "mmcl-image")
+BOTH = ("mmcl", "mmcl_image")
 
 
 def cosine(a: list[float], b: list[float]) -> float:
@@ -76,7 +76,7 @@ def test_the_table_is_corrupted_in_pretraining_alone() -> None:
 
 
 def test_the_image_variant_predicts_without_the_table() -> None:
-    model, inputs = mmf.create_model("mmcl-image", SPEC, dim=8).eval(), make_inputs(SPEC, N)
+    model, inputs = mmf.create_model("mmcl_image", SPEC, dim=8).eval(), make_inputs(SPEC, N)
     assert model.names == ("image0", "image1")
     images = {name: inputs[name] for name in model.names}
     assert torch.equal(model(images).logits, model(inputs).logits)

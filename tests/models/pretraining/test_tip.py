@@ -125,7 +125,7 @@ def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
 
 @pytest.mark.parametrize(
     "choice",
-    [None, "feature", {"name": "periodic", "missing": "mask"}, {"name": "piecewise-linear", "missing": "impute"}],
+    [None, "feature", {"name": "periodic", "missing": "mask"}, {"name": "piecewise_linear", "missing": "impute"}],
 )
 def test_hidden_cells_are_hidden(choice: Any) -> None:
     """With everything hidden, what is told of the cells does not depend on them, but on the image it does."""

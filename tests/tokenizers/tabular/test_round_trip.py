@@ -17,7 +17,7 @@ from text import FakeEncoder
 
 OPTIONS = {
     "periodic": {"n_frequencies": 3},
-    "piecewise-linear": {"n_bins": 4},
+    "piecewise_linear": {"n_bins": 4},
     "trees": {"n_trees": 2, "depth": 2, "min_leaf": 1},
 }
 

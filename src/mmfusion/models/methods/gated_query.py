@@ -6,7 +6,7 @@ from mmfusion.options import Depth, Dropout, Expansion, Heads
 from mmfusion.spec import DataSpec
 
 
-@method("gated-query", tabular_tokenizer="feature")
+@method("gated_query", tabular_tokenizer="feature")
 def gated_query(
     spec: DataSpec,
     *,

@@ -21,7 +21,7 @@ def mmcl(
     cells are drawn anew; training goes on with everything from there. It has as many epochs as training unless
     ``train.phase_epochs.pretrain`` says otherwise.
 
-    NOTE[DIFF] The paper predicts from the image alone, which is ``mmcl-image``. NOTE[DIFF] Each cell is corrupted by a
+    NOTE[DIFF] The paper predicts from the image alone, which is ``mmcl_image``. NOTE[DIFF] Each cell is corrupted by a
     draw of its own; the public code corrupts a fixed number of cells per row, none in a table of three columns.
     NOTE[DIFF] With several images, the loss is the mean over the pairs of an image and a table.
 

@@ -6,7 +6,7 @@ from mmfusion.options import Probability, TemperatureValue, Width
 from mmfusion.spec import DataSpec
 
 
-@method("mmcl-image")
+@method("mmcl_image")
 def mmcl_image(
     spec: DataSpec,
     *,

@@ -5,7 +5,7 @@ from mmfusion.models.registration import OF_IMAGES, method
 from mmfusion.spec import DataSpec
 
 
-@method("tabular-mlp", without=OF_IMAGES)
+@method("tabular_mlp", without=OF_IMAGES)
 def tabular_mlp(spec: DataSpec) -> Blueprint:
     """The table alone: a multilayer perceptron of its cells (Gorishniy et al., 2021, arXiv 2106.11959, section 3.1).
 

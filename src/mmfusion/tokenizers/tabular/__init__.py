@@ -1,7 +1,7 @@
 """From a table to tokens.
 
 - ``feature``: one token per column, a linear map of a number or a category's vector (FT-Transformer).
-- ``periodic``, ``piecewise-linear``: the same with richer embeddings of numbers.
+- ``periodic``, ``piecewise_linear``: the same with richer embeddings of numbers.
 - ``text``: one token per column, a sentence read by a frozen text encoder, as CFCML has it.
 - ``tabtransformer``: one token a categorical column that knows of the others, one for all numbers.
 - ``trees``: one token a tree of a fitted forest, its leaf's vector.

@@ -20,7 +20,7 @@ from mmfusion.tokens import Table
 from mmfusion.utils.precision import as_bits, from_bits
 
 
-@tabular_tokenizers.register("piecewise-linear")
+@tabular_tokenizers.register("piecewise_linear")
 class PiecewiseLinearTokenizer(FeatureTokenizer):
     """One token per column; a number by the quantiles that it exceeds.
 
