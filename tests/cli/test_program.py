@@ -8,7 +8,7 @@ import pytest
 
 from commands import complaint
 from mmfusion import registry
-from mmfusion.cli import main
+from mmfusion.cli import main, program
 from mmfusion.experiments import run
 from mmfusion.training import checkpoints
 
@@ -55,3 +55,26 @@ def test_the_benchmark_script_is_the_same_command() -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "run.py"
     done = subprocess.run([sys.executable, script, "--list-models"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == registry.models.list()
+
+
+@pytest.mark.parametrize("command", [[], *([command.NAME] for group in program.GROUPS.values() for command in group)])
+def test_help_fits_on_a_screen_and_a_half(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert stop.value.code == 0
+    assert len(lines) <= 60
+    assert max(map(len, lines)) <= 100
+    assert lines[0].startswith(" ".join(["usage: mmfusion", *command]))
+
+
+def test_help_lists_each_command_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for group in program.GROUPS.values():
+        for command in group:
+            assert sum(line.startswith(f"  {command.NAME} ") for line in lines) == 1

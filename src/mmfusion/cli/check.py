@@ -8,10 +8,13 @@ from typing import Any
 
 from mmfusion.cli import interrupt
 
+NAME = "check"
+SUMMARY = "Check that a dataset's folder is complete and undamaged"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    checking = commands.add_parser("check", help="whether a dataset's folder is complete and whole")
+    """Add the command's parser."""
+    checking = commands.add_parser(NAME, description=SUMMARY)
     checking.add_argument("name", metavar="NAME", help="a dataset that reads files; see list datasets")
     checking.add_argument("--root", type=Path, help="folder of the dataset")
     checking.add_argument("--full", action="store_true", help="decode every image, not its header alone")

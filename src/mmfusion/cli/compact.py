@@ -6,10 +6,13 @@ from pathlib import Path
 from mmfusion.cli import interrupt
 from mmfusion.experiments import console
 
+NAME = "compact"
+SUMMARY = "Copy what a report needs of finished runs into a few small files"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    compacting = commands.add_parser("compact", help="copy of finished runs what a report needs, in a few small files")
+    """Add the command's parser."""
+    compacting = commands.add_parser(NAME, description=SUMMARY)
     compacting.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
     compacting.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copies")
     compacting.add_argument(

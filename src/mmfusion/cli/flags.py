@@ -32,15 +32,15 @@ SWEEPS = ("preset", "seeds", "folds", "ablate", "jobs", "processes", "launcher")
 """Those that make a command one of several runs."""
 
 
-def add_plugin(parser: argparse.ArgumentParser) -> None:
-    """``--plugin FILE``."""
+def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Add ``--plugin FILE``."""
     parser.add_argument(
         "--plugin",
         action="append",
         type=Path,
         metavar="FILE",
         dest="plugins",
-        help="Python file that registers models or other parts; may be repeated",
+        help="Python file that registers models or components; may be repeated",
     )
 
 

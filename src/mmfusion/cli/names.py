@@ -4,10 +4,13 @@ import argparse
 
 from mmfusion.cli import flags, interrupt
 
+NAME = "list"
+SUMMARY = "List the registered models and datasets"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    listing = commands.add_parser("list", help="names of the models or datasets")
+    """Add the command's parser."""
+    listing = commands.add_parser(NAME, description=SUMMARY)
     listing.add_argument("what", nargs="?", choices=("models", "datasets"), help="default: both")
     listing.add_argument("pattern", nargs="?", default="*", help="as in a shell: '*mamba*'")
     flags.add_plugin(listing)

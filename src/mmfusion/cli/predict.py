@@ -6,10 +6,13 @@ from pathlib import Path
 from mmfusion.cli import flags, interrupt
 from mmfusion.experiments import console
 
+NAME = "predict"
+SUMMARY = "Predict the classes of new cases with a finished run"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    predict = commands.add_parser("predict", help="probabilities for new cases from a run's folder")
+    """Add the command's parser."""
+    predict = commands.add_parser(NAME, description=SUMMARY)
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     predict.add_argument("--table", type=Path, required=True, help="table of new cases, one a row")
     predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")

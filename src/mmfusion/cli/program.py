@@ -7,6 +7,13 @@ from mmfusion import __version__
 from mmfusion.cli import check, compact, names, predict, report, run, share, show
 from mmfusion.experiments import console
 
+GROUPS = {
+    "Train and compare models": (run, report),
+    "Use or pass on a finished run": (predict, share, compact),
+    "Look something up": (names, show, check),
+}
+"""The commands by what a user wants to do."""
+
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command and its arguments.
@@ -25,15 +32,30 @@ def call(arguments: argparse.Namespace) -> int:
 
     Returns:
         The exit code: 0; 1 for faults that ``check`` found, and for rows that ``predict`` has no label for; 2 for what
-        the user can mend; 130 after Ctrl-C.
+        the user can fix; 130 after Ctrl-C.
     """
     return console.guarded(lambda: arguments.command(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mmfusion", description="Fusion of images and tabular data.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (run, report, predict, share, compact, show, names, check):
-        command.add(commands)
+    parser = argparse.ArgumentParser(
+        prog="mmfusion",
+        usage="mmfusion COMMAND ... | --version",
+        description=_overview(),
+        epilog="mmfusion COMMAND --help lists the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__, help="print the version and stop")
+    commands = parser.add_subparsers(prog="mmfusion", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    for group in GROUPS.values():
+        for command in group:
+            command.add(commands)
     return parser
+
+
+def _overview() -> str:
+    """The commands, grouped by what a user wants to do."""
+    lines = ["Fusion of images and tabular data."]
+    for title, commands in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {command.NAME:<9}{command.SUMMARY}" for command in commands)]
+    return "\n".join(lines)

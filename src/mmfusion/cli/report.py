@@ -6,10 +6,13 @@ from pathlib import Path
 from mmfusion.cli import interrupt
 from mmfusion.experiments import console
 
+NAME = "report"
+SUMMARY = "Compare finished runs: a page, tables and figures"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    report = commands.add_parser("report", help="compare finished runs: a page, tables and figures")
+    """Add the command's parser."""
+    report = commands.add_parser(NAME, description=SUMMARY)
     report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
     report.add_argument(
         "--reference",

@@ -6,60 +6,74 @@ from pathlib import Path
 from mmfusion.cli import flags, interrupt, names, sweep
 from mmfusion.experiments import console
 
+NAME = "run"
+SUMMARY = "Train and evaluate one or several models"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    run = commands.add_parser("run", help="train and evaluate a model on a dataset")
-    run.add_argument(
-        "--model", help="name of a model, or several with commas between, patterns, or all; see --list-models"
+    """Add the command's parser."""
+    run = commands.add_parser(
+        NAME,
+        description=SUMMARY,
+        usage="mmfusion run --model MODEL [--dataset DATASET] [options]",
+        # Short flags and their help share a line.
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
     )
-    run.add_argument(
-        "--dataset",
-        help="name of a dataset, or several with commas between (default: synthetic-derm7pt, or table with --table); "
-        "see --list-datasets",
-    )
-    run.add_argument("--task", help="of a dataset that has several; short for --set data.task=")
-    run.add_argument("--root", help="folder of the dataset; of a table, the one that its image names are relative to")
-    own = run.add_argument_group("a table of your own", "each short for --set data.NAME=")
-    own.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet")
-    own.add_argument("--label", metavar="COLUMN", help="of the classes")
-    own.add_argument("--images", nargs="+", metavar="COLUMN", help="of image files: photographs, .nii or .nii.gz")
-    own.add_argument("--group", metavar="COLUMN", help="of the patient or lesion, which no two parts share")
-    own.add_argument("--test", metavar="COLUMN", help="that says which rows are tested (default: a split by ratio)")
-    own.add_argument("--size", nargs="+", type=int, metavar="N", help="pixels: a side; height and width; and slices")
-    run.add_argument("--seed", type=int, help="of everything random (default: 0)")
-    run.add_argument("--epochs", type=int)
-    run.add_argument("--batch-size", type=int)
-    run.add_argument("--modality-dropout", type=float, metavar="P", help="take modalities of a case away in training")
-    run.add_argument("--encoder", help="image encoder: convnet, or a name of timm's")
-    run.add_argument("--weights", help="of the encoder: none, pretrained, bundled, or a file")
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    run.add_argument(
-        "--precision",
-        choices=("no", "tf32", "bf16", "fp16"),
-        help="of training: float32 throughout (no, the default), TF32 for a GPU's convolutions and matrix products, or "
-        "automatic mixed precision (bf16, fp16)",
-    )
-    run.add_argument(
+    _add_model_and_dataset(run.add_argument_group("model and dataset"))
+    _add_own_table(run.add_argument_group("your own table (--label COLUMN is short for --set data.label=COLUMN)"))
+    _add_training(run.add_argument_group("training"))
+    _add_folder(run.add_argument_group("folder of the run"))
+    sweep.add_flags(run)
+    run.set_defaults(command=_run)
+
+
+def _add_model_and_dataset(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--model", help="name, names with commas between, pattern, all, or a .toml file")
+    group.add_argument("--dataset", help="name, or names with commas between (default: synthetic-derm7pt)")
+    group.add_argument("--task", help="task, for a dataset that has several")
+    group.add_argument("--root", metavar="DIR", help="folder of the dataset, or of the images that a table names")
+    group.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
         dest="overrides",
-        help="any setting: run, train, data (the dataset's options), model (the model's); may be repeated",
+        help="any setting of the section run, train, data or model; may be repeated",
     )
-    run.add_argument(
-        "--out",
-        help="folder of the run (default: runs/<dataset>/<model>/seed<seed>); of several runs, the folder of their "
-        "folders (default: runs)",
+    flags.add_plugin(group)
+    group.add_argument("--list-models", action="store_true", help="print the names of the models and stop")
+    group.add_argument("--list-datasets", action="store_true", help="print the names of the datasets and stop")
+
+
+def _add_own_table(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet file, one row per case")
+    group.add_argument("--label", metavar="COLUMN", help="column of the class")
+    group.add_argument("--images", nargs="+", metavar="COLUMN", help="columns of image files (photographs, NIfTI)")
+    group.add_argument("--group", metavar="COLUMN", help="column of the patient or lesion; a split keeps it together")
+    group.add_argument("--test", metavar="COLUMN", help="column that marks the test set (default: a random split)")
+    group.add_argument("--size", nargs="+", type=int, metavar="N", help="pixels: side, or height width, or with slices")
+
+
+def _add_training(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
+    group.add_argument("--epochs", type=int, metavar="N", help="number of epochs")
+    group.add_argument("--batch-size", type=int, metavar="N", help="cases per batch")
+    group.add_argument("--modality-dropout", type=float, metavar="P", help="probability of hiding a modality")
+    group.add_argument("--encoder", metavar="NAME", help="image encoder: convnet, or a timm model")
+    group.add_argument("--weights", metavar="NAME", help="encoder weights: none, pretrained, bundled, or a file")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), metavar="NAME", help="auto (default), cpu or cuda")
+    group.add_argument(
+        "--precision",
+        choices=("no", "tf32", "bf16", "fp16"),
+        metavar="NAME",
+        help="no (float32, default), tf32, bf16 or fp16",
     )
-    sweep.add_flags(run)
-    run.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
-    run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR, with its own settings")
-    flags.add_plugin(run)
-    run.add_argument("--list-models", action="store_true", help="print the names and stop")
-    run.add_argument("--list-datasets", action="store_true", help="print the names and stop")
-    run.set_defaults(command=_run)
+
+
+def _add_folder(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--out", metavar="DIR", help="default: runs/DATASET/MODEL/seedN; several runs: below runs")
+    group.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    group.add_argument("--resume", type=Path, metavar="DIR", help="continue the run in DIR with its settings")
 
 
 def _run(arguments: argparse.Namespace) -> None:

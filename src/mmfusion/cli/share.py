@@ -5,10 +5,13 @@ from pathlib import Path
 
 from mmfusion.experiments import console
 
+NAME = "share"
+SUMMARY = "Write a folder that predicts and holds as little else of a run as possible"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    sharing = commands.add_parser("share", help="write the least of a run that predicts, to be given away")
+    """Add the command's parser."""
+    sharing = commands.add_parser(NAME, description=SUMMARY)
     sharing.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     sharing.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the new folder")
     sharing.set_defaults(command=_share)

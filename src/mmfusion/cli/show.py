@@ -4,10 +4,13 @@ import argparse
 
 from mmfusion.cli import flags, interrupt
 
+NAME = "show"
+SUMMARY = "Print a model's blueprint, to edit and run"
+
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """The subcommand."""
-    show = commands.add_parser("show", help="print a model's blueprint, to be edited and run")
+    """Add the command's parser."""
+    show = commands.add_parser(NAME, description=SUMMARY)
     show.add_argument("model", metavar="MODEL", help="a registered name, or a blueprint's file")
     show.add_argument("--dataset", help="as its recipe sets the model up (default: the method's own defaults)")
     show.add_argument(

@@ -15,47 +15,34 @@ if TYPE_CHECKING:
 
 
 def add_flags(run: argparse.ArgumentParser) -> None:
-    """Flags of several runs."""
-    many = run.add_argument_group("several runs, each in a folder that its settings name; the same command goes on")
-    many.add_argument(
-        "--preset",
+    """Add the flags of several runs."""
+    group = run.add_argument_group("several runs, one folder each; the same command continues them")
+    group.add_argument("--preset", metavar="NAME", help="a whole comparison: paper, frozen, finetuned or quick")
+    group.add_argument(
+        "--parity", action="store_true", help="--preset paper by the published procedure, with its faults"
+    )
+    group.add_argument("--seeds", metavar="N", help="number of seeds, counted from 0; or a list, as in 0,3,7")
+    group.add_argument("--folds", type=int, metavar="N", help="number of folds of a cross-validation")
+    group.add_argument("--ablate", nargs="*", metavar="PART", help="also without these parts (default: each in turn)")
+    group.add_argument("--report", action="store_true", help="write a report to OUT/report, with reference models")
+    group.add_argument(
+        "--reference", metavar="MODEL", help="model that the report compares the others with (default: concat)"
+    )
+    group.add_argument("--jobs", type=int, metavar="N", help="runs at the same time (default: 1)")
+    group.add_argument("--processes", type=int, metavar="N", help="processes per run, started by torchrun")
+    group.add_argument(
+        "--launcher",
+        choices=("processes", "slurm", "local"),
         metavar="NAME",
-        help="a comparison with its models, seeds, folds and settings: paper (derm7pt, men), frozen, finetuned "
-        "(ham10000) or quick (a CPU, any dataset); other flags win over it",
+        help="processes (default), slurm or local",
     )
-    many.add_argument(
-        "--parity",
-        action="store_true",
-        help="of --preset paper: the published procedure, its faults with it, where it can be",
-    )
-    many.add_argument("--seeds", metavar="N", help="so many seeds, from 0 on; or which, as in 0,3,7")
-    many.add_argument("--folds", type=int, metavar="N", help="cross-validation with so many folds")
-    many.add_argument(
-        "--ablate",
-        nargs="*",
-        metavar="NAME",
-        help="the models also without each of their parts; without some by name, if given",
-    )
-    many.add_argument(
-        "--report",
-        action="store_true",
-        help="write a report of them at the end, with scikit-learn's reference rows on the table, to OUT/report",
-    )
-    many.add_argument(
-        "--reference",
-        metavar="METHOD",
-        help="what the others are tested against in the report, named beforehand (default: concat, or the preset's)",
-    )
-    many.add_argument("--jobs", type=int, metavar="N", help="most runs at once (default: 1)")
-    many.add_argument("--processes", type=int, metavar="N", help="that train one model together, started by torchrun")
-    many.add_argument("--launcher", choices=("processes", "slurm", "local"), help="where they run (default: processes)")
-    many.add_argument(
+    group.add_argument(
         "--cluster",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         dest="cluster",
-        help="an option of submitit's, as in slurm_partition=gpu or timeout_min=600; may be repeated",
+        help="option of submitit, as in slurm_partition=gpu; may be repeated",
     )
 
 
