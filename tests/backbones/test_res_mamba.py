@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.backbones import ResMamba, create_backbone
 from mmfusion.backbones.res_mamba import ResidualStage, ScanLayer
 from mmfusion.layers.mamba import flipped_mamba
 from mmfusion.models import create_loss
 from mmfusion.spec import Image
-from small import loss_inputs, make_inputs, make_labels, make_spec
 
 SMALL: dict[str, Any] = {"widths": (4, 6, 8)}
 

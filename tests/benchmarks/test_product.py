@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import run_folders
+from helpers import run_folders
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "product.py"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from commands import complaint
+from helpers.commands import complaint
 from mmfusion.cli import main
 from mmfusion.experiments import folder
 from mmfusion.experiments.devices import pick_device

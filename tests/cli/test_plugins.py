@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from commands import complaint
+from helpers.commands import complaint
 from mmfusion import registry
 from mmfusion.cli import main
 from mmfusion.experiments import folder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import complaint
+from helpers.commands import complaint
 from mmfusion import registry
 from mmfusion.cli import main, program
 from mmfusion.experiments import run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import complaint
+from helpers.commands import complaint
 
 
 def test_a_report_of_nothing(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from commands import complaint
+from helpers.commands import complaint
 from mmfusion.cli import main
 from mmfusion.experiments import folder
 from mmfusion.training import checkpoints

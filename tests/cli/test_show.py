@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from commands import complaint
+from helpers.commands import complaint
+from helpers.small import make_inputs, make_spec
 from mmfusion.cli import main
-from small import make_inputs, make_spec
 
 
 def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

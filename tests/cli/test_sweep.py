@@ -6,7 +6,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from commands import complaint
+from helpers.commands import complaint
 from mmfusion import registry
 from mmfusion.cli import main, program
 from mmfusion.cli import sweep as several_runs

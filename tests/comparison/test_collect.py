@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.collect import collect
 from mmfusion.comparison.finished_run import complete
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.collect import collect
 from mmfusion.comparison.compact import compact
 from mmfusion.comparison.reading import read

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.collect import collect
 from mmfusion.comparison.reading import read_metrics
 from mmfusion.experiments import folder

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.layers.compression import TokenShape, create_compression
 from mmfusion.tokenizers import CompressedTable, Pyramid
 from mmfusion.tokens import Tokens
-from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 
 NAMES = mmf.registry.compressions.list()
 SHAPES: dict[str, TokenShape] = {

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from gradient_reference import ROWS, assert_between, one_sided, rows
-from map_fusion_cases import CHANNELS, EVERY, SIZES, built, context_of
+from helpers.gradient_reference import ROWS, assert_between, one_sided, rows
+from helpers.map_fusion_cases import CHANNELS, EVERY, SIZES, built, context_of
 from mmfusion.fusion.vectors import GatedFusion, LowRankFusion, MaxFusion, TensorFusion
 from mmfusion.fusion.vectors.vector_fusion import maximum
 from mmfusion.heads import MLPHead

@@ -14,8 +14,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from anchor_reference import losses as anchor_losses
-from gradient_reference import ROWS, assert_between, one_sided, rows
+from helpers.anchor_reference import losses as anchor_losses
+from helpers.gradient_reference import ROWS, assert_between, one_sided, rows
 from mmfusion import registry
 from mmfusion.losses import hsic, matching
 from mmfusion.losses.density import DensityLoss

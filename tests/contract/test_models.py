@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from mmfusion.models import FusionModel, Phase
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, Present, Table
 from mmfusion.training.phases import phases_of
-from small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 
 NAMES = mmf.registry.models.list()
 # A method whose defaults leave a phase of its training out, with it. Three of the four columns are hidden, so that in a

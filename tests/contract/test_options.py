@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import TABLE, make_spec
 from mmfusion import losses
 from mmfusion.fusion.maps import MapSites
 from mmfusion.option_checks import keyword_options, option_faults, option_hints, value_faults
@@ -17,7 +18,6 @@ from mmfusion.options import LossWeight
 from mmfusion.registry import Registry
 from mmfusion.spec import Image
 from mmfusion.tokens import TokenShape
-from small import TABLE, make_spec
 
 HOSTILE: tuple[Any, ...] = (
     -1,

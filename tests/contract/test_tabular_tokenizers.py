@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import loss_inputs, make_inputs, make_labels, spoilt
+from helpers.text import FakeEncoder
 from mmfusion.spec import Columns, DataSpec, Image, Wording
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
 from mmfusion.training.fitting import learners
-from small import loss_inputs, make_inputs, make_labels, spoilt
-from text import FakeEncoder
 
 NAMES = mmf.registry.tabular_tokenizers.list()
 NUMBERS, CATEGORIES = ("age", "size"), (("sex", 2), ("place", 4))

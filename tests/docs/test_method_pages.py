@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from small import make_spec
+from helpers.small import make_spec
 
 METHODS = Path(__file__).parents[2] / "docs" / "methods"
 HEADINGS = ["Idea", "Diagram", "Equations", "What it costs", "How to use"]

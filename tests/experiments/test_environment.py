@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.experiments.environment import describe, flops
-from small import make_inputs, make_spec
 
 
 def test_flops_of_a_linear_layer_by_hand() -> None:

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_spec
 from mmfusion.experiments import footprint
 from mmfusion.experiments.settings import resolve
 from mmfusion.training.memory import OutOfMemory
 from mmfusion.utils import free_memory
-from small import make_spec
 
 SPEC = make_spec(images=1)
 CPU = torch.device("cpu")

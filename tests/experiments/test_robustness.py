@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion.data.frame import FrameDataset
 from mmfusion.experiments import folder, robustness, robustness_rows, run_report
 from mmfusion.experiments.robustness import Cells, Condition, Found, conditions, exchanged
@@ -21,7 +22,6 @@ from mmfusion.tokens import FusionOutput, Table
 from mmfusion.training import checkpoints, inference
 from mmfusion.training.precompute import precompute
 from mmfusion.training.result_files import read_json
-from small import make_inputs, make_labels, make_spec
 
 SPEC = make_spec(images=2, tables=1)
 N = 7

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import mmfusion
-from commands import complaint
+from helpers.commands import complaint
 from mmfusion.cli import main
 from mmfusion.experiments import folder, run, settings, sharing
 from mmfusion.training import checkpoints
@@ -188,8 +188,8 @@ def test_what_a_cache_makes_is_private(tmp_path: Path, mask: int) -> None:
 
 
 def maps_case() -> tuple[Any, Any]:
+    from helpers.small import make_inputs, make_labels, make_spec
     from mmfusion.data.frame import FrameDataset
-    from small import make_inputs, make_labels, make_spec
 
     spec = make_spec(images=1, tables=1, size=(32, 32), channels=3, n_classes=2)
     inputs = make_inputs(spec, 3)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.models import FusionModel
 from mmfusion.tokens import Table
 from mmfusion.training.arithmetic import arithmetic
-from small import loss_inputs, make_inputs, make_labels, make_spec
 
 pytestmark = [
     pytest.mark.gpu,

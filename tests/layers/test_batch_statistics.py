@@ -9,8 +9,8 @@ from timm.layers import BatchNormAct2d, EvoNorm2dB0
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.layers.batch_statistics import for_one_case
-from small import make_inputs, make_spec
 
 NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "1d": (lambda: nn.BatchNorm1d(4), (4,)),

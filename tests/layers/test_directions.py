@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gradient_reference import ROWS, rows
+from helpers.gradient_reference import ROWS, rows
 from mmfusion.layers.directions import unit
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-import attention_reference as ref
+from helpers import attention_reference as ref
 from mmfusion.layers.windows import WindowCrossBlock, Windows
 
 GRIDS: list[tuple[tuple[int, ...], int]] = [

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import anchor_reference
-import golden_numbers as golden
+from helpers import anchor_reference
+from helpers import golden_numbers as golden
 from mmfusion.losses import (
     CrossmodalAnchorLoss,
     HierarchicalAnchorLoss,

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-import distributed_cases as cases
+from helpers import distributed_cases as cases
+from helpers.processes import together
 from mmfusion.losses.distributed import global_batch
 from mmfusion.tokens import LossInputs
 from mmfusion.utils.process_group import gather_rows, n_processes
-from processes import together
 
 WHOLE = [list(range(cases.N_CASES))]
 HALVES = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anchor_reference import direction, term
+from helpers.anchor_reference import direction, term
 from mmfusion.losses import contrast, unit
 from mmfusion.losses.functional import masked_logsumexp, negative_log_share
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anchor_reference import direction
+from helpers.anchor_reference import direction
 from mmfusion import registry
 from mmfusion.losses.masked_columns import MaskedColumnsLoss, masked_columns_loss
 from mmfusion.spec import Columns

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anchor_reference import direction
+from helpers.anchor_reference import direction
 from mmfusion import registry
 from mmfusion.losses.linear_layers import Layers
 from mmfusion.losses.matching import MatchingLoss, hard_negatives, matching_loss, pair_features

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anchor_reference import direction
+from helpers.anchor_reference import direction
 from mmfusion.losses import LossBank, MemoryPrototypes, MovingPrototypes, SampleAnchorLoss, prototypes, unit
 from mmfusion.losses.prototypes import Prototypes
 

@@ -18,12 +18,12 @@ from pytorch_metric_learning.utils.distributed import DistributedLossWrapper
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from metric_cases import steps, train
+from helpers.metric_cases import steps, train
+from helpers.processes import together
 from mmfusion.losses import LossBank
 from mmfusion.losses.metric import MetricLoss
 from mmfusion.losses.pml import accepts
 from mmfusion.tokens import LossInputs
-from processes import together
 
 DIM, N_CLASSES = 4, 3
 NAN = float("nan")

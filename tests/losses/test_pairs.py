@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anchor_reference import direction
+from helpers.anchor_reference import direction
 from mmfusion import registry
 from mmfusion.losses import Loss
 from mmfusion.losses.alignment import AlignmentLoss, alignment_loss

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-import golden_numbers as golden
+from helpers import golden_numbers as golden
 from mmfusion.losses import prototypes
 
 ROOT = 0.5**0.5

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion import registry
 from mmfusion.models.ablations import ablate
 from mmfusion.training.fitting import learning
-from small import make_inputs, make_labels, make_spec
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.models import Blueprint, create_model
 from mmfusion.models.assembly import kinds_of, select
 from mmfusion.models.blueprint import part
 from mmfusion.registry import map_fusions, poolings, token_fusions
 from mmfusion.tokens import Tokens
-from small import make_inputs, make_spec
 
 SPEC = make_spec(images=2, tables=2)
 N = 3

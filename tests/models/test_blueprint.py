@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.models import Blueprint, blueprint_of, create_model
 from mmfusion.models.blueprint import part, read
 from mmfusion.registry import models
-from small import make_inputs, make_spec
 
 SPEC = make_spec()
 N = 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import golden_numbers as golden
+from helpers import golden_numbers as golden
 from mmfusion.backbones import Backbone
 from mmfusion.fusion.tokens import CrossmodalEnhancement
 from mmfusion.fusion.vectors import Concat

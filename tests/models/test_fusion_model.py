@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from mmfusion import backbones
 from mmfusion.fusion.decisions import MeanDecision
 from mmfusion.fusion.tokens import CrossmodalEnhancement, SelfAttention
@@ -22,7 +23,6 @@ from mmfusion.pooling import MeanPooling, StagePooling
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import FeatureTokenizer, Pool, Pyramid
 from mmfusion.tokens import Table, Tokens, TokenShape
-from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 
 SPEC = make_spec(images=2)
 N = 4

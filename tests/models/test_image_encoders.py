@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from map_fusion_cases import EVERY, Make
+from helpers.map_fusion_cases import EVERY, Make
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from mmfusion import backbones
 from mmfusion.backbones import Backbone
 from mmfusion.fusion.maps import MMTM, Film, MapFusion, MapSites, MetaBlock
@@ -22,7 +23,6 @@ from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import FeatureTokenizer, Pool, TableCells
 from mmfusion.tokens import Maps, Present, Table, Tokens
 from mmfusion.training.phases import groups
-from small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 
 SPEC = make_spec(images=2)
 N = 4

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.small import TABLE, make_inputs
 from mmfusion import backbones, losses, tokenizers
 from mmfusion.fusion.vectors import Concat
 from mmfusion.heads import MLPHead
@@ -14,7 +15,6 @@ from mmfusion.models import FusionModel, ImageEncoders
 from mmfusion.pooling import MeanPooling
 from mmfusion.spec import Classes, DataSpec, Image
 from mmfusion.tokens import LossInputs, Maps, Table
-from small import TABLE, make_inputs
 
 N = 4
 SPEC = DataSpec({"photo": Image(3, (16, 16)), "scan": Image(1, (8, 8, 8)), "meta": TABLE}, n_classes=3)

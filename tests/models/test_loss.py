@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.losses import GradNormWeighting, LossBank, MemoryPrototypes, MovingPrototypes, Objective, Schedule
 from mmfusion.models import Blueprint, create_loss, create_model
 from mmfusion.spec import DataSpec, Regression
 from mmfusion.training.phases import phases_of
-from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 
 SPEC = make_spec()
 SAMPLE = {"term": "sample_anchor", "weight": 0.5, "temperature": 0.2}

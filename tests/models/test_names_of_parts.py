@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from helpers.small import make_spec
 from mmfusion import registry
 from mmfusion.fusion.decisions import MeanDecision
 from mmfusion.fusion.tokens import CrossmodalEnhancement
@@ -16,7 +17,6 @@ from mmfusion.pooling import GranularityMerge, MeanPooling, StagePooling
 from mmfusion.spec import DataSpec
 from mmfusion.tokenizers.tabular import TableMLP
 from mmfusion.tokens import TokenShape
-from small import make_spec
 
 TWO, THREE = make_spec(images=0, tables=2), make_spec(images=0, tables=3)
 STAGES = [{name: TokenShape(1, 8) for name in THREE.names}]

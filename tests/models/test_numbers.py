@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from model_numbers import FILE, LAYOUTS, numbers
+from helpers.model_numbers import FILE, LAYOUTS, numbers
 
 
 @cache

@@ -5,13 +5,13 @@ import inspect
 import pytest
 
 import mmfusion as mmf
+from helpers.small import make_spec
 from mmfusion.models import Blueprint, Method, method
 from mmfusion.models.blueprint import shared_options
 from mmfusion.models.registration import blueprint_of
 from mmfusion.option_checks import keyword_options
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
-from small import make_spec
 
 SPEC = make_spec()
 METHODS = [name for name in models.list() if isinstance(models.get(name), Method)]

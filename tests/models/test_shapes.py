@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.small import TABLE, make_inputs, make_spec
 from mmfusion.fusion.decisions import MeanDecision
 from mmfusion.fusion.tokens import Directional
 from mmfusion.fusion.vectors import Concat, GatedFusion
@@ -15,7 +16,6 @@ from mmfusion.models import FusionModel
 from mmfusion.pooling import MeanPooling, StagePooling
 from mmfusion.tokenizers import TableMLP
 from mmfusion.tokens import Present, Tokens, TokenShape
-from small import TABLE, make_inputs, make_spec
 
 SPEC = make_spec(images=0, tables=3)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.layers.token_norm import normalized
 from mmfusion.tokens import Table, Tokens
-from small import make_inputs, make_spec
 
 WITH_IT = ("amf", "cfcml", "concat", "gmu", "late", "lmf", "max")
 

@@ -28,7 +28,7 @@ def damaged(table: Path, place: Path, how: str, *more: str) -> "subprocess.Compl
     sets = [part for key, value in data.items() for part in ("--set", f"data.{key}={value}")]
     quick = ["--epochs", "2", "--batch-size", "3", "--set", "train.resamples=20", "--set", "run.references=false"]
     chosen = ["--model", "concat", "--dataset", "table", "--table", str(table), *sets, *quick, *more]
-    script = [sys.executable, str(Path(__file__).with_name("damaging.py")), how, str(place / "cache")]
+    script = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "damaging.py"), how, str(place / "cache")]
     return subprocess.run(
         [*script, "run", *chosen, "--device", "cpu", "--out", str(place / "run")],
         env={**os.environ, "XDG_CACHE_HOME": str(place / "cache"), "COLUMNS": "400"},

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec
+from helpers.text import FakeEncoder
 from mmfusion.data.frame import FrameDataset
 from mmfusion.experiments import run, settings
 from mmfusion.spec import Columns, DataSpec, Image
@@ -17,8 +19,6 @@ from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, fitting
 from mmfusion.training.fitting import fit_tokenizers, learning
 from mmfusion.training.precompute import precompute
-from small import make_inputs, make_labels, make_spec
-from text import FakeEncoder
 
 SPEC = make_spec(images=1, tables=2)
 N = 40

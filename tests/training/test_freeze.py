@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_spec
 from mmfusion.experiments import run, settings
 from mmfusion.training import checkpoints, optimizers
 from mmfusion.training.phases import phases_of
 from mmfusion.training.settings import Train
-from small import make_spec
 
 SPEC = make_spec()
 
@@ -74,7 +74,7 @@ def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
 
 
 def test_checkpointing_changes_no_number() -> None:
-    from small import loss_inputs, make_inputs, make_labels
+    from helpers.small import loss_inputs, make_inputs, make_labels
 
     results = []
     for enable in (False, True):

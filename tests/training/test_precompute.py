@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images.intensity import Intensity
 from mmfusion.experiments import evaluation, run, settings
@@ -19,7 +20,6 @@ from mmfusion.training import precompute as module
 from mmfusion.training.arithmetic import arithmetic, in_use
 from mmfusion.training.precompute import MapsDataset, precompute
 from mmfusion.training.result_files import read_json
-from small import make_inputs, make_labels, make_spec
 
 SPEC = make_spec(images=2, tables=1)
 N = 7

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-import distributed_runs as runs
+from helpers import distributed_runs as runs
+from helpers.processes import together
 from mmfusion.experiments import folder, run
 from mmfusion.training import processes
 from mmfusion.training.result_files import read_json
-from processes import together
 
 ROOT = Path(__file__).parents[2]
 

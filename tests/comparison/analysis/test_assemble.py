@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.analysis import analyse
 from mmfusion.comparison.analysis.results import Analysis, Comparison
 from mmfusion.comparison.collect import collect

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.analysis.curves import LIKELIEST, MACRO, confusion, curves
 from mmfusion.comparison.analysis.resampling import Sampled, judge, sample
 from mmfusion.comparison.reading import read

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion import registry
 from mmfusion.comparison import presets
 from mmfusion.comparison.analysis.cautions import data

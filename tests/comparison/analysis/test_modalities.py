@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.analysis.modalities import contributions, degradation
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.comparison.reading import read

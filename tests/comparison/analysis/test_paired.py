@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.analysis.paired import Compared, against
 from mmfusion.comparison.analysis.resampling import Sampled, judge, sample
 from mmfusion.comparison.analysis.results import Caution, PairedTest

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import run_folders
+from helpers import run_folders
 from mmfusion.comparison.analysis.resampling import Drawn, judge, sample, score, subgroup_rows
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.calibration import fit_temperature

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-import made_analyses as made
+from helpers import made_analyses as made
 from mmfusion.comparison.analysis.results import Comparison, PairedTest
 from mmfusion.comparison.report.chapters import answer
 from mmfusion.comparison.report.chapters.chapter import Chapter

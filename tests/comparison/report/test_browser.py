@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import browser
-import made_analyses as made
+from helpers import browser
+from helpers import made_analyses as made
 from mmfusion.comparison.analysis.results import Analysis
 from mmfusion.comparison.report import write
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-import made_analyses as made
-import run_folders
+from helpers import made_analyses as made
+from helpers import run_folders
 from mmfusion import cli, registry
 from mmfusion.comparison.report import command
 from mmfusion.training.reporter import Silent

@@ -1,6 +1,6 @@
 import dataclasses
 
-import made_analyses as made
+from helpers import made_analyses as made
 from mmfusion.comparison.analysis.results import Comparison
 from mmfusion.comparison.report.chapters import calibration, ranking
 from mmfusion.comparison.report.chapters.chapter import Chapter

@@ -3,7 +3,7 @@ import dataclasses
 import io
 from typing import Any
 
-import made_analyses as made
+from helpers import made_analyses as made
 from mmfusion.comparison.analysis.results import Comparison, Method
 from mmfusion.comparison.report import tables
 from mmfusion.comparison.report.chapters import settings

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-import made_analyses as made
+from helpers import made_analyses as made
 from mmfusion.comparison.report import tables
 
 

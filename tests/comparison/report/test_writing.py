@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-import made_analyses as made
+from helpers import made_analyses as made
 from mmfusion.comparison.report import pages, tables, write
 from mmfusion.comparison.report.chapters import contribution
 from mmfusion.comparison.report.chapters.chapter import Chapter

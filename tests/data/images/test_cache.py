@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-import cache_process
+from helpers import cache_process
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images import cache as module

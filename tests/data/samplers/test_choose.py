@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-import distributed_cases as cases
+from helpers import distributed_cases as cases
+from helpers.processes import together
 from mmfusion.data.samplers import (
     OPTIONS,
     ClassBalancedBatches,
@@ -12,7 +13,6 @@ from mmfusion.data.samplers import (
     WeightedBatches,
     choose_batches,
 )
-from processes import together
 
 
 @pytest.mark.parametrize(

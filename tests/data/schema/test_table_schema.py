@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 
+from helpers.table_strategies import tables
 from mmfusion.data.schema.columns import CategoricalColumn, NumericalColumn
 from mmfusion.data.schema.table_file import read_table
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.spec import Columns, DataSpec
-from table_strategies import tables
 
 FRAME = pd.DataFrame({"age": [20.0, 40.0, np.nan], "sex": ["male", "female", "unknown"], "grade": [1.0, 2.0, np.nan]})
 

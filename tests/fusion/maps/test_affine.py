@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
-from map_fusion_cases import CHANNELS, D, built, context_of, elementwise, linear, maps_of, mean, relu, sites_of
+from helpers.map_fusion_cases import CHANNELS, D, built, context_of, elementwise, linear, maps_of, mean, relu, sites_of
 from mmfusion.fusion.maps import Daft, Film, Mul
 
 ROUTES = {"a": "skin"}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from map_fusion_cases import CHANNELS, D, built, context_of, linear, maps_of, sites_of
+from helpers.map_fusion_cases import CHANNELS, D, built, context_of, linear, maps_of, sites_of
 from mmfusion.fusion.maps import HyperConv, MapSites
 
 ROUTES = {"a": "skin"}

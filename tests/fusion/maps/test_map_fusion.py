@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from map_fusion_cases import CHANNELS, CONDITIONED, EVERY, SIZES, D, built, context_of, maps_of, sites_of
+from helpers.map_fusion_cases import CHANNELS, CONDITIONED, EVERY, SIZES, D, built, context_of, maps_of, sites_of
 from mmfusion import registry
 from mmfusion.fusion.maps import Film, MapFusion, MapSites, Mul
 from mmfusion.fusion.maps.map_fusion import over_present

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from map_fusion_cases import built, context_of, elementwise, linear, maps_of, relu
+from helpers.map_fusion_cases import built, context_of, elementwise, linear, maps_of, relu
 from mmfusion.fusion.maps import MetaBlock, MetaNet
 from mmfusion.tokens import Tokens
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from map_fusion_cases import CHANNELS, built, context_of, elementwise, linear, maps_of, mean, relu, sites_of
+from helpers.map_fusion_cases import CHANNELS, built, context_of, elementwise, linear, maps_of, mean, relu, sites_of
 from mmfusion.fusion.maps import MMTM
 
 ROUTES = {"a": "skin", "b": "skin"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-import attention_reference as ref
+from helpers import attention_reference as ref
 from mmfusion.fusion.tokens import Bottleneck, Directional, GatedQuery, JointAttention, Latent, Query, SelfAttention
 from mmfusion.tokens import Tokens
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from helpers.small import make_spec
 from mmfusion import registry
 from mmfusion.fusion.vectors import SplitFusion
 from mmfusion.fusion.vectors.split import shares
 from mmfusion.spec import DataSpec
-from small import make_spec
 
 SPEC = make_spec()
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.small import make_spec
 from mmfusion import registry
 from mmfusion.fusion.vectors import SplitFusion, TensorFusion, VectorFusion
-from small import make_spec
 
 SPEC = make_spec(images=2)
 every = pytest.mark.parametrize("name", registry.vector_fusions.list())

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion.models import create_loss
 from mmfusion.tokens import LossInputs
-from small import make_inputs, make_labels, make_spec
 
 SPEC = make_spec()
 

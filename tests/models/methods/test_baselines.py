@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-import attention_reference as ref
 import mmfusion as mmf
+from helpers import attention_reference as ref
+from helpers.small import make_inputs, make_spec
 from mmfusion.tokens import Table
-from small import make_inputs, make_spec
 
 SPEC = make_spec(images=2)
 N = 4

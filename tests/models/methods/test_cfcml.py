@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import mmfusion as mmf
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.models import FusionModel, create_loss
 from mmfusion.spec import Classes, Columns, DataSpec, Image, Regression
-from small import loss_inputs, make_inputs, make_labels, make_spec
 
 SMALL: dict[str, Any] = {"dim": 8, "image_latents": 3, "table_latents": 2, "hidden": (8,)}
 N = 6

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
-from map_fusion_by_hand import SPEC, close, column, expected
+from helpers.map_fusion_by_hand import SPEC, close, column, expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import mmfusion as mmf
-from map_fusion_by_hand import SPEC, close, expected
+from helpers.map_fusion_by_hand import SPEC, close, expected
 
 
 @pytest.mark.parametrize("table_dim", [8, 3])

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.models import Context, FusionModel, create_loss
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import TableCells
 from mmfusion.tokens import Table
-from small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 
 CONDITIONED = ["mul", "film", "daft", "hyperfusion", "metablock", "metanet"]
 INSIDE = ["mul", "film", "daft", "hyperfusion", "mmtm"]

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
-from map_fusion_by_hand import SPEC, close, column, expected
-from small import make_inputs
+from helpers.map_fusion_by_hand import SPEC, close, column, expected
+from helpers.small import make_inputs
 
 
 @pytest.mark.parametrize("table_hidden", [64, 3])

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
-from map_fusion_by_hand import SPEC, close, column, expected
-from small import make_inputs, make_spec
+from helpers.map_fusion_by_hand import SPEC, close, column, expected
+from helpers.small import make_inputs, make_spec
 
 
 @pytest.mark.parametrize(("options", "points"), [({}, {2, 3, 4}), ({"at": (1,), "ratio": 2.0}, {1})])

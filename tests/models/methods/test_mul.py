@@ -2,7 +2,7 @@ import pytest
 from torch import Tensor
 
 import mmfusion as mmf
-from map_fusion_by_hand import SPEC, close, column, expected
+from helpers.map_fusion_by_hand import SPEC, close, column, expected
 
 
 @pytest.mark.parametrize("table_hidden", [8, 3])

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.spec import Columns, Image
-from small import make_inputs, make_spec
 
 N = 3
 SPEC = make_spec(images=2, size=(32, 24))

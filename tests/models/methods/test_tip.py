@@ -3,8 +3,8 @@ from typing import Any
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.training.phases import phases_of
-from small import make_inputs, make_spec
 
 N = 8
 SPEC = make_spec(images=2)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
+from helpers.small import TABLE, make_inputs, make_spec
 from mmfusion.fusion.tokens import Directional
 from mmfusion.heads import MLPHead
 from mmfusion.tokens import Table, Tokens
-from small import TABLE, make_inputs, make_spec
 
 N = 4
 SPEC = make_spec(images=2)

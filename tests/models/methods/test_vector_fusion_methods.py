@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_spec
 from mmfusion.fusion import decisions, vectors
-from small import make_inputs, make_spec
 
 SPEC = make_spec(images=2)
 FUSIONS = {"max": vectors.MaxFusion, "gmu": vectors.GatedFusion, "lmf": vectors.LowRankFusion}

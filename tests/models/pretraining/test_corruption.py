@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.small import TABLE
 from mmfusion.models.pretraining.corruption import Corruption
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
-from small import TABLE
 
 N = 40_000
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec, spoilt
 from mmfusion.experiments import folder, run, settings
 from mmfusion.tokens import LossInputs
 from mmfusion.training import checkpoints
 from mmfusion.training.loop import Training
 from mmfusion.training.phases import phases_of
 from mmfusion.training.result_files import read_json
-from small import make_inputs, make_labels, make_spec, spoilt
 
 SPEC = make_spec(images=2)
 N = 5

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import mmfusion as mmf
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
+from helpers.text import FakeEncoder
 from mmfusion.experiments import folder, run, settings
 from mmfusion.losses.masked_columns import AUX
 from mmfusion.models import FusionModel
@@ -17,8 +19,6 @@ from mmfusion.tokens import FusionOutput, LossInputs, Table
 from mmfusion.training import checkpoints
 from mmfusion.training.phases import phases_of
 from mmfusion.training.result_files import read_json
-from small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
-from text import FakeEncoder
 
 N = 8
 SPEC = make_spec(images=2)

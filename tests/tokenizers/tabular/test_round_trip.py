@@ -8,12 +8,12 @@ import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from helpers.table_strategies import tables
+from helpers.text import FakeEncoder
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table
-from table_strategies import tables
-from text import FakeEncoder
 
 OPTIONS = {
     "periodic": {"n_frequencies": 3},

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.text import D_TEXT, FakeEncoder, vector
 from mmfusion.spec import Columns, Wording
 from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
 from mmfusion.utils.meta import run_on_meta
-from text import D_TEXT, FakeEncoder, vector
 
 NAN = float("nan")
 AGE = Wording(unit="years", mean=50.0, std=10.0, low=20.0, high=80.0, step=5.0)

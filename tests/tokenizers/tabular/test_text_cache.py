@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.text import FakeEncoder, vector
 from mmfusion.tokenizers.tabular import text_cache
 from mmfusion.tokenizers.tabular.encoders import text_encoder
 from mmfusion.tokenizers.tabular.text_cache import default_folder, remembered
-from text import FakeEncoder, vector
 
 
 def files(folder: Path) -> list[Path]:
@@ -78,7 +78,7 @@ def test_killed_while_writing_it_leaves_nothing_that_is_read(tmp_path: Path) -> 
         from pathlib import Path
         from mmfusion.tokenizers.tabular import text_cache
         from mmfusion.tokenizers.tabular.encoders import text_encoder
-        from text import FakeEncoder
+        from helpers.text import FakeEncoder
         text_cache.os.replace = lambda *paths: os._exit(9)
         text_cache.remembered(text_encoder(FakeEncoder("fake")), ["a"], Path({str(tmp_path)!r}))
         """

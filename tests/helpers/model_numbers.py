@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from golden_numbers import FOLDER, generated
+from helpers.golden_numbers import FOLDER, generated
+from helpers.small import loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.models import Phase
 from mmfusion.training.phases import phases_of
-from small import loss_inputs, make_inputs, make_labels, make_spec
 
 FILE = FOLDER / "models.json"
 LAYOUTS: dict[str, dict[str, Any]] = {

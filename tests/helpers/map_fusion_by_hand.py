@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from helpers.small import make_inputs, make_spec
 from mmfusion.models import FusionModel
 from mmfusion.tokenizers import TableCells
-from small import make_inputs, make_spec
 
 SPEC = make_spec(images=1)
 N = 4

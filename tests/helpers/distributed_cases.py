@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 import mmfusion as mmf
+from helpers.small import make_inputs, make_labels, make_spec, rows
 from mmfusion.data.samplers import choose_batches
 from mmfusion.losses import (
     CrossmodalAnchorLoss,
@@ -28,7 +29,6 @@ from mmfusion.spec import Columns, DataSpec
 from mmfusion.tokens import LossInputs
 from mmfusion.training.phases import phases_of
 from mmfusion.utils.process_group import gather_rows
-from small import make_inputs, make_labels, make_spec, rows
 
 N_CASES, N_CLASSES, DIM = 10, 3, 4
 
