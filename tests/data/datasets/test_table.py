@@ -275,7 +275,7 @@ def _truncate(root: Path) -> None:
         (
             None,
             {"images": ["age"]},
-            r"48 image\(s\) that the table names are not in .* data.missing_images=absent",
+            r"48 image\(s\) of the table are not in .* data.missing_images=absent",
         ),
         (None, {"label": "photo", "images": ["photo"]}, "the label column 'photo' cannot be an image"),
         (None, {"label": "case"}, "'case' has 48 different values in 48 rows, such as 'c0'"),
@@ -286,7 +286,7 @@ def _truncate(root: Path) -> None:
         (None, {"test": "age"}, "column 'age' does not say the part of row 5"),
         (None, {"test": "stage"}, "column 'stage' expects train, validation and test, or true and false; it has i, ii"),
         (None, {"test": "part", "folds": 3}, "leave folds and split_file out"),
-        (None, {"test": "part", "fold": 7}, "the test part is that of .*'7'"),
+        (None, {"test": "part", "fold": 7}, "no case has the value .*'7'.* of the test set"),
         (None, {"size": [8]}, r"size expects int from 1 to 8192 or 2 to 3 values"),
         (None, {"unlabelled": "keep"}, "unlabelled expects one of error, drop, got 'keep'"),
         (None, {"root": "/nowhere"}, "root /nowhere is not there"),
@@ -412,7 +412,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
         f"the root {tmp_path / 'c'} is not there",
         "the table has no column 'owner'",
         "label column 'diagnosis' is empty in 1 row(s): 3",
-        f"the split file {tmp_path / 'b.csv'} is not there",
+        f"the split file {tmp_path / 'b.csv'} does not exist",
         f"the schema {tmp_path / 'a.toml'} is not there",
     )
     assert len(caught.value.faults) == len(expected)
@@ -425,7 +425,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
         assert len(caught.value.faults) == 4
         assert what in caught.value.faults[-1]
     folder = {"schema": tmp_path, "split_file": tmp_path}
-    with pytest.raises(FileNotFoundError, match=r"2 faults: the split .* is not there; the schema .* is not there"):
+    with pytest.raises(FileNotFoundError, match=r"2 faults: the split .* does not exist; the schema .* is not there"):
         TableDataset(table.drop(index=3), label="diagnosis", images=[], **folder)
     with pytest.raises(ValueError, match=r"needs a table: .*; and the column of the labels: --label"):
         registry.datasets.create("table")
@@ -447,8 +447,8 @@ def test_files_that_cannot_be_read_come_with_all_the_others(whole: Path, tmp_pat
     [
         ({"folds": 3, "fold": 3}, "fold expects a whole number from 0 to 2, got 3"),
         ({"fractions": (0.5, 0.5, 0.5)}, "three positive fractions"),
-        ({"folds": 99}, "99 parts need at least as many groups"),
-        ({"test": "part", "fold": 7}, "the test part is that of ['7'], which no case has"),
+        ({"folds": 99}, "99 sets need at least as many groups"),
+        ({"test": "part", "fold": 7}, "no case has the value ['7'] of the test set"),
     ],
 )
 def test_faults_of_the_split_come_with_the_others(change: dict[str, object], message: str, whole: Path) -> None:

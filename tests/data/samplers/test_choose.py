@@ -35,9 +35,9 @@ def test_by_name(name, options, kind):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("random", {}, "no sampler 'random'; there are: shuffled, balanced, weighted, grouped"),
-        ("grouped", {"power": 1}, "'grouped' has no option 'power'; it takes: none"),
-        ("weighted", {"pow": 1}, "has no option 'pow'; it takes: power, weights"),
+        ("random", {}, "unknown sampler 'random'; valid: shuffled, balanced, weighted, grouped"),
+        ("grouped", {"power": 1}, "'grouped' has no option 'power'; valid: none"),
+        ("weighted", {"pow": 1}, "has no option 'pow'; valid: power, weights"),
     ],
 )
 def test_what_is_refused(name, options, message):

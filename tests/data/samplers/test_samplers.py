@@ -86,7 +86,11 @@ def test_a_small_class_comes_in_new_order_each_pass():
 
 @pytest.mark.parametrize(
     ("labels", "batch_size", "message"),
-    [([0, 1, 2], 2, "each of the 3 classes, got batch_size=2"), ([], 4, "one label a case"), ([[0], [1]], 4, "shape")],
+    [
+        ([0, 1, 2], 2, "at least the number of classes, 3, got 2"),
+        ([], 4, "one label per case"),
+        ([[0], [1]], 4, "shape"),
+    ],
 )
 def test_balanced_batches_refuse(labels, batch_size, message):
     with pytest.raises(ValueError, match=message):

@@ -47,13 +47,13 @@ def test_a_class_that_no_case_has():
 @pytest.mark.parametrize(
     ("labels", "options", "message"),
     [
-        ([], {}, "WeightedBatches expects one label a case"),
-        ([0, 1], {"batch_size": 0}, "at least one case a batch"),
+        ([], {}, "WeightedBatches expects one label per case"),
+        ([0, 1], {"batch_size": 0}, "at least one case per batch"),
         ([0, 1], {"power": float("inf")}, "power expects float from -10 to 10, got inf"),
         ([0, 1], {"power": "half"}, "power expects float from -10 to 10, got 'half'"),
-        ([0, 1, 2], {"weights": [1, 2]}, r"weights for 3 classes, one each, got 2: \[1, 2\]"),
-        ([0, 1], {"weights": [1, 2, 3]}, r"weights for 2 classes, one each, got 3: \[1, 2, 3\]"),
-        ([0, 1], {"weights": [1, 2, 3], "n_classes": 2}, r"weights for 2 classes, one each, got 3"),
+        ([0, 1, 2], {"weights": [1, 2]}, r"one weight for each of 3 classes, got 2: \[1, 2\]"),
+        ([0, 1], {"weights": [1, 2, 3]}, r"one weight for each of 2 classes, got 3: \[1, 2, 3\]"),
+        ([0, 1], {"weights": [1, 2, 3], "n_classes": 2}, r"one weight for each of 2 classes, got 3"),
         ([0, 1], {"n_classes": 1}, "labels from 0 to 0, got 1 among 1 of 2 cases"),
         ([0, -100], {}, "labels from 0, got -100 among 1 of 2 cases"),
         ([0, 1], {"weights": [1, 0]}, "weights expects a list of float above 0"),

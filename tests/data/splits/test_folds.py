@@ -77,10 +77,10 @@ def test_repeats_are_folds_of_the_next_seeds():
         ({"folds": 1}, "folds expects a whole number of at least 2, got 1"),
         ({"folds": 2.0}, "folds expects a whole number"),
         ({"validation": 0}, "validation expects a share above 0 and below 1, got 0"),
-        ({"folds": 7}, "7 parts need at least as many groups .*, got 6"),
-        ({"groups": ["a"] * 6}, "5 parts need .* got 1"),
-        ({"groups": ["a"]}, "a group for each of the 6 labels, got 1"),
-        ({"folds": 2, "groups": list("aaabbb")}, "2 parts need .* got 1"),
+        ({"folds": 7}, "7 sets need at least as many groups .*, got 6"),
+        ({"groups": ["a"] * 6}, "5 sets need .* got 1"),
+        ({"groups": ["a"]}, "one group per label, got 6 labels and 1 groups"),
+        ({"folds": 2, "groups": list("aaabbb")}, "2 sets need .* got 1"),
     ],
 )
 def test_wrong_arguments(options, message):
@@ -105,11 +105,11 @@ def test_folds_on_disk(tmp_path):
         loaded = load_split(path, ids[::-1], groups[::-1], fold=fold)
         for part, again in zip(split, loaded):
             assert {ids[i] for i in part} == {ids[::-1][i] for i in again}
-    with pytest.raises(ValueError, match="is of folds: say which, fold=0 to 2"):
+    with pytest.raises(ValueError, match="has folds: give one, fold=0 to 2"):
         load_split(path, ids, groups)
     with pytest.raises(ValueError, match="has no fold 3; it has: 0, 1, 2"):
         load_split(path, ids, groups, fold=3)
-    with pytest.raises(ValueError, match="group 'x' is in the train part and in the validation"):
+    with pytest.raises(ValueError, match="group 'x' is in the train set and in the validation"):
         load_split(path, ids, ["x"] * 30, fold=0)
 
 
@@ -117,9 +117,9 @@ def test_folds_that_test_a_case_twice_are_refused(tmp_path):
     first, second = np.array([0]), np.array([1])
     rest = np.array([2, 3])
     split = Split(rest, first, second)
-    with pytest.raises(ValueError, match=r"have each case once, but 3 of 4 .* case 0 first"):
+    with pytest.raises(ValueError, match=r"exactly one fold, but 3 of 4 .* case 0 first"):
         check_folds([split], list("abcd"))
     with pytest.raises(ValueError, match="fold 1: a split must have each case once"):
         check_folds([split, Split(first, second, np.array([2]))], list("abcd"))
-    with pytest.raises(ValueError, match="fold 0: group 'a' is in the train part and in the validation part"):
+    with pytest.raises(ValueError, match="fold 0: group 'a' is in the train set and in the validation set"):
         save_folds([split], list("aaaa"), tmp_path / "folds.csv")

@@ -48,12 +48,12 @@ def test_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"fold": 1}, ValueError, "fold=1 needs to know of how many"),
+        ({"fold": 1}, ValueError, "fold=1 needs the number of folds"),
         ({"folds": 3, "fold": 3}, ValueError, "fold expects a whole number from 0 to 2, got 3"),
         ({"folds": 3, "fold": -1}, ValueError, "from 0 to 2, got -1"),
         ({"folds": 3, "fractions": (0.5, 0.5)}, ValueError, "three positive fractions"),
-        ({"folds": 3, "file": "split.csv"}, ValueError, "from a file, or made of folds"),
-        ({"file": "nowhere.csv"}, FileNotFoundError, r"split file nowhere\.csv is not there"),
+        ({"folds": 3, "file": "split.csv"}, ValueError, "read from a file or made of folds"),
+        ({"file": "nowhere.csv"}, FileNotFoundError, r"split file nowhere\.csv does not exist"),
         ({"fractions": (0.5, 0.5, 0.5)}, ValueError, "sum to 1"),
     ],
 )
@@ -78,11 +78,11 @@ def test_a_column_says_what_is_tested():
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ([0, 1, 1, 2], {"test": 5}, r"the test part is that of \['5'\], which no case has; there are: 0, 1, 2"),
-        ([0, 1, 1, 2], {"test": ()}, "test part is that of no value"),
-        ([0, 1, 1, 2], {"test": 2, "validation": [0, 7]}, r"the validation part is that of \['7'\]"),
-        ([0, 1, 2, 2], {"test": 2, "validation": 0}, "group 'b' is in the train part and in the test part"),
-        ([0, 1, 1, 1], {"test": 1, "validation": 1}, "in the validation part and in the test part"),
+        ([0, 1, 1, 2], {"test": 5}, r"no case has the value \['5'\] of the test set; the column has: 0, 1, 2"),
+        ([0, 1, 1, 2], {"test": ()}, "no case has the value \\(none is given\\) of the test set"),
+        ([0, 1, 1, 2], {"test": 2, "validation": [0, 7]}, r"no case has the value \['7'\] of the validation set"),
+        ([0, 1, 2, 2], {"test": 2, "validation": 0}, "group 'b' is in the train set and in the test set"),
+        ([0, 1, 1, 1], {"test": 1, "validation": 1}, "in the validation set and in the test set"),
         ([0, 1, 1, 2], {"test": 2, "share": 1.0}, "share expects"),
         ([0, 1], {"test": 1}, "as many values and groups as labels, got 2, 4, 4"),
     ],

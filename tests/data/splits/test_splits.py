@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfusion.data.splits import (
-    PARTS,
+    SETS,
     Split,
     check_split,
     grouped_stratified_split,
@@ -96,8 +96,8 @@ def test_another_seed_is_another_split():
 @pytest.mark.parametrize(
     ("labels", "groups", "fractions", "message"),
     [
-        ([0, 1, 0], ["a", "b"], (0.7, 0.1, 0.2), "a group for each of the 3 labels, got 2"),
-        ([0, 1, 0], ["a", "b", "b"], (0.7, 0.1, 0.2), "3 parts need at least as many groups .*, got 2"),
+        ([0, 1, 0], ["a", "b"], (0.7, 0.1, 0.2), "one group per label, got 3 labels and 2 groups"),
+        ([0, 1, 0], ["a", "b", "b"], (0.7, 0.1, 0.2), "3 sets need at least as many groups .*, got 2"),
         ([0, 1, 0], ["a", "b", "c"], (0.7, 0.1, 0.1), "sum to 1"),
         ([0, 1, 0], ["a", "b", "c"], (0.9, 0.0, 0.1), "positive"),
         ([0, 1, 0], ["a", "b", "c"], (0.5, 0.5), "three"),
@@ -124,12 +124,12 @@ def test_saved_and_loaded(tmp_path):
     ("text", "message"),
     [
         ("id,fold\na,train\n", "expects the columns id and part"),
-        ("id,part\na,train\nb,validation\nc,exam\n", r"it has \['exam'\]"),
+        ("id,part\na,train\nb,validation\nc,exam\n", r"got \['exam'\]"),
         ("id,part\na,train\nb,validation\nz,test\n", "1 case.*the first is 'z'"),
         ("id,part\na,train\nb,validation\nc,test\nb,test\n", "1 case.* more than once, the first is 'b'"),
         ("", "cannot be read as a CSV table"),
-        ("id,part\na,train\nb,validation\n", "the test part of the split is empty"),
-        ("id,part\na,train\nb,validation\nc,test\nd,test\n", "group 'p' is in the train part and in the test part"),
+        ("id,part\na,train\nb,validation\n", "the test set of the split is empty"),
+        ("id,part\na,train\nb,validation\nc,test\nd,test\n", "group 'p' is in the train set and in the test set"),
     ],
 )
 def test_files_that_are_refused(tmp_path, text, message):
@@ -140,8 +140,8 @@ def test_files_that_are_refused(tmp_path, text, message):
 
 def test_a_case_in_two_parts_is_refused():
     one = np.array([0])
-    with pytest.raises(ValueError, match="in one part only"):
+    with pytest.raises(ValueError, match="in one set only"):
         check_split(Split(one, np.array([1]), one), ["a", "b"])
     with pytest.raises(ValueError, match="3 entries of 4"):
         check_split(Split(one, np.array([1]), np.array([2])), ["a", "b", "c", "d"], n=4)
-    assert Split._fields == PARTS
+    assert Split._fields == SETS

@@ -291,5 +291,5 @@ def test_wrong_settings(settings, message):
 
 
 def test_an_axis_that_an_image_lacks():
-    with pytest.raises(ValueError, match=r"names the axes \[2\] of an image that has 2"):
+    with pytest.raises(ValueError, match=r"has the axes \[2\], but the image has 2 spatial axes"):
         Augment(flips=(2,))(batch(), seeded())

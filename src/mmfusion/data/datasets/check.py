@@ -17,7 +17,7 @@ from mmfusion.data.images.axes_survey import axes_notes
 from mmfusion.data.images.sources import check_images, find_images
 from mmfusion.data.reader import Progress
 from mmfusion.data.schema.ranges import outside_notes
-from mmfusion.data.splits import PARTS
+from mmfusion.data.splits import SETS
 
 PLANNERS: Mapping[str, Planner] = {
     "derm7pt": plan_derm7pt,
@@ -117,7 +117,7 @@ def _counted(plan: Plan, faults: list[str]) -> list[str]:
             lines.append(f"{title}{part}: {', '.join(said)}")
     if fewer:
         lines.append("This is a part of the published set: results on it do not compare with those on the whole.")
-    frames = {name: plan.frame.iloc[rows] for name, rows in zip(PARTS, plan.split, strict=True)}
+    frames = {name: plan.frame.iloc[rows] for name, rows in zip(SETS, plan.split, strict=True)}
     schema = plan.reader.schema
     remarks = () if schema is None else schema.remarks
     return [*lines, *plan.notes, *outside_notes(schema, frames), *(f"! {remark}" for remark in remarks)]

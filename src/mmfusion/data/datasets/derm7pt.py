@@ -31,7 +31,7 @@ from mmfusion.data.schema.columns import CategoricalColumn
 from mmfusion.data.schema.subgroups import sex
 from mmfusion.data.schema.table_file import read_table
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import PARTS, Split
+from mmfusion.data.splits import SETS, Split
 from mmfusion.options import Pixels
 from mmfusion.registry import datasets
 
@@ -248,7 +248,7 @@ def _read(folder: Path, listing: Listing) -> tuple[pd.DataFrame, Split, list[str
     needs(frame, ["case_num", "diagnosis", *CRITERIA, *FEATURES, *IMAGES], found[TABLE])
     faults: list[str] = []
     owner: dict[int, str] = {}
-    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    parts: dict[str, list[int]] = {part: [] for part in SETS}
     for part, name in INDEXES.items():
         rows = read_table(found[name])
         needs(rows, ["indexes"], found[name])
@@ -264,7 +264,7 @@ def _read(folder: Path, listing: Listing) -> tuple[pd.DataFrame, Split, list[str
     if left := sorted(set(range(len(frame))) - set(owner)):
         some = ", ".join(map(str, left[:10]))
         faults.append(f"{len(left)} row(s) of {TABLE} are in none of the three index files: positions {some}")
-    return frame, Split(*(np.array(sorted(parts[part]), dtype=np.int64) for part in PARTS)), faults
+    return frame, Split(*(np.array(sorted(parts[part]), dtype=np.int64) for part in SETS)), faults
 
 
 def _nevi_and_melanomas(frame: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, Split]:
@@ -279,7 +279,7 @@ def _nevi_and_melanomas(frame: pd.DataFrame, split: Split) -> tuple[pd.DataFrame
 def _both_classes(frame: pd.DataFrame, split: Split, targets: Mapping[str, TargetColumn]) -> None:
     if not len(frame):
         raise ValueError(f"{TABLE} has no nevus and no melanoma: choose task 'diagnosis'")
-    empty = [name for name, rows in zip(PARTS, split) if not len(rows)]
+    empty = [name for name, rows in zip(SETS, split) if not len(rows)]
     if empty:
         raise ValueError(f"the {', '.join(empty)} part of derm7pt has no case of the classes asked for")
     for target in targets.values():

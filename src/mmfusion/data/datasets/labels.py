@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmfusion.data.reader import TargetColumn
 from mmfusion.data.schema.cells import distinct, key, one_column, parse_numbers
 from mmfusion.data.schema.known_orders import in_order
-from mmfusion.data.splits import PARTS, Split
+from mmfusion.data.splits import SETS, Split
 
 MOST_CLASSES = 30
 
@@ -88,7 +88,7 @@ def lacking_classes(target: TargetColumn, labels: NDArray[np.int64], split: Spli
     """A note for each class that a part does not have."""
     return [
         f"No case of class {name!r} is in the {part} part; it has {int((labels == code).sum())} in all."
-        for part, rows in zip(PARTS, split)
+        for part, rows in zip(SETS, split)
         for code, name in enumerate(target.classes)
         if not (labels[rows] == code).any()
     ]

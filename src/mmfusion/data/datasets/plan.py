@@ -16,7 +16,7 @@ from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.schema.cells import require_columns, texts
 from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import PARTS, Split
+from mmfusion.data.splits import SETS, Split
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Plan:
             codes = target.encode(self.frame).numpy()
             found[name] = {
                 part: dict(zip(target.classes, np.bincount(codes[rows], minlength=len(target.classes)).tolist()))
-                for part, rows in zip(PARTS, self.split)
+                for part, rows in zip(SETS, self.split)
             }
         return found
 

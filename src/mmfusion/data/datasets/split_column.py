@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.schema.cells import BOOLEANS, key, texts
-from mmfusion.data.splits import PARTS, Split, split_from_column
+from mmfusion.data.splits import SETS, Split, split_from_column
 
 PART_NAMES = {
     "train": ("train", "training"),
@@ -56,7 +56,7 @@ def given_split(
     said = [key(str(cell)) for cell in cells]
     if fold is not None:
         return split_from_column(said, labels, groups, test=str(fold), share=share, seed=seed)
-    part_of = {name: part for part in PARTS for name in PART_NAMES[part]}
+    part_of = {name: part for part in SETS for name in PART_NAMES[part]}
     if set(said) <= set(part_of):
         parts = [part_of[cell] for cell in said]
         held = "validation" if "validation" in parts else None

@@ -1,8 +1,8 @@
-"""Which cases stand together in a batch, fully determined by a seed and the epoch's number.
+"""Batch samplers, determined by a seed and the epoch.
 
-All are batch samplers in torch's sense. All batches but the last have ``batch_size`` cases. Of several processes each
-sees the same batches and takes its share of every one of them, see :class:`SharedBatches`; or whole batches in turn, as
-Accelerate deals them out.
+They are batch samplers for torch's ``DataLoader``. All batches but the last have ``batch_size`` cases. Several
+processes draw the same batches, and each takes its share of every batch, see :class:`SharedBatches`; or whole batches
+in turn, as Accelerate distributes them.
 """
 
 from mmfusion.data.samplers.balanced import ClassBalancedBatches

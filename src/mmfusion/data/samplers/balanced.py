@@ -1,4 +1,4 @@
-"""As many cases of each class in every batch."""
+"""Class-balanced batches."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,19 +16,18 @@ class ClassBalancedBatches(EpochBatches):
     """The same number of cases of each class in every batch: ``floor(batch_size / k)``.
 
     An epoch is ``ceil(n / batch_size)`` batches, as many as without balancing, or one pass over the largest class. Each
-    class is drawn in shuffled passes
-    over its own cases: one that is smaller than its share comes round again, in a new order, once all of it was drawn.
+    class is drawn in shuffled passes over its cases: a small class is repeated, in a new order each time.
 
-    The attribute ``batch_size`` is what the batches really have, ``k * floor(batch_size / k)``.
+    The attribute ``batch_size`` is the actual size of the batches, ``k * floor(batch_size / k)``.
 
     Args:
         labels: Class of each case, shape ``(n,)``.
-        batch_size: Cases in a batch at most.
-        epoch: ``"cases"``; or ``"largest"``: as many whole batches as the largest class fills with its share.
-        seed: With the epoch, it determines the batches.
+        batch_size: Largest number of cases per batch.
+        epoch: ``"cases"``; or ``"largest"``: as many full batches as one pass over the largest class gives.
+        seed: Determines the batches, together with the epoch.
 
     Raises:
-        ValueError: If there are no labels, the batch has no room for a case of each class, or the epoch is neither.
+        ValueError: If there are no labels, the batch is smaller than the number of classes, or ``epoch`` is unknown.
     """
 
     @checked
@@ -44,8 +43,8 @@ class ClassBalancedBatches(EpochBatches):
         self.members = [torch.nonzero(codes == code).flatten() for code in sorted(set(codes.tolist()))]
         if batch_size < len(self.members):
             raise ValueError(
-                f"ClassBalancedBatches expects a batch with room for a case of each of the {len(self.members)} "
-                f"classes, got batch_size={batch_size}"
+                f"ClassBalancedBatches expects a batch_size of at least the number of classes, {len(self.members)}, "
+                f"got {batch_size}"
             )
         self.share = batch_size // len(self.members)
         super().__init__(self.share * len(self.members), seed)
@@ -60,10 +59,10 @@ class ClassBalancedBatches(EpochBatches):
         drawn = [self._passes(members, generator) for members in self.members]
         for start in range(0, self._length * self.share, self.share):
             batch = torch.cat([order[start : start + self.share] for order in drawn])
-            # Shuffled, so that a process which takes a piece of the batch does not get one class alone.
+            # Shuffled, so that a process that takes a share of the batch gets cases of all classes.
             yield batch[torch.randperm(len(batch), generator=generator)].tolist()
 
     def _passes(self, members: Tensor, generator: torch.Generator) -> Tensor:
-        """As many cases of one class as an epoch needs, pass after pass, shape ``(at least length * share,)``."""
+        """Cases of one class for an epoch, pass after pass, shape ``(at least length * share,)``."""
         n_passes = math.ceil(self._length * self.share / len(members))
         return torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(n_passes)])

@@ -1,4 +1,4 @@
-"""A sampler by its name in the settings."""
+"""Batch sampler by its name in the settings."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "weighted": ("power", "weights"),
     "grouped": (),
 }
-"""The samplers' names, and what each can be told beside the batch size."""
+"""The samplers' names and their options beside the batch size."""
 
 
 def choose_batches(
@@ -38,36 +38,36 @@ def choose_batches(
     processes: int = 1,
     options: Mapping[str, Any] | None = None,
 ) -> Batches:
-    """The batches of a training part.
+    """The batch sampler of a training set.
 
     Args:
         name: One of :data:`OPTIONS`.
-        dataset: The cases; its labels or its groups are asked for where they decide.
-        target: Whose labels.
-        batch_size: Cases in a batch.
-        seed: With the epoch, it determines the batches.
-        processes: How many take a batch each at a step.
-        options: The sampler's own.
+        dataset: The training set; labels or groups are read if the sampler needs them.
+        target: The target whose labels are used.
+        batch_size: Cases per batch.
+        seed: Determines the batches, together with the epoch.
+        processes: Number of processes that take one batch each per step.
+        options: Options of the sampler.
 
     Returns:
         A batch sampler with ``set_epoch``.
 
     Raises:
-        ValueError: If the name or an option is unknown, or the sampler refuses the cases.
+        ValueError: If the name or an option is unknown, or the sampler does not accept the cases.
     """
-    own = dict(options or {})
+    given = dict(options or {})
     if name not in OPTIONS:
-        raise ValueError(f"no sampler {name!r}; there are: {', '.join(OPTIONS)}")
-    if unknown := sorted(set(own) - set(OPTIONS[name])):
-        takes = ", ".join(OPTIONS[name]) or "none"
-        raise ValueError(f"the sampler {name!r} has no option {', '.join(map(repr, unknown))}; it takes: {takes}")
-    check_options(f"the sampler {name!r}", SAMPLERS[name].__init__, own)
+        raise ValueError(f"unknown sampler {name!r}; valid: {', '.join(OPTIONS)}")
+    if unknown := sorted(set(given) - set(OPTIONS[name])):
+        valid = ", ".join(OPTIONS[name]) or "none"
+        raise ValueError(f"the sampler {name!r} has no option {', '.join(map(repr, unknown))}; valid: {valid}")
+    check_options(f"the sampler {name!r}", SAMPLERS[name].__init__, given)
     if name == "balanced":
-        return ClassBalancedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, **own)
+        return ClassBalancedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, **given)
     if name == "weighted":
-        kind = dataset.spec.targets[target]
-        n_classes = kind.n if isinstance(kind, Classes) else None
-        return WeightedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, n_classes=n_classes, **own)
+        spec = dataset.spec.targets[target]
+        n_classes = spec.n if isinstance(spec, Classes) else None
+        return WeightedBatches(dataset.labels(target), batch_size=batch_size, seed=seed, n_classes=n_classes, **given)
     if name == "grouped":
         return GroupedBatches(dataset.groups, batch_size=batch_size, processes=processes, seed=seed)
     return ShuffledBatches(len(dataset), batch_size=batch_size, seed=seed)

@@ -1,4 +1,4 @@
-"""What the samplers share: the seed, the epoch, and what Accelerate looks at."""
+"""Base class of the batch samplers: seed, epoch, and the attributes that Accelerate reads."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ class EpochBatches(Sampler[list[int]]):
     """Batches of an epoch.
 
     Args:
-        batch_size: Cases in every batch but the last.
-        seed: With the epoch, it determines the batches.
+        batch_size: Cases per batch, in all batches but the last.
+        seed: Determines the batches, together with the epoch.
     """
 
     drop_last = False
@@ -23,12 +23,12 @@ class EpochBatches(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; the same number gives the same batches, whatever was drawn before."""
+        """Set the epoch; batches depend on its number, not on what was drawn before."""
         self.epoch = epoch
 
     def generator(self) -> torch.Generator:
-        """Of the epoch that was chosen, from its beginning."""
-        # Two small numbers to one seed without a collision: Cantor's pairing.
+        """A new generator for the epoch."""
+        # Cantor's pairing function: one seed for two numbers, without collisions.
         pair = (self.seed + self.epoch) * (self.seed + self.epoch + 1) // 2 + self.epoch
         return torch.Generator().manual_seed(pair)
 
@@ -39,14 +39,14 @@ def class_codes(labels: Tensor | Sequence[int], who: str, n_classes: int | None 
     Args:
         labels: Class of each case, shape ``(n,)``.
         who: The sampler, for messages.
-        n_classes: Labels are below it; None: any that are not negative.
+        n_classes: Number of classes; None: any label from 0.
 
     Raises:
-        ValueError: If there are none, not one a case, or one is out of range.
+        ValueError: If there are no labels, they are not one per case, or one is out of range.
     """
     codes = torch.as_tensor(labels, dtype=torch.int64)
     if codes.ndim != 1 or not len(codes):
-        raise ValueError(f"{who} expects one label a case, got shape {tuple(codes.shape)}")
+        raise ValueError(f"{who} expects one label per case, got shape {tuple(codes.shape)}")
     wrong = (codes < 0) | (codes >= (2**31 if n_classes is None else n_classes))
     if bool(wrong.any()):
         upper = "" if n_classes is None else f" to {n_classes - 1}"

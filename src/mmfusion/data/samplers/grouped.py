@@ -1,4 +1,4 @@
-"""Cases of one patient or lesion in different batches."""
+"""Batches that separate the cases of a patient or lesion."""
 
 import math
 from collections import Counter
@@ -11,22 +11,22 @@ from mmfusion.data.samplers.epochs import EpochBatches
 
 
 class GroupedBatches(EpochBatches):
-    """Every case once an epoch, the cases of a group as far apart as the batches allow.
+    """Every case once per epoch, the cases of a group in different batches as far as possible.
 
-    Two images of one lesion, or a patient's record twice, are no negatives of each other, as a contrastive loss takes
-    them to be, nor do they say more than one of them about the classes' spread. So a batch gets at most one case of a
-    group where there are more whole batches than the group has cases, and as few as can be where there are not.
+    Two images of one lesion are not negatives of each other, as a contrastive loss assumes, and add little to the
+    spread of a class. So a batch gets at most one case of a group if there are more full batches than the group has
+    cases, else as few as possible.
 
-    The groups are dealt out round by round, the largest first, those of one size in random order; then the batches and
-    the cases in each are shuffled. A last batch of a single case gets a second one, as in
+    Groups are distributed round by round, the largest first, equal ones in random order; then batches and the cases in
+    each are shuffled. A last batch of a single case gets a second one, as in
     :class:`~mmfusion.data.samplers.shuffled.ShuffledBatches`.
 
     Args:
         groups: The patient or lesion of each case.
-        batch_size: Cases in a batch.
-        processes: How many take a batch each at a step. What is kept apart is then the steps, whose cases the losses
-            gather.
-        seed: With the epoch, it determines the batches.
+        batch_size: Cases per batch.
+        processes: Number of processes that take one batch each per step. A group's cases are then in different steps,
+            since losses gather the cases of a step.
+        seed: Determines the batches, together with the epoch.
 
     Raises:
         ValueError: If there are no cases, or a number is not positive.
@@ -35,14 +35,14 @@ class GroupedBatches(EpochBatches):
     def __init__(self, groups: Sequence[str], *, batch_size: int, processes: int = 1, seed: int = 0) -> None:
         if not len(groups) or batch_size < 1 or processes < 1:
             raise ValueError(
-                f"GroupedBatches expects at least one case a batch and one process, got {len(groups)} cases, "
+                f"GroupedBatches expects at least one case per batch and one process, got {len(groups)} cases, "
                 f"batch_size={batch_size}, processes={processes}"
             )
         super().__init__(batch_size, seed)
         names = [str(group) for group in groups]
         size = Counter(names)
         self.groups = names
-        self._owner = torch.from_numpy(np.unique(np.asarray(names, dtype=object), return_inverse=True)[1]).long()
+        self._group_of = torch.from_numpy(np.unique(np.asarray(names, dtype=object), return_inverse=True)[1]).long()
         self._size = torch.tensor([size[name] for name in names])
         self._step = batch_size * processes
 
@@ -51,9 +51,9 @@ class GroupedBatches(EpochBatches):
 
     def __iter__(self) -> Iterator[list[int]]:
         generator, n = self.generator(), len(self.groups)
-        order = self._dealt(generator)
+        order = self._by_group(generator)
         n_steps = math.ceil(n / self._step)
-        # The steps in the order of their cases: round by round one case each, the last step until it is full.
+        # The step of each case: one case per step and round, the last step until it is full.
         rounds = torch.arange(n_steps).repeat(self._step, 1)
         rounds[n - (n_steps - 1) * self._step :, -1] = -1
         step_of = rounds[rounds >= 0]
@@ -64,16 +64,16 @@ class GroupedBatches(EpochBatches):
             members = members[torch.randperm(len(members), generator=generator)]
             batches += [batch.tolist() for batch in torch.split(members, self.batch_size)]
         if len(batches) > 1 and self.batch_size > 1 and len(batches[-1]) == 1:
-            batches[-1].append(self._company(batches[-1][0], batches[0]))
+            batches[-1].append(self._companion(batches[-1][0], batches[0]))
         yield from batches
 
-    def _dealt(self, generator: torch.Generator) -> torch.Tensor:
+    def _by_group(self, generator: torch.Generator) -> torch.Tensor:
         """The cases group by group, the largest groups first, shape ``(n,)``."""
-        rank = torch.randperm(int(self._owner.max()) + 1, generator=generator)[self._owner]
-        shuffled = torch.randperm(len(self._owner), generator=generator)
+        rank = torch.randperm(int(self._group_of.max()) + 1, generator=generator)[self._group_of]
+        shuffled = torch.randperm(len(self._group_of), generator=generator)
         order = shuffled[torch.argsort(rank[shuffled], stable=True)]
         return order[torch.argsort(self._size[order], descending=True, stable=True)]
 
-    def _company(self, alone: int, candidates: Sequence[int]) -> int:
-        """Of another group where there is one."""
+    def _companion(self, alone: int, candidates: Sequence[int]) -> int:
+        """A case of another group if possible."""
         return next((case for case in candidates if self.groups[case] != self.groups[alone]), candidates[0])

@@ -1,4 +1,4 @@
-"""A process's share of every batch."""
+"""One process's share of every batch."""
 
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -8,22 +8,22 @@ from torch.utils.data import Sampler
 from mmfusion.data.samplers.choose import Batches
 
 _LEAST = 2
-"""Cases in a share: one alone has no batch statistics."""
+"""Fewest cases of a share: a single case has no batch statistics."""
 
 
 class SharedBatches(Sampler[list[int]]):
-    """The part of every batch that one of several processes takes; together they have the batch.
+    """The share of one of several processes of every batch; together the shares are the batch.
 
-    The shares of a batch differ by one case at most. A last batch with less than two cases a process gets more of those
-    that the epoch began with, so that every share has two.
+    Sizes of shares differ by at most one case. A last batch with fewer than two cases per process is filled with cases
+    of the epoch's first batch, so that every share has two.
 
     Args:
-        batches: The same in every process.
-        index: This process.
-        processes: How many there are.
+        batches: The batches, the same in every process.
+        index: Index of this process.
+        processes: Number of processes.
 
     Raises:
-        ValueError: If a batch has less than two cases a process.
+        ValueError: If a batch has fewer than two cases per process.
     """
 
     def __init__(self, batches: Batches, *, index: int, processes: int) -> None:
@@ -39,7 +39,7 @@ class SharedBatches(Sampler[list[int]]):
         self.processes = processes
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch."""
+        """Set the epoch."""
         self.batches.set_epoch(epoch)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Every case once an epoch, in random order."""
+"""Shuffled batches."""
 
 import math
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from mmfusion.data.samplers.epochs import EpochBatches
 
 
 class ShuffledBatches(EpochBatches):
-    """Every case once an epoch, in random order.
+    """Every case once per epoch, in random order.
 
-    A last batch of a single case has no batch statistics, so that training on it fails: it gets a second case, one that
-    the epoch has had already. (A case that joined the batch before, or moved over from there, would make a batch of
-    another size in the middle, which Accelerate does not deal out.)
+    A last batch of a single case has no batch statistics, so that training on it would fail: it gets a second case, the
+    first one of the epoch. (Moving a case to or from the batch before it would change that batch's size, which
+    Accelerate does not support.)
 
     Args:
         n: Number of cases.
-        batch_size: Cases in a batch.
-        seed: With the epoch, it determines the order.
+        batch_size: Cases per batch.
+        seed: Determines the order, together with the epoch.
 
     Raises:
         ValueError: If a number is not positive.
@@ -26,7 +26,7 @@ class ShuffledBatches(EpochBatches):
 
     def __init__(self, n: int, *, batch_size: int, seed: int = 0) -> None:
         if n < 1 or batch_size < 1:
-            raise ValueError(f"ShuffledBatches expects at least one case a batch, got n={n}, batch_size={batch_size}")
+            raise ValueError(f"ShuffledBatches expects at least one case per batch, got n={n}, batch_size={batch_size}")
         super().__init__(batch_size, seed)
         self.n = n
 

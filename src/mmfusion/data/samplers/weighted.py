@@ -1,4 +1,4 @@
-"""Cases drawn with replacement, rare classes more often."""
+"""Batches drawn with replacement, by class weights."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,23 +13,23 @@ from mmfusion.options import NClasses, Positive, Range
 
 
 class WeightedBatches(EpochBatches):
-    """Each case drawn with a probability that its class gives it, with replacement.
+    """Cases drawn with replacement, with a probability by their class.
 
-    A case of class k weighs ``n_k ** -power``: with the power from 0 to 1 the classes' shares go from those of the data
-    to equal ones, on the average over batches. An epoch is ``ceil(n / batch_size)`` whole batches, as many as without
-    weights. A case may come several times in an epoch and in a batch.
+    A case of class k has the weight ``n_k ** -power``: from power 0 to 1 the expected shares of the classes go from
+    those of the data to equal ones. An epoch is ``ceil(n / batch_size)`` full batches, as many as without weights. A
+    case may occur several times in an epoch and in a batch.
 
     Args:
         labels: Class of each case, shape ``(n,)``.
-        batch_size: Cases in a batch.
-        power: Of the inverse frequency; above 1 the rarest class is the most frequent.
-        weights: Weight of a case of each class, in the classes' order, in place of the power's.
-        n_classes: Number of classes; None: as many as the largest label says.
-        seed: With the epoch, it determines the batches.
+        batch_size: Cases per batch.
+        power: Exponent of the inverse frequency; above 1 the rarest class is drawn most often.
+        weights: One weight per class, in the order of the classes, instead of ``power``.
+        n_classes: Number of classes; None: the largest label plus 1.
+        seed: Determines the batches, together with the epoch.
 
     Raises:
         ValueError: If there are no labels or one is out of range, the batch is empty, the power is not from -10 to 10,
-            or the weights are not one positive number for each class.
+            or the weights are not one positive number per class.
     """
 
     @checked
@@ -45,17 +45,17 @@ class WeightedBatches(EpochBatches):
     ) -> None:
         codes = class_codes(labels, "WeightedBatches", n_classes)
         if batch_size < 1:
-            raise ValueError(f"WeightedBatches expects at least one case a batch, got batch_size={batch_size}")
+            raise ValueError(f"WeightedBatches expects at least one case per batch, got batch_size={batch_size}")
         super().__init__(batch_size, seed)
         counts = torch.bincount(codes)
         if weights is None:
-            # In doubles: a large power of a large class leaves float32's range.
+            # In float64: a large power of a large class exceeds the range of float32.
             of_class = torch.where(counts > 0, counts.double().clamp(min=1) ** -power, 0.0)
         else:
             n_classes = len(counts) if n_classes is None else n_classes
             if len(weights) != n_classes:
                 raise ValueError(
-                    f"WeightedBatches expects weights for {n_classes} classes, one each, got {len(weights)}: {weights}"
+                    f"WeightedBatches expects one weight for each of {n_classes} classes, got {len(weights)}: {weights}"
                 )
             of_class = torch.as_tensor(weights, dtype=torch.float64)
         self.weights = of_class[codes]

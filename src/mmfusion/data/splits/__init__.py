@@ -1,14 +1,14 @@
-"""Training, validation and test parts that share no patient and have the same mix of classes."""
+"""Splits into training, validation and test set, stratified and by whole groups; cross-validation; split files."""
 
 from mmfusion.data.splits.column import split_from_column
 from mmfusion.data.splits.deal import grouped_stratified_split, stratified_split
 from mmfusion.data.splits.folds import kfold, repeated_kfold
 from mmfusion.data.splits.make import make_split
-from mmfusion.data.splits.split import PARTS, Indices, Split, check_folds, check_split
+from mmfusion.data.splits.split import SETS, Indices, Split, check_folds, check_split
 from mmfusion.data.splits.split_files import load_split, save_folds, save_split
 
 __all__ = [
-    "PARTS",
+    "SETS",
     "Indices",
     "Split",
     "check_folds",

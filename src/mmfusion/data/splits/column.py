@@ -1,4 +1,4 @@
-"""Splits that the data's owners made: a column says which cases are tested."""
+"""Split by a column of the table, as published with the data."""
 
 from collections.abc import Sequence
 
@@ -19,46 +19,50 @@ def split_from_column(
     share: float = 0.125,
     seed: int = 0,
 ) -> Split:
-    """Test part, and validation part where it is named, by a column's values.
+    """Test set, and validation set if its values are given, by the values of a column.
 
     Args:
-        values: The column's cells, shape ``(n,)``: names of parts, or numbers of folds. Compared as text.
+        values: The column's cells, shape ``(n,)``: names of sets, or numbers of folds. Compared as text.
         labels: Class of each case, shape ``(n,)``.
-        groups: Patient or lesion of each case; None: each case is its own.
-        test: The value, or several, of cases that are tested.
-        validation: Likewise for validation; None: ``share`` of the other cases, stratified and by whole groups.
-        share: Of the cases that are not tested, above 0 and below 1.
-        seed: Decides the order of equal groups.
+        groups: Patient or lesion of each case; None: each case is its own group.
+        test: The value, or several values, of the test set.
+        validation: Likewise for the validation set; None: ``share`` of the other cases, stratified and by whole groups.
+        share: Share of the validation set among the cases outside the test set, above 0 and below 1.
+        seed: Order of groups of equal size.
 
     Returns:
-        The split, checked; all other values are training.
+        The split, checked; all other values are the training set.
 
     Raises:
-        ValueError: If the lengths differ, no case has a value that is named, or a group is in two parts.
+        ValueError: If lengths differ, no case has one of the values, or a group is in two sets.
     """
     codes = np.asarray(labels)
-    owners = np.asarray([str(g) for g in (range(len(codes)) if groups is None else groups)], dtype=object)
+    group_of = np.asarray([str(g) for g in (range(len(codes)) if groups is None else groups)], dtype=object)
     cells = np.asarray([str(value) for value in values], dtype=object)
-    if not len(cells) == len(owners) == len(codes):
-        raise ValueError(f"expected as many values and groups as labels, got {len(cells)}, {len(owners)}, {len(codes)}")
+    if not len(cells) == len(group_of) == len(codes):
+        raise ValueError(
+            f"expected as many values and groups as labels, got {len(cells)}, {len(group_of)}, {len(codes)}"
+        )
     if not 0 < share < 1:
         raise ValueError(f"share expects a number above 0 and below 1, got {share!r}")
     tested = _named(cells, test, "test")
     if validation is None:
-        train, held = held_out(np.flatnonzero(~tested), codes, owners, share, seed)
+        train, validated = held_out(np.flatnonzero(~tested), codes, group_of, share, seed)
     else:
         chosen = _named(cells, validation, "validation")
-        train, held = np.flatnonzero(~tested & ~chosen), np.flatnonzero(chosen)
-    split = Split(train.astype(np.int64), held.astype(np.int64), np.flatnonzero(tested).astype(np.int64))
-    check_split(split, owners.tolist(), len(codes))
+        train, validated = np.flatnonzero(~tested & ~chosen), np.flatnonzero(chosen)
+    split = Split(train.astype(np.int64), validated.astype(np.int64), np.flatnonzero(tested).astype(np.int64))
+    check_split(split, group_of.tolist(), len(codes))
     return split
 
 
-def _named(cells: NDArray[np.object_], named: object, part: str) -> NDArray[np.bool_]:
-    """Which cases have one of the values."""
+def _named(cells: NDArray[np.object_], named: object, set_name: str) -> NDArray[np.bool_]:
+    """Whether each case has one of the values, shape ``(n,)``."""
     several = named if isinstance(named, list | tuple | set | frozenset) else (named,)
     absent = sorted(str(value) for value in several if not (cells == str(value)).any())
     if absent or not several:
-        there = ", ".join(sorted(set(cells.tolist())))
-        raise ValueError(f"the {part} part is that of {absent or 'no value'}, which no case has; there are: {there}")
+        present = ", ".join(sorted(set(cells.tolist())))
+        raise ValueError(
+            f"no case has the value {absent or '(none is given)'} of the {set_name} set; the column has: {present}"
+        )
     return np.isin(cells.astype(str), [str(value) for value in several])

@@ -1,4 +1,4 @@
-"""Cross-validation: every case is tested once."""
+"""Splits for cross-validation: every case is in the test set of one fold."""
 
 from collections.abc import Sequence
 
@@ -17,37 +17,37 @@ def kfold(
     validation: float = 0.125,
     seed: int = 0,
 ) -> list[Split]:
-    """Stratified folds of whole groups, each with a validation part of its own.
+    """Stratified folds of whole groups, each with a validation set.
 
-    The groups are dealt out to ``folds`` test parts, which have no case in common and all cases together; of what is no
-    test part of a fold, ``validation`` is dealt to validation in the same way.
+    Every case is in the test set of exactly one fold; of the other cases of a fold, the share ``validation`` is its
+    validation set, stratified and by whole groups, too.
 
     Args:
         labels: Class of each case, shape ``(n,)``.
-        groups: Patient or lesion of each case; None: each case is its own.
-        folds: How many, at least 2.
-        validation: Share of the cases outside the test part, above 0 and below 1.
-        seed: Decides the order of equal groups.
+        groups: Patient or lesion of each case; None: each case is its own group.
+        folds: Number of folds, at least 2.
+        validation: Share of the cases outside the test set, above 0 and below 1.
+        seed: Order of groups of equal size.
 
     Returns:
-        The folds. A class is in every test part where it has a group for each.
+        One split per fold. A class with a group for every fold is in every test set.
 
     Raises:
-        ValueError: If the lengths differ, a number is out of its range, or there are too few groups.
+        ValueError: If lengths differ, a number is out of range, or there are too few groups.
     """
     if type(folds) is not int or folds < 2:
         raise ValueError(f"folds expects a whole number of at least 2, got {folds!r}")
     if not 0 < validation < 1:
         raise ValueError(f"validation expects a share above 0 and below 1, got {validation!r}")
     codes = np.asarray(labels)
-    owners = np.asarray([str(g) for g in (range(len(codes)) if groups is None else groups)], dtype=object)
-    tested = deal(codes, owners.tolist(), [1 / folds] * folds, seed)
-    found = []
+    group_of = np.asarray([str(g) for g in (range(len(codes)) if groups is None else groups)], dtype=object)
+    tested = deal(codes, group_of.tolist(), [1 / folds] * folds, seed)
+    splits = []
     for fold in range(folds):
         test = np.flatnonzero(tested == fold).astype(np.int64)
-        train, held = held_out(np.flatnonzero(tested != fold), codes, owners, validation, seed)
-        found.append(Split(train, held, test))
-    return found
+        train, validated = held_out(np.flatnonzero(tested != fold), codes, group_of, validation, seed)
+        splits.append(Split(train, validated, test))
+    return splits
 
 
 def repeated_kfold(
@@ -59,10 +59,10 @@ def repeated_kfold(
     validation: float = 0.125,
     seed: int = 0,
 ) -> list[list[Split]]:
-    """:func:`kfold` several times; repeat r is that of ``seed + r``.
+    """:func:`kfold` several times; repeat r has the seed ``seed + r``.
 
     Raises:
-        ValueError: As there, or if ``repeats`` is not at least 1.
+        ValueError: As :func:`kfold`, or if ``repeats`` is less than 1.
     """
     if type(repeats) is not int or repeats < 1:
         raise ValueError(f"repeats expects a whole number of at least 1, got {repeats!r}")
@@ -72,17 +72,17 @@ def repeated_kfold(
 def held_out(
     cases: NDArray[np.int64], labels: NDArray[np.int64], groups: NDArray[np.object_], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Some cases in two parts, the second with that share of them, stratified and by whole groups; both sorted.
+    """Divide some cases in two, stratified and by whole groups; the second gets the share. Both are sorted.
 
     Args:
         cases: Positions, shape ``(n_some,)``.
-        labels: Of all cases, shape ``(n,)``.
-        groups: Of all cases, shape ``(n,)``.
+        labels: Labels of all cases, shape ``(n,)``.
+        groups: Groups of all cases, shape ``(n,)``.
         share: Above 0 and below 1.
-        seed: Decides the order of equal groups.
+        seed: Order of groups of equal size.
 
     Raises:
         ValueError: If the cases are of a single group.
     """
-    part = deal(labels[cases], groups[cases].tolist(), (1 - share, share), seed)
-    return cases[part == 0].astype(np.int64), cases[part == 1].astype(np.int64)
+    set_of = deal(labels[cases], groups[cases].tolist(), (1 - share, share), seed)
+    return cases[set_of == 0].astype(np.int64), cases[set_of == 1].astype(np.int64)

@@ -1,4 +1,4 @@
-"""One way for every dataset to be split: by a seed, into folds, or as a file says."""
+"""The split of a dataset by its options: a seed, folds or a file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,19 +23,19 @@ def make_split(
     fold: int | None = None,
     file: Path | str | None = None,
 ) -> Split:
-    """The three parts that a dataset's options ask for.
+    """The split that a dataset's options describe.
 
     Args:
         labels: Class of each case, shape ``(n,)``.
-        groups: Patient or lesion of each case; None: each case is its own.
-        ids: Name of each case, by which a file names them; None: their positions.
-        fractions: Shares of training, validation and test part. With folds the test part is ``1 / folds``, and
-            validation has of the rest what it has of training and validation here.
-        seed: Decides the order of equal groups; with folds, another seed is another repeat.
-        folds: How many folds; None: one split.
-        fold: Which of them, from 0; with folds, or a file of folds. None with folds: the first.
-        file: What :func:`~mmfusion.data.splits.split_files.save_split` or ``save_folds`` wrote, or a run's
-            ``splits.csv``: the split is read, and ``fractions`` and ``seed`` decide nothing.
+        groups: Patient or lesion of each case; None: each case is its own group.
+        ids: Name of each case, as in a split file; None: positions.
+        fractions: Shares of training, validation and test set. With folds the test set is ``1 / folds``, and the rest
+            is divided in the ratio of the first two fractions.
+        seed: Order of groups of equal size; with folds, another seed is another repeat.
+        folds: Number of folds; None: one split.
+        fold: Index of the fold, from 0; only with folds or a file of folds. None with folds: the first.
+        file: A file of :func:`~mmfusion.data.splits.split_files.save_split` or ``save_folds``, or a run's
+            ``splits.csv``; ``fractions`` and ``seed`` are not used then.
 
     Returns:
         The split, checked.
@@ -44,26 +44,28 @@ def make_split(
         ValueError: If the options contradict each other, or as :func:`~mmfusion.data.splits.folds.kfold`,
             :func:`~mmfusion.data.splits.deal.grouped_stratified_split` and
             :func:`~mmfusion.data.splits.split_files.load_split`.
-        FileNotFoundError: If the file is not there.
+        FileNotFoundError: If the file does not exist.
     """
     n = len(labels)
-    owners = [str(group) for group in (range(n) if groups is None else groups)]
+    group_of = [str(group) for group in (range(n) if groups is None else groups)]
     names = [str(name) for name in (range(n) if ids is None else ids)]
     if file is not None and folds is not None:
-        raise ValueError(f"a split is read from a file, or made of folds: got file={str(file)!r} and folds={folds}")
+        raise ValueError(
+            f"a split is either read from a file or made of folds, got both: file={str(file)!r} and folds={folds}"
+        )
     if fold is not None and folds is None and file is None:
-        raise ValueError(f"fold={fold} needs to know of how many: give folds")
+        raise ValueError(f"fold={fold} needs the number of folds: give folds")
     if file is not None:
-        return load_split(file, names, owners, fold)
+        return load_split(file, names, group_of, fold)
     if folds is None:
-        split = grouped_stratified_split(labels, owners, fractions=fractions, seed=seed)
+        split = grouped_stratified_split(labels, group_of, fractions=fractions, seed=seed)
     else:
-        chosen = fold or 0
-        if type(chosen) is not int or not 0 <= chosen < folds:
+        index = fold or 0
+        if type(index) is not int or not 0 <= index < folds:
             raise ValueError(f"fold expects a whole number from 0 to {folds - 1}, got {fold!r}")
         if len(fractions) != 3 or min(fractions) <= 0:
             raise ValueError(f"expected three positive fractions (train, validation, test), got {fractions}")
         share = fractions[1] / (fractions[0] + fractions[1])
-        split = kfold(labels, owners, folds=folds, validation=share, seed=seed)[chosen]
-    check_split(split, owners, n)
+        split = kfold(labels, group_of, folds=folds, validation=share, seed=seed)[index]
+    check_split(split, group_of, n)
     return split

@@ -1,4 +1,4 @@
-"""What a split is, and when it is refused."""
+"""Split into training, validation and test set, and its checks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
-PARTS = ("train", "validation", "test")
+SETS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """Positions of the cases of each part, sorted, shape ``(n_part,)`` int64."""
+    """Positions of the cases of each set, sorted, shape ``(n_set,)`` int64."""
 
     train: Indices
     validation: Indices
@@ -19,33 +19,33 @@ class Split(NamedTuple):
 
 
 def check_split(split: Split, groups: Sequence[str], n: int | None = None) -> None:
-    """Refuse parts that share a case or a group, or that are empty.
+    """Check that no set is empty and that no two sets share a case or a group.
 
     Raises:
-        ValueError: Naming the parts and a group that both have.
+        ValueError: If they do; names the sets and the group.
     """
     seen: dict[str, str] = {}
-    total = 0
-    for name, indices in zip(PARTS, split):
+    n_entries = 0
+    for name, indices in zip(SETS, split):
         if not len(indices):
-            raise ValueError(f"the {name} part of the split is empty")
-        total += len(indices)
+            raise ValueError(f"the {name} set of the split is empty")
+        n_entries += len(indices)
         for group in {str(groups[i]) for i in indices.tolist()}:
             if group in seen:
                 raise ValueError(
-                    f"group {group!r} is in the {seen[group]} part and in the {name} part: a patient or lesion must be "
-                    "in one part only, else the result measures memory"
+                    f"group {group!r} is in the {seen[group]} set and in the {name} set: a patient or lesion must be "
+                    "in one set only, else results are too optimistic"
                 )
             seen[group] = name
-    if len(np.unique(np.concatenate(split))) != total or (n is not None and total != n):
-        raise ValueError(f"a split must have each case once, this one has {total} entries" + (f" of {n}" if n else ""))
+    if len(np.unique(np.concatenate(split))) != n_entries or (n is not None and n_entries != n):
+        raise ValueError(f"a split must have each case once, got {n_entries} entries" + (f" of {n} cases" if n else ""))
 
 
 def check_folds(folds: Sequence[Split], groups: Sequence[str]) -> None:
-    """Refuse folds whose test parts are not the cases, each once, or one of which is no split of all cases.
+    """Check that every fold is a split of all cases, and that each case is in the test set of one fold.
 
     Raises:
-        ValueError: Naming the fold.
+        ValueError: If not; names the fold or the case.
     """
     n = len(groups)
     for fold, split in enumerate(folds):
@@ -56,6 +56,6 @@ def check_folds(folds: Sequence[Split], groups: Sequence[str]) -> None:
     times = np.bincount(np.concatenate([split.test for split in folds]), minlength=n)
     if (times != 1).any():
         raise ValueError(
-            f"the test parts of folds must have each case once, but {int((times != 1).sum())} of {n} are there "
-            f"another number of times, case {int(np.flatnonzero(times != 1)[0])} first"
+            f"each case must be in the test set of exactly one fold, but {int((times != 1).sum())} of {n} cases are "
+            f"not, case {int(np.flatnonzero(times != 1)[0])} first"
         )

@@ -1,4 +1,4 @@
-"""Random changes of whole batches, on the batch's own device: what ``[train.augment]`` sets."""
+"""Augmentation of whole batches, on their device; ``[train.augment]`` in a recipe."""
 
 from mmfusion.data.transforms.augment import Augment
 

@@ -1,4 +1,4 @@
-"""What a recipe's ``[train.augment]`` does to a batch."""
+"""Augmentation of batches: ``[train.augment]`` in a recipe."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -35,50 +35,50 @@ _MOST = {
     "erase_area": 1.0,
 }
 _NODES = 4
-"""Of a bias field, along each axis."""
+"""Nodes of a bias field along each axis."""
 _SIDES = 0.6
-"""Largest logarithm by which a side of an erased box differs: of two sides, one may be 3.3 times the other."""
+"""Largest log ratio of an erased box's side to the mean side: one side may be 3.3 times another."""
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Moves images, changes their values and hides parts of them, and cells of tables; drawn anew for each case.
+    """Geometry, intensity and erasing for images, corruption for cells of tables; drawn for each case.
 
-    Called with a batch and a CPU generator, returns the changed batch; the batch given is left as it was. Every image
-    modality has its own draw, unless ``joint``. A setting's random numbers are the same whatever the others are. All
-    strengths at 0 and no flips: the batch comes back as it is.
+    Called with a batch and a CPU generator, it returns a changed copy of the batch. Image modalities are drawn
+    independently, unless ``joint``. The random numbers of a setting do not depend on other settings. With all strengths
+    0 and no flips the batch is returned unchanged.
 
-    No case looks at another, but for cells that come from one: what an absent image holds, NaN say, stays with it.
-    Plain torch, and not torchvision's functions: those take one number for a batch, here each case has its own.
+    Cases do not affect each other, except by cells that are taken from another case: NaN in an absent image stays
+    there. Plain torch instead of torchvision, whose functions take one number per batch; here each case has its own.
 
     Attributes:
         flips: Flip along each spatial axis with probability one half. Instead of True, some axes: ``[0, 2]``, or from
             the last one backwards, ``[-1]``.
-        rotate: Largest turn either way, in degrees, from 0 to 180.
-        scale: Largest relative zoom either way, along all axes: 0.1 draws from 0.9 to 1.1. From 0 to below 1.
-        translate: Largest shift either way along each axis, as a share of it.
-        shear: Largest shear either way, in degrees, from 0 to 60.
-        crop: Largest share of the area (of the volume, for volumes) that is cut away; the rest fills the image. From 0
+        rotate: Largest rotation in either direction, in degrees, from 0 to 180.
+        scale: Largest relative zoom in or out, along all axes: 0.1 draws from 0.9 to 1.1. From 0 to below 1.
+        translate: Largest shift in either direction along each axis, as a share of its length.
+        shear: Largest shear in either direction, in degrees, from 0 to 60.
+        crop: Largest share of the area (of the volume, for volumes) that is cut off; the rest fills the image. From 0
             to below 1.
-        aspect: Largest relative stretch of one side against the other: 0.33 draws ratios from 3:4 to 4:3. It cuts away
-            what leaves the image.
+        aspect: Largest relative change of the aspect ratio: 0.33 draws ratios from 3:4 to 4:3. What leaves the image is
+            cut off.
         brightness: Largest relative change of all values, from 0 to 1; images of two spatial axes only.
         contrast: Largest relative change of the distance from the image's mean, from 0 to 1; likewise.
-        saturation: Largest relative change of the distance from grey, from 0 to 1; colour images only.
-        hue: Largest turn of the colours about grey, from 0 to 0.5, which is half the circle; colour images only.
-        gamma: Largest relative change of the power that values are raised to, on their way to [0, 1] and back.
-        bias: Largest logarithm of a smooth field of brightness, as a scanner's coil has it.
+        saturation: Largest relative change of the distance from grey, from 0 to 1; color images only.
+        hue: Largest rotation of the hue, from 0 to 0.5, half the circle; color images only.
+        gamma: Largest relative change of the exponent of values, which are scaled to [0, 1] for it and back.
+        bias: Largest logarithm of a smooth multiplicative field, as that of a scanner's coil.
         gain: Largest relative change of all values, from 0 to 1.
         shift: Largest shift of all values, in standard deviations of the image.
-        noise: Largest standard deviation of Gaussian noise, in the image's own units.
-        erase: Probability of a box to be filled with the image's mean, from 0 to 1.
-        erase_area: Largest share of the image that a box takes; the smallest is a tenth of it.
-        joint: The same geometry, flips to aspect, for all image modalities of a case: for images that lie on each
-            other. Values, noise and boxes stay each one's own.
-        padding: What a move brings in from outside: "reflection", "border" or "zeros".
-        plane: The two axes of a volume that turns, shears and aspect ratios act in; by default the last two.
-        clamp: Images of two spatial axes, whose values are in [0, 1], are kept there; False for standardised ones.
-        table: Of the tables' cells.
+        noise: Largest standard deviation of Gaussian noise, in the image's units.
+        erase: Probability that a box is filled with the image's mean, from 0 to 1.
+        erase_area: Largest share of the image that a box covers; the smallest is a tenth of it.
+        joint: The same geometry (flips to aspect) for all image modalities of a case, for aligned images. Intensities,
+            noise and boxes are still drawn for each modality.
+        padding: Values from outside the image: "reflection", "border" or "zeros".
+        plane: The two axes of a volume in which rotation, shear and aspect act; by default the last two.
+        clamp: Clamp images of two spatial axes to [0, 1]; False for standardized images.
+        table: Augmentation of the tables.
         fitted: By table modality, ``table`` with the rows that it draws from; see :meth:`fit`.
     """
 
@@ -136,26 +136,26 @@ class Augment:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Augment":
-        """From a recipe's section.
+        """From the section of a recipe.
 
         Raises:
-            ValueError: If a setting is unknown, or out of its range.
+            ValueError: If a setting is unknown or out of range.
         """
         valid = [setting.name for setting in fields(cls) if setting.name != "fitted"]
         unknown = sorted(set(settings) - set(valid))
         if unknown:
             raise ValueError(f"unknown augmentation {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}")
-        own = {"table": TableAugment.from_settings(settings["table"])} if "table" in settings else {}
-        return cls(**{**settings, **own})
+        table = {"table": TableAugment.from_settings(settings["table"])} if "table" in settings else {}
+        return cls(**{**settings, **table})
 
     @property
     def idle(self) -> bool:
-        """True if nothing would be changed."""
+        """True if nothing is changed."""
         return self.images_idle and self.table.idle
 
     @property
     def images_idle(self) -> bool:
-        """True if no image would be changed."""
+        """True if no image is changed."""
         return not (self._flips or self._strengths.resamples or self._revalues or self.erase > 0)
 
     @property
@@ -177,35 +177,35 @@ class Augment:
 
     @property
     def _revalues(self) -> bool:
-        colours = (self.brightness, self.contrast, self.saturation, self.hue)
-        return max(*colours, self.gamma, self.bias, self.gain, self.shift, self.noise) > 0
+        colors = (self.brightness, self.contrast, self.saturation, self.hue)
+        return max(*colors, self.gamma, self.bias, self.gain, self.shift, self.noise) > 0
 
     def fit(self, tables: Mapping[str, Table]) -> "Augment":
-        """Keep the training rows that corrupted cells are drawn from.
+        """Set the training rows from which corrupted cells are drawn.
 
         Args:
-            tables: By table modality, training rows that have it.
+            tables: By table modality, training rows in which it is present.
 
         Returns:
-            The same settings with rows.
+            A copy with these rows.
         """
         return replace(self, fitted={name: self.table.fit(rows) for name, rows in tables.items()})
 
     def __call__(self, cases: Cases, generator: torch.Generator) -> Cases:
-        """Change a batch.
+        """Augment a batch.
 
         Args:
-            cases: With a batch axis; images ``(b, channels, *spatial)`` of any floating point, photographs in [0, 1].
-            generator: On the CPU, whatever the batch's device, so that a seed means the same everywhere; noise alone
-                differs with the kind of device.
+            cases: A batch; images ``(b, channels, *spatial)`` of any floating-point type, photographs in [0, 1].
+            generator: On the CPU, whatever the batch's device, so that a seed gives the same everywhere; only noise
+                depends on the kind of device.
 
         Returns:
             The batch with new images and tables. Where cells of a single table were changed, ``aux`` has the table as
             it was and which cells they are, as the term ``masked_columns`` takes them.
 
         Raises:
-            ValueError: If ``table.corrupt`` is above 0 and :meth:`fit` was not called, or an image lacks an axis that
-                is named.
+            ValueError: If ``table.corrupt`` is above 0 and :meth:`fit` was not called, or an image lacks one of
+                the axes.
         """
         if self.idle:
             return cases
@@ -244,14 +244,14 @@ class Augment:
             strength: float = getattr(self, setting)
             return 1 + strength * uniform(n, generator=streams.of(name, setting))
 
-        colours: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        colors: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
             "saturation": pixel_values.saturation,
             "contrast": pixel_values.contrast,
             "brightness": pixel_values.brightness,
         }
         if flat and self.hue > 0:
             image = pixel_values.hue(image, self.hue * uniform(n, generator=streams.of(name, "hue")))
-        for setting, change in colours.items():
+        for setting, change in colors.items():
             if flat and getattr(self, setting) > 0:
                 image = change(image, around_one(setting))
         if self.gamma > 0:
@@ -282,11 +282,11 @@ class Augment:
         return cases._replace(inputs=inputs, aux=aux)
 
 
-def _are_axes(named: Any) -> bool:
-    """Whether it is a tuple of different whole numbers that some image's axes may have."""
+def _are_axes(axes: Any) -> bool:
+    """Whether a value is a tuple of different axes from -3 to 2."""
     return (
-        isinstance(named, tuple)
-        and all(type(axis) is int and -3 <= axis <= 2 for axis in named)
-        and len(set(named)) == len(named)
-        and bool(named)
+        isinstance(axes, tuple)
+        and all(type(axis) is int and -3 <= axis <= 2 for axis in axes)
+        and len(set(axes)) == len(axes)
+        and bool(axes)
     )

@@ -1,4 +1,4 @@
-"""Where the pixels of an image come from: flips, and everything that one resampling can do."""
+"""Geometric augmentation: flips, and affine maps in one resampling; erasing."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Padding = Literal["reflection", "border", "zeros"]
 
 @dataclass(frozen=True)
 class Strengths:
-    """How far a geometry may go; see :class:`~mmfusion.data.transforms.augment.Augment` for the units.
+    """Strengths of the geometric augmentation; see :class:`~mmfusion.data.transforms.augment.Augment`.
 
     Attributes:
         flips: Axes that may be flipped, negative ones counted from the last; None: all.
@@ -25,7 +25,7 @@ class Strengths:
         shear: Degrees.
         crop: Share of the area or volume.
         aspect: Relative.
-        plane: The two axes of a volume that turns, shears and aspect ratios act in.
+        plane: The two axes of a volume in which rotation, shear and aspect act.
     """
 
     flips: tuple[int, ...] | None
@@ -39,28 +39,28 @@ class Strengths:
 
     @property
     def resamples(self) -> bool:
-        """Whether anything but flips is asked for."""
+        """Whether images are resampled, not only flipped."""
         return self.through or max(self.rotate, self.shear, self.aspect) > 0
 
     @property
     def through(self) -> bool:
-        """Whether a volume moves out of its plane as well."""
+        """Whether a volume also changes across its plane."""
         return max(self.scale, self.translate, self.crop) > 0
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Drawn numbers, on the CPU.
+    """The drawn geometry of a batch, on the CPU.
 
     Attributes:
-        flip: Shape ``(b, 3)`` bool, one for each axis in the tensor's order.
+        flip: Shape ``(b, 3)`` bool, one per axis in the tensor's order.
         angle: Shape ``(b,)``, radians.
         zoom: Shape ``(b,)``.
         shift: Shape ``(b, 3)``, shares of the axes.
         slant: Shape ``(b,)``, tangent of the shear.
         stretch: Shape ``(b,)``, logarithm of the aspect ratio.
         kept: Shape ``(b,)``, share of the area or volume that a crop keeps.
-        place: Shape ``(b, 3)``, from -1 to 1: where the crop lies in what is left over.
+        place: Shape ``(b, 3)``, from -1 to 1: position of the crop.
     """
 
     flip: Tensor
@@ -74,7 +74,7 @@ class Geometry:
 
     @classmethod
     def basic(cls, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """What flips, turn and zoom are made of, drawn whether they are used or not: ``(n, 3)``, ``(n,)``, ``(n,)``."""
+        """Random numbers of flips, rotation and zoom, drawn even if unused: ``(n, 3)``, ``(n,)``, ``(n,)``."""
         return (
             torch.rand(n, 3, generator=generator),
             uniform(n, generator=generator),
@@ -83,7 +83,7 @@ class Geometry:
 
     @classmethod
     def of(cls, strengths: Strengths, basic: tuple[Tensor, Tensor, Tensor], streams: Streams, name: str) -> "Geometry":
-        """Give the drawn numbers their strengths, and draw the others."""
+        """The geometry of given strengths: scales the numbers of :meth:`basic` and draws the others."""
         coin, turn, grow = basic
         n = len(turn)
 
@@ -103,20 +103,20 @@ class Geometry:
 
 
 def warp(image: Tensor, geometry: Geometry, strengths: Strengths, *, flips: bool, padding: Padding) -> Tensor:
-    """An image moved as drawn.
+    """Apply a geometry to images.
 
     Args:
-        image: Shape ``(b, channels, *spatial)``, 2D or 3D, of any floating point.
-        geometry: For each case.
-        strengths: What of it is used.
-        flips: Whether it is flipped.
-        padding: What comes in from outside.
+        image: Shape ``(b, channels, *spatial)``, 2D or 3D, of any floating-point type.
+        geometry: The drawn geometry of each case.
+        strengths: Strengths it was drawn with; a strength of 0 is not applied.
+        flips: Whether images are flipped.
+        padding: Values from outside the image.
 
     Returns:
-        Of the same shape and dtype.
+        The same shape and dtype.
 
     Raises:
-        ValueError: If an axis is named that the image lacks.
+        ValueError: If the image lacks one of the axes.
     """
     n_axes = image.ndim - 2
     chosen = _axes(strengths.flips, n_axes) if flips else ()
@@ -124,14 +124,14 @@ def warp(image: Tensor, geometry: Geometry, strengths: Strengths, *, flips: bool
         return _flip(image, geometry.flip, chosen)
     sign = torch.ones(len(image), n_axes)
     for axis in chosen:
-        # A flip is an affine map too: one resampling does all.
+        # A flip is an affine map, too: one resampling is enough.
         sign[:, axis] = torch.where(geometry.flip[:, axis], -1.0, 1.0)
-    # Half precision has too few digits for the places of pixels.
+    # Half precision has too few digits for positions of pixels.
     work = image if image.dtype in (torch.float32, torch.float64) else image.float()
     theta = _theta(geometry, strengths, sign, tuple(image.shape[2:])).to(work)
     if n_axes == 2 or strengths.through:
         return _sampled(work, theta, padding).to(image.dtype)
-    # Where slices stay slices they are so many channels of one plane, which is resampled several times as fast.
+    # If slices stay slices they are treated as channels of one plane, which is several times faster.
     (depth,) = set(range(3)) - set(_axes(strengths.plane, 3))
     slices = _flip(work, geometry.flip, (depth,) if depth in chosen else ()).movedim(depth + 2, 2)
     kept = [2 - axis for axis in (2, 1, 0) if axis != depth]
@@ -144,19 +144,19 @@ def _sampled(image: Tensor, theta: Tensor, padding: Padding) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _axes(named: tuple[int, ...] | None, n_axes: int) -> tuple[int, ...]:
-    if named is None:
+def _axes(axes: tuple[int, ...] | None, n_axes: int) -> tuple[int, ...]:
+    if axes is None:
         return tuple(range(n_axes))
-    if wrong := [axis for axis in named if not -n_axes <= axis < n_axes]:
+    if wrong := [axis for axis in axes if not -n_axes <= axis < n_axes]:
         raise ValueError(
-            f"train.augment names the axes {wrong} of an image that has {n_axes}: number them from 0, or from -1 "
+            f"train.augment has the axes {wrong}, but the image has {n_axes} spatial axes: count from 0, or from -1 "
             "backwards"
         )
-    return tuple(axis % n_axes for axis in named)
+    return tuple(axis % n_axes for axis in axes)
 
 
 def _flip(image: Tensor, flip: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Flip each case along its own choice of axes."""
+    """Flip each case along the axes drawn for it."""
     for axis in axes:
         chosen = flip[:, axis].to(image.device).view(-1, *[1] * (image.ndim - 1))
         image = torch.where(chosen, image.flip(axis + 2), image)
@@ -164,25 +164,25 @@ def _flip(image: Tensor, flip: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def _theta(geometry: Geometry, strengths: Strengths, sign: Tensor, size: tuple[int, ...]) -> Tensor:
-    """From output places to input places as ``affine_grid`` wants them, shape ``(b, d, d + 1)``.
+    """Affine maps from output to input positions for ``affine_grid``, shape ``(b, d, d + 1)``.
 
-    A place in the output is turned, sheared and zoomed about the middle, in pixels, so that lengths are kept in images
-    that are not square; then flipped, shifted, and put into the crop.
+    Positions are rotated, sheared and zoomed about the center, in pixels, so that lengths are kept in images that are
+    not square; then flipped, shifted, and placed into the crop.
     """
     n_axes = len(size)
     rows, columns = _axes(strengths.plane, n_axes) if n_axes == 3 else (0, 1)
     linear = _linear(geometry, strengths, n_axes, rows, columns)
-    # affine_grid works in units of half of each axis.
+    # Units of affine_grid are half the length of each axis.
     ratio = torch.tensor([[inner / outer for inner in size] for outer in size])
     window = _window(geometry, strengths, n_axes, rows, columns)
     linear = window.unsqueeze(2) * (sign.unsqueeze(2) * linear * ratio)
     offset = window * 2 * geometry.shift[:, :n_axes] + (1 - window) * geometry.place[:, :n_axes]
-    # It names the last axis first.
+    # affine_grid has the last axis first.
     return torch.cat([linear.flip(1, 2), offset.flip(1).unsqueeze(2)], dim=2)
 
 
 def _linear(geometry: Geometry, strengths: Strengths, n_axes: int, rows: int, columns: int) -> Tensor:
-    """Turn, shear and zoom from output to input, in pixels, shape ``(b, d, d)``."""
+    """Rotation, shear and zoom from output to input, in pixels, shape ``(b, d, d)``."""
     cos, sin = torch.cos(geometry.angle) / geometry.zoom, torch.sin(geometry.angle) / geometry.zoom
     linear = torch.diag_embed((1 / geometry.zoom).unsqueeze(1).expand(-1, n_axes)).clone()
     linear[:, rows, rows], linear[:, rows, columns] = cos, sin
@@ -195,7 +195,7 @@ def _linear(geometry: Geometry, strengths: Strengths, n_axes: int, rows: int, co
 
 
 def _window(geometry: Geometry, strengths: Strengths, n_axes: int, rows: int, columns: int) -> Tensor:
-    """Share of each axis that is looked at, shape ``(b, d)``: the crop, and a stretch along one axis of the plane."""
+    """Visible share of each axis, shape ``(b, d)``: the crop, and the aspect ratio of the plane."""
     window = geometry.kept.pow(1 / n_axes).unsqueeze(1).repeat(1, n_axes)
     if strengths.aspect > 0:
         half = torch.exp(geometry.stretch / 2)
@@ -205,17 +205,17 @@ def _window(geometry: Geometry, strengths: Strengths, n_axes: int, rows: int, co
 
 
 def erased(image: Tensor, chosen: Tensor, share: Tensor, stretch: Tensor, place: Tensor) -> Tensor:
-    """A box of some cases filled with the mean of each of their channels.
+    """Fill a box of some images with the mean of each channel.
 
     Args:
         image: Shape ``(b, channels, *spatial)``.
-        chosen: Shape ``(b,)`` bool; True loses a box.
+        chosen: Shape ``(b,)`` bool; True for images with a box.
         share: Shape ``(b,)``, the box's share of the image, above 0.
-        stretch: Shape ``(b, 3)``, logarithms by which its sides differ from those of a cube.
-        place: Shape ``(b, 3)``, from -1 to 1.
+        stretch: Shape ``(b, 3)``, log ratios of its sides to those of a cube.
+        place: Shape ``(b, 3)``, from -1 to 1, position of the box.
 
     Returns:
-        Of the same shape and dtype.
+        The same shape and dtype.
     """
     n_axes = image.ndim - 2
     stretch = stretch[:, :n_axes] - stretch[:, :n_axes].mean(dim=1, keepdim=True)
@@ -226,9 +226,9 @@ def erased(image: Tensor, chosen: Tensor, share: Tensor, stretch: Tensor, place:
         middle = (torch.arange(length, device=image.device) + 0.5) / length
         low = starts[:, axis].to(image.device).unsqueeze(1)
         high = low + sides[:, axis].to(image.device).unsqueeze(1)
-        here = (middle >= low) & (middle < high)
+        in_box = (middle >= low) & (middle < high)
         shape = [len(image), 1, *[1] * n_axes]
         shape[axis + 2] = length
-        inside = inside & here.view(shape)
+        inside = inside & in_box.view(shape)
     filling = image.mean(dim=tuple(range(2, image.ndim)), keepdim=True, dtype=torch.float32)
     return torch.where(inside, filling.to(image.dtype), image)

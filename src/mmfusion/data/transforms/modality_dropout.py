@@ -1,4 +1,4 @@
-"""Modalities taken away from cases at random, in training."""
+"""Modality dropout."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,26 +13,26 @@ def drop_modalities(
     *,
     names: Collection[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Each modality that a case has is dropped with a probability, but never all of them.
+    """Drop each modality of a case with a probability, but never all of them.
 
-    Where all would go, one that the case has stays, each as likely as the other: with m of them, one is dropped with
-    probability ``p - p**m / m``.
+    If all would be dropped, one that the case has is kept, each with equal probability: of m modalities, one is dropped
+    with probability ``p - p**m / m``.
 
     Args:
-        present: Which cases have which modality, ``(b,)`` bool on the CPU; True is there.
-        probability: Of each, 0 to below 1.
-        generator: On the CPU; two draws from the same state drop the same.
-        names: The modalities that may be dropped, and of which one stays: those that a model looks at. None: all.
+        present: By modality, shape ``(b,)`` bool on the CPU; True is present.
+        probability: Probability for each modality, from 0 to below 1.
+        generator: On the CPU; the same state drops the same modalities.
+        names: The modalities that may be dropped and of which one is kept: the inputs of the model. None: all.
 
     Returns:
-        What is left, for all the modalities given.
+        Presence after dropping, for all modalities of ``present``.
     """
     chosen = [name for name in present if names is None or name in names]
     if not probability or not chosen:
         return dict(present)
-    there = torch.stack([present[name] for name in chosen])
-    draw = torch.rand(there.shape, generator=generator)
-    # The largest draw of what a case has stays in any case.
-    last = torch.where(there, draw, -1.0).argmax(0, keepdim=True)
-    stays = (draw >= probability).scatter(0, last, True)
-    return {**present, **dict(zip(chosen, (there & stays).unbind(), strict=True))}
+    available = torch.stack([present[name] for name in chosen])
+    draw = torch.rand(available.shape, generator=generator)
+    # The modality with the largest draw among those present is always kept.
+    last = torch.where(available, draw, -1.0).argmax(0, keepdim=True)
+    kept = (draw >= probability).scatter(0, last, True)
+    return {**present, **dict(zip(chosen, (available & kept).unbind(), strict=True))}

@@ -1,7 +1,7 @@
-"""What the pixels of an image are: colours of photographs, intensities of scans, noise.
+"""Augmentation of pixel values: colors of photographs, intensities of scans, noise.
 
-All take an image ``(b, channels, *spatial)`` in float32 or float64 and one number a case, ``(b,)`` on the CPU, and give
-a new image. No case looks at another.
+Functions take images ``(b, channels, *spatial)`` in float32 or float64 and one number per case, ``(b,)`` on the CPU,
+and return new images. Cases do not affect each other.
 """
 
 import math
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from mmfusion.data.transforms.random_streams import per_case
 
-# ITU-R BT.601: what a colour's brightness is made of.
+# ITU-R BT.601: weights of brightness.
 _LUMA = (0.299, 0.587, 0.114)
-# The same standard's two colour differences (YIQ), the rows below brightness.
+# The two color differences of the same standard (YIQ).
 _CHROMA = ((0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
 def saturation(image: Tensor, factor: Tensor) -> Tensor:
-    """The distance from grey times a factor; an image without three channels stays."""
+    """Multiply the distance from grey by a factor; images without three channels are not changed."""
     if image.shape[1] != 3:
         return image
     grey = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
@@ -27,13 +27,13 @@ def saturation(image: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(image: Tensor, turns: Tensor) -> Tensor:
-    """The colours turned about the grey axis, brightness kept; an image without three channels stays.
+    """Rotate colors about the grey axis at equal brightness; images without three channels are not changed.
 
-    In YIQ instead of HSV: there it is linear, one product for the batch. A pure colour's turn differs by some degrees.
+    In YIQ instead of HSV, where the rotation is linear: one product per batch. Pure colors differ by some degrees.
 
     Args:
-        image: Colour images.
-        turns: One is a whole circle, back to where it began.
+        image: Color images.
+        turns: Rotation in full circles.
     """
     if image.shape[1] != 3:
         return image
@@ -47,20 +47,20 @@ def hue(image: Tensor, turns: Tensor) -> Tensor:
 
 
 def contrast(image: Tensor, factor: Tensor) -> Tensor:
-    """The distance from the image's mean times a factor."""
+    """Multiply the distance from the image's mean by a factor."""
     mean = image.mean(dim=tuple(range(1, image.ndim)), keepdim=True)
     return torch.lerp(mean, image, per_case(factor, image))
 
 
 def brightness(image: Tensor, factor: Tensor) -> Tensor:
-    """All values times a factor."""
+    """Multiply all values by a factor."""
     return image * per_case(factor, image)
 
 
 def gamma(image: Tensor, exponent: Tensor) -> Tensor:
-    """Each channel's range to [0, 1], to a power, and back: its smallest and largest value stay.
+    """Scale each channel to [0, 1], raise it to a power, and scale it back: its smallest and largest value are kept.
 
-    A channel of one value stays as it is.
+    A constant channel is not changed.
     """
     low, high = _range(image)
     span = torch.where(high > low, high - low, 1.0)
@@ -69,11 +69,11 @@ def gamma(image: Tensor, exponent: Tensor) -> Tensor:
 
 
 def bias_field(image: Tensor, nodes: Tensor) -> Tensor:
-    """Brighter here and darker there: each channel's height above its smallest value times ``exp`` of a smooth field.
+    """Multiply each channel's distance from its smallest value by ``exp`` of a smooth field, as of a scanner's coil.
 
     Args:
-        image: Scans, whose coils do not receive alike everywhere.
-        nodes: Shape ``(b, 4, 4)`` or ``(b, 4, 4, 4)``: the field's values on a coarse grid, (multi)linear between.
+        image: Scans.
+        nodes: Shape ``(b, 4, 4)`` or ``(b, 4, 4, 4)``: the field on a coarse grid, interpolated (multi)linearly.
     """
     mode = "bilinear" if image.ndim == 4 else "trilinear"
     field = F.interpolate(nodes.unsqueeze(1).to(image), size=image.shape[2:], mode=mode, align_corners=True)
@@ -82,21 +82,21 @@ def bias_field(image: Tensor, nodes: Tensor) -> Tensor:
 
 
 def gain(image: Tensor, factor: Tensor) -> Tensor:
-    """All values times a factor."""
+    """Multiply all values by a factor."""
     return image * per_case(factor, image)
 
 
 def shift(image: Tensor, deviations: Tensor) -> Tensor:
-    """All values plus some of the image's own standard deviations."""
+    """Add a multiple of the image's standard deviation to all values."""
     deviation = image.std(dim=tuple(range(1, image.ndim)), keepdim=True, correction=0)
     return image + per_case(deviations, image) * deviation
 
 
 def noise(image: Tensor, deviation: Tensor, seed: int) -> Tensor:
-    """Gaussian noise of each case's own standard deviation, a number for each value.
+    """Add Gaussian noise, with one standard deviation per case.
 
-    The numbers are drawn where the image is: for volumes they would be the slowest part of a step on the CPU. So a seed
-    means the same noise on devices of one kind only.
+    Noise is drawn on the image's device: for volumes it would be the slowest part of a step on the CPU. So the same
+    seed gives the same noise only on devices of one kind.
     """
     generator = torch.Generator(image.device).manual_seed(seed)
     drawn = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)

@@ -1,4 +1,4 @@
-"""Cells that are hidden, or replaced by other cases' values: for contrastive and masked training, and against reliance.
+"""Augmentation of tables: cells masked, or replaced by values of other cases.
 
 Corruption from the column's training marginal is SCARF's (Bahri et al., ICLR 2022, arXiv 2106.15147, algorithm 1).
 Cells from another case of the batch are CutMix on tables, as in SAINT (Somepalli et al., 2021, arXiv 2106.01342).
@@ -16,22 +16,23 @@ from mmfusion.data.transforms.random_streams import Streams
 from mmfusion.tokens import Table
 
 MOST_ROWS = 10_000
-"""Training rows that are kept to draw from, at most."""
+"""Most training rows that are kept to draw from."""
 
 
 @dataclass(frozen=True)
 class TableAugment:
-    """Changes cells of a batch of tables at random; all at 0: nothing.
+    """Random changes of a table's cells; with all settings 0 nothing is changed.
 
-    NOTE[DIFF] SCARF corrupts the same number of columns of every case, chosen at random; here each cell is drawn by
-    itself, so that a share is a probability in all three settings.
+    NOTE[DIFF] SCARF corrupts the same number of columns in every case, chosen at random; here each cell is drawn
+    independently, so that all three settings are probabilities.
 
     Attributes:
-        corrupt: Probability of a cell to become that of a random training row, from 0 to 1: a number or a category as
-            they occur in the column, missing as often as it is missing there. Each cell has a row of its own.
-        mask: Probability of a cell to become missing.
-        cutmix: Probability of a cell to become that of another case of the batch, the same other for a case's cells.
-        rows: The training rows that ``corrupt`` draws from; see :meth:`fit`.
+        corrupt: Probability that a cell is replaced by that of a random training row, from 0 to 1; missing cells occur
+            as often as in the column. The row is drawn for each cell.
+        mask: Probability that a cell becomes missing.
+        cutmix: Probability that a cell is replaced by that of another case of the batch, the same for all cells of a
+            case.
+        rows: The training rows from which ``corrupt`` draws; see :meth:`fit`.
     """
 
     corrupt: float = 0.0
@@ -50,10 +51,10 @@ class TableAugment:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "TableAugment":
-        """From a recipe's section.
+        """From the section of a recipe.
 
         Raises:
-            ValueError: If a setting is unknown, or out of its range.
+            ValueError: If a setting is unknown or out of range.
         """
         valid = [setting.name for setting in fields(cls) if setting.name != "rows"]
         if not isinstance(settings, Mapping):
@@ -66,17 +67,17 @@ class TableAugment:
 
     @property
     def idle(self) -> bool:
-        """True if nothing would be changed."""
+        """True if nothing is changed."""
         return not (self.corrupt or self.mask or self.cutmix)
 
     def fit(self, table: Table) -> "TableAugment":
-        """Keep the rows to draw from.
+        """Set the rows to draw from.
 
         Args:
-            table: Training rows, those that have the table at all; :func:`training_rows` gives them.
+            table: Training rows in which the table is present, see :func:`training_rows`.
 
         Returns:
-            The same settings with rows.
+            A copy with these rows.
 
         Raises:
             ValueError: If there are no rows.
@@ -86,38 +87,38 @@ class TableAugment:
         return replace(self, rows=Table(table.numerical.cpu(), table.categorical.cpu()))
 
     def __call__(self, table: Table, generator: torch.Generator, present: Tensor | None = None) -> tuple[Table, Tensor]:
-        """Change a batch; the one given is left as it was.
+        """A changed copy of a batch.
 
-        A cell that is drawn for several is hidden before it is corrupted, and corrupted before it is mixed.
+        Of several changes to one cell, masking wins over corruption, and corruption over mixing.
 
         Args:
             table: ``numerical (b, n_num)``, ``categorical (b, n_cat)``.
             generator: On the CPU, whatever the batch's device.
-            present: Shape ``(b,)``, bool; True has the table. What the others hold reaches no case, and nothing of
-                theirs counts as changed. None: all have it.
+            present: Shape ``(b,)``, bool; True is present. Cells of absent tables are not mixed into other cases and do
+                not count as changed. None: all are present.
 
         Returns:
-            The new table, and ``(b, n_num + n_cat)`` bool: True for a cell that was drawn to be hidden or replaced,
-            even if what replaced it happens to be the same.
+            The new table, and ``(b, n_num + n_cat)`` bool: True for a cell that was masked or replaced, even by an
+            equal value.
 
         Raises:
-            ValueError: If ``corrupt`` is above 0 and no rows were kept, or rows of another width.
+            ValueError: If ``corrupt`` is above 0 and the rows to draw from are missing or have another width.
         """
         n, n_numerical, n_categorical = len(table.numerical), table.numerical.shape[1], table.categorical.shape[1]
         width, device = n_numerical + n_categorical, table.numerical.device
         streams = Streams(generator)
         numerical, categorical = table
         changed = torch.zeros(n, width, dtype=torch.bool, device=device)
-        there = torch.ones(n, dtype=torch.bool, device=device) if present is None else present.to(device)
+        available = torch.ones(n, dtype=torch.bool, device=device) if present is None else present.to(device)
 
         def chosen(name: str, probability: float) -> Tensor:
             drawn = torch.rand(n, width, generator=streams.of(name)) < probability
-            return drawn.to(device) & there.unsqueeze(1)
+            return drawn.to(device) & available.unsqueeze(1)
 
         if self.cutmix > 0 and n > 1:
             other = torch.arange(n) + torch.randint(1, n, (n,), generator=streams.of("cutmix", "other"))
             other = other.remainder(n).to(device)
-            cells = chosen("cutmix", self.cutmix) & there[other].unsqueeze(1)
+            cells = chosen("cutmix", self.cutmix) & available[other].unsqueeze(1)
             numerical = torch.where(cells[:, :n_numerical], table.numerical[other], numerical)
             categorical = torch.where(cells[:, n_numerical:], table.categorical[other], categorical)
             changed |= cells
@@ -135,12 +136,14 @@ class TableAugment:
         return Table(numerical, categorical), changed
 
     def _drawn(self, n: int, widths: tuple[int, int], generator: torch.Generator) -> Table:
-        """Cells of random training rows, a row for each, on the CPU."""
+        """Cells of random training rows, one row drawn per cell, on the CPU."""
         if self.rows is None:
             raise ValueError("corruption of a table draws from training rows: call fit first")
-        had = self.rows.numerical.shape[1], self.rows.categorical.shape[1]
-        if had != widths:
-            raise ValueError(f"the kept rows have {had} numerical and categorical columns, the batch has {widths}")
+        kept = self.rows.numerical.shape[1], self.rows.categorical.shape[1]
+        if kept != widths:
+            raise ValueError(
+                f"the rows to draw from have {kept} numerical and categorical columns, the batch has {widths}"
+            )
         row = torch.randint(len(self.rows.numerical), (n, sum(widths)), generator=generator)
         numbers, codes = torch.split(row, list(widths), dim=1)
         return Table(self.rows.numerical.gather(0, numbers), self.rows.categorical.gather(0, codes))
@@ -149,14 +152,14 @@ class TableAugment:
 def training_rows(
     dataset: CaseDataset, name: str, generator: torch.Generator, *, most: int = MOST_ROWS, batch_size: int = 256
 ) -> Table:
-    """A table modality's rows of the cases that have it, without reading images where the dataset can do without.
+    """Rows of a table modality, of cases in which it is present; images are not read if the dataset allows it.
 
     Args:
-        dataset: The training part.
+        dataset: The training set.
         name: The table modality.
         generator: On the CPU; chooses among more than ``most`` cases.
-        most: Rows that are read.
-        batch_size: Cases that are read at a time.
+        most: Largest number of cases that are read.
+        batch_size: Number of cases that are read at a time.
 
     Returns:
         At most ``most`` rows, in the order of the cases.
@@ -167,8 +170,8 @@ def training_rows(
     parts = []
     for start in range(0, len(chosen), batch_size):
         batch = cases.__getitems__(chosen[start : start + batch_size].tolist())
-        table, there = batch.inputs[name], batch.present[name]
+        table, present = batch.inputs[name], batch.present[name]
         if not isinstance(table, Table):
-            raise ValueError(f"{name!r} is not a table modality; there are: {list(dataset.spec.tables)}")
-        parts.append(Table(table.numerical[there], table.categorical[there]))
+            raise ValueError(f"{name!r} is not a table modality; available: {list(dataset.spec.tables)}")
+        parts.append(Table(table.numerical[present], table.categorical[present]))
     return Table(torch.cat([part.numerical for part in parts]), torch.cat([part.categorical for part in parts]))
