@@ -90,8 +90,7 @@ def distinct(column: "pd.Series", missing: Collection[str] = (), *, errors: bool
     Returns:
         Codes ``(n,)``, -1 where missing, and the text that each code stands for, in the order of their first row.
     """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
+    column = _known_dtype(column)
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
         # Python holds True and 1 for equal, a table does not: as text they differ.
         column = pd.Series([_text(value) for value in column.tolist()], dtype=object)
@@ -123,6 +122,16 @@ def _text(value: object) -> str | None:
     return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
+def _known_dtype(column: "pd.Series") -> "pd.Series":
+    """Categories and complex numbers as Python's own; floats of a wider type in 64 bits, some of them infinite then."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_complex_dtype(column):
+        return column.astype(object)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f" and column.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):
+            return column.astype(np.float64)
+    return column
+
+
 def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[Floats, Codes, list[str]]:
     """The cells that are numbers as they stand, and the texts of those that are neither that nor missing.
 
@@ -134,8 +143,7 @@ def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[F
         Numbers ``(n,)``, NaN where there is none; codes ``(n,)`` of the texts left, -1 where there is none; these
         texts.
     """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
+    column = _known_dtype(column)
     if column.dtype == object:
         kind = pd.api.types.infer_dtype(column, skipna=True)
         if kind in ("floating", "integer", "mixed-integer-float"):

@@ -25,6 +25,8 @@ _IDENTIFIER = re.compile(
 )
 _FILE = re.compile(r"(?i).*\.(jpe?g|png|tiff?|bmp|gif|webp|dcm|nii|nii\.gz|mha|npy|npz)")
 
+_EXACT = 2.0**53
+"""From here on a float does not hold every whole number."""
 _LOOK_ALIKE = "a rare value could be a frequent one, misspelt: an alias would make them one"
 
 
@@ -144,6 +146,8 @@ def _decide_number(name: str, look: Look, values: Floats, options: Mapping[str, 
     n_found, low, high = len(values), float(values.min()), float(values.max())
     if look.whole and _IDENTIFIER.fullmatch(name) and n_found > MOST_LEVELS:
         return Decision(name, "drop", f"looks like an identifier by its name: {n_found} whole numbers")
+    if look.whole and float(np.median(np.abs(values))) >= _EXACT:
+        return Decision(name, "drop", f"looks like an identifier: {n_found} whole numbers of 16 digits or more")
     few_levels = n_found <= MOST_LEVELS and look.n_there >= 10 * n_found and high - low < 2 * MOST_LEVELS
     if look.whole and look.plain and few_levels:
         chosen = _of_categories(options) | ({} if look.invalid is None else {"numbers_only": True})

@@ -85,6 +85,7 @@ def read_column(
     *,
     units: Sequence[str] = (),
     part: int = 0,
+    words: bool | None = None,
 ) -> Reading:
     """A column's cells as numbers.
 
@@ -94,6 +95,7 @@ def read_column(
         missing: More spellings of a missing cell, in lower case.
         units: Other units that may follow a number, beside the notation's.
         part: Of cells such as ``120/80``, 1 or 2; 0: cells are one number each.
+        words: Whether ``true`` and ``false`` are 1 and 0; None: where all other numbers are 1 or 0 too.
     """
     if part:
         codes, found = distinct(column, missing, errors=True)
@@ -106,6 +108,11 @@ def read_column(
         read, of_texts = read_numbers(found, notation, units=units)
     is_text = codes >= 0
     values[is_text] = read[codes[is_text]]
+    named = np.array([*(text.lower() in ("true", "false") for text in found), False], dtype=np.bool_)[codes]
+    if named.any() and not part:
+        others = values[~named & ~np.isnan(values)]
+        if not (bool(np.isin(others, (0.0, 1.0)).all()) if words is None else words):
+            values[named] = np.nan
     bounds = np.append(of_texts, np.int8(0))[codes]
     errors = np.array([*(text.lower() in ERRORS for text in found), False], dtype=np.bool_)[codes]
     invalid = is_text & np.isnan(values) & ~errors

@@ -17,18 +17,19 @@ Bounds = NDArray[np.int8]
 
 _NUMBER = r"[+\-\u2212]?(?:\d+(?:[.,'\u2019 ]\d+)*(?:[.,](?![^\W\d_]))?|[.,]\d+)(?:[eE][+\-]?\d+)?"
 # A unit begins with no digit, and neither continues the number nor makes a ratio or a range of it.
-_UNIT = r"(?:[^\W\d_]|[%‰°µ$€£]|/(?!\s*\d)|[x\u00d7]\s?10)[^<>=]{0,23}"
+_UNIT = r"(?:[^\W\d_]|[%‰°µ$€£¥]|/(?!\s*\d)|[x\u00d7]\s?10)[^<>=]{0,23}"
 _BELOW = r"<=|=<|<|≤|less than|below|under|up to|at most"
 _ABOVE = r">=|=>|>|≥|more than|greater than|above|over|at least"
 _CELL = re.compile(
-    rf"(?:(?P<below>{_BELOW})|(?P<above>{_ABOVE}))?\s*(?P<number>{_NUMBER})\s*(?:(?P<more>\+)|(?P<unit>{_UNIT}))?",
+    rf"(?:(?P<below>{_BELOW})|(?P<above>{_ABOVE}))?\s*(?P<coin>[$€£¥])?\s*(?P<number>{_NUMBER})\s*"
+    rf"(?:(?P<more>\+)|(?P<unit>{_UNIT}))?",
     re.IGNORECASE,
 )
 _RATIO = re.compile(rf"(?P<first>{_NUMBER})\s*/\s*(?P<second>{_NUMBER})\s*(?P<unit>{_UNIT})?")
 _ATOM = (
     r"(?:[kmcdμunpf]?(?:g|l|m|mol|s|hz|u|iu|pa|v|a|w|j|cal|eq|osm|gy|sv|bq|kat)|mmhg|cmh2o|bpm|%|‰|°[cf]?|[cfk]|"
     r"min(?:ute)?|h(?:r|our)?|sec(?:ond)?|d(?:ay)?|w(?:ee)?k|mo(?:nth)?|y(?:r|ear|o)?|yearsold|lb|oz|in|inch|ft|pack|"
-    r"py|cell|ppm|[$€£]|eur|usd|(?:[x\u00d7]10|10)\^?\d{1,2})[23²³]?"
+    r"py|cell|ppm|[$€£¥]|eur|usd|(?:[x\u00d7]10|10)\^?\d{1,2})[23²³]?"
 )
 _COMMON_UNIT = re.compile(rf"{_ATOM}(?:[/*·-]?{_ATOM}){{0,3}}")
 FEWEST_OF_A_UNIT = 5
@@ -80,7 +81,7 @@ def read_numbers(found: Sequence[str], notation: Notation, *, units: Sequence[st
         match = _CELL.fullmatch(text)
         if match is None:
             continue
-        unit = match["unit"] or ""
+        unit = _unit(match)
         plain[i] = _plain(match["number"], notation) if not unit or unit_key(unit) in known else ""
         bounds[i] = -1 if match["below"] else int(match["above"] is not None or match["more"] is not None)
     values = parse_numbers(plain, notation.decimal)
@@ -109,7 +110,12 @@ def is_ratio(text: str) -> bool:
 def units_of(found: Sequence[str]) -> Counter[str]:
     """How many texts are a number with a unit, by the unit."""
     matches = (_CELL.fullmatch(text) for text in found)
-    return Counter(unit_key(match["unit"]) for match in matches if match is not None and match["unit"])
+    return Counter(unit_key(_unit(match)) for match in matches if match is not None and _unit(match))
+
+
+def _unit(match: re.Match[str]) -> str:
+    """The unit behind a number, or the currency before it; both where there are two."""
+    return f"{match['coin'] or ''}{match['unit'] or ''}"
 
 
 def _plain(number: str, notation: Notation) -> str:
@@ -149,11 +155,11 @@ def find_notation(
     for match, count in zip(matches, counts, strict=True):
         if match is None:
             continue
-        if match["unit"]:
-            units[unit_key(match["unit"])] += count
-            spelling.setdefault(unit_key(match["unit"]), Counter())[match["unit"].strip()] += count
-            if match["unit"][0].isalpha() and match.end("number") == match.start("unit"):
-                glued.add(unit_key(match["unit"]))
+        if unit := _unit(match):
+            units[unit_key(unit)] += count
+            spelling.setdefault(unit_key(unit), Counter())[unit.strip()] += count
+            if unit[0].isalpha() and match.end("number") == match.start("unit"):
+                glued.add(unit_key(unit))
         else:
             without.append((match["number"], count))
     n_cells = sum(counts) + (0 if values is None else len(values))

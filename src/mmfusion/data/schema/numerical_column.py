@@ -13,7 +13,7 @@ from mmfusion.data.schema.cells import Floats, distinct, is_plain_number, one_co
 from mmfusion.data.schema.dates import date_format, date_formats
 from mmfusion.data.schema.number_cells import Reading, Remark, notation_of, read_column, read_date_column, remarks_of
 from mmfusion.data.schema.numerals import Bounds, Notation, unit_key
-from mmfusion.data.schema.usual_values import usual
+from mmfusion.data.schema.usual_values import usual, usual_years
 from mmfusion.spec import Wording
 
 MOST_DECIMALS = 6
@@ -124,8 +124,7 @@ class NumericalColumn:
         values = values[~np.isnan(values)]
         if not len(values):
             return empty
-        if empty.kind == "numerical":
-            values = values[usual(values)]
+        values = values[usual(values) if empty.kind == "numerical" else usual_years(values)]
         low, high = float(values.min()), float(values.max())
         if empty.kind == "date":
             # The ends are the dates of single patients; their years will do.
@@ -157,7 +156,9 @@ class NumericalColumn:
         if self.kind == "date":
             return read_date_column(column, (self.date_format, *self.more_formats), self.missing)
         units = [self.unit] if self.unit else []
-        return read_column(column, self.notation, self.missing, units=units, part=self.part)
+        # Of a column that was fitted on other numbers than 0 and 1, "true" is none.
+        words = None if self.low == self.high else self.low >= 0 and self.high <= 1
+        return read_column(column, self.notation, self.missing, units=units, part=self.part, words=words)
 
     def values(self, frame: pd.DataFrame) -> Floats:
         """The column's values in its own unit, shape ``(n,)``; NaN is missing.

@@ -12,6 +12,8 @@ MOST = 0.05
 SPREAD = 0.8
 """If this share of the values is one value, none is that: there is no width to compare with, as in counts that are
 mostly zero."""
+YEARS = 1800.0, 2200.0
+"""What no date of a patient is beyond: 9999-12-31 and 0001-01-01 stand for one that is not known."""
 FEWEST = 10
 """Of fewer values none is: there is no rest to speak of."""
 
@@ -49,3 +51,9 @@ def usual(values: Floats) -> NDArray[np.bool_]:
     if gaps.any():
         every[order[n_inner + int(gaps.argmax()) :]] = False
     return every
+
+
+def usual_years(values: Floats) -> NDArray[np.bool_]:
+    """The same of dates, in years: those within :data:`YEARS`, or all if none is."""
+    within = (values >= YEARS[0]) & (values < YEARS[1])
+    return within if within.any() else np.ones(len(values), dtype=np.bool_)
