@@ -112,7 +112,7 @@ def test_resume(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
         (out / name).unlink()
     capsys.readouterr()
     assert main(["run", "--resume", str(out)]) == 0
-    assert "going on after epoch 2 of 2" in capsys.readouterr().out
+    assert "continuing after epoch 2 of 2" in capsys.readouterr().out
     assert (out / folder.PREDICTIONS).read_bytes() == before
     text = complaint(["run", "--resume", str(out), "--epochs", "9", "--set", "train.lr=1", "--overwrite"], capsys)
     assert "leave out --epochs, --set, --overwrite" in text

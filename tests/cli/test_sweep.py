@@ -65,23 +65,23 @@ def test_ablations_are_runs_beside_it(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--seeds", "2", "--seed", "1"], "--seed is of one run, --seeds of several"),
+        (["--seeds", "2", "--seed", "1"], "--seed is for one run and --seeds for several"),
         (["--seeds", "x"], "--seeds expects how many"),
         (["--model", "tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
         (["--model", "zz*"], "no model matches 'zz*'"),
         (["--jobs", "0"], "--jobs expects at least 1, got 0"),
         (["--folds", "3", "--dataset", "synthetic-men"], "has a split of its own"),
         (["--ablate", "--model", "late"], "model 'late' has no ablations"),
-        (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
+        (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
         (
             ["--report", "--reference", "tinny"],
             "methods that run (tiny; logistic regression, gradient boosting), got",
         ),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
         (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),
-        (["--cluster", "timeout_min=3"], "--cluster has options of --launcher slurm"),
-        (["--reference", "tiny"], "--reference is of a report: give --report too"),
-        (["--seeds", "2", "--reference", "tiny"], "--reference is of a report: give --report too"),
+        (["--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
+        (["--reference", "tiny"], "--reference needs a report: add --report"),
+        (["--seeds", "2", "--reference", "tiny"], "--reference needs a report: add --report"),
     ],
 )
 def test_several_runs_that_are_refused(

@@ -260,11 +260,11 @@ def test_files_that_break_the_rules(change: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--parity --model cfcml", "--parity is of a preset: --preset paper --parity"),
+        ("--parity --model cfcml", "--parity needs a preset: --preset paper --parity"),
         ("--preset paper", "'paper' is for the datasets derm7pt, men, got 'synthetic-derm7pt'"),
         ("--preset papper --dataset men", "no preset 'papper'"),
         ("--preset paper --dataset men --model cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),
-        ("--preset paper --dataset men --seed 3 --seeds 2", "--seed is of one run"),
+        ("--preset paper --dataset men --seed 3 --seeds 2", "--seed is for one run"),
         ("--preset paper --dataset men --set train.epoch=3", "unknown key of [train] 'epoch'"),
     ],
 )

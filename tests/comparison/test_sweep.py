@@ -99,7 +99,7 @@ def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_pa
     before, again = written(planned[0].folder), Lines()
     assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == whole
     assert again.lines[0] == "4 runs: 1 finished already, 1 to go on with, 2 to begin"
-    assert "going on after epoch 1 of 2" in again.lines
+    assert "continuing after epoch 1 of 2" in again.lines
     assert written(planned[0].folder) == before
 
 
@@ -205,7 +205,7 @@ class TestWork:
         [one] = plan("tiny", (0,))
         one.folder.mkdir(parents=True)
         (one.folder / "mine.txt").write_text("mine")
-        with pytest.raises(FileExistsError, match="holds other files than a run's"):
+        with pytest.raises(FileExistsError, match="holds files that are not a run's"):
             worker.work(one.settings, Silent())
 
     @pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")

@@ -69,7 +69,7 @@ def test_what_a_kill_left_in_a_folder_is_nobodys(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [folder.SETTINGS]
     (tmp_path / ".notes.txt.part").touch()
     (tmp_path / folder.SETTINGS).unlink()
-    with pytest.raises(FileExistsError, match="holds other files than a run's"):
+    with pytest.raises(FileExistsError, match="holds files that are not a run's"):
         folder.check_free(tmp_path, overwrite=True)
 
 

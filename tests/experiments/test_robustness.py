@@ -14,7 +14,7 @@ import mmfusion as mmf
 from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion.data.frame import FrameDataset
 from mmfusion.experiments import folder, robustness, robustness_rows, run_report
-from mmfusion.experiments.robustness import Cells, Condition, Found, conditions, exchanged
+from mmfusion.experiments.robustness import Cells, Condition, Outputs, conditions, exchanged
 from mmfusion.metrics.intervals import estimates
 from mmfusion.metrics.paired_tests import compare
 from mmfusion.spec import DataSpec
@@ -55,7 +55,7 @@ def model(name: str, spec: DataSpec = SPEC) -> Any:
     return mmf.create_model(name, spec, **{key: value for key, value in small.items() if key in known}).eval()
 
 
-def predict(net: nn.Module, data: Any, batch_size: int = 3, **options: Any) -> Found:
+def predict(net: nn.Module, data: Any, batch_size: int = 3, **options: Any) -> Outputs:
     return robustness.predict(net, data, "label", batch_size=batch_size, workers=0, device=CPU, seed=5, **options)
 
 
@@ -218,7 +218,7 @@ def test_metrics_and_drops_are_those_of_the_other_functions() -> None:
     y, groups = np.arange(60) % 3, [f"g{i // 2}" for i in range(60)]
     base, other = (rng.dirichlet([1, 1, 1], 60) + np.eye(3)[y] * w for w in (1.0, 0.3))
     base, other = (p / p.sum(axis=1, keepdims=True) for p in (base, other))
-    found = Found(base, {Condition("cells", share=0.0): base, Condition("without", "meta"): other})
+    found = Outputs(base, {Condition("cells", share=0.0): base, Condition("without", "meta"): other})
     first, second = robustness_rows.rows(found, y, groups, n_resamples=40, seed=7)
     wanted = estimates(other, y, groups, n_resamples=40, seed=7)
     for name in robustness_rows.METRICS:
@@ -252,7 +252,7 @@ def test_where_the_output_is_not_finite_metrics_are_undefined() -> None:
         (broken, p, None),
         (broken, broken, "the output for 2 of 4 cases is not finite"),
     ):
-        (row,) = robustness_rows.rows(Found(base, {condition: under}), y, groups, n_resamples=5)
+        (row,) = robustness_rows.rows(Outputs(base, {condition: under}), y, groups, n_resamples=5)
         assert row["reason"] == reason
         assert row["drop"]["value"] is None
         assert row["metrics"]["auc"]["value"] == (None if reason else 1.0)

@@ -279,7 +279,7 @@ def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkey
     lines = Lines()
     run.resume(tmp_path / "a", lines)
     assert seen == [0, 1, 2, 2, 3]
-    assert "going on after epoch 2 of 4" in lines.lines
+    assert "continuing after epoch 2 of 4" in lines.lines
 
 
 @pytest.mark.slow
@@ -549,7 +549,7 @@ def test_the_epoch_can_be_chosen_by_a_mean_of_metrics(start: Start) -> None:
     best = max(history, key=lambda entry: entry["validation"][metric])
     assert (metrics["chosen"]["epoch"], metrics["chosen"]["metric"]) == (best["epoch"], metric)
     assert 0 < metrics["test"]["average_precision_called"]["value"] <= 1
-    with pytest.raises(ValueError, match="names 'accuracy_2', which 2 classes do not have"):
+    with pytest.raises(ValueError, match="has 'accuracy_2', which is not defined for 2 classes"):
         start("other", {"train": {"metric": "accuracy_2"}})
 
 

@@ -17,7 +17,7 @@ def summary(k: int, ceilings: dict[str, float] | None = None, *, copies: int = 1
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     parts = ("validation", "test")
     groups = [f"g{i // copies}" for i in range(len(y))]
-    found = run_report.summarise(
+    found = run_report.summarize(
         dict.fromkeys(parts, p),
         dict.fromkeys(parts, y),
         dict.fromkeys(parts, groups),
@@ -100,7 +100,7 @@ def test_the_temperature_is_of_validation_and_said() -> None:
     sure = np.where(rng.random(50) < 0.75, y, 1 - y)
     sharp = np.where(sure[:, None] == [0, 1], 0.99, 0.01)
     right = float((sure == y).mean())
-    found = run_report.summarise(
+    found = run_report.summarize(
         {"validation": sharp, "test": sharp[:30]},
         {"validation": y, "test": y[:30]},
         {part: [str(i) for i in range(n)] for part, n in (("validation", 50), ("test", 30))},
@@ -128,7 +128,7 @@ def test_of_an_output_that_is_not_finite_nothing_is_computed() -> None:
     broken[3] = np.nan
     for bad, undefined in (("test", {"test"}), ("validation", {"validation"})):
         parts = {"validation": p, "test": p} | {bad: broken}
-        found = run_report.summarise(
+        found = run_report.summarize(
             parts,
             dict.fromkeys(parts, y),
             {part: [str(i) for i in range(40)] for part in parts},
@@ -161,7 +161,7 @@ def one_class(n: int, label: int, k: int = 2) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_test_set_of_one_class_is_said_once() -> None:
     held_out = {"validation": one_class(10, 0), "test": one_class(12, 0)}
-    found = run_report.summarise(
+    found = run_report.summarize(
         {part: p for part, (p, _) in held_out.items()},
         {part: y for part, (_, y) in held_out.items()},
         {part: [str(i) for i in range(len(y))] for part, (_, y) in held_out.items()},

@@ -45,7 +45,9 @@ def test_a_class_without_cases_leaves_the_others_means() -> None:
 
 @pytest.mark.parametrize(("metric", "k"), [("accuracy_7", 2), ("auc+accuracy_3", 3), ("average_precision_called", 3)])
 def test_a_metric_of_other_classes(metric: str, k: int) -> None:
-    with pytest.raises(ValueError, match=f"which {k} classes do not have; there are: auc, .*accuracy_{k - 1}"):
+    with pytest.raises(
+        ValueError, match=f"which is not defined for {k} classes; expected one of: auc, .*accuracy_{k - 1}"
+    ):
         check_metric(metric, list(range(k)), [str(c) for c in range(k)])
 
 
@@ -110,7 +112,7 @@ def test_what_was_not_chosen_is_not_called_chosen(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(evaluation.run_report, "sentences", lambda metrics: [])
     cost = {"epochs": 3, "seconds": 1.0, "train_cases_per_second": 1.0, "share_waiting_for_data": 0.0}
     chosen = {"epoch": 1, "metric": "auc", "value": None}
-    evaluation.tell(tmp_path, {"cost": cost, "chosen": chosen, "notes": []}, Lines())
+    evaluation.show(tmp_path, {"cost": cost, "chosen": chosen, "notes": []}, Lines())
     assert lines[0].startswith(
         "Epoch 1 of 3 kept, but not chosen: validation auc is undefined in every epoch; training"
     )

@@ -227,7 +227,7 @@ def test_average_precision_of_the_called_class_is_scikit_learns_of_labels() -> N
 @pytest.mark.parametrize(
     ("k", "extra", "message"),
     [
-        (2, "auprc", "no metric 'auprc' beside those of every run; there are: average_precision_called"),
+        (2, "auprc", "unknown extra metric 'auprc'; expected one of: average_precision_called"),
         (3, "average_precision_called", "is defined for two classes, the probabilities are of 3"),
     ],
 )
@@ -267,7 +267,7 @@ def test_sets_of_metrics_name_what_is_evaluated() -> None:
         "auc",
     )
     assert set(metric_set("men", ("NEV", "MEL"))) < set(known)
-    with pytest.raises(ValueError, match="no set of metrics 'mnist'; there are: derm7pt, men"):
+    with pytest.raises(ValueError, match="unknown set of metrics 'mnist'; expected one of: derm7pt, men"):
         metric_set("mnist", ())
 
 

@@ -10,8 +10,8 @@ from mmfusion.metrics.definitions import (
     keeping_classes,
     keeps_classes,
     metric_range,
-    said,
     undefined,
+    undefined_sentence,
     without_cases,
 )
 
@@ -76,11 +76,13 @@ def test_names_and_extras_of_what_is_undefined() -> None:
 
 
 def test_it_is_said_in_a_sentence() -> None:
-    assert said(["bad"], ["auc", "mcc"], "The test set") == (
+    assert undefined_sentence(["bad"], ["auc", "mcc"], "The test set") == (
         "The test set has no cases of 'bad': undefined there are auc, mcc."
     )
-    assert said(["c"], ["accuracy_c"], "Fold 1").endswith("accuracy_c; means over classes leave it out.")
-    assert said(["b", "c"], ["accuracy_b", "accuracy_c"], "Fold 1").endswith("means over classes leave them out.")
+    assert undefined_sentence(["c"], ["accuracy_c"], "Fold 1").endswith("accuracy_c; means over classes leave it out.")
+    assert undefined_sentence(["b", "c"], ["accuracy_b", "accuracy_c"], "Fold 1").endswith(
+        "means over classes leave them out."
+    )
 
 
 def test_ranges_of_differences() -> None:

@@ -68,7 +68,7 @@ def test_how_much_was_wanted() -> None:
 
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60, dtype=torch.uint8), lambda: np.empty(2**60, np.uint8)])
 def test_what_torch_and_numpy_raise_is_known(allocate: Callable[[], object]) -> None:
-    wanted = r"while testing \(1(.00)? EiB more were asked for\)"
+    wanted = r"while testing \(1(.00)? EiB more were requested\)"
     with pytest.raises(memory.OutOfMemory, match=wanted), memory.guard("testing", "cpu", advice()):
         allocate()
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_single_process_has_everything() -> None:
     assert (processes.index(), processes.is_main(), processes.launched()) == (0, True, False)
     assert processes.share(5) == range(5)
-    assert processes.own(7) == 7
+    assert processes.process_seed(7) == 7
     assert processes.mean([1.0, 2.5]) == [1.0, 2.5]
     assert processes.from_main(lambda: "made") == "made"
     with processes.together(), processes.main_first():
@@ -44,7 +44,7 @@ def test_a_process_draws_by_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     seeds = set()
     for rank in range(4):
         monkeypatch.setattr(processes, "index", lambda rank=rank: rank)
-        seeds.add(processes.own(3))
+        seeds.add(processes.process_seed(3))
     assert 3 in seeds
     assert len(seeds) == 4
 
@@ -53,7 +53,7 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "local_index", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="torch sees 2: start at most 2, or use --device cpu"):
-        processes.own_gpu()
+        processes.gpu_of_process()
 
 
 class Store(dict[str, bytes]):
@@ -246,7 +246,7 @@ def test_torchrun(tmp_path: Path) -> None:
     ) as process:
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert said.count("Everything is in run") == 1
+    assert said.count("The results are in run") == 1
     assert said.count("epoch 1/1") == 1
     assert read_json(tmp_path / "run" / folder.ENVIRONMENT)["processes"] == 2
 
@@ -275,6 +275,6 @@ def test_ctrl_c_ends_all(tmp_path: Path) -> None:
         began = time.monotonic()
         said += process.communicate(timeout=300)[0]
     assert time.monotonic() - began < 60
-    assert said.count("mmfusion: interrupted; all up to epoch") == 1
+    assert said.count("mmfusion: interrupted after epoch") == 1
     assert "[rank" not in said
     assert (tmp_path / "run" / "last.safetensors").is_file()

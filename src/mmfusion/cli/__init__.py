@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None: those of the process.
 
     Returns:
-        The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can mend; 130 after Ctrl-C.
+        The exit code: 0; 1 for faults that ``check`` found; 2 for what the user can fix; 130 after Ctrl-C.
     """
     try:
         with interrupt.at_once():

@@ -1,4 +1,4 @@
-"""``mmfusion check``."""
+"""``mmfusion check``: completeness of a dataset's folder."""
 
 import argparse
 import tomllib
@@ -17,7 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     checking = commands.add_parser(NAME, description=SUMMARY)
     checking.add_argument("name", metavar="NAME", help="a dataset that reads files; see list datasets")
     checking.add_argument("--root", type=Path, help="folder of the dataset")
-    checking.add_argument("--full", action="store_true", help="decode every image, not its header alone")
+    checking.add_argument("--full", action="store_true", help="decode every image completely, not only its header")
     checking.add_argument(
         "--set",
         action="append",
@@ -37,10 +37,10 @@ def _check(arguments: argparse.Namespace) -> int:
     return 1 if report.faults else 0
 
 
-def _options(given: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` by key; a value is TOML, anything else is text as it stands."""
+def _options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options from ``KEY=VALUE``; a value that is not TOML is a text."""
     options: dict[str, Any] = {}
-    for text in given:
+    for text in texts:
         name, equals, raw = text.partition("=")
         if not equals or not name:
             raise ValueError(f"--set expects KEY=VALUE, as in task=diagnosis, got {text!r}")

@@ -1,4 +1,4 @@
-"""``mmfusion compact``."""
+"""``mmfusion compact``: small copies of finished runs."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     compacting.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or folders with runs below")
     compacting.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the copies")
     compacting.add_argument(
-        "--subgroups", action="store_true", help="with each case's sex, age band and so on (default: without)"
+        "--subgroups",
+        action="store_true",
+        help="keep each case's sex, age band and other subgroups (default: leave them out)",
     )
     compacting.set_defaults(command=_compact)
 
@@ -24,9 +26,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _compact(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
         from mmfusion.comparison.compact import compact
-    kept = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
+    summary = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
     reporter = console.reporter()
-    for one in kept.skipped:
-        reporter.say(f"Skipped {one.folder}: {one.reason}")
-    n = len(kept.folders)
-    reporter.say(f"{n} run{'s' * (n != 1)}, {kept.size / 1e6:.1f} MB, in {arguments.out}")
+    for run in summary.skipped:
+        reporter.say(f"Skipped {run.folder}: {run.reason}")
+    n = len(summary.folders)
+    reporter.say(f"{n} run{'s' * (n != 1)}, {summary.size / 1e6:.1f} MB, in {arguments.out}")

@@ -1,4 +1,4 @@
-"""Flags of ``run``, and what they say about the settings."""
+"""Flags of ``mmfusion run`` and the settings that they stand for."""
 
 import argparse
 import importlib
@@ -26,10 +26,10 @@ FLAGS = {
     "encoder": ("model", "encoder"),
     "weights": ("model", "weights"),
 }
-"""Those that are short for --set."""
+"""Setting of each flag that is short for ``--set``."""
 
 SWEEPS = ("preset", "seeds", "folds", "ablate", "jobs", "processes", "launcher")
-"""Those that make a command one of several runs."""
+"""Flags that ask for several runs."""
 
 
 def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
@@ -45,38 +45,38 @@ def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> N
 
 
 def import_ahead() -> None:
-    """What takes long to import and a run needs in any case; what is not installed is told by whoever needs it."""
+    """Import what is slow to import and needed by every run; a missing package is reported where it is needed."""
     for name in ("mmfusion.models", "mmfusion.data", "timm", "accelerate", "rich.console"):
         with suppress(ImportError):
             importlib.import_module(name)
 
 
 def import_plugins(arguments: argparse.Namespace) -> None:
-    """Have their parts registered."""
+    """Run the plug-ins of the command line, which register components."""
     from mmfusion.experiments import trust
 
     trust.run_given(arguments.plugins or ())
 
 
 def dataset(arguments: argparse.Namespace) -> str:
-    """The dataset that is asked for, or the default."""
+    """The value of ``--dataset``, or the default."""
     from mmfusion.experiments import settings
 
-    asked: str | None = arguments.dataset
-    if asked is not None:
-        if not asked.strip(" ,"):
-            raise ValueError(f"--dataset expects a name, got {asked!r}; see --list-datasets")
-        return asked
+    dataset_name: str | None = arguments.dataset
+    if dataset_name is not None:
+        if not dataset_name.strip(" ,"):
+            raise ValueError(f"--dataset expects a name, got {dataset_name!r}; see --list-datasets")
+        return dataset_name
     return settings.DEFAULT_DATASET if arguments.table is None else "table"
 
 
 def datasets(arguments: argparse.Namespace) -> list[str]:
-    """Those that are asked for, or the default alone."""
+    """Names of the datasets."""
     return [name.strip() for name in dataset(arguments).split(",") if name.strip()]
 
 
 def layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """What the flags say about the settings, each layer over the one before."""
+    """Settings from the command line, the later over the earlier."""
     from mmfusion.experiments import settings
 
     flags: dict[str, Any] = {}
@@ -91,5 +91,5 @@ def layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             value = os.path.abspath(value)
         if value is not None:
             flags = settings.merge(flags, {section: {key: value}})
-    # A flag says it more plainly than --set, so it has the last word.
+    # A flag wins over --set.
     return [*(settings.parse_override(text) for text in arguments.overrides), flags]

@@ -1,4 +1,4 @@
-"""``mmfusion predict``."""
+"""``mmfusion predict``: predictions for new cases."""
 
 import argparse
 from pathlib import Path
@@ -14,22 +14,22 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add the command's parser."""
     predict = commands.add_parser(NAME, description=SUMMARY)
     predict.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    predict.add_argument("--table", type=Path, required=True, help="table of new cases, one a row")
-    predict.add_argument("--root", type=Path, help="folder that the table's image names are relative to")
-    predict.add_argument("--out", type=Path, required=True, help="CSV to write")
+    predict.add_argument("--table", type=Path, required=True, help="table of new cases, one row per case")
+    predict.add_argument("--root", type=Path, help="folder of the images that the table names")
+    predict.add_argument("--out", type=Path, required=True, help="CSV file to write")
     flags.add_plugin(predict)
     predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     predict.add_argument(
         "--missing-images",
         default="error",
         choices=("error", "absent"),
-        help="what an image file that is not there, or a column of such, means (default: %(default)s)",
+        help="what a missing image file or image column means (default: %(default)s)",
     )
     predict.add_argument(
         "--formulas",
         action="store_true",
-        help="leave texts that begin with =, +, - or @ as they are; without it they get an apostrophe, so that no "
-        "spreadsheet program computes them",
+        help="do not put an apostrophe before texts that a spreadsheet program would take for formulas (those that "
+        "begin with =, +, - or @)",
     )
     predict.set_defaults(command=_predict)
 
@@ -46,7 +46,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if not arguments.table.is_file():
         raise FileNotFoundError(f"no table {arguments.table}")
     loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
-    # Text as it stands in the file: the reader knows each column's type.
+    # As text: the reader knows each column's type.
     frame = read_table(arguments.table)
     reporter = console.reporter()
     result = loaded.predict(

@@ -1,4 +1,4 @@
-"""``mmfusion report``."""
+"""``mmfusion report``: comparison of finished runs."""
 
 import argparse
 from pathlib import Path
@@ -17,20 +17,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     report.add_argument(
         "--reference",
         metavar="METHOD",
-        help="what the others are tested against (default: concat); one for the runs to come is given to mmfusion run",
+        help="model that the others are compared with (default: concat)",
     )
     report.add_argument(
         "--metrics",
         default="all",
         metavar="NAMES",
-        help="those to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
+        help="metrics to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
     )
     report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
     report.add_argument(
         "--formulas",
         action="store_true",
-        help="leave texts in CSV files that begin with =, +, - or @ as they are; without it they get an apostrophe, "
-        "so that no spreadsheet program computes them",
+        help="do not put an apostrophe before texts in CSV files that a spreadsheet program would take for formulas"
+        " (those that begin with =, +, - or @)",
     )
     report.set_defaults(command=_report)
 

@@ -87,11 +87,11 @@ def _run(arguments: argparse.Namespace) -> None:
         _resume(arguments)
         return
     if arguments.parity and arguments.preset is None:
-        raise ValueError("--parity is of a preset: --preset paper --parity")
+        raise ValueError("--parity needs a preset: --preset paper --parity")
     if arguments.reference is not None and not arguments.report:
-        raise ValueError("--reference is of a report: give --report too")
+        raise ValueError("--reference needs a report: add --report")
     if arguments.cluster and arguments.launcher in (None, "processes"):
-        raise ValueError("--cluster has options of --launcher slurm")
+        raise ValueError("--cluster needs a cluster: add --launcher slurm")
     if arguments.model is None and arguments.preset is None:
         raise ValueError("run expects --model NAME; see --list-models")
     with interrupt.at_once():
@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _is_sweep(arguments: argparse.Namespace) -> bool:
-    # A pattern may match one model alone: what a command does should not hang on that.
+    # A pattern asks for several runs even where it matches one model.
     model = arguments.model or ""
     several = model == "all" or any(letter in model for letter in ",*?[")
     several = several or arguments.report or "," in flags.dataset(arguments)

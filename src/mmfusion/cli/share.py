@@ -1,4 +1,4 @@
-"""``mmfusion share``."""
+"""``mmfusion share``: a run's folder for other people."""
 
 import argparse
 from pathlib import Path
@@ -24,4 +24,4 @@ def _share(arguments: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in written)
     reporter = console.reporter()
     reporter.say(f"{', '.join(path.name for path in written)}, {size / 1e6:.1f} MB, in {arguments.out}")
-    reporter.say("What these files reveal of the training cases is in the guide, under Sharing a model")
+    reporter.say("See the guide, under Sharing a model, for what these files reveal about the training cases")

@@ -11,15 +11,15 @@ SUMMARY = "Print a model's blueprint, to edit and run"
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's parser."""
     show = commands.add_parser(NAME, description=SUMMARY)
-    show.add_argument("model", metavar="MODEL", help="a registered name, or a blueprint's file")
-    show.add_argument("--dataset", help="as its recipe sets the model up (default: the method's own defaults)")
+    show.add_argument("model", metavar="MODEL", help="registered name, or a blueprint's .toml file")
+    show.add_argument("--dataset", help="with the options of this dataset's recipe (default: the model's defaults)")
     show.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="an option of the model; may be repeated",
+        help="option of the model; may be repeated",
     )
     flags.add_plugin(show)
     show.set_defaults(command=_show)

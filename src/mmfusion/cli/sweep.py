@@ -54,15 +54,15 @@ def run(arguments: argparse.Namespace) -> None:
         flags.import_ahead()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError(
-            "several runs are begun by one process: leave the launcher out, see --processes, or start one run"
+            "several runs are started by one process: leave out torchrun (see --processes), or start a single run"
         )
     if arguments.seeds is not None and arguments.seed is not None:
-        raise ValueError("--seed is of one run, --seeds of several: give one of them")
+        raise ValueError("--seed is for one run and --seeds for several: give one of them")
     flags.import_plugins(arguments)
     out = Path(arguments.out or "runs")
     planned = _planned(arguments, out)
     reporter = console.reporter()
-    named = arguments.report and _check_reference(arguments, planned, reporter, out)
+    prespecified = arguments.report and _check_reference(arguments, planned, reporter, out)
     outcomes = sweep.sweep(planned, reporter, launcher=_launcher(arguments, out), overwrite=arguments.overwrite)
     rows = summary.rows(outcomes)
     places: list[Path] = []
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         places = [outcome.planned.folder for outcome in outcomes if outcome.metrics is not None] + places
         reference, metrics = _judged_by(arguments)
         command.report(
-            places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER, beforehand=named
+            places, reporter, reference=reference, metrics=metrics, out=out / command.FOLDER, beforehand=prespecified
         )
     sweep.check(outcomes)
 
@@ -119,42 +119,42 @@ def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
     reference, metrics = assemble.REFERENCE, assemble.ALL
     if arguments.preset is not None:
         names = flags.datasets(arguments)
-        of_each = [presets.load(arguments.preset, name, arguments.parity) for name in names]
-        reference = of_each[0].reference
+        of_datasets = [presets.load(arguments.preset, name, arguments.parity) for name in names]
+        reference = of_datasets[0].reference
         # A metric that one of them does not have is left out there.
-        metrics = ",".join(dict.fromkeys(metric for preset in of_each for metric in preset.metrics))
+        metrics = ",".join(dict.fromkeys(metric for preset in of_datasets for metric in preset.metrics))
     return arguments.reference or reference, metrics
 
 
 def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", reporter: "Reporter", out: Path) -> bool:
-    """Whether the report will have its reference, asked before anything is trained.
+    """Check before training that the report will have its reference.
 
     Returns:
-        Whether it is named before any of the runs is finished, as that of a preset and the default are.
+        Whether the reference was named before any run finished; always true for a preset's and the default.
     """
     from mmfusion.comparison import reference_note
     from mmfusion.experiments.reference_models import REFERENCES
 
     reference, _ = _judged_by(arguments)
-    names = [name for one in planned for name in (one.label, one.settings.run.model)]
+    names = [name for planned_run in planned for name in (planned_run.label, planned_run.settings.run.model)]
     if reference in names or reference in REFERENCES:
         if arguments.reference is None:
             return True
         return reference_note.note(out, reference, planned, overwrite=arguments.overwrite)
-    there = ", ".join(dict.fromkeys(one.label for one in planned))
+    methods = ", ".join(dict.fromkeys(planned_run.label for planned_run in planned))
     if arguments.reference is not None:
         raise ValueError(
-            f"--reference expects one of the methods that run ({there}; {', '.join(REFERENCES)}), got {reference!r}"
+            f"--reference expects one of the methods that run ({methods}; {', '.join(REFERENCES)}), got {reference!r}"
         )
     reporter.say(
-        f"The reference {reference} is not among the methods ({there}), so the report will have no tests: add it to "
+        f"The reference {reference} is not among the methods ({methods}), so the report will have no tests: add it to "
         "--model, or name another one with --reference."
     )
     return True
 
 
 def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
-    """All runs that the command asks for."""
+    """All runs of the command."""
     from mmfusion.comparison import grid
 
     layers = flags.layers(arguments)
@@ -166,7 +166,7 @@ def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
             methods, datasets, layers, seeds=seeds or [arguments.seed or 0], folds=arguments.folds, out=out
         )
     seeds = [arguments.seed] if arguments.seed is not None else seeds
-    return [one for name in datasets for one in _of_preset(arguments, name, layers, seeds, out)]
+    return [planned_run for name in datasets for planned_run in _of_preset(arguments, name, layers, seeds, out)]
 
 
 def _of_preset(

@@ -62,7 +62,7 @@ def write(
         place, settings = places[name], planned[name]
         if (place / folder.METRICS).is_file():
             continue
-        summary = run_report.summarise(
+        summary = run_report.summarize(
             found,
             labels,
             {part: dataset.groups for part, dataset in held_out.items()},

@@ -1,4 +1,4 @@
-"""From settings to a run's dataset, its model on a device, and the training of it."""
+"""Dataset, model and training of a run, built from its settings."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ CHOSEN_ON_TEST = (
 
 @dataclass(frozen=True)
 class Parts:
-    """What the settings were built into."""
+    """Dataset, model and device of a run."""
 
     settings: Settings
     bundle: DataBundle
@@ -48,7 +48,7 @@ class Parts:
     target: str
     kind: Classes
     device: torch.device
-    found: Survey
+    survey: Survey
 
     @property
     def datasets(self) -> dict[str, CaseDataset]:
@@ -70,43 +70,43 @@ def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
 
     Args:
         settings: The section ``data`` and the name, the root and the cache are used.
-        reporter: Told of the progress.
+        reporter: Receives the progress.
 
     Raises:
         ValueError: If the dataset reads no folder and one is given, or as its builder does.
-        FileNotFoundError: If a file is not there.
+        FileNotFoundError: If a file does not exist.
     """
     run = settings.run
     with reporter.bar(f"preparing {run.dataset}", None) as bar:
-        own = {
+        arguments = {
             "root": None if run.root is None else Path(run.root),
             "cache": _image_cache(run, reporter),
             "progress": bar.at,
         }
         known = registry.datasets.options(run.dataset)
         if run.root is not None and "root" not in known:
-            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave --root out")
-        own = {name: value for name, value in own.items() if name in known}
+            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave out --root")
+        arguments = {name: value for name, value in arguments.items() if name in known}
         with processes.main_first():
-            bundle: DataBundle = registry.datasets.create(run.dataset, **own, **settings.data)
+            bundle: DataBundle = registry.datasets.create(run.dataset, **arguments, **settings.data)
     return _with_range_notes(bundle)
 
 
 def _with_range_notes(bundle: DataBundle) -> DataBundle:
-    """With a note for each column and set of which a case has a number far outside the training range."""
-    parts = {"training": bundle.train, "validation": bundle.validation, "test": bundle.test}
-    frames = {name: frame for name, part in parts.items() if (frame := getattr(part, "frame", None)) is not None}
-    found = outside_notes(bundle.reader.schema, frames)
-    return replace(bundle, notes=tuple(dict.fromkeys((*bundle.notes, *found))))
+    """Add a note for each column and set with numbers far outside the training range."""
+    sets = {"training": bundle.train, "validation": bundle.validation, "test": bundle.test}
+    frames = {name: frame for name, dataset in sets.items() if (frame := getattr(dataset, "frame", None)) is not None}
+    notes = outside_notes(bundle.reader.schema, frames)
+    return replace(bundle, notes=tuple(dict.fromkeys((*bundle.notes, *notes))))
 
 
 def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:
     """The model of the settings.
 
     Args:
-        settings: The section ``model`` and the name are used, and whether images are normalised.
+        settings: The section ``model`` and the name are used, and ``train.normalise``.
         spec: What the data are.
-        weights: Whether pretrained weights are fetched; False when a checkpoint follows anyway.
+        weights: Whether to load pretrained weights; False if a checkpoint follows.
     """
     options = dict(settings.model)
     if not weights and "weights" in registry.models.options(settings.run.model):
@@ -126,13 +126,13 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
     Args:
         settings: Of the run; its plug-ins run already.
         device: Where it will train.
-        reporter: Told of the progress.
+        reporter: Receives the progress.
         weights: As for :func:`build_model`.
 
     Raises:
         ValueError: If the settings do not fit the device or the dataset, or as the builders do.
         OutOfMemory: If the model cannot fit into memory.
-        FileNotFoundError: If a file is not there, or no training case has an image that the model looks at.
+        FileNotFoundError: If a file does not exist, or no training case has an image that the model looks at.
     """
     for package in _NEEDED:
         need(package, "bench")
@@ -163,19 +163,19 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         where=settings.train.select_on,
     )
     with reporter.working("looking at the cases"):
-        found = survey(bundle)
-    for note in found.notes:
+        case_survey = survey(bundle)
+    for note in case_survey.notes:
         reporter.say(note)
-    bundle = replace(bundle, notes=(*bundle.notes, *found.notes))
+    bundle = replace(bundle, notes=(*bundle.notes, *case_survey.notes))
     with reporter.working(f"building {run.model}"):
         footprint.check_fits(settings, bundle.spec, device)
         seed_all(derive(run.seed))
         model = build_model(settings, bundle.spec, weights=weights)
-        # Built once without effect: what is wrong with the loss is an error before there is a folder.
+        # Built once without effect: faults of the loss raise before the folder exists.
         with torch.random.fork_rng(devices=[]):
             phases_of(model)
-    check_images(found, bundle, model, run.root)
-    return Parts(settings, bundle, model, target, kind, device, found)
+    check_images(case_survey, bundle, model, run.root)
+    return Parts(settings, bundle, model, target, kind, device, case_survey)
 
 
 def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:
@@ -184,7 +184,7 @@ def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:
     Args:
         parts: From :func:`build`.
         out: The run's folder.
-        reporter: Told of the progress.
+        reporter: Receives the progress.
 
     Raises:
         ValueError: If the encoder is not frozen where its maps are to be kept, or as :class:`~.loop.Training` does.
@@ -212,18 +212,18 @@ def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:
 
 
 def with_maps(parts: Parts, name: str, reporter: Reporter) -> CaseDataset:
-    """One part of the data with the frozen encoder's maps in place of its images, computed once and kept.
+    """One of the three sets, with the frozen encoder's maps in place of its images, computed once and kept.
 
     Args:
         parts: From :func:`build`.
         name: ``train``, ``validation`` or ``test``.
-        reporter: Told of the progress.
+        reporter: Receives the progress.
 
     Raises:
         OSError: If there is no room for them.
     """
     run, dataset = parts.settings.run, parts.datasets[name]
-    with reporter.bar(f"encoding the {name} part once", len(dataset)) as bar:
+    with reporter.bar(f"encoding the {name} set once", len(dataset)) as bar:
         return precompute.precompute(
             parts.model.to(parts.device),
             dataset,
@@ -235,7 +235,7 @@ def with_maps(parts: Parts, name: str, reporter: Reporter) -> CaseDataset:
 
 
 def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
-    """The bundle whose validation part is the one that chooses, and with the run's own notes."""
+    """The bundle with the set that chooses the epoch as validation set, and with the run's notes."""
     notes = (*bundle.notes, *settings.run.notes)
     if not len(bundle.test):
         raise ValueError(
@@ -246,8 +246,8 @@ def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
         return replace(bundle, validation=bundle.test, notes=(*notes, CHOSEN_ON_TEST))
     if not len(bundle.validation):
         raise ValueError(
-            f"{settings.run.dataset} has no validation part with these options, and the epoch is chosen there: take "
-            "one from the training part (data.validation=0.125)"
+            f"{settings.run.dataset} has no validation set with these options, and the epoch is chosen there: take "
+            "one from the training set (data.validation=0.125)"
         )
     return replace(bundle, notes=notes)
 

@@ -1,4 +1,4 @@
-"""``case.json`` of a run: what new cases look like, and how they are read."""
+"""``case.json`` of a run: the spec of its cases and their reader."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +37,7 @@ def _spec_of(reader: CaseReader) -> DataSpec:
 
 
 def _check_same(spec: DataSpec, reader: CaseReader, read: DataSpec) -> None:
-    """Refuse a reader whose cases do not fit the model.
+    """Raise an error if the reader's cases do not fit the model.
 
     Raises:
         ValueError: Naming the modality or target.
@@ -52,11 +52,11 @@ def _check_same(spec: DataSpec, reader: CaseReader, read: DataSpec) -> None:
             f"spec.targets does not fit reader.targets: {', '.join(spec.targets)} against {', '.join(read.targets)}"
         )
     for name, modality in spec.modalities.items():
-        expected, found = _width(modality), _width(read[name])
-        if expected != found:
+        expected, actual = _width(modality), _width(read[name])
+        if expected != actual:
             where = f"images.{name}" if name in reader.images else "schema"
             raise ValueError(
-                f"spec.modalities.{name} does not fit reader.{where}: {expected or 'none'} against {found or 'none'}"
+                f"spec.modalities.{name} does not fit reader.{where}: {expected or 'none'} against {actual or 'none'}"
             )
     for name, target in spec.targets.items():
         if target != read.targets[name]:
@@ -71,7 +71,7 @@ def _check_same(spec: DataSpec, reader: CaseReader, read: DataSpec) -> None:
 
 
 def _width(modality: Image | Columns) -> str:
-    """What decides the width of a model's inputs, in words."""
+    """Width of a model's inputs, for messages."""
     if isinstance(modality, Image):
         return f"{modality.channels} x {' x '.join(map(str, modality.size))}"
     categories = (f"{name} of {n} categories" for name, n in modality.categorical)

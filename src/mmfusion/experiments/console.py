@@ -1,6 +1,7 @@
-"""What a program of the package shares with the others: how it speaks, and how it fails.
+"""Output and errors of the command line.
 
-What a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the traceback.
+An error that a user can cause ends in one line on standard error and exit code 2; ``MMFUSION_DEBUG=1`` shows the
+traceback.
 """
 
 import os
@@ -11,19 +12,19 @@ from typing import Any
 
 from mmfusion.utils.optional import need
 
-# What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of ours and
-# keeps its traceback.
+# What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of the package
+# and keeps its traceback.
 _CAUSED_BY_USERS = (ValueError, OSError, ImportError)
 
 
 def guarded(command: Callable[[], int | None]) -> int:
-    """Call a command; say in one line what went wrong.
+    """Call a command; write an error as one line.
 
     Args:
         command: Returns an exit code; None is 0.
 
     Returns:
-        Its exit code; 2 for what the user can mend; 130 after Ctrl-C.
+        Its exit code; 2 for what the user can fix; 130 after Ctrl-C.
     """
     try:
         with _together():
@@ -32,11 +33,11 @@ def guarded(command: Callable[[], int | None]) -> int:
         _complain(str(stop) or "interrupted")
         return 130
     except (MemoryError, RuntimeError) as error:
-        from mmfusion.training.memory import is_out_of_memory, told
+        from mmfusion.training.memory import is_out_of_memory, message
 
         if os.environ.get("MMFUSION_DEBUG") == "1" or not is_out_of_memory(error):
             raise
-        _complain(f"error: {told(error)}")
+        _complain(f"error: {message(error)}")
         return 2
     except _CAUSED_BY_USERS as error:
         if os.environ.get("MMFUSION_DEBUG") == "1":
@@ -47,7 +48,7 @@ def guarded(command: Callable[[], int | None]) -> int:
 
 
 def reporter() -> Any:
-    """A reporter that speaks on standard output."""
+    """A reporter that writes to standard output."""
     from mmfusion.training.reporter import Rich
 
     console = need("rich.console", "bench").Console()
@@ -58,7 +59,7 @@ def reporter() -> Any:
 
 
 def _together() -> AbstractContextManager[None]:
-    """Where a launcher started several processes, one says what went wrong, once."""
+    """Where a launcher started several processes, only one writes the error."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return nullcontext()
     from mmfusion.training import processes

@@ -11,20 +11,20 @@ from mmfusion.utils.process_group import n_processes
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` as a device; of several processes each gets a GPU of its own.
+    """``auto``, ``cpu`` or ``cuda`` as a device; each of several processes gets its own GPU.
 
     Raises:
-        ValueError: If CUDA is asked for and there is none, or there are more processes than GPUs.
+        ValueError: If CUDA is requested and unavailable, or there are more processes than GPUs.
     """
     if name not in DEVICES:
         raise ValueError(f"device expects one of {', '.join(DEVICES)}, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' is asked for and torch sees no CUDA device: use --device cpu or auto")
-    # What accelerate launch --cpu says counts where nothing else was said.
-    told_cpu = name == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    if name == "cpu" or told_cpu or not torch.cuda.is_available():
+        raise ValueError("device 'cuda' was requested, but torch sees no CUDA device: use --device cpu or auto")
+    # accelerate launch --cpu counts unless a device is named.
+    launched_on_cpu = name == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    if name == "cpu" or launched_on_cpu or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda") if n_processes() == 1 else processes.own_gpu()
+    return torch.device("cuda") if n_processes() == 1 else processes.gpu_of_process()
 
 
 def accelerator(precision: str, device: torch.device) -> Any:
@@ -41,7 +41,7 @@ def accelerator(precision: str, device: torch.device) -> Any:
     from accelerate.state import AcceleratorState
     from accelerate.utils import GradientAccumulationPlugin
 
-    # Accelerate keeps one state a process and refuses another precision in it: a second run here starts clean.
+    # Accelerate keeps one state per process and refuses another precision in it: a second run here starts clean.
     AcceleratorState._reset_state(reset_partial_state=True)
     chosen = Accelerator(
         # TF32 is a switch of torch's, set for the whole run, see seeds.deterministic.
@@ -54,12 +54,12 @@ def accelerator(precision: str, device: torch.device) -> Any:
     )
     if chosen.device.type != device.type:
         raise ValueError(
-            f"the run is to compute on {device.type}, accelerate on {chosen.device.type}: unset "
+            f"the run uses {device.type}, but accelerate is configured for {chosen.device.type}: unset "
             "ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU, and choose with --device"
         )
     if chosen.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise ValueError(
-            f"several processes share the batch and each has the whole model; {chosen.distributed_type.value} of "
-            "accelerate's configuration is something else: start with accelerate launch --multi_gpu, or torchrun"
+            f"accelerate is configured for {chosen.distributed_type.value}, but each process needs the whole model: "
+            "start with accelerate launch --multi_gpu, or torchrun"
         )
     return chosen

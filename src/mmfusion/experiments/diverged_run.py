@@ -1,4 +1,4 @@
-"""A run that diverged: its folder says so, and it is not resumed, for it would do the same again."""
+"""Record of a run that diverged, which is not resumed: it would diverge again."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mmfusion.training.result_files import read_json, write_json
 
 
 def record(out: Path, error: NonFiniteLoss, device: torch.device) -> None:
-    """Leave in a run's folder that it diverged.
+    """Write to a run's folder that it diverged.
 
     Args:
         out: The folder.
@@ -23,26 +23,24 @@ def record(out: Path, error: NonFiniteLoss, device: torch.device) -> None:
 
 
 def check(out: Path, device: torch.device) -> None:
-    """Refuse to go on with a run that diverged: its steps are repeated exactly, and so would the divergence be.
-
-    On another kind of device they are not.
+    """Raise an error for a run that diverged on the same kind of device: it would repeat exactly.
 
     Args:
         out: The run's folder.
-        device: Where it would go on.
+        device: Where it would continue.
 
     Raises:
-        NonFiniteLoss: Saying what happened and what to do.
+        NonFiniteLoss: If it diverged; the message has the reason and what to do.
     """
     path = out / DIVERGED
     if not path.is_file():
         return
-    found: Any = read_json(path)
-    record = found if isinstance(found, dict) else {}
+    content: Any = read_json(path)
+    record = content if isinstance(content, dict) else {}
     if record.get("device") not in (None, device.type):
         return
     raise NonFiniteLoss(
-        f"{out} is not resumed, for it would end the same again: {record.get('reason', 'training diverged')}. Give the "
-        "new settings another --out, or --overwrite. To repeat it all the same, as with another version of torch, "
-        f"delete {path}"
+        f"{out} is not resumed, since it would diverge again: {record.get('reason', 'training diverged')}. Start a new "
+        "run with other settings and another --out, or --overwrite. To resume it anyway, as with another version of "
+        f"torch, delete {path}"
     )

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, commit, hardware, cost."""
+"""Environment of a result: versions, commit, hardware, cost."""
 
 import os
 import platform
@@ -50,7 +50,7 @@ def commit() -> str | None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes: of the GPU's allocator on CUDA, else of the process since its start; None where nobody counts."""
+    """Bytes: of the GPU's allocator on CUDA, else of the process since its start; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

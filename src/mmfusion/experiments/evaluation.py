@@ -1,4 +1,4 @@
-"""A trained model's verdict: evaluated once, written whole, and told."""
+"""Evaluation of a trained model: predictions, metrics and their files."""
 
 import time
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         frame = predictions.join(
             held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed, fold=bundle.fold
         )
-        summary = run_report.summarise(
+        summary = run_report.summarize(
             probabilities,
             {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()},
             {name: dataset.groups for name, dataset in held_out.items()},
@@ -69,11 +69,11 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
             threshold=settings.train.threshold,
             extra=[name for name in split_metric(settings.train.metric) if name in EXTRA],
         )
-    # What tests over several folds need to know, where nothing but the metrics is kept.
+    # Needed by tests over several folds, where only the metrics are kept.
     summary["cases"]["train"] = len(bundle.train)
-    # Before the conditions of robustness are tried: they are no part of what a run costs.
+    # Before the robustness evaluation, which is no part of a run's cost.
     cost = _cost(parts, model, progress, throughput)
-    tried = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
+    robustness_table = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
     references = reference_metrics.reference_metrics(parts, reporter) if settings.run.references else None
     metrics = {
         "format": checkpoints.FORMAT,
@@ -85,10 +85,10 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         "chosen": {key: about[key] for key in ("epoch", "metric", "value")},
         **summary,
         **({} if references is None else {"references": references}),
-        **({} if tried is None else {"robustness": robustness_rows.summary(tried)}),
-        # As the run began with them: the files may be others by now.
+        **({} if robustness_table is None else {"robustness": robustness_rows.summary(robustness_table)}),
+        # As recorded at the start: the files may have changed since.
         **{key: value for key, value in folder.read_case(out).items() if key == file_digests.CONTENT},
-        **({"absent_images": parts.found.absent} if parts.found.absent else {}),
+        **({"absent_images": parts.survey.absent} if parts.survey.absent else {}),
         "notes": list(bundle.notes),
         "cost": cost,
     }
@@ -99,17 +99,17 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
     write_bytes(
         out / folder.CURVE, training_curve.draw(progress.history, settings.train.metric, progress.best_epoch, title)
     )
-    told = predictions.subgroups(held_out, bundle.subgroups)
-    if told is not None:
-        write_text(out / folder.SUBGROUPS, told.to_csv(index=False, lineterminator="\n"))
-    if tried is not None:
-        write_json(out / folder.ROBUSTNESS, {"format": robustness_rows.FORMAT, "rows": tried})
+    subgroups = predictions.subgroups(held_out, bundle.subgroups)
+    if subgroups is not None:
+        write_text(out / folder.SUBGROUPS, subgroups.to_csv(index=False, lineterminator="\n"))
+    if robustness_table is not None:
+        write_json(out / folder.ROBUSTNESS, {"format": robustness_rows.FORMAT, "rows": robustness_table})
     write_json(out / folder.METRICS, metrics)
     return metrics
 
 
-def tell(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:
-    """Say what a finished run found, and where it is."""
+def show(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:
+    """Show the results of a finished run and the path of its folder."""
     reporter.show(run_report.table(metrics))
     if metrics.get("references"):
         reporter.show(run_report.reference_table(metrics))
@@ -125,7 +125,7 @@ def tell(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:
         f"{cost['seconds']:.0f} s, {cost['train_cases_per_second']:.0f} cases/s, "
         f"{cost['share_waiting_for_data']:.1%} of it waiting for data."
     )
-    reporter.say(f"Everything is in {out}")
+    reporter.say(f"The results are in {out}")
 
 
 def _robustness(parts: Parts, model: nn.Module, known: NDArray[np.float64], reporter: Reporter) -> list[dict[str, Any]]:
@@ -138,9 +138,9 @@ def _robustness(parts: Parts, model: nn.Module, known: NDArray[np.float64], repo
             cases, base = with_maps(parts, "test", reporter), None
         except OSError as error:
             # A trained model's results do not depend on room for its maps.
-            reporter.say(f"the test part's maps are not kept: {error}")
-    with reporter.bar("taking away what the model is told", len(cases)) as bar:
-        found = robustness.predict(
+            reporter.say(f"the test set's maps are not cached: {error}")
+    with reporter.bar("evaluating with missing and exchanged inputs", len(cases)) as bar:
+        outputs = robustness.predict(
             model,
             cases,
             parts.target,
@@ -151,16 +151,16 @@ def _robustness(parts: Parts, model: nn.Module, known: NDArray[np.float64], repo
             base=base,
             bar=bar,
         )
-        return robustness_rows.rows(found, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
+        return robustness_rows.rows(outputs, test.labels(parts.target).numpy(), test.groups, seed=settings.run.seed)
 
 
 def _cost(parts: Parts, model: nn.Module, progress: Progress, throughput: float) -> dict[str, Any]:
     history = progress.history
     seconds = sum(entry["train_seconds"] for entry in history)
-    one = next(iter(inference.in_order(parts.bundle.test, 1, workers=0, device=parts.device)))
+    first_case = next(iter(inference.in_order(parts.bundle.test, 1, workers=0, device=parts.device)))
     return {
         "parameters": optimizers.n_parameters(model),
-        "flops_per_case": environment.flops(model, inference.move(one.inputs, parts.device)),
+        "flops_per_case": environment.flops(model, inference.move(first_case.inputs, parts.device)),
         "precision": parts.settings.run.precision,
         "processes": n_processes(),
         "epochs": progress.epoch,

@@ -1,4 +1,4 @@
-"""The files that say what a run computes, told by what is in them: a corrected table is another, at the same path."""
+"""Digests of the files that a run reads: a corrected table at the same path is another input."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from mmfusion.experiments.settings import Settings
 
 CONTENT = "content"
-"""In ``case.json`` and ``metrics.json``: what :func:`recorded` says; without it, nothing is known of the files."""
+"""In ``case.json`` and ``metrics.json``: the value of :func:`recorded`; without it, nothing is known of the files."""
 
 CASES = "cases"
 """In it: digests of labels, columns and images, see :mod:`mmfusion.experiments.survey`."""
@@ -17,7 +17,7 @@ FILES = ("table", "schema", "split_file")
 """Options of datasets that name a file which says what the cases are."""
 
 WRITTEN = ("save_schema",)
-"""Options of datasets that name a file which they write: nothing that is computed hangs on it."""
+"""Options of datasets that name a file which they write: no result depends on it."""
 
 
 def digest(content: bytes) -> str:
@@ -47,32 +47,32 @@ def recorded(settings: Settings) -> dict[str, Any]:
 
     Empty where there are no such files; of those that cannot be read nothing is kept.
     """
-    data = {key: found for key in FILES if (found := _of_file(settings.data.get(key))) is not None}
-    plugins = sorted(found for path in settings.run.plugins if (found := _of_file(path)) is not None)
+    data = {key: changed for key in FILES if (changed := _of_file(settings.data.get(key))) is not None}
+    plugins = sorted(changed for path in settings.run.plugins if (changed := _of_file(path)) is not None)
     return {**({"data": data} if data else {}), **({"plugins": plugins} if plugins else {})}
 
 
 def differences(before: Any, now: Mapping[str, Any]) -> list[str]:
-    """Which files are others than those that were recorded, in words; empty where nothing was recorded.
+    """Files that differ from the recorded ones, in words; empty where nothing was recorded.
 
     Args:
-        before: What :func:`recorded` said when the run began.
-        now: What it says now.
+        before: The value of :func:`recorded` when the run began.
+        now: Its value now.
     """
     if not isinstance(before, dict):
         return []
     files = before.get("data")
-    found = []
+    changed = []
     for key, kept in (files if isinstance(files, dict) else {}).items():
         if (digest := now.get("data", {}).get(key)) != kept:
-            found.append(f"the file data.{key}" + (", which cannot be read now" if digest is None else ""))
+            changed.append(f"the file data.{key}" + (", which cannot be read now" if digest is None else ""))
     if "plugins" in before and before["plugins"] != now.get("plugins"):
-        found.append("a plug-in's content")
-    return found
+        changed.append("a plug-in's content")
+    return changed
 
 
 def _of_file(path: Any) -> str | None:
-    """None of what is no file: the run will say what is wrong with it."""
+    """Digest of a file; None if it cannot be read, which the run reports itself."""
     try:
         return digest(Path(path).read_bytes())
     except (TypeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and when it may be made."""
+"""A run's folder: its files, and when it may be created."""
 
 import glob
 import os
@@ -46,20 +46,20 @@ FILES = (
 
 
 def default(settings: Settings) -> Path:
-    """Where a run goes that was not told: a folder for each seed, and for each fold where one is asked for."""
+    """Default folder of a run: one per model, dataset and seed, and per fold if ``data.fold`` is set."""
     run, fold = settings.run, settings.data.get("fold")
     return Path("runs") / run.dataset / run.model / (f"seed{run.seed}" + ("" if fold is None else f"-fold{fold}"))
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything; nothing is changed yet.
+    """Raise an error if a folder holds anything; nothing is changed yet.
 
     Args:
         folder: Where a new run would go.
-        overwrite: Whether a former run may be replaced. Files of anybody else's never are.
+        overwrite: Whether a former run may be replaced. Other files are never replaced.
 
     Raises:
-        FileExistsError: Saying what to do.
+        FileExistsError: If it holds a run or other files; says what to do.
     """
     if not folder.exists():
         return
@@ -68,11 +68,11 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     if (folder / SETTINGS).exists():
         if not overwrite:
             raise FileExistsError(
-                f"{folder} already holds a run: go on with it by --resume {folder}, replace it by --overwrite, or "
+                f"{folder} already holds a run: continue it with --resume {folder}, replace it with --overwrite, or "
                 "choose another folder with --out"
             )
     elif any(not _is_unfinished(path) for path in folder.iterdir()):
-        raise FileExistsError(f"{folder} holds other files than a run's: choose another folder with --out")
+        raise FileExistsError(f"{folder} holds files that are not a run's: choose another folder with --out")
 
 
 def create(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -111,7 +111,7 @@ def _moved_in(folder: Path, content: str) -> bool:
         fresh.rename(folder)
     except WriteError as error:
         shutil.rmtree(fresh, ignore_errors=True)
-        # The place that the user named, not the one in between.
+        # The folder that the user named, not the temporary one.
         raise WriteError(str(error).replace(str(fresh), str(folder))) from error
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -176,5 +176,5 @@ def _read(folder: Path, name: str) -> Any:
         raise FileNotFoundError(f"{folder} does not hold a run: {name} is missing")
     content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is not one of mmfusion's: expected an object, got {type(content).__name__}")
+        raise ValueError(f"{path} is not a file of mmfusion: expected an object, got {type(content).__name__}")
     return content

@@ -1,4 +1,4 @@
-"""What a model will take at the least, known before it is allocated."""
+"""Memory that a model needs at least, computed before it is allocated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ _SHOWN = 3
 
 
 def check_fits(settings: Settings, spec: DataSpec, device: torch.device) -> None:
-    """Whether weights, gradients and the optimizer's state of the model fit into memory, activations apart.
+    """Raise an error if weights, gradients and optimizer state do not fit into memory; activations are not counted.
 
     The model is built on the meta device for it, where nothing is allocated and no random number is drawn.
 
@@ -30,7 +30,7 @@ def check_fits(settings: Settings, spec: DataSpec, device: torch.device) -> None
         device: Where it will train.
 
     Raises:
-        OutOfMemory: If they do not; it names the largest part of the model and the largest options.
+        OutOfMemory: If they do not; names the largest part of the model and the largest options.
         ValueError: As the model's builder does.
     """
     free = free_memory(device)
@@ -84,7 +84,7 @@ def _largest(model: nn.Module) -> str:
         name: sum(parameter.numel() for parameter in part.parameters(recurse=False))
         for name, part in model.named_modules()
     }
-    name = max(leaves, key=lambda one: leaves[one])
+    name = max(leaves, key=lambda module: leaves[module])
     return f"{name} ({leaves[name]:,} parameters)"
 
 
@@ -92,7 +92,7 @@ def _options(settings: Settings) -> str:
     """The options that count something, the largest first; defaults too."""
     known = registry.models.options(settings.run.model)
     values: Mapping[str, Any] = {name: parameter.default for name, parameter in known.items()} | settings.model
-    sizes = {name: max(found) for name, value in values.items() if (found := _sizes(value))}
+    sizes = {name: max(counts) for name, value in values.items() if (counts := _sizes(value))}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:_SHOWN]
     return ", ".join(f"model.{name}={values[name]!r}" for name in largest) or "there are none"
 

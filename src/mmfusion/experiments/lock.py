@@ -17,7 +17,7 @@ _held: set[Path] = set()
 
 @contextmanager
 def attempt(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Have a folder to oneself, if possible; of several processes that train together the main one has it for all.
+    """Lock a folder, if possible; of processes that train together the main one holds it for all.
 
     A process that has it already gets it again.
 
@@ -63,7 +63,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def check(folder: Path) -> None:
-    """Whether a folder could be had; nothing is made.
+    """Raise an error if another process holds a folder; no file is created.
 
     Raises:
         ValueError: If another process has it.

@@ -42,7 +42,7 @@ def join(
     seed: int,
     fold: int = 0,
 ) -> pd.DataFrame:
-    """One row a case: id, group, part, label, fold, seed and the probability of each class.
+    """One row per case: id, group, part, label, fold, seed and the probability of each class.
 
     Args:
         parts: The datasets by their names, ``validation`` and ``test``.
@@ -50,7 +50,7 @@ def join(
         target: Name of the target.
         kind: Its classes.
         seed: Of the run.
-        fold: Of the dataset, whose test part it is.
+        fold: Of the dataset, whose test set it is.
     """
     names = np.asarray(class_names(kind), dtype=object)
     frames = [
@@ -70,27 +70,33 @@ def join(
     return pd.concat(frames, ignore_index=True)
 
 
-def subgroups(parts: Mapping[str, CaseDataset], told: Sequence[Subgroup]) -> pd.DataFrame | None:
-    """One row a case: id, and its value of each property.
+def subgroups(parts: Mapping[str, CaseDataset], properties: Sequence[Subgroup]) -> pd.DataFrame | None:
+    """One row per case: id, and its value of each property.
 
     Args:
         parts: The datasets by their names; each needs the table that its cases came from.
-        told: The properties.
+        properties: The subgroups.
 
     Returns:
         None where there are no properties, or no tables.
     """
     frames = [getattr(dataset, "frame", None) for dataset in parts.values()]
-    if not told or any(frame is None for frame in frames):
+    if not properties or any(frame is None for frame in frames):
         return None
     table = pd.concat(frames)
     ids = [case for dataset in parts.values() for case in dataset.ids]
     # A property may be called as the cases' own column is.
-    return pd.DataFrame({"id": ids} | {"id_" if one.name == "id" else one.name: one.of(table) for one in told})
+    return pd.DataFrame(
+        {"id": ids}
+        | {
+            "id_" if group_property.name == "id" else group_property.name: group_property.of(table)
+            for group_property in properties
+        }
+    )
 
 
 def splits(parts: Mapping[str, CaseDataset]) -> pd.DataFrame:
-    """One row a case of every part: id, group, part."""
+    """One row per case of every part: id, group, part."""
     frames = [
         pd.DataFrame({"id": list(dataset.ids), "group": list(dataset.groups), "part": part})
         for part, dataset in parts.items()

@@ -1,4 +1,4 @@
-"""A trained run on new cases, from its folder alone."""
+"""Predictions of a trained run for new cases, from its folder alone."""
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -54,15 +54,15 @@ class Predictor:
         *,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
-        """Predict every row, in float32 whatever precision the run was trained in.
+        """Predict every row, in float32 whatever the precision of the training.
 
         Args:
-            frame: One case a row, with the columns that the run was trained on. Not needed are the label's, those of
+            frame: One case per row, with the columns that the run was trained on. Not needed are the label's, those of
                 modalities that the model does not look at, and those of :meth:`absent`.
             image_root: The folder that the image names are relative to; None: the working folder.
-            missing_images: What an image file that is not there, or a column of such, means: an error, or that the
-                case lacks it.
-            say: Receives a sentence for each column with cells that count as missing though something is in them, or
+            missing_images: What a missing image file or image column means: an error, or that the case lacks the
+                image.
+            say: Receives a sentence for each column with cells that count as missing though they are not empty, or
                 that are bounds such as ``<0.5``; for each with numbers far outside the training range; and one if rows
                 have no label. None: each is a warning.
 
@@ -79,7 +79,7 @@ class Predictor:
         Raises:
             ValueError: If a column is missing, or a cell is not what its column holds; if nothing is left to predict
                 from, or the model cannot do without a modality that is absent.
-            FileNotFoundError: If an image is not there and ``missing_images`` is ``"error"``.
+            FileNotFoundError: If an image file does not exist and ``missing_images`` is ``"error"``.
         """
         root = None if image_root is None else Path(image_root)
         absent = self.absent(frame, missing_images)
@@ -96,14 +96,13 @@ class Predictor:
                 raise
             columns = [column for name in absent for column in self.reader.columns_of(name)]
             raise ValueError(
-                f"the table has none of the columns {columns}, and the model does not do without {list(absent)}: "
-                f"{error}"
+                f"the table has none of the columns {columns}, and the model needs {list(absent)}: {error}"
             ) from error
         say = say or (lambda text: warnings.warn(text, stacklevel=3))
         schema = None if self.reader.table_name in unread else self.reader.schema
         outside = find_outside(schema, frame)
-        for one in (*(schema.cell_remarks(frame) if schema is not None else ()), *outside):
-            say(str(one))
+        for remark in (*(schema.cell_remarks(frame) if schema is not None else ()), *outside):
+            say(str(remark))
         finite: NDArray[np.bool_] = np.asarray(np.isfinite(p).all(axis=1))
         if n := int((~finite).sum()):
             rows = ", ".join(map(str, frame.index[~finite][:10])) + (", ..." if n > 10 else "")
@@ -123,29 +122,29 @@ class Predictor:
         return out
 
     def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
-        """Modalities that the model looks at and no case of a table can have, since none of their columns is there.
+        """Modalities that the model uses and all cases lack, since the table has none of their columns.
 
         Args:
             frame: The table.
-            missing_images: As in :meth:`predict`: with ``"error"`` an image's column must be there.
+            missing_images: As in :meth:`predict`: with ``"error"`` an image's column must exist.
 
         Raises:
             ValueError: If nothing is left; names the columns.
         """
         columns = {name: self.reader.columns_of(name) for name in self._seen}
-        gone = [name for name, wanted in columns.items() if wanted and not set(wanted) & set(frame.columns)]
-        if len(gone) == len(columns):
+        lacking = [name for name, wanted in columns.items() if wanted and not set(wanted) & set(frame.columns)]
+        if len(lacking) == len(columns):
             require_columns(frame, [column for wanted in columns.values() for column in wanted])
         images = self.spec.images
-        strict = [name for name in gone if name in images and missing_images == "error"]
+        strict = [name for name in lacking if name in images and missing_images == "error"]
         if strict:
-            named = [column for name in strict for column in columns[name]]
+            image_columns = [column for name in strict for column in columns[name]]
             raise ValueError(
-                f"the table has no column {', '.join(map(repr, named))} with the files of {', '.join(strict)}; its "
-                f"columns are: {', '.join(map(str, frame.columns))}. Let all cases lack the image with "
+                f"the table has no column {', '.join(map(repr, image_columns))} with the files of {', '.join(strict)}; "
+                f"its columns are: {', '.join(map(str, frame.columns))}. To predict without the image, use "
                 '--missing-images absent, missing_images="absent"'
             )
-        return tuple(gone)
+        return tuple(lacking)
 
     def _noting(self, batches: Iterable[Cases], missing: list[str]) -> Iterator[Cases]:
         """The batches, and for each case what it lacks."""

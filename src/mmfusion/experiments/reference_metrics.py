@@ -1,4 +1,4 @@
-"""The scikit-learn reference rows of one run: what its table alone gives on the same test set."""
+"""Metrics of scikit-learn's reference models on a run's table and test set."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def reference_metrics(parts: Parts, reporter: Reporter) -> dict[str, dict[str, A
     except (ValueError, ImportError) as error:
         reporter.say(f"No reference rows on the table: {' '.join(str(error).split())}")
         return None
-    found: dict[str, dict[str, Any]] = {}
+    references: dict[str, dict[str, Any]] = {}
     for name, by_part in probabilities.items():
         threshold = settings.train.threshold
         if threshold is None:
@@ -49,5 +49,5 @@ def reference_metrics(parts: Parts, reporter: Reporter) -> dict[str, dict[str, A
             n_resamples=settings.train.resamples,
             seed=settings.run.seed,
         )
-        found[name] = {metric: value.to_dict() for metric, value in metrics.items()}
-    return found
+        references[name] = {metric: value.to_dict() for metric, value in metrics.items()}
+    return references

@@ -1,4 +1,4 @@
-"""What scikit-learn makes of the table alone: the rows that every report shows beside the models."""
+"""Reference models of scikit-learn on the table alone, which every report lists next to the models."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,8 +23,8 @@ BOOSTINGS: Mapping[str, Any] = {"learning_rate": [0.03, 0.1], "max_leaf_nodes": 
 def logistic_regression(columns: Columns, *, seed: int = 0) -> Any:
     """Multinomial logistic regression on numbers, indicators of missing cells, and one-hot categories.
 
-    The strength of the L2 penalty is chosen by cross-validation in the training part, over nine powers of ten around
-    scikit-learn's default. A missing number stands as the training mean, a missing category as all zeros.
+    The strength of the L2 penalty is chosen by cross-validation in the training set, over nine powers of ten around
+    scikit-learn's default. A missing number is replaced by the training mean, a missing category as all zeros.
 
     Args:
         columns: The columns of the table; :func:`features` are its inputs.
@@ -67,7 +67,7 @@ def logistic_regression(columns: Columns, *, seed: int = 0) -> Any:
 def gradient_boosting(columns: Columns, *, seed: int = 0) -> Any:
     """Histogram gradient boosting, categories as such, missing cells as they are.
 
-    Learning rate, leaves and rounds are chosen by cross-validation in the training part.
+    Learning rate, leaves and rounds are chosen by cross-validation in the training set.
 
     Args:
         columns: The columns of the table; :func:`features` are its inputs.
@@ -116,25 +116,25 @@ def table_of(dataset: CaseDataset) -> tuple[Columns, Table]:
     table = cases.inputs[name]
     if not isinstance(table, Table):
         raise ValueError(f"{name!r} is a table in the spec and {type(table).__name__} in its cases")
-    there = cases.present[name].unsqueeze(1)
-    numerical = torch.where(there, table.numerical, torch.nan)
-    return columns, Table(numerical, torch.where(there, table.categorical, -1))
+    present = cases.present[name].unsqueeze(1)
+    numerical = torch.where(present, table.numerical, torch.nan)
+    return columns, Table(numerical, torch.where(present, table.categorical, -1))
 
 
 def reference_probabilities(
     train: CaseDataset, held_out: Mapping[str, CaseDataset], target: str, kind: Classes, *, seed: int = 0
 ) -> dict[str, dict[str, Floats]]:
-    """Fit the references on a training part's table and ask them for others.
+    """Fit the reference models on the training set's table and predict other sets.
 
     Args:
-        train: The training part.
-        held_out: The parts to predict, by name.
+        train: The training set.
+        held_out: The sets to predict, by name.
         target: Name of the target.
         kind: Its classes.
         seed: Of all that is random.
 
     Returns:
-        By reference and part, shape ``(n, k)``; 0 for a class that the training part lacks.
+        By reference and set, shape ``(n, k)``; 0 for a class that the training set lacks.
 
     Raises:
         ValueError: If there is not a single table, or a class has fewer than 5 training cases, which the
@@ -151,7 +151,7 @@ def reference_probabilities(
         fitted = builder(columns, seed=seed).fit(features(table), labels)
         probabilities[name] = {}
         for part, x in inputs.items():
-            found = np.zeros((len(x), kind.n))
-            found[:, fitted.classes_] = fitted.predict_proba(x)
-            probabilities[name][part] = found
+            output = np.zeros((len(x), kind.n))
+            output[:, fitted.classes_] = fitted.predict_proba(x)
+            probabilities[name][part] = output
     return probabilities

@@ -1,4 +1,4 @@
-"""What is left of a model when cells or modalities are taken from its cases, or exchanged between them.
+"""A model's outputs when cells or modalities are missing from its cases, or exchanged between them.
 
 Every condition is made from the order of the cases, the columns and a seed alone, so that all models of a comparison
 meet the same one. The cells that are missing at one share are missing at every larger one too.
@@ -24,7 +24,7 @@ SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class Condition(NamedTuple):
-    """One thing that is done to the cases.
+    """One change to the cases.
 
     Attributes:
         kind: ``"cells"``: a share of the cells that the tables have is made missing, all tables together;
@@ -54,7 +54,7 @@ def exchanged(n: int, name: str, seed: int) -> Tensor:
 
     Args:
         n: Cases; a single one keeps its own.
-        name: Of the modality, each of which has a cycle of its own.
+        name: Of the modality, each of which has its own cycle.
         seed: Of the run.
     """
     order = _generator(seed, name, "exchange").permutation(n)
@@ -73,20 +73,20 @@ class Cells:
     """
 
     def __init__(self, tables: Mapping[str, Table], present: Mapping[str, Tensor], seed: int) -> None:
-        drawn, there = [], []
+        drawn, filled = [], []
         for name, table in tables.items():
             real = torch.cat([~table.numerical.isnan(), table.categorical >= 0], 1) & present[name].unsqueeze(1)
-            there.append(real.numpy())
+            filled.append(real.numpy())
             drawn.append(_generator(seed, name, "cells").random(real.shape))
-        self.n = int(sum(part.sum() for part in there))
-        drawn = [np.where(real, draw, np.inf).ravel() for real, draw in zip(there, drawn)]
+        self.n = int(sum(part.sum() for part in filled))
+        drawn = [np.where(real, draw, np.inf).ravel() for real, draw in zip(filled, drawn)]
         flat = np.concatenate([*drawn, np.empty(0)])
         place = np.empty(len(flat), dtype=np.int64)
         place[np.argsort(flat, kind="stable")] = np.arange(len(flat))
-        ends = np.cumsum([part.size for part in there])[:-1]
+        ends = np.cumsum([part.size for part in filled])[:-1]
         self._place = {
             name: torch.from_numpy(part.reshape(real.shape))
-            for name, part, real in zip(tables, np.split(place, ends), there)
+            for name, part, real in zip(tables, np.split(place, ends), filled)
         }
 
     def hide(self, name: str, table: Table, rows: Tensor, share: float) -> Table:
@@ -96,19 +96,19 @@ class Cells:
             name: The table modality.
             table: The batch, on any device.
             rows: Its cases' positions in the dataset, on the CPU.
-            share: Of all cells that are there, in all tables; rounded to a whole cell.
+            share: Of all present cells, in all tables; rounded to a whole cell.
         """
         hidden = (self._place[name][rows] < round(share * self.n)).to(table.numerical.device)
         numbers, codes = torch.split(hidden, [table.numerical.shape[1], table.categorical.shape[1]], 1)
         return Table(table.numerical.masked_fill(numbers, torch.nan), table.categorical.masked_fill(codes, -1))
 
 
-class Found(NamedTuple):
+class Outputs(NamedTuple):
     """A model's probabilities.
 
     Attributes:
         base: On the cases as they are, shape ``(n, k)``.
-        under: By condition, likewise; or what the model said where it refused.
+        under: By condition, likewise; or the message of the model's error.
     """
 
     base: Floats
@@ -126,12 +126,12 @@ def predict(
     seed: int,
     base: Floats | None = None,
     bar: Bar | None = None,
-) -> Found:
+) -> Outputs:
     """Probabilities under every condition, a batch of cases at a time.
 
-    What a modality's tokens are made of is made once for all conditions that leave the modality alone, and once more
-    for it to be exchanged; where map fusions make maps depend on more than the images the whole model runs each time.
-    What a model does not look at costs nothing.
+    A modality's tokens are computed once for all conditions that leave it unchanged, and once exchanged. Where map
+    fusions make maps depend on more than the images, the whole model runs for each condition.
+    Modalities that a model ignores cost nothing.
 
     Args:
         model: A fusion model; evaluated in evaluation mode and left in the mode it was in.
@@ -143,15 +143,15 @@ def predict(
         seed: Of the run.
         base: The probabilities on the cases as they are, if they are known from batches of the same size; None: they
             are computed.
-        bar: Told of the progress.
+        bar: Receives the progress.
     """
-    looked_at = set(getattr(model, "names", dataset.spec.names))
-    asked = conditions(dataset.spec)
-    idle = {one for one in asked if not _touched(one, dataset.spec, looked_at)}
-    tables, there = _tables(dataset)
-    cells = Cells(tables, there, seed)
+    used = set(getattr(model, "names", dataset.spec.names))
+    all_conditions = conditions(dataset.spec)
+    idle = {condition for condition in all_conditions if not _touched(condition, dataset.spec, used)}
+    tables, present = _tables(dataset)
+    cells = Cells(tables, present, seed)
     source = {name: exchanged(len(dataset), name, seed) for name in dataset.spec.names}
-    images = [name for name in dataset.spec.images if name in looked_at]
+    images = [name for name in dataset.spec.images if name in used]
     others = [
         inference.loader(
             _with_image(dataset, name),
@@ -161,10 +161,12 @@ def predict(
         )
         for name in images
     ]
-    logits: dict[Condition | None, list[Tensor]] = {one: [] for one in asked if one not in idle}
+    logits: dict[Condition | None, list[Tensor]] = {
+        condition: [] for condition in all_conditions if condition not in idle
+    }
     if base is None:
         logits[None] = []
-    refused: dict[Condition | None, str] = {}
+    errors: dict[Condition | None, str] = {}
     training = model.training
     model.eval()
     try:
@@ -176,29 +178,35 @@ def predict(
                 for name, table in tables.items():
                     rows = source[name][cases.position]
                     part = Table(table.numerical[rows], table.categorical[rows])
-                    given[name] = inference.move(part, device), there[name][rows]
+                    given[name] = inference.move(part, device), present[name][rows]
                 for name, other in zip(images, exchanged_images):
                     given[name] = batch.content(name, other), other.present[name]
-                for one, parts in logits.items():
-                    if one in refused:
+                for condition, parts in logits.items():
+                    if condition in errors:
                         continue
                     try:
-                        parts.append(batch.logits(*_changes(one, batch.inputs, cases, given, cells)))
+                        parts.append(batch.logits(*_changes(condition, batch.inputs, cases, given, cells)))
                     except ValueError as error:
-                        if one is None:
+                        if condition is None:
                             raise
-                        refused[one] = str(error)
+                        errors[condition] = str(error)
                 if bar is not None:
                     bar.at(int(cases.position[-1]) + 1, len(dataset))
     finally:
         model.train(training)
     probabilities = {
-        one: torch.softmax(torch.cat(parts).to("cpu", torch.float64), dim=1).numpy()
-        for one, parts in logits.items()
-        if one not in refused
+        condition: torch.softmax(torch.cat(parts).to("cpu", torch.float64), dim=1).numpy()
+        for condition, parts in logits.items()
+        if condition not in errors
     }
     base = probabilities[None] if base is None else base
-    return Found(base, {one: base if one in idle else refused.get(one) or probabilities[one] for one in asked})
+    return Outputs(
+        base,
+        {
+            condition: base if condition in idle else errors.get(condition) or probabilities[condition]
+            for condition in all_conditions
+        },
+    )
 
 
 class _Batch:
@@ -222,11 +230,11 @@ class _Batch:
 
     def logits(self, inputs: Mapping[str, Content], present: Mapping[str, Tensor]) -> Tensor:
         """The model's on this batch, with some of the inputs and of the presence, on the CPU, replaced."""
-        there = {**self._present, **present}
+        present = {**self._present, **present}
         if self._apart:
-            output = self._model.predict(self._tokens(inputs, present), self._lacking(there))
+            output = self._model.predict(self._tokens(inputs, present), self._lacking(present))
         else:
-            output = self._model({**self.inputs, **inputs}, self._lacking(there))
+            output = self._model({**self.inputs, **inputs}, self._lacking(present))
         logits: Tensor = output.outputs[self._target]
         return logits
 
@@ -238,10 +246,10 @@ class _Batch:
         alone = {name: torch.zeros_like(self._present[name]) for name in self._model.names}
         alone |= {name: present.get(name, self._present[name]) for name in changed}
         content = {name: inputs.get(name, self.inputs[name]) for name in changed}
-        made = self._model.tokenize(content, self._lacking(alone))
+        replaced = self._model.tokenize(content, self._lacking(alone))
         return [
             {**stage, **{name: tokens[name] for name in changed}}
-            for stage, tokens in zip(self._stages, made, strict=True)
+            for stage, tokens in zip(self._stages, replaced, strict=True)
         ]
 
     def _lacking(self, present: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -257,30 +265,30 @@ class _Batch:
 
 
 def _changes(
-    one: Condition | None,
+    condition: Condition | None,
     inputs: Mapping[str, Content],
     cases: Cases,
     given: Mapping[str, tuple[Content, Tensor]],
     cells: Cells,
 ) -> tuple[dict[str, Content], dict[str, Tensor]]:
     """What a condition puts in the place of a batch's inputs and presence."""
-    if one is None:
+    if condition is None:
         return {}, {}
-    if one.share is not None:
+    if condition.share is not None:
         tables = {name: content for name, content in inputs.items() if isinstance(content, Table)}
-        return {name: cells.hide(name, table, cases.position, one.share) for name, table in tables.items()}, {}
-    name = str(one.modality)
-    if one.kind == "without":
+        return {name: cells.hide(name, table, cases.position, condition.share) for name, table in tables.items()}, {}
+    name = str(condition.modality)
+    if condition.kind == "without":
         return {}, {name: torch.zeros_like(cases.present[name])}
-    content, there = given[name]
-    return {name: content}, {name: there}
+    content, present = given[name]
+    return {name: content}, {name: present}
 
 
-def _touched(one: Condition, spec: DataSpec, looked_at: Collection[str]) -> bool:
+def _touched(condition: Condition, spec: DataSpec, used: Collection[str]) -> bool:
     """Whether a model that looks at these modalities can see the condition."""
-    if one.share is not None:
-        return one.share > 0 and any(name in looked_at for name in spec.tables)
-    return one.modality in looked_at
+    if condition.share is not None:
+        return condition.share > 0 and any(name in used for name in spec.tables)
+    return condition.modality in used
 
 
 def _tables(dataset: CaseDataset, batch_size: int = 256) -> tuple[dict[str, Table], dict[str, Tensor]]:

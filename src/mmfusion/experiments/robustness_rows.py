@@ -1,4 +1,4 @@
-"""What missing and exchanged inputs do to the metrics: the rows of ``robustness.json``."""
+"""Metrics under missing and exchanged inputs: the rows of ``robustness.json``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.experiments.robustness import Condition, Found
+from mmfusion.experiments.robustness import Condition, Outputs
 from mmfusion.metrics.classification import evaluate, n_not_finite
 from mmfusion.metrics.definitions import keeping_classes
 from mmfusion.metrics.intervals import Estimate, estimate, resample
@@ -19,17 +19,17 @@ _UNDEFINED = Estimate(np.nan, np.nan, np.nan, np.nan)
 
 
 def rows(
-    found: Found,
+    outputs: Outputs,
     labels: NDArray[np.int64],
     groups: Sequence[str],
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """What each condition does to the metrics, JSON-able.
+    """Metrics under each condition, JSON-able.
 
     Args:
-        found: From :func:`mmfusion.experiments.robustness.predict`.
+        outputs: From :func:`mmfusion.experiments.robustness.predict`.
         labels: Shape ``(n,)``.
         groups: The patient or lesion of each case.
         n_resamples: Of the bootstrap, the first of those that the run's other intervals are from; the same for all
@@ -37,31 +37,31 @@ def rows(
         seed: Of the bootstrap.
 
     Returns:
-        One entry a condition: ``kind``, ``modality``, ``share``, ``metrics`` and ``drop`` with intervals, and
+        One entry per condition: ``kind``, ``modality``, ``share``, ``metrics`` and ``drop`` with intervals, and
         ``reason``: why the metrics are undefined, or None.
     """
     weights = [np.ones((1, len(labels))), *resample(labels, groups, n_resamples=n_resamples, seed=seed)]
 
-    def judged(p: Floats) -> dict[str, Floats]:
+    def metrics_of(p: Floats) -> dict[str, Floats]:
         blocks = [keeping_classes(evaluate(p, labels, block), labels, block) for block in weights]
         return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
 
-    base = None if n_not_finite(found.base) else judged(found.base)
+    base = None if n_not_finite(outputs.base) else metrics_of(outputs.base)
     out = []
-    for one, p in found.under.items():
+    for condition, p in outputs.under.items():
         metrics, drop, reason = dict.fromkeys(METRICS, _UNDEFINED), _UNDEFINED, None
         if isinstance(p, str):
             reason = p
         elif n := n_not_finite(p):
             reason = f"the output for {n} of {len(p)} cases is not finite"
         else:
-            values = base if base is not None and p is found.base else judged(p)
+            values = base if base is not None and p is outputs.base else metrics_of(p)
             metrics = {name: _spread(value) for name, value in values.items()}
             if base is not None:
                 drop = _spread(base["auc"] - values["auc"])
         out.append(
             {
-                **one._asdict(),
+                **condition._asdict(),
                 "metrics": {name: value.to_dict() for name, value in metrics.items()},
                 "drop": drop.to_dict(),
                 "reason": reason,

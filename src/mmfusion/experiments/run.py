@@ -1,4 +1,4 @@
-"""A run, from settings to a folder of results; and its continuation after an interruption."""
+"""A run: from settings to a folder of results, and its continuation after an interruption."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -53,7 +53,7 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
 
     Args:
         settings: From :func:`~mmfusion.experiments.settings.resolve`.
-        reporter: Told of the progress; None: nobody is.
+        reporter: Receives the progress; None: silent.
         overwrite: Replace a former run in the same folder.
 
     Returns:
@@ -110,11 +110,11 @@ def resume(
     root: str | None = None,
     plugins: Sequence[str | Path] | None = None,
 ) -> Result:
-    """Go on with an interrupted run; a finished one is only read.
+    """Continue an interrupted run; a finished one is only read.
 
     Args:
         out: The run's folder.
-        reporter: Told of the progress.
+        reporter: Receives the progress.
         device: Another device than the run began on; its numbers may differ in the last digits.
         root: Where the dataset is now, if it was moved.
         plugins: The plug-ins to run in place of those that the folder names; None: those that it names, each only if
@@ -150,13 +150,13 @@ def _resume(
     settings.run.out = str(out)
     settings.run.device = device or settings.run.device
     settings.run.root = root or settings.run.root
-    # What is there is looked at once: of several processes one could see what another is about to write.
+    # Read once in the main process: another process could see what this one is about to write.
     if processes.from_main((out / folder.METRICS).is_file):
-        reporter.say(f"{out} holds a finished run: nothing is left to do")
+        reporter.say(f"{out} holds a finished run: nothing to do")
         metrics = read_json(out / folder.METRICS)
         checkpoints.check_format(out / folder.METRICS, metrics)
         result = Result(out, metrics)
-        evaluation.tell(result.folder, result.metrics, reporter)
+        evaluation.show(result.folder, result.metrics, reporter)
         return result
     if plugins is None:
         trust.run_named(settings.run.plugins, out)
@@ -187,7 +187,7 @@ def _resume(
             if started:
                 training.restore()
         if started:
-            reporter.say(f"going on after epoch {training.progress.epoch} of {sum(training.epochs)}")
+            reporter.say(f"continuing after epoch {training.progress.epoch} of {sum(training.epochs)}")
         elif not begun and processes.is_main():
             _write_case(out, parts)
         return _complete(parts, training, reporter)
@@ -203,12 +203,12 @@ def _complete(parts: Parts, training: Training, reporter: Reporter) -> Result:
         raise
     accelerator = training.accelerator
     processes.wait()  # for the best weights, which the main one writes
-    # The verdict is in float32, whatever the training was in: what a predictor will compute from the folder.
+    # Evaluated in float32, whatever the training's precision, as a predictor computes.
     model = accelerator.unwrap_model(parts.model, keep_fp32_wrapper=False)
     with memory.guard("evaluating", device, _advice(settings)), arithmetic(device):
         metrics = evaluation.write(parts, model, training.folder, progress, reporter)
     result = Result(training.folder, processes.from_main(lambda: metrics))
-    evaluation.tell(result.folder, result.metrics, reporter)
+    evaluation.show(result.folder, result.metrics, reporter)
     return result
 
 
@@ -217,18 +217,18 @@ def _advice(settings: Settings) -> str:
 
 
 def _speaker(reporter: Reporter | None) -> Reporter:
-    """Of several processes the main one speaks."""
+    """The reporter of the main process; the others are silent."""
     return reporter if reporter is not None and processes.is_main() else Silent()
 
 
 def _write_case(out: Path, parts: Parts) -> None:
-    read = {**file_digests.recorded(parts.settings), file_digests.CASES: parts.found.digests}
+    read = {**file_digests.recorded(parts.settings), file_digests.CASES: parts.survey.digests}
     write_json(out / folder.CASE, {**parts.case(), file_digests.CONTENT: read})
     write_text(out / folder.SPLITS, predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n"))
 
 
 def _recorded(out: Path) -> Mapping[str, Any]:
-    """What was kept of the files and cases; empty for runs of former versions."""
+    """Digests of the files and cases; empty for runs of former versions."""
     read = folder.read_case(out).get(file_digests.CONTENT)
     return read if isinstance(read, dict) else {}
 
@@ -238,7 +238,7 @@ def _changed_files(out: Path, settings: Settings) -> list[str]:
 
 
 def _check_same(out: Path, parts: Parts, files: Sequence[str]) -> None:
-    """Refuse to go on with other cases than the run began with; nothing is written yet.
+    """Raise an error if the cases are not those that the run began with; nothing is written yet.
 
     Raises:
         ValueError: Naming all that is different.
@@ -251,18 +251,18 @@ def _check_same(out: Path, parts: Parts, files: Sequence[str]) -> None:
 def _changed_cases(out: Path, parts: Parts) -> list[str]:
     splits = predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n")
     spec = case_file.read(folder.read_case(out), out / folder.CASE)[0]
-    found = []
+    changed = []
     if spec != parts.bundle.spec:
-        found.append(f"its modalities, columns or classes ({folder.CASE})")
+        changed.append(f"its modalities, columns or classes ({folder.CASE})")
     if (out / folder.SPLITS).read_text(encoding="utf-8") != splits:
-        found.append(f"the cases, their groups or the sets that they are in ({folder.SPLITS})")
-    return found + survey.differences(_recorded(out).get(file_digests.CASES), parts.found.digests)
+        changed.append(f"the cases, their groups or the sets that they are in ({folder.SPLITS})")
+    return changed + survey.differences(_recorded(out).get(file_digests.CASES), parts.survey.digests)
 
 
 def _other(out: Path, changed: Sequence[str]) -> str:
     return (
-        f"the dataset is not the one that {out} began with; changed since then: {'; '.join(changed)}. Restore what it "
-        "was (or give its --root), or begin anew with --overwrite"
+        f"the dataset is not the one that {out} began with; changed since then: {'; '.join(changed)}. Restore it "
+        "(or give its folder with --root), or start again with --overwrite"
     )
 
 
@@ -272,4 +272,4 @@ def _interrupted(out: Path) -> str:
     if not (out / checkpoints.LAST).is_file():
         return f"interrupted before the end of the first epoch; start again with: mmfusion run --resume {out}"
     epoch = checkpoints.load(out / checkpoints.LAST)[1]["progress"]["epoch"]
-    return f"interrupted; all up to epoch {epoch} is in {out}; go on with: mmfusion run --resume {out}"
+    return f"interrupted after epoch {epoch}, saved in {out}; continue with: mmfusion run --resume {out}"

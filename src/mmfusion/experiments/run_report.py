@@ -1,4 +1,4 @@
-"""What a run found, as JSON and as a table that reads by itself."""
+"""Results of a run, as JSON and as a table with its sentences."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mmfusion.metrics.calibration import UNDETERMINED, apply_temperature, fit_temperature
 from mmfusion.metrics.classification import best_threshold, calibration, evaluate, n_not_finite
-from mmfusion.metrics.definitions import said, without_cases
+from mmfusion.metrics.definitions import undefined_sentence, without_cases
 from mmfusion.metrics.intervals import Estimate, estimates, estimates_of
 from mmfusion.utils.optional import need
 
@@ -20,7 +20,7 @@ _INTERVALS = (
 )
 
 
-def summarise(
+def summarize(
     probabilities: Mapping[str, NDArray[np.float64]],
     labels: Mapping[str, NDArray[np.int64]],
     groups: Mapping[str, Sequence[str]],
@@ -59,7 +59,7 @@ def summarise(
         threshold = None
     elif threshold is None and "validation" not in not_finite:
         threshold = best_threshold(probabilities["validation"], labels["validation"])
-    found = {
+    sets = {
         part: _undefined(names, extra)
         if part in not_finite
         else estimates(
@@ -76,21 +76,21 @@ def summarise(
     }
     if len(names) == 2 and threshold is None:
         # Without validation there is no threshold, and nothing that depends on it.
-        found["test"] |= dict.fromkeys(("sensitivity", "specificity", "g_mean"), _UNDEFINED)
+        sets["test"] |= dict.fromkeys(("sensitivity", "specificity", "g_mean"), _UNDEFINED)
     summary: dict[str, Any] = {
         "threshold": threshold,
         "threshold_chosen": chosen and threshold is not None and not blind,
         **({"threshold_undefined": True} if blind else {}),
-        "cases": {part: len(labels[part]) for part in found},
-        "groups": {part: len(set(groups[part])) for part in found},
+        "cases": {part: len(labels[part]) for part in sets},
+        "groups": {part: len(set(groups[part])) for part in sets},
         **({"not_finite": not_finite} if not_finite else {}),
     }
-    summary |= {part: {name: value.to_dict() for name, value in metrics.items()} for part, metrics in found.items()}
+    summary |= {part: {name: value.to_dict() for name, value in metrics.items()} for part, metrics in sets.items()}
     summary |= {"temperature": None, "scaled": {}}
     if not not_finite:
         temperature = fit_temperature(probabilities["validation"], labels["validation"])
         summary["temperature"] = temperature
-        for part in found:
+        for part in sets:
             scaled = apply_temperature(probabilities[part], temperature)
             calibrated = estimates_of(
                 functools.partial(calibration, scaled, labels[part]),
@@ -100,7 +100,7 @@ def summarise(
                 seed=seed,
             )
             summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
-    return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(found["test"]["auc"], ceilings)}
+    return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(sets["test"]["auc"], ceilings)}
 
 
 def _undefined(names: Sequence[str], extra: Sequence[str]) -> dict[str, Estimate]:
@@ -161,7 +161,7 @@ def table(metrics: Mapping[str, Any]) -> Any:
 
 
 def reference_table(metrics: Mapping[str, Any]) -> Any:
-    """The run beside scikit-learn's reference rows on the table, for rich.
+    """The run next to scikit-learn's reference rows on the table, for rich.
 
     Args:
         metrics: As in ``metrics.json``, with ``references``.
@@ -185,7 +185,7 @@ def reference_table(metrics: Mapping[str, Any]) -> Any:
 
 
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
-    """What stands below the table."""
+    """Sentences below the table."""
     lines = [
         f"The output for {n} of {metrics['cases'][part]} cases of the {part} set is not finite: they have no "
         "probabilities, and the metrics of this set are undefined."
@@ -207,17 +207,17 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, {origin}.")
     if metrics.get("scaled") and metrics["temperature"] == UNDETERMINED:
         lines.append(
-            "Probabilities are not scaled: validation determines no temperature, as its cases are of one class or all "
-            "called rightly."
+            "Probabilities are not scaled: validation determines no temperature, since its cases are of one class or "
+            "all classified correctly."
         )
     elif metrics.get("scaled"):
         raw, scaled = metrics["test"], metrics["scaled"]["test"]
         lines.append(
-            f"Scaled by the temperature {metrics['temperature']:.2f}, fitted on validation, the test part's ECE goes "
+            f"Scaled by the temperature {metrics['temperature']:.2f}, fitted on validation, the test set's ECE goes "
             f"from {raw['ece']['value']:.3f} to {scaled['ece']['value']:.3f} and its log loss from "
             f"{raw['log_loss']['value']:.3f} to {scaled['log_loss']['value']:.3f}."
         )
-    # Where the AUC is undefined so is what it loses, which is said already.
+    # Where the AUC is undefined so is what it loses, which another sentence says.
     if "robustness" in metrics and metrics["test"]["auc"]["value"] is not None:
         lines += _contributions(metrics["robustness"])
     return [*lines, *metrics["notes"]]
@@ -225,15 +225,17 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
 
 def _ahead(metrics: Mapping[str, Any]) -> list[str]:
     """A sentence on the reference rows with a higher test AUC than the run's; none where there is no such row."""
-    own = metrics["test"]["auc"]["value"]
+    auc_of_run = metrics["test"]["auc"]["value"]
     rows = {name: row["auc"]["value"] for name, row in metrics.get("references", {}).items()}
-    better = {name: auc for name, auc in rows.items() if own is not None and auc is not None and auc > own}
+    better = {
+        name: auc for name, auc in rows.items() if auc_of_run is not None and auc is not None and auc > auc_of_run
+    }
     if not better:
         return []
     listed = " and ".join(f"{name} ({auc:.3f})" for name, auc in better.items())
     return [
         f"On the table alone, {listed} {'has' if len(better) == 1 else 'have'} a higher test AUC than this model "
-        f"({own:.3f}): as it is trained here, the model makes less of the table than scikit-learn does."
+        f"({auc_of_run:.3f}): as trained here, the model gets less from the table than scikit-learn does."
     ]
 
 
@@ -243,11 +245,11 @@ def _lacking(metrics: Mapping[str, Any], part: str) -> str:
         return ""
     names = [name for name, value in metrics[part].items() if value["value"] is None]
     lacking = [name.removeprefix("accuracy_") for name in names if name.startswith("accuracy_")]
-    return said(lacking, names, f"The {part} set") if lacking else ""
+    return undefined_sentence(lacking, names, f"The {part} set") if lacking else ""
 
 
 def _contributions(robustness: Mapping[str, Any]) -> list[str]:
-    """What each modality brings, and what missing cells take."""
+    """Sentences on the contribution of each modality and on missing cells."""
     rows = robustness["rows"]
     lines = []
     for name in dict.fromkeys(row["modality"] for row in rows if row["modality"] is not None):

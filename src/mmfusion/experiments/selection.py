@@ -1,4 +1,4 @@
-"""The metric by which the epoch is chosen, held against the labels that it will be computed on."""
+"""Check of the metric that chooses the epoch, against the labels that it is computed on."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from mmfusion.metrics.definitions import undefined, without_cases
 
 
 def check_metric(metric: str, labels: ArrayLike, classes: Sequence[str], *, where: str = "validation") -> None:
-    """Whether a metric can choose an epoch; which metrics cases leave undefined is known from their labels.
+    """Raise an error if a metric cannot choose an epoch; the labels decide which metrics are defined.
 
     Args:
         metric: ``train.metric``: one, or several with + between.
@@ -24,7 +24,7 @@ def check_metric(metric: str, labels: ArrayLike, classes: Sequence[str], *, wher
     known = (*NAMES, *(f"accuracy_{index}" for index in range(len(classes))), *(EXTRA if len(classes) == 2 else ()))
     if unknown := [name for name in names if name not in known]:
         raise ValueError(
-            f"train.metric names {unknown[0]!r}, which {len(classes)} classes do not have; there are: "
+            f"train.metric has {unknown[0]!r}, which is not defined for {len(classes)} classes; expected one of: "
             f"{', '.join(known)}"
         )
     nowhere = undefined(labels, len(classes), extra=EXTRA if len(classes) == 2 else ())

@@ -1,4 +1,4 @@
-"""What a run was asked to do: defaults, then the recipe, then the user's own words.
+"""Settings of a run: defaults, then the recipe, then the user's settings.
 
 Later layers win, key by key: the defaults below, the dataset's recipe, the recipe's part for one model, what the
 user set. Every key is checked; an unknown one is an error that names the closest.
@@ -30,7 +30,7 @@ FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"cfcml": {"compression": "co
 """Defaults of models that have changed since results were published.
 
 Settings of new runs always name these options, so that a file that does not is of a run with the former defaults; and
-the addresses of a sweep's runs are told from them, so that no run is taken for one with another default.
+the addresses of a sweep's runs contain them, so that no run is mistaken for one with another default.
 """
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -45,7 +45,7 @@ class Run:
     Attributes:
         model: Registered name.
         dataset: Registered name.
-        root: Folder of the dataset; None for one that is made on the fly.
+        root: Folder of the dataset; None for a generated one.
         seed: Of everything random.
         out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``, with ``-fold<fold>`` where one is set.
         device: ``auto`` takes CUDA where there is one.
@@ -57,9 +57,9 @@ class Run:
         cache_gb: Most that decoded images may take there, in GB; 0: they are not kept.
         plugins: Python files that register more parts.
         preset: The preset that the settings come from, as ``--preset`` names it.
-        notes: What is said beside the result, after the dataset's own notes.
-        robustness: Whether it is told at the end what is left without cells and modalities of the test part. It
-            changes nothing of what is trained, nor any other result.
+        notes: Sentences listed with the result, after the dataset's notes.
+        robustness: Whether the test set is also evaluated with missing cells and modalities. It changes neither the
+            training nor any other result.
         references: Whether scikit-learn's reference rows on the table are fitted and listed next to the result. In a
             sweep they are fitted once per dataset, split and seed instead.
     """
@@ -101,7 +101,7 @@ class Settings:
         return asdict(self)
 
     def computed(self) -> dict[str, Any]:
-        """As :meth:`to_dict`, without where a run is computed and kept, and what is looked at and said afterwards."""
+        """As :meth:`to_dict`, without where a run is computed and kept, and what is evaluated and listed afterwards."""
         packed = self.to_dict()
         packed["run"] = {key: value for key, value in packed["run"].items() if key not in _PLACE}
         packed["train"] = {key: value for key, value in packed["train"].items() if key not in _SPEED}
@@ -172,7 +172,7 @@ class Settings:
             raise ValueError(f"train.augment: {error}") from error
 
     def check_options(self) -> None:
-        """Hold the free sections against the builders that will get them.
+        """Check the free sections against the builders that receive them.
 
         Raises:
             ValueError: If the model, the dataset or one of their options is unknown.
@@ -182,7 +182,7 @@ class Settings:
             raise ValueError("data.root is set as run.root")
         for name, instead in (("progress", ""), ("cache", ": see run.cache and run.cache_gb")):
             if name in self.data:
-                raise ValueError(f"data.{name} is the run's own{instead}")
+                raise ValueError(f"data.{name} is set by the run{instead}")
         check_names(f"dataset {self.run.dataset!r}", registry.datasets.get(self.run.dataset), self.data)
 
     def typed(self) -> "Settings":
@@ -214,25 +214,25 @@ def resolve(
         ValueError: If a name, section, key or value is not valid.
     """
     overrides = list(overrides)
-    asked: Any = {}
+    requested: Any = {}
     for layer in overrides:
-        asked = merge(asked, layer)
-    plugins = asked.get("run", {}).get("plugins", []) if isinstance(asked.get("run"), Mapping) else []
-    if isinstance(plugins, list):  # what else it may be is told with all other faults of the settings
+        requested = merge(requested, layer)
+    plugins = requested.get("run", {}).get("plugins", []) if isinstance(requested.get("run"), Mapping) else []
+    if isinstance(plugins, list):  # another type raises an error with all other faults of the settings
         trust.run_given(str(path) for path in plugins)
     blueprint: dict[str, Any] = {}
     if model.endswith(".toml"):
         # The file's content is a setting: the run can be loaded where the file is not.
         blueprint = {"blueprint": blueprints.read(model).to_dict()}
         model = Path(model).name
-    # Looked up first: of several faults, the unknown name is the one to hear about.
+    # Looked up first: of several faults, the unknown name is reported.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)
     merged: dict[str, Any] = {"run": {"model": model, "dataset": dataset}}
     recipe = recipes.load(dataset, model, model_options)
-    train = asked.get("train", {})
+    train = requested.get("train", {})
     if isinstance(train, Mapping) and train.get("precompute") is True and not train.get("augment"):
-        # Maps from disk always see the same image; the recipe's augmentation is no wish of the user's.
+        # Maps from disk always see the same image; the recipe's augmentation is not requested by the user.
         recipe["train"].pop("augment", None)
     if blueprint:
         recipe["model"] = blueprint  # a file says all about its model
@@ -310,5 +310,5 @@ def _typed(value: Any, hint: Any) -> Any:
     options = alternatives(hint)
     if type(None) in options and (value is None or value == "none"):
         return None
-    is_float = any((typing.get_args(one) or (one,))[0] is float for one in options)
+    is_float = any((typing.get_args(alternative) or (alternative,))[0] is float for alternative in options)
     return float(value) if is_float and type(value) is int and abs(value) < 2**63 else value

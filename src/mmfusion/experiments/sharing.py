@@ -1,4 +1,4 @@
-"""The least of a run that predicts: what may be given away."""
+"""A folder that predicts and holds as little else of a run as possible."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: If the folder does not hold a run, or has no chosen weights yet; names the file.
-        FileExistsError: If there is anything at ``out``.
+        FileExistsError: If ``out`` exists and is not an empty folder.
         ValueError: If a newer version of the package wrote the run, or its weights or ``case.json`` are damaged.
         mmfusion.training.result_files.WriteError: If a file cannot be written.
     """
@@ -43,7 +43,7 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
     weights = checkpoints.load(run / checkpoints.BEST)[0]
     shared = _case(case, run / folder.CASE)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} is there already: choose another folder with --out")
+        raise FileExistsError(f"{out} already exists: choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **_settings(settings)})
     write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **shared})
@@ -78,7 +78,7 @@ def _case(case: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def without_folders(value: Any) -> Any:
-    """Of a path that begins at a root its last part, everywhere in a value."""
+    """A value with each absolute path replaced by its file name."""
     if isinstance(value, Mapping):
         return {key: without_folders(each) for key, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -17,7 +17,7 @@ from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset
 from mmfusion.data.frame import FrameDataset
 
-_LOOKED_AT = 32
+_INSPECTED = 32
 """Training images of a modality whose pixels are looked at."""
 
 Digests = dict[str, dict[str, str]]
@@ -26,7 +26,7 @@ Digests = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """Properties of the cases.
 
     Attributes:
         absent: By image modality and set, how many cases lack the image; empty without images, and for datasets other
@@ -50,9 +50,13 @@ def survey(bundle: DataBundle) -> Survey:
     digests["columns"] = {}
     for modality in bundle.spec.tables:
         digests["columns"] |= _columns(frames, modality)
-    for one in bundle.subgroups:
-        cells = [part.frame[one.column].astype(str).tolist() for part in frames.values() if one.column in part.frame]
-        digests["columns"].setdefault(one.column, _digest(repr(cells).encode()))
+    for subgroup in bundle.subgroups:
+        cells = [
+            part.frame[subgroup.column].astype(str).tolist()
+            for part in frames.values()
+            if subgroup.column in part.frame
+        ]
+        digests["columns"].setdefault(subgroup.column, _digest(repr(cells).encode()))
     digests["images"], notes = {}, []
     absent = {
         name: {key: int((~part.present(name)).sum()) for key, part in frames.items()} for name in bundle.spec.images
@@ -60,18 +64,18 @@ def survey(bundle: DataBundle) -> Survey:
     for name in bundle.spec.images:
         sums = {key: part.image_checksums(name) for key, part in frames.items()}
         kinds = {kind for kind, _ in sums.values()}
-        found = b"".join(_bytes(values) + b"|" for _, values in sums.values())
-        digests["images"][name] = f"{'+'.join(sorted(kinds))}:{_digest(found)}"
+        checksums = b"".join(_bytes(values) + b"|" for _, values in sums.values())
+        digests["images"][name] = f"{'+'.join(sorted(kinds))}:{_digest(checksums)}"
         notes += _of_absent(name, absent[name], frames)
         notes += _of_constant(name, frames["train"], sums["train"][1])
     return Survey(absent, tuple(notes), digests)
 
 
-def check_images(found: Survey, bundle: DataBundle, model: nn.Module, root: str | None) -> None:
-    """Refuse a run whose model looks at an image that no training case has.
+def check_images(survey: Survey, bundle: DataBundle, model: nn.Module, root: str | None) -> None:
+    """Raise an error if the model uses an image that no training case has.
 
     Args:
-        found: From :func:`survey`.
+        survey: From :func:`survey`.
         bundle: What it is of.
         model: Looks at its ``names``; one that does not say looks at everything.
         root: The folder of the images, as the settings have it.
@@ -81,7 +85,7 @@ def check_images(found: Survey, bundle: DataBundle, model: nn.Module, root: str 
     """
     names = getattr(model, "names", None)
     n = len(bundle.train)
-    lacking = [name for name, of in found.absent.items() if of["train"] == n and (names is None or name in names)]
+    lacking = [name for name, of in survey.absent.items() if of["train"] == n and (names is None or name in names)]
     if lacking:
         sources = bundle.reader.images
         listed = ", ".join(
@@ -103,14 +107,14 @@ def differences(before: Any, now: Digests) -> list[str]:
     """
     if not isinstance(before, dict):
         return []
-    said = {"labels": "the labels of {!r}", "columns": "the table's column {!r}", "images": "the images {!r}"}
-    found = []
-    for kind, words in said.items():
+    phrases = {"labels": "the labels of {!r}", "columns": "the table's column {!r}", "images": "the images {!r}"}
+    changed = []
+    for kind, words in phrases.items():
         old, new = before.get(kind), now.get(kind)
         if isinstance(old, dict) and isinstance(new, dict):
-            changed = [name for name in dict.fromkeys((*old, *new)) if _differ(old.get(name), new.get(name))]
-            found += [words.format(name) for name in changed]
-    return found
+            names = [name for name in dict.fromkeys((*old, *new)) if _differ(old.get(name), new.get(name))]
+            changed += [words.format(name) for name in names]
+    return changed
 
 
 def _differ(old: str | None, new: str | None) -> bool:
@@ -129,21 +133,21 @@ def _columns(sets: Mapping[str, FrameDataset], modality: str) -> dict[str, str]:
     tables = [part.cells(modality) for part in sets.values()]
     present = b"|".join(_bytes(part.present(modality).numpy()) for part in sets.values())
     columns = next(iter(sets.values())).spec[modality]
-    found = {}
+    digests = {}
     for i, name in enumerate(columns.numerical):
         # One NaN, however it was computed.
         values = [np.nan_to_num(t.numerical[:, i].numpy(), nan=np.inf, posinf=np.inf) for t in tables]
-        found[name] = _digest(present + b"|".join(map(_bytes, values)))
+        digests[name] = _digest(present + b"|".join(map(_bytes, values)))
     for i, (name, _) in enumerate(columns.categorical):
-        found[name] = _digest(present + b"|".join(_bytes(t.categorical[:, i].numpy()) for t in tables))
-    return found
+        digests[name] = _digest(present + b"|".join(_bytes(t.categorical[:, i].numpy()) for t in tables))
+    return digests
 
 
 def _of_absent(name: str, absent: Mapping[str, int], sets: Mapping[str, FrameDataset]) -> list[str]:
     if not any(absent.values()):
         return []
-    said = ", ".join(f"{absent[key]} of {len(part)} in {key}" for key, part in sets.items())
-    return [f"The image {name!r} is absent: {said}."]
+    counts = ", ".join(f"{absent[key]} of {len(part)} in {key}" for key, part in sets.items())
+    return [f"The image {name!r} is absent: {counts}."]
 
 
 def _of_constant(name: str, train: FrameDataset, sums: NDArray[np.uint32]) -> list[str]:
@@ -157,7 +161,7 @@ def _of_constant(name: str, train: FrameDataset, sums: NDArray[np.uint32]) -> li
             f"The image {name!r} is the same in all {len(rows)} training cases that have it: look at its column and at "
             "the files."
         ]
-    some = rows[:: -(-len(rows) // _LOOKED_AT)]
+    some = rows[:: -(-len(rows) // _INSPECTED)]
     if all(_flat(train.pixels(name, slice(int(row), int(row) + 1))) for row in some):
         return [f"The image {name!r} has one value in all pixels, in each of {len(some)} training cases looked at."]
     return []

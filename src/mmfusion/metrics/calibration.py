@@ -33,8 +33,8 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
         ValueError: If shapes do not fit, a probability is not finite, or a label is out of range.
     """
     p, y = checked(probabilities, labels)
-    own = p[np.arange(len(y)), y]
-    if (y == y[0]).all() or (own >= p.max(axis=1)).all():
+    p_label = p[np.arange(len(y)), y]
+    if (y == y[0]).all() or (p_label >= p.max(axis=1)).all():
         return UNDETERMINED
     scores = _log(p)
 
@@ -43,14 +43,14 @@ def fit_temperature(probabilities: ArrayLike, labels: ArrayLike) -> float:
         return float((_log_sum_exp(scaled) - scaled[np.arange(len(y)), y]).mean())
 
     # Convex in 1/T, so of one minimum in log T, where the bounds lie as far from 1 on both sides.
-    found = need("scipy.optimize", "bench").minimize_scalar(
+    optimum = need("scipy.optimize", "bench").minimize_scalar(
         lambda log_temperature: loss(float(np.exp(log_temperature))),
         bounds=tuple(np.log(BOUNDS)),
         method="bounded",
         options={"xatol": 1e-6},
     )
     # The method never tries the bounds themselves.
-    return min((float(np.exp(found.x)), *BOUNDS), key=loss)
+    return min((float(np.exp(optimum.x)), *BOUNDS), key=loss)
 
 
 def apply_temperature(probabilities: ArrayLike, temperature: float) -> Floats:

@@ -144,7 +144,7 @@ class Prepared:
     ) -> None:
         p, y = checked(probabilities, labels)
         if unknown := sorted(set(extra) - set(EXTRA)):
-            raise ValueError(f"no metric {unknown[0]!r} beside those of every run; there are: {', '.join(EXTRA)}")
+            raise ValueError(f"unknown extra metric {unknown[0]!r}; expected one of: {', '.join(EXTRA)}")
         if extra and p.shape[1] != 2:
             raise ValueError(f"{extra[0]} is defined for two classes, the probabilities are of {p.shape[1]}")
         self._parts: list[Callable[[Floats], dict[str, Floats]]] = [
@@ -175,9 +175,9 @@ def metric_set(name: str, classes: Sequence[str]) -> tuple[str, ...]:
         ValueError: If there is no such set.
     """
     if name not in SETS:
-        raise ValueError(f"no set of metrics {name!r}; there are: {', '.join(SETS)}")
-    each = [f"accuracy_{one}" for one in classes]
-    return tuple(metric for one in SETS[name] for metric in (each if one == _EACH else [one]))
+        raise ValueError(f"unknown set of metrics {name!r}; expected one of: {', '.join(SETS)}")
+    each = [f"accuracy_{name}" for name in classes]
+    return tuple(metric for entry in SETS[name] for metric in (each if entry == _EACH else [entry]))
 
 
 def split_metric(metric: str) -> tuple[str, ...]:

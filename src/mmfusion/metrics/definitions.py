@@ -53,7 +53,7 @@ def without_cases(labels: ArrayLike, classes: Sequence[str]) -> list[str]:
     return [name for name, count in zip(classes, counts) if not count]
 
 
-def said(lacking: Sequence[str], without: Iterable[str], cases: str) -> str:
+def undefined_sentence(lacking: Sequence[str], without: Iterable[str], cases: str) -> str:
     """What classes without cases do to the metrics, in a sentence.
 
     Args:

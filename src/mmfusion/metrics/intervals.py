@@ -61,12 +61,12 @@ def resample(
         Blocks of shape ``(r, n)``, how often each case was drawn; their ``r`` sum to ``n_resamples``.
 
     Raises:
-        ValueError: If there is not one group a case.
+        ValueError: If there is not one group per case.
     """
     y = np.asarray(labels, dtype=np.int64)
     names = np.arange(len(y)).astype(str) if groups is None else np.asarray(groups, dtype=str)
     if names.shape != y.shape:
-        raise ValueError(f"resample expects one group a case, got {len(names)} groups and {len(y)} cases")
+        raise ValueError(f"resample expects one group per case, got {len(names)} groups and {len(y)} cases")
     _, group = np.unique(names, return_inverse=True)
     votes: NDArray[np.int64] = np.zeros((group.max() + 1, y.max() + 1), dtype=np.int64)
     np.add.at(votes, (group, y), 1)
@@ -215,8 +215,8 @@ def corrected_resampled_difference(
 
     Args:
         differences: Shape ``(r,)``, one a split (and seed), at least two.
-        n_train: Cases of a training part.
-        n_test: Cases of a test part.
+        n_train: Cases of a training set.
+        n_test: Cases of a test set.
         level: Coverage of the interval, in (0, 1).
         bounds: The least and the greatest difference that the metric can have, see
             :func:`~mmfusion.metrics.definitions.difference_range`; the interval is what of it is between them.

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same cases? Paired tests, and what many of them together still say."""
+"""Paired tests of two models on the same cases, and Holm's correction of several tests."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -85,11 +85,11 @@ class Order:
         Returns:
             Each metric for each column of the weights.
         """
-        n, found = self._steps, self._matrix @ weights
+        n, sums = self._steps, self._matrix @ weights
         if not n:
             nothing = np.full(weights.shape[1], np.nan)
             return Ranking(nothing, nothing)
-        hits, misses, tied = found[:n], found[n : 2 * n + 1], found[2 * n + 1 :]
+        hits, misses, tied = sums[:n], sums[n : 2 * n + 1], sums[2 * n + 1 :]
         misses_above, hits_above = cumulative(misses), cumulative(hits)
         n_hits, n_misses = hits_above[-1].copy(), misses_above[-1]
         misses_above = misses_above[:-1]

@@ -110,11 +110,11 @@ class Calibration:
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """By metric, shape ``(r,)``."""
-        found, total = self._matrix @ weights, weights.sum(axis=0)
+        sums, total = self._matrix @ weights, weights.sum(axis=0)
         return {
-            "brier": divide(found[-2], total),
-            "ece": divide(np.abs(found[:-2]).sum(axis=0), total),
-            "log_loss": divide(found[-1], total),
+            "brier": divide(sums[-2], total),
+            "ece": divide(np.abs(sums[:-2]).sum(axis=0), total),
+            "log_loss": divide(sums[-1], total),
         }
 
 

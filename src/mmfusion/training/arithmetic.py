@@ -1,6 +1,6 @@
 """Arithmetic of float32 convolutions and matrix products: float32 itself, or TF32.
 
-torch computes float32 convolutions on a GPU in TF32 unless it is told otherwise: 10 bits of mantissa in place of 23.
+torch computes float32 convolutions on a GPU in TF32 by default: 10 bits of mantissa in place of 23.
 """
 
 from collections.abc import Iterator
@@ -105,13 +105,17 @@ def _operations() -> dict[str, Any]:
 
 def _read(device: torch.device) -> dict[str, Any]:
     if _newer():
-        found = {name: place.fp32_precision for name, place in _operations().items()}
+        formats_by_operation = {name: place.fp32_precision for name, place in _operations().items()}
     else:
         products = torch.get_float32_matmul_precision()
-        found = {"cuda.convolution": torch.backends.cudnn.allow_tf32, "cuda.product": products}
-        found["mkldnn.product"] = products
+        formats_by_operation = {"cuda.convolution": torch.backends.cudnn.allow_tf32, "cuda.product": products}
+        formats_by_operation["mkldnn.product"] = products
     # What a run on the CPU does not use stays as it is.
-    return {name: value for name, value in found.items() if device.type == "cuda" or name.startswith("mkldnn")}
+    return {
+        name: value
+        for name, value in formats_by_operation.items()
+        if device.type == "cuda" or name.startswith("mkldnn")
+    }
 
 
 def _value(name: str, device: torch.device, *, tf32: bool) -> Any:

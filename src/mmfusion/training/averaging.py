@@ -31,11 +31,11 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if n_processes() == 1:
         return
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    there = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int32)
-    there = there.to(meeting_place())
-    dist.all_reduce(there)
-    found = [parameter for parameter, n in zip(trained, there.tolist(), strict=True) if n]
-    for group in _by_dtype(found):
+    has_gradient = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int32)
+    has_gradient = has_gradient.to(meeting_place())
+    dist.all_reduce(has_gradient)
+    shared = [parameter for parameter, n in zip(trained, has_gradient.tolist(), strict=True) if n]
+    for group in _by_dtype(shared):
         for parameter in group:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

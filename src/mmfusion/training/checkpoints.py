@@ -2,7 +2,7 @@
 
 They hold weights and how the training went, nothing of the data: no column, no category, no path.
 ``best.safetensors`` holds the weights that validation chose. ``last.safetensors`` holds all that the next epoch needs:
-weights, optimiser, and what happened so far. Random states are not among it: everything random is seeded anew at each
+weights, optimizer, and what happened so far. Random states are not among it: everything random is seeded anew at each
 epoch, from the seed and the epoch.
 """
 
@@ -48,7 +48,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         Tensors on the CPU, and the header.
 
     Raises:
-        FileNotFoundError: If the file is not there.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is not such a file, or of a newer format.
     """
     safetensors = need("safetensors", "bench")
@@ -67,15 +67,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def check_format(path: Path, about: Mapping[str, Any]) -> None:
-    """Refuse what a later version of the package wrote.
+    """Raise an error for a file of a later version of the package.
 
     Raises:
         ValueError: Naming the file and both formats.
     """
-    found = about.get("format")
-    if not isinstance(found, int) or found > FORMAT:
+    version = about.get("format")
+    if not isinstance(version, int) or version > FORMAT:
         raise ValueError(
-            f"{path} has format {found}, this version of mmfusion reads up to {FORMAT}: use the version that wrote it"
+            f"{path} has format {version}, this version of mmfusion reads up to {FORMAT}: use the version that wrote it"
         )
 
 
@@ -91,7 +91,7 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimiser's state as tensors named ``<parameter>.<quantity>`` and, apart, what are plain numbers."""
+    """The optimizer's state as tensors named ``<parameter>.<quantity>`` and, apart, what are plain numbers."""
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, Any] = {}
     for index, state in optimizer.state_dict()["state"].items():
@@ -103,7 +103,7 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
 def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]
 ) -> None:
-    """Put back what :func:`pack_optimizer` took; the groups' settings stay the optimiser's own."""
+    """Put back what :func:`pack_optimizer` took; the groups' settings stay the optimizer's own."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **scalars}.items():
         index, _, key = name.partition(".")

@@ -1,4 +1,4 @@
-"""What tokenizers learn from the training rows before the first step, and not by gradient."""
+"""Fitting of tokenizers on the training rows, before the first step and without gradients."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -24,7 +24,7 @@ def learning(model: nn.Module) -> list[tuple[str, Any]]:
     """
     context = getattr(getattr(model, "context", None), "tokenizers", {})
     places = (*dict(getattr(model, "tokenizers", {})).items(), *dict(context).items())
-    return [(name, one) for name, part in places for one in _outermost(part)]
+    return [(name, learner) for name, part in places for learner in _outermost(part)]
 
 
 def learners(model: nn.Module, phases: Iterable[Phase] = ()) -> list[tuple[str, Any]]:
@@ -35,7 +35,12 @@ def learners(model: nn.Module, phases: Iterable[Phase] = ()) -> list[tuple[str, 
         phases: Its phases; those with a pretraining may have parts that learn from rows beside the model's.
     """
     pretrainings = [phase.model for phase in phases if isinstance(phase.model, Pretraining)]
-    others = [(name, one) for one_of in pretrainings for name, part in one_of.row_learners for one in _outermost(part)]
+    others = [
+        (name, learner)
+        for pretraining in pretrainings
+        for name, part in pretraining.row_learners
+        for learner in _outermost(part)
+    ]
     return [*learning(model), *others]
 
 
@@ -43,19 +48,19 @@ def _outermost(part: nn.Module) -> list[Any]:
     """The part itself if it says whether it learns from rows, otherwise those inside it that do."""
     if hasattr(part, "needs_rows"):
         return [part] if part.needs_rows else []
-    return [one for inside in part.children() for one in _outermost(inside)]
+    return [learner for inside in part.children() for learner in _outermost(inside)]
 
 
 def fit_tokenizers(
     model: nn.Module, train: CaseDataset, target: str, *, phases: Iterable[Phase] = (), cache: Path | None = None
 ) -> None:
-    """Let every tabular tokenizer, and whatever else learns from rows, see the training part, once.
+    """Let every tabular tokenizer, and whatever else learns from rows, see the training set, once.
 
     What they learn is in the model's state dict: a run that goes on, or a loaded model, has it from there.
 
     Args:
         model: A fusion model.
-        train: The training part; cases that lack a table do not count for it.
+        train: The training set; cases that lack a table do not count for it.
         target: Whose labels the tokenizers may look at, if it is one of classes.
         phases: The model's phases, whose parts may learn from rows too.
         cache: Folder for encoded sentences; None: each tokenizer's own.
@@ -64,11 +69,11 @@ def fit_tokenizers(
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
     tables = _tables(train, {name for name, _ in parts})
     for name, learner in parts:
-        table, there = tables[name]
+        table, present = tables[name]
         for part in learner.modules():
             if cache is not None and isinstance(part, TextTokenizer):
                 part.cache = part.cache or cache
-        learner.fit(table, None if labels is None else labels[there])
+        learner.fit(table, None if labels is None else labels[present])
 
 
 def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Table, Tensor]]:
@@ -77,10 +82,10 @@ def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Tab
     without = getattr(dataset, "without", None)
     cases: CaseDataset = dataset if without is None else without(list(dataset.spec.images))
     batches = list(inference.in_order(cases, _BATCH, workers=0, device=torch.device("cpu")))
-    found = {}
+    rows = {}
     for name in names:
-        there = torch.cat([batch.present[name] for batch in batches])
+        present = torch.cat([batch.present[name] for batch in batches])
         tables = [batch.inputs[name] for batch in batches]
-        numerical, categorical = (torch.cat([table[i] for table in tables])[there] for i in (0, 1))
-        found[name] = (Table(numerical, categorical), there)
-    return found
+        numerical, categorical = (torch.cat([table[i] for table in tables])[present] for i in (0, 1))
+        rows[name] = (Table(numerical, categorical), present)
+    return rows

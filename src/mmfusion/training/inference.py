@@ -41,7 +41,7 @@ def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.de
 def in_order(
     dataset: CaseDataset, batch_size: int, *, workers: int, device: torch.device, cases: range | None = None
 ) -> DataLoader[Cases]:
-    """A :func:`loader` that goes once through the cases, in their order; through some of them, if told which."""
+    """A :func:`loader` that goes once through the cases, in their order; or through the given ones."""
     order = BatchSampler(range(len(dataset)) if cases is None else cases, batch_size, drop_last=False)
     return loader(dataset, order, workers=workers, device=device)
 
@@ -101,7 +101,7 @@ def predict(model: nn.Module, batches: Iterable[Cases], target: str, device: tor
 
 
 class Evaluation:
-    """A model's probabilities for a dataset, as often as they are asked for.
+    """A model's probabilities for a dataset, computed at each call.
 
     Of several processes that train together each predicts its share of the cases, and all get all probabilities: every
     process must ask.
@@ -125,8 +125,8 @@ class Evaluation:
 
     def probabilities(self, model: nn.Module) -> NDArray[np.float64]:
         """:func:`predict` for the whole dataset, shape ``(n, k)``, in its order."""
-        own = np.zeros((0, self._n_classes))
+        probabilities = np.zeros((0, self._n_classes))
         if len(self._cases):
-            own = predict(model, self._batches, self._target, self._device)
-        together: NDArray[np.float64] = gather_rows(torch.from_numpy(own)).numpy()
+            probabilities = predict(model, self._batches, self._target, self._device)
+        together: NDArray[np.float64] = gather_rows(torch.from_numpy(probabilities)).numpy()
         return together

@@ -149,7 +149,7 @@ class Training:
         """Go back to ``last.safetensors``.
 
         Raises:
-            FileNotFoundError: If it is not there.
+            FileNotFoundError: If it does not exist.
             ValueError: If it belongs to another model.
         """
         tensors, about = checkpoints.load(self.folder / checkpoints.LAST)
@@ -165,7 +165,7 @@ class Training:
             phase.model.load_own_state(beside)
         if self.accelerator.scaler is not None and about["scaler"]:
             self.accelerator.scaler.load_state_dict(about["scaler"])
-        # The optimiser is built when its phase begins.
+        # The optimizer is built when its phase begins.
         moments = checkpoints.under("optimizer", tensors)
         require_finite(moments, self.folder / checkpoints.LAST)
         self._pending = moments, about["optimizer"]
@@ -196,7 +196,7 @@ class Training:
         return prepared
 
     def _begin(self, index: int, phase: "Phase") -> None:
-        # What an earlier phase did not train has gathered gradients that no optimiser cleared.
+        # What an earlier phase did not train has gathered gradients that no optimizer cleared.
         self._bare.zero_grad(set_to_none=True)
         self._phase_model = self._model if phase.model is None else self._prepared(phase.model)
         train = self.settings
@@ -211,7 +211,7 @@ class Training:
     def _epoch(self, index: int, phase: "Phase", epoch: int, *, first: int, n_epochs: int) -> None:
         began = time.perf_counter()
         # Of several processes each drops out by numbers of its own.
-        seed_all(processes.own(derive(self.seed, epoch)))
+        seed_all(processes.process_seed(derive(self.seed, epoch)))
         # One number is passed over, as a loader without a generator of its own takes one before an epoch.
         torch.empty((), dtype=torch.int64).random_()
         self._sampler.set_epoch(epoch)
@@ -221,9 +221,9 @@ class Training:
         self._phase_model.train()
         lr, waited, n_cases = 0.0, 0.0, 0
         with self.reporter.bar(title, n_steps) as bar:
-            asked = time.perf_counter()
+            requested_at = time.perf_counter()
             for step, cases in enumerate(self._loader):
-                waited += time.perf_counter() - asked
+                waited += time.perf_counter() - requested_at
                 done = (epoch - first) * n_steps + step
                 share = optimizers.factor(done, n_epochs * n_steps, n_steps, self.settings)
                 lr = optimizers.set_lr(self._optimizer, share)
@@ -231,7 +231,7 @@ class Training:
                     self._step(phase, cases, self._step_seed(epoch, step), log, lr, first=done == 0)
                 n_cases += len(cases.position)
                 self._advance(bar, log, step)
-                asked = time.perf_counter()
+                requested_at = time.perf_counter()
         losses = log.close()
         losses = dict(zip(losses, processes.mean(list(losses.values()))))
         averaging.align(self._phase_model)
@@ -308,12 +308,12 @@ class Training:
         p = self._validation.probabilities(self._model)
         if bad := n_not_finite(p):
             raise log.diverged(f"the outputs for {bad} of {len(p)} validation cases are")
-        asked = split_metric(self.settings.metric)
-        found = evaluate(p, self._validation_labels, extra=[name for name in asked if name in EXTRA])
-        scores = {name: reported(float(value[0])) for name, value in found.items()}
-        if len(asked) > 1:
-            values = [value for name in asked if (value := scores[name]) is not None]
-            scores[self.settings.metric] = sum(values) / len(values) if len(values) == len(asked) else None
+        metric_names = split_metric(self.settings.metric)
+        values_by_metric = evaluate(p, self._validation_labels, extra=[name for name in metric_names if name in EXTRA])
+        scores = {name: reported(float(value[0])) for name, value in values_by_metric.items()}
+        if len(metric_names) > 1:
+            values = [value for name in metric_names if (value := scores[name]) is not None]
+            scores[self.settings.metric] = sum(values) / len(values) if len(values) == len(metric_names) else None
         return scores
 
     def _keep(self, phase: "Phase", scores: Mapping[str, float | None] | None) -> None:
@@ -347,16 +347,16 @@ class Training:
 
 def _settle_encoders(model: nn.Module, train: Train) -> None:
     """Freeze what the settings freeze, and trade time for memory where they say so."""
-    for asked, method, argument in (
+    for enabled, method, argument in (
         (train.freeze != "none", "freeze", train.freeze),
         (train.checkpointing, "set_grad_checkpointing", True),
     ):
-        if asked:
+        if enabled:
             getattr(encoders_of(model), method)(argument)
 
 
 def _set_counts(loss: nn.Module, target: str, train: CaseDataset) -> None:
-    """Tell losses that weigh the classes how often each occurs in the training part."""
+    """Pass the class counts of the training set to losses that weigh classes."""
     kind = getattr(loss, "targets", {}).get(target)
     if isinstance(loss, Objective) and isinstance(kind, Classes):
         loss.set_counts({target: torch.bincount(train.labels(target), minlength=kind.n)})

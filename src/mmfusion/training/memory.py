@@ -1,4 +1,4 @@
-"""Running out of memory, as one error that says what to change."""
+"""Lack of memory as one error that says what to change."""
 
 import re
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def size_wanted(error: BaseException) -> str:
-    """How much was asked for, in the error's words; empty where it does not say."""
-    found = _SIZE.search(str(error))
-    if found is None:
+    """Requested size, from the error's text; empty where it has none."""
+    match = _SIZE.search(str(error))
+    if match is None:
         return ""
-    words = found.group(1)
+    words = match.group(1)
     if not words.endswith(" bytes"):
         return words
     size = float(words.removesuffix(" bytes"))
@@ -64,22 +64,22 @@ def guard(doing: str, device: torch.device | str, advice: str) -> Iterator[None]
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemory(f"{told(error, doing, device)}: it takes {advice}") from error
+        raise OutOfMemory(f"{message(error, doing, device)}: it takes {advice}") from error
 
 
-def told(error: BaseException, doing: str = "", device: torch.device | str = "") -> str:
+def message(error: BaseException, doing: str = "", device: torch.device | str = "") -> str:
     """A lack of memory in a line: where, while doing what, and how much was wanted, as far as it is known."""
     wanted = size_wanted(error)
     return (
         "out of memory"
         + (f" on {device}" if device else "")
         + (f" while {doing}" if doing else "")
-        + (f" ({wanted} more were asked for)" if wanted else "")
+        + (f" ({wanted} more were requested)" if wanted else "")
     )
 
 
 def advice(train: Train, precision: str, size: Any = None) -> str:
-    """What takes less memory, with the values that it has.
+    """Settings that reduce memory, with their values.
 
     Args:
         train: The settings of the training.

@@ -1,4 +1,4 @@
-"""The optimiser of a phase, and the learning rate as a pure function of the step.
+"""The optimizer of a phase, and the learning rate as a pure function of the step.
 
 Nothing about the schedule needs saving: a resumed run computes the same rate from the same step.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def build(
     groups: "Iterable[ParameterGroup]", train: Train, above: Mapping[nn.Parameter, int] | None = None
 ) -> torch.optim.Optimizer:
-    """An optimiser over named groups of parameters.
+    """An optimizer over named groups of parameters.
 
     The group ``"encoder"`` learns at ``lr * encoder_lr_scale * layer_decay ** above``. With ``adamw``, parameters of
     one axis (biases, normalisations) are not decayed.

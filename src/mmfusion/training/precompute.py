@@ -102,10 +102,10 @@ def precompute(
     Args:
         model: A :class:`~mmfusion.models.FusionModel`; its encoders are run in evaluation mode, without gradient.
         dataset: The cases.
-        folder: Where maps are kept, a folder in it for each set; made if it is not there.
+        folder: Where maps are kept, a folder in it for each set; created if it does not exist.
         batch_size: Cases at a time.
         device: Where the model is.
-        bar: Told of the progress.
+        bar: Receives the progress.
 
     Returns:
         The same cases with maps in place of images.

@@ -49,7 +49,7 @@ def is_main() -> bool:
     return index() == 0
 
 
-def own_gpu() -> torch.device:
+def gpu_of_process() -> torch.device:
     """The GPU of this process, made the current one.
 
     Raises:
@@ -193,9 +193,9 @@ def from_main(make: Callable[[], Result]) -> Result:
     """
     if n_processes() == 1:
         return make()
-    made = [make() if is_main() else None]
-    dist.broadcast_object_list(made)
-    return made[0]  # type: ignore[return-value]  # the main process's
+    value = [make() if is_main() else None]
+    dist.broadcast_object_list(value)
+    return value[0]  # type: ignore[return-value]  # the main process's
 
 
 # Shares
@@ -207,7 +207,7 @@ def share(n: int) -> range:
     return range(n * rank // size, n * (rank + 1) // size)
 
 
-def own(seed: int) -> int:
+def process_seed(seed: int) -> int:
     """A seed for what a process draws for its own cases; that of the main one is the seed itself."""
     return derive(seed, index()) if index() else seed
 

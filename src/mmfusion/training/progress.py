@@ -1,4 +1,4 @@
-"""What a training did so far, and which of its epochs was the best."""
+"""Progress of a training: its history and its best epoch."""
 
 from dataclasses import dataclass, field
 from typing import Any

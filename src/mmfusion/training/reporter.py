@@ -1,4 +1,4 @@
-"""How a run speaks: bars on a terminal, plain lines elsewhere, or not at all.
+"""Reporters of a run: bars on a terminal, plain lines elsewhere, or silence.
 
 The loop knows only the protocol; nothing below the command line prints.
 """

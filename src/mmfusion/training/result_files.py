@@ -55,7 +55,7 @@ def read_json(path: Path) -> Any:
     """A JSON file.
 
     Raises:
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If it does not exist.
         ValueError: If it is not JSON, as :func:`parse_json`; names the file.
     """
     try:
@@ -79,9 +79,9 @@ def parse_json(text: str) -> Any:
     for _ in range(DEEPEST):
         level = [
             value
-            for one in level
-            if isinstance(one, dict | list)
-            for value in (one.values() if isinstance(one, dict) else one)
+            for container in level
+            if isinstance(container, dict | list)
+            for value in (container.values() if isinstance(container, dict) else container)
         ]
         if not level:
             return content

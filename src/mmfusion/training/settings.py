@@ -14,7 +14,7 @@ class Train:
     """The budget and how it is spent.
 
     Attributes:
-        epochs: Passes over the training part, in each phase.
+        epochs: Passes over the training set, in each phase.
         phase_epochs: Another number for a phase, by its name.
         batch_size: Cases a step, at least 2.
         lr: Peak learning rate.

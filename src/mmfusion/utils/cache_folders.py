@@ -1,4 +1,4 @@
-"""Cache folders: where things are kept that were computed once for many runs, for the user alone."""
+"""Cache folders for what is computed once for many runs, readable by the user alone."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""How much memory a device has left, so that what cannot fit is an error before it is allocated."""
+"""Free memory of a device, for errors before an allocation that cannot fit."""
 
 import os
 from pathlib import Path

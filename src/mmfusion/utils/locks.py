@@ -23,7 +23,7 @@ class Hold:
     Processes that are forked have it too; those that it is sent to take a share of their own.
 
     Args:
-        path: The lock's file; made if it is not there.
+        path: The lock's file; created if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ def alone(path: Path, *, wait: bool = False, remove: bool = False) -> Iterator[b
     """Have a file's lock to oneself.
 
     Args:
-        path: The lock's file; made if it is not there. An existing folder can be locked too.
+        path: The lock's file; created if it does not exist. An existing folder can be locked too.
         wait: For whoever has it or a share of it; else give up.
         remove: The file, and its folder if nothing else is in it, go with the lock; they are made where they are not
             there. All who use the lock must say so.
@@ -133,8 +133,8 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 def may_write(folder: Path) -> bool:
     """Whether files can be made in a folder, or the folder itself where it is not there yet."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return os.access(there, os.W_OK | os.X_OK)
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    return os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _open(path: Path) -> int:

@@ -17,7 +17,7 @@ def need(module: str, extra: str) -> ModuleType:
         The module.
 
     Raises:
-        ImportError: If it is not installed; the message is the command that mends it.
+        ImportError: If it is not installed; the message is the command that fixes it.
     """
     try:
         return importlib.import_module(module)

@@ -28,10 +28,10 @@ def unpack(kind: type[T], packed: object, where: str) -> T:
         ValueError: Naming the key, what was expected and what came.
     """
     values, hints = entries(packed, where), _hints(kind)  # type: ignore[arg-type]  # a class is hashable
-    known = {one.name: one for one in fields(kind) if one.init}  # type: ignore[arg-type]  # a dataclass
+    known = {entry.name: entry for entry in fields(kind) if entry.init}  # type: ignore[arg-type]  # a dataclass
     if unknown := sorted(set(values) - set(known)):
         raise ValueError(f"{where} has unknown keys {unknown}; valid: {', '.join(known)}")
-    needed = [name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING]
+    needed = [name for name, entry in known.items() if entry.default is MISSING and entry.default_factory is MISSING]
     if absent := [name for name in needed if name not in values]:
         raise ValueError(f"{where} lacks {', '.join(map(repr, absent))}")
     read = {name: _read(value, hints[name], f"{where}.{name}") for name, value in values.items()}
@@ -43,7 +43,7 @@ def unpack(kind: type[T], packed: object, where: str) -> T:
 
 def unpack_each(kind: type[T], packed: object, where: str) -> tuple[T, ...]:
     """Instances of a dataclass from a list; see :func:`unpack`."""
-    return tuple(unpack(kind, one, f"{where}[{i}]") for i, one in enumerate(several(packed, where)))
+    return tuple(unpack(kind, entry, f"{where}[{i}]") for i, entry in enumerate(several(packed, where)))
 
 
 def entries(packed: object, where: str, *names: str) -> Mapping[str, Any]:
@@ -102,9 +102,11 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         kinds = arguments[:1] * len(value) if ... in arguments else arguments
         if len(kinds) != len(value):
             raise ValueError(f"{where} expects {len(kinds)} values, got {_shown.repr(value)}")
-        return tuple(_read(one, kind, f"{where}[{i}]") for i, (one, kind) in enumerate(zip(value, kinds, strict=True)))
+        return tuple(
+            _read(entry, kind, f"{where}[{i}]") for i, (entry, kind) in enumerate(zip(value, kinds, strict=True))
+        )
     if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
-        return {key: _read(one, arguments[1], f"{where}.{key}") for key, one in value.items()}
+        return {key: _read(entry, arguments[1], f"{where}.{key}") for key, entry in value.items()}
     if not _is(value, hint, origin, arguments):
         raise ValueError(f"{where} expects {_described(hint)}, got {_shown.repr(value)}")
     return value
@@ -125,7 +127,7 @@ def _is(value: Any, hint: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
     if hint is None or hint is type(None):
         return value is None
     if origin is typing.Literal:
-        return any(type(value) is type(one) and value == one for one in arguments)
+        return any(type(value) is type(entry) and value == entry for entry in arguments)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if hint is int:

@@ -1,4 +1,4 @@
-"""Which precision a part is computed in, whatever the tensors and autocast say."""
+"""Precision of a computation, whatever the tensors and autocast ask for."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -307,5 +307,5 @@ def test_a_fold_without_validation(whole: Path) -> None:
     assert "none of its" in bundle.notes[0]
     overrides = {"run": {"root": str(whole)}, "data": {"validation": 0, "size": [8, 8, 4], "shape": list(trees.VOLUME)}}
     chosen = {"model": {"encoder": "convnet", "weights": "none"}}
-    with pytest.raises(ValueError, match=r"men has no validation part with these options, .*data.validation=0.125"):
+    with pytest.raises(ValueError, match=r"men has no validation set with these options, .*data.validation=0.125"):
         run.start(settings.resolve("image", "men", [overrides, chosen]))

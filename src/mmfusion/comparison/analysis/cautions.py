@@ -14,8 +14,8 @@ from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.experiments.recipes import SHARED
 from mmfusion.metrics.calibration import BOUNDS, UNDETERMINED
 from mmfusion.metrics.classification import EXTRA
-from mmfusion.metrics.definitions import said, without_cases
 from mmfusion.metrics.definitions import undefined as not_defined
+from mmfusion.metrics.definitions import undefined_sentence, without_cases
 from mmfusion.metrics.intervals import LEAST_SPLITS
 
 LEAST_SEEDS = 5
@@ -162,7 +162,7 @@ def undefined(parts: Iterable[Judged], metrics: Sequence[str], classes: Sequence
     for lacking, where in folds.items():
         listed = ", ".join(map(str, sorted(where)))
         cases = "The test set" if len(where) == n_parts else f"The test set of fold {listed}"
-        text = said(lacking, without[lacking], cases)
+        text = undefined_sentence(lacking, without[lacking], cases)
         if len(where) < n_parts:
             text += " Means over the folds are of the other folds there."
         out.append(Caution("undefined", text))

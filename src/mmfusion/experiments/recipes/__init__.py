@@ -59,7 +59,7 @@ def pick(
     for values in (recipe, *recipe.get("models", {}).values()):
         if "select_on" in values.get("train", {}):
             raise ValueError(
-                f"the recipe of {dataset!r} sets train.select_on: choosing on the test part must be asked for by name"
+                f"the recipe of {dataset!r} sets train.select_on: choosing on the test set must be asked for by name"
             )
     merged = {section: dict(recipe.get(section, {})) for section in _SECTIONS}
     if options is not None:
