@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import timm
 import torch
 
-from parts import attention, compression, data, encoders, losses, models, scan, schema, statistics, step, tokenizers
+from speed import attention, compression, data, encoders, losses, models, scan, schema, statistics, step, tokenizers
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

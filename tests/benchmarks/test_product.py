@@ -8,7 +8,7 @@ import pytest
 
 from helpers import run_folders
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "product.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "studies" / "product.py"
 
 
 def said(*arguments: str) -> subprocess.CompletedProcess[str]:

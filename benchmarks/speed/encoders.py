@@ -8,7 +8,7 @@ import torch
 
 import mmfusion as mmf
 from mmfusion.backbones import create_backbone
-from parts.timing import DEVICE, medians, spread
+from speed.timing import DEVICE, medians, spread
 
 PHOTOGRAPHS = [
     "convnet",

@@ -12,7 +12,7 @@ from torch import Tensor
 import mmfusion as mmf
 from mmfusion.layers import mamba
 from mmfusion.layers.selective_scan import selective_scan
-from parts.timing import DEVICE, in_a_process, medians, peak_mib, spread, verdict
+from speed.timing import DEVICE, in_a_process, medians, peak_mib, spread, verdict
 
 Scan = Callable[..., Tensor]
 

@@ -17,7 +17,7 @@ from mmfusion.data.images.source import Source, n_bytes
 from mmfusion.data.images.sources import find_images, load_images
 from mmfusion.spec import DataSpec
 from mmfusion.training import inference
-from parts.timing import spread, verdict
+from speed.timing import spread, verdict
 
 
 def add(commands: argparse._SubParsersAction) -> None:

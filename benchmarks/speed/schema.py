@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mmfusion.data.schema.table_schema import TableSchema
-from parts.timing import medians, spread, verdict
+from speed.timing import medians, spread, verdict
 
 
 def add(commands: argparse._SubParsersAction) -> None:

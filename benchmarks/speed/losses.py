@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.losses import CrossmodalAnchorLoss, LossBank, SampleAnchorLoss, UnimodalAnchorLoss
-from parts.timing import DEVICE, in_a_process, medians, peak_mib, spread, verdict
+from speed.timing import DEVICE, in_a_process, medians, peak_mib, spread, verdict
 
 
 def add(commands: argparse._SubParsersAction) -> None:

@@ -18,7 +18,7 @@ from mmfusion.fusion.tokens import (
 )
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.tokens import Tokens
-from parts.timing import DEVICE, medians, spread, verdict
+from speed.timing import DEVICE, medians, spread, verdict
 
 TARGET = 1.5
 REFERENCE = "one attention over all tokens"

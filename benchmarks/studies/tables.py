@@ -1,6 +1,6 @@
 """What HAM10000's table alone says: our tabular models beside scikit-learn's, on the same splits.
 
-python benchmarks/tables.py --root HAM10000/ --out runs/tables
+python benchmarks/studies/tables.py --root HAM10000/ --out runs/tables
 
 For each seed one grouped stratified split. Tokenizer and learning rate are chosen by validation, the same for all
 seeds. Every run scores its test part into its folder, as all runs do; only the chosen candidate's is shown here. A

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from parts.timing import DEVICE, medians
+from speed.timing import DEVICE, medians
 
 
 def add(commands: argparse._SubParsersAction) -> None:

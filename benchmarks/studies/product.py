@@ -1,6 +1,6 @@
 """What fusion without any interaction would reach: the product of two methods' finished predictions.
 
-python benchmarks/product.py benchmarks/results/frozen --methods image,tabular
+python benchmarks/studies/product.py benchmarks/results/frozen --methods image,tabular
 
 If the modalities were independent given the class, p(class | image) p(class | table) / p(class) would be the best that
 both together can say. A method that does not exceed it has found nothing in the two together that each does not say by

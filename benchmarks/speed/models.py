@@ -11,7 +11,7 @@ from mmfusion.experiments import environment
 from mmfusion.models import FusionModel, Phase
 from mmfusion.tokens import LossInputs
 from mmfusion.training.phases import phases_of
-from parts.timing import DEVICE, medians, spread
+from speed.timing import DEVICE, medians, spread
 
 REFERENCE = "concat"
 COLUMNS = mmf.Columns(numerical=("age", "size"), categorical=(("sex", 2), ("site", 9), ("elevation", 3)))

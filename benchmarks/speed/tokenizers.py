@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import mmfusion as mmf
 from mmfusion.tokenizers import TextTokenizer, create_tabular_tokenizer
 from mmfusion.tokenizers.tabular.encoders import Encode, text_encoder
-from parts.timing import DEVICE, medians, spread, verdict
+from speed.timing import DEVICE, medians, spread, verdict
 
 AGE = mmf.Wording(unit="years", mean=52.0, std=17.0, low=0.0, high=85.0, step=5.0)
 SEX = mmf.Wording(categories=("female", "male"))

@@ -12,7 +12,7 @@ from mmfusion.comparison.analysis.resampling import judge, sample, score
 from mmfusion.comparison.finished_run import Cases, FinishedRun
 from mmfusion.experiments.settings import resolve
 from mmfusion.metrics.classification import NAMES
-from parts.timing import spread, verdict
+from speed.timing import spread, verdict
 
 MODELS = ("concat", "amf", "cfcml", "daft", "film", "gmu", "healnet", "image", "lmf", "max", "mbt", "tip")
 PREVALENCE = (0.67, 0.11, 0.11, 0.05, 0.03, 0.02, 0.01)

@@ -9,7 +9,7 @@ from torch import nn
 from mmfusion.layers.compression import TokenShape, create_compression
 from mmfusion.registry import Choice
 from mmfusion.tokens import Tokens
-from parts.timing import DEVICE, medians
+from speed.timing import DEVICE, medians
 
 SETTINGS = {
     # name: batch, latents, maps, channels last
