@@ -17,7 +17,7 @@ from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.experiments import folder, predictor
 from mmfusion.tokens import FusionOutput
 from mmfusion.training import checkpoints, result_files
-from mmfusion.training.loop import load_weights
+from mmfusion.training.checkpoints import load_weights
 
 Start = Callable[..., Path]
 

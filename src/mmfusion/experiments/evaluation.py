@@ -24,7 +24,7 @@ from mmfusion.experiments import (
 from mmfusion.experiments.assembly import CHOSEN_ON_TEST, Parts, with_maps
 from mmfusion.metrics.classification import EXTRA, split_metric
 from mmfusion.training import checkpoints, inference, optimizers, processes
-from mmfusion.training.loop import load_weights
+from mmfusion.training.checkpoints import load_weights
 from mmfusion.training.progress import Progress
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.result_files import write_bytes, write_json, write_text

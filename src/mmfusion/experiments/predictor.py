@@ -23,7 +23,7 @@ from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, inference, memory
 from mmfusion.training.arithmetic import arithmetic
-from mmfusion.training.loop import load_weights
+from mmfusion.training.checkpoints import load_weights
 
 
 class Predictor:

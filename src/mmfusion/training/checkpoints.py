@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfusion.training.result_files import parse_json, write_bytes
+from mmfusion.utils.finite import require_finite
 from mmfusion.utils.optional import need
 
 FORMAT = 1
@@ -109,3 +110,17 @@ def unpack_optimizer(
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a model, every one of them.
+
+    Raises:
+        ValueError: If names or shapes differ, or a weight is not finite; says which file.
+    """
+    require_finite(weights, path, model.state_dict())
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()
+        raise ValueError(f"{path} holds the weights of another model: {' '.join(first[1:3]).strip()}") from error

@@ -18,15 +18,14 @@ from mmfusion.data.cases import CaseDataset, Cases
 from mmfusion.data.samplers import Batches, SharedBatches, choose_batches
 from mmfusion.data.transforms.modality_dropout import drop_modalities
 from mmfusion.layers.batch_statistics import for_one_case
-from mmfusion.losses import Objective
 from mmfusion.metrics.classification import EXTRA, evaluate, n_not_finite, reported, split_metric
 from mmfusion.models.phases import Pretraining
-from mmfusion.spec import Classes
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import averaging, checkpoints, divergence, inference, optimizers, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.loss_log import LossLog
 from mmfusion.training.phases import encoders_of, phases_of
+from mmfusion.training.preparation import lay_channels_last, look, set_counts, settle_encoders
 from mmfusion.training.progress import Progress, better, line
 from mmfusion.training.reporter import Bar, Reporter
 from mmfusion.training.seeds import derive, seed_all
@@ -108,12 +107,12 @@ class Training:
         self._train = train
         self._device: torch.device = accelerator.device
         if settings.channels_last:
-            _channels_last(model)
-        _settle_encoders(model, settings)
+            lay_channels_last(model)
+        settle_encoders(model, settings)
         self._bare = model.to(self._device)
         self._phases = phases_of(model)
         for phase in self._phases:
-            _set_counts(phase.loss, target, train)
+            set_counts(phase.loss, target, train)
             phase.loss.to(self._device)
             if phase.model is not None:
                 phase.model.to(self._device)
@@ -155,7 +154,7 @@ class Training:
         tensors, about = checkpoints.load(self.folder / checkpoints.LAST)
         self.progress = Progress(**about["progress"])
         phase = self._phases[self.progress.phase]
-        load_weights(self._bare, checkpoints.under("model", tensors), self.folder / checkpoints.LAST)
+        checkpoints.load_weights(self._bare, checkpoints.under("model", tensors), self.folder / checkpoints.LAST)
         learned = checkpoints.under("loss", tensors)
         require_finite(learned, self.folder / checkpoints.LAST, phase.loss.state_dict())
         phase.loss.load_state_dict(learned)
@@ -272,7 +271,7 @@ class Training:
         present = inference.move(present, self._device)
         at_inputs = (self._bare, cases.inputs, present)
         if first:
-            _look(at_inputs, standardized=self._standardized)
+            look(at_inputs, standardized=self._standardized)
         output: FusionOutput = for_one_case(
             functools.partial(self._phase_model, cases.inputs, present), self._phase_model, len(cases.position)
         )
@@ -280,7 +279,7 @@ class Training:
         inputs = LossInputs(output.outputs, output.embeddings, cases.targets, present or {}, aux)
         at_outputs = (phase.loss, inputs)
         if first:
-            _look(at_outputs)
+            look(at_outputs)
         terms: dict[str, Tensor] = phase.loss(inputs)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         averaging.average_gradients(self._trained)
@@ -292,7 +291,7 @@ class Training:
             nn.utils.clip_grad_norm_(self._trained, self.settings.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        log.add(terms, lr, functools.partial(_look, at_inputs, at_outputs, standardized=self._standardized))
+        log.add(terms, lr, functools.partial(look, at_inputs, at_outputs, standardized=self._standardized))
 
     def _with_dropout(self, cases: Cases, seed: int) -> Cases:
         """Some modalities of some cases taken away, of those that the model looks at."""
@@ -343,57 +342,3 @@ class Training:
                 "scaler": scaler.state_dict() if scaler is not None else {},
             },
         )
-
-
-def _settle_encoders(model: nn.Module, train: Train) -> None:
-    """Freeze what the settings freeze, and trade time for memory where they say so."""
-    for enabled, method, argument in (
-        (train.freeze != "none", "freeze", train.freeze),
-        (train.checkpointing, "set_grad_checkpointing", True),
-    ):
-        if enabled:
-            getattr(encoders_of(model), method)(argument)
-
-
-def _set_counts(loss: nn.Module, target: str, train: CaseDataset) -> None:
-    """Pass the class counts of the training set to losses that weigh classes."""
-    kind = getattr(loss, "targets", {}).get(target)
-    if isinstance(loss, Objective) and isinstance(kind, Classes):
-        loss.set_counts({target: torch.bincount(train.labels(target), minlength=kind.n)})
-
-
-def _channels_last(model: nn.Module) -> None:
-    """Lay the weights of 2D convolutions out channel by channel of each pixel; the maps follow them.
-
-    Not ``model.to(memory_format=...)``, which fails on the weights of 3D convolutions.
-    """
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def _look(*parts: tuple[Any, ...], standardized: Collection[str] = ()) -> None:
-    """Let a model and an objective look at the values of a step, where they have a ``check``.
-
-    Raises:
-        ValueError: From either of them.
-    """
-    for part, *arguments in parts:
-        check = getattr(part, "check", None)
-        if check is not None:
-            known = [name for name in standardized if name in getattr(part, "images", ())]
-            check(*arguments, **({"standardized": known} if known else {}))
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights into a model, every one of them.
-
-    Raises:
-        ValueError: If names or shapes differ, or a weight is not finite; says which file.
-    """
-    require_finite(weights, path, model.state_dict())
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()
-        raise ValueError(f"{path} holds the weights of another model: {' '.join(first[1:3]).strip()}") from error
