@@ -114,7 +114,7 @@ def test_images_in_memory():
         (lambda f: f.drop(columns="sex"), "no column 'sex'"),
         (lambda f: f.drop(columns="diagnosis"), "no column 'diagnosis'"),
         (lambda f: f.drop(columns="file"), "no column 'file'"),
-        (lambda f: f.assign(age=["20", "old", "30"]), "column 'age' holds numbers, but row 1 has 'old'"),
+        (lambda f: f.assign(age=["20", "old", "30"]), "column 'age' expects numbers, but row 1 has 'old'"),
         (lambda f: f.assign(diagnosis=["nevus", "wart", "NEV"]), "the label 'wart' in row 1; known are: NEV, MEL"),
         (lambda f: f.assign(diagnosis=["nevus", None, "MEL"]), "no label in row 1"),
         (lambda f: f.assign(diagnosis="nevus"), "one class only, 'NEV', in all 3 rows"),

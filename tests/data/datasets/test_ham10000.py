@@ -183,8 +183,8 @@ def test_table_empty(ham_root):
         (lambda t: t.drop(columns="sex"), r"metadata\.csv has no column 'sex'; its columns are: lesion_id, image_id"),
         (lambda t: t.drop(columns="lesion_id"), "no column 'lesion_id'"),
         (lambda t: t.iloc[:0], "has a header and no rows"),
-        (lambda t: t.assign(age=["old", *t["age"][1:]]), "column 'age' holds numbers, but row 0 has 'old'"),
-        (lambda t: t.assign(age=[*t["age"][:-1], "old"]), "column 'age' holds numbers, but row 59 has 'old'"),
+        (lambda t: t.assign(age=["old", *t["age"][1:]]), "column 'age' expects numbers, but row 0 has 'old'"),
+        (lambda t: t.assign(age=[*t["age"][:-1], "old"]), "column 'age' expects numbers, but row 59 has 'old'"),
         (lambda t: t.assign(dx="nv"), "one class only, 'nv', in all 60 rows"),
         (lambda t: t.assign(dx=["wart", *t["dx"][1:]]), "the label 'wart' in row 0; known are: akiec, bcc"),
         (lambda t: t.assign(dx=["", *t["dx"][1:]]), "no label in row 0"),
@@ -247,4 +247,6 @@ def test_a_column_that_tells_the_diagnosis_is_named(ham_root):
     frame["sex"] = np.where(frame["dx"] == frame["dx"].mode()[0], "male", "female")
     frame.to_csv(path, index=False)
     notes = create(ham_root).notes
-    assert any(note.startswith("A possible leak: column 'sex' alone tells classes from the rest") for note in notes)
+    assert any(
+        note.startswith("A possible leak: column 'sex' alone distinguishes classes from the rest") for note in notes
+    )

@@ -91,7 +91,7 @@ def test_missing_cells(whole: Path) -> None:
 def test_missingness_is_noted_with_its_figures(whole: Path) -> None:
     notes = create(whole, columns="all").notes
     assert any("The 30 rows without any anamnesis are of ACK, NEV, SEK" in note for note in notes)
-    assert any("'smoke'" in note and "never go with 'BCC'" in note for note in notes)
+    assert any("'smoke'" in note and "never occur with 'BCC'" in note for note in notes)
     assert not any("anamnesis are of" in note for note in create(whole).notes)
 
 
@@ -139,7 +139,7 @@ FAULTS = [
     (_truncate, r"1 image file.*row 0: .*PAT_0_0_100\.png"),
     (_cell("diagnostic", "ACC"), "label column 'diagnostic' has the label 'ACC' in row 3; known are: ACK, BCC"),
     (_cell("img_id", "PAT_0_0_100.png"), r"column 'img_id': 'PAT_0_0_100\.png' occurs 2 times, in rows 0, 3"),
-    (_cell("age", "old"), "column 'age' holds numbers, but row 3 has 'old'"),
+    (_cell("age", "old"), "column 'age' expects numbers, but row 3 has 'old'"),
     (_cell("itch", "perhaps"), "column 'itch' has 'perhaps', not one of"),
     (lambda r: trees.edit(r / "metadata.csv", lambda t: t.drop(columns="region")), "has no column 'region'"),
     (lambda r: trees.edit(r / "metadata.csv", lambda t: t.iloc[:0]), "has a header and no rows"),

@@ -60,7 +60,7 @@ def test_it_says_what_it_found(whole: Path) -> None:
         "photo       images of column 'photo', 3 x 8x8",
         "second_view  images of column 'second view'",
         "stage         ordinal      3 levels: I, II, III",
-        "hospital      left out     says the same in every row that has a value",
+        "hospital      left out     has only one value",
         "patient       left out     is used for something else",
     ):
         assert " ".join(line.split()) in " ".join(about.split())
@@ -413,7 +413,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
         "the table has no column 'owner'",
         "label column 'diagnosis' is empty in 1 row(s): 3",
         f"the split file {tmp_path / 'b.csv'} does not exist",
-        f"the schema {tmp_path / 'a.toml'} is not there",
+        f"the schema {tmp_path / 'a.toml'} does not exist",
     )
     assert len(caught.value.faults) == len(expected)
     for said, fault in zip(expected, caught.value.faults, strict=True):
@@ -425,7 +425,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
         assert len(caught.value.faults) == 4
         assert what in caught.value.faults[-1]
     folder = {"schema": tmp_path, "split_file": tmp_path}
-    with pytest.raises(FileNotFoundError, match=r"2 faults: the split .* does not exist; the schema .* is not there"):
+    with pytest.raises(FileNotFoundError, match=r"2 faults: the split .* does not exist; the schema .* does not exist"):
         TableDataset(table.drop(index=3), label="diagnosis", images=[], **folder)
     with pytest.raises(ValueError, match=r"needs a table: .*; and the column of the labels: --label"):
         registry.datasets.create("table")

@@ -35,11 +35,11 @@ MANY = 40
         (["2020-01-31", "2021-02-28"], "date", "2 dates, as in ISO8601"),
         (["31.01.2020", None, "28.02.2021"], "date", "2 dates, as in %d.%m.%Y"),
         ([None, "", "unknown"], "drop", "has no value in any row"),
-        (["a", "a", None], "drop", "says the same in every row that has a value"),
-        ([5, 5.0, "5"], "drop", "says the same in every row that has a value"),
+        (["a", "a", None], "drop", "has only one value"),
+        ([5, 5.0, "5"], "drop", "has only one value"),
         ([f"images/{i}.PNG" for i in range(9)], "drop", "names files"),
         ([f"a{chr(97 + i % 26)}{i * 7919}" for i in range(100)], "drop", "looks like an identifier: 100 values in 100"),
-        ([f"he said {i} times no" for i in range(99)], "text", "free text, 99 different ones in 99 rows"),
+        ([f"he said {i} times no" for i in range(99)], "text", "free text, 99 different texts in 99 rows"),
     ],
 )
 def test_kinds(cells, kind, reason):
@@ -99,7 +99,7 @@ def test_remarks():
     assert decide(["1,5", "2,5"], decimal=",").remarks == ()
     assert decide(["1.5", "2.5"]).remarks == ()
     assert decide(["01/02/2020", "03/04/2021"]).remarks == (
-        "day and month could be the other way round; they are read as in %d/%m/%Y",
+        "the order of day and month is ambiguous; dates are read as %d/%m/%Y",
     )
     assert decide(["13/02/2020", "03/04/2021"]).remarks == ()
 
@@ -108,8 +108,8 @@ def test_what_is_told_has_the_last_word():
     frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "x"], "y": [0, 1, 0]})
     told = infer_columns(frame, {"a": "categorical", "b": {"kind": "ordinal", "categories": ["y", "x"]}}, drop=["y"])
     assert told == [
-        Decision("a", "categorical", "as told"),
-        Decision("b", "ordinal", "as told", {"categories": ["y", "x"]}),
+        Decision("a", "categorical", "as given"),
+        Decision("b", "ordinal", "as given", {"categories": ["y", "x"]}),
         Decision("y", "drop", "is used for something else"),
     ]
     # Without a kind, that is decided, with the options given.
@@ -126,7 +126,7 @@ def test_what_is_told_has_the_last_word():
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, r"several columns called \['a'\]"),
         (pd.DataFrame({"a": [1]}), {"overrides": {"b": "drop"}}, r"no column \['b'\]; its columns are: a"),
         (pd.DataFrame({"a": [1]}), {"drop": ["c"]}, r"no column \['c'\]"),
-        (pd.DataFrame({"a": [1]}), {"overrides": {"a": "number"}}, "kind out of numerical, .* got 'number'"),
+        (pd.DataFrame({"a": [1]}), {"overrides": {"a": "number"}}, "one of the kinds numerical, .* got 'number'"),
     ],
 )
 def test_wrong_requests(frame, options, message):

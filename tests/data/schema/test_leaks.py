@@ -45,7 +45,7 @@ def test_a_number_that_tells_the_class(monotone):
     assert leak.classes == ("0", "1")  # of two classes, what tells one tells the other
     assert 0.9 < leak.figure < 1
     assert f"{leak.figure:.3f}" in leak.text
-    assert leak.text.startswith("column 'x' alone tells classes from the rest, cross-validated AUC: '")
+    assert leak.text.startswith("column 'x' alone distinguishes classes from the rest, cross-validated AUC: '")
 
 
 def test_missingness_that_tells_the_class():
@@ -66,7 +66,7 @@ def test_a_value_that_never_goes_with_a_class():
     n = cells.count("follow up")
     assert (leak.sign, leak.value, leak.classes, leak.figure) == ("never", "follow up", ("melanoma",), n)
     assert leak.text.startswith(
-        f"column 'x': the {n} rows of 'follow up' never go with 'melanoma' ({n / 4:.0f} expected)"
+        f"column 'x': the {n} rows of 'follow up' never occur with 'melanoma' ({n / 4:.0f} expected)"
     )
 
 
@@ -104,7 +104,9 @@ def test_columns_that_are_missing_together_are_one_finding():
     assert [leak.columns for leak in leaks] == [("c",), ("a", "b")] or [leak.columns for leak in leaks] == [("a", "b")]
     together = next(leak for leak in leaks if leak.columns == ("a", "b"))
     assert together.figure == gone.sum()
-    assert together.text.startswith(f"columns 'a', 'b': the {gone.sum()} rows where they are missing never go with '1'")
+    assert together.text.startswith(
+        f"columns 'a', 'b': the {gone.sum()} rows where they are missing never occur with '1'"
+    )
 
 
 def test_groups_are_not_torn_apart():
@@ -146,8 +148,8 @@ def test_pad_ufes_20():
     labels, names = pd.factorize(frame["diagnostic"], sort=True)
     leaks = schema.check(frame, labels, classes=list(names), groups=frame["patient_id"].tolist())
     said = "\n".join(map(str, leaks))
-    assert "column 'biopsed' alone tells classes from the rest, cross-validated AUC: 'BCC' 0.8" in said
-    assert "column 'biopsed': the 956 rows of 'false' never go with 'BCC'" in said
+    assert "column 'biopsed' alone distinguishes classes from the rest, cross-validated AUC: 'BCC' 0.8" in said
+    assert "column 'biopsed': the 956 rows of 'false' never occur with 'BCC'" in said
     together = [leak for leak in leaks if leak.sign == "never" and leak.figure == 804]
     assert [set(leak.columns) for leak in together] == [
         {

@@ -38,7 +38,7 @@ def test_every_way_in_which_pandas_holds_numbers(dtype):
 
 
 def test_what_is_not_a_number_is_named_with_its_row():
-    with pytest.raises(ValueError, match=r"'x' holds numbers, but row 1 has 'forty'; row 3 has 'soon': correct"):
+    with pytest.raises(ValueError, match=r"'x' expects numbers, but row 1 has 'forty'; row 3 has 'soon': correct"):
         numbers(frame("40", "forty", "", "soon"), "x")
     with pytest.raises(ValueError, match="row 9 has 'a'; and 5 more"):
         numbers(frame(*["a"] * 15), "x")

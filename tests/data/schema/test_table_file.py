@@ -62,8 +62,8 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", b"", "is empty: a header"),
-        ("t.csv", b"\n \n", "is empty: a header"),
+        ("t.csv", b"", "is empty: expected a header"),
+        ("t.csv", b"\n \n", "is empty: expected a header"),
         ("t.csv", b"a,b\n", "has a header and no rows"),
         ("t.csv", "a,b\n1,ä\n".encode("cp1252"), "is not utf-8 text: byte 0xe4 in line 2. Save it .* 'cp1252'"),
         ("t.csv", b"a,b\n1,2\n1,2,3\n", "cells separated by ',': .*Expected 2 fields in line 3, saw 3"),

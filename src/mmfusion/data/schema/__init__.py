@@ -1,1 +1,1 @@
-"""The columns of a table: what they hold, decided from their cells and fitted on the training rows."""
+"""Table schemas: columns with kinds inferred from their cells, fitted on the training rows."""

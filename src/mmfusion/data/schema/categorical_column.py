@@ -14,13 +14,13 @@ from mmfusion.data.schema.number_cells import Mask, Reading, Remark, remarks_of
 from mmfusion.spec import Wording
 
 RARE = "rare"
-"""The category that those of too few training cases are merged into."""
+"""Name of the category into which rare categories are merged."""
 MIN_CASES = 5
-"""How many training cases a category has at least that a table's schema names."""
+"""Fewest training cases of a category that is kept by name."""
 
 
 def packed(column: Any) -> dict[str, Any]:
-    """A column's attributes as plain values, the defaults left out."""
+    """A column's attributes as plain values, without defaults."""
     plain = type(column)(column.name)
     content = {
         name: list(value) if isinstance(value, tuple) else value
@@ -36,15 +36,15 @@ class CategoricalColumn:
 
     Attributes:
         name: The column's name in the table.
-        categories: A value's code is its place here. Values that differ in case or blanks alone are one category.
+        categories: A value's code is its index here. Values that differ only in case or blanks are one category.
         kind: ``"categorical"``, sorted; ``"ordinal"``, in their order; ``"boolean"``: false and true.
-        aliases: Other spellings, to the category that they count as.
+        aliases: Other spellings and their categories.
         unit: Such as ``"mm"``; for sentences.
-        template: Of its sentence; see :class:`~mmfusion.spec.Wording`. Empty: the default.
-        missing: More spellings of a missing cell.
-        rare: Whether the last category stands for all that are not named: those of too few training rows, whose names
-            are not kept, and those that no training row had.
-        numbers_only: Whether values that are no numbers are missing.
+        template: Template of its sentence; see :class:`~mmfusion.spec.Wording`. Empty: the default.
+        missing: Further spellings of a missing cell.
+        rare: Whether the last category collects all others: those of too few training rows, whose names are not kept,
+            and those that no training row has.
+        numbers_only: Whether values that are not numbers count as missing.
     """
 
     name: str
@@ -68,11 +68,15 @@ class CategoricalColumn:
             )
         spelt = Counter(map(key, self.categories))
         if twice := [name for name in self.categories if spelt[key(name)] > 1]:
-            raise ValueError(f"column {self.name!r} has categories that differ in case or blanks alone: {twice}")
+            raise ValueError(f"column {self.name!r} has categories that differ only in case or blanks: {twice}")
         if self.kind == "boolean" and self.categories != ("false", "true"):
-            raise ValueError(f"column {self.name!r} of booleans expects the categories false, true: {self.categories}")
+            raise ValueError(
+                f"column {self.name!r} of booleans expects the categories false, true, got {self.categories}"
+            )
         if self.rare and not self.categories:
-            raise ValueError(f"column {self.name!r} expects categories, of which the last is the rare one")
+            raise ValueError(
+                f"column {self.name!r} with rare=True expects categories, the last of which is the rare one"
+            )
         _ = self.wording
 
     @classmethod
@@ -85,35 +89,35 @@ class CategoricalColumn:
         min_cases: int = 1,
         **options: Any,
     ) -> "CategoricalColumn":
-        """The vocabulary of the values that are there.
+        """Learn the vocabulary of a column.
 
         Args:
-            frame: Rows, whose cells are checked.
+            frame: All rows; every cell is checked.
             name: The column.
             train: Positions of the training rows, whose values are the vocabulary; None: all.
-            min_cases: Categories of fewer training rows are merged into one, :data:`RARE`, the last; their names are
-                not kept. Booleans, and categories that are given, stay as they are.
-            options: Attributes that are not fitted. ``categories`` given is kept: the order of an ordinal column.
+            min_cases: Categories of fewer training rows are merged into the last one, :data:`RARE`; their names are
+                not kept. Booleans and given categories are not merged.
+            options: Attributes that are not fitted. Given ``categories`` are kept: the order of an ordinal column.
 
         Raises:
-            ValueError: If a cell is not in the categories given, or of booleans not one of their spellings.
+            ValueError: If a cell is not one of the given categories, or not a spelling of a boolean.
         """
         if type(min_cases) is not int or min_cases < 1:
             raise ValueError(f"column {name!r} expects min_cases of 1 or more, got {min_cases!r}")
-        codes, found = distinct(one_column(frame, name), [text.lower() for text in options.get("missing", ())])
+        codes, texts = distinct(one_column(frame, name), [text.lower() for text in options.get("missing", ())])
         if train is not None:
             codes = codes[np.asarray(train, dtype=np.int64)]
         if options.get("numbers_only"):
-            codes = np.where(np.append(_are_numbers(found), False)[codes], codes, -1)
+            codes = np.where(np.append(_are_numbers(texts), False)[codes], codes, -1)
         if options.get("kind") == "boolean":
             options["categories"] = ("false", "true")
         if "categories" not in options:
             aliases = {key(alias): category for alias, category in options.get("aliases", {}).items()}
-            counts = np.bincount(codes[codes >= 0], minlength=len(found))
-            # Of several spellings of one category, its name is the one that most rows have.
+            counts = np.bincount(codes[codes >= 0], minlength=len(texts))
+            # A category is named by its most frequent spelling.
             spellings: dict[str, str] = {}
             n_cases: Counter[str] = Counter()
-            for text, count in sorted(zip(found, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])):
+            for text, count in sorted(zip(texts, counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])):
                 if not count:
                     continue
                 category = aliases.get(key(text), text)
@@ -123,14 +127,14 @@ class CategoricalColumn:
             ordered = options.get("kind") == "ordinal"
             options["categories"] = in_order(names) if ordered else tuple(names)
             if len(names) < len(spellings):
-                options["categories"] += (_free(RARE, names),)
+                options["categories"] += (_unused_name(RARE, names),)
                 options["rare"] = True
             return cls(name, **options)
         column = cls(name, **options)
-        if strangers := column._strangers(found):
+        if unknown := column._unknown(texts):
             raise ValueError(
-                f"column {name!r} has {', '.join(map(repr, strangers[:10]))}, not one of {column.categories}: add the "
-                "category, an alias, or a spelling of missing"
+                f"column {name!r} has {', '.join(map(repr, unknown[:10]))}, expected one of {column.categories}: add "
+                "the category, an alias, or a spelling of missing"
             )
         return column
 
@@ -145,22 +149,24 @@ class CategoricalColumn:
         return codes | aliases
 
     def encode(self, frame: pd.DataFrame) -> Codes:
-        """Codes, shape ``(n,)`` int64; -1 is missing, or a category that is not named where none stands for these."""
+        """Codes, shape ``(n,)`` int64; -1 is missing, or an unknown category if there is no rare one."""
         known, other = self._codes(), len(self.categories) - 1 if self.rare else -1
-        codes, found = distinct(one_column(frame, self.name), self.missing)
-        of_texts = np.array([known.get(key(text), other) for text in found], dtype=np.int64)
+        codes, texts = distinct(one_column(frame, self.name), self.missing)
+        of_texts = np.array([known.get(key(text), other) for text in texts], dtype=np.int64)
         if self.numbers_only:
-            of_texts[~_are_numbers(found)] = -1
+            of_texts[~_are_numbers(texts)] = -1
         return np.append(of_texts, -1)[codes]
 
     def unseen(self, frame: pd.DataFrame) -> list[str]:
-        """Values that are not named, in the order of their first row: they count as missing, or as the rare one."""
-        return self._strangers(distinct(one_column(frame, self.name), self.missing)[1])
+        """Unknown categories, in the order of their first row; they count as missing, or as the rare category."""
+        return self._unknown(distinct(one_column(frame, self.name), self.missing)[1])
 
-    def _strangers(self, found: list[str]) -> list[str]:
+    def _unknown(self, texts: list[str]) -> list[str]:
         known = self._codes()
-        valid = _are_numbers(found) if self.numbers_only else np.ones(len(found), dtype=np.bool_)
-        return [text for text, one in zip(found, valid.tolist(), strict=True) if one and key(text) not in known]
+        valid = _are_numbers(texts) if self.numbers_only else np.ones(len(texts), dtype=np.bool_)
+        return [
+            text for text, is_valid in zip(texts, valid.tolist(), strict=True) if is_valid and key(text) not in known
+        ]
 
     @property
     def source(self) -> str:
@@ -168,11 +174,11 @@ class CategoricalColumn:
         return self.name
 
     def remarks(self, frame: pd.DataFrame) -> list[Remark]:
-        """What a reader should know of a table's cells: spreadsheets' errors, and words among numbered levels."""
+        """Remarks on a table's cells: errors of spreadsheets, and words among numbered levels."""
         column = one_column(frame, self.name)
-        codes, found = distinct(column, self.missing, errors=True)
-        is_error = np.array([text.lower() in ERRORS for text in found], dtype=np.bool_)
-        is_invalid = ~_are_numbers(found) & ~is_error & self.numbers_only
+        codes, texts = distinct(column, self.missing, errors=True)
+        is_error = np.array([text.lower() in ERRORS for text in texts], dtype=np.bool_)
+        is_invalid = ~_are_numbers(texts) & ~is_error & self.numbers_only
         none = np.zeros(len(column), dtype=np.bool_)
         errors, invalid = (np.append(of_texts, False)[codes] for of_texts in (is_error, is_invalid))
         reading = Reading(np.full(len(column), np.nan), none.astype(np.int8), none, errors, invalid)
@@ -180,21 +186,21 @@ class CategoricalColumn:
 
     @property
     def wording(self) -> Wording:
-        """What a code means."""
-        said = ("no", "yes") if self.kind == "boolean" else self.categories
-        return Wording(template=self.template or Wording.template, unit=self.unit, categories=said)
+        """The meaning of the codes."""
+        words = ("no", "yes") if self.kind == "boolean" else self.categories
+        return Wording(template=self.template or Wording.template, unit=self.unit, categories=words)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, the defaults left out."""
+        """Plain values, without defaults."""
         return packed(self)
 
 
-def _free(name: str, taken: Collection[str]) -> str:
-    """The name, or a longer one that none of the others is."""
+def _unused_name(name: str, taken: Collection[str]) -> str:
+    """The name, made longer while it is in use."""
     while key(name) in set(map(key, taken)):
         name = f"other {name}"
     return name
 
 
-def _are_numbers(found: Sequence[str]) -> Mask:
-    return np.isfinite(parse_numbers(found))
+def _are_numbers(texts: Sequence[str]) -> Mask:
+    return np.isfinite(parse_numbers(texts))

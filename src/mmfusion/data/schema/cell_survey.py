@@ -1,4 +1,4 @@
-"""One pass over a column: whether its cells are numbers, but for a few, and how they are written."""
+"""Survey of a column's cells in one pass: numbers or texts, and the notation of numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from mmfusion.data.schema.number_cells import Reading, notation_of_split, read_c
 from mmfusion.data.schema.numerals import Notation, find_notation, read_numbers
 
 MOST_LEVELS = 10
-"""Whole numbers of at most so many values, each in ten rows on average, are levels rather than amounts."""
+"""Whole numbers with at most this many values, each in ten rows on average, are levels instead of amounts."""
 MOST_CATEGORIES = 64
-"""A text column of more values is an identifier or free text, unless told otherwise."""
+"""A text column of more values is an identifier or free text, unless an override says otherwise."""
 FEW = 0.1
 """Numbers are a column's kind if at most this share of its cells is something else; or half of them, if there are more
 than :data:`MOST_LEVELS` different numbers and only :data:`FEW_WORDS` different others."""
@@ -26,24 +26,24 @@ _TRIED = 50
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one pass over a column shows.
+class CellSurvey:
+    """Result of a pass over a column.
 
     Attributes:
-        codes: Shape ``(n,)``: which text each cell is, -1 where missing; of a column of numbers 0 where there is one.
-        found: The texts; of numbers the first few.
-        values: The different numbers, ascending, where the column is one of numbers.
-        cells: Shape ``(n,)``: each cell's number, NaN where there is none, where the column is one of numbers.
-        notation: How these are written.
-        plain: Whether all that are numbers are written as Python would.
+        codes: Shape ``(n,)``: index of each cell's text, -1 where missing; for a column of numbers 0 where present.
+        texts: The distinct texts; of numbers the first few.
+        values: For a column of numbers, the distinct numbers, ascending.
+        cells: For a column of numbers, the number of each cell, NaN where missing, shape ``(n,)``.
+        notation: Notation of the numbers.
+        plain: Whether all numbers are written as in Python.
         n_censored: Cells that are bounds, such as ``<0.5``.
         n_numbers: Cells that are numbers.
         clean: Whether no cell needs a remark.
-        invalid: Shape ``(n,)``: cells that are something else, where the column is one of numbers and has such.
+        invalid: For a column of numbers, cells that are not numbers, shape ``(n,)``; None: there are none.
     """
 
     codes: Codes
-    found: list[str]
+    texts: list[str]
     values: Floats | None = None
     cells: Floats | None = None
     notation: Notation = PLAIN
@@ -54,7 +54,7 @@ class Look:
     invalid: NDArray[np.bool_] | None = None
 
     @property
-    def n_there(self) -> int:
+    def n_present(self) -> int:
         """Cells that are not missing."""
         return int((self.codes >= 0).sum())
 
@@ -65,44 +65,44 @@ class Look:
 
 
 def few(n: int, n_cells: int, n_words: int, n_values: int) -> bool:
-    """Whether cells are so few that the column is of the kind of the others.
+    """Whether cells of another kind are so few that they do not change the kind of the column.
 
     Args:
-        n: Cells that are something else.
-        n_cells: All that are not missing.
-        n_words: Different ones of the first.
-        n_values: Different ones of the others.
+        n: Number of cells of another kind.
+        n_cells: Number of cells that are not missing.
+        n_words: Number of distinct texts of another kind.
+        n_values: Number of distinct values of the column's kind.
     """
     return n <= FEW * n_cells or (2 * n <= n_cells and n_values > MOST_LEVELS and n_words <= FEW_WORDS)
 
 
-def look_at(column: "pd.Series", options: Mapping[str, Any]) -> Look:
-    """Look at a column.
+def survey_cells(column: "pd.Series", options: Mapping[str, Any]) -> CellSurvey:
+    """Survey a column.
 
     Args:
         column: The column.
-        options: What is known of it: ``missing``, ``decimal``, ``suffix`` and the like.
+        options: Known attributes of the column: ``missing``, ``decimal``, ``suffix`` and the like.
     """
     missing = [text.lower() for text in options.get("missing", ())]
     n_numbers = 0
     if not pd.api.types.is_bool_dtype(column):
-        # Without a detour over texts where there are numbers: a measured column has as many values as rows.
-        values, rest, found = split_numbers(column, missing)
+        # Numbers are not converted to texts: a measured column has as many values as rows.
+        values, rest, texts = split_numbers(column, missing)
         n_numbers = int((~np.isnan(values)).sum())
-        if n_numbers or _perhaps_numbers(found):
-            notation = _told(notation_of_split(column, values, rest, found), options)
-            again = bool(found) or notation != PLAIN
+        if n_numbers or _perhaps_numbers(texts):
+            notation = _with_options(notation_of_split(column, values, rest, texts), options)
+            again = bool(texts) or notation != PLAIN
             reading = read_column(column, notation, missing) if again else _as_it_stands(column, values)
             n_numbers = int((~np.isnan(reading.values)).sum())
-            if _is_numeric(column, reading, missing, rest, found):
-                return _of_numbers(reading, notation, found, rest)
+            if _is_numeric(column, reading, missing, rest, texts):
+                return _of_numbers(reading, notation, texts, rest)
         else:
-            return _of_texts(rest, found)
+            return _of_texts(rest, texts)
     codes, texts = distinct(column, missing)
-    return Look(codes, texts, n_numbers=n_numbers)
+    return CellSurvey(codes, texts, n_numbers=n_numbers)
 
 
-def _told(notation: Notation, options: Mapping[str, Any]) -> Notation:
+def _with_options(notation: Notation, options: Mapping[str, Any]) -> Notation:
     known = {name: options[name] for name in ("decimal", "thousands", "suffix", "percent") if name in options}
     return replace(notation, **known)
 
@@ -111,26 +111,28 @@ def _as_it_stands(column: "pd.Series", values: Floats) -> Reading:
     return read_column(pd.Series(values, index=column.index), Notation())
 
 
-def _perhaps_numbers(found: Sequence[str]) -> bool:
-    """Whether it is worth trying: a look at a few saves reading a hundred thousand sentences."""
-    tried = list(found[:_TRIED])
-    return bool(tried) and not np.isnan(read_numbers(tried, find_notation(tried, [1] * len(tried)))[0]).all()
+def _perhaps_numbers(texts: Sequence[str]) -> bool:
+    """Whether a sample of the texts has numbers; saves parsing a hundred thousand sentences."""
+    sample = list(texts[:_TRIED])
+    return bool(sample) and not np.isnan(read_numbers(sample, find_notation(sample, [1] * len(sample)))[0]).all()
 
 
-def _is_numeric(column: "pd.Series", reading: Reading, missing: Sequence[str], rest: Codes, found: list[str]) -> bool:
-    """Whether a column is one of numbers, but for a few cells."""
+def _is_numeric(column: "pd.Series", reading: Reading, missing: Sequence[str], rest: Codes, texts: list[str]) -> bool:
+    """Whether a column has numbers, except for a few cells."""
     n_numbers = int((~np.isnan(reading.values)).sum() + reading.beyond.sum())
     n_invalid = int(reading.invalid.sum())
     if not n_numbers:
         return False
-    named = sum(int((rest == i).sum()) for i, text in enumerate(found[:_TRIED]) if text.lower() in ("true", "false"))
-    if not n_invalid and not named and not reading.bounds.any():
+    n_booleans = sum(
+        int((rest == i).sum()) for i, text in enumerate(texts[:_TRIED]) if text.lower() in ("true", "false")
+    )
+    if not n_invalid and not n_booleans and not reading.bounds.any():
         return True
     n_cells, known = n_numbers + n_invalid, ~np.isnan(reading.values)
     n_values = len(np.unique(reading.values[known]))
     words = distinct(column[reading.invalid], missing)[1]
     n_censored = int((reading.bounds != 0).sum())
-    if named > FEW * n_cells or not few(n_invalid, n_cells, len(words), n_values):
+    if n_booleans > FEW * n_cells or not few(n_invalid, n_cells, len(words), n_values):
         return False
     if n_values + len(words) <= 2 * len(BOOLEANS):
         texts = distinct(column, missing)[1]
@@ -150,32 +152,32 @@ def _are_years_among_dates(reading: Reading, words: Sequence[str]) -> bool:
     numbers = np.unique(reading.values[~np.isnan(reading.values)])
     if not words or len(numbers) > 400 or not all(is_year(f"{number:g}") for number in numbers):
         return False
-    tried = [text for text in words[:_TRIED] if looks_like_date(text)]
-    return 2 * int(date_formats(tried, [1] * len(tried))[1].sum()) >= min(len(words), _TRIED)
+    sample = [text for text in words[:_TRIED] if looks_like_date(text)]
+    return 2 * int(date_formats(sample, [1] * len(sample))[1].sum()) >= min(len(words), _TRIED)
 
 
-def _of_numbers(reading: Reading, notation: Notation, found: list[str], rest: Codes) -> Look:
-    there = ~np.isnan(reading.values)
-    values = np.unique(reading.values[there])
+def _of_numbers(reading: Reading, notation: Notation, texts: list[str], rest: Codes) -> CellSurvey:
+    present = ~np.isnan(reading.values)
+    values = np.unique(reading.values[present])
     shown = values[:MOST_CATEGORIES]
-    said = [f"{value:.0f}" if value == round(value) else repr(float(value)) for value in shown]
-    return Look(
-        np.where(there, 0, -1).astype(np.int64),
-        said,
+    shown_texts = [f"{value:.0f}" if value == round(value) else repr(float(value)) for value in shown]
+    return CellSurvey(
+        np.where(present, 0, -1).astype(np.int64),
+        shown_texts,
         values,
         reading.values,
         notation,
-        plain=not notation.thousands and not (there & (rest >= 0)).any(),
+        plain=not notation.thousands and not (present & (rest >= 0)).any(),
         n_censored=int((reading.bounds != 0).sum()),
-        n_numbers=int(there.sum()),
-        clean=not any(one.any() for one in (reading.bounds, reading.beyond, reading.errors, reading.invalid)),
+        n_numbers=int(present.sum()),
+        clean=not any(mask.any() for mask in (reading.bounds, reading.beyond, reading.errors, reading.invalid)),
         invalid=reading.invalid if reading.invalid.any() else None,
     )
 
 
-def _of_texts(codes: Codes, found: list[str]) -> Look:
-    """A look at texts, of which those that a spreadsheet wrote for want of a value are missing."""
-    place = np.full(len(found) + 1, -1, dtype=np.int64)
-    kept = [i for i, text in enumerate(found) if text.lower() not in ERRORS]
+def _of_texts(codes: Codes, texts: list[str]) -> CellSurvey:
+    """Survey of a column of texts; errors of spreadsheets count as missing."""
+    place = np.full(len(texts) + 1, -1, dtype=np.int64)
+    kept = [i for i, text in enumerate(texts) if text.lower() not in ERRORS]
     place[kept] = np.arange(len(kept))
-    return Look(place[codes], [found[i] for i in kept], clean=len(kept) == len(found))
+    return CellSurvey(place[codes], [texts[i] for i in kept], clean=len(kept) == len(texts))

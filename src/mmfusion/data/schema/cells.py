@@ -1,6 +1,6 @@
-"""How the cells of a table are read, whatever pandas made of them: as text, as numbers, as dates; or as missing.
+"""Cells of a table as texts or numbers, or as missing, whatever type pandas gave the column.
 
-A column's distinct values are looked at once each, so that a hundred thousand rows cost what their values cost.
+Each distinct value is parsed once, so that the cost depends on the number of values instead of rows.
 """
 
 import math
@@ -20,7 +20,7 @@ MISSING = frozenset(
 ERRORS = frozenset(
     {"#div/0!", "#ref!", "#value!", "#name?", "#num!", "#null!", "#spill!", "#calc!", "#getting_data", "#####"}
 )
-"""What spreadsheets write in place of a value that they cannot compute: missing in every column, and reported."""
+"""Errors that spreadsheets write instead of a value: missing in every column, and reported."""
 
 BOOLEANS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "on"), True),
@@ -36,10 +36,10 @@ Codes = NDArray[np.int64]
 
 
 class ColumnFaults(ValueError):
-    """Columns are not as they should be.
+    """Faults of columns.
 
     Attributes:
-        faults: A line for each column.
+        faults: One line per column.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ class ColumnFaults(ValueError):
 
 
 def key(text: str) -> str:
-    """What two spellings of one category share: neither case nor blanks count."""
+    """A text without case and repeated blanks: equal for spellings of one category."""
     return " ".join(text.split()).casefold()
 
 
@@ -65,44 +65,44 @@ def one_column(frame: pd.DataFrame, name: str) -> "pd.Series":
 
 
 def require_columns(frame: pd.DataFrame, names: Sequence[str], what: str = "the table") -> None:
-    """Refuse a table that lacks columns.
+    """Check that a table has columns.
 
     Raises:
-        ValueError: Naming every missing column, and those that are there.
+        ValueError: If it lacks some; names them, and the columns that it has.
     """
     absent = [name for name in names if name not in frame.columns]
     if absent:
-        there = ", ".join(map(str, frame.columns)) or "none"
-        raise ValueError(f"{what} has no column {', '.join(map(repr, absent))}; its columns are: {there}")
+        available = ", ".join(map(str, frame.columns)) or "none"
+        raise ValueError(f"{what} has no column {', '.join(map(repr, absent))}; its columns are: {available}")
 
 
 def distinct(column: "pd.Series", missing: Collection[str] = (), *, errors: bool = False) -> tuple[Codes, list[str]]:
-    """A column's cells by their texts.
+    """The distinct texts of a column's cells.
 
-    A whole number is written without its decimal point: pandas turns a column of integers into floats as soon as one
-    cell is empty, and 1 and 1.0 must stay one category. Blanks around a text and repeated ones in it do not count.
+    Whole numbers have no decimal point: pandas converts integers to floats as soon as one cell is empty, and 1 and 1.0
+    must be one category. Surrounding and repeated blanks are removed.
 
     Args:
         column: The column.
         missing: More spellings of a missing cell, in lower case.
-        errors: Keep :data:`ERRORS` as texts, in place of counting them as missing.
+        errors: Keep :data:`ERRORS` as texts instead of counting them as missing.
 
     Returns:
-        Codes ``(n,)``, -1 where missing, and the text that each code stands for, in the order of their first row.
+        Codes ``(n,)``, -1 where missing, and the text of each code, in the order of their first row.
     """
     column = _known_dtype(column)
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in ("string", "empty"):
-        # Python holds True and 1 for equal, a table does not: as text they differ.
+        # True and 1 are equal in Python; as texts they differ.
         column = pd.Series([_text(value) for value in column.tolist()], dtype=object)
     codes, uniques = pd.factorize(column)
     raw, values = np.asarray(codes, dtype=np.int64), list(uniques)
-    gone = MISSING.union(missing, () if errors else ERRORS)
+    missing_texts = MISSING.union(missing, () if errors else ERRORS)
     places: dict[str, int] = {}
     place = np.empty(len(values) + 1, dtype=np.int64)
     place[-1] = -1
     for i, value in enumerate(values):
         text = _text(value)
-        place[i] = -1 if text is None or text.lower() in gone else places.setdefault(text, len(places))
+        place[i] = -1 if text is None or text.lower() in missing_texts else places.setdefault(text, len(places))
     return place[raw], list(places)
 
 
@@ -133,15 +133,15 @@ def _known_dtype(column: "pd.Series") -> "pd.Series":
 
 
 def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[Floats, Codes, list[str]]:
-    """The cells that are numbers as they stand, and the texts of those that are neither that nor missing.
+    """Split a column into plain numbers and texts.
 
     Args:
         column: The column.
         missing: More spellings of a missing cell, in lower case.
 
     Returns:
-        Numbers ``(n,)``, NaN where there is none; codes ``(n,)`` of the texts left, -1 where there is none; these
-        texts.
+        Numbers ``(n,)``, NaN for other cells; codes ``(n,)`` of the other texts, -1 for numbers and missing cells; the
+        other texts.
     """
     column = _known_dtype(column)
     if column.dtype == object:
@@ -151,38 +151,38 @@ def split_numbers(column: "pd.Series", missing: Collection[str] = ()) -> tuple[F
         elif kind != "string":
             return _split_mixed(column, missing)
     if pd.api.types.is_datetime64_any_dtype(column):
-        codes, found = distinct(column, missing, errors=True)
-        return np.full(len(column), np.nan), codes, found
+        codes, texts = distinct(column, missing, errors=True)
+        return np.full(len(column), np.nan), codes, texts
     if is_plain_number(column):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     else:
-        # Each text once: most columns say the same few things again and again.
+        # Each text once: most columns repeat few values.
         codes, uniques = pd.factorize(column)
         parsed = pd.to_numeric(pd.Series(uniques), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         values = np.append(parsed, np.nan)[codes]
     if missing:
         values[np.isin(values, parse_numbers(sorted(missing)))] = np.nan
-    rest, found = np.full(len(column), -1, dtype=np.int64), []
+    rest, texts = np.full(len(column), -1, dtype=np.int64), []
     left = np.isnan(values)
     if left.any() and not is_plain_number(column):
-        rest[left], found = distinct(column[left], missing, errors=True)
-    return values, rest, found
+        rest[left], texts = distinct(column[left], missing, errors=True)
+    return values, rest, texts
 
 
 def _split_mixed(column: "pd.Series", missing: Collection[str]) -> tuple[Floats, Codes, list[str]]:
-    """The same of a column of numbers and others: what Python holds as a number is one, however it would be written."""
+    """:func:`split_numbers` of a column with numbers and other objects; any Python number is a number."""
     cells = column.tolist()
     is_number = np.array([isinstance(cell, int | float | np.number) and not isinstance(cell, bool) for cell in cells])
     values = np.array([_number(cell) if number else np.nan for cell, number in zip(cells, is_number)], dtype=np.float64)
     if missing:
         values[np.isin(values, parse_numbers(sorted(missing)))] = np.nan
     rest = np.full(len(column), -1, dtype=np.int64)
-    rest[~is_number], found = distinct(column[~is_number], missing, errors=True)
-    return values, rest, found
+    rest[~is_number], texts = distinct(column[~is_number], missing, errors=True)
+    return values, rest, texts
 
 
 def _number(value: object) -> float:
-    """What Python holds as a number, or as missing; whole numbers that no float can hold are infinite."""
+    """A Python number as float, NaN if missing; integers beyond the range of floats become infinite."""
     if value is None or value is pd.NA or value is pd.NaT:
         return math.nan
     try:
@@ -192,53 +192,53 @@ def _number(value: object) -> float:
 
 
 def refuse_cells(column: "pd.Series", name: str, wrong: NDArray[np.bool_], what: str) -> None:
-    """Refuse cells of a column.
+    """Raise an error for wrong cells of a column.
 
     Raises:
-        ValueError: If there are any: which rows, what is there.
+        ValueError: If any cell is wrong; names rows and cells.
     """
     if not wrong.any():
         return
     rows = np.flatnonzero(wrong)
-    named = "; ".join(f"row {column.index[i]} has {_text(column.iloc[i])!r}" for i in rows[:10])
+    cells_text = "; ".join(f"row {column.index[i]} has {_text(column.iloc[i])!r}" for i in rows[:10])
     more = f"; and {len(rows) - 10} more" if len(rows) > 10 else ""
     raise ValueError(
-        f"column {name!r} holds {what}, but {named}{more}: correct the cell, or leave it empty if the value is not "
-        "known"
+        f"column {name!r} expects {what}, but {cells_text}{more}: correct the cell, or leave it empty if the value is "
+        "unknown"
     )
 
 
 def is_plain_number(column: "pd.Series") -> bool:
-    """Whether pandas holds the column as numbers or booleans already."""
+    """Whether the column has a numerical or boolean dtype."""
     return bool(pd.api.types.is_numeric_dtype(column)) and not pd.api.types.is_complex_dtype(column)
 
 
-def parse_numbers(found: Sequence[str], decimal: str = ".") -> Floats:
-    """Each text's number, shape ``(len(found),)``; NaN where it is none."""
-    series = pd.Series(list(found), dtype=object)
+def parse_numbers(texts: Sequence[str], decimal: str = ".") -> Floats:
+    """Each text as a number, shape ``(len(texts),)``; NaN if it is not one."""
+    series = pd.Series(list(texts), dtype=object)
     if decimal == ",":
-        swapped = [text.replace(".", "").replace(",", ".") if "," in text else text for text in found]
+        swapped = [text.replace(".", "").replace(",", ".") if "," in text else text for text in texts]
         series = pd.Series(swapped, dtype=object)
-    elif any("," in text for text in found):
+    elif any("," in text for text in texts):
         series = pd.Series(
-            [text.replace(",", "") if _THOUSANDS.fullmatch(text) else text for text in found], dtype=object
+            [text.replace(",", "") if _THOUSANDS.fullmatch(text) else text for text in texts], dtype=object
         )
     values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     for i in np.flatnonzero(np.isnan(values)).tolist():
-        lowered = found[i].lower()
+        lowered = texts[i].lower()
         if lowered in ("true", "false"):
             values[i] = float(lowered == "true")
     return values
 
 
-def decimal_mark(found: Sequence[str]) -> str:
-    """What separates the fractions in texts of numbers: a comma, if commas stand there that are not for thousands.
+def decimal_mark(texts: Sequence[str]) -> str:
+    """The decimal mark in texts of numbers: a comma if there are commas that do not separate thousands.
 
-    ``1,234`` alone is read as a fraction; beside ``1,234.5`` or ``1,234,567`` it is a thousand.
+    ``1,234`` alone is read as a fraction; in a column with ``1,234.5`` or ``1,234,567`` it is a thousand.
     """
-    with_comma = [text for text in found if "," in text]
+    with_comma = [text for text in texts if "," in text]
     if not with_comma:
         return "."
     thousands = all(_THOUSANDS.fullmatch(text) for text in with_comma)
-    told = any(text.count(",") > 1 or "." in text for text in with_comma)
-    return "." if thousands and told else ","
+    has_thousands = any(text.count(",") > 1 or "." in text for text in with_comma)
+    return "." if thousands and has_thousands else ","

@@ -1,4 +1,4 @@
-"""Kinds of columns, fitted on the training rows: how their cells become numbers, and what these mean in words."""
+"""Kinds of columns, fitted on the training rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Kind: TypeAlias = Literal["numerical", "date", "ratio", "categorical", "ordinal"
 
 @dataclass(frozen=True)
 class FlagColumn:
-    """Which values of a column of numbers are bounds: made beside each whose ``censored`` is ``"flag"``.
+    """Flag for bounds among the numbers of a column; added to each column whose ``censored`` is ``"flag"``.
 
     Attributes:
         number: The column of numbers.
@@ -31,7 +31,7 @@ class FlagColumn:
 
     @property
     def name(self) -> str:
-        """That of the numbers, with ``_censored`` at its end."""
+        """The name of the column of numbers with the suffix ``_censored``."""
         return f"{self.number.name}_censored"
 
     @property
@@ -47,7 +47,7 @@ class FlagColumn:
 
     @property
     def wording(self) -> Wording:
-        """What a code means."""
+        """The meaning of the codes."""
         return Wording(categories=self.categories)
 
 
@@ -62,12 +62,12 @@ def fit_column(
     *,
     train: Sequence[int] | None = None,
 ) -> tuple[NumericalColumn | CategoricalColumn, ...]:
-    """A column of some kind, or the two of a ratio, fitted on the training rows.
+    """Fit a column of a kind on the training rows; a ratio gives two columns.
 
     Args:
-        frame: Rows, all of which say how cells are written.
+        frame: All rows; they determine the notation of the cells.
         name: The table's column.
-        kind: Of it.
+        kind: Its kind.
         options: Attributes that are not fitted.
         train: Positions of the training rows; None: all.
 
@@ -75,9 +75,9 @@ def fit_column(
         ValueError: If the kind or an option is unknown, or the cells are not of the kind.
     """
     is_number = kind in ("numerical", "date", "ratio")
-    builder: type[NumericalColumn | CategoricalColumn] = NumericalColumn if is_number else CategoricalColumn
+    column_class: type[NumericalColumn | CategoricalColumn] = NumericalColumn if is_number else CategoricalColumn
     fitted = FITTED | {"kind", "column", "part", "rare"}
-    valid = sorted({*builder.__dataclass_fields__, *(() if is_number else ("min_cases",))} - fitted)
+    valid = sorted({*column_class.__dataclass_fields__, *(() if is_number else ("min_cases",))} - fitted)
     if unknown := sorted(set(options) - set(valid)):
         raise ValueError(f"column {name!r} of kind {kind!r} has no option {unknown}; valid: {', '.join(valid)}")
     if kind == "ratio":

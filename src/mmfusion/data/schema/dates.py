@@ -1,4 +1,4 @@
-"""Dates as tables write them, in one format or several, as years with their fractions."""
+"""Parsing of dates in one or several formats, to years with fractions."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ DATE_FORMATS = (
     "%d/%m/%y",
     "%m/%d/%y",
 )
-"""As pandas writes them, in the order in which they are tried: where both fit, the day comes before the month."""
+"""Formats of pandas, in the order in which they are tried: if both fit, the day comes before the month."""
 
 MORE_FORMATS = (
     *DATE_FORMATS,
@@ -32,7 +32,7 @@ MORE_FORMATS = (
     "%m/%Y",
     "%m.%Y",
 )
-"""Those that are tried where no single one of the others fits all cells, in the words of :func:`plain_date`."""
+"""Formats that are tried, after :func:`plain_date`, if no format of :data:`DATE_FORMATS` fits all cells."""
 
 _DATE_LIKE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T].*)?")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -47,24 +47,24 @@ _OF_NUMBERS = re.compile(r"\d{1,4}[-./]\d{1,4}([-./]\d{1,4})?")
 _DAYS_A_YEAR = 365.2425
 
 
-def parse_dates(found: Sequence[str], date_format: str) -> "pd.Series":
-    """Each text's date; NaT where it is none."""
-    return pd.to_datetime(pd.Series(list(found), dtype=object), format=date_format, errors="coerce", utc=True)
+def parse_dates(texts: Sequence[str], date_format: str) -> "pd.Series":
+    """Each text as a date; NaT if it is not one."""
+    return pd.to_datetime(pd.Series(list(texts), dtype=object), format=date_format, errors="coerce", utc=True)
 
 
-def date_format(found: Sequence[str]) -> str | None:
-    """The first of :data:`DATE_FORMATS` that all texts are dates in; None: they are none."""
-    if not found or not all(_DATE_LIKE.fullmatch(text) for text in found):
+def date_format(texts: Sequence[str]) -> str | None:
+    """The first of :data:`DATE_FORMATS` that fits all texts; None if there is none."""
+    if not texts or not all(_DATE_LIKE.fullmatch(text) for text in texts):
         return None
-    few = list(found[:50])
+    few = list(texts[:50])
     for candidate in DATE_FORMATS:
-        if parse_dates(few, candidate).notna().all() and parse_dates(found, candidate).notna().all():
+        if parse_dates(few, candidate).notna().all() and parse_dates(texts, candidate).notna().all():
             return candidate
     return None
 
 
 def plain_date(text: str) -> str:
-    """A date without its weekday and time of day, months by three letters: ``Sunday, 1st September 2020 10:30`` is
+    """A date without weekday and time, months with three letters: ``Sunday, 1st September 2020 10:30`` becomes
     ``1 Sep 2020``.
     """
     text = _TIME.sub("", _WEEKDAY.sub("", text))
@@ -76,7 +76,7 @@ def plain_date(text: str) -> str:
 
 
 def looks_like_date(text: str) -> bool:
-    """Whether it is worth trying: a day, month and year, a month and year, or a year alone."""
+    """Whether a text could be a date: day, month and year, month and year, or a year."""
     plain = plain_date(text)
     if plain[:3].lower() in _MONTHS or (_MONTH.search(plain) and re.search(r"\d", plain)):
         return len(plain) <= 12
@@ -88,64 +88,64 @@ def is_year(text: str) -> bool:
     return _YEAR.fullmatch(text) is not None
 
 
-def date_formats(found: Sequence[str], counts: Sequence[int]) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-    """The formats in which texts are dates, those of most cells first.
+def date_formats(texts: Sequence[str], counts: Sequence[int]) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """The formats of texts, those of most cells first.
 
-    Day and month are in one order for all texts that differ by that alone: the order that reads more cells, or the day
+    Ambiguous orders of day and month are resolved for all texts alike: the order that fits more cells, else the day
     first.
 
     Args:
-        found: Texts.
-        counts: How many cells have each.
+        texts: Texts.
+        counts: Number of cells of each text.
 
     Returns:
-        Formats, each needed for some text; and which texts are dates in one of them.
+        The formats needed, and whether each text is a date in one of them.
     """
     weights = np.asarray(counts)
-    likely = np.array([looks_like_date(text) for text in found], dtype=np.bool_)
+    likely = np.array([looks_like_date(text) for text in texts], dtype=np.bool_)
     left = likely.copy()
     needed: dict[str, int] = {}
     candidates = list(MORE_FORMATS)
     for day, month in (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"), ("%d/%m/%y", "%m/%d/%y")):
-        chosen = np.flatnonzero([one and day[2] in text for text, one in zip(found, likely, strict=True)])
-        texts = [found[i] for i in chosen.tolist()]
-        if weights[chosen[_are_dates(texts, month)]].sum() > weights[chosen[_are_dates(texts, day)]].sum():
+        chosen = np.flatnonzero([is_likely and day[2] in text for text, is_likely in zip(texts, likely, strict=True)])
+        both = [texts[i] for i in chosen.tolist()]
+        if weights[chosen[_are_dates(both, month)]].sum() > weights[chosen[_are_dates(both, day)]].sum():
             i, j = candidates.index(day), candidates.index(month)
             candidates[i], candidates[j] = month, day
     for candidate in candidates:
         places = np.flatnonzero(left)
         if not len(places):
             break
-        fits = places[_are_dates([found[i] for i in places.tolist()], candidate)]
+        fits = places[_are_dates([texts[i] for i in places.tolist()], candidate)]
         if len(fits):
             needed[candidate] = int(weights[fits].sum())
             left[fits] = False
-    # Where a text fits two of them, the one that was tried first has more cells, and stays first.
-    return tuple(sorted(needed, key=lambda one: -needed[one])), likely & ~left
+    # If a text fits two formats, the first one has more cells, and stays first.
+    return tuple(sorted(needed, key=lambda pattern: -needed[pattern])), likely & ~left
 
 
-def _are_dates(found: Sequence[str], date_format: str) -> NDArray[np.bool_]:
-    return ~np.isnan(read_dates(found, (date_format,)))
+def _are_dates(texts: Sequence[str], date_format: str) -> NDArray[np.bool_]:
+    return ~np.isnan(read_dates(texts, (date_format,)))
 
 
-def read_dates(found: Sequence[str], formats: Sequence[str]) -> Floats:
-    """Each text's date as years and fractions of a year, by the first format that fits, shape ``(len(found),)``.
+def read_dates(texts: Sequence[str], formats: Sequence[str]) -> Floats:
+    """Each text as years with fractions, by the first format that fits, shape ``(len(texts),)``.
 
-    A text that no format fits as it stands is read as :func:`plain_date` has it. A year alone is its first day, a month
-    alone likewise. NaN where a text is no date.
+    A text that no format fits is tried again after :func:`plain_date`. A year or month alone is its first day. NaN if a
+    text is not a date.
     """
-    values = np.full(len(found), np.nan)
-    for form in (str, plain_date):
-        for one in formats:
+    values = np.full(len(texts), np.nan)
+    for normalize in (str, plain_date):
+        for pattern in formats:
             left = np.flatnonzero(np.isnan(values))
             if not len(left):
                 return values
-            values[left] = as_years(parse_dates([form(found[i]) for i in left.tolist()], one))
+            values[left] = as_years(parse_dates([normalize(texts[i]) for i in left.tolist()], pattern))
     return values
 
 
 def as_years(dates: "pd.Series") -> Floats:
-    """Dates as years and fractions of a year, NaN where missing."""
+    """Dates as years with fractions, NaN where missing."""
     if dates.dt.tz is not None:
         dates = dates.dt.tz_convert(None)
     days = (dates - pd.Timestamp(1970, 1, 1)) / pd.Timedelta(days=1)

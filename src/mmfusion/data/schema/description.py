@@ -1,4 +1,4 @@
-"""A schema in lines for people: each column with its kind and why."""
+"""Description of a schema: one line per column with kind and reason."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,28 +7,32 @@ from mmfusion.data.schema.inference import Decision, listed
 
 
 def describe(columns: Iterable[Column], decisions: Sequence[Decision], remarks: Iterable[str]) -> str:
-    """One line per column, those left out at the end; then the remarks.
+    """One line per column, with columns that are left out at the end, then the remarks.
 
     Args:
         columns: The fitted columns.
-        decisions: What was decided of each column of the table.
-        remarks: What a reader should look at.
+        decisions: The decision on each column of the table.
+        remarks: Remarks for the user.
     """
-    columns, decided = list(columns), {one.name: one for one in decisions}
-    kept = [(c.name, c.kind, _reason(c, decided.get(c.source))) for c in columns]
+    columns, by_name = list(columns), {decision.name: decision for decision in decisions}
+    kept = [(c.name, c.kind, _reason(c, by_name.get(c.source))) for c in columns]
     sources = {column.source for column in columns}
-    out = [
-        (one.name, "left out", one.reason if one.kind == "drop" else f"{one.kind}: {one.reason}")
-        for one in decisions
-        if one.name not in sources
+    left_out = [
+        (
+            decision.name,
+            "left out",
+            decision.reason if decision.kind == "drop" else f"{decision.kind}: {decision.reason}",
+        )
+        for decision in decisions
+        if decision.name not in sources
     ]
-    width = max((len(name) for name, *_ in [*kept, *out]), default=0)
-    lines = [f"{name:<{width}}  {kind:<11}  {reason}" for name, kind, reason in [*kept, *out]]
+    width = max((len(name) for name, *_ in [*kept, *left_out]), default=0)
+    lines = [f"{name:<{width}}  {kind:<11}  {reason}" for name, kind, reason in [*kept, *left_out]]
     return "\n".join([*lines, *(f"! {remark}" for remark in remarks)])
 
 
 def _reason(column: Column, decision: Decision | None) -> str:
-    """Why a column is what it is, of numbers their range, and of categories which are named."""
+    """The reason for a column's kind, with the range of numbers or the categories."""
     if isinstance(column, NumericalColumn):
         span = f"from {column.low:g} to {column.high:g}"
         if decision is None:

@@ -1,4 +1,4 @@
-"""Known orders of categories: scales, numbered levels."""
+"""Known orders of categories: scales and numbered levels."""
 
 from collections.abc import Collection
 
@@ -17,19 +17,19 @@ SCALES: tuple[tuple[str, ...], ...] = (
     ("i", "ia", "ib", "ic", "ii", "iia", "iib", "iic", "iii", "iiia", "iiib", "iiic", "iv", "iva", "ivb", "ivc"),
     ("-", "+", "++", "+++", "++++"),
 )
-"""Orders that are known without being told."""
+"""Scales whose order is known."""
 
 
 def in_order(categories: Collection[str]) -> tuple[str, ...]:
-    """Categories by rank: as a known scale has them, as numbers, else by the alphabet."""
+    """Categories in the order of a known scale or of their numbers, else alphabetically."""
     ranked = scale_of(categories)
     return ranked if ranked is not None else tuple(sorted(categories))
 
 
 def scale_of(categories: Collection[str]) -> tuple[str, ...] | None:
-    """Categories in their known order; None if none is known.
+    """Categories in their known order; None if there is none.
 
-    Numbers, also with one common word before them (``grade 2``, ``T1``), and the scales above are.
+    Known are :data:`SCALES` and numbers, also with a common word before them (``grade 2``, ``T1``).
     """
     names = {key(category): category for category in categories}
     if len(names) < 2:

@@ -1,9 +1,8 @@
-"""Columns that give the label away: found on the training rows, named with the figure.
+"""Detection of columns that may leak the label.
 
 A column can be recorded because of the diagnosis instead of before it: the excision that follows a suspicion, the
-history that is only asked of those who are operated on. Two signs of that are looked for. Neither proves a leak, since
-a strong and honest predictor shows the first as well: they name what has to be thought about before a result is
-believed.
+history that is only taken of patients before surgery. Two signs of that are checked. Neither proves a leak, since a
+strong predictor shows the first one, too: they name columns to check before a result is trusted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,14 +30,14 @@ class Leak:
 
     Attributes:
         columns: The column, or several whose missing cells are in the same rows.
-        sign: ``"auc"``: the column alone, or its missingness alone, tells a class from the rest; ``"never"``: a value
-            is in many rows and never with some classes.
-        value: For ``"never"``, the value; empty where it is the missing cell. For ``"auc"``, ``"cells"`` or
+        sign: ``"auc"``: the column alone, or its missingness alone, distinguishes a class from the rest; ``"never"``: a
+            frequent value never occurs with some classes.
+        value: For ``"never"``, the value; empty for missing cells. For ``"auc"``, ``"cells"`` or
             ``"missingness"``.
         classes: The classes concerned.
-        figure: For ``"auc"``, the cross-validated AUC, the largest of the classes'; for ``"never"``, how many rows have
-            the value.
-        text: The sentence for people.
+        figure: For ``"auc"``, the largest cross-validated AUC of a class; for ``"never"``, the number of rows with the
+            value.
+        text: The finding as a sentence.
     """
 
     columns: tuple[str, ...]
@@ -61,34 +60,33 @@ def find_leaks(
     groups: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[Leak]:
-    """Columns, or missingness, that give a class away.
+    """Find columns that may leak the label.
 
-    Warned of are a column alone, or whether its cells are missing alone, whose cross-validated AUC for a class against
-    the rest is at least 0.80; and a value, or the missing cell, that at least 5% of the rows hold and that never goes
-    with a class which at least 10% of the rows have, where at least three such rows would be expected: with fewer,
-    chance alone does that in a small table.
+    Reported are a column, or its missingness, whose cross-validated AUC for one class against the rest is at least
+    0.80; and a value, or missing cells, in at least 5% of the rows that never occurs with a class of at least 10% of
+    the rows, if at least three such rows would be expected: with fewer, chance explains it in a small table.
 
-    The score of a row is the class's share among the other folds' rows of the same value; many numbers are taken in 20
-    bins of as many rows each. The folds are stratified, and keep groups together.
+    The score of a row is the share of the class among rows of the other folds with the same value; numbers with many
+    values are divided into 20 bins of equal size. Folds are stratified and keep groups together.
 
     Args:
         columns: The fitted columns, such as a :class:`~mmfusion.data.schema.table_schema.TableSchema`.
         frame: The training rows.
         labels: Class of each row, shape ``(n,)``.
         classes: Names of the classes; empty: their indices.
-        groups: Patient or lesion of each row; None: each row is its own.
-        seed: Of the folds.
+        groups: Patient or lesion of each row; None: each row is its own group.
+        seed: Seed of the folds.
 
     Returns:
         The findings, the largest figures first.
 
     Raises:
-        ValueError: If the lengths differ, or a class has no name.
+        ValueError: If lengths differ, or a class has no name.
     """
     codes = np.asarray(labels, dtype=np.int64)
     if len(codes) != len(frame) or (groups is not None and len(groups) != len(frame)):
         raise ValueError(
-            f"expected a label{' and a group' if groups is not None else ''} for each of {len(frame)} rows, got "
+            f"expected one label{' and one group' if groups is not None else ''} for each of {len(frame)} rows, got "
             f"{len(codes)}{f' and {len(groups)}' if groups is not None else ''}"
         )
     present = np.unique(codes)
@@ -108,22 +106,22 @@ def find_leaks(
         if len(values) > 1 and np.nanmax(auc, initial=0) >= AUC_LIMIT:
             leaks.append(_auc_leak((column.name,), "cells", auc, [names[c] for c in present.tolist()]))
         leaks += _never(column.name, cells, values, codes, names)
-        gone = cells < 0
-        if gone.any():
-            pattern = np.packbits(gone).tobytes()
+        missing = cells < 0
+        if missing.any():
+            pattern = np.packbits(missing).tobytes()
             missing_like.setdefault(pattern, []).append(column.name)
-            masks[pattern] = gone
-    for pattern, together in missing_like.items():
-        gone = masks[pattern]
-        auc = _aucs(gone.astype(np.int64), one_hot, fold)
-        if not gone.all() and np.nanmax(auc, initial=0) >= AUC_LIMIT:
-            leaks.append(_auc_leak(tuple(together), "missingness", auc, [names[c] for c in present.tolist()]))
-        leaks += _never_missing(tuple(together), gone, codes, names)
+            masks[pattern] = missing
+    for pattern, names_of_columns in missing_like.items():
+        missing = masks[pattern]
+        auc = _aucs(missing.astype(np.int64), one_hot, fold)
+        if not missing.all() and np.nanmax(auc, initial=0) >= AUC_LIMIT:
+            leaks.append(_auc_leak(tuple(names_of_columns), "missingness", auc, [names[c] for c in present.tolist()]))
+        leaks += _never_missing(tuple(names_of_columns), missing, codes, names)
     return sorted(leaks, key=lambda leak: (leak.sign, -leak.figure, leak.columns))
 
 
 def _cells(column: Any, frame: pd.DataFrame) -> tuple[Codes, list[str]]:
-    """A column's values as codes, -1 where missing, and what each code is; numbers as they are, not binned."""
+    """A column's values as codes, -1 where missing, and the text of each code; numbers are not binned."""
     encoded = column.encode(frame)
     if encoded.dtype == np.int64:
         return encoded, list(column.categories)
@@ -141,19 +139,19 @@ def _aucs(bins: Codes, one_hot: NDArray[np.bool_], fold: Codes) -> Floats:
     others = counts.sum(axis=0, keepdims=True) - counts
     prior = others.sum(axis=1, keepdims=True)
     prior = prior[..., :-1] / np.maximum(prior[..., -1:], 1)
-    # One row of the prior beside each value's own rows: a value that the other folds lack says nothing.
+    # The prior counts as one row of each value: a value that the other folds lack has no effect.
     share = (others[..., :-1] + prior) / (others[..., -1:] + 1)
     scores = share[fold, bins]
     return np.array([_auc(scores[:, c], one_hot[:, c]) for c in range(one_hot.shape[1])])
 
 
 def _binned(cells: Codes) -> Codes:
-    """Codes from 0, the missing cell's among them; many values in bins of about as many rows each."""
+    """Codes from 0, with missing as 0; many values are divided into bins of about equal size."""
     if cells.max(initial=-1) < 3 * BINS:
         return cells + 1
-    there = cells >= 0
-    edges = np.unique(np.quantile(cells[there], np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
-    return np.where(there, np.searchsorted(edges, cells, side="right") + 1, 0)
+    known = cells >= 0
+    edges = np.unique(np.quantile(cells[known], np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+    return np.where(known, np.searchsorted(edges, cells, side="right") + 1, 0)
 
 
 def _auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
@@ -166,24 +164,27 @@ def _auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
 
 
 def _folds(codes: Codes, groups: Sequence[str] | None, seed: int) -> Codes:
-    """The fold of each row: whole groups, dealt out class by class of their first row."""
+    """The fold of each row: whole groups, stratified by the class of their first row."""
     n = len(codes)
-    owner = np.arange(n) if groups is None else pd.factorize(np.asarray([str(g) for g in groups], dtype=object))[0]
-    first = np.unique(owner, return_index=True)[1]
+    group_of = np.arange(n) if groups is None else pd.factorize(np.asarray([str(g) for g in groups], dtype=object))[0]
+    first = np.unique(group_of, return_index=True)[1]
     order = np.random.default_rng(seed).permutation(len(first))
     order = order[np.argsort(codes[first[order]], kind="stable")]
     fold_of = np.empty(len(first), dtype=np.int64)
     fold_of[order] = np.arange(len(first)) % FOLDS
-    return fold_of[owner]
+    return fold_of[group_of]
 
 
 def _auc_leak(columns: tuple[str, ...], value: str, auc: Floats, names: Sequence[str]) -> Leak:
-    found = [i for i in np.argsort(-auc).tolist() if auc[i] >= AUC_LIMIT]
-    best = float(auc[found[0]])
-    said = ", ".join(f"{names[i]!r} {auc[i]:.3f}" for i in found)
-    what = _columns(columns) if value == "cells" else f"whether {_columns(columns)} {_is(columns)} missing"
-    text = f"{what} alone tells classes from the rest, cross-validated AUC: {said}. Was it known before the diagnosis?"
-    return Leak(columns, "auc", value, tuple(names[i] for i in found), best, text)
+    telling = [i for i in np.argsort(-auc).tolist() if auc[i] >= AUC_LIMIT]
+    best = float(auc[telling[0]])
+    figures = ", ".join(f"{names[i]!r} {auc[i]:.3f}" for i in telling)
+    subject = _columns(columns) if value == "cells" else f"whether {_columns(columns)} {_is(columns)} missing"
+    text = (
+        f"{subject} alone distinguishes classes from the rest, cross-validated AUC: {figures}. Was it known before the "
+        "diagnosis?"
+    )
+    return Leak(columns, "auc", value, tuple(names[i] for i in telling), best, text)
 
 
 def _never(name: str, cells: Codes, values: Sequence[str], codes: Codes, names: dict[int, str]) -> list[Leak]:
@@ -192,42 +193,42 @@ def _never(name: str, cells: Codes, values: Sequence[str], codes: Codes, names: 
     for value in np.flatnonzero(counts >= VALUE_SHARE * len(cells)).tolist():
         absent = _absent(cells == value, codes, names)
         if absent:
-            # The sentence is kept with results: what fewer cases have is not quoted.
+            # The sentence is saved with results: values of fewer cases are not quoted.
             what = repr(values[value]) if counts[value] >= MIN_CASES else "one value"
-            text = f"column {name!r}: the {counts[value]} rows of {what} {_said(absent)}"
+            text = f"column {name!r}: the {counts[value]} rows of {what} {_never_text(absent)}"
             leaks.append(Leak((name,), "never", values[value], tuple(absent), float(counts[value]), text))
     return leaks
 
 
 def _never_missing(
-    columns: tuple[str, ...], gone: NDArray[np.bool_], codes: Codes, names: dict[int, str]
+    columns: tuple[str, ...], missing: NDArray[np.bool_], codes: Codes, names: dict[int, str]
 ) -> list[Leak]:
-    n = int(gone.sum())
-    absent = _absent(gone, codes, names) if n >= VALUE_SHARE * len(gone) and not gone.all() else {}
+    n = int(missing.sum())
+    absent = _absent(missing, codes, names) if n >= VALUE_SHARE * len(missing) and not missing.all() else {}
     if not absent:
         return []
     text = f"{_columns(columns)}: the {n} rows where {'it is' if len(columns) == 1 else 'they are'} missing "
-    return [Leak(columns, "never", "", tuple(absent), float(n), text + _said(absent))]
+    return [Leak(columns, "never", "", tuple(absent), float(n), text + _never_text(absent))]
 
 
 def _absent(rows: NDArray[np.bool_], codes: Codes, names: dict[int, str]) -> dict[str, float]:
-    """Classes that none of these rows has, with how many of them would be expected; empty if all are rare.
+    """Classes that none of these rows has, with their expected number; empty if all are rare.
 
-    One class of at least 10% of all rows, expected three times, is what counts; beside it, others are named that would
-    be expected five times.
+    There must be one class of at least 10% of all rows that is expected three times; then further classes that are
+    expected five times are listed, too.
     """
     n = float(rows.sum())
     shares = {code: float((codes == code).mean()) for code in names if not (codes[rows] == code).any()}
-    # A product of shares may fall short of a whole number by a rounding.
+    # Rounding may put a product of shares just below a whole number.
     telling = {code for code, share in shares.items() if share >= CLASS_SHARE and share * n >= EXPECTED - 1e-9}
     if not telling:
         return {}
     return {names[code]: share * n for code, share in shares.items() if share * n >= 5 or code in telling}
 
 
-def _said(absent: dict[str, float]) -> str:
+def _never_text(absent: dict[str, float]) -> str:
     few = ", ".join(f"{name!r} ({n:.0f} expected)" for name, n in absent.items())
-    return f"never go with {few}. Was it known before the diagnosis?"
+    return f"never occur with {few}. Was it known before the diagnosis?"
 
 
 def _columns(columns: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Numbers as people write them: with a unit, a percent sign, separators, or as a bound such as ``<0.5``."""
+"""Parsing of numbers with units, percent signs and separators, and of bounds such as ``<0.5``."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmfusion.data.schema.cells import Floats, decimal_mark, key, parse_numbers
 
 LARGEST = float(np.finfo(np.float32).max)
-"""The largest number that a model can be given."""
+"""The largest number that a model can take."""
 
 Bounds = NDArray[np.int8]
 
@@ -33,7 +33,7 @@ _ATOM = (
 )
 _COMMON_UNIT = re.compile(rf"{_ATOM}(?:[/*·-]?{_ATOM}){{0,3}}")
 FEWEST_OF_A_UNIT = 5
-"""A unit of fewer cells must be a common one: a schema keeps it, and a stray word could name somebody."""
+"""Fewest cells of an uncommon unit: a schema stores units, and a stray word could be a name."""
 _SPACED = re.compile(r"[+-]?\d{1,3}([ '\u2019]\d{3})+([.,]\d*)?")
 _THOUSANDS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _THOUSANDS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
@@ -41,13 +41,13 @@ _THOUSANDS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 
 @dataclass(frozen=True)
 class Notation:
-    """How the cells of a column write numbers.
+    """Notation of the numbers in a column.
 
     Attributes:
-        decimal: What separates fractions, a point or a comma.
-        thousands: ``"."`` where, beside decimal commas, a text such as ``1.234`` is a thousand.
-        suffix: The unit that may follow a number, ``"mg"`` or ``"%"``; capitals, blanks and a plural's s do not count.
-        percent: Numbers have a percent sign: one of at most 1 without it could be a share, and counts as none.
+        decimal: Decimal mark, a point or a comma.
+        thousands: ``"."`` if, with decimal commas, a text such as ``1.234`` is a thousand.
+        suffix: Unit that may follow a number, ``"mg"`` or ``"%"``; case, blanks and a plural s are ignored.
+        percent: Numbers have a percent sign: a number of at most 1 without it could be a share, and is invalid.
     """
 
     decimal: str = "."
@@ -57,27 +57,27 @@ class Notation:
 
 
 def unit_key(unit: str) -> str:
-    """What two spellings of one unit share: ``mg`` and ``MG``, ``year`` and ``Years``, ``µl`` and ``μl``."""
+    """Equal for spellings of one unit: ``mg`` and ``MG``, ``year`` and ``Years``, ``µl`` and ``μl``."""
     folded = key(unit.replace("µ", "μ")).replace(" ", "").rstrip(".")
     return folded[:-1] if len(folded) > 2 and folded.endswith("s") and folded.isalpha() else folded
 
 
-def read_numbers(found: Sequence[str], notation: Notation, *, units: Sequence[str] = ()) -> tuple[Floats, Bounds]:
-    """The number of each text.
+def read_numbers(texts: Sequence[str], notation: Notation, *, units: Sequence[str] = ()) -> tuple[Floats, Bounds]:
+    """Each text as a number.
 
     Args:
-        found: Texts.
-        notation: How they write numbers.
-        units: Other units that may follow a number.
+        texts: Texts.
+        notation: Their notation.
+        units: Further units that may follow a number.
 
     Returns:
-        Numbers ``(len(found),)``, NaN where a text is none; and what they are ``(len(found),)`` int8: -1 where the
-        number is only known to be below it (``<0.5``), 1 above it (``>100``, ``90+``), 0 otherwise.
+        Numbers ``(len(texts),)``, NaN if a text is not one; and bounds ``(len(texts),)`` int8: -1 if the value is below
+        the number (``<0.5``), 1 if it is above it (``>100``, ``90+``), else 0.
     """
-    bounds = np.zeros(len(found), dtype=np.int8)
-    plain = list(found)
+    bounds = np.zeros(len(texts), dtype=np.int8)
+    plain = list(texts)
     known = {unit_key(unit) for unit in (notation.suffix, *units) if unit}
-    for i, text in enumerate(found):
+    for i, text in enumerate(texts):
         match = _CELL.fullmatch(text)
         if match is None:
             continue
@@ -89,15 +89,15 @@ def read_numbers(found: Sequence[str], notation: Notation, *, units: Sequence[st
     return values, bounds
 
 
-def read_ratios(found: Sequence[str], notation: Notation, part: int) -> Floats:
-    """One of the two numbers of each text such as ``120/80``, shape ``(len(found),)``; NaN where a text is none.
+def read_ratios(texts: Sequence[str], notation: Notation, part: int) -> Floats:
+    """One of the two numbers of each text such as ``120/80``, shape ``(len(texts),)``; NaN if it is not a ratio.
 
     Args:
-        found: Texts.
-        notation: How they write numbers.
-        part: 1 or 2.
+        texts: Texts.
+        notation: Their notation.
+        part: 1 or 2, for the first or second number.
     """
-    matches = [_RATIO.fullmatch(text) for text in found]
+    matches = [_RATIO.fullmatch(text) for text in texts]
     plain = ["" if match is None else _plain(match[part], notation) for match in matches]
     return parse_numbers(plain, notation.decimal)
 
@@ -107,19 +107,19 @@ def is_ratio(text: str) -> bool:
     return _RATIO.fullmatch(text) is not None
 
 
-def units_of(found: Sequence[str]) -> Counter[str]:
-    """How many texts are a number with a unit, by the unit."""
-    matches = (_CELL.fullmatch(text) for text in found)
+def units_of(texts: Sequence[str]) -> Counter[str]:
+    """Number of texts with each unit."""
+    matches = (_CELL.fullmatch(text) for text in texts)
     return Counter(unit_key(_unit(match)) for match in matches if match is not None and _unit(match))
 
 
 def _unit(match: re.Match[str]) -> str:
-    """The unit behind a number, or the currency before it; both where there are two."""
+    """The unit after a number, the currency before it, or both together."""
     return f"{match['coin'] or ''}{match['unit'] or ''}"
 
 
 def _plain(number: str, notation: Notation) -> str:
-    """A number as :func:`~mmfusion.data.schema.cells.parse_numbers` takes it."""
+    """A number in the form that :func:`~mmfusion.data.schema.cells.parse_numbers` accepts."""
     number = number.replace("\u2212", "-")
     if _SPACED.fullmatch(number):
         number = re.sub(r"[ '\u2019]", "", number)
@@ -129,23 +129,22 @@ def _plain(number: str, notation: Notation) -> str:
 
 
 def find_notation(
-    found: Sequence[str], counts: Sequence[int], plain: Sequence[str] = (), values: Floats | None = None
+    texts: Sequence[str], counts: Sequence[int], plain: Sequence[str] = (), values: Floats | None = None
 ) -> Notation:
-    """How a column writes numbers, told from all of its cells.
+    """Infer the notation of a column's numbers from all its cells.
+
+    A comma is a decimal mark, unless all commas can separate thousands and there is evidence for that: a decimal point,
+    two commas in a text, or other numbers that are whole, below 1000, and reach 100. The unit is the most frequent one,
+    if there is no tie; a single letter attached to a few numbers is not a unit, nor is an uncommon word after fewer
+    than :data:`FEWEST_OF_A_UNIT` numbers.
 
     Args:
-        found: Texts that are no numbers as they stand.
-        counts: How many cells have each.
-        plain: The others that are texts, each once.
-        values: All the others as numbers, shape ``(n,)``.
-
-    Returns:
-        A comma is a decimal mark, unless all commas can separate thousands and something says that they do: a point for
-        the fraction, two commas, or other numbers that are whole, below 1000, and reach 100. The unit is that of most
-        cells that have one, if it is one unit more often than any other; a letter glued to a few numbers is none,
-        nor is an uncommon word after fewer than :data:`FEWEST_OF_A_UNIT`.
+        texts: Texts that are not plain numbers.
+        counts: Number of cells of each text.
+        plain: The other texts, each once.
+        values: The plain numbers of all other cells, shape ``(n,)``.
     """
-    matches = [_CELL.fullmatch(text) for text in found]
+    matches = [_CELL.fullmatch(text) for text in texts]
     cores = [match["number"] for match in matches if match is not None]
     decimal, thousands = _marks(cores, plain)
     units: Counter[str] = Counter()
@@ -164,7 +163,7 @@ def find_notation(
             without.append((match["number"], count))
     n_cells = sum(counts) + (0 if values is None else len(values))
     for unit in [unit for unit, n in units.items() if 2 * n <= n_cells and unit in glued and len(unit) == 1]:
-        del units[unit]  # "4O" is a slip of the pen
+        del units[unit]  # "4O" is a typing error
     for unit in [unit for unit, n in units.items() if n < FEWEST_OF_A_UNIT and not _COMMON_UNIT.fullmatch(unit)]:
         del units[unit]
     ranked = units.most_common(2)
@@ -183,7 +182,7 @@ def find_notation(
     sizes = np.abs(np.concatenate(bare))
     small, large = int((sizes <= 1).sum()), int((sizes > 1).sum())
     if small > large and small > ranked[0][1]:
-        return Notation(decimal, thousands)  # shares, and a few percent signs: which of the two is meant is not told
+        return Notation(decimal, thousands)  # mostly shares, a few percent signs: ambiguous
     return Notation(decimal, thousands, suffix, percent=large <= ranked[0][1])
 
 
@@ -192,7 +191,7 @@ def _marks(cores: Sequence[str], plain: Sequence[str]) -> tuple[str, str]:
     commas = [core for core in cores if "," in core]
     if not commas:
         points = [core for core in cores if core.count(".") > 1]
-        # 1.234.567 alone says that commas would be for fractions.
+        # 1.234.567 implies decimal commas.
         return (",", ".") if points and all(_THOUSANDS_POINT.fullmatch(core) for core in points) else (".", "")
     if decimal_mark(cores) == ".":
         return ".", ""
@@ -204,19 +203,19 @@ def _marks(cores: Sequence[str], plain: Sequence[str]) -> tuple[str, str]:
 
 
 def could_be_thousands(pointed: Sequence[str]) -> bool:
-    """Whether the points in all texts can separate thousands: three digits follow each."""
+    """Whether all points can separate thousands: three digits follow each."""
     return all(_THOUSANDS_POINT.fullmatch(text) for text in pointed)
 
 
-def points_separate(found: Sequence[str]) -> bool:
-    """Whether points separate thousands in texts that are all numbers as they stand.
+def points_separate(texts: Sequence[str]) -> bool:
+    """Whether points separate thousands in texts that are all plain numbers.
 
-    They do where three digits follow each, and the numbers without one are whole, below 1000, and reach 100.
+    They do if three digits follow each, and the numbers without a point are whole, below 1000, and reach 100.
     """
-    pointed = [text for text in found if "." in text]
-    return bool(pointed) and could_be_thousands(pointed) and _below_a_thousand([t for t in found if "." not in t])
+    pointed = [text for text in texts if "." in text]
+    return bool(pointed) and could_be_thousands(pointed) and _below_a_thousand([t for t in texts if "." not in t])
 
 
-def _below_a_thousand(found: Sequence[str]) -> bool:
-    whole = [abs(int(text)) for text in found if re.fullmatch(r"[+-]?\d{1,15}", text)]
-    return bool(whole) and len(whole) == len(found) and 100 <= max(whole) < 1000
+def _below_a_thousand(texts: Sequence[str]) -> bool:
+    whole = [abs(int(text)) for text in texts if re.fullmatch(r"[+-]?\d{1,15}", text)]
+    return bool(whole) and len(whole) == len(texts) and 100 <= max(whole) < 1000

@@ -18,11 +18,11 @@ from mmfusion.spec import Wording
 
 MOST_DECIMALS = 6
 MARGIN = 1.0
-"""How far beyond the training range a number is still taken as it is, in widths of that range."""
+"""How far a number may be outside the training range, in widths of that range."""
 N_STD = 10.0
-"""The same where that range is one value or unknown, in standard deviations about the mean."""
+"""Likewise if the range is a single value or unknown, in standard deviations from the mean."""
 FITTED = frozenset({"name", "mean", "std", "low", "high", "step"})
-"""The attributes that are learnt from training rows."""
+"""Attributes that are fitted on the training rows."""
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,27 @@ class NumericalColumn:
 
     Attributes:
         name: The column's name in the table.
-        mean: Mean of the training rows; 0 where none of them has a value.
-        std: Population standard deviation of the training rows; 1 where it would be 0 or unknown.
-        low: Smallest value of the training rows; of dates the year that it is in.
-        high: Largest value of the training rows; of dates the year after it.
-        step: What their values are multiples of, a power of ten such as 1 or 0.01; 0 where there is none that small.
-        kind: ``"numerical"``; or ``"date"``, whose values are years with their fractions.
+        mean: Mean of the training rows; 0 if none of them has a value.
+        std: Population standard deviation of the training rows; 1 if it would be 0 or unknown.
+        low: Smallest value of the training rows; for dates its year.
+        high: Largest value of the training rows; for dates the year after it.
+        step: Power of ten, such as 1 or 0.01, of which all values are multiples; 0 if it would be too small.
+        kind: ``"numerical"``; or ``"date"``, with values in years with fractions.
         unit: Such as ``"mm"``.
-        template: Of its sentence; see :class:`~mmfusion.spec.Wording`. Empty: the default.
-        decimal: What separates fractions in texts, a point or a comma.
-        date_format: Of a date's texts, as pandas writes it.
-        missing: More spellings of a missing cell.
+        template: Template of its sentence; see :class:`~mmfusion.spec.Wording`. Empty: the default.
+        decimal: Decimal mark in texts, a point or a comma.
+        date_format: Format of dates in texts, as in pandas.
+        missing: Further spellings of a missing cell.
         outside: What a number beyond :attr:`limits` becomes: ``"missing"``, or ``"clip"``, the nearer limit.
-        thousands: ``"."`` where a text such as ``1.234`` is a thousand, beside decimal commas.
-        suffix: The unit that texts may have after the number, such as ``"mg"`` or ``"%"``; so may :attr:`unit`.
-        percent: Whether a number of at most 1 without its percent sign counts as missing, since it could be a share.
-        more_formats: Formats of dates that are tried where :attr:`date_format` does not fit.
-        censored: What a bound such as ``<0.5`` or ``>100`` is: ``"bound"``, the number; ``"flag"``, the number, and a
-            column of categories beside it says which are bounds; or ``"missing"``.
-        invalid: What a cell is that holds something else: ``"error"`` or ``"missing"``.
-        column: The table's column; empty: that of the name.
-        part: Of cells such as ``120/80``, 1 or 2; 0: cells are one number each.
+        thousands: ``"."`` if, with decimal commas, a text such as ``1.234`` is a thousand.
+        suffix: Unit that may follow the number in texts, such as ``"mg"`` or ``"%"``, like :attr:`unit`.
+        percent: Whether a number of at most 1 without a percent sign counts as missing, since it could be a share.
+        more_formats: Formats of dates that are tried if :attr:`date_format` does not fit.
+        censored: What a bound such as ``<0.5`` or ``>100`` becomes: ``"bound"``, its number; ``"flag"``, its number,
+            with an additional column of categories that marks bounds; or ``"missing"``.
+        invalid: What a cell of another kind is: ``"error"`` or ``"missing"``.
+        column: The table's column; empty: the same as the name.
+        part: 1 or 2 for cells such as ``120/80``; 0: cells are single numbers.
     """
 
     name: str
@@ -93,25 +93,25 @@ class NumericalColumn:
             raise ValueError(f"column {self.name!r} expects decimal '.' or ',', got {self.decimal!r}")
         if self.kind not in ("numerical", "date"):
             raise ValueError(f"column {self.name!r} of numbers expects kind 'numerical' or 'date', got {self.kind!r}")
-        _ = self.wording  # a template that does not work is refused here
+        _ = self.wording  # raises an error for an invalid template
 
     @classmethod
     def fit(
         cls, frame: pd.DataFrame, name: str, *, train: Sequence[int] | None = None, **options: Any
     ) -> "NumericalColumn":
-        """Mean, deviation and range of the values that are there, but for a few that cannot be of the column's kind.
+        """Fit mean, deviation and range, without gross outliers.
 
-        One number such as 1e12 among ages would hide all others; see
-        :func:`~mmfusion.data.schema.usual_values.usual`. It is beyond :attr:`limits` then, as it would be in new rows.
+        One number such as 1e12 among ages would make all others equal; see
+        :func:`~mmfusion.data.schema.usual_values.usual`. Such a number is beyond :attr:`limits`, as it is in new rows.
 
         Args:
-            frame: Rows, all of which say how numbers and dates are written.
-            name: The table's column. With ``part`` the name has it at its end: ``bp_1``, ``bp_2``.
-            train: Positions of the training rows, which the statistics are of; None: all.
-            options: Attributes that are not fitted. Left out, how cells are written is told from them.
+            frame: All rows; they determine the notation of numbers and dates.
+            name: The table's column. With ``part`` the fitted column's name ends with it: ``bp_1``, ``bp_2``.
+            train: Positions of the training rows, whose statistics are fitted; None: all.
+            options: Attributes that are not fitted. The notation is inferred from the cells if it is not given.
 
         Raises:
-            ValueError: If cells are not what the column holds.
+            ValueError: If cells are not of the column's kind.
         """
         if options.get("part"):
             options["column"] = name
@@ -127,9 +127,9 @@ class NumericalColumn:
         values = values[usual(values) if empty.kind == "numerical" else usual_years(values)]
         low, high = float(values.min()), float(values.max())
         if empty.kind == "date":
-            # The ends are the dates of single patients; their years will do.
+            # The ends are dates of single patients, so only years are kept.
             low, high = float(np.floor(low)), float(np.ceil(high))
-        # A constant column must not blow up rounding errors: its deviation may be 1e-17 instead of 0.
+        # A constant column must not amplify rounding errors: its deviation may be 1e-17 instead of 0.
         mean, std = _moments(values) if low < high else (float(values.mean()), 0.0)
         fitted = {
             "mean": mean,
@@ -147,11 +147,11 @@ class NumericalColumn:
 
     @property
     def notation(self) -> Notation:
-        """How texts write its numbers."""
+        """Notation of numbers in texts."""
         return Notation(self.decimal, self.thousands, self.suffix, self.percent)
 
     def read(self, frame: pd.DataFrame) -> Reading:
-        """What each cell is; nothing is an error."""
+        """Read all cells; invalid ones are no error."""
         column = one_column(frame, self.source)
         if self.kind == "date":
             return read_date_column(column, (self.date_format, *self.more_formats), self.missing)
@@ -161,10 +161,10 @@ class NumericalColumn:
         return read_column(column, self.notation, self.missing, units=units, part=self.part, words=words)
 
     def values(self, frame: pd.DataFrame) -> Floats:
-        """The column's values in its own unit, shape ``(n,)``; NaN is missing.
+        """The column's values in its unit, shape ``(n,)``; NaN is missing.
 
         Raises:
-            ValueError: If cells are not what the column holds and :attr:`invalid` is ``"error"``.
+            ValueError: If cells are not of the column's kind and :attr:`invalid` is ``"error"``.
         """
         reading = self.read(frame)
         if self.invalid == "error":
@@ -175,9 +175,9 @@ class NumericalColumn:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Between which values are taken as they are: :data:`MARGIN` widths of the training range beyond its ends.
+        """Range of accepted values: the training range, extended by :data:`MARGIN` of its widths on both sides.
 
-        Where that range is one value or unknown, :data:`N_STD` standard deviations about the mean.
+        If that range is a single value or unknown, :data:`N_STD` standard deviations about the mean.
         """
         if self.low < self.high:
             width = MARGIN * (self.high - self.low)
@@ -185,13 +185,13 @@ class NumericalColumn:
         return self.mean - N_STD * self.std, self.mean + N_STD * self.std
 
     def is_outside(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which values are beyond :attr:`limits`, shape ``(n,)``."""
+        """Whether each value is beyond :attr:`limits`, shape ``(n,)``."""
         low, high = self.limits
         values = self.values(frame)
         return (values < low) | (values > high)
 
     def encode(self, frame: pd.DataFrame) -> Floats:
-        """Standardised values, shape ``(n,)``; NaN is missing. Those beyond :attr:`limits` as :attr:`outside` says."""
+        """Standardized values, shape ``(n,)``; NaN is missing. For those beyond :attr:`limits` see :attr:`outside`."""
         low, high = self.limits
         values = self.values(frame)
         if self.outside == "clip":
@@ -201,11 +201,11 @@ class NumericalColumn:
         return (values - self.mean) / self.std
 
     def bounds(self, frame: pd.DataFrame) -> Bounds:
-        """Which values are bounds, shape ``(n,)`` int8; see :class:`~mmfusion.data.schema.number_cells.Reading`."""
+        """Bounds among the values, shape ``(n,)`` int8; see :class:`~mmfusion.data.schema.number_cells.Reading`."""
         return self.read(frame).bounds
 
     def remarks(self, frame: pd.DataFrame) -> list[Remark]:
-        """What a reader should know of a table's cells: those that count as missing though not empty, and bounds."""
+        """Remarks on a table's cells: those that count as missing though not empty, and bounds."""
         becomes = {"bound": "the number", "flag": "the number, with a flag", "missing": "missing"}[self.censored]
         return remarks_of(self.source, one_column(frame, self.source), self.read(frame), self._holds(1), becomes)
 
@@ -217,7 +217,7 @@ class NumericalColumn:
 
     @property
     def wording(self) -> Wording:
-        """What a cell means."""
+        """The meaning of the values."""
         return Wording(
             template=self.template or Wording.template,
             unit=self.unit,
@@ -229,7 +229,7 @@ class NumericalColumn:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, the defaults left out."""
+        """Plain values, without defaults."""
         return packed(self)
 
 
@@ -238,13 +238,13 @@ def _moments(values: Floats) -> tuple[float, float]:
         mean, std = float(values.mean()), float(values.std())
     if np.isfinite(mean) and np.isfinite(std):
         return mean, std
-    # Sums and squares of very large numbers overflow, those of their shares do not.
+    # Sums and squares of very large numbers overflow; those of their ratios to the largest do not.
     largest = float(np.abs(values).max())
     return float((values / largest).mean()) * largest, float((values / largest).std()) * largest
 
 
 def _step(values: Floats) -> float:
-    """The largest power of ten, 1 at most, that all values are multiples of; 0 if more decimals would be needed."""
+    """The largest power of ten, at most 1, of which all values are multiples; 0 if it has too many decimals."""
     for decimals in range(MOST_DECIMALS + 1):
         scaled = values * 10.0**decimals
         if np.all(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1.0, np.abs(scaled))):
@@ -253,25 +253,27 @@ def _step(values: Floats) -> float:
 
 
 def _written(column: "pd.Series", options: Mapping[str, Any]) -> dict[str, Any]:
-    """How a column's cells are written, of which the options say nothing else."""
+    """The notation of a column's cells, where the options do not give it."""
     missing = tuple(text.lower() for text in options.get("missing", ()))
     if options.get("kind") == "date":
         if pd.api.types.is_datetime64_any_dtype(column) or "date_format" in options:
             return {}
-        codes, found = distinct(column, missing)
-        one = date_format(found)
+        codes, texts = distinct(column, missing)
+        single = date_format(texts)
         formats = (
-            (one,) if one else date_formats(found, np.bincount(codes[codes >= 0], minlength=len(found)).tolist())[0]
+            (single,)
+            if single
+            else date_formats(texts, np.bincount(codes[codes >= 0], minlength=len(texts)).tolist())[0]
         )
         return {"date_format": formats[0], "more_formats": formats[1:]} if formats else {}
     if is_plain_number(column) or set(options) >= {"decimal", "thousands", "suffix", "percent"}:
         return {}
-    told = notation_of(column, missing)
+    notation = notation_of(column, missing)
     written: dict[str, Any] = {
-        "decimal": told.decimal,
-        "thousands": told.thousands if options.get("decimal", ",") == "," else "",
+        "decimal": notation.decimal,
+        "thousands": notation.thousands if options.get("decimal", ",") == "," else "",
     }
     unit = str(options.get("unit", ""))
-    if told.suffix and (not unit or unit_key(unit) == unit_key(told.suffix)):
-        written |= {"suffix": told.suffix, "percent": told.percent, "unit": unit or told.suffix}
+    if notation.suffix and (not unit or unit_key(unit) == unit_key(notation.suffix)):
+        written |= {"suffix": notation.suffix, "percent": notation.percent, "unit": unit or notation.suffix}
     return written

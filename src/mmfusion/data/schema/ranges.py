@@ -1,4 +1,4 @@
-"""Numbers far outside what the training rows had: found, counted and said."""
+"""Values far outside the training range: detection and notes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Outside:
     """The values of one column that are beyond its :attr:`~mmfusion.data.schema.columns.NumericalColumn.limits`.
 
     Attributes:
-        column: With its training range and its rule.
-        positions: Of the rows, in the table's order.
-        rows: Their labels.
-        values: Their values, in the column's own unit.
+        column: The fitted column.
+        positions: Positions of the rows, in the table's order.
+        rows: Labels of the rows.
+        values: Their values, in the column's unit.
     """
 
     column: NumericalColumn
@@ -29,12 +29,12 @@ class Outside:
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        """One sentence, with values."""
+        """A sentence with the values."""
         shown = [f"{value:g} in row {row}" for row, value in zip(self.rows[:_SHOWN], self.values, strict=False)]
         return f"{self._what('')}: {_listed(shown, len(self.rows))}"
 
     def without_values(self, where: str) -> str:
-        """The same sentence without values, for results that others may read.
+        """The sentence without values, for results that others may read.
 
         Args:
             where: Follows the number of values, such as ``" of the test set"``.
@@ -51,52 +51,52 @@ class Outside:
 
 
 def find_outside(schema: TableSchema | None, frame: pd.DataFrame) -> list[Outside]:
-    """The values of a table that are far outside the training range, by column.
+    """Find values far outside the training range, by column.
 
     Args:
-        schema: The fitted columns; those that the table lacks are passed over.
+        schema: The fitted columns; those that the table lacks are skipped.
         frame: Any rows.
 
     Raises:
-        ValueError: If cells are not what their column holds.
+        ValueError: If cells are not of their column's kind.
     """
-    found = []
+    results = []
     for column in () if schema is None else schema.numerical:
         if column.source not in frame.columns:
             continue
         rows = np.flatnonzero(column.is_outside(frame))
         if len(rows):
             values = column.values(frame)[rows]
-            found.append(Outside(column, tuple(rows.tolist()), tuple(frame.index[rows]), tuple(values.tolist())))
-    return found
+            results.append(Outside(column, tuple(rows.tolist()), tuple(frame.index[rows]), tuple(values.tolist())))
+    return results
 
 
-def outside_notes(schema: TableSchema | None, parts: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
-    """A note for each column and set with values far outside the training range, without the values.
+def outside_notes(schema: TableSchema | None, sets: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+    """One note per column and set with values far outside the training range, without the values.
 
     Args:
         schema: The fitted columns.
-        parts: Rows by the set's name, such as ``test``.
+        sets: Rows by the name of the set, such as ``test``.
     """
     notes = (
-        one.without_values(f" of the {name} set")
-        for name, frame in parts.items()
-        for one in find_outside(schema, frame)
+        outside.without_values(f" of the {name} set")
+        for name, frame in sets.items()
+        for outside in find_outside(schema, frame)
     )
     return tuple(note[0].upper() + note[1:] for note in notes)
 
 
-def outside_columns(found: Iterable[Outside], n: int) -> list[str]:
-    """By row, the names of its columns whose value is far outside the training range, separated by commas.
+def outside_columns(outside: Iterable[Outside], n: int) -> list[str]:
+    """For each row, the columns with values far outside the training range, separated by commas.
 
     Args:
-        found: From :func:`find_outside`.
-        n: Rows of the table.
+        outside: Results of :func:`find_outside`.
+        n: Number of rows of the table.
     """
     names: list[list[str]] = [[] for _ in range(n)]
-    for one in found:
-        for position in one.positions:
-            names[position].append(one.column.name)
+    for column_values in outside:
+        for position in column_values.positions:
+            names[position].append(column_values.column.name)
     return [", ".join(row) for row in names]
 
 

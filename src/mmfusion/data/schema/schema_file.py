@@ -1,4 +1,4 @@
-"""A schema as a TOML file, to be read by people and edited."""
+"""Schema files: TOML, to be read and edited by people."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -11,42 +11,42 @@ from mmfusion.utils.optional import need
 T = TypeVar("T")
 
 FORMAT = 1
-"""Of the TOML file."""
+"""Version of the TOML file."""
 
 
 def write_schema_file(path: Path, packed: Mapping[str, Any]) -> None:
     """Write a new file.
 
     Args:
-        path: Where; must be free.
+        path: The file; must not exist.
         packed: The schema as plain values.
 
     Raises:
-        FileExistsError: If the file is there.
+        FileExistsError: If the file exists.
     """
     writer = need("tomli_w", "bench")
     if path.exists():
-        raise FileExistsError(f"{path} is there already: choose another name, or remove it first")
+        raise FileExistsError(f"{path} exists already: choose another name, or remove it first")
     replace_file(path, writer.dumps({"format": FORMAT, **packed}).encode())
 
 
 def read_schema_file(path: Path, unpack: Callable[[Mapping[str, Any]], T]) -> T:
-    """Read what :func:`write_schema_file` wrote.
+    """Read a file of :func:`write_schema_file`.
 
     Args:
         path: The file.
-        unpack: Makes the schema of its plain values.
+        unpack: Builds the schema from plain values.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it is not such a file, naming the key.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a schema file; names the key.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"the schema {path} is not there")
+        raise FileNotFoundError(f"the schema {path} does not exist")
     try:
         packed = tomllib.loads(path.read_text(encoding="utf-8"))
         if packed.get("format") != FORMAT:
             raise ValueError(f"its format is {packed.get('format')}, expected {FORMAT}")
         return unpack(packed)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a table's schema: {error}") from error
+        raise ValueError(f"{path} is not a schema file: {error}") from error

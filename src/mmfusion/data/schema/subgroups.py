@@ -1,4 +1,4 @@
-"""Which cases are women, old, or of dark skin: the groups that a result is told for beside the whole."""
+"""Subgroups of cases by sex, age, skin type or any column, for results per subgroup."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,26 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.schema.cell_survey import look_at
+from mmfusion.data.schema.cell_survey import survey_cells
 from mmfusion.data.schema.cells import key, one_column, require_columns, texts
 from mmfusion.data.schema.number_cells import numbers
 
 UNKNOWN = "unknown"
 AGES = (40.0, 60.0)
-"""Years at which a new age band begins."""
+"""Lower edges of the age bands after the first, in years."""
 MOST_VALUES = 5
-"""A column of more different numbers than these is cut into thirds."""
+"""A column with more distinct numbers is divided into thirds."""
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """How a column of a table tells cases apart.
+    """Subgroups of cases by a column of the table.
 
     Attributes:
-        name: Of the property, ``"sex"``, say.
-        column: Where it stands.
-        values: What cells are called, where it is not what they say; capitals and blanks do not count.
-        edges: For numbers: where a new band begins, ascending. Empty: the cells are names.
+        name: Name of the property, such as ``"sex"``.
+        column: The table's column.
+        values: Names of cells that are renamed; case and blanks are ignored.
+        edges: For numbers, lower edges of the bands after the first, ascending. Empty: cells are names.
 
     Raises:
         ValueError: If the edges do not ascend.
@@ -41,35 +41,35 @@ class Subgroup:
         object.__setattr__(self, "values", {key(cell): value for cell, value in self.values.items()})
         object.__setattr__(self, "edges", tuple(float(edge) for edge in self.edges))
         if list(self.edges) != sorted(set(self.edges)):
-            raise ValueError(f"the bands of {self.name!r} expect edges that ascend, got {self.edges}")
+            raise ValueError(f"the bands of {self.name!r} expect ascending edges, got {self.edges}")
 
     @property
     def bands(self) -> tuple[str, ...]:
         """The names of the bands, from the lowest; none without edges."""
         if not self.edges:
             return ()
-        said = [f"{edge:g}" for edge in self.edges]
-        inner = [f"{low} to {high}" for low, high in itertools.pairwise(said)]
-        return (f"below {said[0]}", *inner, f"{said[-1]} and over")
+        labels = [f"{edge:g}" for edge in self.edges]
+        inner = [f"{low} to {high}" for low, high in itertools.pairwise(labels)]
+        return (f"below {labels[0]}", *inner, f"{labels[-1]} and over")
 
     def of(self, frame: pd.DataFrame) -> list[str]:
-        """Each case's value; ``"unknown"`` where the cell or column is missing, or no number where bands need one."""
+        """Each case's subgroup; ``"unknown"`` if the cell or column is missing, or a band needs a number."""
         if self.column not in frame.columns:
             return [UNKNOWN] * len(frame)
         if self.edges:
             values = numbers(frame, self.column, strict=False)
             place = np.searchsorted(self.edges, values, side="right")
             return [UNKNOWN if missing else self.bands[i] for i, missing in zip(place, np.isnan(values))]
-        found: dict[str, str] = {}
-        # Of several spellings that differ in capitals or blanks, the first stands for all.
+        first_spellings: dict[str, str] = {}
+        # Spellings that differ only in case or blanks are named by the first.
         return [
-            UNKNOWN if cell is None else self.values.get(key(cell), found.setdefault(key(cell), cell))
+            UNKNOWN if cell is None else self.values.get(key(cell), first_spellings.setdefault(key(cell), cell))
             for cell in texts(frame, self.column)
         ]
 
 
 def sex(column: str = "sex", values: Mapping[str, str] | None = None) -> Subgroup:
-    """Female and male, however a column spells them."""
+    """Female and male, in common spellings."""
     usual = {name: name for name in ("female", "male")} | {"f": "female", "m": "male", UNKNOWN: UNKNOWN}
     return Subgroup("sex", column, usual | dict(values or {}))
 
@@ -80,20 +80,20 @@ def age(column: str = "age") -> Subgroup:
 
 
 def skin_type(column: str) -> Subgroup:
-    """Fitzpatrick's six, as whole numbers."""
+    """The six Fitzpatrick skin types, as whole numbers."""
     return Subgroup("skin type", column, {f"{i}{tail}": str(i) for i in range(1, 7) for tail in ("", ".0")})
 
 
 def by_columns(names: Sequence[str], frame: pd.DataFrame, train: pd.DataFrame) -> tuple[Subgroup, ...]:
-    """Columns of a table that is not known: by their values, or in thirds of the training part where they are numbers.
+    """Subgroups by any columns: by value, or for numbers by tertiles of the training set.
 
     Args:
         names: The columns.
         frame: All rows.
-        train: Those of the training part, whose tertiles are the edges.
+        train: Rows of the training set, whose tertiles are the edges.
 
     Raises:
-        ValueError: If a column is not there or named twice.
+        ValueError: If a column is not in the table or occurs twice.
     """
     require_columns(frame, names)
     if len(set(names)) < len(names):
@@ -102,10 +102,14 @@ def by_columns(names: Sequence[str], frame: pd.DataFrame, train: pd.DataFrame) -
 
 
 def _thirds(frame: pd.DataFrame, train: pd.DataFrame, name: str) -> tuple[float, ...]:
-    values = look_at(one_column(frame, name), {}).values
+    values = survey_cells(one_column(frame, name), {}).values
     if values is None or len(values) <= MOST_VALUES:
         return ()
-    there = numbers(train, name, strict=False)
-    edges = np.quantile(there[~np.isnan(there)], [1 / 3, 2 / 3]) if not np.isnan(there).all() else np.empty(0)
-    # As they will be said: a value lies in the band whose name says so.
+    train_values = numbers(train, name, strict=False)
+    edges = (
+        np.quantile(train_values[~np.isnan(train_values)], [1 / 3, 2 / 3])
+        if not np.isnan(train_values).all()
+        else np.empty(0)
+    )
+    # Rounded as in the bands' names, so that names and values agree.
     return tuple(sorted({float(f"{edge:g}") for edge in edges}))

@@ -1,4 +1,4 @@
-"""A table from a file, its cells as they stand there."""
+"""Reading of table files, with cells as texts."""
 
 import io
 from pathlib import Path
@@ -13,21 +13,21 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 def read_table(path: Path | str, *, separator: str | None = None, encoding: str | None = None) -> pd.DataFrame:
     """Read a table.
 
-    Nothing is guessed of the cells: a text file's are texts, an empty one is empty, ``None`` and ``NA`` are what the
-    schema says they are. A parquet file keeps the types that it was written with.
+    Types are not guessed: cells of a text file are texts, empty ones are empty, and the schema decides on ``None`` and
+    ``NA``. A parquet file keeps its types.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` (which needs pyarrow).
-        separator: Between the cells; None: the comma, semicolon, tab or bar that the header has most of.
-        encoding: Of a text file; None: UTF-8, or UTF-16 where the file begins by saying so.
+        separator: Separator of the cells; None: the most frequent of comma, semicolon, tab and bar in the header.
+        encoding: Encoding of a text file; None: UTF-8, or UTF-16 if the file has its byte order mark.
 
     Returns:
         The table, with at least one row; its index counts from 0.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is of another kind, empty, without rows, not text in that encoding, or a row has more cells
-            than the header; says where and what to do.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it has another suffix, is empty, without rows or not text in that encoding, or a row has more
+            cells than the header.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,10 +63,10 @@ def _text(path: Path, separator: str | None, encoding: str | None) -> pd.DataFra
         raise ValueError(f"{path}: {error}; 'utf-8' and 'cp1252' are common encodings") from error
     header = next((line for line in text.splitlines() if line.strip()), "")
     if not header:
-        raise ValueError(f"{path} is empty: a header with the columns' names and a row a case are expected")
+        raise ValueError(f"{path} is empty: expected a header with the names of the columns and one row per case")
     separator = separator or max(",;\t|", key=header.count)
     try:
-        # The header as a row like the others: pandas would rename repeated names, and make an index of a first cell.
+        # The header is read as a row: pandas would rename repeated names, and use an unnamed first column as index.
         cells = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False)
     except (pd.errors.ParserError, ValueError) as error:
         raise ValueError(

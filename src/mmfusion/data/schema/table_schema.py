@@ -1,4 +1,4 @@
-"""The columns of a table: what was fitted on the training rows, and how any row becomes numbers."""
+"""Schema of a table: fitted columns that transform rows to numbers and codes."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +38,8 @@ class TableSchema:
     Attributes:
         numerical: Columns of numbers and dates, in order.
         categorical: Columns of categories, levels and booleans, in order.
-        decisions: What :meth:`infer` decided of each column of the table, those left out included; empty for a schema
-            that was told its columns.
+        decisions: The decisions of :meth:`infer` on all columns of the table, including those left out; empty for
+            :meth:`fit`.
     """
 
     numerical: tuple[NumericalColumn, ...] = ()
@@ -62,18 +62,18 @@ class TableSchema:
         train: Sequence[int] | NDArray[np.int64] | None = None,
         min_cases: int = MIN_CASES,
     ) -> "TableSchema":
-        """Learn means, deviations and vocabularies of columns whose kinds are known.
+        """Fit means, deviations and vocabularies of columns of known kinds.
 
         Args:
-            frame: Rows, all of which say how numbers and dates are written.
+            frame: All rows; they determine the notation of numbers and dates.
             numerical: Names of the columns of numbers.
             categorical: Names of the columns of categories.
             options: By column, attributes of its :class:`~mmfusion.data.schema.columns.NumericalColumn` or
                 :class:`~mmfusion.data.schema.columns.CategoricalColumn` that are not fitted, and a finer ``kind``:
                 ``"date"``, ``"ratio"``, ``"ordinal"``, ``"boolean"``.
             train: Positions of the training rows, which statistics and vocabularies are of; None: all rows.
-            min_cases: Categories of fewer rows are merged into one, ``rare``, and not named, unless a column's options
-                give its ``categories`` or a ``min_cases`` of its own. 1: all are named.
+            min_cases: Categories of fewer training rows are merged into one, ``rare``, unless a column's options have
+                ``categories`` or ``min_cases``. 1: all categories are kept.
 
         Returns:
             The fitted schema.
@@ -83,13 +83,13 @@ class TableSchema:
         """
         options = options or {}
         require_columns(frame, [*numerical, *categorical])
-        if strangers := sorted(set(options) - {*numerical, *categorical}):
-            raise ValueError(f"options are given for {strangers}, which are not among the columns")
+        if unknown := sorted(set(options) - {*numerical, *categorical}):
+            raise ValueError(f"options are given for {unknown}, which are not among the columns")
         plain = {**dict.fromkeys(numerical, "numerical"), **dict.fromkeys(categorical, "categorical")}
         decided = []
         for name, kind in plain.items():
-            own = dict(options.get(name, {}))
-            decided.append(Decision(name, own.pop("kind", kind), "as told", own))
+            given = dict(options.get(name, {}))
+            decided.append(Decision(name, given.pop("kind", kind), "as given", given))
         return cls._fitted(frame, decided, train, min_cases)
 
     @classmethod
@@ -102,20 +102,20 @@ class TableSchema:
         train: Sequence[int] | NDArray[np.int64] | None = None,
         min_cases: int = MIN_CASES,
     ) -> "TableSchema":
-        """Decide what each column is, and fit it.
+        """Infer the kind of each column, and fit it.
 
-        Numbers, booleans, levels with an order, categories and dates are found by their cells. Left out, with the
-        reason, are columns that are empty, constant or a copy of another one, identifiers, names of files and free
-        text. A column of numbers but for a few cells stays one: the few are missing, and :attr:`remarks` quotes them.
-        :meth:`describe` says what was decided.
+        Numbers, booleans, ordered levels, categories and dates are recognized by their cells. Columns that are empty,
+        constant or a copy of another one, identifiers, file names and free text are left out, with a reason. A few
+        other cells in a column of numbers count as missing, and :attr:`remarks` quotes them. :meth:`describe` lists
+        all decisions.
 
         Args:
-            frame: Rows. All of them decide what the columns are and how their cells are written, which takes no labels,
-                so that all folds have the same features.
+            frame: All rows; they determine kinds and notations, independently of labels, so that all folds have the
+                same features.
             overrides: By column, its kind (``"numerical"``, ``"date"``, ``"ratio"``, ``"categorical"``, ``"ordinal"``,
                 ``"boolean"``, or ``"drop"``), or a mapping with ``kind`` and options as in :meth:`fit`; without
-                ``kind`` that is still decided.
-            drop: Columns that are something else: labels, groups, image names.
+                ``kind`` it is inferred.
+            drop: Columns that are not features: labels, groups, image names.
             train: Positions of the training rows, which statistics and vocabularies are of; None: all rows.
             min_cases: As in :meth:`fit`.
 
@@ -141,28 +141,30 @@ class TableSchema:
         """Fit the columns that :func:`~mmfusion.data.schema.inference.infer_columns` decided on; see :meth:`infer`.
 
         Raises:
-            ValueError: If no column is left, or cells are not of the kind that an override says.
+            ValueError: If no column is left, or cells are not of an override's kind.
         """
-        schema = cls._fitted(frame, [one for one in decisions if one.kind not in ("text", "drop")], train, min_cases)
+        schema = cls._fitted(
+            frame, [decision for decision in decisions if decision.kind not in ("text", "drop")], train, min_cases
+        )
         if not schema.names:
-            reasons = "; ".join(f"{one.name!r} {one.reason}" for one in decisions)
+            reasons = "; ".join(f"{decision.name!r} {decision.reason}" for decision in decisions)
             raise ValueError(f"no column is left to learn from: {reasons}")
-        clean = {one.name for one in decisions if one.clean}
+        clean = {decision.name for decision in decisions if decision.clean}
         remarks = schema.cell_remarks(frame[[name for name in schema.sources if name not in clean]])
-        # What a column was fitted with is in the column.
-        said = []
-        for one in decisions:
-            own = [remark for remark in remarks if remark.column == one.name]
-            empty = ("",) * (len(one.remarks) - len(one.cells))
-            said.append(
+        # The options are in the fitted columns.
+        remarked = []
+        for decision in decisions:
+            cell_remarks = [remark for remark in remarks if remark.column == decision.name]
+            empty = ("",) * (len(decision.remarks) - len(decision.cells))
+            remarked.append(
                 replace(
-                    one,
+                    decision,
                     options={},
-                    remarks=(*one.remarks, *(remark.text for remark in own)),
-                    cells=(*one.cells, *empty, *(remark.cells for remark in own)),
+                    remarks=(*decision.remarks, *(remark.text for remark in cell_remarks)),
+                    cells=(*decision.cells, *empty, *(remark.cells for remark in cell_remarks)),
                 )
             )
-        return cls(schema.numerical, schema.categorical, tuple(said))
+        return cls(schema.numerical, schema.categorical, tuple(remarked))
 
     @classmethod
     def _fitted(
@@ -175,12 +177,12 @@ class TableSchema:
         rows = None if train is None else np.asarray(train, dtype=np.int64).tolist()
         columns: list[NumericalColumn | CategoricalColumn] = []
         faults: list[str] = []
-        for one in decided:
-            options = dict(one.options)
-            if one.kind in ("categorical", "ordinal"):
+        for decision in decided:
+            options = dict(decision.options)
+            if decision.kind in ("categorical", "ordinal"):
                 options.setdefault("min_cases", min_cases)
             try:
-                columns += fit_column(frame, one.name, cast("Kind", one.kind), options, train=rows)
+                columns += fit_column(frame, decision.name, cast("Kind", decision.kind), options, train=rows)
             except ValueError as error:
                 faults.append(str(error))
         if faults:
@@ -190,12 +192,14 @@ class TableSchema:
             tuple(column for column in columns if isinstance(column, CategoricalColumn)),
         )
         if twice := sorted({name for name in fitted.names if fitted.names.count(name) > 1}):
-            raise ValueError(f"a ratio or a flag makes columns {twice}, which the table has: rename those of the table")
+            raise ValueError(
+                f"a ratio or a flag adds columns {twice}, which the table has already: rename the table's columns"
+            )
         return fitted
 
     @property
     def flags(self) -> tuple[FlagColumn, ...]:
-        """The columns that say which numbers are bounds, of those whose ``censored`` is ``"flag"``."""
+        """The flags for bounds, one for each column whose ``censored`` is ``"flag"``."""
         return tuple(FlagColumn(number) for number in self.numerical if number.censored == "flag")
 
     @property
@@ -209,14 +213,14 @@ class TableSchema:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The table's columns that these are read from, each once."""
+        """The table's columns from which these are read, each once."""
         return tuple(dict.fromkeys(column.source for column in self))
 
     @property
     def columns(self) -> Columns:
-        """What a model needs to know.
+        """Names and sizes of the columns, for models.
 
-        A column of which no training row has a value counts one category, which never occurs.
+        A categorical column without a value in the training rows has one category, which never occurs.
         """
         return Columns(
             numerical=tuple(column.name for column in self.numerical),
@@ -225,15 +229,15 @@ class TableSchema:
         )
 
     def transform(self, frame: pd.DataFrame, *, absent: Literal["error", "missing"] = "error") -> Table:
-        """Any rows in the units of the training rows. Columns may come in another order, and others beside them.
+        """Transform rows to numbers and codes. The order of columns does not matter, and further ones are ignored.
 
         Args:
             frame: A table with this schema's columns.
-            absent: What a column that is not there means: an error, or that all its cells are missing.
+            absent: What an absent column means: an error, or that all its cells are missing.
 
         Returns:
-            numerical ``(n, n_num)`` float32, standardised, NaN where missing; categorical ``(n, n_cat)`` int64, -1
-            where missing or not named. Where a column has ``rare``, a category that is not named is that one.
+            numerical ``(n, n_num)`` float32, standardized, NaN where missing; categorical ``(n, n_cat)`` int64, -1
+            where missing or unknown. An unknown category of a column with ``rare`` is the rare one.
 
         Raises:
             ValueError: If a column is not in the table, or cells are not of their column's kind.
@@ -255,15 +259,15 @@ class TableSchema:
         return Table(torch.from_numpy(numerical), torch.from_numpy(categorical))
 
     def unseen(self, frame: pd.DataFrame) -> dict[str, list[str]]:
-        """Categories that are not named, by column: :meth:`transform` takes them for missing, or for ``rare``."""
-        found = {c.name: c.unseen(frame) for c in self.categorical if c.name in frame.columns}
-        return {name: values for name, values in found.items() if values}
+        """Unknown categories by column: :meth:`transform` takes them as missing, or as ``rare``."""
+        unseen = {c.name: c.unseen(frame) for c in self.categorical if c.name in frame.columns}
+        return {name: values for name, values in unseen.items() if values}
 
     def cell_remarks(self, frame: pd.DataFrame) -> list[Remark]:
-        """What a reader should know of a table's cells, training rows or new ones.
+        """Remarks on a table's cells, of training rows or new ones.
 
-        For each column the cells that are missing though something is there (infinite numbers, those beyond float32,
-        spreadsheets' errors, what is no number or no date), and those that are bounds, such as ``<0.5``.
+        By column, cells that count as missing though not empty (infinite numbers, numbers beyond float32, errors of
+        spreadsheets, cells that are no number or date), and bounds such as ``<0.5``.
         """
         every: tuple[NumericalColumn | CategoricalColumn, ...] = (*self.numerical, *self.categorical)
         columns = [column for column in every if column.source in frame.columns]
@@ -277,7 +281,7 @@ class TableSchema:
         classes: Sequence[str] = (),
         groups: Sequence[str] | None = None,
     ) -> list[Leak]:
-        """Columns that give the label away; see :func:`~mmfusion.data.schema.leaks.find_leaks`.
+        """Columns that may leak the label; see :func:`~mmfusion.data.schema.leaks.find_leaks`.
 
         Args:
             frame: The training rows.
@@ -292,28 +296,28 @@ class TableSchema:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader should look at, with the cells as they stand: spellings that look alike, marks and dates that
-        could be read otherwise, cells that count as missing.
+        """Remarks for the user, with cells: similar spellings, ambiguous decimal marks and dates, cells that count as
+        missing.
 
-        No file keeps them: a schema that was loaded has none.
+        They are not saved: a loaded schema has none.
         """
         return tuple(map(str, self._remarks))
 
     @property
     def remarks_without_cells(self) -> tuple[str, ...]:
-        """The same without the cells, to be kept with results."""
+        """The remarks without cells, which may be saved with results."""
         return tuple(remark.without_cells for remark in self._remarks)
 
     @property
     def _remarks(self) -> list[Remark]:
         return [
-            Remark(one.name, remark, cells)
-            for one in self.decisions
-            for remark, cells in itertools.zip_longest(one.remarks, one.cells, fillvalue="")
+            Remark(decision.name, remark, cells)
+            for decision in self.decisions
+            for remark, cells in itertools.zip_longest(decision.remarks, decision.cells, fillvalue="")
         ]
 
     def describe(self) -> str:
-        """A line a column: its kind and why, those left out at the end; then the remarks."""
+        """One line per column with its kind and the reason, those left out at the end; then the remarks."""
         return describe(self, self.decisions, self.remarks)
 
     def __iter__(self) -> Iterator[Column]:
@@ -328,15 +332,17 @@ class TableSchema:
             "categorical": [column.to_dict() for column in self.categorical],
         }
         if self.decisions:
-            packed["decisions"] = [{"name": one.name, "kind": one.kind, "reason": one.reason} for one in self.decisions]
+            packed["decisions"] = [
+                {"name": decision.name, "kind": decision.kind, "reason": decision.reason} for decision in self.decisions
+            ]
         return packed
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "TableSchema":
-        """The inverse of :meth:`to_dict`; what a column was decided with is in the column itself.
+        """The inverse of :meth:`to_dict`.
 
         Raises:
-            ValueError: If it is not what that wrote; names the key.
+            ValueError: If an entry is invalid; names the key.
         """
         parts = entries(packed, "schema", "numerical", "categorical")
         return cls(
@@ -346,19 +352,19 @@ class TableSchema:
         )
 
     def save(self, path: Path | str) -> None:
-        """Write a TOML file, to be read by people, edited, and :meth:`load`-ed.
+        """Write a TOML file that people can read and edit, for :meth:`load`.
 
         Raises:
-            FileExistsError: If the file is there.
+            FileExistsError: If the file exists.
         """
         write_schema_file(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: Path | str) -> "TableSchema":
-        """Read what :meth:`save` wrote.
+        """Read a file of :meth:`save`.
 
         Raises:
-            FileNotFoundError: If the file is not there.
-            ValueError: If it is not such a file, naming the key.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it is not a schema file; names the key.
         """
         return read_schema_file(Path(path), cls.from_dict)

@@ -1,4 +1,4 @@
-"""The values of a column that its statistics are of: all but the few that cannot be of its kind, as 1e12 among ages."""
+"""Gross outliers of a column, such as 1e12 among ages, which its statistics leave out."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,30 +6,29 @@ from numpy.typing import NDArray
 from mmfusion.data.schema.cells import Floats
 
 GAP = 100.0
-"""How many times as far from the median as the rest is wide values are that cannot be of its kind."""
+"""Distance of outliers from the median, in widths of the range of all other values."""
 MOST = 0.05
-"""At most this share of the values is that."""
+"""Largest share of outliers."""
 SPREAD = 0.8
-"""If this share of the values is one value, none is that: there is no width to compare with, as in counts that are
-mostly zero."""
+"""If this share of the values is a single value, as in counts that are mostly zero, there are no outliers."""
 YEARS = 1800.0, 2200.0
-"""What no date of a patient is beyond: 9999-12-31 and 0001-01-01 stand for one that is not known."""
+"""Range of plausible dates: 9999-12-31 and 0001-01-01 stand for an unknown date."""
 FEWEST = 10
-"""Of fewer values none is: there is no rest to speak of."""
+"""Fewer values have no outliers."""
 
 
 def usual(values: Floats) -> NDArray[np.bool_]:
-    """Which values the statistics of a column are of.
+    """Whether each value is used for the statistics of its column.
 
-    The distances from the median are looked at from the smallest on, beginning with those of the inner 95%. The first
-    that is more than :data:`GAP` times the width of all values before it ends the usual ones. Heavy tails have no such
-    gap: of 20,000 simulated columns of 200 log-normal values, the logarithm of standard deviation 1.5, none had one.
+    Distances from the median are checked in ascending order, after those of the inner 95%. The first one that is more
+    than :data:`GAP` times the width of all values before it starts the outliers. Heavy tails have no such gap: of
+    20,000 simulated columns of 200 log-normal values, the logarithm of standard deviation 1.5, none had one.
 
     Args:
         values: Shape ``(n,)``, finite.
 
     Returns:
-        Shape ``(n,)``; at most :data:`MOST` of them are False, or one of fewer than 20.
+        Shape ``(n,)`` bool; at most :data:`MOST` of them are False, or one of fewer than 20.
     """
     n = len(values)
     every = np.ones(n, dtype=np.bool_)
@@ -37,7 +36,7 @@ def usual(values: Floats) -> NDArray[np.bool_]:
         return every
     n_inner = n - max(1, int(MOST * n))
     middle = np.partition(values, ((n - 1) // 2, n // 2))[[(n - 1) // 2, n // 2]]
-    # Halves throughout: the difference of two large numbers could overflow.
+    # Halves, since the difference of two large numbers could overflow.
     distances = np.abs(values / 2 - middle.mean() / 2)
     if np.count_nonzero(distances > distances.max() / GAP) > n - n_inner:
         return every  # nearly all columns: no need to sort
