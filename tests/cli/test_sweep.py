@@ -17,7 +17,7 @@ from mmfusion.comparison import sweep
 def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*several, "--model", "tiny,tiny[width=4]", "--seeds", "1"]) == 0
     text = capsys.readouterr().out
-    assert "2 runs: 0 finished already, 0 to go on with, 2 to begin" in text
+    assert "2 runs: 0 already finished, 0 to resume, 2 to start" in text
     assert "tiny[width=4]" in text
     assert "test AUC" in text
     out = tmp_path / "runs"
@@ -59,18 +59,18 @@ def test_ablations_are_runs_beside_it(
     capsys.readouterr()
     assert main([*several, "--model", "tiny", "--seeds", "3,"]) == 2
     assert main([*several, "--model", "tiny,tiny[width=2]", "--seed", "3"]) == 0
-    assert "2 runs: 2 finished already" in capsys.readouterr().out
+    assert "2 runs: 2 already finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--seeds", "2", "--seed", "1"], "--seed is for one run and --seeds for several"),
-        (["--seeds", "x"], "--seeds expects how many"),
+        (["--seeds", "x"], "--seeds expects a number of seeds"),
         (["--model", "tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
         (["--model", "zz*"], "no model matches 'zz*'"),
         (["--jobs", "0"], "--jobs expects at least 1, got 0"),
-        (["--folds", "3", "--dataset", "synthetic-men"], "has a split of its own"),
+        (["--folds", "3", "--dataset", "synthetic-men"], "has a fixed split"),
         (["--ablate", "--model", "late"], "model 'late' has no ablations"),
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
         (
@@ -110,7 +110,7 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
     assert set(ranking["method"]) == {"tiny", "tiny[width=4]", "logistic regression", "gradient boosting"}
     before = (out / "report" / "report.html").read_bytes()
     assert main(command) == 0
-    assert "4 runs: 4 finished already" in capsys.readouterr().out
+    assert "4 runs: 4 already finished" in capsys.readouterr().out
     assert (out / "report" / "report.html").read_bytes() == before
     # From the folders alone it is the same.
     assert main(["report", str(out), "--reference", "tiny", "--out", str(tmp_path / "again")]) == 0
@@ -127,7 +127,7 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
     assert main(["compact", str(out), "--out", str(small)]) == 0
     assert "8 runs, 0." in capsys.readouterr().out
     assert main([*command, "--out", str(small)]) == 0
-    assert "4 runs: 4 finished already" in capsys.readouterr().out
+    assert "4 runs: 4 already finished" in capsys.readouterr().out
     again = pd.read_csv(small / "report" / "ranking.csv")
     pd.testing.assert_frame_equal(again, ranking, rtol=0, atol=2e-3)
 

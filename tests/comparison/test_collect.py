@@ -18,11 +18,11 @@ def test_the_same_settings_elsewhere_are_named(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "c", n=6, seed=1)
     found = collect([tmp_path])
     assert [run.folder.name for run in found.runs] == ["a", "c"]
-    assert run_folders.reasons(tmp_path) == {"b": f"it has the same settings as {tmp_path / 'a'}, which is taken"}
+    assert run_folders.reasons(tmp_path) == {"b": f"it has the same settings and test cases as {tmp_path / 'a'}"}
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    assert run_folders.reasons(tmp_path / "nowhere") == {"nowhere": "there is no such folder"}
+    assert run_folders.reasons(tmp_path / "nowhere") == {"nowhere": "the folder does not exist"}
     assert not collect([tmp_path]).skipped
 
 
@@ -35,7 +35,7 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
     found = collect([tmp_path])
     assert [run.folder.name for run in found.runs] == ["a", "d"]
     assert {one.folder.name: one.reason for one in found.skipped} == dict.fromkeys(
-        ("b", "c"), f"it has the same settings as {tmp_path / 'a'}, which is taken"
+        ("b", "c"), f"it has the same settings and test cases as {tmp_path / 'a'}"
     )
 
 
@@ -59,8 +59,7 @@ def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path:
     found = collect([tmp_path])
     assert [run.folder.name for run in found.runs] == ["a", "b", "d", "e", "g"]
     assert run_folders.reasons(tmp_path) == {
-        copy: f"it has the same settings as {tmp_path / kept}, which is taken"
-        for copy, kept in (("c", "a"), ("f", "d"))
+        copy: f"it has the same settings and test cases as {tmp_path / kept}" for copy, kept in (("c", "a"), ("f", "d"))
     }
     assert complete(found.runs[0])["data"]["split_file"] == "sha256:1111111111"
     assert complete(found.runs[3])["run"]["plugins"] == "sha256:1111111111+sha256:2222222222"

@@ -97,7 +97,7 @@ def test_the_same_runs_give_the_same_bytes_and_may_be_made_small_again(tmp_path:
 def test_two_that_would_go_to_the_same_place(tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "other")):
         run_folders.write(tmp_path / name / "a", seed=seed)
-    with pytest.raises(ValueError, match=r"would both go to .*a: give each a folder of its own"):
+    with pytest.raises(ValueError, match=r"would both be copied to .*a: give each its own folder"):
         compact([tmp_path / "one", tmp_path / "other"], tmp_path / "small")
     assert not (tmp_path / "small").exists()
 
@@ -109,7 +109,7 @@ def test_which_files_a_run_read_is_kept(tmp_path: Path) -> None:
         run_folders.write(tmp_path / name / "a", metrics={"content": content})
     [place] = compact([tmp_path / "one"], tmp_path / "small").folders
     assert read(place).metrics["content"] == contents[0]
-    with pytest.raises(ValueError, match="holds another run than"):
+    with pytest.raises(ValueError, match="holds a different run than"):
         compact([tmp_path / "other"], tmp_path / "small")
     assert read(place).metrics["content"] == contents[0]
 
@@ -120,10 +120,10 @@ def test_what_cannot_be_kept(tmp_path: Path) -> None:
     (tmp_path / "runs" / "b" / "metrics.json").unlink()
     kept = compact([tmp_path / "runs"], tmp_path / "small")
     assert [(one.folder.name, one.reason) for one in kept.skipped] == [("b", "unfinished: metrics.json is missing")]
-    with pytest.raises(ValueError, match="is where the run is: choose another folder"):
+    with pytest.raises(ValueError, match="is the folder of the run itself: choose another folder"):
         compact([tmp_path / "runs"], tmp_path / "runs")
     run_folders.write(tmp_path / "others" / "a", "cfcml")
-    with pytest.raises(ValueError, match="holds another run than"):
+    with pytest.raises(ValueError, match="holds a different run than"):
         compact([tmp_path / "others"], tmp_path / "small")
     with pytest.raises(FileExistsError, match="is a file: choose another folder"):
         compact([tmp_path / "runs"], place / "settings.json")

@@ -196,7 +196,7 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("dataset", "folds", "message"),
         [
-            ("synthetic-derm7pt", 5, "has a split of its own: leave --folds out"),
+            ("synthetic-derm7pt", 5, "has a fixed split: leave --folds out"),
             ("ham10000", 1, "--folds expects at least 2, got 1"),
             ("hamm10000", None, "unknown dataset 'hamm10000'; did you mean 'ham10000'"),
         ],
@@ -213,5 +213,5 @@ def test_seeds(text: str, numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "a", "", "1,", "1,b"])
 def test_seeds_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="--seeds expects how many"):
+    with pytest.raises(ValueError, match="--seeds expects a number of seeds"):
         grid.seeds(text)

@@ -120,7 +120,7 @@ def test_links_in_a_circle_between_the_runs(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     found = collect([tmp_path, tmp_path / "pipe", tmp_path / "loop"])
     assert len(found.runs) == 1
-    assert {one.reason for one in found.skipped} == {"there is no such folder"}
+    assert {one.reason for one in found.skipped} == {"the folder does not exist"}
 
 
 @pytest.mark.parametrize("kind", CONTENTS)

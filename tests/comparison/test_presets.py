@@ -48,7 +48,7 @@ def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
     preset = presets.load(name, dataset, parity)
     assert set(preset.models) <= set(registry.models.list())
     assert preset.reference in preset.models
-    assert set(preset.own) <= set(preset.models)
+    assert set(preset.of_model) <= set(preset.models)
     assert len(set(preset.models)) == len(preset.models)
     classes = {f"accuracy_{grade}" for grade in ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")}
     extra = EXTRA if (dataset, parity) == ("derm7pt", True) else ()
@@ -199,9 +199,11 @@ def test_the_user_has_the_last_word() -> None:
     assert all((run.settings.train.epochs, run.settings.train.warmup_by) == (2, "step") for run in one)
     assert [run.settings.model.get("tabular_tokenizer") for run in one] == ["feature", "feature", None]
     assert [run.settings.model.get("eps") for run in one] == [1e-8, 0.5, None]
-    said = "Set against the preset: train.epochs=2, train.warmup_by=step, model.tabular_tokenizer=feature."
+    said = (
+        "Settings that differ from the preset: train.epochs=2, train.warmup_by=step, model.tabular_tokenizer=feature."
+    )
     assert all(run.settings.run.notes[-1] == said for run in one)
-    assert not any("Set against" in note for note in preset.plan(seeds=[0])[0].settings.run.notes)
+    assert not any("differ from the preset" in note for note in preset.plan(seeds=[0])[0].settings.run.notes)
 
 
 def test_what_is_said_of_a_run_is_not_what_it_computes() -> None:
@@ -226,7 +228,7 @@ def test_how_long_a_cpu_takes() -> None:
         (("papper", "men"), "paper for derm7pt, men; quick for any dataset"),
         (("paper", "ham10000"), "'paper' is for the datasets derm7pt, men, got 'ham10000': choose one of them"),
         (("quick", "ham1000"), "unknown dataset 'ham1000'; did you mean 'ham10000'"),
-        (("quick", "men", True), "'quick' follows nothing that was published: leave --parity out"),
+        (("quick", "men", True), "'quick' follows no published procedure: leave --parity out"),
     ],
 )
 def test_what_is_refused(arguments: tuple[Any, ...], message: str) -> None:
@@ -262,7 +264,7 @@ def test_files_that_break_the_rules(change: dict[str, Any], message: str) -> Non
     [
         ("--parity --model cfcml", "--parity needs a preset: --preset paper --parity"),
         ("--preset paper", "'paper' is for the datasets derm7pt, men, got 'synthetic-derm7pt'"),
-        ("--preset papper --dataset men", "no preset 'papper'"),
+        ("--preset papper --dataset men", "unknown preset 'papper'"),
         ("--preset paper --dataset men --model cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),
         ("--preset paper --dataset men --seed 3 --seeds 2", "--seed is for one run"),
         ("--preset paper --dataset men --set train.epoch=3", "unknown key of [train] 'epoch'"),
@@ -298,7 +300,7 @@ def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     text = capfd.readouterr().out
     assert "paper on derm7pt: CFCML's comparison on Derm7pt" in text
     assert "paper --parity on derm7pt" in text
-    assert "made for a GPU" not in text  # not at these sizes
+    assert "meant for a GPU" not in text  # not at these sizes
     found = results(tmp_path / "out", "derm7pt", "cfcml")
     one, other = (next(m for m in found.values() if m["preset"] == name) for name in ("paper", "paper --parity"))
     assert len(found) == 2
@@ -352,7 +354,9 @@ def test_the_quick_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert "Its numbers are no result." in capfd.readouterr().out
     (metrics,) = results(tmp_path / "out", "men", "concat").values()
     assert metrics["preset"] == "quick"
-    assert metrics["notes"][-1].startswith("Set against the preset: data.size=[8, 8, 4], data.shape=[16, 12, 4], ")
+    assert metrics["notes"][-1].startswith(
+        "Settings that differ from the preset: data.size=[8, 8, 4], data.shape=[16, 12, 4], "
+    )
 
 
 def columns_of(dataset: str) -> Columns:

@@ -146,5 +146,5 @@ def test_a_place_without_files_is_that_of_former_versions(tmp_path: Path) -> Non
 
 def test_without_validation_there_are_none(tmp_path: Path) -> None:
     bundle = datasets.create("synthetic-derm7pt", **DATA)
-    with pytest.raises(ValueError, match="the reference rows need a validation part"):
+    with pytest.raises(ValueError, match="the reference rows need a validation set"):
         reference_rows.write(replace(bundle, validation=[]), tmp_path, data=DATA)

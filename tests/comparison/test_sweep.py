@@ -61,7 +61,7 @@ def test_all_of_them_and_then_none(
     outcomes = sweep.sweep(planned, lines, launcher=sweep.Here())
     sweep.check(outcomes)
     assert [outcome.planned for outcome in outcomes] == planned
-    assert lines.lines[0] == "4 runs: 0 finished already, 0 to go on with, 4 to begin"
+    assert lines.lines[0] == "4 runs: 0 already finished, 0 to resume, 4 to start"
     assert "tiny[width=4] on tiny, seed 1 (4 of 4)" in lines.lines
     for outcome in outcomes:
         assert outcome.failure is None
@@ -71,7 +71,7 @@ def test_all_of_them_and_then_none(
     monkeypatch.setattr(run, "build", lambda *_, **__: pytest.fail("built again"))
     again = Lines()
     assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == aucs(outcomes)
-    assert again.lines == ["4 runs: 4 finished already, 0 to go on with, 0 to begin"]
+    assert again.lines == ["4 runs: 4 already finished, 0 to resume, 0 to start"]
     assert written(tmp_path) == before
 
 
@@ -80,7 +80,7 @@ def test_a_setting_more_is_a_run_more(plan: Callable[..., list[Planned]], tmp_pa
     sweep.sweep(plan("tiny", (0,)), launcher=sweep.Here())
     before, lines = written(tmp_path), Lines()
     sweep.sweep(plan("tiny,tiny[width=4]", (0,)), lines, launcher=sweep.Here())
-    assert lines.lines[0] == "2 runs: 1 finished already, 0 to go on with, 1 to begin"
+    assert lines.lines[0] == "2 runs: 1 already finished, 0 to resume, 1 to start"
     assert before.items() <= written(tmp_path).items()
 
 
@@ -98,7 +98,7 @@ def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_pa
         sweep.sweep(planned, stop, launcher=sweep.Here())
     before, again = written(planned[0].folder), Lines()
     assert aucs(sweep.sweep(planned, again, launcher=sweep.Here())) == whole
-    assert again.lines[0] == "4 runs: 1 finished already, 1 to go on with, 2 to begin"
+    assert again.lines[0] == "4 runs: 1 already finished, 1 to resume, 2 to start"
     assert "continuing after epoch 1 of 2" in again.lines
     assert written(planned[0].folder) == before
 
@@ -109,7 +109,7 @@ def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
     first = aucs(sweep.sweep(planned, launcher=sweep.Here()))
     before, lines = written(planned[0].folder), Lines()
     assert aucs(sweep.sweep(planned, lines, launcher=sweep.Here(), overwrite=True)) == first
-    assert lines.lines[0] == "1 run: 0 finished already, 0 to go on with, 1 to begin"
+    assert lines.lines[0] == "1 run: 0 already finished, 0 to resume, 1 to start"
     after = written(planned[0].folder)
     assert after.keys() == before.keys()
     assert all(after[name] > before[name] for name in before)
@@ -134,7 +134,7 @@ def test_one_that_fails_does_not_stop_the_others(
     [
         ('{"format": 99}', "metrics.json has format 99 of a newer version, this one reads 1"),
         ("{", "metrics.json is not valid JSON: "),
-        ("[]", "metrics.json is not one of mmfusion's"),
+        ("[]", "metrics.json was not written by mmfusion"),
         ('{"format": 1, "test": {"auc": {"value": 0.5}}}', "metrics.json has no test.auc.low"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
     (bad.folder / folder.METRICS).write_text(content)
     lines = Lines()
     outcomes = sweep.sweep([bad, good], lines, launcher=sweep.Here())
-    assert lines.lines[0] == "2 runs: 0 finished already, 0 to go on with, 1 to begin, 1 that cannot be read"
+    assert lines.lines[0] == "2 runs: 0 already finished, 0 to resume, 1 to start, 1 cannot be read"
     failure = outcomes[0].failure or ""
     assert failure.startswith(reason)
     assert failure.endswith(f"; delete {bad.folder} to have it run again, or begin all runs anew with --overwrite")
@@ -166,8 +166,8 @@ def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Plan
     lines = Lines()
     sweep.sweep(plan("tiny", (0,)), lines, launcher=sweep.Here())
     assert lines.lines == [
-        "1 run: 1 finished already, 0 to go on with, 0 to begin",
-        "1 run finished without robustness (run.robustness=false): --overwrite begins all runs anew, and then tells it",
+        "1 run: 1 already finished, 0 to resume, 0 to start",
+        "1 run finished without robustness (run.robustness=false): --overwrite starts all runs anew, with robustness",
     ]
     again = Lines()
     sweep.sweep(made, again, launcher=sweep.Here())
@@ -254,7 +254,7 @@ def test_what_others_have_is_begun_twice_at_most(
         begun.append((planned.settings.run.seed, overwrite, wait))
         return Ended(planned, 1 if wait else worker.ELSEWHERE)
 
-    monkeypatch.setattr(sweep, "_LOOK_EVERY", 0)
+    monkeypatch.setattr(sweep, "_POLL_SECONDS", 0)
     monkeypatch.setattr(sweep.Processes, "_begin", begin)
     waiting = plan("tiny", (0, 1, 2))
     failures = sweep.Processes()(waiting, Silent(), overwrite=True)
@@ -290,7 +290,7 @@ def test_processes_give_the_numbers_of_one(command: list[str], tmp_path: Path) -
     assert (
         "mmfusion: error: 1 of 3 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot" in done.stderr
     )
-    assert "3 runs: 0 finished already, 0 to go on with, 3 to begin" in done.stdout
+    assert "3 runs: 0 already finished, 0 to resume, 3 to start" in done.stdout
     assert "3 of 3: " in done.stdout
     place = tmp_path / "runs"
     # A header, the two methods that ran, and scikit-learn's two reference rows.
@@ -317,7 +317,7 @@ def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
     until(lambda: all(free(path) for path in place.rglob(".locks/*")))
     done = told(command, *models)
     assert done.returncode == 0, done.stderr
-    assert "2 runs: 0 finished already, 2 to go on with, 0 to begin" in done.stdout
+    assert "2 runs: 0 already finished, 2 to resume, 0 to start" in done.stdout
     assert runs(place) == runs(whole)
 
 
@@ -335,7 +335,7 @@ def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert "interrupted at tiny[pause=0.2] on tiny, seed 0; the same command goes on from there" in err
+    assert "interrupted at tiny[pause=0.2] on tiny, seed 0; the same command resumes" in err
     assert all(free(path) for path in place.rglob(".locks/*"))
 
 
@@ -397,4 +397,4 @@ def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
     assert metrics["cost"]["processes"] == 2
     again = told(command, "--model", "tiny", *arguments[2:])
     assert again.returncode == 0
-    assert "1 run: 1 finished already" in again.stdout
+    assert "1 run: 1 already finished" in again.stdout

@@ -1,1 +1,1 @@
-"""Comparisons of methods: which runs they need, where those run, what they say together."""
+"""Comparisons of methods: planned runs, their execution, and their common analysis and report."""

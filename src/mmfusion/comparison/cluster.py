@@ -14,22 +14,22 @@ from mmfusion.training.reporter import Reporter, Silent
 from mmfusion.utils.optional import need
 
 SYSTEMS = ("slurm", "local")
-"""SLURM; or submitit's own processes on this machine, to try a command before it is queued."""
+"""SLURM; or submitit's processes on this machine, to try a command before it is queued."""
 
 _HOURS = 24
 
 
 class Job:
-    """A run, as a cluster calls it; a job that is taken off its node is queued again and goes on.
+    """A run as a job of a cluster; a preempted job is queued again and resumes.
 
     Args:
         planned: The run.
-        overwrite: Begin anew.
-        processes: That train its model together.
+        overwrite: Start anew.
+        processes: Number of processes that train the model together.
     """
 
     def __init__(self, planned: Planned, *, overwrite: bool, processes: int = 1) -> None:
-        # Plain values: what is queued today may be read by a newer version.
+        # Plain values: a newer version of the package may read the queued job.
         self.packed = {"label": planned.label, "address": planned.address, "settings": planned.settings.to_dict()}
         self.overwrite = overwrite
         self.processes = processes
@@ -41,7 +41,7 @@ class Job:
         return Planned(packed["label"], Settings.from_dict(packed["settings"]), packed["address"])
 
     def __call__(self) -> str | None:
-        """Why the run failed; None where it did not."""
+        """Reason why the run failed; None if it finished."""
         if self.processes > 1:
             launcher = Processes(1, self.processes)
             return dict(launcher([self.planned], Silent(), overwrite=self.overwrite)).get(self.planned.address)
@@ -52,22 +52,22 @@ class Job:
         return None
 
     def checkpoint(self) -> Any:
-        """What submitit queues in its place."""
+        """Job that submitit queues in place of this one."""
         return need("submitit.helpers", "cluster").DelayedSubmission(
             Job(self.planned, overwrite=False, processes=self.processes)
         )
 
 
 class Cluster:
-    """Each run a job; all of them are queued at once, as one array where the system has those.
+    """Launcher that queues each run as a job, all at once, on SLURM as one array.
 
     Args:
         system: One of :data:`SYSTEMS`.
-        jobs: Most that run at once; None: as many as the cluster allows, on this machine one.
-        processes: That train one model together, on one node.
-        options: Of ``submitit.AutoExecutor.update_parameters``: ``timeout_min``, ``mem_gb``, ``cpus_per_task``,
+        jobs: Largest number of jobs that run at once; None: as many as the cluster allows, on this machine one.
+        processes: Number of processes that train one model together, on one node.
+        options: Options of ``submitit.AutoExecutor.update_parameters``: ``timeout_min``, ``mem_gb``, ``cpus_per_task``,
             ``gpus_per_node``, ``slurm_partition``, ``slurm_account`` and so on.
-        logs: Folder of submitit's own folders, one per command, which the cluster's nodes must see, as they must the
+        logs: Folder for submitit's folders, one per command. The cluster's nodes must have access to it and to the
             runs' folders.
 
     Raises:
@@ -94,42 +94,42 @@ class Cluster:
         self.logs = logs
 
     def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
-        """Queues them and waits for them; see :class:`~mmfusion.comparison.sweep.Launcher`.
+        """Queue the runs and wait for them; see :class:`~mmfusion.comparison.sweep.Launcher`.
 
         Raises:
             ValueError: If an option is not one of submitit's.
-            Interrupted: If the user stops waiting; jobs of a cluster go on.
+            Interrupted: If the user stops waiting; jobs of a cluster continue.
         """
         submitit = need("submitit", "cluster")
-        # A new one: submitit unpickles what it finds under a job's number.
+        # A new folder per command: submitit unpickles any file with a job's number.
         logs = self.logs / uuid.uuid4().hex[:10]
         try:
             executor = submitit.AutoExecutor(folder=logs, cluster=self.system)
             executor.update_parameters(**self.options)
         except (NameError, RuntimeError) as error:
-            raise ValueError(f"submitit refuses: {' '.join(str(error).split())}") from error
-        work_of = [Job(one, overwrite=overwrite, processes=self.processes) for one in waiting]
+            raise ValueError(f"submitit does not accept the cluster options: {' '.join(str(error).split())}") from error
+        calls = [Job(planned, overwrite=overwrite, processes=self.processes) for planned in waiting]
         jobs: list[Any] = []
         if self.system == "slurm":
             with executor.batch():
-                jobs = [executor.submit(job) for job in work_of]
+                jobs = [executor.submit(call) for call in calls]
             reporter.say(f"{len(jobs)} jobs are queued; their logs are in {logs}")
         failures: dict[str, str] = {}
         try:
-            for number, one in enumerate(waiting):
-                # This machine has no queue of its own.
+            for number, planned in enumerate(waiting):
+                # This machine has no queue.
                 while len(jobs) < min(len(waiting), number + self.jobs):
-                    jobs.append(executor.submit(work_of[len(jobs)]))
+                    jobs.append(executor.submit(calls[len(jobs)]))
                 failure = _result(jobs[number], logs)
                 if failure is not None:
-                    failures[one.address] = failure
-                reporter.say(f"{number + 1} of {len(waiting)}: {one.name}" + (", failed" if failure else ""))
+                    failures[planned.address] = failure
+                reporter.say(f"{number + 1} of {len(waiting)}: {planned.name}" + (", failed" if failure else ""))
         except KeyboardInterrupt as stop:
-            text = "no longer waiting; the jobs go on, and the same command waits for them again"
+            text = "no longer waiting; the jobs continue, and the same command waits for them again"
             if self.system == "local":
                 for job in jobs:
                     job.cancel()
-                text = "interrupted; the same command goes on from there"
+                text = "interrupted; the same command resumes"
             raise Interrupted(text) from stop
         return failures
 

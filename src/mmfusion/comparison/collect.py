@@ -1,4 +1,4 @@
-"""Finished runs, found below folders; whatever cannot be used is named, with its reason, and left out."""
+"""Finished runs below folders, and the folders that were skipped, each with its reason."""
 
 import json
 import os
@@ -19,8 +19,8 @@ class Skipped:
     """A folder that was left out.
 
     Attributes:
-        folder: Which.
-        reason: Why.
+        folder: Its path.
+        reason: Why it was left out.
     """
 
     folder: Path
@@ -29,11 +29,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Collection:
-    """What lies below some folders.
+    """The runs below some folders.
 
     Attributes:
-        runs: Finished ones, by folder.
-        skipped: The others.
+        runs: Finished runs, by folder.
+        skipped: Folders that were left out.
     """
 
     runs: tuple[FinishedRun, ...]
@@ -44,33 +44,33 @@ def collect(paths: Iterable[str | Path]) -> Collection:
     """Read all runs in or below some folders.
 
     Args:
-        paths: Run folders, or folders with such somewhere below.
+        paths: Run folders, or folders with run folders below them.
 
     Returns:
-        The runs, and what was left out: a folder that is unfinished, of another version, without a file that is
-        needed, with one that cannot be read, or with the same settings and test cases as an earlier one but for what
-        changes no prediction: a seed that is counted twice would be no second seed.
+        The runs, and the folders left out: unfinished, of another version, with a missing or unreadable file, or a
+        duplicate, with the same test cases and the same settings, apart from those that change no prediction, as an
+        earlier folder: a seed that is counted twice is not a second seed.
     """
     runs: list[FinishedRun] = []
     skipped: list[Skipped] = []
     seen: dict[tuple[str, frozenset[tuple[str, str, int]]], Path] = {}
-    found: dict[Path, Path] = {}
+    unique: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            skipped.append(Skipped(path, "there is no such folder"))
+            skipped.append(Skipped(path, "the folder does not exist"))
             continue
         for place in _folders(path, skipped):
-            found.setdefault(place.resolve(), place)
-    for place in sorted(found.values()):
+            unique.setdefault(place.resolve(), place)
+    for place in sorted(unique.values()):
         try:
             run = read(place)
         except (ValueError, OSError, EOFError) as error:
             skipped.append(Skipped(place, _brief(error)))
             continue
-        # The cases too: a run may not say of which version of a file it is.
-        address = json.dumps([run.row, run.classes, complete(run)], sort_keys=True), run.test.told
+        # With the cases: a run need not record which version of a file it read.
+        address = json.dumps([run.row, run.classes, complete(run)], sort_keys=True), run.test.records
         if address in seen:
-            skipped.append(Skipped(place, f"it has the same settings as {seen[address]}, which is taken"))
+            skipped.append(Skipped(place, f"it has the same settings and test cases as {seen[address]}"))
             continue
         seen[address] = place
         runs.append(run)
@@ -78,19 +78,19 @@ def collect(paths: Iterable[str | Path]) -> Collection:
 
 
 def _brief(error: Exception) -> str:
-    """One line, whatever a damaged file makes an error quote."""
+    """An error text as one line of limited length: it may quote a damaged file."""
     line = " ".join(str(error).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
 def _folders(path: Path, skipped: list[Skipped]) -> list[Path]:
-    """Folders in or below a path that hold a run or the beginnings of one."""
+    """Folders in or below a path that hold a finished or unfinished run."""
 
-    def refused(error: OSError) -> None:
+    def skip(error: OSError) -> None:
         skipped.append(Skipped(Path(error.filename or path), f"it cannot be read: {error.strerror}"))
 
-    found = []
-    for place, _, names in os.walk(path, onerror=refused):
+    places = []
+    for place, _, names in os.walk(path, onerror=skip):
         if any(mark in names or f"{mark}.gz" in names for mark in _MARKS):
-            found.append(Path(place))
-    return found
+            places.append(Path(place))
+    return places

@@ -1,4 +1,4 @@
-"""Finished runs made small: what a report is made of, and nothing that is trained or that belongs to one machine."""
+"""Compact copies of finished runs: the files that a report needs, without weights and paths of one machine."""
 
 import gzip
 import hashlib
@@ -20,9 +20,9 @@ from mmfusion.experiments.sharing import without_folders
 from mmfusion.training.result_files import write_bytes, write_json
 
 SPLITS = "splits"
-"""Folder of the splits, each once, under a name made of its content."""
+"""Folder of the splits, each once, named by its digest."""
 
-# Of the form that pandas takes: relative, so that the small probabilities of rare classes keep their order.
+# Significant digits, so that the small probabilities of rare classes keep their order.
 _DIGITS = "%.5g"
 
 _COMPRESSED = (folder.HISTORY, folder.ROBUSTNESS)
@@ -30,10 +30,10 @@ _COMPRESSED = (folder.HISTORY, folder.ROBUSTNESS)
 
 @dataclass(frozen=True)
 class Kept:
-    """What was made small.
+    """Result of :func:`compact`.
 
     Attributes:
-        folders: One a run.
+        folders: One per run.
         skipped: Folders that were left out, with their reasons.
         size: Bytes of all files written.
     """
@@ -44,49 +44,49 @@ class Kept:
 
 
 def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = False) -> Kept:
-    """Copy of finished runs what a report needs, small enough to be committed or attached to a paper.
+    """Copy the files of finished runs that a report needs, small enough to be committed or attached to a paper.
 
-    Kept are settings, metrics and environment, and compressed the history, robustness, splits, and the predictions with
-    five significant digits; no weights. Of a path the last part alone is kept, so that nothing is told of the machine;
-    which table, split and plug-ins a run read, the metrics say by digests.
-    A sweep that has its ``--out`` there, or in a copy, counts these runs as finished.
+    Settings, metrics and environment are copied; history, robustness, splits, and the predictions with five significant
+    digits are compressed; weights are left out. Paths are cut to their last part, so that they reveal nothing about the
+    machine; the table, split and plug-ins of a run are identified by digests in its metrics.
+    A sweep whose ``--out`` is this folder, or a copy of it, counts these runs as finished.
 
     Args:
-        paths: Run folders, or folders with such somewhere below.
-        out: Folder that gets each run at its place relative to the one of ``paths`` that it is in.
-        subgroups: Keep each held-out case's sex, age band and so on too. They are what patients are known by, so they
-            are not kept unless you ask for them.
+        paths: Run folders, or folders with run folders below them.
+        out: Folder for the copies, each at its path relative to the one of ``paths`` that holds it.
+        subgroups: Also copy each held-out case's sex, age band and so on. They can identify patients, so they are left
+            out by default.
 
     Returns:
-        What was written. Files are the same bytes whenever they are made from the same runs.
+        The copies. The same runs give the same bytes.
 
     Raises:
-        ValueError: If there is no finished run, another one stands where one of them goes, or two go to the same place.
+        ValueError: If there is no finished run, a copy's folder holds another run, or two runs have the same folder.
         FileExistsError: If ``out`` is a file.
         mmfusion.training.result_files.WriteError: If a file cannot be written.
     """
-    found = collect(paths)
-    if not found.runs:
-        reasons = "".join(f"; {one.folder}: {one.reason}" for one in found.skipped)
+    collection = collect(paths)
+    if not collection.runs:
+        reasons = "".join(f"; {skipped.folder}: {skipped.reason}" for skipped in collection.skipped)
         raise ValueError(f"no finished run in {', '.join(map(str, paths))}{reasons}")
     out = Path(out)
     if out.is_file():
         raise FileExistsError(f"{out} is a file: choose another folder with --out")
-    places = [out / _relative(run.folder, paths) for run in found.runs]
+    places = [out / _relative(run.folder, paths) for run in collection.runs]
     taken: dict[Path, Path] = {}
-    for run, place in zip(found.runs, places, strict=True):
+    for run, place in zip(collection.runs, places, strict=True):
         _check(run, place)
         if (other := taken.setdefault(place, run.folder)) != run.folder:
             raise ValueError(
-                f"{other} and {run.folder} would both go to {place}: give each a folder of its own with --out"
+                f"{other} and {run.folder} would both be copied to {place}: give each its own folder with --out"
             )
     names = (*_COMPRESSED, *[folder.SUBGROUPS] * subgroups)
-    size = sum(_keep(run, place, out, names) for run, place in zip(found.runs, places, strict=True))
-    return Kept(tuple(places), found.skipped, size)
+    size = sum(_keep(run, place, out, names) for run, place in zip(collection.runs, places, strict=True))
+    return Kept(tuple(places), collection.skipped, size)
 
 
 def _relative(place: Path, paths: Sequence[str | Path]) -> Path:
-    """From the innermost of the given folders; of a run that was given itself its name."""
+    """Path below the innermost of the given folders; the name of a run folder that was given itself."""
     for parent in place.parents:
         if any(Path(path) == parent for path in paths):
             return place.relative_to(parent)
@@ -95,15 +95,15 @@ def _relative(place: Path, paths: Sequence[str | Path]) -> Path:
 
 def _check(run: FinishedRun, place: Path) -> None:
     if place.resolve() == run.folder.resolve():
-        raise ValueError(f"{place} is where the run is: choose another folder with --out")
+        raise ValueError(f"{place} is the folder of the run itself: choose another folder with --out")
     if find(place, folder.SETTINGS) is None:
         return
     alike = _read(place, folder.SETTINGS) == _read(run.folder, folder.SETTINGS)
     if alike and find(place, folder.METRICS) is not None:
-        # The same path may be that of another table by now.
+        # The table at the same path may have changed.
         alike = _read(place, folder.METRICS).get(CONTENT) == run.metrics.get(CONTENT)
     if not alike:
-        raise ValueError(f"{place} holds another run than {run.folder}: choose another folder with --out")
+        raise ValueError(f"{place} holds a different run than {run.folder}: choose another folder with --out")
 
 
 def _keep(run: FinishedRun, place: Path, out: Path, names: Sequence[str]) -> int:
@@ -111,11 +111,11 @@ def _keep(run: FinishedRun, place: Path, out: Path, names: Sequence[str]) -> int
     written = [_write_json(place, folder.SETTINGS, _read(run.folder, folder.SETTINGS))]
     if find(run.folder, folder.ENVIRONMENT) is not None:
         environment = _read(run.folder, folder.ENVIRONMENT)
-        # Of the process that a sweep begins; it says nothing that the settings do not say.
+        # The command line of a sweep's process, which says nothing beyond the settings.
         environment.pop("command", None)
         written.append(_write_json(place, folder.ENVIRONMENT, environment))
-    there = [name for name in names if find(run.folder, name) is not None]
-    written += [_compress(place / f"{name}.gz", text(run.folder, name)) for name in there]
+    present = [name for name in names if find(run.folder, name) is not None]
+    written += [_compress(place / f"{name}.gz", text(run.folder, name)) for name in present]
     if find(run.folder, folder.SPLITS) is not None:
         content = text(run.folder, folder.SPLITS)
         path = out / SPLITS / f"{hashlib.sha256(content.encode()).hexdigest()[:10]}.csv.gz"
@@ -133,7 +133,7 @@ def _read(place: Path, name: str) -> Any:
 
 
 def _rounded(table: str) -> str:
-    # Text but for the probabilities: 007 is not 7.
+    # All other columns are text: 007 is not 7.
     frame = pd.read_csv(io.StringIO(table), dtype=str, keep_default_na=False)
     probabilities = [column for column in frame.columns if column.startswith("prob_")]
     frame = frame.astype(dict.fromkeys(probabilities, "float64"))
@@ -146,6 +146,6 @@ def _write_json(place: Path, name: str, content: Any) -> Path:
 
 
 def _compress(path: Path, content: str) -> Path:
-    # Without the hour, so that the same content is the same file.
+    # Without the time, so that the same content is the same file.
     write_bytes(path, gzip.compress(content.encode("utf-8"), 9, mtime=0))
     return path

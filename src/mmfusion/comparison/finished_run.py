@@ -1,4 +1,4 @@
-"""A finished run, and what it was asked to do."""
+"""A finished run and its settings."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,21 @@ from mmfusion.metrics.ranking import Floats
 from mmfusion.registry import Registry
 
 ROW = "reference_row"
-"""In ``metrics.json``: what the run is fitted with, where it is no model of the registry."""
+"""Key of ``metrics.json``: the library that fitted the run, if it is no model of the registry."""
 
 IDLE = ("workers", "checkpointing", "eval_batch_size", "resamples")
-"""Keys of ``train`` that change how long a run takes, or what is looked at afterwards, and no prediction."""
+"""Keys of ``train`` that change no prediction, only the duration of a run or its evaluation."""
 
 PLUGINS = "plugins"
-"""In :func:`complete`: what is known of the plug-ins' content."""
+"""Key of :func:`complete`: digests of the plug-ins."""
 
-# Options of datasets that say where and how they are read.
+# Options of datasets on where and how they are read.
 _OF_PLACE = ("root", "cache", "progress", "max_bytes", *WRITTEN)
 
 
 @dataclass(frozen=True)
 class Cases:
-    """What a run said about the cases of one part.
+    """Cases of the validation or test set with a run's predictions.
 
     Attributes:
         ids: Shape ``(n,)``, text.
@@ -54,35 +54,35 @@ class Cases:
         return len(set(self.groups.tolist())) < len(self)
 
     @cached_property
-    def told(self) -> frozenset[tuple[str, str, int]]:
-        """What the data say of the cases, whatever their order: id, group and label of each."""
+    def records(self) -> frozenset[tuple[str, str, int]]:
+        """Id, group and label of each case, without an order."""
         return frozenset(zip(self.ids.tolist(), self.groups.tolist(), self.labels.tolist(), strict=True))
 
     def take(self, rows: NDArray[np.intp]) -> "Cases":
-        """Some of the cases, or all in another order."""
+        """Some of the cases, or all in a different order."""
         return Cases(self.ids[rows], self.groups[rows], self.labels[rows], self.probabilities[rows])
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run as a comparison needs it.
+    """A finished run, as a comparison reads it.
 
     Attributes:
-        folder: Where it lies.
-        settings: What it was asked to do.
-        row: What it is fitted with if it is a reference row, ``scikit-learn``; None for a model.
+        folder: Its folder.
+        settings: Its settings.
+        row: Library that fitted a reference row, ``scikit-learn``; None for a model.
         classes: Names, in the order of the probabilities.
         seed: Its seed.
-        fold: Whose test part it has, from 0.
-        test: The predictions that count.
-        validation: None where they were not kept.
+        fold: Fold of its test set, from 0.
+        test: Test cases.
+        validation: Validation cases; None if their predictions were not kept.
         metrics: All of ``metrics.json``.
-        n_train: Cases it was trained on; None where nobody says.
-        history: By epoch; None where it was not kept.
-        environment: Versions and hardware; None where it was not kept.
-        robustness: Rows of ``robustness.json``, without it those of ``metrics.json``, which have no intervals; None
-            where it was not asked for.
-        subgroups: By property, the value of each test case, empty where it is unknown; None where there are none.
+        n_train: Number of training cases; None if it is unknown.
+        history: By epoch; None if it was not kept.
+        environment: Versions and hardware; None if they were not kept.
+        robustness: Rows of ``robustness.json``, else those of ``metrics.json``, which have no intervals; None if
+            robustness was not evaluated.
+        subgroups: By property, the value of each test case, empty if it is unknown; None if there are none.
     """
 
     folder: Path
@@ -107,26 +107,27 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """For a line that speaks of it."""
+        """Model, dataset, fold and seed, for messages."""
         return f"{self.model} on {self.settings.run.dataset}, fold {self.fold}, seed {self.seed}"
 
 
 def complete(run: FinishedRun) -> dict[str, Any]:
-    """All settings that predictions depend on, by section; options that were not set as their defaults are; plain.
+    """All settings that predictions depend on, by section, with the defaults of options that were not set; plain
+    values.
 
-    A file whose content the run recorded stands there by its digest, wherever it lies; one of an older run by its path.
+    A file is represented by its digest, or by its path if the run is older and has no digest of it.
     """
-    packed, chosen = run.settings.computed(), run.settings.run
-    packed["train"] = {key: value for key, value in packed["train"].items() if key not in IDLE}
+    settings, chosen = run.settings.computed(), run.settings.run
+    settings["train"] = {key: value for key, value in settings["train"].items() if key not in IDLE}
     if run.row is None:
-        packed["model"] = defaults(registry.models, chosen.model) | packed["model"]
-    of_data = defaults(registry.datasets, chosen.dataset) | packed["data"]
-    packed["data"] = {key: value for key, value in of_data.items() if key not in _OF_PLACE}
-    read = run.metrics.get(CONTENT, {})
-    packed["data"] |= {key: _shown(digest) for key, digest in read.get("data", {}).items()}
-    if PLUGINS in read:
-        packed["run"][PLUGINS] = "+".join(map(_shown, read[PLUGINS]))
-    plain: dict[str, Any] = json.loads(json.dumps(packed, default=repr))
+        settings["model"] = defaults(registry.models, chosen.model) | settings["model"]
+    data = defaults(registry.datasets, chosen.dataset) | settings["data"]
+    settings["data"] = {key: value for key, value in data.items() if key not in _OF_PLACE}
+    digests = run.metrics.get(CONTENT, {})
+    settings["data"] |= {key: _shown(digest) for key, digest in digests.get("data", {}).items()}
+    if PLUGINS in digests:
+        settings["run"][PLUGINS] = "+".join(map(_shown, digests[PLUGINS]))
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return plain
 
 
@@ -135,7 +136,7 @@ def _shown(digest: str) -> str:
 
 
 def is_foreign(dataset: str) -> bool:
-    """Whether a dataset is none of this package's own: a plug-in's, or not known here."""
+    """Whether a dataset is not this package's: a plug-in's, or unknown."""
     try:
         return not registry.datasets.get(dataset).__module__.startswith("mmfusion.")
     except (ValueError, registry.PluginError):
@@ -143,7 +144,7 @@ def is_foreign(dataset: str) -> bool:
 
 
 def defaults(parts: Registry, name: str) -> dict[str, Any]:
-    """Of a builder's options; empty where it is not registered here."""
+    """Defaults of a builder's options; empty if it is not registered."""
     try:
         return parts.defaults(name)
     except (ValueError, registry.PluginError):  # a plug-in that is not loaded here

@@ -1,7 +1,7 @@
-"""The files of a finished run, read and held against what a run writes.
+"""Reading and validation of a finished run's files.
 
-The settings, the predictions and the metrics are enough. All else, of which compact results keep nothing, is read where
-it is there. A file may be compressed, ``predictions.csv.gz``.
+The settings, the predictions and the metrics are required, all other files are optional. A file may be compressed,
+``predictions.csv.gz``.
 """
 
 import io
@@ -26,19 +26,19 @@ from mmfusion.utils.foreign_files import decompressed
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
 _PROBABILITY = "prob_"
 _MOST_BYTES = 2**29
-"""Of one file of a run; a compressed one of some kilobytes can hold gigabytes."""
+"""Limit for one file: a compressed file of some kilobytes can hold gigabytes."""
 _DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
-"""What comes of JSON and tables that are read, and are nothing that a run writes."""
+"""Errors raised by files that are valid JSON or CSV, but not what a run writes."""
 
 
 def read(place: Path) -> FinishedRun:
-    """One run.
+    """Read a finished run.
 
     Args:
         place: Its folder.
 
     Raises:
-        FileNotFoundError: If it is unfinished, or a file that is needed is missing.
+        FileNotFoundError: If it is unfinished, or a required file is missing.
         ValueError: If another version wrote it, or a file cannot be read or contradicts another.
     """
     try:
@@ -53,10 +53,10 @@ def _read(place: Path) -> FinishedRun:
         raise FileNotFoundError(f"{' and '.join(missing)} missing")
     if find(place, folder.METRICS) is None:
         raise FileNotFoundError(f"unfinished: {folder.METRICS} is missing")
-    packed = _versioned(place, folder.SETTINGS)
+    content = _versioned(place, folder.SETTINGS)
     metrics = read_metrics(place)
     try:
-        settings = Settings.from_file({key: value for key, value in packed.items() if key != "format"})
+        settings = Settings.from_file({key: value for key, value in content.items() if key != "format"})
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder.SETTINGS}: {error}") from error
     frame = _frame(place, folder.PREDICTIONS)
@@ -80,7 +80,7 @@ def _read(place: Path) -> FinishedRun:
         n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
         history=_checked_history(_optional(place, folder.HISTORY, _json)),
         environment=_checked_environment(_optional(place, folder.ENVIRONMENT, _json)),
-        robustness=_in_brief(metrics) if robustness is None else _checked_robustness(robustness),
+        robustness=_rows_of_metrics(metrics) if robustness is None else _checked_robustness(robustness),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
 
@@ -104,7 +104,7 @@ def read_metrics(place: Path) -> dict[str, Any]:
 
 
 def find(place: Path, name: str) -> Path | None:
-    """A file of a run, as it is or compressed; None where it is neither."""
+    """Path of a file of a run, plain or compressed; None if it is absent."""
     for path in (place / name, place / f"{name}.gz"):
         if path.is_file():
             return path
@@ -116,10 +116,10 @@ def _optional(place: Path, name: str, reader: Any) -> Any:
 
 
 def text(place: Path, name: str) -> str:
-    """What a file of a run says, compressed or not.
+    """Text of a file of a run, plain or compressed.
 
     Raises:
-        FileNotFoundError: If it is not there.
+        FileNotFoundError: If it is absent.
         ValueError: If it cannot be read.
     """
     path = find(place, name)
@@ -144,13 +144,13 @@ def _json(place: Path, name: str) -> Any:
 
 
 def _versioned(place: Path, name: str) -> dict[str, Any]:
-    packed = _json(place, name)
-    if not isinstance(packed, dict) or not isinstance(packed.get("format"), int):
-        raise ValueError(f"{name} is not one of mmfusion's")
-    if packed["format"] != FORMAT:
-        age = "a newer" if packed["format"] > FORMAT else "an older"
-        raise ValueError(f"{name} has format {packed['format']} of {age} version, this one reads {FORMAT}")
-    return packed
+    content = _json(place, name)
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise ValueError(f"{name} was not written by mmfusion: it has no format number")
+    if content["format"] != FORMAT:
+        age = "a newer" if content["format"] > FORMAT else "an older"
+        raise ValueError(f"{name} has format {content['format']} of {age} version, this one reads {FORMAT}")
+    return content
 
 
 def _frame(place: Path, name: str) -> pd.DataFrame:
@@ -162,7 +162,7 @@ def _frame(place: Path, name: str) -> pd.DataFrame:
 
 
 def _predictions(frame: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Cases], int, int]:
-    """Class names, the parts, the seed and the fold."""
+    """Class names, cases by set, seed and fold."""
     name = folder.PREDICTIONS
     columns = [column for column in frame.columns if column.startswith(_PROBABILITY)]
     absent = [column for column in _COLUMNS if column not in frame.columns]
@@ -182,12 +182,12 @@ def _predictions(frame: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Cases]
     if unknown := sorted(set(frame["label"]) - set(classes)):
         raise ValueError(f"{name} has labels without a column of probabilities: {', '.join(unknown)}")
     labels = pd.Categorical(frame["label"], categories=list(classes)).codes.astype(np.int64)
-    same = {}
+    numbers_of_run = {}
     for key in ("seed", "fold"):
         values = sorted(set(numbers[key]))
         if len(values) != 1 or not float(values[0]).is_integer():
             raise ValueError(f"{name} expects one {key}, got {', '.join(sorted(set(frame[key])))}")
-        same[key] = int(values[0])
+        numbers_of_run[key] = int(values[0])
     parts = {}
     for part in ("validation", "test"):
         rows = np.flatnonzero((frame["part"] == part).to_numpy())
@@ -195,12 +195,12 @@ def _predictions(frame: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Cases]
             continue
         ids = frame["id"].to_numpy(dtype=str)[rows]
         if len(set(ids)) < len(ids):
-            raise ValueError(f"{name} has an id more than once in its {part} part")
+            raise ValueError(f"{name} has an id more than once in the {part} set")
         groups = frame["group"].to_numpy(dtype=str)[rows]
         parts[part] = Cases(ids, groups, labels[rows], p[rows])
     if "test" not in parts:
-        raise ValueError(f"{name} has no case of the test part")
-    return classes, parts, same["seed"], same["fold"]
+        raise ValueError(f"{name} has no case of the test set")
+    return classes, parts, numbers_of_run["seed"], numbers_of_run["fold"]
 
 
 def _check_metrics(metrics: Mapping[str, Any]) -> None:
@@ -225,8 +225,8 @@ def _check_metrics(metrics: Mapping[str, Any]) -> None:
 
 def _n_train(metrics: Mapping[str, Any]) -> int | None:
     cases = metrics.get("cases")
-    found = cases.get("train") if isinstance(cases, Mapping) else None
-    return found if isinstance(found, int) else None
+    n = cases.get("train") if isinstance(cases, Mapping) else None
+    return n if isinstance(n, int) else None
 
 
 def _checked_history(history: Any) -> Sequence[Mapping[str, Any]] | None:
@@ -254,8 +254,8 @@ def _checked_environment(environment: Any) -> Mapping[str, Any] | None:
     return environment
 
 
-def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    rows = packed.get("rows")
+def _checked_robustness(content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    rows = content.get("rows")
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("metrics"), dict)
         for row in rows
@@ -264,12 +264,12 @@ def _checked_robustness(packed: Mapping[str, Any]) -> Sequence[Mapping[str, Any]
     return rows
 
 
-def _in_brief(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-    """What ``metrics.json`` says of the same conditions: AUC and drop without intervals."""
-    told = metrics.get("robustness")
-    if told is None:
+def _rows_of_metrics(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """Rows of ``metrics.json``, for a run without ``robustness.json``: AUC and drop without intervals."""
+    robustness = metrics.get("robustness")
+    if robustness is None:
         return None
-    rows = told.get("rows") if isinstance(told, Mapping) else None
+    rows = robustness.get("rows") if isinstance(robustness, Mapping) else None
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows
     ):

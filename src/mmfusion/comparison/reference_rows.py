@@ -1,4 +1,4 @@
-"""The scikit-learn reference rows of a comparison, in folders that are read as a run's are."""
+"""Reference rows of a comparison, fitted by scikit-learn, in folders that are read like those of runs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,27 +30,27 @@ def write(
     seed: int = 0,
     resamples: int = 2000,
 ) -> list[Path]:
-    """Fit the reference rows on a dataset's training part and leave what they say of the others.
+    """Fit the reference rows on a dataset's training set and store their predictions for the other sets.
 
     Args:
-        bundle: The dataset; it has a single table and a single target of classes.
-        out: Folder of the folders: ``<out>/<dataset>/<row>/seed<seed>-<address>``. Finished ones are left as they are.
-        data: Options that the bundle was made with, its fold among them. A table and a file of a split count by their
-            content: of a corrected one the rows are fitted anew, beside the former.
-        plugins: Files that the bundle's dataset comes from, which count likewise; of a dataset of this package none do.
-        seed: Of the folds of the inner cross-validation and the boosting.
-        resamples: Of the bootstrap.
+        bundle: The dataset, with a single table and a single target of classes.
+        out: Parent of the folders ``<out>/<dataset>/<row>/seed<seed>-<address>``. Finished ones are left unchanged.
+        data: Options of the dataset, with its fold. The address has the digests of a table and a split file: after a
+            correction the rows are fitted anew, in new folders.
+        plugins: Files that define the dataset, by digest in the address; unused for a dataset of this package.
+        seed: Seed of the inner cross-validation's folds and of the boosting.
+        resamples: Number of bootstrap resamples.
 
     Returns:
         The folders, in the order of :data:`~mmfusion.experiments.reference_models.REFERENCES`.
 
     Raises:
-        ValueError: If there is no validation part, or as
+        ValueError: If there is no validation set, or as
             :func:`~mmfusion.experiments.reference_models.reference_probabilities`.
     """
     target, kind = predictions.only_classes(bundle.spec)
     if not len(bundle.validation):
-        raise ValueError("the reference rows need a validation part, which thresholds and temperatures are chosen on")
+        raise ValueError("the reference rows need a validation set, on which thresholds and temperatures are chosen")
     planned = _rows(bundle.name, data, plugins, seed)
     places = {name: _place(out, settings) for name, settings in planned.items()}
     if all((place / folder.METRICS).is_file() for place in places.values()):
@@ -58,12 +58,12 @@ def write(
     held_out = {"validation": bundle.validation, "test": bundle.test}
     labels = {part: dataset.labels(target).numpy() for part, dataset in held_out.items()}
     splits = predictions.splits({"train": bundle.train, **held_out})
-    for name, found in reference_probabilities(bundle.train, held_out, target, kind, seed=seed).items():
+    for name, probabilities in reference_probabilities(bundle.train, held_out, target, kind, seed=seed).items():
         place, settings = places[name], planned[name]
         if (place / folder.METRICS).is_file():
             continue
         summary = run_report.summarize(
-            found,
+            probabilities,
             labels,
             {part: dataset.groups for part, dataset in held_out.items()},
             names=predictions.class_names(kind),
@@ -71,7 +71,7 @@ def write(
             resamples=resamples,
             seed=seed,
         )
-        frame = predictions.join(held_out, found, target, kind, seed=seed, fold=bundle.fold)
+        frame = predictions.join(held_out, probabilities, target, kind, seed=seed, fold=bundle.fold)
         about = {"model": name, "dataset": bundle.name, "seed": seed, "fold": bundle.fold, ROW: FITTED_WITH}
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / folder.SETTINGS, {"format": FORMAT, **settings.to_dict()})
@@ -79,8 +79,8 @@ def write(
         write_json(place / folder.ENVIRONMENT, environment.describe(torch.device("cpu")))
         write_text(place / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
         summary["cases"]["train"] = len(bundle.train)
-        if read := file_digests.recorded(settings):
-            about[file_digests.CONTENT] = read
+        if digests := file_digests.recorded(settings):
+            about[file_digests.CONTENT] = digests
         metrics = {"format": FORMAT, **about, **summary, "notes": list(bundle.notes), "cost": {}}
         write_json(place / folder.METRICS, metrics)
     return list(places.values())
@@ -91,27 +91,27 @@ def beside(planned: Sequence[Planned], out: Path, reporter: Reporter) -> list[Pa
 
     Args:
         planned: The sweep's runs.
-        out: Folder of the folders, as for :func:`write`.
-        reporter: Told where there can be none, and why.
+        out: Parent of the folders, as for :func:`write`.
+        reporter: Receives a line for each dataset without reference rows, with the reason.
 
     Returns:
         The folders.
     """
     places: list[Path] = []
-    # By what makes a dataset, so that one is in memory at a time.
-    wanted: dict[str, dict[int, Planned]] = {}
-    for one in planned:
-        chosen = one.settings.run
-        which = json.dumps([chosen.dataset, chosen.root, one.settings.data], sort_keys=True, default=repr)
-        wanted.setdefault(which, {}).setdefault(chosen.seed, one)
-    for by_seed in wanted.values():
+    # By dataset and options, so that one dataset is in memory at a time.
+    by_dataset: dict[str, dict[int, Planned]] = {}
+    for run in planned:
+        chosen = run.settings.run
+        key = json.dumps([chosen.dataset, chosen.root, run.settings.data], sort_keys=True, default=repr)
+        by_dataset.setdefault(key, {}).setdefault(chosen.seed, run)
+    for by_seed in by_dataset.values():
         bundle: DataBundle | None = None
-        for seed, one in by_seed.items():
-            settings = one.settings
+        for seed, run in by_seed.items():
+            settings = run.settings
             rows = _rows(settings.run.dataset, settings.data, settings.run.plugins, seed)
-            there = [_place(out, row) for row in rows.values()]
-            if all((place / folder.METRICS).is_file() for place in there):
-                places += there
+            existing = [_place(out, row) for row in rows.values()]
+            if all((place / folder.METRICS).is_file() for place in existing):
+                places += existing
                 continue
             try:
                 bundle = bundle or build_dataset(settings, reporter)
@@ -125,14 +125,16 @@ def beside(planned: Sequence[Planned], out: Path, reporter: Reporter) -> list[Pa
                         resamples=settings.train.resamples,
                     )
             except (ValueError, ImportError, OSError) as error:
-                reporter.say(f"No reference rows for {one.name}: {' '.join(str(error).split())}")
+                reporter.say(f"No reference rows for {run.name}: {' '.join(str(error).split())}")
     return places
 
 
 def _rows(dataset: str, data: Mapping[str, Any] | None, plugins: Sequence[str], seed: int) -> dict[str, Settings]:
-    # A plug-in that brings models alone has no part in what the rows are.
-    own = list(plugins) if is_foreign(dataset) else []
-    return {name: Settings(Run(name, dataset, seed=seed, plugins=own), data=dict(data or {})) for name in REFERENCES}
+    # A plug-in that brings only models does not change the rows.
+    counted = list(plugins) if is_foreign(dataset) else []
+    return {
+        name: Settings(Run(name, dataset, seed=seed, plugins=counted), data=dict(data or {})) for name in REFERENCES
+    }
 
 
 def _place(out: Path, settings: Settings) -> Path:

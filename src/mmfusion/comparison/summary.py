@@ -1,4 +1,4 @@
-"""One table of a sweep: a row a method."""
+"""Table of a sweep, one row per method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Row:
     Attributes:
         dataset: Registered name.
         method: Its label.
-        aucs: Test AUC of each run, by seed and fold; those that are undefined are left out.
-        interval: 95% interval of the only run; None of several, or where it is undefined.
-        ceilings: Of the dataset; empty where they are not known.
-        parameters: Of the model; None for a reference row.
+        aucs: Test AUC of each run, by seed and fold; undefined ones are left out.
+        interval: 95% interval of a single run; None for several runs, or if it is undefined.
+        ceilings: Ceilings of the dataset; empty if they are unknown.
+        parameters: Parameters of the model; None for a reference row.
         seconds: Median of the training times; None for a reference row.
-        undefined: How many more runs there are whose AUC is undefined.
+        undefined: Number of runs with an undefined AUC.
     """
 
     dataset: str
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def mean(self) -> float | None:
-        """Of the AUCs."""
+        """Mean of the AUCs."""
         return fmean(self.aucs) if self.aucs else None
 
     @property
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def gap_closed(self) -> float | None:
-        """From the better ceiling of one modality (0) to that of both (1)."""
+        """Share of the gap from the better ceiling of one modality (0) to that of both (1)."""
         if self.mean is None or not {"image", "table", "both"} <= set(self.ceilings):
             return None
         single = max(self.ceilings["image"], self.ceilings["table"])
@@ -61,36 +61,36 @@ class Row:
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """A row a method and dataset, in the order in which they come; runs that failed are left out."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    """One row per method and dataset, in the order of the outcomes; failed runs are left out."""
+    by_method: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for outcome in outcomes:
         if outcome.metrics is not None:
             key = outcome.planned.settings.run.dataset, outcome.planned.label
-            found.setdefault(key, []).append(outcome.metrics)
-    return [_row(*key, runs) for key, runs in found.items()]
+            by_method.setdefault(key, []).append(outcome.metrics)
+    return [_row(*key, runs) for key, runs in by_method.items()]
 
 
 def reference_rows(places: Sequence[Path]) -> list[Row]:
     """The reference rows on the table, from the folders of :func:`~mmfusion.comparison.reference_rows.beside`."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    by_method: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for place in places:
         metrics = read_json(place / folder.METRICS)
-        found.setdefault((metrics["dataset"], f"{metrics['model']}, table alone"), []).append(metrics)
-    return [_row(*key, runs) for key, runs in found.items()]
+        by_method.setdefault((metrics["dataset"], f"{metrics['model']}, table alone"), []).append(metrics)
+    return [_row(*key, runs) for key, runs in by_method.items()]
 
 
 def ahead(rows: Sequence[Row], references: Sequence[Row]) -> list[str]:
     """A sentence for each dataset on which a reference row on the table has the highest mean test AUC of all rows."""
     lines = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
-        own = [row.mean for row in rows if row.dataset == dataset and row.mean is not None]
+        means = [row.mean for row in rows if row.dataset == dataset and row.mean is not None]
         known = [row for row in references if row.dataset == dataset and row.mean is not None]
-        if own and known:
+        if means and known:
             best = max(known, key=lambda row: row.mean or 0.0)
-            if best.mean is not None and best.mean > max(own):
+            if best.mean is not None and best.mean > max(means):
                 lines.append(
                     f"On {dataset}, {best.method}, has a higher mean test AUC ({best.mean:.3f}) than every method here "
-                    f"({max(own):.3f} at best): none of them makes as much of the table."
+                    f"({max(means):.3f} at best): none of them uses the table as well."
                 )
     return lines
 
@@ -125,35 +125,35 @@ def write(rows: Sequence[Row], out: Path) -> None:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table a dataset, with its ceilings below where they are known."""
+    """One table per dataset, followed by its ceilings if they are known."""
     parts = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
-        own = [row for row in rows if row.dataset == dataset]
-        header = _header(own)
-        lines = [header, ("---", "---", *["---:"] * (len(header) - 2)), *(_cells(row, header) for row in own)]
+        members = [row for row in rows if row.dataset == dataset]
+        header = _header(members)
+        lines = [header, ("---", "---", *["---:"] * (len(header) - 2)), *(_cells(row, header) for row in members)]
         text = f"`{dataset}`\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        if own[0].ceilings:
-            known = ", ".join(f"{name} {value:.3f}" for name, value in own[0].ceilings.items())
+        if members[0].ceilings:
+            known = ", ".join(f"{name} {value:.3f}" for name, value in members[0].ceilings.items())
             text += f"\nCeilings: {known}.\n"
         parts.append(text)
     return "\n".join(parts)
 
 
 def table(rows: Sequence[Row], dataset: str) -> Any:
-    """The same of one dataset, for rich."""
+    """Table of one dataset, for rich."""
     need("rich", "bench")
     from rich.table import Table
     from rich.text import Text
 
-    own = [row for row in rows if row.dataset == dataset]
-    ceilings = ", ".join(f"{name} {value:.3f}" for name, value in own[0].ceilings.items())
+    members = [row for row in rows if row.dataset == dataset]
+    ceilings = ", ".join(f"{name} {value:.3f}" for name, value in members[0].ceilings.items())
     caption = f"ceilings: {ceilings}" if ceilings else None
     out = Table(title=Text(dataset), title_justify="left", caption=caption, caption_justify="left")
-    header = _header(own)
+    header = _header(members)
     for number, name in enumerate(header):
         out.add_column(name, justify="left" if number < 2 else "right")
-    for row in own:
-        # A method's own options stand in brackets, which rich would take for its markup.
+    for row in members:
+        # A method's options are in brackets, which rich would take for its markup.
         out.add_row(*map(Text, _cells(row, header)))
     return out
 

@@ -1,7 +1,7 @@
-"""Runs all runs of a comparison: finished ones are kept, interrupted ones go on, the others begin; several at once.
+"""Execution of a comparison's runs: finished ones are kept, interrupted ones resumed, the others started.
 
-Each is a process of its own: one that fails, or is killed for memory, takes none of the others with it, and its peak of
-memory is its own.
+Each run is a process: one that fails, or is killed for memory, does not stop the others, and its peak memory is
+measured alone.
 """
 
 import os
@@ -22,10 +22,10 @@ from mmfusion.experiments import folder
 from mmfusion.experiments.run import Interrupted
 from mmfusion.training.reporter import Reporter, Silent
 
-_LOOK_EVERY = 0.2
-_PATIENCE = 120.0
+_POLL_SECONDS = 0.2
+_STOP_SECONDS = 120.0
 
-_IN_THE_TABLE = (
+_TABLE_KEYS = (
     *(("test", "auc", key) for key in ("value", "low", "high")),
     ("ceilings",),
     ("cost", "parameters", "total"),
@@ -39,12 +39,12 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """Outcome of a run.
 
     Attributes:
         planned: The run.
-        metrics: The content of its ``metrics.json``; None where it failed.
-        failure: Why it failed; None where it is finished.
+        metrics: Content of its ``metrics.json``; None if it failed.
+        failure: Why it failed; None if it is finished.
     """
 
     planned: Planned
@@ -53,10 +53,10 @@ class Outcome:
 
 
 class Launcher(Protocol):
-    """Where runs are computed."""
+    """Computes runs."""
 
     def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
-        """Bring them to their end.
+        """Start or resume the runs until they are finished.
 
         Returns:
             By address, why a run failed.
@@ -70,41 +70,39 @@ def sweep(
     launcher: Launcher | None = None,
     overwrite: bool = False,
 ) -> list[Outcome]:
-    """Bring every run of a comparison to its end.
+    """Start or resume every run of a comparison until it is finished.
 
     Args:
         planned: From :func:`~mmfusion.comparison.grid.plan`.
-        reporter: Told of the progress.
-        launcher: Where they are computed; None: one after another, in :class:`Processes`.
-        overwrite: Begin finished and interrupted ones anew.
+        reporter: Receives the progress.
+        launcher: Computes the runs; None: :class:`Processes`, one after another.
+        overwrite: Start finished and interrupted runs anew.
 
     Returns:
-        One a run, in the order of ``planned``. A finished one that another version wrote, or that cannot be read,
-        counts as failed and stays as it is.
+        One per run, in the order of ``planned``. A finished run of another version, or one that cannot be read, counts
+        as failed and is left unchanged.
 
     Raises:
-        Interrupted: If the user stops it; the same call goes on from there.
+        Interrupted: If the user stops it; the same call resumes.
     """
     reporter = reporter or Silent()
-    there = {one.address: _outcome(one, None) for one in planned if worker.finished(one.folder) and not overwrite}
-    done = [outcome for outcome in there.values() if outcome.failure is None]
-    waiting = [one for one in planned if one.address not in there]
-    begun = sum((one.folder / folder.SETTINGS).is_file() for one in waiting)
-    if overwrite:
-        begun = 0
-    broken = f", {n} that cannot be read" if (n := len(there) - len(done)) else ""
+    existing = {run.address: _outcome(run, None) for run in planned if worker.finished(run.folder) and not overwrite}
+    done = [outcome for outcome in existing.values() if outcome.failure is None]
+    waiting = [run for run in planned if run.address not in existing]
+    begun = 0 if overwrite else sum((run.folder / folder.SETTINGS).is_file() for run in waiting)
+    broken = f", {n} cannot be read" if (n := len(existing) - len(done)) else ""
     reporter.say(
-        f"{_runs(len(planned))}: {len(done)} finished already, {begun} to go on with, {len(waiting) - begun} to begin"
+        f"{_runs(len(planned))}: {len(done)} already finished, {begun} to resume, {len(waiting) - begun} to start"
         f"{broken}"
     )
     if bare := sum(_lacks_robustness(outcome) for outcome in done):
         reporter.say(
-            f"{_runs(bare)} finished without robustness (run.robustness=false): --overwrite begins all runs anew, and "
-            "then tells it"
+            f"{_runs(bare)} finished without robustness (run.robustness=false): --overwrite starts all runs anew, with "
+            "robustness"
         )
     launcher = launcher or Processes()
     failures = launcher(waiting, reporter, overwrite=overwrite) if waiting else {}
-    outcomes = [there.get(one.address) or _outcome(one, failures.get(one.address)) for one in planned]
+    outcomes = [existing.get(run.address) or _outcome(run, failures.get(run.address)) for run in planned]
     for outcome in outcomes:
         if outcome.failure:
             reporter.say(f"{outcome.planned.name} failed: {outcome.failure}")
@@ -112,10 +110,10 @@ def sweep(
 
 
 def check(outcomes: Sequence[Outcome]) -> None:
-    """Raise what failed.
+    """Check that no run failed.
 
     Raises:
-        SweepError: Naming all of it.
+        SweepError: If runs failed; it names all of them.
     """
     failed = [outcome for outcome in outcomes if outcome.failure]
     if failed:
@@ -129,61 +127,61 @@ def _outcome(planned: Planned, failure: str | None) -> Outcome:
     try:
         return Outcome(planned, _metrics(planned.folder), None)
     except (ValueError, OSError) as error:
-        again = f"delete {planned.folder} to have it run again, or begin all runs anew with --overwrite"
+        again = f"delete {planned.folder} to run it again, or start all runs anew with --overwrite"
         return Outcome(planned, None, f"{' '.join(str(error).split())}; {again}")
 
 
 def _metrics(place: Path) -> Mapping[str, Any]:
-    """Those of a finished run, with all that the table of a sweep has."""
+    """Metrics of a finished run, checked for the keys that the table of a sweep needs."""
     metrics = reading.read_metrics(place)
-    for keys in _IN_THE_TABLE:
-        found: Any = metrics
+    for keys in _TABLE_KEYS:
+        value: Any = metrics
         for key in keys:
-            if not isinstance(found, dict) or key not in found:
+            if not isinstance(value, dict) or key not in value:
                 raise ValueError(f"{folder.METRICS} has no {'.'.join(keys)}")
-            found = found[key]
-        if not (found is None or isinstance(found, int | float | dict)) or isinstance(found, dict) != (
+            value = value[key]
+        if not (value is None or isinstance(value, int | float | dict)) or isinstance(value, dict) != (
             keys == ("ceilings",)
         ):
-            raise ValueError(f"{folder.METRICS}: {'.'.join(keys)} is not what a run writes, got {found!r:.80}")
+            raise ValueError(f"{folder.METRICS}: {'.'.join(keys)} is not what a run writes, got {value!r:.80}")
     return metrics
 
 
 def _lacks_robustness(outcome: Outcome) -> bool:
-    asked, metrics = outcome.planned.settings.run.robustness, outcome.metrics or {}
-    return asked and "robustness" not in metrics and reading.find(outcome.planned.folder, folder.ROBUSTNESS) is None
+    expected, metrics = outcome.planned.settings.run.robustness, outcome.metrics or {}
+    return expected and "robustness" not in metrics and reading.find(outcome.planned.folder, folder.ROBUSTNESS) is None
 
 
 class Here:
-    """One after another in this process."""
+    """Launcher that computes one run after another in this process."""
 
     def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
-        """Runs them; see :class:`Launcher`."""
+        """Compute the runs; see :class:`Launcher`."""
         failures: dict[str, str] = {}
-        for number, one in enumerate(waiting, start=1):
-            reporter.say(f"{one.name} ({number} of {len(waiting)})")
+        for number, planned in enumerate(waiting, start=1):
+            reporter.say(f"{planned.name} ({number} of {len(waiting)})")
             try:
-                worker.work(one.settings, reporter, overwrite=overwrite, wait=True)
+                worker.work(planned.settings, reporter, overwrite=overwrite, wait=True)
             except Interrupted as stop:
-                raise Interrupted(f"interrupted at {one.name}; the same command goes on from there") from stop
+                raise Interrupted(f"interrupted at {planned.name}; the same command resumes") from stop
             except (ValueError, ImportError, OSError) as error:
-                failures[one.address] = " ".join(str(error).split())
+                failures[planned.address] = " ".join(str(error).split())
         return failures
 
 
 class Processes:
-    """Each in a process of its own, several at once.
+    """Launcher that computes each run in a process, several at once.
 
-    With several at once each gets its share of the cores (``OMP_NUM_THREADS``, unless that is set) and, in turn, one of
-    the GPUs; what they say goes to ``.logs/`` beside their folders.
+    With several at once each has its share of the cores (``OMP_NUM_THREADS``, unless that is set) and, in turn, one of
+    the GPUs; their output is written to ``.logs/`` next to their folders.
 
     Args:
-        jobs: Most at once.
-        processes: That train one model together, each with a GPU of its own where there are several; see
+        jobs: Largest number of runs at once.
+        processes: Number of processes that train one model together, each on its own GPU if there are several; see
             :mod:`mmfusion.training.processes`.
 
     Raises:
-        ValueError: If one of them is less than 1.
+        ValueError: If ``jobs`` or ``processes`` is less than 1.
     """
 
     def __init__(self, jobs: int = 1, processes: int = 1) -> None:
@@ -194,7 +192,7 @@ class Processes:
         self.processes = processes
 
     def __call__(self, waiting: Sequence[Planned], reporter: Reporter, *, overwrite: bool) -> Mapping[str, str]:
-        """Runs them; see :class:`Launcher`."""
+        """Compute the runs; see :class:`Launcher`."""
         queue, elsewhere = deque(waiting), list[Planned]()
         running: dict[int, _Job] = {}
         failures: dict[str, str] = {}
@@ -203,14 +201,14 @@ class Processes:
         try:
             while queue or running or elsewhere:
                 if not queue and not running:
-                    # What other processes had at first: theirs to end, ours to wait for.
-                    reporter.say(f"waiting for {_runs(len(elsewhere))} that other processes have")
+                    # Runs that other processes had when their turn came.
+                    reporter.say(f"waiting for {_runs(len(elsewhere))} of other processes")
                     queue, elsewhere = deque(elsewhere), []
                     overwrite, wait = False, True
                 while queue and len(running) < self.jobs:
                     slot = min(set(range(self.jobs)) - set(running))
                     running[slot] = self._begin(queue.popleft(), slot, overwrite=overwrite, wait=wait)
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_POLL_SECONDS)
                 for slot, job in list(running.items()):
                     code = job.process.poll()
                     if code is None:
@@ -229,7 +227,7 @@ class Processes:
         except KeyboardInterrupt as stop:
             _stop(running.values())
             names = ", ".join(job.planned.name for job in running.values()) or "the start"
-            raise Interrupted(f"interrupted at {names}; the same command goes on from there") from stop
+            raise Interrupted(f"interrupted at {names}; the same command resumes") from stop
         except BaseException:
             _stop(running.values())
             raise
@@ -245,11 +243,11 @@ class Processes:
             worker.command(orders, self.processes, planned.settings.run.plugins),
             # Ends when this process does, however it ends.
             stdin=subprocess.PIPE,
-            # One at a time shows its progress; several would talk at once.
+            # A single run shows its progress; that of several would be mixed.
             stdout=None if self.jobs == 1 else file,
             stderr=file,
             env=self._environment(slot),
-            # Ctrl-C comes here alone, and is passed on.
+            # Only this process receives Ctrl-C, and passes it on.
             start_new_session=True,
         )
         return _Job(planned, process, file, log, time.monotonic())
@@ -259,17 +257,17 @@ class Processes:
 
         environment = dict(os.environ)
         if not {"", os.getcwd()} & set(sys.path):
-            # Nor does a run import what lies in the working folder.
+            # Then the run does not import from the working folder either.
             environment["PYTHONSAFEPATH"] = "1"
-        each = self.processes
-        if self.jobs * each == 1:
+        per_run = self.processes
+        if self.jobs * per_run == 1:
             return environment
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // (self.jobs * each))))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // (self.jobs * per_run))))
         visible = environment.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(device) for device in range(torch.cuda.device_count())]
         if len(names) > 1:
-            own = [names[(slot * each + number) % len(names)] for number in range(min(each, len(names)))]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+            devices = [names[(slot * per_run + number) % len(names)] for number in range(min(per_run, len(names)))]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         return environment
 
 
@@ -282,35 +280,35 @@ class _Job:
     began: float
 
     def reason(self, code: int) -> str:
-        """The last words of a process that failed."""
+        """Why a process failed: its error message, else its signal or last line."""
         lines = [line.strip() for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines()]
-        told = next((line for line in reversed(lines) if line.startswith("mmfusion: ")), "")
-        if told:
-            return told.removeprefix("mmfusion: ").removeprefix("error: ")
+        message = next((line for line in reversed(lines) if line.startswith("mmfusion: ")), "")
+        if message:
+            return message.removeprefix("mmfusion: ").removeprefix("error: ")
         last = next((line for line in reversed(lines) if line), "")
         if code < 0:
             return f"its process was ended by {signal.Signals(-code).name}; see {self.log}"
         return f"{last or f'its process ended with code {code}'}; see {self.log}"
 
     def close(self) -> None:
-        """Let go of what belongs to a process that ended."""
+        """Close the files of a process that ended."""
         self.file.close()
         if self.process.stdin is not None:
             self.process.stdin.close()
 
-    def ask(self) -> None:
-        """To end as from Ctrl-C, which the end of its input tells it, on every system and in each of its processes."""
+    def interrupt(self) -> None:
+        """Close the input, at which each of its processes ends as from Ctrl-C, on every system."""
         if self.process.stdin is not None:
             self.process.stdin.close()
 
     def stop(self) -> None:
-        """Wait for that; by force where it does not help, what it has begun itself with it."""
-        self.ask()
+        """Interrupt it and wait; kill it and its child processes if it does not end."""
+        self.interrupt()
         try:
-            self.process.wait(_PATIENCE)
+            self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             if hasattr(os, "killpg"):
-                # It leads a session, so that its number is that of its group.
+                # It leads a session, so that its id is that of its process group.
                 with suppress(ProcessLookupError):
                     os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
@@ -319,10 +317,10 @@ class _Job:
 
 
 def _stop(jobs: Iterable[_Job]) -> None:
-    """All at once, so that none goes on while another is waited for."""
+    """Interrupt all jobs, then wait for each."""
     jobs = list(jobs)
     for job in jobs:
-        job.ask()
+        job.interrupt()
     for job in jobs:
         job.stop()
 

@@ -1,4 +1,4 @@
-"""One planned run, in this process: begun, gone on with, or found finished; and the program that does only that."""
+"""Execution of one planned run in this process, and the program for it."""
 
 import os
 import signal
@@ -16,27 +16,27 @@ from mmfusion.training.reporter import Reporter
 from mmfusion.training.result_files import read_json, write_json
 
 FINISHED, ELSEWHERE = 0, 75
-"""Exit codes of the program: the second, sysexits' "temporary failure", where another process has the run."""
+"""Exit codes of the program; the second, sysexits' "temporary failure", if another process has the run."""
 
 
 def finished(place: Path) -> bool:
-    """Whether a folder holds a run that is through."""
+    """Whether a folder holds a finished run."""
     return (place / folder.METRICS).is_file()
 
 
 def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wait: bool = False) -> bool:
-    """Bring a run to its end, from wherever it stands.
+    """Start or resume a run until it is finished.
 
     Only one process at a time works on a folder, see :mod:`mmfusion.experiments.lock`.
 
     Args:
-        settings: With ``run.out``.
-        reporter: Told of the progress.
-        overwrite: Begin anew.
-        wait: For another process that has the run; else leave it to that one.
+        settings: Settings with ``run.out``.
+        reporter: Receives the progress.
+        overwrite: Start anew.
+        wait: Wait for another process that has the run; else leave it to that process.
 
     Returns:
-        Whether it is finished now; False where another process has it.
+        Whether it is finished; False if another process has it.
 
     Raises:
         ValueError: As :func:`mmfusion.experiments.run.start` and ``resume``.
@@ -45,10 +45,10 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
     with lock.attempt(place, wait=wait) as ours:
         if not ours:
             return False
-        stands = processes.from_main(lambda: _stands(place))
-        if stands == "finished" and not overwrite:
+        state = processes.from_main(lambda: _state(place))
+        if state == "finished" and not overwrite:
             return True
-        if stands == "begun" and not overwrite:
+        if state == "begun" and not overwrite:
             chosen = settings.run
             run.resume(place, reporter, device=chosen.device, root=chosen.root, plugins=chosen.plugins)
         else:
@@ -56,31 +56,31 @@ def work(settings: Settings, reporter: Reporter, *, overwrite: bool = False, wai
     return True
 
 
-def _stands(place: Path) -> str:
+def _state(place: Path) -> str:
     if finished(place):
         return "finished"
-    # A kill in the middle of the first file's writing leaves a part of it, which is nobody's.
+    # A process killed while writing the first file leaves a partial file.
     folder.sweep(place)
     return "begun" if (place / folder.SETTINGS).is_file() else "new"
 
 
 def order(settings: Settings, *, overwrite: bool, wait: bool) -> dict[str, Any]:
-    """What the program reads: plain values."""
+    """Input of the program, as plain values."""
     return {"settings": settings.to_dict(), "overwrite": overwrite, "wait": wait}
 
 
 def command(orders: Path, n_processes: int = 1, plugins: Sequence[str] = ()) -> list[str]:
-    """The program, for a shell.
+    """Command line of the program.
 
     Args:
-        orders: A file of :func:`order`.
-        n_processes: That train the model together; several are started by torchrun.
-        plugins: That the user has named; the file alone has none run.
+        orders: File with the result of :func:`order`.
+        n_processes: Number of processes that train the model together; several are started by torchrun.
+        plugins: Plug-ins that the user has named; no others are run.
     """
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_processes)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(n_processes)]
     return [
         sys.executable,
-        *(several if n_processes > 1 else []),
+        *(launcher if n_processes > 1 else []),
         "-m",
         "mmfusion.comparison.worker",
         str(orders),
@@ -91,28 +91,27 @@ def command(orders: Path, n_processes: int = 1, plugins: Sequence[str] = ()) -> 
 def main(argv: list[str] | None = None) -> int:
     """``python -m mmfusion.comparison.worker FILE [PLUGIN ...]``: the run that a file of :func:`order` describes.
 
-    Ends as from Ctrl-C when its standard input does, where that is a pipe: nothing goes on when whoever began it was
-    killed.
+    Ends as from Ctrl-C when its standard input ends, if that is a pipe: it does not outlive a killed parent.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    packed = read_json(Path(arguments[0]))
+    content = read_json(Path(arguments[0]))
 
-    def bring() -> int:
-        settings = Settings.from_dict(packed["settings"])
+    def execute() -> int:
+        settings = Settings.from_dict(content["settings"])
         trust.run_given(arguments[1:])
         trust.run_named(settings.run.plugins, Path(arguments[0]))
-        through = work(settings, console.reporter(), overwrite=packed["overwrite"], wait=packed["wait"])
-        return FINISHED if through else ELSEWHERE
+        done = work(settings, console.reporter(), overwrite=content["overwrite"], wait=content["wait"])
+        return FINISHED if done else ELSEWHERE
 
-    # A shell's background job ignores Ctrl-C, and so do all that it begins; nobody could end this one then.
+    # The background jobs of a shell ignore Ctrl-C, and so would this process.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _end_with_input()
-    return console.guarded(bring)
+    return console.guarded(execute)
 
 
 def _end_with_input() -> None:
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
-        # Begun by hand: a terminal, a file or nothing, whose end says nothing.
+        # Started by hand: input is a terminal, a file or nothing, whose end means nothing.
         return
 
     def watch() -> None:

@@ -76,7 +76,7 @@ def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
     assert not second.scaled
     assert (first.learning, first.robustness, first.contributions, first.cost) == ((), None, (), None)
     assert np.isnan(only(found).n_validation)
-    assert "0.5 is taken for sensitivity" in cautions(found)["missing"][0]
+    assert "0.5 is used for sensitivity" in cautions(found)["missing"][0]
 
 
 def test_folds(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_several_candidates_for_the_reference(tmp_path: Path) -> None:
     methods = {name: {"model": "concat", "overrides": {"model": {"dim": dim}}} for name, dim in (("a", 16), ("b", 32))}
     found = analysed(tmp_path, methods)
     assert only(found).reference is None
-    assert "several methods concat (concat[dim=16], concat[dim=32])" in cautions(found)["reference"][0]
+    assert "Several methods have the name concat (concat[dim=16], concat[dim=32])" in cautions(found)["reference"][0]
 
 
 def test_metrics_to_show(tmp_path: Path) -> None:
@@ -165,11 +165,11 @@ def test_metrics_to_show(tmp_path: Path) -> None:
     assert found.metrics == ("brier",)
     briers = [method.scores["brier"].mean for method in found.methods]
     assert briers == sorted(briers)
-    with pytest.raises(ValueError, match="no metric 'area'"):
+    with pytest.raises(ValueError, match="unknown metric 'area'"):
         analyse(runs, metrics="area")
-    with pytest.raises(ValueError, match="no metric 'area'; there are: auc"):
+    with pytest.raises(ValueError, match="unknown metric 'area'; there are: auc"):
         analyse(runs, metrics=["auc", "area"])
-    with pytest.raises(ValueError, match=r"no metric 'accuracy_c'; there are: auc, .*, accuracy_a, accuracy_b, "):
+    with pytest.raises(ValueError, match=r"unknown metric 'accuracy_c'; there are: auc, .*, accuracy_a, accuracy_b, "):
         analyse(runs, metrics=["auc", "accuracy_c"])
 
 
@@ -188,13 +188,13 @@ def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> Non
     assert name not in only(analysed(tmp_path / "all", of_two)).methods[0].scores
     of_three = {model: {"names": ("a", "b", "c"), "overrides": {"data": {"size": 32}}} for model in ("concat", "max")}
     with pytest.raises(
-        ValueError, match=rf"no metric '{name}'; there are: auc, .*, accuracy_a, accuracy_b, accuracy_c"
+        ValueError, match=rf"unknown metric '{name}'; there are: auc, .*, accuracy_a, accuracy_b, accuracy_c"
     ):
         analysed(tmp_path / "three", of_three, metrics=[name])
     runs = collect([tmp_path / "two", tmp_path / "three"]).runs
     both = analyse(runs, metrics=["mcc", "accuracy_b", name], n_resamples=20).comparisons
     assert {one.metrics for one in both} == {("auc", "mcc", name), ("auc", "mcc", "accuracy_b")}
-    with pytest.raises(ValueError, match=f"ranks is expected in every comparison, got '{name}'"):
+    with pytest.raises(ValueError, match=f"ranks expects a metric that every comparison has, got '{name}'"):
         analyse(runs, ranks=name)
 
 
@@ -234,8 +234,8 @@ def test_cautions(tmp_path: Path) -> None:
     said = cautions(found)
     assert said["note"] == ["A column leaks."]
     assert "standard error near" in said["noise"][0]
-    assert "All others are that near to the first" in said["noise"][0]
-    assert "(max 1)" in said["seeds"][0]
+    assert "All others are within twice that of the first" in said["noise"][0]
+    assert "(number of runs: max 1)" in said["seeds"][0]
     assert "2 seeds on one split" in said["seeds"][1]
     assert said["budget"] == ["tip needs more than the equal budget: a phase before the supervised one (warm)."]
     assert "lr" in said["tuning"][0]
@@ -257,8 +257,7 @@ def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
     said = cautions(found)
     assert said["tuning"] == ["Not all methods were trained with the same precision."]
     assert said["options"] == [
-        "All methods that have these options were built with dim=16, which neither the defaults nor the recipe nor the "
-        "preset say."
+        "All methods with these options have dim=16, which differs from the defaults, the recipe and the preset."
     ]
     assert "options" not in cautions(analysed(tmp_path / "own", {"concat": {"overrides": dim}, "max": {}}))
 
@@ -295,7 +294,7 @@ def test_classes_without_cases_are_said_once(tmp_path: Path) -> None:
     analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
     [text] = cautions(analysis)["undefined"]
     assert text.startswith("The test set of fold 1 has no cases of 'nevus': undefined there are auc, average_precision")
-    assert text.endswith("Means over the folds are of the other folds there.")
+    assert text.endswith("Means over the folds leave these folds out.")
     for method in only(analysis).methods:
         for metric in ("auc", "average_precision", "mcc", "f1_macro", "f1_weighted", "balanced_accuracy", "g_mean"):
             points = method.scores[metric].points
@@ -311,8 +310,8 @@ def test_validation_of_one_class_chooses_neither_threshold_nor_temperature(tmp_p
     analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
     found = cautions(analysis)
     assert "undefined" not in found
-    assert "In 1 runs validation lacks a class and chooses no threshold" in found["missing"][0]
-    assert "(concat 1) validation determines no temperature" in found["calibration"][0]
+    assert "In 1 runs the validation set lacks a class and chooses no threshold" in found["missing"][0]
+    assert "(concat 1) the validation set determines no temperature" in found["calibration"][0]
     assert only(analysis).methods[0].runs[0].threshold == 0.5
 
 

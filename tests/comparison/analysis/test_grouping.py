@@ -142,9 +142,9 @@ def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None
     names = [[run.folder.name for group in table.groups for run in group.runs] for table in found]
     assert names == [["0", "1", "5", "3"], ["2", "6", "4"]]
     assert found[0].shared == found[1].shared
-    assert [table.parted for table in found] == [None, (tmp_path / "2", tmp_path / "0")]
+    assert [table.conflict for table in found] == [None, (tmp_path / "2", tmp_path / "0")]
     [caution] = data(found[1])
-    assert caution.text.startswith(f"{tmp_path / '2'} has the settings of {tmp_path / '0'}, but other test cases")
+    assert caution.text.startswith(f"{tmp_path / '2'} has the settings of {tmp_path / '0'}, but different test cases")
     assert data(found[0]) == []
 
 
@@ -266,7 +266,7 @@ def test_a_changed_method_is_not_called_as_the_plain_one(
     ],
 )
 def test_what_a_preset_says_is_no_change(tmp_path: Path, preset: str | None, changed: set[str]) -> None:
-    own = presets.load("paper", "derm7pt", parity=True).own["cfcml"]
+    own = presets.load("paper", "derm7pt", parity=True).of_model["cfcml"]
     place = run_folders.write(tmp_path / "run", "cfcml", n=6, overrides=own)
     settings = json.loads((place / "settings.json").read_text())
     settings["run"] |= {"dataset": "derm7pt", "preset": preset}

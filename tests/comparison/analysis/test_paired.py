@@ -137,8 +137,8 @@ def test_folds_that_nobody_can_size(tmp_path: Path) -> None:
     found, cautions = one_test(one, other)
     assert found is not None
     assert np.isnan(found.p)
-    assert found.reason == "no run says how many training cases it had"
-    assert "how many training cases" in cautions[0].text
+    assert found.reason == "no run recorded its number of training cases"
+    assert "No run recorded its number of training cases" in cautions[0].text
 
 
 def test_equal_models_differ_in_nothing(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_only_what_both_have_is_paired(tmp_path: Path) -> None:
     assert found is not None
     assert found.n_runs == 2
     assert [c.kind for c in cautions] == ["pairing"]
-    assert "compared on the 2 that both have" in cautions[0].text
+    assert "compared on the 2 that they have in common" in cautions[0].text
 
 
 def test_nothing_in_common(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_other_cases_are_not_paired(tmp_path: Path) -> None:
     one, other = sampled(tmp_path, "max", n=30), sampled(tmp_path, "concat", n=60)
     found, cautions = one_test(one, other)
     assert found is None
-    assert "other test cases in 1 of 1 pairs" in cautions[0].text
+    assert "different test cases in 1 of 1 pairs" in cautions[0].text
 
 
 def several_parts(path: Path, model: str, sizes: Sequence[int], strength: float) -> Compared:

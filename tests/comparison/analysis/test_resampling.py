@@ -54,7 +54,7 @@ def test_the_order_of_the_cases_does_not_matter(tmp_path: Path) -> None:
     one = read(run_folders.write(tmp_path / "a", frame=frame))
     other = read(run_folders.write(tmp_path / "b", frame=frame.sample(frac=1, random_state=0)))
     first, second = sample([judge(one), judge(other)], n_resamples=50, seed=0)
-    assert first.judged.part == second.judged.part
+    assert first.judged.test_set == second.judged.test_set
     np.testing.assert_array_equal(first.raw["auc"].drawn, second.raw["auc"].drawn)
 
 

@@ -53,24 +53,24 @@ def test_what_was_compared() -> None:
             comparison(against("cfcml", 0.02, 0.21, None), against("image", -0.09, 0.001, False)),
             "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference named beforehand, the "
             "difference is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 2 methods "
-            "tested, after correction: 1 worse than concat (image), 1 not told apart from it.",
+            "tested, after correction: 1 worse than concat (image), 1 without a significant difference from it.",
         ),
         (
             comparison(against("cfcml", 0.02, 0.21, None), named="default"),
             "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the default reference, the difference "
             "is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 1 method tested, after "
-            "correction: 1 not told apart from concat.",
+            "correction: 1 without a significant difference from concat.",
         ),
         (
             comparison(against("cfcml", 0.02, 0.21, None), named="report"),
             "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference given to this report, "
             "the difference is +0.020 (0.000 to +0.040), Holm-corrected p = 0.210: it may be chance. Of 1 method "
-            "tested, after correction: 1 not told apart from concat.",
+            "tested, after correction: 1 without a significant difference from concat.",
         ),
         (
             comparison(against("cfcml", -0.02, 0.3, None), against("image", -0.09, 0.3, None), best="concat"),
             "The reference concat has the highest AUC, 0.910 (0.898 to 0.922). Of 2 methods tested, after "
-            "correction: 2 not told apart from concat.",
+            "correction: 2 without a significant difference from concat.",
         ),
         (
             comparison(against("cfcml", 0.02, NAN, None)),

@@ -39,7 +39,7 @@ def test_names_are_no_markup_of_rich() -> None:
 
 
 def test_nothing_to_report_is_an_error_that_says_why(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no finished run in .*none \(skipped: .*none: there is no such folder\)"):
+    with pytest.raises(ValueError, match=r"no finished run in .*none \(skipped: .*none: the folder does not exist\)"):
         command.report([tmp_path / "none"], Silent())
 
 
@@ -86,7 +86,7 @@ def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
     assert "The reference, concat, is the default. Tests are paired" in text
     assert "The diamond and the dashed line are the default reference." in text
     text = written(tmp_path, "--reference", "cfcml")
-    assert "The reference, cfcml, was given to this report; whether before" in text
+    assert "The reference, cfcml, was given to this report; the runs do not record" in text
     assert "beforehand" not in text
     assert "the reference given to this report" in text
     shutil.rmtree(tmp_path / "runs" / "concat")
@@ -117,7 +117,7 @@ def test_a_metric_of_no_class_is_an_error(tmp_path: Path, capsys: pytest.Capture
     run_folders.write(tmp_path / "a", n=12)
     assert cli.main(["report", str(tmp_path), "--metrics", "auc,accuracy_melanomma"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("mmfusion: error: no metric 'accuracy_melanomma'; there are: auc, ")
+    assert error.startswith("mmfusion: error: unknown metric 'accuracy_melanomma'; there are: auc, ")
     assert "accuracy_nevus, accuracy_melanoma, average_precision_called, or a set of them: all" in error
     assert not (tmp_path / "report").exists()
     page = command.report([tmp_path], Silent(), metrics="accuracy_melanoma,accuracy_bcc", beforehand=True)

@@ -15,12 +15,12 @@ BLIND = {
     "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     "full sight": np.eye(3),
 }
-THEMES = {"light": {colour: colour for colour in NAMES}, "dark": DARK}
+THEMES = {"light": {color: color for color in NAMES}, "dark": DARK}
 CSS = resources.files("mmfusion.comparison.report").joinpath("style.css").read_text(encoding="utf-8")
 
 
-def linear(colour: str) -> np.ndarray:
-    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def linear(color: str) -> np.ndarray:
+    c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
@@ -44,17 +44,17 @@ def test_contrast_is_as_wcag_says() -> None:
 @pytest.mark.parametrize("theme", THEMES)
 def test_text_and_series_stand_out_from_the_paper(theme: str) -> None:
     of = THEMES[theme]
-    for colour in (INK, MUTED):
-        assert contrast(of[colour], of[PAPER]) >= 4.5
-    for colour in (*SERIES, REST):
-        assert contrast(of[colour], of[PAPER]) >= 3
+    for color in (INK, MUTED):
+        assert contrast(of[color], of[PAPER]) >= 4.5
+    for color in (*SERIES, REST):
+        assert contrast(of[color], of[PAPER]) >= 3
     assert contrast(of[GRID], of[PAPER]) < 2
 
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("eye", BLIND)
 def test_no_two_series_look_alike(theme: str, eye: str) -> None:
-    seen = [lab(np.clip(np.array(BLIND[eye]) @ linear(THEMES[theme][colour]), 0, 1)) for colour in (INK, *SERIES)]
+    seen = [lab(np.clip(np.array(BLIND[eye]) @ linear(THEMES[theme][color]), 0, 1)) for color in (INK, *SERIES)]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 18
 
 
@@ -68,9 +68,9 @@ def blocks(text: str) -> dict[str, dict[str, str]]:
 
 def test_the_style_sheet_has_the_palette() -> None:
     css = blocks(CSS)
-    for colour, name in NAMES.items():
-        assert css["light"][name] == colour
-        assert css["dark"][name] == DARK[colour]
+    for color, name in NAMES.items():
+        assert css["light"][name] == color
+        assert css["dark"][name] == DARK[color]
     assert set(css["light"]) == set(css["dark"]) == set(css["print"])
 
 
@@ -103,4 +103,4 @@ def test_the_reference_and_the_best_are_told_apart_without_colour() -> None:
 
 def test_without_a_reference_all_colours_are_the_best_methods() -> None:
     styles = palette.styles(["a", "b"], None)
-    assert [styles[label].colour for label in ("a", "b")] == list(SERIES[:2])
+    assert [styles[label].color for label in ("a", "b")] == list(SERIES[:2])

@@ -16,9 +16,9 @@ def test_what_the_tests_speak_of() -> None:
     """Test parts are tested over their runs; a single one only over its cases."""
     found = made.small().comparisons[0]
     over_parts = [dataclasses.replace(test, kind="corrected resampled t") for test in found.tests]
-    assert "What other seeds would change is in the SD alone." in said(found)
-    assert "What other seeds" not in said(dataclasses.replace(found, tests=tuple(over_parts)))
-    assert "what is tested is the difference shown: its mean over the pairs" in said(found)
+    assert "The variation between seeds is in the SD alone." in said(found)
+    assert "The variation between seeds" not in said(dataclasses.replace(found, tests=tuple(over_parts)))
+    assert "the test is of the difference shown, the mean over the pairs" in said(found)
     assert "counts all methods tested on the same metric" in said(found)
 
 

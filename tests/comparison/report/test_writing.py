@@ -48,8 +48,8 @@ def test_what_is_not_there_is_said_in_a_line() -> None:
         "No run was evaluated without one of its modalities.",
         "There are no subgroups: the data have no sex, age or skin type, or the runs did not store them.",
         "No run has a history.",
-        "No run says what it cost.",
-        "No run says with which versions and hardware it was made.",
+        "No run recorded its cost.",
+        "No run recorded its versions and hardware.",
     ]
     assert [picture.key for picture in document.pictures()] == ["c1-forest", "c1-confusion-1"]
 
@@ -57,7 +57,7 @@ def test_what_is_not_there_is_said_in_a_line() -> None:
 def test_no_run_at_all_is_said_too() -> None:
     document = pages.document(made.analysis(), {"runs/a": "unfinished"})
     assert document.sections == ()
-    assert document.lead[0] == Paragraph("There is nothing to report: no finished run was found.", kind="missing")
+    assert document.lead[0] == Paragraph("There is nothing to report: there is no finished run.", kind="missing")
 
 
 def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) -> None:
@@ -128,7 +128,11 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
     first = made.bare().comparisons[0]
     second = dataclasses.replace(first, name="other-frozen", dataset="men")
     text = write(made.analysis(first, second), tmp_path).read_text(encoding="utf-8")
-    assert re.findall(r"<h2[^>]*>([^<]+)</h2>", text)[1:] == [first.name, "other-frozen", "How the numbers were made"]
+    assert re.findall(r"<h2[^>]*>([^<]+)</h2>", text)[1:] == [
+        first.name,
+        "other-frozen",
+        "How the numbers were computed",
+    ]
     assert text.count("<caption>Ranking:") == 2
     assert "Comparison of methods on derm7pt and men" in text
     rows = (tmp_path / "ranking.csv").read_text().splitlines()
@@ -148,10 +152,10 @@ def test_what_a_modality_brings_has_a_row_a_method() -> None:
     falls, left = (block for block in found.blocks if isinstance(block, Table))
     assert falls.columns == (
         "method",
-        "image, taken away",
-        "image, exchanged between cases",
-        "table, taken away",
-        "table, exchanged between cases",
+        "image, removed",
+        "image, permuted between cases",
+        "table, removed",
+        "table, permuted between cases",
     )
     assert falls.rows == (
         (
@@ -179,7 +183,7 @@ def test_the_interval_of_a_fall_is_said() -> None:
         found = contribution.section(Chapter.of(made.comparison(methods), 1, 0.95))
         return next(block.caption for block in found.blocks if isinstance(block, Table))
 
-    start = "By how much the AUC fell, with 95% intervals. "
+    start = "Fall of the AUC, with 95% intervals. "
     for kind, what in contribution.INTERVALS.items():
         assert caption(kind, kind) == f"{start}The interval {what}"
     said = contribution.INTERVALS

@@ -1,4 +1,4 @@
-"""The numbers of a comparison, from the runs' predictions: :func:`analyse`, and what it gives in :mod:`.results`."""
+"""Numbers of a comparison, from the runs' predictions: :func:`analyse`, with its results in :mod:`.results`."""
 
 from mmfusion.comparison.analysis.assemble import analyse
 

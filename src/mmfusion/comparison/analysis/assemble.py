@@ -1,4 +1,4 @@
-"""From finished runs to all that a report shows."""
+"""Analysis of finished runs: tables, tests and curves of a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,44 +36,44 @@ def analyse(
     Args:
         runs: From :func:`~mmfusion.comparison.collect.collect`.
         reference: Label or model that the others are tested against.
-        metrics: Those to show and to test: names, those of :data:`mmfusion.metrics.classification.EXTRA` among them, or
-            the name of one of :data:`mmfusion.metrics.classification.SETS`, or ``all``. What some of the comparisons do
-            not have, of another number of classes or of another name, is left out there.
+        metrics: Metrics to show and to test: names, also of :data:`mmfusion.metrics.classification.EXTRA`, or the name
+            of one of :data:`mmfusion.metrics.classification.SETS`, or ``all``. A metric that needs other classes than a
+            comparison has is left out there.
         ranks: The metric that orders the methods; it is shown first.
-        n_resamples: Of the bootstrap.
+        n_resamples: Number of bootstrap resamples.
         level: Coverage of the intervals, in (0, 1).
         seed: Of the bootstrap; the same runs and seed give the same numbers.
-        beforehand: Whether the reference was named before the runs were made, which nobody can see from them.
+        beforehand: Whether the reference was named before the runs were made, which the runs do not record.
 
     Returns:
-        A comparison for each set of runs that may share a table.
+        One comparison per set of runs that may share a table.
 
     Raises:
-        ValueError: If no comparison has one of the metrics, or one of them not that which ranks.
+        ValueError: If a metric is in no comparison, or if a comparison lacks the metric that ranks.
     """
     tables = grouping.tables(runs)
     known = available(runs)
-    asked = [] if isinstance(metrics, str) else list(metrics)
-    unknown = [name for name in (*asked, ranks) if name not in known]
+    names = [] if isinstance(metrics, str) else list(metrics)
+    unknown = [name for name in (*names, ranks) if name not in known]
     if unknown or (isinstance(metrics, str) and metrics not in (ALL, *SETS)):
         raise ValueError(
-            f"no metric {', '.join(map(repr, unknown)) or repr(metrics)}; there are: {', '.join(known)}, or a set of "
-            f"them: {', '.join((ALL, *SETS))}"
+            f"unknown metric {', '.join(map(repr, unknown)) or repr(metrics)}; there are: {', '.join(known)}, or a "
+            f"set of them: {', '.join((ALL, *SETS))}"
         )
     if lacking := [table.name for table in tables if ranks not in _of_classes(_classes(table))]:
-        raise ValueError(f"the metric that ranks is expected in every comparison, got {ranks!r}: not in {lacking[0]}")
+        raise ValueError(f"ranks expects a metric that every comparison has, got {ranks!r}, which {lacking[0]} has not")
     named: Named = "beforehand" if beforehand else "default" if reference == REFERENCE else "report"
-    found = [
+    comparisons = [
         _comparison(table, reference, named, metrics, ranks, n_resamples=n_resamples, level=level, seed=seed)
         for table in tables
     ]
-    return Analysis(tuple(found), reference, level, n_resamples, seed)
+    return Analysis(tuple(comparisons), reference, level, n_resamples, seed)
 
 
 def available(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
-    """Metrics that some of the runs have: those of every run, then what hangs on their classes."""
-    of_each = dict.fromkeys(run.classes for run in runs)
-    return tuple(dict.fromkeys((*NAMES, *(name for classes in of_each for name in _of_classes(classes)))))
+    """Metrics that some of the runs have: those of every run, then those that depend on the classes."""
+    class_sets = dict.fromkeys(run.classes for run in runs)
+    return tuple(dict.fromkeys((*NAMES, *(name for classes in class_sets for name in _of_classes(classes)))))
 
 
 def _of_classes(classes: Sequence[str]) -> tuple[str, ...]:
@@ -101,20 +101,25 @@ def _comparison(
     extra = [name for name in metrics if name in EXTRA]
     drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed, extra=extra))
     sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
-    chosen_reference, found = _reference(table, reference)
+    chosen_reference, reference_cautions = _reference(table, reference)
     methods = [_method(group, sampled[group.label], group.label == chosen_reference, level) for group in table.groups]
     methods.sort(key=lambda method: _place(method.scores[ranks].mean, ranks))
     tests: list[PairedTest] = []
     if chosen_reference is not None:
         others = [paired.Compared(method.label, sampled[method.label]) for method in methods if not method.is_reference]
-        own = paired.Compared(chosen_reference, sampled[chosen_reference])
-        tests, more = paired.against(others, own, metrics, level)
-        found += more
-    parts = {run.judged.part: run.judged for own in sampled.values() for run in own}
-    folds = {judged.run.fold for judged in parts.values()}
-    labels = {case: label for one in parts.values() for case, label in zip(one.cases.ids.tolist(), one.cases.labels)}
-    groups = {group for judged in parts.values() for group in judged.cases.groups.tolist()}
-    resolution = _resolution([run for own in sampled.values() for run in own], ranks)
+        compared = paired.Compared(chosen_reference, sampled[chosen_reference])
+        tests, pairing_cautions = paired.against(others, compared, metrics, level)
+        reference_cautions += pairing_cautions
+    sampled_runs = [run for members in sampled.values() for run in members]
+    test_sets = {run.judged.test_set: run.judged for run in sampled_runs}
+    folds = {judged.run.fold for judged in test_sets.values()}
+    labels = {
+        case: label
+        for judged in test_sets.values()
+        for case, label in zip(judged.cases.ids.tolist(), judged.cases.labels)
+    }
+    groups = {group for judged in test_sets.values() for group in judged.cases.groups.tolist()}
+    resolution = _resolution(sampled_runs, ranks)
     around, differing = cautions.surroundings(runs)
     held_out = [n for run in runs if (n := n_validation(run)) is not None]
     return Comparison(
@@ -137,8 +142,8 @@ def _comparison(
         resolution=resolution,
         cautions=(
             *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
-            *found,
-            *cautions.undefined(parts.values(), metrics, classes),
+            *reference_cautions,
+            *cautions.undefined(test_sets.values(), metrics, classes),
             *cautions.seeds(methods),
             *cautions.budget(methods),
             *cautions.tuning(methods),
@@ -154,7 +159,7 @@ def _comparison(
 
 
 def _metrics(shown: str | Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """The one that ranks first; without those of other classes."""
+    """The metric that ranks, then the others that these classes have."""
     if isinstance(shown, str):
         shown = NAMES if shown == ALL else metric_set(shown, classes)
     known = _of_classes(classes)
@@ -167,7 +172,7 @@ def _place(mean: float, metric: str) -> tuple[bool, float]:
 
 
 def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
-    """Label of the reference, if there is exactly one."""
+    """Label of the reference; None and a caution unless exactly one method has the name."""
     labels = [group.label for group in table.groups]
     if named in labels:
         return named, []
@@ -175,9 +180,9 @@ def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
     if len(of_model) == 1:
         return of_model[0], []
     if not of_model:
-        text = f"The reference {named} is not among the methods ({', '.join(labels)}): nothing is tested."
+        text = f"The reference {named} is not among the methods ({', '.join(labels)}): there are no tests."
     else:
-        text = f"There are several methods {named} ({', '.join(of_model)}): name one as the reference to have tests."
+        text = f"Several methods have the name {named} ({', '.join(of_model)}): choose one with --reference for tests."
     return None, [Caution("reference", text)]
 
 
@@ -217,17 +222,17 @@ def _scores(runs: Sequence[Mapping[str, Any]], level: float) -> dict[str, Score]
 
 
 def _subgroups(sampled: Sequence[Sampled], level: float) -> tuple[Subgroup, ...]:
-    """Rows of every property and value that some run has."""
+    """One row per property and value that some run has."""
     rows = [subgroup_rows(run.judged) for run in sampled]
-    keys = dict.fromkeys(key for own in rows for key in own)
+    keys = dict.fromkeys(key for of_run in rows for key in of_run)
     out = []
     for by, value in keys:
         cases: dict[str, tuple[int, str]] = {}
-        for run, own in zip(sampled, rows):
-            part = run.judged.cases.take(own.get((by, value), np.empty(0, dtype=np.intp)))
-            cases |= dict(zip(part.ids.tolist(), zip(part.labels.tolist(), part.groups.tolist())))
-        told = [run.subgroups[by, value] for run in sampled if (by, value) in run.subgroups]
-        scores = _scores(told, level) if told else _undefined(sampled)
+        for run, of_run in zip(sampled, rows):
+            members = run.judged.cases.take(of_run.get((by, value), np.empty(0, dtype=np.intp)))
+            cases |= dict(zip(members.ids.tolist(), zip(members.labels.tolist(), members.groups.tolist())))
+        defined = [run.subgroups[by, value] for run in sampled if (by, value) in run.subgroups]
+        scores = _scores(defined, level) if defined else _undefined(sampled)
         counts = {
             name: sum(label == c for label, _ in cases.values()) for c, name in enumerate(sampled[0].judged.run.classes)
         }

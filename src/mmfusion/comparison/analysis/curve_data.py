@@ -10,10 +10,10 @@ class Curve:
     """A curve with its band, on a grid that all methods share.
 
     Attributes:
-        of: Name of a class; ``macro`` for the mean of the classes' curves, ``likeliest`` for the probability of the
-            likeliest class against whether it is right.
+        of: Name of a class; ``macro`` for the mean of the classes' curves, ``likeliest`` for the calibration of the
+            likeliest class.
         x: Shape ``(g,)``: false positive rate, recall, or mean probability in a bin.
-        y: Shape ``(g,)``, mean over the runs: true positive rate, precision, or share of cases that are of the class.
+        y: Shape ``(g,)``, mean over the runs: true positive rate, precision, or share of cases of the class.
         low: Shape ``(g,)``, lower edge of the pointwise band.
         high: Shape ``(g,)``.
         area: AUC, average precision, or for a reliability curve the expected calibration error of its bins.
@@ -31,13 +31,13 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Of one method; for two classes of class 1 alone.
+    """Curves of one method; for two classes those of class 1 alone.
 
     Attributes:
-        roc: One a class, then ``macro`` where there are more than two.
+        roc: One per class, then ``macro`` for more than two classes.
         precision_recall: Likewise.
-        reliability: One a class, then ``likeliest`` where there are more than two.
-        reliability_scaled: After temperature scaling; empty where no temperature is known.
+        reliability: One per class, then ``likeliest`` for more than two classes.
+        reliability_scaled: After temperature scaling; empty if no temperature is known.
     """
 
     roc: tuple[Curve, ...]
@@ -48,7 +48,7 @@ class Curves:
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """Truth by row, the likeliest class by column.
+    """Confusion matrix: true class by row, likeliest class by column.
 
     Attributes:
         counts: Shape ``(k, k)``, mean over the runs.
@@ -64,14 +64,14 @@ class LearningCurve:
     """A run, epoch by epoch.
 
     Attributes:
-        seed: Of the run.
-        fold: Of the run.
-        metric: The one of validation that the epoch was chosen by.
+        seed: Seed of the run.
+        fold: Fold of the run.
+        metric: Validation metric by which the epoch was chosen.
         epochs: Shape ``(e,)``, from 1.
         validation: Shape ``(e,)``; NaN in a phase of pretraining.
         loss: Shape ``(e,)``, the sum of the weighted terms.
         phases: Name of each epoch's phase.
-        chosen: The epoch whose weights were kept.
+        chosen: Epoch whose weights were kept; None if it is unknown.
     """
 
     seed: int

@@ -19,7 +19,7 @@ def curves(runs: Sequence[Sampled], level: float) -> Curves:
     """All curves of a method.
 
     ROC and precision-recall curves are means over the runs at each place of the grid; reliability curves pool the
-    runs' cases in each bin. The bands are of the bootstrap, whose first resamples they use.
+    runs' cases in each bin. The bands come from the first resamples of the bootstrap.
 
     Args:
         runs: Of one method.
@@ -49,24 +49,24 @@ def _averaged(
     runs: Sequence[Sampled],
     names: Sequence[str],
     of: Sequence[int],
-    draw: Callable[[Floats, NDArray[np.bool_], Floats], tuple[Floats, float]],
+    curve: Callable[[Floats, NDArray[np.bool_], Floats], tuple[Floats, float]],
     level: float,
 ) -> tuple[Curve, ...]:
-    # By class, run and resample; the cases as they are stand first.
-    found = np.empty((len(of), len(runs), 1 + min(run.weights.shape[1] for run in runs), len(GRID)))
+    # By class, run and resample; the first resample is the cases as they are.
+    drawn = np.empty((len(of), len(runs), 1 + min(run.weights.shape[1] for run in runs), len(GRID)))
     areas = np.empty((len(of), len(runs)))
     for i, c in enumerate(of):
         for j, run in enumerate(runs):
             cases = run.judged.cases
-            weights = np.concatenate([np.ones((len(cases), 1)), run.weights[:, : found.shape[2] - 1]], axis=1)
-            found[i, j], areas[i, j] = draw(cases.probabilities[:, c], cases.labels == c, weights)
-    by_class = mean_defined(np.moveaxis(found, 1, -1))
-    drawn = [(names[c], by_class[i], areas[i]) for i, c in enumerate(of)]
+            weights = np.concatenate([np.ones((len(cases), 1)), run.weights[:, : drawn.shape[2] - 1]], axis=1)
+            drawn[i, j], areas[i, j] = curve(cases.probabilities[:, c], cases.labels == c, weights)
+    by_class = mean_defined(np.moveaxis(drawn, 1, -1))
+    rows = [(names[c], by_class[i], areas[i]) for i, c in enumerate(of)]
     if len(of) > 1:
-        drawn.append((MACRO, mean_defined(np.moveaxis(by_class, 0, -1)), mean_defined(areas.T)))
+        rows.append((MACRO, mean_defined(np.moveaxis(by_class, 0, -1)), mean_defined(areas.T)))
     return tuple(
         Curve(name, GRID, values[0], *pointwise_band(values[1:], level), area=float(mean_defined(area)))
-        for name, values, area in drawn
+        for name, values, area in rows
     )
 
 
@@ -74,18 +74,18 @@ def _reliability(
     runs: Sequence[Sampled], probabilities: Sequence[Floats], names: Sequence[str], of: Sequence[int], level: float
 ) -> tuple[Curve, ...]:
     labels = [run.judged.cases.labels for run in runs]
-    wanted: list[tuple[str, list[tuple[Floats, NDArray[np.bool_]]]]] = [
+    targets: list[tuple[str, list[tuple[Floats, NDArray[np.bool_]]]]] = [
         (names[c], [(p[:, c], y == c) for p, y in zip(probabilities, labels)]) for c in of
     ]
     if len(of) > 1:
         likeliest = [(p.max(axis=1), p.argmax(axis=1) == y) for p, y in zip(probabilities, labels)]
-        wanted.append((LIKELIEST, likeliest))
+        targets.append((LIKELIEST, likeliest))
     n_drawn = min(run.weights.shape[1] for run in runs)
     out = []
-    for name, told in wanted:
-        # Sums of the bins over the runs: cases, probability, truth; the cases as they are stand first.
+    for name, of_runs in targets:
+        # Sums of the bins over the runs: cases, probability, truth; the first resample is the cases as they are.
         pooled, gaps = np.zeros((3, ECE_BINS, 1 + n_drawn)), []
-        for run, (p, truth) in zip(runs, told):
+        for run, (p, truth) in zip(runs, of_runs):
             weights = np.concatenate([np.ones((len(p), 1)), run.weights[:, :n_drawn]], axis=1)
             bins = np.clip(np.ceil(p * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
             member = np.eye(ECE_BINS)[bins].T

@@ -1,10 +1,10 @@
-"""Tables: which methods may be compared.
+"""Tables of comparable runs.
 
-Runs of one method differ in seed and fold alone. Methods share a table where dataset, its settings, the budget and the
-encoder are the same: what :data:`mmfusion.experiments.recipes.SHARED` says, and how much of the encoder is trained. A
-model without an encoder is in every table that is otherwise its own, and so is a reference row fitted to the same table
-and tested on the same cases. Runs of one fold whose test cases are not the same are of two versions of the data,
-whatever their settings say, and never share a table.
+Methods share a table if dataset, its settings, the budget and the encoder are the same: all of
+:data:`mmfusion.experiments.recipes.SHARED`, and how much of the encoder is trained. A model without an encoder is in
+every table whose other settings are its own, and so is a reference row fitted to the same table and tested on the same
+cases. Runs of one fold with different test cases come from two versions of the data, whatever their settings say, and
+never share a table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +17,7 @@ from mmfusion.comparison.finished_run import PLUGINS, FinishedRun, complete, is_
 from mmfusion.experiments import recipes
 
 FREEZING = ("freeze", "precompute")
-"""Keys of ``train`` that a table shares next to :data:`mmfusion.experiments.recipes.SHARED`, where there is an encoder.
-"""
+"""Keys of ``train`` that a table shares next to :data:`mmfusion.experiments.recipes.SHARED`, if there is an encoder."""
 
 # Options of the data that a reference row, fitted to the table, does not see.
 _OF_IMAGES = {"size", "colours"}
@@ -31,82 +30,92 @@ class Table:
     Attributes:
         name: Short and unique.
         dataset: Registered name.
-        shared: What all have in common, by section.
+        shared: Settings that all have in common, by section.
         groups: The methods, by label.
-        parted: Folders of two runs, one of this table and one of another with the same settings, that were tested on
-            other cases; None where there is no such table.
+        conflict: Folders of two runs with the same settings and different test cases, one in this table and one in
+            another; None if there is no such table.
     """
 
     name: str
     dataset: str
     shared: Mapping[str, Mapping[str, Any]]
     groups: tuple[Group, ...]
-    parted: tuple[Path, Path] | None = None
+    conflict: tuple[Path, Path] | None = None
 
 
 @dataclass
-class _Pile:
+class _Draft:
+    """A table to which runs are still added."""
+
     shared: dict[str, dict[str, Any]]
     runs: list[FinishedRun] = field(default_factory=list)
-    parted: tuple[Path, Path] | None = None
+    conflict: tuple[Path, Path] | None = None
 
-    def stranger(self, run: FinishedRun) -> FinishedRun | None:
-        """A run of the same fold that was tested on other cases; None where the run may join."""
-        first = next((one for one in self.runs if one.fold == run.fold), None)
-        return None if first is None or first.test.told == run.test.told else first
+    def conflicting(self, run: FinishedRun) -> FinishedRun | None:
+        """A run of the same fold that was tested on other cases; None if the run may be added."""
+        first = next((other for other in self.runs if other.fold == run.fold), None)
+        return None if first is None or first.test.records == run.test.records else first
+
+    def accepts(self, run: FinishedRun, shared: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether a model without an encoder has these classes, test cases and settings."""
+        common = {**self.shared, "train": {k: v for k, v in self.shared["train"].items() if k not in FREEZING}}
+        same = self.runs[0].classes == run.classes and all(common.get(name) == shared[name] for name in shared)
+        return same and self.conflicting(run) is None
+
+    def accepts_row(self, run: FinishedRun, data: Mapping[str, Any]) -> bool:
+        """Whether a reference row was fitted to the same columns and tested on the same cases."""
+        common = self.shared["data"]
+        differing = {key for key in (*common, *data) if common.get(key) != data.get(key)}
+        # A row that was fitted by hand need not name its data.
+        fits = differing <= _OF_IMAGES if run.settings.data else data.get(PLUGINS) in (None, common.get(PLUGINS))
+        return fits and any(_same_cases(run, other) for other in self.runs) and self.conflicting(run) is None
 
 
-class _Piles:
-    """By what their runs share, in the order in which they begin."""
+class _Drafts:
+    """Drafts by their shared settings, in the order of their first runs."""
 
     def __init__(self) -> None:
-        self.by_key: dict[str, list[_Pile]] = {}
+        self.by_key: dict[str, list[_Draft]] = {}
 
-    def __iter__(self) -> Iterator[_Pile]:
-        return (pile for alike in self.by_key.values() for pile in alike)
+    def __iter__(self) -> Iterator[_Draft]:
+        return (draft for drafts in self.by_key.values() for draft in drafts)
 
-    def of(self, shared: dict[str, dict[str, Any]], run: FinishedRun) -> _Pile:
-        """The pile that a run belongs to, begun where there is none."""
-        alike = self.by_key.setdefault(key_of(shared, run.classes), [])
-        parted = None
-        for pile in alike:
-            stranger = pile.stranger(run)
-            if stranger is None:
-                return pile
-            parted = parted or (run.folder, stranger.folder)
-        alike.append(_Pile(shared, parted=parted))
-        return alike[-1]
+    def draft_for(self, shared: dict[str, dict[str, Any]], run: FinishedRun) -> _Draft:
+        """The draft that a run belongs to; a new one if no draft fits."""
+        drafts = self.by_key.setdefault(key_of(shared, run.classes), [])
+        conflict = None
+        for draft in drafts:
+            other = draft.conflicting(run)
+            if other is None:
+                return draft
+            conflict = conflict or (run.folder, other.folder)
+        drafts.append(_Draft(shared, conflict=conflict))
+        return drafts[-1]
 
 
 def tables(runs: Sequence[FinishedRun]) -> list[Table]:
     """All tables of some runs, by dataset and name."""
-    piles = _Piles()
+    drafts = _Drafts()
     models = [run for run in runs if run.row is None]
     for run in models:
         if (encoder := _encoder(run)) is not None:
-            shared = {**_rest(run), "train": _train(run), "model": encoder}
-            piles.of(shared, run).runs.append(run)
+            shared = {**_without_encoder(run), "train": _train(run), "model": encoder}
+            drafts.draft_for(shared, run).runs.append(run)
     for run in models:
-        if _encoder(run) is not None:
-            continue
-        rest = _rest(run)
-        hosts = [pile for pile in piles if _host(pile, run, rest)]
-        if not hosts:
-            hosts = [piles.of({**rest, "model": {}}, run)]
-        for pile in hosts:
-            pile.runs.append(run)
+        if _encoder(run) is None:
+            shared = _without_encoder(run)
+            hosts = [draft for draft in drafts if draft.accepts(run, shared)]
+            for draft in hosts or [drafts.draft_for({**shared, "model": {}}, run)]:
+                draft.runs.append(run)
     for run in runs:
-        if run.row is None:
-            continue
-        data = _rest(run)["data"]
-        hosts = [pile for pile in piles if _hosts_row(pile, run, data)]
-        # Rows beside images of several sizes are the same rows: each table has its own.
-        hosts = [pile for pile in hosts if pile.shared["data"] == data] or hosts
-        if not hosts:
-            hosts = [piles.of({"data": data, "train": {}, "model": {}}, run)]
-        for pile in hosts:
-            pile.runs.append(run)
-    return _named(list(piles))
+        if run.row is not None:
+            data = _without_encoder(run)["data"]
+            hosts = [draft for draft in drafts if draft.accepts_row(run, data)]
+            # The rows are the same whatever the size of the images: each table has its own.
+            hosts = [draft for draft in hosts if draft.shared["data"] == data] or hosts
+            for draft in hosts or [drafts.draft_for({"data": data, "train": {}, "model": {}}, run)]:
+                draft.runs.append(run)
+    return _named(list(drafts))
 
 
 def _encoder(run: FinishedRun) -> dict[str, Any] | None:
@@ -117,35 +126,20 @@ def _encoder(run: FinishedRun) -> dict[str, Any] | None:
     return {key: options[key] for key in sorted(recipes.SHARED["model"]) if key in options}
 
 
-def _rest(run: FinishedRun) -> dict[str, dict[str, Any]]:
-    """What is shared without looking at the encoder."""
-    packed = complete(run)
-    data = {key: value for key, value in packed["data"].items() if key != "fold"}
-    if PLUGINS in packed["run"] and is_foreign(run.settings.run.dataset):
-        # It may be the plug-in that says what the cases are.
-        data[PLUGINS] = packed["run"][PLUGINS]
-    train = {key: packed["train"][key] for key in sorted(recipes.SHARED["train"])}
+def _without_encoder(run: FinishedRun) -> dict[str, dict[str, Any]]:
+    """The shared settings but those of the encoder."""
+    settings = complete(run)
+    data = {key: value for key, value in settings["data"].items() if key != "fold"}
+    if PLUGINS in settings["run"] and is_foreign(run.settings.run.dataset):
+        # The plug-in may decide which cases there are.
+        data[PLUGINS] = settings["run"][PLUGINS]
+    train = {key: settings["train"][key] for key in sorted(recipes.SHARED["train"])}
     return {"run": {"dataset": run.settings.run.dataset}, "data": data, "train": train}
 
 
 def _train(run: FinishedRun) -> dict[str, Any]:
-    packed = run.settings.to_dict()["train"]
-    return {**_rest(run)["train"], **{key: packed[key] for key in FREEZING}}
-
-
-def _host(pile: _Pile, run: FinishedRun, rest: Mapping[str, Mapping[str, Any]]) -> bool:
-    shared = {**pile.shared, "train": {k: v for k, v in pile.shared["train"].items() if k not in FREEZING}}
-    alike = pile.runs[0].classes == run.classes and all(shared.get(name) == rest[name] for name in rest)
-    return alike and pile.stranger(run) is None
-
-
-def _hosts_row(pile: _Pile, run: FinishedRun, data: Mapping[str, Any]) -> bool:
-    """Whether a row was fitted to the same table of the same cases: other columns would be another comparison."""
-    theirs = pile.shared["data"]
-    differing = {key for key in (*theirs, *data) if theirs.get(key) != data.get(key)}
-    # One that was fitted by hand need not say what it was fitted to.
-    fits = differing <= _OF_IMAGES if run.settings.data else data.get(PLUGINS) in (None, theirs.get(PLUGINS))
-    return fits and any(_same_cases(run, other) for other in pile.runs) and pile.stranger(run) is None
+    train = run.settings.to_dict()["train"]
+    return {**_without_encoder(run)["train"], **{key: train[key] for key in FREEZING}}
 
 
 def _same_cases(run: FinishedRun, other: FinishedRun) -> bool:
@@ -153,27 +147,28 @@ def _same_cases(run: FinishedRun, other: FinishedRun) -> bool:
         run.settings.run.dataset == other.settings.run.dataset
         and run.classes == other.classes
         and run.fold == other.fold
-        and run.test.told == other.test.told
+        and run.test.records == other.test.records
     )
 
 
-def _named(piles: list[_Pile]) -> list[Table]:
-    found: list[Table] = []
+def _named(drafts: list[_Draft]) -> list[Table]:
+    result: list[Table] = []
     taken: set[str] = set()
-    piles.sort(key=lambda pile: (pile.runs[0].settings.run.dataset, key_of(pile.shared)))
-    for pile in piles:
-        dataset = pile.runs[0].settings.run.dataset
-        base = "-".join(_words(dataset, pile.shared))
+    drafts.sort(key=lambda draft: (draft.runs[0].settings.run.dataset, key_of(draft.shared)))
+    for draft in drafts:
+        dataset = draft.runs[0].settings.run.dataset
+        base = _name(dataset, draft.shared)
         name, number = base, 2
         while name in taken:
             name, number = f"{base}-{number}", number + 1
         taken.add(name)
-        shared = {section: values for section, values in pile.shared.items() if section != "run"}
-        found.append(Table(name, dataset, shared, tuple(groups(pile.runs)), pile.parted))
-    return found
+        shared = {section: values for section, values in draft.shared.items() if section != "run"}
+        result.append(Table(name, dataset, shared, tuple(groups(draft.runs)), draft.conflict))
+    return result
 
 
-def _words(dataset: str, shared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _name(dataset: str, shared: Mapping[str, Mapping[str, Any]]) -> str:
+    """Dataset, encoder, weights, and whether the encoder is frozen."""
     encoder, weights = shared["model"].get("encoder"), shared["model"].get("weights")
     if isinstance(encoder, Mapping):
         encoder = encoder.get("name")
@@ -182,4 +177,4 @@ def _words(dataset: str, shared: Mapping[str, Mapping[str, Any]]) -> list[str]:
     words = [dataset]
     if encoder is not None:
         words += [str(encoder), *([str(weights)] if weights not in (None, "none") else []), frozen]
-    return ["".join(letter if letter.isalnum() or letter in "_." else "-" for letter in word) for word in words]
+    return "-".join("".join(char if char.isalnum() or char in "_." else "-" for char in word) for word in words)

@@ -1,4 +1,4 @@
-"""Test parts: which runs share one, and how large they and their training parts are."""
+"""Test sets: their identity, and their size beside that of the training set."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from mmfusion.comparison.finished_run import FinishedRun
 
 
-def part_of(run: FinishedRun) -> str:
+def test_set_of(run: FinishedRun) -> str:
     """Equal for runs of the same fold whose test cases are the same, with the same labels and groups, in any order."""
     cases = run.test.take(np.argsort(run.test.ids, kind="stable"))
     digest = hashlib.sha256(str(run.fold).encode())
@@ -18,32 +18,32 @@ def part_of(run: FinishedRun) -> str:
 
 
 def sizes(runs: Sequence[FinishedRun]) -> tuple[float, float] | None:
-    """Mean cases of a training and of a test part, for Nadeau and Bengio's correction.
+    """Mean cases of a training set and of a test set, for Nadeau and Bengio's correction.
 
     Args:
         runs: Of one dataset, any methods.
 
     Returns:
-        None where no run says how many cases it was trained on, unless the test parts do not overlap and together are
-        the dataset, as those of folds are: then it follows from them.
+        Training and test cases. Where no run recorded its training cases, their number follows from the test sets if
+        these do not overlap and together are the dataset, as those of folds are; else None.
     """
     n_test = float(np.mean([len(run.test) for run in runs]))
     known = [run.n_train for run in runs if run.n_train]
     if known:
         return float(np.mean(known)), n_test
-    of_part = {part_of(run): set(run.test.ids.tolist()) for run in runs}
+    by_test_set = {test_set_of(run): set(run.test.ids.tolist()) for run in runs}
     held_out = [n for run in runs if (n := n_validation(run)) is not None]
-    everybody = set().union(*of_part.values())
-    if len(of_part) < 2 or not held_out or len(everybody) < sum(map(len, of_part.values())):
+    all_ids = set().union(*by_test_set.values())
+    if len(by_test_set) < 2 or not held_out or len(all_ids) < sum(map(len, by_test_set.values())):
         return None
-    n_train = len(everybody) - n_test - float(np.mean(held_out))
+    n_train = len(all_ids) - n_test - float(np.mean(held_out))
     return (n_train, n_test) if n_train > 0 else None
 
 
 def n_validation(run: FinishedRun) -> int | None:
-    """Cases that a run's choices were made on."""
+    """Number of validation cases; None if it is unknown."""
     if run.validation is not None:
         return len(run.validation)
     cases = run.metrics.get("cases")
-    found = cases.get("validation") if isinstance(cases, Mapping) else None
-    return found if isinstance(found, int) else None
+    n = cases.get("validation") if isinstance(cases, Mapping) else None
+    return n if isinstance(n, int) else None

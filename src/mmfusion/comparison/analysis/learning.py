@@ -1,4 +1,4 @@
-"""How a method's runs were trained: learning curves, cost, and what it needs beyond the equal budget."""
+"""Training of a method's runs: learning curves, cost, and needs beyond the equal budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from mmfusion.comparison.finished_run import FinishedRun
 
 
 def learning(runs: Sequence[FinishedRun]) -> tuple[LearningCurve, ...]:
-    """One a run that has a history."""
-    found = []
+    """One curve per run that has a history."""
+    curves = []
     for run in runs:
         if not run.history:
             continue
         metric, chosen = run.settings.train.metric, run.metrics.get("chosen")
         epoch = chosen.get("epoch") if isinstance(chosen, Mapping) else None
         losses = [[value for value in entry["losses"].values() if _number(value)] for entry in run.history]
-        found.append(
+        curves.append(
             LearningCurve(
                 seed=run.seed,
                 fold=run.fold,
@@ -32,17 +32,17 @@ def learning(runs: Sequence[FinishedRun]) -> tuple[LearningCurve, ...]:
                 chosen=epoch if isinstance(epoch, int) else None,
             )
         )
-    return tuple(found)
+    return tuple(curves)
 
 
 def cost(runs: Sequence[FinishedRun]) -> Cost | None:
-    """Means over the runs; None where no run says what it cost."""
-    told = [run.metrics["cost"] for run in runs if run.metrics.get("cost")]
-    if not told:
+    """Means over the runs; None if no run recorded its cost."""
+    costs = [run.metrics["cost"] for run in runs if run.metrics.get("cost")]
+    if not costs:
         return None
 
     def mean(*keys: str) -> float:
-        values = [value for one in told if math.isfinite(value := _within(one, keys))]
+        values = [value for run in costs if math.isfinite(value := _within(run, keys))]
         return float(np.mean(values)) if values else np.nan
 
     return Cost(
@@ -59,21 +59,21 @@ def cost(runs: Sequence[FinishedRun]) -> Cost | None:
 
 
 def beyond(runs: Sequence[FinishedRun]) -> str | None:
-    """What a method needs beyond the equal budget, in words."""
-    found = []
+    """Needs of a method beyond the equal budget, in words; None for none."""
+    needs = []
     phases = {str(entry.get("phase")): None for run in runs for entry in run.history or ()}
     budget = runs[0].settings.train.epochs
     epochs = max((_value(run.metrics.get("cost", {}).get("epochs")) for run in runs), default=np.nan)
     if len(phases) > 1:
         first = ", ".join(list(phases)[:-1])
-        found.append(f"a phase before the supervised one ({first})")
+        needs.append(f"a phase before the supervised one ({first})")
     if math.isfinite(epochs) and epochs > budget:
-        found.append(f"{epochs:.0f} epochs in all, the budget is {budget}")
-    return "; ".join(found) or None
+        needs.append(f"{epochs:.0f} epochs in all, the budget is {budget}")
+    return "; ".join(needs) or None
 
 
 def hardware(run: FinishedRun) -> str:
-    """GPU or processor; empty where nobody says."""
+    """GPU or processor; empty if the run does not record it."""
     environment = run.environment or {}
     return str(environment.get("gpu") or environment.get("processor") or "")
 

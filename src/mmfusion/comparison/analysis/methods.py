@@ -1,7 +1,6 @@
-"""Methods: which runs are one method's, and what it is called.
+"""Runs of one method, and the label that distinguishes it from the other methods of its table.
 
-Runs of one method differ in seed and fold alone. Its label has the model's name, what makes it another than the plain
-method, and the ablation's name.
+Runs of one method differ in seed and fold alone.
 """
 
 import json
@@ -26,11 +25,11 @@ class Group:
     Attributes:
         label: Unique in its table.
         model: Registered name, or that of a reference row.
-        ablation: Its name; None for none.
-        options: In which the methods of that model differ, and what of the model its label tells.
-        changed: What the defaults, the recipe and the preset do not say, of the model and its training: options of the
-            model by their names, ``train.lr`` and so on, ``run.precision``; empty for a reference row.
-        settings: By section, without seed, fold and place.
+        ablation: Name of the ablation; None for none.
+        options: Options in which the methods of that model differ, and those that the label has.
+        changed: Settings of the model and its training that differ from the defaults, the recipe and the preset:
+            options of the model by their names, ``train.lr`` and so on, ``run.precision``; empty for a reference row.
+        settings: By section, without seed, fold and folder.
         runs: By fold, then seed.
     """
 
@@ -44,37 +43,33 @@ class Group:
 
     @property
     def name(self) -> str:
-        """As it is asked for: its label without options."""
+        """The label without options, as on the command line."""
         return self.model if self.ablation is None else f"{self.model}: {self.ablation}"
 
     @property
     def row(self) -> str | None:
-        """What it is fitted with if it is a reference row."""
+        """Library that fitted a reference row; None for a model."""
         return self.runs[0].row
 
 
 def groups(runs: Sequence[FinishedRun]) -> list[Group]:
-    """The methods of some runs, by label.
-
-    Args:
-        runs: Of one table: models and reference rows.
-    """
+    """The methods of one table, by label."""
     by_method: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        by_method.setdefault(key_of(_method(run), run.row), []).append(run)
+        by_method.setdefault(key_of(_method_settings(run), run.row), []).append(run)
     by_model: dict[tuple[str, str | None], list[list[FinishedRun]]] = {}
     for members in by_method.values():
         members.sort(key=lambda run: (run.fold, run.seed))
         by_model.setdefault((members[0].model, members[0].row), []).append(members)
     # A reference row has no options.
     options = {key: [options_of(runs[0]) for runs in methods] for key, methods in by_model.items() if key[1] is None}
-    found = []
+    labelled: list[Group] = []
     for key, methods in by_model.items():
-        theirs = [one for other, each in options.items() if other != key for one in each]
-        found += _labelled(methods, _everybodys(options.get(key, []), theirs))
+        others = [other for model, options_of_model in options.items() if model != key for other in options_of_model]
+        labelled += _labelled(methods, _common_options(options.get(key, []), others))
     taken: set[str] = set()
     unique = []
-    for group in sorted(found, key=lambda group: group.label):
+    for group in sorted(labelled, key=lambda group: group.label):
         label, number = group.label, 2
         while label in taken:
             label, number = f"{group.label} ({number})", number + 1
@@ -84,13 +79,13 @@ def groups(runs: Sequence[FinishedRun]) -> list[Group]:
 
 
 def options_of(run: FinishedRun) -> dict[str, Any]:
-    """All options of the model, those that were not set as their defaults are; plain."""
-    found: dict[str, Any] = complete(run)["model"]
-    return found
+    """All options of the model, with the defaults of those that were not set; plain values."""
+    options: dict[str, Any] = complete(run)["model"]
+    return options
 
 
 def shown(value: Any) -> str:
-    """A setting's value as a label has it."""
+    """A setting's value as it is in a label."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping | list):
@@ -99,144 +94,141 @@ def shown(value: Any) -> str:
 
 
 def key_of(*values: Any) -> str:
-    """Equal for values that are equal as JSON."""
+    """Text that is equal for equal values."""
     return json.dumps(values, sort_keys=True, default=repr)
 
 
-def _defaults(run: FinishedRun) -> dict[str, Any]:
-    return {} if run.row is not None else defaults(registry.models, run.model)
+def _common_options(methods: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Options of a model that distinguish none of its methods: every method that has one has the same value.
 
-
-def _everybodys(mine: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Options of a model that set none of its methods apart: whoever has one has it with the same value.
-
-    What no other model has makes the methods of this one other than the plain ones, unless they are alone in the table.
+    An option that no other model has distinguishes the methods of this one from the plain ones, unless they are alone
+    in the table.
 
     Args:
-        mine: Options of each method of the model.
-        theirs: Of each method of the other models.
+        methods: Options of each method of the model.
+        others: Options of each method of the other models.
     """
-    if not theirs and len(mine) == 1:
+    if not others and len(methods) == 1:
         return set()
-    found = set()
-    for name in {name for one in mine for name in one}:
-        having = [one[name] for one in theirs if name in one]
-        if (having or not theirs) and len(
-            {key_of(value) for value in (*having, *(one.get(name) for one in mine))}
-        ) == 1:
-            found.add(name)
-    return found
+    common = set()
+    for name in {name for options in methods for name in options}:
+        values = [options[name] for options in others if name in options]
+        distinct = {key_of(value) for value in (*values, *(options.get(name) for options in methods))}
+        if (values or not others) and len(distinct) == 1:
+            common.add(name)
+    return common
 
 
-def _method(run: FinishedRun) -> dict[str, Any]:
-    """All that the runs of a method have in common, options that were not set among it."""
-    packed = complete(run)
-    packed["run"].pop("seed")
-    packed["data"].pop("fold", None)
-    return packed
+def _method_settings(run: FinishedRun) -> dict[str, Any]:
+    """All settings that the runs of a method have in common, with the defaults of options that were not set."""
+    settings = complete(run)
+    settings["run"].pop("seed")
+    settings["data"].pop("fold", None)
+    return settings
 
 
-def _labelled(methods: Sequence[list[FinishedRun]], everybodys: Container[str]) -> list[Group]:
-    """The methods of one model, each with a name of its own, which says what makes it another than the plain method.
+def _labelled(methods: Sequence[list[FinishedRun]], common: Container[str]) -> list[Group]:
+    """The methods of one model, each with a label that says how it differs from the plain method.
 
     Args:
         methods: The runs of each.
-        everybodys: Options that the other models have too, with the same values.
+        common: Options that the other models have too, with the same values.
     """
     first = methods[0][0]
-    model, settings = first.model, [_method(runs[0]) for runs in methods]
-    # What differs may be the budget's details too, such as a learning rate.
-    flat = [_flat(one) for one in settings]
-    usual = [_usual(runs[0], one) for runs, one in zip(methods, settings)]
-    differing = {key for one in flat for key in one if any(one.get(key) != other.get(key) for other in flat)}
+    model, settings = first.model, [_method_settings(runs[0]) for runs in methods]
+    # Methods may differ in details of the budget too, such as a learning rate.
+    flat = [_flat(method) for method in settings]
+    usual = [_usual(runs[0], method) for runs, method in zip(methods, settings)]
+    differing = {key for values in flat for key in values if any(values.get(key) != other.get(key) for other in flat)}
     names = _ablations(model, settings, usual[0])
-    unnamed = [at for at, name in enumerate(names) if name is None]
-    own = {key for key in differing if len({key_of(flat[at].get(key)) for at in unnamed}) > 1}
-    found = []
-    for at, (runs, name) in enumerate(zip(methods, names)):
-        changed = {} if first.row is not None else _changed(flat[at], usual[at])
-        parts = _parts(model, name)
-        its = {key for key in changed if key in settings[at]["model"] and key not in recipes.SHARED["model"]}
-        alone = {key for key in its if key not in everybodys and key not in parts}
-        apart = {key for key in own if name is None and flat[at].get(key) != usual[0].get(key)}
-        said = [f"{key}={shown(flat[at].get(key))}" for key in sorted(apart | alone)]
-        label = f"{model}[{', '.join(said)}]" if said else model
+    unnamed = [values for values, name in zip(flat, names) if name is None]
+    distinguishing = {key for key in differing if len({key_of(values.get(key)) for values in unnamed}) > 1}
+    groups = []
+    for runs, name, method, values, expected in zip(methods, names, settings, flat, usual, strict=True):
+        changed = {} if first.row is not None else _changed(values, expected)
+        in_name = _ablation_options(model, name)
+        changed_options = {key for key in changed if key in method["model"] and key not in recipes.SHARED["model"]}
+        in_label = {key for key in changed_options if key not in common and key not in in_name}
+        if name is None:
+            in_label |= {key for key in distinguishing if values.get(key) != usual[0].get(key)}
+        listed = ", ".join(f"{key}={shown(values.get(key))}" for key in sorted(in_label))
+        label = f"{model}[{listed}]" if listed else model
         if name is not None:
             label = f"{label}: {name}"
-        options = {key: flat[at].get(key) for key in sorted(differing | alone | its & parts)}
-        found.append(Group(label, model, name, options, changed, settings[at], tuple(runs)))
-    return found
+        keys = differing | {key for key in changed_options if key not in common or key in in_name}
+        options = {key: values.get(key) for key in sorted(keys)}
+        groups.append(Group(label, model, name, options, changed, method, tuple(runs)))
+    return groups
 
 
 def _changed(flat: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not as usual, of the model and its training; data are what all methods share."""
+    """Unusual settings of the model and its training; those of the data are shared by all methods."""
     return {key: value for key, value in flat.items() if not key.startswith("data.") and value != usual.get(key)}
 
 
-def _parts(model: str, ablation: str | None) -> set[str]:
+def _ablation_options(model: str, ablation: str | None) -> set[str]:
     """Options that an ablation sets: its name says them."""
     if ablation is None:
         return set()
-    known: Mapping[str, Mapping[str, Any]] = registry.ablations.create(model)
-    return set(known[ablation])
+    ablations: Mapping[str, Mapping[str, Any]] = registry.ablations.create(model)
+    return set(ablations[ablation])
 
 
 def _ablations(model: str, settings: Sequence[Mapping[str, Any]], usual: Mapping[str, Any]) -> list[str | None]:
-    """The ablation's name of each method, None for those that are none."""
+    """Name of each method's ablation; None for a method that is none."""
     none: list[str | None] = [None] * len(settings)
-    odd = [sum(value != usual.get(key) for key, value in _flat(one).items()) for one in settings]
-    if len(settings) == 1 and not odd[0]:
+    n_unusual = [sum(value != usual.get(key) for key, value in _flat(method).items()) for method in settings]
+    if len(settings) == 1 and not n_unusual[0]:
         return none
     try:
-        known = plain(registry.ablations.create(model)) if model in registry.ablations else {}
+        ablations = plain(registry.ablations.create(model)) if model in registry.ablations else {}
     except (ValueError, PluginError):
         return none
-    if not known:
+    if not ablations:
         return none
 
-    def becomes(whole: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    def name_of(whole: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         if whole == other:
             return None
-        for name, options in known.items():
+        for name, options in ablations.items():
             if {**whole, "model": merge(whole["model"], options)} == other:
                 return str(name)
         return None
 
-    # The whole method is the one that most of the others are ablations of; of several, the most usual.
-    found = [[becomes(whole, other) for other in settings] for whole in settings]
-    whole = max(range(len(settings)), key=lambda at: (sum(name is not None for name in found[at]), -odd[at]))
-    if any(found[whole]):
-        return found[whole]
-    # None of them is another's: an ablation may stand alone, the recipe's method without a part.
-    for at, one in enumerate(settings):
-        standard = {key: usual.get(key, value) for key, value in one["model"].items()}
-        none[at] = becomes({**one, "model": standard}, one)
-    return none
+    # The whole method is the one that most of the others are ablations of; among several, the most usual.
+    names = [[name_of(whole, other) for other in settings] for whole in settings]
+    whole = max(range(len(settings)), key=lambda i: (sum(name is not None for name in names[i]), -n_unusual[i]))
+    if any(names[whole]):
+        return names[whole]
+    # No method is another's ablation, but one may be an ablation of the recipe's method, which is absent.
+    standards = [{key: usual.get(key, value) for key, value in method["model"].items()} for method in settings]
+    return [name_of({**method, "model": standard}, method) for method, standard in zip(settings, standards)]
 
 
 def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the defaults, the recipe and the run's preset say, flat; all else as in some settings of that model."""
-    chosen, own = run.settings.run, _defaults(run)
+    """Settings by the defaults, the recipe and the run's preset, flat; all others as in ``settings``."""
+    chosen = run.settings.run
+    known = {} if run.row is not None else defaults(registry.models, run.model)
     layers: list[Mapping[str, Any]] = []
     with suppress(ValueError):
-        # Nobody knows what a plug-in that is not loaded here takes: whatever the recipe has may be its own.
-        layers.append(recipes.load(chosen.dataset, run.model, own or None))
+        # The options of a plug-in that is not loaded here are unknown: all of the recipe's may be among them.
+        layers.append(recipes.load(chosen.dataset, run.model, known or None))
     with suppress(ValueError):
         name, _, parity = (chosen.preset or "").partition(" ")
         preset = presets.load(name, chosen.dataset, bool(parity))
-        layers += [preset.shared, preset.own.get(run.model, {})]
-    said: dict[str, Any] = {}
+        layers += [preset.shared, preset.of_model.get(run.model, {})]
+    merged: dict[str, Any] = {}
     for layer in layers:
-        said = merge(said, layer)
-    model = {key: value for key, value in said.get("model", {}).items() if not own or key in own}
-    train = {**asdict(Train()), **said.get("train", {})}
-    about = {key: value for key, value in settings["run"].items() if key != PLUGINS}
-    packed = {"run": {**about, "precision": Run.precision}, "train": train, "model": {**own, **model}}
-    return _flat(plain({**settings, **packed}))
+        merged = merge(merged, layer)
+    model = {key: value for key, value in merged.get("model", {}).items() if not known or key in known}
+    train = {**asdict(Train()), **merged.get("train", {})}
+    rest = {key: value for key, value in settings["run"].items() if key != PLUGINS}
+    usual = {"run": {**rest, "precision": Run.precision}, "train": train, "model": {**known, **model}}
+    return _flat(plain({**settings, **usual}))
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the model by their names, all else by section and name."""
+    """Options of the model by their names, all other settings by section and name."""
     flat = dict(settings["model"])
     for section in ("run", "train", "data"):
         flat |= {f"{section}.{key}": value for key, value in settings.get(section, {}).items()}

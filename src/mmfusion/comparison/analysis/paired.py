@@ -1,17 +1,17 @@
-"""Every method against the reference, on the cases and seeds that both have.
+"""Paired tests of every method against the reference, on their common cases and seeds.
 
 ===========================  ==========================================================================================
-one test part                a paired bootstrap of patients or lesions: the means over the seeds on the same resamples
-... AUC of two classes       DeLong's test where there is one seed and no patient has several cases
+one test set                 a paired bootstrap of patients or lesions: the means over the seeds on the same resamples
+... AUC of two classes       DeLong's test for one seed, if no patient has several cases
 ... accuracy                 McNemar's exact test likewise
-several test parts: folds    the corrected resampled t-test of Nadeau and Bengio on one difference a part, the mean over
-                             its seeds, which share their cases; fewer than three parts have neither test nor interval
+several test sets: folds     the corrected resampled t-test of Nadeau and Bengio on one difference per test set, the
+                             mean over its seeds, which share their cases; neither test nor interval under three sets
 ===========================  ==========================================================================================
 
-Every test is of the difference beside it, one of means over runs, never of what an ensemble of them would say. Runs are
-of one test part only if their test cases are the same: a fold may have several.
-Both DeLong's and McNemar's test take cases to be independent, so that patients with several cases need the bootstrap.
-For one metric, all methods together are one family of Holm's correction.
+Every test is of a difference of means over runs, never of an ensemble of them. Runs have the same test set only if
+their test cases are the same: a fold may have several test sets. DeLong's and McNemar's tests assume independent
+cases, so that patients with several cases need the bootstrap. All methods together are one family of Holm's
+correction, per metric.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Compared:
-    """A method for a test.
+    """A method to be tested, or the reference.
 
     Attributes:
         label: Its label.
@@ -46,12 +46,15 @@ class Compared:
 
 @dataclass(frozen=True)
 class _Pair:
-    one: Sampled
-    other: Sampled
+    method: Sampled
+    reference: Sampled
 
     @property
-    def part(self) -> str:
-        return self.one.judged.part
+    def test_set(self) -> str:
+        return self.method.judged.test_set
+
+    def difference(self, metric: str) -> float:
+        return self.method.raw[metric].value - self.reference.raw[metric].value
 
 
 def against(
@@ -66,26 +69,26 @@ def against(
         level: Coverage of the intervals.
 
     Returns:
-        The tests, by metric and then in the order of the methods, and what had to be left out of them.
+        The tests, by metric and then in the order of the methods, and cautions about the runs left out of them.
     """
     paired: dict[str, list[_Pair]] = {}
     cautions: list[Caution] = []
     for method in methods:
-        paired[method.label], found = _pairs(method, reference)
-        cautions += found
-    of_parts = sizes([run.judged.run for method in (*methods, reference) for run in method.runs])
-    if of_parts is None and any(len({pair.part for pair in pairs}) > 1 for pairs in paired.values()):
+        paired[method.label], more = _pairs(method, reference)
+        cautions += more
+    set_sizes = sizes([run.judged.run for method in (*methods, reference) for run in method.runs])
+    if set_sizes is None and any(len({pair.test_set for pair in pairs}) > 1 for pairs in paired.values()):
         cautions.append(
-            Caution("missing", "No run says how many training cases it had, so that folds cannot be tested together.")
+            Caution("missing", "No run recorded its number of training cases, so that folds cannot be tested together.")
         )
     out: list[PairedTest] = []
     for metric in metrics:
-        own = [
-            _test(label, reference.label, pairs, metric, level, of_parts)
+        family = [
+            _test(label, reference.label, pairs, metric, level, set_sizes)
             for label, pairs in paired.items()
-            if pairs and metric in pairs[0].one.raw and metric in pairs[0].other.raw
+            if pairs and metric in pairs[0].method.raw and metric in pairs[0].reference.raw
         ]
-        for test, corrected in zip(own, holm([test.p for test in own]).tolist()):
+        for test, corrected in zip(family, holm([test.p for test in family]).tolist()):
             out.append(replace(test, p_holm=corrected, better=_better(test, corrected)))
     return out, cautions
 
@@ -103,16 +106,16 @@ def _pairs(method: Compared, reference: Compared) -> tuple[list[_Pair], list[Cau
             Caution(
                 "pairing",
                 f"{method.label} and the reference {reference.label} do not have the same seeds and folds: they are "
-                f"compared on the {len(common)} that both have.",
+                f"compared on the {len(common)} that they have in common.",
             )
         )
     pairs = [_Pair(of_method[key], of_reference[key]) for key in common]
-    same = [pair for pair in pairs if pair.one.judged.part == pair.other.judged.part]
+    same = [pair for pair in pairs if pair.method.judged.test_set == pair.reference.judged.test_set]
     if len(same) < len(pairs):
         cautions.append(
             Caution(
                 "pairing",
-                f"{method.label} and the reference {reference.label} have other test cases in "
+                f"{method.label} and the reference {reference.label} have different test cases in "
                 f"{len(pairs) - len(same)} of {len(pairs)} pairs of runs, which are not compared.",
             )
         )
@@ -120,47 +123,47 @@ def _pairs(method: Compared, reference: Compared) -> tuple[list[_Pair], list[Cau
 
 
 def _test(
-    label: str, reference: str, pairs: Sequence[_Pair], metric: str, level: float, of_parts: tuple[float, float] | None
+    label: str, reference: str, pairs: Sequence[_Pair], metric: str, level: float, set_sizes: tuple[float, float] | None
 ) -> PairedTest:
-    differences = np.array([pair.one.raw[metric].value - pair.other.raw[metric].value for pair in pairs])
+    differences = np.array([pair.difference(metric) for pair in pairs])
     mean = float(differences.mean())
-    parts = list(dict.fromkeys(pair.part for pair in pairs))
-    cases, classes = pairs[0].one.judged.cases, pairs[0].one.judged.run.classes
-    one, other = (run.judged.cases.probabilities for run in (pairs[0].one, pairs[0].other))
-    # DeLong's and McNemar's tests know single models and independent cases alone.
+    test_sets = list(dict.fromkeys(pair.test_set for pair in pairs))
+    first = pairs[0]
+    cases, classes = first.method.judged.cases, first.method.judged.run.classes
+    ours, theirs = (run.judged.cases.probabilities for run in (first.method, first.reference))
+    # DeLong's and McNemar's tests are for single models and independent cases.
     single = len(pairs) == 1 and not cases.grouped
     undefined = not np.isfinite(differences).all()
     low, high, p, reason = np.nan, np.nan, np.nan, ""
-    if len(parts) > 1:
+    if len(test_sets) > 1:
         kind = "corrected resampled t"
         if undefined:
             pass
-        elif len(parts) < LEAST_SPLITS:
-            reason = f"{len(parts)} folds are too few, an interval needs {LEAST_SPLITS}"
+        elif len(test_sets) < LEAST_SPLITS:
+            reason = f"{len(test_sets)} folds are too few, an interval needs {LEAST_SPLITS}"
         elif not differences.any():
             low, high, p = 0.0, 0.0, 1.0
-        elif of_parts is None:
-            reason = "no run says how many training cases it had"
+        elif set_sizes is None:
+            reason = "no run recorded its number of training cases"
         else:
-            by_part = [np.mean([d for d, pair in zip(differences, pairs) if pair.part == part]) for part in parts]
-            found = corrected_resampled_difference(
-                by_part,
-                n_train=of_parts[0],
-                n_test=of_parts[1],
+            of_pair = np.array([pair.test_set for pair in pairs])
+            mean, low, high, p = corrected_resampled_difference(
+                [differences[of_pair == test_set].mean() for test_set in test_sets],
+                n_train=set_sizes[0],
+                n_test=set_sizes[1],
                 level=level,
                 bounds=difference_range(metric, len(classes)),
             )
-            mean, low, high, p = found
             reason = "" if np.isfinite(low) else "all folds have the same difference"
     elif metric == "auc" and len(classes) == 2 and single and _enough(cases.labels):
         kind = "delong"
-        mean, low, high, p = compare_auc(one[:, 1], other[:, 1], cases.labels, level=level)
+        mean, low, high, p = compare_auc(ours[:, 1], theirs[:, 1], cases.labels, level=level)
     elif metric == "accuracy" and single:
         kind, reason = "mcnemar", "McNemar's test has none"
-        p = mcnemar(one.argmax(axis=1), other.argmax(axis=1), cases.labels)
+        p = mcnemar(ours.argmax(axis=1), theirs.argmax(axis=1), cases.labels)
     else:
         kind = "bootstrap"
-        drawn = np.mean([pair.one.raw[metric].drawn - pair.other.raw[metric].drawn for pair in pairs], axis=0)
+        drawn = np.mean([pair.method.raw[metric].drawn - pair.reference.raw[metric].drawn for pair in pairs], axis=0)
         if not undefined:
             low, high, p = bootstrap_test(drawn, level)
             reason = "" if np.isfinite(low) else "most resamples leave it undefined"

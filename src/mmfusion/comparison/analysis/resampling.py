@@ -1,7 +1,7 @@
 """Metrics of many runs on the same resamples of their test cases.
 
 Runs with the same test cases share every resample: it is drawn once, and each run's scores are sorted once. Different
-test parts, of folds or of one fold, are resampled apart.
+test sets, of several folds or of one, are resampled separately.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.comparison.analysis.held_out import part_of
+from mmfusion.comparison.analysis.held_out import test_set_of
 from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.finished_run import Cases, FinishedRun
 from mmfusion.data.schema.subgroups import UNKNOWN
@@ -33,7 +33,7 @@ N_SUBGROUPS = 1000
 
 @dataclass(frozen=True)
 class Judged:
-    """A run with its test cases in the order of their ids, and what validation chose for it.
+    """A run with its test cases in the order of their ids, and the threshold and temperature from validation.
 
     Attributes:
         run: The run.
@@ -48,9 +48,9 @@ class Judged:
     temperature: float | None
 
     @cached_property
-    def part(self) -> str:
+    def test_set(self) -> str:
         """Equal for runs of the same fold whose test cases are the same, with the same labels and groups."""
-        return part_of(self.run)
+        return test_set_of(self.run)
 
     @property
     def scaled(self) -> Floats | None:
@@ -90,9 +90,9 @@ class Sampled:
 
 
 def judge(run: FinishedRun) -> Judged:
-    """Choose a run's threshold and temperature on its validation cases; without them, take what the run stored.
+    """A run with the threshold and temperature of its validation cases, or without these the values that it stored.
 
-    A threshold that its settings fix stays.
+    A threshold in its settings is kept.
     """
     order = np.argsort(run.test.ids, kind="stable")
     binary, held_out = len(run.classes) == 2, run.validation
@@ -113,24 +113,24 @@ def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequ
         judged: Runs of the same classes.
         n_resamples: Of the stratified bootstrap of patients or lesions.
         seed: Of the bootstrap; the same for all, and for one fold the same resamples whatever the other folds are.
-            Where a fold has several test parts each has resamples of its own.
-        extra: Some of :data:`mmfusion.metrics.classification.EXTRA` too.
+            If a fold has several test sets, each has its own resamples.
+        extra: Further metrics, from :data:`mmfusion.metrics.classification.EXTRA`.
 
     Returns:
-        One a run, in their order.
+        One per run, in their order.
     """
-    by_part: dict[str, list[int]] = {}
-    for at, one in enumerate(judged):
-        by_part.setdefault(one.part, []).append(at)
-    parts_of_fold = Counter(judged[members[0]].run.fold for members in by_part.values())
-    found: dict[int, Sampled] = {}
-    for part, members in by_part.items():
+    by_test_set: dict[str, list[int]] = {}
+    for i, run in enumerate(judged):
+        by_test_set.setdefault(run.test_set, []).append(i)
+    sets_of_fold = Counter(judged[members[0]].run.fold for members in by_test_set.values())
+    result: dict[int, Sampled] = {}
+    for test_set, members in by_test_set.items():
         fold = judged[members[0]].run.fold
-        # Parts of one fold would be drawn by the same numbers, as if their patients were the same.
-        own = [seed, fold, int(part[:8], 16)] if parts_of_fold[fold] > 1 else [seed, fold]
-        sampled = _sample_part([judged[at] for at in members], n_resamples, own, extra)
-        found |= dict(zip(members, sampled))
-    return [found[at] for at in range(len(judged))]
+        # With the same seed the sets of one fold would be resampled as if their patients were the same.
+        seeds = [seed, fold, int(test_set[:8], 16)] if sets_of_fold[fold] > 1 else [seed, fold]
+        sampled = _sample_test_set([judged[i] for i in members], n_resamples, seeds, extra)
+        result |= dict(zip(members, sampled))
+    return [result[i] for i in range(len(judged))]
 
 
 def score(runs: Sequence[Drawn], level: float) -> Score:
@@ -146,50 +146,50 @@ def score(runs: Sequence[Drawn], level: float) -> Score:
     if not len(defined):
         return Score(np.nan, np.nan, np.nan, np.nan, np.nan, points)
     kept = values[defined]
-    drawn = np.mean([runs[int(at)].drawn for at in defined], axis=0)
+    drawn = np.mean([runs[int(i)].drawn for i in defined], axis=0)
     low, high, error = percentiles(drawn, level)
     sd = float(kept.std(ddof=1)) if len(kept) > 1 else np.nan
     return Score(float(kept.mean()), sd, low, high, error, points)
 
 
 class _Task(NamedTuple):
-    """Something to compute on every resample: for which cases, and on how many resamples."""
+    """Metrics to compute on each resample: of which cases, and on how many resamples."""
 
     metrics: Prepared | Calibration
     rows: NDArray[np.intp] | None
     n: int
 
 
-def _sample_part(
+def _sample_test_set(
     judged: Sequence[Judged], n_resamples: int, seed: Sequence[int], extra: Sequence[str]
 ) -> list[Sampled]:
     first = judged[0].cases
-    tasks = [_tasks(one, n_resamples, extra) for one in judged]
-    drawn: list[dict[tuple[str, ...], list[dict[str, Floats]]]] = [{key: [] for key in own} for own in tasks]
+    tasks = [_tasks(run, n_resamples, extra) for run in judged]
+    drawn: list[dict[tuple[str, ...], list[dict[str, Floats]]]] = [{key: [] for key in of_run} for of_run in tasks]
     head: list[Floats] = []
     done = 0
-    # Where each case is a group of its own the names do not matter, and grouping by number is faster.
+    # If each case is its own group the names do not matter, and grouping by number is faster.
     groups = first.groups.tolist() if first.grouped else None
     spread = np.random.SeedSequence(seed).generate_state(1)[0]
     for block in resample(first.labels, groups, n_resamples=n_resamples, seed=int(spread)):
         weights = np.ascontiguousarray(block.T)
-        # Runs of a part mostly share their subgroups too, and with them what a resample keeps.
-        whole: dict[bytes, NDArray[np.bool_]] = {}
+        # Runs of a test set mostly share their subgroups, and with them the classes that a resample keeps.
+        complete: dict[bytes, NDArray[np.bool_]] = {}
         if done < N_CURVES:
             head.append(weights[:, : N_CURVES - done].copy())
-        for own, into in zip(tasks, drawn):
-            for key, task in own.items():
+        for of_run, into in zip(tasks, drawn):
+            for key, task in of_run.items():
                 if done < task.n:
-                    some = weights if task.n - done >= weights.shape[1] else weights[:, : task.n - done]
-                    theirs = np.ascontiguousarray(some if task.rows is None else some[task.rows])
+                    block_weights = weights[:, : task.n - done]
+                    own_weights = np.ascontiguousarray(block_weights if task.rows is None else block_weights[task.rows])
                     which = b"" if task.rows is None else task.rows.tobytes()
-                    if which not in whole:
+                    if which not in complete:
                         labels = first.labels if task.rows is None else first.labels[task.rows]
-                        whole[which] = keeps_classes(labels, theirs.T)
-                    into[key].append(defined_in(task.metrics(theirs), whole[which]))
+                        complete[which] = keeps_classes(labels, own_weights.T)
+                    into[key].append(defined_in(task.metrics(own_weights), complete[which]))
         done += weights.shape[1]
     kept = np.concatenate(head, axis=1)
-    return [_joined(one, own, into, kept) for one, own, into in zip(judged, tasks, drawn)]
+    return [_joined(run, of_run, into, kept) for run, of_run, into in zip(judged, tasks, drawn)]
 
 
 def _tasks(judged: Judged, n_resamples: int, extra: Sequence[str]) -> dict[tuple[str, ...], _Task]:
@@ -202,8 +202,8 @@ def _tasks(judged: Judged, n_resamples: int, extra: Sequence[str]) -> dict[tuple
     for (by, value), rows in subgroup_rows(judged).items():
         if len(set(cases.labels[rows].tolist())) > 1:
             p, y = cases.probabilities[rows], cases.labels[rows]
-            own = Prepared(p, y, threshold=threshold, names=classes, extra=extra)
-            tasks["subgroup", by, value] = _Task(own, rows, min(n_resamples, N_SUBGROUPS))
+            prepared = Prepared(p, y, threshold=threshold, names=classes, extra=extra)
+            tasks["subgroup", by, value] = _Task(prepared, rows, min(n_resamples, N_SUBGROUPS))
     return tasks
 
 
@@ -212,16 +212,16 @@ def subgroup_rows(judged: Judged) -> dict[tuple[str, str], NDArray[np.intp]]:
     if judged.run.subgroups is None:
         return {}
     order = np.argsort(judged.run.test.ids, kind="stable")
-    found = {}
+    rows = {}
     for by, values in judged.run.subgroups.items():
         ordered = values[order]
         for value in sorted(set(ordered.tolist()) - {""}, key=_in_order):
-            found[by, value] = np.flatnonzero(ordered == value)
-    return found
+            rows[by, value] = np.flatnonzero(ordered == value)
+    return rows
 
 
 def _in_order(value: str) -> tuple[int, str]:
-    """The lowest band first, what is not known last."""
+    """The lowest band first, unknown values last."""
     return (0 if value.startswith("below") else 2 if value == UNKNOWN else 1), value
 
 
@@ -239,5 +239,5 @@ def _joined(
             name: Drawn(float(value[0]), np.concatenate([block[name] for block in drawn[key]]))
             for name, value in point.items()
         }
-    subgroups = {(key[1], key[2]): found for key, found in out.items() if key[0] == "subgroup"}
+    subgroups = {(key[1], key[2]): drawn_metrics for key, drawn_metrics in out.items() if key[0] == "subgroup"}
     return Sampled(judged, out["raw",], out.get(("scaled",), {}), subgroups, weights)

@@ -1,7 +1,7 @@
-"""What a comparison found, in plain numbers: frozen dataclasses, JSON-able by :func:`to_plain`.
+"""Results of a comparison, in plain numbers: frozen dataclasses.
 
-Every mean is over the runs of a method, that is its seeds and folds, and every interval is that of this mean. What is
-undefined or unknown is NaN among numbers and None elsewhere.
+Every mean is over the runs of a method, that is its seeds and folds, and every interval is that of this mean. A number
+that is undefined or unknown is NaN, anything else that is unknown is None.
 """
 
 import dataclasses
@@ -13,23 +13,23 @@ from mmfusion.comparison.analysis.plain_values import to_plain
 from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
 
 Named = Literal["beforehand", "default", "report"]
-"""How a reference came to be one: named before the numbers were there, the library's own, or given to the report."""
+"""Origin of the reference: named before the runs were finished, the library's default, or named for the report."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Mean over the runs that say it; NaN where none does.
+    """Cost, mean over the runs that recorded it; NaN if none did.
 
     Attributes:
-        parameters: All.
-        trainable: Those that are trained.
+        parameters: All parameters.
+        trainable: Trained parameters.
         flops_per_case: Of one forward pass.
         epochs: Of all phases.
-        train_seconds: With validation.
+        train_seconds: Including validation.
         train_cases_per_second: Throughput.
         inference_cases_per_second: Throughput.
         peak_memory_bytes: Of the GPU, or of the process.
-        devices: On which it was measured.
+        devices: Devices on which it was measured.
     """
 
     parameters: float
@@ -48,27 +48,27 @@ class Method:
     """A row of the ranking.
 
     Attributes:
-        label: Unique in its comparison: the model's name, with the options that make it another than the plain method,
-            or set it apart where there are several of that model, and the ablation's name.
+        label: Unique in its comparison: the model's name, the options that distinguish it from the plain method and
+            from other methods of that model, and the ablation's name.
         model: Registered name, or that of a scikit-learn reference row.
-        ablation: Name of the ablation that its options are; None for none.
-        options: In which the methods of that model differ, and what of the model its label tells.
-        changed: What the defaults, the recipe and the preset do not say, of the model and its training; options of the
-            model by their names, ``train.lr`` and so on, ``run.precision``.
+        ablation: Name of the ablation; None for none.
+        options: Options in which the methods of that model differ, and those that the label has.
+        changed: Settings of the model and its training that differ from the defaults, the recipe and the preset:
+            options of the model by their names, ``train.lr`` and so on, ``run.precision``.
         is_reference: Whether the others are tested against it.
         is_row: Whether it is a scikit-learn reference row, fitted to the table alone.
-        beyond: What it needs beyond the equal budget, in words; None for nothing.
-        settings: All settings but the seed, the fold and the place.
+        beyond: Needs beyond the equal budget, in words; None for none.
+        settings: All settings but seed, fold and folder.
         runs: By fold, then seed.
-        scores: By metric, every one there is.
-        scaled: ``brier``, ``ece`` and ``log_loss`` after temperature scaling; empty where a run has no temperature.
+        scores: By metric, all metrics.
+        scaled: ``brier``, ``ece`` and ``log_loss`` after temperature scaling; empty if a run has no temperature.
         curves: ROC, precision-recall, reliability.
         confusion: Mean over the runs.
         subgroups: In the order of the properties and values.
-        robustness: None where no run was made to tell.
-        contributions: Empty where no run was made to tell.
-        learning: One a run that has a history.
-        cost: None for what was not measured.
+        robustness: None if no run was evaluated with missing cells.
+        contributions: Empty if no run was evaluated without a modality.
+        learning: One per run that has a history.
+        cost: None if it was not measured.
     """
 
     label: str
@@ -99,17 +99,17 @@ class PairedTest:
     Attributes:
         method: Label.
         reference: Label.
-        metric: What is compared.
+        metric: The compared metric.
         kind: ``delong``, ``bootstrap``, ``mcnemar`` or ``corrected resampled t``.
         n_runs: Pairs of runs, one of each method, of the same seed, fold and test cases.
-        difference: Method less reference, mean over these pairs (of each test part, then over the parts); for
+        difference: Method less reference, mean over these pairs (within each test set, then over the sets); for
             ``brier``, ``ece`` and ``log_loss`` negative is better.
         low: Lower end of its interval; NaN for McNemar's test, which has none.
         high: Upper end.
-        p: Two-sided; NaN where there is no test.
+        p: Two-sided; NaN if there is no test.
         p_holm: Corrected for all methods of the comparison that were tested on this metric.
-        better: Whether the method is better (True), worse (False), or neither is shown at 5% after correction (None).
-        reason: Why there is no interval; empty where there is one.
+        better: True if the method is significantly better at 5% after correction, False if worse, else None.
+        reason: Why there is no interval; empty if there is one.
     """
 
     method: str
@@ -128,7 +128,7 @@ class PairedTest:
 
 @dataclasses.dataclass(frozen=True)
 class Caution:
-    """What a reader must know before believing a table.
+    """A caution for the reader of a table.
 
     Attributes:
         kind: ``note`` (of the data: leaks, licences), ``noise``, ``reference``, ``pairing``, ``seeds``, ``budget``,
@@ -142,11 +142,11 @@ class Caution:
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:
-    """What some of the runs were made with.
+    """Versions and hardware of some of the runs.
 
     Attributes:
-        n_runs: How many of them.
-        commit: Of the package; None outside a checkout.
+        n_runs: Number of these runs.
+        commit: Commit of the package; None outside a checkout.
         versions: By package.
         device: ``cpu`` or ``cuda``.
         hardware: Processor or GPU.
@@ -166,22 +166,21 @@ class Comparison:
     Attributes:
         name: Short and unique, fit for a file or an anchor: ``ham10000-efficientnet_lite0-frozen``.
         dataset: Registered name.
-        shared: What all methods have in common, by section: ``data``, ``train``, ``model`` (encoder and weights).
+        shared: Settings that all methods share, by section: ``data``, ``train``, ``model`` (encoder and weights).
         classes: Names.
         prevalence: Test cases of each class, by its name, over all folds.
-        n_validation: Cases, mean over the runs.
+        n_validation: Validation cases, mean over the runs.
         n_cases: Different test cases, over all folds.
         n_groups: Different patients or lesions among them.
-        folds: How many occur.
-        seeds: All that occur.
-        ceilings: Best AUC possible, where the data were made from known probabilities.
-        metrics: Those to show, the one that ranks first.
-        reference: Label of the method that the others are tested against; None where it is missing.
-        named: How it came to be the reference.
+        folds: Number of folds.
+        seeds: All seeds.
+        ceilings: Best possible AUC, for data generated from known probabilities.
+        metrics: Metrics to show, first the one that ranks.
+        reference: Label of the method that the others are tested against; None if it is missing.
+        named: Origin of the reference.
         methods: Best first; reference rows of scikit-learn among them.
         tests: Of every method but the reference, by metric, in the order of the methods.
-        resolution: Difference of the ranking metric between two single runs below which the test cases cannot tell them
-            apart: twice the median standard error.
+        resolution: Twice the median standard error of a single run's ranking metric, from the test cases alone.
         cautions: Warnings.
         surroundings: Versions and hardware, the most frequent first.
     """
@@ -215,8 +214,8 @@ class Analysis:
         comparisons: By dataset and name.
         reference: The model that the others are tested against.
         level: Coverage of the intervals.
-        n_resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+        n_resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -226,6 +225,6 @@ class Analysis:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; None where a number is not finite."""
+        """Plain values for JSON; None for a number that is not finite."""
         plain: dict[str, Any] = to_plain(self)
         return plain

@@ -1,7 +1,7 @@
 """Scores of a method, as numbers: of its runs, of subgroups, without cells or modalities.
 
-Every mean is over the runs of a method, that is its seeds and folds, and every interval is that of this mean. What is
-undefined or unknown is NaN among numbers and None elsewhere.
+Every mean is over the runs of a method, that is its seeds and folds, and every interval is that of this mean. A number
+that is undefined or unknown is NaN, anything else that is unknown is None.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ class Score:
     """A metric of a method.
 
     Attributes:
-        mean: Over the runs that define it.
-        sd: Over the runs, with ``n - 1``; NaN for a single run.
+        mean: Over the runs in which it is defined.
+        sd: Standard deviation over the runs, with ``n - 1``; NaN for a single run.
         low: Lower end of the interval of the mean.
         high: Upper end.
-        error: Standard error of the mean that the test cases alone cause; NaN where it is not known.
-        points: Of each run, in the order of :attr:`Method.runs`.
+        error: Standard error of the mean from the test cases alone; NaN if it is unknown.
+        points: Value of each run, in the order of :attr:`Method.runs`.
     """
 
     mean: float
@@ -36,12 +36,12 @@ class RunPoint:
     """A run of a method.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         seed: Its seed.
-        fold: Whose test part it has, from 0.
-        n_cases: Of its test part.
-        threshold: On class 1, chosen on validation; None for more than two classes.
-        temperature: Fitted on validation; None where neither the cases of validation nor a stored value are there.
+        fold: Fold of its test set, from 0.
+        n_cases: Cases of its test set.
+        threshold: On the probability of class 1, chosen on the validation set; None for more than two classes.
+        temperature: Fitted on the validation set; None if neither its predictions nor a stored value are present.
     """
 
     folder: str
@@ -62,7 +62,7 @@ class Subgroup:
         n_cases: Different cases, over all folds.
         n_groups: Patients or lesions.
         of_class: Cases of each class, by its name.
-        scores: By metric; all NaN where there is one class only.
+        scores: By metric; all NaN if all cases are of one class.
     """
 
     by: str
@@ -75,18 +75,18 @@ class Subgroup:
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """A metric as more and more cells of the tables are missing.
+    """A metric by the share of missing cells.
 
     Attributes:
         metric: ``auc``.
-        shares: Shape ``(g,)``, of the present cells made missing, rising from 0.
+        shares: Shape ``(g,)``, share of the present cells made missing, rising from 0.
         mean: Shape ``(g,)``, over the runs.
-        low: Shape ``(g,)``, lower end of the interval of the mean: the runs' own are averaged over the seeds of a
-            fold, and folds are independent.
+        low: Shape ``(g,)``, lower end of the interval of the mean: the runs' intervals are averaged over the seeds
+            of a fold, and folds are independent.
         high: Shape ``(g,)``.
-        points: Shape ``(runs, g)``; NaN rows for runs without it.
-        area: Under the curve over the width of ``shares``, in the range of the metric: [0, 1] for an AUC; its ends are
-            the areas under ``low`` and ``high``.
+        points: Shape ``(runs, g)``; a row of NaN for a run without it.
+        area: Area under the curve divided by the width of ``shares``, in the range of the metric: [0, 1] for an AUC;
+            its ends are the areas under ``low`` and ``high``.
     """
 
     metric: str
@@ -100,18 +100,18 @@ class Degradation:
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-    """What a modality brings: the AUC of all less the AUC with it taken away or exchanged between cases.
+    """AUC that a modality brings: the AUC of all modalities less that without it or with its rows permuted.
 
     Attributes:
         modality: Its name.
         kind: ``without`` or ``permuted``.
-        left: The AUC that is left.
-        drop: By how much it fell; positive: the modality was of use.
-        interval: Which one ``drop`` has. ``cases``: from the runs' own paired intervals of their test cases, whose
-            ends are averaged over the seeds of a fold, and folds are independent. Where runs tell none: ``folds``,
-            Nadeau and Bengio's on one drop a fold, the mean over its seeds (and ``mean`` is over these); ``seeds``,
-            Student's over the seeds of one test part, whose cases stay the same; ``too few``: there are fewer than
-            three folds, or seeds of one; ``none``.
+        left: The AUC without it or with its rows permuted.
+        drop: Fall of the AUC; positive if the modality was useful.
+        interval: Kind of interval of ``drop``. ``cases``: from the runs' paired intervals for their test cases,
+            averaged over the seeds of a fold, and folds are independent. For runs without intervals: ``folds``, that
+            of Nadeau and Bengio on one drop per fold, the mean over its seeds (and ``mean`` is over these); ``seeds``,
+            Student's over the seeds of one test set, whose cases stay the same; ``too few``, fewer than three folds,
+            or seeds of one fold; ``none``.
     """
 
     modality: str

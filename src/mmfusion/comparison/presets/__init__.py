@@ -1,12 +1,12 @@
-"""Presets: whole comparisons under a name, TOML with the source of each value.
+"""Presets: named comparisons in TOML, with the source of each value.
 
-A preset is a layer of settings between the recipe and what the user says, and what a comparison needs beside it: which
-models, seeds and folds, which metrics, which model the others are compared with, and what was wrong with the procedure
-that it follows. ``NAME-DATASET.toml`` belongs to one dataset, ``NAME.toml`` to any.
+A preset is a layer of settings between the recipe and the user's, with the other definitions of a comparison: models,
+seeds and folds, metrics, the reference, and the faults of the published procedure. ``NAME-DATASET.toml`` is for one
+dataset, ``NAME.toml`` for any.
 
 The tables ``[data]``, ``[train]``, ``[model]`` and ``[models.NAME]`` are those of a recipe, with the same rules of
-equal footing; ``[datasets.NAME]`` holds for one dataset. ``[parity]`` has them again, for the procedure as it was
-published, and may alone choose the epoch on the test part.
+equal footing; ``[datasets.NAME]`` is for one dataset. ``[parity]`` has the same tables for the procedure as published;
+it alone may choose the epoch on the test set.
 """
 
 import tomllib
@@ -24,8 +24,8 @@ from mmfusion.experiments.settings import merge
 Layer = Mapping[str, Mapping[str, Any]]
 
 PARITY = (
-    "This run follows the published procedure with its faults, as far as its notes say (--parity): its numbers are for "
-    "comparison with the published ones and with other runs of that kind, not with those of the mended procedure."
+    "This run follows the published procedure with its faults, as far as its notes say (--parity): compare its numbers "
+    "with the published ones and with other such runs, not with those of the corrected procedure."
 )
 """The first note of such a run."""
 
@@ -36,12 +36,12 @@ _COST = ("seconds_a_case", "cases_an_epoch")
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong, or only different, in a published procedure.
+    """A fault, or only a difference, of a published procedure.
 
     Attributes:
-        fault: What it does.
-        where: Where that stands.
-        here: What is done about it in these runs.
+        fault: The fault.
+        where: Where it was published.
+        here: Its treatment in these runs.
     """
 
     fault: str
@@ -50,30 +50,30 @@ class Fault:
 
     @property
     def note(self) -> str:
-        """In one line, for those who read a result."""
+        """One line for the notes of a run."""
         return f"Published: {self.fault} Here: {self.here}"
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A comparison.
+    """A named comparison.
 
     Attributes:
-        name: As ``--preset`` has it.
+        name: Value of ``--preset``.
         dataset: Registered name.
-        parity: Whether the published procedure is followed where it can be.
-        about: What it is for.
-        models: Registered names of those that are compared.
-        ablate: Names of ablations that stand beside those of them that have some; None: none.
-        seeds: Of each model and fold.
-        folds: Cross-validation with so many folds; None: the dataset's own split.
-        metrics: What a table of the results shows, the first one first.
+        parity: Whether the published procedure is followed as far as possible.
+        about: One sentence on its purpose.
+        models: Registered names of the compared models.
+        ablate: Names of ablations of those models that have them; None: none.
+        seeds: Seeds for each model and fold.
+        folds: Number of folds of the cross-validation; None: the dataset's own split.
+        metrics: Metrics of the results' tables, in their order.
         reference: The model that the others are compared with.
         shared: Settings of all models.
-        own: Settings of one model alone, by its name.
-        faults: Of the procedure that it follows.
-        cost: ``seconds_a_case``, of a training step of cfcml on one CPU core, and ``cases_an_epoch``, where they are
-            known.
+        of_model: Settings of one model alone, by its name.
+        faults: Faults of the procedure that it follows.
+        cost: ``seconds_a_case``, for a training step of cfcml on one CPU core, and ``cases_an_epoch``; empty if they
+            are unknown.
     """
 
     name: str
@@ -87,41 +87,45 @@ class Preset:
     metrics: tuple[str, ...]
     reference: str
     shared: Layer
-    own: Mapping[str, Layer]
+    of_model: Mapping[str, Layer]
     faults: tuple[Fault, ...]
     cost: Mapping[str, float]
 
     @property
     def title(self) -> str:
-        """What ``run.preset`` says."""
+        """Value of ``run.preset``."""
         return f"{self.name} --parity" if self.parity else self.name
 
     @property
     def layer(self) -> dict[str, Any]:
-        """The settings of all models, with what is said beside each result."""
+        """Settings of all models, with the notes of each run."""
         notes = [*([PARITY] if self.parity else []), *(fault.note for fault in self.faults)]
         return merge(self.shared, {"run": {"preset": self.title, "notes": notes}})
 
-    def changes(self, asked: Layer) -> list[str]:
-        """What the user says of the settings, as ``section.key=value``; where a run is computed does not count."""
+    def changes(self, user: Layer) -> list[str]:
+        """The user's settings that differ from the preset, as ``section.key=value``; those of ``run`` do not count."""
         return [
             f"{section}.{key}={value}"
             for section in _SECTIONS
-            for key, value in asked.get(section, {}).items()
+            for key, value in user.get(section, {}).items()
             if value != self.shared.get(section, {}).get(key)
         ]
 
-    def methods(self, asked: Layer, methods: Sequence[grid.Method] | None = None) -> list[grid.Method]:
-        """Its models, with what is each one's own.
+    def methods(self, user: Layer, methods: Sequence[grid.Method] | None = None) -> list[grid.Method]:
+        """The methods with the preset's settings of their models.
 
         Args:
-            asked: What the user says of the settings, which wins over a model's own.
-            methods: Other ones in place of the preset's models.
+            user: The user's settings, which override those of a model.
+            methods: Methods in place of the preset's models.
         """
         chosen = grid.methods(",".join(self.models), self.ablate) if methods is None else methods
         return [
-            grid.Method(one.label, one.model, merge(_without(self.own.get(one.model, {}), asked), one.changes))
-            for one in chosen
+            grid.Method(
+                method.label,
+                method.model,
+                merge(_without(self.of_model.get(method.model, {}), user), method.changes),
+            )
+            for method in chosen
         ]
 
     def plan(
@@ -136,56 +140,59 @@ class Preset:
         """All its runs.
 
         Args:
-            layers: What the user says, each layer over the one before and all of them over the preset's.
-            methods: In place of the preset's models.
-            seeds: In place of its own.
-            folds: In place of its own. A ``data.fold`` in the layers chooses one.
+            layers: The user's settings, later layers over earlier ones and all of them over the preset's.
+            methods: Methods in place of the preset's models.
+            seeds: Seeds in place of the preset's.
+            folds: Folds in place of the preset's. A ``data.fold`` in the layers chooses a single one.
             out: As for :func:`mmfusion.comparison.grid.plan`.
 
         Raises:
             ValueError: If a setting does not exist or does not fit.
         """
-        asked: dict[str, Any] = {}
+        user: dict[str, Any] = {}
         for layer in layers:
-            asked = merge(asked, layer)
+            user = merge(user, layer)
         layer = self.layer
-        if changes := self.changes(asked):
-            layer["run"]["notes"] = [*layer["run"]["notes"], f"Set against the preset: {', '.join(changes)}."]
-        whole = folds is None and "fold" in asked.get("data", {})
-        methods = self.methods(asked, methods)
-        # Said for all of its models: those chosen in their place may have no encoder among them.
+        if changes := self.changes(user):
+            layer["run"]["notes"] = [
+                *layer["run"]["notes"],
+                f"Settings that differ from the preset: {', '.join(changes)}.",
+            ]
+        single_fold = folds is None and "fold" in user.get("data", {})
+        methods = self.methods(user, methods)
+        # The layer is for the preset's models: methods in their place may lack some of its options.
         known = {key for method in methods for key in registry.models.options(method.model)}
         layer["model"] = {key: value for key, value in layer.get("model", {}).items() if key in known}
         return grid.plan(
             methods,
             [self.dataset],
-            [layer, asked],
+            [layer, user],
             seeds=self.seeds if seeds is None else seeds,
-            folds=None if whole else self.folds if folds is None else folds,
+            folds=None if single_fold else self.folds if folds is None else folds,
             out=out,
         )
 
     def on_cpu(self, planned: Sequence[grid.Planned]) -> str:
-        """How long its runs would take without a GPU, in a sentence; empty where that is not known."""
+        """Sentence on how long the runs take without a GPU; empty if that is unknown."""
         if not self.cost or not planned:
             return ""
-        epochs = sum(one.settings.train.epochs for one in planned)
+        epochs = sum(run.settings.train.epochs for run in planned)
         days = self.cost["seconds_a_case"] * self.cost["cases_an_epoch"] * epochs / 86400
         return (
-            f"The preset {self.title!r} is made for a GPU, and there is none: a training case takes cfcml "
-            f"{self.cost['seconds_a_case']:g} s on one CPU core at the paper's sizes, with which {epochs} epochs would "
-            f"take about {days:.1f} days. --preset quick is made for a CPU."
+            f"The preset {self.title!r} is meant for a GPU, and there is none: cfcml needs "
+            f"{self.cost['seconds_a_case']:g} s per training case on one CPU core at the paper's sizes, so that "
+            f"{epochs} epochs would take about {days:.1f} days. --preset quick is meant for a CPU."
         )
 
 
 def available() -> dict[str, tuple[str, ...]]:
-    """The presets, and the datasets that each is for; empty: any."""
+    """Names of the presets, each with its datasets; empty: any dataset."""
     names = [entry.name.removesuffix(".toml") for entry in files(__name__).iterdir() if entry.name.endswith(".toml")]
-    found: dict[str, tuple[str, ...]] = {}
-    for whole in sorted(names):
-        name, _, dataset = whole.partition("-")
-        found[name] = (*found.get(name, ()), *[dataset] * bool(dataset))
-    return found
+    datasets: dict[str, tuple[str, ...]] = {}
+    for stem in sorted(names):
+        name, _, dataset = stem.partition("-")
+        datasets[name] = (*datasets.get(name, ()), *[dataset] * bool(dataset))
+    return datasets
 
 
 def load(name: str, dataset: str, parity: bool = False) -> Preset:
@@ -194,16 +201,16 @@ def load(name: str, dataset: str, parity: bool = False) -> Preset:
     Args:
         name: One of :func:`available`.
         dataset: Registered name.
-        parity: Follow the published procedure, faults and all, where it can be.
+        parity: Follow the published procedure with its faults, as far as possible.
 
     Raises:
-        ValueError: If there is no such preset, it is not for this dataset, or has nothing to be in parity with; says
-            what there is.
+        ValueError: If the preset is unknown, is not for this dataset, or follows no published procedure although
+            ``parity`` is set.
     """
     known = available()
     if name not in known:
-        listed = "; ".join(f"{one} for {', '.join(sets) or 'any dataset'}" for one, sets in known.items())
-        raise ValueError(f"no preset {name!r}; there are: {listed}")
+        listed = "; ".join(f"{preset} for {', '.join(sets) or 'any dataset'}" for preset, sets in known.items())
+        raise ValueError(f"unknown preset {name!r}; there are: {listed}")
     if known[name] and dataset not in known[name]:
         raise ValueError(
             f"the preset {name!r} is for the datasets {', '.join(known[name])}, got {dataset!r}: choose one of them by "
@@ -216,33 +223,35 @@ def load(name: str, dataset: str, parity: bool = False) -> Preset:
 
 
 def parse(content: Mapping[str, Any], name: str, dataset: str, parity: bool = False) -> Preset:
-    """As :func:`load`, from a file that was read already."""
+    """As :func:`load`, from the parsed content of a file."""
     if parity and "parity" not in content:
-        raise ValueError(f"the preset {name!r} follows nothing that was published: leave --parity out")
+        raise ValueError(f"the preset {name!r} follows no published procedure: leave --parity out")
     plain = {key: value for key, value in content.items() if key not in ("parity", "datasets")}
     layers = [plain, content.get("datasets", {}).get(dataset, {}), content.get("parity", {}) if parity else {}]
-    whole: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for layer in layers:
-        whole = merge(whole, layer)
+        merged = merge(merged, layer)
     allowed = {"about", "comparison", "cost", "faults", "models", *_SECTIONS}
-    comparison, cost = whole.get("comparison", {}), whole.get("cost", {})
+    comparison, cost = merged.get("comparison", {}), merged.get("cost", {})
     for given, valid, what in (
-        (whole, allowed, "tables"),
+        (merged, allowed, "tables"),
         (comparison, _COMPARISON, "keys of [comparison]"),
         (cost, _COST, "keys of [cost]"),
     ):
         if unknown := sorted(set(given) - set(valid)):
             raise ValueError(f"the preset {name!r} expects the {what} {', '.join(sorted(valid))}, got {unknown}")
-    if not parity and whole.get("train", {}).get("select_on") == "test":
+    if not parity and merged.get("train", {}).get("select_on") == "test":
         raise ValueError(f"the preset {name!r} sets train.select_on=test, which only [parity] may")
-    shared = {section: whole[section] for section in _SECTIONS if section in whole}
-    own = {model: _own(layer, f"{name}, {dataset}", model) for model, layer in whole.get("models", {}).items()}
+    shared = {section: merged[section] for section in _SECTIONS if section in merged}
+    of_model = {
+        model: _model_layer(layer, f"{name}, {dataset}", model) for model, layer in merged.get("models", {}).items()
+    }
     seeds = comparison["seeds"]
     return Preset(
         name=name,
         dataset=dataset,
         parity=parity,
-        about=whole["about"],
+        about=merged["about"],
         models=tuple(comparison["models"]),
         ablate=tuple(comparison["ablate"]) if "ablate" in comparison else None,
         seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
@@ -250,23 +259,24 @@ def parse(content: Mapping[str, Any], name: str, dataset: str, parity: bool = Fa
         metrics=tuple(comparison["metrics"]),
         reference=comparison["reference"],
         shared=shared,
-        own=own,
+        of_model=of_model,
         faults=tuple(
-            Fault(one["fault"], one["where"], one["parity" if parity else "here"]) for one in whole.get("faults", ())
+            Fault(fault["fault"], fault["where"], fault["parity" if parity else "here"])
+            for fault in merged.get("faults", ())
         ),
         cost=cost,
     )
 
 
-def _own(layer: Layer, where: str, model: str) -> dict[str, Any]:
-    """A model's own settings, held to the rules of a recipe."""
+def _model_layer(layer: Layer, where: str, model: str) -> dict[str, Any]:
+    """A model's own settings, checked by the rules of a recipe."""
     picked = recipes.pick({"models": {model: layer}}, where, model)
     return {section: values for section, values in picked.items() if values}
 
 
-def _without(own: Layer, asked: Layer) -> dict[str, Any]:
-    """A model's own settings but for those that the user has something to say about."""
+def _without(layer: Layer, user: Layer) -> dict[str, Any]:
+    """A model's own settings without those that the user sets."""
     return {
-        section: {key: value for key, value in values.items() if key not in asked.get(section, {})}
-        for section, values in own.items()
+        section: {key: value for key, value in values.items() if key not in user.get(section, {})}
+        for section, values in layer.items()
     }

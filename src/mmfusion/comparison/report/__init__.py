@@ -1,4 +1,4 @@
-"""The report of a comparison: one page that needs nothing else, the same as Markdown, and the numbers as CSV."""
+"""Report of a comparison: one self-contained page, the same as Markdown, and the numbers as CSV."""
 
 from mmfusion.comparison.report.writing import write
 

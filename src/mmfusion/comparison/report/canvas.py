@@ -1,4 +1,4 @@
-"""A figure of matplotlib as SVG that a page can take in: the same bytes for the same numbers."""
+"""Figures of matplotlib as SVG for a page: the same bytes for the same numbers."""
 
 import io
 import re
@@ -12,10 +12,10 @@ from mmfusion.comparison.report.palette import GRID, INK, MUTED, NAMES, PAPER
 from mmfusion.utils.optional import need
 
 WIDTH = 336
-"""Pixels: what a phone of 360 has between its margins. Wider figures would shrink their text or scroll."""
+"""Pixels: the width between the margins of a phone of 360 pixels. Wider figures would shrink their text or scroll."""
 
 FONT = 15
-"""Pixels of all text at that width."""
+"""Size of all text in pixels at that width."""
 
 FAMILY = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', 'DejaVu Sans', Arial, sans-serif"
 
@@ -51,7 +51,7 @@ _RC = {
 }
 _SPACE = re.compile(r"\{[^}]*\}")
 _SHORTHAND = re.compile(r"font: (?:[a-z]+ )*(?:(?P<weight>\d{3}) )?(?P<size>[\d.]+px)")
-_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_COLOR = re.compile(r"#[0-9a-f]{6}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
 
 
@@ -62,11 +62,11 @@ class Picture:
     Attributes:
         key: Unique on its page, fit for a file's name.
         title: A few words.
-        description: What a reader who cannot see it must know.
+        description: Text for readers who cannot see it.
         width: Pixels at which its text has :data:`FONT`.
         height: Likewise.
-        inline: SVG for an HTML page; its colours are variables of the page.
-        file: SVG that stands alone, on white paper.
+        inline: SVG for an HTML page; its colors are variables of the page.
+        file: Self-contained SVG on white paper.
     """
 
     key: str
@@ -79,18 +79,18 @@ class Picture:
 
 
 def name_axes(axes: Any, x: str, y: str) -> None:
-    """Name the axes; the upright one above its end, where no head must be turned."""
+    """Label the axes; the label of the vertical one is horizontal, above its end."""
     axes.set_xlabel(x)
     axes.set_title(y, loc="left", x=-0.14, pad=8, color=INK)
 
 
 def clean(text: str) -> str:
-    """Text without the characters that neither XML nor HTML can hold."""
+    """Text without the characters that are invalid in XML and HTML."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def shorten(text: str, length: int) -> str:
-    """At most so many characters, the last of them an ellipsis where some are left out."""
+    """Text of at most ``length`` characters, the last of them an ellipsis if some are left out."""
     text = clean(text)
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
@@ -114,7 +114,7 @@ def picture(
 
     file = io.BytesIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
-        # What a matplotlibrc in the working folder says does not count: it may have texts set by another program.
+        # Ignore a matplotlibrc in the working folder: it may have texts set by another program.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
         # The page's font has what matplotlib's lacks.
@@ -130,7 +130,7 @@ def picture(
     alone = ElementTree.tostring(root, encoding="unicode")
     for element in root.iter():
         if "style" in element.attrib:
-            element.set("style", _COLOUR.sub(_variable, element.attrib["style"]))
+            element.set("style", _COLOR.sub(_variable, element.attrib["style"]))
     inline = ElementTree.tostring(root, encoding="unicode")
     header = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
     paper = f'<rect width="100%" height="100%" fill="{PAPER}" />'
@@ -140,7 +140,7 @@ def picture(
 
 
 def of_page(style: str) -> str:
-    """A text's style without its font: the page has its own.
+    """A text's style without its font, which the page sets.
 
     Args:
         style: As matplotlib writes it; before 3.9 the font is one property, ``font: 700 15px 'DejaVu Sans'``.
@@ -157,7 +157,7 @@ def of_page(style: str) -> str:
 
 
 def _plain(svg: bytes, key: str) -> ElementTree.Element:
-    """Without namespaces, metadata and a style sheet, which would be the whole page's; with names of its own."""
+    """SVG without namespaces, metadata and style sheet (it would apply to the whole page); ids by ``key``."""
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
         element.tag = _SPACE.sub("", element.tag)
@@ -173,7 +173,7 @@ def _plain(svg: bytes, key: str) -> ElementTree.Element:
             elif plain == "style" and element.tag == "text":
                 value = of_page(value)
             element.set(plain, value)
-        # What matplotlib indents with; the words of a text element are its own.
+        # Indentation; only text elements hold text.
         if element.tag != "text" and not (element.text or "").strip():
             element.text = None
         element.tail = None
@@ -186,8 +186,8 @@ def _plain(svg: bytes, key: str) -> ElementTree.Element:
             root.remove(child)
     used = {element.attrib.get(name) for element in root.iter() for name in ("href", "clip-path")}
     for element in root.iter():
-        own = element.attrib.get("id")
-        if own is not None and f"#{own}" not in used and f"url(#{own})" not in used:
+        identifier = element.attrib.get("id")
+        if identifier is not None and f"#{identifier}" not in used and f"url(#{identifier})" not in used:
             del element.attrib["id"]
     return root
 

@@ -1,4 +1,4 @@
-"""From folders of runs to a report: what ``mmfusion report`` does."""
+"""The command ``mmfusion report``: from folders of runs to a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,50 +28,50 @@ def report(
     beforehand: bool | None = None,
     formulas: bool = False,
 ) -> Path:
-    """Collect finished runs, analyse them, write the report, and say what came out.
+    """Collect finished runs, analyze them, write the report, and show the ranking.
 
     Nothing is trained and no dataset is read: the predictions in the folders are enough.
 
     Args:
-        folders: Of runs, or with runs somewhere below.
-        reporter: Shown the ranking, the folders that were skipped, and where the report is.
-        reference: Method that the others are tested against. Where it is not, the report says so and has no tests.
-        named: Takes its place, and has to be there.
-        metrics: Those to show and to test, with commas between, or the name of a set of
+        folders: Run folders, or folders with run folders below them.
+        reporter: Receives the ranking, the skipped folders, and the path of the report.
+        reference: Method that the others are tested against. If it is missing, the report says so and has no tests.
+        named: Reference that replaces it, and must be among the runs.
+        metrics: Metrics to show and to test, separated by commas, or the name of a set of
             :data:`mmfusion.metrics.classification.SETS`, or ``all``.
         out: Folder of the report; None: ``report`` in the first of ``folders``.
-        beforehand: Of a sweep's own report: whether the reference was named before the runs were finished. Of its
-            metrics, which a preset may have for data of other classes, those that no run has are left out. None: a
-            report of runs that were there.
+        beforehand: For the report of a sweep: whether the reference was named before the runs were finished. Metrics
+            that no run has, as a preset may have them for data of other classes, are then left out. None: a report of
+            existing runs.
         formulas: As for :func:`~mmfusion.comparison.report.writing.write`.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: If there is no finished run, no such metric, or no method ``named``.
+        ValueError: If there is no finished run, or a metric or the method ``named`` is unknown.
     """
-    found = collect(folders)
-    skipped = {str(one.folder): one.reason for one in found.skipped}
-    if not found.runs:
+    collection = collect(folders)
+    skipped = {str(folder.folder): folder.reason for folder in collection.skipped}
+    if not collection.runs:
         reasons = "; ".join(f"{place}: {reason}" for place, reason in skipped.items())
         raise ValueError(
             f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
         )
     if named is not None:
-        groups = [group for table in grouping.tables(found.runs) for group in table.groups]
-        there = list(dict.fromkeys(group.label for group in groups))
-        if named not in (*there, *(name for group in groups for name in (group.name, group.model))):
-            raise ValueError(f"--reference expects one of the methods that ran ({', '.join(there)}), got {named!r}")
+        groups = [group for table in grouping.tables(collection.runs) for group in table.groups]
+        labels = list(dict.fromkeys(group.label for group in groups))
+        if named not in (*labels, *(name for group in groups for name in (group.name, group.model))):
+            raise ValueError(f"--reference expects one of the methods that ran ({', '.join(labels)}), got {named!r}")
         reference = named
-    with reporter.working(f"analysing {formatting.plural(len(found.runs), 'run')}"):
-        a_set = metrics in (assemble.ALL, *SETS)
-        chosen = metrics if a_set else [name for word in metrics.split(",") if (name := word.strip())]
-        if beforehand is not None and not a_set:
-            # Nobody asked for them by name, and runs that took hours have a report whatever their classes are.
-            known = assemble.available(found.runs)
+    with reporter.working(f"analyzing {formatting.plural(len(collection.runs), 'run')}"):
+        is_set = metrics in (assemble.ALL, *SETS)
+        chosen = metrics if is_set else [name for word in metrics.split(",") if (name := word.strip())]
+        if beforehand is not None and not is_set:
+            # The user did not name them, and runs that took hours need a report whatever their classes are.
+            known = assemble.available(collection.runs)
             chosen = [name for name in chosen if name in known]
-        analysis = assemble.analyse(found.runs, reference, metrics=chosen, beforehand=bool(beforehand))
+        analysis = assemble.analyse(collection.runs, reference, metrics=chosen, beforehand=bool(beforehand))
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)
     for comparison in analysis.comparisons:

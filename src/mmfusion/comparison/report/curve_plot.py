@@ -47,7 +47,7 @@ def square(
     level: float | None = None,
     corner: str = "lower right",
 ) -> Picture:
-    """Curves over each other, with a key.
+    """Draw curves in one square, with a legend.
 
     Args:
         key: Of the picture.
@@ -57,8 +57,8 @@ def square(
         x: Label of the axis.
         y: Label of the axis.
         diagonal: Whether the line from (0, 0) to (1, 1) is shown.
-        level: Height of a horizontal line, as the prevalence is; None for none.
-        corner: Where matplotlib puts the key; ``below`` for under the axes.
+        level: Height of a horizontal line, such as the prevalence; None for none.
+        corner: Position of the legend; ``below`` for under the axes.
     """
     named = [line for line in lines if line.label]
     below = corner == "below"
@@ -103,29 +103,29 @@ def square(
 def _handle(style: Style) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=style.colour, linestyle=style.line, linewidth=style.width, marker=style.marker, ms=6)
+    return Line2D([], [], color=style.color, linestyle=style.line, linewidth=style.width, marker=style.marker, ms=6)
 
 
 def _draw(axes: Any, line: Line) -> None:
     style, prominent = line.style, line.style.prominent
     if line.low is not None and line.high is not None:
         if line.bars:
-            axes.vlines(line.x, line.low, line.high, color=style.colour, linewidth=1.5, zorder=3)
+            axes.vlines(line.x, line.low, line.high, color=style.color, linewidth=1.5, zorder=3)
         else:
-            axes.fill_between(line.x, line.low, line.high, color=style.colour, alpha=0.18, linewidth=0, zorder=2)
+            axes.fill_between(line.x, line.low, line.high, color=style.color, alpha=0.18, linewidth=0, zorder=2)
     known = np.flatnonzero(np.isfinite(line.x) & np.isfinite(line.y))
-    # A few markers tell the curves apart without their colours; of bins every one is.
+    # A few markers distinguish the curves without their colors; every bin has one.
     every = known if line.bars or len(known) <= 15 else known[:: max(1, len(known) // 6)]
     axes.plot(
         line.x,
         line.y,
-        color=style.colour,
+        color=style.color,
         linestyle=style.line,
         linewidth=style.width,
         marker=style.marker if prominent else None,
         markevery=[int(i) for i in every] if prominent else None,
         ms=6,
         zorder=4 if prominent else 1.5,
-        # In the plot's own order, so that grey never covers colour.
+        # In the plot's own order, so that grey never covers color.
         solid_capstyle="round",
     )

@@ -1,6 +1,6 @@
-"""What a report holds, before it is a page: sections of sentences, tables and pictures.
+"""Content of a report: sections of sentences, tables and pictures.
 
-All text is plain; the page escapes it.
+All text is plain; the renderers escape it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,8 +14,8 @@ class Paragraph:
     """Sentences.
 
     Attributes:
-        text: Plain.
-        kind: ``text``, ``answer`` (what to remember) or ``missing`` (what is not there).
+        text: Plain text.
+        kind: ``text``, ``answer`` (the main result) or ``missing`` (a note on missing data).
     """
 
     text: str
@@ -24,12 +24,12 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """Points.
+    """A list of points.
 
     Attributes:
-        items: Plain.
+        items: Plain text.
         kind: ``text`` or ``warning``.
-        title: Above a warning.
+        title: Title of a warning.
     """
 
     items: tuple[str, ...]
@@ -39,14 +39,14 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as a reader sees them.
+    """A table of formatted cells.
 
     Attributes:
-        caption: What it is.
+        caption: Its caption.
         columns: Names.
         rows: Each as long as ``columns``; the first cell names the row.
-        numeric: How many columns, counted from the right, are aligned to the right.
-        strong: Rows that stand out, as the reference does.
+        numeric: Number of columns, counted from the right, that are aligned to the right.
+        strong: Highlighted rows, such as the reference.
     """
 
     caption: str
@@ -69,11 +69,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Lid:
-    """What most readers will not look at, closed until somebody opens it.
+    """Details that are collapsed at first.
 
     Attributes:
-        title: On the lid.
-        blocks: Below it.
+        title: Their summary.
+        blocks: Their content.
     """
 
     title: str
@@ -89,9 +89,9 @@ class Section:
 
     Attributes:
         key: Unique on the page, fit for an anchor.
-        title: Plain.
+        title: Plain text.
         blocks: In order.
-        parts: Sections below it.
+        parts: Its subsections.
     """
 
     key: str
@@ -102,10 +102,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole.
+    """A whole report.
 
     Attributes:
-        title: Plain.
+        title: Plain text.
         lead: What was compared, on what, and the answer.
         sections: Chapters.
     """

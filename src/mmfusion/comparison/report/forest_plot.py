@@ -1,6 +1,6 @@
-"""Intervals below each other, a row a method: the name and the number above, the interval and the runs' points below.
+"""Forest plots, one row per method: label and number above, the interval and the runs' points below.
 
-A name that leaves the number no room beside it has a line of its own, so that a phone shows it whole.
+A label that is too long to be next to the number has its own line, so that a phone shows it whole.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from mmfusion.comparison.report.palette import GRID, INK, MUTED, PAPER, Style
 
 _PITCH, _MARGIN, _TOP, _BOTTOM, _LINE = 50, 12, 6, 48, 20
 _LETTER = 8.7
-"""Pixels of a letter, on average, of the widest font that the page may get."""
+"""Mean width of a letter in pixels, in the widest font that the page may have."""
 _LETTERS = int((WIDTH - 2 * _MARGIN) / _LETTER)
-"""Of a line."""
+"""Number of letters in a line."""
 
 
 class Mark(NamedTuple):
@@ -25,7 +25,7 @@ class Mark(NamedTuple):
         value: The middle; NaN draws nothing.
         low: Lower end; NaN draws no interval.
         high: Upper end.
-        points: Of single runs.
+        points: Values of single runs.
         style: How it is drawn.
         hollow: Whether the marker is only an outline.
     """
@@ -42,10 +42,10 @@ class Row(NamedTuple):
     """A row.
 
     Attributes:
-        label: On the left.
-        text: On the right.
-        marks: One above the other.
-        bold: Whether the label stands out.
+        label: Text on the left.
+        text: Text on the right.
+        marks: Its intervals, from top to bottom.
+        bold: Whether the label is bold.
     """
 
     label: str
@@ -71,12 +71,12 @@ def forest(
         title: Of the picture.
         description: Of the picture.
         rows: At least one.
-        axis: What the numbers are.
-        line: Where a vertical line stands: the reference, or no difference.
-        beside: Rows of pictures that stand beside this one and share its axis.
+        axis: Label of the axis.
+        line: Position of a vertical line: the reference, or no difference.
+        beside: Rows of the pictures next to this one, which share its axis.
     """
     lanes = max(1, max(len(row.marks) for row in rows))
-    # Where the marks of each row begin: below its words, of one line or two.
+    # Extra height of rows whose text takes two lines.
     below = [_LINE * (_room(row) < len(row.label)) for row in rows]
     ends = np.cumsum([_PITCH + 13 * (lanes - 1) + extra for extra in below]).tolist()
     height = _TOP + ends[-1] + _BOTTOM
@@ -119,20 +119,20 @@ def forest(
 
 
 def _room(row: Row) -> int:
-    """Letters that a name may have beside the number."""
+    """Number of letters that fit next to the number."""
     return _LETTERS - len(row.text) - 1
 
 
 def _draw(axes: Any, mark: Mark, y: float) -> None:
-    colour = mark.style.colour if mark.style.prominent else MUTED
+    color = mark.style.color if mark.style.prominent else MUTED
     if np.isfinite(mark.low) and np.isfinite(mark.high):
-        axes.plot([mark.low, mark.high], [y, y], color=colour, linewidth=2.5, solid_capstyle="butt", zorder=3)
+        axes.plot([mark.low, mark.high], [y, y], color=color, linewidth=2.5, solid_capstyle="butt", zorder=3)
     if len(mark.points) > 1:
         heights = np.full(len(mark.points), y + 7)
-        axes.plot(mark.points, heights, "o", ms=4, color=PAPER, mec=colour, mew=1, zorder=4, clip_on=False)
+        axes.plot(mark.points, heights, "o", ms=4, color=PAPER, mec=color, mew=1, zorder=4, clip_on=False)
     if np.isfinite(mark.value):
-        face = PAPER if mark.hollow else colour
-        axes.plot([mark.value], [y], mark.style.marker, ms=8, color=face, mec=colour, mew=2, zorder=5, clip_on=False)
+        face = PAPER if mark.hollow else color
+        axes.plot([mark.value], [y], mark.style.marker, ms=8, color=face, mec=color, mew=2, zorder=5, clip_on=False)
 
 
 def _limits(rows: Sequence[Row], line: float | None) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them."""
+"""Numbers and names as text."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ REFERENCES: Mapping[Named, str] = {
     "report": "the reference given to this report",
 }
 NONE = "\u2013"
-"""A cell in which nothing is known."""
+"""Cell of an unknown value."""
 
 MINUS = "\u2212"
 
@@ -96,9 +96,9 @@ def amount(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
+def plural(n: int, singular: str, many: str | None = None) -> str:
     """``1 seed``, ``5 seeds``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {singular if n == 1 else many or singular + 's'}"
 
 
 def listed(items: Iterable[str], most: int = 6) -> str:

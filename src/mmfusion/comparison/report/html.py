@@ -1,4 +1,4 @@
-"""A document as one page that needs nothing else: no script, no font, nothing from elsewhere."""
+"""A document as one self-contained page: no script, no font, no external file."""
 
 import html
 from importlib import resources

@@ -1,4 +1,4 @@
-"""Lines from left to right, each with its name at its end: over the share of missing cells, or over the epochs."""
+"""Line plots over the share of missing cells or over the epochs, with labels at the ends."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,14 +16,14 @@ class Trend(NamedTuple):
     """A line.
 
     Attributes:
-        label: At its right end; empty for none.
+        label: Text at its right end; empty for none.
         x: Shape ``(g,)``.
         y: Shape ``(g,)``.
         style: How it is drawn.
         low: Shape ``(g,)``, lower edge of its band; None for no band.
         high: Shape ``(g,)``.
-        runs: Each run's own, ``(x, y)``; drawn as points or thin lines.
-        thin: Whether they are thin lines.
+        runs: ``(x, y)`` of each run, drawn as points or thin lines.
+        thin: Whether the runs are thin lines.
     """
 
     label: str
@@ -47,7 +47,7 @@ def trends(
     percent: bool = False,
     whole: bool = False,
 ) -> Picture:
-    """Draw them.
+    """Draw the lines.
 
     Args:
         key: Of the picture.
@@ -86,18 +86,18 @@ def trends(
 def _draw(axes: Any, line: Trend) -> None:
     style = line.style
     if line.low is not None and line.high is not None:
-        axes.fill_between(line.x, line.low, line.high, color=style.colour, alpha=0.15, linewidth=0, zorder=2)
+        axes.fill_between(line.x, line.low, line.high, color=style.color, alpha=0.15, linewidth=0, zorder=2)
     for run_x, run_y in line.runs:
         if line.thin:
-            axes.plot(run_x, run_y, color=style.colour, linewidth=0.8, alpha=0.6, zorder=2)
+            axes.plot(run_x, run_y, color=style.color, linewidth=0.8, alpha=0.6, zorder=2)
         else:
-            axes.plot(run_x, run_y, "o", color="none", mec=style.colour, mew=0.8, ms=3.5, zorder=2.5)
+            axes.plot(run_x, run_y, "o", color="none", mec=style.color, mew=0.8, ms=3.5, zorder=2.5)
     known = np.flatnonzero(np.isfinite(line.y))
     every = known if len(known) <= 10 else known[:: max(1, len(known) // 6)]
     axes.plot(
         line.x,
         line.y,
-        color=style.colour,
+        color=style.color,
         linestyle=style.line,
         linewidth=style.width,
         marker=style.marker if style.prominent else None,
@@ -108,7 +108,7 @@ def _draw(axes: Any, line: Trend) -> None:
 
 
 def _label(axes: Any, lines: Sequence[Trend]) -> None:
-    """Names beside the right ends, moved apart where they would lie on each other."""
+    """Labels at the right ends, moved apart if they would overlap."""
     ends = []
     for line in lines:
         known = np.flatnonzero(np.isfinite(line.y))
@@ -130,18 +130,18 @@ def _label(axes: Any, lines: Sequence[Trend]) -> None:
             va="center",
             color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": line.style.colour, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": line.style.color, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 4},
         )
     axes.set_ylim(low, high)
 
 
 def spread(heights: Sequence[float], apart: float, top: float) -> list[float]:
-    """Heights that are at least so far apart, moved as little as a sweep up and one down need.
+    """Heights that are at least ``apart`` from each other, moved by one sweep up and one down.
 
     Args:
-        heights: Rising.
-        apart: Least distance.
-        top: None goes above, unless there is no room for all.
+        heights: In ascending order.
+        apart: Smallest distance.
+        top: Upper limit of the heights.
     """
     out: list[float] = []
     for height in heights:

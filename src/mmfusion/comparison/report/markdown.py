@@ -1,4 +1,4 @@
-"""A document as Markdown, its pictures in files beside it."""
+"""A document as Markdown, with its pictures as files."""
 
 import re
 
@@ -22,8 +22,8 @@ def escape(text: str) -> str:
 
 
 def _section(section: Section, level: int) -> list[str]:
-    own = [f"{'#' * level} {escape(section.title)}", *(text for block in section.blocks for text in _block(block))]
-    return own + [text for part in section.parts for text in _section(part, level + 1)]
+    blocks = [f"{'#' * level} {escape(section.title)}", *(text for block in section.blocks for text in _block(block))]
+    return blocks + [text for part in section.parts for text in _section(part, level + 1)]
 
 
 def _block(block: Block) -> list[str]:

@@ -1,4 +1,4 @@
-"""A confusion matrix: shades with the percent of each true class in them."""
+"""Plot of a confusion matrix: shaded cells with percentages of each true class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ _LETTER = 8.7
 
 
 def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequence[str]) -> Picture:
-    """Draw it.
+    """Draw a confusion matrix.
 
     Args:
         key: Of the picture.
@@ -35,7 +35,7 @@ def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequ
         axes.set_axis_off()
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
-        axes.text(left + side * k / 2, 16, "called", ha="center", va="center", color=INK)
+        axes.text(left + side * k / 2, 16, "predicted", ha="center", va="center", color=INK)
         axes.text(left - 6, 38, "true", ha="right", va="center", color=INK)
         for row in range(k):
             middle = _TOP + side * (row + 0.5)
@@ -63,7 +63,7 @@ def _cell(axes: Any, x: float, y: float, side: float, share: float, hit: bool) -
 
 
 def shade(share: float) -> str:
-    """From white at 0 to dark blue at 1, even in lightness, so that it is the same in grey."""
+    """From white at 0 to dark blue at 1, with even steps in lightness, so that it reads the same in grey."""
     ends = np.array([(0.97, 0.98, 1.0), (0.42, 0.64, 0.83), (0.03, 0.19, 0.42)])
-    colour = [np.interp(share, [0, 0.5, 1], ends[:, channel]) for channel in range(3)]
-    return "#" + "".join(f"{round(255 * value):02x}" for value in colour)
+    color = [np.interp(share, [0, 0.5, 1], ends[:, channel]) for channel in range(3)]
+    return "#" + "".join(f"{round(255 * value):02x}" for value in color)

@@ -40,7 +40,7 @@ def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
 
     Args:
         analysis: The numbers.
-        skipped: By folder, why it is not in them.
+        skipped: By folder, why it was left out.
     """
     chapters = [
         Chapter.of(comparison, number, analysis.level)
@@ -54,12 +54,12 @@ def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
             lead.append(Paragraph(answer.compared(chapter)))
         lead.append(Paragraph(answer.answer(chapter, analysis.reference), kind="answer"))
     if not chapters:
-        lead.append(Paragraph("There is nothing to report: no finished run was found.", kind="missing"))
+        lead.append(Paragraph("There is nothing to report: there is no finished run.", kind="missing"))
     if len(chapters) > 1:
         lead.append(
             Paragraph(
                 "Comparisons differ in dataset, data settings, budget or encoder. Their numbers must not be "
-                "compared with each other: each has a chapter of its own."
+                "compared with each other: each comparison has its own chapter."
             )
         )
     if skipped:
@@ -68,7 +68,7 @@ def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
     datasets = formatting.listed(dict.fromkeys(chapter.comparison.dataset for chapter in chapters))
     title = f"Comparison of methods on {datasets}" if datasets else "Comparison of methods"
     return Document(
-        title, tuple(lead), (*(_chapter(chapter, analysis) for chapter in chapters), *_made(analysis, chapters))
+        title, tuple(lead), (*(_chapter(chapter, analysis) for chapter in chapters), *_methods(analysis, chapters))
     )
 
 
@@ -90,22 +90,22 @@ def _chapter(chapter: Chapter, analysis: Analysis) -> Section:
     )
 
 
-def _made(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
+def _methods(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
     if not chapters:
         return ()
     return (
         Section(
             "made",
-            "How the numbers were made",
+            "How the numbers were computed",
             (
                 Paragraph(
-                    "Everything here is computed from the stored predictions of the test parts. Epochs, thresholds and "
-                    "temperatures are chosen on the validation parts, unless a warning says otherwise."
+                    "Everything here is computed from the stored predictions of the test sets. Epochs, thresholds and "
+                    "temperatures are chosen on the validation sets, unless a warning says otherwise."
                 ),
                 Paragraph(
                     f"Intervals cover {analysis.level:.0%}: a bootstrap with {analysis.n_resamples:,} resamples "
-                    f"(seed {analysis.seed}), stratified by class, that draws whole patients or lesions where cases "
-                    "come in groups. More than two classes: AUC, average precision, sensitivity, specificity and "
+                    f"(seed {analysis.seed}), stratified by class, that draws whole patients or lesions if cases "
+                    "come in groups. For more than two classes, AUC, average precision, sensitivity, specificity and "
                     "G-mean are means of each class against the rest."
                 ),
                 *_tested(chapters),
@@ -117,12 +117,12 @@ def _made(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
 _NAMED: Mapping[Named, str] = {
     "beforehand": "was named before the numbers were seen",
     "default": "is the default",
-    "report": "was given to this report; whether before the numbers were seen, nobody can tell from the runs",
+    "report": "was given to this report; the runs do not record whether that was before the numbers were seen",
 }
 
 
 def _tested(chapters: list[Chapter]) -> tuple[Paragraph, ...]:
-    """How the tests were made and whose reference theirs is; nothing where nothing was tested."""
+    """Paragraph on the tests and the origin of their reference; none if nothing was tested."""
     tested = [chapter.comparison for chapter in chapters if chapter.comparison.tests]
     if not tested:
         return ()

@@ -1,7 +1,7 @@
-"""Colours, line styles and markers: who is drawn how, so that it reads in colour, in grey and by a colour-blind eye.
+"""Colors, line styles and markers of the methods, readable in color, in grey and by color-blind readers.
 
-Colours are from those of Okabe and Ito (Color universal design, 2008), moved to where they contrast with the paper and
-with each other for every kind of eye. No two series differ in colour alone: each has a line style and a marker too.
+Colors are those of Okabe and Ito (Color universal design, 2008), adjusted to contrast with the paper and with each
+other in every kind of color vision. No two series differ in color alone: each has a line style and a marker too.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 
 class Style(NamedTuple):
-    """How a series is drawn.
+    """Style of a series.
 
     Attributes:
-        colour: Of light paper; :data:`DARK` has its counterpart.
-        line: Of matplotlib.
-        marker: Of matplotlib.
-        width: Of the line.
-        prominent: Whether it is told by name; the others are grey and stand in the tables.
+        color: Color on light paper; :data:`DARK` has its counterpart.
+        line: Line style of matplotlib.
+        marker: Marker of matplotlib.
+        width: Width of the line.
+        prominent: Whether it is labeled; the others are grey, without a label.
     """
 
-    colour: str
+    color: str
     line: Any
     marker: str
     width: float
@@ -45,9 +45,9 @@ NAMES = {
     REST: "rest",
     GRID: "grid",
     PAPER: "paper",
-    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
+    **{color: f"series-{number}" for number, color in enumerate(SERIES, start=1)},
 }
-"""Of the page's style sheet, which knows light and dark."""
+"""Variables of the page's style sheet, which has light and dark values."""
 
 REFERENCE = Style(INK, "solid", "D", 2.2, True)
 OTHER = Style(REST, "solid", "o", 1.0, False)
@@ -63,12 +63,12 @@ def styles(labels: Sequence[str], reference: str | None) -> dict[str, Style]:
         reference: The one that the others are tested against; None for none.
 
     Returns:
-        The reference in ink, the best four others in the colours, the rest grey.
+        The reference in ink, the best four others in the colors, the rest grey.
     """
     out = dict.fromkeys(labels, OTHER)
     if reference in out:
         out[reference] = REFERENCE
     best = [label for label in labels if label != reference][: len(SERIES)]
-    for label, colour, line, marker in zip(best, SERIES, _LINES, _MARKERS):
-        out[label] = Style(colour, line, marker, 2.2, True)
+    for label, color, line, marker in zip(best, SERIES, _LINES, _MARKERS):
+        out[label] = Style(color, line, marker, 2.2, True)
     return out

@@ -1,4 +1,4 @@
-"""What a method costs against how good it is."""
+"""Scatter plot of a metric against a cost."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ class Dot(NamedTuple):
     """A method.
 
     Attributes:
-        label: Beside it; empty for none.
+        label: Text next to it; empty for none.
         x: Cost, above 0.
         y: Value.
         low: Lower end of the value's interval.
@@ -33,7 +33,7 @@ class Dot(NamedTuple):
 
 
 def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: str, y: str) -> Picture:
-    """Draw them, the cost on a logarithmic axis; names on the right, tied to their dots.
+    """Draw the dots, the cost on a logarithmic axis, with labels on the right.
 
     Args:
         key: Of the picture.
@@ -66,10 +66,10 @@ def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: s
         axes.yaxis.set_major_locator(MaxNLocator(5))
         name_axes(axes, x, y)
         for dot in reversed(dots):
-            colour = dot.style.colour if dot.style.prominent else MUTED
-            axes.plot([dot.x, dot.x], [dot.low, dot.high], color=colour, linewidth=1.2, zorder=2)
-            face = colour if dot.style.prominent else PAPER
-            axes.plot([dot.x], [dot.y], dot.style.marker, ms=8, color=face, mec=colour, mew=1.5, zorder=3)
+            color = dot.style.color if dot.style.prominent else MUTED
+            axes.plot([dot.x, dot.x], [dot.low, dot.high], color=color, linewidth=1.2, zorder=2)
+            face = color if dot.style.prominent else PAPER
+            axes.plot([dot.x], [dot.y], dot.style.marker, ms=8, color=face, mec=color, mew=1.5, zorder=3)
         _label(axes, dots)
 
     return picture(key, title, description, paint, height=_HEIGHT)
@@ -90,18 +90,18 @@ def _label(axes: Any, dots: Sequence[Dot]) -> None:
             va="center",
             color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": dot.style.colour, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 5},
+            arrowprops={"arrowstyle": "-", "color": dot.style.color, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 5},
         )
     axes.set_ylim(low, high)
 
 
 def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:
-    """Round numbers on a logarithmic axis: powers of ten, or even steps where fewer than two of those fit.
+    """Ticks of a logarithmic axis: powers of ten, or even steps if fewer than two powers fit.
 
     Args:
         low: Left end, above 0.
         high: Right end.
-        apart: Least distance of two, as a share of the axis: numbers must not lie on each other.
+        apart: Smallest distance of two ticks, as a share of the axis, so that their labels do not overlap.
     """
     first, last = int(np.ceil(np.log10(low))), int(np.floor(np.log10(high)))
     candidates = [[10.0**exponent for exponent in range(first, last + 1)]]
@@ -109,9 +109,9 @@ def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:
     for digits in (100, 50, 25, 20, 10, 5, 2.5, 2, 1):
         step = digits * base
         candidates.append([float(n * step) for n in range(int(np.ceil(low / step)), int(high / step) + 1)])
-    for found in candidates:
+    for values in candidates:
         kept: list[float] = []
-        for value in found:
+        for value in values:
             if not kept or np.log(value / kept[-1]) >= apart * np.log(high / low):
                 kept.append(value)
         if len(kept) >= 2:

@@ -1,6 +1,6 @@
-"""The numbers of a report as CSV: a row a number, so that every comparison fits into one file.
+"""Numbers of a report as CSV, one row per number, so that every comparison fits into one file.
 
-All but the points of curves are as they were computed, not rounded.
+Only the points of curves are rounded.
 """
 
 import math
@@ -16,12 +16,12 @@ Rows = Iterator[dict[str, Any]]
 
 
 def tables(analysis: Analysis, skipped: Mapping[str, str], *, formulas: bool = False) -> dict[str, str]:
-    """Files by their names; those that would have no row are left out.
+    """Files by their names; files without rows are left out.
 
     Args:
         analysis: The numbers.
-        skipped: By folder, why it is not in them.
-        formulas: Leave texts as they are that a spreadsheet program would compute; see
+        skipped: By folder, why it was left out.
+        formulas: Leave texts unchanged that a spreadsheet program would compute; see
             :mod:`mmfusion.experiments.spreadsheet`.
     """
     out = {f"{name}.csv": _text(list(rows(analysis)), formulas) for name, rows in _TABLES.items()}
@@ -38,7 +38,7 @@ def _text(rows: Sequence[Mapping[str, Any]], formulas: bool) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Empty for what is unknown."""
+    """The value; empty if it is unknown."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return float(value) if isinstance(value, float) else value
@@ -56,22 +56,22 @@ def _score(score: Score) -> dict[str, float]:
 
 def _ranking(analysis: Analysis) -> Rows:
     for head, comparison, method in _methods(analysis):
-        own = {
+        ranked = {
             "rank": comparison.methods.index(method) + 1,
             "model": method.model,
             "reference": int(method.is_reference),
             "runs": len(method.runs),
         }
         for metric, score in method.scores.items():
-            yield head | own | {"metric": metric} | _score(score)
+            yield head | ranked | {"metric": metric} | _score(score)
 
 
 def _runs(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
         for number, run in enumerate(method.runs):
-            own = {"folder": run.folder, "seed": run.seed, "fold": run.fold, "cases": run.n_cases}
-            found = {name: score.points[number] for name, score in method.scores.items() if number < len(score.points)}
-            yield head | own | {"threshold": run.threshold, "temperature": run.temperature} | found
+            origin = {"folder": run.folder, "seed": run.seed, "fold": run.fold, "cases": run.n_cases}
+            values = {name: score.points[number] for name, score in method.scores.items() if number < len(score.points)}
+            yield head | origin | {"threshold": run.threshold, "temperature": run.temperature} | values
 
 
 def _tests(analysis: Analysis) -> Rows:
@@ -98,9 +98,9 @@ def _tests(analysis: Analysis) -> Rows:
 def _subgroups(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
         for group in method.subgroups:
-            own = {"by": group.by, "value": group.value, "cases": group.n_cases, "groups": group.n_groups}
+            counts = {"by": group.by, "value": group.value, "cases": group.n_cases, "groups": group.n_groups}
             for metric, score in group.scores.items():
-                yield head | own | {"metric": metric} | _score(score)
+                yield head | counts | {"metric": metric} | _score(score)
 
 
 def _robustness(analysis: Analysis) -> Rows:
@@ -117,9 +117,17 @@ def _robustness(analysis: Analysis) -> Rows:
 
 def _contribution(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
-        for given in method.contributions:
-            own = {"modality": given.modality, "what": given.kind, "left": given.left.mean, "drop": given.drop.mean}
-            yield head | own | {"low": given.drop.low, "high": given.drop.high, "interval": given.interval}
+        for contribution in method.contributions:
+            drop = contribution.drop
+            yield head | {
+                "modality": contribution.modality,
+                "what": contribution.kind,
+                "left": contribution.left.mean,
+                "drop": drop.mean,
+                "low": drop.low,
+                "high": drop.high,
+                "interval": contribution.interval,
+            }
 
 
 def _calibration(analysis: Analysis) -> Rows:
@@ -144,7 +152,7 @@ def _curves(analysis: Analysis) -> Rows:
         for name in ("roc", "precision_recall", "reliability", "reliability_scaled"):
             for curve in getattr(method.curves, name):
                 for x, y, low, high in zip(curve.x, curve.y, curve.low, curve.high):
-                    # A picture has no more digits, and these are many.
+                    # A picture needs no more digits, and there are many points.
                     values = {"x": x, "y": y, "low": low, "high": high}
                     numbers = {key: round(float(value), 6) for key, value in values.items()}
                     yield head | {"curve": name, "class": curve.of} | numbers
@@ -153,11 +161,11 @@ def _curves(analysis: Analysis) -> Rows:
 def _learning(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
         for curve in method.learning:
-            own = {"seed": curve.seed, "fold": curve.fold, "metric": curve.metric}
+            origin = {"seed": curve.seed, "fold": curve.fold, "metric": curve.metric}
             for epoch, value, loss, phase in zip(curve.epochs, curve.validation, curve.loss, curve.phases):
                 chosen = int(curve.chosen is not None and epoch == curve.chosen)
-                found = {"epoch": int(epoch), "phase": phase, "validation": float(value), "loss": float(loss)}
-                yield head | own | found | {"chosen": chosen}
+                values = {"epoch": int(epoch), "phase": phase, "validation": float(value), "loss": float(loss)}
+                yield head | origin | values | {"chosen": chosen}
 
 
 def _cost(analysis: Analysis) -> Rows:
@@ -178,14 +186,14 @@ def _cost(analysis: Analysis) -> Rows:
 
 
 def _settings(analysis: Analysis) -> Rows:
-    """What all methods have once, without a method's name; then each one's own."""
+    """The settings of all methods once, without a method's name; then each method's own."""
     for comparison in analysis.comparisons:
         for name, value in (dict(settings.flatten(comparison.shared)) | settings.common(comparison)).items():
             yield {"comparison": comparison.name, "method": "", "setting": name, "value": value, "changed": None}
     for head, comparison, method in _methods(analysis):
-        told = settings.changed(method)
-        for name, value in settings.own(comparison, method).items():
-            yield head | {"setting": name, "value": value, "changed": int(name in told)}
+        changed = settings.changed(method)
+        for name, value in settings.of_method(comparison, method).items():
+            yield head | {"setting": name, "value": value, "changed": int(name in changed)}
 
 
 _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
@@ -203,4 +211,4 @@ _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
     "settings": _settings,
 }
 NAMES = (*_TABLES, "skipped")
-"""Of all files, without ``.csv``."""
+"""Names of all files, without ``.csv``."""

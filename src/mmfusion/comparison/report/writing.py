@@ -1,4 +1,4 @@
-"""The report's files."""
+"""Files of a report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ def write(
     """Write ``report.html``, ``report.md`` with its ``figures/*.svg``, and the numbers as CSV.
 
     The same analysis gives the same bytes. Files of a former report in that folder are replaced, its other figures and
-    tables removed; anybody else's files stay.
+    tables removed; all other files stay.
 
     Args:
         analysis: The numbers.
-        folder: Made where it is not there.
-        skipped: Folders that are not in the numbers, each with the reason.
-        formulas: Leave texts in the CSV files as they are, also those that a spreadsheet program would compute.
+        folder: Folder of the report; created if it does not exist.
+        skipped: Folders that were left out, each with the reason.
+        formulas: Leave texts in the CSV files unchanged, also those that a spreadsheet program would compute.
 
     Returns:
         The page, ``report.html``: it needs none of the other files.
@@ -49,7 +49,7 @@ def write(
             old.unlink()
     for path, text in files.items():
         write_text(path, text)
-    # Last: whoever sees the page may look for the rest.
+    # Last: the page refers to the other files.
     page = place / HTML
     write_text(page, html.render(document))
     return page

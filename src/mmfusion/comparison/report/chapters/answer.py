@@ -1,4 +1,4 @@
-"""What was compared, on what, and what the answer is, in plain words with its uncertainty."""
+"""Summary of a comparison: its methods and data, and the result with its uncertainty."""
 
 from mmfusion.comparison.analysis.results import Named, PairedTest
 from mmfusion.comparison.report import formatting
@@ -7,48 +7,50 @@ from mmfusion.metrics.classification import LOWER_IS_BETTER
 
 
 def compared(chapter: Chapter) -> str:
-    """What was compared, on what."""
-    found = chapter.comparison
-    groups = f" of {formatting.plural(found.n_groups, 'patient or lesion', 'patients or lesions')}"
-    labels = [method.label for method in found.methods]
-    runs = sum(len(method.runs) for method in found.methods)
-    folds = f" and {formatting.plural(found.folds, 'fold')}" if found.folds > 1 else ""
+    """Sentence on the compared methods and the data."""
+    comparison = chapter.comparison
+    groups = ""
+    if comparison.n_groups != comparison.n_cases:
+        groups = f" of {formatting.plural(comparison.n_groups, 'patient or lesion', 'patients or lesions')}"
+    labels = [method.label for method in comparison.methods]
+    runs = sum(len(method.runs) for method in comparison.methods)
+    folds = f" and {formatting.plural(comparison.folds, 'fold')}" if comparison.folds > 1 else ""
     return (
-        f"{formatting.plural(len(found.methods), 'method')} ({formatting.listed(labels, most=8)}) on {found.dataset}: "
-        f"{formatting.plural(len(found.classes), 'class', 'classes')}, "
-        f"{formatting.plural(found.n_cases, 'test case')}{groups if found.n_groups != found.n_cases else ''}; "
-        f"{formatting.plural(len(found.seeds), 'seed')}{folds}, {formatting.plural(runs, 'run')} in all."
+        f"{formatting.plural(len(comparison.methods), 'method')} ({formatting.listed(labels, most=8)}) on "
+        f"{comparison.dataset}: {formatting.plural(len(comparison.classes), 'class', 'classes')}, "
+        f"{formatting.plural(comparison.n_cases, 'test case')}{groups}; "
+        f"{formatting.plural(len(comparison.seeds), 'seed')}{folds}, {formatting.plural(runs, 'run')} in all."
     )
 
 
 def answer(chapter: Chapter, wanted: str) -> str:
-    """What came out.
+    """Sentences on the result.
 
     Args:
         chapter: The comparison.
-        wanted: Model that was to be the reference, for when it is not there.
+        wanted: Name of the requested reference, which may be missing.
     """
-    found = chapter.comparison
-    best = found.methods[0]
+    comparison = chapter.comparison
+    best = comparison.methods[0]
     number = cell(score(best, chapter.metric))
     value = f"{chapter.metric_words}, {number}"
-    if len(found.methods) == 1:
+    if len(comparison.methods) == 1:
         return (
             f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to "
             "compare it with."
         )
     extreme = "lowest" if chapter.metric in LOWER_IS_BETTER else "highest"
-    if found.reference is None:
+    if comparison.reference is None:
         return (
             f"{best.label} has the {extreme} {value}, but nothing was tested: the reference, {wanted}, is not among "
             "the runs, so no method can be said to be better than another."
         )
-    tests = [test for test in found.tests if test.metric == chapter.metric]
+    tests = [test for test in comparison.tests if test.metric == chapter.metric]
     if best.is_reference:
-        return f"The reference {best.label} has the {extreme} {value}. {_others(tests, found.reference)}"
-    mine = next((test for test in tests if test.method == best.label), None)
-    against = _best(mine, found.reference, found.named)
-    return f"{best.label} has the {extreme} {value}. {against} {_others(tests, found.reference)}"
+        return f"The reference {best.label} has the {extreme} {value}. {_others(tests, comparison.reference)}"
+    best_test = next((test for test in tests if test.method == best.label), None)
+    against = _best(best_test, comparison.reference, comparison.named)
+    return f"{best.label} has the {extreme} {value}. {against} {_others(tests, comparison.reference)}"
 
 
 def _best(test: PairedTest | None, reference: str, named: Named) -> str:
@@ -80,5 +82,5 @@ def _others(tests: list[PairedTest], reference: str) -> str:
             else f"{len(worse)} worse than {reference} ({formatting.listed(worse)})"
         )
     if open_:
-        parts.append(f"{open_} not told apart from {'it' if parts else reference}")
+        parts.append(f"{open_} without a significant difference from {'it' if parts else reference}")
     return f"Of {formatting.plural(len(tested), 'method')} tested, after correction: {', '.join(parts)}."

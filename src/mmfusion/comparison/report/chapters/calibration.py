@@ -1,4 +1,4 @@
-"""Whether a probability means what it says, raw and after temperature scaling."""
+"""Chapter part: calibration, raw and after temperature scaling."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ METRICS = ("brier", "ece", "log_loss")
 
 
 def section(chapter: Chapter) -> Section:
-    """Reliability curves, and a table of raw beside scaled."""
+    """Reliability curves, and a table of raw and scaled calibration."""
     methods = chapter.comparison.methods
     having = [method for method in methods if method.curves.reliability]
     of = "of the likeliest class" if len(chapter.comparison.classes) > 2 else f"of {chapter.comparison.classes[-1]}"
@@ -22,9 +22,9 @@ def section(chapter: Chapter) -> Section:
     if having:
         blocks.append(
             Paragraph(
-                f"Cases in bins of the probability {of}: across, what was said; upwards, how often it was so, with "
-                f"{chapter.percent} intervals. On the dotted diagonal a probability means what it says; below it the "
-                "method is too sure. The dashed grey line is after temperature scaling, fitted on validation."
+                f"Cases in bins of the probability {of}: the predicted probability across, the observed frequency "
+                f"upwards, with {chapter.percent} intervals. On the dotted diagonal a method is calibrated; below it, "
+                "it is overconfident. The dashed grey line is after temperature scaling, fitted on the validation set."
             )
         )
         front = [method for method in having if chapter.style(method).prominent]
@@ -51,9 +51,9 @@ def _table(chapter: Chapter) -> Table:
         rows.append((method.label, formatting.number(float(np.mean(known)), 2) if known else formatting.NONE, *cells))
     names = [f"{formatting.metric(name)}, {which}" for name in METRICS for which in ("raw", "scaled")]
     return Table(
-        "Calibration on the test part, raw beside temperature-scaled; lower is better. A temperature above 1 means "
-        "that the method was too sure. ECE is biased upwards where bins are small, in resamples more than in the cases "
-        "as they are: its interval may lie above it.",
+        "Calibration on the test set, raw and temperature-scaled; lower is better. A temperature above 1 means "
+        "that the method was overconfident. ECE is biased upwards for small bins, in resamples more than in the "
+        "original cases: its interval may lie above it.",
         ("method", "temperature", *names),
         tuple(rows),
         numeric=1 + 2 * len(METRICS),
@@ -64,7 +64,7 @@ def _table(chapter: Chapter) -> Table:
 def _picture(chapter: Chapter, method: Method) -> Picture:
     curve = overall(method.curves.reliability)
     style = chapter.style(method)
-    # That of the table: a curve's own counts the bins of another probability where there are two classes.
+    # As in the table: for two classes the curve's ECE is over bins of a different probability.
     error = formatting.number(score(method, "ece").mean)
     lines = []
     if curve is not None:
@@ -73,7 +73,7 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
         )
     scaled = overall(method.curves.reliability_scaled)
     if scaled is not None:
-        dashed = style._replace(colour=MUTED, line=(0, (4, 3)), marker="x", width=1.5, prominent=True)
+        dashed = style._replace(color=MUTED, line=(0, (4, 3)), marker="x", width=1.5, prominent=True)
         lines.append(Line("scaled", scaled.x, scaled.y, dashed))
     return square(
         chapter.key("reliability", chapter.method_key(method)),

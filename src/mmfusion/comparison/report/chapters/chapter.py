@@ -1,4 +1,4 @@
-"""What all parts of a chapter share: the comparison, who is drawn how, and what each picture may be called."""
+"""A chapter of the report: its comparison, the styles of the methods, and the keys of its pictures."""
 
 import re
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ UNKNOWN = Score(np.nan, np.nan, np.nan, np.nan, np.nan, ())
 
 @dataclass(frozen=True)
 class Chapter:
-    """A comparison on its way to the page.
+    """A comparison with the names and styles of its chapter.
 
     Attributes:
-        comparison: Its numbers.
-        number: From 1; with the comparison's name it makes the keys.
+        comparison: The numbers.
+        number: Number of the chapter from 1, part of its keys.
         level: Coverage of the intervals.
-        styles: By label.
+        styles: Style of each method, by label.
     """
 
     comparison: Comparison
@@ -35,13 +35,13 @@ class Chapter:
 
     @classmethod
     def of(cls, comparison: Comparison, number: int, level: float) -> "Chapter":
-        """With the reference and the best methods in the foreground."""
+        """The chapter of a comparison, with the reference and the best methods in the foreground."""
         labels = [method.label for method in comparison.methods]
         return cls(comparison, number, level, styles(labels, comparison.reference))
 
     @property
     def metric(self) -> str:
-        """The one that ranks."""
+        """The metric that ranks."""
         return self.comparison.metrics[0]
 
     @property
@@ -63,34 +63,34 @@ class Chapter:
         return self.comparison.methods.index(method) + 1
 
     def style(self, method: Method) -> Style:
-        """How it is drawn."""
+        """Style of a method."""
         return self.styles[method.label]
 
-    def told(self, method: Method) -> str:
-        """Its label where it is in the foreground; empty for the grey ones."""
+    def label(self, method: Method) -> str:
+        """Label of a method in the foreground; empty for a grey one."""
         return method.label if self.style(method).prominent else ""
 
     def drawn(self, methods: Sequence[Method] | None = None) -> list[Method]:
-        """Those in the foreground first, each group best first: the order in which pictures are layered."""
+        """Methods in the order of drawing: those in the foreground first, then the others, each best first."""
         chosen = self.comparison.methods if methods is None else methods
         return sorted(chosen, key=lambda method: not self.style(method).prominent)
 
     def find(self, label: str | None) -> Method | None:
-        """The method of that label."""
+        """The method with this label; None if there is none."""
         return next((method for method in self.comparison.methods if method.label == label), None)
 
     @property
     def reference(self) -> Method | None:
-        """What the others are tested against."""
+        """The reference; None if it is missing."""
         return self.find(self.comparison.reference)
 
     @property
     def reference_words(self) -> str:
-        """What the reference is; how it came to be it only where something is tested."""
+        """Words for the reference, with its origin if anything is tested."""
         return formatting.REFERENCES[self.comparison.named] if self.comparison.tests else "the reference"
 
     def lacking(self, what: str, methods: Sequence[Method]) -> tuple[Paragraph, ...]:
-        """One line on methods that do not have something; none where all do."""
+        """One line on the methods without something; none if all have it."""
         if not methods:
             return ()
         names = formatting.listed((method.label for method in methods), most=30)
@@ -98,12 +98,12 @@ class Chapter:
 
 
 def slug(text: str) -> str:
-    """Letters, digits and hyphens alone."""
+    """The text reduced to letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
 def score(method: Method, metric: str) -> Score:
-    """A metric of a method; all NaN where there is none."""
+    """A metric of a method; all NaN if it has none."""
     return method.scores.get(metric, UNKNOWN)
 
 
@@ -113,12 +113,12 @@ def cell(value: Score, *, sign: bool = False) -> str:
 
 
 def overall(curves: Sequence[Curve]) -> Curve | None:
-    """The curve that stands for all classes: the last, of class 1 alone where there are two."""
+    """The curve of all classes, which is the last; for two classes that of class 1."""
     return curves[-1] if curves else None
 
 
 def thin(curve: Curve, most: int = 201) -> tuple[Floats, Floats, Floats, Floats]:
-    """``x``, ``y``, ``low`` and ``high`` at no more points than a picture can show; the ends stay."""
+    """``x``, ``y``, ``low`` and ``high`` at ``most`` points, the ends among them."""
     n = len(curve.x)
     at = np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int))
     return curve.x[at], curve.y[at], curve.low[at], curve.high[at]

@@ -1,4 +1,4 @@
-"""Which class is taken for which."""
+"""Chapter part: confusion matrices."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from mmfusion.comparison.report.matrix_plot import matrix
 
 
 def section(chapter: Chapter) -> Section:
-    """A matrix a method."""
+    """One matrix per method."""
     methods = chapter.comparison.methods
     blocks: list[Block] = [
         Paragraph(
-            "A row is a true class, a column what the method's likeliest class called it; numbers are percent of "
-            "the row, mean over the runs, and the framed diagonal is right. The darker, the more."
+            "A row is a true class, a column the predicted class, which is the likeliest; numbers are percent of the "
+            "row, mean over the runs, and the framed diagonal is correct. Darker cells have more cases."
         )
     ]
     front = [method for method in methods if chapter.style(method).prominent]
@@ -33,14 +33,14 @@ def section(chapter: Chapter) -> Section:
 def _picture(chapter: Chapter, method: Method) -> Picture:
     classes = chapter.comparison.classes
     shares = method.confusion.shares
-    found = "; ".join(
-        f"{name} {'has no cases' if np.isnan(share) else f'{share:.0%} found'}"
+    recalls = "; ".join(
+        f"{name} {'has no cases' if np.isnan(share) else f'{share:.0%} correct'}"
         for name, share in zip(classes, np.diagonal(shares))
     )
     return matrix(
         chapter.key("confusion", chapter.method_key(method)),
         method.label,
-        f"Confusion matrix of {method.label}: {found}.",
+        f"Confusion matrix of {method.label}: {recalls}.",
         shares,
         classes,
     )

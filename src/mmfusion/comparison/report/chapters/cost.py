@@ -1,4 +1,4 @@
-"""What a method costs."""
+"""Chapter part: cost."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ class _Kind(NamedTuple):
 
 _KINDS = (
     _Kind("parameters", "Parameters", "parameters", lambda cost: cost.parameters),
-    _Kind("flops", "Operations", "FLOPs a case", lambda cost: cost.flops_per_case),
+    _Kind("flops", "Operations", "FLOPs per case", lambda cost: cost.flops_per_case),
     _Kind("time", "Training time", "seconds of training", lambda cost: cost.train_seconds),
     _Kind("memory", "Memory", "peak memory, GiB", lambda cost: cost.peak_memory_bytes / 2**30),
 )
@@ -32,13 +32,13 @@ def section(chapter: Chapter) -> Section:
     """The ranking metric against each cost, and a table."""
     key, title = chapter.key("cost"), "Cost"
     methods = chapter.comparison.methods
-    having = {method.label: method.cost for method in methods if method.cost is not None and _says(method.cost)}
+    having = {method.label: method.cost for method in methods if method.cost is not None and _measured(method.cost)}
     if not having:
-        return Section(key, title, (Paragraph("No run says what it cost.", kind="missing"),))
+        return Section(key, title, (Paragraph("No run recorded its cost.", kind="missing"),))
     text = (
-        f"{chapter.metric_words} against what a method costs, each axis of cost logarithmic: upper left is good and "
-        "cheap. Parameters and operations are the same everywhere; seconds, throughput and memory are those of the "
-        "machine that the runs shared, and compare only where it did nothing else."
+        f"{chapter.metric_words} against the cost of a method, on a logarithmic axis: the upper left is good and "
+        "cheap. Parameters and operations are the same on every machine; seconds, throughput and memory are "
+        "comparable only between runs on the same, otherwise idle machine."
     )
     pictures = []
     lacking = []
@@ -59,7 +59,7 @@ def section(chapter: Chapter) -> Section:
             "measured on",
             "parameters",
             "trained",
-            "FLOPs a case",
+            "FLOPs per case",
             "epochs",
             "training, s",
             "training, cases/s",
@@ -74,7 +74,7 @@ def section(chapter: Chapter) -> Section:
     return Section(key, title, (*blocks, table, *chapter.lacking("The cost", missing)))
 
 
-def _says(cost: Cost) -> bool:
+def _measured(cost: Cost) -> bool:
     """Whether anything was measured."""
     return any(isinstance(value, int | float) and math.isfinite(value) for value in dataclasses.astuple(cost))
 
@@ -101,7 +101,7 @@ def _picture(chapter: Chapter, kind: _Kind) -> Picture | None:
         value = score(method, chapter.metric)
         # NaN is not above 0 either.
         if x > 0 and value.mean == value.mean:
-            dots.append(Dot(chapter.told(method), x, value.mean, value.low, value.high, chapter.style(method)))
+            dots.append(Dot(chapter.label(method), x, value.mean, value.low, value.high, chapter.style(method)))
     if not dots:
         return None
     return scatter(

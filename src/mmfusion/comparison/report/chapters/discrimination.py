@@ -1,4 +1,4 @@
-"""ROC and precision against recall: all methods in one picture, each beside the reference, and class by class."""
+"""Chapter parts: ROC curves and precision-recall curves, of all methods, of each with the reference, by class."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,50 +52,50 @@ def precision_recall(chapter: Chapter) -> Section:
 
 
 def _section(chapter: Chapter, kind: _Kind, reading: str) -> Section:
-    found = chapter.comparison
+    comparison = chapter.comparison
     key = chapter.key(kind.name)
-    having = [method for method in found.methods if kind.curves(method)]
+    having = [method for method in comparison.methods if kind.curves(method)]
     if not having:
         return Section(key, kind.title, (Paragraph("No method has these curves.", kind="missing"),))
-    multiclass = len(found.classes) > 2
+    multiclass = len(comparison.classes) > 2
     what = (
         "Mean of the classes' curves, each class against the rest"
         if multiclass
-        else f"Of {found.classes[-1]} against {found.classes[0]}"
+        else f"Of {comparison.classes[-1]} against {comparison.classes[0]}"
     )
     text = f"{what}, mean over the runs. {reading} The bands are pointwise {chapter.percent} intervals."
     grey = sum(not chapter.style(method).prominent for method in having)
     if grey:
-        text += f" {formatting.plural(grey, 'method')} in grey: below, each has its own picture."
+        text += f" {formatting.plural(grey, 'method')} in grey: each has its own picture below."
     front = [method for method in having if chapter.style(method).prominent]
     rest = [method for method in having if not chapter.style(method).prominent]
     pictures = [_all(chapter, kind, having)]
     if len(having) > 1:
-        pictures += [_one(chapter, kind, method) for method in front]
+        pictures += [_single(chapter, kind, method) for method in front]
     else:
-        pictures = [_one(chapter, kind, having[0])]
+        pictures = [_single(chapter, kind, having[0])]
     blocks: list[Block] = [Paragraph(text), Figures(tuple(pictures))]
     if rest:
-        panels = tuple(_one(chapter, kind, method) for method in rest)
+        panels = tuple(_single(chapter, kind, method) for method in rest)
         blocks.append(Lid(f"{kind.title} of the other {formatting.plural(len(rest), 'method')}", (Figures(panels),)))
     if multiclass:
-        panels = tuple(_class(chapter, kind, having, number) for number in range(len(found.classes)))
+        panels = tuple(_class(chapter, kind, having, number) for number in range(len(comparison.classes)))
         blocks.append(Lid(f"{kind.title} class by class", (Figures(panels),)))
-    blocks += chapter.lacking("This", [method for method in found.methods if not kind.curves(method)])
+    blocks += chapter.lacking("This", [method for method in comparison.methods if not kind.curves(method)])
     return Section(key, kind.title, tuple(blocks))
 
 
 def _level(chapter: Chapter, kind: _Kind, of: str | None = None) -> float | None:
-    """Share of the positives, where precision begins."""
+    """Share of positive cases: the precision of guessing; None for ROC curves."""
     if kind is not _PRECISION:
         return None
-    found = chapter.comparison
-    total = sum(found.prevalence.values())
+    comparison = chapter.comparison
+    total = sum(comparison.prevalence.values())
     if not total:
         return None
-    shares = [found.prevalence.get(name, 0) / total for name in found.classes]
+    shares = [comparison.prevalence.get(name, 0) / total for name in comparison.classes]
     if of is not None:
-        return shares[found.classes.index(of)]
+        return shares[comparison.classes.index(of)]
     return shares[1] if len(shares) == 2 else sum(shares) / len(shares)
 
 
@@ -106,15 +106,15 @@ def _line(chapter: Chapter, curve: Curve, method: Method, label: str, *, band: b
 
 def _all(chapter: Chapter, kind: _Kind, methods: Sequence[Method]) -> Picture:
     lines = [
-        _line(chapter, curve, method, chapter.told(method), band=False)
+        _line(chapter, curve, method, chapter.label(method), band=False)
         for method in chapter.drawn(methods)
         if (curve := overall(kind.curves(method))) is not None
     ]
-    told = [method.label for method in methods if chapter.told(method)]
+    labels = [method.label for method in methods if chapter.label(method)]
     return square(
         chapter.key(kind.name, "all"),
         f"All {len(methods)} methods",
-        f"{kind.title} of {formatting.plural(len(methods), 'method')}; named are {formatting.listed(told)}.",
+        f"{kind.title} of {formatting.plural(len(methods), 'method')}; labeled are {formatting.listed(labels)}.",
         lines,
         x=kind.x,
         y=kind.y,
@@ -124,7 +124,7 @@ def _all(chapter: Chapter, kind: _Kind, methods: Sequence[Method]) -> Picture:
     )
 
 
-def _one(chapter: Chapter, kind: _Kind, method: Method) -> Picture:
+def _single(chapter: Chapter, kind: _Kind, method: Method) -> Picture:
     curve = kind.curves(method)[-1]
     lines = [_line(chapter, curve, method, method.label, band=True)]
     reference = chapter.reference
@@ -151,7 +151,7 @@ def _class(chapter: Chapter, kind: _Kind, methods: Sequence[Method], number: int
     for method in chapter.drawn(methods):
         curve = next((curve for curve in kind.curves(method) if curve.of == name), None)
         if curve is not None:
-            lines.append(_line(chapter, curve, method, chapter.told(method), band=False))
+            lines.append(_line(chapter, curve, method, chapter.label(method), band=False))
     cases = chapter.comparison.prevalence.get(name, 0)
     return square(
         chapter.key(kind.name, "class", number + 1),

@@ -1,4 +1,4 @@
-"""How the methods learned."""
+"""Chapter part: learning curves."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from mmfusion.metrics.ranking import Floats
 
 
 def section(chapter: Chapter) -> Section:
-    """The validation metric and the training loss over the epochs, and which epoch was kept."""
+    """Validation metric and training loss by epoch, and the epoch that was kept."""
     key, title = chapter.key("learning"), "Learning curves"
     methods = chapter.comparison.methods
     having = [method for method in methods if method.learning]
@@ -21,17 +21,17 @@ def section(chapter: Chapter) -> Section:
         return Section(key, title, (Paragraph("No run has a history.", kind="missing"),))
     metric = having[0].learning[0].metric
     text = (
-        "Mean over the runs, thin lines are single runs. First the metric on the validation part by which the "
-        "epoch was chosen, then the sum of the weighted loss terms in training, which methods with other "
-        "terms do not share. A validation line that still rises at its end asks for more epochs; one that falls "
-        "while the loss falls, for fewer."
+        "Mean over the runs, thin lines are single runs. First the metric on the validation set by which the "
+        "epoch was chosen, then the sum of the weighted loss terms in training, which is not comparable between "
+        "methods with different terms. A validation line that still rises at its end calls for more epochs, one that "
+        "falls while the loss falls for fewer."
     )
     pictures = (
         _picture(chapter, having, f"validation {formatting.metric(metric)}", "validation"),
         _picture(chapter, having, "training loss", "loss"),
     )
     table = Table(
-        "Epoch whose weights were kept, run by run in the order of folds and seeds, and how many epochs there were.",
+        "Epoch whose weights were kept, run by run in the order of folds and seeds, and the number of epochs.",
         ("method", "epochs", "kept"),
         tuple(
             (
@@ -58,9 +58,9 @@ def _picture(chapter: Chapter, methods: list[Method], name: str, field: str) -> 
     for method in chapter.drawn(methods):
         runs = [(curve.epochs, _values(curve, field)) for curve in method.learning]
         x, y = mean(runs)
-        told = chapter.told(method)
-        single = tuple(runs) if told and len(runs) > 1 else ()
-        lines.append(Trend(told, x, y, chapter.style(method), runs=single, thin=True))
+        label = chapter.label(method)
+        single = tuple(runs) if label and len(runs) > 1 else ()
+        lines.append(Trend(label, x, y, chapter.style(method), runs=single, thin=True))
     return trends(
         chapter.key("learning", field),
         f"{name[0].upper()}{name[1:]} by epoch",
@@ -78,7 +78,7 @@ def _values(curve: LearningCurve, field: str) -> Floats:
 
 
 def mean(runs: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Mean over the runs of what each has at an epoch; NaN where none has anything."""
+    """Mean over the runs at each epoch; NaN if no run has a value."""
     epochs = np.unique(np.concatenate([x for x, _ in runs]))
     values = np.full((len(runs), len(epochs)), np.nan)
     for number, (x, y) in enumerate(runs):

@@ -1,4 +1,4 @@
-"""The ranking with intervals, and the tests against the reference."""
+"""Chapter part: the ranking with intervals, and the tests against the reference."""
 
 import numpy as np
 
@@ -10,52 +10,52 @@ from mmfusion.comparison.report.document import Block, Figures, Lid, Paragraph, 
 from mmfusion.comparison.report.forest_plot import Mark, Row, forest
 from mmfusion.metrics.classification import LOWER_IS_BETTER
 
-OVER_PARTS = "corrected resampled t"
-"""The test that is over test parts; every other is over the cases of one."""
+OVER_FOLDS = "corrected resampled t"
+"""The test over several test sets; every other test is over the cases of one."""
 
-VERDICTS = {True: "better", False: "worse", None: "not told apart"}
+VERDICTS = {True: "better", False: "worse", None: "no significant difference"}
 
 
 def section(chapter: Chapter) -> Section:
     """Forest plots and tables."""
-    found = chapter.comparison
+    comparison = chapter.comparison
     order = "lowest" if chapter.metric in LOWER_IS_BETTER else "highest"
-    several = any(len(method.runs) > 1 for method in found.methods)
+    several = any(len(method.runs) > 1 for method in comparison.methods)
     text = (
-        f"Methods by mean {chapter.metric_words} on the test part, the {order} first. The line is the "
+        f"Methods by mean {chapter.metric_words} on the test set, the {order} first. The line is the "
         f"{chapter.percent} interval of the mean; "
-        + ("the small circles are single runs, a seed and fold each." if several else "there is one run a method.")
+        + ("the small circles are single runs, a seed and fold each." if several else "there is one run per method.")
     )
-    if found.reference is not None:
+    if comparison.reference is not None:
         text += f" The diamond and the dashed line are {chapter.reference_words}."
-    if found.resolution == found.resolution:
+    if comparison.resolution == comparison.resolution:
         text += (
-            f" Two single runs that differ by less than {formatting.number(found.resolution)} cannot be told apart by "
-            "this test part: that is twice the standard error that its cases cause."
+            f" The test cases alone give the {chapter.metric_words} of a single run a standard error near "
+            f"{formatting.number(comparison.resolution / 2)}."
         )
     pictures = [_values(chapter)]
-    tests = [test for test in found.tests if test.metric == chapter.metric]
+    tests = [test for test in comparison.tests if test.metric == chapter.metric]
     blocks: list[Block] = [Paragraph(text)]
     drawn = [test for test in tests if np.isfinite(test.difference)]
     if drawn:
         pictures.append(_differences(chapter, drawn))
     blocks += [Figures(tuple(pictures)), _table(chapter)]
-    blocks += _rows(found.methods)
+    blocks += _rows(comparison.methods)
     blocks += _tests(chapter)
     return Section(chapter.key("ranking"), "Ranking", tuple(blocks))
 
 
 def _values(chapter: Chapter) -> Picture:
-    found = chapter.comparison
+    comparison = chapter.comparison
     rows = []
-    for number, method in enumerate(found.methods, start=1):
+    for number, method in enumerate(comparison.methods, start=1):
         value = score(method, chapter.metric)
         text = formatting.number(value.mean)
         if np.isfinite(value.low) and np.isfinite(value.high):
             text += f" ({formatting.number(value.low)}{formatting.NONE}{formatting.number(value.high)})"
         mark = Mark(value.mean, value.low, value.high, value.points, chapter.style(method))
         rows.append(Row(f"{number} {method.label}", text, (mark,), bold=method.is_reference))
-    best = found.methods[0]
+    best = comparison.methods[0]
     reference = chapter.reference
     return forest(
         chapter.key("forest"),
@@ -94,11 +94,11 @@ def _differences(chapter: Chapter, tests: list[PairedTest]) -> Picture:
 
 
 def _table(chapter: Chapter) -> Table:
-    found = chapter.comparison
+    comparison = chapter.comparison
     rows = []
-    for number, method in enumerate(found.methods, start=1):
+    for number, method in enumerate(comparison.methods, start=1):
         first = score(method, chapter.metric)
-        others = [cell(score(method, name)) for name in found.metrics[1:]]
+        others = [cell(score(method, name)) for name in comparison.metrics[1:]]
         rows.append(
             (
                 method.label + (" (reference)" if method.is_reference else ""),
@@ -111,57 +111,57 @@ def _table(chapter: Chapter) -> Table:
         )
     return Table(
         f"Ranking: mean over the runs of a method with its {chapter.percent} interval, on "
-        f"{formatting.plural(found.n_cases, 'test case')}; SD: of the {chapter.metric_words} over the runs.",
+        f"{formatting.plural(comparison.n_cases, 'test case')}; SD: of the {chapter.metric_words} over the runs.",
         (
             "method",
             "rank",
             chapter.metric_words,
             "SD",
             "runs",
-            *(formatting.metric(name) for name in found.metrics[1:]),
+            *(formatting.metric(name) for name in comparison.metrics[1:]),
         ),
         tuple(rows),
-        numeric=len(found.metrics) + 3,
-        strong=frozenset(number for number, method in enumerate(found.methods) if method.is_reference),
+        numeric=len(comparison.metrics) + 3,
+        strong=frozenset(number for number, method in enumerate(comparison.methods) if method.is_reference),
     )
 
 
 def _rows(methods: tuple[Method, ...]) -> list[Block]:
-    """A line on methods that are none of the registry's."""
+    """Line on the reference rows."""
     fitted = [method.label for method in methods if method.is_row]
     if not fitted:
         return []
     names = formatting.listed(fitted, most=30)
-    return [Paragraph(f"Fitted with scikit-learn to the table alone, as rows to compare with: {names}.")]
+    return [Paragraph(f"Reference rows, fitted by scikit-learn to the table alone: {names}.")]
 
 
 def _tests(chapter: Chapter) -> list[Block]:
-    found = chapter.comparison
-    if found.reference is None:
+    comparison = chapter.comparison
+    if comparison.reference is None:
         return [Paragraph("There are no tests: the reference is not among the runs.", kind="missing")]
-    if not found.tests:
+    if not comparison.tests:
         return [
             Paragraph("There are no tests: no other method has runs that pair with the reference's.", kind="missing")
         ]
-    kinds = list(dict.fromkeys(formatting.KINDS.get(test.kind, test.kind) for test in found.tests))
+    kinds = list(dict.fromkeys(formatting.KINDS.get(test.kind, test.kind) for test in comparison.tests))
     blocks: list[Block] = [
         Paragraph(
-            f"Each method is tested against {found.reference} on the same cases ({formatting.listed(kinds)}). Runs of "
-            "the same seed and fold are paired, and what is tested is the difference shown: its mean over the pairs. "
-            "Holm's correction counts all methods tested on the same metric; below 0.05 a difference is called better "
-            "or worse, else it is not told apart, which does not mean equal."
+            f"Each method is tested against {comparison.reference} on the same cases ({formatting.listed(kinds)}). "
+            "Runs of the same seed and fold are paired, and the test is of the difference shown, the mean over the "
+            "pairs. Holm's correction counts all methods tested on the same metric. With a corrected p below 0.05 a "
+            "method is called better or worse; no significant difference does not mean equal."
         )
     ]
-    if all(test.kind != OVER_PARTS for test in found.tests):
+    if all(test.kind != OVER_FOLDS for test in comparison.tests):
         blocks.append(
             Paragraph(
-                "On one split the tests, like all intervals, speak of the test cases: whether these trained models "
-                "would differ so on other cases. What other seeds would change is in the SD alone."
+                "On one split the tests, like all intervals, are about other test cases only: whether these trained "
+                "models would differ on other cases. The variation between seeds is in the SD alone."
             )
         )
     shown: list[Block] = []
     others: list[Table] = []
-    for name, kind in dict.fromkeys((test.metric, test.kind) for test in found.tests):
+    for name, kind in dict.fromkeys((test.metric, test.kind) for test in comparison.tests):
         table = _test(chapter, name, kind)
         if name == chapter.metric:
             shown.append(table)
@@ -173,10 +173,10 @@ def _tests(chapter: Chapter) -> list[Block]:
 
 
 def _test(chapter: Chapter, metric: str, kind: str) -> Table:
-    found = chapter.comparison
-    what = f"{formatting.metric(metric)} against {found.reference}: {formatting.KINDS.get(kind, kind)}."
+    comparison = chapter.comparison
+    what = f"{formatting.metric(metric)} against {comparison.reference}: {formatting.KINDS.get(kind, kind)}."
     without: dict[str, list[str]] = {}
-    for test in found.tests:
+    for test in comparison.tests:
         if (test.metric, test.kind) == (metric, kind) and test.reason:
             without.setdefault(test.reason, []).append(test.method)
     for reason, methods in without.items():
@@ -193,7 +193,7 @@ def _test(chapter: Chapter, metric: str, kind: str) -> Table:
                 formatting.p_value(test.p_holm),
                 str(test.n_runs),
             )
-            for test in found.tests
+            for test in comparison.tests
             if (test.metric, test.kind) == (metric, kind)
         ),
         numeric=4,

@@ -1,4 +1,4 @@
-"""What is left as more and more of the tables' cells are missing."""
+"""Chapter part: robustness to missing cells."""
 
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell
@@ -18,22 +18,24 @@ def section(chapter: Chapter) -> Section:
     for method in chapter.drawn():
         curve = curves.get(method.label)
         if curve is not None:
-            told = bool(chapter.told(method))
+            labeled = bool(chapter.label(method))
             lines.append(
                 Trend(
-                    chapter.told(method),
+                    chapter.label(method),
                     curve.shares,
                     curve.mean,
                     chapter.style(method),
-                    curve.low if told else None,
-                    curve.high if told else None,
-                    tuple((curve.shares, points) for points in curve.points) if told and len(curve.points) > 1 else (),
+                    curve.low if labeled else None,
+                    curve.high if labeled else None,
+                    tuple((curve.shares, points) for points in curve.points)
+                    if labeled and len(curve.points) > 1
+                    else (),
                 )
             )
     picture = trends(
         chapter.key("robustness", "cells"),
         f"{metric} as cells go missing",
-        f"{metric} on the test part over the share of table cells made missing, for "
+        f"{metric} on the test set over the share of table cells made missing, for "
         f"{formatting.plural(len(lines), 'method')}; the numbers are in the table below.",
         lines,
         x="cells missing",
@@ -41,11 +43,11 @@ def section(chapter: Chapter) -> Section:
         percent=True,
     )
     text = (
-        "Test cases lose a share of the cells that their tables have, drawn at random; the model is the same. A "
-        f"flatter line holds out longer. Bands are {chapter.percent} intervals of the mean, of the test cases: seeds "
-        "share these, so that their intervals are averaged, rather too wide than too narrow, and folds are taken as "
-        "independent. Small circles are single runs. The area under the line, over the width of the shares, puts it "
-        "in one number."
+        "A share of the test cases' table cells, drawn at random, is made missing; the model is the same. A flatter "
+        f"line is more robust. Bands are {chapter.percent} intervals of the mean for other test cases: seeds share "
+        "their cases, so that their intervals are averaged, which is rather too wide, and folds are assumed "
+        "independent. Small circles are single runs. The area under the line, divided by the range of shares, "
+        "summarizes it in one number."
     )
     shares = sorted({float(share) for curve in curves.values() for share in curve.shares})
     rows = []

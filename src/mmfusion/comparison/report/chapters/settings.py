@@ -1,4 +1,4 @@
-"""What the numbers were made with."""
+"""Chapter part: data, settings, versions and hardware."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,24 +11,24 @@ from mmfusion.comparison.report.document import Block, Lid, Paragraph, Section, 
 
 def section(chapter: Chapter) -> Section:
     """Data, settings, options, versions."""
-    found = chapter.comparison
-    seeds = formatting.listed((str(seed) for seed in found.seeds), most=20)
+    comparison = chapter.comparison
+    seeds = formatting.listed((str(seed) for seed in comparison.seeds), most=20)
     blocks: list[Block] = [
         Paragraph(
-            f"{formatting.count(found.n_cases)} test cases, {formatting.count(found.n_validation)} validation cases "
-            f"(mean over the runs); seeds {seeds}; {formatting.plural(found.folds, 'test part')}."
+            f"{formatting.count(comparison.n_cases)} test cases, {formatting.count(comparison.n_validation)} "
+            f"validation cases (mean over the runs); seeds {seeds}; {formatting.plural(comparison.folds, 'test set')}."
         ),
         Table(
             "Test cases of each class.",
             ("class", "cases"),
-            tuple((name, formatting.count(found.prevalence.get(name, 0))) for name in found.classes),
+            tuple((name, formatting.count(comparison.prevalence.get(name, 0))) for name in comparison.classes),
             numeric=1,
         ),
     ]
-    if found.ceilings:
-        known = formatting.listed(f"{name} {formatting.number(value)}" for name, value in found.ceilings.items())
+    if comparison.ceilings:
+        known = formatting.listed(f"{name} {formatting.number(value)}" for name, value in comparison.ceilings.items())
         blocks.append(Paragraph(f"The best AUC possible is known for these data: {known}."))
-    rows = flatten(found.shared)
+    rows = flatten(comparison.shared)
     if rows:
         blocks.append(Table("Settings that all methods share.", ("setting", "value"), tuple(rows)))
     options = [
@@ -37,50 +37,52 @@ def section(chapter: Chapter) -> Section:
             formatting.setting(method.options) if method.options else formatting.NONE,
             method.ablation or formatting.NONE,
         )
-        for method in found.methods
+        for method in comparison.methods
         if method.options or method.ablation
     ]
     if options:
-        caption = "What sets methods of one model apart, or is not as defaults, recipe and preset say."
+        caption = (
+            "Options that distinguish methods of one model, or differ from the defaults, the recipe and the preset."
+        )
         blocks.append(Table(caption, ("method", "options", "ablation"), tuple(options)))
-    blocks += _all(found)
-    if found.surroundings:
+    blocks += _all(comparison)
+    if comparison.surroundings:
         blocks.append(
             Table(
                 "Versions and hardware.",
                 ("commit", "runs", "device", "hardware", "versions"),
                 tuple(
                     (
-                        formatting.NONE if one.commit is None else _commit(one.commit),
-                        str(one.n_runs),
-                        one.device or formatting.NONE,
-                        one.hardware or formatting.NONE,
-                        ", ".join(f"{name} {version}" for name, version in one.versions.items()) or formatting.NONE,
+                        formatting.NONE if env.commit is None else _commit(env.commit),
+                        str(env.n_runs),
+                        env.device or formatting.NONE,
+                        env.hardware or formatting.NONE,
+                        ", ".join(f"{name} {version}" for name, version in env.versions.items()) or formatting.NONE,
                     )
-                    for one in found.surroundings
+                    for env in comparison.surroundings
                 ),
             )
         )
     else:
-        blocks.append(Paragraph("No run says with which versions and hardware it was made.", kind="missing"))
+        blocks.append(Paragraph("No run recorded its versions and hardware.", kind="missing"))
     return Section(chapter.key("settings"), "Data, settings, versions", tuple(blocks))
 
 
 def common(comparison: Comparison) -> dict[str, str]:
-    """Settings that are the same in all methods, beside those that a comparison shares anyway; reference rows apart."""
-    each = [everything(method) for method in comparison.methods if not method.is_row]
+    """Settings with the same value in all methods, but those that a comparison always shares; reference rows aside."""
+    settings = [everything(method) for method in comparison.methods if not method.is_row]
     shared = dict(flatten(comparison.shared))
-    if not each:
+    if not settings:
         return {}
     return {
         name: value
-        for name, value in each[0].items()
-        if name not in shared and all(one.get(name) == value for one in each[1:])
+        for name, value in settings[0].items()
+        if name not in shared and all(other.get(name) == value for other in settings[1:])
     }
 
 
-def own(comparison: Comparison, method: Method) -> dict[str, str]:
-    """A method's other settings; none of a reference row, which has no model and no training."""
+def of_method(comparison: Comparison, method: Method) -> dict[str, str]:
+    """The other settings of a method; empty for a reference row, which has no model and no training."""
     if method.is_row:
         return {}
     elsewhere = dict(flatten(comparison.shared)) | common(comparison)
@@ -88,7 +90,7 @@ def own(comparison: Comparison, method: Method) -> dict[str, str]:
 
 
 def everything(method: Method) -> dict[str, str]:
-    """All of a method's settings that predictions depend on, but its model and dataset, seed and fold."""
+    """All settings of a method that predictions depend on, without its model, dataset, seed and fold."""
     settings = {section: dict(method.settings.get(section, {})) for section in ("run", "data", "train", "model")}
     for name in ("model", "dataset"):
         settings["run"].pop(name, None)
@@ -96,7 +98,7 @@ def everything(method: Method) -> dict[str, str]:
 
 
 def changed(method: Method) -> dict[str, str]:
-    """Those that neither defaults nor recipe nor preset say."""
+    """Settings that differ from the defaults, the recipe and the preset."""
     names = {
         name if name.startswith(("run.", "train.")) else f"model.{name}": value
         for name, value in method.changed.items()
@@ -105,20 +107,20 @@ def changed(method: Method) -> dict[str, str]:
 
 
 def _all(comparison: Comparison) -> list[Block]:
-    """Every setting, under a lid: of all methods once, then each one's own, what was changed before the rest."""
+    """Every setting, collapsed: common ones once, then each method's own, changed ones first."""
     tables: list[Table] = []
     if same := common(comparison):
-        caption = "Settings that all methods happen to have in common."
+        caption = "Settings with the same value in all methods."
         tables.append(Table(caption, ("setting", "value"), tuple(same.items())))
     rows = []
     for method in comparison.methods:
-        others, told = own(comparison, method), changed(method)
-        mine = {name: value for name, value in others.items() if name in told}
-        usual = {name: value for name, value in others.items() if name not in told}
+        others, names = of_method(comparison, method), changed(method)
+        unusual = {name: value for name, value in others.items() if name in names}
+        usual = {name: value for name, value in others.items() if name not in names}
         if others:
-            rows.append((method.label, formatting.setting(mine), formatting.setting(usual)))
+            rows.append((method.label, formatting.setting(unusual), formatting.setting(usual)))
     if rows:
-        caption = "Settings of each method's own, those first that neither defaults nor recipe nor preset say."
+        caption = "Settings of each method: first those that differ from the defaults, the recipe and the preset."
         tables.append(Table(caption, ("method", "changed", "as usual"), tuple(rows)))
     return [Lid("All other settings", tuple(tables))] if tables else []
 

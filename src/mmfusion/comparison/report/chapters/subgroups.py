@@ -1,4 +1,4 @@
-"""How a method does on parts of the test cases."""
+"""Chapter part: subgroups of the test cases."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from mmfusion.comparison.report.forest_plot import Mark, Row, forest
 
 
 def section(chapter: Chapter) -> Section:
-    """A forest plot a property, and tables."""
+    """One forest plot per property, and tables."""
     key, title = chapter.key("subgroups"), "Subgroups"
     methods = [method for method in chapter.comparison.methods if method.subgroups]
     if not methods:
@@ -22,19 +22,19 @@ def section(chapter: Chapter) -> Section:
     groups = methods[0].subgroups
     shown = _shown(chapter, methods)
     text = (
-        f"{chapter.metric_words} on parts of the test cases, with {chapter.percent} intervals. Small parts have wide "
-        "intervals, and with many parts some differ by chance: these are descriptions, not tests. A part with one "
-        "class alone is not judged."
+        f"{chapter.metric_words} in subgroups of the test cases, with {chapter.percent} intervals. Small subgroups "
+        "have wide intervals, and among many some differ by chance: these are descriptions, not tests. A subgroup "
+        "whose cases are of one class has no value."
     )
     if partial := _lacking(groups, chapter.comparison.classes):
-        text += f" Means over classes are over those that a part has: {partial}."
+        text += f" Means over classes are over the classes that a subgroup has: {partial}."
     pictures = tuple(
         _picture(chapter, number, by, [group for group in groups if group.by == by], shown)
         for number, by in enumerate(dict.fromkeys(group.by for group in groups), start=1)
     )
     classes = chapter.comparison.classes
     counts = Table(
-        "Test cases in each part.",
+        "Test cases in each subgroup.",
         ("subgroup", "cases", "patients or lesions", *classes),
         tuple(
             (
@@ -61,13 +61,13 @@ def section(chapter: Chapter) -> Section:
 
 
 def _lacking(groups: Sequence[Subgroup], classes: Sequence[str]) -> str:
-    """Parts that have several classes, but not all."""
-    found = []
+    """Subgroups with several classes, but not all."""
+    texts = []
     for group in groups:
         absent = [name for name in classes if not group.of_class.get(name, 0)]
         if absent and len(classes) - len(absent) > 1:
-            found.append(f"{_name(group)} has no {formatting.listed(absent)}")
-    return formatting.listed(found, most=30)
+            texts.append(f"{_name(group)} has no {formatting.listed(absent)}")
+    return formatting.listed(texts, most=30)
 
 
 def _name(group: Subgroup) -> str:
@@ -75,12 +75,12 @@ def _name(group: Subgroup) -> str:
 
 
 def _value(chapter: Chapter, method: Method, group: Subgroup) -> Score:
-    found = next((other for other in method.subgroups if (other.by, other.value) == (group.by, group.value)), None)
-    return UNKNOWN if found is None else found.scores.get(chapter.metric, UNKNOWN)
+    subgroup = next((other for other in method.subgroups if (other.by, other.value) == (group.by, group.value)), None)
+    return UNKNOWN if subgroup is None else subgroup.scores.get(chapter.metric, UNKNOWN)
 
 
 def _shown(chapter: Chapter, methods: list[Method]) -> list[Method]:
-    """The reference and the best other one: more would lie on each other."""
+    """The reference and the best other method: more would overlap."""
     reference = [method for method in methods if method.is_reference]
     return [method for method in methods if not method.is_reference][: 2 - len(reference)] + reference
 
