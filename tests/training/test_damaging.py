@@ -45,7 +45,7 @@ def test_a_damaged_cache_is_repaired_while_the_run_goes_on(table: Path, tmp_path
     for how, workers in (("none", 0), ("flip", 0), ("cut", 1)):
         done = damaged(table, tmp_path / how, how, "--set", f"train.workers={workers}")
         assert done.returncode == 0, done.stderr
-        assert ("decoded anew from" in done.stderr) == (how != "none")
+        assert ("decoded again from" in done.stderr) == (how != "none")
         outs[how] = (tmp_path / how / "run" / "predictions.csv").read_bytes()
     assert outs["none"] == outs["flip"] == outs["cut"]
 
