@@ -56,9 +56,9 @@ def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest
         (["--set", "train.epoch=3"], "unknown key of [train] 'epoch'; did you mean 'epochs'"),
         (["--set", "trian.epochs=3"], "unknown section 'trian'; did you mean 'train'"),
         (["--set", "epochs=3"], "--set expects section.key=value"),
-        (["--batch-size", "1"], "batch_size expects int from 2 to 65536, got 1"),
+        (["--batch-size", "1"], "--batch-size expects int from 2 to 65536, got 1"),
         (["--root", "/nowhere/at/all"], "no folder /nowhere/at/all"),
-        (["--seed", "-1"], "run.seed expects int from 0 to 4294967295, got -1"),
+        (["--seed", "-1"], "--seed expects int from 0 to 4294967295, got -1"),
     ],
 )
 def test_what_is_refused(
@@ -150,7 +150,7 @@ def _no_space(_: int) -> None:
         ("--table some.csv --label a --images b c", "the table has no column 'c'"),
         ("--table some.csv --label a --group g --test t", "the table has no column 'g', 't'"),
         ("--dataset synthetic-derm7pt --table some.csv", "dataset 'synthetic-derm7pt' has no option 'table'"),
-        ("--dataset pad-ufes-20 --root . --size 8 8", "data.size expects int from 1 to 8192, got [8, 8]"),
+        ("--dataset pad-ufes-20 --root . --size 8 8", "--size expects int from 1 to 8192, got [8, 8]"),
     ],
 )
 def test_flags_of_a_table_of_ones_own(

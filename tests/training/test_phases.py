@@ -156,5 +156,7 @@ def test_what_accelerate_would_inherit_is_off(monkeypatch: pytest.MonkeyPatch) -
     accelerator.backward(model.weight.sum())
     assert torch.equal(model.weight.grad, torch.ones(2, 2))
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
-    with pytest.raises(ValueError, match=r"compute on cpu, accelerate on meta: unset ACCELERATE_TORCH_DEVICE"):
+    with pytest.raises(
+        ValueError, match=r"the run uses cpu, but accelerate is configured for meta: unset ACCELERATE_TORCH_DEVICE"
+    ):
         devices.accelerator("no", cpu)

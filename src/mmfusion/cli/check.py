@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmfusion.cli import interrupt
+from mmfusion.cli import interrupt, option_names
 
 NAME = "check"
 SUMMARY = "Check that a dataset's folder is complete and undamaged"
@@ -33,7 +33,7 @@ def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.datasets import check
     report = check.check(arguments.name, arguments.root, full=arguments.full, **_options(arguments.options))
-    print(report)
+    print(option_names.translate(str(report), arguments))
     return 1 if report.faults else 0
 
 

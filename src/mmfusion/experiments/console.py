@@ -17,11 +17,12 @@ from mmfusion.utils.optional import need
 _CAUSED_BY_USERS = (ValueError, OSError, ImportError)
 
 
-def guarded(command: Callable[[], int | None]) -> int:
+def guarded(command: Callable[[], int | None], translate: Callable[[str], str] = str) -> int:
     """Call a command; write an error as one line.
 
     Args:
         command: Returns an exit code; None is 0.
+        translate: Puts flags in the place of options' names in an error text.
 
     Returns:
         Its exit code; 2 for what the user can fix; 130 after Ctrl-C.
@@ -37,12 +38,12 @@ def guarded(command: Callable[[], int | None]) -> int:
 
         if os.environ.get("MMFUSION_DEBUG") == "1" or not is_out_of_memory(error):
             raise
-        _complain(f"error: {message(error)}")
+        _complain(f"error: {translate(message(error))}")
         return 2
     except _CAUSED_BY_USERS as error:
         if os.environ.get("MMFUSION_DEBUG") == "1":
             raise
-        _complain(f"error: {' '.join(str(error).split()) or type(error).__name__}")
+        _complain(f"error: {translate(' '.join(str(error).split())) or type(error).__name__}")
         return 2
     return code or 0
 

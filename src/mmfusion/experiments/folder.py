@@ -68,7 +68,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     if (folder / SETTINGS).exists():
         if not overwrite:
             raise FileExistsError(
-                f"{folder} already holds a run: continue it with --resume {folder}, replace it with --overwrite, or "
+                f"{folder} already holds a run: continue it with --resume {folder}, replace it with overwrite=True, or "
                 "choose another folder with --out"
             )
     elif any(not _is_unfinished(path) for path in folder.iterdir()):

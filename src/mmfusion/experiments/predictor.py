@@ -142,7 +142,7 @@ class Predictor:
             raise ValueError(
                 f"the table has no column {', '.join(map(repr, image_columns))} with the files of {', '.join(strict)}; "
                 f"its columns are: {', '.join(map(str, frame.columns))}. To predict without the image, use "
-                '--missing-images absent, missing_images="absent"'
+                "missing_images='absent'"
             )
         return tuple(lacking)
 

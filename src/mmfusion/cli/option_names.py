@@ -1,0 +1,84 @@
+"""Names of settings and Python arguments in an error text, as flags of the command line."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+from mmfusion.cli.flags import FLAGS
+
+_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|[\w+-]+(?:\.[\w+-]+)*))?"""
+_DOTTED = re.compile(
+    rf"(?<![\w./-])(?<!--set )(?P<section>run|train|data|model)\.(?P<key>\w+)(?P<inner>(?:\.\w+)*){_VALUE}"
+)
+_ARGUMENT = re.compile(rf"(?<![\w./-])(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})")
+_CONSTANTS = {"True": "true", "False": "false", "None": "none"}
+
+
+def translate(text: str, arguments: argparse.Namespace) -> str:
+    """An error text with the flags that its reader can type.
+
+    ``data.label`` becomes ``--label``, ``data.unlabelled`` becomes ``--set data.unlabelled``, and so do the Python
+    arguments ``label='y'`` and ``unlabelled='drop'`` of the command's dataset, and ``overwrite=True`` of the command.
+
+    Args:
+        text: The message, which names settings as ``section.key`` or arguments as ``name=value``.
+        arguments: Of the command.
+
+    Returns:
+        The message; names that are neither settings nor arguments stay as they are.
+    """
+    keys = {section: set(names) for section, names in _settings(arguments)}
+    sections = {key: section for section in ("model", "data") for key in keys.get(section, ())}
+
+    def of_setting(match: re.Match[str]) -> str:
+        section, key, inner, value = match["section"], match["key"], match["inner"], match["value"]
+        return _flag(section, key + inner, value) if key in keys.get(section, ()) else match[0]
+
+    def of_argument(match: re.Match[str]) -> str:
+        key, value = match["key"], match["value"]
+        if key in sections:
+            return _flag(sections[key], key, value)
+        if hasattr(arguments, key) and value is not None:
+            return f"--{key.replace('_', '-')}" + ("" if value == "True" else f" {_plain(value)}")
+        return match[0]
+
+    return _DOTTED.sub(of_setting, _ARGUMENT.sub(of_argument, text))
+
+
+def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """Sections that the command's ``--set`` takes, with their keys."""
+    if not hasattr(arguments, "overrides") and not hasattr(arguments, "full"):
+        return
+    from dataclasses import fields
+
+    from mmfusion import registry
+    from mmfusion.experiments.settings import DEFAULT_DATASET, Run
+    from mmfusion.training.settings import Train
+
+    yield "run", [field.name for field in fields(Run)]
+    yield "train", [field.name for field in fields(Train)]
+    table = "table" if getattr(arguments, "table", None) else DEFAULT_DATASET
+    datasets = getattr(arguments, "name", None) or getattr(arguments, "dataset", None) or table
+    for section, registered, names in (
+        ("data", registry.datasets, datasets),
+        ("model", registry.models, getattr(arguments, "model", None) or ""),
+    ):
+        options: list[str] = []
+        for name in names.split(","):
+            # An unknown name is what the error is about.
+            with suppress(ValueError, ImportError, OSError):
+                options += registered.options(name.strip())
+        yield section, options
+
+
+def _flag(section: str, key: str, value: str | None) -> str:
+    for flag, setting in FLAGS.items():
+        if setting == (section, key):
+            return f"--{flag.replace('_', '-')}" + ("" if value is None else f" {_plain(value)}")
+    return f"--set {section}.{key}" + ("" if value is None else f"={_plain(value)}")
+
+
+def _plain(value: str) -> str:
+    """A Python literal as it is typed on the command line."""
+    return _CONSTANTS.get(value, value[1:-1] if value[0] in "'\"" else value)

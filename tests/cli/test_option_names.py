@@ -1,0 +1,52 @@
+"""Names of options in error texts: flags on the command line, arguments in Python."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers.commands import complaint
+from mmfusion.cli import program
+from mmfusion.cli.option_names import translate
+from mmfusion.data.datasets.table import TableDataset
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data.label names no column", "--label names no column"),
+        ("train.batch_size expects an integer", "--batch-size expects an integer"),
+        ("train.lr=0.1 or train.epochs=3", "--set train.lr=0.1 or --epochs 3"),
+        ("leave them out by unlabelled='drop'", "leave them out by --set data.unlabelled=drop"),
+        ("unlabelled expects 'error' or 'drop'", "--set data.unlabelled expects 'error' or 'drop'"),
+        ("label='y' is no column", "--label y is no column"),
+        ("train.sampler_options.k is unknown", "--set train.sampler_options.k is unknown"),
+        ("replace it with overwrite=True", "replace it with --overwrite"),
+        ("run.root=None", "--root none"),
+        # What is a flag already, a file or no option at all stays.
+        ("--set data.unlabelled=drop", "--set data.unlabelled=drop"),
+        ("no file /tmp/data.label or data.csv", "no file /tmp/data.label or data.csv"),
+        ("p=0.5, model.nothing=1", "p=0.5, model.nothing=1"),
+    ],
+)
+def test_names_become_flags(text: str, expected: str) -> None:
+    arguments = program.parsed(["run", "--model", "concat", "--table", "t.csv", "--label", "y"])
+    assert translate(text, arguments) == expected
+
+
+def test_an_argument_of_predict() -> None:
+    arguments = program.parsed(["predict", "runs/a", "--table", "t.csv", "--out", "p.csv"])
+    text = translate("use missing_images='absent' or unlabelled='drop'", arguments)
+    assert text == "use --missing-images absent or unlabelled='drop'"
+
+
+def test_rows_without_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same fault names the flag to whoever typed one and the argument in Python."""
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"age": range(20), "y": [*"ab" * 9, None, None]}).to_csv(path, index=False)
+    command = ["run", "--model", "tabular", "--table", str(path), "--label", "y", "--out", str(tmp_path / "run")]
+    text = complaint(command, capsys)
+    assert "--set data.unlabelled=drop" in text
+    assert "'drop'" not in text
+    with pytest.raises(ValueError, match="unlabelled='drop'"):
+        TableDataset(path, label="y")
