@@ -77,7 +77,7 @@ def test_a_subgroup_that_is_called_id(tmp_path: Path, monkeypatch: pytest.Monkey
         ("--set data.fractions=[nan,1,1]", "data.fractions expects 3 values, a list of float above 0 to below 1"),
         ("--set data.clip=[1]", "data.clip expects 2 values"),
         ("--set train.sampler=weighted --set train.sampler_options.power=1000", "power expects float from -10 to 10"),
-        ("--set train.sampler=weighted --set train.sampler_options.weights=[1,2,3]", "expects one weight for each of 2 classes"),
+        ("--set train.sampler=weighted --set train.sampler_options.weights=[1,2,3]", "one weight for each of 2"),
         ("--model tabular --set model.dim=-1 --set model.dropout=nan", "model.dim expects int from 1 to 16384, got -1"),
         ("--set model.dim=-1 --set model.dropout=nan", "model.dropout expects float from 0 to below 1, got nan"),
     ],
