@@ -44,7 +44,6 @@ def _show(arguments: argparse.Namespace) -> None:
         options = {key: value for key, value in options.items() if key in given}
     options.pop("blueprint", None)
     name = arguments.model if is_file(arguments.model) else resolved.run.model
-    print(
-        f"# The model {resolved.run.model!r}. Save it as mine.toml, edit it, run it: mmfusion run --model ./mine.toml"
-    )
+    print(f"# The model {resolved.run.model!r}. Save it as mine.toml, edit it, run it:")
+    print("# mmfusion run --model ./mine.toml")
     print(blueprint_of(name, **options).to_toml(), end="")
