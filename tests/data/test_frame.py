@@ -117,9 +117,9 @@ def test_cases_without_labels():
     assert data[0].targets == {}
     with pytest.raises(ValueError, match="read without labels"):
         data.labels("label")
-    with pytest.raises(ValueError, match=r"no target 'grade'; there are: \['label'\]"):
+    with pytest.raises(ValueError, match=r"unknown target 'grade'; valid: \['label'\]"):
         dataset().labels("grade")
-    with pytest.raises(ValueError, match=r"no image modality 'meta'; there are: \['derm'\]"):
+    with pytest.raises(ValueError, match=r"unknown image modality 'meta'; valid: \['derm'\]"):
         dataset().pixels("meta")
 
 
@@ -131,7 +131,10 @@ def test_cases_without_labels():
         ({"images": {"derm": torch.zeros(4, 3, 2, 2)}}, r"5 rows, but got .*'derm'.*4"),
         ({"tables": {"meta": Table(torch.zeros(5, 2), torch.zeros(5, 1).long())}}, "expects 1 numerical and 1 categ"),
         ({"targets": {"grade": torch.zeros(5).long()}}, r"expected targets \['label'\]"),
-        ({"targets": {"label": torch.tensor([0, 1, 2, 0, -1])}}, "from 0 to 1, got 2 in row 2 and 1 more: leave cases"),
+        (
+            {"targets": {"label": torch.tensor([0, 1, 2, 0, -1])}},
+            "from 0 to 1, got 2 in row 2 and 1 more: leave out cases",
+        ),
         (
             {"targets": {"label": torch.tensor([0, 1, 1, 0, -100])}},
             r"'label' expects .* 0 to 1, got -100 in row 4: leave",

@@ -117,7 +117,7 @@ def test_images_in_memory():
         (lambda f: f.assign(age=["20", "old", "30"]), "column 'age' expects numbers, but row 1 has 'old'"),
         (lambda f: f.assign(diagnosis=["nevus", "wart", "NEV"]), "the label 'wart' in row 1; known are: NEV, MEL"),
         (lambda f: f.assign(diagnosis=["nevus", None, "MEL"]), "no label in row 1"),
-        (lambda f: f.assign(diagnosis="nevus"), "one class only, 'NEV', in all 3 rows"),
+        (lambda f: f.assign(diagnosis="nevus"), "only one class, 'NEV', in all 3 rows"),
         (lambda f: f.assign(name=["a", "b", "a"]), "'a' occurs 2 times"),
     ],
 )
@@ -203,5 +203,5 @@ def test_the_columns_of_a_modality():
     pattern = reader(images={"derm": ImageSource("{patient}/{file}", (8, 8))})
     assert pattern.columns_of("derm") == ("patient", "file")
     assert pattern.columns_of("meta") == ("age", "sex")
-    with pytest.raises(ValueError, match="no modality 'mate'; there are: derm, meta"):
+    with pytest.raises(ValueError, match="unknown modality 'mate'; valid: derm, meta"):
         pattern.columns_of("mate")

@@ -1,4 +1,4 @@
-"""Datasets, and what turns tables and images into cases; importing this package registers the built-in datasets."""
+"""Datasets, readers, splits and augmentation; importing this package registers the built-in datasets."""
 
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset, Cases, collate

@@ -1,4 +1,4 @@
-"""A dataset as it is handed over: three parts, and what prepares new cases in the same way."""
+"""Bundle of training, validation and test set with their reader."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ from mmfusion.spec import DataSpec
 
 @dataclass(frozen=True)
 class DataBundle:
-    """A dataset ready for a run: three parts, and the reader that prepares new cases in the same way.
+    """A dataset ready for a run: training, validation and test set, and the reader that prepares new cases.
 
     Attributes:
         name: The registered name.
-        train: For fitting.
-        validation: For every choice.
-        test: For the result alone.
-        reader: Turns a new table and a folder of images into cases, with what was fitted on the training part.
-        ceilings: The best AUC that any model can reach, where the data were made from known probabilities:
-            ``"image"``, ``"table"``, ``"both"``.
-        notes: What a reader of the results must know (leaks, licences, cases left out), a sentence each.
-        about: What was found out about the data, in lines, to be read before the run goes on; empty: nothing.
-        fold: Which fold's test part it is, from 0; 0 where there are none.
-        subgroups: Columns of the parts' tables that tell cases apart, for results by sex, age or skin type.
+        train: Training set, for fitting.
+        validation: Validation set, for every choice.
+        test: Test set, only for the result.
+        reader: Prepares a new table and its images as cases, with what was fitted on the training set.
+        ceilings: The best AUC that any model can reach, for data from known probabilities: ``"image"``, ``"table"``,
+            ``"both"``.
+        notes: Notes for readers of the results (leaks, licenses, cases left out), one sentence each.
+        about: Description of the data in lines, shown when the run begins; may be empty.
+        fold: Index of the fold, from 0; 0 without folds.
+        subgroups: Subgroups of cases, for results by sex, age or skin type.
     """
 
     name: str
@@ -40,5 +40,5 @@ class DataBundle:
 
     @property
     def spec(self) -> DataSpec:
-        """Modalities and targets, the same in all parts."""
+        """Modalities and targets, the same in all sets."""
         return self.train.spec

@@ -1,4 +1,4 @@
-"""The item type that every dataset gives, and batches of it."""
+"""Cases: the item and batch type of all datasets, with collation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,20 +12,20 @@ from mmfusion.tokens import Content, Maps, Table
 
 
 class ByModality(dict[str, Content]):
-    """Inputs of a batch that was read in one go; by this type torch's default collation recognizes such a batch."""
+    """Inputs of a batch that was read at once; torch's default collation recognizes such a batch by this type."""
 
 
 class Cases(NamedTuple):
     """A batch of cases; a single case has no batch axis.
 
     Attributes:
-        inputs: By modality: image ``(b, channels, *spatial)`` float32, photographs in [0, 1] (the weights' own
-            normalisation is the backbone's business), or its :class:`~mmfusion.tokens.Maps` where they were computed
-            before, or :class:`~mmfusion.tokens.Table`.
-        present: By modality, ``(b,)`` bool; True is there. Every modality has its entry.
+        inputs: By modality: image ``(b, channels, *spatial)`` float32, photographs in [0, 1] (the backbone applies the
+            normalization of its weights), or its :class:`~mmfusion.tokens.Maps` if they were computed before, or
+            :class:`~mmfusion.tokens.Table`.
+        present: By modality, ``(b,)`` bool; True is present. Every modality has an entry.
         targets: By target; class indices ``(b,)`` int64.
         position: Shape ``(b,)`` int64, the position in the dataset.
-        aux: What augmentation tells the losses, by name; None: nothing.
+        aux: Tensors that augmentation passes to the losses, by name; None: none.
     """
 
     inputs: dict[str, Content]
@@ -38,8 +38,8 @@ class Cases(NamedTuple):
 class CaseDataset(Protocol):
     """A map-style dataset of cases.
 
-    ``__getitems__`` reads a whole batch at once: torch's DataLoader calls it where it exists, so that there is no
-    Python loop over the cases of a batch. Nothing random happens here: augmentation acts on batches, afterwards.
+    ``__getitems__`` reads a whole batch at once: torch's DataLoader calls it if it exists, without a Python loop over
+    the cases of a batch. Nothing is random here: augmentation acts on batches afterwards.
     """
 
     @property
@@ -52,7 +52,7 @@ class CaseDataset(Protocol):
 
     @property
     def groups(self) -> Sequence[str]:
-        """The patient or lesion that each case belongs to; the cases' own names where there is no grouping."""
+        """The patient or lesion of each case; the cases' names without grouping."""
 
     def labels(self, target: str) -> Tensor:
         """All values of one target, shape ``(len(self),)`` for classes."""
@@ -67,7 +67,7 @@ class CaseDataset(Protocol):
 
 
 def check_classes(what: str, labels: Tensor, n_classes: int) -> None:
-    """Whether all labels are classes.
+    """Check that all labels are classes.
 
     Args:
         what: The labels, for the message.
@@ -75,14 +75,14 @@ def check_classes(what: str, labels: Tensor, n_classes: int) -> None:
         n_classes: Number of classes.
 
     Raises:
-        ValueError: If one is not in 0..k-1; gives the first, its row and how many there are.
+        ValueError: If a label is not in 0..k-1; gives the first with its row, and the number of further ones.
     """
     wrong = ((labels < 0) | (labels >= n_classes)).nonzero().flatten()
     if len(wrong):
         raise ValueError(
             f"{what} expects classes from 0 to {n_classes - 1}, got {labels[wrong[0]].item()} in row {int(wrong[0])}"
             + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-            + ": leave cases without a label out"
+            + ": leave out cases without a label"
         )
 
 
@@ -103,7 +103,7 @@ def first_case(batch: Cases) -> Cases:
 
 
 def collate(cases: "Sequence[Cases] | Cases") -> Cases:
-    """Stack single cases to a batch; a batch that a dataset read in one go passes through.
+    """Stack single cases to a batch; a batch is returned unchanged.
 
     Args:
         cases: Single cases, or a batch.
@@ -136,7 +136,7 @@ def collate(cases: "Sequence[Cases] | Cases") -> Cases:
 
 
 def _as_read(batch: Sequence[Any], **_: Any) -> Any:
-    # A dataset with __getitems__ hands torch the whole batch, whose first entry is its inputs.
+    # torch gets the whole batch from a dataset with __getitems__; its first entry is the inputs.
     if isinstance(batch, Cases):
         return batch
     return default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch has no types

@@ -1,4 +1,4 @@
-"""A table's cases: columns in memory, images there or mapped from disk; what the datasets are made of."""
+"""Dataset of a table's cases: columns in memory, images in memory or mapped from disk."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -21,20 +21,20 @@ _ALL = slice(None)
 
 
 class FrameDataset:
-    """A :class:`~mmfusion.data.cases.CaseDataset` of tensors, beside the table that they came from.
+    """A :class:`~mmfusion.data.cases.CaseDataset` of tensors, with the table that they come from.
 
     Args:
         spec: Modalities and targets.
-        frame: One row a case; kept for reports, not read again.
+        frame: One row per case; kept for reports, not read again.
         images: By image modality, shape ``(n, channels, *spatial)``; uint8 (0 to 255 becomes 0 to 1), or float of any
             width. Tensors, :class:`~mmfusion.data.images.rows.Rows`, or arrays, such as
-            ``numpy.load(..., mmap_mode="r")``: of those no more is read than a batch's rows.
+            ``numpy.load(..., mmap_mode="r")``, of which only the rows of a batch are read.
         tables: By table modality, ``n`` rows.
         targets: By target, ``n`` rows; empty for cases without labels.
-        present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.
+        present: By modality, shape ``(n,)`` bool, True is present; other modalities are present in all cases.
         ids: A unique name for each case; None: the row labels.
         groups: The patient or lesion of each case; None: each case is its own group.
-        intensities: By image modality, how its values are scaled when cases are read; left out: as they are.
+        intensities: Scaling of intensities by image modality, applied when cases are read; others are not scaled.
 
     Raises:
         ValueError: If names or shapes do not fit the spec, lengths differ, or a case's name occurs twice.
@@ -73,13 +73,13 @@ class FrameDataset:
         self._check(n)
 
     def _check(self, n: int) -> None:
-        for kind, held, wanted in (
+        for kind, given, expected in (
             ("images", self._images, self._spec.images),
             ("tables", self._tables, self._spec.tables),
             ("targets", self._targets, self._spec.targets if self._targets else {}),
         ):
-            if set(held) != set(wanted):
-                raise ValueError(f"expected {kind} {sorted(wanted)} as in the spec, got {sorted(held)}")
+            if set(given) != set(expected):
+                raise ValueError(f"expected {kind} {sorted(expected)} as in the spec, got {sorted(given)}")
         lengths = {"ids": len(self._ids), "groups": len(self._groups)}
         lengths |= {f"target {name!r}": len(values) for name, values in self._targets.items()}
         lengths |= {f"presence of {name!r}": len(values) for name, values in self._present.items()}
@@ -106,7 +106,7 @@ class FrameDataset:
                 check_classes(f"target {name!r}", self._targets[name], target.n)
         if len(set(self._ids)) != n:
             repeated, times = Counter(self._ids).most_common(1)[0]
-            raise ValueError(f"each case needs a name of its own, but {repeated!r} occurs {times} times")
+            raise ValueError(f"names of cases must be unique, but {repeated!r} occurs {times} times")
 
     @property
     def spec(self) -> DataSpec:
@@ -130,128 +130,128 @@ class FrameDataset:
 
     @property
     def intensities(self) -> dict[str, Intensity]:
-        """By image modality, how its values are scaled when cases are read; those that stay as they are left out."""
-        return {name: one for name, one in self._intensities.items() if not one.idle}
+        """Scaling of intensities by image modality, without those that change nothing."""
+        return {name: intensity for name, intensity in self._intensities.items() if not intensity.idle}
 
     def labels(self, target: str) -> Tensor:
         """All values of one target, shape ``(len(self),)`` for classes.
 
         Raises:
-            ValueError: If there is no such target, or the cases were read without labels.
+            ValueError: If the target is unknown, or the cases were read without labels.
         """
         if target not in self._targets:
-            there = sorted(self._targets) or "none, since the cases were read without labels"
-            raise ValueError(f"no target {target!r}; there are: {there}")
+            valid = sorted(self._targets) or "none, since the cases were read without labels"
+            raise ValueError(f"unknown target {target!r}; valid: {valid}")
         return self._targets[target][self._rows]
 
     def pixels(self, modality: str, rows: slice = _ALL) -> Tensor:
         """Images of one modality as they are stored, shape ``(n, channels, *spatial)``.
 
         Args:
-            modality: Its name.
-            rows: Which of this dataset's cases; all of them at once may not fit into memory.
+            modality: Name of the image modality.
+            rows: Cases of this dataset; all at once may not fit into memory.
 
         Raises:
-            ValueError: If there is no such image modality.
+            ValueError: If the image modality is unknown.
         """
         if modality not in self._images:
-            raise ValueError(f"no image modality {modality!r}; there are: {sorted(self._images)}")
+            raise ValueError(f"unknown image modality {modality!r}; valid: {sorted(self._images)}")
         return self._images[modality][self._rows[rows]]
 
     def present(self, modality: str) -> Tensor:
-        """Which cases have a modality, shape ``(len(self),)`` bool.
+        """Whether each case has a modality, shape ``(len(self),)`` bool.
 
         Raises:
-            ValueError: If there is no such modality.
+            ValueError: If the modality is unknown.
         """
         if modality not in self._present:
-            raise ValueError(f"no modality {modality!r}; there are: {sorted(self._present)}")
+            raise ValueError(f"unknown modality {modality!r}; valid: {sorted(self._present)}")
         return self._present[modality][self._rows]
 
     def cells(self, modality: str) -> Table:
-        """All rows of a table modality, as models see them.
+        """All rows of a table modality, as model inputs.
 
         Raises:
-            ValueError: If there is no such table.
+            ValueError: If the table modality is unknown.
         """
         if modality not in self._tables:
-            raise ValueError(f"no table modality {modality!r}; there are: {sorted(self._tables)}")
+            raise ValueError(f"unknown table modality {modality!r}; valid: {sorted(self._tables)}")
         table = self._tables[modality]
         return Table(table.numerical[self._rows], table.categorical[self._rows])
 
     def image_checksums(self, modality: str) -> tuple[str, NDArray[np.uint32]]:
-        """What tells whether images are the same as at another time; none is decoded.
+        """Checksums of images, to compare them with those of another run; no image is decoded.
 
         Returns:
-            Of what they are, ``"pixels"`` as they are stored, or ``"files"`` where each batch decodes its own; and by
-            case CRC-32, 0 without the image, shape ``(len(self),)``.
+            What is summed: ``"pixels"`` as they are stored, or ``"files"`` if images are decoded batch by batch; and
+            CRC-32 of each case, 0 without the image, shape ``(len(self),)``.
 
         Raises:
-            ValueError: If there is no such image modality.
+            ValueError: If the image modality is unknown.
         """
         if modality not in self._images:
-            raise ValueError(f"no image modality {modality!r}; there are: {sorted(self._images)}")
-        kind, found = checksums(self._images[modality], self._rows)
-        return kind, np.where(self.present(modality).numpy(), found, 0).astype(np.uint32)
+            raise ValueError(f"unknown image modality {modality!r}; valid: {sorted(self._images)}")
+        kind, stored_sums = checksums(self._images[modality], self._rows)
+        return kind, np.where(self.present(modality).numpy(), stored_sums, 0).astype(np.uint32)
 
     def without(self, images: Collection[str]) -> "FrameDataset":
-        """The same cases, whose inputs leave some image modalities out.
+        """The same cases without some image modalities in their inputs.
 
         Raises:
-            ValueError: If there is no such image modality.
+            ValueError: If the image modality is unknown.
         """
         if unknown := sorted(set(images) - set(self._images)):
-            raise ValueError(f"no image modality {unknown}; there are: {sorted(self._images)}")
-        part = object.__new__(FrameDataset)
-        part.__dict__.update(self.__dict__)
-        part._left_out = self._left_out | frozenset(images)
-        return part
+            raise ValueError(f"unknown image modality {unknown}; valid: {sorted(self._images)}")
+        dataset = object.__new__(FrameDataset)
+        dataset.__dict__.update(self.__dict__)
+        dataset._left_out = self._left_out | frozenset(images)
+        return dataset
 
     def fitted(self, intensities: Mapping[str, Intensity]) -> dict[str, Intensity]:
-        """Intensities that have learnt from these cases' images what they need."""
-        found = {}
-        for name, one in intensities.items():
-            # Rows of the storage, read a few at a time: all of them may not fit into memory.
-            ours = torch.zeros(len(self._images[name]), dtype=torch.bool)
-            ours[self._rows] = self._present[name][self._rows]
-            found[name] = one.fit(self._images[name], ours)
-        return found
+        """Intensities fitted on the images of these cases."""
+        fitted = {}
+        for name, intensity in intensities.items():
+            # Rows of the storage, read in chunks: all of them may not fit into memory.
+            chosen = torch.zeros(len(self._images[name]), dtype=torch.bool)
+            chosen[self._rows] = self._present[name][self._rows]
+            fitted[name] = intensity.fit(self._images[name], chosen)
+        return fitted
 
     def scaled(self, intensities: Mapping[str, Intensity]) -> "FrameDataset":
-        """The same cases, whose images are scaled so when they are read."""
-        part = object.__new__(FrameDataset)
-        part.__dict__.update(self.__dict__)
-        part._intensities = dict(intensities)
-        return part
+        """The same cases with another scaling of intensities."""
+        dataset = object.__new__(FrameDataset)
+        dataset.__dict__.update(self.__dict__)
+        dataset._intensities = dict(intensities)
+        return dataset
 
     def stored(self) -> "FrameDataset":
-        """The same cases, whose images come as they are stored, to be made floats by :func:`as_floats`.
+        """The same cases with images as they are stored, to be converted by :func:`as_floats`.
 
-        For those who do that where the batch is used: on the way there, from the processes that read and to the device,
-        bytes are a quarter of what floats would be. Images that are scaled come as scaled floats.
+        Bytes are a quarter of the size of floats between worker processes and on the way to the device. Images whose
+        intensities are scaled are floats.
         """
-        part = object.__new__(FrameDataset)
-        part.__dict__.update(self.__dict__)
-        part._stored = True
-        return part
+        dataset = object.__new__(FrameDataset)
+        dataset.__dict__.update(self.__dict__)
+        dataset._stored = True
+        return dataset
 
     def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> "FrameDataset":
-        """Some of the cases, in the order given, over the same storage.
+        """Some of the cases, in the given order, over the same storage.
 
         Args:
             indices: Positions in this dataset.
 
         Returns:
-            A dataset whose positions count anew from 0.
+            A dataset with positions from 0.
 
         Raises:
             IndexError: If a position is out of range.
         """
         chosen = torch.as_tensor(np.asarray(indices, dtype=np.int64))
-        part = object.__new__(FrameDataset)
-        part.__dict__.update(self.__dict__)
-        part._rows = self._rows[chosen]
-        return part
+        dataset = object.__new__(FrameDataset)
+        dataset.__dict__.update(self.__dict__)
+        dataset._rows = self._rows[chosen]
+        return dataset
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -272,8 +272,8 @@ class FrameDataset:
                 table = self._tables[name]
                 inputs[name] = Table(table.numerical[rows], table.categorical[rows])
             elif name not in self._left_out:
-                held = self._images[name]
-                image = held.index_select(0, rows) if isinstance(held, Tensor) else held[rows]
+                stored = self._images[name]
+                image = stored.index_select(0, rows) if isinstance(stored, Tensor) else stored[rows]
                 intensity = self._intensities.get(name)
                 if intensity is not None and not intensity.idle:
                     inputs[name] = intensity(image)
@@ -288,8 +288,8 @@ class FrameDataset:
 
 
 def as_floats(image: Tensor) -> Tensor:
-    """Stored pixels as a model takes them: bytes from 0 to 1, floating-point numbers as they are, in float32."""
+    """Stored pixels as float32: bytes are scaled to [0, 1], floating-point numbers are kept."""
     if image.dtype != torch.uint8:
         return image.float()
-    # By a number, CUDA would multiply with the inverse, and give other bits than the CPU.
+    # Dividing by a Python number, CUDA would multiply by the inverse, and give other bits than the CPU.
     return image.float().div_(torch.full((), 255.0, device=image.device))

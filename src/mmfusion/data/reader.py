@@ -1,4 +1,4 @@
-"""From a table and a folder of images to cases, with what was fitted on the training rows."""
+"""Reader of cases: prepares a table and image files, with what was fitted on the training rows."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -25,17 +25,17 @@ from mmfusion.utils.packed import entries, text, unpack
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how many images are read, and how many there are."""
+"""Called with the number of images read so far and of all images."""
 
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """Where a target's classes stand in the table.
+    """The column of a target and its classes.
 
     Attributes:
         column: The column's name.
         classes: The classes' names, in the order of their indices.
-        aliases: Other spellings, or finer labels, to the class that they count as.
+        aliases: Other spellings or finer labels, with their class.
     """
 
     column: str
@@ -46,7 +46,7 @@ class TargetColumn:
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "aliases", dict(self.aliases))
         if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
-            raise ValueError(f"target column {self.column!r} has classes that are named more than once: {twice}")
+            raise ValueError(f"target column {self.column!r} has repeated classes: {twice}")
         unknown = sorted(set(self.aliases.values()) - set(self.classes))
         if unknown:
             raise ValueError(f"target column {self.column!r} has aliases of {unknown}, which are not in {self.classes}")
@@ -55,59 +55,62 @@ class TargetColumn:
         """Class indices, shape ``(n,)`` int64.
 
         Raises:
-            ValueError: If the column is not there, a cell is empty or not a known class, or all cells are of one class.
+            ValueError: If the column is missing, a cell is empty or not a known class, or all cells have one class.
         """
         require_columns(frame, [self.column])
         encoded = torch.from_numpy(self._codes(frame))
-        if wrong := self._strange(frame, encoded.numpy()):
-            more = f", and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+        if invalid := self._invalid(frame, encoded.numpy()):
+            more = f", and {len(invalid) - 10} more" if len(invalid) > 10 else ""
             raise ValueError(
-                f"label column {self.column!r} has {', '.join(wrong[:10])}{more}; known are: {', '.join(self._known())}"
+                f"label column {self.column!r} has {', '.join(invalid[:10])}{more}; known are: "
+                f"{', '.join(self._known())}"
             )
         if encoded.min() == encoded.max():
             raise ValueError(
-                f"label column {self.column!r} has one class only, {self.classes[int(encoded[0])]!r}, in all "
-                f"{len(frame)} rows: there is nothing to tell apart, at least two classes are needed"
+                f"label column {self.column!r} has only one class, {self.classes[int(encoded[0])]!r}, in all "
+                f"{len(frame)} rows: expected at least two classes"
             )
         return encoded
 
     def faults(self, frame: pd.DataFrame) -> list[str]:
-        """A line for each row whose cell is empty or not a known class."""
-        wrong = self._strange(frame, self._codes(frame))
-        return [f"label column {self.column!r} has {one}; known are: {', '.join(self._known())}" for one in wrong]
+        """One line per row whose cell is empty or not a known class."""
+        invalid = self._invalid(frame, self._codes(frame))
+        return [f"label column {self.column!r} has {text}; known are: {', '.join(self._known())}" for text in invalid]
 
     def _codes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
-        """Class of each row, -1 where there is none."""
+        """Class of each row, -1 for none."""
         known = self._known()
-        # Capitals and blanks count where classes differ by them alone.
-        folded = Counter(key(name) for name in known)
-        alike = {key(name): code for name, code in known.items() if folded[key(name)] == 1}
-        codes, found = distinct(one_column(frame, self.column))
-        place = [known.get(text, alike.get(key(text), -1)) for text in found]
-        return np.array([*place, -1], dtype=np.int64)[codes]
+        # Case and blanks only matter if classes differ only in them.
+        counts = Counter(key(name) for name in known)
+        code_of = {key(name): code for name, code in known.items() if counts[key(name)] == 1}
+        codes, labels = distinct(one_column(frame, self.column))
+        class_of = [known.get(text, code_of.get(key(text), -1)) for text in labels]
+        return np.array([*class_of, -1], dtype=np.int64)[codes]
 
     def _known(self) -> dict[str, int]:
         codes = {name: code for code, name in enumerate(self.classes)}
         return codes | {alias: codes[name] for alias, name in self.aliases.items()}
 
-    def _strange(self, frame: pd.DataFrame, codes: NDArray[np.int64]) -> list[str]:
+    def _invalid(self, frame: pd.DataFrame, codes: NDArray[np.int64]) -> list[str]:
         labels = texts(frame, self.column)
-        got = ("no label" if labels[i] is None else f"the label {labels[i]!r}" for i in np.flatnonzero(codes < 0))
-        return [f"{what} in row {row}" for what, row in zip(got, frame.index[codes < 0])]
+        descriptions = (
+            "no label" if labels[i] is None else f"the label {labels[i]!r}" for i in np.flatnonzero(codes < 0)
+        )
+        return [f"{what} in row {row}" for what, row in zip(descriptions, frame.index[codes < 0])]
 
 
 @dataclass(frozen=True)
 class CaseReader:
-    """Prepares cases, training rows and new ones alike; travels with a run as JSON.
+    """Prepares training rows and new cases in the same way; saved with a run as JSON.
 
     Attributes:
-        targets: What is to be predicted, by name.
-        images: Where each image modality is found, by name.
-        schema: The fitted table columns; None where there is no table modality.
+        targets: Columns of the targets, by name.
+        images: Image sources, by modality.
+        schema: The fitted columns of the table; None without a table modality.
         table_name: Name of the table modality.
-        id_column: Column with each case's name; None, or not in a table: the row's own label.
+        id_column: Column with each case's name; None, or not in a table: the row's label.
         group_column: Column with the patient or lesion; None, or not in a table: every case is its own group.
-        intensities: By image modality, how its values are scaled; left out: as they are.
+        intensities: Scaling of intensities by image modality; others are not scaled.
     """
 
     targets: Mapping[str, TargetColumn]
@@ -122,8 +125,8 @@ class CaseReader:
         object.__setattr__(self, "targets", dict(self.targets))
         object.__setattr__(self, "images", dict(self.images))
         object.__setattr__(self, "intensities", dict(self.intensities))
-        if strangers := sorted(set(self.intensities) - set(self.images)):
-            raise ValueError(f"intensities are given for {strangers}, which are no image modalities")
+        if unknown := sorted(set(self.intensities) - set(self.images)):
+            raise ValueError(f"intensities are given for {unknown}, which are no image modalities")
         if self.schema is not None and self.table_name in self.images:
             raise ValueError(f"the table modality and an image modality are both called {self.table_name!r}")
 
@@ -137,15 +140,15 @@ class CaseReader:
         return DataSpec(modalities, targets=targets)
 
     def columns_of(self, modality: str) -> tuple[str, ...]:
-        """The columns that a modality is read from.
+        """The columns from which a modality is read.
 
         Raises:
-            ValueError: If there is no such modality.
+            ValueError: If the modality is unknown.
         """
         if modality in self.images:
             return tuple(named_columns(self.images[modality].column))
         if self.schema is None or modality != self.table_name:
-            raise ValueError(f"no modality {modality!r}; there are: {', '.join(self.spec.names)}")
+            raise ValueError(f"unknown modality {modality!r}; valid: {', '.join(self.spec.names)}")
         return self.schema.sources
 
     def read(
@@ -162,38 +165,40 @@ class CaseReader:
         """Read all cases of a table, decoding each image once.
 
         Args:
-            frame: One row a case.
+            frame: One row per case.
             image_root: The folder that the table's image names are relative to; None: the working folder.
-            with_targets: Read the labels too; for new cases, which have none, False.
-            missing_images: What an image file that is not there means: an error, or that the case lacks the modality.
-                A file that is there and cannot be decoded is always an error.
-            without: Modalities that all cases lack: nothing of them is read, and their columns may be missing.
+            with_targets: Whether labels are read, too; False for new cases without labels.
+            missing_images: Whether a missing image file is an error ("error") or means that the case lacks the modality
+                ("absent"). A file that cannot be decoded is always an error.
+            without: Modalities that are absent in all cases: they are not read, and their columns may be missing.
             cache: Keeps decoded images on disk; None: they are in memory, see
                 :func:`~mmfusion.data.images.sources.load_images`.
-            progress: Called with the images read so far and their number.
+            progress: Called with the number of images read so far and of all images.
 
         Returns:
             The dataset; without targets, its cases' ``targets`` are empty.
 
         Raises:
-            ValueError: If a column is missing, a cell is not what its column holds, a name occurs twice, the labels
-                are unusable, an image cannot be decoded, or ``without`` names no modality.
-            FileNotFoundError: If images are not there and ``missing_images`` is "error".
+            ValueError: If a column is missing, a cell or label is invalid, a name occurs twice, an image cannot be
+                decoded, or ``without`` has an unknown modality.
+            FileNotFoundError: If images are missing and ``missing_images`` is "error".
         """
         if unknown := sorted(set(without) - set(self.spec.names)):
             raise ValueError(f"without names {unknown}; the modalities are: {', '.join(self.spec.names)}")
-        # All that is cheap to check comes before the images.
+        # Cheap checks come before the images.
         columns = self._columns(frame, with_targets, without)
         sources = {name: source for name, source in self.images.items() if name not in without}
-        images, there = load_images(sources, frame, image_root, missing=missing_images, cache=cache, progress=progress)
+        images, present = load_images(
+            sources, frame, image_root, missing=missing_images, cache=cache, progress=progress
+        )
         for name in without:
-            there[name] = torch.zeros(len(frame), dtype=torch.bool)
+            present[name] = torch.zeros(len(frame), dtype=torch.bool)
             if name in self.images:
-                # A single pixel in the place of all.
+                # A single zero, expanded.
                 source = self.images[name]
                 nothing = torch.zeros((), dtype=torch_dtype(source.dtype))
                 images[name] = nothing.expand(len(frame), *source.spec.shape)
-        return FrameDataset(self.spec, frame, images=images, present=there, intensities=self._ready, **columns)
+        return FrameDataset(self.spec, frame, images=images, present=present, intensities=self._ready, **columns)
 
     def assemble(
         self,
@@ -203,13 +208,13 @@ class CaseReader:
         *,
         present: Mapping[str, Tensor] | None = None,
     ) -> FrameDataset:
-        """The same with images that are in memory already.
+        """As :meth:`read`, with images that are in memory already.
 
         Args:
-            frame: One row a case.
+            frame: One row per case.
             images: By modality, shape ``(n, channels, *spatial)``, uint8 or float in [0, 1].
             with_targets: As in :meth:`read`.
-            present: By modality, shape ``(n,)`` bool, True is there; a modality left out is there for all.
+            present: By modality, shape ``(n,)`` bool, True is present; other modalities are present in all cases.
 
         Returns:
             The dataset.
@@ -222,11 +227,15 @@ class CaseReader:
 
     @property
     def _ready(self) -> dict[str, Intensity]:
-        """The intensities, but for those that still have to learn from the images that are being read."""
-        return {name: one for name, one in self.intensities.items() if one.mean or one.standardize != "sequence"}
+        """The intensities without those that are still to be fitted on the images."""
+        return {
+            name: intensity
+            for name, intensity in self.intensities.items()
+            if intensity.mean or intensity.standardize != "sequence"
+        }
 
     def _columns(self, frame: pd.DataFrame, with_targets: bool, without: Collection[str] = ()) -> dict[str, Any]:
-        """All that comes from the table itself."""
+        """Tables, targets, ids and groups."""
         if not len(frame):
             raise ValueError("the table has no rows: at least one case is needed")
         ids, groups = self.names(frame)
@@ -247,7 +256,7 @@ class CaseReader:
         ids = self._ids(frame)
         if self.group_column is None or self.group_column not in frame.columns:
             return ids, ids
-        # A case of unknown patient is a group of its own; the prefix keeps it apart from every real one.
+        # A case of an unknown patient is its own group; the prefix distinguishes it from real ones.
         named = texts(frame, self.group_column)
         return ids, [f"case {case}" if group is None else group for case, group in zip(ids, named)]
 
@@ -269,7 +278,7 @@ class CaseReader:
             "table_name": self.table_name,
             "id_column": self.id_column,
             "group_column": self.group_column,
-            "intensities": {name: one.to_dict() for name, one in self.intensities.items()},
+            "intensities": {name: intensity.to_dict() for name, intensity in self.intensities.items()},
         }
 
     @classmethod
@@ -277,33 +286,33 @@ class CaseReader:
         """The inverse of :meth:`to_dict`.
 
         Raises:
-            ValueError: If it is not what that wrote; names the key.
+            ValueError: If an entry is invalid; names the key.
         """
         needed = ("targets", "images", "schema", "table_name", "id_column", "group_column")
         # Older runs have no intensities.
-        parts = {"intensities": {}, **entries(packed, "reader", *needed)}
-        schema = parts["schema"]
+        content = {"intensities": {}, **entries(packed, "reader", *needed)}
+        schema = content["schema"]
         read: dict[str, Any] = {
-            "targets": _each(parts, "targets", lambda one: unpack(TargetColumn, one, "target")),
-            "images": _each(parts, "images", source_from_dict),
+            "targets": _each(content, "targets", lambda value: unpack(TargetColumn, value, "target")),
+            "images": _each(content, "images", source_from_dict),
             "schema": None if schema is None else TableSchema.from_dict(schema),
-            "table_name": text(parts["table_name"], "reader.table_name"),
-            "intensities": _each(parts, "intensities", Intensity.from_dict),
+            "table_name": text(content["table_name"], "reader.table_name"),
+            "intensities": _each(content, "intensities", Intensity.from_dict),
         }
         for name in ("id_column", "group_column"):
-            read[name] = None if parts[name] is None else text(parts[name], f"reader.{name}")
+            read[name] = None if content[name] is None else text(content[name], f"reader.{name}")
         try:
             return cls(**read)
         except ValueError as error:
             raise ValueError(f"reader.images, reader.intensities and reader.table_name: {error}") from error
 
 
-def _each(parts: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> dict[str, T]:
-    """The entries of one of the reader's objects; an error names the entry."""
-    found: dict[str, T] = {}
-    for entry, packed in entries(parts[name], f"reader.{name}").items():
+def _each(content: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> dict[str, T]:
+    """Read all entries of one of the reader's objects; an error names the entry."""
+    values: dict[str, T] = {}
+    for entry, packed in entries(content[name], f"reader.{name}").items():
         try:
-            found[entry] = read(packed)
+            values[entry] = read(packed)
         except ValueError as error:
             raise ValueError(f"reader.{name}.{entry}: {error}") from error
-    return found
+    return values

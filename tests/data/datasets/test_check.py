@@ -29,21 +29,21 @@ def test_a_whole_tree(name: str, tmp_path: Path) -> None:
     for full in (False, True):
         report = check(name, root, full=full, **options(name, root))
         assert report.faults == ()
-        assert str(report).endswith(f"{name}: no fault was found")
+        assert str(report).endswith(f"{name}: no faults")
 
 
 def test_ham10000(ham_root: Path) -> None:
     report = check("ham10000", ham_root)
     assert report.faults == ()
     assert report.lines[:2] == ("images: 60, published 10015", "lesions: 40, published 7470")
-    assert any("This is a part of the published set" in line for line in report.lines)
+    assert any("This is a part of the published data" in line for line in report.lines)
 
 
 def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
     lines = check("derm7pt", trees.derm7pt(tmp_path)).lines
     assert lines[0] == "train: NEV 8 (published 256), MEL 5 (published 90)"
     assert lines[3] == "all: NEV 19, MEL 14"
-    assert "This is a part of the published set: results on it do not compare with those on the whole." in lines
+    assert "This is a part of the published data: results are not comparable with those on all of it." in lines
 
 
 def test_more_than_was_published_is_a_fault(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_every_missing_and_broken_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-80])
     report = check("pad-ufes-20", root)
     assert len(report.faults) == 13
-    assert report.faults[0] == "row 0, column 'img_id': PAT_0_0_100.png is not there"
+    assert report.faults[0] == "row 0, column 'img_id': PAT_0_0_100.png does not exist"
     assert "PAT_10_20_120.png" in report.faults[12]
     # Behind its header.
     assert "PAT_10_21_121.png" in check("pad-ufes-20", root, full=True).faults[13]

@@ -132,7 +132,9 @@ def test_ranks_and_sentences(whole: Path) -> None:
 
 def test_a_repeated_image_is_noted(root: Path) -> None:
     trees.edit(root / "meta" / "meta.csv", lambda t: t.assign(clinic=[t["derm"][0], *t["clinic"][1:]]))
-    n = sum("the clinical image is the dermoscopic one again" in note for note in create(root, task="diagnosis").notes)
+    n = sum(
+        "the clinical image is the same as the dermoscopic one" in note for note in create(root, task="diagnosis").notes
+    )
     assert n == 1
 
 
@@ -179,14 +181,14 @@ FAULTS = [
     (_cell("case_num", 1, ""), "column 'case_num' is empty in row 1"),
     (_meta(lambda t: t.drop(columns="elevation")), r"meta\.csv has no column 'elevation'; its columns are: case_num"),
     (_meta(lambda t: t.iloc[:0]), r"meta\.csv has a header and no rows"),
-    (lambda r: (r / "meta" / "meta.csv").write_text(""), r"meta\.csv is empty: a header"),
+    (lambda r: (r / "meta" / "meta.csv").write_text(""), r"meta\.csv is empty: expected a header"),
     (lambda r: (r / "meta" / "meta.csv").write_bytes(b"a,b\n\xe9,1\n"), r"meta\.csv is not utf-8 text: byte 0xe9 in l"),
     (lambda r: (r / "meta" / "meta.csv").unlink(), r"has no meta/meta\.csv; it has: images, meta"),
     (lambda r: (r / "meta" / "valid_indexes.csv").unlink(), r"has no meta/valid_indexes\.csv"),
     (_index("test", lambda t: t.assign(indexes=["99", *t["indexes"][1:]])), r"positions from 0 to 20 in .* '99'"),
     (_index("test", lambda t: t.assign(indexes=["x", *t["indexes"][1:]])), r"positions from 0 to 20 in .* 'x'"),
-    (_index("test", lambda t: t.iloc[1:]), r"1 row\(s\) of meta/meta\.csv are in none of the three index files"),
-    (_index("test", lambda t: pd.concat([t, t[:1]])), r"is in meta/test_indexes\.csv and again in meta/test_indexes"),
+    (_index("test", lambda t: t.iloc[1:]), r"1 row\(s\) of meta/meta\.csv are not in any of the three index files"),
+    (_index("test", lambda t: pd.concat([t, t[:1]])), r"is in meta/test_indexes\.csv and in meta/test_indexes"),
     (_index("test", lambda t: t.rename(columns={"indexes": "i"})), r"test_indexes\.csv has no column 'indexes'"),
 ]
 
@@ -224,7 +226,7 @@ def test_odd_capitals_of_a_diagnosis(root: Path) -> None:
     [
         ({"task": "grade"}, "task expects one of nev-mel, diagnosis, criteria, got 'grade'"),
         ({"columns": "all"}, "columns expects one of clean, parity, got 'all'"),
-        ({"root": None}, "needs the folder that holds the folders images and meta"),
+        ({"root": None}, "needs the folder with the folders images and meta"),
         ({"fold": 1}, "has no option 'fold'"),
     ],
 )

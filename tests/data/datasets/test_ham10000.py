@@ -151,17 +151,17 @@ def test_progress(ham_root):
 
 
 def test_no_root():
-    with pytest.raises(ValueError, match=r"needs the folder that holds HAM10000_metadata\.csv"):
+    with pytest.raises(ValueError, match=r"needs the folder with HAM10000_metadata\.csv"):
         create(None)
 
 
 def test_root_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"root .*nowhere is not there"):
+    with pytest.raises(FileNotFoundError, match=r"root .*nowhere does not exist"):
         create(tmp_path / "nowhere")
 
 
 def test_root_empty(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is empty; ham10000 expects HAM10000_metadata\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"is empty, expected HAM10000_metadata\.csv"):
         create(tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_root_without_the_table(ham_root):
 
 def test_table_empty(ham_root):
     (ham_root / "HAM10000_metadata.csv").write_text("")
-    with pytest.raises(ValueError, match=r"metadata\.csv is empty: a header"):
+    with pytest.raises(ValueError, match=r"metadata\.csv is empty: expected a header"):
         create(ham_root)
 
 
@@ -185,7 +185,7 @@ def test_table_empty(ham_root):
         (lambda t: t.iloc[:0], "has a header and no rows"),
         (lambda t: t.assign(age=["old", *t["age"][1:]]), "column 'age' expects numbers, but row 0 has 'old'"),
         (lambda t: t.assign(age=[*t["age"][:-1], "old"]), "column 'age' expects numbers, but row 59 has 'old'"),
-        (lambda t: t.assign(dx="nv"), "one class only, 'nv', in all 60 rows"),
+        (lambda t: t.assign(dx="nv"), "only one class, 'nv', in all 60 rows"),
         (lambda t: t.assign(dx=["wart", *t["dx"][1:]]), "the label 'wart' in row 0; known are: akiec, bcc"),
         (lambda t: t.assign(dx=["", *t["dx"][1:]]), "no label in row 0"),
         (lambda t: t.assign(image_id=[t["image_id"][1], *t["image_id"][1:]]), "'ISIC_0000001' occurs 2 times"),
@@ -197,7 +197,7 @@ def test_tables_that_cannot_be_used(edit_table, change, message):
 
 
 def test_one_class_of_the_malignant_task(edit_table):
-    with pytest.raises(ValueError, match="one class only, 'malignant'"):
+    with pytest.raises(ValueError, match="only one class, 'malignant'"):
         create(edit_table(lambda t: t.assign(dx=["mel", "bcc"] * 30)), task="malignant")
 
 
@@ -220,7 +220,7 @@ def test_a_truncated_jpeg(ham_root):
         ({"task": "grade"}, "task expects one of diagnosis, malignant, got 'grade'"),
         ({"limit": 0}, "limit expects int from 1 to 10000000 or none, got 0"),
         ({"fractions": (0.5, 0.5, 0.5)}, "sum to 1"),
-        ({"fold": 1}, "fold=1 needs to know of how many"),
+        ({"fold": 1}, "fold=1 needs the number of folds"),
         ({"folds": 3, "fold": 3}, "from 0 to 2, got 3"),
         ({"seed": 1}, "has no option 'seed'"),
     ],

@@ -186,13 +186,13 @@ FAULTS = [
     (_corrupt, r"1 image file\(s\).*PNTR000/t2_bbox\.nii\.gz \(not a NIfTI volume, damaged or truncated"),
     (
         _misshapen,
-        r"t1_bbox.*expected \(height, width, slices\) = \(16, 12, 4\), slices first or last; found .* 12, 5\)",
+        r"t1_bbox.*expected \(height, width, slices\) = \(16, 12, 4\), slices first or last; got .* 12, 5\)",
     ),
     (_csv(lambda t: t[t["name"] != "PNTR000"]), f"the folder {PATIENT} has no row in the clinical table"),
     (_move(PATIENT, "elsewhere"), r"row \d+ of the clinical table, 'PNTR000', has no folder"),
     (_csv(lambda t: pd.concat([t, t[:1]])), r"patient '\w+' has 2 rows in the clinical table: 0, 12"),
     (_cell(0, ""), "the clinical table has no patient in row 2"),
-    (_copy(PATIENT, "1fold/test/Grade_1/PNTR000"), "patient 'PNTR000' is in train and in test: .* measures memory"),
+    (_copy(PATIENT, "1fold/test/Grade_1/PNTR000"), "patient 'PNTR000' is in train and in test: .* too optimistic"),
     (_copy(PATIENT, "1fold/train/Grade_2_invasion/PNTR000"), "patient 'PNTR000' has 2 folders"),
     (
         _copy(PATIENT, "1fold/train/Grade_3/PNXX"),
@@ -201,17 +201,20 @@ FAULTS = [
     (_move("1fold/train/Grade_1", "x"), r"1fold/train has no folder Grade_1"),
     (_move("1fold/test", "x"), r"1fold has no folder test"),
     (_move("1fold", "9fold"), r"has no folder 1fold; it has: 9fold, clinical\.csv"),
-    (_cell(4, "5"), r"column 5 is expected to hold the location: 1 convex surface, .* found in row 2 '5'"),
-    (_cell(5, "9"), r"column 6 is expected to hold the sex: 0 female, 1 male; found in row 2 '9'"),
-    (_cell(6, "1962"), r"column 7 is expected to hold the age, from 0 to 120; found in row 2 1962"),
-    (_cell(7, "high"), r"column 8 is expected to hold the adc_value: .*row 2 has 'high'"),
-    (_cell(8, "-1"), r"column 9 is expected to hold the tumour_area, of at least 0; found in row 2 -1"),
+    (_cell(4, "5"), r"column 5 expects the location: 1 convex surface, .* got row 2 '5'"),
+    (_cell(5, "9"), r"column 6 expects the sex: 0 female, 1 male; got row 2 '9'"),
+    (_cell(6, "1962"), r"column 7 expects the age, from 0 to 120; got row 2 1962"),
+    (_cell(7, "high"), r"column 8 expects the adc_value: .*row 2 has 'high'"),
+    (_cell(8, "-1"), r"column 9 expects the tumour_area, of at least 0; got row 2 -1"),
     (_csv(lambda t: t.iloc[:, :9]), r"expects at least 10 columns, the first the patient's folder .* it has 9: name"),
     (_csv(lambda t: t.iloc[:0]), "has a header and no rows"),
     (lambda r: (r / "clinical.csv").write_text(""), r"clinical\.csv is empty"),
     (lambda r: (r / "clinical.csv").write_bytes("姓名,x\n".encode("gbk")), r"is not utf-8 text: .* give the encoding"),
-    (lambda r: (r / "clinical.csv").unlink(), r"has no table \(\.csv\): say which is the clinical one by table="),
-    (lambda r: (r / "more.csv").write_text("a\n1\n"), r"has several tables, clinical\.csv, more\.csv: say which"),
+    (lambda r: (r / "clinical.csv").unlink(), r"has no table \(\.csv\): give the clinical one"),
+    (
+        lambda r: (r / "more.csv").write_text("a\n1\n"),
+        r"has several tables, clinical\.csv, more\.csv: give the clinical one",
+    ),
 ]
 
 
@@ -254,7 +257,7 @@ def test_other_capitals_and_other_files(root: Path) -> None:
         ({"size": 32}, r"size expects 2 to 3 values, a list of int from 1 to 8192, got 32"),
         ({"validation": 1.5}, "validation expects float from 0 to below 1, got 1.5"),
         ({"standardise": "z"}, "standardise expects"),
-        ({"root": None}, "needs the folder that holds the folders 1fold"),
+        ({"root": None}, "needs the folder with the folders 1fold"),
         ({"table": "none.csv"}, r"no table .*none\.csv"),
     ],
 )
@@ -294,7 +297,7 @@ def test_files_of_the_published_shape(tmp_path: Path) -> None:
         assert source.decode(tmp_path / "x.nii.gz").shape == (1, 128, 128, 24)
     for shape in ((128, 128, 23), (128, 24, 128)):
         trees.write_volume(tmp_path / "x.nii.gz", shape)
-        with pytest.raises(ValueError, match=r"= \(128, 128, 24\), slices first or last; found shape \(128, "):
+        with pytest.raises(ValueError, match=r"= \(128, 128, 24\), slices first or last; got shape \(128, "):
             source.probe(tmp_path / "x.nii.gz")
 
 

@@ -140,7 +140,7 @@ FAULTS = [
     (_cell("diagnostic", "ACC"), "label column 'diagnostic' has the label 'ACC' in row 3; known are: ACK, BCC"),
     (_cell("img_id", "PAT_0_0_100.png"), r"column 'img_id': 'PAT_0_0_100\.png' occurs 2 times, in rows 0, 3"),
     (_cell("age", "old"), "column 'age' expects numbers, but row 3 has 'old'"),
-    (_cell("itch", "perhaps"), "column 'itch' has 'perhaps', not one of"),
+    (_cell("itch", "perhaps"), "column 'itch' has 'perhaps', expected one of"),
     (lambda r: trees.edit(r / "metadata.csv", lambda t: t.drop(columns="region")), "has no column 'region'"),
     (lambda r: trees.edit(r / "metadata.csv", lambda t: t.iloc[:0]), "has a header and no rows"),
     (lambda r: (r / "metadata.csv").write_bytes(b"a,b\n\xe9,1\n"), "is not utf-8 text"),
@@ -169,7 +169,7 @@ def test_all_faults_at_once(root: Path) -> None:
     [
         ({"columns": "parity"}, "columns expects one of clean, all, got 'parity'"),
         ({"missing_images": "skip"}, "missing_images expects one of error, absent, got 'skip'"),
-        ({"root": None}, r"needs the folder that holds metadata\.csv"),
+        ({"root": None}, r"needs the folder with metadata\.csv"),
     ],
 )
 def test_wrong_options(whole: Path, options: dict[str, object], message: str) -> None:

@@ -78,7 +78,7 @@ def test_the_schema_as_a_file(whole: Path, tmp_path: Path) -> None:
     again = open_table(whole, schema=tmp_path / "schema.toml")
     assert again.schema == found.schema == TableSchema.load(tmp_path / "schema.toml")
     assert again.load().spec == found.load().spec
-    with pytest.raises(ValueError, match="edit it in place of giving overrides"):
+    with pytest.raises(ValueError, match="edit the file instead"):
         open_table(whole, schema=tmp_path / "schema.toml", overrides={"age": "numerical"})
     with pytest.raises(FileExistsError):
         found.save_schema(tmp_path / "schema.toml")
@@ -233,7 +233,7 @@ def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
     notes = TableDataset(frame, root=whole, **BASE).notes
     assert any("A possible leak: column 'therapy' alone" in note for note in notes)
     without = {**BASE, "group": None, "drop": ["part"]}
-    assert any("no group column was named" in n for n in TableDataset(frame, root=whole, **without).notes)
+    assert any("no group column is given" in n for n in TableDataset(frame, root=whole, **without).notes)
 
 
 def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
     frame.loc[[0, 1], "diagnosis"] = "rare"
     notes = TableDataset(frame, root=whole, **BASE).notes
     # Both are of one patient, who is in one part.
-    assert sum("No case of class 'rare' is in the" in note and "it has 2 in all" in note for note in notes) == 2
+    assert sum("set has no case of class 'rare'" in note and "there are 2 in all" in note for note in notes) == 2
 
 
 def test_names_that_no_modality_can_have(whole: Path) -> None:
@@ -271,7 +271,7 @@ def _truncate(root: Path) -> None:
         (None, {"label": "grade"}, "the table has no column 'grade'; its columns are: case, patient"),
         (None, {"images": ["picture"]}, "no column 'picture'"),
         (None, {"group": "owner", "id": "name"}, "no column 'owner', 'name'"),
-        (None, {"images": ["photo", "photo"]}, r"named more than once: \['photo'\]"),
+        (None, {"images": ["photo", "photo"]}, r"given more than once: \['photo'\]"),
         (
             None,
             {"images": ["age"]},
@@ -279,23 +279,23 @@ def _truncate(root: Path) -> None:
         ),
         (None, {"label": "photo", "images": ["photo"]}, "the label column 'photo' cannot be an image"),
         (None, {"label": "case"}, "'case' has 48 different values in 48 rows, such as 'c0'"),
-        (None, {"label": "hospital"}, "'hospital' has one class only, 'A'"),
+        (None, {"label": "hospital"}, "'hospital' has only one class, 'A'"),
         (None, {"label": "age", "unlabelled": "drop"}, r"'age' holds \d+ numbers from \d+ to \d+, not classes"),
         (None, {"classes": ["benign", "malignant"]}, "has the label 'unsure' in row 2; known are: benign, malignant"),
         (None, {"overrides": {"weight": "numerical"}}, r"overrides are given for \['weight'\]"),
-        (None, {"test": "age"}, "column 'age' does not say the part of row 5"),
-        (None, {"test": "stage"}, "column 'stage' expects train, validation and test, or true and false; it has i, ii"),
+        (None, {"test": "age"}, "column 'age' has the set of each row, but is empty in row 5"),
+        (None, {"test": "stage"}, "column 'stage' expects train, validation and test, or true and false, got i, ii"),
         (None, {"test": "part", "folds": 3}, "leave folds and split_file out"),
         (None, {"test": "part", "fold": 7}, "no case has the value .*'7'.* of the test set"),
         (None, {"size": [8]}, r"size expects int from 1 to 8192 or 2 to 3 values"),
         (None, {"unlabelled": "keep"}, "unlabelled expects one of error, drop, got 'keep'"),
-        (None, {"root": "/nowhere"}, "root /nowhere is not there"),
+        (None, {"root": "/nowhere"}, "root /nowhere does not exist"),
         (None, {"fractions": (0.5, 0.5)}, "fractions expects 3 values"),
         (_first("case", "c1"), {}, "column 'case': 'c1' occurs 2 times, in rows 0, 1"),
         (
             _first("photo", "scan.nii.gz"),
             {},
-            r"'photo' has volumes, such as 'scan.nii.gz', and others, such as 'photos/1",
+            r"'photo' has volumes, such as 'scan.nii.gz', and other files, such as 'photos/1",
         ),
         (lambda r: (r / "photos" / "3.png").unlink(), {}, r"1 image.*row 3, column 'photo': photos/3\.png"),
         (_truncate, {}, r"1 image file.*row 3: .*3\.jpg"),
@@ -387,9 +387,9 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
         "overrides are given for ['nothing']",
         "the table has no column 'owner'",
         "label column 'diagnosis' is empty in 1 row(s): 3",
-        "image column 'mixed' has volumes, such as 'a.nii.gz', and others, such as 'b.png'",
+        "image column 'mixed' has volumes, such as 'a.nii.gz', and other files, such as 'b.png'",
         "occurs 2 times, in rows 6, 7",
-        "column 'part' expects train, validation and test, or true and false; it has holdout, train",
+        "column 'part' expects train, validation and test, or true and false, got holdout, train",
         "column 'dose'",
         "column 'since'",
         "the table has no column 'ward'",
@@ -409,7 +409,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
         TableDataset(table, label="diagnosis", images=["photo"], group="owner", **lacking)
     assert not isinstance(caught.value, FileNotFoundError)
     expected = (
-        f"the root {tmp_path / 'c'} is not there",
+        f"the root {tmp_path / 'c'} does not exist",
         "the table has no column 'owner'",
         "label column 'diagnosis' is empty in 1 row(s): 3",
         f"the split file {tmp_path / 'b.csv'} does not exist",

@@ -1,4 +1,4 @@
-"""Whether a dataset's folder is complete and whole: counts beside the published ones, every fault by name."""
+"""Check of a dataset's folder: counts compared with the published ones, and all faults."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ PLANNERS: Mapping[str, Planner] = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
         name: The dataset.
-        lines: Counts and notes, to be read.
-        faults: A line for each fault; empty: all is well.
+        lines: Counts and notes.
+        faults: One line per fault; empty without faults.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Report:
     faults: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        end = f"{len(self.faults)} fault(s):" if self.faults else f"{self.name}: no fault was found"
+        end = f"{len(self.faults)} fault(s):" if self.faults else f"{self.name}: no faults"
         return "\n".join([*self.lines, end, *(f"- {fault}" for fault in self.faults)])
 
 
@@ -56,26 +56,26 @@ def check(
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
-    """Look through a dataset's folder.
+    """Check a dataset's folder.
 
-    Tables, folders and names come first; then every image's header, or with ``full`` every pixel.
+    Tables, folders and names are checked first; then the header of every image, or with ``full`` every pixel.
 
     Args:
         name: Registered name of a dataset that reads files.
         root: Its folder.
-        full: Decode every image: a file may be damaged behind its header.
-        progress: Called with the images looked at so far and their number.
-        options: The dataset's own.
+        full: Decode every image, since a file may be damaged after its header.
+        progress: Called with the number of images checked so far and of all images.
+        options: Options of the dataset.
 
     Returns:
-        Counts by part and class beside the published ones, and all faults.
+        Counts by set and class with the published ones, and all faults.
 
     Raises:
         ValueError: If the dataset or an option is unknown, or it reads no files.
     """
     registry.datasets.get(name)
     if name not in PLANNERS:
-        raise ValueError(f"dataset {name!r} reads no files that could be checked; those that do: {', '.join(PLANNERS)}")
+        raise ValueError(f"dataset {name!r} has no files to check; datasets with files: {', '.join(PLANNERS)}")
     registry.check_options(f"dataset {name!r}", registry.datasets.get(name), options)
     try:
         plan = PLANNERS[name](root, **options)
@@ -93,30 +93,30 @@ def check(
 
 
 def _counted(plan: Plan, faults: list[str]) -> list[str]:
-    """Lines of counts; more than was published is a fault and added to these."""
+    """Lines of counts; counts above the published ones are added to the faults."""
     lines, fewer = [], False
-    for what, found, published in plan.sizes:
-        lines.append(f"{what}: {found}, published {published}")
-        fewer |= found < published
-        if found > published:
-            faults.append(f"{found} {what} are more than the {published} published")
-    every = plan.counts()
-    for target, parts in every.items():
-        title = "" if len(every) == 1 else f"{target}, "
-        whole = {name: sum(counts[name] for counts in parts.values()) for name in next(iter(parts.values()))}
-        for part, counts in {**parts, "all": whole}.items():
-            said = []
-            for name, published in {**dict.fromkeys(counts, -1), **plan.published.get(part, {})}.items():
-                found = counts[name] if name else sum(counts.values())
+    for kind, n, published in plan.sizes:
+        lines.append(f"{kind}: {n}, published {published}")
+        fewer |= n < published
+        if n > published:
+            faults.append(f"{n} {kind} are more than the {published} published")
+    by_target = plan.counts()
+    for target, sets in by_target.items():
+        title = "" if len(by_target) == 1 else f"{target}, "
+        whole = {name: sum(counts[name] for counts in sets.values()) for name in next(iter(sets.values()))}
+        for set_name, counts in {**sets, "all": whole}.items():
+            texts = []
+            for name, published in {**dict.fromkeys(counts, -1), **plan.published.get(set_name, {})}.items():
+                n = counts[name] if name else sum(counts.values())
                 label = name or "cases"
-                said.append(f"{label} {found}" + (f" (published {published})" if published >= 0 else ""))
+                texts.append(f"{label} {n}" + (f" (published {published})" if published >= 0 else ""))
                 if published >= 0:
-                    fewer |= found < published
-                if 0 <= published < found:
-                    faults.append(f"{title}{part}: {found} of {label} are more than the {published} published")
-            lines.append(f"{title}{part}: {', '.join(said)}")
+                    fewer |= n < published
+                if 0 <= published < n:
+                    faults.append(f"{title}{set_name}: {n} of {label} are more than the {published} published")
+            lines.append(f"{title}{set_name}: {', '.join(texts)}")
     if fewer:
-        lines.append("This is a part of the published set: results on it do not compare with those on the whole.")
+        lines.append("This is a part of the published data: results are not comparable with those on all of it.")
     frames = {name: plan.frame.iloc[rows] for name, rows in zip(SETS, plan.split, strict=True)}
     schema = plan.reader.schema
     remarks = () if schema is None else schema.remarks

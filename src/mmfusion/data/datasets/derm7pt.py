@@ -115,8 +115,8 @@ FEATURES: Mapping[str, CategoricalColumn] = {
 }
 COLUMNS = {"clean": ("elevation", "location", "sex"), "parity": tuple(FEATURES)}
 LEAK = (
-    "columns='parity' feeds management, what was decided after the lesion had been judged: every melanoma of this "
-    "dataset was excised, so that the column gives the label away. It is for comparison with work that feeds it; "
+    "columns='parity' has management as a feature, which was decided after the diagnosis: every melanoma of this "
+    "dataset was excised, so that the column leaks the label. It is for comparison with work that uses it; "
     "columns='clean', the default, leaves it out, with the level of diagnostic difficulty."
 )
 
@@ -149,7 +149,7 @@ def plan(
     faults += repeated(frame, "case_num")
     schema = TableSchema(categorical=tuple(FEATURES[name] for name in COLUMNS[columns]))
     faults += strange_cells(frame, schema)
-    # A misspelt diagnosis must not pass for one that the task leaves out.
+    # A misspelt diagnosis must not count as one that the task leaves out.
     for target in _targets("diagnosis").values() if task == "nev-mel" else targets.values():
         faults += target.faults(frame)
     images = {name: ImageSource(name, square("derm7pt", size), folders=("images",), order=colours) for name in IMAGES}
@@ -161,12 +161,11 @@ def plan(
     notes = [
         "Derm7pt (Kawahara et al. 2019, doi 10.1109/JBHI.2018.2824327) in its official split; the images may not be "
         "passed on.",
-        "The seven criteria and their score are made from the images by those who made the diagnosis, and are never "
-        "features.",
+        "The seven criteria and their score come from the same images as the diagnosis, and are never features.",
     ]
     same = sum(a == b for a, b in zip(frame["derm"], frame["clinic"]))
     if same:
-        notes.append(f"In {same} cases the clinical image is the dermoscopic one again.")
+        notes.append(f"In {same} cases the clinical image is the same as the dermoscopic one.")
     if columns == "parity":
         warnings.warn(LEAK, stacklevel=3)
         notes.append(LEAK)
@@ -203,23 +202,23 @@ def derm7pt(
     """Derm7pt in its official layout and split.
 
     Args:
-        root: Folder with ``images`` and ``meta``. File names are found whatever their capitals are: those of the table
-            and those on the disk differ.
-        size: Pixels along each side that images are brought to.
+        root: Folder with ``images`` and ``meta``. The case of file names is ignored, as it differs between
+            the table and the files.
+        size: Pixels along each side to which images are resized.
         task: "nev-mel": nevus or melanoma, the others left out; "diagnosis": five classes; "criteria": the seven
             criteria, as seven targets.
         columns: "clean": elevation, location, sex; or "parity": the level of diagnostic difficulty and the management
-            too, as CFCML's code has them, the second of which gives the label away.
-        colours: The order of the channels; "bgr" as in CFCML's code, for parity with it alone.
+            too, as in CFCML's code; the second leaks the label.
+        colours: Order of the color channels; "bgr" as in CFCML's code, only for parity with it.
         cache: Keeps decoded images on disk; None: they are in memory.
-        progress: Called with the images read so far and their number.
+        progress: Called with the number of images read so far and of all images.
 
     Returns:
-        The three parts; modalities "derm", "clinic" and "meta", target "label", or those of the criteria.
+        The bundle; modalities "derm", "clinic" and "meta", target "label", or those of the criteria.
 
     Raises:
-        ValueError: If an option, a table, or an image's content is not as it should be.
-        FileNotFoundError: If the root, a table or images are not there.
+        ValueError: If an option, a table or an image is invalid.
+        FileNotFoundError: If the root, a table or images are missing.
     """
     return plan(root, size=size, task=task, columns=columns, colours=colours).load(cache, progress)
 
@@ -239,32 +238,32 @@ def _targets(task: str) -> dict[str, TargetColumn]:
 
 
 def _read(folder: Path, listing: Listing) -> tuple[pd.DataFrame, Split, list[str]]:
-    """The table, the official split of all its rows, and what is wrong with it."""
+    """The table, the official split of all its rows, and faults of both."""
     paths = {name: listing.file(folder, name) for name in (TABLE, *INDEXES.values())}
     if lacking := [name for name, path in paths.items() if path is None]:
         root_lacks(folder, ", ".join(lacking))
-    found: dict[str, Path] = {name: path for name, path in paths.items() if path is not None}
-    frame = read_table(found[TABLE])
-    needs(frame, ["case_num", "diagnosis", *CRITERIA, *FEATURES, *IMAGES], found[TABLE])
+    files: dict[str, Path] = {name: path for name, path in paths.items() if path is not None}
+    frame = read_table(files[TABLE])
+    needs(frame, ["case_num", "diagnosis", *CRITERIA, *FEATURES, *IMAGES], files[TABLE])
     faults: list[str] = []
-    owner: dict[int, str] = {}
-    parts: dict[str, list[int]] = {part: [] for part in SETS}
-    for part, name in INDEXES.items():
-        rows = read_table(found[name])
-        needs(rows, ["indexes"], found[name])
+    file_of: dict[int, str] = {}
+    sets: dict[str, list[int]] = {set_name: [] for set_name in SETS}
+    for set_name, name in INDEXES.items():
+        rows = read_table(files[name])
+        needs(rows, ["indexes"], files[name])
         for cell in rows["indexes"].astype(str):
             place = int(cell) if cell.strip().isdecimal() else -1
             if not 0 <= place < len(frame):
-                faults.append(f"{name} expects positions from 0 to {len(frame) - 1} in {TABLE}, it has {cell!r}")
-            elif place in owner:
-                faults.append(f"position {place} of {TABLE} is in {owner[place]} and again in {name}")
+                faults.append(f"{name} expects positions from 0 to {len(frame) - 1} in {TABLE}, got {cell!r}")
+            elif place in file_of:
+                faults.append(f"position {place} of {TABLE} is in {file_of[place]} and in {name}")
             else:
-                owner[place] = name
-                parts[part].append(place)
-    if left := sorted(set(range(len(frame))) - set(owner)):
+                file_of[place] = name
+                sets[set_name].append(place)
+    if left := sorted(set(range(len(frame))) - set(file_of)):
         some = ", ".join(map(str, left[:10]))
-        faults.append(f"{len(left)} row(s) of {TABLE} are in none of the three index files: positions {some}")
-    return frame, Split(*(np.array(sorted(parts[part]), dtype=np.int64) for part in SETS)), faults
+        faults.append(f"{len(left)} row(s) of {TABLE} are not in any of the three index files: positions {some}")
+    return frame, Split(*(np.array(sorted(sets[set_name]), dtype=np.int64) for set_name in SETS)), faults
 
 
 def _nevi_and_melanomas(frame: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, Split]:
@@ -281,6 +280,6 @@ def _both_classes(frame: pd.DataFrame, split: Split, targets: Mapping[str, Targe
         raise ValueError(f"{TABLE} has no nevus and no melanoma: choose task 'diagnosis'")
     empty = [name for name, rows in zip(SETS, split) if not len(rows)]
     if empty:
-        raise ValueError(f"the {', '.join(empty)} part of derm7pt has no case of the classes asked for")
+        raise ValueError(f"the {', '.join(empty)} set of derm7pt has no case of the task's classes")
     for target in targets.values():
         target.encode(frame)

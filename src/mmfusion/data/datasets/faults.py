@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, collected while one goes on to look, and raised all at once."""
+"""Faults of a dataset, collected and raised together."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ _SHOWN = 10
 
 
 class DatasetError(ValueError):
-    """A dataset's files are not as they should be.
+    """Faults in the files of a dataset.
 
     Attributes:
-        faults: A line for each fault, all that were found.
+        faults: One line per fault, all of them.
     """
 
     def __init__(self, name: str, faults: Sequence[str]) -> None:
@@ -23,11 +23,11 @@ class DatasetError(ValueError):
 
 
 class AbsentFilesError(DatasetError, FileNotFoundError):
-    """The same where nothing is wrong but that files are not there."""
+    """A :class:`DatasetError` if all faults are missing files."""
 
 
 class Faults(list[str]):
-    """What is wrong with a dataset, a line each, noted while one goes on to look."""
+    """Faults of a dataset, one line each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,16 +35,16 @@ class Faults(list[str]):
 
     @property
     def only_lacks(self) -> bool:
-        """Whether nothing is wrong but that files are not there."""
+        """Whether all faults are missing files."""
         return set(self) <= self._lacks
 
     def lacks(self, fault: str) -> None:
-        """Note a file that is not there."""
+        """Add a missing file."""
         self.append(fault)
         self._lacks.add(fault)
 
     def note(self, error: Exception) -> None:
-        """Note what an error says."""
+        """Add an error."""
         if isinstance(error, ColumnFaults):
             self += error.faults
         elif isinstance(error, FileNotFoundError):
@@ -54,7 +54,7 @@ class Faults(list[str]):
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Go on after bad input or a file that cannot be read, which is noted."""
+        """Catch a ValueError or OSError, and add it."""
         try:
             yield
         except (OSError, ValueError) as error:
@@ -65,12 +65,12 @@ def refuse(name: str, faults: Sequence[str], absent: Sequence[str] = ()) -> None
     """Raise all faults, if there are any.
 
     Args:
-        name: Of the dataset.
-        faults: What is wrong.
-        absent: Files that are not there; where nothing else is wrong they are left to be found by the reading.
+        name: The dataset.
+        faults: The faults.
+        absent: Missing image files, listed only with other faults; alone they are left to the reader.
 
     Raises:
-        DatasetError: If there is a fault; an :class:`AbsentFilesError` where all of them are files that are not there.
+        DatasetError: If there is a fault; an :class:`AbsentFilesError` if all of them are missing files.
     """
     if faults:
         if isinstance(faults, Faults) and faults.only_lacks:

@@ -1,4 +1,4 @@
-"""Columns that are features: inferred or read from a file, and what is wrong or strange in them."""
+"""Feature columns of a table: inferred or read from a file, with faults and notes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,35 +16,35 @@ from mmfusion.data.schema.table_schema import TableSchema
 def fitted_schema(
     frame: pd.DataFrame,
     train: NDArray[np.int64],
-    others: Sequence[str],
+    not_features: Sequence[str],
     overrides: Mapping[str, Override],
     file: Path | str | None,
     has_images: bool,
 ) -> TableSchema | None:
-    """The fitted columns of a table; None where images are all that there is.
+    """The fitted columns of a table; None without features.
 
     Args:
         frame: The table.
         train: Positions of the training rows.
-        others: Columns that are no features.
-        overrides: By column, what is known better than it can be told.
-        file: Where the columns are read from; None: they are inferred.
-        has_images: Whether the table may do without features.
+        not_features: Columns that are not features.
+        overrides: By column, a kind or options that are not inferred.
+        file: Schema file of the columns; None: they are inferred.
+        has_images: Whether there are images, so that features may be lacking.
 
     Raises:
         ValueError: If no column is left, or cells do not fit.
     """
     if file is not None:
         return TableSchema.load(file)
-    # By all rows, without labels: all folds of a comparison have the same features.
-    decisions = infer_columns(frame, overrides, drop=others)
-    if has_images and all(one.kind in ("text", "drop") for one in decisions):
+    # From all rows, independently of labels: all folds have the same features.
+    decisions = infer_columns(frame, overrides, drop=not_features)
+    if has_images and all(decision.kind in ("text", "drop") for decision in decisions):
         return None
     return TableSchema.fit_decided(frame, decisions, train=train)
 
 
 def cell_faults(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
-    """A line for the columns that a schema file has and the table lacks, and for each with cells that do not fit."""
+    """One line for columns of a schema file that the table lacks, and one per column with invalid cells."""
     faults = Faults()
     with faults.caught():
         require_columns(frame, schema.sources)
@@ -56,14 +56,14 @@ def cell_faults(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
 
 
 def unseen_notes(schema: TableSchema | None, frame: pd.DataFrame) -> list[str]:
-    """A note for each column with values that no training row has, or too few."""
+    """One note per column with categories of no or too few training rows."""
     if schema is None:
         return []
     rare = {column.name for column in schema.categorical if column.rare}
     return [
         f"Column {name!r} has {len(values)} value(s) "
         + (
-            "of too few training rows to be named, or of none: they count as one, the last category."
+            "of no or too few training rows: they count as one category, rare."
             if name in rare
             else "that no training row has: they count as missing."
         )

@@ -42,7 +42,7 @@ MALIGNANT = ("akiec", "bcc", "mel")
 the dataset's paper describes as non-invasive variants of squamous cell carcinoma. Work that counts akiec as benign has
 another task, whose numbers do not compare."""
 N_IMAGES, N_LESIONS = 10_015, 7_470
-"""Of the published set."""
+"""Numbers of the published data."""
 NUMERICAL = ("age",)
 CATEGORICAL = ("sex", "localization")
 
@@ -74,7 +74,7 @@ def plan(
     """The dataset before any image is decoded; the arguments are those of :func:`ham10000`.
 
     Raises:
-        DatasetError: Naming all faults of the table at once.
+        DatasetError: If the table has faults; lists all.
     """
     target = _target(task)
     folder = root_folder("ham10000", root, f"{TABLE} and images")
@@ -98,20 +98,20 @@ def plan(
     split = make_split(
         labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
     )
-    # All values are published: none is hidden.
+    # All values are published, so rare ones may be named.
     schema = TableSchema.fit(frame, numerical=NUMERICAL, categorical=CATEGORICAL, train=split.train, min_cases=1)
     several = len(groups) - len(set(groups))
     notes = [
         "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
-        f"All images of a lesion are in one part; {several} of {len(groups)} images show a lesion again.",
-        "dx_type, how the diagnosis was made, gives the label away and is not used.",
+        f"All images of a lesion are in one set; {several} of {len(groups)} images are further images of a lesion.",
+        "dx_type, how the diagnosis was made, leaks the label and is not used.",
         *cell_notes(schema, frame),
         *leaks(schema, frame.iloc[split.train], labels[split.train], target.classes, [groups[i] for i in split.train]),
     ]
     if folds is not None:
-        notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")
+        notes.append(f"The test set is fold {fold or 0} of {folds}, counted from 0.")
     if limit is not None:
-        notes.append(f"Only {len(frame)} cases were taken (limit={limit}): a trial, not a result.")
+        notes.append(f"Only {len(frame)} cases are used (limit={limit}): a trial, not a result.")
     return Plan(
         "ham10000",
         frame,
@@ -146,26 +146,26 @@ def ham10000(
     Args:
         root: Folder with ``HAM10000_metadata.csv`` and the images as JPEG in ``HAM10000_images_part_1`` and
             ``HAM10000_images_part_2``, or in ``HAM10000_images``.
-        split_seed: Seed of the split; apart from a run's own seed, so that repeated runs share their split.
-        size: Pixels along each side that images are brought to.
+        split_seed: Seed of the split; independent of the run's seed, so that repeated runs share their split.
+        size: Pixels along each side to which images are resized.
         task: "diagnosis", seven classes; or "malignant": melanoma, basal cell carcinoma and actinic keratosis with
             intraepithelial carcinoma against the others.
-        fractions: Shares of training, validation and test part.
-        folds: Cross-validation with so many folds; see :func:`~mmfusion.data.splits.make.make_split`, as for the next
-            two.
-        fold: Which of them, from 0.
-        split_file: A CSV file that says which image is in which part.
-        limit: Take about so many cases only, with the classes' shares kept: for a quick trial.
+        fractions: Shares of training, validation and test set.
+        folds: Number of folds of a cross-validation; see :func:`~mmfusion.data.splits.make.make_split`, also for the
+            next two.
+        fold: Index of the fold, from 0.
+        split_file: A CSV file with the set of each image.
+        limit: Use only about this many cases, with the same shares of the classes: for a quick trial.
         cache: Keeps decoded images on disk; None: they are in memory.
-        progress: Called with the images read so far and their number.
+        progress: Called with the number of images read so far and of all images.
 
     Returns:
-        The three parts; modalities "image" and "meta", target "label". How a diagnosis was made (dx_type) gives it
-        away and is never a feature.
+        The bundle; modalities "image" and "meta", target "label". How a diagnosis was made (dx_type) leaks it and is
+        never a feature.
 
     Raises:
-        ValueError: If an option, the table, or an image's content is not as it should be.
-        FileNotFoundError: If the root, the table, the split file or images are not there.
+        ValueError: If an option, the table or an image is invalid.
+        FileNotFoundError: If the root, the table, the split file or images are missing.
     """
     planned = plan(
         root,

@@ -1,4 +1,4 @@
-"""Columns of file names: photographs or volumes."""
+"""Image columns of a table: photographs or volumes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -31,18 +31,18 @@ def source_of(
     clip: Sequence[float] | None,
     max_bytes: int | None,
 ) -> Source:
-    """What a column of file names holds: volumes or images.
+    """The image source of a column of file names.
 
     Args:
         frame: The table.
         column: The column.
         size: Pixels along each side, or ``(height, width)``, or ``(height, width, slices)``.
-        channels: Of images, 3 or 1.
-        range: Of greyscale deeper than 8 bits, the values that become black and white.
-        axes: Of volumes, the order of a file's axes.
-        orientation: Of volumes, to which each file is turned; None or ``"file"``: as it is.
-        clip: Of volumes, smallest and largest intensity that is kept.
-        max_bytes: Of memory that one image or volume may take; None: the usual limit of its kind.
+        channels: For images, 3 or 1.
+        range: For greyscale deeper than 8 bits, the values that become black and white.
+        axes: For volumes, the order of a file's axes.
+        orientation: For volumes, the orientation to which files are turned; None or ``"file"``: files are not turned.
+        clip: For volumes, the range to which intensities are clipped.
+        max_bytes: Limit of memory of one image or volume; None: the default of its kind.
 
     Raises:
         ValueError: If the column names no file or both kinds, or the size does not fit the kind.
@@ -50,13 +50,13 @@ def source_of(
     sides = (size, size) if isinstance(size, int) else tuple(size)
     names = distinct(one_column(frame, column))[1]
     if not names:
-        raise ValueError(f"image column {column!r} names no file in any row: leave it out")
+        raise ValueError(f"image column {column!r} is empty in all rows: leave it out")
     volumes = [name for name in names if name.lower().endswith(VOLUMES)]
     if volumes and len(volumes) < len(names):
         other = next(name for name in names if name not in set(volumes))
         raise ValueError(
-            f"image column {column!r} has volumes, such as {volumes[0]!r}, and others, such as {other!r}: make two "
-            "columns of it"
+            f"image column {column!r} has volumes, such as {volumes[0]!r}, and other files, such as {other!r}: divide "
+            "it into two columns"
         )
     if volumes:
         if len(sides) != 3:
@@ -80,7 +80,7 @@ def source_of(
 
 
 def modality_name(column: str, taken: Mapping[str, object]) -> str:
-    """The column's name as that of a modality: an identifier that nobody else has."""
+    """A modality's name from the column's name: a unique identifier."""
     name = re.sub(r"\W+", "_", column).strip("_") or "image"
     if name[0].isdigit() or name == "meta" or name_fault(name):
         name = f"image_{name}"

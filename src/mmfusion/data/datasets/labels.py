@@ -1,4 +1,4 @@
-"""Labels of a table: the rows that have one, and the classes."""
+"""Labels of a table: labelled rows and classes."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ Unlabelled = Literal["error", "drop"]
 
 
 def labelled_rows(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.DataFrame, int]:
-    """The rows that have a label, and how many have none.
+    """The rows that have a label, and the number of those that have none.
 
     Args:
         frame: The table.
@@ -26,7 +26,7 @@ def labelled_rows(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.
         unlabelled: ``"error"`` or ``"drop"``.
 
     Raises:
-        ValueError: If a row has none and that is an error, or no row has one.
+        ValueError: If a row has no label and that is an error, or no row has one.
     """
     if unlabelled not in ("error", "drop"):
         raise ValueError(f"unlabelled expects 'error' or 'drop', got {unlabelled!r}")
@@ -36,8 +36,8 @@ def labelled_rows(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.
     if unlabelled == "error":
         rows = ", ".join(map(str, frame.index[bare][:10]))
         raise ValueError(
-            f"label column {label!r} is empty in {int(bare.sum())} row(s): {rows}; label them, remove them, or leave "
-            "them out by unlabelled='drop'"
+            f"label column {label!r} is empty in {int(bare.sum())} row(s): {rows}; label or remove them, or leave "
+            "them out (--set data.unlabelled=drop, unlabelled='drop' in Python)"
         )
     if bare.all():
         raise ValueError(f"label column {label!r} is empty in every row")
@@ -45,50 +45,47 @@ def labelled_rows(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.
 
 
 def target_of(frame: pd.DataFrame, label: str, classes: Sequence[str | int | float] | None) -> TargetColumn:
-    """The classes of a column of labels, spelled as most rows spell them.
+    """The classes of a column of labels, in their most frequent spelling.
 
     Args:
         frame: Rows that have a label.
         label: The column.
-        classes: In their order; None: numbers ascend, known scales rise, else by the alphabet.
+        classes: The classes in order; None: ascending numbers, known scales, else alphabetical.
 
     Raises:
-        ValueError: If the column has one class only, or holds no classes.
+        ValueError: If the column has only one class, or too many values to be classes.
     """
     if classes is not None:
         return TargetColumn(label, tuple(str(name) for name in classes))
-    codes, found = distinct(one_column(frame, label))
-    if len(found) < 2:
+    codes, texts = distinct(one_column(frame, label))
+    if len(texts) < 2:
+        raise ValueError(f"label column {label!r} has only one class, {texts[0]!r}: expected at least two classes")
+    values = parse_numbers(texts)
+    if not np.isnan(values).any() and (len(texts) > MOST_CLASSES or (values != np.round(values)).any()):
         raise ValueError(
-            f"label column {label!r} has one class only, {found[0]!r}: there is nothing to tell apart, at least two "
-            "classes are needed"
+            f"label column {label!r} holds {len(texts)} numbers from {values.min():g} to {values.max():g}, not "
+            "classes: add a column with classes of these numbers, or choose another column"
         )
-    values = parse_numbers(found)
-    if not np.isnan(values).any() and (len(found) > MOST_CLASSES or (values != np.round(values)).any()):
-        raise ValueError(
-            f"label column {label!r} holds {len(found)} numbers from {values.min():g} to {values.max():g}, not "
-            "classes: make classes of them in a column of its own, or name another column"
-        )
-    spelt: dict[str, list[str]] = {}
-    counts = np.bincount(codes, minlength=len(found))
+    spellings_of: dict[str, list[str]] = {}
+    counts = np.bincount(codes, minlength=len(texts))
     for i in np.argsort(-counts, kind="stable"):
-        spelt.setdefault(key(found[i]), []).append(found[i])
-    if len(spelt) > MOST_CLASSES:
+        spellings_of.setdefault(key(texts[i]), []).append(texts[i])
+    if len(spellings_of) > MOST_CLASSES:
         raise ValueError(
-            f"label column {label!r} has {len(spelt)} different values in {len(frame)} rows, such as {found[0]!r}: "
-            f"that is no column of classes. If it is, give classes"
+            f"label column {label!r} has {len(spellings_of)} different values in {len(frame)} rows, such as "
+            f"{texts[0]!r}: too many for classes. If they are classes, give them as classes"
         )
-    # Of several spellings of one class, its name is the one that most rows have.
-    names = [spellings[0] for spellings in spelt.values()]
-    aliases = {other: spellings[0] for spellings in spelt.values() for other in spellings[1:]}
+    # A class is named by its most frequent spelling.
+    names = [spellings[0] for spellings in spellings_of.values()]
+    aliases = {other: spellings[0] for spellings in spellings_of.values() for other in spellings[1:]}
     return TargetColumn(label, in_order(names), aliases)
 
 
 def lacking_classes(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> list[str]:
-    """A note for each class that a part does not have."""
+    """One note per class that a set lacks."""
     return [
-        f"No case of class {name!r} is in the {part} part; it has {int((labels == code).sum())} in all."
-        for part, rows in zip(SETS, split)
+        f"The {set_name} set has no case of class {name!r}, of which there are {int((labels == code).sum())} in all."
+        for set_name, rows in zip(SETS, split)
         for code, name in enumerate(target.classes)
         if not (labels[rows] == code).any()
     ]

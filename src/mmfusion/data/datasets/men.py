@@ -29,14 +29,14 @@ from mmfusion.options import Axes, Fold, Name, Range, Seed
 from mmfusion.registry import datasets
 
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
-PARTS = ("train", "test")
+FOLDERS = ("train", "test")
 FILES = {"t1": "t1_bbox.nii.gz", "t2": "t2_bbox.nii.gz", "adc": "adc_bbox.nii.gz"}
 CLIP = (0.0, 1200.0)
 SIZE = (128, 128, 24)
 LOCATIONS = {"1": "convex surface", "2": "skull base", "3": "other location"}
 SEXES = {"0": "female", "1": "male"}
 CLINICAL = ("location", "sex", "age", "adc_value", "tumour_area", "oedema_area")
-"""What the fifth to the tenth column hold, whatever they are called."""
+"""Content of the fifth to the tenth column, whatever their names are."""
 _FIRST = 4
 _OPTIONS: dict[str, dict[str, Any]] = {
     "location": {
@@ -76,7 +76,7 @@ def plan(
     """The dataset before any volume is decoded; the arguments are those of :func:`men`.
 
     Raises:
-        DatasetError: Naming all faults of the folders and the table at once.
+        DatasetError: If folders or the table have faults; lists all.
     """
     if sequences not in ("modalities", "channels"):
         raise ValueError(f"men expects sequences 'modalities' or 'channels', got {sequences!r}")
@@ -108,18 +108,18 @@ def plan(
     schema = TableSchema.fit(
         frame, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS, train=split.train
     )
-    one = "channel" if sequences == "channels" and standardise == "image" else standardise
+    standardization = "channel" if sequences == "channels" and standardise == "image" else standardise
     reader = CaseReader(
         targets={"label": target},
         images=images,
         schema=schema,
         id_column="patient",
         group_column="patient",
-        intensities={name: Intensity(one) for name in images},
+        intensities={name: Intensity(standardization) for name in images},
     )
     notes = (
-        f"Fold {fold} of 3 as its folders have it; {len(split.validation) or 'none'} of its "
-        f"{len(frame) - len(split.test)} training patients were taken for validation"
+        f"Fold {fold} of 3, by its folders; {len(split.validation) or 'none'} of its "
+        f"{len(frame) - len(split.test)} training patients are the validation set"
         f"{', stratified' if len(split.validation) else ''}.",
         *cell_notes(schema, frame),
         *leaks(schema, train, labels[split.train], CLASSES, None),
@@ -145,39 +145,39 @@ def men(
     cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:
-    """MEN in the layout that CFCML's code reads: a folder a patient, a clinical table beside the folds.
+    """MEN in the layout that CFCML's code reads: one folder per patient, a clinical table next to the folds.
 
     Intensities are clipped to [0, 1200]. A new case's table has the columns ``folder`` (the patient's, below the root),
     ``location``, ``sex``, ``age``, ``adc_value``, ``tumour_area`` and ``oedema_area``.
 
     Args:
         root: Folder with ``1fold/{train,test}/{Grade_1,Grade_2_invasion,Grade_2_noninvasion}/<patient>/`` and in it
-            ``t1_bbox.nii.gz``, ``t2_bbox.nii.gz``, ``adc_bbox.nii.gz``; other files there are not looked at.
-        table: The clinical CSV, relative to the root; None: the only table in the root. Its columns count by their
-            place: the first is the name of the patient's folder, the fifth to the tenth location (1 convex surface, 2
-            skull base, 3 other), sex (0 female, 1 male), age, ADC value, tumour area, oedema area.
-        encoding: Of that file; None: UTF-8.
-        fold: 1, 2 or 3; the test part is that of the folder.
+            ``t1_bbox.nii.gz``, ``t2_bbox.nii.gz``, ``adc_bbox.nii.gz``; other files are ignored.
+        table: The clinical CSV, relative to the root; None: the only table in the root. Its columns are
+            identified by position: the first is the name of the patient's folder, the fifth to the tenth location (1
+            convex surface, 2 skull base, 3 other), sex (0 female, 1 male), age, ADC value, tumour area, oedema area.
+        encoding: Encoding of that file; None: UTF-8.
+        fold: 1, 2 or 3; the test set is that of the fold's folder.
         sequences: "modalities": t1, t2 and adc; or "channels": one modality "mri" of three channels.
-        standardise: "image": each sequence of each patient by itself; "sequence": by the training part's mean and
-            deviation; "none".
-        size: ``(height, width, slices)`` that volumes are brought to.
+        standardise: "image": each sequence of each patient by itself; "sequence": by mean and standard deviation
+            of the training set; "none".
+        size: ``(height, width, slices)`` to which volumes are resized.
         shape: ``(height, width, slices)`` that the files must have, slices first or last.
-        validation: Share of the training patients that are taken for validation, stratified; 0: none are, as published,
-            for a run that chooses its epoch on the test part (``train.select_on``).
-        split_seed: Decides which.
+        validation: Share of the training patients for the validation set, stratified; 0: none, as published, for a run
+            that chooses its epoch on the test set (``train.select_on``).
+        split_seed: Seed of the validation set.
         cache: Keeps decoded volumes on disk; None: they are in memory.
-        progress: Called with the volumes read so far and their number.
+        progress: Called with the number of volumes read so far and of all volumes.
 
     Returns:
-        The three parts; target "label" of three classes, table "meta".
+        The bundle; target "label" of three classes, table "meta".
 
     Raises:
-        ValueError: If an option, the table, the folders or a volume's content are not as they should be.
-        FileNotFoundError: If the root, a fold, the table or volumes are not there.
+        ValueError: If an option, the table, the folders or a volume is invalid.
+        FileNotFoundError: If the root, a fold, the table or volumes are missing.
     """
-    # NOTE[DIFF] standardised over all voxels: the published code leaves those at 0 or below out, and leaves them as
-    # they are. Rows and columns are as nibabel has them, transposed against that code's reader.
+    # NOTE[DIFF] Standardized over all voxels: the published code leaves those at 0 or below out, and does not change
+    # them. Rows and columns are as nibabel has them, transposed against that code's reader.
     planned = plan(
         root,
         table=table,
@@ -209,21 +209,25 @@ def _triple(name: str, value: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _images(sequences: str, size: Sequence[int], shape: Sequence[int]) -> dict[str, Source]:
-    to, found = _triple("size", size), _triple("shape", shape)
+    size_, file_shape = _triple("size", size), _triple("shape", shape)
     if sequences == "channels":
-        return {"mri": StackSource(VolumeSource("folder", to, shape=found, clip=CLIP), tuple(FILES.values()))}
-    return {name: VolumeSource(f"{{folder}}/{file}", to, shape=found, clip=CLIP) for name, file in FILES.items()}
+        return {"mri": StackSource(VolumeSource("folder", size_, shape=file_shape, clip=CLIP), tuple(FILES.values()))}
+    return {
+        name: VolumeSource(f"{{folder}}/{file}", size_, shape=file_shape, clip=CLIP) for name, file in FILES.items()
+    }
 
 
 def _clinical(folder: Path, table: Path | str | None, encoding: str | None, listing: Listing) -> pd.DataFrame:
-    """The clinical table: patient, and the six columns under names of ours."""
+    """The clinical table: the patient and the six columns, renamed."""
     if table is None:
-        found = [name for name, is_folder in listing.entries(folder).items() if not is_folder]
-        found = [name for name in found if name.lower().endswith(SUFFIXES)]
-        if len(found) != 1:
-            have = f"has several tables, {', '.join(found)}" if found else "has no table (.csv)"
-            raise FileNotFoundError(f"the root {folder} {have}: say which is the clinical one by table=")
-        path = folder / found[0]
+        tables = [name for name, is_folder in listing.entries(folder).items() if not is_folder]
+        tables = [name for name in tables if name.lower().endswith(SUFFIXES)]
+        if len(tables) != 1:
+            problem = f"has several tables, {', '.join(tables)}" if tables else "has no table (.csv)"
+            raise FileNotFoundError(
+                f"the root {folder} {problem}: give the clinical one (--set data.table=FILE, table in Python)"
+            )
+        path = folder / tables[0]
     else:
         path = folder / table
     frame = read_table(path, encoding=encoding)
@@ -238,80 +242,80 @@ def _clinical(folder: Path, table: Path | str | None, encoding: str | None, list
 
 
 def _check_cells(clinical: pd.DataFrame) -> list[str]:
-    """Cells that are not what their place is for: most often a table with other columns, or one more."""
+    """Faults of cells that do not fit their column, most often since columns are added or lacking."""
     faults = []
     for name, known in (("location", LOCATIONS), ("sex", SEXES)):
         valid = {*known, *known.values()}
         wrong = [f"row {row} {cell!r}" for row, cell in enumerate(texts(clinical, name)) if cell not in {*valid, None}]
         if wrong:
             place = _FIRST + CLINICAL.index(name) + 1
-            said = ", ".join(f"{code} {word}" for code, word in known.items())
-            faults.append(f"column {place} is expected to hold the {name}: {said}; {_some(wrong)}")
+            meanings = ", ".join(f"{code} {word}" for code, word in known.items())
+            faults.append(f"column {place} expects the {name}: {meanings}; {_some(wrong)}")
     for name, (low, high) in _RANGES.items():
         place = _FIRST + CLINICAL.index(name) + 1
         try:
             values = numbers(clinical, name)
         except ValueError as error:
-            faults.append(f"column {place} is expected to hold the {name}: {error}")
+            faults.append(f"column {place} expects the {name}: {error}")
             continue
         outside = np.flatnonzero((values < low) | (values > high))
         if len(outside):
             wrong = [f"row {row} {values[row]:g}" for row in outside]
             limits = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
-            faults.append(f"column {place} is expected to hold the {name}, {limits}; {_some(wrong)}")
+            faults.append(f"column {place} expects the {name}, {limits}; {_some(wrong)}")
     return faults
 
 
 def _patients(folder: Path, home: Path, listing: Listing) -> tuple[pd.DataFrame, list[str]]:
-    """Each patient's folder with its part and grade, and what is wrong with the folders."""
+    """Each patient's folder with its set and grade, and faults of the folders."""
     rows: list[dict[str, str]] = []
     faults: list[str] = []
-    for part in PARTS:
-        place = listing.folder(home, part)
+    for set_name in FOLDERS:
+        place = listing.folder(home, set_name)
         if place is None:
-            faults.append(f"{home} has no folder {part}")
+            faults.append(f"{home} has no folder {set_name}")
             continue
         known = {name.casefold(): name for name in CLASSES}
         inside = [name for name, is_folder in listing.entries(place).items() if is_folder]
-        for found in inside:
-            if found.casefold() not in known:
-                faults.append(f"{place} has the folder {found!r}, which is no class; known are: {', '.join(CLASSES)}")
+        for name in inside:
+            if name.casefold() not in known:
+                faults.append(f"{place} has the folder {name!r}, which is no class; known are: {', '.join(CLASSES)}")
                 continue
-            grade = known[found.casefold()]
-            for patient, is_folder in listing.entries(place / found).items():
+            grade = known[name.casefold()]
+            for patient, is_folder in listing.entries(place / name).items():
                 if is_folder:
-                    below = os.path.relpath(place / found / patient, folder).replace(os.sep, "/")
-                    rows.append({"patient": patient, "part": part, "grade": grade, "folder": below})
-        there = {found.casefold() for found in inside}
-        faults += [f"{place} has no folder {grade}" for grade in CLASSES if grade.casefold() not in there]
+                    below = os.path.relpath(place / name / patient, folder).replace(os.sep, "/")
+                    rows.append({"patient": patient, "part": set_name, "grade": grade, "folder": below})
+        present = {name.casefold() for name in inside}
+        faults += [f"{place} has no folder {grade}" for grade in CLASSES if grade.casefold() not in present]
     frame = pd.DataFrame(rows, columns=["patient", "part", "grade", "folder"])
-    for name, own in frame.groupby("patient", sort=True):
-        if own["part"].nunique() > 1:
+    for person, folders in frame.groupby("patient", sort=True):
+        if folders["part"].nunique() > 1:
             faults.append(
-                f"patient {name!r} is in train and in test: {', '.join(own['folder'])}. A patient must be in one "
-                "part only, else the result measures memory"
+                f"patient {person!r} is in train and in test: {', '.join(folders['folder'])}. A patient must be in one "
+                "set only, else results are too optimistic"
             )
-        elif len(own) > 1:
-            faults.append(f"patient {name!r} has {len(own)} folders: {', '.join(own['folder'])}")
+        elif len(folders) > 1:
+            faults.append(f"patient {person!r} has {len(folders)} folders: {', '.join(folders['folder'])}")
     return frame, faults
 
 
 def _joined(patients: pd.DataFrame, clinical: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Folders and rows together, in the order of the folders; those without the other."""
+    """Folders and rows joined, in the order of the folders; faults for those without a match."""
     names = pd.Series(texts(clinical, "patient"), dtype=object)
     faults = [f"the clinical table has no patient in row {row}" for row in names.index[names.isna()]]
     counts = names.value_counts()
     for patient in counts.index[counts > 1]:
         rows = ", ".join(map(str, names.index[names == patient][:5]))
         faults.append(f"patient {patient!r} has {counts[patient]} rows in the clinical table: {rows}")
-    there, listed = set(patients["patient"]), set(names.dropna())
+    with_folder, with_row = set(patients["patient"]), set(names.dropna())
     faults += [
         f"row {row} of the clinical table, {name!r}, has no folder"
         for row, name in enumerate(names)
-        if name is not None and name not in there
+        if name is not None and name not in with_folder
     ]
     for patient, place in zip(patients["patient"], patients["folder"]):
-        if patient not in listed:
+        if patient not in with_row:
             faults.append(f"the folder {place} has no row in the clinical table")
     row_of = {name: row for row, name in enumerate(names)}
     matched = clinical.iloc[[row_of.get(patient, 0) for patient in patients["patient"]]]
@@ -319,4 +323,4 @@ def _joined(patients: pd.DataFrame, clinical: pd.DataFrame) -> tuple[pd.DataFram
 
 
 def _some(wrong: Sequence[str]) -> str:
-    return f"found in {', '.join(wrong[:10])}" + (f" and {len(wrong) - 10} more rows" if len(wrong) > 10 else "")
+    return f"got {', '.join(wrong[:10])}" + (f" and {len(wrong) - 10} more rows" if len(wrong) > 10 else "")

@@ -39,7 +39,7 @@ from mmfusion.registry import datasets
 TABLE = "metadata.csv"
 _PARTS = tuple(f"imgs_part_{i}" for i in (1, 2, 3))
 FOLDERS = ("images", *_PARTS, *(f"images/{part}" for part in _PARTS), *(f"{part}/{part}" for part in _PARTS))
-"""Where the images are: as published, by part, and as the parts' archives unpack."""
+"""Folders of the images: as published, and as the archives unpack."""
 DIAGNOSES = ("ACK", "BCC", "MEL", "NEV", "SCC", "SEK")
 PUBLISHED = {"ACK": 730, "BCC": 845, "MEL": 52, "NEV": 244, "SCC": 192, "SEK": 235}
 SYMPTOMS = ("itch", "grew", "hurt", "changed", "bleed", "elevation")
@@ -48,7 +48,7 @@ CLEAN: Mapping[str, Mapping[str, Any]] = {
     "region": {"kind": "categorical"},
     **{name: {"kind": "boolean"} for name in SYMPTOMS},
 }
-"""What is asked of every lesion."""
+"""Columns that are known for every lesion."""
 _BRAZIL = {"BRASIL": "BRAZIL"}
 ANAMNESIS: Mapping[str, Mapping[str, Any]] = {
     **{name: {"kind": "boolean"} for name in ("smoke", "drink")},
@@ -62,7 +62,7 @@ ANAMNESIS: Mapping[str, Mapping[str, Any]] = {
     "fitspatrick": {"kind": "ordinal", "categories": ("1", "2", "3", "4", "5", "6")},
     **{name: {"kind": "numerical", "unit": "mm"} for name in ("diameter_1", "diameter_2")},
 }
-"""What is asked of those whose lesion was biopsied, and of few others."""
+"""Columns that are known for patients with a biopsy, and few others."""
 
 ColumnSet = Literal["clean", "all"]
 
@@ -82,7 +82,7 @@ def plan(
     """The dataset before any image is decoded; the arguments are those of :func:`pad_ufes_20`.
 
     Raises:
-        DatasetError: Naming all faults of the table at once.
+        DatasetError: If the table has faults; lists all.
     """
     if columns not in ("clean", "all"):
         raise ValueError(f"pad-ufes-20 expects columns 'clean' or 'all', got {columns!r}")
@@ -102,7 +102,7 @@ def plan(
         refuse("pad-ufes-20", faults, absent)
     labels = target.encode(frame).numpy()
     reader = CaseReader(targets={"label": target}, images=images, id_column="img_id", group_column="patient_id")
-    # Lesions count within their patient: two patients' lesions may have one number.
+    # Numbers of lesions are only unique within a patient.
     ids, groups = reader.names(frame)
     split = make_split(
         labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
@@ -111,18 +111,18 @@ def plan(
     schema = _schema(frame, chosen, split.train)
     notes = [
         "PAD-UFES-20 (Pacheco et al. 2020, doi 10.17632/zr7vgbcyr2.1) is licensed CC BY 4.0.",
-        "All images of a patient are in one part.",
-        "biopsed, whether a biopsy was made, gives the label away and is not used: all cancers are confirmed by one.",
+        "All images of a patient are in one set.",
+        "biopsed, whether a biopsy was made, leaks the label and is not used: all cancers are confirmed by one.",
     ]
     if columns == "all":
         bare = frame[list(ANAMNESIS)].map(lambda cell: not str(cell).strip()).all(axis=1)
-        there = sorted(set(frame.loc[bare, "diagnostic"]))
+        classes_without = sorted(set(frame.loc[bare, "diagnostic"]))
         notes.append(
-            f"The {int(bare.sum())} rows without any anamnesis are of {', '.join(there) or 'no class'}: whether it is "
-            "missing gives classes away, and columns='clean' leaves it out."
+            f"The {int(bare.sum())} rows without any anamnesis are of {', '.join(classes_without) or 'no class'}: "
+            "whether it is missing leaks classes; columns='clean' leaves it out."
         )
     if folds is not None:
-        notes.append(f"The test part is fold {fold or 0} of {folds}, counted from 0.")
+        notes.append(f"The test set is fold {fold or 0} of {folds}, counted from 0.")
     notes += cell_notes(schema, frame)
     notes += leaks(schema, train, labels[split.train], DIAGNOSES, [groups[i] for i in split.train])
     sizes = (
@@ -164,26 +164,26 @@ def pad_ufes_20(
 
     Args:
         root: Folder with ``metadata.csv`` and the images, as PNG or JPEG, in ``images`` or ``imgs_part_1`` to ``3``.
-        size: Pixels along each side that images are brought to.
-        columns: "clean": age, region, and what is asked of every lesion (itch, grew, hurt, changed, bleed, elevation);
-            or "all": the anamnesis too, whose absence gives classes away.
-        fractions: Shares of training, validation and test part.
-        split_seed: Seed of the split; apart from a run's own seed, so that repeated runs share their split.
-        folds: Cross-validation with so many folds; see :func:`~mmfusion.data.splits.make.make_split`, as for the next
-            two.
-        fold: Which of them, from 0.
-        split_file: A CSV file that says which image is in which part.
-        missing_images: What an image that is not there means: an error, or that the case lacks it.
+        size: Pixels along each side to which images are resized.
+        columns: "clean": age, region, and columns that are known for every lesion (itch, grew, hurt, changed, bleed,
+            elevation); or "all": the anamnesis, too, whose absence leaks classes.
+        fractions: Shares of training, validation and test set.
+        split_seed: Seed of the split; independent of the run's seed, so that repeated runs share their split.
+        folds: Number of folds of a cross-validation; see :func:`~mmfusion.data.splits.make.make_split`, also for the
+            next two.
+        fold: Index of the fold, from 0.
+        split_file: A CSV file with the set of each image.
+        missing_images: Whether a missing image is an error ("error") or means that the case lacks it ("absent").
         cache: Keeps decoded images on disk; None: they are in memory.
-        progress: Called with the images read so far and their number.
+        progress: Called with the number of images read so far and of all images.
 
     Returns:
-        The three parts; modalities "image" and "meta", target "label" of six classes. Identifiers and ``biopsed`` are
+        The bundle; modalities "image" and "meta", target "label" of six classes. Identifiers and ``biopsed`` are
         never features.
 
     Raises:
-        ValueError: If an option, the table, or an image's content is not as it should be.
-        FileNotFoundError: If the root, the table, the split file or images are not there.
+        ValueError: If an option, the table or an image is invalid.
+        FileNotFoundError: If the root, the table, the split file or images are missing.
     """
     planned = plan(
         root,
@@ -204,20 +204,20 @@ def _schema(
 ) -> TableSchema:
     return TableSchema.fit(
         frame,
-        numerical=[name for name, told in columns.items() if told["kind"] == "numerical"],
-        categorical=[name for name, told in columns.items() if told["kind"] != "numerical"],
+        numerical=[name for name, options in columns.items() if options["kind"] == "numerical"],
+        categorical=[name for name, options in columns.items() if options["kind"] != "numerical"],
         options=columns,
         train=train,
-        min_cases=1,  # all values are published: none is hidden
+        min_cases=1,  # all values are published, so rare ones may be named
     )
 
 
 def _cells(frame: pd.DataFrame, columns: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Faults of all rows, column by column."""
     faults: list[str] = []
-    for name, told in columns.items():
+    for name, options in columns.items():
         try:
-            faults += strange_cells(frame, _schema(frame, {name: told}))
+            faults += strange_cells(frame, _schema(frame, {name: options}))
         except ValueError as error:
             faults.append(str(error))
     return faults

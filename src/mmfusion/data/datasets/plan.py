@@ -1,4 +1,4 @@
-"""A dataset before any image is decoded: its table, its files, its split."""
+"""Plan of a dataset before images are decoded: table, files and split."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,22 +21,22 @@ from mmfusion.data.splits import SETS, Split
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a dataset's builder knows before it decodes.
+    """Everything about a dataset except its images.
 
     Attributes:
         name: The registered name.
-        frame: One row a case.
+        frame: One row per case.
         root: The folder that image names are relative to.
         reader: With what was fitted on the training rows.
         split: Positions in the frame.
-        published: How many cases of which class there are in the published set, by part or ``"all"``; the class ``""``
-            stands for all of them. Empty where that is not known.
-        sizes: Other numbers of the published set beside those found: what is counted, found, published.
-        notes: As those of the :class:`~mmfusion.data.bundle.DataBundle`.
+        published: Number of cases in the published data, by set or ``"all"``, and by class; the class ``""`` is all
+            classes. Empty if unknown.
+        sizes: Further numbers: what is counted, the count, the published number.
+        notes: As in :class:`~mmfusion.data.bundle.DataBundle`.
         about: Likewise.
-        fold: Which fold's test part it is, from 0.
-        missing_images: What an image file that is not there means.
-        subgroups: As those of the bundle.
+        fold: Index of the fold, from 0.
+        missing_images: Whether a missing image file is an error or means that the case lacks the image.
+        subgroups: As in the bundle.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Plan:
     subgroups: tuple[Subgroup, ...] = ()
 
     def load(self, cache: ImageCache | None = None, progress: Progress | None = None) -> DataBundle:
-        """Decode the images, each once, and fit what their values are scaled by.
+        """Decode the images, each once, and fit their intensities.
 
         Raises:
-            ValueError: If an image cannot be decoded; names all.
-            FileNotFoundError: If images are not there; names all, before the first is decoded.
+            ValueError: If images cannot be decoded; names them.
+            FileNotFoundError: If images are missing; names them, before any is decoded.
         """
         cases = self.reader.read(
             self.frame, self.root, missing_images=self.missing_images, cache=cache, progress=progress
@@ -78,15 +78,15 @@ class Plan:
         )
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
-        """How many cases there are, by target, part and class."""
-        found: dict[str, dict[str, dict[str, int]]] = {}
+        """Number of cases by target, set and class."""
+        counts: dict[str, dict[str, dict[str, int]]] = {}
         for name, target in self.reader.targets.items():
             codes = target.encode(self.frame).numpy()
-            found[name] = {
-                part: dict(zip(target.classes, np.bincount(codes[rows], minlength=len(target.classes)).tolist()))
-                for part, rows in zip(SETS, self.split)
+            counts[name] = {
+                set_name: dict(zip(target.classes, np.bincount(codes[rows], minlength=len(target.classes)).tolist()))
+                for set_name, rows in zip(SETS, self.split)
             }
-        return found
+        return counts
 
 
 Planner = Callable[..., Plan]
@@ -107,43 +107,45 @@ def root_folder(name: str, root: Path | str | None, wanted: str) -> Path:
     """The root, checked.
 
     Args:
-        name: Of the dataset.
-        root: As the user gave it.
-        wanted: What it is expected to hold, in words.
+        name: The dataset.
+        root: The given root.
+        wanted: Its expected content, in words.
 
     Raises:
-        ValueError: If none was given.
-        FileNotFoundError: If it is not there, or empty.
+        ValueError: If no root is given.
+        FileNotFoundError: If it does not exist, or is empty.
     """
     if root is None:
-        raise ValueError(f"{name} needs the folder that holds {wanted}: give it as the root")
+        raise ValueError(f"{name} needs the folder with {wanted}: give it as the root (--root FOLDER, root in Python)")
     folder = Path(root)
     if not folder.is_dir():
-        raise FileNotFoundError(f"the root {folder} is not there, or is not a folder")
+        raise FileNotFoundError(f"the root {folder} does not exist, or is not a folder")
     if not any(folder.iterdir()):
-        raise FileNotFoundError(f"the root {folder} is empty; {name} expects {wanted} in it")
+        raise FileNotFoundError(f"the root {folder} is empty, expected {wanted}")
     return folder
 
 
 def root_lacks(folder: Path, what: str) -> NoReturn:
-    """Say that the root is another folder than it should be, and what is in it."""
-    there = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
-    raise FileNotFoundError(f"the root {folder} has no {what}; it has: {there}")
+    """Raise an error for a root that lacks files, with its content."""
+    content = ", ".join(sorted(path.name for path in folder.iterdir())[:8])
+    raise FileNotFoundError(f"the root {folder} has no {what}; it has: {content}")
 
 
 def repeated(frame: pd.DataFrame, column: str) -> list[str]:
-    """A line for each name that a column has more than once, or that a cell lacks."""
+    """One line per name that occurs more than once, and per empty cell."""
     names = pd.Series(texts(frame, column), index=frame.index, dtype=object)
     faults = [f"column {column!r} is empty in row {row}" for row in names.index[names.isna()]]
     counts = names.value_counts()
     for name, times in counts[counts > 1].items():
         rows = ", ".join(map(str, names.index[names == name][:5]))
-        faults.append(f"column {column!r}: {name!r} occurs {times} times, in rows {rows}: each case needs its own")
+        faults.append(
+            f"column {column!r}: {name!r} occurs {times} times, in rows {rows}: names of cases must be unique"
+        )
     return faults
 
 
 def strange_cells(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
-    """A line for each column with cells that are not what it holds."""
+    """One line per column with invalid cells."""
     faults: list[str] = []
     for column in schema.numerical:
         try:
@@ -151,37 +153,37 @@ def strange_cells(frame: pd.DataFrame, schema: TableSchema) -> list[str]:
         except ValueError as error:
             faults.append(str(error))
     for category in schema.categorical:
-        if strange := category.unseen(frame):
-            said = texts(frame, category.name)
-            rows = ", ".join(f"{cell!r} in row {row}" for row, cell in zip(frame.index, said) if cell in set(strange))
+        if unseen := category.unseen(frame):
+            cells = texts(frame, category.name)
+            rows = ", ".join(f"{cell!r} in row {row}" for row, cell in zip(frame.index, cells) if cell in set(unseen))
             faults.append(f"column {category.name!r} has {rows}; known are: {', '.join(category.categories)}")
     return faults
 
 
 def cell_notes(schema: TableSchema | None, frame: pd.DataFrame) -> tuple[str, ...]:
-    """A note for each column with cells that count as missing though something is there, or that are bounds.
+    """One note per column with cells that count as missing though not empty, or that are bounds.
 
-    Without what is in them: notes are kept with results. :func:`cell_lines` has it.
+    Cells are not quoted, since notes are saved with results; :func:`cell_lines` quotes them.
     """
     remarks = [] if schema is None else schema.cell_remarks(frame)
     return tuple(f"Look at this: {remark.without_cells}." for remark in remarks)
 
 
 def cell_lines(schema: TableSchema | None, frame: pd.DataFrame) -> str:
-    """The same with the cells, a line each, for the user's eyes."""
+    """Remarks with cells, one line each, to be shown to the user."""
     return "\n".join(f"! {remark}" for remark in ([] if schema is None else schema.cell_remarks(frame)))
 
 
 def absent_images(images: Mapping[str, Source], frame: pd.DataFrame, root: Path) -> list[str]:
-    """A line for each image that the table names and the root does not have."""
+    """One line per image of the table that is not in the root."""
     return find_images(images, frame, root).absent
 
 
 def needs(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """Refuse a published table that lacks columns.
+    """Check that a published table has its columns.
 
     Raises:
-        ValueError: Naming every missing column, and those that are there.
+        ValueError: If it lacks some; names them, and the columns that it has.
     """
     require_columns(frame, columns, what=str(path))
 
@@ -193,7 +195,7 @@ def leaks(
     classes: Sequence[str],
     groups: Sequence[str] | None,
 ) -> tuple[str, ...]:
-    """A note for each column that gives the label away on the training rows."""
+    """One note per column that may leak the label, from the training rows."""
     if schema is None:
         return ()
     return tuple(f"A possible leak: {leak}" for leak in schema.check(frame, labels, classes=classes, groups=groups))

@@ -1,4 +1,4 @@
-"""A table of one's own: a column of labels, columns of image files, everything else found out."""
+"""Datasets from any table: a column of labels, columns of image files, inferred features."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -35,57 +35,56 @@ from mmfusion.registry import datasets
 
 
 class TableDataset:
-    """A table of cases, looked through and split, before any image is decoded.
+    """A table of cases, checked and split, before any image is decoded.
 
-    What the columns are is inferred from all rows, without labels, so that all folds have the same features; statistics
-    and vocabularies are learnt from the training rows alone. See :meth:`TableSchema.infer`; :attr:`about` says what was
-    found.
+    Kinds of columns are inferred from all rows, independently of labels, so that all folds have the same features;
+    statistics and vocabularies are fitted on the training rows only. See :meth:`TableSchema.infer` and :attr:`about`.
 
     Args:
         table: A DataFrame, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
         label: The column of labels, texts or whole numbers.
-        images: Columns with the names of image files, a modality each: photographs, or volumes (``.nii``, ``.nii.gz``),
-            told by the names' endings. Empty: the table alone.
+        images: Columns with names of image files, one modality each: photographs, or volumes (``.nii``, ``.nii.gz``),
+            by the ending of the names. Empty: only the table.
         root: The folder that these names are relative to; None: that of the table, or the working folder.
-        group: The column of the patient or lesion: a group is never in two parts.
+        group: The column of the patient or lesion: a group is never in two sets.
         id: The column with each case's name; None: the number of its row.
-        classes: The labels in their order; None: numbers ascend, known scales rise, else by the alphabet.
-        unlabelled: What a row without a label is: an error, or left out.
-        missing_images: What an image file that is not there, or an empty cell, means: an error, or that the case lacks
-            it.
-        columns: The only columns that may be features; None: all that are nothing else.
-        drop: Columns that are no features.
-        overrides: By column, what is known better than it can be told, see :meth:`TableSchema.infer`.
-        schema: A TOML file that :meth:`save_schema` wrote: nothing is inferred.
-        size: Pixels along each side; or ``(height, width)``; with volumes ``(height, width, slices)``, of which images
-            take the first two.
-        channels: Of images, 3 or 1.
-        range: Of greyscale deeper than 8 bits, the values that become black and white.
-        axes: Of volumes, the order of a file's axes, see :class:`~mmfusion.data.images.volumes.VolumeSource`.
-        orientation: Of volumes, the directions of height, width and slices, such as ``"RAS"``, to which each file is
-            turned by its header; None: those of most files of the column, and one whose slices lie along another axis
-            is a fault; ``"file"``: every file is taken as it is.
-        clip: Of volumes, smallest and largest intensity that is kept.
-        max_bytes: Of memory that one image or volume may take before it is resized; None: 2**29 and 2**31. A larger one
-            is a fault of its file.
-        standardise: Of volumes, see :class:`~mmfusion.data.images.intensity.Intensity`.
-        test: The column that says which rows are tested: train, test and, if there, validation; or true and false; or,
-            with ``fold``, the number of the fold.
-        fractions: Shares of training, validation and test part; with ``test``, the second against the first.
-        split_seed: Of the split.
-        folds: Cross-validation with so many folds; see :func:`~mmfusion.data.splits.make.make_split`, as for the next
-            two.
-        fold: Which of them, from 0; with ``test``, the column's value that is tested.
-        split_file: A CSV file that says which case is in which part, by its name.
-        subgroups: Columns by which results are told apart, features or not, such as sex or age; a column of more than
-            five numbers is cut into thirds of the training part.
-        separator: Between the cells of a text file; None: found out.
-        encoding: Of a text file; None: UTF-8.
+        classes: The labels in order; None: ascending numbers, known scales, else alphabetical.
+        unlabelled: Whether rows without a label are an error ("error") or left out ("drop").
+        missing_images: Whether a missing image file or an empty cell is an error ("error") or means that the case lacks
+            the image ("absent").
+        columns: The only columns that may be features; None: all that have no other role.
+        drop: Columns that are not features.
+        overrides: By column, a kind or options that are not inferred, see :meth:`TableSchema.infer`.
+        schema: A TOML file of :meth:`save_schema`: nothing is inferred.
+        size: Pixels along each side; or ``(height, width)``; with volumes ``(height, width, slices)``, the first two
+            for images.
+        channels: For images, 3 or 1.
+        range: For greyscale deeper than 8 bits, the values that become black and white.
+        axes: For volumes, the order of a file's axes, see :class:`~mmfusion.data.images.volumes.VolumeSource`.
+        orientation: For volumes, the directions of height, width and slices, such as ``"RAS"``, to which files are
+            turned by their headers; None: those of most files of the column, where a file with its slices along another
+            axis is a fault; ``"file"``: files are not turned.
+        clip: For volumes, the range to which intensities are clipped.
+        max_bytes: Limit of memory of one image or volume before it is resized; None: 2**29 and 2**31. A larger file is
+            a fault.
+        standardise: For volumes, see :class:`~mmfusion.data.images.intensity.Intensity`.
+        test: The column with the set of each row: train, test and optionally validation; or true and false; or, with
+            ``fold``, the number of the fold.
+        fractions: Shares of training, validation and test set; with ``test``, only the ratio of the first two is used.
+        split_seed: Seed of the split.
+        folds: Number of folds of a cross-validation; see :func:`~mmfusion.data.splits.make.make_split`, also for the
+            next two.
+        fold: Index of the fold, from 0; with ``test``, the column's value of the test set.
+        split_file: A CSV file with the set of each case, by its name.
+        subgroups: Columns for results per subgroup, features or not, such as sex or age; a column of more than five
+            numbers is divided into thirds of the training set.
+        separator: Separator of the cells in a text file; None: inferred.
+        encoding: Encoding of a text file; None: UTF-8.
 
     Raises:
         mmfusion.data.datasets.faults.DatasetError: A ValueError, if an option, the table, its labels, columns, cells or
-            split are not as they should be; all faults at once.
-        FileNotFoundError: If a file is not there.
+            split are invalid; lists all faults.
+        FileNotFoundError: If a file does not exist.
     """
 
     @checked
@@ -126,13 +125,13 @@ class TableDataset:
         faults = Faults()
         frame, folder = read_frame(table, root, separator, encoding, schema, split_file, faults)
         columns_of_images = [images] if isinstance(images, str) else list(images)
-        if strangers := sorted({*map(str, overrides or {})} - {*map(str, frame.columns)}):
-            faults.append(f"overrides are given for {strangers}; the table's columns are: {_listed(frame.columns)}")
-        asked = [label, *columns_of_images, *(name for name in (group, id, test) if name is not None)]
+        if unknown := sorted({*map(str, overrides or {})} - {*map(str, frame.columns)}):
+            faults.append(f"overrides are given for {unknown}; the table's columns are: {_listed(frame.columns)}")
+        named = [label, *columns_of_images, *(name for name in (group, id, test) if name is not None)]
         with faults.caught():
-            require_columns(frame, [*asked, *(columns or ()), *drop])
+            require_columns(frame, [*named, *(columns or ()), *drop])
         if label in columns_of_images or label in (columns or ()):
-            faults.append(f"the label column {label!r} cannot be an image or a feature too")
+            faults.append(f"the label column {label!r} cannot be an image or a feature, too")
         target, left_out = None, 0
         if label in frame.columns:
             with faults.caught():
@@ -143,7 +142,7 @@ class TableDataset:
                 faults += [] if target is None else target.faults(labelled)
         sources: dict[str, Source] = {}
         if twice := sorted({column for column in columns_of_images if columns_of_images.count(column) > 1}):
-            faults.append(f"image columns are named more than once: {twice}")
+            faults.append(f"image columns are given more than once: {twice}")
         for column in dict.fromkeys(columns_of_images):
             if column in frame.columns:
                 with faults.caught():
@@ -157,11 +156,11 @@ class TableDataset:
             survey = survey_axes(sources, frame, find_images(sources, frame, folder))
             sources, axes_notes = dict(survey.sources), survey.notes
             faults += survey.faults
-        twins = repeated(frame, id) if id is not None and id in frame.columns else []
-        faults += twins
+        repeated_ids = repeated(frame, id) if id is not None and id in frame.columns else []
+        faults += repeated_ids
         ids, groups = CaseReader({}, id_column=id, group_column=group).names(frame)
-        if twins and group is None:
-            groups = [str(row) for row in np.arange(len(frame))]  # that these share a group is not another fault
+        if repeated_ids and group is None:
+            groups = [str(row) for row in np.arange(len(frame))]  # equal ids in one group are not another fault
         codes = np.zeros(len(frame), dtype=np.int64)
         if label in frame.columns:
             codes = np.maximum(distinct(one_column(frame, label))[0], 0)
@@ -183,20 +182,24 @@ class TableDataset:
                     else given_split(frame, test, codes, groups, fractions, split_seed, fold, folds, split_file)
                 )
         rows = np.arange(len(frame)) if split is None else split.train
-        others = [*asked, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
-        others = [name for name in dict.fromkeys(others) if name in frame.columns]
-        told = {name: one for name, one in (overrides or {}).items() if name in frame.columns and name not in others}
-        found: TableSchema | None = None
-        bands: tuple[Subgroup, ...] = ()
+        not_features = [*named, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
+        not_features = [name for name in dict.fromkeys(not_features) if name in frame.columns]
+        feature_overrides = {
+            name: override
+            for name, override in (overrides or {}).items()
+            if name in frame.columns and name not in not_features
+        }
+        fitted: TableSchema | None = None
+        by_column: tuple[Subgroup, ...] = ()
         if schema is not None and overrides:
-            faults.append("the columns are read from a schema file: edit it in place of giving overrides")
+            faults.append("overrides are given, but the columns are read from a schema file: edit the file instead")
         with faults.caught():
-            found = fitted_schema(frame, rows, others, told, schema, bool(sources))
-        if found is not None and schema is not None:
-            faults += cell_faults(frame, found)
+            fitted = fitted_schema(frame, rows, not_features, feature_overrides, schema, bool(sources))
+        if fitted is not None and schema is not None:
+            faults += cell_faults(frame, fitted)
         with faults.caught():
             names = [subgroups] if isinstance(subgroups, str) else list(subgroups)
-            bands = by_columns(names, frame, frame.iloc[rows])
+            by_column = by_columns(names, frame, frame.iloc[rows])
         if faults or target is None or split is None:
             absent = absent_images(sources, frame, folder) if missing_images == "error" and folder.is_dir() else []
             refuse("the table", faults, absent)
@@ -214,49 +217,49 @@ class TableDataset:
             },
         )
         train = frame.iloc[split.train]
-        # What a file says of its own rows is not known of these.
+        # A schema from a file has no remarks on the cells of this table.
         read = schema is not None
         self.plan = Plan(
             "table",
             frame,
             folder,
-            replace(reader, schema=found),
+            replace(reader, schema=fitted),
             split,
             notes=(
                 *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
                 *axes_notes,
                 *lacking_classes(target, labels, split),
                 *(() if group or not _repeats(frame) else (_NO_GROUP,)),
-                *([] if found is None else [f"Look at this: {remark}." for remark in found.remarks_without_cells]),
-                *(cell_notes(found, frame) if read else ()),
-                *unseen_notes(found, frame),
-                *leaks(found, train, labels[split.train], target.classes, [groups[i] for i in split.train]),
+                *([] if fitted is None else [f"Look at this: {remark}." for remark in fitted.remarks_without_cells]),
+                *(cell_notes(fitted, frame) if read else ()),
+                *unseen_notes(fitted, frame),
+                *leaks(fitted, train, labels[split.train], target.classes, [groups[i] for i in split.train]),
             ),
             fold=fold or 0,
             missing_images=missing_images,
-            subgroups=bands,
+            subgroups=by_column,
         )
-        self._cells = cell_lines(found, frame) if read else ""
+        self._cells = cell_lines(fitted, frame) if read else ""
         self.plan = replace(self.plan, about=self.about)
 
     @property
     def schema(self) -> TableSchema | None:
-        """The fitted columns; None where there is none."""
+        """The fitted columns; None without features."""
         return self.plan.reader.schema
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the results must know."""
+        """Notes for readers of the results."""
         return self.plan.notes
 
     @property
     def about(self) -> str:
-        """What was found in the table, in lines: labels, images, parts, columns."""
+        """Description of the table in lines: sets, labels, images, columns."""
         plan = self.plan
         lines = []
-        for part, counts in plan.counts()["label"].items():
+        for set_name, counts in plan.counts()["label"].items():
             lines.append(
-                f"{part:<10}  {sum(counts.values())} cases: " + ", ".join(f"{k} {n}" for k, n in counts.items())
+                f"{set_name:<10}  {sum(counts.values())} cases: " + ", ".join(f"{k} {n}" for k, n in counts.items())
             )
         for name, source in plan.reader.images.items():
             shape = "x".join(map(str, source.spec.size))
@@ -264,28 +267,28 @@ class TableDataset:
             runs = source.orientation if isinstance(source, VolumeSource) else None
             lines.append(
                 f"{name:<10}  {kind} of column {source.column!r}, {source.spec.channels} x {shape}"
-                + (f", which run {runs}" if runs else "")
+                + (f", orientation {runs}" if runs else "")
             )
         lines.append(plan.reader.schema.describe() if plan.reader.schema else "no column is a feature")
         return "\n".join([*lines, *self._cells.splitlines()])
 
     def save_schema(self, path: Path | str) -> None:
-        """Write the columns as TOML, to be read, edited, and given as ``schema``.
+        """Write the columns as a TOML file for ``schema``, to be read and edited.
 
         Raises:
             ValueError: If no column is a feature.
-            FileExistsError: If the file is there.
+            FileExistsError: If the file exists.
         """
         if self.schema is None:
             raise ValueError("no column of the table is a feature: there is no schema to save")
         self.schema.save(path)
 
     def load(self, cache: ImageCache | None = None, progress: Progress | None = None) -> DataBundle:
-        """Decode the images and give the three parts.
+        """Decode the images and return the training, validation and test set.
 
         Raises:
-            ValueError: If an image cannot be decoded; names all.
-            FileNotFoundError: If images are not there, unless they may be absent.
+            ValueError: If images cannot be decoded; names them.
+            FileNotFoundError: If images are missing, unless they may be absent.
         """
         return self.plan.load(cache, progress)
 
@@ -332,25 +335,25 @@ def table(
     cache: ImageCache | None = None,
     progress: Progress | None = None,
 ) -> DataBundle:
-    """A table of one's own, as files.
+    """A dataset from any table.
 
     The options are those of :class:`TableDataset`; ``save_schema`` is a TOML file to write the inferred columns to,
     ``cache`` keeps decoded images on disk, and ``progress`` is called with the images read so far and their number.
 
     Returns:
-        The three parts; a modality for each image column, under its name; "meta" if there are features; target "label".
+        The bundle; one modality per image column, by its name; "meta" if there are features; target "label".
 
     Raises:
         ValueError: As :class:`TableDataset`, or if no table or no label column is given.
-        FileNotFoundError: If a file is not there.
+        FileNotFoundError: If a file does not exist.
     """
     options = dict(locals())
     for name in ("cache", "progress", "save_schema"):
         options.pop(name)
-    found = _dataset(**options)
+    dataset = _dataset(**options)
     if save_schema is not None:
-        found.save_schema(save_schema)
-    return found.load(cache, progress)
+        dataset.save_schema(save_schema)
+    return dataset.load(cache, progress)
 
 
 def _dataset(root: Path | str | None, table: Path | str | None = None, **options: Any) -> TableDataset:
@@ -365,13 +368,13 @@ def _dataset(root: Path | str | None, table: Path | str | None = None, **options
 
 
 _NO_GROUP = (
-    "Every row counts as a patient of its own, since no group column was named: if a patient has several rows, name "
-    "it, or the result measures memory."
+    "Every row counts as another patient, since no group column is given: if patients have several rows, give their "
+    "column as group, else results are too optimistic."
 )
 
 
 def _repeats(frame: pd.DataFrame) -> bool:
-    """Whether a column looks like that of a patient, or some other owner of several rows."""
+    """Whether a column seems to have patients or lesions with several rows."""
     named = [name for name in frame.columns if re.search(r"(?i)(patient|subject|lesion|person|case)", str(name))]
     return any(frame[name].duplicated().any() for name in named if isinstance(frame[name], pd.Series))
 

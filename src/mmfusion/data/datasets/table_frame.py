@@ -1,4 +1,4 @@
-"""The table of a dataset, and the root of its images."""
+"""Reading of a dataset's table, with the root of its images."""
 
 from pathlib import Path
 
@@ -17,25 +17,25 @@ def read_frame(
     split_file: Path | str | None,
     faults: Faults,
 ) -> tuple[pd.DataFrame, Path]:
-    """The table and the root of its images, which may not be there.
+    """The table and the root of its images, which may not exist.
 
     Args:
         table: A DataFrame, or its file.
         root: The folder of the images; None: that of the table, or the working folder.
-        separator: Between the cells of a text file; None: found out.
-        encoding: Of a text file; None: UTF-8.
-        schema: File of the columns; None: there is none.
-        split_file: File of the split; None: there is none.
-        faults: Gets what is wrong with the root.
+        separator: Separator of the cells in a text file; None: inferred.
+        encoding: Encoding of a text file; None: UTF-8.
+        schema: Schema file; None: none.
+        split_file: Split file; None: none.
+        faults: Receives faults of the root.
 
     Raises:
-        OSError: If the table cannot be read; with whatever other file is not there.
+        OSError: If the table cannot be read; lists other missing files, too.
         ValueError: Likewise.
     """
     home = Path() if isinstance(table, pd.DataFrame) else Path(table).parent
     folder = home if root is None else Path(root)
     if root is not None and not folder.is_dir():
-        faults.lacks(f"the root {folder} is not there, or is not a folder")
+        faults.lacks(f"the root {folder} does not exist, or is not a folder")
     try:
         if isinstance(table, pd.DataFrame):
             frame = table
@@ -44,14 +44,14 @@ def read_frame(
         if not len(frame):
             raise ValueError("the table has no rows: at least one case is needed")
         if not all(isinstance(name, str) for name in frame.columns):
-            raise ValueError(f"the table's columns need names that are texts, they are {list(frame.columns)}")
+            raise ValueError(f"the table expects texts as names of columns, got {list(frame.columns)}")
         if twice := sorted({name for name in frame.columns if list(frame.columns).count(name) > 1}):
             raise ValueError(f"the table has several columns called {twice}: rename or remove all but one of each")
     except (OSError, ValueError) as error:
-        # Nothing of the table can be looked at; of other files, whether they are there.
+        # The table cannot be checked any further, but other files may be missing, too.
         for file, what in ((schema, "schema"), (split_file, "split file")):
             if file is not None and not Path(file).is_file():
-                faults.lacks(f"the {what} {file} is not there")
+                faults.lacks(f"the {what} {file} does not exist")
         if not faults:
             raise
         faults.note(error)
