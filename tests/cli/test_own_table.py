@@ -54,4 +54,4 @@ def test_a_part_of_the_real_ham10000(real_ham10000: Path) -> None:
     report = check("ham10000", real_ham10000)
     assert report.faults == ()
     assert report.lines[:2] == ("images: 4787, published 10015", "lesions: 4787, published 7470")
-    assert any("part of the published set" in line for line in report.lines)
+    assert any("part of the published data" in line for line in report.lines)
