@@ -171,7 +171,7 @@ def test_progress():
         ({"size": 16}, "size of at least 32.*got 16"),
         ({"n_test": 1}, "n_test expects int from 2 to 1000000, got 1"),
         ({"prevalence": 1.5}, "prevalence expects"),
-        ({"n_test": 4, "prevalence": 0.001}, "one class only"),
+        ({"n_test": 4, "prevalence": 0.001}, "only one class"),
         ({"coarce": 1.0}, "did you mean 'coarse'"),
         ({"preset": "hard"}, "preset expects one of 'default', 'additive', 'pure-interaction', got 'hard'"),
         ({"fine": float("nan")}, "fine expects float .* or none, got nan"),

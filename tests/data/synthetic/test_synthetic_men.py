@@ -213,7 +213,7 @@ def test_progress():
         ({"size": (32, 32, 2)}, "the last at least 4"),
         ({"n_test": 1}, "n_test expects int from 2 to 1000000, got 1"),
         ({"prevalence": (0.5, 0.5)}, "prevalence expects 3 values"),
-        ({"n_test": 4, "prevalence": (0.998, 0.001, 0.001)}, "one class only"),
+        ({"n_test": 4, "prevalence": (0.998, 0.001, 0.001)}, "only one class"),
         ({"coarce": 1.0}, "did you mean 'coarse'"),
         ({"preset": "hard"}, "preset expects one of 'default', 'additive', 'pure-interaction', got 'hard'"),
         ({"interaction": float("inf")}, "interaction expects float from -1000000 to 1000000 or none, got inf"),

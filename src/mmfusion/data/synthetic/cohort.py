@@ -63,9 +63,9 @@ def chosen(presets: Mapping[str, Odds], preset: str, **own: Any) -> Odds:
     if preset not in presets:
         raise ValueError(f"preset expects one of {', '.join(map(repr, presets))}, got {preset!r}")
     odds = replace(presets[preset], **{name: value for name, value in own.items() if value is not None})
-    for one in fields(odds):
-        if one.name != "prevalence" and not np.isfinite(getattr(odds, one.name)):
-            raise ValueError(f"{one.name} expects a finite log odds, got {getattr(odds, one.name)}")
+    for setting in fields(odds):
+        if setting.name != "prevalence" and not np.isfinite(getattr(odds, setting.name)):
+            raise ValueError(f"{setting.name} expects a finite log odds, got {getattr(odds, setting.name)}")
     return odds
 
 
@@ -131,29 +131,29 @@ def build(
         The bundle.
     """
     # A part has a seed of its own: its cases stay the same when another part grows.
-    made = {
+    sets = {
         part: records(part, n, np.random.default_rng([data_seed, i, 0])) for i, (part, n) in enumerate(numbers.items())
     }
-    fitted = reader(made["train"][1])
+    fitted = reader(sets["train"][1])
     done, total, parts = 0, sum(numbers.values()), {}
     _check_room(name, numbers, [source.spec.shape for source in fitted.images.values()], np.dtype(dtype).itemsize)
-    for i, (part, (hidden, frame)) in enumerate(made.items()):
+    for i, (part, (hidden, frame)) in enumerate(sets.items()):
         images = {
             view: np.empty((len(frame), *source.spec.shape), dtype=dtype) for view, source in fitted.images.items()
         }
         draw_all(draw, hidden, images, [data_seed, i, 1], chunk)
-        there = {view: frame[source.column].notna().to_numpy() for view, source in fitted.images.items()}
-        for view, present in there.items():
+        presence = {view: frame[source.column].notna().to_numpy() for view, source in fitted.images.items()}
+        for view, present in presence.items():
             images[view][~present] = 0
         parts[part] = fitted.assemble(
             frame,
             {view: torch.from_numpy(pixels) for view, pixels in images.items()},
-            present={view: torch.tensor(present) for view, present in there.items()},
+            present={view: torch.tensor(present) for view, present in presence.items()},
         )
         done += len(frame)
         if progress is not None:
             progress(done, total)
-    columns = made["train"][1].columns
+    columns = sets["train"][1].columns
     return DataBundle(
         name,
         parts["train"],
@@ -162,7 +162,7 @@ def build(
         fitted,
         ceilings=model.ceilings(),
         notes=NOTES,
-        subgroups=tuple(one for one in (sex(), age()) if one.column in columns),
+        subgroups=tuple(subgroup for subgroup in (sex(), age()) if subgroup.column in columns),
     )
 
 

@@ -147,12 +147,17 @@ class LatentModel:
 
     def _seen(self) -> list[tuple[AbstractSet[int], float]]:
         """Which axes can be seen, all cells included, and how probable that is, for each pattern of absent images."""
-        found = []
-        for there in itertools.product((True, False), repeat=len(self.images)):
-            present = {name for name, one in zip(self.images, there) if one}
+        patterns = []
+        for pattern in itertools.product((True, False), repeat=len(self.images)):
+            present = {name for name, is_present in zip(self.images, pattern) if is_present}
             seen = frozenset(a for a, cue in enumerate(self.cues) if not cue.shown_by or present & set(cue.shown_by))
-            found.append((seen, math.prod(1 - self.missing_images if one else self.missing_images for one in there)))
-        return [(seen, probability) for seen, probability in found if probability]
+            patterns.append(
+                (
+                    seen,
+                    math.prod(1 - self.missing_images if is_present else self.missing_images for is_present in pattern),
+                )
+            )
+        return [(seen, probability) for seen, probability in patterns if probability]
 
     def _channel(self, n: int, visible: bool, *, cell: bool) -> Floats:
         """Probability of each observation of a cue given its state, shape ``(n, observations)``."""
@@ -203,18 +208,18 @@ def _intercepts(effects: Floats, prior: Floats, prevalence: Sequence[float]) -> 
     going along one coordinate after the other ends there. With two classes there is one coordinate.
     """
     prior, effects = prior.ravel(), effects.reshape(prior.size, -1)
-    found = np.zeros(effects.shape[1])
+    intercepts = np.zeros(effects.shape[1])
     reach = 2 * float(np.abs(effects).max()) + 40.0
     for _ in range(200):
-        for k in range(1, len(found)):
+        for k in range(1, len(intercepts)):
             low, high = -reach, reach
             for _ in range(100):
-                found[k] = (low + high) / 2
-                too_few = float(prior @ _softmax(found + effects)[:, k]) < prevalence[k]
-                low, high = (found[k], high) if too_few else (low, found[k])
-        if np.abs(prior @ _softmax(found + effects) - prevalence).max() < 1e-12:
+                intercepts[k] = (low + high) / 2
+                too_few = float(prior @ _softmax(intercepts + effects)[:, k]) < prevalence[k]
+                low, high = (intercepts[k], high) if too_few else (low, intercepts[k])
+        if np.abs(prior @ _softmax(intercepts + effects) - prevalence).max() < 1e-12:
             break
-    return found
+    return intercepts
 
 
 def _softmax(x: Floats) -> Floats:
