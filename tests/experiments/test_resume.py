@@ -83,7 +83,7 @@ def test_ctrl_c_ends_in_one_line_and_keeps_everything(tmp_path: Path) -> None:
     assert err.count("\n") == 1
     epoch = checkpoints.load(out / checkpoints.LAST)[1]["progress"]["epoch"]
     kept = f"interrupted after epoch {epoch}, saved in {out}"
-    assert err == f"mmfusion: interrupted; {kept}; go on with: mmfusion run --resume {out}\n"
+    assert err == f"mmfusion: {kept}; continue with: mmfusion run --resume {out}\n"
     assert not [name for name in os.listdir(out) if name.startswith(".")]
     finish(["run", "--resume", str(out)])
     assert (out / folder.METRICS).exists()

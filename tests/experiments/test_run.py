@@ -438,7 +438,7 @@ def test_a_folder_is_never_overwritten_without_being_told(start: Start, tmp_path
 def test_other_peoples_files_are_left_alone(start: Start, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="other files"):
+    with pytest.raises(FileExistsError, match="files that are not a run"):
         start(overwrite=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(FileExistsError, match="is a file"):
