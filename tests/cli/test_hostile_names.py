@@ -70,7 +70,7 @@ def test_a_subgroup_that_is_called_id(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("--set train.metric=accuracy_7", "train.metric has 'accuracy_7', which is not defined for 2 classes"),
         ("--set train.metric=accuracy_7+auc", "train.metric has 'accuracy_7'"),
-        ('--set data.classes=["[/b]","=1+1","[/b]"]', "has classes that are named more than once: ['[/b]']"),
+        ('--set data.classes=["[/b]","=1+1","[/b]"]', "has repeated classes: ['[/b]']"),
         ("--seed 1180591620717411303424", "--seed expects int from 0 to 4294967295"),
         ("--set model.label_smoothing=2", "model.label_smoothing expects float from 0 to 1, got 2"),
         ("--size 100000", "--size expects int from 1 to 8192 or 2 to 3 values"),

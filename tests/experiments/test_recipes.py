@@ -70,7 +70,7 @@ def test_the_published_settings() -> None:
         ({"models": {"m": {"data": {}}}}, "expects train or model, got 'data'"),
         ({"models": {"m": {"train": {"epochs": 3}}}}, r"sets \['epochs'\], which all models of a comparison share"),
         ({"models": {"m": {"model": {"encoder": "x"}}}}, r"sets \['encoder'\]"),
-        ({"train": {"select_on": "test"}}, "sets train.select_on: choosing on the test part must be asked for by name"),
+        ({"train": {"select_on": "test"}}, "sets train.select_on: choosing on the test set must be asked for by name"),
         ({"models": {"m": {"train": {"select_on": "test"}}}}, "sets train.select_on"),
     ],
 )

@@ -65,7 +65,7 @@ def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> N
     (note,) = [note for note in found.notes if "headers" in note]
     assert "most volumes of column 'scan' have orientation RAS" in note
     assert "are turned to it: row 1, 5." in note
-    assert "which run RAS" in found.about
+    assert "orientation RAS" in found.about
     assert not [note for note in expected.notes if "headers" in note]
     assert torch.equal(found.load().train.pixels("scan"), expected.load().train.pixels("scan"))
 
