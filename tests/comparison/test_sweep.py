@@ -115,6 +115,14 @@ def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
     assert all(after[name] > before[name] for name in before)
 
 
+def test_a_reason_that_runs_share_is_given_once(plan: Callable[..., list[Planned]]) -> None:
+    first, second, third = plan("tiny", (0, 1, 2))
+    reasons = (first, "no table"), (second, None), (third, "no table")
+    with pytest.raises(sweep.SweepError) as caught:
+        sweep.check([sweep.Outcome(run, None, reason) for run, reason in reasons])
+    assert str(caught.value) == "2 of 3 runs failed: tiny on tiny, seed 0 and tiny on tiny, seed 2: no table"
+
+
 @pytest.mark.slow
 def test_one_that_fails_does_not_stop_the_others(
     plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch

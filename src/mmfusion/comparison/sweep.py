@@ -113,12 +113,16 @@ def check(outcomes: Sequence[Outcome]) -> None:
     """Check that no run failed.
 
     Raises:
-        SweepError: If runs failed; it names all of them.
+        SweepError: If runs failed; it names all of them, and each reason once.
     """
-    failed = [outcome for outcome in outcomes if outcome.failure]
-    if failed:
-        reasons = "; ".join(f"{outcome.planned.name}: {outcome.failure}" for outcome in failed)
-        raise SweepError(f"{len(failed)} of {_runs(len(outcomes))} failed: {reasons}")
+    by_reason: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.failure:
+            by_reason.setdefault(outcome.failure, []).append(outcome.planned.name)
+    if by_reason:
+        n = sum(map(len, by_reason.values()))
+        reasons = "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in by_reason.items())
+        raise SweepError(f"{n} of {_runs(len(outcomes))} failed: {reasons}")
 
 
 def _outcome(planned: Planned, failure: str | None) -> Outcome:

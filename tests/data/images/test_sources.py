@@ -28,6 +28,11 @@ def test_a_pattern_of_columns(tmp_path, write_image, frame):
     assert found.absent == ["row 2, column '{fold}fold/{patient}-left': an empty cell"]
 
 
+def test_a_name_of_any_length_is_cut_in_messages(tmp_path):
+    (absent,) = find_images({"eye": ImageSource("file", (8, 8))}, pd.DataFrame({"file": ["a" * 5000]}), tmp_path).absent
+    assert absent == f"row 0, column 'file': {'a' * 200}... (5000 characters)"
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

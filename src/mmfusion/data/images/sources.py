@@ -24,6 +24,8 @@ from mmfusion.utils.packed import entries
 IN_MEMORY = 4 * 2**30
 """Most bytes of a table's images that are kept in memory without a cache; more are decoded batch by batch."""
 
+_LONGEST_NAME = 200
+
 Missing = Literal["error", "absent"]
 Progress = Callable[[int, int], None]
 
@@ -78,7 +80,7 @@ def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path |
         for row, text in zip(frame.index, _names(frame, source.column)):
             paths.append(None if text is None else source.find(folder, text, listing))
             if paths[-1] is None:
-                what = "an empty cell" if text is None else f"{text}{source.suffix}"
+                what = "an empty cell" if text is None else _cut(f"{text}{source.suffix}")
                 files.absent.append(f"row {row}, column {source.column!r}: {what}")
         files.paths[name] = paths
     return files
@@ -237,6 +239,11 @@ def load_images(
     if faults:
         raise ValueError(f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}")
     return {name: pixels[name] if name in pixels else images[name] for name in sources}, present
+
+
+def _cut(name: str) -> str:
+    """A name for a message: a cell may hold anything, a whole report too."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}... ({len(name)} characters)"
 
 
 class _Task(NamedTuple):
