@@ -71,3 +71,14 @@ def start(fakes: ModuleType, tmp_path: Path) -> Callable[..., Path]:
         return run.start(settings.resolve("tiny", "tiny", [base, overrides or {}]), **options).folder
 
     return started
+
+
+REAL = Path(os.environ.get("MMFUSION_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
+
+
+@pytest.fixture
+def real_ham10000() -> Path:
+    root = REAL / "ham10000"
+    if not (root / "HAM10000_metadata.csv").is_file():
+        pytest.skip(f"real HAM10000 images are not at {root}: set MMFUSION_DATA to the folder that holds ham10000/")
+    return root

@@ -98,8 +98,8 @@ class Straight(nn.Module):
 
 
 class ShortLoss(Loss):
-    def loss(self, inputs):
-        return torch.stack([x.square().mean() for x in inputs.embeddings.values()]).sum()
+    def compute(self, batch):
+        return torch.stack([x.square().mean() for x in batch.embeddings.values()]).sum()
 """
 KINDS = {
     "backbones": "Steps",

@@ -76,7 +76,7 @@ def test_submitits_local_executor(tmp_path: Path) -> None:
     ours, theirs = (found.metrics["test"]["log_loss"]["value"] for found in (alone, outcomes[0]))
     # Another number of threads, another order of sums.
     assert ours == pytest.approx(theirs, rel=1e-5)
-    with pytest.raises(ValueError, match=r"submitit refuses: .*slurm_partitoin"):
+    with pytest.raises(ValueError, match=r"submitit does not accept the cluster options: .*slurm_partitoin"):
         cluster.Cluster("local", options={"slurm_partitoin": "gpu"}, logs=tmp_path / "logs")(
             planned, Silent(), overwrite=False
         )

@@ -158,7 +158,7 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
     assert lines.lines[0] == "2 runs: 0 already finished, 0 to resume, 1 to start, 1 cannot be read"
     failure = outcomes[0].failure or ""
     assert failure.startswith(reason)
-    assert failure.endswith(f"; delete {bad.folder} to have it run again, or begin all runs anew with --overwrite")
+    assert failure.endswith(f"; delete {bad.folder} to run it again, or start all runs anew with --overwrite")
     assert lines.lines[-1] == f"tiny on tiny, seed 0 failed: {failure}"
     assert outcomes[1].failure is None
     [row] = summary.rows(outcomes)

@@ -13,14 +13,6 @@ REAL = Path(os.environ.get("MMFUSION_DATA", Path(__file__).parents[2].parent / "
 
 
 @pytest.fixture
-def real_ham10000() -> Path:
-    root = REAL / "ham10000"
-    if not (root / "HAM10000_metadata.csv").is_file():
-        pytest.skip(f"real HAM10000 images are not at {root}: set MMFUSION_DATA to the folder that holds ham10000/")
-    return root
-
-
-@pytest.fixture
 def real_pad_ufes_20() -> Path:
     root = REAL / "pad_ufes_20"
     if not (root / "metadata.csv").is_file():

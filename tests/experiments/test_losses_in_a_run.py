@@ -42,10 +42,12 @@ def test_terms_counts_and_weights_reach_the_checkpoint(tmp_path: Path) -> None:
     )
     losses = [entry["losses"] for entry in read_json(result.folder / "history.json")]
     assert list(losses[0]) == ["label", "sample", "unimodal", "crossmodal", "nce", "supcon"]
-    weights, _ = checkpoints.load(result.folder / checkpoints.BEST)
-    assert int(weights["objective.classification.label.counts"].sum()) == 48
-    assert bool(weights["objective.bank.prototypes.seen"].all())
-    moved = weights["objective.bank.weighting.current"]
+    shipped, _ = checkpoints.load(result.folder / checkpoints.BEST)
+    assert not any(name.startswith(("loss.", "objective.")) for name in shipped)
+    weights, _ = checkpoints.load(result.folder / checkpoints.LAST)
+    assert int(weights["loss.classification.label.counts"].sum()) == 48
+    assert bool(weights["loss.bank.prototypes.seen"].all())
+    moved = weights["loss.bank.weighting.current"]
     assert not torch.allclose(moved, torch.tensor([0.04, 0.06, 0.18, 0.1, 0.2]))
     assert moved.sum().item() == pytest.approx(0.58, rel=1e-5)
 
