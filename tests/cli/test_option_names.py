@@ -27,6 +27,7 @@ from mmfusion.data.datasets.table import TableDataset
         ("--set data.unlabelled=drop", "--set data.unlabelled=drop"),
         ("no file /tmp/data.label or data.csv", "no file /tmp/data.label or data.csv"),
         ("p=0.5, model.nothing=1", "p=0.5, model.nothing=1"),
+        ("concat[weights=some,dim=4] on tiny: failed", "concat[weights=some,dim=4] on tiny: failed"),
     ],
 )
 def test_names_become_flags(text: str, expected: str) -> None:

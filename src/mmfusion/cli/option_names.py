@@ -11,7 +11,8 @@ _VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|[\w+-]+(?:\.[\w+-]+)*))?""
 _DOTTED = re.compile(
     rf"(?<![\w./-])(?<!--set )(?P<section>run|train|data|model)\.(?P<key>\w+)(?P<inner>(?:\.\w+)*){_VALUE}"
 )
-_ARGUMENT = re.compile(rf"(?<![\w./-])(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})")
+# A model's name with its options, `concat[weights=some,width=4]`, is one name.
+_ARGUMENT = re.compile(rf"(?<![\w./\[,-])(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})")
 _CONSTANTS = {"True": "true", "False": "false", "None": "none"}
 
 
