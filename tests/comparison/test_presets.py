@@ -310,8 +310,8 @@ def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert other["test"]["average_precision_called"]["value"] > 0
     assert one["chosen"]["metric"] == "auc"
     assert len(split_metric(other["chosen"]["metric"])) == 7
-    assert any("management, what was decided after" in note for note in other["notes"])
-    assert not any("management, what was decided after" in note for note in one["notes"])
+    assert any("management as a feature, which was decided after" in note for note in other["notes"])
+    assert not any("management as a feature, which was decided after" in note for note in one["notes"])
     assert any(note.startswith("Published: images are BGR.") for note in one["notes"])
     assert CHOSEN_ON_TEST not in other["notes"]
 
