@@ -97,7 +97,7 @@ class Roles:
                     path = _inherited(self.package, owner, name) if isinstance(owner, griffe.Object) else None
                 if path is not None:
                     return path
-            item = item.parent  # type: ignore[assignment]
+            item = item.parent  # type: ignore[assignment]  # the loop ends at None
         # Else by its end, where that is unique.
         name = target.lstrip(".")
         ends = [path for path in self.by_name.get(name.split(".")[-1], []) if f".{path}".endswith(f".{name}")]

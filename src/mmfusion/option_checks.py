@@ -185,7 +185,7 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, str)
     if _is_kind(kind, Path):
         return isinstance(value, str | os.PathLike)
-    if kind is Callable or _is_kind(kind, Callable):  # type: ignore[arg-type]
+    if kind is Callable or _is_kind(kind, Callable):  # type: ignore[arg-type]  # abstract for mypy
         return callable(value)
     if _is_kind(kind, Mapping):
         return isinstance(value, Mapping) and (

@@ -38,7 +38,7 @@ def import_files(
     places = [Path(path).absolute() for path in paths]
     if absent := [str(path) for path in places if not path.is_file()]:
         raise FileNotFoundError(f"no plug-in {', '.join(absent)}: give its place with --plugin")
-    # Read once: what is asked about is what is run.
+    # Read once, so that the digest is of the bytes that are executed.
     sources = {path: path.read_bytes() for path in places if not _is_loaded(path)}
     digests = {path: hashlib.sha256(source).hexdigest() for path, source in sources.items()}
     refused = [path for path, digest in digests.items() if allowed and not allowed(str(path.resolve()), digest)]
@@ -98,7 +98,7 @@ def _run_file(path: Path, source: bytes, name: str) -> None:
     sys.modules[name] = module
     try:
         loader.exec_module(module)
-    # Foreign code, as an entry point's: whatever it raises is its own failure, told as such.
+    # Foreign code, as an entry point's: whatever it raises is reported as its own failure.
     except Exception as error:
         del sys.modules[name]
         for parts, builders in zip(registries, before, strict=True):

@@ -190,7 +190,7 @@ class Registry:
         before = dict(self._builders)
         try:
             builder = point.load()
-        # A plug-in is foreign code: whatever it raises while being imported is its own failure, told as such.
+        # A plug-in is foreign code: whatever it raises while being imported is reported as its own failure.
         except Exception as error:
             self._builders = before  # what it registered before it failed would be half of it
             raise PluginError(

@@ -25,7 +25,7 @@ from mmfusion.tokens import LossInputs
 
 K, D, CASES, NAMES = 3, 3, 4, ("a", "b")
 COLUMNS = Columns(numerical=("age", "size"), categorical=(("sex", 2), ("place", 4)))
-FILLED = {"dim": D, "columns": COLUMNS, "counts": (5, 3, 2), "n_classes": K}
+FILLED = {"dim": D, "columns": COLUMNS, "counts": (5, 3, 2), "n_classes": K, "parts": {"a": 1, "b": 2}}
 DEFAULTS: dict[str, dict[str, Any]] = {"metric": {"loss": "SupConLoss"}}
 # Options that change the formula; every registered loss is tried with its defaults too.
 MORE: list[tuple[str, dict[str, Any]]] = [

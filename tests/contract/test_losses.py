@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from helpers.degenerate_batches import degenerate_embeddings
 from mmfusion import registry
 from mmfusion.losses import LossBank
 from mmfusion.spec import Columns
@@ -36,7 +37,7 @@ BATCHES: dict[str, list[int]] = {
     "one_class": [2, 2, 2],
     "absent_class": [0, 2, 2, 0],
     "some_missing": [0, 1, 2, 1, 0, 2],
-    "a_modality_missing": [0, 1, 2, 1],
+    "modality_missing": [0, 1, 2, 1],
     "nothing_present": [0, 1, 2],
     "duplicates": [0, 1, 0, 1],
     "identical": [0, 1, 2, 0],
@@ -63,31 +64,10 @@ def batch(kind: str, seed: int = 0) -> LossInputs:
     """Everything that a loss may look at, in float64 with values that float32 holds too."""
     labels = BATCHES[kind]
     n, g = len(labels), torch.Generator().manual_seed(seed)
-    x = torch.randn(3, n, D, generator=g)
-    present = torch.ones(3, n, dtype=torch.bool)
-    if kind == "some_missing":
-        present = torch.rand(3, n, generator=g) < 0.6
-    if kind == "a_modality_missing":
-        present[1] = False
-    if kind == "nothing_present":
-        present[:] = False
-    if kind == "duplicates":
-        x[:, 1], x[:, 3] = x[:, 0], x[:, 2]
-    if kind == "identical":
-        x = x[:1, :1].expand_as(x).clone()
-    if kind == "a_zero_vector":
-        x[0, 1] = 0
-    if kind == "a_zero_modality":
-        x[1] = 0
-    if kind == "all_zero":
-        x[:] = 0
-    if kind in ("tiny", "huge"):
-        x = x * {"tiny": 1e-20, "huge": 1e20}[kind]
-    if kind == "each_its_scale":
-        x = x * torch.logspace(-20, 20, 15).view(3, 5, 1)
+    x, present = degenerate_embeddings(kind, n, D, g)
     return LossInputs(
         {"label": torch.randn(n, K, generator=g).double()},
-        {name: x[i].double() for i, name in enumerate("abc")},
+        {name: x[i] for i, name in enumerate("abc")},
         {"label": torch.tensor(labels)},
         {name: present[i] for i, name in enumerate("abc")},
         {

@@ -17,6 +17,7 @@ from mmfusion.spec import Columns, DataSpec, Image, Wording
 from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
 from mmfusion.training.fitting import learners
+from mmfusion.training.phases import phases_of
 
 NAMES = mmf.registry.tabular_tokenizers.list()
 NUMBERS, CATEGORIES = ("age", "size"), (("sex", 2), ("place", 4))
@@ -372,11 +373,12 @@ def test_in_a_model(model_name: str, name: str, missing: str) -> None:
     """Chosen by its settings; losses and gradients; a missing table has no effect; loads into a fresh model."""
     model = small(model_name, choice(name, missing))
     rows, inputs = table("both", "cells_missing", n=80, seed=1), make_inputs(SPEC, N, missing_cells=True)
-    assert {key for key, _ in learners(model)} <= {"table0"}
-    for _, part in learners(model):
+    phases = phases_of(model)
+    assert {key for key, _ in learners(model, phases)} <= {"table0"}
+    for _, part in learners(model, phases):
         part.fit(rows, torch.arange(80) % 3)
-    for phase in model.phases():
-        losses = phase.objective(loss_inputs((phase.model or model)(inputs), make_labels(SPEC, N)))
+    for phase in phases:
+        losses = phase.loss(loss_inputs((phase.model or model)(inputs), make_labels(SPEC, N)))
         sum(losses.values()).backward()
     assert [key for key, p in model.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())] == []
     there = torch.arange(N) % 3 > 0

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 mkdocs_config = pytest.importorskip("mkdocs.config")
-from mkdocs.commands.build import build  # noqa: E402
+from mkdocs.commands.build import build  # noqa: E402  # after the check that mkdocs is installed
 
 ROOT = Path(__file__).parents[2]
 STYLE = (ROOT / "docs" / "stylesheets" / "site.css").read_text()

@@ -32,7 +32,7 @@ def build(
     kind: Literal["none", "one"] | None = None,
     forgetful: int = None,  # type: ignore[assignment]  # noqa: RUF013  # as people write it
     own: Own | None = None,
-    anything=3,  # type: ignore[no-untyped-def]
+    anything=3,  # type: ignore[no-untyped-def]  # without an annotation, as people write it
 ) -> None: ...
 
 

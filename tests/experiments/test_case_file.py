@@ -39,15 +39,15 @@ def changes(content: dict[str, Any]) -> Iterator[tuple[tuple[str | int, ...], di
     for path in places(content):
         for value in (..., *VALUES):
             changed = copy.deepcopy(content)
-            parent = changed
+            parent: Any = changed
             for key in path[:-1]:
-                parent = parent[key]  # type: ignore[index]
+                parent = parent[key]
             if value is ...:
-                del parent[path[-1]]  # type: ignore[arg-type]
-            elif type(value) is type(parent[path[-1]]) and value == parent[path[-1]]:  # type: ignore[index]
+                del parent[path[-1]]
+            elif type(value) is type(parent[path[-1]]) and value == parent[path[-1]]:
                 continue
             else:
-                parent[path[-1]] = value  # type: ignore[index]
+                parent[path[-1]] = value
             yield path, changed
 
 

@@ -57,7 +57,7 @@ def test_a_run_that_could_not_choose_does_not_begin(
     def single(**options: Any) -> DataBundle:
         bundle: DataBundle = fakes.dataset(**options)
         bad = bundle.validation.labels("dx") == 1
-        return replace(bundle, validation=bundle.validation.subset(bad.nonzero().flatten()))  # type: ignore[attr-defined]
+        return replace(bundle, validation=bundle.validation.subset(bad.nonzero().flatten()))  # type: ignore[attr-defined]  # of FrameDataset
 
     monkeypatch.setitem(registry.datasets._builders, "tiny", single)
     with pytest.raises(ValueError, match=r"train.metric=auc chooses the epoch on the validation set"):
@@ -80,7 +80,7 @@ def test_a_run_without_test_cases_does_not_begin(
 ) -> None:
     def without(**options: Any) -> DataBundle:
         bundle: DataBundle = fakes.dataset(**options)
-        return replace(bundle, test=bundle.test.subset([]))  # type: ignore[attr-defined]
+        return replace(bundle, test=bundle.test.subset([]))  # type: ignore[attr-defined]  # of FrameDataset
 
     monkeypatch.setitem(registry.datasets._builders, "tiny", without)
     with pytest.raises(ValueError, match="tiny has no test set with these options"):

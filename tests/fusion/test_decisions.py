@@ -63,7 +63,7 @@ def test_what_is_there_is_combined(kind: str, have: list[list[bool]]) -> None:
 
 
 def test_zeros_are_no_sign_of_absence() -> None:
-    """A modality whose outputs happen to be 0 counts, unless it is said to be absent."""
+    """A modality whose outputs happen to be 0 counts, unless it is marked absent."""
     outputs = batch()
     outputs["b"]["label"].zero_()
     found = build("mean")(outputs)["label"]

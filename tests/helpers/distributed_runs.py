@@ -88,7 +88,10 @@ def exactly() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(inference, "move", exact))
-        frozen = lambda self, mode=True: nn.Module.train(self, False)  # noqa: E731
+
+        def frozen(module: nn.Module, mode: bool = True) -> nn.Module:
+            return nn.Module.train(module, False)
+
         stack.enter_context(mock.patch.object(nn.modules.batchnorm._BatchNorm, "train", frozen, create=True))
         stack.enter_context(mock.patch.object(tip_pretraining, "hard_negatives", _hardest))
         try:

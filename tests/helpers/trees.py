@@ -1,5 +1,6 @@
 """Folders in the datasets' published layouts, with small drawn images and rows made from a seed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -33,6 +34,10 @@ def write_volume(path: Path, shape: tuple[int, ...], seed: int = 0) -> np.ndarra
 def derm7pt(root: Path, counts: dict[str, dict[str, int]] = DERM7PT, *, others: int = 2, images: bool = True) -> Path:
     """The official layout; ``others`` cases of each further class in each part; capitals of names as on real disks."""
     rng = np.random.default_rng(0)
+
+    def pick(values: Sequence[str]) -> str:
+        return values[rng.integers(len(values))]
+
     spelt = {short: [name for name, of in DIAGNOSES.items() if of == short] for short in set(DIAGNOSES.values())}
     rows: list[dict[str, str]] = []
     parts: dict[str, list[int]] = {}
@@ -50,7 +55,6 @@ def derm7pt(root: Path, counts: dict[str, dict[str, int]] = DERM7PT, *, others: 
         if images:
             draw(root / "images" / f"NE{row % 3}" / f"Nel{row:03d}.jpg", seed=row)
             draw(root / "images" / f"NE{row % 3}" / f"Nel{row:03d}_c.jpg", seed=1000 + row)
-        pick = lambda values: str(values[rng.integers(len(values))])  # noqa: E731
         rows.append(
             {
                 "case_num": str(row + 1),
@@ -99,32 +103,35 @@ def pad_ufes_20(root: Path, n: int = 60, *, folder: str = "images", suffix: str 
     rng = np.random.default_rng(0)
     names = ("ACK", "NEV", "SEK", "BCC", "SCC", "MEL")
     rows = []
+
+    def anamnesis(answer: object) -> str:
+        return "" if bare else str(answer)
+
     for i in range(n):
         patient = i // 2
         bare = patient % 6 < 3
         image = f"PAT_{patient}_{i}_{100 + i}"
         if images:
             draw(root / folder / f"{image}{suffix}", seed=i)
-        told = lambda value, bare=bare: "" if bare else str(value)  # noqa: E731
         rows.append(
             {
                 "patient_id": f"PAT_{patient}",
                 "lesion_id": str(i % 40),
-                "smoke": told(bool(rng.integers(2))),
-                "drink": told(bool(rng.integers(2))),
-                "background_father": told(("GERMANY", "BRAZIL", "BRASIL", "UNK")[rng.integers(4)]),
-                "background_mother": told(("GERMANY", "ITALY")[rng.integers(2)]),
+                "smoke": anamnesis(bool(rng.integers(2))),
+                "drink": anamnesis(bool(rng.integers(2))),
+                "background_father": anamnesis(("GERMANY", "BRAZIL", "BRASIL", "UNK")[rng.integers(4)]),
+                "background_mother": anamnesis(("GERMANY", "ITALY")[rng.integers(2)]),
                 "age": str(20 + int(rng.integers(60))),
-                "pesticide": told(bool(rng.integers(2))),
-                "gender": told(("FEMALE", "MALE")[rng.integers(2)]),
+                "pesticide": anamnesis(bool(rng.integers(2))),
+                "gender": anamnesis(("FEMALE", "MALE")[rng.integers(2)]),
                 **{
-                    name: told(bool(rng.integers(2)))
+                    name: anamnesis(bool(rng.integers(2)))
                     for name in ("skin_cancer_history", "cancer_history", "has_piped_water", "has_sewage_system")
                 },
-                "fitspatrick": told(f"{1 + rng.integers(4)}.0"),
+                "fitspatrick": anamnesis(f"{1 + rng.integers(4)}.0"),
                 "region": ("ARM", "FACE", "NECK")[rng.integers(3)],
-                "diameter_1": told(f"{5 + rng.integers(10)}.0"),
-                "diameter_2": told(f"{4 + rng.integers(6)}.0"),
+                "diameter_1": anamnesis(f"{5 + rng.integers(10)}.0"),
+                "diameter_2": anamnesis(f"{4 + rng.integers(6)}.0"),
                 "diagnostic": names[patient % 6],
                 **{
                     name: ("True", "False", "UNK")[rng.integers(3)]

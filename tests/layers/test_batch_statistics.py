@@ -105,7 +105,7 @@ def test_a_single_image_of_a_batch(size: tuple[int, ...], checkpointing: bool) -
     output = model(inputs, {"image0": one, "image1": nobody})
     same_state(model.encoders, before)
     output.logits.sum().backward()
-    grads = [p.grad for p in model.encoders.backbones[model.routes["image0"]].parameters()]
+    grads = [p.grad for p in model.encoders.backbones[model.encoders.routes["image0"]].parameters()]
     assert all(g is not None and bool(g.isfinite().all()) for g in grads)
     again = model(inputs, {"image0": one, "image1": nobody})
     assert torch.equal(again.logits, output.logits)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers.anchor_reference import direction
+from helpers.degenerate_batches import degenerate_embeddings
 from mmfusion import registry
 from mmfusion.losses import Loss
 from mmfusion.losses.alignment import AlignmentLoss, alignment_loss
@@ -141,34 +142,9 @@ DEGENERATE: dict[str, list[int]] = {
 def degenerate(kind: str) -> Batch:
     """Embeddings in float64 that float32 holds too, labels, presence."""
     labels = DEGENERATE[kind]
-    g = torch.Generator().manual_seed(sum(map(ord, kind)))
-    x = torch.randn(3, len(labels), 4, generator=g)
-    present = torch.ones(x.shape[:2], dtype=torch.bool)
-    if kind == "some_missing":
-        present = torch.rand(present.shape, generator=g) < 0.6
-    if kind == "modality_missing":
-        present[1] = False
-    if kind == "one_case_of_a_modality":
-        present[1, 1:] = False
-    if kind == "nothing_present":
-        present[:] = False
-    if kind == "duplicates":
-        x[:, 1], x[:, 3] = x[:, 0], 3 * x[:, 2]
-    if kind == "identical":
-        x = x[:1, :1].expand_as(x).clone()
-    if kind == "opposites":
-        x[1] = -x[0]
-    if kind == "a_zero_vector":
-        x[0, 1] = 0
-    if kind == "a_zero_modality":
-        x[1] = 0
-    if kind == "all_zero":
-        x[:] = 0
-    if kind in ("tiny", "huge"):
-        x = x * {"tiny": 1e-20, "huge": 1e20}[kind]
-    if kind == "each_its_scale":
-        x = x * torch.logspace(-20, 20, 15).view(3, 5, 1)
-    return x.double(), torch.tensor(labels), present
+    generator = torch.Generator().manual_seed(sum(map(ord, kind)))
+    x, present = degenerate_embeddings(kind, len(labels), 4, generator)
+    return x, torch.tensor(labels), present
 
 
 def value_and_gradient(term: Loss, batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

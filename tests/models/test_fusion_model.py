@@ -306,7 +306,7 @@ def test_a_decision_of_one_head_or_of_one_each(shared: bool) -> None:
 
 
 def test_no_presence_is_guessed() -> None:
-    """An embedding of zeros counts as what it is; a case counts as absent only where it is said to be."""
+    """An embedding of zeros counts as what it is; a case counts as absent only where it is marked so."""
 
     class Zeros(nn.Module):
         def forward(self, stages: list[dict[str, Tokens]]) -> dict[str, Tensor]:

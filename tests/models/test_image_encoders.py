@@ -526,7 +526,7 @@ def test_maps_in_place_of_images() -> None:
 
 @pytest.mark.parametrize("encoder", ["test_vit", "slices/test_resnet", "whole"])
 def test_an_encoder_that_cannot_be_taken_apart(encoder: str) -> None:
-    """It is refused by name inside, and takes map fusions behind its last stage."""
+    """Inside, an error names it; it takes map fusions behind its last stage."""
     size = (32, 32, 4) if encoder.startswith("slices") else (32, 32)
     spec = make_spec(images=1, size=size, channels=3)
     if encoder == "test_vit":

@@ -1,4 +1,4 @@
-"""Widths that do not go together are found when a model is built, and told by the part."""
+"""Widths that do not go together are reported when a model is built, with the part."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -65,7 +65,7 @@ class Store(dict[str, bytes]):
     def check(self, keys: list[str]) -> bool:
         return all(key in self for key in keys)
 
-    def get(self, key: str) -> bytes:  # type: ignore[override]
+    def get(self, key: str) -> bytes:  # type: ignore[override]  # a store of torch, in a dict
         return self[key]
 
 

@@ -136,7 +136,7 @@ class Timm(Backbone):
         return self._run(self._parts(1 + i), x, images=i == 0 and not self._parts(0))
 
     def steps(self, x: Tensor) -> list[Tensor]:
-        """What the stem gives, or the images if it cannot be told, then the map of each stage."""
+        """The output of the stem, or the images if the stem is not known, then the map of each stage."""
         if self._groups is not None:
             return super().steps(x)
         x = self.normalise(x)

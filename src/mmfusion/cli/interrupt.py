@@ -10,7 +10,7 @@ import sys
 
 try:
     # The public module imports enum, which takes as long as all the rest.
-    import _signal as signal  # type: ignore[import-not-found]
+    import _signal as signal  # type: ignore[import-not-found]  # typeshed has the public module alone
 except ImportError:
     import signal
 

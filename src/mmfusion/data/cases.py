@@ -1,7 +1,7 @@
 """Cases: the item and batch type of all datasets, with collation."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -39,7 +39,8 @@ class CaseDataset(Protocol):
     """A map-style dataset of cases.
 
     ``__getitems__`` reads a whole batch at once: torch's DataLoader calls it if it exists, without a Python loop over
-    the cases of a batch. Nothing is random here: augmentation acts on batches afterwards.
+    the cases of a batch. Nothing is random here: augmentation acts on batches afterwards. A dataset that can leave
+    images unread also has ``without(images)``; see :func:`without_images`.
     """
 
     @property
@@ -64,6 +65,20 @@ class CaseDataset(Protocol):
 
     def __getitems__(self, indices: Sequence[int]) -> Cases:
         """A batch."""
+
+
+def without_images(dataset: CaseDataset, images: Collection[str]) -> CaseDataset:
+    """The same cases, of which some image modalities need not be read.
+
+    Args:
+        dataset: The cases.
+        images: Names of image modalities.
+
+    Returns:
+        The dataset without them, if it has a method ``without``; the dataset as it is, if not.
+    """
+    without = getattr(dataset, "without", None)
+    return dataset if without is None else cast(CaseDataset, without(images))
 
 
 def check_classes(what: str, labels: Tensor, n_classes: int) -> None:

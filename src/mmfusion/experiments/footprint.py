@@ -74,7 +74,7 @@ def _without_numbers(settings: Settings, spec: DataSpec) -> nn.Module | None:
     try:
         with torch.device("meta"):
             model: nn.Module = registry.models.create(settings.run.model, spec, **options)
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError):  # torch has no meta kernel for an operation of it
         return None
     return None if any(map(is_lazy, model.parameters())) else model
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmfusion.data.cases import CaseDataset
+from mmfusion.data.cases import CaseDataset, without_images
 from mmfusion.spec import Classes, Columns
 from mmfusion.tokens import Table
 from mmfusion.utils.optional import need
@@ -111,8 +111,7 @@ def table_of(dataset: CaseDataset) -> tuple[Columns, Table]:
     if len(tables) != 1:
         raise ValueError(f"the reference rows need a single table, the dataset has {sorted(tables)}")
     [(name, columns)] = tables.items()
-    without = getattr(dataset, "without", None)
-    cases = (dataset if without is None else without(dataset.spec.images)).__getitems__(list(range(len(dataset))))
+    cases = without_images(dataset, dataset.spec.images).__getitems__(list(range(len(dataset))))
     table = cases.inputs[name]
     if not isinstance(table, Table):
         raise ValueError(f"{name!r} is a table in the spec and {type(table).__name__} in its cases")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmfusion.data.cases import CaseDataset, Cases
+from mmfusion.data.cases import CaseDataset, Cases, without_images
 from mmfusion.metrics.ranking import Floats
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table, Tokens
@@ -296,7 +296,7 @@ def _tables(dataset: CaseDataset, batch_size: int = 256) -> tuple[dict[str, Tabl
     names = list(dataset.spec.tables)
     if not names:
         return {}, {}
-    cases = _without(dataset, dataset.spec.images)
+    cases = without_images(dataset, dataset.spec.images)
     batches = [
         cases.__getitems__(list(range(at, min(at + batch_size, len(cases))))) for at in range(0, len(cases), batch_size)
     ]
@@ -308,12 +308,7 @@ def _tables(dataset: CaseDataset, batch_size: int = 256) -> tuple[dict[str, Tabl
 
 
 def _with_image(dataset: CaseDataset, name: str) -> CaseDataset:
-    return _without(dataset, [image for image in dataset.spec.images if image != name])
-
-
-def _without(dataset: CaseDataset, images: Collection[str]) -> CaseDataset:
-    without = getattr(dataset, "without", None)
-    return dataset if without is None else without(images)
+    return without_images(dataset, [image for image in dataset.spec.images if image != name])
 
 
 def _generator(seed: int, name: str, use: str) -> np.random.Generator:

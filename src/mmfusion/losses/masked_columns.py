@@ -128,7 +128,8 @@ class MaskedColumnsLoss(Loss):
         if missing := [name for name in AUX if name not in batch.aux]:
             raise ValueError(
                 f"aux lacks {missing}: give the table before cells were hidden, {AUX[0]!r} (b, n_num) float and "
-                f"{AUX[1]!r} (b, n_cat) int64, and {AUX[2]!r} (b, n_num + n_cat) bool, True for a hidden cell"
+                f"{AUX[1]!r} (b, n_cat) int64, and {AUX[2]!r} (b, n_num + n_cat) bool, True for a hidden cell. "
+                "In a run, a dataset of one table and train.augment.table.mask=0.3 give them"
             )
         if self.on is None:
             x, present = batch.units

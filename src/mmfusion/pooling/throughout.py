@@ -1,8 +1,9 @@
 """TFormer's fusion of images within windows, throughout the stages."""
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +98,10 @@ class ThroughoutFusion(nn.Module):
         self.shrinks = tuple(zip(cast("tuple[tuple[int, ...], ...]", shape), grids, strict=True))
 
         def layer(grid: tuple[int, ...], *, shift: bool) -> nn.ModuleDict:
+            # Each block has windows of its own, so that a state dict holds every tensor once.
             windows = Windows(grid, window=window, shift=shift)
-            return nn.ModuleDict(
-                {
-                    name: WindowCrossBlock(windows, dim=dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
-                    for name in self.images
-                }
-            )
+            block: dict[str, Any] = {"dim": dim, "n_heads": n_heads, "expansion": expansion, "dropout": dropout}
+            return nn.ModuleDict({name: WindowCrossBlock(copy.deepcopy(windows), **block) for name in self.images})
 
         self.stages = nn.ModuleList(
             nn.ModuleList(layer(grid, shift=index % 2 == 1) for index in range(depth))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmfusion.data.cases import CaseDataset
+from mmfusion.data.cases import CaseDataset, without_images
 from mmfusion.models.phases import Phase, Pretraining
 from mmfusion.spec import Classes
 from mmfusion.tokenizers import TextTokenizer
@@ -79,8 +79,7 @@ def fit_tokenizers(
 def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Table, Tensor]]:
     """By table modality, the rows of the cases that have it, and which cases these are, ``(n,)`` bool."""
     # Where a dataset can leave the images alone, none is read to be thrown away.
-    without = getattr(dataset, "without", None)
-    cases: CaseDataset = dataset if without is None else without(list(dataset.spec.images))
+    cases = without_images(dataset, dataset.spec.images)
     batches = list(inference.in_order(cases, _BATCH, workers=0, device=torch.device("cpu")))
     rows = {}
     for name in names:

@@ -71,7 +71,7 @@ class LossLog:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """Around a step: one that fails on what an earlier one that was not looked at yet has left is told as that."""
+        """Around a step: an error that follows from an earlier step that diverged is reported as that divergence."""
         try:
             yield
         except (ValueError, RuntimeError) as error:

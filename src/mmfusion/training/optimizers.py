@@ -49,7 +49,7 @@ def build(
             if group.name == "encoder":
                 lr *= train.encoder_lr_scale * train.layer_decay ** (above or {}).get(parameter, 0)
             alike.setdefault((lr, train.optimizer == "adamw" and parameter.ndim <= 1), []).append(parameter)
-        # The highest rate first: what is told of a step is the first group's.
+        # The highest rate first: the log shows the rate of the first group.
         for (lr, spared), chosen in sorted(alike.items(), key=lambda item: (-item[0][0], item[0][1])):
             decay = 0.0 if spared else train.weight_decay
             options.append({"params": chosen, "lr": lr, "base_lr": lr, "weight_decay": decay})

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case
+from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case, without_images
 from mmfusion.data.images.rows import MappedRows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
@@ -45,8 +45,7 @@ class MapsDataset:
 
     def __init__(self, dataset: CaseDataset, maps: Mapping[str, Sequence[np.ndarray]]) -> None:
         # Where a dataset can leave the images alone, nothing is read to be thrown away.
-        without = getattr(dataset, "without", None)
-        self._cases: CaseDataset = dataset if without is None else without(maps)
+        self._cases = without_images(dataset, maps)
         self._stages = dict(maps)
         # Read by position where they are files: a file that is cut off meanwhile must not end the process.
         self._maps = {name: [MappedRows(stage) for stage in stages] for name, stages in maps.items()}
@@ -179,7 +178,7 @@ def _compute(
 
 
 def _whole(home: Path) -> bool:
-    """Whether maps are there as they were written; damaged ones are removed. Older ones have no sums to be told by."""
+    """Whether maps are there as they were written; damaged ones are removed. Older ones have no checksums."""
     try:
         about = read_json(home / "maps.json")
         if all(_sum(home / name) == total for name, total in about.get("crc32", {}).items()):

@@ -72,7 +72,7 @@ def gpu_of_process() -> torch.device:
 def together() -> Iterator[None]:
     """Join the other processes, where a launcher started any, and end with them.
 
-    What goes wrong inside is raised where it is to be told, in one process: in the main one if it went wrong there,
+    An error inside is raised in one process only: in the main one if it went wrong there,
     else in the first where it did. The others end without a word, by SystemExit. Calls may be nested.
     """
     _join()

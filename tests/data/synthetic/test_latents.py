@@ -319,7 +319,7 @@ def test_bayes_auc():
     # Three of four pairs are ordered, by hand: 0.75 * 0.75 + 0.5 * (0.75 * 0.25 + 0.25 * 0.75).
     assert bayes_auc(np.array([0.75, 0.25]), np.array([0.25, 0.75])) == pytest.approx(0.75)
     assert macro_auc(np.array([[0.75, 0.25], [0.25, 0.75]])) == pytest.approx(0.75)
-    # The first class is told apart surely; each of the others wins over it, half of its rest, and ties with the other.
+    # The first class is recognized surely; each of the others wins over it, half of its rest, and ties with the other.
     assert macro_auc(np.array([[0.4, 0.0, 0.0], [0.0, 0.4, 0.4]])) == pytest.approx((1 + 0.75 + 0.75) / 3)
 
 

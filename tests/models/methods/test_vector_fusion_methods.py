@@ -76,7 +76,7 @@ def test_any_modalities_will_do(name: str, options: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("name", [*FUSIONS, "late"])
 def test_an_absent_modality_is_not_a_modality_of_zeros(name: str) -> None:
-    """The fusion is told: a case that lacks the table is not one whose embedding happens to be zero."""
+    """The fusion receives presence: a case that lacks the table is not one whose embedding happens to be zero."""
     model, inputs = mmf.create_model(name, SPEC, dim=8).eval(), make_inputs(SPEC, 4)
     gone = {"table0": torch.zeros(4, dtype=torch.bool)}
     output = model(inputs, gone)

@@ -275,7 +275,7 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
 
 
 def test_pretraining_needs_a_token_a_column() -> None:
-    """Others are refused by name; without it they are as good as any, as the contract of tokenizers has it."""
+    """For others, an error names them; without it they are as good as any, as the contract of tokenizers has it."""
     for name, kind in (("mlp", "TableMLP"), ("tabtransformer", "TabTransformer"), ("trees", "TreeTokenizer")):
         with pytest.raises(ValueError, match=f"{kind} does not make one token per column: take one that does"):
             made(tabular_tokenizer=name)

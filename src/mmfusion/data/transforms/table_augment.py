@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmfusion.data.cases import CaseDataset
+from mmfusion.data.cases import CaseDataset, without_images
 from mmfusion.data.transforms.random_streams import Streams
 from mmfusion.tokens import Table
 
@@ -164,8 +164,7 @@ def training_rows(
     Returns:
         At most ``most`` rows, in the order of the cases.
     """
-    without = getattr(dataset, "without", None)
-    cases: CaseDataset = dataset if without is None else without(dataset.spec.images)
+    cases = without_images(dataset, dataset.spec.images)
     chosen = torch.randperm(len(cases), generator=generator)[:most].sort().values
     parts = []
     for start in range(0, len(chosen), batch_size):

@@ -83,11 +83,11 @@ class TipLoss(nn.Module):
 class TipPretraining(Pretraining):
     """A model's forward in TIP's pretraining, and the parts that only this needs.
 
-    Contrast: the mean of an image's tokens and the table's [CLS], each through a projection of two layers, among those
-    of all cases. Matching: does the [CLS] of a table that asked these images belong to them? Each case gives a match, a
-    pair with another's table and one with another's images, drawn in proportion to ``exp(cos / tau)`` of the
-    projections. Reconstruction: of the cells, a share is hidden, and told from the tokens in their place after the
-    table asked the images.
+    Contrast: the mean of an image's tokens and the table's [CLS], each through a projection of two layers, among
+    those of all cases. Matching: does the [CLS] of a table after cross-attention to these images belong to them?
+    Each case gives a match, a pair with another's table and one with another's images, drawn in proportion to
+    ``exp(cos / tau)`` of the projections. Reconstruction: a share of the cells is masked, and predicted from the
+    tokens in their place after cross-attention to the images.
 
     NOTE[DIFF] The projections have no batch normalization, so that a batch of any size is defined. NOTE[DIFF] Negatives
     are drawn without the public code's floor of 1e-4; several images are one side, their mean direction. NOTE[DIFF] A

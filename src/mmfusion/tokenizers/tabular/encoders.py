@@ -24,8 +24,8 @@ class TextEncoder(NamedTuple):
 
     Attributes:
         load: Gives the encoder.
-        d_text: Width of its vectors; None: not known before it is asked.
-        identity: Tells it from every other one, for what is kept on disk; None: it cannot be told, nothing is kept.
+        d_text: Width of its vectors; None: not known before it has encoded something.
+        identity: Unique to this encoder, as the key of its cached vectors on disk; None: unknown, nothing is cached.
     """
 
     load: Callable[[], Encode]
