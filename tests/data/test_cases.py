@@ -21,10 +21,10 @@ def test_images_are_left_out() -> None:
         targets={"label": torch.arange(3)},
     )
     case = without_images(dataset, ["image1"])[2]
-    assert set(case["inputs"]) == set(inputs) - {"image1"}
-    assert torch.equal(case["inputs"]["image0"], inputs["image0"][2])
-    assert bool(case["present"]["image1"])
-    assert set(dataset[2]["inputs"]) == set(inputs)
+    assert set(case.inputs) == set(inputs) - {"image1"}
+    assert torch.equal(case.inputs["image0"], inputs["image0"][2])
+    assert bool(case.present["image1"])
+    assert set(dataset[2].inputs) == set(inputs)
     with pytest.raises(ValueError, match="unknown image modality"):
         without_images(dataset, ["image7"])
 

@@ -368,6 +368,7 @@ X = torch.randn(5, D)
         ({"dim": 3}, {"a": X}, AUX, "built for embeddings of width 3, got 4"),
         ({"hidden": 0}, {"a": X}, AUX, "hidden expects int from 1 to 16384 or none, got 0"),
         ({}, {"a": X}, {}, r"aux lacks \['columns.numerical', 'columns.categorical', 'columns.masked'\]: give"),
+        ({}, {"a": X}, {}, r"train\.augment\.table\.mask=0\.3 give them$"),
         ({}, {"a": X}, AUX | {"columns.masked": torch.ones(5, 5)}, r"columns.masked must be bool of shape \(5, 5\)"),
         ({}, {"a": X[1:]}, AUX, r"columns.masked must be bool of shape \(4, 5\), got torch.bool \(5, 5\)"),
         ({}, {"a": X}, AUX | {"columns.numerical": torch.ones(5, 3)}, r"numerical cells .* \(5, 2\), got"),
