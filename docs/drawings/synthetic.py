@@ -48,7 +48,7 @@ def men() -> NDArray[np.uint8]:
     return _grid(rows)
 
 
-PICTURES = {"synthetic-derm7pt": derm7pt, "synthetic-men": men}
+PICTURES = {"synthetic_derm7pt": derm7pt, "synthetic_men": men}
 
 
 def _enlarged(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:

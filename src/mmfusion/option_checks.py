@@ -110,13 +110,17 @@ def option_faults(builder: Callable[..., Any], options: Mapping[str, Any]) -> li
 
 def option_hints(builder: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a builder's parameters; without those that cannot be looked up."""
-    try:
-        parameters = inspect.signature(builder, eval_str=True).parameters
-    # An annotation that is kept as text may have names that only type checkers import.
-    except (AttributeError, NameError, SyntaxError, TypeError):
-        parameters = inspect.signature(builder).parameters
-    hints = {name: parameter.annotation for name, parameter in parameters.items()}
+    hints = {name: parameter.annotation for name, parameter in evaluated_signature(builder).parameters.items()}
     return {name: hint for name, hint in hints.items() if hint is not inspect.Parameter.empty and type(hint) is not str}
+
+
+def evaluated_signature(builder: Callable[..., Any]) -> inspect.Signature:
+    """A builder's signature, with annotations that are kept as text looked up where all of them can be."""
+    try:
+        return inspect.signature(builder, eval_str=True)
+    # They may have names that only type checkers import.
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return inspect.signature(builder)
 
 
 def value_faults(name: str, value: Any, hint: Any) -> list[str]:

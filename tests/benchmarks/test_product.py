@@ -38,4 +38,4 @@ def test_the_product_is_that_of_the_cases_whatever_their_order(tmp_path: Path) -
     assert "two names" in said(str(tmp_path), "--methods", "image").stderr
     assert "no seed and fold in common" in said(str(tmp_path), "--methods", "image,concat").stderr
     run_folders.write(tmp_path / "again", "image", overrides={"train": {"epochs": 3}})
-    assert "are both image on synthetic-derm7pt, fold 0, seed 0" in said(str(tmp_path)).stderr
+    assert "are both image on synthetic_derm7pt, fold 0, seed 0" in said(str(tmp_path)).stderr

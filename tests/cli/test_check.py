@@ -25,7 +25,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "t1_bbox.nii.gz" in out
     for wrong, message in (
         (["check", "mne"], "unknown dataset 'mne'; did you mean 'men'?"),
-        (["check", "synthetic-derm7pt"], "has no files to check; datasets with files: derm7pt"),
+        (["check", "synthetic_derm7pt"], "cannot be checked: it is registered without a planner"),
         ([*words, "--set", "fodl=1"], "has no option 'fodl'; did you mean 'fold'?"),
         ([*words, "--set", "fold"], "--set expects KEY=VALUE"),
     ):

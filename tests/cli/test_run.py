@@ -149,8 +149,8 @@ def _no_space(_: int) -> None:
         ("--table some.csv --label grade", "the table has no column 'grade'; its columns are: a, b"),
         ("--table some.csv --label a --images b c", "the table has no column 'c'"),
         ("--table some.csv --label a --group g --test t", "the table has no column 'g', 't'"),
-        ("--dataset synthetic-derm7pt --table some.csv", "dataset 'synthetic-derm7pt' has no option 'table'"),
-        ("--dataset pad-ufes-20 --root . --size 8 8", "--size expects int from 1 to 8192, got [8, 8]"),
+        ("--dataset synthetic_derm7pt --table some.csv", "dataset 'synthetic_derm7pt' has no option 'table'"),
+        ("--dataset pad_ufes_20 --root . --size 8 8", "--size expects int from 1 to 8192, got [8, 8]"),
     ],
 )
 def test_flags_of_a_table_of_ones_own(

@@ -70,7 +70,7 @@ def test_ablations_are_runs_beside_it(
         (["--model", "tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
         (["--model", "zz*"], "no model matches 'zz*'"),
         (["--jobs", "0"], "--jobs expects at least 1, got 0"),
-        (["--folds", "3", "--dataset", "synthetic-men"], "has a fixed split"),
+        (["--folds", "3", "--dataset", "synthetic_men"], "has a fixed split"),
         (["--ablate", "--model", "late"], "model 'late' has no ablations"),
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
         (

@@ -62,14 +62,14 @@ def test_submitits_local_executor(tmp_path: Path) -> None:
         "data": {"n_train": 32, "n_validation": 16, "n_test": 16},
     }
     planned = grid.plan(
-        grid.methods("tabular,tabular[dim=33]"), ["synthetic-derm7pt"], [small], out=tmp_path / "cluster"
+        grid.methods("tabular,tabular[dim=33]"), ["synthetic_derm7pt"], [small], out=tmp_path / "cluster"
     )
     launcher = cluster.Cluster("local", jobs=2, options={"timeout_min": 10}, logs=tmp_path / "logs")
     outcomes = sweep.sweep(planned, launcher=launcher)
     assert outcomes[0].failure is None
     assert outcomes[1].failure is not None
     assert "33" in outcomes[1].failure
-    here = grid.plan(grid.methods("tabular"), ["synthetic-derm7pt"], [small], out=tmp_path / "here")
+    here = grid.plan(grid.methods("tabular"), ["synthetic_derm7pt"], [small], out=tmp_path / "here")
     [alone] = sweep.sweep(here, launcher=sweep.Here())
     assert alone.metrics is not None
     assert outcomes[0].metrics is not None

@@ -39,7 +39,7 @@ def test_options_of_a_methods_own() -> None:
 
 def test_none_is_none_to_a_builder_that_takes_it() -> None:
     # Weights are called none where there are none: the third is the first.
-    low, whole = grid.plan(grid.methods("lmf,lmf[rank=none],lmf[weights=none]"), ["synthetic-derm7pt"])
+    low, whole = grid.plan(grid.methods("lmf,lmf[rank=none],lmf[weights=none]"), ["synthetic_derm7pt"])
     assert "rank" not in low.settings.model
     assert whole.settings.model["rank"] is None
 
@@ -174,14 +174,14 @@ class TestPlan:
         assert [one.label for one in planned] == ["tiny", "tiny[width=4]"]
 
     def test_options_reach_those_that_have_them(self) -> None:
-        planned = grid.plan(grid.methods("tabular,late"), ["synthetic-derm7pt"], [{"model": {"encoder": "convnet"}}])
+        planned = grid.plan(grid.methods("tabular,late"), ["synthetic_derm7pt"], [{"model": {"encoder": "convnet"}}])
         assert [one.settings.model.get("encoder") for one in planned] == [None, "convnet"]
         with pytest.raises(ValueError, match="no option 'encodr'"):
-            grid.plan(grid.methods("tabular,late"), ["synthetic-derm7pt"], [{"model": {"encodr": "convnet"}}])
+            grid.plan(grid.methods("tabular,late"), ["synthetic_derm7pt"], [{"model": {"encodr": "convnet"}}])
 
     def test_several_datasets(self) -> None:
-        planned = grid.plan(grid.methods("late"), ["synthetic-derm7pt", "synthetic-men"])
-        assert [one.settings.run.dataset for one in planned] == ["synthetic-derm7pt", "synthetic-men"]
+        planned = grid.plan(grid.methods("late"), ["synthetic_derm7pt", "synthetic_men"])
+        assert [one.settings.run.dataset for one in planned] == ["synthetic_derm7pt", "synthetic_men"]
 
     def test_folds(self, tmp_path: Path) -> None:
         planned = grid.plan(grid.methods("tabular"), ["ham10000"], seeds=(0, 1), folds=3, out=tmp_path)
@@ -196,7 +196,7 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("dataset", "folds", "message"),
         [
-            ("synthetic-derm7pt", 5, "has a fixed split: leave --folds out"),
+            ("synthetic_derm7pt", 5, "has a fixed split: leave --folds out"),
             ("ham10000", 1, "--folds expects at least 2, got 1"),
             ("hamm10000", None, "unknown dataset 'hamm10000'; did you mean 'ham10000'"),
         ],

@@ -24,7 +24,7 @@ from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.training.result_files import read_json
 
 PAPER = [("derm7pt", False), ("derm7pt", True), ("men", False), ("men", True)]
-OTHERS = [("quick", "synthetic-derm7pt"), ("quick", "men"), ("frozen", "ham10000"), ("finetuned", "ham10000")]
+OTHERS = [("quick", "synthetic_derm7pt"), ("quick", "men"), ("frozen", "ham10000"), ("finetuned", "ham10000")]
 ALL = [*(("paper", *one) for one in PAPER), *((*one, False) for one in OTHERS)]
 SECTIONS = ("data", "train", "model")
 
@@ -263,7 +263,7 @@ def test_files_that_break_the_rules(change: dict[str, Any], message: str) -> Non
     ("words", "message"),
     [
         ("--parity --model cfcml", "--parity needs a preset: --preset paper --parity"),
-        ("--preset paper", "'paper' is for the datasets derm7pt, men, got 'synthetic-derm7pt'"),
+        ("--preset paper", "'paper' is for the datasets derm7pt, men, got 'synthetic_derm7pt'"),
         ("--preset papper --dataset men", "unknown preset 'papper'"),
         ("--preset paper --dataset men --model cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),
         ("--preset paper --dataset men --seed 3 --seeds 2", "--seed is for one run"),

@@ -6,7 +6,7 @@ from mmfusion.comparison.grid import Planned
 
 
 def plan(out: Path, text: str = "concat,cfcml") -> list[Planned]:
-    return grid.plan(grid.methods(text), ["synthetic-derm7pt"], out=out)
+    return grid.plan(grid.methods(text), ["synthetic_derm7pt"], out=out)
 
 
 def finish(planned: Planned) -> None:

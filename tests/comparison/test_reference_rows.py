@@ -19,7 +19,7 @@ DATA = {"size": 32, "n_train": 120, "n_validation": 30, "n_test": 60}
 
 @pytest.mark.slow
 def test_reference_rows_are_read_as_runs(tmp_path: Path) -> None:
-    bundle = datasets.create("synthetic-derm7pt", **DATA)
+    bundle = datasets.create("synthetic_derm7pt", **DATA)
     places = reference_rows.write(bundle, tmp_path, data=DATA, seed=1, resamples=20)
     found = collect([tmp_path])
     assert not found.skipped
@@ -51,7 +51,7 @@ class Lines(Silent):
 
 @pytest.fixture
 def planned(tmp_path: Path) -> list[grid.Planned]:
-    return grid.plan(grid.methods("concat,image"), ["synthetic-derm7pt"], [{"data": DATA}], seeds=(0, 1), out=tmp_path)
+    return grid.plan(grid.methods("concat,image"), ["synthetic_derm7pt"], [{"data": DATA}], seeds=(0, 1), out=tmp_path)
 
 
 def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
@@ -64,7 +64,7 @@ def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
     lines = Lines()
     assert reference_rows.beside(planned, tmp_path, lines) == []
     assert lines.lines == [
-        f"No reference rows for concat on synthetic-derm7pt, seed {seed}: no folder x" for seed in (0, 1)
+        f"No reference rows for concat on synthetic_derm7pt, seed {seed}: no folder x" for seed in (0, 1)
     ]
 
 
@@ -76,7 +76,7 @@ def test_finished_rows_need_no_dataset(
 
     def build(settings: Settings, *_: object) -> DataBundle:
         read.append(settings)
-        return datasets.create("synthetic-derm7pt", **DATA)
+        return datasets.create("synthetic_derm7pt", **DATA)
 
     def constant(train: Any, held_out: Any, *_: object, **__: object) -> Any:
         return {
@@ -106,7 +106,7 @@ def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
         }
 
     monkeypatch.setattr(reference_rows, "reference_probabilities", constant)
-    bundle = datasets.create("synthetic-derm7pt", **DATA)
+    bundle = datasets.create("synthetic_derm7pt", **DATA)
     table, copy = tmp_path / "cases.csv", tmp_path / "copy.csv"
     out, data = tmp_path / "out", {"table": str(table)}
     for path in (table, copy):
@@ -133,9 +133,9 @@ def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> Non
         return [reference_rows._place(tmp_path, row) for row in rows.values()]
 
     plugin.write_text("A = 1\n")
-    own, foreign = places("synthetic-derm7pt"), places("mine")
+    own, foreign = places("synthetic_derm7pt"), places("mine")
     plugin.write_text("A = 2\n")
-    assert places("synthetic-derm7pt") == own
+    assert places("synthetic_derm7pt") == own
     assert not set(places("mine")) & set(foreign)
 
 
@@ -145,6 +145,6 @@ def test_a_place_without_files_is_that_of_former_versions(tmp_path: Path) -> Non
 
 
 def test_without_validation_there_are_none(tmp_path: Path) -> None:
-    bundle = datasets.create("synthetic-derm7pt", **DATA)
+    bundle = datasets.create("synthetic_derm7pt", **DATA)
     with pytest.raises(ValueError, match="the reference rows need a validation set"):
         reference_rows.write(replace(bundle, validation=[]), tmp_path, data=DATA)

@@ -12,7 +12,7 @@ from mmfusion.training.precompute import MapsDataset
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_default_collation(workers: int) -> None:
     train = datasets.create(
-        "synthetic-derm7pt", n_train=48, n_validation=24, n_test=24, size=32, missing_images=0.3
+        "synthetic_derm7pt", n_train=48, n_validation=24, n_test=24, size=32, missing_images=0.3
     ).train
     batches = list(DataLoader(train, batch_size=20, num_workers=workers))
     assert [len(batch.position) for batch in batches] == [20, 20, 8]
@@ -28,7 +28,7 @@ def test_default_collation(workers: int) -> None:
 
 
 def test_maps_in_place_of_images() -> None:
-    train = datasets.create("synthetic-derm7pt", n_train=48, n_validation=24, n_test=24, size=32).train
+    train = datasets.create("synthetic_derm7pt", n_train=48, n_validation=24, n_test=24, size=32).train
     maps = {name: [np.random.default_rng(0).random((48, 2, 3, 3), dtype=np.float32)] for name in ("derm", "clinic")}
     computed = MapsDataset(train, maps)
     for given in (computed, [computed[i] for i in range(48)]):

@@ -11,7 +11,7 @@ PAGES = sorted(page for page in FOLDER.glob("*.md") if page.stem != "index")
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 KINDS = {
     "backbone": r"backbones\.register\(",
-    "dataset": r"datasets\.register\(",
+    "dataset": r"@planned_dataset\(",
     "image-tokenizer": r"image_tokenizers\.register\(",
     "loss": r"losses\.register\(",
     "map-fusion": r"map_fusions\.register\(",

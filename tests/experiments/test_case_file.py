@@ -107,7 +107,7 @@ def test_every_kind_of_source_and_column(tmp_path: Path) -> None:
     )
     volume = VolumeSource("case", (8, 8, 4), axes="hws", clip=(0, 1), spacing=(1, 1, 2))
     photo = trees.own_table(tmp_path / "photos", 30)
-    photos = TableDataset(photo / "table.csv", label="diagnosis", images="photo", range=(0, 4095), size=8).plan.reader
+    photos = TableDataset(photo / "table.csv", label="diagnosis", images="photo", range=(0, 4095), size=8).reader
     reader = CaseReader(
         {"label": TargetColumn("diagnosis", ("benign", "malignant"), {"b": "benign"})},
         {"stack": StackSource(volume, ("a.nii", "b.nii")), **photos.images},

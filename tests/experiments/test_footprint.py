@@ -58,4 +58,4 @@ def test_sizes_in_words(n: float, words: str) -> None:
 def test_images_that_cannot_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmfusion.data.synthetic.cohort.free_memory", lambda: 10**5)
     with pytest.raises(ValueError, match=r"take 147 kB, and 100 kB .*n_train=16, .*n_test=4\) .* \(\(32, 32\)\)"):
-        mmf.registry.datasets.create("synthetic-derm7pt", n_train=16, n_validation=4, n_test=4, size=32)
+        mmf.registry.datasets.create("synthetic_derm7pt", n_train=16, n_validation=4, n_test=4, size=32)

@@ -22,7 +22,7 @@ def started(out: Path, *overrides: str, model: str = "cfcml") -> Any:
         base["model"] = {"dim": 16, "image_latents": 4, "table_latents": 4, "hidden": [16]}
     for text in overrides:
         base = merge(base, parse_override(text))
-    return run.start(settings.resolve(model, "synthetic-derm7pt", [base]))
+    return run.start(settings.resolve(model, "synthetic_derm7pt", [base]))
 
 
 @pytest.mark.slow

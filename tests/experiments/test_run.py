@@ -568,7 +568,7 @@ def test_a_threshold_of_ones_own(start: Start) -> None:
 def test_images_as_the_dataset_has_them() -> None:
     """Without the mean and deviation of the encoder's weights; a loaded model does the same."""
     spec = DataSpec({"image": Image(3, (16, 16))}, n_classes=2)
-    chosen = {"run": {"model": "image", "dataset": "synthetic-derm7pt"}, "model": {"encoder": "convnet"}}
+    chosen = {"run": {"model": "image", "dataset": "synthetic_derm7pt"}, "model": {"encoder": "convnet"}}
     plain, bare = (
         assembly.build_model(Settings.from_dict(chosen | {"train": {"normalise": one}}), spec, weights=False)
         for one in (True, False)

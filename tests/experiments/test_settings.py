@@ -134,7 +134,7 @@ def test_unknown_names(fakes: ModuleType) -> None:
 
 def test_a_name_with_hyphens_is_the_registered_one() -> None:
     """On the command line and in the file of a run that was made when names had hyphens."""
-    assert resolve("gated-query").run.model == "gated_query"
+    assert resolve("gated-query", "synthetic-men") == resolve("gated_query", "synthetic_men")
     old = resolve("gated_query").to_dict()
-    old["run"]["model"] = "gated-query"
+    old["run"] |= {"model": "gated-query", "dataset": "synthetic-derm7pt"}
     assert Settings.from_dict(old) == resolve("gated_query")

@@ -102,7 +102,7 @@ def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None
         "data": {"n_train": 32, "n_validation": 16, "n_test": 16, "size": 32},
         "model": {"dim": 8, "image_latents": 2, "table_latents": 2, "hidden": [8], "prototypes": "memory"},
     }
-    result = run.start(settings.resolve("cfcml", "synthetic-derm7pt", [chosen]))
+    result = run.start(settings.resolve("cfcml", "synthetic_derm7pt", [chosen]))
     last, _ = checkpoints.load(result.folder / checkpoints.LAST)
     memory = {name: x for name, x in last.items() if name.startswith("loss.") and "prototypes" in name}
     rows = {name: x for name, x in memory.items() if 32 in x.shape or x.numel() >= 32}

@@ -61,7 +61,7 @@ def settings(model: str, out: Path, changes: dict[str, Any] | None = None, **opt
         "data": {"size": 32, "n_train": 46, "n_validation": 21, "n_test": 15},
         "model": {"dim": 16, "dropout": 0.0, **options},
     }
-    return resolve(model, "synthetic-derm7pt", [base, changes or {}])
+    return resolve(model, "synthetic_derm7pt", [base, changes or {}])
 
 
 def exact(value: Any, device: torch.device) -> Any:

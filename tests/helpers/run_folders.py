@@ -11,7 +11,7 @@ import pandas as pd
 from mmfusion.comparison.collect import collect
 from mmfusion.experiments.settings import Settings, merge, resolve
 
-DATASET = "synthetic-derm7pt"
+DATASET = "synthetic_derm7pt"
 
 
 def probabilities(labels: np.ndarray, k: int, strength: float, seed: int, noise: int = 0) -> np.ndarray:

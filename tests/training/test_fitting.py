@@ -147,7 +147,7 @@ def chosen(
         "data": {"n_train": 48, "n_validation": 24, "n_test": 24, "size": 32},
         "model": {"dim": 8, **model_options},
     }
-    picked = settings.resolve(model_name, "synthetic-derm7pt", [overrides])
+    picked = settings.resolve(model_name, "synthetic_derm7pt", [overrides])
     picked.train.augment = {}
     return picked
 
@@ -187,7 +187,7 @@ def test_a_run_and_what_is_left_of_it(
     from mmfusion.data import export
     from mmfusion.registry import datasets
 
-    export(datasets.create("synthetic-derm7pt", n_train=48, n_validation=24, n_test=24, size=32), tmp_path / "new")
+    export(datasets.create("synthetic_derm7pt", n_train=48, n_validation=24, n_test=24, size=32), tmp_path / "new")
     predicted = mmf.load(result.folder).predict(pd.read_csv(tmp_path / "new" / "table.csv"), tmp_path / "new")
     told = pd.read_csv(result.folder / "predictions.csv")
     told = told[told["part"] == "test"]
@@ -246,7 +246,7 @@ def test_by_the_command_line() -> None:
             {"name": "periodic", "missing": "mask"},
         ),
     ):
-        picked = settings.resolve("cfcml", "synthetic-derm7pt", map(settings.parse_override, words))
+        picked = settings.resolve("cfcml", "synthetic_derm7pt", map(settings.parse_override, words))
         assert picked.model["tabular_tokenizer"] == expected
 
 

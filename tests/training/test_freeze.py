@@ -23,7 +23,7 @@ def weights_of(out: Path, **train: Any) -> dict[str, torch.Tensor]:
         "data": {"n_train": 32, "n_validation": 32, "n_test": 32, "size": 32},
         "model": {"dim": 16, "image_latents": 4, "table_latents": 4, "hidden": [16], "n_stages": 3},
     }
-    result = run.start(settings.resolve("cfcml", "synthetic-derm7pt", [base]))
+    result = run.start(settings.resolve("cfcml", "synthetic_derm7pt", [base]))
     return checkpoints.load(result.folder / checkpoints.BEST)[0]
 
 

@@ -26,7 +26,7 @@ def begin(tmp_path: Path) -> Start:
         }
         if dropout is not None:
             base["train"]["modality_dropout"] = dropout
-        return run.start(settings.resolve(model, "synthetic-derm7pt", [base]), **options).folder
+        return run.start(settings.resolve(model, "synthetic_derm7pt", [base]), **options).folder
 
     return begun
 

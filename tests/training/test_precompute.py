@@ -252,7 +252,7 @@ def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
             "data": {"n_train": 60, "n_validation": 30, "n_test": 30, "size": 32},
             "model": {"dim": 16, "image_latents": 4, "table_latents": 4},
         }
-        chosen = settings.resolve("cfcml", "synthetic-derm7pt", [overrides])
+        chosen = settings.resolve("cfcml", "synthetic_derm7pt", [overrides])
         chosen.train.augment = {}
         return run.start(chosen)
 
@@ -288,7 +288,7 @@ def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, m
         "data": {"n_train": 40, "n_validation": 30, "n_test": 30, "size": 32},
         "model": {"dim": 8},
     }
-    result = run.start(settings.resolve("concat", "synthetic-derm7pt", [overrides]))
+    result = run.start(settings.resolve("concat", "synthetic_derm7pt", [overrides]))
     assert len(read_json(result.folder / "robustness.json")["rows"]) == 6 + 2 * 3
     assert "robustness" in result.metrics
 

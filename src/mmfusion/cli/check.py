@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmfusion.cli import interrupt, option_names
+from mmfusion.cli import flags, interrupt, option_names
 
 NAME = "check"
 SUMMARY = "Check that a dataset's folder is complete and undamaged"
@@ -15,7 +15,7 @@ SUMMARY = "Check that a dataset's folder is complete and undamaged"
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's parser."""
     checking = commands.add_parser(NAME, description=SUMMARY)
-    checking.add_argument("name", metavar="NAME", help="a dataset that reads files; see list datasets")
+    checking.add_argument("name", metavar="NAME", help="a dataset of files; see list datasets")
     checking.add_argument("--root", type=Path, help="folder of the dataset")
     checking.add_argument("--full", action="store_true", help="decode every image completely, not only its header")
     checking.add_argument(
@@ -26,12 +26,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         dest="options",
         help="an option of the dataset, as in task=diagnosis; may be repeated",
     )
+    flags.add_plugin(checking)
     checking.set_defaults(command=_check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.datasets import check
+    flags.import_plugins(arguments)
     report = check.check(arguments.name, arguments.root, full=arguments.full, **_options(arguments.options))
     print(option_names.translate(str(report), arguments))
     return 1 if report.faults else 0

@@ -71,8 +71,10 @@ def dataset(arguments: argparse.Namespace) -> str:
 
 
 def datasets(arguments: argparse.Namespace) -> list[str]:
-    """Names of the datasets."""
-    return [name.strip() for name in dataset(arguments).split(",") if name.strip()]
+    """Registered names of the datasets."""
+    from mmfusion import registry
+
+    return [registry.datasets.canonical(name.strip()) for name in dataset(arguments).split(",") if name.strip()]
 
 
 def layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ _DOTTED = re.compile(
 )
 # A model's name with its options, `concat[weights=some,width=4]`, is one name.
 _ARGUMENT = re.compile(rf"(?<![\w./\[,-])(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})")
+_OF_THE_RUN = ("root", "cache", "progress")
+"""Options of datasets that are not set by ``--set data.NAME``."""
 _CONSTANTS = {"True": "true", "False": "false", "None": "none"}
 
 
@@ -34,12 +36,12 @@ def translate(text: str, arguments: argparse.Namespace) -> str:
 
     def of_setting(match: re.Match[str]) -> str:
         section, key, inner, value = match["section"], match["key"], match["inner"], match["value"]
-        return _flag(section, key + inner, value) if key in keys.get(section, ()) else match[0]
+        return _flag(section, key + inner, value, arguments) if key in keys.get(section, ()) else match[0]
 
     def of_argument(match: re.Match[str]) -> str:
         key, value = match["key"], match["value"]
         if key in sections:
-            return _flag(sections[key], key, value)
+            return _flag(sections[key], key, value, arguments)
         if hasattr(arguments, key) and value is not None:
             return f"--{key.replace('_', '-')}" + ("" if value == "True" else f" {_plain(value)}")
         return match[0]
@@ -70,12 +72,12 @@ def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
             # An unknown name is what the error is about.
             with suppress(ValueError, ImportError, OSError):
                 options += registered.options(name.strip())
-        yield section, options
+        yield section, [option for option in options if option not in _OF_THE_RUN]
 
 
-def _flag(section: str, key: str, value: str | None) -> str:
+def _flag(section: str, key: str, value: str | None, arguments: argparse.Namespace) -> str:
     for flag, setting in FLAGS.items():
-        if setting == (section, key):
+        if setting == (section, key) and hasattr(arguments, flag):
             return f"--{flag.replace('_', '-')}" + ("" if value is None else f" {_plain(value)}")
     return f"--set {section}.{key}" + ("" if value is None else f"={_plain(value)}")
 

@@ -29,7 +29,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _add_model_and_dataset(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--model", help="name, names with commas between, pattern, all, or a .toml file")
-    group.add_argument("--dataset", help="name, or names with commas between (default: synthetic-derm7pt)")
+    group.add_argument("--dataset", help="name, or names with commas between (default: synthetic_derm7pt)")
     group.add_argument("--task", help="task, for a dataset that has several")
     group.add_argument("--root", metavar="DIR", help="folder of the dataset, or of the images that a table names")
     group.add_argument(

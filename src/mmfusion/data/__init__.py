@@ -7,6 +7,8 @@ from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.ham10000 import ham10000
 from mmfusion.data.datasets.men import men
 from mmfusion.data.datasets.pad_ufes_20 import pad_ufes_20
+from mmfusion.data.datasets.plan import Plan
+from mmfusion.data.datasets.planned import PlannedDataset, planned_dataset
 from mmfusion.data.datasets.table import TableDataset
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images.cache import ImageCache
@@ -54,6 +56,8 @@ __all__ = [
     "ImageSource",
     "Intensity",
     "NumericalColumn",
+    "Plan",
+    "PlannedDataset",
     "ShuffledBatches",
     "Split",
     "StackSource",
@@ -75,6 +79,7 @@ __all__ = [
     "make_split",
     "men",
     "pad_ufes_20",
+    "planned_dataset",
     "read_table",
     "repeated_kfold",
     "save_folds",

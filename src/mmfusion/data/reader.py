@@ -58,7 +58,7 @@ class TargetColumn:
             ValueError: If the column is missing, a cell is empty or not a known class, or all cells have one class.
         """
         require_columns(frame, [self.column])
-        encoded = torch.from_numpy(self._codes(frame))
+        encoded = torch.from_numpy(self.codes(frame))
         if invalid := self._invalid(frame, encoded.numpy()):
             more = f", and {len(invalid) - 10} more" if len(invalid) > 10 else ""
             raise ValueError(
@@ -74,10 +74,10 @@ class TargetColumn:
 
     def faults(self, frame: pd.DataFrame) -> list[str]:
         """One line per row whose cell is empty or not a known class."""
-        invalid = self._invalid(frame, self._codes(frame))
+        invalid = self._invalid(frame, self.codes(frame))
         return [f"label column {self.column!r} has {text}; known are: {', '.join(self._known())}" for text in invalid]
 
-    def _codes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
+    def codes(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """Class of each row, -1 for none."""
         known = self._known()
         # Case and blanks only matter if classes differ only in them.

@@ -25,7 +25,7 @@ from mmfusion.option_checks import alternatives, check_names, value_faults
 from mmfusion.options import Name, OneOf, Range, Seed
 from mmfusion.training.settings import Train
 
-DEFAULT_DATASET = "synthetic-derm7pt"
+DEFAULT_DATASET = "synthetic_derm7pt"
 FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"cfcml": {"compression": "conv", "hidden": [128, 16]}}
 """Defaults of models that have changed since results were published.
 
@@ -228,6 +228,7 @@ def resolve(
     # Looked up first: of several faults, the unknown name is reported.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)
+    model, dataset = registry.models.canonical(model), registry.datasets.canonical(dataset)
     merged: dict[str, Any] = {"run": {"model": model, "dataset": dataset}}
     recipe = recipes.load(dataset, model, model_options)
     train = requested.get("train", {})

@@ -37,7 +37,7 @@ def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> Non
     )
     assert labels(table) == ["cfcml", "concat"]
     assert [(run.fold, run.seed) for run in table.groups[1].runs] == [(0, 0), (0, 1), (1, 0)]
-    assert table.name == "synthetic-derm7pt-convnet-trained"
+    assert table.name == "synthetic_derm7pt-convnet-trained"
     assert "fold" not in table.shared["data"]
     assert table.shared["model"] == {"encoder": "convnet", "weights": "none"}
 
@@ -73,15 +73,15 @@ def test_a_model_without_an_encoder_stands_in_every_table_that_is_otherwise_its_
     )
     by_name = {table.name: labels(table) for table in found}
     assert by_name == {
-        "synthetic-derm7pt-convnet-frozen": ["concat", "tabular"],
-        "synthetic-derm7pt-convnet-trained": ["concat", "tabular"],
-        "synthetic-derm7pt-convnet-trained-2": ["concat"],
+        "synthetic_derm7pt-convnet-frozen": ["concat", "tabular"],
+        "synthetic_derm7pt-convnet-trained": ["concat", "tabular"],
+        "synthetic_derm7pt-convnet-trained-2": ["concat"],
     }
 
 
 def test_tables_alone(tmp_path: Path) -> None:
     [table] = grouped(tmp_path, ("tabular", {}), ("tabular", {"seed": 1}))
-    assert table.name == "synthetic-derm7pt"
+    assert table.name == "synthetic_derm7pt"
     assert table.shared["model"] == {}
 
 
@@ -191,7 +191,7 @@ def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path
         for model, options in (("concat", {"seed": at}), ("logistic regression", {"row": True})):
             place = run_folders.write(tmp_path / f"{at}-{model}", model, **content, **options)
             path = place / "settings.json"
-            path.write_text(path.read_text().replace('"synthetic-derm7pt"', '"mine"').replace('"size": 64', '"x": 1'))
+            path.write_text(path.read_text().replace('"synthetic_derm7pt"', '"mine"').replace('"size": 64', '"x": 1'))
     found = tables(collect([tmp_path]).runs)
     assert [table.shared["data"]["plugins"] for table in found] == ["sha256:1111111111", "sha256:2222222222"]
     assert [[group.runs[0].folder.name for group in table.groups] for table in found] == [
@@ -200,7 +200,7 @@ def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path
 
 
 def test_a_default_that_is_set_is_the_same_data(tmp_path: Path) -> None:
-    default = registry.datasets.options("synthetic-derm7pt")["n_train"].default
+    default = registry.datasets.options("synthetic_derm7pt")["n_train"].default
     [table] = grouped(tmp_path, ("concat", {}), ("cfcml", {"overrides": {"data": {"n_train": default}}}))
     assert labels(table) == ["cfcml", "concat"]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from helpers import trees
-from mmfusion.data.datasets.check import PLANNERS, check
+from mmfusion.data.datasets.check import check
+from mmfusion.data.datasets.planned import PlannedDataset
 from mmfusion.registry import datasets
 
 MEN = {"shape": list(trees.VOLUME), "size": list(trees.VOLUME)}
@@ -18,7 +19,7 @@ def options(name: str, root: Path) -> dict[str, object]:
 MAKE: dict[str, Callable[[Path], Path]] = {
     "derm7pt": trees.derm7pt,
     "men": lambda root: trees.men(root, train=2, test=1),
-    "pad-ufes-20": lambda root: trees.pad_ufes_20(root, 36),
+    "pad_ufes_20": lambda root: trees.pad_ufes_20(root, 36),
     "table": lambda root: trees.own_table(root, 30),
 }
 
@@ -61,21 +62,21 @@ def test_every_missing_and_broken_file_is_named(tmp_path: Path) -> None:
     (root / "images" / "PAT_10_20_120.png").write_bytes(b"hello")
     path = root / "images" / "PAT_10_21_121.png"
     path.write_bytes(path.read_bytes()[:-80])
-    report = check("pad-ufes-20", root)
+    report = check("pad_ufes_20", root)
     assert len(report.faults) == 13
     assert report.faults[0] == "row 0, column 'img_id': PAT_0_0_100.png does not exist"
     assert "PAT_10_20_120.png" in report.faults[12]
     # Behind its header.
-    assert "PAT_10_21_121.png" in check("pad-ufes-20", root, full=True).faults[13]
+    assert "PAT_10_21_121.png" in check("pad_ufes_20", root, full=True).faults[13]
 
 
 def test_faults_of_the_table_come_with_those_of_the_files(tmp_path: Path) -> None:
     root = trees.pad_ufes_20(tmp_path, 36)
     trees.edit(root / "metadata.csv", lambda t: t.assign(diagnostic=["X"] * 15 + list(t["diagnostic"][15:])))
     (root / "images" / "PAT_10_20_120.png").unlink()
-    assert len(check("pad-ufes-20", root).faults) == 16
+    assert len(check("pad_ufes_20", root).faults) == 16
 
 
 def test_every_dataset_that_reads_a_folder_can_be_checked() -> None:
     reading = {name for name in datasets.list() if "root" in datasets.options(name) and "synthetic" not in name}
-    assert reading == set(PLANNERS)
+    assert reading == {name for name in datasets.list() if isinstance(datasets.get(name), PlannedDataset)}

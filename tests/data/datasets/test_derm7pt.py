@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers import trees
 from mmfusion.data import DataBundle, DatasetError
-from mmfusion.data.datasets.derm7pt import CRITERIA, DIAGNOSES, LEAK, PUBLISHED, plan
+from mmfusion.data.datasets.derm7pt import CRITERIA, DIAGNOSES, LEAK, PUBLISHED, derm7pt
 from mmfusion.experiments import predictor, run, settings
 from mmfusion.registry import datasets
 
@@ -142,7 +142,7 @@ def test_the_published_numbers(tmp_path: Path) -> None:
     """A table of the published size, without images: the split's logic alone."""
     published = {"train" if p == "train" else p[:5]: dict(c) for p, c in PUBLISHED["nev-mel"].items()}
     root = trees.derm7pt(tmp_path, published, others=0, images=False)
-    planned = plan(root)
+    planned = derm7pt.plan(root=root)
     assert planned.counts()["label"] == PUBLISHED["nev-mel"]
     assert [len(rows) for rows in planned.split] == [346, 161, 320]
     # The others of each part: 413, 203 and 395 cases in all.

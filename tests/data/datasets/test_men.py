@@ -252,9 +252,9 @@ def test_other_capitals_and_other_files(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fold": 0}, "fold 1, 2 or 3, got 0"),
+        ({"fold": 0}, "fold expects int from 1 to 3, got 0"),
         ({"sequences": "stack"}, "sequences expects one of modalities, channels, got 'stack'"),
-        ({"size": 32}, r"size expects 2 to 3 values, a list of int from 1 to 8192, got 32"),
+        ({"size": 32}, r"size expects 3 values, a list of int from 1 to 8192, got 32"),
         ({"validation": 1.5}, "validation expects float from 0 to below 1, got 1.5"),
         ({"standardise": "z"}, "standardise expects"),
         ({"root": None}, "needs the folder with the folders 1fold"),

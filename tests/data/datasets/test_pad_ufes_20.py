@@ -8,7 +8,7 @@ import torch
 
 from helpers import trees
 from mmfusion.data import DataBundle, DatasetError
-from mmfusion.data.datasets.pad_ufes_20 import ANAMNESIS, CLEAN, DIAGNOSES, PUBLISHED, plan
+from mmfusion.data.datasets.pad_ufes_20 import ANAMNESIS, CLEAN, DIAGNOSES, PUBLISHED, pad_ufes_20
 from mmfusion.experiments import run, settings
 from mmfusion.registry import datasets
 
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def create(root: Path | None, **options: object) -> DataBundle:
-    bundle: DataBundle = datasets.create("pad-ufes-20", root=root, **{"size": 8, **options})
+    bundle: DataBundle = datasets.create("pad_ufes_20", root=root, **{"size": 8, **options})
     return bundle
 
 
@@ -178,7 +178,7 @@ def test_wrong_options(whole: Path, options: dict[str, object], message: str) ->
 
 
 def test_the_published_table(real_pad_ufes_20: Path) -> None:
-    planned = plan(real_pad_ufes_20, columns="all")
+    planned = pad_ufes_20.plan(root=real_pad_ufes_20, columns="all")
     found = planned.counts()["label"]
     assert {name: sum(part[name] for part in found.values()) for name in DIAGNOSES} == PUBLISHED
     assert sum(PUBLISHED.values()) == len(planned.frame) == 2298
@@ -208,5 +208,5 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path) -> None:
         "data": {"size": 32},
         "model": {"encoder": "convnet", "weights": "none"},
     }
-    result = run.start(settings.resolve("concat", "pad-ufes-20", [overrides]))
+    result = run.start(settings.resolve("concat", "pad_ufes_20", [overrides]))
     assert any("biopsed" in note for note in result.metrics["notes"])

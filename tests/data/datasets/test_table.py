@@ -56,7 +56,7 @@ def test_it_says_what_it_found(whole: Path) -> None:
     found = open_table(whole)
     about = found.load().about
     for line in (
-        f"train {len(found.plan.split.train)} cases: benign ",
+        f"train {len(found.split.train)} cases: benign ",
         "photo       images of column 'photo', 3 x 8x8",
         "second_view  images of column 'second view'",
         "stage         ordinal      3 levels: I, II, III",
@@ -134,9 +134,9 @@ def test_parquet(whole: Path, tmp_path: Path) -> None:
 def test_labels_that_are_numbers_in_order(whole: Path, tmp_path: Path) -> None:
     grades = [str(10 - i % 3) for i in range(48)]
     frame = pd.read_csv(whole / "table.csv", dtype=str).assign(diagnosis=grades)
-    target = TableDataset(frame, root=whole, **BASE).plan.reader.targets["label"]
+    target = TableDataset(frame, root=whole, **BASE).reader.targets["label"]
     assert target.classes == ("8", "9", "10")
-    told = TableDataset(frame, root=whole, **BASE, classes=[10, 9, 8]).plan
+    told = TableDataset(frame, root=whole, **BASE, classes=[10, 9, 8])
     assert told.reader.targets["label"].classes == ("10", "9", "8")
 
 
@@ -144,8 +144,8 @@ def test_spellings_of_one_label(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[[0, 3], "diagnosis"] = ["Benign", " BENIGN "]
     found = TableDataset(frame, root=whole, **BASE)
-    assert found.plan.reader.targets["label"].classes == ("benign", "malignant", "unsure")
-    assert sum(part["benign"] for part in found.plan.counts()["label"].values()) == 16
+    assert found.reader.targets["label"].classes == ("benign", "malignant", "unsure")
+    assert sum(part["benign"] for part in found.counts()["label"].values()) == 16
 
 
 def test_rows_without_a_label(whole: Path) -> None:
@@ -154,7 +154,7 @@ def test_rows_without_a_label(whole: Path) -> None:
     with pytest.raises(ValueError, match=r"'diagnosis' is empty in 2 row\(s\): 4, 9; .* unlabelled='drop'"):
         TableDataset(frame, root=whole, **BASE)
     found = TableDataset(frame, root=whole, unlabelled="drop", **BASE)
-    assert len(found.plan.frame) == 46
+    assert len(found.frame) == 46
     assert "2 row(s) without a label were left out." in found.notes
 
 
@@ -188,9 +188,9 @@ def test_a_column_that_says_the_parts(
 ) -> None:
     frame = change(pd.read_csv(whole / "table.csv", dtype=str))
     found = TableDataset(frame, root=whole, test="part", **BASE, **options)
-    assert [len(rows) for rows in found.plan.split] == sizes
+    assert [len(rows) for rows in found.split] == sizes
     tested = {"test", "yes", "2"}
-    assert [frame["part"][i] in tested for i in found.plan.split.test] == [True] * sizes[2]
+    assert [frame["part"][i] in tested for i in found.split.test] == [True] * sizes[2]
     assert "part" not in (found.schema.names if found.schema else ())
 
 
@@ -212,7 +212,7 @@ def test_all_folds_have_the_same_features(whole: Path, cell: str) -> None:
         TableDataset(frame, root=whole, **{**BASE, "drop": ["part"]}, folds=3, fold=fold, missing_images="absent")
         for fold in range(3)
     ]
-    assert sum(0 in one.plan.split.train for one in found) in (1, 2)  # in some folds' training rows, not in all
+    assert sum(0 in one.split.train for one in found) in (1, 2)  # in some folds' training rows, not in all
     schemas = [one.schema for one in found]
     assert all(schema is not None for schema in schemas)
     columns = [[(column.name, column.kind) for column in schema or ()] for schema in schemas]
@@ -326,15 +326,21 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
 
 
 def test_the_registered_name_needs_a_table_and_a_label(whole: Path) -> None:
-    with pytest.raises(ValueError, match="needs a table: --table FILE"):
+    with pytest.raises(ValueError, match="needs a table, table=FILE"):
         datasets.create("table", label="diagnosis")
-    with pytest.raises(ValueError, match="needs the column of the labels: --label COLUMN"):
+    with pytest.raises(ValueError, match="needs the column of the labels, label=COLUMN"):
         datasets.create("table", table=whole / "table.csv")
 
 
 def test_the_options_of_the_registered_name_are_those_of_the_class() -> None:
-    own = set(registry.keyword_options(TableDataset.__init__))
-    assert set(datasets.options("table")) == own | {"table", "save_schema", "cache", "progress"}
+    options = set(registry.keyword_options(TableDataset.__init__))
+    assert set(datasets.options("table")) == options | {"table", "cache", "progress"}
+
+
+def test_the_columns_are_written_where_the_registered_name_is_asked(whole: Path, tmp_path: Path) -> None:
+    options = {**BASE, "table": whole / "table.csv", "save_schema": tmp_path / "schema.toml"}
+    schema = datasets.get("table").plan(**options).schema
+    assert TableSchema.load(tmp_path / "schema.toml") == schema
 
 
 def chosen(root: Path, out: Path, model: str, **data: object) -> settings.Settings:
@@ -427,7 +433,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
     folder = {"schema": tmp_path, "split_file": tmp_path}
     with pytest.raises(FileNotFoundError, match=r"2 faults: the split .* does not exist; the schema .* does not exist"):
         TableDataset(table.drop(index=3), label="diagnosis", images=[], **folder)
-    with pytest.raises(ValueError, match=r"needs a table: .*; and the column of the labels: --label"):
+    with pytest.raises(ValueError, match=r"needs a table, .*; and the column of the labels, label="):
         registry.datasets.create("table")
 
 
@@ -478,4 +484,4 @@ def test_faults_of_cells_against_a_schema_file_come_with_the_others(whole: Path,
 def test_the_limit_of_bytes_reaches_every_source(kind: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(kind)
     found = open_table(folder, size=(8, 8, 4), max_bytes=12345)
-    assert [source.max_bytes for source in found.plan.reader.images.values()] == [12345, 12345]
+    assert [source.max_bytes for source in found.reader.images.values()] == [12345, 12345]

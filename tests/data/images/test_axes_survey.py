@@ -122,7 +122,7 @@ def test_new_volumes_are_turned_as_those_of_training(tmp_path: Path) -> None:
     """All of another hospital run otherwise: a reader, as it is packed for predicting, gives what it did before."""
     images = [head(i) for i in range(N)]
     frame = table(tmp_path, images)
-    reader = CaseReader.from_dict(opened(tmp_path, frame).plan.reader.to_dict())
+    reader = CaseReader.from_dict(opened(tmp_path, frame).reader.to_dict())
     (tmp_path / "other").mkdir()
     table(tmp_path / "other", [turned(image, "LSP") for image in images])
     one, other = (reader.read(frame, folder).pixels("scan") for folder in (tmp_path, tmp_path / "other"))

@@ -95,7 +95,7 @@ def test_ham10000(ham_root: Path) -> None:
 
 
 def test_pad_ufes_20(tmp_path: Path) -> None:
-    bundle = datasets.create("pad-ufes-20", root=trees.pad_ufes_20(tmp_path), size=8)
+    bundle = datasets.create("pad_ufes_20", root=trees.pad_ufes_20(tmp_path), size=8)
     frame, found = bundle.test.frame, told(bundle)
     assert found["sex"] == [cell.lower() or "unknown" for cell in frame["gender"]]
     assert found["age"] == bands(frame["age"])
@@ -118,10 +118,10 @@ def test_derm7pt_and_men(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["synthetic-derm7pt", "synthetic-men"])
+@pytest.mark.parametrize("name", ["synthetic_derm7pt", "synthetic_men"])
 def test_the_synthetic_ones(name: str) -> None:
     small = {"n_train": 8, "n_validation": 4, "n_test": 30}
-    size = {"size": 32} if name == "synthetic-derm7pt" else {}
+    size = {"size": 32} if name == "synthetic_derm7pt" else {}
     found = told(datasets.create(name, **small, **size))
     assert list(found) == ["sex", "age"]
     assert set(found["sex"]) == {"female", "male"}

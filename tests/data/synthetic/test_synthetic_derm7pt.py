@@ -15,7 +15,7 @@ SMALL = {"size": 32, "n_train": 40, "n_validation": 10, "n_test": 20}
 
 
 def create(**options) -> DataBundle:
-    return datasets.create("synthetic-derm7pt", **{**SMALL, **options})
+    return datasets.create("synthetic_derm7pt", **{**SMALL, **options})
 
 
 def test_bundle():
@@ -186,7 +186,7 @@ def test_wrong_options(options, message):
 @pytest.mark.slow
 def test_the_default_is_made_in_seconds():
     start = time.process_time()
-    bundle = datasets.create("synthetic-derm7pt")
+    bundle = datasets.create("synthetic_derm7pt")
     # Processor time, so that a busy machine does not fail the test; the bound is generous for a slow one.
     assert time.process_time() - start < 40
     assert bundle.spec["derm"].size == (64, 64)

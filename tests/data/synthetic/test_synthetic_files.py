@@ -11,7 +11,7 @@ from mmfusion.data.samplers import ShuffledBatches
 from mmfusion.registry import datasets, models
 
 SMALL = {"n_train": 24, "n_validation": 12, "n_test": 16}
-SIZES = {"synthetic-derm7pt": 32, "synthetic-men": (32, 32, 8)}
+SIZES = {"synthetic_derm7pt": 32, "synthetic_men": (32, 32, 8)}
 EACH = pytest.mark.parametrize("name", SIZES)
 
 
@@ -79,7 +79,7 @@ def test_an_epoch_end_to_end(name):
 
 
 def test_export_needs_cases_in_memory(tmp_path):
-    bundle = create("synthetic-derm7pt")
+    bundle = create("synthetic_derm7pt")
     elsewhere = DataBundle("x", bundle.train, bundle.validation, object(), bundle.reader)
     with pytest.raises(ValueError, match="a test part in memory, got a object"):
         export(elsewhere, tmp_path)

@@ -27,7 +27,7 @@ SMALL = {"n_train": 40, "n_validation": 10, "n_test": 20}
 
 
 def create(**options) -> DataBundle:
-    return datasets.create("synthetic-men", **{**SMALL, **options})
+    return datasets.create("synthetic_men", **{**SMALL, **options})
 
 
 def records(n: int, **change: object) -> tuple[dict[str, np.ndarray], pd.DataFrame, np.ndarray]:
@@ -228,6 +228,6 @@ def test_wrong_options(options, message):
 @pytest.mark.slow
 def test_the_default_is_made_in_seconds():
     start = time.process_time()
-    datasets.create("synthetic-men")
+    datasets.create("synthetic_men")
     # Processor time, so that a busy machine does not fail the test; the bound is generous for a slow one.
     assert time.process_time() - start < 40

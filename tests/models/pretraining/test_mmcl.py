@@ -145,7 +145,7 @@ def start(tmp_path: Path) -> Callable[..., Path]:
             "data": {"n_train": 32, "n_validation": 16, "n_test": 16, "size": 32},
             "model": {"dim": 8},
         }
-        return run.start(settings.resolve(name, "synthetic-derm7pt", [base])).folder
+        return run.start(settings.resolve(name, "synthetic_derm7pt", [base])).folder
 
     return started
 

@@ -295,7 +295,7 @@ def test_a_run_interrupted_in_its_pretraining_ends_with_the_same_numbers(
             "data": {"n_train": 48, "n_validation": 32, "n_test": 32, "size": 32},
             "model": {"dim": 16, "n_heads": 2, "hidden": [16], "pretrain": True},
         }
-        return run.start(settings.resolve("tip", "synthetic-derm7pt", [base])).folder
+        return run.start(settings.resolve("tip", "synthetic_derm7pt", [base])).folder
 
     whole = started("whole")
     assert [entry["phase"] for entry in read_json(whole / folder.HISTORY)] == ["pretrain"] * 3 + ["finetune"] * 2

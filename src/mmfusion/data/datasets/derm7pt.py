@@ -8,32 +8,26 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.bundle import DataBundle
-from mmfusion.data.datasets.faults import refuse
-from mmfusion.data.datasets.plan import (
-    Plan,
-    absent_images,
-    cell_lines,
-    cell_notes,
-    leaks,
-    needs,
-    repeated,
+from mmfusion.data.datasets.plan import Plan
+from mmfusion.data.datasets.planned import planned_dataset
+from mmfusion.data.datasets.published import (
+    invalid_cells,
+    published_plan,
+    refuse_published,
+    repeated_names,
     root_folder,
     root_lacks,
-    square,
-    strange_cells,
 )
-from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import ImageSource
-from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.reader import CaseReader, TargetColumn
+from mmfusion.data.schema.cells import require_columns
 from mmfusion.data.schema.columns import CategoricalColumn
 from mmfusion.data.schema.subgroups import sex
 from mmfusion.data.schema.table_file import read_table
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import SETS, Split
 from mmfusion.options import Pixels
-from mmfusion.registry import datasets
 
 TABLE = "meta/meta.csv"
 INDEXES = {"train": "meta/train_indexes.csv", "validation": "meta/valid_indexes.csv", "test": "meta/test_indexes.csv"}
@@ -120,107 +114,60 @@ LEAK = (
     "columns='clean', the default, leaves it out, with the level of diagnostic difficulty."
 )
 
-Task = Literal["nev-mel", "diagnosis", "criteria"]
-ColumnSet = Literal["clean", "parity"]
-Colours = Literal["rgb", "bgr"]
 
-
-def plan(
-    root: Path | str | None,
-    *,
-    size: int = 224,
-    task: Task = "nev-mel",
-    columns: ColumnSet = "clean",
-    colours: Colours = "rgb",
-) -> Plan:
-    """The dataset before any image is decoded; the arguments are those of :func:`derm7pt`.
-
-    Raises:
-        DatasetError: Naming all faults of the tables at once.
-    """
-    if columns not in COLUMNS:
-        raise ValueError(f"derm7pt expects columns 'clean' or 'parity', got {columns!r}")
-    if colours not in ("rgb", "bgr"):
-        raise ValueError(f"derm7pt expects colours 'rgb' or 'bgr', got {colours!r}")
-    targets = _targets(task)
-    folder = root_folder("derm7pt", root, "the folders images and meta, as release_v0.zip has them")
-    listing = Listing()
-    frame, split, faults = _read(folder, listing)
-    faults += repeated(frame, "case_num")
-    schema = TableSchema(categorical=tuple(FEATURES[name] for name in COLUMNS[columns]))
-    faults += strange_cells(frame, schema)
-    # A misspelt diagnosis must not count as one that the task leaves out.
-    for target in _targets("diagnosis").values() if task == "nev-mel" else targets.values():
-        faults += target.faults(frame)
-    images = {name: ImageSource(name, square("derm7pt", size), folders=("images",), order=colours) for name in IMAGES}
-    if faults:
-        refuse("derm7pt", faults, absent_images(images, frame, folder))
-    if task == "nev-mel":
-        frame, split = _nevi_and_melanomas(frame, split)
-    _both_classes(frame, split, targets)
-    notes = [
-        "Derm7pt (Kawahara et al. 2019, doi 10.1109/JBHI.2018.2824327) in its official split; the images may not be "
-        "passed on.",
-        "The seven criteria and their score come from the same images as the diagnosis, and are never features.",
-    ]
-    same = sum(a == b for a, b in zip(frame["derm"], frame["clinic"]))
-    if same:
-        notes.append(f"In {same} cases the clinical image is the same as the dermoscopic one.")
-    if columns == "parity":
-        warnings.warn(LEAK, stacklevel=3)
-        notes.append(LEAK)
-    if len(targets) == 1:
-        (target,) = targets.values()
-        train = frame.iloc[split.train]
-        notes += leaks(schema, train, target.encode(train).numpy(), target.classes, None)
-    notes += cell_notes(schema, frame)
-    reader = CaseReader(targets=targets, images=images, schema=schema, id_column="case_num")
-    return Plan(
-        "derm7pt",
-        frame,
-        folder,
-        reader,
-        split,
-        PUBLISHED[task],
-        notes=tuple(notes),
-        about=cell_lines(schema, frame),
-        subgroups=(sex(),),
-    )
-
-
-@datasets.register("derm7pt")
+@planned_dataset("derm7pt")
 def derm7pt(
     *,
     root: Path | str | None = None,
     size: Pixels = 224,
-    task: Task = "nev-mel",
-    columns: ColumnSet = "clean",
-    colours: Colours = "rgb",
-    cache: ImageCache | None = None,
-    progress: Progress | None = None,
-) -> DataBundle:
-    """Derm7pt in its official layout and split.
+    task: Literal["nev-mel", "diagnosis", "criteria"] = "nev-mel",
+    columns: Literal["clean", "parity"] = "clean",
+    colours: Literal["rgb", "bgr"] = "rgb",
+) -> Plan:
+    """Derm7pt in its official layout and split; modalities "derm", "clinic" and "meta".
 
     Args:
         root: Folder with ``images`` and ``meta``. The case of file names is ignored, as it differs between
             the table and the files.
         size: Pixels along each side to which images are resized.
         task: "nev-mel": nevus or melanoma, the others left out; "diagnosis": five classes; "criteria": the seven
-            criteria, as seven targets.
+            criteria, as seven targets. The target of the first two is "label".
         columns: "clean": elevation, location, sex; or "parity": the level of diagnostic difficulty and the management
             too, as in CFCML's code; the second leaks the label.
         colours: Order of the color channels; "bgr" as in CFCML's code, only for parity with it.
-        cache: Keeps decoded images on disk; None: they are in memory.
-        progress: Called with the number of images read so far and of all images.
-
-    Returns:
-        The bundle; modalities "derm", "clinic" and "meta", target "label", or those of the criteria.
 
     Raises:
-        ValueError: If an option, a table or an image is invalid.
+        ValueError: If a table or an image is invalid; lists all faults of the tables.
         FileNotFoundError: If the root, a table or images are missing.
     """
-    return plan(root, size=size, task=task, columns=columns, colours=colours).load(cache, progress)
+    targets = _targets(task)
+    folder = root_folder("derm7pt", root, "the folders images and meta, as release_v0.zip has them")
+    frame, split, faults = _read(folder)
+    faults += repeated_names(frame, "case_num")
+    schema = TableSchema(categorical=tuple(FEATURES[name] for name in COLUMNS[columns]))
+    faults += invalid_cells(frame, schema)
+    # A misspelt diagnosis must not count as one that the task leaves out.
+    for target in (_targets("diagnosis") if task == "nev-mel" else targets).values():
+        faults += target.faults(frame)
+    images = {name: ImageSource(name, (size, size), folders=("images",), order=colours) for name in IMAGES}
+    reader = CaseReader(targets=targets, images=images, id_column="case_num")
+    refuse_published("derm7pt", faults, reader, frame, folder)
+    if task == "nev-mel":
+        frame, split = _nevi_and_melanomas(frame, split)
+    _check_classes(frame, split, targets)
+    notes = [
+        "Derm7pt (Kawahara et al. 2019, doi 10.1109/JBHI.2018.2824327) in its official split; the images may not be "
+        "passed on.",
+        "The seven criteria and their score come from the same images as the diagnosis, and are never features.",
+    ]
+    if same := sum(a == b for a, b in zip(frame["derm"], frame["clinic"])):
+        notes.append(f"In {same} cases the clinical image is the same as the dermoscopic one.")
+    if columns == "parity":
+        warnings.warn(LEAK, stacklevel=4)
+        notes.append(LEAK)
+    return published_plan(
+        "derm7pt", frame, folder, reader, split, schema, notes, published=PUBLISHED[task], subgroups=(sex(),)
+    )
 
 
 def _targets(task: str) -> dict[str, TargetColumn]:
@@ -229,28 +176,27 @@ def _targets(task: str) -> dict[str, TargetColumn]:
         return {"label": TargetColumn("diagnosis", ("NEV", "MEL"), kept)}
     if task == "diagnosis":
         return {"label": TargetColumn("diagnosis", ("BCC", "NEV", "MEL", "MISC", "SK"), DIAGNOSES)}
-    if task == "criteria":
-        return {
-            name: TargetColumn(name, tuple(groups), {cell: group for group, cells in groups.items() for cell in cells})
-            for name, groups in CRITERIA.items()
-        }
-    raise ValueError(f"derm7pt expects task 'nev-mel', 'diagnosis' or 'criteria', got {task!r}")
+    return {
+        name: TargetColumn(name, tuple(groups), {cell: group for group, cells in groups.items() for cell in cells})
+        for name, groups in CRITERIA.items()
+    }
 
 
-def _read(folder: Path, listing: Listing) -> tuple[pd.DataFrame, Split, list[str]]:
+def _read(folder: Path) -> tuple[pd.DataFrame, Split, list[str]]:
     """The table, the official split of all its rows, and faults of both."""
+    listing = Listing()
     paths = {name: listing.file(folder, name) for name in (TABLE, *INDEXES.values())}
     if lacking := [name for name, path in paths.items() if path is None]:
         root_lacks(folder, ", ".join(lacking))
     files: dict[str, Path] = {name: path for name, path in paths.items() if path is not None}
     frame = read_table(files[TABLE])
-    needs(frame, ["case_num", "diagnosis", *CRITERIA, *FEATURES, *IMAGES], files[TABLE])
+    require_columns(frame, ["case_num", "diagnosis", *CRITERIA, *FEATURES, *IMAGES], what=str(files[TABLE]))
     faults: list[str] = []
     file_of: dict[int, str] = {}
     sets: dict[str, list[int]] = {set_name: [] for set_name in SETS}
     for set_name, name in INDEXES.items():
         rows = read_table(files[name])
-        needs(rows, ["indexes"], files[name])
+        require_columns(rows, ["indexes"], what=str(files[name]))
         for cell in rows["indexes"].astype(str):
             place = int(cell) if cell.strip().isdecimal() else -1
             if not 0 <= place < len(frame):
@@ -275,7 +221,7 @@ def _nevi_and_melanomas(frame: pd.DataFrame, split: Split) -> tuple[pd.DataFrame
     return frame.iloc[kept], Split(*(place[rows][place[rows] >= 0] for rows in split))
 
 
-def _both_classes(frame: pd.DataFrame, split: Split, targets: Mapping[str, TargetColumn]) -> None:
+def _check_classes(frame: pd.DataFrame, split: Split, targets: Mapping[str, TargetColumn]) -> None:
     if not len(frame):
         raise ValueError(f"{TABLE} has no nevus and no melanoma: choose task 'diagnosis'")
     empty = [name for name, rows in zip(SETS, split) if not len(rows)]

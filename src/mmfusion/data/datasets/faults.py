@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from mmfusion.data.schema.cells import ColumnFaults
 
@@ -61,18 +62,16 @@ class Faults(list[str]):
             self.note(error)
 
 
-def refuse(name: str, faults: Sequence[str], absent: Sequence[str] = ()) -> None:
-    """Raise all faults, if there are any.
+def refuse(name: str, faults: Sequence[str], absent: Sequence[str] = ()) -> NoReturn:
+    """Raise all faults.
 
     Args:
         name: The dataset.
-        faults: The faults.
+        faults: At least one fault.
         absent: Missing image files, listed only with other faults; alone they are left to the reader.
 
     Raises:
-        DatasetError: If there is a fault; an :class:`AbsentFilesError` if all of them are missing files.
+        DatasetError: With all of them; an :class:`AbsentFilesError` if all faults are missing files.
     """
-    if faults:
-        if isinstance(faults, Faults) and faults.only_lacks:
-            raise AbsentFilesError(name, [*faults, *absent])
-        raise DatasetError(name, [*faults, *absent])
+    only_files = isinstance(faults, Faults) and faults.only_lacks
+    raise (AbsentFilesError if only_files else DatasetError)(name, [*faults, *absent])

@@ -13,6 +13,26 @@ from mmfusion.data.schema.inference import Override, infer_columns
 from mmfusion.data.schema.table_schema import TableSchema
 
 
+def feature_options(
+    frame: pd.DataFrame,
+    not_features: Sequence[str],
+    columns: Sequence[str] | None,
+    overrides: Mapping[str, Override],
+) -> tuple[list[str], dict[str, Override]]:
+    """The table's columns that are not features, and the overrides of the others.
+
+    Args:
+        frame: The table.
+        not_features: Columns that have another role.
+        columns: The only columns that may be features; None: all others.
+        overrides: By column, a kind or options that are not inferred.
+    """
+    others = [name for name in frame.columns if columns is not None and name not in columns]
+    left_out = [name for name in dict.fromkeys([*not_features, *others]) if name in frame.columns]
+    features = set(frame.columns) - set(left_out)
+    return left_out, {name: override for name, override in overrides.items() if name in features}
+
+
 def fitted_schema(
     frame: pd.DataFrame,
     train: NDArray[np.int64],

@@ -1,14 +1,18 @@
 """Image columns of a table: photographs or volumes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import pandas as pd
 
+from mmfusion.data.datasets.faults import Faults
+from mmfusion.data.images.axes_survey import survey_axes
 from mmfusion.data.images.photographs import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.source import Source
+from mmfusion.data.images.sources import find_images
 from mmfusion.data.images.volumes import MAX_BYTES as VOLUME_BYTES
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.schema.cells import distinct, one_column
@@ -20,9 +24,42 @@ VOLUMES = (".nii", ".nii.gz")
 Size: TypeAlias = Pixels | Axes
 
 
+def image_sources(
+    frame: pd.DataFrame,
+    folder: Path,
+    columns: Sequence[str],
+    source: Callable[[str], Source],
+    is_turned: bool,
+    faults: Faults,
+) -> tuple[dict[str, Source], tuple[str, ...]]:
+    """The image sources of a table, by modality, and notes on the orientation of volumes.
+
+    Args:
+        frame: The table.
+        folder: The root of the images.
+        columns: The columns of file names; those that the table lacks are left out.
+        source: The source of a column; see :func:`source_of`.
+        is_turned: Whether volumes are turned to the orientation of most files of their column.
+        faults: Receives the faults of columns and headers.
+    """
+    if twice := sorted({column for column in columns if list(columns).count(column) > 1}):
+        faults.append(f"image columns are given more than once: {twice}")
+    sources: dict[str, Source] = {}
+    for column in dict.fromkeys(columns):
+        if column in frame.columns:
+            with faults.caught():
+                sources[modality_name(column, sources)] = source(column)
+    if not is_turned or not folder.is_dir() or not any(isinstance(s, VolumeSource) for s in sources.values()):
+        return sources, ()
+    survey = survey_axes(sources, frame, find_images(sources, frame, folder))
+    faults += survey.faults
+    return dict(survey.sources), survey.notes
+
+
 def source_of(
     frame: pd.DataFrame,
     column: str,
+    *,
     size: Size,
     channels: int,
     range: Sequence[float] | None,
@@ -31,18 +68,8 @@ def source_of(
     clip: Sequence[float] | None,
     max_bytes: int | None,
 ) -> Source:
-    """The image source of a column of file names.
-
-    Args:
-        frame: The table.
-        column: The column.
-        size: Pixels along each side, or ``(height, width)``, or ``(height, width, slices)``.
-        channels: For images, 3 or 1.
-        range: For greyscale deeper than 8 bits, the values that become black and white.
-        axes: For volumes, the order of a file's axes.
-        orientation: For volumes, the orientation to which files are turned; None or ``"file"``: files are not turned.
-        clip: For volumes, the range to which intensities are clipped.
-        max_bytes: Limit of memory of one image or volume; None: the default of its kind.
+    """The image source of a column of file names; for the options see
+    :class:`~mmfusion.data.datasets.table.TableDataset`.
 
     Raises:
         ValueError: If the column names no file or both kinds, or the size does not fit the kind.
@@ -72,8 +99,6 @@ def source_of(
             clip=None if clip is None else (float(clip[0]), float(clip[1])),
             max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
         )
-    if len(sides) not in (2, 3):
-        raise ValueError(f"size expects a number, (height, width), or (height, width, slices), got {size!r}")
     grey = None if range is None else (float(range[0]), float(range[1]))
     limit = IMAGE_BYTES if max_bytes is None else max_bytes
     return ImageSource(column, (sides[0], sides[1]), channels, range=grey, max_bytes=limit)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmfusion.data.datasets.faults import Faults
 from mmfusion.data.reader import TargetColumn
 from mmfusion.data.schema.cells import distinct, key, one_column, parse_numbers
 from mmfusion.data.schema.known_orders import in_order
@@ -17,31 +18,42 @@ MOST_CLASSES = 30
 Unlabelled = Literal["error", "drop"]
 
 
-def labelled_rows(frame: pd.DataFrame, label: str, unlabelled: str) -> tuple[pd.DataFrame, int]:
-    """The rows that have a label, and the number of those that have none.
+def read_labels(
+    frame: pd.DataFrame,
+    label: str,
+    classes: Sequence[str | int | float] | None,
+    unlabelled: Unlabelled,
+    faults: Faults,
+) -> tuple[pd.DataFrame, TargetColumn | None, int]:
+    """The rows to use, the target, and the number of rows that are left out since they have no label.
 
     Args:
         frame: The table.
         label: The column of the labels.
-        unlabelled: ``"error"`` or ``"drop"``.
-
-    Raises:
-        ValueError: If a row has no label and that is an error, or no row has one.
+        classes: The classes in order; None: inferred, see :func:`target_of`.
+        unlabelled: Whether rows without a label are a fault, or left out.
+        faults: Receives the faults of the column.
     """
-    if unlabelled not in ("error", "drop"):
-        raise ValueError(f"unlabelled expects 'error' or 'drop', got {unlabelled!r}")
+    if label not in frame.columns:
+        return frame, None, 0
+    target, left_out = None, 0
     bare = distinct(one_column(frame, label))[0] < 0
-    if not bare.any():
-        return frame, 0
-    if unlabelled == "error":
-        rows = ", ".join(map(str, frame.index[bare][:10]))
-        raise ValueError(
-            f"label column {label!r} is empty in {int(bare.sum())} row(s): {rows}; label or remove them, or leave "
-            "them out (--set data.unlabelled=drop, unlabelled='drop' in Python)"
-        )
     if bare.all():
-        raise ValueError(f"label column {label!r} is empty in every row")
-    return frame[~bare], int(bare.sum())
+        faults.append(f"label column {label!r} is empty in every row")
+        return frame, None, 0
+    if bare.any() and unlabelled == "error":
+        rows = ", ".join(map(str, frame.index[bare][:10]))
+        faults.append(
+            f"label column {label!r} is empty in {int(bare.sum())} row(s): {rows}; label or remove them, or leave "
+            "them out with unlabelled='drop'"
+        )
+    labelled = frame[~bare]
+    if unlabelled == "drop":
+        frame, left_out = labelled, int(bare.sum())
+    with faults.caught():
+        target = target_of(labelled, label, classes)
+        faults += target.faults(labelled)
+    return frame, target, left_out
 
 
 def target_of(frame: pd.DataFrame, label: str, classes: Sequence[str | int | float] | None) -> TargetColumn:

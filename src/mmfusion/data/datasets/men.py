@@ -2,32 +2,33 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmfusion.data.bundle import DataBundle
 from mmfusion.data.datasets.faults import refuse
-from mmfusion.data.datasets.plan import Plan, cell_lines, cell_notes, leaks, root_folder, root_lacks
-from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.datasets.plan import Plan
+from mmfusion.data.datasets.planned import planned_dataset
+from mmfusion.data.datasets.published import published_plan, root_folder, root_lacks
 from mmfusion.data.images.intensity import Intensity, Standardize
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.source import Source
 from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.volumes import VolumeSource
-from mmfusion.data.reader import CaseReader, Progress, TargetColumn
+from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema.cells import texts
 from mmfusion.data.schema.number_cells import numbers
 from mmfusion.data.schema.subgroups import age, sex
 from mmfusion.data.schema.table_file import SUFFIXES, read_table
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import Split, split_from_column
-from mmfusion.options import Axes, Fold, Name, Range, Seed
-from mmfusion.registry import datasets
+from mmfusion.options import Length, Name, Pixels, Range, Seed
 
+Volume: TypeAlias = Annotated[Sequence[Pixels], Length(3)]
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
 FOLDERS = ("train", "test")
 FILES = {"t1": "t1_bbox.nii.gz", "t2": "t2_bbox.nii.gz", "adc": "adc_bbox.nii.gz"}
@@ -57,98 +58,26 @@ _RANGES = {
     "oedema_area": (0.0, np.inf),
 }
 
-Sequences = Literal["modalities", "channels"]
 
-
-def plan(
-    root: Path | str | None,
-    *,
-    table: Path | str | None = None,
-    encoding: str | None = None,
-    fold: int = 1,
-    sequences: Sequences = "modalities",
-    standardise: Standardize = "image",
-    size: Sequence[int] = SIZE,
-    shape: Sequence[int] = SIZE,
-    validation: float = 0.125,
-    split_seed: int = 0,
-) -> Plan:
-    """The dataset before any volume is decoded; the arguments are those of :func:`men`.
-
-    Raises:
-        DatasetError: If folders or the table have faults; lists all.
-    """
-    if sequences not in ("modalities", "channels"):
-        raise ValueError(f"men expects sequences 'modalities' or 'channels', got {sequences!r}")
-    if type(fold) is not int or fold not in (1, 2, 3):
-        raise ValueError(f"men expects fold 1, 2 or 3, got {fold!r}")
-    folder = root_folder("men", root, "the folders 1fold, 2fold, 3fold and a clinical CSV")
-    listing = Listing()
-    home = listing.folder(folder, f"{fold}fold")
-    if home is None:
-        root_lacks(folder, f"folder {fold}fold")
-    clinical = _clinical(folder, table, encoding, listing)
-    patients, faults = _patients(folder, home, listing)
-    faults += _check_cells(clinical)
-    images = _images(sequences, size, shape)
-    frame, unmatched = _joined(patients, clinical)
-    faults += unmatched
-    if faults:
-        absent = [
-            f"{patient}: {name} is not in {place}"
-            for patient, place in zip(patients["patient"], patients["folder"])
-            for name in FILES.values()
-            if listing.file(folder, f"{place}/{name}") is None
-        ]
-        refuse("men", faults, absent)
-    target = TargetColumn("grade", CLASSES)
-    labels = target.encode(frame).numpy()
-    split = _split(frame, labels, validation, split_seed)
-    train = frame.iloc[split.train]
-    schema = TableSchema.fit(
-        frame, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS, train=split.train
-    )
-    standardization = "channel" if sequences == "channels" and standardise == "image" else standardise
-    reader = CaseReader(
-        targets={"label": target},
-        images=images,
-        schema=schema,
-        id_column="patient",
-        group_column="patient",
-        intensities={name: Intensity(standardization) for name in images},
-    )
-    notes = (
-        f"Fold {fold} of 3, by its folders; {len(split.validation) or 'none'} of its "
-        f"{len(frame) - len(split.test)} training patients are the validation set"
-        f"{', stratified' if len(split.validation) else ''}.",
-        *cell_notes(schema, frame),
-        *leaks(schema, train, labels[split.train], CLASSES, None),
-    )
-    about = cell_lines(schema, frame)
-    groups = (sex(values=SEXES), age())
-    return Plan("men", frame, folder, reader, split, notes=notes, about=about, fold=fold - 1, subgroups=groups)
-
-
-@datasets.register("men")
+@planned_dataset("men")
 def men(
     *,
     root: Path | str | None = None,
     table: Path | str | None = None,
     encoding: Name | None = None,
-    fold: Fold = 1,
-    sequences: Sequences = "modalities",
+    fold: Annotated[int, Range(1, 3)] = 1,
+    sequences: Literal["modalities", "channels"] = "modalities",
     standardise: Standardize = "image",
-    size: Axes = SIZE,
-    shape: Axes = SIZE,
+    size: Volume = SIZE,
+    shape: Volume = SIZE,
     validation: Annotated[float, Range(0, 1, below=True)] = 0.125,
     split_seed: Seed = 0,
-    cache: ImageCache | None = None,
-    progress: Progress | None = None,
-) -> DataBundle:
+) -> Plan:
     """MEN in the layout that CFCML's code reads: one folder per patient, a clinical table next to the folds.
 
-    Intensities are clipped to [0, 1200]. A new case's table has the columns ``folder`` (the patient's, below the root),
-    ``location``, ``sex``, ``age``, ``adc_value``, ``tumour_area`` and ``oedema_area``.
+    Target "label" of three classes, table "meta". Intensities are clipped to [0, 1200]. A new case's table has the
+    columns ``folder`` (the patient's, below the root), ``location``, ``sex``, ``age``, ``adc_value``, ``tumour_area``
+    and ``oedema_area``.
 
     Args:
         root: Folder with ``1fold/{train,test}/{Grade_1,Grade_2_invasion,Grade_2_noninvasion}/<patient>/`` and in it
@@ -166,31 +95,53 @@ def men(
         validation: Share of the training patients for the validation set, stratified; 0: none, as published, for a run
             that chooses its epoch on the test set (``train.select_on``).
         split_seed: Seed of the validation set.
-        cache: Keeps decoded volumes on disk; None: they are in memory.
-        progress: Called with the number of volumes read so far and of all volumes.
-
-    Returns:
-        The bundle; target "label" of three classes, table "meta".
 
     Raises:
-        ValueError: If an option, the table, the folders or a volume is invalid.
+        ValueError: If the table, the folders or a volume is invalid; lists all faults of folders and table.
         FileNotFoundError: If the root, a fold, the table or volumes are missing.
     """
     # NOTE[DIFF] Standardized over all voxels: the published code leaves those at 0 or below out, and does not change
     # them. Rows and columns are as nibabel has them, transposed against that code's reader.
-    planned = plan(
-        root,
-        table=table,
-        encoding=encoding,
-        fold=fold,
-        sequences=sequences,
-        standardise=standardise,
-        size=size,
-        shape=shape,
-        validation=validation,
-        split_seed=split_seed,
+    folder = root_folder("men", root, "the folders 1fold, 2fold, 3fold and a clinical CSV")
+    listing = Listing()
+    home = listing.folder(folder, f"{fold}fold")
+    if home is None:
+        root_lacks(folder, f"folder {fold}fold")
+    clinical = _clinical(folder, table, encoding, listing)
+    patients, faults = _patients(folder, home, listing)
+    faults += _check_cells(clinical)
+    frame, unmatched = _joined(patients, clinical)
+    faults += unmatched
+    if faults:
+        absent = [
+            f"{patient}: {name} is not in {place}"
+            for patient, place in zip(patients["patient"], patients["folder"])
+            for name in FILES.values()
+            if listing.file(folder, f"{place}/{name}") is None
+        ]
+        refuse("men", faults, absent)
+    images = _images(sequences, size, shape)
+    target = TargetColumn("grade", CLASSES)
+    split = _split(frame, target.encode(frame).numpy(), validation, split_seed)
+    schema = TableSchema.fit(
+        frame, numerical=CLINICAL[2:], categorical=CLINICAL[:2], options=_OPTIONS, train=split.train
     )
-    return planned.load(cache, progress)
+    intensity = Intensity("channel" if sequences == "channels" and standardise == "image" else standardise)
+    reader = CaseReader(
+        targets={"label": target},
+        images=images,
+        id_column="patient",
+        group_column="patient",
+        intensities=dict.fromkeys(images, intensity),
+    )
+    note = (
+        f"Fold {fold} of 3, by its folders; {len(split.validation) or 'none'} of its "
+        f"{len(frame) - len(split.test)} training patients are the validation set"
+        f"{', stratified' if len(split.validation) else ''}."
+    )
+    return published_plan(
+        *("men", frame, folder, reader, split, schema, [note]), fold=fold - 1, subgroups=(sex(values=SEXES), age())
+    )
 
 
 def _split(frame: pd.DataFrame, labels: NDArray[np.int64], validation: float, seed: int) -> Split:
@@ -201,20 +152,11 @@ def _split(frame: pd.DataFrame, labels: NDArray[np.int64], validation: float, se
     return Split(np.flatnonzero(~tested), np.empty(0, dtype=np.int64), np.flatnonzero(tested))
 
 
-def _triple(name: str, value: Sequence[int]) -> tuple[int, int, int]:
-    if isinstance(value, str | int) or len(value) != 3:
-        raise ValueError(f"men expects {name} (height, width, slices), got {value!r}")
-    height, width, slices = value
-    return height, width, slices
-
-
 def _images(sequences: str, size: Sequence[int], shape: Sequence[int]) -> dict[str, Source]:
-    size_, file_shape = _triple("size", size), _triple("shape", shape)
+    volume = VolumeSource("folder", (size[0], size[1], size[2]), shape=(shape[0], shape[1], shape[2]), clip=CLIP)
     if sequences == "channels":
-        return {"mri": StackSource(VolumeSource("folder", size_, shape=file_shape, clip=CLIP), tuple(FILES.values()))}
-    return {
-        name: VolumeSource(f"{{folder}}/{file}", size_, shape=file_shape, clip=CLIP) for name, file in FILES.items()
-    }
+        return {"mri": StackSource(volume, tuple(FILES.values()))}
+    return {name: replace(volume, column=f"{{folder}}/{file}") for name, file in FILES.items()}
 
 
 def _clinical(folder: Path, table: Path | str | None, encoding: str | None, listing: Listing) -> pd.DataFrame:
@@ -224,9 +166,7 @@ def _clinical(folder: Path, table: Path | str | None, encoding: str | None, list
         tables = [name for name in tables if name.lower().endswith(SUFFIXES)]
         if len(tables) != 1:
             problem = f"has several tables, {', '.join(tables)}" if tables else "has no table (.csv)"
-            raise FileNotFoundError(
-                f"the root {folder} {problem}: give the clinical one (--set data.table=FILE, table in Python)"
-            )
+            raise FileNotFoundError(f"the root {folder} {problem}: give the clinical one, table=FILE")
         path = folder / tables[0]
     else:
         path = folder / table

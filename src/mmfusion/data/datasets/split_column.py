@@ -16,16 +16,17 @@ SET_NAMES = {
 }
 
 
-def given_split(
+def column_split(
     frame: pd.DataFrame,
     test: str,
     labels: NDArray[np.int64],
     groups: Sequence[str],
+    *,
     fractions: Sequence[float],
     seed: int,
     fold: int | None,
     folds: int | None,
-    split_file: object,
+    file: object,
 ) -> Split:
     """The split of a column of the table.
 
@@ -39,15 +40,13 @@ def given_split(
         seed: Seed of the validation set.
         fold: The column's value of the test set; None: the column has no folds.
         folds: Must be None.
-        split_file: Must be None.
+        file: Must be None.
 
     Raises:
         ValueError: If the column does not have the set of each row, or other options determine the split, too.
     """
-    if folds is not None or split_file is not None:
+    if folds is not None or file is not None:
         raise ValueError(f"the split is that of column {test!r}: leave folds and split_file out")
-    if len(fractions) != 3 or min(fractions) <= 0:
-        raise ValueError(f"expected three positive fractions (train, validation, test), got {fractions}")
     share = fractions[1] / (fractions[0] + fractions[1])
     cells = texts(frame, test)
     empty = [str(row) for row, cell in zip(frame.index, cells) if cell is None]

@@ -1,29 +1,27 @@
 """Datasets from any table: a column of labels, columns of image files, inferred features."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.bundle import DataBundle
-from mmfusion.data.datasets.faults import DatasetError, Faults, refuse
-from mmfusion.data.datasets.feature_columns import cell_faults, fitted_schema, unseen_notes
-from mmfusion.data.datasets.image_columns import Size, modality_name, source_of
-from mmfusion.data.datasets.labels import Unlabelled, labelled_rows, lacking_classes, target_of
-from mmfusion.data.datasets.plan import Plan, absent_images, cell_lines, cell_notes, leaks, repeated
-from mmfusion.data.datasets.split_column import given_split
+from mmfusion.data.datasets.faults import Faults, refuse
+from mmfusion.data.datasets.feature_columns import cell_faults, feature_options, fitted_schema, unseen_notes
+from mmfusion.data.datasets.image_columns import Size, image_sources, source_of
+from mmfusion.data.datasets.labels import Unlabelled, lacking_classes, read_labels
+from mmfusion.data.datasets.plan import Plan
+from mmfusion.data.datasets.planned import planned_dataset
+from mmfusion.data.datasets.published import cell_lines, cell_notes, leak_notes, repeated_names
+from mmfusion.data.datasets.split_column import column_split
 from mmfusion.data.datasets.table_frame import read_frame
-from mmfusion.data.images.axes_survey import survey_axes
-from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.intensity import Intensity, Standardize
-from mmfusion.data.images.source import Source
 from mmfusion.data.images.sources import Missing, find_images
 from mmfusion.data.images.volumes import VolumeSource
-from mmfusion.data.reader import CaseReader, Progress
+from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema.cells import distinct, one_column, require_columns
 from mmfusion.data.schema.inference import Override
 from mmfusion.data.schema.subgroups import Subgroup, by_columns
@@ -31,11 +29,17 @@ from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import make_split
 from mmfusion.option_checks import checked
 from mmfusion.options import Channels, Fold, Folds, Fractions, Interval, Name, Range, Seed
-from mmfusion.registry import datasets
+
+_NO_GROUP = (
+    "Every row counts as another patient, since no group column is given: if patients have several rows, give their "
+    "column as group, else results are too optimistic."
+)
 
 
-class TableDataset:
-    """A table of cases, checked and split, before any image is decoded.
+class TableDataset(Plan):
+    """A table of cases, checked and split, before any image is decoded; :meth:`load` gives the bundle.
+
+    The bundle has one modality per image column, by its name; "meta" if there are features; and the target "label".
 
     Kinds of columns are inferred from all rows, independently of labels, so that all folds have the same features;
     statistics and vocabularies are fitted on the training rows only. See :meth:`TableSchema.infer` and :attr:`about`.
@@ -56,6 +60,7 @@ class TableDataset:
         drop: Columns that are not features.
         overrides: By column, a kind or options that are not inferred, see :meth:`TableSchema.infer`.
         schema: A TOML file of :meth:`save_schema`: nothing is inferred.
+        save_schema: A TOML file to write the inferred columns to.
         size: Pixels along each side; or ``(height, width)``; with volumes ``(height, width, slices)``, the first two
             for images.
         channels: For images, 3 or 1.
@@ -82,17 +87,18 @@ class TableDataset:
         encoding: Encoding of a text file; None: UTF-8.
 
     Raises:
-        mmfusion.data.datasets.faults.DatasetError: A ValueError, if an option, the table, its labels, columns, cells or
-            split are invalid; lists all faults.
+        mmfusion.data.datasets.faults.DatasetError: A ValueError, if the table, its labels, columns, cells or split are
+            invalid; lists all faults.
+        ValueError: If an option is invalid, or the table or the label column is not given.
         FileNotFoundError: If a file does not exist.
     """
 
     @checked
     def __init__(
         self,
-        table: pd.DataFrame | Path | str,
+        table: pd.DataFrame | Path | str | None = None,
         *,
-        label: Name,
+        label: Name | None = None,
         images: Sequence[str] | str = (),
         root: Path | str | None = None,
         group: Name | None = None,
@@ -104,6 +110,7 @@ class TableDataset:
         drop: Sequence[str] = (),
         overrides: Mapping[str, Override] | None = None,
         schema: Path | str | None = None,
+        save_schema: Path | str | None = None,
         size: Size = 128,
         channels: Channels = 3,
         range: Interval | None = None,
@@ -122,155 +129,118 @@ class TableDataset:
         separator: Name | None = None,
         encoding: Name | None = None,
     ) -> None:
+        if table is None or label is None:
+            needed = [
+                *(["a table, table=FILE: a .csv, .tsv or .parquet"] if table is None else []),
+                *(["the column of the labels, label=COLUMN"] if label is None else []),
+            ]
+            raise ValueError(f"the dataset 'table' needs {'; and '.join(needed)}")
         faults = Faults()
         frame, folder = read_frame(table, root, separator, encoding, schema, split_file, faults)
-        columns_of_images = [images] if isinstance(images, str) else list(images)
-        if unknown := sorted({*map(str, overrides or {})} - {*map(str, frame.columns)}):
-            faults.append(f"overrides are given for {unknown}; the table's columns are: {_listed(frame.columns)}")
-        named = [label, *columns_of_images, *(name for name in (group, id, test) if name is not None)]
+        image_columns = [images] if isinstance(images, str) else list(images)
+        if unknown := sorted({*map(str, overrides or {})} - set(frame.columns)):
+            faults.append(f"overrides are given for {unknown}; the table's columns are: {', '.join(frame.columns)}")
+        named = [label, *image_columns, *(name for name in (group, id, test) if name is not None)]
         with faults.caught():
             require_columns(frame, [*named, *(columns or ()), *drop])
-        if label in columns_of_images or label in (columns or ()):
+        if label in image_columns or label in (columns or ()):
             faults.append(f"the label column {label!r} cannot be an image or a feature, too")
-        target, left_out = None, 0
-        if label in frame.columns:
-            with faults.caught():
-                frame, left_out = labelled_rows(frame, label, unlabelled)
-            with faults.caught():
-                labelled = frame[distinct(one_column(frame, label))[0] >= 0]
-                target = target_of(labelled, label, classes) if len(labelled) else None
-                faults += [] if target is None else target.faults(labelled)
-        sources: dict[str, Source] = {}
-        if twice := sorted({column for column in columns_of_images if columns_of_images.count(column) > 1}):
-            faults.append(f"image columns are given more than once: {twice}")
-        for column in dict.fromkeys(columns_of_images):
-            if column in frame.columns:
-                with faults.caught():
-                    modality = modality_name(column, sources)
-                    sources[modality] = source_of(
-                        frame, column, size, channels, range, axes, orientation, clip, max_bytes
-                    )
-        axes_notes: tuple[str, ...] = ()
-        volumes = any(isinstance(source, VolumeSource) for source in sources.values())
-        if volumes and orientation is None and folder.is_dir():
-            survey = survey_axes(sources, frame, find_images(sources, frame, folder))
-            sources, axes_notes = dict(survey.sources), survey.notes
-            faults += survey.faults
-        repeated_ids = repeated(frame, id) if id is not None and id in frame.columns else []
-        faults += repeated_ids
+        frame, target, left_out = read_labels(frame, label, classes, unlabelled, faults)
+        source = functools.partial(
+            source_of,
+            frame,
+            size=size,
+            channels=channels,
+            range=range,
+            axes=axes,
+            orientation=orientation,
+            clip=clip,
+            max_bytes=max_bytes,
+        )
+        sources, axes_notes = image_sources(frame, folder, image_columns, source, orientation is None, faults)
+        repeated = repeated_names(frame, id) if id is not None and id in frame.columns else []
+        faults += repeated
         ids, groups = CaseReader({}, id_column=id, group_column=group).names(frame)
-        if repeated_ids and group is None:
-            groups = [str(row) for row in np.arange(len(frame))]  # equal ids in one group are not another fault
+        if repeated and group is None:
+            groups = list(map(str, np.arange(len(frame))))  # equal ids in one group are not another fault
         codes = np.zeros(len(frame), dtype=np.int64)
         if label in frame.columns:
             codes = np.maximum(distinct(one_column(frame, label))[0], 0)
         split = None
-        if test is None or test in frame.columns:
-            with faults.caught():
-                split = (
-                    make_split(
-                        codes,
-                        groups,
-                        ids,
-                        fractions=fractions,
-                        seed=split_seed,
-                        folds=folds,
-                        fold=fold,
-                        file=split_file,
-                    )
-                    if test is None
-                    else given_split(frame, test, codes, groups, fractions, split_seed, fold, folds, split_file)
-                )
-        rows = np.arange(len(frame)) if split is None else split.train
-        not_features = [*named, *drop, *(name for name in frame.columns if columns is not None and name not in columns)]
-        not_features = [name for name in dict.fromkeys(not_features) if name in frame.columns]
-        feature_overrides = {
-            name: override
-            for name, override in (overrides or {}).items()
-            if name in frame.columns and name not in not_features
+        options: dict[str, Any] = {
+            "fractions": fractions,
+            "seed": split_seed,
+            "folds": folds,
+            "fold": fold,
+            "file": split_file,
         }
+        with faults.caught():
+            if test is None:
+                split = make_split(codes, groups, ids, **options)
+            elif test in frame.columns:
+                split = column_split(frame, test, codes, groups, **options)
+        rows = np.arange(len(frame)) if split is None else split.train
         fitted: TableSchema | None = None
         by_column: tuple[Subgroup, ...] = ()
         if schema is not None and overrides:
             faults.append("overrides are given, but the columns are read from a schema file: edit the file instead")
         with faults.caught():
-            fitted = fitted_schema(frame, rows, not_features, feature_overrides, schema, bool(sources))
+            roles = feature_options(frame, [*named, *drop], columns, overrides or {})
+            fitted = fitted_schema(frame, rows, *roles, schema, bool(sources))
         if fitted is not None and schema is not None:
             faults += cell_faults(frame, fitted)
         with faults.caught():
-            names = [subgroups] if isinstance(subgroups, str) else list(subgroups)
-            by_column = by_columns(names, frame, frame.iloc[rows])
+            by_column = by_columns([subgroups] if isinstance(subgroups, str) else subgroups, frame, frame.iloc[rows])
         if faults or target is None or split is None:
-            absent = absent_images(sources, frame, folder) if missing_images == "error" and folder.is_dir() else []
-            refuse("the table", faults, absent)
-            raise DatasetError("the table", [f"label column {label!r} is empty in every row"])
-        labels = target.encode(frame).numpy()
+            is_listed = missing_images == "error" and folder.is_dir()
+            refuse("the table", faults, find_images(sources, frame, folder).absent if is_listed else [])
+        volumes = [name for name, source in sources.items() if isinstance(source, VolumeSource)]
         reader = CaseReader(
             targets={"label": target},
             images=sources,
+            schema=fitted,
             id_column=id,
             group_column=group,
-            intensities={
-                name: Intensity(standardise)
-                for name, source in sources.items()
-                if isinstance(source, VolumeSource) and standardise != "none"
-            },
+            intensities=dict.fromkeys(volumes if standardise != "none" else (), Intensity(standardise)),
         )
-        train = frame.iloc[split.train]
-        # A schema from a file has no remarks on the cells of this table.
-        read = schema is not None
-        self.plan = Plan(
-            "table",
-            frame,
-            folder,
-            replace(reader, schema=fitted),
-            split,
-            notes=(
-                *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
-                *axes_notes,
-                *lacking_classes(target, labels, split),
-                *(() if group or not _repeats(frame) else (_NO_GROUP,)),
-                *([] if fitted is None else [f"Look at this: {remark}." for remark in fitted.remarks_without_cells]),
-                *(cell_notes(fitted, frame) if read else ()),
-                *unseen_notes(fitted, frame),
-                *leaks(fitted, train, labels[split.train], target.classes, [groups[i] for i in split.train]),
-            ),
+        notes = [
+            *([f"{left_out} row(s) without a label were left out."] if left_out else ()),
+            *axes_notes,
+            *lacking_classes(target, target.codes(frame), split),
+            *(() if group or not _repeats(frame) else (_NO_GROUP,)),
+        ]
+        if fitted is not None:
+            notes += [f"Look at this: {remark}." for remark in fitted.remarks_without_cells]
+            # A schema from a file has no remarks on the cells of this table.
+            notes += [] if schema is None else cell_notes(fitted, frame)
+            notes += [*unseen_notes(fitted, frame), *leak_notes(fitted, reader, frame.iloc[split.train])]
+        super().__init__(
+            *("table", frame, folder, reader, split),
+            notes=tuple(notes),
             fold=fold or 0,
             missing_images=missing_images,
             subgroups=by_column,
         )
-        self._cells = cell_lines(fitted, frame) if read else ""
-        self.plan = replace(self.plan, about=self.about)
+        cells = cell_lines(fitted, frame) if fitted is not None and schema is not None else ""
+        object.__setattr__(self, "about", "\n".join([*self._description(), *cells.splitlines()]))
+        if save_schema is not None:
+            self.save_schema(save_schema)
 
-    @property
-    def schema(self) -> TableSchema | None:
-        """The fitted columns; None without features."""
-        return self.plan.reader.schema
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for readers of the results."""
-        return self.plan.notes
-
-    @property
-    def about(self) -> str:
-        """Description of the table in lines: sets, labels, images, columns."""
-        plan = self.plan
-        lines = []
-        for set_name, counts in plan.counts()["label"].items():
-            lines.append(
-                f"{set_name:<10}  {sum(counts.values())} cases: " + ", ".join(f"{k} {n}" for k, n in counts.items())
-            )
-        for name, source in plan.reader.images.items():
+    def _description(self) -> list[str]:
+        """Sets, labels, images and columns, in lines."""
+        lines = [
+            f"{name:<10}  {sum(counts.values())} cases: " + ", ".join(f"{k} {n}" for k, n in counts.items())
+            for name, counts in self.counts()["label"].items()
+        ]
+        for name, source in self.reader.images.items():
+            is_volume = isinstance(source, VolumeSource)
             shape = "x".join(map(str, source.spec.size))
-            kind = "volumes" if isinstance(source, VolumeSource) else "images"
-            runs = source.orientation if isinstance(source, VolumeSource) else None
+            orientation = source.orientation if isinstance(source, VolumeSource) else None
             lines.append(
-                f"{name:<10}  {kind} of column {source.column!r}, {source.spec.channels} x {shape}"
-                + (f", orientation {runs}" if runs else "")
+                f"{name:<10}  {'volumes' if is_volume else 'images'} of column {source.column!r}, "
+                f"{source.spec.channels} x {shape}" + (f", orientation {orientation}" if orientation else "")
             )
-        lines.append(plan.reader.schema.describe() if plan.reader.schema else "no column is a feature")
-        return "\n".join([*lines, *self._cells.splitlines()])
+        return [*lines, "no column is a feature" if self.schema is None else self.schema.describe()]
 
     def save_schema(self, path: Path | str) -> None:
         """Write the columns as a TOML file for ``schema``, to be read and edited.
@@ -283,101 +253,11 @@ class TableDataset:
             raise ValueError("no column of the table is a feature: there is no schema to save")
         self.schema.save(path)
 
-    def load(self, cache: ImageCache | None = None, progress: Progress | None = None) -> DataBundle:
-        """Decode the images and return the training, validation and test set.
 
-        Raises:
-            ValueError: If images cannot be decoded; names them.
-            FileNotFoundError: If images are missing, unless they may be absent.
-        """
-        return self.plan.load(cache, progress)
-
-
-def plan(root: Path | str | None = None, **options: Any) -> Plan:
-    """The dataset before any image is decoded; the arguments are those of :func:`table`."""
-    return _dataset(root, **options).plan
-
-
-@datasets.register("table")
-def table(
-    *,
-    root: Path | str | None = None,
-    table: Path | str | None = None,
-    label: Name | None = None,
-    images: Sequence[str] | str = (),
-    group: Name | None = None,
-    id: Name | None = None,
-    classes: Sequence[str | int | float] | None = None,
-    unlabelled: Unlabelled = "error",
-    missing_images: Missing = "error",
-    columns: Sequence[str] | None = None,
-    drop: Sequence[str] = (),
-    overrides: Mapping[str, Override] | None = None,
-    schema: Path | str | None = None,
-    save_schema: Path | str | None = None,
-    size: Size = 128,
-    channels: Channels = 3,
-    range: Interval | None = None,
-    axes: str = "hws",
-    orientation: Name | None = None,
-    clip: Interval | None = None,
-    max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
-    standardise: Standardize = "image",
-    test: Name | None = None,
-    fractions: Fractions = (0.7, 0.1, 0.2),
-    split_seed: Seed = 0,
-    folds: Folds | None = None,
-    fold: Fold | None = None,
-    split_file: Path | str | None = None,
-    subgroups: Sequence[str] | str = (),
-    separator: Name | None = None,
-    encoding: Name | None = None,
-    cache: ImageCache | None = None,
-    progress: Progress | None = None,
-) -> DataBundle:
-    """A dataset from any table.
-
-    The options are those of :class:`TableDataset`; ``save_schema`` is a TOML file to write the inferred columns to,
-    ``cache`` keeps decoded images on disk, and ``progress`` is called with the images read so far and their number.
-
-    Returns:
-        The bundle; one modality per image column, by its name; "meta" if there are features; target "label".
-
-    Raises:
-        ValueError: As :class:`TableDataset`, or if no table or no label column is given.
-        FileNotFoundError: If a file does not exist.
-    """
-    options = dict(locals())
-    for name in ("cache", "progress", "save_schema"):
-        options.pop(name)
-    dataset = _dataset(**options)
-    if save_schema is not None:
-        dataset.save_schema(save_schema)
-    return dataset.load(cache, progress)
-
-
-def _dataset(root: Path | str | None, table: Path | str | None = None, **options: Any) -> TableDataset:
-    needed = []
-    if table is None:
-        needed.append("a table: --table FILE, a .csv, .tsv or .parquet")
-    if options.get("label") is None:
-        needed.append("the column of the labels: --label COLUMN")
-    if needed or table is None:
-        raise ValueError(f"the dataset 'table' needs {'; and '.join(needed)}")
-    return TableDataset(table, root=root, **options)
-
-
-_NO_GROUP = (
-    "Every row counts as another patient, since no group column is given: if patients have several rows, give their "
-    "column as group, else results are too optimistic."
-)
+table = planned_dataset("table")(TableDataset)
 
 
 def _repeats(frame: pd.DataFrame) -> bool:
     """Whether a column seems to have patients or lesions with several rows."""
     named = [name for name in frame.columns if re.search(r"(?i)(patient|subject|lesion|person|case)", str(name))]
-    return any(frame[name].duplicated().any() for name in named if isinstance(frame[name], pd.Series))
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(map(str, names))
+    return any(frame[name].duplicated().any() for name in named)

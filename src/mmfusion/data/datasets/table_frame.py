@@ -56,5 +56,4 @@ def read_frame(
             raise
         faults.note(error)
         refuse("the table", faults)
-        raise
     return frame, folder

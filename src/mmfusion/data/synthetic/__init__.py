@@ -1,7 +1,7 @@
 """A test bench for fusion: cases made from a seed whose label no modality decides alone, with the best AUC known.
 
-``synthetic-derm7pt`` (:mod:`mmfusion.data.synthetic.synthetic_derm7pt`) draws two views of a skin lesion, two classes;
-``synthetic-men`` (:mod:`mmfusion.data.synthetic.synthetic_men`) three MRI sequences of a brain tumour, three classes.
+``synthetic_derm7pt`` (:mod:`mmfusion.data.synthetic.synthetic_derm7pt`) draws two views of a skin lesion, two classes;
+``synthetic_men`` (:mod:`mmfusion.data.synthetic.synthetic_men`) three MRI sequences of a brain tumour, three classes.
 Both have the same controls:
 
 ==================== ===============================================================================================

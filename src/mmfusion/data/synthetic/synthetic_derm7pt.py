@@ -1,4 +1,4 @@
-"""``synthetic-derm7pt``: cases in the shape of Derm7pt, made from a seed, with the best possible AUC known.
+"""``synthetic_derm7pt``: cases in the shape of Derm7pt, made from a seed, with the best possible AUC known.
 
 Two cues are in the images, a coarse one and a fine one, each shown by both views; three are in the table: the
 elevation (three states), the age band and the body region (two states each). The log odds of a melanoma are
@@ -75,7 +75,7 @@ def lesion_model(
     return LatentModel(CUES, effects, (1 - prevalence, prevalence), label_noise, missing, missing_images)
 
 
-@datasets.register("synthetic-derm7pt")
+@datasets.register("synthetic_derm7pt")
 def synthetic_derm7pt(
     *,
     root: Path | str | None = None,
@@ -134,9 +134,9 @@ def synthetic_derm7pt(
         ValueError: If an option is out of its range, or a part has cases of one class only.
     """
     numbers = {"train": n_train, "validation": n_validation, "test": n_test}
-    check_made("synthetic-derm7pt", root, numbers)
+    check_made("synthetic_derm7pt", root, numbers)
     if not isinstance(size, int) or size < 32:
-        raise ValueError(f"synthetic-derm7pt expects a size of at least 32 pixels, one number, got {size}")
+        raise ValueError(f"synthetic_derm7pt expects a size of at least 32 pixels, one number, got {size}")
     shares = None if prevalence is None else (1 - prevalence, prevalence)
     odds = chosen(
         PRESETS, preset, coarse=coarse, fine=fine, tabular=tabular, interaction=interaction, prevalence=shares
@@ -166,7 +166,7 @@ def synthetic_derm7pt(
         return draw(hidden["coarse"] > 0, hidden["fine"] > 0, size, rng)
 
     return build(
-        "synthetic-derm7pt",
+        "synthetic_derm7pt",
         model,
         numbers,
         data_seed=data_seed,

@@ -1,4 +1,4 @@
-"""``synthetic-men``: cases in the shape of MEN, made from a seed, with the best possible AUC known.
+"""``synthetic_men``: cases in the shape of MEN, made from a seed, with the best possible AUC known.
 
 Three sequences of one volume, six columns, three classes. Two cues are in the images: a coarse one that T1 and T2
 show, and a fine one that T2 and ADC show. Four are in the table: the location (three states), the bands of age and of
@@ -92,7 +92,7 @@ def tumour_model(
     return LatentModel(CUES, effects, shares, label_noise, missing, missing_images)
 
 
-@datasets.register("synthetic-men")
+@datasets.register("synthetic_men")
 def synthetic_men(
     *,
     root: Path | str | None = None,
@@ -155,10 +155,10 @@ def synthetic_men(
         ValueError: If an option is out of its range, or a part has cases of one class only.
     """
     numbers = {"train": n_train, "validation": n_validation, "test": n_test}
-    check_made("synthetic-men", root, numbers)
+    check_made("synthetic_men", root, numbers)
     if not isinstance(size, Sequence) or len(size) != 3 or size[0] != size[1] or size[0] < 32 or size[2] < 4:
         raise ValueError(
-            f"synthetic-men expects a size (height, width, slices), the first two equal and at least 32, the last at "
+            f"synthetic_men expects a size (height, width, slices), the first two equal and at least 32, the last at "
             f"least 4, got {size}"
         )
     height, width, slices = size
@@ -198,7 +198,7 @@ def synthetic_men(
         return {name: GREYS[voxels] for name, voxels in drawn.items()}
 
     return build(
-        "synthetic-men",
+        "synthetic_men",
         model,
         numbers,
         data_seed=data_seed,

@@ -26,7 +26,7 @@ def mult(
     have no last one. NOTE[DIFF] The classifier has a hidden layer without a shortcut, as all models here.
     NOTE[DIFF] ``dim`` is 128; the paper's is 40. NOTE[DIFF] Feed-forwards have GELU, as all blocks here; published is
     ReLU. NOTE[DIFF] In the authors' code each of the transformers ends in a normalization, which ``out_norm=True`` has.
-    In short budgets it learns more slowly: on synthetic-derm7pt, 5 epochs from scratch, one seed reached a test AUC of
+    In short budgets it learns more slowly: on synthetic_derm7pt, 5 epochs from scratch, one seed reached a test AUC of
     0.850; without it three seeds have 0.939, standard deviation 0.016.
 
     Args:
