@@ -119,7 +119,7 @@ def method(
             score(float(left.mean()), 0.01),
         ),
         contributions=tuple(
-            Contribution(name, kind, score(auc - drop), score(drop, 0.012), "cases")
+            Contribution(name, kind, score(auc - drop), score(drop, 0.012))
             for number, name in enumerate(modalities)
             for kind, drop in (("without", 0.15 - 0.06 * number), ("permuted", 0.18 - 0.07 * number))
         ),

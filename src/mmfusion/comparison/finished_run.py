@@ -80,8 +80,7 @@ class FinishedRun:
         n_train: Number of training cases; None if it is unknown.
         history: By epoch; None if it was not kept.
         environment: Versions and hardware; None if they were not kept.
-        robustness: Rows of ``robustness.json``, else those of ``metrics.json``, which have no intervals; None if
-            robustness was not evaluated.
+        robustness: Rows of ``robustness.json``; None if robustness was not evaluated.
         subgroups: By property, the value of each test case, empty if it is unknown; None if there are none.
     """
 

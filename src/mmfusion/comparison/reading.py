@@ -5,9 +5,8 @@ The settings, the predictions and the metrics are required, all other files are 
 """
 
 import io
-import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmfusion.comparison.finished_run import PLUGINS, ROW, Cases, FinishedRun
 from mmfusion.experiments import folder
 from mmfusion.experiments.file_digests import CONTENT
 from mmfusion.experiments.settings import Settings
+from mmfusion.option_checks import shown, takes
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.result_files import parse_json
 from mmfusion.utils.foreign_files import decompressed
@@ -27,6 +27,15 @@ _COLUMNS = ("id", "group", "part", "label", "fold", "seed")
 _PROBABILITY = "prob_"
 _MOST_BYTES = 2**29
 """Limit for one file: a compressed file of some kilobytes can hold gigabytes."""
+_METRICS = {
+    **{"notes": list, "cost": dict, "ceilings": dict[str, float], "cases": dict[str, int | None], ROW: str},
+    **{"threshold": float | None, "temperature": float | None},
+}
+"""Types of some keys of the files, all optional."""
+_CONTENT = {"data": dict[str, str], PLUGINS: list[str]}
+_ENVIRONMENT = {"versions": dict | None, "commit": str | None, "device": str | None}
+_EPOCH = {"epoch": int, "losses": dict, "validation": dict}
+_CONDITION = {"kind": str, "metrics": dict}
 _DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 """Errors raised by files that are valid JSON or CSV, but not what a run writes."""
 
@@ -63,9 +72,8 @@ def _read(place: Path) -> FinishedRun:
     classes, parts, seed, fold = _predictions(frame)
     if seed != settings.run.seed:
         raise ValueError(f"{folder.PREDICTIONS} is of seed {seed}, {folder.SETTINGS} of seed {settings.run.seed}")
-    split = _optional(place, folder.SPLITS, _frame)
-    if split is not None and "part" not in split:
-        raise ValueError(f"{folder.SPLITS} has no column 'part'")
+    environment = _optional(place, folder.ENVIRONMENT, _json)
+    _expect(folder.ENVIRONMENT, {} if environment is None else environment, _ENVIRONMENT)
     robustness = _optional(place, folder.ROBUSTNESS, _versioned)
     return FinishedRun(
         folder=place,
@@ -77,10 +85,10 @@ def _read(place: Path) -> FinishedRun:
         test=parts["test"],
         validation=parts.get("validation"),
         metrics=metrics,
-        n_train=_n_train(metrics) if split is None else int((split["part"] == "train").sum()),
-        history=_checked_history(_optional(place, folder.HISTORY, _json)),
-        environment=_checked_environment(_optional(place, folder.ENVIRONMENT, _json)),
-        robustness=_rows_of_metrics(metrics) if robustness is None else _checked_robustness(robustness),
+        n_train=metrics.get("cases", {}).get("train"),
+        history=_expect_each(folder.HISTORY, _optional(place, folder.HISTORY, _json), _EPOCH),
+        environment=environment,
+        robustness=robustness and _expect_each(folder.ROBUSTNESS, robustness.get("rows", {}), _CONDITION),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
     )
 
@@ -97,7 +105,8 @@ def read_metrics(place: Path) -> dict[str, Any]:
     """
     try:
         metrics = _versioned(place, folder.METRICS)
-        _check_metrics(metrics)
+        _expect(folder.METRICS, metrics, _METRICS)
+        _expect(f"{folder.METRICS}: {CONTENT}", metrics.get(CONTENT, {}), _CONTENT)
     except _DAMAGE as error:
         raise ValueError(f"{folder.METRICS} is not what a run writes: {type(error).__name__} {error!s:.200}") from error
     return metrics
@@ -203,78 +212,32 @@ def _predictions(frame: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Cases]
     return classes, parts, numbers_of_run["seed"], numbers_of_run["fold"]
 
 
-def _check_metrics(metrics: Mapping[str, Any]) -> None:
-    for key, kind in (("notes", list), ("cost", dict), ("ceilings", dict)):
-        if not isinstance(metrics.get(key, kind()), kind):
-            raise ValueError(f"{folder.METRICS}: {key} is not what a run writes")
-    for key in ("threshold", "temperature"):
-        value = metrics.get(key)
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
-            raise ValueError(f"{folder.METRICS}: {key} expects a number, got {value!r}")
-    if not all(isinstance(ceiling, int | float) for ceiling in metrics.get("ceilings", {}).values()):
-        raise ValueError(f"{folder.METRICS}: ceilings expects numbers, got {metrics['ceilings']!r:.200}")
-    read = metrics.get(CONTENT, {})
-    data, plugins = (read.get("data", {}), read.get(PLUGINS, [])) if isinstance(read, dict) else (None, None)
-    if not isinstance(data, dict) or not isinstance(plugins, list):
-        raise ValueError(f"{folder.METRICS}: {CONTENT} is not what a run writes")
-    if not all(isinstance(digest, str) for digest in (*data.values(), *plugins)):
-        raise ValueError(f"{folder.METRICS}: {CONTENT} expects digests of files")
-    if not isinstance(metrics.get(ROW, ""), str):
-        raise ValueError(f"{folder.METRICS}: {ROW} expects a name, got {metrics[ROW]!r}")
+def _expect(name: str, content: Any, hints: Mapping[str, Any], required: bool = False) -> None:
+    """Check the values of an object of a JSON file against their types.
+
+    Args:
+        name: The file, for messages.
+        content: The object.
+        hints: Type by key.
+        required: Whether all keys must be present.
+
+    Raises:
+        ValueError: If it is no object, or a value is of another type.
+    """
+    if not isinstance(content, dict) or (required and not hints.keys() <= content.keys()):
+        raise ValueError(f"{name} is not what a run writes, got {shown(content)}")
+    for key, hint in hints.items():
+        if key in content and not takes(content[key], hint):
+            raise ValueError(f"{name}: {key} is not what a run writes, got {shown(content[key])}")
 
 
-def _n_train(metrics: Mapping[str, Any]) -> int | None:
-    cases = metrics.get("cases")
-    n = cases.get("train") if isinstance(cases, Mapping) else None
-    return n if isinstance(n, int) else None
-
-
-def _checked_history(history: Any) -> Sequence[Mapping[str, Any]] | None:
-    if history is None:
-        return None
-    if not isinstance(history, list) or not all(
-        isinstance(entry, dict)
-        and isinstance(entry.get("epoch"), int)
-        and isinstance(entry.get("losses"), dict)
-        and isinstance(entry.get("validation"), dict)
-        for entry in history
-    ):
-        raise ValueError(f"{folder.HISTORY} is not what a run writes")
-    return history
-
-
-def _checked_environment(environment: Any) -> Mapping[str, Any] | None:
-    if environment is None:
-        return None
-    if not isinstance(environment, dict) or not isinstance(environment.get("versions") or {}, dict):
-        raise ValueError(f"{folder.ENVIRONMENT} is not what a run writes")
-    for key in ("commit", "device"):
-        if not isinstance(environment.get(key), str | None):
-            raise ValueError(f"{folder.ENVIRONMENT}: {key} expects a text, got {environment[key]!r:.80}")
-    return environment
-
-
-def _checked_robustness(content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    rows = content.get("rows")
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("metrics"), dict)
-        for row in rows
-    ):
-        raise ValueError(f"{folder.ROBUSTNESS} is not what a run writes")
-    return rows
-
-
-def _rows_of_metrics(metrics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-    """Rows of ``metrics.json``, for a run without ``robustness.json``: AUC and drop without intervals."""
-    robustness = metrics.get("robustness")
-    if robustness is None:
-        return None
-    rows = robustness.get("rows") if isinstance(robustness, Mapping) else None
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("kind"), str) for row in rows
-    ):
-        raise ValueError(f"{folder.METRICS}: robustness is not what a run writes")
-    return [{**row, "metrics": {"auc": {"value": row.get("auc")}}, "drop": {"value": row.get("drop")}} for row in rows]
+def _expect_each(name: str, content: Any, hints: Mapping[str, Any]) -> Any:
+    """Check each object of a list, as :func:`_expect` does; None is none."""
+    if not isinstance(content, list | None):
+        raise ValueError(f"{name} is not what a run writes, got {shown(content)}")
+    for entry in content or ():
+        _expect(name, entry, hints, required=True)
+    return content
 
 
 def _subgroups(frame: pd.DataFrame | None, ids: NDArray[np.str_]) -> Mapping[str, NDArray[np.str_]] | None:

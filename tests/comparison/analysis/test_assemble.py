@@ -91,13 +91,13 @@ def test_folds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sizes", [(30, 60), (30, 30)])
 def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) -> None:
     """Other cases for other seeds, more of them or as many: two comparisons, and the second says why."""
-    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
+    recorded = {"cases": {"train": 100}}
     for model, strength in (("concat", 1.0), ("max", 2.0)):
         for seed, n in enumerate(sizes):
             frame = run_folders.predictions(seed=seed, n=n, strength=strength)
             frame[["id", "group"]] = f"seed{seed}-" + frame[["id", "group"]]
             place = tmp_path / f"{model}-{seed}"
-            run_folders.write(place, model, seed=seed, frame=frame, files={"splits.csv": splits})
+            run_folders.write(place, model, seed=seed, frame=frame, metrics=recorded)
     first, second = analyse(collect([tmp_path]).runs, n_resamples=40).comparisons
     told = [(one.folds, one.seeds, one.n_cases) for one in (first, second)]
     assert told == [(1, (0,), sizes[0]), (1, (1,), sizes[1])]

@@ -9,7 +9,6 @@ from helpers import run_folders
 from mmfusion.comparison.analysis.modalities import contributions, degradation
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.comparison.reading import read
-from mmfusion.metrics.intervals import corrected_resampled_difference
 
 
 def auc(value: float | None, reach: float | None = 0.1) -> dict[str, float | None]:
@@ -21,14 +20,10 @@ def row(kind: str, value: float | None, *, share: float | None = None, modality:
     return {"kind": kind, "modality": modality, "share": share, "metrics": {"auc": auc(value)}, **more}
 
 
-def run(
-    path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, whole: float | None = None, **options: Any
-) -> FinishedRun:
+def run(path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, **options: Any) -> FinishedRun:
     files = {} if rows is None else {"robustness.json": {"format": 1, "rows": rows}}
-    metrics = {} if whole is None else {"test": {"auc": auc(whole)}}
-    metrics["cases"] = {"train": options.pop("n_train", None)}
     place = path / f"{seed}-{options.get('fold', 0)}"
-    return read(run_folders.write(place, seed=seed, files=files, metrics=metrics, **{"n": 6, **options}))
+    return read(run_folders.write(place, seed=seed, files=files, **{"n": 6, **options}))
 
 
 def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
@@ -48,7 +43,7 @@ def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
 def test_runs_that_were_not_asked(tmp_path: Path) -> None:
     asked, other = run(tmp_path, [row("cells", 0.9, share=s) for s in (0.0, 0.5)]), run(tmp_path, None, 1)
     assert degradation([other]) is None
-    assert contributions([other], 0.95) == ()
+    assert contributions([other]) == ()
     found = degradation([asked, other])
     assert found is not None
     assert np.isnan(found.points[1]).all()
@@ -58,8 +53,8 @@ def test_runs_that_were_not_asked(tmp_path: Path) -> None:
 def test_the_drop_is_the_runs_own_where_they_have_it(tmp_path: Path) -> None:
     drops = [row("without", 0.7, modality="meta", drop=auc(0.2, 0.05)), row("permuted", None, modality="meta")]
     runs = [run(tmp_path, drops), run(tmp_path, [row("without", 0.6, modality="meta", drop=auc(0.3, 0.05))], 1)]
-    without, permuted = contributions(runs, 0.95)
-    assert (without.modality, without.kind, without.interval) == ("meta", "without", "cases")
+    without, permuted = contributions(runs)
+    assert (without.modality, without.kind) == ("meta", "without")
     assert (without.left.mean, without.drop.mean) == pytest.approx((0.65, 0.25))
     assert (without.drop.low, without.drop.high) == pytest.approx((0.2, 0.3))
     assert without.drop.points == pytest.approx((0.2, 0.3))
@@ -67,27 +62,8 @@ def test_the_drop_is_the_runs_own_where_they_have_it(tmp_path: Path) -> None:
     assert np.isnan(permuted.drop.mean)
 
 
-def test_else_from_the_auc_of_the_whole(tmp_path: Path) -> None:
-    rows = [row("permuted", 0.7, modality="derm")]
-    runs = [run(tmp_path, rows, whole=0.9), run(tmp_path, [row("cells", 0.8, share=0.0), *rows], 1, whole=0.9)]
-    runs.append(run(tmp_path, rows, 2, whole=0.85))
-    [found] = contributions(runs, 0.95)
-    assert found.interval == "seeds"
-    assert found.drop.points == pytest.approx((0.2, 0.1, 0.15))
-    # Student's over three seeds: 4.303 standard errors.
-    assert found.drop.high - found.drop.mean == pytest.approx(4.303 * 0.05 / np.sqrt(3), rel=1e-3)
-    # It is not the test cases that cause it.
-    assert np.isnan(found.drop.error)
-    [two] = contributions(runs[:2], 0.95)
-    assert (two.interval, two.drop.mean) == ("too few", pytest.approx(0.15))
-    assert np.isnan([two.drop.low, two.drop.high]).all()
-    [alone] = contributions(runs[:1], 0.95)
-    assert alone.interval == "none"
-    assert np.isnan([alone.drop.low, alone.drop.high]).all()
-
-
-def grid(path: Path, drops: Sequence[Sequence[float]], told: bool = True, **options: Any) -> list[FinishedRun]:
-    """A run of each fold and seed, whose AUC falls by so much without its table; told: with an interval."""
+def grid(path: Path, drops: Sequence[Sequence[float]]) -> list[FinishedRun]:
+    """A run of each fold and seed, whose AUC falls by so much without its table."""
     runs = []
     for fold, of_seed in enumerate(drops):
         for seed, drop in enumerate(of_seed):
@@ -95,9 +71,9 @@ def grid(path: Path, drops: Sequence[Sequence[float]], told: bool = True, **opti
             rows = [
                 row("cells", whole, share=0.0),
                 row("cells", whole - 0.2, share=0.5),
-                row("without", whole - drop, modality="meta", **({"drop": auc(drop, 0.04)} if told else {})),
+                row("without", whole - drop, modality="meta", drop=auc(drop, 0.04)),
             ]
-            runs.append(run(path, rows, seed, fold=fold, **options))
+            runs.append(run(path, rows, seed, fold=fold))
     return runs
 
 
@@ -105,7 +81,7 @@ def test_folds_are_independent_and_seeds_are_not(tmp_path: Path) -> None:
     """The mean of the intervals' ends is the interval of the mean of seeds alone: five folds' is narrower."""
     runs = grid(tmp_path, [(0.2, 0.3)] * 5)
     narrower = 0.1 / np.sqrt(5)
-    curve, [brings] = degradation(runs), contributions(runs, 0.95)
+    curve, [brings] = degradation(runs), contributions(runs)
     assert curve is not None
     np.testing.assert_allclose(curve.mean, [0.85, 0.65])
     np.testing.assert_allclose(curve.mean - curve.low, narrower)
@@ -113,16 +89,16 @@ def test_folds_are_independent_and_seeds_are_not(tmp_path: Path) -> None:
     assert curve.area.high - curve.area.mean == pytest.approx(narrower)
     assert curve.area.error == pytest.approx(narrower / 2)
     assert brings.left.mean - brings.left.low == pytest.approx(narrower)
-    assert (brings.interval, brings.drop.mean) == ("cases", pytest.approx(0.25))
+    assert brings.drop.mean == pytest.approx(0.25)
     assert brings.drop.mean - brings.drop.low == pytest.approx(0.04 / np.sqrt(5))
     # One fold: as wide as the seeds' own.
-    [one] = contributions(runs[:2], 0.95)
+    [one] = contributions(runs[:2])
     assert one.drop.high - one.drop.mean == pytest.approx(0.04)
 
 
 def test_a_fold_counts_by_its_runs(tmp_path: Path) -> None:
     """Two seeds in one fold and one in another: the mean has weights of 2/3 and 1/3, and so has its interval."""
-    [found] = contributions(grid(tmp_path, [(0.2, 0.3), (0.4,)]), 0.95)
+    [found] = contributions(grid(tmp_path, [(0.2, 0.3), (0.4,)]))
     assert found.drop.mean == pytest.approx(0.3)
     assert found.drop.high - found.drop.mean == pytest.approx(0.04 * np.hypot(2 / 3, 1 / 3))
 
@@ -130,7 +106,7 @@ def test_a_fold_counts_by_its_runs(tmp_path: Path) -> None:
 def test_uneven_ends_stay_uneven(tmp_path: Path) -> None:
     uneven = {"value": 0.2, "low": 0.14, "high": 0.21, "error": 0.02}
     rows = [row("without", 0.7, modality="meta", drop=uneven)]
-    [found] = contributions([run(tmp_path, rows, fold=fold) for fold in range(4)], 0.95)
+    [found] = contributions([run(tmp_path, rows, fold=fold) for fold in range(4)])
     assert (found.drop.mean, found.drop.low, found.drop.high) == pytest.approx((0.2, 0.17, 0.205))
     assert found.drop.error == pytest.approx(0.01)
 
@@ -139,36 +115,5 @@ def test_seeds_with_other_cases_are_independent(tmp_path: Path) -> None:
     """One fold, but the cases of each seed are its own."""
     rows = [row("without", 0.7, modality="meta", drop=auc(0.2, 0.04))]
     runs = [run(tmp_path, rows, seed, n=6 + 2 * seed) for seed in range(4)]
-    [found] = contributions(runs, 0.95)
+    [found] = contributions(runs)
     assert found.drop.high - found.drop.mean == pytest.approx(0.02)
-
-
-def test_without_intervals_folds_are_one_drop_each(tmp_path: Path) -> None:
-    drops = [(0.1, 0.3), (0.2, 0.2), (0.3, 0.4)]
-    [found] = contributions(grid(tmp_path, drops, told=False, n_train=30), 0.95)
-    wanted = corrected_resampled_difference([0.2, 0.2, 0.35], n_train=30, n_test=6)
-    assert found.interval == "folds"
-    assert (found.drop.mean, found.drop.low, found.drop.high) == pytest.approx(tuple(wanted)[:3])
-    assert found.drop.points == pytest.approx((0.1, 0.3, 0.2, 0.2, 0.3, 0.4))
-
-
-@pytest.mark.parametrize("drops", [[(0.9,), (-0.9,), (0.9,)], [(0.9, -0.9, 0.9)]])
-def test_a_drop_is_not_more_than_all(tmp_path: Path, drops: list[tuple[float, ...]]) -> None:
-    [found] = contributions(grid(tmp_path, drops, told=False, n_train=30), 0.95)
-    assert found.interval == ("folds" if len(drops) > 1 else "seeds")
-    assert (found.drop.low, found.drop.high) == (-1, 1)
-
-
-def test_two_folds_have_no_interval(tmp_path: Path) -> None:
-    [found] = contributions(grid(tmp_path, [(0.2,), (0.3,)], told=False, n_train=30), 0.95)
-    assert (found.interval, found.drop.mean) == ("too few", pytest.approx(0.25))
-    assert np.isnan([found.drop.low, found.drop.high]).all()
-
-
-@pytest.mark.parametrize(("drops", "ends"), [([(0.2,), (0.3,), (0.3,)], np.nan), ([(0.0, 0.0)] * 3, 0.0)])
-def test_folds_that_nobody_can_size(tmp_path: Path, drops: list[tuple[float, ...]], ends: float) -> None:
-    """There is no interval, but of a modality that the model does not look at."""
-    [found] = contributions(grid(tmp_path, drops, told=False, parts=("test",)), 0.95)
-    assert found.interval == ("none" if np.isnan(ends) else "folds")
-    assert found.drop.mean == pytest.approx(np.mean(drops))
-    np.testing.assert_array_equal([found.drop.low, found.drop.high], ends)

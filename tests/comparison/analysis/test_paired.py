@@ -113,18 +113,15 @@ def test_accuracy_of_patients_with_several_cases_is_bootstrapped(tmp_path: Path)
     assert found.kind == "bootstrap"
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_folds_are_one_difference_each(tmp_path: Path, told: bool) -> None:
-    """Seeds of a fold share their cases: they are averaged first. Training sizes follow from the folds if need be."""
-    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
-    options = {"files": {"splits.csv": splits} if told else {}, "n": 30}
+def test_folds_are_one_difference_each(tmp_path: Path) -> None:
+    """Seeds of a fold share their cases: they are averaged first."""
+    options = {"metrics": {"cases": {"train": 100}}, "n": 30}
     one = sampled(tmp_path, "max", (0, 1), (0, 1, 2), strength=2.0, **options)
     other = sampled(tmp_path, "concat", (0, 1), (0, 1, 2), strength=1.0, **options)
     found, cautions = one_test(one, other)
     pairs = list(zip(one.runs, other.runs, strict=True))
     differences = np.array([a.raw["auc"].value - b.raw["auc"].value for a, b in pairs]).reshape(3, 2).mean(1)
-    # Three test parts of 30 that are the dataset, less 30 of validation and 30 of test.
-    wanted = corrected_resampled_difference(differences, n_train=100 if told else 30, n_test=30)
+    wanted = corrected_resampled_difference(differences, n_train=100, n_test=30)
     assert found is not None
     assert not cautions
     assert (found.kind, found.n_runs) == ("corrected resampled t", 6)
@@ -150,8 +147,8 @@ def test_equal_models_differ_in_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strength", [1.0, 2.0])
 def test_two_folds_have_neither_interval_nor_test(tmp_path: Path, strength: float) -> None:
-    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
-    options = {"folds": (0, 1), "n": 30, "files": {"splits.csv": splits}}
+    recorded = {"cases": {"train": 100}}
+    options = {"folds": (0, 1), "n": 30, "metrics": recorded}
     one, other = (sampled(tmp_path, m, strength=s, **options) for m, s in (("max", strength), ("concat", 1.0)))
     for metric in ("auc", "mcc", "log_loss", "brier"):
         found, _ = one_test(one, other, metric)
@@ -163,13 +160,13 @@ def test_two_folds_have_neither_interval_nor_test(tmp_path: Path, strength: floa
 
 def test_every_interval_of_a_difference_is_possible(tmp_path: Path) -> None:
     """Three folds of eight cases, on which both methods are now right and now wrong: Student's reach is beyond 1."""
-    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(8))
+    recorded = {"cases": {"train": 8}}
     methods = []
     for model, signs in (("max", (4, -4, 4)), ("concat", (-4, 4, 0))):
         runs = []
         for fold, strength in enumerate(signs):
             place = tmp_path / f"{model}{fold}"
-            options = {"strength": strength, "n": 8, "files": {"splits.csv": splits}}
+            options = {"strength": strength, "n": 8, "metrics": recorded}
             runs.append(judge(read(run_folders.write(place, model, fold=fold, **options))))
         methods.append(Compared(model, sample(runs, n_resamples=40, seed=0)))
     metrics = [name for name in NAMES if name != "log_loss"]
@@ -206,15 +203,14 @@ def test_other_cases_are_not_paired(tmp_path: Path) -> None:
 
 def several_parts(path: Path, model: str, sizes: Sequence[int], strength: float) -> Compared:
     """Seeds of one fold, two of them with each test part: other cases, though there may be as many."""
-    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(100))
+    recorded = {"cases": {"train": 100}}
     runs = []
     for number, n in enumerate(sizes):
         for seed in (2 * number, 2 * number + 1):
             frame = run_folders.predictions(seed=seed, n=n, strength=strength)
             frame[["id", "group"]] = f"part{number}-" + frame[["id", "group"]]
             place = path / f"{model}-{seed}"
-            files = {"splits.csv": splits}
-            runs.append(judge(read(run_folders.write(place, model, seed=seed, frame=frame, files=files))))
+            runs.append(judge(read(run_folders.write(place, model, seed=seed, frame=frame, metrics=recorded))))
     return Compared(model, sample(runs, n_resamples=200, seed=0))
 
 

@@ -157,7 +157,7 @@ def test_shades_darken_evenly() -> None:
 
 
 def test_the_mean_of_runs_that_ended_at_different_epochs() -> None:
-    runs = [(np.array([1.0, 2, 3]), np.array([NAN, 0.5, 0.7])), (np.array([1.0, 2]), np.array([NAN, 0.7]))]
+    runs = ((np.array([1.0, 2, 3]), np.array([NAN, 0.5, 0.7])), (np.array([1.0, 2]), np.array([NAN, 0.7])))
     x, y = mean(runs)
     np.testing.assert_array_equal(x, [1, 2, 3])
     np.testing.assert_allclose(y, [NAN, 0.6, 0.7])

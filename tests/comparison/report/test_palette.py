@@ -16,7 +16,7 @@ BLIND = {
     "full sight": np.eye(3),
 }
 THEMES = {"light": {color: color for color in NAMES}, "dark": DARK}
-CSS = resources.files("mmfusion.comparison.report").joinpath("style.css").read_text(encoding="utf-8")
+CSS = resources.files("mmfusion.comparison.report").joinpath("templates/style.css").read_text(encoding="utf-8")
 
 
 def linear(color: str) -> np.ndarray:

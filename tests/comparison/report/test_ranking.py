@@ -2,38 +2,27 @@ import dataclasses
 
 from helpers import made_analyses as made
 from mmfusion.comparison.analysis.results import Comparison
-from mmfusion.comparison.report.chapters import calibration, ranking
-from mmfusion.comparison.report.chapters.chapter import Chapter
-from mmfusion.comparison.report.document import Paragraph, Table
+from mmfusion.comparison.report import pages
 
 
-def said(found: Comparison) -> str:
-    blocks = ranking._tests(Chapter.of(found, 1, 0.95))
-    return " ".join(block.text for block in blocks if isinstance(block, Paragraph))
+def markdown_of(comparison: Comparison) -> str:
+    return pages.render(made.analysis(comparison), {})[1]
 
 
-def test_what_the_tests_speak_of() -> None:
-    """Test parts are tested over their runs; a single one only over its cases."""
-    found = made.small().comparisons[0]
-    over_parts = [dataclasses.replace(test, kind="corrected resampled t") for test in found.tests]
-    assert "The variation between seeds is in the SD alone." in said(found)
-    assert "The variation between seeds" not in said(dataclasses.replace(found, tests=tuple(over_parts)))
-    assert "the test is of the difference shown, the mean over the pairs" in said(found)
-    assert "counts all methods tested on the same metric" in said(found)
+def test_what_the_tests_are_about() -> None:
+    """Several test sets are tested over their runs; a single one only over its cases."""
+    [comparison] = made.small().comparisons
+    over_folds = [dataclasses.replace(test, kind="corrected resampled t") for test in comparison.tests]
+    text = markdown_of(comparison)
+    assert "The variation between seeds is in the SD alone." in text
+    assert "the test is of the difference shown, the mean over the pairs" in text
+    assert "counts all methods tested on the same metric" in text
+    assert "The diamond and the dashed line are the reference named beforehand." in text
+    assert "its interval may lie above it" in text
+    assert "The variation between seeds" not in markdown_of(dataclasses.replace(comparison, tests=tuple(over_folds)))
 
 
-def test_nothing_is_said_of_a_reference_that_tests_nothing() -> None:
-    found = made.small().comparisons[0]
-    for one, expected in (
-        (found, "the reference named beforehand."),
-        (dataclasses.replace(found, tests=()), "the reference."),
-    ):
-        text = ranking.section(Chapter.of(one, 1, 0.95)).blocks[0]
-        assert isinstance(text, Paragraph)
-        assert f"The diamond and the dashed line are {expected}" in text.text
-
-
-def test_an_interval_of_ece_may_lie_above_it() -> None:
-    section = calibration.section(Chapter.of(made.small().comparisons[0], 1, 0.95))
-    [table] = [block for block in section.blocks if isinstance(block, Table)]
-    assert "its interval may lie above it" in table.caption
+def test_the_origin_of_a_reference_without_tests_is_not_named() -> None:
+    text = markdown_of(dataclasses.replace(made.small().comparisons[0], tests=()))
+    assert "The diamond and the dashed line are the reference." in text
+    assert "There are no tests: no other method has runs that pair with the reference's." in text

@@ -5,10 +5,9 @@ from typing import Any
 
 from helpers import made_analyses as made
 from mmfusion.comparison.analysis.results import Comparison, Method
-from mmfusion.comparison.report import tables
+from mmfusion.comparison.report import pages, tables
 from mmfusion.comparison.report.chapters import settings
 from mmfusion.comparison.report.chapters.chapter import Chapter
-from mmfusion.comparison.report.document import Lid, Paragraph, Table
 
 
 def method(label: str, lr: float, precision: str = "no", **changes: Any) -> Method:
@@ -36,28 +35,24 @@ def comparison() -> Comparison:
     return made.comparison(methods, shared={"data": {"size": 128}, "train": {"epochs": 8}})
 
 
-def test_every_setting_is_told_once() -> None:
+def test_every_setting_is_listed_once() -> None:
     """Of all methods, then each one's own, what was changed first; of a reference row nothing."""
-    section = settings.section(Chapter.of(comparison(), 1, 0.95))
-    shared = [block for block in section.blocks if isinstance(block, Table)][1]
-    assert shared.rows == (("data.size", "128"), ("train.epochs", "8"))
-    [lid] = [block for block in section.blocks if isinstance(block, Lid)]
-    same, own = (block for block in lid.blocks if isinstance(block, Table))
-    assert same.rows == (
+    values = settings.part(Chapter.of(comparison(), 1, 0.95)).values
+    assert values["shared"] == [("data.size", "128"), ("train.epochs", "8")]
+    assert values["common"] == [
         ("train.schedule", "cosine"),
         ("train.clip_norm", "1.0"),
         ("train.sampler_options", "none"),
         ("model.dim", "16"),
-    )
-    assert own.columns == ("method", "changed", "as usual")
-    assert own.rows == (
+    ]
+    assert values["rest"] == [
         (
             "cfcml",
             "run.precision=bf16, train.lr=0.01, model.sample_weight=5.0",
             "model.tokenizer.name=text, model.tokenizer.encoder=clip",
         ),
         ("concat", "none", "run.precision=no, train.lr=0.001"),
-    )
+    ]
 
 
 def test_the_same_as_csv() -> None:
@@ -80,6 +75,8 @@ def test_the_same_as_csv() -> None:
     ]
 
 
-def test_a_lid_without_settings_is_left_out() -> None:
-    section = settings.section(Chapter.of(made.bare().comparisons[0], 1, 0.95))
-    assert [type(block) for block in section.blocks] == [Paragraph, Table, Paragraph]
+def test_tables_without_a_row_are_left_out() -> None:
+    _, markdown, _ = pages.render(made.bare(), {})
+    text = markdown[markdown.index("### Data, settings, versions") :]
+    assert text.count("| --- |") == 1
+    assert "All other settings" not in text

@@ -9,7 +9,6 @@ from helpers import made_analyses as made
 from mmfusion.comparison.report import pages, tables, write
 from mmfusion.comparison.report.chapters import contribution
 from mmfusion.comparison.report.chapters.chapter import Chapter
-from mmfusion.comparison.report.document import Document, Paragraph, Section, Table
 
 pytest.importorskip("matplotlib")
 PARTS = (
@@ -27,18 +26,10 @@ PARTS = (
 )
 
 
-def missing(document: Document) -> list[str]:
-    def of(section: Section) -> list[str]:
-        own = [b.text for b in section.blocks if isinstance(b, Paragraph) and b.kind == "missing"]
-        return own + [text for part in section.parts for text in of(part)]
-
-    return [text for section in document.sections for text in of(section)]
-
-
-def test_what_is_not_there_is_said_in_a_line() -> None:
-    document = pages.document(made.bare(), {})
-    assert tuple(part.title for part in document.sections[0].parts) == PARTS
-    assert missing(document) == [
+def test_what_is_absent_is_a_line() -> None:
+    page, _, pictures = pages.render(made.bare(), {})
+    assert tuple(re.findall(r"<h3[^>]*>([^<]+)</h3>", page)) == PARTS
+    assert re.findall(r'<p class="missing">([^<]+)</p>', page) == [
         "There are no tests: the reference is not among the runs.",
         "No method has these curves.",
         "No method has these curves.",
@@ -51,13 +42,7 @@ def test_what_is_not_there_is_said_in_a_line() -> None:
         "No run recorded its cost.",
         "No run recorded its versions and hardware.",
     ]
-    assert [picture.key for picture in document.pictures()] == ["c1-forest", "c1-confusion-1"]
-
-
-def test_no_run_at_all_is_said_too() -> None:
-    document = pages.document(made.analysis(), {"runs/a": "unfinished"})
-    assert document.sections == ()
-    assert document.lead[0] == Paragraph("There is nothing to report: there is no finished run.", kind="missing")
+    assert [picture.key for picture in pictures] == ["c1-forest", "c1-confusion-1"]
 
 
 def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) -> None:
@@ -143,21 +128,18 @@ def test_names_of_tables_are_known() -> None:
     assert set(tables.NAMES) >= {"ranking", "tests", "subgroups", "robustness", "contribution", "cost", "skipped"}
 
 
-def test_what_a_modality_brings_has_a_row_a_method() -> None:
+def test_what_a_modality_brings_has_one_row_per_method() -> None:
     full = made.method("cfcml", 0.9, modalities=("image", "table"))
     image = dataclasses.replace(full, label="image", contributions=full.contributions[:2])
-    found = contribution.section(
-        Chapter.of(made.comparison([full, image, made.bare().comparisons[0].methods[0]]), 1, 0.95)
-    )
-    falls, left = (block for block in found.blocks if isinstance(block, Table))
-    assert falls.columns == (
-        "method",
+    bare = dataclasses.replace(made.bare().comparisons[0].methods[0], label="bare")
+    part = contribution.part(Chapter.of(made.comparison([full, image, bare]), 1, 0.95))
+    assert part.values["columns"] == [
         "image, removed",
         "image, permuted between cases",
         "table, removed",
         "table, permuted between cases",
-    )
-    assert falls.rows == (
+    ]
+    assert part.values["falls"] == [
         (
             "cfcml",
             "+0.150 (+0.138 to +0.162)",
@@ -166,34 +148,6 @@ def test_what_a_modality_brings_has_a_row_a_method() -> None:
             "+0.110 (+0.098 to +0.122)",
         ),
         ("image", "+0.150 (+0.138 to +0.162)", "+0.180 (+0.168 to +0.192)", "\u2013", "\u2013"),
-    )
-    assert left.rows[1][1] == "0.750 (0.740 to 0.760)"
-    assert found.blocks[-1] == Paragraph("This is missing for image.", kind="missing")
-
-
-def test_the_interval_of_a_fall_is_said() -> None:
-    """One sentence where all methods have the same kind, one a kind where they do not."""
-
-    def caption(*kinds: str) -> str:
-        methods = []
-        for number, kind in enumerate(kinds):
-            one = made.method(f"m{number}", 0.9)
-            given = tuple(dataclasses.replace(each, interval=kind) for each in one.contributions)
-            methods.append(dataclasses.replace(one, contributions=given))
-        found = contribution.section(Chapter.of(made.comparison(methods), 1, 0.95))
-        return next(block.caption for block in found.blocks if isinstance(block, Table))
-
-    start = "Fall of the AUC, with 95% intervals. "
-    for kind, what in contribution.INTERVALS.items():
-        assert caption(kind, kind) == f"{start}The interval {what}"
-    said = contribution.INTERVALS
-    assert caption("cases", "seeds", "cases") == f"{start}That of m0 and m2 {said['cases']} That of m1 {said['seeds']}"
-    # A model that refused has no fall, and no interval to speak of.
-    refused = made.method("m0", 0.9)
-    nothing = dataclasses.replace(refused.contributions[0].drop, mean=made.NAN)
-    given = dataclasses.replace(refused.contributions[0], drop=nothing, interval="none")
-    refused = dataclasses.replace(refused, contributions=(given, *refused.contributions[1:]))
-    found = contribution.section(Chapter.of(made.comparison([refused]), 1, 0.95))
-    assert next(block.caption for block in found.blocks if isinstance(block, Table)) == (
-        f"{start}The interval {said['cases']}"
-    )
+    ]
+    assert part.values["left"][1][1] == "0.750 (0.740 to 0.760)"
+    assert part.lacking == ("This", ["bare"])

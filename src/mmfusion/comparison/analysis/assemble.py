@@ -206,7 +206,7 @@ def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level:
         confusion=curves.confusion(sampled),
         subgroups=_subgroups(sampled, level),
         robustness=modalities.degradation(runs),
-        contributions=modalities.contributions(runs, level),
+        contributions=modalities.contributions(runs),
         learning=learning.learning(runs),
         cost=learning.cost(runs),
     )

@@ -107,15 +107,9 @@ class Contribution:
         kind: ``without`` or ``permuted``.
         left: The AUC without it or with its rows permuted.
         drop: Fall of the AUC; positive if the modality was useful.
-        interval: Kind of interval of ``drop``. ``cases``: from the runs' paired intervals for their test cases,
-            averaged over the seeds of a fold, and folds are independent. For runs without intervals: ``folds``, that
-            of Nadeau and Bengio on one drop per fold, the mean over its seeds (and ``mean`` is over these); ``seeds``,
-            Student's over the seeds of one test set, whose cases stay the same; ``too few``, fewer than three folds,
-            or seeds of one fold; ``none``.
     """
 
     modality: str
     kind: str
     left: Score
     drop: Score
-    interval: str

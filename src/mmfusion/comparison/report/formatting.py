@@ -48,6 +48,11 @@ def metric(name: str) -> str:
     return name.replace("_", " ")
 
 
+def capitalized(text: str) -> str:
+    """The text with a capital at its start, the rest unchanged."""
+    return text[:1].upper() + text[1:]
+
+
 def number(value: float, digits: int = 3) -> str:
     """``0.936``."""
     return NONE if not math.isfinite(value) else f"{value:.{digits}f}".replace("-", MINUS)

@@ -1,9 +1,13 @@
-"""An analysis as a document."""
+"""An analysis as a page and as Markdown, from templates."""
 
-from collections.abc import Mapping
+import html
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from mmfusion.comparison.analysis.results import Analysis, Named
+from mmfusion.comparison.analysis.results import Analysis
 from mmfusion.comparison.report import formatting
+from mmfusion.comparison.report.canvas import Picture, clean
 from mmfusion.comparison.report.chapters import (
     answer,
     calibration,
@@ -17,120 +21,72 @@ from mmfusion.comparison.report.chapters import (
     settings,
     subgroups,
 )
-from mmfusion.comparison.report.chapters.chapter import Chapter
-from mmfusion.comparison.report.document import Block, Bullets, Document, Paragraph, Section
+from mmfusion.comparison.report.chapters.chapter import Chapter, Part
+from mmfusion.utils.optional import need
 
-_PARTS = (
-    ranking.section,
+_PARTS: tuple[Callable[[Chapter], Part], ...] = (
+    ranking.part,
     discrimination.roc,
     discrimination.precision_recall,
-    confusion.section,
-    calibration.section,
-    robustness.section,
-    contribution.section,
-    subgroups.section,
-    learning_curves.section,
-    cost.section,
-    settings.section,
+    confusion.part,
+    calibration.part,
+    robustness.part,
+    contribution.part,
+    subgroups.part,
+    learning_curves.part,
+    cost.part,
+    settings.part,
 )
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
 
-def document(analysis: Analysis, skipped: Mapping[str, str]) -> Document:
+def escape(text: str) -> str:
+    """Text on one line in which nothing is Markdown."""
+    return _SPECIAL.sub(r"\\\1", " ".join(clean(text).replace("&", "&amp;").split())).replace("\\<", "&lt;")
+
+
+def render(analysis: Analysis, skipped: Mapping[str, str]) -> tuple[str, str, list[Picture]]:
     """The whole report.
 
     Args:
         analysis: The numbers.
         skipped: By folder, why it was left out.
+
+    Returns:
+        The page as HTML, the same as Markdown, and all pictures in their order.
     """
-    chapters = [
-        Chapter.of(comparison, number, analysis.level)
-        for number, comparison in enumerate(analysis.comparisons, start=1)
-    ]
-    lead: list[Block] = []
-    for chapter in chapters:
-        if len(chapters) > 1:
-            lead.append(Paragraph(f"{chapter.comparison.name}: {answer.compared(chapter)}"))
-        else:
-            lead.append(Paragraph(answer.compared(chapter)))
-        lead.append(Paragraph(answer.answer(chapter, analysis.reference), kind="answer"))
-    if not chapters:
-        lead.append(Paragraph("There is nothing to report: there is no finished run.", kind="missing"))
-    if len(chapters) > 1:
-        lead.append(
-            Paragraph(
-                "Comparisons differ in dataset, data settings, budget or encoder. Their numbers must not be "
-                "compared with each other: each comparison has its own chapter."
-            )
-        )
-    if skipped:
-        items = tuple(f"{folder}: {reason}" for folder, reason in skipped.items())
-        lead.append(Bullets(items, kind="warning", title=f"{formatting.plural(len(items), 'folder')} skipped"))
-    datasets = formatting.listed(dict.fromkeys(chapter.comparison.dataset for chapter in chapters))
-    title = f"Comparison of methods on {datasets}" if datasets else "Comparison of methods"
-    return Document(
-        title, tuple(lead), (*(_chapter(chapter, analysis) for chapter in chapters), *_methods(analysis, chapters))
+    chapters = []
+    for number, comparison in enumerate(analysis.comparisons, start=1):
+        chapter = Chapter.of(comparison, number, analysis.level)
+        chapters.append((chapter, [part(chapter) for part in _PARTS]))
+    datasets = formatting.listed(dict.fromkeys(comparison.dataset for comparison in analysis.comparisons))
+    values = {
+        "title": f"Comparison of methods on {datasets}" if datasets else "Comparison of methods",
+        "analysis": analysis,
+        "chapters": chapters,
+        "tested": [comparison for comparison in analysis.comparisons if comparison.tests],
+        "skipped": [f"{folder}: {reason}" for folder, reason in skipped.items()],
+    }
+    markdown = re.sub(r"\n{3,}", "\n\n", _render("markdown", escape, values)).strip() + "\n"
+    groups = [group for _, parts in chapters for part in parts for group in (part.pictures, *part.collapsed.values())]
+    page = _render("html", lambda text: html.escape(clean(text)), values)
+    return page, markdown, [picture for group in groups for picture in group]
+
+
+def _render(format: str, escaped: Callable[[str], str], values: Mapping[str, Any]) -> str:
+    """The report in one format: what is no text or markup of the templates' own is escaped."""
+    jinja2, markup = need("jinja2", "bench"), need("markupsafe", "bench").Markup
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, markup) else markup(escaped(str(value))),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _chapter(chapter: Chapter, analysis: Analysis) -> Section:
-    blocks: list[Block] = []
-    cautions = tuple(caution.text for caution in chapter.comparison.cautions)
-    if cautions:
-        blocks.append(Bullets(cautions, kind="warning", title="Before you read the numbers"))
-    if len(analysis.comparisons) > 1:
-        blocks += [
-            Paragraph(answer.compared(chapter)),
-            Paragraph(answer.answer(chapter, analysis.reference), kind="answer"),
-        ]
-    return Section(
-        f"comparison-{chapter.key()}",
-        chapter.comparison.name,
-        tuple(blocks),
-        tuple(part(chapter) for part in _PARTS),
-    )
-
-
-def _methods(analysis: Analysis, chapters: list[Chapter]) -> tuple[Section, ...]:
-    if not chapters:
-        return ()
-    return (
-        Section(
-            "made",
-            "How the numbers were computed",
-            (
-                Paragraph(
-                    "Everything here is computed from the stored predictions of the test sets. Epochs, thresholds and "
-                    "temperatures are chosen on the validation sets, unless a warning says otherwise."
-                ),
-                Paragraph(
-                    f"Intervals cover {analysis.level:.0%}: a bootstrap with {analysis.n_resamples:,} resamples "
-                    f"(seed {analysis.seed}), stratified by class, that draws whole patients or lesions if cases "
-                    "come in groups. For more than two classes, AUC, average precision, sensitivity, specificity and "
-                    "G-mean are means of each class against the rest."
-                ),
-                *_tested(chapters),
-            ),
-        ),
-    )
-
-
-_NAMED: Mapping[Named, str] = {
-    "beforehand": "was named before the numbers were seen",
-    "default": "is the default",
-    "report": "was given to this report; the runs do not record whether that was before the numbers were seen",
-}
-
-
-def _tested(chapters: list[Chapter]) -> tuple[Paragraph, ...]:
-    """Paragraph on the tests and the origin of their reference; none if nothing was tested."""
-    tested = [chapter.comparison for chapter in chapters if chapter.comparison.tests]
-    if not tested:
-        return ()
-    references = formatting.listed(dict.fromkeys(str(comparison.reference) for comparison in tested))
-    return (
-        Paragraph(
-            f"The reference, {references}, {_NAMED[tested[0].named]}. Tests are paired, on the same cases, and of "
-            "the mean over the seeds; over folds the resampled t-test is corrected for the cases that the folds share; "
-            "all are corrected for their number by Holm's method."
-        ),
-    )
+    environment.filters["flow"] = lambda text: markup(" ".join(text.split()))
+    environment.filters["metric"] = formatting.metric
+    blocks = environment.get_template(f"{format}.jinja").module
+    template = environment.get_template("report.jinja")
+    rendered: str = template.render(doc=blocks, words=formatting, answer=answer, **values)
+    return rendered

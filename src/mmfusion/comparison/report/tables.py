@@ -126,7 +126,6 @@ def _contribution(analysis: Analysis) -> Rows:
                 "drop": drop.mean,
                 "low": drop.low,
                 "high": drop.high,
-                "interval": contribution.interval,
             }
 
 

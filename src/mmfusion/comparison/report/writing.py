@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmfusion.comparison.analysis.results import Analysis
-from mmfusion.comparison.report import html, markdown, pages, tables
+from mmfusion.comparison.report import pages, tables
 from mmfusion.training.result_files import write_text
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -35,12 +35,12 @@ def write(
     if place.exists() and not place.is_dir():
         raise FileExistsError(f"{place} is a file: choose another folder for the report")
     skipped = dict(skipped or {})
-    document = pages.document(analysis, skipped)
-    figures = place / markdown.FOLDER
+    page, markdown, pictures = pages.render(analysis, skipped)
+    figures = place / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     files = {place / name: text for name, text in tables.tables(analysis, skipped, formulas=formulas).items()}
-    files |= {figures / f"{picture.key}.svg": picture.file for picture in document.pictures()}
-    files[place / MARKDOWN] = markdown.render(document)
+    files |= {figures / f"{picture.key}.svg": picture.file for picture in pictures}
+    files[place / MARKDOWN] = markdown
     for name in (*(f"{name}.csv" for name in tables.NAMES), MARKDOWN):
         if place / name not in files:
             (place / name).unlink(missing_ok=True)
@@ -50,6 +50,5 @@ def write(
     for path, text in files.items():
         write_text(path, text)
     # Last: the page refers to the other files.
-    page = place / HTML
-    write_text(page, html.render(document))
-    return page
+    write_text(place / HTML, page)
+    return place / HTML

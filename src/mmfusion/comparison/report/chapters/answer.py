@@ -3,7 +3,6 @@
 from mmfusion.comparison.analysis.results import Named, PairedTest
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
-from mmfusion.metrics.classification import LOWER_IS_BETTER
 
 
 def compared(chapter: Chapter) -> str:
@@ -39,18 +38,17 @@ def answer(chapter: Chapter, wanted: str) -> str:
             f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to "
             "compare it with."
         )
-    extreme = "lowest" if chapter.metric in LOWER_IS_BETTER else "highest"
     if comparison.reference is None:
         return (
-            f"{best.label} has the {extreme} {value}, but nothing was tested: the reference, {wanted}, is not among "
-            "the runs, so no method can be said to be better than another."
+            f"{best.label} has the {chapter.best_is} {value}, but nothing was tested: the reference, {wanted}, is not "
+            "among the runs, so no method can be said to be better than another."
         )
     tests = [test for test in comparison.tests if test.metric == chapter.metric]
     if best.is_reference:
-        return f"The reference {best.label} has the {extreme} {value}. {_others(tests, comparison.reference)}"
+        return f"The reference {best.label} has the {chapter.best_is} {value}. {_others(tests, comparison.reference)}"
     best_test = next((test for test in tests if test.method == best.label), None)
     against = _best(best_test, comparison.reference, comparison.named)
-    return f"{best.label} has the {extreme} {value}. {against} {_others(tests, comparison.reference)}"
+    return f"{best.label} has the {chapter.best_is} {value}. {against} {_others(tests, comparison.reference)}"
 
 
 def _best(test: PairedTest | None, reference: str, named: Named) -> str:

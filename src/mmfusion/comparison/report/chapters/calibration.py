@@ -5,60 +5,37 @@ import numpy as np
 from mmfusion.comparison.analysis.results import Method
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, cell, overall, score
+from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, Part, cell, overall, score
 from mmfusion.comparison.report.curve_plot import Line, square
-from mmfusion.comparison.report.document import Block, Figures, Lid, Paragraph, Section, Table
 from mmfusion.comparison.report.palette import MUTED
 
 METRICS = ("brier", "ece", "log_loss")
 
 
-def section(chapter: Chapter) -> Section:
+def part(chapter: Chapter) -> Part:
     """Reliability curves, and a table of raw and scaled calibration."""
     methods = chapter.comparison.methods
-    having = [method for method in methods if method.curves.reliability]
-    of = "of the likeliest class" if len(chapter.comparison.classes) > 2 else f"of {chapter.comparison.classes[-1]}"
-    blocks: list[Block] = []
-    if having:
-        blocks.append(
-            Paragraph(
-                f"Cases in bins of the probability {of}: the predicted probability across, the observed frequency "
-                f"upwards, with {chapter.percent} intervals. On the dotted diagonal a method is calibrated; below it, "
-                "it is overconfident. The dashed grey line is after temperature scaling, fitted on the validation set."
-            )
-        )
-        front = [method for method in having if chapter.style(method).prominent]
-        rest = [method for method in having if not chapter.style(method).prominent]
-        blocks.append(Figures(tuple(_picture(chapter, method) for method in front)))
-        if rest:
-            panels = tuple(_picture(chapter, method) for method in rest)
-            blocks.append(Lid(f"Reliability of the other {formatting.plural(len(rest), 'method')}", (Figures(panels),)))
-    else:
-        blocks.append(Paragraph("No method has reliability curves.", kind="missing"))
-    blocks.append(_table(chapter))
-    blocks += chapter.lacking(
-        "A temperature (no validation cases are stored with the runs)",
-        [method for method in methods if not method.scaled],
-    )
-    return Section(chapter.key("calibration"), "Calibration", tuple(blocks))
-
-
-def _table(chapter: Chapter) -> Table:
-    rows = []
-    for method in chapter.comparison.methods:
-        known = [run.temperature for run in method.runs if run.temperature is not None]
-        cells = [cell(value) for name in METRICS for value in (score(method, name), method.scaled.get(name, UNKNOWN))]
-        rows.append((method.label, formatting.number(float(np.mean(known)), 2) if known else formatting.NONE, *cells))
+    drawn = [method for method in methods if method.curves.reliability]
+    pictures, collapsed = chapter.panels(drawn, _picture, "Reliability")
     names = [f"{formatting.metric(name)}, {which}" for name in METRICS for which in ("raw", "scaled")]
-    return Table(
-        "Calibration on the test set, raw and temperature-scaled; lower is better. A temperature above 1 means "
-        "that the method was overconfident. ECE is biased upwards for small bins, in resamples more than in the "
-        "original cases: its interval may lie above it.",
-        ("method", "temperature", *names),
-        tuple(rows),
-        numeric=1 + 2 * len(METRICS),
-        strong=frozenset(number for number, method in enumerate(chapter.comparison.methods) if method.is_reference),
+    values = {"names": names, "rows": [_row(method) for method in methods]}
+    what = "A temperature (no validation cases are stored with the runs)"
+    return Part(
+        chapter.key("calibration"),
+        "Calibration",
+        "calibration",
+        methods,
+        pictures,
+        collapsed,
+        values,
+        lacking=chapter.lacking(what, lambda method: method.scaled),
     )
+
+
+def _row(method: Method) -> tuple[str, ...]:
+    known = [run.temperature for run in method.runs if run.temperature is not None]
+    cells = [cell(value) for name in METRICS for value in (score(method, name), method.scaled.get(name, UNKNOWN))]
+    return (method.label, formatting.number(float(np.mean(known)), 2) if known else formatting.NONE, *cells)
 
 
 def _picture(chapter: Chapter, method: Method) -> Picture:

@@ -1,8 +1,9 @@
 """A chapter of the report: its comparison, the styles of the methods, and the keys of its pictures."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +11,37 @@ from mmfusion.comparison.analysis.curve_data import Curve
 from mmfusion.comparison.analysis.results import Comparison, Method
 from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.report import formatting
-from mmfusion.comparison.report.document import Paragraph
+from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.palette import Style, styles
+from mmfusion.metrics.classification import LOWER_IS_BETTER
 from mmfusion.metrics.ranking import Floats
 
 UNKNOWN = Score(np.nan, np.nan, np.nan, np.nan, np.nan, ())
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a chapter: input of its template.
+
+    Attributes:
+        key: Unique on the page, fit for an anchor.
+        title: Plain text.
+        template: Name of the template, without its suffix.
+        methods: Methods that have what the part shows.
+        pictures: Pictures that are always visible.
+        collapsed: Pictures that are collapsed at first, by the title of their group.
+        values: Further values of the template.
+        lacking: What methods lack, and the labels of these methods; None if no method lacks it.
+    """
+
+    key: str
+    title: str
+    template: str
+    methods: Sequence[Method]
+    pictures: Sequence[Picture] = ()
+    collapsed: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    lacking: tuple[str, list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,11 @@ class Chapter:
         return formatting.metric(self.metric)
 
     @property
+    def best_is(self) -> str:
+        """``highest`` or ``lowest``: the best value of the metric."""
+        return "lowest" if self.metric in LOWER_IS_BETTER else "highest"
+
+    @property
     def percent(self) -> str:
         """``95%``."""
         return f"{self.level:.0%}" if self.level * 100 == round(self.level * 100) else f"{self.level:.1%}"
@@ -75,26 +107,39 @@ class Chapter:
         chosen = self.comparison.methods if methods is None else methods
         return sorted(chosen, key=lambda method: not self.style(method).prominent)
 
-    def find(self, label: str | None) -> Method | None:
-        """The method with this label; None if there is none."""
-        return next((method for method in self.comparison.methods if method.label == label), None)
+    def panels(
+        self, methods: Sequence[Method], draw: Callable[["Chapter", Method], Picture], title: str
+    ) -> tuple[list[Picture], dict[str, list[Picture]]]:
+        """One picture per method: those in the foreground, and the others under a title.
+
+        Args:
+            methods: Methods to draw.
+            draw: Draws one of them.
+            title: What the pictures show, as in ``ROC curves``.
+        """
+        front = [draw(self, method) for method in methods if self.style(method).prominent]
+        rest = [draw(self, method) for method in methods if not self.style(method).prominent]
+        return front, {f"{title} of the other {formatting.plural(len(rest), 'method')}": rest} if rest else {}
 
     @property
     def reference(self) -> Method | None:
         """The reference; None if it is missing."""
-        return self.find(self.comparison.reference)
+        return next((method for method in self.comparison.methods if method.label == self.comparison.reference), None)
 
     @property
     def reference_words(self) -> str:
         """Words for the reference, with its origin if anything is tested."""
         return formatting.REFERENCES[self.comparison.named] if self.comparison.tests else "the reference"
 
-    def lacking(self, what: str, methods: Sequence[Method]) -> tuple[Paragraph, ...]:
-        """One line on the methods without something; none if all have it."""
-        if not methods:
-            return ()
-        names = formatting.listed((method.label for method in methods), most=30)
-        return (Paragraph(f"{what} is missing for {names}.", kind="missing"),)
+    def lacking(self, what: str, present: Callable[[Method], Any]) -> tuple[str, list[str]] | None:
+        """Labels of the methods without something; None if all have it.
+
+        Args:
+            what: Words for it.
+            present: Whether a method has it.
+        """
+        labels = [method.label for method in self.comparison.methods if not present(method)]
+        return (what, labels) if labels else None
 
 
 def slug(text: str) -> str:

@@ -3,31 +3,15 @@
 import numpy as np
 
 from mmfusion.comparison.analysis.results import Method
-from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.chapters.chapter import Chapter
-from mmfusion.comparison.report.document import Block, Figures, Lid, Paragraph, Section
+from mmfusion.comparison.report.chapters.chapter import Chapter, Part
 from mmfusion.comparison.report.matrix_plot import matrix
 
 
-def section(chapter: Chapter) -> Section:
+def part(chapter: Chapter) -> Part:
     """One matrix per method."""
-    methods = chapter.comparison.methods
-    blocks: list[Block] = [
-        Paragraph(
-            "A row is a true class, a column the predicted class, which is the likeliest; numbers are percent of the "
-            "row, mean over the runs, and the framed diagonal is correct. Darker cells have more cases."
-        )
-    ]
-    front = [method for method in methods if chapter.style(method).prominent]
-    rest = [method for method in methods if not chapter.style(method).prominent]
-    blocks.append(Figures(tuple(_picture(chapter, method) for method in front)))
-    if rest:
-        panels = tuple(_picture(chapter, method) for method in rest)
-        blocks.append(
-            Lid(f"Confusion matrices of the other {formatting.plural(len(rest), 'method')}", (Figures(panels),))
-        )
-    return Section(chapter.key("confusion"), "Confusion matrices", tuple(blocks))
+    methods, title = chapter.comparison.methods, "Confusion matrices"
+    return Part(chapter.key("confusion"), title, "confusion", methods, *chapter.panels(methods, _picture, title))
 
 
 def _picture(chapter: Chapter, method: Method) -> Picture:

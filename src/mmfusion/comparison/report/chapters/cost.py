@@ -3,75 +3,38 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 from mmfusion.comparison.analysis.results import Cost
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.chapters.chapter import Chapter, score
-from mmfusion.comparison.report.document import Block, Figures, Paragraph, Section, Table
+from mmfusion.comparison.report.chapters.chapter import Chapter, Part, score
 from mmfusion.comparison.report.scatter_plot import Dot, scatter
 
-
-class _Kind(NamedTuple):
-    key: str
-    title: str
-    axis: str
-    of: Callable[[Cost], float]
-
-
-_KINDS = (
-    _Kind("parameters", "Parameters", "parameters", lambda cost: cost.parameters),
-    _Kind("flops", "Operations", "FLOPs per case", lambda cost: cost.flops_per_case),
-    _Kind("time", "Training time", "seconds of training", lambda cost: cost.train_seconds),
-    _Kind("memory", "Memory", "peak memory, GiB", lambda cost: cost.peak_memory_bytes / 2**30),
-)
+_KINDS: dict[str, tuple[str, str, Callable[[Cost], float]]] = {
+    "parameters": ("Parameters", "parameters", lambda cost: cost.parameters),
+    "flops": ("Operations", "FLOPs per case", lambda cost: cost.flops_per_case),
+    "time": ("Training time", "seconds of training", lambda cost: cost.train_seconds),
+    "memory": ("Memory", "peak memory, GiB", lambda cost: cost.peak_memory_bytes / 2**30),
+}
+"""By key: title, axis and value."""
 
 
-def section(chapter: Chapter) -> Section:
+def part(chapter: Chapter) -> Part:
     """The ranking metric against each cost, and a table."""
-    key, title = chapter.key("cost"), "Cost"
-    methods = chapter.comparison.methods
-    having = {method.label: method.cost for method in methods if method.cost is not None and _measured(method.cost)}
-    if not having:
-        return Section(key, title, (Paragraph("No run recorded its cost.", kind="missing"),))
-    text = (
-        f"{chapter.metric_words} against the cost of a method, on a logarithmic axis: the upper left is good and "
-        "cheap. Parameters and operations are the same on every machine; seconds, throughput and memory are "
-        "comparable only between runs on the same, otherwise idle machine."
+    costs = {m.label: m.cost for m in chapter.comparison.methods if m.cost is not None and _measured(m.cost)}
+    pictures = {title: _picture(chapter, key, title, axis, of) for key, (title, axis, of) in _KINDS.items()}
+    return Part(
+        chapter.key("cost"),
+        "Cost",
+        "cost",
+        [method for method in chapter.comparison.methods if method.label in costs],
+        [picture for picture in pictures.values() if picture is not None],
+        values={
+            "rows": [_row(label, cost) for label, cost in costs.items()],
+            "unmeasured": [title.lower() for title, picture in pictures.items() if picture is None],
+        },
+        lacking=chapter.lacking("The cost", lambda method: method.label in costs or method.is_row),
     )
-    pictures = []
-    lacking = []
-    for kind in _KINDS:
-        picture = _picture(chapter, kind)
-        if picture is None:
-            lacking.append(kind.title.lower())
-        else:
-            pictures.append(picture)
-    blocks: list[Block] = [Paragraph(text), *([Figures(tuple(pictures))] if pictures else [])]
-    if lacking:
-        blocks.append(Paragraph(f"Not measured: {formatting.listed(lacking)}.", kind="missing"))
-    table = Table(
-        "Cost, mean over the runs. Operations count a multiply-add as two, of one forward pass; training seconds "
-        "include validation.",
-        (
-            "method",
-            "measured on",
-            "parameters",
-            "trained",
-            "FLOPs per case",
-            "epochs",
-            "training, s",
-            "training, cases/s",
-            "inference, cases/s",
-            "peak memory, GiB",
-        ),
-        tuple(_row(label, cost) for label, cost in having.items()),
-        numeric=8,
-        strong=frozenset(number for number, label in enumerate(having) if label == chapter.comparison.reference),
-    )
-    missing = [method for method in methods if method.label not in having and not method.is_row]
-    return Section(key, title, (*blocks, table, *chapter.lacking("The cost", missing)))
 
 
 def _measured(cost: Cost) -> bool:
@@ -94,10 +57,10 @@ def _row(label: str, cost: Cost) -> tuple[str, ...]:
     )
 
 
-def _picture(chapter: Chapter, kind: _Kind) -> Picture | None:
+def _picture(chapter: Chapter, key: str, title: str, axis: str, of: Callable[[Cost], float]) -> Picture | None:
     dots = []
     for method in chapter.drawn():
-        x = kind.of(method.cost) if method.cost is not None else 0.0
+        x = of(method.cost) if method.cost is not None else 0.0
         value = score(method, chapter.metric)
         # NaN is not above 0 either.
         if x > 0 and value.mean == value.mean:
@@ -105,11 +68,11 @@ def _picture(chapter: Chapter, kind: _Kind) -> Picture | None:
     if not dots:
         return None
     return scatter(
-        chapter.key("cost", kind.key),
-        f"{kind.title} against {chapter.metric_words}",
-        f"{chapter.metric_words} of {formatting.plural(len(dots), 'method')} against {kind.axis}, with intervals; the "
+        chapter.key("cost", key),
+        f"{title} against {chapter.metric_words}",
+        f"{chapter.metric_words} of {formatting.plural(len(dots), 'method')} against {axis}, with intervals; the "
         "numbers are in the table below.",
         dots,
-        x=kind.axis,
+        x=axis,
         y=chapter.metric_words,
     )

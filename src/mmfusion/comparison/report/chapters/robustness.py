@@ -1,38 +1,42 @@
 """Chapter part: robustness to missing cells."""
 
 from mmfusion.comparison.report import formatting
-from mmfusion.comparison.report.chapters.chapter import Chapter, cell
-from mmfusion.comparison.report.document import Figures, Paragraph, Section, Table
+from mmfusion.comparison.report.canvas import Picture
+from mmfusion.comparison.report.chapters.chapter import Chapter, Part, cell
 from mmfusion.comparison.report.line_plot import Trend, trends
 
 
-def section(chapter: Chapter) -> Section:
+def part(chapter: Chapter) -> Part:
     """A curve and a table."""
-    key, title = chapter.key("robustness"), "Robustness to missing cells"
-    methods = chapter.comparison.methods
+    methods = [method for method in chapter.comparison.methods if method.robustness is not None]
     curves = {method.label: method.robustness for method in methods if method.robustness is not None}
-    if not curves:
-        return Section(key, title, (Paragraph("No run was evaluated with missing cells.", kind="missing"),))
-    metric = formatting.metric(next(iter(curves.values())).metric)
+    metric = formatting.metric(next(iter(curves.values())).metric) if curves else ""
+    shares = sorted({float(share) for curve in curves.values() for share in curve.shares})
+    rows = []
+    for label, curve in curves.items():
+        columns = (curve.shares, curve.mean, curve.low, curve.high)
+        at = {share: formatting.interval(*numbers) for share, *numbers in zip(*(c.tolist() for c in columns))}
+        rows.append((label, cell(curve.area), *(at.get(share, formatting.NONE) for share in shares)))
+    return Part(
+        chapter.key("robustness"),
+        "Robustness to missing cells",
+        "robustness",
+        methods,
+        [_picture(chapter, metric)] if curves else [],
+        values={"metric": metric, "shares": [f"{share:.0%}" for share in shares], "rows": rows},
+        lacking=chapter.lacking("This", lambda method: method.robustness),
+    )
+
+
+def _picture(chapter: Chapter, metric: str) -> Picture:
     lines = []
     for method in chapter.drawn():
-        curve = curves.get(method.label)
-        if curve is not None:
-            labeled = bool(chapter.label(method))
-            lines.append(
-                Trend(
-                    chapter.label(method),
-                    curve.shares,
-                    curve.mean,
-                    chapter.style(method),
-                    curve.low if labeled else None,
-                    curve.high if labeled else None,
-                    tuple((curve.shares, points) for points in curve.points)
-                    if labeled and len(curve.points) > 1
-                    else (),
-                )
-            )
-    picture = trends(
+        if (curve := method.robustness) is not None:
+            label = chapter.label(method)
+            low, high = (curve.low, curve.high) if label else (None, None)
+            runs = tuple((curve.shares, points) for points in curve.points) if label and len(curve.points) > 1 else ()
+            lines.append(Trend(label, curve.shares, curve.mean, chapter.style(method), low, high, runs))
+    return trends(
         chapter.key("robustness", "cells"),
         f"{metric} as cells go missing",
         f"{metric} on the test set over the share of table cells made missing, for "
@@ -42,29 +46,3 @@ def section(chapter: Chapter) -> Section:
         y=metric,
         percent=True,
     )
-    text = (
-        "A share of the test cases' table cells, drawn at random, is made missing; the model is the same. A flatter "
-        f"line is more robust. Bands are {chapter.percent} intervals of the mean for other test cases: seeds share "
-        "their cases, so that their intervals are averaged, which is rather too wide, and folds are assumed "
-        "independent. Small circles are single runs. The area under the line, divided by the range of shares, "
-        "summarizes it in one number."
-    )
-    shares = sorted({float(share) for curve in curves.values() for share in curve.shares})
-    rows = []
-    for method in methods:
-        curve = curves.get(method.label)
-        if curve is None:
-            continue
-        at = {
-            float(share): formatting.interval(float(mean), float(low), float(high))
-            for share, mean, low, high in zip(curve.shares, curve.mean, curve.low, curve.high)
-        }
-        rows.append((method.label, cell(curve.area), *(at.get(share, formatting.NONE) for share in shares)))
-    table = Table(
-        f"{metric} by the share of cells missing, with {chapter.percent} intervals, and the area under that line.",
-        ("method", "area", *(f"{share:.0%}" for share in shares)),
-        tuple(rows),
-        numeric=1 + len(shares),
-    )
-    lacking = chapter.lacking("This", [method for method in methods if method.label not in curves])
-    return Section(key, title, (Paragraph(text), Figures((picture,)), table, *lacking))
