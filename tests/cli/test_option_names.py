@@ -23,6 +23,9 @@ from mmfusion.data.datasets.table import TableDataset
         ("train.sampler_options.k is unknown", "--set train.sampler_options.k is unknown"),
         ("replace it with overwrite=True", "replace it with --overwrite"),
         ("run.root=None", "--root none"),
+        ("the folder: give root=FOLDER", "the folder: give --root FOLDER"),
+        ("(missing_images='absent', if", "(--set data.missing_images=absent, if"),
+        ("raise it with max_bytes=123", "raise it with --set data.max_bytes=123"),
         # What is a flag already, a file or no option at all stays.
         ("--set data.unlabelled=drop", "--set data.unlabelled=drop"),
         ("no file /tmp/data.label or data.csv", "no file /tmp/data.label or data.csv"),
@@ -33,6 +36,12 @@ from mmfusion.data.datasets.table import TableDataset
 def test_names_become_flags(text: str, expected: str) -> None:
     arguments = program.parsed(["run", "--model", "concat", "--table", "t.csv", "--label", "y"])
     assert translate(text, arguments) == expected
+
+
+def test_a_command_without_a_flag_for_an_option() -> None:
+    """`check` sets every option of a dataset by `--set`."""
+    arguments = program.parsed(["check", "table", "--set", "table=t.csv"])
+    assert translate("needs label=COLUMN, root=FOLDER", arguments) == "needs --set data.label=COLUMN, --root FOLDER"
 
 
 def test_an_argument_of_predict() -> None:

@@ -89,9 +89,9 @@ NO_FILES: dict[str, Callable[[Path], object]] = {
 PHOTOS: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb": (
         lambda path: png(path, 60000, 60000),
-        "60000 x 60000 pixels take 14.4 GB.*raise max_bytes|3600000000 pixels",
+        "60000 x 60000 pixels take 14.4 GB.*raise it with max_bytes=|3600000000 pixels",
     ),
-    "just too large": (lambda path: png(path, 12000, 12000), "12000 x 12000 pixels take 0.576 GB.*raise max_bytes"),
+    "just too large": (lambda path: png(path, 12000, 12000), "12000 x 12000 pixels take 0.576 GB.*raise it with max_bytes="),
     "program": (lambda path: path.write_bytes(EPS), "it is EPS, a program"),
     "empty": (Path.touch, "cannot identify image file"),
     "noise": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(999)), "cannot identify image file"),
@@ -109,8 +109,8 @@ SCANS: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: nifti(path, np.zeros((40, 9, 40), np.int16)),
         "axis 1 is the shortest",
     ),
-    "huge, gzipped": ("a.nii.gz", lambda path: claiming(path, 42, HUGE), "take 12.8 GB.*raise max_bytes"),
-    "huge": ("a.nii", lambda path: claiming(path, 42, HUGE), "take 12.8 GB.*raise max_bytes"),
+    "huge, gzipped": ("a.nii.gz", lambda path: claiming(path, 42, HUGE), "take 12.8 GB.*raise it with max_bytes="),
+    "huge": ("a.nii", lambda path: claiming(path, 42, HUGE), "take 12.8 GB.*raise it with max_bytes="),
     "far away": ("a.nii.gz", lambda path: claiming(path, 108, struct.pack("<f", 6e9)), "after 6 GB of other content"),
     "negative": (
         "a.nii.gz",
@@ -213,7 +213,7 @@ def test_the_limit_can_be_moved(tmp_path: Path, source: ImageSource | VolumeSour
     source_from_dict({**packed, "max_bytes": size}).decode(path)
     lower = source_from_dict({**packed, "max_bytes": size - 1})
     assert source_from_dict(lower.to_dict()) == lower
-    refused(lower, path, "raise max_bytes")
+    refused(lower, path, "raise it with max_bytes=")
     with pytest.raises(ValueError, match="positive max_bytes, got 0"):
         source_from_dict({**packed, "max_bytes": 0})
 

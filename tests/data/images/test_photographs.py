@@ -156,7 +156,7 @@ def test_missing_files_are_named_all_at_once(tmp_path, write_image):
     assert "gone9.png" in message
     assert "gone10.png" not in message
     assert " and 2 more" in message
-    assert "--missing-images absent in predict" in message
+    assert "missing_images='absent'" in message
     with pytest.raises(FileNotFoundError, match=r"row 112, column 'file': an empty cell"):
         load_images(source(), frame.tail(1), tmp_path)
 

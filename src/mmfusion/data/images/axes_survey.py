@@ -183,8 +183,8 @@ def _misplaced(column: _Column) -> list[str]:
             faults.append(
                 f"row {column.rows[i]}: {column.paths[i]} (in the order height, width, slices, {reason}: after "
                 f"resizing it would not be aligned with the other volumes of column {column.name!r}; store it with "
-                "their order of axes, or, if headers and shapes are right, give an orientation (--set "
-                "data.orientation=RAS), or read all files as they are stored (--set data.orientation=file))"
+                "their order of axes, or, if headers and shapes are right, give an orientation "
+                "(orientation='RAS'), or read all files as they are stored (orientation='file'))"
             )
     return faults
 

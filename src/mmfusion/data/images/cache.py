@@ -264,7 +264,7 @@ class ImageCache:
         if whole > self.max_bytes:
             raise OSError(
                 f"{len(wanted)} images need {whole / 1e9:.3g} GB, more than its limit of {self.max_bytes / 1e9:.3g} "
-                "GB: raise the limit (run.cache_gb, or max_bytes of ImageCache)"
+                "GB: raise the limit (run.cache_gb; max_bytes of an ImageCache)"
             )
 
         def fits() -> bool:
@@ -291,7 +291,7 @@ class ImageCache:
             raise OSError(
                 f"{n_lacking} more images need {n_lacking * place.size / 1e9:.3g} GB, but with the sets in use they "
                 f"exceed its limit of {self.max_bytes / 1e9:.3g} GB, or the disk, which has {free / 1e9:.3g} GB free: "
-                "raise the limit (run.cache_gb, or max_bytes of ImageCache), or free space"
+                "raise the limit (run.cache_gb; max_bytes of an ImageCache), or free space"
             )
         return place.grow(n_lacking)
 

@@ -195,27 +195,21 @@ def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
                 raise ValueError(
                     f"it is {image.format}, a program that would have to be executed: convert it to a pixel format"
                 )
-            if (n := image.width * image.height) > most:
+            if (n := image.width * image.height * _PIXEL) > max_bytes:
                 raise ValueError(
-                    _too_large(f"{image.width} x {image.height} pixels take {n * _PIXEL / 1e9:.3g} GB", most)
+                    f"{image.width} x {image.height} pixels take {n / 1e9:.3g} GB, the limit of an image is "
+                    f"{max_bytes / 1e9:.3g} GB: if the file is as intended, raise it with max_bytes={n}"
                 )
             yield image
     except need("PIL", "bench").UnidentifiedImageError as error:
         raise ValueError("cannot identify image file: its content is in no format that Pillow reads") from error
     except pil.DecompressionBombError as error:
-        raise ValueError(_too_large(str(error), most)) from error
+        raise ValueError(f"{error}: if the file is as intended, raise the limit max_bytes") from error
     except ValueError:
         raise
     # Decoders raise many kinds of errors for damaged data: struct.error, IndexError, MemoryError ...
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
-
-
-def _too_large(what: str, most: int) -> str:
-    return (
-        f"{what}, the limit of an image is {most * _PIXEL / 1e9:.3g} GB: if the file is as intended, raise max_bytes "
-        "(--set data.max_bytes=N in the table dataset)"
-    )
 
 
 def _as_float(image: Any) -> Any:

@@ -186,8 +186,7 @@ def load_images(
         searched = sorted({str(folder / sub) for source in sources.values() for sub in source.folders})
         raise FileNotFoundError(
             f"{len(files.absent)} image(s) of the table are not in {', '.join(searched)}: {_first(files.absent)}. Add "
-            "the files, or read such cases without the image: --set data.missing_images=absent for datasets that have "
-            "the option, --missing-images absent in predict, missing_images='absent' in Python"
+            "the files, or read such cases without the image (missing_images='absent', if the dataset has the option)"
         )
     present = {name: torch.tensor([path is not None for path in paths]) for name, paths in files.paths.items()}
     images: dict[str, Tensor | Rows] = {}

@@ -246,7 +246,7 @@ class VolumeSource:
                 f"{' x '.join(map(str, shape))} voxels take {size / 1e9:.3g} GB"
                 + (f" after {behind / 1e9:.3g} GB of other content" if behind > self.max_bytes else "")
                 + f", the limit of a volume is {self.max_bytes / 1e9:.3g} GB: if the file is as intended, raise "
-                "max_bytes (--set data.max_bytes=N in the table dataset)"
+                f"it with max_bytes={max(size, behind)}"
             )
         return turn, behind + math.prod(shape) * kind.itemsize
 
