@@ -1,5 +1,6 @@
 """Checks of options against the types and ranges that builders declare; see :mod:`mmfusion.options`."""
 
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -70,6 +71,27 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
         return function(*args, **kwargs)
 
     return call
+
+
+def check_fields(instance: Any) -> None:
+    """Check the attributes of a dataclass against their annotations; for its ``__post_init__``.
+
+    Raises:
+        ValueError: Naming each attribute whose value is of another type or out of range, with what was expected.
+    """
+    faults = [
+        fault
+        for name, hint in _field_hints(type(instance)).items()  # type: ignore[arg-type]  # a class is hashable
+        for fault in value_faults(name, getattr(instance, name), hint)
+    ]
+    if faults:
+        raise ValueError(f"{type(instance).__name__}: {'; '.join(faults)}")
+
+
+@functools.cache
+def _field_hints(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
 def check_names(what: str, builder: Callable[..., Any], options: Mapping[str, Any]) -> None:

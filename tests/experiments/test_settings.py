@@ -83,8 +83,8 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"train": {"sampler": "random"}}, "expects one of shuffled, balanced, weighted, grouped, got 'random'"),
         ({"train": {"sampler_options": {"power": 1}}}, r"names \['power'\]; the sampler 'shuffled' takes: no options"),
         ({"train": {"sampler": "weighted", "sampler_options": {"p": 1}}}, "'weighted' takes: power, weights"),
-        ({"train": {"augment": {"flip": True}}}, r"train\.augment: unknown augmentation 'flip'"),
-        ({"train": {"augment": {"table": {"mask": 2}}}}, r"train\.augment: augmentation of tables .* {'mask': 2}"),
+        ({"train": {"augment": {"flip": True}}}, r"train\.augment: .* unknown keys \['flip'\]"),
+        ({"train": {"augment": {"table": {"mask": 2}}}}, r"train\.augment: .*mask expects float from 0 to 1, got 2"),
         ({"train": {"metric": "loss"}}, r"train\.metric expects one of auc"),
         (
             {"train": {"metric": "auc+brier"}},

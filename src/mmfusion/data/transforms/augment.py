@@ -1,8 +1,9 @@
 """Augmentation of batches: ``[train.augment]`` in a recipe."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,27 +14,16 @@ from mmfusion.data.transforms.geometry import Geometry, Padding, Strengths, eras
 from mmfusion.data.transforms.random_streams import Streams, uniform
 from mmfusion.data.transforms.table_augment import TableAugment
 from mmfusion.losses.masked_columns import AUX
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Probability, Range
 from mmfusion.tokens import Content, Table
+from mmfusion.utils.packed import unpack
 
-_MOST = {
-    "rotate": 180.0,
-    "scale": 0.99,
-    "translate": 1.0,
-    "shear": 60.0,
-    "crop": 0.99,
-    "aspect": 3.0,
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "hue": 0.5,
-    "gamma": 3.0,
-    "bias": 2.0,
-    "gain": 1.0,
-    "shift": 10.0,
-    "noise": 10.0,
-    "erase": 1.0,
-    "erase_area": 1.0,
-}
+Axis: TypeAlias = Annotated[int, Range(-3, 2)]
+Angle: TypeAlias = Annotated[float, Range(0, 180)]
+ShareBelowOne: TypeAlias = Annotated[float, Range(0, 0.99)]
+Log: TypeAlias = Annotated[float, Range(0, 3)]
+Deviations: TypeAlias = Annotated[float, Range(0, 10)]
 _NODES = 4
 """Nodes of a bias field along each axis."""
 _SIDES = 0.6
@@ -82,57 +72,37 @@ class Augment:
         fitted: By table modality, ``table`` with the rows that it draws from; see :meth:`fit`.
     """
 
-    flips: bool | tuple[int, ...] = False
-    rotate: float = 0.0
-    scale: float = 0.0
-    translate: float = 0.0
-    shear: float = 0.0
-    crop: float = 0.0
-    aspect: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    gamma: float = 0.0
-    bias: float = 0.0
-    gain: float = 0.0
-    shift: float = 0.0
-    noise: float = 0.0
-    erase: float = 0.0
-    erase_area: float = 0.2
+    flips: bool | tuple[Axis, ...] = False
+    rotate: Angle = 0.0
+    scale: ShareBelowOne = 0.0
+    translate: Probability = 0.0
+    shear: Annotated[float, Range(0, 60)] = 0.0
+    crop: ShareBelowOne = 0.0
+    aspect: Log = 0.0
+    brightness: Probability = 0.0
+    contrast: Probability = 0.0
+    saturation: Probability = 0.0
+    hue: Annotated[float, Range(0, 0.5)] = 0.0
+    gamma: Log = 0.0
+    bias: Annotated[float, Range(0, 2)] = 0.0
+    gain: Probability = 0.0
+    shift: Deviations = 0.0
+    noise: Deviations = 0.0
+    erase: Probability = 0.0
+    erase_area: Annotated[float, Range(0, 1, above=True)] = 0.2
     joint: bool = False
     padding: Padding = "reflection"
-    plane: tuple[int, int] = (-2, -1)
+    plane: tuple[Axis, Axis] = (-2, -1)
     clamp: bool = True
     table: TableAugment = field(default_factory=TableAugment)
-    fitted: Mapping[str, TableAugment] = field(default_factory=dict, compare=False, repr=False)
+    fitted: Mapping[str, TableAugment] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("flips", "plane"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        if faults := self._faults():
-            raise ValueError(f"Augment expects {'; '.join(faults)}")
-
-    def _faults(self) -> list[str]:
-        faults = []
-        for name, most in _MOST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-                faults.append(f"{name} from 0 to {most:g}, got {value!r}")
-        if not self.erase_area:
-            faults.append("erase_area above 0")
-        for name, value in (("joint", self.joint), ("clamp", self.clamp)):
-            if not isinstance(value, bool):
-                faults += [f"{name} true or false, got {value!r}"]
-        if self.padding not in get_args(Padding):
-            faults.append(f"padding {' or '.join(map(repr, get_args(Padding)))}, got {self.padding!r}")
-        if not isinstance(self.flips, bool) and not _are_axes(self.flips):
-            faults.append(f"flips true, false or different axes from -3 to 2, got {self.flips!r}")
-        plane = self.plane
-        if not _are_axes(plane) or len({axis % 3 for axis in plane}) != 2 or len(plane) != 2:
-            faults.append(f"plane two different axes from -3 to 2, got {plane!r}")
-        return faults
+        check_fields(self)
+        if not isinstance(self.flips, bool) and not len(self.flips) == len(set(self.flips)) > 0:
+            raise ValueError(f"Augment: flips expects true, false or different axes, got {self.flips!r}")
+        if len({axis % 3 for axis in self.plane}) < 2:
+            raise ValueError(f"Augment: plane expects two different axes, got {self.plane!r}")
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Augment":
@@ -141,12 +111,7 @@ class Augment:
         Raises:
             ValueError: If a setting is unknown or out of range.
         """
-        valid = [setting.name for setting in fields(cls) if setting.name != "fitted"]
-        unknown = sorted(set(settings) - set(valid))
-        if unknown:
-            raise ValueError(f"unknown augmentation {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}")
-        table = {"table": TableAugment.from_settings(settings["table"])} if "table" in settings else {}
-        return cls(**{**settings, **table})
+        return unpack(cls, settings, "augmentation")
 
     @property
     def idle(self) -> bool:
@@ -156,24 +121,12 @@ class Augment:
     @property
     def images_idle(self) -> bool:
         """True if no image is changed."""
-        return not (self._flips or self._strengths.resamples or self._revalues or self.erase > 0)
-
-    @property
-    def _flips(self) -> bool:
-        return bool(self.flips)
+        return not (self.flips or self._strengths.resamples or self._revalues or self.erase > 0)
 
     @property
     def _strengths(self) -> Strengths:
-        return Strengths(
-            flips=None if isinstance(self.flips, bool) else self.flips,
-            rotate=self.rotate,
-            scale=self.scale,
-            translate=self.translate,
-            shear=self.shear,
-            crop=self.crop,
-            aspect=self.aspect,
-            plane=self.plane,
-        )
+        strengths = {setting.name: getattr(self, setting.name) for setting in fields(Strengths)}
+        return Strengths(**{**strengths, "flips": None if isinstance(self.flips, bool) else self.flips})
 
     @property
     def _revalues(self) -> bool:
@@ -189,7 +142,9 @@ class Augment:
         Returns:
             A copy with these rows.
         """
-        return replace(self, fitted={name: self.table.fit(rows) for name, rows in tables.items()})
+        fitted = copy.copy(self)
+        object.__setattr__(fitted, "fitted", {name: self.table.fit(rows) for name, rows in tables.items()})
+        return fitted
 
     def __call__(self, cases: Cases, generator: torch.Generator) -> Cases:
         """Augment a batch.
@@ -224,7 +179,7 @@ class Augment:
         return cases if self.table.idle else self._cells(cases, streams)
 
     def _image(self, image: Tensor, geometry: Geometry, name: str, streams: Streams) -> Tensor:
-        image = warp(image, geometry, self._strengths, flips=self._flips, padding=self.padding)
+        image = warp(image, geometry, self._strengths, flips=bool(self.flips), padding=self.padding)
         if self._revalues:
             work = image if image.dtype in (torch.float32, torch.float64) else image.float()
             image = self._revalue(work, name, streams).to(image.dtype)
@@ -244,16 +199,14 @@ class Augment:
             strength: float = getattr(self, setting)
             return 1 + strength * uniform(n, generator=streams.of(name, setting))
 
-        colors: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "saturation": pixel_values.saturation,
-            "contrast": pixel_values.contrast,
-            "brightness": pixel_values.brightness,
-        }
         if flat and self.hue > 0:
             image = pixel_values.hue(image, self.hue * uniform(n, generator=streams.of(name, "hue")))
-        for setting, change in colors.items():
-            if flat and getattr(self, setting) > 0:
-                image = change(image, around_one(setting))
+        if flat and self.saturation > 0:
+            image = pixel_values.saturation(image, around_one("saturation"))
+        if flat and self.contrast > 0:
+            image = pixel_values.contrast(image, around_one("contrast"))
+        if flat and self.brightness > 0:
+            image = pixel_values.brightness(image, around_one("brightness"))
         if self.gamma > 0:
             power = uniform(n, generator=streams.of(name, "gamma"))
             image = pixel_values.gamma(image, (1 + self.gamma) ** power)
@@ -280,13 +233,3 @@ class Augment:
             if len(tables) == 1:
                 aux |= dict(zip(AUX, (table.numerical, table.categorical, changed)))
         return cases._replace(inputs=inputs, aux=aux)
-
-
-def _are_axes(axes: Any) -> bool:
-    """Whether a value is a tuple of different axes from -3 to 2."""
-    return (
-        isinstance(axes, tuple)
-        and all(type(axis) is int and -3 <= axis <= 2 for axis in axes)
-        and len(set(axes)) == len(axes)
-        and bool(axes)
-    )

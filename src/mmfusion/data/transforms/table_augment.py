@@ -4,15 +4,16 @@ Corruption from the column's training marginal is SCARF's (Bahri et al., ICLR 20
 Cells from another case of the batch are CutMix on tables, as in SAINT (Somepalli et al., 2021, arXiv 2106.01342).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+import copy
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mmfusion.data.cases import CaseDataset, without_images
 from mmfusion.data.transforms.random_streams import Streams
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Probability
 from mmfusion.tokens import Table
 
 MOST_ROWS = 10_000
@@ -35,35 +36,13 @@ class TableAugment:
         rows: The training rows from which ``corrupt`` draws; see :meth:`fit`.
     """
 
-    corrupt: float = 0.0
-    mask: float = 0.0
-    cutmix: float = 0.0
-    rows: Table | None = field(default=None, compare=False, repr=False)
+    corrupt: Probability = 0.0
+    mask: Probability = 0.0
+    cutmix: Probability = 0.0
+    rows: Table | None = field(init=False, default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        wrong = {}
-        for name in ("corrupt", "mask", "cutmix"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                wrong[name] = value
-        if wrong:
-            raise ValueError(f"augmentation of tables expects probabilities from 0 to 1, got {wrong}")
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "TableAugment":
-        """From the section of a recipe.
-
-        Raises:
-            ValueError: If a setting is unknown or out of range.
-        """
-        valid = [setting.name for setting in fields(cls) if setting.name != "rows"]
-        if not isinstance(settings, Mapping):
-            raise ValueError(f"augmentation of tables expects settings such as table.mask=0.1, got {settings!r}")
-        if unknown := sorted(set(settings) - set(valid)):
-            raise ValueError(
-                f"unknown augmentation of tables {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}"
-            )
-        return cls(**settings)
+        check_fields(self)
 
     @property
     def idle(self) -> bool:
@@ -84,7 +63,9 @@ class TableAugment:
         """
         if not len(table.numerical):
             raise ValueError("corruption of a table needs training rows to draw from, got none")
-        return replace(self, rows=Table(table.numerical.cpu(), table.categorical.cpu()))
+        fitted = copy.copy(self)
+        object.__setattr__(fitted, "rows", Table(table.numerical.cpu(), table.categorical.cpu()))
+        return fitted
 
     def __call__(self, table: Table, generator: torch.Generator, present: Tensor | None = None) -> tuple[Table, Tensor]:
         """A changed copy of a batch.
