@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from mmfusion.options import Length, Modalities, Nonempty, OneOf, Range
+from mmfusion.options import Ascending, Length, Modalities, Nonempty, OneOf, Range
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -76,16 +76,24 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 def check_fields(instance: Any) -> None:
     """Check the attributes of a dataclass against their annotations; for its ``__post_init__``.
 
+    Lists become tuples where the annotation is a tuple.
+
     Raises:
         ValueError: Naming each attribute whose value is of another type or out of range, with what was expected.
     """
-    faults = [
-        fault
-        for name, hint in _field_hints(type(instance)).items()  # type: ignore[arg-type]  # a class is hashable
-        for fault in value_faults(name, getattr(instance, name), hint)
-    ]
+    faults = []
+    for name, hint in _field_hints(type(instance)).items():  # type: ignore[arg-type]  # a class is hashable
+        value = getattr(instance, name)
+        if isinstance(value, list) and any(_is_tuple(member) for member in alternatives(hint)):
+            object.__setattr__(instance, name, tuple(value))
+        faults += value_faults(name, value, hint)
     if faults:
         raise ValueError(f"{type(instance).__name__}: {'; '.join(faults)}")
+
+
+def _is_tuple(hint: Any) -> bool:
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    return typing.get_origin(kind) is tuple
 
 
 @functools.cache
@@ -280,6 +288,6 @@ def _described(hint: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-_RULES = (Range, OneOf, Length, Nonempty, Modalities)
+_RULES = (Range, OneOf, Ascending, Length, Nonempty, Modalities)
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80

@@ -8,6 +8,7 @@ A plain ``float`` is finite, and a plain ``int`` fits into 64 bits. The upper bo
 below what exhausts a machine: a slip of the keyboard is to be an error, not a computer that stands still.
 """
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,17 @@ class Length:
 
     def __str__(self) -> str:
         return f"of {self.low}" if self.high is None else f"of {self.low} to {self.high}"
+
+
+class Ascending:
+    """A list whose entries ascend."""
+
+    def holds(self, value: Sequence[float]) -> bool:
+        """Whether each entry is below the next."""
+        return all(low < high for low, high in itertools.pairwise(value))
+
+    def __str__(self) -> str:
+        return "in ascending order"
 
 
 class Nonempty:
@@ -161,8 +173,10 @@ StageIndex: TypeAlias = Annotated[int, Range(-64, 63)]
 """A stage of an encoder; negative from the last."""
 NClasses: TypeAlias = Annotated[int, Range(1, 10**6)]
 """Number of classes."""
-Interval: TypeAlias = Annotated[Sequence[float], Length(2)]
+Interval: TypeAlias = Annotated[Sequence[float], Length(2), Ascending()]
 """A smallest and a largest value."""
+Span: TypeAlias = Annotated[tuple[float, float], Ascending()]
+"""The same as an attribute."""
 Fold: TypeAlias = Annotated[int, Range(0, 10**6)]
 """Index of a fold."""
 Folds: TypeAlias = Annotated[int, Range(2, 1000)]

@@ -275,7 +275,7 @@ def _truncate(root: Path) -> None:
         (
             None,
             {"images": ["age"]},
-            r"48 image\(s\) of the table are not in .* missing_images='absent'",
+            r"48 image\(s\) of the table are not in .*missing_images='absent'",
         ),
         (None, {"label": "photo", "images": ["photo"]}, "the label column 'photo' cannot be an image"),
         (None, {"label": "case"}, "'case' has 48 different values in 48 rows, such as 'c0'"),

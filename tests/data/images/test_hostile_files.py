@@ -163,12 +163,8 @@ def test_scans(tmp_path: Path, kind: str) -> None:
 def test_what_is_no_file(tmp_path: Path, kind: str, source: ImageSource | VolumeSource) -> None:
     NO_FILES[kind](tmp_path / "a")
     refused(source, tmp_path / "a", r"not a file|symbolic links")
-    for call in (
-        lambda: opened(tmp_path / "a").__enter__(),
-        lambda: ImageCache(tmp_path, by="content")._key(tmp_path / "a"),
-    ):
-        with pytest.raises((ValueError, OSError)):
-            call()
+    with pytest.raises((ValueError, OSError)):
+        opened(tmp_path / "a").__enter__()
 
 
 def test_a_bomb_behind_its_last_voxel(tmp_path: Path) -> None:
@@ -217,7 +213,7 @@ def test_the_limit_can_be_moved(tmp_path: Path, source: ImageSource | VolumeSour
     lower = source_from_dict({**packed, "max_bytes": size - 1})
     assert source_from_dict(lower.to_dict()) == lower
     refused(lower, path, "raise it with max_bytes=")
-    with pytest.raises(ValueError, match="positive max_bytes, got 0"):
+    with pytest.raises(ValueError, match=r"max_bytes expects int from 1 to .*, got 0"):
         source_from_dict({**packed, "max_bytes": 0})
 
 

@@ -48,7 +48,6 @@ def test_folders_and_entries(root: Path) -> None:
     assert listing.entries(root) == {"NEL": True, "café.jpg": False, "deep": True}
     assert listing.entries(root / "none") == {}
     assert listing.file(root, str(root / "NEL" / "a.png")) == root / "NEL" / "a.png"
-    assert listing.first_file(root, ["none", "NEL/A.png", "NEL/a.png"]) == root / "NEL" / "A.png"
 
 
 def test_a_link_that_leads_nowhere(root: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import pandas as pd
 
@@ -61,7 +61,7 @@ def source_of(
     column: str,
     *,
     size: Size,
-    channels: int,
+    channels: Literal[1, 3],
     range: Sequence[float] | None,
     axes: str,
     orientation: str | None,

@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from mmfusion.data.schema.subgroups import Subgroup, by_columns
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import make_split
 from mmfusion.option_checks import checked
-from mmfusion.options import Channels, Fold, Folds, Fractions, Interval, Name, Range, Seed
+from mmfusion.options import Fold, Folds, Fractions, Interval, Name, Range, Seed
 
 _NO_GROUP = (
     "Every row counts as another patient, since no group column is given: if patients have several rows, give their "
@@ -112,7 +112,7 @@ class TableDataset(Plan):
         schema: Path | str | None = None,
         save_schema: Path | str | None = None,
         size: Size = 128,
-        channels: Channels = 3,
+        channels: Literal[1, 3] = 3,
         range: Interval | None = None,
         axes: str = "hws",
         orientation: Name | None = None,

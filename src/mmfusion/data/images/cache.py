@@ -16,7 +16,6 @@ slots. One process writes to a set at a time; another that needs the same images
 continues where a kill ended the first. Unused sets are removed, the least recently used first, where space is needed.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -27,7 +26,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +60,10 @@ class ImageCache:
     Args:
         folder: The cache's folder; created when needed. None: ``images`` in the user's cache folder.
         max_bytes: Limit of all sets together. A set that does not fit is read without the cache.
-        by: What identifies a file. "stat": path, size and time of change, without reading the file. "content": its
-            bytes, all of which are read each time; a file that was moved or copied is then recognized.
         say: Called with a message when images are read without the cache or the cache is damaged; None: a warning.
 
     Raises:
-        ValueError: If ``max_bytes`` is negative or ``by`` unknown.
+        ValueError: If ``max_bytes`` is negative.
     """
 
     def __init__(
@@ -74,17 +71,12 @@ class ImageCache:
         folder: Path | str | None = None,
         *,
         max_bytes: int = 20 * 10**9,
-        by: Literal["stat", "content"] = "stat",
         say: Callable[[str], None] | None = None,
     ) -> None:
         if max_bytes < 0:
             raise ValueError(f"ImageCache expects max_bytes of 0 or more, got {max_bytes}")
-        if by not in ("stat", "content"):
-            raise ValueError(f"ImageCache expects by 'stat' or 'content', got {by!r}")
         self.folder = cache_folder("images") if folder is None else Path(folder)
         self.max_bytes = max_bytes
-        self._key = cache_keys.of_stat if by == "stat" else cache_keys.of_content
-        self._by = by
         self._say = say or (lambda text: warnings.warn(text, stacklevel=4))
 
     def rows(
@@ -125,7 +117,7 @@ class ImageCache:
         advance: Callable[[int], None],
         threads: int | None,
     ) -> tuple[MappedRows, dict[int, str]]:
-        keys = [None if path is None else self._key_of(source, path) for path in paths]
+        keys = [None if path is None else cache_keys.of_image(source, path) for path in paths]
         # A file of several rows is decoded once.
         files = {key: path for key, path in zip(keys, paths) if key is not None and path is not None}
         done = Done(Counter(key for key in keys if key is not None), advance)
@@ -157,7 +149,6 @@ class ImageCache:
             repair = Repair(
                 source,
                 {known[key]: (key, path) for key, path in files.items() if key in known},
-                functools.partial(cache_keys.of_image, self._key),
                 place.pixels,
                 place.build,
             )
@@ -193,9 +184,6 @@ class ImageCache:
             place.mark_damaged(damaged)
         return [slot for slot, ok in zip(some, good) if ok]
 
-    def _key_of(self, source: Source, path: Path) -> bytes:
-        return cache_keys.of_image(self._key, source, path)
-
     def _place(self, source: Source, root: Path | str | None) -> "_Place":
         settings = {
             "format": FORMAT,
@@ -203,8 +191,8 @@ class ImageCache:
             "decoder": source.decoder,
             "shape": list(source.spec.shape),
             "dtype": source.dtype.str,
-            "by": self._by,
-            "root": os.path.abspath(root or "") if self._by == "stat" else None,
+            "by": "stat",
+            "root": os.path.abspath(root or ""),
         }
         text = json.dumps(settings, sort_keys=True)
         name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
@@ -234,7 +222,7 @@ class ImageCache:
                 pixels = source.decode(files[key])
                 if pixels.shape != source.spec.shape or pixels.dtype != source.dtype:
                     return f"decoded to {pixels.dtype} {pixels.shape}, expected {source.dtype} {source.spec.shape}"
-                same = self._key_of(source, files[key]) == key
+                same = cache_keys.of_image(source, files[key]) == key
                 return pixels if same else "it changed while it was read"
             except (OSError, ValueError) as error:
                 return str(error)

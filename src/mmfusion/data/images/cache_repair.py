@@ -3,7 +3,7 @@
 import warnings
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.data.images.cache_keys import of_image
 from mmfusion.data.images.cache_writing import force
 from mmfusion.data.images.source import Source
 from mmfusion.utils import locks
@@ -29,7 +30,6 @@ class Repair:
     Args:
         source: Decodes the files.
         files: By slot, the digest of the file whose image is in it, and the file's path.
-        digest: Digest of a file, given a source and the path.
         pixels: The file of slots.
         lock: Lock of the process that writes to it.
     """
@@ -38,13 +38,11 @@ class Repair:
         self,
         source: Source,
         files: Mapping[int, tuple[bytes, Path]],
-        digest: Callable[[Source, Path], bytes],
         pixels: Path,
         lock: Path,
     ) -> None:
         self._source = source
         self._files = dict(files)
-        self._digest = digest
         self._pixels = pixels
         self._lock = lock
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
@@ -66,7 +64,7 @@ class Repair:
         key, path = self._files[slot]
         try:
             image = self._source.decode(path)
-            wrong = None if self._digest(self._source, path) == key else "it has changed since"
+            wrong = None if of_image(self._source, path) == key else "it has changed since"
         except (OSError, ValueError) as error:
             image, wrong = np.zeros(0), str(error)
         if wrong is None and zlib.crc32(np.ascontiguousarray(image).data) != checksum:

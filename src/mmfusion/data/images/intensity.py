@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from mmfusion.data.images.rows import Rows
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Range, Span
 from mmfusion.utils.packed import entries, unpack
 
 Standardize = Literal["none", "image", "channel", "sequence"]
@@ -37,23 +39,14 @@ class Intensity:
     """
 
     standardize: Standardize = "none"
-    clip: tuple[float, float] | None = None
+    clip: Span | None = None
     mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    std: tuple[Annotated[float, Range(0, above=True)], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("clip", "mean", "std"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, tuple(float(number) for number in value))
-        if self.standardize not in get_args(Standardize):
-            raise ValueError(
-                f"standardize expects {' or '.join(map(repr, get_args(Standardize)))}, got {self.standardize!r}"
-            )
-        if self.clip is not None and not (len(self.clip) == 2 and self.clip[0] < self.clip[1]):
-            raise ValueError(f"clip expects (low, high) with low < high, got {self.clip}")
-        if len(self.mean) != len(self.std) or not all(std > 0 for std in self.std):
-            raise ValueError(f"expected a mean and a positive std for each channel, got {self.mean} and {self.std}")
+        check_fields(self)
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"expected a mean and a std for each channel, got {self.mean} and {self.std}")
         if self.mean and self.standardize != "sequence":
             raise ValueError(f"mean and std are only for standardize='sequence', got {self.standardize!r}")
 

@@ -2,7 +2,6 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 
@@ -25,10 +24,6 @@ class Listing:
         """The folder of that name below the root; likewise."""
         entry = self._find(root, name)
         return entry[0] if entry is not None and entry[1] else None
-
-    def first_file(self, root: Path, names: Iterable[str]) -> Path | None:
-        """The first of several names that is a file."""
-        return next((path for name in names if (path := self.file(root, name)) is not None), None)
 
     def entries(self, folder: Path) -> dict[str, bool]:
         """The names in a folder, sorted, and whether each is a folder; hidden ones are left out.

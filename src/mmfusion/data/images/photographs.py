@@ -1,9 +1,8 @@
 """Photographs: any file that Pillow reads, resized to one size."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -11,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.source import Bytes, Folders, find_file, packed
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Pixels, Span
 from mmfusion.spec import Image
 from mmfusion.utils.foreign_files import opened, quiet
 from mmfusion.utils.optional import need
-from mmfusion.utils.packed import unpack
 
 MAX_BYTES: Final = 2**29
 """Limit of an image's memory before it is resized, at four bytes per pixel: 134 million pixels."""
@@ -54,35 +55,19 @@ class ImageSource:
     kind: ClassVar[str] = "image"
 
     column: str
-    size: tuple[int, int]
-    channels: int = 3
-    folders: tuple[str, ...] = ("",)
+    size: tuple[Pixels, Pixels]
+    channels: Literal[1, 3] = 3
+    folders: Folders = ("",)
     suffix: str = ""
     endings: tuple[str, ...] = ()
-    range: tuple[float, float] | None = None
+    range: Span | None = None
     order: Literal["rgb", "bgr"] = "rgb"
-    max_bytes: int = MAX_BYTES
+    max_bytes: Bytes = MAX_BYTES
 
     def __post_init__(self) -> None:
-        if isinstance(self.folders, str):
-            raise ValueError(f"ImageSource expects folders in a tuple, got {self.folders!r}")
-        object.__setattr__(self, "size", tuple(self.size))
-        object.__setattr__(self, "folders", tuple(self.folders))
-        object.__setattr__(self, "endings", tuple(self.endings))
-        if self.channels not in _MODES:
-            raise ValueError(f"ImageSource expects channels 1 or 3, got {self.channels}")
-        if self.order not in ("rgb", "bgr") or (self.order == "bgr" and self.channels != 3):
-            raise ValueError(f"ImageSource expects order 'rgb', or with 3 channels 'bgr', got {self.order!r}")
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"ImageSource expects a size (height, width) of positive numbers, got {self.size}")
-        if self.max_bytes < 1:
-            raise ValueError(f"ImageSource expects a positive max_bytes, got {self.max_bytes}")
-        if not self.folders:
-            raise ValueError('ImageSource expects at least one folder; ("",) is the root itself')
-        if self.range is not None:
-            object.__setattr__(self, "range", tuple(self.range))
-            if len(self.range) != 2 or not self.range[0] < self.range[1]:
-                raise ValueError(f"ImageSource expects a range (low, high) with low < high, got {self.range}")
+        check_fields(self)
+        if self.order == "bgr" and self.channels == 1:
+            raise ValueError("ImageSource: order 'bgr' expects 3 channels, got 1")
 
     @property
     def spec(self) -> Image:
@@ -100,11 +85,10 @@ class ImageSource:
         return f"pillow {need('PIL', 'bench').__version__}"
 
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
-        """The file of that name in the first folder that has it; see :class:`~mmfusion.data.images.listing.Listing`."""
+        """The file of that name in the first folder that has it."""
         whole = Path(f"{name}{self.suffix}")
         names = (str(whole), *(str(whole.with_suffix(ending)) for ending in self.endings if whole.name))
-        candidates = (os.path.join(folder, name) for name in names for folder in self.folders)
-        return (listing or Listing()).first_file(root, candidates)
+        return find_file(root, self.folders, names, listing)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
@@ -167,18 +151,7 @@ class ImageSource:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON; the default order of colors and limit are left out."""
-        packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        if self.order == "rgb":
-            # Caches and run folders of former versions stay valid.
-            del packed["order"]
-        if self.max_bytes == MAX_BYTES:
-            del packed["max_bytes"]
-        return {"kind": self.kind, **packed}
-
-    @classmethod
-    def from_dict(cls, packed: dict[str, Any]) -> "ImageSource":
-        """The inverse of :meth:`to_dict`."""
-        return unpack(cls, {key: value for key, value in packed.items() if key != "kind"}, "source")
+        return packed(self, ("order", "max_bytes"))
 
 
 @contextmanager

@@ -1,13 +1,22 @@
 """Interface of image sources: location and decoding of a modality's files."""
 
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.images.listing import Listing
+from mmfusion.options import Length, Range
 from mmfusion.spec import Image
+
+Folders: TypeAlias = Annotated[tuple[str, ...], Length(1, 1000)]
+"""Folders below the root, searched in order; ``""`` is the root itself."""
+Bytes: TypeAlias = Annotated[int, Range(1, 2**50)]
+"""Limit of the memory of one image."""
 
 
 class Source(Protocol):
@@ -64,3 +73,31 @@ class Source(Protocol):
 def n_bytes(source: Source) -> int:
     """Size of one decoded image in bytes."""
     return int(np.prod(source.spec.shape)) * source.dtype.itemsize
+
+
+def packed(source: Any, optional: Collection[str]) -> dict[str, Any]:
+    """A source as plain dictionaries and lists, for JSON.
+
+    Args:
+        source: A dataclass with a ``kind``.
+        optional: Attributes that are left out at their default, so that caches and run folders of former versions,
+            which did not have them, stay valid.
+    """
+    default = {entry.name: entry.default for entry in fields(source)}
+    values = {name: value for name, value in asdict(source).items() if name not in optional or value != default[name]}
+    lists = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {"kind": source.kind, **lists}
+
+
+def find_file(root: Path, folders: Iterable[str], names: Iterable[str], listing: Listing | None) -> Path | None:
+    """The first of several names in the first folder that has it; see :class:`~mmfusion.data.images.listing.Listing`.
+
+    Args:
+        root: The folder that contains the folders.
+        folders: Folders below the root.
+        names: Names of files, tried in order.
+        listing: Saves reading the same folders again; None: a new one.
+    """
+    listing, folders = listing or Listing(), list(folders)
+    paths = (listing.file(root, os.path.join(folder, name)) for name in names for folder in folders)
+    return next((path for path in paths if path is not None), None)

@@ -19,7 +19,7 @@ from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.threads import in_threads
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.schema.cells import require_columns, texts
-from mmfusion.utils.packed import entries
+from mmfusion.utils.packed import entries, unpack
 
 IN_MEMORY = 4 * 2**30
 """Most bytes of a table's images that are kept in memory without a cache; more are decoded batch by batch."""
@@ -30,7 +30,7 @@ Missing = Literal["error", "absent"]
 Progress = Callable[[int, int], None]
 
 
-_KINDS: dict[str, Any] = {source.kind: source for source in (ImageSource, VolumeSource, StackSource)}
+_KINDS: tuple[type[ImageSource | VolumeSource | StackSource], ...] = (ImageSource, VolumeSource, StackSource)
 
 
 def source_from_dict(packed: Mapping[str, Any]) -> Source:
@@ -39,11 +39,15 @@ def source_from_dict(packed: Mapping[str, Any]) -> Source:
     Raises:
         ValueError: If the kind is unknown or an entry is invalid; names the key.
     """
-    kind = entries(packed, "source").get("kind", ImageSource.kind)
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(f"unknown kind of images {kind!r}; known are: {', '.join(_KINDS)}")
-    source: Source = _KINDS[kind].from_dict(dict(packed))
-    return source
+    values = dict(entries(packed, "source"))
+    kind = values.pop("kind", ImageSource.kind)
+    source = {source.kind: source for source in _KINDS}.get(kind) if isinstance(kind, str) else None
+    if source is None:
+        known = ", ".join(source.kind for source in _KINDS)
+        raise ValueError(f"unknown kind of images {kind!r}; known are: {known}")
+    if source is StackSource:
+        return StackSource.from_dict(values)
+    return unpack(source, values, "source")
 
 
 class ImageFiles(NamedTuple):

@@ -1,17 +1,20 @@
 """Several volumes of a case as the channels of one image."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.volumes import VolumeSource
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Length
 from mmfusion.spec import Image
-from mmfusion.utils.packed import entries, several, text
+from mmfusion.utils.packed import entries, several, text, unpack
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,10 @@ class StackSource:
     kind: ClassVar[str] = "stack"
 
     volume: VolumeSource
-    parts: tuple[str, ...]
+    parts: Annotated[tuple[str, ...], Length(1, 1000)]
 
     def __post_init__(self) -> None:
-        if isinstance(self.parts, str) or not self.parts:
-            raise ValueError(f"StackSource expects parts, the names of the files, in a tuple, got {self.parts!r}")
-        object.__setattr__(self, "parts", tuple(self.parts))
+        check_fields(self)
 
     @property
     def column(self) -> str:
@@ -108,8 +109,8 @@ class StackSource:
         return {**self.volume.to_dict(), "kind": self.kind, "parts": list(self.parts)}
 
     @classmethod
-    def from_dict(cls, packed: dict[str, Any]) -> "StackSource":
-        """The inverse of :meth:`to_dict`."""
+    def from_dict(cls, packed: Mapping[str, Any]) -> "StackSource":
+        """The inverse of :meth:`to_dict`, without its kind."""
         parts = several(entries(packed, "source", "parts")["parts"], "source.parts")
-        volume = VolumeSource.from_dict({key: value for key, value in packed.items() if key != "parts"})
+        volume = unpack(VolumeSource, {key: value for key, value in packed.items() if key != "parts"}, "source")
         return cls(volume, tuple(text(part, "source.parts") for part in parts))

@@ -1,10 +1,9 @@
 """Volumes: NIfTI files, read to one size and one order of axes."""
 
 import math
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, Literal, NamedTuple
 
@@ -15,10 +14,12 @@ from torch.nn import functional as F
 
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
+from mmfusion.data.images.source import Bytes, Folders, find_file, packed
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Pixels, Positive, Span
 from mmfusion.spec import Image
 from mmfusion.utils.foreign_files import decompressed, quiet
 from mmfusion.utils.optional import need
-from mmfusion.utils.packed import unpack
 
 MAX_BYTES: Final = 2**31
 """Limit of a volume's memory before it is resized: a header of 352 bytes can claim any number of voxels."""
@@ -65,7 +66,7 @@ class VolumeSource:
             "any": they may differ, but if the slices are the shortest axis of ``size``, they must be the file's, too.
         clip: ``(low, high)`` to which intensities are clipped.
         spacing: Distance between neighbors along height, width and slices after resizing, in millimeters, for the
-            spec; see :meth:`with_spacing`.
+            spec.
         orientation: Directions of height, width and slices, such as ``"RAS"``: files are turned to them by their
             headers, and ``axes`` is only for files whose header has no directions, which are assumed to have this
             orientation. None: every file is read as it is, whatever its header says.
@@ -76,41 +77,26 @@ class VolumeSource:
     kind: ClassVar[str] = "volume"
 
     column: str
-    size: tuple[int, int, int]
-    folders: tuple[str, ...] = ("",)
+    size: tuple[Pixels, Pixels, Pixels]
+    folders: Folders = ("",)
     suffix: str = ""
     axes: str = "auto"
-    shape: tuple[int, int, int] | Literal["any"] | None = None
-    clip: tuple[float, float] | None = None
-    spacing: tuple[float, float, float] | None = None
-    max_bytes: int = MAX_BYTES
+    shape: tuple[Pixels, Pixels, Pixels] | Literal["any"] | None = None
+    clip: Span | None = None
+    spacing: tuple[Positive, Positive, Positive] | None = None
+    max_bytes: Bytes = MAX_BYTES
     orientation: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("size", "folders", "shape", "clip", "spacing"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                object.__setattr__(self, name, tuple(value))
-        if len(self.size) != 3 or min(self.size) < 1:
-            raise ValueError(
-                f"VolumeSource expects a size (height, width, slices) of positive numbers, got {self.size}"
-            )
-        if self.max_bytes < 1:
-            raise ValueError(f"VolumeSource expects a positive max_bytes, got {self.max_bytes}")
-        if not self.folders or isinstance(self.folders, str):
-            raise ValueError(f'VolumeSource expects folders in a tuple; ("",) is the root itself, got {self.folders!r}')
+        check_fields(self)
         if self.axes != "auto" and sorted(self.axes) != sorted(_ORDER):
             raise ValueError(f"VolumeSource expects axes 'auto' or an order of the letters h, w, s, got {self.axes!r}")
-        if self.shape not in (None, "any") and (isinstance(self.shape, str) or len(self.shape or ()) != 3):
-            raise ValueError(f"VolumeSource expects a shape (height, width, slices), 'any' or None, got {self.shape!r}")
         if self.axes == "auto" and (self._expected is None or len(set(self._expected)) == 1):
             raise ValueError(
                 f"VolumeSource cannot infer the axes of volumes of shape {self.shape or self.size}: give axes"
             )
         if self.orientation is not None:
             check_orientation(self.orientation)
-        if self.clip is not None and (len(self.clip) != 2 or not self.clip[0] < self.clip[1]):
-            raise ValueError(f"VolumeSource expects a clip (low, high) with low < high, got {self.clip}")
 
     @property
     def spec(self) -> Image:
@@ -134,9 +120,8 @@ class VolumeSource:
         return self.size if self.shape is None else self.shape
 
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
-        """The file of that name in the first folder that has it; see :class:`~mmfusion.data.images.listing.Listing`."""
-        candidates = (os.path.join(folder, f"{name}{self.suffix}") for folder in self.folders)
-        return (listing or Listing()).first_file(root, candidates)
+        """The file of that name in the first folder that has it."""
+        return find_file(root, self.folders, (f"{name}{self.suffix}",), listing)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
@@ -188,32 +173,6 @@ class VolumeSource:
             )
         return np.ascontiguousarray(voxels, dtype=np.float16)[None]
 
-    def with_spacing(self, paths: Iterable[Path]) -> "VolumeSource":
-        """The same source with the spacing of the files' headers: their median along each axis.
-
-        Args:
-            paths: At least one file; only headers are read.
-
-        Raises:
-            ValueError: If a header cannot be read or its spacing is not positive; lists all faults.
-        """
-        noted: list[tuple[float, ...]] = []
-        faults: list[str] = []
-        for path in paths:
-            try:
-                with _opened(path) as content:
-                    header = _header(content)
-                _, shape, zooms = self._axes(header, self._turn(header))
-                if not all(zoom > 0 and math.isfinite(zoom) for zoom in zooms):
-                    raise ValueError(f"the spacing in its header is {zooms}")
-                noted.append(tuple(z * n / to for z, n, to in zip(zooms, shape, self.size)))
-            except (OSError, ValueError) as error:
-                faults.append(f"{path} ({error})")
-        if faults or not noted:
-            raise ValueError(f"the spacing of {len(faults)} volume(s) cannot be read: {'; '.join(faults[:10])}")
-        height, width, slices = (float(x) for x in np.median(np.array(noted), axis=0))
-        return replace(self, spacing=(height, width, slices))
-
     def axes_of(self, path: Path) -> Axes:
         """A file's axes by its header, in the order that :meth:`decode` gives them.
 
@@ -222,9 +181,7 @@ class VolumeSource:
         """
         with _opened(path) as content:
             header = _header(content)
-        return self._axes(header, self._turn(header))
-
-    def _axes(self, header: Any, turn: Turn) -> Axes:
+        turn = self._turn(header)
         current, shape, zooms = directions(header), header.get_data_shape(), header.get_zooms()
         return Axes(
             None if current is None else turned_codes(current, turn),
@@ -290,18 +247,7 @@ class VolumeSource:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON; the default limit and orientation are left out."""
-        packed = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        if self.max_bytes == MAX_BYTES:
-            # Caches and run folders of former versions stay valid.
-            del packed["max_bytes"]
-        if self.orientation is None:
-            del packed["orientation"]
-        return {"kind": self.kind, **packed}
-
-    @classmethod
-    def from_dict(cls, packed: dict[str, Any]) -> "VolumeSource":
-        """The inverse of :meth:`to_dict`."""
-        return unpack(cls, {key: value for key, value in packed.items() if key != "kind"}, "source")
+        return packed(self, ("max_bytes", "orientation"))
 
 
 @contextmanager
