@@ -73,10 +73,14 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     return call
 
 
-def check_fields(instance: Any) -> None:
+def check_fields(instance: Any, what: str = "") -> None:
     """Check the attributes of a dataclass against their annotations; for its ``__post_init__``.
 
     Lists become tuples where the annotation is a tuple.
+
+    Args:
+        instance: The dataclass.
+        what: The thing, for the message; empty: the name of the class.
 
     Raises:
         ValueError: Naming each attribute whose value is of another type or out of range, with what was expected.
@@ -88,7 +92,7 @@ def check_fields(instance: Any) -> None:
             object.__setattr__(instance, name, tuple(value))
         faults += value_faults(name, value, hint)
     if faults:
-        raise ValueError(f"{type(instance).__name__}: {'; '.join(faults)}")
+        raise ValueError(f"{what or type(instance).__name__}: {'; '.join(faults)}")
 
 
 def _is_tuple(hint: Any) -> bool:
@@ -246,7 +250,7 @@ def _is_list(value: Any, kind: type, arguments: tuple[Any, ...]) -> bool:
 
 def _is_finite(value: numbers.Real) -> bool:
     try:
-        return abs(float(value)) < 3.4e38  # of float32
+        return abs(float(value)) <= _LARGEST
     except OverflowError:
         return False
 
@@ -289,5 +293,6 @@ def _described(hint: Any) -> str:
 
 
 _RULES = (Range, OneOf, Ascending, Length, Nonempty, Modalities)
+_LARGEST = (2 - 2**-23) * 2.0**127  # of float32
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80

@@ -1,8 +1,9 @@
 """Dataset of a table's cases: columns in memory, images in memory or mapped from disk."""
 
+import copy
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from mmfusion.data.images.rows import MappedRows, Rows
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.tokens import Content, Table
 
+T = TypeVar("T")
 _ALL = slice(None)
 
 
@@ -140,7 +142,7 @@ class FrameDataset:
             ValueError: If the target is unknown, or the cases were read without labels.
         """
         if target not in self._targets:
-            valid = sorted(self._targets) or "none, since the cases were read without labels"
+            valid = ", ".join(sorted(self._targets)) or "none, since the cases were read without labels"
             raise ValueError(f"unknown target {target!r}; valid: {valid}")
         return self._targets[target][self._rows]
 
@@ -154,9 +156,7 @@ class FrameDataset:
         Raises:
             ValueError: If the image modality is unknown.
         """
-        if modality not in self._images:
-            raise ValueError(f"unknown image modality {modality!r}; valid: {sorted(self._images)}")
-        return self._images[modality][self._rows[rows]]
+        return _entry(self._images, modality, "image modality")[self._rows[rows]]
 
     def present(self, modality: str) -> Tensor:
         """Whether each case has a modality, shape ``(len(self),)`` bool.
@@ -164,9 +164,7 @@ class FrameDataset:
         Raises:
             ValueError: If the modality is unknown.
         """
-        if modality not in self._present:
-            raise ValueError(f"unknown modality {modality!r}; valid: {sorted(self._present)}")
-        return self._present[modality][self._rows]
+        return _entry(self._present, modality, "modality")[self._rows]
 
     def cells(self, modality: str) -> Table:
         """All rows of a table modality, as model inputs.
@@ -174,9 +172,7 @@ class FrameDataset:
         Raises:
             ValueError: If the table modality is unknown.
         """
-        if modality not in self._tables:
-            raise ValueError(f"unknown table modality {modality!r}; valid: {sorted(self._tables)}")
-        table = self._tables[modality]
+        table = _entry(self._tables, modality, "table modality")
         return Table(table.numerical[self._rows], table.categorical[self._rows])
 
     def image_checksums(self, modality: str) -> tuple[str, NDArray[np.uint32]]:
@@ -189,9 +185,7 @@ class FrameDataset:
         Raises:
             ValueError: If the image modality is unknown.
         """
-        if modality not in self._images:
-            raise ValueError(f"unknown image modality {modality!r}; valid: {sorted(self._images)}")
-        kind, stored_sums = checksums(self._images[modality], self._rows)
+        kind, stored_sums = checksums(_entry(self._images, modality, "image modality"), self._rows)
         return kind, np.where(self.present(modality).numpy(), stored_sums, 0).astype(np.uint32)
 
     def without(self, images: Collection[str]) -> "FrameDataset":
@@ -200,12 +194,9 @@ class FrameDataset:
         Raises:
             ValueError: If the image modality is unknown.
         """
-        if unknown := sorted(set(images) - set(self._images)):
-            raise ValueError(f"unknown image modality {unknown}; valid: {sorted(self._images)}")
-        dataset = object.__new__(FrameDataset)
-        dataset.__dict__.update(self.__dict__)
-        dataset._left_out = self._left_out | frozenset(images)
-        return dataset
+        for name in images:
+            _entry(self._images, name, "image modality")
+        return self._changed(_left_out=self._left_out | frozenset(images))
 
     def fitted(self, intensities: Mapping[str, Intensity]) -> dict[str, Intensity]:
         """Intensities fitted on the images of these cases."""
@@ -219,10 +210,7 @@ class FrameDataset:
 
     def scaled(self, intensities: Mapping[str, Intensity]) -> "FrameDataset":
         """The same cases with another scaling of intensities."""
-        dataset = object.__new__(FrameDataset)
-        dataset.__dict__.update(self.__dict__)
-        dataset._intensities = dict(intensities)
-        return dataset
+        return self._changed(_intensities=dict(intensities))
 
     def stored(self) -> "FrameDataset":
         """The same cases with images as they are stored, to be converted by :func:`as_floats`.
@@ -230,10 +218,7 @@ class FrameDataset:
         Bytes are a quarter of the size of floats between worker processes and on the way to the device. Images whose
         intensities are scaled are floats.
         """
-        dataset = object.__new__(FrameDataset)
-        dataset.__dict__.update(self.__dict__)
-        dataset._stored = True
-        return dataset
+        return self._changed(_stored=True)
 
     def subset(self, indices: Sequence[int] | np.ndarray | Tensor) -> "FrameDataset":
         """Some of the cases, in the given order, over the same storage.
@@ -247,10 +232,12 @@ class FrameDataset:
         Raises:
             IndexError: If a position is out of range.
         """
-        chosen = torch.as_tensor(np.asarray(indices, dtype=np.int64))
-        dataset = object.__new__(FrameDataset)
-        dataset.__dict__.update(self.__dict__)
-        dataset._rows = self._rows[chosen]
+        return self._changed(_rows=self._rows[torch.as_tensor(np.asarray(indices, dtype=np.int64))])
+
+    def _changed(self, **attributes: Any) -> "FrameDataset":
+        """A copy over the same storage with other attributes."""
+        dataset = copy.copy(self)
+        dataset.__dict__.update(attributes)
         return dataset
 
     def __len__(self) -> int:
@@ -285,6 +272,12 @@ class FrameDataset:
             {name: values[rows] for name, values in self._targets.items()},
             position,
         )
+
+
+def _entry(values: Mapping[str, T], name: str, kind: str) -> T:
+    if name not in values:
+        raise ValueError(f"unknown {kind} {name!r}; valid: {', '.join(sorted(values)) or 'none'}")
+    return values[name]
 
 
 def as_floats(image: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def _is(value: Any, hint: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
 
 def _is_finite(value: float) -> bool:
     """Whether float32 holds a number; models compute in it."""
-    return abs(value) < 3.4e38
+    return abs(value) <= (2 - 2**-23) * 2.0**127
 
 
 def _described(hint: Any) -> str:

@@ -452,7 +452,7 @@ def test_files_that_cannot_be_read_come_with_all_the_others(whole: Path, tmp_pat
     ("change", "message"),
     [
         ({"folds": 3, "fold": 3}, "fold expects a whole number from 0 to 2, got 3"),
-        ({"fractions": (0.5, 0.5, 0.5)}, "three positive fractions"),
+        ({"fractions": (0.5, 0.5, 0.5)}, "three shares"),
         ({"folds": 99}, "99 sets need at least as many groups"),
         ({"test": "part", "fold": 7}, "no case has the value ['7'] of the test set"),
     ],

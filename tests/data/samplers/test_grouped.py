@@ -56,5 +56,5 @@ def test_one_case_of_a_lesion_in_a_batch():
 
 @pytest.mark.parametrize(("groups", "batch_size", "processes"), [([], 2, 1), (["a"], 0, 1), (["a"], 1, 0)])
 def test_wrong_arguments(groups, batch_size, processes):
-    with pytest.raises(ValueError, match="at least one case per batch and one process"):
+    with pytest.raises(ValueError, match=r"GroupedBatches: (groups|batch_size|processes) expects "):
         GroupedBatches(groups, batch_size=batch_size, processes=processes)

@@ -99,7 +99,7 @@ def test_balanced_batches_refuse(labels, batch_size, message):
 
 @pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (4, 0)])
 def test_shuffled_batches_refuse(n, batch_size):
-    with pytest.raises(ValueError, match="at least one case"):
+    with pytest.raises(ValueError, match="expects int from 1 to 10000000, got 0"):
         ShuffledBatches(n, batch_size=batch_size)
 
 

@@ -48,7 +48,7 @@ def test_a_class_that_no_case_has():
     ("labels", "options", "message"),
     [
         ([], {}, "WeightedBatches expects one label per case"),
-        ([0, 1], {"batch_size": 0}, "at least one case per batch"),
+        ([0, 1], {"batch_size": 0}, "batch_size expects int from 1"),
         ([0, 1], {"power": float("inf")}, "power expects float from -10 to 10, got inf"),
         ([0, 1], {"power": "half"}, "power expects float from -10 to 10, got 'half'"),
         ([0, 1, 2], {"weights": [1, 2]}, r"one weight for each of 3 classes, got 2: \[1, 2\]"),

@@ -118,12 +118,12 @@ def test_known_orders(categories, expected):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NumericalColumn("x", decimal=";"), "decimal '.' or ','"),
-        (lambda: NumericalColumn("x", kind="ordinal"), "kind 'numerical' or 'date', got 'ordinal'"),
+        (lambda: NumericalColumn("x", decimal=";"), "column 'x': decimal expects one of ., ,, got ';'"),
+        (lambda: NumericalColumn("x", kind="ordinal"), "kind expects one of numerical, date, got 'ordinal'"),
         (lambda: NumericalColumn("x", template="no place"), "needs {value}"),
         (lambda: CategoricalColumn("x", ("a", "A ")), r"differ only in case or blanks: \['a', 'A '\]"),
         (lambda: CategoricalColumn("x", ("a",), kind="boolean"), "expects the categories false, true"),
-        (lambda: CategoricalColumn("x", kind="date"), "'ordinal' or 'boolean', got 'date'"),
+        (lambda: CategoricalColumn("x", kind="date"), "kind expects one of categorical, ordinal, boolean, got 'date'"),
         (
             lambda: CategoricalColumn.fit(frame("a", "b", "c"), "x", categories=("a",)),
             "has 'b', 'c', expected one of .*a",

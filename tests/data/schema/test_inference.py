@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from mmfusion.data.schema.inference import Decision, infer_columns
+from mmfusion.data.schema.number_cells import Remark
 
 
 def decide(cells, name="x", **override):
@@ -91,15 +92,20 @@ def test_a_copy_is_left_out():
 def test_remarks():
     frame = pd.DataFrame({"country": ["BRAZIL"] * 20 + ["BRASIL"] * 3 + ["ITALY"] * 20})
     [country] = infer_columns(frame)
-    assert country.remarks == ("a rare value could be a frequent one, misspelt: an alias would make them one",)
-    assert country.cells == ("'BRASIL' (3 rows) looks like 'BRAZIL' (20 rows)",)
+    assert country.remarks == (
+        Remark(
+            "country",
+            "a rare value could be a frequent one, misspelt: an alias would make them one",
+            "'BRASIL' (3 rows) looks like 'BRAZIL' (20 rows)",
+        ),
+    )
     assert decide(["left arm"] * 20 + ["left ear"] * 2 + ["T1a"] * 20 + ["T2a"]).remarks == ()
-    assert decide(["POLLAND"] + ["POLAND"] * 9).cells[0].startswith("'POLLAND' (1 rows) looks like 'POLAND'")
-    assert decide(["1,5", "2,5"]).remarks == ("commas are read as decimal marks",)
+    assert decide(["POLLAND"] + ["POLAND"] * 9).remarks[0].cells.startswith("'POLLAND' (1 rows) looks like 'POLAND'")
+    assert decide(["1,5", "2,5"]).remarks == (Remark("x", "commas are read as decimal marks"),)
     assert decide(["1,5", "2,5"], decimal=",").remarks == ()
     assert decide(["1.5", "2.5"]).remarks == ()
     assert decide(["01/02/2020", "03/04/2021"]).remarks == (
-        "the order of day and month is ambiguous; dates are read as %d/%m/%Y",
+        Remark("x", "the order of day and month is ambiguous; dates are read as %d/%m/%Y"),
     )
     assert decide(["13/02/2020", "03/04/2021"]).remarks == ()
 

@@ -48,7 +48,7 @@ def test_a_column_may_clip():
         "1e+12 in row 0, -1e+12 in row 1"
     )
     assert TableSchema.from_dict(json.loads(json.dumps(clipped.to_dict()))) == clipped
-    with pytest.raises(ValueError, match="'age' expects outside 'missing' or 'clip', got 'keep'"):
+    with pytest.raises(ValueError, match="column 'age': outside expects one of missing, clip, got 'keep'"):
         schema(outside="keep")
 
 

@@ -74,9 +74,9 @@ def test_repeats_are_folds_of_the_next_seeds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 1}, "folds expects a whole number of at least 2, got 1"),
-        ({"folds": 2.0}, "folds expects a whole number"),
-        ({"validation": 0}, "validation expects a share above 0 and below 1, got 0"),
+        ({"folds": 1}, "folds expects int from 2 to 1000, got 1"),
+        ({"folds": 2.0}, "folds expects int from 2 to 1000, got 2.0"),
+        ({"validation": 0}, "validation expects float above 0 to below 1, got 0"),
         ({"folds": 7}, "7 sets need at least as many groups .*, got 6"),
         ({"groups": ["a"] * 6}, "5 sets need .* got 1"),
         ({"groups": ["a"]}, "one group per label, got 6 labels and 1 groups"),

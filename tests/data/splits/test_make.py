@@ -50,8 +50,8 @@ def test_from_a_file(tmp_path):
     [
         ({"fold": 1}, ValueError, "fold=1 needs the number of folds"),
         ({"folds": 3, "fold": 3}, ValueError, "fold expects a whole number from 0 to 2, got 3"),
-        ({"folds": 3, "fold": -1}, ValueError, "from 0 to 2, got -1"),
-        ({"folds": 3, "fractions": (0.5, 0.5)}, ValueError, "three positive fractions"),
+        ({"folds": 3, "fold": -1}, ValueError, "fold expects int from 0 to 1000000 or none, got -1"),
+        ({"folds": 3, "fractions": (0.5, 0.5)}, ValueError, "fractions expects 3 values"),
         ({"folds": 3, "file": "split.csv"}, ValueError, "read from a file or made of folds"),
         ({"file": "nowhere.csv"}, FileNotFoundError, r"split file nowhere\.csv does not exist"),
         ({"fractions": (0.5, 0.5, 0.5)}, ValueError, "sum to 1"),

@@ -99,8 +99,8 @@ def test_another_seed_is_another_split():
         ([0, 1, 0], ["a", "b"], (0.7, 0.1, 0.2), "one group per label, got 3 labels and 2 groups"),
         ([0, 1, 0], ["a", "b", "b"], (0.7, 0.1, 0.2), "3 sets need at least as many groups .*, got 2"),
         ([0, 1, 0], ["a", "b", "c"], (0.7, 0.1, 0.1), "sum to 1"),
-        ([0, 1, 0], ["a", "b", "c"], (0.9, 0.0, 0.1), "positive"),
-        ([0, 1, 0], ["a", "b", "c"], (0.5, 0.5), "three"),
+        ([0, 1, 0], ["a", "b", "c"], (0.9, 0.0, 0.1), "above 0 to below 1"),
+        ([0, 1, 0], ["a", "b", "c"], (0.5, 0.5), "fractions expects 3 values"),
     ],
 )
 def test_wrong_arguments(labels, groups, fractions, message):

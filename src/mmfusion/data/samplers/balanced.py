@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmfusion.data.samplers.epochs import EpochBatches, class_codes
 from mmfusion.option_checks import checked
-from mmfusion.options import OneOf
+from mmfusion.options import Cases, OneOf
 
 
 class ClassBalancedBatches(EpochBatches):
@@ -35,7 +35,7 @@ class ClassBalancedBatches(EpochBatches):
         self,
         labels: Tensor | Sequence[int],
         *,
-        batch_size: int,
+        batch_size: Cases,
         seed: int = 0,
         epoch: Annotated[str, OneOf(("cases", "largest"))] = "cases",
     ) -> None:

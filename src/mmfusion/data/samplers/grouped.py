@@ -3,11 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from mmfusion.data.samplers.epochs import EpochBatches
+from mmfusion.option_checks import checked
+from mmfusion.options import Cases, Length
 
 
 class GroupedBatches(EpochBatches):
@@ -32,12 +35,15 @@ class GroupedBatches(EpochBatches):
         ValueError: If there are no cases, or a number is not positive.
     """
 
-    def __init__(self, groups: Sequence[str], *, batch_size: int, processes: int = 1, seed: int = 0) -> None:
-        if not len(groups) or batch_size < 1 or processes < 1:
-            raise ValueError(
-                f"GroupedBatches expects at least one case per batch and one process, got {len(groups)} cases, "
-                f"batch_size={batch_size}, processes={processes}"
-            )
+    @checked
+    def __init__(
+        self,
+        groups: Annotated[Sequence[str], Length(1, 10**9)],
+        *,
+        batch_size: Cases,
+        processes: Cases = 1,
+        seed: int = 0,
+    ) -> None:
         super().__init__(batch_size, seed)
         names = [str(group) for group in groups]
         size = Counter(names)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import torch
 
 from mmfusion.data.samplers.epochs import EpochBatches
+from mmfusion.option_checks import checked
+from mmfusion.options import Cases
 
 
 class ShuffledBatches(EpochBatches):
@@ -24,9 +26,8 @@ class ShuffledBatches(EpochBatches):
         ValueError: If a number is not positive.
     """
 
-    def __init__(self, n: int, *, batch_size: int, seed: int = 0) -> None:
-        if n < 1 or batch_size < 1:
-            raise ValueError(f"ShuffledBatches expects at least one case per batch, got n={n}, batch_size={batch_size}")
+    @checked
+    def __init__(self, n: Cases, *, batch_size: Cases, seed: int = 0) -> None:
         super().__init__(batch_size, seed)
         self.n = n
 

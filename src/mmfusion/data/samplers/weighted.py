@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmfusion.data.samplers.epochs import EpochBatches, class_codes
 from mmfusion.option_checks import checked
-from mmfusion.options import NClasses, Positive, Range
+from mmfusion.options import Cases, NClasses, Positive, Range
 
 
 class WeightedBatches(EpochBatches):
@@ -37,15 +37,13 @@ class WeightedBatches(EpochBatches):
         self,
         labels: Tensor | Sequence[int],
         *,
-        batch_size: int,
+        batch_size: Cases,
         power: Annotated[float, Range(-10, 10)] = 1.0,
         weights: Sequence[Positive] | None = None,
         n_classes: NClasses | None = None,
         seed: int = 0,
     ) -> None:
         codes = class_codes(labels, "WeightedBatches", n_classes)
-        if batch_size < 1:
-            raise ValueError(f"WeightedBatches expects at least one case per batch, got batch_size={batch_size}")
         super().__init__(batch_size, seed)
         counts = torch.bincount(codes)
         if weights is None:

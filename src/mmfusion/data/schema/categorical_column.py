@@ -11,6 +11,7 @@ import pandas as pd
 from mmfusion.data.schema.cells import BOOLEANS, ERRORS, Codes, distinct, key, one_column, parse_numbers
 from mmfusion.data.schema.known_orders import in_order
 from mmfusion.data.schema.number_cells import Mask, Reading, Remark, remarks_of
+from mmfusion.option_checks import check_fields
 from mmfusion.spec import Wording
 
 RARE = "rare"
@@ -58,14 +59,9 @@ class CategoricalColumn:
     numbers_only: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "categories", tuple(self.categories))
+        check_fields(self, f"column {self.name!r}")
         object.__setattr__(self, "aliases", dict(self.aliases))
         object.__setattr__(self, "missing", tuple(text.lower() for text in self.missing))
-        if self.kind not in ("categorical", "ordinal", "boolean"):
-            raise ValueError(
-                f"column {self.name!r} of categories expects kind 'categorical', 'ordinal' or 'boolean', "
-                f"got {self.kind!r}"
-            )
         spelt = Counter(map(key, self.categories))
         if twice := [name for name in self.categories if spelt[key(name)] > 1]:
             raise ValueError(f"column {self.name!r} has categories that differ only in case or blanks: {twice}")

@@ -5,7 +5,7 @@ Each distinct value is parsed once, so that the cost depends on the number of va
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -104,6 +104,16 @@ def distinct(column: "pd.Series", missing: Collection[str] = (), *, errors: bool
         text = _text(value)
         place[i] = -1 if text is None or text.lower() in missing_texts else places.setdefault(text, len(places))
     return place[raw], list(places)
+
+
+def where(codes: Codes, texts: Sequence[str], holds: Callable[[str], bool]) -> NDArray[np.bool_]:
+    """Whether something holds of each cell's text, given the results of :func:`distinct`; False where missing."""
+    return np.array([*map(holds, texts), False], dtype=np.bool_)[codes]
+
+
+def is_error(text: str) -> bool:
+    """Whether a text is one of :data:`ERRORS`."""
+    return text.lower() in ERRORS
 
 
 def texts(frame: pd.DataFrame, name: str) -> list[str | None]:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from mmfusion.data.schema.cell_survey import MOST_CATEGORIES, MOST_LEVELS, CellS
 from mmfusion.data.schema.cells import BOOLEANS, Floats, distinct, key, one_column
 from mmfusion.data.schema.dates import date_format, date_formats, is_year, looks_like_date
 from mmfusion.data.schema.known_orders import in_order, scale_of
+from mmfusion.data.schema.number_cells import Remark
 from mmfusion.data.schema.numerals import is_ratio, units_of
 
 Override: TypeAlias = str | Mapping[str, Any]
@@ -39,9 +40,7 @@ class Decision:
         kind: One of :data:`KINDS`; ``"text"`` and ``"drop"`` are left out of the schema.
         reason: The reason, with figures; it quotes no cell, since it is saved to files.
         options: Options for fitting the column.
-        remarks: Remarks for the user: similar spellings, ambiguous dates. They quote no cell and are not saved to
-            files.
-        cells: For each remark, the cells that it is about, or an empty text; shown to the user, never stored.
+        remarks: Remarks for the user: similar spellings, ambiguous dates; not saved to files.
         clean: Whether no cell needs a remark.
     """
 
@@ -49,8 +48,7 @@ class Decision:
     kind: str
     reason: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = field(default=(), compare=False)
-    cells: tuple[str, ...] = field(default=(), compare=False)
+    remarks: tuple[Remark, ...] = field(default=(), compare=False)
     clean: bool = field(default=False, compare=False)
 
 
@@ -153,26 +151,22 @@ def _decide_number(name: str, survey: CellSurvey, values: Floats, options: Mappi
     if survey.whole and survey.plain and few_levels:
         chosen = _of_categories(options) | ({} if survey.invalid is None else {"numbers_only": True})
         return Decision(name, "ordinal", f"{n_values} whole numbers", chosen)
-    written, remarks = _how_written(survey, options)
+    written, remarks = _how_written(name, survey, options)
     # No range here: that of all cells could be a telephone number; the fitted column has that of the training rows.
     return Decision(name, "numerical", f"{n_values} numbers", {"invalid": "missing", **written, **options}, remarks)
 
 
-def _how_written(survey: CellSurvey, options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _how_written(
+    name: str, survey: CellSurvey, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[Remark, ...]]:
     """Options for fitting a column of numbers, and remarks."""
     notation = survey.notation
-    written = {
-        "decimal": notation.decimal,
-        "thousands": notation.thousands,
-        "suffix": notation.suffix,
-        "percent": notation.percent,
-    }
-    remarks = []
+    written, remarks = asdict(notation), []
     if notation.decimal == "," and "decimal" not in options:
         more = ", and points separate thousands" if notation.thousands else ""
-        remarks.append(f"commas are read as decimal marks{more}")
+        remarks.append(Remark(name, f"commas are read as decimal marks{more}"))
     if notation.suffix and "suffix" not in options:
-        remarks.append(f"the unit {notation.suffix!r} is removed from its cells")
+        remarks.append(Remark(name, f"the unit {notation.suffix!r} is removed from its cells"))
         if "unit" not in options:
             written["unit"] = notation.suffix
     return written, tuple(remarks)
@@ -182,11 +176,11 @@ def _decide_date(name: str, survey: CellSurvey, options: Mapping[str, Any]) -> D
     """The decision for a date, if all but a few texts are dates."""
     fmt = options.get("date_format") or date_format(survey.texts)
     if fmt is not None:
-        other: tuple[str, ...] = ()
+        remarks: tuple[Remark, ...] = ()
         if fmt.startswith("%d") and not any(int(re.split(r"[-./]", text)[0]) > 12 for text in survey.texts):
-            other = (f"the order of day and month is ambiguous; dates are read as {fmt}",)
+            remarks = (Remark(name, f"the order of day and month is ambiguous; dates are read as {fmt}"),)
         chosen = {"invalid": "missing", "date_format": fmt, **options}
-        return Decision(name, "date", f"{len(survey.texts)} dates, as in {fmt}", chosen, other)
+        return Decision(name, "date", f"{len(survey.texts)} dates, as in {fmt}", chosen, remarks)
     if not any(looks_like_date(text) for text in survey.texts[:50]):
         return None
     counts = np.bincount(survey.codes[survey.codes >= 0], minlength=len(survey.texts))
@@ -197,7 +191,7 @@ def _decide_date(name: str, survey: CellSurvey, options: Mapping[str, Any]) -> D
     if all(is_year(text) for text, is_date in zip(survey.texts, fits, strict=True) if is_date):
         return None
     reason = f"{int(fits.sum())} dates in {len(formats)} format{'s' if len(formats) > 1 else ''}"
-    remark = f"dates are read as {', '.join(formats)}; a year or month alone is its first day"
+    remark = Remark(name, f"dates are read as {', '.join(formats)}; a year or month alone is its first day")
     chosen = {"invalid": "missing", "date_format": formats[0], "more_formats": formats[1:], **options}
     return Decision(name, "date", reason, chosen, (remark,) if len(formats) > 1 else ())
 
@@ -206,7 +200,7 @@ def _decide_text(name: str, survey: CellSurvey, n_present: int, n_values: int, o
     shown = survey.texts[:100]
     if sum(_FILE.fullmatch(text) is not None for text in shown) > len(shown) / 2:
         return Decision(name, "drop", "names files")
-    hints = tuple(_hints(name, survey, shown))
+    hints = tuple(Remark(name, hint) for hint in _hints(name, survey, shown))
     n_categories = len({key(text) for text in survey.texts})
     repeated = n_present >= 2 * n_categories
     if _IDENTIFIER.fullmatch(name) and (n_categories > MOST_LEVELS or not repeated):
@@ -214,13 +208,10 @@ def _decide_text(name: str, survey: CellSurvey, n_present: int, n_values: int, o
             name, "drop", f"looks like an identifier by its name: {n_categories} values in {n_present} rows"
         )
     if n_categories <= MOST_CATEGORIES and (repeated or n_categories <= MOST_LEVELS):
-        pairs = _look_alikes(survey)
-        remarks = (*(_LOOK_ALIKE for _ in pairs), *hints)
-        cells = (*pairs, *("" for _ in hints))
-        scale = scale_of(in_order(survey.texts)) if n_categories == n_values else None
-        if scale is not None:
-            return Decision(name, "ordinal", f"{n_categories} levels", options, remarks, cells)
-        return Decision(name, "categorical", f"{n_categories} values", options, remarks, cells)
+        remarks = (*(Remark(name, _LOOK_ALIKE, pair) for pair in _look_alikes(survey)), *hints)
+        if n_categories == n_values and scale_of(in_order(survey.texts)) is not None:
+            return Decision(name, "ordinal", f"{n_categories} levels", options, remarks)
+        return Decision(name, "categorical", f"{n_categories} values", options, remarks)
     if sum(" " in text for text in shown) > len(shown) / 2 and not hints:
         return Decision(name, "text", f"free text, {n_categories} different texts in {n_present} rows")
     reason = "looks like an identifier" if not hints else "is neither numbers nor categories"

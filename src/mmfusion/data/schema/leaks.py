@@ -97,26 +97,27 @@ def find_leaks(
         return []
     fold = _folds(codes, groups, seed)
     one_hot = codes[:, None] == present
-    missing_like: dict[bytes, list[str]] = {}
-    masks: dict[bytes, NDArray[np.bool_]] = {}
+    patterns: dict[bytes, tuple[NDArray[np.bool_], list[str]]] = {}
     leaks: list[Leak] = []
     for column in columns:
         cells, values = _cells(column, frame)
         auc = _aucs(_binned(cells) if column.kind in ("numerical", "date") else cells + 1, one_hot, fold)
         if len(values) > 1 and np.nanmax(auc, initial=0) >= AUC_LIMIT:
-            leaks.append(_auc_leak((column.name,), "cells", auc, [names[c] for c in present.tolist()]))
-        leaks += _never(column.name, cells, values, codes, names)
+            leaks.append(_auc_leak((column.name,), "cells", auc, list(names.values())))
+        counts = np.bincount(cells[cells >= 0], minlength=len(values))
+        for code in np.flatnonzero(counts >= VALUE_SHARE * len(cells)).tolist():
+            # The sentence is saved with results: values of fewer cases are not quoted.
+            what = f"of {values[code]!r}" if counts[code] >= MIN_CASES else "of one value"
+            leaks += _never((column.name,), values[code], what, cells == code, codes, names)
         missing = cells < 0
         if missing.any():
-            pattern = np.packbits(missing).tobytes()
-            missing_like.setdefault(pattern, []).append(column.name)
-            masks[pattern] = missing
-    for pattern, names_of_columns in missing_like.items():
-        missing = masks[pattern]
+            patterns.setdefault(np.packbits(missing).tobytes(), (missing, []))[1].append(column.name)
+    for missing, names_of_columns in patterns.values():
         auc = _aucs(missing.astype(np.int64), one_hot, fold)
         if not missing.all() and np.nanmax(auc, initial=0) >= AUC_LIMIT:
-            leaks.append(_auc_leak(tuple(names_of_columns), "missingness", auc, [names[c] for c in present.tolist()]))
-        leaks += _never_missing(tuple(names_of_columns), missing, codes, names)
+            leaks.append(_auc_leak(tuple(names_of_columns), "missingness", auc, list(names.values())))
+        what = f"where {'it is' if len(names_of_columns) == 1 else 'they are'} missing"
+        leaks += _never(tuple(names_of_columns), "", what, missing, codes, names)
     return sorted(leaks, key=lambda leak: (leak.sign, -leak.figure, leak.columns))
 
 
@@ -187,28 +188,26 @@ def _auc_leak(columns: tuple[str, ...], value: str, auc: Floats, names: Sequence
     return Leak(columns, "auc", value, tuple(names[i] for i in telling), best, text)
 
 
-def _never(name: str, cells: Codes, values: Sequence[str], codes: Codes, names: dict[int, str]) -> list[Leak]:
-    counts = np.bincount(cells[cells >= 0], minlength=len(values))
-    leaks = []
-    for value in np.flatnonzero(counts >= VALUE_SHARE * len(cells)).tolist():
-        absent = _absent(cells == value, codes, names)
-        if absent:
-            # The sentence is saved with results: values of fewer cases are not quoted.
-            what = repr(values[value]) if counts[value] >= MIN_CASES else "one value"
-            text = f"column {name!r}: the {counts[value]} rows of {what} {_never_text(absent)}"
-            leaks.append(Leak((name,), "never", values[value], tuple(absent), float(counts[value]), text))
-    return leaks
-
-
-def _never_missing(
-    columns: tuple[str, ...], missing: NDArray[np.bool_], codes: Codes, names: dict[int, str]
+def _never(
+    columns: tuple[str, ...], value: str, what: str, rows: NDArray[np.bool_], codes: Codes, names: dict[int, str]
 ) -> list[Leak]:
-    n = int(missing.sum())
-    absent = _absent(missing, codes, names) if n >= VALUE_SHARE * len(missing) and not missing.all() else {}
+    """A finding if some classes never occur with frequent rows.
+
+    Args:
+        columns: The columns.
+        value: Their value; empty for missing cells.
+        what: The value in words that may be saved with results.
+        rows: The rows with the value, shape ``(n,)``.
+        codes: Class of each row, shape ``(n,)``.
+        names: The classes' names.
+    """
+    n = int(rows.sum())
+    absent = _absent(rows, codes, names) if VALUE_SHARE * len(rows) <= n < len(rows) else {}
     if not absent:
         return []
-    text = f"{_columns(columns)}: the {n} rows where {'it is' if len(columns) == 1 else 'they are'} missing "
-    return [Leak(columns, "never", "", tuple(absent), float(n), text + _never_text(absent))]
+    few = ", ".join(f"{name!r} ({expected:.0f} expected)" for name, expected in absent.items())
+    text = f"{_columns(columns)}: the {n} rows {what} never occur with {few}. Was it known before the diagnosis?"
+    return [Leak(columns, "never", value, tuple(absent), float(n), text)]
 
 
 def _absent(rows: NDArray[np.bool_], codes: Codes, names: dict[int, str]) -> dict[str, float]:
@@ -224,11 +223,6 @@ def _absent(rows: NDArray[np.bool_], codes: Codes, names: dict[int, str]) -> dic
     if not telling:
         return {}
     return {names[code]: share * n for code, share in shares.items() if share * n >= 5 or code in telling}
-
-
-def _never_text(absent: dict[str, float]) -> str:
-    few = ", ".join(f"{name!r} ({n:.0f} expected)" for name, n in absent.items())
-    return f"never occur with {few}. Was it known before the diagnosis?"
 
 
 def _columns(columns: tuple[str, ...]) -> str:

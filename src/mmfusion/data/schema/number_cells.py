@@ -8,14 +8,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.schema.cells import (
-    ERRORS,
     Codes,
     Floats,
     distinct,
+    is_error,
     is_plain_number,
     one_column,
     refuse_cells,
     split_numbers,
+    where,
 )
 from mmfusion.data.schema.dates import as_years, read_dates
 from mmfusion.data.schema.numerals import (
@@ -107,16 +108,16 @@ def read_column(
         read, of_texts = read_numbers(texts, notation, units=units)
     is_text = codes >= 0
     values[is_text] = read[codes[is_text]]
-    named = np.array([*(text.lower() in ("true", "false") for text in texts), False], dtype=np.bool_)[codes]
+    named = where(codes, texts, lambda text: text.lower() in ("true", "false"))
     if named.any() and not part:
         others = values[~named & ~np.isnan(values)]
         if not (bool(np.isin(others, (0.0, 1.0)).all()) if words is None else words):
             values[named] = np.nan
     bounds = np.append(of_texts, np.int8(0))[codes]
-    errors = np.array([*(text.lower() in ERRORS for text in texts), False], dtype=np.bool_)[codes]
+    errors = where(codes, texts, is_error)
     invalid = is_text & np.isnan(values) & ~errors
     if notation.percent and not part:
-        signed = np.array([*("%" in text for text in texts), False], dtype=np.bool_)[codes]
+        signed = where(codes, texts, lambda text: "%" in text)
         shares = ~signed & (np.abs(values) <= 1) & (values != 0)
         invalid |= shares
         values[shares] = np.nan
@@ -197,7 +198,7 @@ def read_date_column(column: "pd.Series", formats: Sequence[str], missing: Colle
         return Reading(as_years(column), np.zeros(n, dtype=np.int8), none, none, none)
     codes, texts = distinct(column, missing, errors=True)
     values = np.append(read_dates(texts, formats), np.nan)[codes]
-    errors = np.array([*(text.lower() in ERRORS for text in texts), False], dtype=np.bool_)[codes]
+    errors = where(codes, texts, is_error)
     return Reading(values, np.zeros(n, dtype=np.int8), none, errors, (codes >= 0) & np.isnan(values) & ~errors)
 
 

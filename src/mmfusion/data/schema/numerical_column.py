@@ -14,6 +14,7 @@ from mmfusion.data.schema.dates import date_format, date_formats
 from mmfusion.data.schema.number_cells import Reading, Remark, notation_of, read_column, read_date_column, remarks_of
 from mmfusion.data.schema.numerals import Bounds, Notation, unit_key
 from mmfusion.data.schema.usual_values import usual, usual_years
+from mmfusion.option_checks import check_fields
 from mmfusion.spec import Wording
 
 MOST_DECIMALS = 6
@@ -63,11 +64,11 @@ class NumericalColumn:
     kind: Literal["numerical", "date"] = "numerical"
     unit: str = ""
     template: str = ""
-    decimal: str = "."
+    decimal: Literal[".", ","] = "."
     date_format: str = "ISO8601"
     missing: tuple[str, ...] = ()
     outside: Literal["missing", "clip"] = "missing"
-    thousands: str = ""
+    thousands: Literal["", "."] = ""
     suffix: str = ""
     percent: bool = False
     more_formats: tuple[str, ...] = ()
@@ -78,21 +79,7 @@ class NumericalColumn:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "missing", tuple(text.lower() for text in self.missing))
-        object.__setattr__(self, "more_formats", tuple(self.more_formats))
-        for name, valid in (
-            ("outside", ("missing", "clip")),
-            ("thousands", ("", ".")),
-            ("censored", ("bound", "flag", "missing")),
-            ("invalid", ("error", "missing")),
-            ("part", (0, 1, 2)),
-        ):
-            if getattr(self, name) not in valid:
-                listed = " or ".join(map(repr, valid))
-                raise ValueError(f"column {self.name!r} expects {name} {listed}, got {getattr(self, name)!r}")
-        if self.decimal not in (".", ","):
-            raise ValueError(f"column {self.name!r} expects decimal '.' or ',', got {self.decimal!r}")
-        if self.kind not in ("numerical", "date"):
-            raise ValueError(f"column {self.name!r} of numbers expects kind 'numerical' or 'date', got {self.kind!r}")
+        check_fields(self, f"column {self.name!r}")
         _ = self.wording  # raises an error for an invalid template
 
     @classmethod

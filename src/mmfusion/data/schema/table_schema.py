@@ -1,6 +1,5 @@
 """Schema of a table: fitted columns that transform rows to numbers and codes."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,18 +151,12 @@ class TableSchema:
         clean = {decision.name for decision in decisions if decision.clean}
         remarks = schema.cell_remarks(frame[[name for name in schema.sources if name not in clean]])
         # The options are in the fitted columns.
-        remarked = []
-        for decision in decisions:
-            cell_remarks = [remark for remark in remarks if remark.column == decision.name]
-            empty = ("",) * (len(decision.remarks) - len(decision.cells))
-            remarked.append(
-                replace(
-                    decision,
-                    options={},
-                    remarks=(*decision.remarks, *(remark.text for remark in cell_remarks)),
-                    cells=(*decision.cells, *empty, *(remark.cells for remark in cell_remarks)),
-                )
+        remarked = [
+            replace(
+                decision, options={}, remarks=(*decision.remarks, *(r for r in remarks if r.column == decision.name))
             )
+            for decision in decisions
+        ]
         return cls(schema.numerical, schema.categorical, tuple(remarked))
 
     @classmethod
@@ -310,11 +303,7 @@ class TableSchema:
 
     @property
     def _remarks(self) -> list[Remark]:
-        return [
-            Remark(decision.name, remark, cells)
-            for decision in self.decisions
-            for remark, cells in itertools.zip_longest(decision.remarks, decision.cells, fillvalue="")
-        ]
+        return [remark for decision in self.decisions for remark in decision.remarks]
 
     def describe(self) -> str:
         """One line per column with its kind and the reason, those left out at the end; then the remarks."""

@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 
 from mmfusion.data.splits.folds import held_out
 from mmfusion.data.splits.split import Split, check_split
+from mmfusion.option_checks import checked
+from mmfusion.options import Share
 
 
+@checked
 def split_from_column(
     values: Sequence[object],
     labels: Sequence[int] | NDArray[np.int64],
@@ -16,7 +19,7 @@ def split_from_column(
     *,
     test: object,
     validation: object = None,
-    share: float = 0.125,
+    share: Share = 0.125,
     seed: int = 0,
 ) -> Split:
     """Test set, and validation set if its values are given, by the values of a column.
@@ -43,8 +46,6 @@ def split_from_column(
         raise ValueError(
             f"expected as many values and groups as labels, got {len(cells)}, {len(group_of)}, {len(codes)}"
         )
-    if not 0 < share < 1:
-        raise ValueError(f"share expects a number above 0 and below 1, got {share!r}")
     tested = _named(cells, test, "test")
     if validation is None:
         train, validated = held_out(np.flatnonzero(~tested), codes, group_of, share, seed)

@@ -6,13 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.splits.split import Indices, Split
+from mmfusion.option_checks import checked
+from mmfusion.options import Fractions
 
 
+@checked
 def grouped_stratified_split(
     labels: Sequence[int] | NDArray[np.int64],
     groups: Sequence[str],
     *,
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    fractions: Fractions = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> Split:
     """Split into training, validation and test set by whole groups, keeping the share of each class.
@@ -33,8 +36,8 @@ def grouped_stratified_split(
     Raises:
         ValueError: If lengths differ, fractions are not shares, or there are fewer than three groups.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"expected three positive fractions (train, validation, test) that sum to 1, got {fractions}")
+    if abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions expects three shares (train, validation, test) that sum to 1, got {fractions}")
     set_of = deal(labels, groups, fractions, seed)
     return Split(*(np.flatnonzero(set_of == i).astype(np.int64) for i in range(3)))
 
@@ -42,7 +45,7 @@ def grouped_stratified_split(
 def stratified_split(
     labels: Sequence[int] | NDArray[np.int64],
     *,
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    fractions: Fractions = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> Split:
     """As :func:`grouped_stratified_split`, with each case as its own group."""

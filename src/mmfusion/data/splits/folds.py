@@ -7,14 +7,17 @@ from numpy.typing import NDArray
 
 from mmfusion.data.splits.deal import deal
 from mmfusion.data.splits.split import Split
+from mmfusion.option_checks import checked
+from mmfusion.options import Count, Folds, Share
 
 
+@checked
 def kfold(
     labels: Sequence[int] | NDArray[np.int64],
     groups: Sequence[str] | None = None,
     *,
-    folds: int = 5,
-    validation: float = 0.125,
+    folds: Folds = 5,
+    validation: Share = 0.125,
     seed: int = 0,
 ) -> list[Split]:
     """Stratified folds of whole groups, each with a validation set.
@@ -35,10 +38,6 @@ def kfold(
     Raises:
         ValueError: If lengths differ, a number is out of range, or there are too few groups.
     """
-    if type(folds) is not int or folds < 2:
-        raise ValueError(f"folds expects a whole number of at least 2, got {folds!r}")
-    if not 0 < validation < 1:
-        raise ValueError(f"validation expects a share above 0 and below 1, got {validation!r}")
     codes = np.asarray(labels)
     group_of = np.asarray([str(g) for g in (range(len(codes)) if groups is None else groups)], dtype=object)
     tested = deal(codes, group_of.tolist(), [1 / folds] * folds, seed)
@@ -50,13 +49,14 @@ def kfold(
     return splits
 
 
+@checked
 def repeated_kfold(
     labels: Sequence[int] | NDArray[np.int64],
     groups: Sequence[str] | None = None,
     *,
-    folds: int = 5,
-    repeats: int = 3,
-    validation: float = 0.125,
+    folds: Folds = 5,
+    repeats: Count = 3,
+    validation: Share = 0.125,
     seed: int = 0,
 ) -> list[list[Split]]:
     """:func:`kfold` several times; repeat r has the seed ``seed + r``.
@@ -64,8 +64,6 @@ def repeated_kfold(
     Raises:
         ValueError: As :func:`kfold`, or if ``repeats`` is less than 1.
     """
-    if type(repeats) is not int or repeats < 1:
-        raise ValueError(f"repeats expects a whole number of at least 1, got {repeats!r}")
     return [kfold(labels, groups, folds=folds, validation=validation, seed=seed + r) for r in range(repeats)]
 
 

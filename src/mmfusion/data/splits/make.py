@@ -10,17 +10,20 @@ from mmfusion.data.splits.deal import grouped_stratified_split
 from mmfusion.data.splits.folds import kfold
 from mmfusion.data.splits.split import Split, check_split
 from mmfusion.data.splits.split_files import load_split
+from mmfusion.option_checks import checked
+from mmfusion.options import Fold, Folds, Fractions
 
 
+@checked
 def make_split(
     labels: Sequence[int] | NDArray[np.int64],
     groups: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
     *,
-    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    fractions: Fractions = (0.7, 0.1, 0.2),
     seed: int = 0,
-    folds: int | None = None,
-    fold: int | None = None,
+    folds: Folds | None = None,
+    fold: Fold | None = None,
     file: Path | str | None = None,
 ) -> Split:
     """The split that a dataset's options describe.
@@ -61,10 +64,8 @@ def make_split(
         split = grouped_stratified_split(labels, group_of, fractions=fractions, seed=seed)
     else:
         index = fold or 0
-        if type(index) is not int or not 0 <= index < folds:
+        if index >= folds:
             raise ValueError(f"fold expects a whole number from 0 to {folds - 1}, got {fold!r}")
-        if len(fractions) != 3 or min(fractions) <= 0:
-            raise ValueError(f"expected three positive fractions (train, validation, test), got {fractions}")
         share = fractions[1] / (fractions[0] + fractions[1])
         split = kfold(labels, group_of, folds=folds, validation=share, seed=seed)[index]
     check_split(split, group_of, n)
