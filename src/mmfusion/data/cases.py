@@ -1,8 +1,9 @@
 """Cases: the item and batch type of all datasets, with collation."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate, default_collate_fn_map
@@ -39,8 +40,8 @@ class CaseDataset(Protocol):
     """A map-style dataset of cases.
 
     ``__getitems__`` reads a whole batch at once: torch's DataLoader calls it if it exists, without a Python loop over
-    the cases of a batch. Nothing is random here: augmentation acts on batches afterwards. A dataset that can leave
-    images unread also has ``without(images)``; see :func:`without_images`.
+    the cases of a batch. Nothing is random here: augmentation acts on batches afterwards. What a dataset may offer
+    beyond this is declared by :class:`SelectiveCases` and :class:`StoredCases`.
     """
 
     @property
@@ -67,6 +68,33 @@ class CaseDataset(Protocol):
         """A batch."""
 
 
+@runtime_checkable
+class SelectiveCases(CaseDataset, Protocol):
+    """A dataset that can leave images unread."""
+
+    def without(self, images: Collection[str]) -> CaseDataset:
+        """The same cases without some image modalities in their inputs."""
+
+
+@runtime_checkable
+class StoredCases(CaseDataset, Protocol):
+    """A dataset that keeps its table and its images, as :class:`~mmfusion.data.frame.FrameDataset`."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table's rows, in the order of the cases."""
+
+    @property
+    def intensities(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Scaling of intensities by image modality, without those that change nothing."""
+
+    def pixels(self, modality: str, rows: slice) -> Tensor:
+        """Images of one modality as they are stored, shape ``(n, channels, *spatial)``."""
+
+    def stored(self) -> CaseDataset:
+        """The same cases with images as they are stored, to be converted by ``as_floats``."""
+
+
 def without_images(dataset: CaseDataset, images: Collection[str]) -> CaseDataset:
     """The same cases, of which some image modalities need not be read.
 
@@ -75,10 +103,9 @@ def without_images(dataset: CaseDataset, images: Collection[str]) -> CaseDataset
         images: Names of image modalities.
 
     Returns:
-        The dataset without them, if it has a method ``without``; the dataset as it is, if not.
+        The dataset without them; the dataset as it is, if it is no :class:`SelectiveCases`.
     """
-    without = getattr(dataset, "without", None)
-    return dataset if without is None else cast(CaseDataset, without(images))
+    return dataset.without(images) if isinstance(dataset, SelectiveCases) else dataset
 
 
 def check_classes(what: str, labels: Tensor, n_classes: int) -> None:

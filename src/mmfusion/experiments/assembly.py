@@ -10,7 +10,7 @@ from torch import nn
 from mmfusion import registry
 from mmfusion.backbones.base import Backbone
 from mmfusion.data.bundle import DataBundle
-from mmfusion.data.cases import CaseDataset, check_classes
+from mmfusion.data.cases import CaseDataset, StoredCases, check_classes
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.schema.ranges import outside_notes
 from mmfusion.data.transforms import Augment
@@ -95,7 +95,7 @@ def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
 def _with_range_notes(bundle: DataBundle) -> DataBundle:
     """Add a note for each column and set with numbers far outside the training range."""
     sets = {"training": bundle.train, "validation": bundle.validation, "test": bundle.test}
-    frames = {name: frame for name, dataset in sets.items() if (frame := getattr(dataset, "frame", None)) is not None}
+    frames = {name: dataset.frame for name, dataset in sets.items() if isinstance(dataset, StoredCases)}
     notes = outside_notes(bundle.reader.schema, frames)
     return replace(bundle, notes=tuple(dict.fromkeys((*bundle.notes, *notes))))
 
@@ -262,7 +262,7 @@ def _standardized(settings: Settings, train: CaseDataset) -> tuple[str, ...]:
     """The images whose values need not be in [0, 1]."""
     if not settings.augment.clamp:
         return tuple(train.spec.images)
-    return tuple(getattr(train, "intensities", {}))
+    return tuple(train.intensities) if isinstance(train, StoredCases) else ()
 
 
 def _augment(parts: Parts) -> Augment | None:

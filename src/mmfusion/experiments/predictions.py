@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmfusion.data.cases import CaseDataset
+from mmfusion.data.cases import CaseDataset, StoredCases
 from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.spec import Classes, DataSpec
 
@@ -80,8 +80,8 @@ def subgroups(parts: Mapping[str, CaseDataset], properties: Sequence[Subgroup]) 
     Returns:
         None where there are no properties, or no tables.
     """
-    frames = [getattr(dataset, "frame", None) for dataset in parts.values()]
-    if not properties or any(frame is None for frame in frames):
+    frames = [dataset.frame for dataset in parts.values() if isinstance(dataset, StoredCases)]
+    if not properties or len(frames) < len(parts):
         return None
     table = pd.concat(frames)
     ids = [case for dataset in parts.values() for case in dataset.ids]

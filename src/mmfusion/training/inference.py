@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 
-from mmfusion.data.cases import CaseDataset, Cases, collate
+from mmfusion.data.cases import CaseDataset, Cases, StoredCases, collate
 from mmfusion.data.frame import as_floats
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import processes
@@ -25,9 +25,8 @@ def loader(dataset: CaseDataset, batches: Any, *, workers: int, device: torch.de
         workers: Processes that read.
         device: Where the batches go; memory is pinned for CUDA.
     """
-    stored = getattr(dataset, "stored", None)
     return DataLoader(
-        dataset if stored is None else stored(),  # type: ignore[arg-type]  # a protocol of ours, map-style as torch wants it
+        dataset.stored() if isinstance(dataset, StoredCases) else dataset,  # type: ignore[arg-type]  # a protocol of ours, map-style as torch wants it
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate,

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmfusion.data.cases import ByModality, CaseDataset, Cases, first_case, without_images
+from mmfusion.data.cases import ByModality, CaseDataset, Cases, StoredCases, first_case, without_images
 from mmfusion.data.images.rows import MappedRows
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Maps
@@ -219,14 +219,12 @@ def _images_digest(model: Any, dataset: CaseDataset) -> str:
     """Of the pixels as the model would get them: whatever file, folder or transform they are from."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr(len(dataset)).encode())
-    pixels = getattr(dataset, "pixels", None)
-    scaled = getattr(dataset, "intensities", {})
     for name in _shapes(model):
-        if name in scaled:
-            digest.update(repr(scaled[name]).encode())
-        if pixels is not None:
+        if isinstance(dataset, StoredCases):
+            if name in dataset.intensities:
+                digest.update(repr(dataset.intensities[name]).encode())
             for start in range(0, len(dataset), _AT_ONCE):
-                _feed(digest, pixels(name, slice(start, start + _AT_ONCE)))
+                _feed(digest, dataset.pixels(name, slice(start, start + _AT_ONCE)))
             continue
         for cases in inference.in_order(dataset, 64, workers=0, device=torch.device("cpu")):
             _feed(digest, cases.inputs[name])
