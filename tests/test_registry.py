@@ -254,7 +254,7 @@ def test_a_file_that_fails_leaves_nothing(file: Path, source: str, message: str)
 
 
 def test_no_file_and_another_kind_of_file(file: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no plug-in .*nowhere.py: give its place with --plugin"):
+    with pytest.raises(FileNotFoundError, match=r"no plug-in .*nowhere.py: give its place by plugins="):
         import_files([file.with_name("nowhere.py")])
     other = file.rename(file.with_suffix(".txt"))
     with pytest.raises(PluginError, match="must be a Python file"):

@@ -37,17 +37,16 @@ def import_files(
     """
     places = [Path(path).absolute() for path in paths]
     if absent := [str(path) for path in places if not path.is_file()]:
-        raise FileNotFoundError(f"no plug-in {', '.join(absent)}: give its place with --plugin")
+        raise FileNotFoundError(f"no plug-in {', '.join(absent)}: give its place by plugins=...")
     # Read once, so that the digest is of the bytes that are executed.
     sources = {path: path.read_bytes() for path in places if not _is_loaded(path)}
     digests = {path: hashlib.sha256(source).hexdigest() for path, source in sources.items()}
     refused = [path for path, digest in digests.items() if allowed and not allowed(str(path.resolve()), digest)]
     if refused:
         files = ", ".join(f"{path} (SHA-256 {digests[path]})" for path in refused)
-        flags, options = " ".join(f"--plugin {path}" for path in places), [str(path) for path in places]
         raise registry.PluginError(
             f"{named_by} names a plug-in that you have not allowed: {files}. A plug-in is code that runs with your "
-            f"rights: read it, and if you trust it, allow it with {flags}, or plugins={options} in Python"
+            f"rights: read it, and if you trust it, allow it by plugins={list(map(str, places))}"
         )
     done = {}
     for path, source in sources.items():

@@ -211,7 +211,7 @@ def test_pretrained_without_a_network_is_one_error() -> None:
         Timm(SMALL, weights="pretrained")
     said = str(caught.value)
     assert "\n" not in said
-    assert all(way in said for way in ("--weights bundled", "--weights FILE", "--weights none"))
+    assert all(way in said for way in ("weights='bundled'", "weights=FILE", "weights='none'"))
 
 
 @pytest.mark.usefixtures("no_network")
@@ -270,7 +270,7 @@ def test_bundled_encoder(name: str) -> None:
 
 
 def test_bundled_for_another_model() -> None:
-    with pytest.raises(ValueError, match=f"no package carries weights for 'test_resnet'; .*there for {LITE}"):
+    with pytest.raises(ValueError, match=f"no package carries weights for 'test_resnet'; .*exist for {LITE}"):
         Timm(SMALL, weights="bundled")
 
 

@@ -27,7 +27,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "mne"], "unknown dataset 'mne'; did you mean 'men'?"),
         (["check", "synthetic_derm7pt"], "cannot be checked: it is registered without a planner"),
         ([*words, "--set", "fodl=1"], "has no option 'fodl'; did you mean 'fold'?"),
-        ([*words, "--set", "fold"], "--set expects KEY=VALUE"),
+        ([*words, "--set", "fold"], "a setting is section.key=value, as in --set data.size=128"),
     ):
         assert main(wrong) == 2
         assert message in capsys.readouterr().err

@@ -9,9 +9,9 @@ from mmfusion.cli import main
 
 
 def test_names_are_listed(fakes: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--list-models"]) == 0
+    assert main(["list", "models"]) == 0
     assert capsys.readouterr().out.split() == registry.models.list()
-    assert main(["run", "--list-datasets"]) == 0
+    assert main(["list", "datasets"]) == 0
     assert capsys.readouterr().out.split() == registry.datasets.list()
     assert main(["list", "models", "tin*"]) == 0
     assert capsys.readouterr().out == "tiny\n"

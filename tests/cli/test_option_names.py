@@ -1,10 +1,13 @@
 """Names of options in error texts: flags on the command line, arguments in Python."""
 
+import ast
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import mmfusion
 from helpers.commands import complaint
 from mmfusion.cli import program
 from mmfusion.cli.option_names import translate
@@ -26,6 +29,15 @@ from mmfusion.data.datasets.table import TableDataset
         ("the folder: give root=FOLDER", "the folder: give --root FOLDER"),
         ("(missing_images='absent', if", "(--set data.missing_images=absent, if"),
         ("raise it with max_bytes=123", "raise it with --set data.max_bytes=123"),
+        ("continue it with resume='runs/a', or another run.out", "continue it with --resume runs/a, or another --out"),
+        ("choose another folder by out=...", "choose another folder by --out"),
+        ("seeds expects a number, got 'x'", "--seeds expects a number, got 'x'"),
+        ("leave out folds=5 and parity=True", "leave out --folds 5 and --parity"),
+        ("plugins=['/a/b c.py', '/d.py']", "--plugin '/a/b c.py' --plugin /d.py"),
+        ("images=['a', 'b'] or weights='none'", "--images a b or --weights none"),
+        ("use run.precision=no or run.precision=bf16", "use --precision no or --precision bf16"),
+        ("a run expects classes", "a run expects classes"),
+        ("concat[weights=some, dim=4] on tiny: failed", "concat[weights=some, dim=4] on tiny: failed"),
         # What is a flag already, a file or no option at all stays.
         ("--set data.unlabelled=drop", "--set data.unlabelled=drop"),
         ("no file /tmp/data.label or data.csv", "no file /tmp/data.label or data.csv"),
@@ -60,3 +72,21 @@ def test_rows_without_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "'drop'" not in text
     with pytest.raises(ValueError, match="unlabelled='drop'"):
         TableDataset(path, label="y")
+
+
+HINTS = re.compile(r"(?<![\w'])--[a-z][a-z-]+")
+"""A flag in a text; programs that the package starts have flags of their own."""
+
+
+def test_texts_below_the_command_line_name_no_flag() -> None:
+    """They are read in Python too: `translate` puts the flags in their place."""
+    package = Path(mmfusion.__file__).parent
+    found = []
+    for room in ("training", "experiments", "comparison", "backbones"):
+        for path in (package / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Raise | ast.Call):
+                    texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+                    found += [f"{path.name}: {text}" for text in texts if isinstance(text, str) and HINTS.search(text)]
+    programs = ("git", "environment.py", "worker.py", "accelerate launch --multi_gpu", "mmfusion run --resume")
+    assert [text for text in dict.fromkeys(found) if not any(name in text for name in programs)] == []

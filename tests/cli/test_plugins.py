@@ -64,7 +64,7 @@ def test_a_plugin(
     forget()
     (out / folder.METRICS).unlink()
     for command in (["run", "--resume", str(out)], [*predict, str(tmp_path / "b.csv")]):
-        assert "my_models.py: give its place with --plugin" in complaint(command, capsys)
+        assert "my_models.py: give its place by --plugin" in complaint(command, capsys)
         forget()
         assert main([*command, "--plugin", str(moved)]) == 0
         forget()

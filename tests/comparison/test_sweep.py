@@ -158,7 +158,7 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
     assert lines.lines[0] == "2 runs: 0 already finished, 0 to resume, 1 to start, 1 cannot be read"
     failure = outcomes[0].failure or ""
     assert failure.startswith(reason)
-    assert failure.endswith(f"; delete {bad.folder} to run it again, or start all runs anew with --overwrite")
+    assert failure.endswith(f"; delete {bad.folder} to run it again, or start all runs anew with overwrite=True")
     assert lines.lines[-1] == f"tiny on tiny, seed 0 failed: {failure}"
     assert outcomes[1].failure is None
     [row] = summary.rows(outcomes)
@@ -175,7 +175,7 @@ def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Plan
     sweep.sweep(plan("tiny", (0,)), lines, launcher=sweep.Here())
     assert lines.lines == [
         "1 run: 1 already finished, 0 to resume, 0 to start",
-        "1 run finished without robustness (run.robustness=false): --overwrite starts all runs anew, with robustness",
+        "1 run finished without robustness (run.robustness=false): overwrite=True starts all runs anew, with robustness",
     ]
     again = Lines()
     sweep.sweep(made, again, launcher=sweep.Here())
@@ -196,7 +196,7 @@ def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]])
 
 
 def test_a_number_of_jobs() -> None:
-    with pytest.raises(ValueError, match="--jobs expects at least 1, got 0"):
+    with pytest.raises(ValueError, match="jobs expects at least 1, got 0"):
         sweep.Processes(0)
 
 
@@ -406,3 +406,16 @@ def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
     again = told(command, "--model", "tiny", *arguments[2:])
     assert again.returncode == 0
     assert "1 run: 1 already finished" in again.stdout
+
+
+def test_files_that_do_not_exist_stop_a_sweep_at_once(tmp_path: Path) -> None:
+    """One error that names them all, and no run is tried."""
+    table = {"run": {"root": str(tmp_path / "images")}, "data": {"table": str(tmp_path / "no.csv"), "label": "y"}}
+    planned = grid.plan(grid.methods("concat,max"), ["table"], [table], seeds=(0, 1), out=tmp_path / "out")
+
+    def launcher(*_: object, **__: object) -> dict[str, str]:
+        raise AssertionError
+
+    with pytest.raises(FileNotFoundError, match=r"no run was started.*data\.table: .*no\.csv, run\.root: .*images"):
+        sweep.sweep(planned, launcher=launcher)
+    assert not (tmp_path / "out").exists()

@@ -426,7 +426,7 @@ def test_a_phase_may_have_epochs_of_its_own(start: Start) -> None:
 def test_a_folder_is_never_overwritten_without_being_told(start: Start, tmp_path: Path) -> None:
     out = start()
     before = (out / folder.PREDICTIONS).read_bytes()
-    with pytest.raises(FileExistsError, match=r"already holds a run.*--resume.*overwrite=True.*--out"):
+    with pytest.raises(FileExistsError, match=r"already holds a run.*resume=.*overwrite=True.*run.out"):
         start(overrides={"run": {"seed": 1}})
     assert (out / folder.PREDICTIONS).read_bytes() == before
     (out / "notes.txt").write_text("mine")

@@ -29,7 +29,7 @@ def test_an_override_is_toml_or_text(text: str, wanted: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", ["lr=1", "train.lr", "train.=1", ".lr=1", "", "="])
 def test_what_is_no_override(text: str) -> None:
-    with pytest.raises(ValueError, match=r"expects section\.key=value"):
+    with pytest.raises(ValueError, match=r"a setting is section\.key=value"):
         parse_override(text)
 
 

@@ -123,7 +123,7 @@ def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None
 def test_what_cannot_be_shared(shared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, small = shared
     command = ["share", str(out), "--out"]
-    assert "already exists: choose another folder with --out" in complaint([*command, str(small)], capsys)
+    assert "already exists: choose another folder by --out" in complaint([*command, str(small)], capsys)
     assert "no run folder" in complaint(["share", str(tmp_path / "no"), "--out", str(tmp_path / "new")], capsys)
     assert main([*command, str(tmp_path / "new")]) == 0
     assert tree(tmp_path / "new") == tree(small)

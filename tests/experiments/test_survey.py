@@ -60,7 +60,7 @@ def test_no_training_image_at_all(tmp_path: Path) -> None:
     class Looks(nn.Module):
         names = ("photo", "meta")
 
-    with pytest.raises(FileNotFoundError, match=r"none of the 12 training cases.*'photo' \(column 'photo'\).*--root"):
+    with pytest.raises(FileNotFoundError, match=r"none of the 12 training cases.*'photo' \(column 'photo'\).*run.root"):
         check_images(found, bundle, Looks(), str(root))
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         check_images(found, bundle, nn.Identity(), str(root))
@@ -146,7 +146,7 @@ def test_a_run_goes_on_with_the_cases_that_it_began_with_alone(tmp_path: Path) -
     def refused(*named: str) -> None:
         with pytest.raises(ValueError, match=r"is not the one that .* began with") as told:
             run.resume(out)
-        assert all(name in str(told.value) for name in (*named, "--overwrite")), told.value
+        assert all(name in str(told.value) for name in (*named, "overwrite=True")), told.value
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
     other = frame.assign(age=frame["age"].where(frame.index != 15, 99.0), dx=frame["dx"].where(frame.index != 4, "bad"))

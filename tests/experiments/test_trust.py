@@ -87,7 +87,7 @@ def test_a_folder_does_not_run_what_it_names(
         route(hostile)
     assert not (tmp_path / "ran").exists()
     assert f"{plugin} (SHA-256 " in str(caught.value)
-    assert f"--plugin {plugin}" in str(caught.value)
+    assert f"plugins=['{plugin}']" in str(caught.value)
     # Once it was allowed it is run, but no other content in the same place.
     trust.run_given([plugin])
     (tmp_path / "ran").unlink()

@@ -151,7 +151,7 @@ def test_what_torch_does_by_itself_has_its_name() -> None:
 
 def test_a_device_without_the_precision_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for precision in ("tf32", "fp16"):
-        with pytest.raises(ValueError, match=f"'{precision}' needs a CUDA device, got cpu: use --precision no or bf16"):
+        with pytest.raises(ValueError, match=f"'{precision}' needs a CUDA device, got cpu: use run.precision=no or"):
             check(precision, CPU)
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")

@@ -51,7 +51,7 @@ def test_the_advice_names_what_can_be_changed() -> None:
     text = divergence.advice(Train(lr=0.5, clip_norm=2.0), "bf16")
     assert "a lower train.lr (it is 0.5)" in text
     assert "a lower train.clip_norm (it is 2)" in text
-    assert "--precision no" in text
+    assert "run.precision=no" in text
     text = divergence.advice(Train(clip_norm=None, warmup_epochs=1), "no")
     assert "train.clip_norm=1" in text
     assert "precision" not in text
@@ -68,7 +68,7 @@ def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monke
     assert record["device"] == "cpu"
     real = Training._epoch
     monkeypatch.setattr(Training, "_epoch", lambda *_, **__: pytest.fail("trained again"))
-    with pytest.raises(NonFiniteLoss, match=r"is not resumed.*step 3 of the epoch.*train\.lr.*--overwrite") as told:
+    with pytest.raises(NonFiniteLoss, match=r"is not resumed.*step 3 of the epoch.*train\.lr.*overwrite=True") as told:
         run.resume(out)
     assert record["reason"] in str(told.value)
     monkeypatch.setattr(Training, "_epoch", real)

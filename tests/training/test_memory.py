@@ -41,13 +41,13 @@ def test_a_lack_of_memory_is_one_error_that_names_what_to_change(error: Exceptio
         raise error
     text = str(told.value)
     assert text.startswith("out of memory on cuda while training")
-    for flag in (
-        "--batch-size (it is 32;",
-        "--size, data.size; it is 224",
+    for setting in (
+        "train.batch_size (it is 32;",
+        "data.size; it is 224",
         "train.checkpointing=true",
-        "--precision bf16",
+        "run.precision=bf16",
     ):
-        assert flag in text
+        assert setting in text
 
 
 @pytest.mark.parametrize("error", OTHER)
@@ -78,7 +78,7 @@ def test_a_run_without_memory(start: Callable[..., Path], monkeypatch: pytest.Mo
         torch.empty(2**60, dtype=torch.uint8)
 
     monkeypatch.setattr(Training, "_step", step)
-    with pytest.raises(memory.OutOfMemory, match=r"on cpu while training \(1 EiB.*--batch-size \(it is 16"):
+    with pytest.raises(memory.OutOfMemory, match=r"on cpu while training \(1 EiB.*train.batch_size \(it is 16"):
         start()
 
 

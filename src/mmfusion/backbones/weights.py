@@ -155,8 +155,8 @@ def bundled_weights(name: str) -> dict[str, Tensor]:
     """
     if name not in _BUNDLED:
         raise ValueError(
-            f"no package carries weights for {name!r}; bundled weights are there for {', '.join(sorted(_BUNDLED))}. "
-            "Take --weights pretrained, or --weights FILE"
+            f"no package carries weights for {name!r}; bundled weights exist for {', '.join(sorted(_BUNDLED))}. "
+            "Take weights='pretrained', or weights=FILE"
         )
     return _BUNDLED[name]()
 

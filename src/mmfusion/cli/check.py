@@ -1,8 +1,6 @@
 """``mmfusion check``: completeness of a dataset's folder."""
 
 import argparse
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +31,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.datasets import check
+        from mmfusion.experiments import settings
     flags.import_plugins(arguments)
-    report = check.check(arguments.name, arguments.root, full=arguments.full, **_options(arguments.options))
+    options: dict[str, Any] = {}
+    for text in arguments.options:
+        options |= settings.parse_override(text if text.startswith("data.") else f"data.{text}")["data"]
+    report = check.check(arguments.name, arguments.root, full=arguments.full, **options)
     print(option_names.translate(str(report), arguments))
     return 1 if report.faults else 0
-
-
-def _options(texts: Sequence[str]) -> dict[str, Any]:
-    """Options from ``KEY=VALUE``; a value that is not TOML is a text."""
-    options: dict[str, Any] = {}
-    for text in texts:
-        name, equals, raw = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--set expects KEY=VALUE, as in task=diagnosis, got {text!r}")
-        try:
-            options[name.removeprefix("data.")] = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name.removeprefix("data.")] = raw.strip()
-    return options

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import interrupt
-from mmfusion.experiments import console
+from mmfusion.cli import interrupt, option_names
 
 NAME = "compact"
 SUMMARY = "Copy what a report needs of finished runs into a few small files"
@@ -27,7 +26,7 @@ def _compact(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
         from mmfusion.comparison.compact import compact
     summary = compact(arguments.folders, arguments.out, subgroups=arguments.subgroups)
-    reporter = console.reporter()
+    reporter = option_names.reporter(arguments)
     for run in summary.skipped:
         reporter.say(f"Skipped {run.folder}: {run.reason}")
     n = len(summary.folders)

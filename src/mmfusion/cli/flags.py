@@ -65,7 +65,7 @@ def dataset(arguments: argparse.Namespace) -> str:
     dataset_name: str | None = arguments.dataset
     if dataset_name is not None:
         if not dataset_name.strip(" ,"):
-            raise ValueError(f"--dataset expects a name, got {dataset_name!r}; see --list-datasets")
+            raise ValueError(f"--dataset expects a name, got {dataset_name!r}; see mmfusion list datasets")
         return dataset_name
     return settings.DEFAULT_DATASET if arguments.table is None else "table"
 

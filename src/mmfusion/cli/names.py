@@ -18,18 +18,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    flags.import_plugins(arguments)
-    for kind in (arguments.what,) if arguments.what else ("models", "datasets"):
-        show(kind, arguments.pattern, titled=arguments.what is None)
-
-
-def show(kind: str, pattern: str, *, titled: bool) -> None:
-    """Print the names of one kind, a line each."""
     with interrupt.at_once():
         from mmfusion import registry
-
-        names = (registry.models if kind == "models" else registry.datasets).list(pattern)
-    if titled:
-        print(f"{kind}:")
-    for name in names:
-        print(f"  {name}" if titled else name)
+    flags.import_plugins(arguments)
+    for kind in (arguments.what,) if arguments.what else ("models", "datasets"):
+        names = (registry.models if kind == "models" else registry.datasets).list(arguments.pattern)
+        print(*names if arguments.what else (f"{kind}:", *(f"  {name}" for name in names)), sep="\n")

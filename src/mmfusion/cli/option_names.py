@@ -1,28 +1,37 @@
 """Names of settings and Python arguments in an error text, as flags of the command line."""
 
 import argparse
+import functools
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from mmfusion.cli.flags import FLAGS
+from mmfusion.experiments import console
 
-_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|[\w+-]+(?:\.[\w+-]+)*))?"""
+_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|\.\.\.|[\w+-]+(?:\.[\w+-]+)*))?"""
 _DOTTED = re.compile(
     rf"(?<![\w./-])(?<!--set )(?P<section>run|train|data|model)\.(?P<key>\w+)(?P<inner>(?:\.\w+)*){_VALUE}"
 )
-# A model's name with its options, `concat[weights=some,width=4]`, is one name.
-_ARGUMENT = re.compile(rf"(?<![\w./\[,-])(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})")
+# A model's name with its options, `concat[weights=some, width=4]`, is one name, and "a run expects" is prose.
+_ARGUMENT = re.compile(
+    rf"(?P<named>[\w.*-]+\[[^\]]*\])|(?<![\w./-])(?<!\ba )(?<!\bthe )(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})"
+)
 _OF_THE_RUN = ("root", "cache", "progress")
 """Options of datasets that are not set by ``--set data.NAME``."""
 _CONSTANTS = {"True": "true", "False": "false", "None": "none"}
+_FLAGS = {"plugins": "plugin"}
+"""Flags whose names are not those of their arguments."""
 
 
 def translate(text: str, arguments: argparse.Namespace) -> str:
     """An error text with the flags that its reader can type.
 
     ``data.label`` becomes ``--label``, ``data.unlabelled`` becomes ``--set data.unlabelled``, and so do the Python
-    arguments ``label='y'`` and ``unlabelled='drop'`` of the command's dataset, and ``overwrite=True`` of the command.
+    arguments ``label='y'`` and ``unlabelled='drop'`` of the command's dataset, and ``overwrite=True`` or ``out=...`` of
+    the command.
 
     Args:
         text: The message, which names settings as ``section.key`` or arguments as ``name=value``.
@@ -31,22 +40,31 @@ def translate(text: str, arguments: argparse.Namespace) -> str:
     Returns:
         The message; names that are neither settings nor arguments stay as they are.
     """
-    keys = {section: set(names) for section, names in _settings(arguments)}
-    sections = {key: section for section in ("model", "data") for key in keys.get(section, ())}
+
+    @functools.cache
+    def keys(section: str) -> set[str]:
+        return set(dict(_settings(arguments)).get(section, ()))
 
     def of_setting(match: re.Match[str]) -> str:
         section, key, inner, value = match["section"], match["key"], match["inner"], match["value"]
-        return _flag(section, key + inner, value, arguments) if key in keys.get(section, ()) else match[0]
+        return _flag(section, key + inner, value, arguments) if key in keys(section) else match[0]
 
     def of_argument(match: re.Match[str]) -> str:
         key, value = match["key"], match["value"]
-        if key in sections:
-            return _flag(sections[key], key, value, arguments)
-        if hasattr(arguments, key) and value is not None:
-            return f"--{key.replace('_', '-')}" + ("" if value == "True" else f" {_plain(value)}")
+        if match["named"]:
+            return match[0]
+        if hasattr(arguments, key):
+            return _typed(_FLAGS.get(key, key), None if value == "True" else value)
+        if section := next((section for section in ("data", "model") if key in keys(section)), ""):
+            return _flag(section, key, value, arguments)
         return match[0]
 
     return _DOTTED.sub(of_setting, _ARGUMENT.sub(of_argument, text))
+
+
+def reporter(arguments: argparse.Namespace) -> Any:
+    """A reporter that writes to standard output, with the flags of the command."""
+    return console.reporter(lambda text: translate(text, arguments))
 
 
 def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
@@ -78,10 +96,21 @@ def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
 def _flag(section: str, key: str, value: str | None, arguments: argparse.Namespace) -> str:
     for flag, setting in FLAGS.items():
         if setting == (section, key) and hasattr(arguments, flag):
-            return f"--{flag.replace('_', '-')}" + ("" if value is None else f" {_plain(value)}")
+            return _typed(flag, value)
     return f"--set {section}.{key}" + ("" if value is None else f"={_plain(value)}")
+
+
+def _typed(flag: str, value: str | None) -> str:
+    """A flag with its value as it is typed."""
+    name = f"--{flag.replace('_', '-')}"
+    if value in (None, "..."):
+        return name
+    values = [_plain(each) for each in (value[1:-1].split(", ") if value.startswith("[") else [value])]
+    # A flag that may be repeated takes one value each time.
+    return f"{name} " + f" {name} ".join(values) if flag == "plugin" else f"{name} {' '.join(values)}"
 
 
 def _plain(value: str) -> str:
     """A Python literal as it is typed on the command line."""
-    return _CONSTANTS.get(value, value[1:-1] if value[0] in "'\"" else value)
+    text = _CONSTANTS.get(value, value[1:-1] if value[0] in "'\"" else value)
+    return shlex.quote(text) if " " in text else text

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import flags, interrupt
-from mmfusion.experiments import console
+from mmfusion.cli import flags, interrupt, option_names
 
 NAME = "predict"
 SUMMARY = "Predict the classes of new cases with a finished run"
@@ -48,7 +47,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     loaded = predictor.load(arguments.run, device=arguments.device, plugins=arguments.plugins)
     # As text: the reader knows each column's type.
     frame = read_table(arguments.table)
-    reporter = console.reporter()
+    reporter = option_names.reporter(arguments)
     result = loaded.predict(
         frame,
         arguments.root,

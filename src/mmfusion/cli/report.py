@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import interrupt
-from mmfusion.experiments import console
+from mmfusion.cli import interrupt, option_names
 
 NAME = "report"
 SUMMARY = "Compare finished runs: a page, tables and figures"
@@ -40,7 +39,7 @@ def _report(arguments: argparse.Namespace) -> None:
         from mmfusion.comparison.report import command
     command.report(
         arguments.folders,
-        console.reporter(),
+        option_names.reporter(arguments),
         named=arguments.reference,
         metrics=arguments.metrics,
         out=arguments.out,

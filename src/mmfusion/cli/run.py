@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import flags, interrupt, names, sweep
-from mmfusion.experiments import console
+from mmfusion.cli import flags, interrupt, option_names, sweep
 
 NAME = "run"
 SUMMARY = "Train and evaluate one or several models"
@@ -41,8 +40,6 @@ def _add_model_and_dataset(group: "argparse._ArgumentGroup") -> None:
         help="any setting of the section run, train, data or model; may be repeated",
     )
     flags.add_plugin(group)
-    group.add_argument("--list-models", action="store_true", help="print the names of the models and stop")
-    group.add_argument("--list-datasets", action="store_true", help="print the names of the datasets and stop")
 
 
 def _add_own_table(group: "argparse._ArgumentGroup") -> None:
@@ -77,12 +74,6 @@ def _add_folder(group: "argparse._ArgumentGroup") -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.list_models or arguments.list_datasets:
-        flags.import_plugins(arguments)
-        wanted = [name for name in ("models", "datasets") if getattr(arguments, f"list_{name}")]
-        for what in wanted:
-            names.show(what, "*", titled=len(wanted) > 1)
-        return
     if arguments.resume is not None:
         _resume(arguments)
         return
@@ -93,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.cluster and arguments.launcher in (None, "processes"):
         raise ValueError("--cluster needs a cluster: add --launcher slurm")
     if arguments.model is None and arguments.preset is None:
-        raise ValueError("run expects --model NAME; see --list-models")
+        raise ValueError("run expects --model NAME; see mmfusion list models")
     with interrupt.at_once():
         from mmfusion.experiments import run, settings
 
@@ -102,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
         sweep.run(arguments)
         return
     resolved = settings.resolve(arguments.model, flags.dataset(arguments), flags.layers(arguments))
-    run.start(resolved, console.reporter(), overwrite=arguments.overwrite)
+    run.start(resolved, option_names.reporter(arguments), overwrite=arguments.overwrite)
 
 
 def _is_sweep(arguments: argparse.Namespace) -> bool:
@@ -133,5 +124,9 @@ def _resume(arguments: argparse.Namespace) -> None:
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
     run.resume(
-        arguments.resume, console.reporter(), device=arguments.device, root=arguments.root, plugins=arguments.plugins
+        arguments.resume,
+        option_names.reporter(arguments),
+        device=arguments.device,
+        root=arguments.root,
+        plugins=arguments.plugins,
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.experiments import console
+from mmfusion.cli import option_names
 
 NAME = "share"
 SUMMARY = "Write a folder that predicts and holds as little else of a run as possible"
@@ -22,6 +22,6 @@ def _share(arguments: argparse.Namespace) -> None:
 
     written = share(arguments.run, arguments.out)
     size = sum(path.stat().st_size for path in written)
-    reporter = console.reporter()
+    reporter = option_names.reporter(arguments)
     reporter.say(f"{', '.join(path.name for path in written)}, {size / 1e6:.1f} MB, in {arguments.out}")
     reporter.say("See the guide, under Sharing a model, for what these files reveal about the training cases")

@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmfusion.cli import flags, interrupt
-from mmfusion.experiments import console
+from mmfusion.cli import flags, interrupt, option_names
 
 if TYPE_CHECKING:
     from mmfusion.comparison.grid import Planned
@@ -61,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     flags.import_plugins(arguments)
     out = Path(arguments.out or "runs")
     planned = _planned(arguments, out)
-    reporter = console.reporter()
+    reporter = option_names.reporter(arguments)
     prespecified = arguments.report and _check_reference(arguments, planned, reporter, out)
     outcomes = sweep.sweep(planned, reporter, launcher=_launcher(arguments, out), overwrite=arguments.overwrite)
     rows = summary.rows(outcomes)
@@ -180,7 +179,7 @@ def _of_preset(
     if arguments.model is not None or arguments.ablate is not None:
         methods = grid.methods(arguments.model or ",".join(preset.models), arguments.ablate)
     planned = preset.plan(layers, methods=methods, seeds=seeds, folds=arguments.folds, out=out)
-    reporter = console.reporter()
+    reporter = option_names.reporter(arguments)
     reporter.say(f"{preset.title} on {dataset}: {preset.about} Compared with {preset.reference}.")
     # Other sizes than the paper's take another time.
     whole = not any("size" in layer.get("data", {}) or "encoder" in layer.get("model", {}) for layer in layers)

@@ -84,7 +84,7 @@ class Cluster:
         logs: Path,
     ) -> None:
         if system not in SYSTEMS:
-            raise ValueError(f"--launcher expects one of {', '.join(SYSTEMS)}, got {system!r}")
+            raise ValueError(f"system expects one of {', '.join(SYSTEMS)}, got {system!r}")
         self.system = system
         self.options = {"name": "mmfusion", "timeout_min": _HOURS * 60, **(options or {})}
         if system == "slurm" and jobs is not None:

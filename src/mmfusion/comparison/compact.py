@@ -71,14 +71,14 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
         raise ValueError(f"no finished run in {', '.join(map(str, paths))}{reasons}")
     out = Path(out)
     if out.is_file():
-        raise FileExistsError(f"{out} is a file: choose another folder with --out")
+        raise FileExistsError(f"{out} is a file: choose another folder by out=...")
     places = [out / _relative(run.folder, paths) for run in collection.runs]
     taken: dict[Path, Path] = {}
     for run, place in zip(collection.runs, places, strict=True):
         _check(run, place)
         if (other := taken.setdefault(place, run.folder)) != run.folder:
             raise ValueError(
-                f"{other} and {run.folder} would both be copied to {place}: give each its own folder with --out"
+                f"{other} and {run.folder} would both be copied to {place}: give each its own folder by out=..."
             )
     names = (*_COMPRESSED, *[folder.SUBGROUPS] * subgroups)
     size = sum(_keep(run, place, out, names) for run, place in zip(collection.runs, places, strict=True))
@@ -95,7 +95,7 @@ def _relative(place: Path, paths: Sequence[str | Path]) -> Path:
 
 def _check(run: FinishedRun, place: Path) -> None:
     if place.resolve() == run.folder.resolve():
-        raise ValueError(f"{place} is the folder of the run itself: choose another folder with --out")
+        raise ValueError(f"{place} is the folder of the run itself: choose another folder by out=...")
     if find(place, folder.SETTINGS) is None:
         return
     alike = _read(place, folder.SETTINGS) == _read(run.folder, folder.SETTINGS)
@@ -103,7 +103,7 @@ def _check(run: FinishedRun, place: Path) -> None:
         # The table at the same path may have changed.
         alike = _read(place, folder.METRICS).get(CONTENT) == run.metrics.get(CONTENT)
     if not alike:
-        raise ValueError(f"{place} holds a different run than {run.folder}: choose another folder with --out")
+        raise ValueError(f"{place} holds a different run than {run.folder}: choose another folder by out=...")
 
 
 def _keep(run: FinishedRun, place: Path, out: Path, names: Sequence[str]) -> int:

@@ -127,14 +127,14 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
                 by_label.setdefault(model, Method(Path(model).name, model, {}))
             continue
         if not options.endswith("]") or not options.removesuffix("]").strip() or not name:
-            raise ValueError(f"--model expects a name, or name[option=value] with closed brackets, got {word!r}")
+            raise ValueError(f"model expects a name, or name[option=value] with closed brackets, got {word!r}")
         changes: dict[str, Any] = {}
         for option in _words(options.removesuffix("]")):
             key = option.partition("=")[0].partition(".")[0].strip()
             changes = merge(changes, parse_override(option if key in _SECTIONS else f"model.{option}"))
         by_label.setdefault(word, Method(word, name, changes))
     if not by_label:
-        raise ValueError(f"--model expects a name, got {text!r}; see --list-models")
+        raise ValueError(f"model expects a name, got {text!r}")
     listed = list(by_label.values())
     return listed if ablate is None else _with_ablations(listed, ablate)
 
@@ -199,7 +199,7 @@ def seeds(text: str) -> list[int]:
     """
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in words) or (len(words) == 1 and int(words[0]) < 1):
-        raise ValueError(f"--seeds expects a number of seeds, as in 5, or a list of seeds, as in 0,3,7, got {text!r}")
+        raise ValueError(f"seeds expects a number of seeds, as in 5, or a list of seeds, as in 0,3,7, got {text!r}")
     numbers = [int(word) for word in words]
     return list(range(numbers[0])) if len(numbers) == 1 else list(dict.fromkeys(numbers))
 
@@ -211,7 +211,7 @@ def _words(text: str) -> list[str]:
     """Parts between commas that are not in brackets."""
     words = re.findall(_WORD, text)
     if re.sub(_WORD, "", text).strip(", "):
-        raise ValueError(f"--model expects a name, or name[option=value] with closed brackets, got {text!r}")
+        raise ValueError(f"model expects a name, or name[option=value] with closed brackets, got {text!r}")
     return [word.strip() for word in words if word.strip()]
 
 
@@ -266,7 +266,7 @@ def _folds(dataset: str, folds: int | None) -> list[dict[str, int]]:
     if folds is None:
         return [{}]
     if folds < 2:
-        raise ValueError(f"--folds expects at least 2, got {folds}")
+        raise ValueError(f"folds expects at least 2, got {folds}")
     options = registry.datasets.options(dataset)
     if "folds" in options:
         return [{"folds": folds, "fold": fold} for fold in range(folds)]
@@ -274,7 +274,7 @@ def _folds(dataset: str, folds: int | None) -> list[dict[str, int]]:
         # A dataset with fixed folds, counted from its default.
         first = options["fold"].default
         return [{"fold": first + fold} for fold in range(folds)]
-    raise ValueError(f"dataset {dataset!r} has a fixed split: leave --folds out")
+    raise ValueError(f"dataset {dataset!r} has a fixed split: leave out folds={folds}")
 
 
 def _placed(settings: Settings, label: str, out: Path) -> Planned:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from mmfusion.comparison import reading, worker
 from mmfusion.comparison.grid import Planned
-from mmfusion.experiments import folder
+from mmfusion.experiments import file_digests, folder
 from mmfusion.experiments.run import Interrupted
 from mmfusion.training.reporter import Reporter, Silent
 
@@ -83,12 +83,14 @@ def sweep(
         as failed and is left unchanged.
 
     Raises:
+        FileNotFoundError: If a table, another file or the folder of a dataset does not exist; no run is started.
         Interrupted: If the user stops it; the same call resumes.
     """
     reporter = reporter or Silent()
     existing = {run.address: _outcome(run, None) for run in planned if worker.finished(run.folder) and not overwrite}
     done = [outcome for outcome in existing.values() if outcome.failure is None]
     waiting = [run for run in planned if run.address not in existing]
+    _check_files(waiting)
     begun = 0 if overwrite else sum((run.folder / folder.SETTINGS).is_file() for run in waiting)
     broken = f", {n} cannot be read" if (n := len(existing) - len(done)) else ""
     reporter.say(
@@ -97,8 +99,8 @@ def sweep(
     )
     if bare := sum(_lacks_robustness(outcome) for outcome in done):
         reporter.say(
-            f"{_runs(bare)} finished without robustness (run.robustness=false): --overwrite starts all runs anew, with "
-            "robustness"
+            f"{_runs(bare)} finished without robustness (run.robustness=false): overwrite=True starts all runs anew, "
+            "with robustness"
         )
     launcher = launcher or Processes()
     failures = launcher(waiting, reporter, overwrite=overwrite) if waiting else {}
@@ -107,6 +109,21 @@ def sweep(
         if outcome.failure:
             reporter.say(f"{outcome.planned.name} failed: {outcome.failure}")
     return outcomes
+
+
+def _check_files(planned: Sequence[Planned]) -> None:
+    """Check that what datasets read exists: without it each of the runs would fail for the same reason."""
+    named = {
+        f"{setting}: {path}"
+        for run in planned
+        for setting, path in (
+            ("run.root", run.settings.run.root),
+            *((f"data.{key}", run.settings.data.get(key)) for key in file_digests.FILES),
+        )
+        if isinstance(path, str) and not Path(path).exists()
+    }
+    if named:
+        raise FileNotFoundError(f"no run was started, since files do not exist: {', '.join(sorted(named))}")
 
 
 def check(outcomes: Sequence[Outcome]) -> None:
@@ -131,7 +148,7 @@ def _outcome(planned: Planned, failure: str | None) -> Outcome:
     try:
         return Outcome(planned, _metrics(planned.folder), None)
     except (ValueError, OSError) as error:
-        again = f"delete {planned.folder} to run it again, or start all runs anew with --overwrite"
+        again = f"delete {planned.folder} to run it again, or start all runs anew with overwrite=True"
         return Outcome(planned, None, f"{' '.join(str(error).split())}; {again}")
 
 
@@ -191,7 +208,7 @@ class Processes:
     def __init__(self, jobs: int = 1, processes: int = 1) -> None:
         for name, value in (("jobs", jobs), ("processes", processes)):
             if value < 1:
-                raise ValueError(f"--{name} expects at least 1, got {value}")
+                raise ValueError(f"{name} expects at least 1, got {value}")
         self.jobs = jobs
         self.processes = processes
 

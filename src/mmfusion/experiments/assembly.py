@@ -85,7 +85,7 @@ def build_dataset(settings: Settings, reporter: Reporter) -> DataBundle:
         }
         known = registry.datasets.options(run.dataset)
         if run.root is not None and "root" not in known:
-            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave out --root")
+            raise ValueError(f"dataset {run.dataset!r} reads no folder: leave out run.root")
         arguments = {name: value for name, value in arguments.items() if name in known}
         with processes.main_first():
             bundle: DataBundle = registry.datasets.create(run.dataset, **arguments, **settings.data)

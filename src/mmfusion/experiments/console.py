@@ -48,15 +48,19 @@ def guarded(command: Callable[[], int | None], translate: Callable[[str], str] =
     return code or 0
 
 
-def reporter() -> Any:
-    """A reporter that writes to standard output."""
+def reporter(translate: Callable[[str], str] = str) -> Any:
+    """A reporter that writes to standard output.
+
+    Args:
+        translate: As for :func:`guarded`.
+    """
     from mmfusion.training.reporter import Rich
 
     console = need("rich.console", "bench").Console()
     if not console.is_terminal:
         # Without a terminal rich assumes 80 columns and would break the table's cells.
         console.width = 140
-    return Rich(console)
+    return Rich(console, translate)
 
 
 def _together() -> AbstractContextManager[None]:

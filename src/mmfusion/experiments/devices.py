@@ -19,7 +19,9 @@ def pick_device(name: str) -> torch.device:
     if name not in DEVICES:
         raise ValueError(f"device expects one of {', '.join(DEVICES)}, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' was requested, but torch sees no CUDA device: use --device cpu or auto")
+        raise ValueError(
+            "device 'cuda' was requested, but torch sees no CUDA device: use run.device=cpu or run.device=auto"
+        )
     # accelerate launch --cpu counts unless a device is named.
     launched_on_cpu = name == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     if name == "cpu" or launched_on_cpu or not torch.cuda.is_available():
@@ -55,7 +57,7 @@ def accelerator(precision: str, device: torch.device) -> Any:
     if chosen.device.type != device.type:
         raise ValueError(
             f"the run uses {device.type}, but accelerate is configured for {chosen.device.type}: unset "
-            "ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU, and choose with --device"
+            "ACCELERATE_TORCH_DEVICE and ACCELERATE_USE_CPU, and choose by run.device"
         )
     if chosen.distributed_type not in ("NO", "MULTI_CPU", "MULTI_GPU"):
         raise ValueError(

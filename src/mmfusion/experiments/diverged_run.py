@@ -41,6 +41,6 @@ def check(out: Path, device: torch.device) -> None:
         return
     raise NonFiniteLoss(
         f"{out} is not resumed, since it would diverge again: {record.get('reason', 'training diverged')}. Start a new "
-        "run with other settings and another --out, or --overwrite. To resume it anyway, as with another version of "
-        f"torch, delete {path}"
+        "run with other settings and another folder (run.out), or with overwrite=True. To resume it anyway, as with "
+        f"another version of torch, delete {path}"
     )

@@ -64,15 +64,15 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file: choose another folder with --out")
+        raise FileExistsError(f"{folder} is a file: choose another folder (run.out)")
     if (folder / SETTINGS).exists():
         if not overwrite:
             raise FileExistsError(
-                f"{folder} already holds a run: continue it with --resume {folder}, replace it with overwrite=True, or "
-                "choose another folder with --out"
+                f"{folder} already holds a run: continue it with resume='{folder}', replace it with overwrite=True, or "
+                "choose another folder (run.out)"
             )
     elif any(not _is_unfinished(path) for path in folder.iterdir()):
-        raise FileExistsError(f"{folder} holds files that are not a run's: choose another folder with --out")
+        raise FileExistsError(f"{folder} holds files that are not a run's: choose another folder (run.out)")
 
 
 def create(folder: Path, settings: Mapping[str, Any]) -> None:

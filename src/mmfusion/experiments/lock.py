@@ -79,7 +79,7 @@ def check(folder: Path) -> None:
 
 def _taken(folder: Path) -> ValueError:
     return ValueError(
-        f"another process works on {folder}: wait for it, stop it first, or choose another folder with --out"
+        f"another process works on {folder}: wait for it, stop it first, or choose another folder (run.out)"
     )
 
 

@@ -25,7 +25,7 @@ from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.loop import Training
 from mmfusion.training.loss_log import NonFiniteLoss
 from mmfusion.training.reporter import Reporter, Silent
-from mmfusion.training.result_files import read_json, write_json, write_text
+from mmfusion.training.result_files import WriteError, read_json, write_json, write_text
 from mmfusion.training.seeds import deterministic
 
 
@@ -201,6 +201,8 @@ def _complete(parts: Parts, training: Training, reporter: Reporter) -> Result:
     except NonFiniteLoss as error:
         diverged_run.record(training.folder, error, device)
         raise
+    except WriteError as error:
+        raise WriteError(f"{error}; then continue with resume='{training.folder}'") from error
     accelerator = training.accelerator
     processes.wait()  # for the best weights, which the main one writes
     # Evaluated in float32, whatever the training's precision, as a predictor computes.
@@ -262,7 +264,7 @@ def _changed_cases(out: Path, parts: Parts) -> list[str]:
 def _other(out: Path, changed: Sequence[str]) -> str:
     return (
         f"the dataset is not the one that {out} began with; changed since then: {'; '.join(changed)}. Restore it "
-        "(or give its folder with --root), or start again with --overwrite"
+        "(or give its folder by run.root), or start again with overwrite=True"
     )
 
 

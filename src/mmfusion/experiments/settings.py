@@ -267,7 +267,7 @@ def parse_override(text: str) -> dict[str, Any]:
     path, equals, raw = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
-        raise ValueError(f"--set expects section.key=value, as in train.lr=1e-4, got {text!r}")
+        raise ValueError(f"a setting is section.key=value, as in data.size=128, got {text!r}")
     try:
         value: Any = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:

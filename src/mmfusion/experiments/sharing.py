@@ -43,7 +43,7 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
     weights = checkpoints.load(run / checkpoints.BEST)[0]
     shared = _case(case, run / folder.CASE)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} already exists: choose another folder with --out")
+        raise FileExistsError(f"{out} already exists: choose another folder by out=...")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **_settings(settings)})
     write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **shared})

@@ -94,7 +94,7 @@ def check_images(survey: Survey, bundle: DataBundle, model: nn.Module, root: str
         where = "the working folder, or that of the table" if root is None else str(root)
         raise FileNotFoundError(
             f"none of the {n} training cases has the image {listed}, looked for in {where}, and the model looks at it: "
-            "give the folder that holds the images by --root, or leave the image out"
+            "give the folder that holds the images by run.root, or leave the image out"
         )
 
 

@@ -24,13 +24,16 @@ def check(precision: str, device: torch.device) -> None:
         ValueError: If ``tf32`` or ``fp16`` meet the CPU, or ``tf32`` a GPU without it.
     """
     if precision in ("tf32", "fp16") and device.type != "cuda":
-        raise ValueError(f"precision {precision!r} needs a CUDA device, got {device.type}: use --precision no or bf16")
+        raise ValueError(
+            f"precision {precision!r} needs a CUDA device, got {device.type}: use run.precision=no or "
+            "run.precision=bf16"
+        )
     if precision == "tf32" and torch.version.hip is None:
         major, minor = torch.cuda.get_device_capability(device)
         if major < _FIRST_TF32:
             raise ValueError(
                 f"precision 'tf32' needs a GPU of compute capability {_FIRST_TF32}.0 or higher, "
-                f"{torch.cuda.get_device_name(device)} has {major}.{minor}: use --precision no"
+                f"{torch.cuda.get_device_name(device)} has {major}.{minor}: use run.precision=no"
             )
 
 

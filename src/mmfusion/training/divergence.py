@@ -21,7 +21,7 @@ def advice(train: Train, precision: str) -> str:
     clip = train.clip_norm
     parts.append("train.clip_norm=1" if clip is None else f"a lower train.clip_norm (it is {clip:g})")
     if precision != "no":
-        parts.append("--precision no")
+        parts.append("run.precision=no")
     return f"start anew with {', '.join(parts[:-1])} or {parts[-1]}"
 
 

@@ -87,14 +87,14 @@ def advice(train: Train, precision: str, size: Any = None) -> str:
         size: Of the images, as the settings have it; None where they do not say.
     """
     parts = [
-        f"a smaller --batch-size (it is {train.batch_size}; train.eval_batch_size={train.eval_batch_size} outside "
+        f"a smaller train.batch_size (it is {train.batch_size}; train.eval_batch_size={train.eval_batch_size} outside "
         "training)",
-        f"smaller images (--size, data.size{'' if size is None else f'; it is {size}'})",
+        f"smaller images (data.size{'' if size is None else f'; it is {size}'})",
     ]
     if not train.checkpointing:
-        parts.append("--set train.checkpointing=true")
+        parts.append("train.checkpointing=true")
     if precision in ("no", "tf32"):
-        parts.append("--precision bf16")
+        parts.append("run.precision=bf16")
     if train.workers:
         parts.append(f"fewer train.workers (they are {train.workers})")
     return f"{', '.join(parts[:-1])} or {parts[-1]}"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmfusion.data.cases import ByModality, CaseDataset, Cases, StoredCases, first_case, without_images
@@ -30,7 +31,7 @@ from mmfusion.training.reporter import Bar
 from mmfusion.training.result_files import read_json, write_json
 from mmfusion.utils.cache_folders import make_private, private_folder
 
-FORMAT = 2
+FORMAT = 3
 _AT_ONCE = 256
 """Images whose pixels are looked at together."""
 
@@ -40,15 +41,13 @@ class MapsDataset:
 
     Args:
         dataset: The cases.
-        maps: By image modality one array a stage, shape ``(n, c, *spatial)``, in the order of the cases.
+        maps: By image modality the rows of each stage, shape ``(n, c, *spatial)``, in the order of the cases.
     """
 
-    def __init__(self, dataset: CaseDataset, maps: Mapping[str, Sequence[np.ndarray]]) -> None:
+    def __init__(self, dataset: CaseDataset, maps: Mapping[str, Sequence[MappedRows]]) -> None:
         # Where a dataset can leave the images alone, nothing is read to be thrown away.
         self._cases = without_images(dataset, maps)
-        self._stages = dict(maps)
-        # Read by position where they are files: a file that is cut off meanwhile must not end the process.
-        self._maps = {name: [MappedRows(stage) for stage in stages] for name, stages in maps.items()}
+        self._maps = dict(maps)
 
     @property
     def spec(self) -> DataSpec:
@@ -71,7 +70,7 @@ class MapsDataset:
 
     def without(self, images: Collection[str]) -> "MapsDataset":
         """The same cases, whose inputs leave the maps of some image modalities out."""
-        return MapsDataset(self._cases, {name: stages for name, stages in self._stages.items() if name not in images})
+        return MapsDataset(self._cases, {name: stages for name, stages in self._maps.items() if name not in images})
 
     def __len__(self) -> int:
         return len(self._cases)
@@ -110,15 +109,27 @@ def precompute(
         The same cases with maps in place of images.
     """
     home = folder / f"{_weights_digest(model, in_use(device))}-{_images_digest(model, dataset)}"
-    if not _whole(home):
-        _compute(model, dataset, home, batch_size=batch_size, device=device, bar=bar)
+    sums = _checksums(home)
+    if sums is None:
+        sums = _compute(model, dataset, home, batch_size=batch_size, device=device, bar=bar)
     elif bar is not None:
         bar.at(len(dataset), len(dataset))
-    maps = {
-        name: [np.load(home / f"{name}.{s}.npy", mmap_mode="r") for s in range(len(shapes))]
-        for name, shapes in _shapes(model).items()
-    }
-    return MapsDataset(dataset, maps)
+    files = {name: [f"{name}.{s}.npy" for s in range(len(shapes))] for name, shapes in _shapes(model).items()}
+    return MapsDataset(
+        dataset, {name: [_rows(home / stage, sums[stage]) for stage in stages] for name, stages in files.items()}
+    )
+
+
+def _rows(path: Path, sums: NDArray[np.uint32]) -> MappedRows:
+    """A stage, read by position from its file, with rows checked now and then while they are read."""
+    verified = np.ones(len(sums), dtype=np.bool_)
+    array = np.load(path, mmap_mode="r")
+    return MappedRows(array, sums=sums, checked=verified, repair=_damaged)
+
+
+def _damaged(slot: int, checksum: int, damage: str) -> NDArray[Any]:
+    """Raise an error for maps that change during a run: the process that reads them has no encoder."""
+    raise ValueError(f"{damage}. Start again with the same command, or resume the run: the maps are computed anew")
 
 
 def _shapes(model: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
@@ -128,7 +139,8 @@ def _shapes(model: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
 
 def _compute(
     model: Any, dataset: CaseDataset, home: Path, *, batch_size: int, device: torch.device, bar: Bar | None
-) -> None:
+) -> dict[str, NDArray[np.uint32]]:
+    """Write the maps of all cases; returns the checksum of each row by file."""
     private_folder(home.parent)
     needed = 4 * len(dataset) * sum(math.prod(shape) for shapes in _shapes(model).values() for shape in shapes)
     free = shutil.disk_usage(home.parent).free
@@ -163,8 +175,9 @@ def _compute(
                     bar.at(done, len(dataset))
         for array in arrays.values():
             array.flush()
-        sums = {path.name: _sum(path) for path in sorted(scratch.glob("*.npy"))}
-        write_json(scratch / "maps.json", {"format": FORMAT, "cases": len(dataset), "crc32": sums})
+        sums = {path.name: _of_rows(path) for path in sorted(scratch.glob("*.npy"))}
+        packed = {name: of_rows.tolist() for name, of_rows in sums.items()}
+        write_json(scratch / "maps.json", {"format": FORMAT, "crc32": packed})
         for file in scratch.iterdir():
             make_private(file)
         try:
@@ -175,31 +188,26 @@ def _compute(
     finally:
         model.train(training)
         shutil.rmtree(scratch, ignore_errors=True)
+    return sums
 
 
-def _whole(home: Path) -> bool:
-    """Whether maps are there as they were written; damaged ones are removed. Older ones have no checksums."""
+def _checksums(home: Path) -> dict[str, NDArray[np.uint32]] | None:
+    """The checksum of each row by file; None if there are no maps as they were written: damaged ones are removed."""
     try:
-        about = read_json(home / "maps.json")
-        if all(_sum(home / name) == total for name, total in about.get("crc32", {}).items()):
-            return True
-    except FileNotFoundError:
-        if not home.exists():
-            return False
-    except (ValueError, AttributeError):
+        packed = read_json(home / "maps.json")["crc32"]
+        sums = {name: np.array(of_rows, dtype=np.uint32) for name, of_rows in packed.items()}
+        if all(np.array_equal(_of_rows(home / name), of_rows) for name, of_rows in sums.items()):
+            return sums
+    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         pass
     # Whoever reads them still has the files open.
     shutil.rmtree(home, ignore_errors=True)
-    return False
+    return None
 
 
-def _sum(path: Path) -> int:
-    """CRC-32 of a file."""
-    total = 0
-    with path.open("rb") as file:
-        while chunk := file.read(2**22):
-            total = zlib.crc32(chunk, total)
-    return total
+def _of_rows(path: Path) -> NDArray[np.uint32]:
+    """CRC-32 of each row of a file."""
+    return np.array([zlib.crc32(row) for row in np.load(path, mmap_mode="r")], dtype=np.uint32)
 
 
 def _weights_digest(model: Any, precision: str) -> str:

@@ -58,8 +58,8 @@ def gpu_of_process() -> torch.device:
     n, mine = torch.cuda.device_count(), local_index()
     if mine >= n:
         raise ValueError(
-            f"each process on this machine needs a GPU of its own, torch sees {n}: start at most {n}, or use --device "
-            "cpu"
+            f"each process on this machine needs a GPU of its own, torch sees {n}: start at most {n}, or use "
+            "run.device=cpu"
         )
     torch.cuda.set_device(mine)
     return torch.device("cuda", mine)

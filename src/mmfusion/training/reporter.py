@@ -3,7 +3,7 @@
 The loop knows only the protocol; nothing below the command line prints.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -81,14 +81,16 @@ class Rich:
 
     Args:
         console: A ``rich.console.Console``.
+        translate: Puts flags in the place of options' names in what is said.
     """
 
-    def __init__(self, console: Any) -> None:
+    def __init__(self, console: Any, translate: Callable[[str], str] = str) -> None:
         self._console = console
+        self._translate = translate
 
     def say(self, text: str) -> None:
         """One line, as it is: neither markup nor colours of numbers, and not wrapped."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(self._translate(text), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, renderable: Any) -> None:
         """Whatever rich can render."""

@@ -31,8 +31,7 @@ def write_bytes(path: Path, content: bytes | bytearray | memoryview, *, via: Pat
     except OSError as error:
         former = "the former one is still whole; " if path.exists() else ""
         raise WriteError(
-            f"cannot write {path}: {error.strerror or error}; {former}make room or check permissions, then go on with "
-            f"--resume {path.parent}"
+            f"cannot write {path}: {error.strerror or error}; {former}make room or check permissions"
         ) from error
 
 

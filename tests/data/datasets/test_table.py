@@ -245,6 +245,15 @@ def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
     assert sum("set has no case of class 'rare'" in note and "there are 2 in all" in note for note in notes) == 2
 
 
+def test_a_class_that_no_row_has(whole: Path) -> None:
+    """It could be neither learnt nor evaluated, and is most likely misspelt."""
+    frame = pd.read_csv(whole / "table.csv", dtype=str)
+    names = sorted(frame["diagnosis"].unique())
+    with pytest.raises(ValueError, match=r"has no row of class 'bening', 'x': correct classes"):
+        TableDataset(frame, root=whole, **BASE, classes=[*names, "bening", "x"])
+    assert TableDataset(frame, root=whole, **BASE, classes=names).reader.targets["label"].classes == tuple(names)
+
+
 def test_names_that_no_modality_can_have(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str).rename(columns={"photo": "2nd", "second view": "forward"})
     options = {**BASE, "images": ["2nd", "forward"]}

@@ -182,7 +182,7 @@ def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
     if not of_model:
         text = f"The reference {named} is not among the methods ({', '.join(labels)}): there are no tests."
     else:
-        text = f"Several methods have the name {named} ({', '.join(of_model)}): choose one with --reference for tests."
+        text = f"Several methods have the name {named} ({', '.join(of_model)}): tests need one of these labels."
     return None, [Caution("reference", text)]
 
 

@@ -103,7 +103,7 @@ def seeds(methods: Sequence[Method]) -> list[Caution]:
                 f"With {len(folds)} folds a paired test has {len(folds) - 1} degrees of freedom, so that its intervals "
                 "are very wide and only a very large difference is significant"
             )
-        out.append(Caution("seeds", f"{text}: use at least {LEAST_FOLDS} folds (--folds)."))
+        out.append(Caution("seeds", f"{text}: use at least {LEAST_FOLDS} folds."))
     return out
 
 

@@ -24,8 +24,8 @@ from mmfusion.experiments.settings import merge
 Layer = Mapping[str, Mapping[str, Any]]
 
 PARITY = (
-    "This run follows the published procedure with its faults, as far as its notes say (--parity): compare its numbers "
-    "with the published ones and with other such runs, not with those of the corrected procedure."
+    "This run follows the published procedure with its faults, as far as its notes say: compare its numbers with the "
+    "published ones and with other such runs, not with those of the corrected procedure."
 )
 """The first note of such a run."""
 
@@ -181,7 +181,7 @@ class Preset:
         return (
             f"The preset {self.title!r} is meant for a GPU, and there is none: cfcml needs "
             f"{self.cost['seconds_a_case']:g} s per training case on one CPU core at the paper's sizes, so that "
-            f"{epochs} epochs would take about {days:.1f} days. --preset quick is meant for a CPU."
+            f"{epochs} epochs would take about {days:.1f} days. The preset quick is meant for a CPU."
         )
 
 
@@ -212,10 +212,7 @@ def load(name: str, dataset: str, parity: bool = False) -> Preset:
         listed = "; ".join(f"{preset} for {', '.join(sets) or 'any dataset'}" for preset, sets in known.items())
         raise ValueError(f"unknown preset {name!r}; there are: {listed}")
     if known[name] and dataset not in known[name]:
-        raise ValueError(
-            f"the preset {name!r} is for the datasets {', '.join(known[name])}, got {dataset!r}: choose one of them by "
-            "--dataset"
-        )
+        raise ValueError(f"the preset {name!r} is for the datasets {', '.join(known[name])}, got dataset={dataset!r}")
     registry.datasets.get(dataset)
     file = f"{name}-{dataset}.toml" if known[name] else f"{name}.toml"
     content = tomllib.loads((files(__name__) / file).read_text(encoding="utf-8"))
@@ -225,7 +222,7 @@ def load(name: str, dataset: str, parity: bool = False) -> Preset:
 def parse(content: Mapping[str, Any], name: str, dataset: str, parity: bool = False) -> Preset:
     """As :func:`load`, from the parsed content of a file."""
     if parity and "parity" not in content:
-        raise ValueError(f"the preset {name!r} follows no published procedure: leave --parity out")
+        raise ValueError(f"the preset {name!r} follows no published procedure: leave out parity=True")
     plain = {key: value for key, value in content.items() if key not in ("parity", "datasets")}
     layers = [plain, content.get("datasets", {}).get(dataset, {}), content.get("parity", {}) if parity else {}]
     merged: dict[str, Any] = {}

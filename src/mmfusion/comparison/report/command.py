@@ -62,7 +62,7 @@ def report(
         groups = [group for table in grouping.tables(collection.runs) for group in table.groups]
         labels = list(dict.fromkeys(group.label for group in groups))
         if named not in (*labels, *(name for group in groups for name in (group.name, group.model))):
-            raise ValueError(f"--reference expects one of the methods that ran ({', '.join(labels)}), got {named!r}")
+            raise ValueError(f"reference expects one of the methods that ran ({', '.join(labels)}), got {named!r}")
         reference = named
     with reporter.working(f"analyzing {formatting.plural(len(collection.runs), 'run')}"):
         is_set = metrics in (assemble.ALL, *SETS)

@@ -53,6 +53,9 @@ def read_labels(
     with faults.caught():
         target = target_of(labelled, label, classes)
         faults += target.faults(labelled)
+        known = set(target.codes(labelled).tolist())
+        if absent := [name for code, name in enumerate(target.classes) if code not in known]:
+            faults.append(f"label column {label!r} has no row of class {', '.join(map(repr, absent))}: correct classes")
     return frame, target, left_out
 
 
