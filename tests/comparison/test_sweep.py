@@ -175,7 +175,8 @@ def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Plan
     sweep.sweep(plan("tiny", (0,)), lines, launcher=sweep.Here())
     assert lines.lines == [
         "1 run: 1 already finished, 0 to resume, 0 to start",
-        "1 run finished without robustness (run.robustness=false): overwrite=True starts all runs anew, with robustness",
+        "1 run finished without robustness (run.robustness=false): overwrite=True starts all runs anew, with "
+        "robustness",
     ]
     again = Lines()
     sweep.sweep(made, again, launcher=sweep.Here())
