@@ -16,68 +16,28 @@ from torch import Tensor, nn
 
 from helpers.anchor_reference import losses as anchor_losses
 from helpers.gradient_reference import ROWS, assert_between, one_sided, rows
-from mmfusion import registry
+from helpers.loss_choices import (
+    CHOICES,
+    METRIC_CHOICES,
+    N_CLASSES,
+    OF_LENGTHS,
+    OF_LOGITS,
+    WIDTH,
+    create,
+    inputs,
+    over,
+)
 from mmfusion.losses import hsic, matching
 from mmfusion.losses.density import DensityLoss
 from mmfusion.losses.leakage import LeakageLoss
-from mmfusion.spec import Columns
-from mmfusion.tokens import LossInputs
 
-K, D, CASES, NAMES = 3, 3, 4, ("a", "b")
-COLUMNS = Columns(numerical=("age", "size"), categorical=(("sex", 2), ("place", 4)))
-FILLED = {"dim": D, "columns": COLUMNS, "counts": (5, 3, 2), "n_classes": K, "parts": {"a": 1, "b": 2}}
-DEFAULTS: dict[str, dict[str, Any]] = {"metric": {"loss": "SupConLoss"}}
-# Options that change the formula; every registered loss is tried with its defaults too.
-MORE: list[tuple[str, dict[str, Any]]] = [
-    ("alignment", {"alpha": 1.0}),
-    ("alignment", {"alpha": 3.0}),
-    ("consistency", {"kind": "mse", "normalize": False}),
-    ("cross_entropy", {"label_smoothing": 0.1, "class_weights": (1.0, 0.0, 2.0)}),
-    ("focal", {"gamma": 0.5}),
-    ("hierarchical_anchor", {"reduction": "published", "eps": 1e-8}),
-    ("hsic", {"cka": True}),
-    ("hsic", {"kernel": "linear", "normalize": False}),
-    ("hsic", {"bandwidth": 0.7, "normalize": False}),
-    ("info_nce", {"positives": "class", "learn_temperature": True}),
-    ("masked_columns", {"hidden": 3}),
-    ("matching", {"exclude": "class"}),
-    ("metric", {"loss": "TripletMarginLoss", "on": "a"}),
-    ("metric", {"loss": "TupletMarginLoss", "on": "all"}),
-    ("metric", {"loss": "HistogramLoss", "on": "a"}),
-    ("metric", {"loss": "NTXentLoss", "on": ("a", "b")}),
-    ("metric", {"loss": "VICRegLoss", "on": ("a", "b"), "normalize": False}),
-    ("orthogonality", {"kind": "cosine"}),
-    ("uniformity", {"over": "all"}),
-]
-OF_LOGITS = ("class_balanced", "cross_entropy", "focal", "logit_adjusted")
-CHOICES = [(name, DEFAULTS.get(name, {})) for name in registry.losses.list()] + MORE
-every_choice = pytest.mark.parametrize(
-    ("name", "options"), CHOICES, ids=[f"{name}-{'-'.join(map(str, options.values()))}" for name, options in CHOICES]
-)
+CASES, NAMES, PARTS = 4, ("a", "b"), {"a": 1, "b": 3}
 kinds = st.lists(st.sampled_from(ROWS), min_size=2 * CASES, max_size=2 * CASES)
-labels_of_cases = st.lists(st.integers(-1, K - 1), min_size=CASES, max_size=CASES)
+labels_of_cases = st.lists(st.integers(-1, N_CLASSES - 1), min_size=CASES, max_size=CASES)
 
 
 def build(name: str, options: dict[str, Any]) -> nn.Module:
-    torch.manual_seed(0)
-    known = registry.losses.options(name)
-    term: nn.Module = registry.losses.create(name, **{k: v for k, v in FILLED.items() if k in known} | options)
-    return term.double()
-
-
-def batch(x: Tensor, logits: Tensor, labels: list[int], present: Tensor, seed: int) -> LossInputs:
-    g = torch.Generator().manual_seed(seed)
-    return LossInputs(
-        {"label": logits},
-        {name: x[i] for i, name in enumerate(NAMES)},
-        {"label": torch.tensor(labels)},
-        {name: present[i] for i, name in enumerate(NAMES)},
-        {
-            "columns.numerical": torch.randn(CASES, 2, generator=g).double(),
-            "columns.categorical": torch.stack([torch.randint(0, k, (CASES,), generator=g) for k in (2, 4)], 1),
-            "columns.masked": torch.rand(CASES, 4, generator=g) < 0.5,
-        },
-    )
+    return create(name, options | ({"parts": PARTS} if name in OF_LENGTHS else {}))
 
 
 @contextmanager
@@ -103,21 +63,21 @@ def held(patch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 
 
 @pytest.mark.slow
-@every_choice
+@over(CHOICES + METRIC_CHOICES)
 @given(kinds=kinds, labels=labels_of_cases, seed=st.integers(0, 10**6), missing=st.booleans())
 @settings(max_examples=3, phases=(Phase.explicit, Phase.generate))
 def test_gradient_is_that_of_one_sided_differences(
     name: str, options: dict[str, Any], kinds: list[str], labels: list[int], seed: int, missing: bool
 ) -> None:
-    x = rows(kinds, D, seed).view(2, CASES, D)
-    logits = rows(kinds[:CASES], K, seed + 1)
+    x = rows(kinds, WIDTH, seed).view(2, CASES, WIDTH)
+    logits = rows(kinds[:CASES], N_CLASSES, seed + 1)
     present = torch.rand(2, CASES, generator=torch.Generator().manual_seed(seed)) < (0.7 if missing else 1.1)
     term = build(name, options)
     with held(pytest.MonkeyPatch()) as calls:
 
         def value(x: Tensor, logits: Tensor) -> Tensor:
             calls.clear()
-            found: Tensor = term(batch(x, logits, labels, present, seed))
+            found: Tensor = term(inputs(x, present, logits, labels, torch.Generator().manual_seed(seed)))
             return found
 
         leaves = x.clone().requires_grad_(), logits.clone().requires_grad_()
@@ -134,14 +94,12 @@ def test_gradient_is_that_of_one_sided_differences(
     assert (of_logits is None) == (name not in OF_LOGITS)
 
 
-@pytest.mark.parametrize(
-    "term", [DensityLoss(parts={"a": 1, "b": 2}), LeakageLoss(parts={"a": 1, "b": 2})], ids=["density", "leakage"]
-)
+@pytest.mark.parametrize("term", [DensityLoss(parts=PARTS), LeakageLoss(parts=PARTS)], ids=["density", "leakage"])
 @given(kinds=kinds, seed=st.integers(0, 10**6))
 @settings(max_examples=3)
 def test_gradient_of_sizes(term: nn.Module, kinds: list[str], seed: int) -> None:
     """Sizes have kinks at features of 0, their differences at sizes that are equal."""
-    x = rows(kinds, D, seed).view(2, CASES, D)
+    x = rows(kinds, WIDTH, seed).view(2, CASES, WIDTH)
 
     def value(x: Tensor) -> Tensor:
         found: Tensor = term({"a": x[0], "b": x[1]})
@@ -162,7 +120,7 @@ def test_one_active_unit(name: str, dtype: torch.dtype) -> None:
     x[1, range(4), [1, 2, 0, 0]] = torch.tensor([1.0, 8.0, 0.5, 2.0]).double()
     labels = [0, 1, 2, 0]
     exact = x.clone().requires_grad_()
-    expected = anchor_losses(exact, labels, K)
+    expected = anchor_losses(exact, labels, N_CLASSES)
     wanted = expected[name.removesuffix("_anchor")] if name != "hierarchical_anchor" else sum(expected.values())
     (grad,) = torch.autograd.grad(wanted, exact)
     for scale in (2.0**-60, 1.0, 2.0**60):

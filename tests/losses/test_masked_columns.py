@@ -294,49 +294,6 @@ def test_what_is_missing_has_no_effect(content: float, on: str | None, seed: int
         assert torch.equal(a, b)
 
 
-@given(random=st.randoms(use_true_random=False), seed=st.integers(0, 99))
-@settings(max_examples=15)
-def test_order_and_length_do_not_matter(random: Any, seed: int) -> None:
-    inputs, built = inputs_of("some_missing", seed), term()
-    wanted = pytest.approx(built(inputs).item(), rel=1e-10, abs=1e-12)
-    order = torch.tensor(random.sample(range(5), 5))
-    assert built(LossInputs(*({key: x[order] for key, x in part.items()} for part in inputs))).item() == wanted
-    assert built(inputs._replace(embeddings=dict(reversed(inputs.embeddings.items())))).item() == wanted
-    scaled = {name: x * 10 ** random.uniform(-6, 6) for name, x in inputs.embeddings.items()}
-    assert built(inputs._replace(embeddings=scaled)).item() == wanted
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_the_term_in_half_precision_computes_in_float32(dtype: torch.dtype) -> None:
-    half = cast(inputs_of("some_missing"), dtype)
-    value, grads = value_and_gradients(term(torch.float32), half, dtype)
-    expected, expected_grads = value_and_gradients(term(torch.float32), half, torch.float32)
-    assert value.dtype == torch.float32
-    assert torch.equal(value, expected)
-    for grad, wanted in zip(grads, expected_grads):
-        torch.testing.assert_close(grad, wanted.to(dtype))
-    with torch.autocast("cpu", dtype=dtype):
-        assert torch.equal(term(torch.float32)(cast(half, torch.float32)), expected)
-
-
-@pytest.mark.slow
-def test_compiles_without_a_break() -> None:
-    inputs, built = inputs_of("some_missing"), term(torch.float32, on="a", hidden=3)
-    torch._dynamo.reset()
-    compiled = torch.compile(built, fullgraph=True, backend="aot_eager")
-    found = value_and_gradients(compiled, inputs, torch.float32)
-    torch.testing.assert_close(found, value_and_gradients(built, inputs, torch.float32))
-
-
-@pytest.mark.parametrize("on", [None, "a"])
-def test_the_meta_device(on: str | None) -> None:
-    inputs = inputs_of("some_missing")
-    inputs = LossInputs(*({key: x.to("meta") for key, x in part.items()} for part in inputs))
-    value, grads = value_and_gradients(term(torch.float32, on=on).to("meta"), inputs, torch.float32)
-    assert value.shape == ()
-    assert grads[0].shape == (5, D)
-
-
 def test_it_learns() -> None:
     """The table is a function of the direction."""
     torch.manual_seed(0)

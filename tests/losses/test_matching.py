@@ -6,17 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers import loss_choices
 from helpers.anchor_reference import direction
-from helpers.degenerate_batches import degenerate_embeddings
+from helpers.loss_choices import WIDTH
 from mmfusion import registry
 from mmfusion.losses.linear_layers import Layers
 from mmfusion.losses.matching import MatchingLoss, hard_negatives, matching_loss, pair_features
 
-D = 3
+D = WIDTH
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -61,32 +60,11 @@ def reference(x: Tensor, labels: list[int], present: list[list[bool]], head: Lay
     return torch.stack(items).mean() if items else torch.zeros((), dtype=x.dtype)
 
 
-DEGENERATE: dict[str, list[int]] = {
-    "whole": [0, 1, 2, 1, 0],
-    "one_case": [1],
-    "two_cases": [0, 1],
-    "one_class": [1, 1, 1, 1],
-    "unlabelled": [0, -1, 1, -1],
-    "some_missing": [0, 1, 2, 0, 1, 2],
-    "modality_missing": [0, 1, 0, 1],
-    "one_case_of_a_modality": [0, 1, 0, 1],
-    "nothing_present": [0, 1, 0],
-    "duplicates": [0, 0, 1, 1],
-    "identical": [0, 1, 0, 1],
-    "a_zero_vector": [0, 1, 0, 1],
-    "a_zero_modality": [0, 1, 0, 1],
-    "all_zero": [0, 1, 0, 1],
-    "tiny": [0, 1, 2, 1],
-    "huge": [0, 1, 2, 1],
-    "each_its_scale": [0, 1, 2, 1, 0],
-}
-
-
 def degenerate(kind: str) -> Batch:
     """Embeddings in float64 that float32 holds too, labels, presence."""
-    labels = DEGENERATE[kind]
-    x, present = degenerate_embeddings(kind, len(labels), D, torch.Generator().manual_seed(len(kind)))
-    return x, torch.tensor(labels), present
+    inputs = loss_choices.batch(kind)
+    x, present = (torch.stack(list(values.values())) for values in (inputs.embeddings, inputs.present))
+    return x, inputs.targets["label"], present
 
 
 def value_and_gradient(of: Any, batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -99,7 +77,7 @@ both_kinds = pytest.mark.parametrize("exclude", ["case", "class"])
 
 
 @both_kinds
-@pytest.mark.parametrize("kind", DEGENERATE)
+@pytest.mark.parametrize("kind", loss_choices.LABELS)
 def test_every_batch_is_its_formula(kind: str, exclude: str) -> None:
     """Value and gradients, in float64; finite and the same value in float32."""
     batch = degenerate(kind)
@@ -132,12 +110,6 @@ def test_without_a_negative_it_is_zero(kind: str, exclude: str) -> None:
     assert not any(bool(p.grad.any()) for p in matching.parameters())
 
 
-def test_no_cases() -> None:
-    value, grad = value_and_gradient(term(), (torch.zeros(2, 0, D), torch.zeros(0).long(), torch.ones(2, 0).bool()))
-    assert value.item() == 0
-    assert grad.shape == (2, 0, D)
-
-
 def test_by_hand() -> None:
     """A classifier that says ten times the cosine; two cases, the second of which disagrees with itself."""
     first = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
@@ -162,7 +134,7 @@ def test_a_case_with_one_side_is_a_candidate() -> None:
 
 def test_the_class_of_a_negative() -> None:
     """The nearest case is of the same class: only ``exclude="class"`` passes it over."""
-    x = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 1.0, 0.0]]).repeat(2, 1, 1).double()
+    x = torch.tensor([[1.0, 0, 0, 0], [1.0, 0.1, 0, 0], [0, 1.0, 0, 0]]).repeat(2, 1, 1).double()
     similarity = (x[:1] / x[:1].norm(dim=-1, keepdim=True)) @ (x[1:] / x[1:].norm(dim=-1, keepdim=True)).mT
     labels = torch.tensor([0, 0, 1])
     assert hard_negatives(similarity, ~torch.eye(3).bool().unsqueeze(0))[0].tolist() == [[1, 0, 1]]
@@ -214,65 +186,6 @@ def test_features_are_symmetric_and_of_size_1() -> None:
     assert torch.equal(features, pair_features(b, a))
     torch.testing.assert_close(features[:, :64], 64 * a * b)
     assert features.abs().mean().item() == pytest.approx((2 / math.pi + 2) / 2, rel=0.05)  # of normal variables
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    m, b = draw(st.integers(2, 3)), draw(st.integers(1, 5))
-    labels = torch.tensor(draw(st.lists(st.integers(-1, 2), min_size=b, max_size=b)))
-    present = torch.tensor(draw(st.lists(st.booleans(), min_size=m * b, max_size=m * b))).view(m, b)
-    g = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
-    x = torch.randn(m, b, D, generator=g, dtype=torch.float64)
-    zero = torch.tensor(draw(st.lists(st.integers(0, 9), min_size=m * b, max_size=m * b))).view(m, b) == 0
-    return torch.where(zero.unsqueeze(-1), 0.0, x), labels, present
-
-
-@both_kinds
-@given(batch=batches(), random=st.randoms(use_true_random=False))
-@settings(max_examples=15)
-def test_order_names_and_length_do_not_matter(exclude: str, batch: Batch, random: Any) -> None:
-    x, labels, present = batch
-    matching = term(exclude=exclude)
-    wanted = pytest.approx(matching(*batch).item(), rel=1e-9, abs=1e-11)
-    cases = torch.tensor(random.sample(range(len(labels)), len(labels)))
-    modalities = torch.tensor(random.sample(range(len(x)), len(x)))
-    assert matching(x[:, cases], labels[cases], present[:, cases]).item() == wanted
-    assert matching(x[modalities], labels, present[modalities]).item() == wanted
-    assert matching(x, torch.where(labels >= 0, (labels + 1) % 3, labels), present).item() == wanted
-    scale = torch.tensor([10 ** random.uniform(-6, 6) for _ in range(present.numel())], dtype=torch.float64)
-    assert matching(x * scale.view(*present.shape, 1), labels, present).item() == wanted
-
-
-@both_kinds
-@given(batch=batches(), content=st.sampled_from([math.nan, math.inf, -1e30]))
-@settings(max_examples=15)
-def test_what_is_missing_has_no_effect(exclude: str, batch: Batch, content: float) -> None:
-    """Bit for bit, in value and gradient."""
-    x, labels, present = batch
-    spoilt = torch.where(present.unsqueeze(-1), x, content)
-    one, two = (value_and_gradient(term(exclude=exclude), (y, labels, present)) for y in (x, spoilt))
-    assert torch.equal(one[0], two[0])
-    assert torch.equal(one[1], two[1])
-    assert not bool(two[1][~present].any())
-
-
-def test_a_nan_that_counts_comes_through() -> None:
-    x, labels, present = degenerate("whole")
-    x[0, 0, 0] = math.nan
-    assert bool(term()(x, labels, present).isnan())
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    x, labels, present = degenerate("some_missing")
-    half = x.to(dtype)
-    value, grad = value_and_gradient(term(torch.float32), (half, labels, present), dtype)
-    expected, expected_grad = value_and_gradient(term(torch.float32), (half, labels, present), torch.float32)
-    assert value.dtype == torch.float32
-    assert torch.equal(value, expected)
-    torch.testing.assert_close(grad, expected_grad.to(dtype))
-    with torch.autocast("cpu", dtype=dtype):
-        assert torch.equal(term(torch.float32)(half.float(), labels, present), expected)
 
 
 def test_a_classifier_in_half_precision_computes_in_float32() -> None:
@@ -337,11 +250,11 @@ LABELS = torch.tensor([0, 1, 0, 1])
         ({"temperature": 0.0}, (X,), "temperature expects float from 0.0001 to 10000, got 0.0"),
         ({"pairs": [("a", "a")]}, (X,), "pairs must be pairs of two different names"),
         ({"pairs": [("a", "c")]}, (X,), r"unknown embeddings \['c'\]"),
-        ({"dim": 5}, (X,), "built for embeddings of width 5, got 3: fix its dim"),
+        ({"dim": 5}, (X,), "built for embeddings of width 5, got 4: fix its dim"),
         ({"dim": 0}, (X,), "dim expects int from 1 to 16384, got 0"),
         ({"hidden": 0}, (X,), "hidden expects int from 1 to 16384, got 0"),
         ({}, ({"a": X["a"]},), "at least two modalities"),
-        ({}, (X | {"b": X["b"][1:]},), r"\(4, 3\), 'b' has torch.float32 \(3, 3\)"),
+        ({}, (X | {"b": X["b"][1:]},), r"\(4, 4\), 'b' has torch.float32 \(3, 4\)"),
         ({"exclude": "class"}, (X,), "labels are needed"),
         ({"exclude": "class"}, (X, LABELS.float()), "labels must be int64.*got torch.float32"),
     ],
