@@ -83,4 +83,4 @@ def test_on_a_terminal() -> None:
     with console.capture() as capture:
         console.print(summary.table(summary.rows([outcome("tip[dim=3]", 0.8)]), "d"))
     assert "tip[dim=3]" in capture.get()
-    assert "ceilings: image 0.750" in capture.get()
+    assert "Ceilings: image 0.750" in capture.get()

@@ -363,7 +363,7 @@ def test_a_process_ends_with_its_input_where_that_is_a_pipe(imported: Path, tmp_
     changes = [BASE, {"run": {"plugins": [str(imported)]}}]
     [one] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
     orders = tmp_path / "orders.json"
-    worker.dump(worker.order(one.settings, overwrite=False, wait=False), orders)
+    worker.write_order(orders, one.settings, overwrite=False, wait=False)
     command, silent = worker.command(orders, plugins=[str(imported)]), subprocess.DEVNULL
     ignoring = [sys.executable, "-c", IGNORES, *command]
     process = subprocess.Popen(ignoring, stdin=subprocess.PIPE, stdout=silent, stderr=silent)

@@ -43,7 +43,7 @@ def test_merge_goes_deep_and_changes_neither() -> None:
 def test_later_layers_win(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {"train": {"epochs": 7, "lr": 0.5}, "model": {"width": 4, "encoder": "small", "foreign": 1}}
     recipe["models"] = {"tiny": {"train": {"lr": 0.25}, "model": {"width": 5}}}
-    monkeypatch.setattr(recipes, "load", lambda *arguments: recipes.pick(recipe, *arguments))
+    monkeypatch.setattr(recipes, "load", lambda dataset, *arguments: recipes.pick(recipe, *arguments))
     settings = resolve("tiny", "tiny", [{"model": {"width": 6}}, {"run": {"seed": 3}}])
     assert (settings.train.epochs, settings.train.lr, settings.train.batch_size) == (7, 0.25, 32)
     # What a shared table says to all models does not reach one that does not know it.

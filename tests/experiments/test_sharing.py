@@ -82,15 +82,6 @@ def test_weights_files_hold_weights(shared: tuple[Path, Path], fakes: ModuleType
         mmfusion.load(tmp_path / "alone.safetensors")
     with pytest.raises(ValueError, match="is not a checkpoint of mmfusion"):
         mmfusion.load(out / folder.CASE)
-    # Those of former versions say it in their header.
-    header = {
-        "settings": {key: value for key, value in read_json(out / folder.SETTINGS).items() if key != "format"},
-        "case": read_json(out / folder.CASE),
-    }
-    checkpoints.save(tmp_path / "former.safetensors", tensors, {**about, **header})
-    pd.testing.assert_frame_equal(
-        mmfusion.load(tmp_path / "former.safetensors").predict(frame), mmfusion.load(out).predict(frame)
-    )
 
 
 @pytest.mark.slow

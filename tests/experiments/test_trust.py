@@ -66,7 +66,7 @@ def resumed(out: Path) -> None:
 def ordered(out: Path) -> None:
     """As a sweep's worker that is given a file of orders, and no plug-in."""
     path = out.parent / "orders.json"
-    worker.dump(worker.order(folder.read_settings(out), overwrite=True, wait=False), path)
+    worker.write_order(path, folder.read_settings(out), overwrite=True, wait=False)
     packed = result_files.read_json(path)
     trust.run_named(packed["settings"]["run"]["plugins"], path)
 

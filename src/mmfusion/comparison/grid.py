@@ -167,9 +167,7 @@ def plan(
         ValueError: If a setting does not exist or does not fit.
     """
     layers = list(layers)
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = merge(merged, layer)
+    merged = merge({}, *layers)
     known = {method.model: set(registry.models.options(method.model)) for method in methods}
     any_option = set().union(*known.values())
     planned: dict[str, Planned] = {}

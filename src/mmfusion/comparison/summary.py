@@ -8,9 +8,9 @@ from typing import Any
 
 from mmfusion.comparison.sweep import Outcome
 from mmfusion.experiments import folder
+from mmfusion.experiments.rich_table import rich_table
 from mmfusion.experiments.spreadsheet import write_rows
 from mmfusion.training.result_files import read_json, write_text
-from mmfusion.utils.optional import need
 
 CSV = "table.csv"
 MARKDOWN = "table.md"
@@ -132,30 +132,22 @@ def markdown(rows: Sequence[Row]) -> str:
         header = _header(members)
         lines = [header, ("---", "---", *["---:"] * (len(header) - 2)), *(_cells(row, header) for row in members)]
         text = f"`{dataset}`\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        if members[0].ceilings:
-            known = ", ".join(f"{name} {value:.3f}" for name, value in members[0].ceilings.items())
-            text += f"\nCeilings: {known}.\n"
+        if ceilings := _ceilings(members[0]):
+            text += f"\n{ceilings}\n"
         parts.append(text)
     return "\n".join(parts)
 
 
 def table(rows: Sequence[Row], dataset: str) -> Any:
     """Table of one dataset, for rich."""
-    need("rich", "bench")
-    from rich.table import Table
-    from rich.text import Text
-
     members = [row for row in rows if row.dataset == dataset]
-    ceilings = ", ".join(f"{name} {value:.3f}" for name, value in members[0].ceilings.items())
-    caption = f"ceilings: {ceilings}" if ceilings else None
-    out = Table(title=Text(dataset), title_justify="left", caption=caption, caption_justify="left")
     header = _header(members)
-    for number, name in enumerate(header):
-        out.add_column(name, justify="left" if number < 2 else "right")
-    for row in members:
-        # A method's options are in brackets, which rich would take for its markup.
-        out.add_row(*map(Text, _cells(row, header)))
-    return out
+    return rich_table(dataset, header, [_cells(row, header) for row in members], left=2, caption=_ceilings(members[0]))
+
+
+def _ceilings(row: Row) -> str:
+    known = ", ".join(f"{name} {value:.3f}" for name, value in row.ceilings.items())
+    return f"Ceilings: {known}." if known else ""
 
 
 def _header(rows: Sequence[Row]) -> tuple[str, ...]:

@@ -257,7 +257,7 @@ class Processes:
     def _begin(self, planned: Planned, slot: int, *, overwrite: bool, wait: bool) -> "_Job":
         home = planned.folder.parent / ".logs"
         orders = home / f"{planned.folder.name}.json"
-        worker.dump(worker.order(planned.settings, overwrite=overwrite, wait=wait), orders)
+        worker.write_order(orders, planned.settings, overwrite=overwrite, wait=wait)
         log = home / f"{planned.folder.name}.log"
         file = log.open("wb")
         process = subprocess.Popen(

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmfusion.experiments import console, folder, lock, run, trust
 from mmfusion.experiments.settings import Settings
@@ -64,16 +63,17 @@ def _state(place: Path) -> str:
     return "begun" if (place / folder.SETTINGS).is_file() else "new"
 
 
-def order(settings: Settings, *, overwrite: bool, wait: bool) -> dict[str, Any]:
-    """Input of the program, as plain values."""
-    return {"settings": settings.to_dict(), "overwrite": overwrite, "wait": wait}
+def write_order(path: Path, settings: Settings, *, overwrite: bool, wait: bool) -> None:
+    """Write the input of the program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"settings": settings.to_dict(), "overwrite": overwrite, "wait": wait})
 
 
 def command(orders: Path, n_processes: int = 1, plugins: Sequence[str] = ()) -> list[str]:
     """Command line of the program.
 
     Args:
-        orders: File with the result of :func:`order`.
+        orders: File of :func:`write_order`.
         n_processes: Number of processes that train the model together; several are started by torchrun.
         plugins: Plug-ins that the user has named; no others are run.
     """
@@ -89,7 +89,7 @@ def command(orders: Path, n_processes: int = 1, plugins: Sequence[str] = ()) -> 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -m mmfusion.comparison.worker FILE [PLUGIN ...]``: the run that a file of :func:`order` describes.
+    """``python -m mmfusion.comparison.worker FILE [PLUGIN ...]``: the run that a file of :func:`write_order` describes.
 
     Ends as from Ctrl-C when its standard input ends, if that is a pipe: it does not outlive a killed parent.
     """
@@ -120,12 +120,6 @@ def _end_with_input() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def dump(order: dict[str, Any], path: Path) -> None:
-    """Write an order."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, order)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Predictions of a trained run for new cases, from its folder alone."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from mmfusion.data.cases import Cases
 from mmfusion.data.reader import CaseReader
@@ -177,7 +177,7 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
 
     Args:
         run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
-            other two. A former version's file of weights is enough alone.
+            other two.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: The plug-ins to run in place of those that the folder names; empty: none.
 
@@ -187,27 +187,21 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
         mmfusion.registry.PluginError: If the folder names a plug-in that was not allowed, or one fails.
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
-    place = Path(run_folder)
-    if place.is_file():
-        weights, about = checkpoints.load(place)
-        home = place.parent
-        if (home / folder.SETTINGS).is_file() and (home / folder.CASE).is_file():
-            about = {"settings": folder.read_settings(home).to_dict(), "case": folder.read_case(home)}
-        if not about.get("case") or "settings" not in about:
-            raise ValueError(
-                f"{place} holds weights alone, which do not say how cases are read: give the run's folder, or put "
-                f"{folder.SETTINGS} and {folder.CASE} next to it"
-            )
-        settings = Settings.from_dict(about["settings"])
-        _import(settings, plugins, place)
-        return _predictor(settings, about["case"], weights, place, device)
+    path = Path(run_folder)
+    place, weights = (path.parent, path) if path.is_file() else (path, path / checkpoints.BEST)
+    if path.is_file() and not all((place / name).is_file() for name in (folder.SETTINGS, folder.CASE)):
+        raise ValueError(
+            f"{path} holds weights alone, which do not say how cases are read: give the run's folder, or put "
+            f"{folder.SETTINGS} and {folder.CASE} next to it"
+        )
     settings = folder.read_settings(place)
     _import(settings, plugins, place)
-    case = folder.read_case(place)
-    path = place / checkpoints.BEST
-    if not path.is_file():
-        raise FileNotFoundError(f"{place} has no trained weights yet: {path.name} is missing")
-    return _predictor(settings, case, checkpoints.load(path)[0], path, device)
+    spec, reader = case_file.read(folder.read_case(place), place / folder.CASE)
+    if not weights.is_file():
+        raise FileNotFoundError(f"{place} has no trained weights yet: {weights.name} is missing")
+    model = build_model(settings, spec, weights=False)
+    load_weights(model, checkpoints.load(weights)[0], weights)
+    return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)
 
 
 def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Path) -> None:
@@ -216,12 +210,3 @@ def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Pat
         trust.run_named(settings.run.plugins, place)
     else:
         trust.run_given(plugins)
-
-
-def _predictor(
-    settings: Settings, case: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path, device: str
-) -> Predictor:
-    spec, reader = case_file.read(case, path.parent / folder.CASE)
-    model = build_model(settings, spec, weights=False)
-    load_weights(model, weights, path)
-    return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)

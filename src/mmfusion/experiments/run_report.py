@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.experiments.rich_table import rich_table
 from mmfusion.metrics.calibration import UNDETERMINED, apply_temperature, fit_temperature
 from mmfusion.metrics.classification import best_threshold, calibration, evaluate, n_not_finite
 from mmfusion.metrics.definitions import undefined_sentence, without_cases
 from mmfusion.metrics.intervals import Estimate, estimates, estimates_of
-from mmfusion.utils.optional import need
 
 _REFERENCE_COLUMNS = ("auc", "average_precision", "balanced_accuracy", "log_loss")
 _UNDEFINED = Estimate(np.nan, np.nan, np.nan, np.nan)
@@ -135,29 +135,19 @@ def table(metrics: Mapping[str, Any]) -> Any:
         A ``rich.table.Table``: each metric on test and on validation, with its 95% interval and, for the AUC of
         synthetic data, the ceilings. Its caption says which source of error the intervals hold.
     """
-    need("rich", "bench")
-    from rich.table import Table
-    from rich.text import Text
-
-    cases, groups = metrics["cases"], metrics["groups"]
-    # Names of the user's own may hold brackets, which rich would take for its markup.
-    title = Text(f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}")
-    out = Table(title=title, title_justify="left")
-    out.add_column("metric")
+    cases, groups, ceilings = metrics["cases"], metrics["groups"], metrics["ceilings"]
+    columns = ["metric"]
     for part in ("test", "validation"):
         grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
-        out.add_column(f"{part}\n{cases[part]} cases{grouped}", justify="right")
-    ceilings = metrics["ceilings"]
+        columns.append(f"{part}\n{cases[part]} cases{grouped}")
+    rows = [[name, _cell(value), _cell(metrics["validation"][name])] for name, value in metrics["test"].items()]
     if ceilings:
-        out.add_column("ceiling", justify="right")
-    for name, value in metrics["test"].items():
-        row = [name, _cell(value), _cell(metrics["validation"][name])]
-        if ceilings:
-            row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if name == "auc" else "")
-        out.add_row(*map(Text, row))
-    if any(value["low"] is not None for value in metrics["test"].values()):
-        out.caption, out.caption_justify = _INTERVALS, "left"
-    return out
+        columns.append("ceiling")
+        for row in rows:
+            row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if row[0] == "auc" else "")
+    known = any(value["low"] is not None for value in metrics["test"].values())
+    title = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}"
+    return rich_table(title, columns, rows, caption=_INTERVALS if known else "")
 
 
 def reference_table(metrics: Mapping[str, Any]) -> Any:
@@ -169,19 +159,13 @@ def reference_table(metrics: Mapping[str, Any]) -> Any:
     Returns:
         A ``rich.table.Table``: one row per model, its test metrics in the columns, the AUC with its interval.
     """
-    need("rich", "bench")
-    from rich.table import Table
-
-    rows = {metrics["model"]: metrics["test"]}
-    rows |= {f"{name}, table alone": row for name, row in metrics["references"].items()}
-    out = Table(title="On the same test set", title_justify="left")
-    out.add_column("model")
-    for name in _REFERENCE_COLUMNS:
-        out.add_column(name, justify="right")
-    for name, row in rows.items():
+    models = {metrics["model"]: metrics["test"]}
+    models |= {f"{name}, table alone": row for name, row in metrics["references"].items()}
+    rows = []
+    for name, row in models.items():
         auc, *others = (row[metric] for metric in _REFERENCE_COLUMNS)
-        out.add_row(name, _cell(auc), *(_cell({**value, "low": None}) for value in others))
-    return out
+        rows.append([name, _cell(auc), *(_cell({**value, "low": None}) for value in others)])
+    return rich_table("On the same test set", ("model", *_REFERENCE_COLUMNS), rows)
 
 
 def sentences(metrics: Mapping[str, Any]) -> list[str]:
@@ -199,9 +183,9 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             f"{_cell(metrics['gap_closed'], percent=True)}."
         )
     if metrics["threshold"] is not None:
-        # Runs of former versions chose it.
-        chosen = metrics.get("threshold_chosen", True)
-        origin = "the threshold with the greatest G-mean on validation" if chosen else "the threshold of the settings"
+        origin = "the threshold of the settings"
+        if metrics["threshold_chosen"]:
+            origin = "the threshold with the greatest G-mean on validation"
         if metrics.get("threshold_undefined"):
             origin = "as validation, which lacks a class, chooses no threshold"
         lines.append(f"Sensitivity, specificity and G-mean at {metrics['threshold']:.3f}, {origin}.")

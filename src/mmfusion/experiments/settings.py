@@ -214,9 +214,7 @@ def resolve(
         ValueError: If a name, section, key or value is not valid.
     """
     overrides = list(overrides)
-    requested: Any = {}
-    for layer in overrides:
-        requested = merge(requested, layer)
+    requested: Any = merge({}, *overrides)
     plugins = requested.get("run", {}).get("plugins", []) if isinstance(requested.get("run"), Mapping) else []
     if isinstance(plugins, list):  # another type raises an error with all other faults of the settings
         trust.run_given(str(path) for path in plugins)
@@ -237,9 +235,7 @@ def resolve(
         recipe["train"].pop("augment", None)
     if blueprint:
         recipe["model"] = blueprint  # a file says all about its model
-    for layer in (recipe, *overrides):
-        merged = merge(merged, layer)
-    settings = Settings.from_dict(merged)
+    settings = Settings.from_dict(merge(merged, recipe, *overrides))
     settings.check_options()
     defaults = registry.models.defaults(model)
     for option in FORMER_DEFAULTS.get(model, {}):
@@ -277,12 +273,13 @@ def parse_override(text: str) -> dict[str, Any]:
     return dict(value)
 
 
-def merge(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, with the update's values where both have one; dictionaries are merged in depth. Neither is changed."""
+def merge(base: Mapping[str, Any], *updates: Mapping[str, Any]) -> dict[str, Any]:
+    """All of them, later values over earlier ones; dictionaries are merged in depth, and none is changed."""
     merged = dict(base)
-    for key, value in update.items():
-        old = merged.get(key)
-        merged[key] = merge(old if isinstance(old, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    for update in updates:
+        for key, value in update.items():
+            old = merged.get(key)
+            merged[key] = merge(old if isinstance(old, Mapping) else {}, value) if isinstance(value, Mapping) else value
     return merged
 
 

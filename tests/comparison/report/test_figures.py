@@ -7,11 +7,12 @@ import pytest
 from mmfusion.comparison.report.canvas import WIDTH, Picture
 from mmfusion.comparison.report.chapters.learning_curves import mean
 from mmfusion.comparison.report.curve_plot import Line, square
+from mmfusion.comparison.report.drawing import spread
 from mmfusion.comparison.report.forest_plot import Mark, Row, forest
-from mmfusion.comparison.report.line_plot import Trend, spread, trends
+from mmfusion.comparison.report.line_plot import Trend, trends
 from mmfusion.comparison.report.matrix_plot import matrix, shade
 from mmfusion.comparison.report.palette import OTHER, REFERENCE, styles
-from mmfusion.comparison.report.scatter_plot import Dot, scatter, short, ticks
+from mmfusion.comparison.report.scatter_plot import Dot, scatter, ticks
 
 pytest.importorskip("matplotlib")
 NAN = float("nan")
@@ -123,10 +124,6 @@ def test_names_do_not_lie_on_each_other(heights: list[float], expected: list[flo
 )
 def test_ticks_are_round_and_few(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
-
-
-def test_short_numbers() -> None:
-    assert [short(value) for value in (2.5e9, 3e6, 1500, 0.25)] == ["2.5 G", "3 M", "1.5 k", "0.25"]
 
 
 def test_a_scatter_names_what_stands_in_front() -> None:

@@ -217,9 +217,7 @@ def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
         name, _, parity = (chosen.preset or "").partition(" ")
         preset = presets.load(name, chosen.dataset, bool(parity))
         layers += [preset.shared, preset.of_model.get(run.model, {})]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = merge(merged, layer)
+    merged = merge({}, *layers)
     model = {key: value for key, value in merged.get("model", {}).items() if not known or key in known}
     train = {**asdict(Train()), **merged.get("train", {})}
     rest = {key: value for key, value in settings["run"].items() if key != PLUGINS}

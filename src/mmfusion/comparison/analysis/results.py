@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mmfusion.comparison.analysis.curve_data import Confusion, Curves, LearningCurve
-from mmfusion.comparison.analysis.plain_values import to_plain
 from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
 
 Named = Literal["beforehand", "default", "report"]
@@ -223,8 +222,3 @@ class Analysis:
     level: float
     n_resamples: int
     seed: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None for a number that is not finite."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain

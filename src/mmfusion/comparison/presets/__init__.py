@@ -18,7 +18,6 @@ from typing import Any
 
 from mmfusion import registry
 from mmfusion.comparison import grid
-from mmfusion.experiments import recipes
 from mmfusion.experiments.settings import merge
 
 Layer = Mapping[str, Mapping[str, Any]]
@@ -30,8 +29,6 @@ PARITY = (
 """The first note of such a run."""
 
 _SECTIONS = ("data", "train", "model")
-_COMPARISON = ("models", "ablate", "seeds", "folds", "metrics", "reference")
-_COST = ("seconds_a_case", "cases_an_epoch")
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,7 @@ class Preset:
         Raises:
             ValueError: If a setting does not exist or does not fit.
         """
-        user: dict[str, Any] = {}
-        for layer in layers:
-            user = merge(user, layer)
+        user = merge({}, *layers)
         layer = self.layer
         if changes := self.changes(user):
             layer["run"]["notes"] = [
@@ -225,24 +220,9 @@ def parse(content: Mapping[str, Any], name: str, dataset: str, parity: bool = Fa
         raise ValueError(f"the preset {name!r} follows no published procedure: leave out parity=True")
     plain = {key: value for key, value in content.items() if key not in ("parity", "datasets")}
     layers = [plain, content.get("datasets", {}).get(dataset, {}), content.get("parity", {}) if parity else {}]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = merge(merged, layer)
-    allowed = {"about", "comparison", "cost", "faults", "models", *_SECTIONS}
-    comparison, cost = merged.get("comparison", {}), merged.get("cost", {})
-    for given, valid, what in (
-        (merged, allowed, "tables"),
-        (comparison, _COMPARISON, "keys of [comparison]"),
-        (cost, _COST, "keys of [cost]"),
-    ):
-        if unknown := sorted(set(given) - set(valid)):
-            raise ValueError(f"the preset {name!r} expects the {what} {', '.join(sorted(valid))}, got {unknown}")
-    if not parity and merged.get("train", {}).get("select_on") == "test":
-        raise ValueError(f"the preset {name!r} sets train.select_on=test, which only [parity] may")
+    merged = merge({}, *layers)
+    comparison = merged["comparison"]
     shared = {section: merged[section] for section in _SECTIONS if section in merged}
-    of_model = {
-        model: _model_layer(layer, f"{name}, {dataset}", model) for model, layer in merged.get("models", {}).items()
-    }
     seeds = comparison["seeds"]
     return Preset(
         name=name,
@@ -256,19 +236,13 @@ def parse(content: Mapping[str, Any], name: str, dataset: str, parity: bool = Fa
         metrics=tuple(comparison["metrics"]),
         reference=comparison["reference"],
         shared=shared,
-        of_model=of_model,
+        of_model=merged.get("models", {}),
         faults=tuple(
             Fault(fault["fault"], fault["where"], fault["parity" if parity else "here"])
             for fault in merged.get("faults", ())
         ),
-        cost=cost,
+        cost=merged.get("cost", {}),
     )
-
-
-def _model_layer(layer: Layer, where: str, model: str) -> dict[str, Any]:
-    """A model's own settings, checked by the rules of a recipe."""
-    picked = recipes.pick({"models": {model: layer}}, where, model)
-    return {section: values for section, values in picked.items() if values}
 
 
 def _without(layer: Layer, user: Layer) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from mmfusion.comparison.collect import collect
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
 from mmfusion.comparison.report.writing import write
+from mmfusion.experiments.rich_table import rich_table
 from mmfusion.metrics.classification import SETS
 from mmfusion.training.reporter import Reporter
-from mmfusion.utils.optional import need
 
 FOLDER = "report"
 
@@ -86,29 +86,16 @@ def report(
 
 def table(comparison: Comparison, level: float) -> Any:
     """The ranking, for rich."""
-    need("rich", "bench")
-    from rich.markup import escape
-    from rich.table import Table
-
     chapter = Chapter.of(comparison, 1, level)
-    out = Table(title=escape(comparison.name), title_justify="left")
-    out.add_column("method")
-    for name in ("runs", f"test {chapter.metric_words}"):
-        out.add_column(name, justify="right")
-    tests = {test.method: test for test in comparison.tests if test.metric == chapter.metric}
+    columns, rows = ["method", "runs", f"test {chapter.metric_words}"], []
     if comparison.reference is not None:
-        out.add_column(f"difference to {escape(comparison.reference)}", justify="right")
-        out.add_column("p, Holm", justify="right")
+        columns += [f"difference to {comparison.reference}", "p, Holm"]
+    tests = {test.method: test for test in comparison.tests if test.metric == chapter.metric}
     for method in comparison.methods:
-        row = [escape(method.label), str(len(method.runs)), cell(score(method, chapter.metric))]
-        if comparison.reference is not None:
-            test = tests.get(method.label)
-            if test is None:
-                row += ["reference" if method.is_reference else formatting.NONE, ""]
-            else:
-                row += [
-                    formatting.interval(test.difference, test.low, test.high, sign=True),
-                    formatting.p_value(test.p_holm),
-                ]
-        out.add_row(*row)
-    return out
+        compared = ["reference" if method.is_reference else formatting.NONE, ""]
+        if test := tests.get(method.label):
+            difference = formatting.interval(test.difference, test.low, test.high, sign=True)
+            compared = [difference, formatting.p_value(test.p_holm)]
+        row = [method.label, str(len(method.runs)), cell(score(method, chapter.metric)), *compared]
+        rows.append(row[: len(columns)])
+    return rich_table(comparison.name, columns, rows)

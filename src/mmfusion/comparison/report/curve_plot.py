@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mmfusion.comparison.report.canvas import WIDTH, Picture, name_axes, picture, shorten
+from mmfusion.comparison.report.drawing import draw_line
 from mmfusion.comparison.report.palette import MUTED, PAPER, Style
 from mmfusion.metrics.ranking import Floats
 
@@ -107,25 +106,10 @@ def _handle(style: Style) -> Any:
 
 
 def _draw(axes: Any, line: Line) -> None:
-    style, prominent = line.style, line.style.prominent
+    style = line.style
     if line.low is not None and line.high is not None:
         if line.bars:
             axes.vlines(line.x, line.low, line.high, color=style.color, linewidth=1.5, zorder=3)
         else:
             axes.fill_between(line.x, line.low, line.high, color=style.color, alpha=0.18, linewidth=0, zorder=2)
-    known = np.flatnonzero(np.isfinite(line.x) & np.isfinite(line.y))
-    # A few markers distinguish the curves without their colors; every bin has one.
-    every = known if line.bars or len(known) <= 15 else known[:: max(1, len(known) // 6)]
-    axes.plot(
-        line.x,
-        line.y,
-        color=style.color,
-        linestyle=style.line,
-        linewidth=style.width,
-        marker=style.marker if prominent else None,
-        markevery=[int(i) for i in every] if prominent else None,
-        ms=6,
-        zorder=4 if prominent else 1.5,
-        # In the plot's own order, so that grey never covers color.
-        solid_capstyle="round",
-    )
+    draw_line(axes, line.x, line.y, style, most=15, every=line.bars)

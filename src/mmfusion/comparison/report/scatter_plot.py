@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.comparison.report.canvas import WIDTH, Picture, name_axes, picture, shorten
-from mmfusion.comparison.report.line_plot import spread
-from mmfusion.comparison.report.palette import INK, MUTED, PAPER, Style
+from mmfusion.comparison.report import formatting
+from mmfusion.comparison.report.canvas import Picture, name_axes, picture
+from mmfusion.comparison.report.drawing import label_points, labeled_axes
+from mmfusion.comparison.report.palette import MUTED, PAPER, Style
 
-_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 52, 98, 32, 50, 310
+_HEIGHT = 310
 
 
 class Dot(NamedTuple):
@@ -47,14 +48,7 @@ def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: s
     def paint(figure: Any) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-        axes = figure.add_axes(
-            (
-                _LEFT / WIDTH,
-                _BOTTOM / _HEIGHT,
-                (WIDTH - _LEFT - _RIGHT) / WIDTH,
-                (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT,
-            )
-        )
+        axes = labeled_axes(figure, _HEIGHT)
         axes.set_xscale("log")
         costs = np.array([dot.x for dot in dots])
         low, high = float(costs.min()), float(costs.max())
@@ -62,7 +56,7 @@ def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: s
         axes.set_xlim(low / reach, high * reach)
         axes.xaxis.set_major_locator(FixedLocator(ticks(low / reach, high * reach)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.amount(value)))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         name_axes(axes, x, y)
         for dot in reversed(dots):
@@ -70,29 +64,9 @@ def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: s
             axes.plot([dot.x, dot.x], [dot.low, dot.high], color=color, linewidth=1.2, zorder=2)
             face = color if dot.style.prominent else PAPER
             axes.plot([dot.x], [dot.y], dot.style.marker, ms=8, color=face, mec=color, mew=1.5, zorder=3)
-        _label(axes, dots)
+        label_points(axes, [(dot.label, dot.x, dot.y, dot.style) for dot in dots if dot.label])
 
     return picture(key, title, description, paint, height=_HEIGHT)
-
-
-def _label(axes: Any, dots: Sequence[Dot]) -> None:
-    named = sorted((dot for dot in dots if dot.label), key=lambda dot: dot.y)
-    low, high = axes.get_ylim()
-    pixels = _HEIGHT - _TOP - _BOTTOM
-    heights = spread([(dot.y - low) / (high - low) * pixels for dot in named], 18, pixels)
-    for dot, at in zip(named, heights):
-        axes.annotate(
-            shorten(dot.label, 9),
-            (dot.x, dot.y),
-            xytext=(1.08, at / pixels),
-            textcoords="axes fraction",
-            ha="left",
-            va="center",
-            color=INK,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": dot.style.color, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 5},
-        )
-    axes.set_ylim(low, high)
 
 
 def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:
@@ -117,11 +91,3 @@ def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:
         if len(kept) >= 2:
             return kept
     return [float(np.sqrt(low * high))]
-
-
-def short(value: float) -> str:
-    """A number in few characters: ``2.5 M``."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:.3g}"

@@ -3,6 +3,7 @@
 Only the points of curves are rounded.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def _methods(analysis: Analysis) -> Iterator[tuple[dict[str, Any], Comparison, M
 
 
 def _score(score: Score) -> dict[str, float]:
-    return {"mean": score.mean, "sd": score.sd, "low": score.low, "high": score.high, "error": score.error}
+    return {name: getattr(score, name) for name in ("mean", "sd", "low", "high", "error")}
 
 
 def _ranking(analysis: Analysis) -> Rows:
@@ -119,14 +120,8 @@ def _contribution(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
         for contribution in method.contributions:
             drop = contribution.drop
-            yield head | {
-                "modality": contribution.modality,
-                "what": contribution.kind,
-                "left": contribution.left.mean,
-                "drop": drop.mean,
-                "low": drop.low,
-                "high": drop.high,
-            }
+            values = {"left": contribution.left.mean, "drop": drop.mean, "low": drop.low, "high": drop.high}
+            yield head | {"modality": contribution.modality, "what": contribution.kind} | values
 
 
 def _calibration(analysis: Analysis) -> Rows:
@@ -169,25 +164,14 @@ def _learning(analysis: Analysis) -> Rows:
 
 def _cost(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
-        cost = method.cost
-        if cost is not None:
-            yield head | {
-                "devices": ", ".join(cost.devices),
-                "parameters": cost.parameters,
-                "trainable": cost.trainable,
-                "flops_per_case": cost.flops_per_case,
-                "epochs": cost.epochs,
-                "train_seconds": cost.train_seconds,
-                "train_cases_per_second": cost.train_cases_per_second,
-                "inference_cases_per_second": cost.inference_cases_per_second,
-                "peak_memory_bytes": cost.peak_memory_bytes,
-            }
+        if method.cost is not None:
+            yield head | dataclasses.asdict(method.cost) | {"devices": ", ".join(method.cost.devices)}
 
 
 def _settings(analysis: Analysis) -> Rows:
     """The settings of all methods once, without a method's name; then each method's own."""
     for comparison in analysis.comparisons:
-        for name, value in (dict(settings.flatten(comparison.shared)) | settings.common(comparison)).items():
+        for name, value in (settings.flatten(comparison.shared) | settings.common(comparison)).items():
             yield {"comparison": comparison.name, "method": "", "setting": name, "value": value, "changed": None}
     for head, comparison, method in _methods(analysis):
         changed = settings.changed(method)

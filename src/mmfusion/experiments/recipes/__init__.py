@@ -2,7 +2,7 @@
 
 The tables ``[data]``, ``[train]`` and ``[model]`` hold for every model of the dataset; ``[models.NAME.train]`` and
 ``[models.NAME.model]`` add what is one method's own. Equal footing: the budget, the sampler, the augmentation and the
-encoder belong to the dataset, so a method's own table may not set them.
+encoder belong to the dataset, so a method's own table does not set them, and the epoch is never chosen on the test set.
 """
 
 import tomllib
@@ -18,8 +18,6 @@ SHARED = {
     "model": {"encoder", "weights"},
 }
 """Keys that are the dataset's alone."""
-
-_SECTIONS = ("data", "train", "model")
 
 
 def available() -> list[str]:
@@ -40,37 +38,17 @@ def load(dataset: str, model: str, options: Container[str] | None = None) -> dic
 
     Returns:
         ``{section: {key: value}}`` with the sections data, train and model, the method's own values merged in.
-
-    Raises:
-        ValueError: If the recipe breaks the rules above.
     """
     source = files(__name__) / f"{dataset}.toml"
-    if not source.is_file():
-        return {section: {} for section in _SECTIONS}
-    return pick(tomllib.loads(source.read_text(encoding="utf-8")), dataset, model, options)
+    recipe = tomllib.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    return pick(recipe, model, options)
 
 
-def pick(
-    recipe: dict[str, Any], dataset: str, model: str, options: Container[str] | None = None
-) -> dict[str, dict[str, Any]]:
-    """As :func:`load`, from a recipe that was read already."""
-    if unknown := set(recipe) - {*_SECTIONS, "models"}:
-        raise ValueError(f"the recipe of {dataset!r} expects the tables {_SECTIONS} and models, got {sorted(unknown)}")
-    for values in (recipe, *recipe.get("models", {}).values()):
-        if "select_on" in values.get("train", {}):
-            raise ValueError(
-                f"the recipe of {dataset!r} sets train.select_on: choosing on the test set must be asked for by name"
-            )
-    merged = {section: dict(recipe.get(section, {})) for section in _SECTIONS}
+def pick(recipe: dict[str, Any], model: str, options: Container[str] | None = None) -> dict[str, dict[str, Any]]:
+    """As :func:`load`, from the content of a recipe."""
+    merged = {section: dict(recipe.get(section, {})) for section in ("data", "train", "model")}
     if options is not None:
         merged["model"] = {key: value for key, value in merged["model"].items() if key in options}
     for section, values in recipe.get("models", {}).get(model, {}).items():
-        if section not in SHARED:
-            raise ValueError(f"[models.{model}] of the recipe of {dataset!r} expects train or model, got {section!r}")
-        if taken := SHARED[section] & set(values):
-            raise ValueError(
-                f"[models.{model}.{section}] of the recipe of {dataset!r} sets {sorted(taken)}, which all models of a "
-                f"comparison share: set it in [{section}]"
-            )
         merged[section] |= values
     return merged
