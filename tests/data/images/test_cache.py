@@ -77,7 +77,7 @@ def sets(tmp_path) -> int:
 
 def test_the_first_time_and_the_second(make, files, decoded, said):
     seen = []
-    rows, faults = make().rows(SOURCE, files, advance=seen.append, threads=1)
+    rows, faults = make().rows(SOURCE, files, advance=seen.append)
     assert (rows.shape, rows.dtype, faults) == ((N, 3, 8, 8), torch.uint8, {})
     assert (decoded, seen) == ([path.name for path in files], [1] * N)
     decoded.clear()
@@ -213,7 +213,7 @@ def test_an_interruption_keeps_what_was_done(make, files, decoded, monkeypatch):
 
     monkeypatch.setattr(ImageSource, "decode", stop)
     with pytest.raises(KeyboardInterrupt):
-        make().rows(SOURCE, files, threads=1)
+        make().rows(SOURCE, files)
     monkeypatch.setattr(ImageSource, "decode", noting)
     decoded.clear()
     rows, _ = make().rows(SOURCE, files)
@@ -321,9 +321,7 @@ def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decod
     frame, seen = pd.DataFrame({"file": [path.name for path in files]}), []
     with monkeypatch.context() as patched:
         patched.setattr(cache_writing, "force", full)
-        images, _ = load_images(
-            {"a": SOURCE}, frame, files[0].parent, cache=make(), progress=lambda *n: seen.append(n), threads=1
-        )
+        images, _ = load_images({"a": SOURCE}, frame, files[0].parent, cache=make(), progress=lambda *n: seen.append(n))
     assert torch.equal(images["a"], direct(files))
     assert max(seen) == seen[-1] == (N, N)
     assert "No space left on device" in said[0]
@@ -334,7 +332,7 @@ def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decod
 
 
 def test_pixels_that_were_cut_off(make, files, decoded, tmp_path):
-    make().rows(SOURCE, files, threads=1)
+    make().rows(SOURCE, files)
     (pixels,) = (tmp_path / "cache").glob("*/pixels")
     os.truncate(pixels, 4 * BYTES + 5)
     decoded.clear()
@@ -357,7 +355,7 @@ def flip(tmp_path: Path, slot: int, name: str = "pixels", size: int = BYTES, at:
 
 @pytest.mark.parametrize("at", [0, 100, BYTES - 1])
 def test_a_flipped_bit_is_noticed_and_the_image_decoded_anew(make, files, decoded, said, tmp_path, at):
-    make().rows(SOURCE, files, threads=1)
+    make().rows(SOURCE, files)
     flip(tmp_path, 2, at=at)
     decoded.clear()
     rows, _ = make().rows(SOURCE, files)
@@ -372,7 +370,7 @@ def test_a_flipped_bit_is_noticed_and_the_image_decoded_anew(make, files, decode
 
 @pytest.mark.parametrize("at", [0, 15, 16, 19])
 def test_a_flipped_bit_of_a_key_or_a_sum(make, files, decoded, tmp_path, at):
-    make().rows(SOURCE, files, threads=1)
+    make().rows(SOURCE, files)
     flip(tmp_path, 4, "keys", 20, at)
     decoded.clear()
     rows, _ = make().rows(SOURCE, files)
@@ -382,7 +380,7 @@ def test_a_flipped_bit_of_a_key_or_a_sum(make, files, decoded, tmp_path, at):
 
 def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHECK_BYTES", 3 * BYTES)
-    make().rows(SOURCE, files, threads=1)
+    make().rows(SOURCE, files)
     flip(tmp_path, 1)
     rows, _ = make().rows(SOURCE, files)
     assert torch.equal(rows[torch.tensor([0, 2])], direct([files[0], files[2]]))
@@ -415,7 +413,7 @@ def pixels_of(tmp_path: Path) -> Path:
 
 
 def test_damage_during_a_run_is_repaired_and_written_back(make, files, decoded, tmp_path):
-    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows, _ = make().rows(SOURCE, files)
     before = pixels_of(tmp_path).read_bytes()
     for slot in range(N):
         flip(tmp_path, slot)
@@ -430,7 +428,7 @@ def test_damage_during_a_run_is_repaired_and_written_back(make, files, decoded, 
 
 
 def test_damage_while_another_process_writes_stays_in_memory(make, files, decoded, tmp_path):
-    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows, _ = make().rows(SOURCE, files)
     rows = pickle.loads(pickle.dumps(rows))
     for slot in range(N):
         flip(tmp_path, slot)
@@ -449,7 +447,7 @@ def test_damage_while_another_process_writes_stays_in_memory(make, files, decode
 
 @pytest.mark.parametrize("left", [0, 3 * BYTES + 5])
 def test_cut_off_during_a_run_is_repaired_and_no_signal(make, files, decoded, tmp_path, left):
-    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows, _ = make().rows(SOURCE, files)
     everything(rows)
     os.truncate(pixels_of(tmp_path), left)
     with pytest.warns(UserWarning, match=r"pixels ends before its slot \d: it was truncated since the run began"):
@@ -465,7 +463,7 @@ def test_cut_off_during_a_run_is_repaired_and_no_signal(make, files, decoded, tm
 
 def test_what_is_kept_in_memory_is_bounded(make, files, decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(cache_repair, "_KEPT_BYTES", 2 * BYTES)
-    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows, _ = make().rows(SOURCE, files)
     os.truncate(pixels_of(tmp_path), 0)
     with pytest.warns(UserWarning, match="truncated"):
         everything(rows)
@@ -477,7 +475,7 @@ def test_what_is_kept_in_memory_is_bounded(make, files, decoded, tmp_path, monke
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 @pytest.mark.parametrize("file", ["gone", "empty", "another"])
 def test_damage_that_no_file_repairs_says_what_to_do(make, files, tmp_path, write_image, damage, file):
-    rows, _ = make().rows(SOURCE, files, threads=1)
+    rows, _ = make().rows(SOURCE, files)
     rows._checked[:] = False
     if damage == "flip":
         flip(tmp_path, 3)

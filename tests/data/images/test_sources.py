@@ -103,11 +103,11 @@ def test_more_than_fits_into_memory_is_decoded_batch_by_batch(tmp_path, write_im
 
 
 def test_threads_keep_the_order_and_pass_errors_on():
-    assert list(in_threads(lambda i: i * i, range(100), 3)) == [i * i for i in range(100)]
+    assert list(in_threads(lambda i: i * i, range(100))) == [i * i for i in range(100)]
 
     def fails(i: int) -> int:
         return 1 // (i - 50)
 
     with pytest.raises(ZeroDivisionError):
-        list(in_threads(fails, range(100), 3))
-    assert list(in_threads(np.sqrt, [], None)) == []
+        list(in_threads(fails, range(100)))
+    assert list(in_threads(np.sqrt, [])) == []

@@ -52,9 +52,7 @@ class _Column:
         return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
 
 
-def survey_axes(
-    sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageFiles, threads: int | None = None
-) -> AxesSurvey:
+def survey_axes(sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageFiles) -> AxesSurvey:
     """Compare the axes of each column's volumes, and turn volumes that run in other directions than most.
 
     A column whose source has an orientation already is left as it is. Files whose header cannot be read are left to
@@ -64,7 +62,6 @@ def survey_axes(
         sources: Where each modality's images are.
         frame: One row per case.
         files: The image files of the table.
-        threads: Number of headers that are read at once; None: as many as there are cores, at most 8.
     """
     turned: dict[str, Source] = {}
     notes: list[str] = []
@@ -73,7 +70,7 @@ def survey_axes(
         turned[name] = source
         if not isinstance(source, VolumeSource) or source.orientation is not None:
             continue
-        column = _read(source, source.column, frame, files.paths[name], threads)
+        column = _read(source, source.column, frame, files.paths[name])
         most = _most_frequent([axes.directions for axes in column.axes if axes.directions is not None])
         if most is None:
             faults += _misplaced(column)
@@ -92,7 +89,7 @@ def survey_axes(
             )
         turned[name] = replace(source, orientation=most)
         if others:
-            column = _read(replace(source, orientation=most), source.column, frame, files.paths[name], threads)
+            column = _read(replace(source, orientation=most), source.column, frame, files.paths[name])
         faults += _misplaced(column)
     several = {s.column: s.orientation for s in turned.values() if isinstance(s, VolumeSource) and s.orientation}
     if len(set(several.values())) > 1:
@@ -111,7 +108,7 @@ def axes_notes(sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageF
         volume = source.volume if isinstance(source, StackSource) else source
         if not isinstance(volume, VolumeSource) or volume.orientation is not None:
             continue
-        column = _read(volume, name, frame, files.paths[name], None, source.files)
+        column = _read(volume, name, frame, files.paths[name], source.files)
         most = _most_frequent([axes.directions for axes in column.axes if axes.directions is not None])
         others = [i for i, axes in enumerate(column.axes) if axes.directions not in (None, most)]
         if others:
@@ -127,7 +124,6 @@ def _read(
     name: str,
     frame: pd.DataFrame,
     paths: Sequence[Path | None],
-    threads: int | None,
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,),
 ) -> _Column:
     tasks = [(str(row), file) for row, path in zip(frame.index, paths) if path is not None for file in files(path)]
@@ -139,7 +135,7 @@ def _read(
             return None
 
     column = _Column(name)
-    for (row, path), axes in zip(tasks, in_threads(look, tasks, threads)):
+    for (row, path), axes in zip(tasks, in_threads(look, tasks)):
         if axes is not None:
             column.rows.append(row)
             column.paths.append(path)

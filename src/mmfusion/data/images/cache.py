@@ -41,10 +41,9 @@ from mmfusion.utils import locks
 from mmfusion.utils.cache_folders import cache_folder, make_private, private_file, private_folder
 
 FORMAT = 2
-_KEY = cache_keys.SIZE
-_ENTRY = _KEY + 4
-_FREE = bytes(_KEY)
-_DAMAGED = b"\xff" * _KEY
+_ENTRY = np.dtype([("key", f"V{cache_keys.SIZE}"), ("sum", "<u4")])
+_FREE = bytes(cache_keys.SIZE)
+_DAMAGED = b"\xff" * cache_keys.SIZE
 """The key of a slot whose pixels are not those that were written; it is neither read nor written any more."""
 _CHECK_BYTES = 2**30
 """Most bytes that are read to verify checksums when rows are opened; other slots are verified when first read."""
@@ -85,8 +84,7 @@ class ImageCache:
         paths: Sequence[Path | None],
         root: Path | str | None = None,
         *,
-        advance: Callable[[int], None] | None = None,
-        threads: int | None = None,
+        advance: Callable[[int], None] = lambda n: None,
     ) -> tuple[MappedRows | None, dict[int, str]]:
         """The images of some files; those that are not in the cache yet are decoded now.
 
@@ -95,7 +93,6 @@ class ImageCache:
             paths: One file per row; None for a row without an image.
             root: The files' common folder; each root has its own set.
             advance: Called with the number of further files that are ready, in the calling thread.
-            threads: Number of decoding threads; None: as many as there are cores, at most 8.
 
         Returns:
             The rows, zeros without a file; None if they cannot be cached, after a message that says why. And by row
@@ -104,7 +101,7 @@ class ImageCache:
         try:
             if not locks.AVAILABLE:
                 raise OSError("this system has no file locks")
-            return self._rows(source, list(paths), root, advance or (lambda n: None), threads)
+            return self._rows(source, list(paths), root, advance)
         except OSError as error:
             self._say(f"images are read without the cache in {self.folder}: {error}")
             return None, {}
@@ -115,7 +112,6 @@ class ImageCache:
         paths: list[Path | None],
         root: Path | str | None,
         advance: Callable[[int], None],
-        threads: int | None,
     ) -> tuple[MappedRows, dict[int, str]]:
         keys = [None if path is None else cache_keys.of_image(source, path) for path in paths]
         # A file of several rows is decoded once.
@@ -129,14 +125,14 @@ class ImageCache:
         try:
             place.touch()
             known = place.known()
-            checked = self._check(place, [known[key] for key in files if key in known], threads)
+            checked = self._check(place, [known[key] for key in files if key in known])
             done.add(place.known())
             faults: dict[bytes, str] = {}
             while done.left:
                 with locks.alone(place.build) as ours:
                     if ours:
                         done.add(place.known())
-                        faults = self._build(place, source, files, done, hold, threads)
+                        faults = self._build(place, source, files, done, hold)
                         break
                 # Another process is writing to the set.
                 time.sleep(_LOOK)
@@ -158,7 +154,7 @@ class ImageCache:
             hold.release()
             raise
 
-    def _check(self, place: "_Place", slots: list[int], threads: int | None) -> list[int]:
+    def _check(self, place: "_Place", slots: list[int]) -> list[int]:
         """Verify the checksums of some slots, evenly spaced where there are many; damaged slots are marked as such.
 
         Returns:
@@ -174,7 +170,7 @@ class ImageCache:
             def whole(slot: int) -> bool:
                 return zlib.crc32(os.pread(descriptor, place.size, slot * place.size)) == int(sums[slot])
 
-            good = list(in_threads(whole, some, threads))
+            good = list(in_threads(whole, some))
         damaged = [slot for slot, ok in zip(some, good) if not ok]
         if damaged:
             self._say(
@@ -187,16 +183,15 @@ class ImageCache:
     def _place(self, source: Source, root: Path | str | None) -> "_Place":
         settings = {
             "format": FORMAT,
-            "source": _decoding(source),
+            "source": {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS},
             "decoder": source.decoder,
             "shape": list(source.spec.shape),
             "dtype": source.dtype.str,
             "by": "stat",
             "root": os.path.abspath(root or ""),
         }
-        text = json.dumps(settings, sort_keys=True)
-        name = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-        return _Place(self.folder / name, n_bytes(source))
+        text = json.dumps(settings, sort_keys=True).encode("utf-8", "surrogateescape")
+        return _Place(self.folder / hashlib.blake2b(text, digest_size=16).hexdigest(), n_bytes(source))
 
     def _build(
         self,
@@ -205,7 +200,6 @@ class ImageCache:
         files: dict[bytes, Path],
         done: "Done",
         hold: locks.Hold,
-        threads: int | None,
     ) -> dict[bytes, str]:
         """Decode the images that are missing; the faults by key. The caller holds the build lock."""
         lacking = [key for key in files if key in done.left]
@@ -229,9 +223,9 @@ class ImageCache:
 
         faults: dict[bytes, str] = {}
         with place.pixels.open("r+b") as pixels, place.keys.open("r+b") as keys:
-            writer = Writer(pixels, keys, place.size, _ENTRY)
+            writer = Writer(pixels, keys, place.size, _ENTRY.itemsize)
             try:
-                for key, slot, result in zip(lacking, slots, in_threads(decode, lacking, threads)):
+                for key, slot, result in zip(lacking, slots, in_threads(decode, lacking)):
                     if isinstance(result, str):
                         faults[key] = result
                     else:
@@ -315,46 +309,45 @@ class _Place:
         """Size of its pixels in bytes, allocated ones included."""
         return _length(self.pixels)
 
-    def _entries(self) -> list[bytes]:
-        content = self.keys.read_bytes() if self.keys.is_file() else b""
-        n = min(len(content) // _ENTRY, _length(self.pixels) // self.size)
-        return [content[i : i + _ENTRY] for i in range(0, n * _ENTRY, _ENTRY)]
-
-    def _slots(self) -> list[bytes]:
-        return [entry[:_KEY] for entry in self._entries()]
+    def _entries(self) -> NDArray[np.void]:
+        """Key and checksum of each slot; entries beyond the pixels are invalid."""
+        content = np.fromfile(self.keys, dtype=_ENTRY) if self.keys.is_file() else np.empty(0, dtype=_ENTRY)
+        return content[: _length(self.pixels) // self.size]
 
     def known(self) -> dict[bytes, int]:
         """The slot of each image in the set, by key."""
-        return {key: slot for slot, key in enumerate(self._slots()) if key not in (_FREE, _DAMAGED)}
+        keys = enumerate(map(bytes, self._entries()["key"]))
+        return {key: slot for slot, key in keys if key not in (_FREE, _DAMAGED)}
 
     def sums(self) -> NDArray[np.uint32]:
         """CRC-32 of each slot's pixels; shape ``(slots,)``."""
-        return np.frombuffer(b"".join(entry[_KEY:] for entry in self._entries()), dtype="<u4").astype(np.uint32)
+        sums: NDArray[np.uint32] = self._entries()["sum"].astype(np.uint32)
+        return sums
 
     def mark_damaged(self, slots: Iterable[int]) -> None:
         """Mark slots as damaged."""
         with self.keys.open("r+b") as keys:
             for slot in slots:
-                keys.seek(slot * _ENTRY)
+                keys.seek(slot * _ENTRY.itemsize)
                 keys.write(_DAMAGED)
             force(keys)
 
     def free(self) -> list[int]:
         """Slots without an image."""
-        return [slot for slot, key in enumerate(self._slots()) if key == _FREE]
+        return [slot for slot, key in enumerate(map(bytes, self._entries()["key"])) if key == _FREE]
 
     def grow(self, n: int) -> list[int]:
         """``n`` free slots; the files grow if there are too few."""
         private_file(self.pixels)
         private_file(self.keys)
-        free, n_slots = self.free(), len(self._slots())
+        free, n_slots = self.free(), len(self._entries())
         more = max(0, n - len(free))
         with self.pixels.open("ab") as pixels:
             pixels.truncate((n_slots + more) * self.size)
         with self.keys.open("ab") as keys:
             # Keys beyond the pixels are invalid.
-            keys.truncate(n_slots * _ENTRY)
-            keys.truncate((n_slots + more) * _ENTRY)
+            keys.truncate(n_slots * _ENTRY.itemsize)
+            keys.truncate((n_slots + more) * _ENTRY.itemsize)
         return (free + list(range(n_slots, n_slots + more)))[:n]
 
     def empty(self) -> None:
@@ -371,15 +364,10 @@ class _Place:
 
     def mapped(self, source: Source) -> NDArray[Any]:
         """All slots, shape ``(slots, channels, *spatial)``."""
-        shape = (len(self._slots()), *source.spec.shape)
+        shape = (len(self._entries()), *source.spec.shape)
         if not shape[0]:
             return np.zeros(shape, dtype=source.dtype)
         return np.memmap(self.pixels, mode="r", dtype=source.dtype, shape=shape)
-
-
-def _decoding(source: Source) -> dict[str, Any]:
-    """Options of a source that change the decoded pixels."""
-    return {name: value for name, value in source.to_dict().items() if name not in _NOT_PIXELS}
 
 
 def _length(path: Path) -> int:

@@ -98,7 +98,6 @@ def check_images(
     missing: Missing = "error",
     decode: bool = False,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> list[str]:
     """Check the image files of a table.
 
@@ -109,7 +108,6 @@ def check_images(
         missing: Whether a missing file or an empty cell is a fault ("error") or not ("absent").
         decode: Decode every file; else only its header is read, which misses damage in the pixels.
         progress: Called with the number of files checked so far and of all files, in the calling thread.
-        threads: Number of threads; None: as many as there are cores, at most 8.
 
     Returns:
         One line per fault: the row, the file, what is wrong. Empty without faults.
@@ -138,7 +136,7 @@ def check_images(
     faults = []
     if missing == "error":
         faults = [line if line.endswith("an empty cell") else f"{line} does not exist" for line in files.absent]
-    for done, fault in enumerate(in_threads(look, tasks, threads), start=1):
+    for done, fault in enumerate(in_threads(look, tasks), start=1):
         if fault is not None:
             faults.append(fault)
         if progress is not None:
@@ -154,7 +152,6 @@ def load_images(
     missing: Missing = "error",
     cache: ImageCache | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
 ) -> tuple[dict[str, Tensor | Rows], dict[str, Tensor]]:
     """Read all images of a table, decoding each once.
 
@@ -169,8 +166,6 @@ def load_images(
             ("absent").
         cache: Keeps decoded images on disk.
         progress: Called with the number of images read so far and of all images, in the calling thread.
-        threads: Number of decoding threads; Pillow and zlib release Python's lock. None: as many as there are cores,
-            at most 8.
 
     Returns:
         By modality, the pixels ``(n, channels, *spatial)``, uint8 for photographs, float16 for volumes (zeros where
@@ -207,7 +202,7 @@ def load_images(
         for name, source in sources.items():
             paths = files.paths[name]
             before = done
-            rows, damaged = cache.rows(source, paths, root, advance=advance, threads=threads)
+            rows, damaged = cache.rows(source, paths, root, advance=advance)
             faults += [_fault(frame, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
             if rows is None:
                 done = before
@@ -235,7 +230,7 @@ def load_images(
             return _fault(frame, task, error)
         return None
 
-    for fault in in_threads(decode, [task for task in tasks if task.name in uncached], threads):
+    for fault in in_threads(decode, [task for task in tasks if task.name in uncached]):
         if fault is not None:
             faults.append(fault)
         advance(1)

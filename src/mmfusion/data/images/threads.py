@@ -10,9 +10,12 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def in_threads(function: Callable[[T], U], items: Iterable[T], threads: int | None) -> Iterator[U]:
-    """Map a function over items in several threads; results in order, computed a little ahead."""
-    n = threads or min(8, os.cpu_count() or 1)
+def in_threads(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """Map a function over items in several threads; results in order, computed a little ahead.
+
+    As many threads as there are cores, at most 8: Pillow and zlib release Python's lock.
+    """
+    n = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(n) as pool:
         ahead: deque[Future[U]] = deque()
         try:
