@@ -326,15 +326,15 @@ def test_bayes_auc():
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
-        (lesions, {"prevalence": 0.0}, "prevalence expects a share between 0 and 1, got 0"),
+        (lesions, {"prevalence": 0.0}, "prevalence expects a share between 0 and 1 for each class"),
         (lesions, {"prevalence": 1.0}, "prevalence"),
         (lesions, {"label_noise": 0.5}, "label_noise expects a probability from 0 to below 0.5"),
         (lesions, {"missing": 1.0}, "missing expects a probability from 0 to below 1"),
         (lesions, {"missing_images": 1.0}, "missing_images expects a probability from 0 to below 1"),
-        (tumours, {"prevalence": (0.5, 0.5)}, "a share for each of Grade_1, Grade_2_invasion, Grade_2_noninvasion"),
+        (tumours, {"prevalence": (0.5, 0.5)}, r"effects expect shape .* states and classes"),
         (tumours, {"prevalence": (0.5, 0.5, 0.5)}, "1 in all"),
         (tumours, {"prevalence": (0.5, 0.5, 0.0)}, "between 0 and 1 for each class"),
-        (tumours, {"label_noise": 0.67}, "from 0 to below 0.667, where 3 classes"),
+        (tumours, {"label_noise": 0.67}, "from 0 to below 0.667, with which 3 classes"),
         (tumours, {"missing_images": -0.1}, "missing_images expects a probability"),
     ],
 )

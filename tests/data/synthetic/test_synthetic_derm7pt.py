@@ -166,14 +166,14 @@ def test_progress():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"root": "somewhere"}, "reads no files: leave the root out"),
-        ({"size": [64, 64]}, r"size expects int from 1 to 8192, got \[64, 64\]"),
-        ({"size": 16}, "size of at least 32.*got 16"),
+        ({"root": "somewhere"}, "has no option 'root'"),
+        ({"size": [64, 64]}, r"size expects int from 32 to 8192, got \[64, 64\]"),
+        ({"size": 16}, "size expects int from 32 to 8192, got 16"),
         ({"n_test": 1}, "n_test expects int from 2 to 1000000, got 1"),
         ({"prevalence": 1.5}, "prevalence expects"),
         ({"n_test": 4, "prevalence": 0.001}, "only one class"),
         ({"coarce": 1.0}, "did you mean 'coarse'"),
-        ({"preset": "hard"}, "preset expects one of 'default', 'additive', 'pure-interaction', got 'hard'"),
+        ({"preset": "hard"}, "preset expects one of default, additive, pure-interaction, got 'hard'"),
         ({"fine": float("nan")}, "fine expects float .* or none, got nan"),
         ({"missing_images": 1.0}, "missing_images expects a probability from 0 to below 1"),
     ],

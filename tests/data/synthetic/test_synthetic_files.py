@@ -81,7 +81,7 @@ def test_an_epoch_end_to_end(name):
 def test_export_needs_cases_in_memory(tmp_path):
     bundle = create("synthetic_derm7pt")
     elsewhere = DataBundle("x", bundle.train, bundle.validation, object(), bundle.reader)
-    with pytest.raises(ValueError, match="a test part in memory, got a object"):
+    with pytest.raises(ValueError, match="a test set in memory, got a object"):
         export(elsewhere, tmp_path)
 
 

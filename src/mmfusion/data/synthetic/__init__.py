@@ -1,15 +1,15 @@
-"""A test bench for fusion: cases made from a seed whose label no modality decides alone, with the best AUC known.
+"""Synthetic datasets, a test bench for fusion: cases drawn from a seed, with the best possible AUC known.
 
 ``synthetic_derm7pt`` (:mod:`mmfusion.data.synthetic.synthetic_derm7pt`) draws two views of a skin lesion, two classes;
-``synthetic_men`` (:mod:`mmfusion.data.synthetic.synthetic_men`) three MRI sequences of a brain tumour, three classes.
+``synthetic_men`` (:mod:`mmfusion.data.synthetic.synthetic_men`) three MRI sequences of a brain tumor, three classes.
 Both have the same controls:
 
 ==================== ===============================================================================================
 ``preset``           ``"default"``; ``"additive"``, without an interaction; ``"pure-interaction"``, where either
-                     modality alone is at AUC 0.5 exactly and only their fusion sees anything
-``coarse``, ``fine`` how much the image cues weigh, in log odds; 0 turns one off
-``tabular``          how much the table's own cues weigh
-``interaction``      how much what only image and table together show weighs
+                     modality alone has an AUC of exactly 0.5 and only their fusion has more
+``coarse``, ``fine`` weights of the image cues, in log odds; 0 disables one
+``tabular``          weight of the cues of the table alone
+``interaction``      weight of the interaction of image and table
 ``prevalence``       share of melanomas, or of each of three classes
 ``label_noise``      share of wrong labels
 ``missing``          share of empty cells

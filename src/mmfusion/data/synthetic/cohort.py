@@ -1,11 +1,10 @@
-"""What the synthetic datasets share: odds by name, parts with seeds of their own, what is left empty or out."""
+"""Shared steps of the synthetic datasets: log odds by preset, the drawing of all sets, absent cells and images."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,11 @@ from mmfusion.data.schema.subgroups import age, sex
 from mmfusion.data.synthetic.latents import LatentModel
 from mmfusion.utils.free_memory import free_memory, in_words
 
-Hidden = dict[str, NDArray[Any]]
-"""What lies behind some cases: arrays of ``n`` rows by name, the cues' states among them."""
-Draw = Callable[[Hidden, np.random.Generator], Mapping[str, NDArray[Any]]]
-"""From what lies behind some cases to their images, by modality ``(n, channels, *spatial)``."""
+Hidden: TypeAlias = dict[str, NDArray[Any]]
+"""The hidden state of some cases: arrays of ``n`` rows by name, the states of the cues included."""
+Draw: TypeAlias = Callable[[Hidden, np.random.Generator], Mapping[str, NDArray[Any]]]
+"""From the hidden state of some cases to their images, by modality ``(n, channels, *spatial)``."""
+Preset: TypeAlias = Literal["default", "additive", "pure-interaction"]
 
 NOTES = (
     "The images are drawn and the labels are sampled: no patient's data are in this dataset.",
@@ -32,13 +32,13 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Odds:
-    """How much each cue weighs, in log odds, and the classes' shares.
+    """The weight of each cue, in log odds, and the share of each class.
 
     Attributes:
         coarse: Of the coarse image cue.
         fine: Of the fine image cue.
-        tabular: Of the table's own cues.
-        interaction: Of what no modality shows alone.
+        tabular: Of the cues of the table alone.
+        interaction: Of the interaction that no modality shows alone.
         prevalence: Share of each class.
     """
 
@@ -48,55 +48,39 @@ class Odds:
     interaction: float
     prevalence: tuple[float, ...]
 
+    def changed(self, **values: Any) -> "Odds":
+        """The same with some values replaced, where they are not None."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
 
-def chosen(presets: Mapping[str, Odds], preset: str, **own: Any) -> Odds:
-    """A preset with some of its values replaced.
+
+def case_table(
+    model: LatentModel,
+    names: Sequence[str],
+    columns: Mapping[str, NDArray[Any]],
+    labels: NDArray[Any],
+    rng: np.random.Generator,
+    *,
+    id_column: str,
+    images: Mapping[str, str],
+) -> pd.DataFrame:
+    """The table of some cases, with empty cells and without the names of absent images.
 
     Args:
-        presets: By name.
-        preset: One of the names.
-        **own: Values by attribute; None leaves the preset's.
-
-    Raises:
-        ValueError: If there is no such preset, or a log odds is not finite.
+        model: Gives the probability of empty cells and absent images.
+        names: The name of each case.
+        columns: The cells of each column.
+        labels: The class of each case, by name.
+        rng: Source of what is absent.
+        id_column: Name of the column of cases' names; the label's is ``diagnosis``.
+        images: By modality, the pattern of its file names, such as ``"derm/{case}.png"``.
     """
-    if preset not in presets:
-        raise ValueError(f"preset expects one of {', '.join(map(repr, presets))}, got {preset!r}")
-    odds = replace(presets[preset], **{name: value for name, value in own.items() if value is not None})
-    for setting in fields(odds):
-        if setting.name != "prevalence" and not np.isfinite(getattr(odds, setting.name)):
-            raise ValueError(f"{setting.name} expects a finite log odds, got {getattr(odds, setting.name)}")
-    return odds
-
-
-def check_made(name: str, root: Path | str | None, numbers: Mapping[str, int]) -> None:
-    """Refuse a folder, and parts of fewer than two cases."""
-    if root is not None:
-        raise ValueError(f"{name} is made from a seed and reads no files: leave the root out, got {root}")
-    for part, n in numbers.items():
-        if n < 2:
-            raise ValueError(f"{name} expects at least 2 cases a part, got n_{part}={n}")
-
-
-def leave_out(
-    frame: pd.DataFrame, cells: Sequence[str], images: Sequence[str], model: LatentModel, rng: np.random.Generator
-) -> None:
-    """Empty cells of the table, and the names of absent images, in place."""
-    for columns, probability in ((cells, model.missing), (images, model.missing_images)):
-        if probability:
-            for name in columns:
-                frame[name] = frame[name].mask(rng.random(len(frame)) < probability)
-
-
-def _check_room(name: str, numbers: Mapping[str, int], shapes: Sequence[tuple[int, ...]], itemsize: int) -> None:
-    needed = sum(numbers.values()) * sum(math.prod(shape) for shape in shapes) * itemsize
-    free = free_memory()
-    if free is not None and needed > free:
-        counts = ", ".join(f"n_{part}={n}" for part, n in numbers.items())
-        raise ValueError(
-            f"the images of {name} take {in_words(needed)}, and {in_words(free)} of memory are free: ask for fewer "
-            f"cases ({counts}) or a smaller size ({', '.join(dict.fromkeys(str(shape[1:]) for shape in shapes))})"
-        )
+    files = {view: [pattern.format(case=name) for name in names] for view, pattern in images.items()}
+    frame = pd.DataFrame({id_column: names, **files, **columns})
+    for absent, probability in ((columns, model.missing), (images, model.missing_images)):
+        for name in absent if probability else ():
+            frame[name] = frame[name].mask(rng.random(len(frame)) < probability)
+    frame["diagnosis"] = labels
+    return frame
 
 
 def build(
@@ -105,64 +89,68 @@ def build(
     numbers: Mapping[str, int],
     *,
     data_seed: int,
-    records: Callable[[str, int, np.random.Generator], tuple[Hidden, pd.DataFrame]],
+    records: Callable[[LatentModel, str, int, np.random.Generator], tuple[Hidden, pd.DataFrame]],
     draw: Draw,
     chunk: int,
     reader: Callable[[pd.DataFrame], CaseReader],
     progress: Progress | None,
     dtype: type[np.generic] = np.uint8,
 ) -> DataBundle:
-    """Make all parts of a synthetic dataset.
+    """Draw all sets of a synthetic dataset.
 
     Args:
         name: The registered name.
         model: Gives the ceilings.
         numbers: Cases of ``train``, ``validation`` and ``test``.
-        data_seed: Of everything.
-        records: From a part's name, its number of cases and a generator to what lies behind them and their table, with
-            the names of absent images empty.
+        data_seed: Seed of everything.
+        records: From the model, a set's name, its number of cases and a generator to their hidden state and their
+            table, with the names of absent images empty.
         draw: Draws their images.
-        chunk: Cases drawn at once: a part of what the images are seeded by.
-        reader: From the training part's table to the reader.
+        chunk: Cases drawn at once; the seeds of the images depend on it.
+        reader: From the training set's table to the reader.
         progress: Called with the cases drawn so far and their number.
-        dtype: Of the images.
+        dtype: Type of the images.
 
     Returns:
         The bundle.
+
+    Raises:
+        ValueError: If the images do not fit into the free memory.
     """
-    # A part has a seed of its own: its cases stay the same when another part grows.
+    # Each set has its own seed: its cases stay the same when another set grows.
+    seeds = {set_name: [data_seed, i] for i, set_name in enumerate(numbers)}
     sets = {
-        part: records(part, n, np.random.default_rng([data_seed, i, 0])) for i, (part, n) in enumerate(numbers.items())
+        set_name: records(model, set_name, n, np.random.default_rng([*seeds[set_name], 0]))
+        for set_name, n in numbers.items()
     }
-    fitted = reader(sets["train"][1])
-    done, total, parts = 0, sum(numbers.values()), {}
-    _check_room(name, numbers, [source.spec.shape for source in fitted.images.values()], np.dtype(dtype).itemsize)
-    for i, (part, (hidden, frame)) in enumerate(sets.items()):
-        images = {
-            view: np.empty((len(frame), *source.spec.shape), dtype=dtype) for view, source in fitted.images.items()
-        }
-        draw_all(draw, hidden, images, [data_seed, i, 1], chunk)
-        presence = {view: frame[source.column].notna().to_numpy() for view, source in fitted.images.items()}
-        for view, present in presence.items():
-            images[view][~present] = 0
-        parts[part] = fitted.assemble(
+    train = sets["train"][1]
+    fitted = reader(train)
+    shapes = {view: source.spec.shape for view, source in fitted.images.items()}
+    _check_memory(name, numbers, list(shapes.values()), np.dtype(dtype).itemsize)
+    n_drawn, datasets = 0, {}
+    for set_name, (hidden, frame) in sets.items():
+        images = {view: np.empty((len(frame), *shape), dtype=dtype) for view, shape in shapes.items()}
+        draw_all(draw, hidden, images, [*seeds[set_name], 1], chunk)
+        present = {view: frame[source.column].notna().to_numpy() for view, source in fitted.images.items()}
+        for view, pixels in images.items():
+            pixels[~present[view]] = 0
+        datasets[set_name] = fitted.assemble(
             frame,
             {view: torch.from_numpy(pixels) for view, pixels in images.items()},
-            present={view: torch.tensor(present) for view, present in presence.items()},
+            present={view: torch.tensor(mask) for view, mask in present.items()},
         )
-        done += len(frame)
+        n_drawn += len(frame)
         if progress is not None:
-            progress(done, total)
-    columns = sets["train"][1].columns
+            progress(n_drawn, sum(numbers.values()))
     return DataBundle(
         name,
-        parts["train"],
-        parts["validation"],
-        parts["test"],
+        datasets["train"],
+        datasets["validation"],
+        datasets["test"],
         fitted,
         ceilings=model.ceilings(),
         notes=NOTES,
-        subgroups=tuple(subgroup for subgroup in (sex(), age()) if subgroup.column in columns),
+        subgroups=tuple(subgroup for subgroup in (sex(), age()) if subgroup.column in train.columns),
     )
 
 
@@ -182,4 +170,15 @@ def draw_all(draw: Draw, hidden: Hidden, images: Mapping[str, NDArray[Any]], see
     n = len(next(iter(images.values())))
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(fill, range(0, n, chunk)):
-            pass  # what a chunk raised is raised here
+            pass  # an error of a chunk is raised here
+
+
+def _check_memory(name: str, numbers: Mapping[str, int], shapes: Sequence[tuple[int, ...]], itemsize: int) -> None:
+    needed = sum(numbers.values()) * sum(math.prod(shape) for shape in shapes) * itemsize
+    free = free_memory()
+    if free is not None and needed > free:
+        counts = ", ".join(f"n_{set_name}={n}" for set_name, n in numbers.items())
+        raise ValueError(
+            f"the images of {name} take {in_words(needed)}, and {in_words(free)} of memory are free: choose fewer "
+            f"cases ({counts}) or a smaller size ({', '.join(dict.fromkeys(str(shape[1:]) for shape in shapes))})"
+        )

@@ -1,11 +1,11 @@
-"""What decides the label of a synthetic case: a few discrete cues whose joint distribution is known exactly.
+"""Latent model of a synthetic dataset: discrete cues that determine the label, and the best possible AUC.
 
 Cues are independent of each other. Each is shown by some of the image modalities or by one cell of the table, and
-nothing else in a case depends on them. The label is drawn from the softmax of one log odds a class: intercepts, which
-give every class its share, plus what the cues add, which each dataset says for itself.
+nothing else in a case depends on them. The label is drawn from the softmax of one log odds per class: intercepts, which
+give each class its share, plus the effects of the cues, which each dataset defines.
 
-What is seen of a case is then a discrete observation too: an image that is absent shows nothing, an empty cell neither.
-So the best AUC that any model can reach is a finite sum; nothing is sampled for it.
+The observation of a case is discrete, too: absent images and empty cells show nothing. So the best AUC that any model
+can reach is a finite sum, without sampling.
 """
 
 import itertools
@@ -23,7 +23,7 @@ States = Mapping[str, NDArray[np.int64]]
 """The hidden state of some cases: by cue, shape ``(n,)``, indices of states."""
 
 SIGNS = np.array([-1.0, 1.0])
-"""What the two states of a binary cue count as."""
+"""Values of the two states of a binary cue."""
 BINARY = (0.5, 0.5)
 
 
@@ -44,15 +44,15 @@ class Cue:
 
 @dataclass(frozen=True, eq=False)
 class LatentModel:
-    """The joint distribution of cues, what is seen of them, and the label. Letters: k classes.
+    """The joint distribution of cues, observations and label. Letters: k classes.
 
     Attributes:
         cues: In the order of the axes of all arrays.
-        effects: What each combination of states adds to each class's log odds, shape ``(*states, k)``.
+        effects: Contribution of each combination of states to each class's log odds, shape ``(*states, k)``.
         prevalence: Share of each class before label noise, shape ``(k,)``; the intercepts follow from it.
-        label_noise: Probability that a label is replaced by another class, each of the others as often.
-        missing: Probability that a cell of the table is empty, for each cell by itself, in [0, 1).
-        missing_images: Probability that an image modality is absent, for each by itself, in [0, 1).
+        label_noise: Probability that a label is replaced by another class, each with equal probability.
+        missing: Probability that a cell of the table is empty, independently for each cell, in [0, 1).
+        missing_images: Probability that an image modality is absent, independently for each, in [0, 1).
         probability: Of each class for each combination of states, label noise included, shape ``(*states, k)``.
 
     Raises:
@@ -78,7 +78,7 @@ class LatentModel:
             )
         if not 0 <= self.label_noise < 1 - 1 / k:
             raise ValueError(
-                f"label_noise expects a probability from 0 to below {1 - 1 / k:.3g}, where {k} classes become pure "
+                f"label_noise expects a probability from 0 to below {1 - 1 / k:.3g}, with which {k} classes are pure "
                 f"chance, got {self.label_noise}"
             )
         for name in ("missing", "missing_images"):
@@ -98,7 +98,7 @@ class LatentModel:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The image modalities that show something."""
+        """The image modalities that show a cue."""
         return tuple(dict.fromkeys(name for cue in self.cues for name in cue.shown_by))
 
     def draw(self, n: int, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
@@ -120,10 +120,10 @@ class LatentModel:
         return drawn
 
     def ceilings(self) -> dict[str, float]:
-        """Bayes AUC of what the images show, of the table's cells, and of both, in the population.
+        """Bayes AUC of the images, of the table's cells, and of both, in the population.
 
-        An image cue is seen where at least one of the modalities that show it is there. With more than two classes the
-        AUC is the mean over the classes, each against the rest.
+        An image cue is observed if at least one of the modalities that show it is present. With more than two classes
+        the AUC is the mean over the classes, each against the rest.
         """
         in_images = frozenset(axis for axis, cue in enumerate(self.cues) if cue.shown_by)
         everything = frozenset(range(len(self.cues)))
@@ -134,8 +134,8 @@ class LatentModel:
         """Joint probability of each observation of some axes with each class, shape ``(observations, k)``."""
         joint = self.prior[..., None] * self.probability
         patterns: dict[AbstractSet[int], float] = {}
-        for seen, probability in self._seen():
-            patterns[seen & shown] = patterns.get(seen & shown, 0.0) + probability
+        for visible, probability in self._visible():
+            patterns[visible & shown] = patterns.get(visible & shown, 0.0) + probability
         masses = []
         for visible, probability in patterns.items():
             mass = probability * joint
@@ -145,19 +145,15 @@ class LatentModel:
             masses.append(mass.reshape(-1, len(self.prevalence)))
         return np.concatenate(masses)
 
-    def _seen(self) -> list[tuple[AbstractSet[int], float]]:
-        """Which axes can be seen, all cells included, and how probable that is, for each pattern of absent images."""
+    def _visible(self) -> list[tuple[AbstractSet[int], float]]:
+        """The visible axes, all cells included, and their probability, for each pattern of absent images."""
         patterns = []
         for pattern in itertools.product((True, False), repeat=len(self.images)):
             present = {name for name, is_present in zip(self.images, pattern) if is_present}
-            seen = frozenset(a for a, cue in enumerate(self.cues) if not cue.shown_by or present & set(cue.shown_by))
-            patterns.append(
-                (
-                    seen,
-                    math.prod(1 - self.missing_images if is_present else self.missing_images for is_present in pattern),
-                )
-            )
-        return [(seen, probability) for seen, probability in patterns if probability]
+            probability = math.prod(1 - self.missing_images if here else self.missing_images for here in pattern)
+            axes = (a for a, cue in enumerate(self.cues) if not cue.shown_by or present & set(cue.shown_by))
+            patterns.append((frozenset(axes), probability))
+        return [(axes, probability) for axes, probability in patterns if probability]
 
     def _channel(self, n: int, visible: bool, *, cell: bool) -> Floats:
         """Probability of each observation of a cue given its state, shape ``(n, observations)``."""
@@ -195,17 +191,16 @@ def bayes_auc(positive: Floats, negative: Floats) -> float:
     positive, negative = positive.ravel(), negative.ravel()
     possible = positive + negative > 0
     positive, negative = positive[possible], negative[possible]
-    # Sums in another order differ in the last bits: observations that say the same must count as ties.
+    # Sums in another order differ in the last bits: equal observations must count as ties.
     score = np.round(positive / (positive + negative), 12)
     above = (score[:, None] > score[None, :]) + 0.5 * (score[:, None] == score[None, :])
     return float(positive @ above @ negative / (positive.sum() * negative.sum()))
 
 
 def _intercepts(effects: Floats, prior: Floats, prevalence: Sequence[float]) -> Floats:
-    """One a class, 0 for the first, that give the classes their shares, shape ``(k,)``.
+    """One intercept per class, 0 for the first, that give the classes their shares, shape ``(k,)``.
 
-    One class's at a time by bisection, in turn until all fit: what is sought is where a convex function is least, so
-    going along one coordinate after the other ends there. With two classes there is one coordinate.
+    They minimize a convex function, by bisection along one coordinate after the other; with two classes there is one.
     """
     prior, effects = prior.ravel(), effects.reshape(prior.size, -1)
     intercepts = np.zeros(effects.shape[1])
@@ -215,8 +210,8 @@ def _intercepts(effects: Floats, prior: Floats, prevalence: Sequence[float]) -> 
             low, high = -reach, reach
             for _ in range(100):
                 intercepts[k] = (low + high) / 2
-                too_few = float(prior @ _softmax(intercepts + effects)[:, k]) < prevalence[k]
-                low, high = (intercepts[k], high) if too_few else (low, intercepts[k])
+                is_low = float(prior @ _softmax(intercepts + effects)[:, k]) < prevalence[k]
+                low, high = (intercepts[k], high) if is_low else (low, intercepts[k])
         if np.abs(prior @ _softmax(intercepts + effects) - prevalence).max() < 1e-12:
             break
     return intercepts

@@ -1,14 +1,14 @@
 """Drawing of skin lesions that carry two cues and otherwise vary at random.
 
-The coarse cue is where the dark blotch of a lesion lies: in its middle, or off to a side. The fine cue is the direction
-in which the meshes of its pigment network are drawn out: along the picture's height, or its width. Both come without
-any difference in the distribution of colours: the blotch has the same shape and depth wherever it lies, and the two
-networks are the same one turned. Everything else (skin, colours, contrast, size, outline, light, blur, hairs, noise) is
-drawn apart from the cues.
+The coarse cue is the position of a lesion's dark blotch: in its center, or at a side. The fine cue is the direction
+in which the meshes of its pigment network are elongated: along the image's height, or its width. Neither changes the
+distribution of colors: the blotch has the same shape and depth at each position, and the two networks are rotations of
+each other. Everything else (skin, colors, contrast, size, outline, light, blur, hairs, noise) is drawn independently of
+the cues.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,30 +18,28 @@ Floats = NDArray[np.floating[Any]]
 VIEWS = ("derm", "clinic")
 
 
-class Uniform(Protocol):
-    """Draws ``(n, *shape)`` numbers, one set a lesion, evenly between two bounds."""
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform random numbers of some cases, called with two bounds and a shape: float32 ``(n, *shape)``."""
 
-    def __call__(self, low: float, high: float, *shape: int) -> Floats: ...
+    rng: np.random.Generator
+    n: int
 
-
-def _uniform(rng: np.random.Generator, n: int) -> Uniform:
-    def draw_between(low: float, high: float, *shape: int) -> Floats:
-        return rng.uniform(low, high, (n, *shape)).astype(np.float32)
-
-    return draw_between
+    def __call__(self, low: float, high: float, *shape: int) -> Floats:
+        return self.rng.uniform(low, high, (self.n, *shape)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Style:
-    """What tells the two views apart; each pair is the range of a uniform draw.
+    """Differences of the two views; each pair is the range of a uniform draw.
 
     Attributes:
-        zoom: Size of the lesion in the picture.
-        blur: Standard deviation of the lens blur, in pixels of a picture of 64.
-        light: Slope of the illumination across the picture, relative.
+        zoom: Size of the lesion in the image.
+        blur: Standard deviation of the lens blur, in pixels of an image of 64.
+        light: Slope of the illumination across the image, relative.
         vignette: Darkening of the corners, relative.
-        hairs: Most hairs in a picture.
-        flush: Redness that the skin has in this view.
+        hairs: Largest number of hairs in an image.
+        flush: Redness of the skin in this view.
     """
 
     zoom: tuple[float, float]
@@ -57,16 +55,16 @@ STYLES = {
     "clinic": Style(zoom=(0.8, 0.95), blur=(0.4, 0.65), light=0.18, vignette=(0.0, 0.0), hairs=3, flush=0.0),
 }
 RADIUS = 0.66
-"""Of a lesion at zoom 1, in units of half the picture."""
+"""Radius of a lesion at zoom 1, in units of half the image."""
 SHIFT = 0.125
-"""Largest distance of a lesion from the picture's middle along each axis: half a cell of an 8x8 grid, so that a blotch
-in the middle of its lesion falls on every place in a cell as often as one at the side does."""
+"""Largest distance of a lesion from the image's center along each axis: half a cell of an 8x8 grid, so that a blotch in
+the center of its lesion is at each position in a cell as often as one at the side."""
 BLOTCH = 0.4
 """Radius of the blotch, in units of the lesion's."""
 CYCLES = 16.0
-"""Waves of the texture across the picture. Two for each cell of an 8x8 grid, over which they average out."""
+"""Waves of the texture across the image: two in each cell of an 8x8 grid, over which they average out."""
 TILT = np.pi / 10
-"""Largest turn of the texture away from the picture's axes, either way."""
+"""Largest rotation of the texture from the image's axes, in either direction."""
 MESH = 0.3
 """Share of the weaker wave, which makes meshes of streaks."""
 
@@ -81,8 +79,8 @@ def draw(
     """Draw both views of some lesions.
 
     Args:
-        coarse: Shape ``(n,)``; True: the blotch lies off to a side.
-        fine: Shape ``(n,)``; True: the network runs along the width, False: along the height.
+        coarse: Shape ``(n,)``; True: the blotch is at a side.
+        fine: Shape ``(n,)``; True: the network is elongated along the width, False: along the height.
         size: Pixels along each side.
         rng: Source of everything else.
 
@@ -94,11 +92,11 @@ def draw(
 
 
 class _Lesions:
-    """What a lesion keeps in both views; every attribute has shape ``(n, ...)`` ready to stand beside ``(n, h, w)``."""
+    """Properties of lesions in both views; the shape ``(n, ...)`` of each attribute broadcasts with ``(n, h, w)``."""
 
     def __init__(self, coarse: NDArray[np.bool_], fine: NDArray[np.bool_], rng: np.random.Generator) -> None:
         self.n = n = len(coarse)
-        uniform = _uniform(rng, n)
+        uniform = Uniform(rng, n)
         tone = uniform(0, 1, 1)
         self.skin = LIGHT_SKIN * (1 - tone) + DARK_SKIN * tone + uniform(-0.03, 0.03, 3)
         self.pigment = MELANIN * (1 + uniform(-0.15, 0.15, 3))
@@ -118,11 +116,11 @@ class _Lesions:
 
 def _view(lesions: _Lesions, style: Style, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One view of the lesions, shape ``(n, 3, size, size)``."""
-    uniform = _uniform(rng, lesions.n)
+    uniform = Uniform(rng, lesions.n)
     axis: Floats = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
     v, u = axis[None, :, None], axis[None, None, :]
     zoom, turn = uniform(*style.zoom, 1, 1), uniform(0, 2 * np.pi, 1, 1)
-    # Lesion coordinates: moved, turned, in units of the lesion's radius.
+    # Lesion coordinates: shifted, rotated, in units of the lesion's radius.
     scale: Floats = 1 / (zoom * lesions.radius)
     du, dv = (u - uniform(-SHIFT, SHIFT, 1, 1)) * scale, (v - uniform(-SHIFT, SHIFT, 1, 1)) * scale
     x = np.cos(turn) * du + np.sin(turn) * dv
@@ -170,16 +168,16 @@ def _inside(lesions: _Lesions, x: Floats, y: Floats) -> Floats:
 
 
 def _blotch(x: Floats, y: Floats) -> Floats:
-    """A dark spot that ends at ``BLOTCH`` of the lesion's radius, so that it has room on either side of the middle."""
+    """A dark spot with ``BLOTCH`` of the lesion's radius, so that it fits on both sides of the center."""
     fall: Floats = np.maximum(np.float32(0), 1 - (x * x + y * y) / (BLOTCH * BLOTCH))
     return fall * fall
 
 
 def _texture(across: NDArray[np.bool_], u: Floats, v: Floats, clouds: Floats, uniform: Uniform) -> Floats:
-    """Meshes that are drawn out along the picture's height or its width, in either case between -1 and 1.
+    """Meshes that are elongated along the image's height or its width, between -1 and 1.
 
-    A strong wave across a weak one. Swapping height and width turns the one into the other, so that no statistic of
-    the pixels' values can tell them apart.
+    A strong wave across a weak one. Exchanging height and width transforms one into the other, so that no statistic of
+    the pixels' values distinguishes them.
     """
     angle = np.where(across[:, None, None], np.pi / 2, 0).astype(np.float32) + uniform(-TILT, TILT, 1, 1)
     frequency = 2 * np.pi * CYCLES / 2 * uniform(0.94, 1.06, 1, 1)
@@ -192,32 +190,37 @@ def _texture(across: NDArray[np.bool_], u: Floats, v: Floats, clouds: Floats, un
 
 
 def _hairs(u: Floats, v: Floats, most: int, uniform: Uniform) -> Floats:
-    """Dark curved lines right across the picture, each there in half of the pictures."""
+    """Dark curved lines across the image, each present in half of the images."""
     absorbed: Floats = np.zeros_like(u + v)
     for _ in range(most):
         angle = uniform(0, np.pi, 1, 1)
         along, across = np.cos(angle) * u + np.sin(angle) * v, np.cos(angle) * v - np.sin(angle) * u
         distance = across - uniform(-0.9, 0.9, 1, 1) - uniform(-0.3, 0.3, 1, 1) * along * along
-        there = uniform(0, 1, 1, 1) < 0.5
-        absorbed = absorbed + there * uniform(0.4, 0.9, 1, 1) * np.maximum(0, 1 - np.abs(distance) * 45)
+        present = uniform(0, 1, 1, 1) < 0.5
+        absorbed = absorbed + present * uniform(0.4, 0.9, 1, 1) * np.maximum(0, 1 - np.abs(distance) * 45)
     return absorbed
 
 
 def _smooth(coarse: Floats, size: int) -> Floats:
-    """Blow a small grid up to pictures by smooth interpolation, shape ``(n, size, size)``."""
-    n = coarse.shape[-1]
-    distance = np.linspace(0, n - 1, size)[:, None] - np.arange(n)[None, :]
-    weights = np.exp(-0.5 * (distance / 0.6) ** 2)
-    weights = (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    """Enlarge a small grid to images by smooth interpolation, shape ``(n, size, size)``."""
+    weights = interpolation_weights(coarse.shape[-1], size)
     smooth: Floats = weights @ coarse @ weights.T
     return smooth
 
 
+def interpolation_weights(n: int, to: int) -> Floats:
+    """Weight of each of ``n`` numbers at each of ``to`` positions, shape ``(to, n)``; the variance is kept."""
+    distance = np.linspace(0, n - 1, to)[:, None] - np.arange(n)[None, :]
+    weights = np.exp(-0.5 * (distance / 0.6) ** 2)
+    scaled: Floats = (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    return scaled
+
+
 def _blur(sigma: Floats, size: int) -> Floats:
-    """Matrices that blur along one axis, shape ``(n, size, size)``; rows sum to 1, so that edges do not darken."""
+    """Matrices that blur along one axis, shape ``(n, size, size)``; rows sum to 1, so that edges are not darkened."""
     distance = np.subtract.outer(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     weights = np.exp(-0.5 * (distance[None] / sigma[:, None, None]) ** 2)
-    # Numbers too small for float32's normal range make the product ten times slower.
+    # Subnormal numbers make the product ten times slower.
     weights[weights < 1e-6] = 0
     blur: Floats = weights / weights.sum(axis=-1, keepdims=True)
     return blur

@@ -1,21 +1,19 @@
-"""``synthetic_men``: cases in the shape of MEN, made from a seed, with the best possible AUC known.
+"""``synthetic_men``: cases in the shape of MEN, drawn from a seed, with the best possible AUC known.
 
 Three sequences of one volume, six columns, three classes. Two cues are in the images: a coarse one that T1 and T2
 show, and a fine one that T2 and ADC show. Four are in the table: the location (three states), the bands of age and of
 the ADC value, and the sex. Grade 2 against grade 1 is ``g = (-1/2, 1/2, 1/2)``, invasion against none
-``i = (0, 1/2, -1/2)``, in the order of the classes; ``e`` is 1 for the class that the location favours, else 0. The log
+``i = (0, 1/2, -1/2)``, in the order of the classes; ``e`` is 1 for the class that the location favors, else 0. The log
 odds of the classes are
 
     intercepts + coarse * c * g + fine * f * i + tabular * (e + 0.6 * a * g) + interaction * (c * r * g + f * q * i)
 
-with c, f, a (age), r (ADC value), q (sex) in {-1, 1}. The ADC value and the sex work through the interaction alone: the
-one says nothing about the label unless the coarse cue is seen as well, the other unless the fine one is. The tumour's
-and the oedema's areas are those of what is drawn and say nothing.
+with c, f, a (age), r (ADC value), q (sex) in {-1, 1}. The ADC value and the sex only act through the interaction: the
+first is independent of the label unless the coarse cue is known, too, the second unless the fine one is. The areas of
+tumor and edema are those of the drawing, and independent of the label.
 """
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -26,10 +24,11 @@ from mmfusion.data.bundle import DataBundle
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.synthetic.cohort import Hidden, Odds, build, check_made, chosen, leave_out
+from mmfusion.data.synthetic.cohort import Hidden, Odds, Preset, build, case_table
 from mmfusion.data.synthetic.latents import SIGNS, Cue, LatentModel
 from mmfusion.data.synthetic.tumours import BOX, SEQUENCES, SHOW_COARSE, SHOW_FINE, draw
-from mmfusion.options import Axes, Finite, Length, Name, PartSize, Probability, Seed, Share
+from mmfusion.option_checks import checked
+from mmfusion.options import Finite, Length, PartSize, Pixels, Probability, Seed, Share
 from mmfusion.registry import datasets
 
 CLASSES = ("Grade_1", "Grade_2_invasion", "Grade_2_noninvasion")
@@ -51,21 +50,21 @@ PRESETS = {
 }
 
 LOCATION = ("skull base", "convex surface", "other")
-"""Each favours the class of the same place in ``CLASSES``."""
+"""Each favors the class at the same position in ``CLASSES``."""
 SEX = ("female", "male")
 AGES = ((25, 50), (50, 85))
-"""Years, from and below, of each age band."""
+"""Years of each age band, from and below."""
 ADC = ((600, 900), (900, 1300))
-"""Square micrometres a second, from and below, of each band of the ADC value."""
+"""Square micrometers per second of each band of the ADC value, from and below."""
 HALF_AXES = (24.0, 32.0)
-"""Millimetres, range of a tumour's half axes within the slice."""
+"""Range of a tumor's half axes within the slice, in millimeters."""
 RIM = (0.0, 12.0)
-"""Millimetres, range of what the oedema reaches beyond the tumour."""
+"""Range of the edema's width around the tumor, in millimeters."""
 
 CHUNK = 16
-"""Cases drawn at once: few enough for the processor's cache, and a part of what the volumes are seeded by."""
+"""Cases drawn at once: few enough for the processor's cache. The seeds of the volumes depend on it."""
 GREYS = (np.arange(256) / 256).astype(np.float16)
-"""What a drawn byte counts as: each is exact in float16, in which volumes are kept."""
+"""The value of each drawn byte, exact in float16, in which volumes are stored."""
 
 
 def tumour_model(
@@ -79,9 +78,6 @@ def tumour_model(
     missing_images: float = 0.0,
 ) -> LatentModel:
     """The latent model; the arguments are those of :func:`synthetic_men`."""
-    shares = tuple(float(share) for share in prevalence)
-    if len(shares) != len(CLASSES):
-        raise ValueError(f"prevalence expects a share for each of {', '.join(CLASSES)}, got {shares}")
     c, f, a, r, q = (SIGNS[states, None, None] for states in np.ix_(*[range(2)] * 5))
     effects = (
         coarse * c * GRADE
@@ -89,19 +85,19 @@ def tumour_model(
         + tabular * (np.eye(3) + AGE_WEIGHT * a * GRADE)
         + interaction * (c * r * GRADE + f * q * INVASION)
     )
-    return LatentModel(CUES, effects, shares, label_noise, missing, missing_images)
+    return LatentModel(CUES, effects, tuple(prevalence), label_noise, missing, missing_images)
 
 
 @datasets.register("synthetic_men")
+@checked
 def synthetic_men(
     *,
-    root: Path | str | None = None,
     data_seed: Seed = 0,
-    size: Axes = (32, 32, 8),
+    size: Annotated[Sequence[Pixels], Length(3)] = (32, 32, 8),
     n_train: PartSize = 3000,
     n_validation: PartSize = 500,
     n_test: PartSize = 1500,
-    preset: Name = "default",
+    preset: Preset = "default",
     coarse: Finite | None = None,
     fine: Finite | None = None,
     tabular: Finite | None = None,
@@ -123,57 +119,50 @@ def synthetic_men(
     ================== ====== ==== ======= =========== ================ ===========================================
     default            2.8    2.8  2.4     2.0         0.45, 0.25, 0.3  0.789, 0.763, 0.956
     additive           2.8    2.8  2.4     0.0         0.45, 0.25, 0.3  0.832, 0.726, 0.943; no interaction
-    pure-interaction   0.0    0.0  0.0     4.0         0.5, 0.25, 0.25  0.5, 0.5, 0.982; either alone says nothing
+    pure-interaction   0.0    0.0  0.0     4.0         0.5, 0.25, 0.25  0.5, 0.5, 0.982; both modalities are needed
     ================== ====== ==== ======= =========== ================ ===========================================
 
     Voxels are floating-point numbers from 0 to below 1. A case of MEN's own size, (128, 128, 24), takes 2.4 MB and 0.1
     seconds to draw; one of the default size 50 kB and a millisecond.
 
     Args:
-        root: Must be None: nothing is read.
-        data_seed: Seed of everything here. A run's own seed does not change the data.
+        data_seed: Seed of the data. The seed of a run does not change them.
         size: Voxels along height, width and slices; height and width are equal and at least 32, slices at least 4.
-        n_train: Cases in the training part.
-        n_validation: Cases in the validation part.
-        n_test: Cases in the test part.
-        preset: A name from the table above, for the values of those of the next five that are None.
+        n_train: Cases of the training set.
+        n_validation: Cases of the validation set.
+        n_test: Cases of the test set.
+        preset: A name from the table above; it has the values of those of the next five options that are None.
         coarse: Log odds of the coarse image cue, grade 2 against grade 1.
         fine: Log odds of the fine image cue, invasion against none.
-        tabular: Log odds of the table's own cues, location and age.
+        tabular: Log odds of the cues of the table alone, location and age.
         interaction: Log odds of the interactions of coarse cue and ADC value, and of fine cue and sex.
         prevalence: Share of each class; they sum to 1.
         label_noise: Probability that a label is replaced by one of the other two.
-        missing: Probability of each cell of the table to be empty.
-        missing_images: Probability of each sequence of a case to be absent. T1 shows the coarse cue, T2 both, ADC the
+        missing: Probability that a cell of the table is empty.
+        missing_images: Probability that a sequence of a case is absent. T1 shows the coarse cue, T2 both, ADC the
             fine one.
         progress: Called with the cases drawn so far and their number.
 
     Returns:
-        The three parts with their ceilings: the Bayes macro AUC of the image cues, of the table, of both.
+        The three sets with their ceilings: the Bayes macro AUC of the image cues, of the table, of both.
 
     Raises:
-        ValueError: If an option is out of its range, or a part has cases of one class only.
+        ValueError: If an option is out of its range, or a set has cases of one class only.
     """
-    numbers = {"train": n_train, "validation": n_validation, "test": n_test}
-    check_made("synthetic_men", root, numbers)
-    if not isinstance(size, Sequence) or len(size) != 3 or size[0] != size[1] or size[0] < 32 or size[2] < 4:
+    if size[0] != size[1] or size[0] < 32 or size[2] < 4:
         raise ValueError(
-            f"synthetic_men expects a size (height, width, slices), the first two equal and at least 32, the last at "
+            f"synthetic_men: size expects (height, width, slices), the first two equal and at least 32, the last at "
             f"least 4, got {size}"
         )
     height, width, slices = size
-    odds = chosen(
-        PRESETS,
-        preset,
+    odds = PRESETS[preset].changed(
         coarse=coarse,
         fine=fine,
         tabular=tabular,
         interaction=interaction,
         prevalence=None if prevalence is None else tuple(prevalence),
     )
-    model = tumour_model(
-        odds.coarse, odds.fine, odds.tabular, odds.interaction, odds.prevalence, label_noise, missing, missing_images
-    )
+    model = tumour_model(**vars(odds), label_noise=label_noise, missing=missing, missing_images=missing_images)
     spacing = (BOX[0] / height, BOX[1] / width, BOX[2] / slices)
 
     def reader(train: pd.DataFrame) -> CaseReader:
@@ -192,17 +181,15 @@ def synthetic_men(
         )
 
     def volumes(hidden: Hidden, rng: np.random.Generator) -> dict[str, NDArray[np.float16]]:
-        drawn = draw(
-            hidden["coarse"] > 0, hidden["fine"] > 0, hidden["axes"], hidden["rim"], (height, width, slices), rng
-        )
-        return {name: GREYS[voxels] for name, voxels in drawn.items()}
+        cues = (hidden["coarse"] > 0, hidden["fine"] > 0, hidden["axes"], hidden["rim"])
+        return {name: GREYS[voxels] for name, voxels in draw(*cues, (height, width, slices), rng).items()}
 
     return build(
         "synthetic_men",
         model,
-        numbers,
+        {"train": n_train, "validation": n_validation, "test": n_test},
         data_seed=data_seed,
-        records=partial(draw_records, model),
+        records=draw_records,
         draw=volumes,
         dtype=np.float16,
         chunk=CHUNK,
@@ -211,19 +198,19 @@ def synthetic_men(
     )
 
 
-def draw_records(model: LatentModel, part: str, n: int, rng: np.random.Generator) -> tuple[Hidden, pd.DataFrame]:
-    """What lies behind some cases, and the table that shows what can be seen of it.
+def draw_records(model: LatentModel, set_name: str, n: int, rng: np.random.Generator) -> tuple[Hidden, pd.DataFrame]:
+    """Hidden state of some cases, and their table.
 
     Args:
         model: Gives the labels' probabilities and the share of empty cells and absent sequences.
-        part: Prefix of the cases' names.
+        set_name: Prefix of the cases' names.
         n: Number of cases.
         rng: Source of randomness.
 
     Returns:
-        The cues, and the tumours' ``axes`` (n, 2) and the oedemas' ``rim`` (n,) in millimetres; and the table: patient,
-        t1, t2, adc (file names), location, sex, age (years), adc_value (square micrometres a second), tumour_area and
-        oedema_area (square millimetres, in the slice through the tumour's middle), diagnosis.
+        The cues, the ``axes`` of the tumors (n, 2) and the ``rim`` of the edemas (n,) in millimeters; and the table:
+        patient, t1, t2, adc (file names), location, sex, age (years), adc_value (square micrometers per second),
+        tumour_area and oedema_area (square millimeters, in the slice through the tumor's center), diagnosis.
     """
     cues = model.draw(n, rng)
     axes, rim = rng.uniform(*HALF_AXES, (n, 2)), rng.uniform(*RIM, n)
@@ -240,11 +227,8 @@ def draw_records(model: LatentModel, part: str, n: int, rng: np.random.Generator
         "tumour_area": np.rint(tumour).astype(np.int64),
         "oedema_area": np.rint(np.pi * (axes + rim[:, None]).prod(axis=1) - tumour).astype(np.int64),
     }
-    labels = model.labels(cues, rng)
-    names = [f"{part}-{i:05d}" for i in range(n)]
-    frame = pd.DataFrame(
-        {"patient": names, **{name: [f"{case}/{name}_bbox.nii.gz" for case in names] for name in SEQUENCES}, **columns}
-    )
-    leave_out(frame, tuple(columns), SEQUENCES, model, rng)
-    frame["diagnosis"] = np.array(CLASSES, dtype=object)[labels]
+    labels = np.array(CLASSES, dtype=object)[model.labels(cues, rng)]
+    names = [f"{set_name}-{i:05d}" for i in range(n)]
+    files = {name: f"{{case}}/{name}_bbox.nii.gz" for name in SEQUENCES}
+    frame = case_table(model, names, columns, labels, rng, id_column="patient", images=files)
     return {**cues, "axes": axes, "rim": rim}, frame

@@ -1,11 +1,11 @@
 """Drawing of brain tumours in three MRI sequences that carry two cues and otherwise vary at random.
 
-The coarse cue is where the necrotic core of a tumour lies: in its middle, or off to a side. T1, where it is dark, and
-T2, where it is bright, show it; ADC does not. The fine cue is the direction in which the tumour's meshes are drawn out:
-along the slice's height, or its width. T2 and ADC show it; in T1 both waves of the mesh are equally strong. Both come
-without any difference in the distribution of voxels: the core has the same shape and depth wherever it lies, and the
-two meshes are the same one turned. Everything else (head, cerebrospinal fluid, position and size of tumour and oedema,
-coil, contrast, noise) is drawn apart from the cues. The three sequences of a case lie on each other.
+The coarse cue is the position of a tumor's necrotic core: in its center, or at a side. T1, where it is dark, and T2,
+where it is bright, show it; ADC does not. The fine cue is the direction in which the tumor's meshes are elongated:
+along the slice's height, or its width. T2 and ADC show it; in T1 both waves of the mesh are equally strong. Neither
+changes the distribution of voxels: the core has the same shape and depth at each position, and the two meshes are
+rotations of each other. Everything else (head, cerebrospinal fluid, position and size of tumor and edema, coil,
+contrast, noise) is drawn independently of the cues. The three sequences of a case are aligned.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.data.synthetic.lesions import Uniform
+from mmfusion.data.synthetic.lesions import Uniform, interpolation_weights
 
 Floats = NDArray[np.floating[Any]]
 
@@ -21,17 +21,17 @@ SEQUENCES = ("t1", "t2", "adc")
 SHOW_COARSE = ("t1", "t2")
 SHOW_FINE = ("t2", "adc")
 BOX = (100.0, 100.0, 120.0)
-"""Millimetres along height, width and slices of what is drawn: at 128 x 128 x 24 voxels of 0.8 x 0.8 x 5."""
+"""Size along height, width and slices in millimeters: 128 x 128 x 24 voxels of 0.8 x 0.8 x 5."""
 
 SHIFT = 0.125
-"""Largest distance of a tumour from the box's middle along each axis, in half boxes: half a cell of an 8x8 grid, so
-that a core in the middle of its tumour falls on every place in a cell as often as one at the side does."""
+"""Largest distance of a tumor from the box's center along each axis, in half boxes: half a cell of an 8x8 grid, so that
+a core in the center of its tumor is at each position in a cell as often as one at the side."""
 CORE, CORE_DEPTH = 0.4, 0.6
-"""Half axes of the core within the slice and across slices, in units of the tumour's."""
+"""Half axes of the core within the slice and across slices, in units of the tumor's."""
 CYCLES = 8.0
-"""Waves of the mesh across the slice. One for each cell of an 8x8 grid, over which they average out."""
+"""Waves of the mesh across the slice: one in each cell of an 8x8 grid, over which they average out."""
 TILT = np.pi / 16
-"""Largest turn of the mesh away from the slice's axes, either way."""
+"""Largest rotation of the mesh from the slice's axes, in either direction."""
 MESH = 0.25
 """Share of the weaker wave, which makes meshes of streaks."""
 
@@ -54,25 +54,21 @@ def draw(
     """Draw the three sequences of some cases.
 
     Args:
-        coarse: Shape ``(n,)``; True: the core lies off to a side.
-        fine: Shape ``(n,)``; True: the mesh runs along the width, False: along the height.
-        axes: Shape ``(n, 2)``; half axes of the tumour within the slice, in millimetres.
-        rim: Shape ``(n,)``; how far the oedema reaches beyond the tumour there, in millimetres.
+        coarse: Shape ``(n,)``; True: the core is at a side.
+        fine: Shape ``(n,)``; True: the mesh is elongated along the width, False: along the height.
+        axes: Shape ``(n, 2)``; half axes of the tumor within the slice, in millimeters.
+        rim: Shape ``(n,)``; width of the edema around the tumor in the slice, in millimeters.
         size: Voxels along height, width and slices.
         rng: Source of everything else.
 
     Returns:
         By sequence, shape ``(n, 1, *size)``.
     """
-    n = len(coarse)
-
-    def uniform(low: float, high: float, *shape: int) -> Floats:
-        return rng.uniform(low, high, (n, *shape)).astype(np.float32)
-
+    uniform = Uniform(rng, len(coarse))
     v, u, s = _grid(size)
     brain, skull, fluid, folds = _brain(v, u, s, uniform, rng, size)
 
-    # Tumour coordinates: moved, turned within the slice, in units of the half axes; the slices apart from the plane.
+    # Tumor coordinates: shifted, rotated within the slice, in units of the half axes; slices separate from the plane.
     turn = uniform(0, 2 * np.pi, 1, 1, 1)
     half = (axes / (BOX[0] / 2)).astype(np.float32)[..., None, None, None]
     deep = uniform(0.55, 0.7, 1, 1, 1)
@@ -91,7 +87,7 @@ def draw(
     core = np.maximum(np.float32(0), 1 - away / CORE**2 - (z / CORE_DEPTH) ** 2)
     core *= uniform(0.8, 1.2, 1, 1, 1)
     strong, weak = _waves(fine, u, v, z, uniform)
-    # Far from the tumour's border, where half a wave would be left over.
+    # Away from the tumor's border, which would cut waves in half.
     within = np.maximum(np.float32(0), 1 - plane) * np.maximum(np.float32(0), 1 - z * z)
     within = np.sqrt(within)
 
@@ -117,7 +113,7 @@ def draw(
 
 
 def _grid(size: tuple[int, int, int]) -> tuple[Floats, Floats, Floats]:
-    """Coordinates from -1 to 1 along height, width and slices, ready to stand beside ``(n, h, w, d)``."""
+    """Coordinates from -1 to 1 along height, width and slices, which broadcast with ``(n, h, w, d)``."""
     v, u, s = ((np.arange(n, dtype=np.float32) + 0.5) * (2 / n) - 1 for n in size)
     return v[None, :, None, None], u[None, None, :, None], s[None, None, None, :]
 
@@ -126,14 +122,14 @@ def _brain(
     v: Floats, u: Floats, s: Floats, uniform: Uniform, rng: np.random.Generator, size: tuple[int, int, int]
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Shares of brain and of skull, of fluid within the brain, and the folds of grey and white matter."""
-    # A box around the tumour holds a part of the head; its middle lies on any side.
+    # The box around the tumor shows a part of the head, whose center is on any side.
     angle, far = uniform(0, 2 * np.pi, 1, 1, 1), uniform(0.3, 0.6, 1, 1, 1)
     du, dv, ds = u - far * np.cos(angle), v - far * np.sin(angle), s - uniform(-0.3, 0.1, 1, 1, 1)
     r = np.sqrt((du * du + dv * dv) / uniform(1.3, 1.6, 1, 1, 1) + (ds / 1.5) ** 2)
     brain = _soft(r, 14)
     skull = np.exp(-(((r - 1.14) / 0.05) ** 2))
     folds = _smooth(rng.standard_normal((len(angle), 9, 9, 5)).astype(np.float32), size)
-    # Ventricles: a pair of lenses beside the head's middle; furrows: where folds are deepest.
+    # Ventricles: a pair of lenses next to the head's center; furrows: where folds are deepest.
     tilt = uniform(0, 2 * np.pi, 1, 1, 1)
     along, across = np.cos(tilt) * du + np.sin(tilt) * dv, np.abs(np.cos(tilt) * dv - np.sin(tilt) * du)
     ventricle = _soft(np.sqrt((along / 0.35) ** 2 + ((across - 0.12) / 0.09) ** 2 + (ds / 0.5) ** 2), 5)
@@ -144,14 +140,14 @@ def _brain(
 def _waves(across: NDArray[np.bool_], u: Floats, v: Floats, z: Floats, uniform: Uniform) -> tuple[Floats, Floats]:
     """Two crossing waves, the first along the slice's height or its width, whose phases drift from slice to slice.
 
-    Swapping height and width turns the one case into the other, so that no statistic of the voxels can tell them apart.
+    Exchanging height and width transforms one case into the other, so that no statistic of voxels distinguishes them.
     """
     angle = np.where(across[:, None, None, None], np.pi / 2, 0).astype(np.float32) + uniform(-TILT, TILT, 1, 1, 1)
     frequency = np.pi * CYCLES * uniform(0.97, 1.03, 1, 1, 1)
     c, t = frequency * np.cos(angle), frequency * np.sin(angle)
 
     def wave(phase: Floats) -> Floats:
-        # cos(phase + drift), by what depends on the plane and what depends on the slice.
+        # cos(phase + drift): the phase depends on the plane, the drift on the slice.
         phase, drift = phase + uniform(0, 2 * np.pi, 1, 1, 1), uniform(-0.8, 0.8, 1, 1, 1) * z
         summed: Floats = np.cos(phase) * np.cos(drift) - np.sin(phase) * np.sin(drift)
         return summed
@@ -166,19 +162,11 @@ def _soft(r: Floats, steepness: float) -> Floats:
 
 
 def _smooth(coarse: Floats, size: tuple[int, int, int]) -> Floats:
-    """Blow a small grid up to volumes by smooth interpolation, shape ``(n, *size)``."""
-    rows, columns, slices = (_weights(n, to) for n, to in zip(coarse.shape[1:], size))
+    """Enlarge a small grid to volumes by smooth interpolation, shape ``(n, *size)``."""
+    rows, columns, slices = (interpolation_weights(n, to) for n, to in zip(coarse.shape[1:], size))
     # One axis after another, the last one (slices, the fewest) first.
     grown = coarse @ slices.T
     grown = np.einsum("wj,nijd->niwd", columns, grown, optimize=True)
     n, i, w, d = grown.shape
     smooth: Floats = (rows @ grown.reshape(n, i, w * d)).reshape(n, len(rows), w, d)
     return smooth
-
-
-def _weights(n: int, to: int) -> Floats:
-    """Of each of ``n`` numbers at each of ``to`` places, shape ``(to, n)``; variance stays what it is."""
-    distance = np.linspace(0, n - 1, to)[:, None] - np.arange(n)[None, :]
-    weights = np.exp(-0.5 * (distance / 0.6) ** 2)
-    scaled: Floats = (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
-    return scaled
