@@ -17,7 +17,7 @@ import numpy as np
 from mmfusion.experiments import run, settings
 from mmfusion.experiments.reference_models import reference_probabilities
 from mmfusion.metrics.classification import evaluate
-from mmfusion.metrics.intervals import corrected_resampled_difference
+from mmfusion.metrics.differences import corrected_resampled_difference
 from mmfusion.registry import datasets
 from mmfusion.training.result_files import write_json
 

@@ -7,10 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.experiments.robustness import Condition, Outputs
+from mmfusion.metrics.bootstrap import resample
+from mmfusion.metrics.cases import TestCases
 from mmfusion.metrics.classification import evaluate, n_not_finite
 from mmfusion.metrics.definitions import keeping_classes
-from mmfusion.metrics.intervals import Estimate, estimate, resample
+from mmfusion.metrics.differences import t_test
+from mmfusion.metrics.intervals import Estimate
 from mmfusion.metrics.ranking import Floats
+from mmfusion.metrics.score_intervals import score_interval
+from mmfusion.metrics.two_sources import resampled_error
 
 FORMAT = 1
 METRICS = ("auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
@@ -42,6 +47,8 @@ def rows(
     """
     weights = [np.ones((1, len(labels))), *resample(labels, groups, n_resamples=n_resamples, seed=seed)]
 
+    cases = TestCases.of(labels, groups, outputs.base.shape[1])
+
     def metrics_of(p: Floats) -> dict[str, Floats]:
         blocks = [keeping_classes(evaluate(p, labels, block), labels, block) for block in weights]
         return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
@@ -56,9 +63,9 @@ def rows(
             reason = f"the output for {n} of {len(p)} cases is not finite"
         else:
             values = base if base is not None and p is outputs.base else metrics_of(p)
-            metrics = {name: _spread(value) for name, value in values.items()}
+            metrics = {name: _estimate(name, value, p, cases) for name, value in values.items()}
             if base is not None:
-                drop = _spread(base["auc"] - values["auc"])
+                drop = _drop(base["auc"] - values["auc"], cases)
         out.append(
             {
                 **condition._asdict(),
@@ -98,6 +105,13 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _spread(values: Floats) -> Estimate:
+def _estimate(name: str, values: Floats, p: Floats, cases: TestCases) -> Estimate:
     """The first value, with the others as its replicates."""
-    return estimate(float(values[0]), values[1:])
+    found = score_interval(name, values[:1], values[None, 1:], cases, [p])
+    return Estimate(float(values[0]), found.low, found.high, found.error)
+
+
+def _drop(values: Floats, cases: TestCases) -> Estimate:
+    error = resampled_error(values[:1], values[None, 1:], cases.n_groups - 1)
+    tested = t_test(float(values[0]), float(error.error), float(error.degrees))
+    return Estimate(tested.mean, tested.low, tested.high, float(error.error))

@@ -1,6 +1,5 @@
 """Results of a run, as JSON and as a table with its sentences."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +8,9 @@ from numpy.typing import NDArray
 
 from mmfusion.experiments.rich_table import rich_table
 from mmfusion.metrics.calibration import UNDETERMINED, apply_temperature, fit_temperature
-from mmfusion.metrics.classification import best_threshold, calibration, evaluate, n_not_finite
+from mmfusion.metrics.classification import best_threshold, evaluate, n_not_finite
 from mmfusion.metrics.definitions import undefined_sentence, without_cases
-from mmfusion.metrics.intervals import Estimate, estimates, estimates_of
+from mmfusion.metrics.intervals import Estimate, calibration_estimates, estimates
 
 _REFERENCE_COLUMNS = ("auc", "average_precision", "balanced_accuracy", "log_loss")
 _UNDEFINED = Estimate(np.nan, np.nan, np.nan, np.nan)
@@ -92,13 +91,7 @@ def summarize(
         summary["temperature"] = temperature
         for part in sets:
             scaled = apply_temperature(probabilities[part], temperature)
-            calibrated = estimates_of(
-                functools.partial(calibration, scaled, labels[part]),
-                labels[part],
-                groups[part],
-                n_resamples=resamples,
-                seed=seed,
-            )
+            calibrated = calibration_estimates(scaled, labels[part], groups[part], n_resamples=resamples, seed=seed)
             summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
     return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(sets["test"]["auc"], ceilings)}
 

@@ -14,7 +14,8 @@ What each name means, beyond scikit-learn's definition of it:
 ``g_mean``             the square root of their product; more than two classes: macro of that of each class
 ``mcc``                0 where one class only is called
 ``brier``              binary: ``(p_1 - y)^2``; more: summed over the classes
-``ece``                15 equal-width bins of the likeliest class's probability
+``ece``                15 equal-width bins of the likeliest class's probability, debiased: see
+                       :class:`~mmfusion.metrics.calibration_error.CalibrationError`
 ``accuracy_<class>``   the share of that class's cases that are found (its recall)
 =====================  =================================================================================
 
@@ -23,9 +24,7 @@ the sensitivity or the specificity of two classes, Brier score, ECE and log loss
 and macro means are over the classes that have cases. ``average_precision_called``, of two classes and only where it is
 asked for, takes the likeliest class in place of its probability, as some published code does by mistake.
 
-``ece`` sums absolute values, so that noise within a bin adds to it, and a resample has more noise than the cases as
-they are: of a well calibrated model the percentile interval of the bootstrap may lie above the value. Where calibration
-decides, Brier score and log loss have intervals without this fault.
+``ece`` has no interval: :data:`WITHOUT_INTERVAL`. Where calibration decides, Brier score and log loss have one.
 """
 
 import math
@@ -34,6 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmfusion.metrics.calibration_error import CalibrationError
 from mmfusion.metrics.ranking import Floats
 from mmfusion.metrics.weighted import Calibration, Called, Counts, Ranks
 
@@ -72,6 +72,8 @@ SETS: Mapping[str, tuple[str, ...]] = {
 """The metrics that CFCML's paper (arXiv 2603.20016) reports, by its dataset; ``accuracy_*`` stands for the accuracy of
 each class, see :func:`metric_set`."""
 
+WITHOUT_INTERVAL = frozenset({"ece"})
+"""Metrics that no method gives an interval of the stated coverage; their differences are not tested."""
 LOWER_IS_BETTER = frozenset({"brier", "ece", "log_loss"})
 BLOCK = 2_000_000
 """Numbers in the weights that are worked on at a time; bounds the memory to a few times 16 MB."""
@@ -116,7 +118,7 @@ def ranks(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None
 def calibration(probabilities: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
     """Brier score, ECE and log loss alone; arguments and errors as of :func:`evaluate`."""
     p, y = checked(probabilities, labels)
-    return _in_blocks(Calibration(p, y), len(y), weights)
+    return _in_blocks(PreparedCalibration(p, y), len(y), weights)
 
 
 class Prepared:
@@ -147,10 +149,9 @@ class Prepared:
             raise ValueError(f"unknown extra metric {unknown[0]!r}; expected one of: {', '.join(EXTRA)}")
         if extra and p.shape[1] != 2:
             raise ValueError(f"{extra[0]} is defined for two classes, the probabilities are of {p.shape[1]}")
-        self._parts: list[Callable[[Floats], dict[str, Floats]]] = [
-            *(Ranks(p, y), Counts(p, y, threshold, names), Calibration(p, y)),
-            *[Called(p, y)] * bool(extra),
-        ]
+        self._judged: list[Callable[[Floats], dict[str, Floats]]] = [Ranks(p, y), Counts(p, y, threshold, names)]
+        self._calibration = PreparedCalibration(p, y)
+        self._extra = Called(p, y) if extra else None
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """All metrics.
@@ -161,7 +162,42 @@ class Prepared:
         Returns:
             By metric, shape ``(r,)``.
         """
-        return {name: value for part in self._parts for name, value in part(weights).items()}
+        return self._all(weights, self._calibration)
+
+    def resampled(self, weights: Floats) -> dict[str, Floats]:
+        """All but :data:`WITHOUT_INTERVAL`, for the resamples of a bootstrap; arguments as of a call."""
+        return self._all(weights, self._calibration.resampled)
+
+    def _all(self, weights: Floats, calibration: Callable[[Floats], dict[str, Floats]]) -> dict[str, Floats]:
+        parts = [*self._judged, calibration]
+        if self._extra is not None:
+            parts.append(self._extra)
+        return {name: value for part in parts for name, value in part(weights).items()}
+
+
+class PreparedCalibration:
+    """Brier score, ECE and log loss of one model, binned once for many calls.
+
+    Args:
+        probabilities: As for :func:`evaluate`.
+        labels: As for :func:`evaluate`.
+
+    Raises:
+        ValueError: As :func:`evaluate`.
+    """
+
+    def __init__(self, probabilities: ArrayLike, labels: ArrayLike) -> None:
+        p, y = checked(probabilities, labels)
+        self._losses, self._error = Calibration(p, y), CalibrationError(p.max(axis=1), p.argmax(axis=1) == y)
+
+    def __call__(self, weights: Floats) -> dict[str, Floats]:
+        """All three; arguments as of :class:`Prepared`."""
+        losses = self._losses(weights)
+        return {"brier": losses["brier"], "ece": self._error(weights), "log_loss": losses["log_loss"]}
+
+    def resampled(self, weights: Floats) -> dict[str, Floats]:
+        """Without the ECE, for the resamples of a bootstrap."""
+        return self._losses(weights)
 
 
 def metric_set(name: str, classes: Sequence[str]) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmfusion.metrics.bootstrap import N_RESAMPLES, percentiles, resample
 from mmfusion.metrics.classification import evaluate
 from mmfusion.metrics.definitions import difference_range, keeping_classes
-from mmfusion.metrics.intervals import N_RESAMPLES, Difference, percentiles, resample, within
+from mmfusion.metrics.differences import Difference, within
 from mmfusion.metrics.ranking import Floats
 from mmfusion.utils.optional import need
 
@@ -40,20 +41,35 @@ def delong(scores: ArrayLike, labels: ArrayLike) -> DeLong:
     Raises:
         ValueError: If shapes or values do not fit.
     """
-    stats = need("scipy.stats", "bench")
     s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if s.ndim != 2 or y.shape != s.shape[1:] or not np.isfinite(s).all() or not np.isin(y, (0, 1)).all():
         raise ValueError(f"delong expects finite scores (m, n) and labels (n,) of 0 and 1, got {s.shape} and {y.shape}")
-    positive, negative = s[:, y == 1], s[:, y == 0]
-    n1, n0 = positive.shape[1], negative.shape[1]
+    n1, n0 = int((y == 1).sum()), int((y == 0).sum())
     if min(n1, n0) < 2:
         raise ValueError(f"delong expects at least two cases of each class, got {n0} and {n1}")
-    rank = stats.rankdata(np.concatenate([positive, negative], axis=1), axis=1)
-    # How many of the other class lie below each case, ties counting half: its rank among all less that among its own.
-    above = (rank[:, :n1] - stats.rankdata(positive, axis=1)) / n0
-    below = 1 - (rank[:, n1:] - stats.rankdata(negative, axis=1)) / n1
+    above, below = structural_components(s, y == 1)
     covariance = np.atleast_2d(np.cov(above)) / n1 + np.atleast_2d(np.cov(below)) / n0
     return DeLong(above.mean(axis=1), covariance)
+
+
+def structural_components(scores: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Share of the other class that each case is ranked rightly against; ties count half.
+
+    Args:
+        scores: Shape ``(m, n)``, one row per model.
+        positive: Shape ``(n,)``; at least one case of each kind.
+
+    Returns:
+        Of the positives ``(m, n1)`` and of the negatives ``(m, n0)``, each in their order; either's mean is the AUC.
+    """
+    stats = need("scipy.stats", "bench")
+    hits, misses = scores[:, positive], scores[:, ~positive]
+    n1, n0 = hits.shape[1], misses.shape[1]
+    rank = stats.rankdata(np.concatenate([hits, misses], axis=1), axis=1)
+    # How many of the other class lie below each case, ties counting half: its rank among all less that among its own.
+    above = (rank[:, :n1] - stats.rankdata(hits, axis=1)) / n0
+    below = 1 - (rank[:, n1:] - stats.rankdata(misses, axis=1)) / n1
+    return above, below
 
 
 def compare_auc(one: ArrayLike, other: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Difference:
@@ -138,7 +154,7 @@ def bootstrap_test(drawn: Floats, level: float = 0.95) -> tuple[float, float, fl
 
     Returns:
         Ends and probability; all NaN where too few resamples define the difference, see
-        :func:`~mmfusion.metrics.intervals.percentiles`.
+        :func:`~mmfusion.metrics.bootstrap.percentiles`.
     """
     low, high, _ = percentiles(drawn, level)
     if not np.isfinite(low):

@@ -7,12 +7,9 @@ Weights have shape ``(n, r)`` here, one column a resample; contiguous rows are f
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmfusion.metrics.calibration_error import Labels
 from mmfusion.metrics.ranking import Floats, Order, divide, sums
-
-ECE_BINS = 15
-Labels = NDArray[np.int64]
 
 
 class Ranks:
@@ -86,7 +83,7 @@ class Counts:
 
 
 class Calibration:
-    """Brier score, ECE and log loss.
+    """Brier score and log loss.
 
     Args:
         p: Probabilities, shape ``(n, k)``.
@@ -95,27 +92,17 @@ class Calibration:
 
     def __init__(self, p: Floats, y: Labels) -> None:
         n, k = p.shape
-        called = p.argmax(axis=1)
         if k == 2:
             brier = (p[:, 1] - (y == 1)) ** 2
         else:
             brier = ((p - np.eye(k)[y]) ** 2).sum(axis=1)
         surprise = -np.log(np.clip(p[np.arange(n), y], np.finfo(np.float64).eps, 1.0))
-        confidence = p[np.arange(n), called]
-        # Bins are open below and closed above, as in Guo et al. 2017, section 2.
-        bins = np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-        rows = np.concatenate([bins, np.full(n, ECE_BINS), np.full(n, ECE_BINS + 1)])
-        values = np.concatenate([confidence - (called == y), brier, surprise])
-        self._matrix = sums(rows, np.tile(np.arange(n), 3), (ECE_BINS + 2, n), values)
+        self._losses = np.stack([brier, surprise])
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         """By metric, shape ``(r,)``."""
-        sums, total = self._matrix @ weights, weights.sum(axis=0)
-        return {
-            "brier": divide(sums[-2], total),
-            "ece": divide(np.abs(sums[:-2]).sum(axis=0), total),
-            "log_loss": divide(sums[-1], total),
-        }
+        brier, log_loss = divide(self._losses @ weights, weights.sum(axis=0))
+        return {"brier": brier, "log_loss": log_loss}
 
 
 def mean_defined(values: Floats) -> Floats:

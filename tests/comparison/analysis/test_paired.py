@@ -12,7 +12,7 @@ from mmfusion.comparison.analysis.results import Caution, PairedTest
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.classification import NAMES
 from mmfusion.metrics.definitions import difference_range
-from mmfusion.metrics.intervals import corrected_resampled_difference
+from mmfusion.metrics.differences import corrected_resampled_difference
 from mmfusion.metrics.paired_tests import compare, compare_auc, holm, mcnemar
 
 THREE = {"names": ("a", "b", "c")}

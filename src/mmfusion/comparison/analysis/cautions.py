@@ -16,7 +16,7 @@ from mmfusion.experiments.recipes import SHARED
 from mmfusion.metrics import definitions
 from mmfusion.metrics.calibration import BOUNDS, UNDETERMINED
 from mmfusion.metrics.classification import EXTRA
-from mmfusion.metrics.intervals import LEAST_SPLITS
+from mmfusion.metrics.differences import LEAST_SPLITS
 
 LEAST_SEEDS = 5
 """Seeds that a benchmark on a fixed split should have."""

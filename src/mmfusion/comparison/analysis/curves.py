@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from mmfusion.comparison.analysis.curve_data import Confusion, Curve, Curves
 from mmfusion.comparison.analysis.resampling import Sampled
+from mmfusion.metrics.calibration_error import ECE_BINS, CalibrationError, confidence_bins
 from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, roc_curve
 from mmfusion.metrics.ranking import Floats, divide
-from mmfusion.metrics.weighted import ECE_BINS, mean_defined
+from mmfusion.metrics.weighted import mean_defined
 
 MACRO = "macro"
 LIKELIEST = "likeliest"
@@ -87,11 +88,10 @@ def _reliability(
         pooled, gaps = np.zeros((3, ECE_BINS, 1 + n_drawn)), []
         for run, (p, truth) in zip(runs, of_runs):
             weights = np.concatenate([np.ones((len(p), 1)), run.weights[:, :n_drawn]], axis=1)
-            bins = np.clip(np.ceil(p * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
-            member = np.eye(ECE_BINS)[bins].T
+            member = np.eye(ECE_BINS)[confidence_bins(p)].T
             sums = np.stack([member @ weights, (member * p) @ weights, (member * truth) @ weights])
             pooled += sums
-            gaps.append(np.abs(sums[1, :, 0] - sums[2, :, 0]).sum() / len(p))
+            gaps.append(float(CalibrationError(p, truth)(np.ones((len(p), 1)))[0]))
         x, y = divide(pooled[1, :, 0], pooled[0, :, 0]), divide(pooled[2], pooled[0]).T
         middle = (np.arange(ECE_BINS) + 0.5) / ECE_BINS
         share = pooled[0, :, 0] / pooled[0, :, 0].sum()

@@ -25,7 +25,7 @@ from mmfusion.comparison.analysis.resampling import Sampled
 from mmfusion.comparison.analysis.results import Caution, PairedTest
 from mmfusion.metrics.classification import LOWER_IS_BETTER
 from mmfusion.metrics.definitions import difference_range
-from mmfusion.metrics.intervals import LEAST_SPLITS, corrected_resampled_difference
+from mmfusion.metrics.differences import LEAST_SPLITS, corrected_resampled_difference
 from mmfusion.metrics.paired_tests import bootstrap_test, compare_auc, holm, mcnemar
 
 SIGNIFICANCE = 0.05

@@ -17,12 +17,11 @@ from mmfusion.comparison.analysis.held_out import test_set_of
 from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.finished_run import Cases, FinishedRun
 from mmfusion.data.schema.subgroups import UNKNOWN
+from mmfusion.metrics.bootstrap import percentiles, resample
 from mmfusion.metrics.calibration import apply_temperature, fit_temperature
-from mmfusion.metrics.classification import Prepared, best_threshold
+from mmfusion.metrics.classification import Prepared, PreparedCalibration, best_threshold
 from mmfusion.metrics.definitions import defined_in, keeps_classes
-from mmfusion.metrics.intervals import percentiles, resample
 from mmfusion.metrics.ranking import Floats
-from mmfusion.metrics.weighted import Calibration
 
 N_CURVES = 300
 """Resamples for the bands of curves."""
@@ -155,7 +154,7 @@ def score(runs: Sequence[Drawn], level: float) -> Score:
 class _Task(NamedTuple):
     """Metrics to compute on each resample: of which cases, and on how many resamples."""
 
-    metrics: Prepared | Calibration
+    metrics: Prepared | PreparedCalibration
     rows: NDArray[np.intp] | None
     n: int
 
@@ -186,7 +185,7 @@ def _sample_test_set(
                     if which not in complete:
                         labels = first.labels if task.rows is None else first.labels[task.rows]
                         complete[which] = keeps_classes(labels, own_weights.T)
-                    into[key].append(defined_in(task.metrics(own_weights), complete[which]))
+                    into[key].append(defined_in(task.metrics.resampled(own_weights), complete[which]))
         done += weights.shape[1]
     kept = np.concatenate(head, axis=1)
     return [_joined(run, of_run, into, kept) for run, of_run, into in zip(judged, tasks, drawn)]
@@ -198,7 +197,7 @@ def _tasks(judged: Judged, n_resamples: int, extra: Sequence[str]) -> dict[tuple
     prepared = Prepared(cases.probabilities, cases.labels, threshold=threshold, names=classes, extra=extra)
     tasks: dict[tuple[str, ...], _Task] = {("raw",): _Task(prepared, None, n_resamples)}
     if (scaled := judged.scaled) is not None:
-        tasks["scaled",] = _Task(Calibration(scaled, cases.labels), None, n_resamples)
+        tasks["scaled",] = _Task(PreparedCalibration(scaled, cases.labels), None, n_resamples)
     for (by, value), rows in subgroup_rows(judged).items():
         if len(set(cases.labels[rows].tolist())) > 1:
             p, y = cases.probabilities[rows], cases.labels[rows]
@@ -236,8 +235,13 @@ def _joined(
         n = len(judged.cases) if task.rows is None else len(task.rows)
         point = task.metrics(np.ones((n, 1)))
         out[key] = {
-            name: Drawn(float(value[0]), np.concatenate([block[name] for block in drawn[key]]))
+            name: Drawn(float(value[0]), np.concatenate([block.get(name, _nothing(block)) for block in drawn[key]]))
             for name, value in point.items()
         }
     subgroups = {(key[1], key[2]): drawn_metrics for key, drawn_metrics in out.items() if key[0] == "subgroup"}
     return Sampled(judged, out["raw",], out.get(("scaled",), {}), subgroups, weights)
+
+
+def _nothing(block: Mapping[str, Floats]) -> Floats:
+    """NaN for a metric that is not computed on resamples."""
+    return np.full_like(next(iter(block.values())), np.nan)
