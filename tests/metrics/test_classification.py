@@ -110,7 +110,7 @@ def test_all_scores_equal_is_chance() -> None:
 def test_calibration_by_hand() -> None:
     p1 = np.array([0.9, 0.9, 0.2, 0.6])
     found = evaluate(np.stack([1 - p1, p1], axis=1), [1, 0, 0, 1])
-    # Confidences 0.9 (twice, one right): a gap of 0.4, with a standard error of 0.5; 0.8 and 0.6 have bins of their own.
+    # Confidences 0.9 (twice, one right): a gap of 0.4 with a standard error of 0.5; 0.8 and 0.6 are alone.
     assert found["ece"][0] == pytest.approx(2 * (0.4 - 2 * 0.5 * NormalDist().pdf(0.8)) / 4)
     assert found["brier"][0] == pytest.approx((0.01 + 0.81 + 0.04 + 0.16) / 4)
 

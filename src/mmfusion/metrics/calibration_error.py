@@ -27,8 +27,8 @@ class CalibrationError:
 
     the mean of two corrections: ``|g|`` less its bias in a resample of normal noise, which takes out too little, and
     the sign of one half of the cases times the gap of the other, over all halvings, which takes out too much. What bias
-    is left in a bin is at most 0.27 s, instead of 0.80 s. The sum over the bins is 0 at least; a bin with a single case,
-    of which no noise is known, counts 0. There is no interval: none that was tried covers what it should.
+    is left in a bin is at most 0.27 s, instead of 0.80 s. The sum over the bins is 0 at least; a bin with a single
+    case, of which no noise is known, counts 0. There is no interval: none that was tried covers what it should.
 
     Args:
         confidence: Shape ``(n,)``, a probability of each case.
