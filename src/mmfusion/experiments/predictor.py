@@ -24,6 +24,7 @@ from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, inference, memory
 from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.checkpoints import load_weights
+from mmfusion.training.model_protocols import modalities_of
 
 
 class Predictor:
@@ -43,8 +44,7 @@ class Predictor:
         self.batch_size = batch_size
         self._device = device
         self._target, self._kind = predictions.only_classes(self.spec)
-        ignored = getattr(model, "ignored", ())
-        self._seen = tuple(name for name in self.spec.names if name not in ignored)
+        self._seen = modalities_of(model, self.spec)
 
     def predict(
         self,

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, Cases, without_images
 from mmfusion.metrics.ranking import Floats
+from mmfusion.models.fusion_model import FusionModel
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table, Tokens
 from mmfusion.training import inference
+from mmfusion.training.model_protocols import modalities_of
 from mmfusion.training.reporter import Bar
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -145,7 +147,7 @@ def predict(
             are computed.
         bar: Receives the progress.
     """
-    used = set(getattr(model, "names", dataset.spec.names))
+    used = set(modalities_of(model, dataset.spec))
     all_conditions = conditions(dataset.spec)
     idle = {condition for condition in all_conditions if not _touched(condition, dataset.spec, used)}
     tables, present = _tables(dataset)
@@ -216,8 +218,8 @@ class _Batch:
         self._model = model
         self._target = target
         self._device = device
-        self._apart: bool = getattr(model, "tokens_apart", False)
-        self._encoded: bool = not self._apart and getattr(model, "reads_maps", False)
+        self._apart = isinstance(model, FusionModel) and model.tokens_apart
+        self._encoded = not self._apart and isinstance(model, FusionModel) and model.reads_maps
         self._present = cases.present
         self.inputs = self._on_device(cases)
         self._stages: list[dict[str, Tokens]] = []

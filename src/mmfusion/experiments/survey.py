@@ -16,6 +16,7 @@ from torch import nn
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset
 from mmfusion.data.frame import FrameDataset
+from mmfusion.training.model_protocols import modalities_of
 
 _INSPECTED = 32
 """Training images of a modality whose pixels are looked at."""
@@ -77,15 +78,14 @@ def check_images(survey: Survey, bundle: DataBundle, model: nn.Module, root: str
     Args:
         survey: From :func:`survey`.
         bundle: What it is of.
-        model: Looks at its ``names``; one that does not say looks at everything.
+        model: It uses all modalities or, as a :class:`~mmfusion.training.model_protocols.Selective`, some.
         root: The folder of the images, as the settings have it.
 
     Raises:
         FileNotFoundError: Naming the images, their columns and the root.
     """
-    names = getattr(model, "names", None)
-    n = len(bundle.train)
-    lacking = [name for name, of in survey.absent.items() if of["train"] == n and (names is None or name in names)]
+    names, n = modalities_of(model, bundle.spec), len(bundle.train)
+    lacking = [name for name, of in survey.absent.items() if of["train"] == n and name in names]
     if lacking:
         sources = bundle.reader.images
         listed = ", ".join(

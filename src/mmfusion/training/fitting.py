@@ -8,23 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset, without_images
+from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.phases import Phase, Pretraining
 from mmfusion.spec import Classes
 from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
 from mmfusion.training import inference
+from mmfusion.training.model_protocols import RowLearner
 
 _BATCH = 1024
 
 
 def learning(model: nn.Module) -> list[tuple[str, Any]]:
-    """The tabular tokenizers that learn from rows, each with its modality; none of a model without ``tokenizers``.
+    """The tabular tokenizers of a fusion model that learn from rows, each with its modality; none of other models.
 
     Those of the context of map fusions too, and those inside another part, such as a table encoder.
     """
-    context = getattr(getattr(model, "context", None), "tokenizers", {})
-    places = (*dict(getattr(model, "tokenizers", {})).items(), *dict(context).items())
-    return [(name, learner) for name, part in places for learner in _outermost(part)]
+    if not isinstance(model, FusionModel):
+        return []
+    places = (*model.tokenizers.items(), *model.context.tokenizers.items())
+    return [(name, learner) for name, part in places for learner in row_learners(part)]
 
 
 def learners(model: nn.Module, phases: Iterable[Phase] = ()) -> list[tuple[str, Any]]:
@@ -39,16 +42,16 @@ def learners(model: nn.Module, phases: Iterable[Phase] = ()) -> list[tuple[str, 
         (name, learner)
         for pretraining in pretrainings
         for name, part in pretraining.row_learners
-        for learner in _outermost(part)
+        for learner in row_learners(part)
     ]
     return [*learning(model), *others]
 
 
-def _outermost(part: nn.Module) -> list[Any]:
+def row_learners(part: nn.Module) -> list[Any]:
     """The part itself if it says whether it learns from rows, otherwise those inside it that do."""
-    if hasattr(part, "needs_rows"):
+    if isinstance(part, RowLearner):
         return [part] if part.needs_rows else []
-    return [learner for inside in part.children() for learner in _outermost(inside)]
+    return [learner for inside in part.children() for learner in row_learners(inside)]
 
 
 def fit_tokenizers(

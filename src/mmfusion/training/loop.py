@@ -24,6 +24,7 @@ from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import averaging, checkpoints, divergence, inference, optimizers, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.loss_log import LossLog
+from mmfusion.training.model_protocols import modalities_of
 from mmfusion.training.phases import encoders_of, phases_of
 from mmfusion.training.preparation import lay_channels_last, look, set_counts, settle_encoders
 from mmfusion.training.progress import Progress, better, line
@@ -296,7 +297,7 @@ class Training:
     def _with_dropout(self, cases: Cases, seed: int) -> Cases:
         """Some modalities of some cases taken away, of those that the model looks at."""
         generator = self._generator.manual_seed(seed)
-        names = getattr(self._bare, "names", None)
+        names = modalities_of(self._bare, self._train.spec)
         dropout = self.settings.modality_dropout
         return cases._replace(present=drop_modalities(cases.present, dropout, generator, names=names))
 

@@ -9,6 +9,7 @@ from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.image_encoders import ImageEncoders
 from mmfusion.models.phases import ParameterGroup, Phase, Pretraining
 from mmfusion.registry import pretrainings
+from mmfusion.training.model_protocols import Phased
 
 
 def phases_of(model: nn.Module) -> list[Phase]:
@@ -20,9 +21,8 @@ def phases_of(model: nn.Module) -> list[Phase]:
     Raises:
         ValueError: If it is neither, or its loss cannot be built.
     """
-    phases = getattr(model, "phases", None)
-    if callable(phases):
-        return list(phases())
+    if isinstance(model, Phased):
+        return list(model.phases())
     loss = create_loss(model)
     choice = model.blueprint.pretraining if isinstance(model, FusionModel) and model.blueprint else None
     if not isinstance(model, FusionModel) or choice is None:
@@ -41,13 +41,12 @@ def encoders_of(model: nn.Module) -> ImageEncoders:
     Raises:
         ValueError: If it has none that can be frozen or recomputed stage by stage.
     """
-    encoders = getattr(model, "encoders", None)
-    if not isinstance(encoders, ImageEncoders):
+    if not isinstance(model, FusionModel):
         raise ValueError(
             f"{type(model).__name__} has no image encoders in stages: leave train.freeze, train.checkpointing and "
             "train.layer_decay out"
         )
-    return encoders
+    return model.encoders
 
 
 def groups(model: nn.Module, *others: nn.Module, without: Iterable[nn.Module] = ()) -> tuple[ParameterGroup, ...]:
@@ -62,8 +61,8 @@ def groups(model: nn.Module, *others: nn.Module, without: Iterable[nn.Module] = 
         ``"encoder"`` for those of the model's image encoders and ``"fusion"`` for the others, neither of them empty.
     """
     left_out = {id(parameter) for part in without for parameter in part.parameters()}
-    encoders = getattr(model, "encoders", None)
-    of_encoders = {id(p) for p in encoders.backbones.parameters()} if isinstance(encoders, ImageEncoders) else set()
+    backbones = model.encoders.backbones if isinstance(model, FusionModel) else nn.Module()
+    of_encoders = {id(parameter) for parameter in backbones.parameters()}
     # By identity: what others hold of the model is trained once.
     trained = {id(p): p for part in (model, *others) for p in part.parameters() if id(p) not in left_out}
     groups = (

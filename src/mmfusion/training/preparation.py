@@ -8,24 +8,24 @@ from torch import nn
 
 from mmfusion.data.cases import CaseDataset
 from mmfusion.losses import Objective
+from mmfusion.models.fusion_model import FusionModel
 from mmfusion.spec import Classes
+from mmfusion.training.model_protocols import Checking
 from mmfusion.training.phases import encoders_of
 from mmfusion.training.settings import Train
 
 
 def settle_encoders(model: nn.Module, train: Train) -> None:
     """Freeze what the settings freeze, and trade time for memory where they say so."""
-    for enabled, method, argument in (
-        (train.freeze != "none", "freeze", train.freeze),
-        (train.checkpointing, "set_grad_checkpointing", True),
-    ):
-        if enabled:
-            getattr(encoders_of(model), method)(argument)
+    if train.freeze != "none":
+        encoders_of(model).freeze(train.freeze)
+    if train.checkpointing:
+        encoders_of(model).set_grad_checkpointing(True)
 
 
 def set_counts(loss: nn.Module, target: str, train: CaseDataset) -> None:
     """Pass the class counts of the training set to losses that weigh classes."""
-    kind = getattr(loss, "targets", {}).get(target)
+    kind = loss.targets.get(target) if isinstance(loss, Objective) else None
     if isinstance(loss, Objective) and isinstance(kind, Classes):
         loss.set_counts({target: torch.bincount(train.labels(target), minlength=kind.n)})
 
@@ -47,7 +47,7 @@ def look(*parts: tuple[Any, ...], standardized: Collection[str] = ()) -> None:
         ValueError: From either of them.
     """
     for part, *arguments in parts:
-        check = getattr(part, "check", None)
-        if check is not None:
-            known = [name for name in standardized if name in getattr(part, "images", ())]
-            check(*arguments, **({"standardized": known} if known else {}))
+        if isinstance(part, FusionModel):
+            part.check(*arguments, standardized=[name for name in standardized if name in part.images])
+        elif isinstance(part, Checking):
+            part.check(*arguments)

@@ -1,7 +1,7 @@
 """Settings of the training: the budget and how it is spent."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from mmfusion.data.samplers import OPTIONS as SAMPLERS
 from mmfusion.options import Dropout, Name, NotNegative, OneOf, Positive, Probability, Range
@@ -63,7 +63,7 @@ class Train:
     lr: Annotated[float, Range(0, 1e3, above=True)] = 1e-3
     encoder_lr_scale: Positive = 1.0
     layer_decay: Positive = 1.0
-    freeze: Annotated[int, Range(0, 64)] | Annotated[str, OneOf(("all", "none"))] = "none"
+    freeze: Annotated[int, Range(0, 64)] | Literal["all", "none"] = "none"
     precompute: bool = False
     checkpointing: bool = False
     weight_decay: Annotated[float, Range(0, 1e3)] = 1e-4

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import CompressedTable, TabularTokenizer
 from mmfusion.tokens import Table
-from mmfusion.training.fitting import learning
+from mmfusion.training.fitting import row_learners
 
 NAN = float("nan")
 MASKED = {"name": "feature", "missing": "mask"}
@@ -57,8 +57,5 @@ def test_what_it_compresses_is_fitted() -> None:
     """Found inside it, by whoever fits a model's tokenizers."""
     t = CompressedTable(COLUMNS, dim=4, of={"name": "feature", "missing": "impute"}, n_latents=3)
     assert (t.n_tokens, t.dim, t.columns) == (3, 4, COLUMNS)
-    model, none = nn.Module(), nn.Module()
-    model.tokenizers = nn.ModuleDict({"meta": t})
-    assert learning(model) == [("meta", t.tokenizer)]
-    none.tokenizers = nn.ModuleDict({"meta": CompressedTable(COLUMNS, dim=4, n_latents=3)})
-    assert learning(none) == []
+    assert row_learners(t) == [t.tokenizer]
+    assert row_learners(CompressedTable(COLUMNS, dim=4, n_latents=3)) == []
