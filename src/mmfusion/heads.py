@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mmfusion.option_checks import checked
 from mmfusion.options import Dropout, TotalWidth, Widths
 from mmfusion.registry import heads
 from mmfusion.spec import Target
@@ -27,7 +26,6 @@ class MLPHead(nn.Module):
         rectify: ReLU before the first layer.
     """
 
-    @checked
     def __init__(
         self,
         targets: Mapping[str, Target],

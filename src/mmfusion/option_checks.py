@@ -53,7 +53,7 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     ranged = {
         name
         for name, hint in declared.items()
-        if any(typing.get_origin(member) is Annotated for member in alternatives(hint))
+        if any(typing.get_origin(member) in (Annotated, typing.Literal) for member in alternatives(hint))
     }
 
     @functools.wraps(function)
@@ -115,9 +115,14 @@ def check_names(what: str, builder: Callable[..., Any], options: Mapping[str, An
     valid = keyword_options(builder)
     for name in options:
         if name not in valid:
-            close = difflib.get_close_matches(name, valid, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise ValueError(f"{what} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}")
+            raise ValueError(unknown_option(what, name, valid))
+
+
+def unknown_option(what: str, name: str, valid: Collection[str]) -> str:
+    """What is wrong with an unknown option: the closest one and all valid ones."""
+    close = difflib.get_close_matches(name, valid, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{what} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
 
 
 def option_faults(builder: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:

@@ -19,37 +19,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from mmfusion.option_checks import check_options, keyword_options, shown
+from mmfusion.option_checks import check_options, checked, keyword_options, shown
 
-__all__ = [
-    "Builder",
-    "Choice",
-    "PluginError",
-    "Registry",
-    "ablations",
-    "backbones",
-    "check_options",
-    "compressions",
-    "datasets",
-    "decisions",
-    "heads",
-    "image_tokenizers",
-    "keyword_options",
-    "list_backbones",
-    "list_datasets",
-    "list_losses",
-    "list_models",
-    "losses",
-    "map_fusions",
-    "models",
-    "named",
-    "poolings",
-    "pretrainings",
-    "table_encoders",
-    "tabular_tokenizers",
-    "token_fusions",
-    "vector_fusions",
-]
+__all__ = ["check_options", "keyword_options"]  # and what is defined here
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 Choice: TypeAlias = str | Mapping[str, Any]
@@ -77,6 +49,7 @@ class Registry:
     def register(self, name: str) -> Callable[[Builder], Builder]:
         """A decorator that adds a builder.
 
+        A class's options are then checked against their declared ranges wherever it is constructed, not by name alone.
         A builder whose code runs again, as a notebook's cell does, takes its own place.
 
         Raises:
@@ -90,6 +63,8 @@ class Registry:
                     f"{self.kind} {name!r} is registered already, by {taken.__module__}.{taken.__qualname__}: "
                     "choose another name"
                 )
+            if isinstance(builder, type) and "__init__" in vars(builder):
+                builder.__init__ = checked(vars(builder)["__init__"])  # type: ignore[misc]  # its own
             self._builders[name] = builder
             return builder
 
@@ -284,6 +259,8 @@ decisions = Registry("decision fusion", "mmfusion.fusion.decisions")
 heads = Registry("head", "mmfusion.heads")
 pretrainings = Registry("pretraining", "mmfusion.models.pretraining")
 losses = Registry("loss", "mmfusion.losses")
+prototypes = Registry("source of prototypes", "mmfusion.losses.memory")
+weightings = Registry("weighting", "mmfusion.losses.weighting")
 datasets = Registry("dataset", "mmfusion.data")
 
 

@@ -289,13 +289,16 @@ def test_refuses_what_is_no_image(shape: tuple[int, ...], dtype: Any, message: s
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_axes": 1}, "n_axes must be 2 or 3, got 1"),
-        ({"widths": (4, 8), "stage_strides": [1]}, "one stride a stage is needed: 2 widths, 1 strides"),
-        ({"n_axes": 3, "stem_stride": (2, 2)}, r"a stride for each of 3 axes is needed, got \(2, 2\)"),
-        ({"widths": (4, 8), "n_stages": 3}, "1 to 2 stages of at least 1 block, got n_stages=3"),
-        ({"widths": (4, 8), "n_stages": 0}, "1 to 2 stages of at least 1 block, got n_stages=0"),
-        ({"n_blocks": 0}, "at least 1 block, got .*n_blocks=0"),
-        ({"widths": ()}, "one stride a stage is needed: 0 widths"),
+        ({"n_axes": 1}, "n_axes expects int from 2 to 3, got 1"),
+        ({"widths": (4, 8), "stage_strides": [1]}, "stage_strides expects 2 values, .*got \\[1\\]"),
+        (
+            {"n_axes": 3, "stem_stride": (2, 2)},
+            r"stem_stride expects 1 values, each one number or one for each of 3 axes",
+        ),
+        ({"widths": (4, 8), "n_stages": 3}, "n_stages expects 1 to 2 stages, got 3"),
+        ({"widths": (4, 8), "n_stages": 0}, "n_stages expects int from 1 to 64.*, got 0"),
+        ({"n_blocks": 0}, "n_blocks expects int from 1 to 128, got 0"),
+        ({"widths": ()}, "widths expects 1 to 16 values"),
     ],
 )
 def test_refuses(options: Any, message: str) -> None:

@@ -247,20 +247,20 @@ def test_one_case_of_one_position_cannot_be_normalised() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_axes": 1}, "n_axes must be 2 or 3, got 1"),
-        ({"widths": (4, 8), "stage_strides": [1, 1]}, "stage_strides needs one stride .* stem: 1, got 2"),
-        ({"widths": (4, 8), "stage_kernels": []}, "stage_kernels needs one kernel .* stem: 1, got 0"),
+        ({"n_axes": 1}, "n_axes expects int from 2 to 3, got 1"),
+        ({"widths": (4, 8), "stage_strides": [1, 1]}, "stage_strides expects 1 values, .*got"),
+        ({"widths": (4, 8), "stage_kernels": []}, "stage_kernels expects 1 values, .*got"),
         (
             {"n_axes": 3, "stem_stride": (2, 2)},
-            r"stem_stride expects a positive number for each of 3 axes",
+            r"stem_stride expects 1 values, each one number or one for each of 3 axes",
         ),
-        ({"stem_stride": 0}, r"stem_stride expects a positive number for each of 2 axes, got \(0, 0\)"),
-        ({"stem_kernel": (3, 3, 3)}, r"stem_kernel expects a positive number for each of 2 axes, got \(3, 3, 3\)"),
+        ({"stem_stride": 0}, r"stem_stride expects int from 1 to 255"),
+        ({"stem_kernel": (3, 3, 3)}, r"stem_kernel expects 1 values, .*one for each of 2 axes"),
         ({"widths": (4, 8), "stage_kernels": [(3, 2)]}, r"kernels must be odd along every axis, got .*\(3, 2\)"),
-        ({"widths": (4, 8), "n_stages": 3}, "1 to 2 stages of at least 1 block, got n_stages=3"),
-        ({"widths": (4, 8), "n_stages": 0}, "1 to 2 stages of at least 1 block, got n_stages=0"),
-        ({"n_blocks": 0}, "at least 1 block, got .*n_blocks=0"),
-        ({"widths": ()}, "there are 1 to 0 stages"),
+        ({"widths": (4, 8), "n_stages": 3}, "n_stages expects 1 to 2 stages, got 3"),
+        ({"widths": (4, 8), "n_stages": 0}, "n_stages expects int from 1 to 64.*, got 0"),
+        ({"n_blocks": 0}, "n_blocks expects int from 1 to 128, got 0"),
+        ({"widths": ()}, "widths expects 1 to 16 values"),
     ],
 )
 def test_refuses(options: Any, message: str) -> None:

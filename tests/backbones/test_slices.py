@@ -156,8 +156,8 @@ def test_in_a_model() -> None:
     ("build", "message"),
     [
         (lambda: Slices(ConvNet(n_axes=3)), "need an encoder of 2D images, ConvNet encodes images of 3 axes"),
-        (lambda: encoder(depth_axis=3), "depth_axis must be one of three axes, -3 to 2, got 3"),
-        (lambda: encoder(stride=0), "at least 1, got stride=0"),
+        (lambda: encoder(depth_axis=3), "depth_axis expects int from -3 to 2, got 3"),
+        (lambda: encoder(stride=0), "stride expects int from 1 to 8192, got 0"),
         (lambda: encoder().stem(torch.rand(1, 2, 8, 8, 2)), "slices/ConvNet cannot be taken apart between its stages"),
         (lambda: encoder().stage(0, torch.rand(1, 2, 8, 8)), "slices/ConvNet cannot be taken apart"),
         (

@@ -185,11 +185,10 @@ def test_hostile_options_of_parts_of_losses(part: type[torch.nn.Module]) -> None
 
 def test_declared_ranges_hold_by_position_too() -> None:
     for build in (
-        lambda: losses.Schedule(1.0, math.nan, steps=5),
         lambda: losses.MovingPrototypes(2, 0, 4),
         lambda: losses.Temperature(-1.0),
     ):
-        with pytest.raises(ValueError, match=r"(end|n_classes|temperature) expects .*, got "):
+        with pytest.raises(ValueError, match=r"(n_classes|temperature) expects .*, got "):
             build()
 
 
@@ -203,7 +202,7 @@ def test_hostile_choices_of_an_objective(kind: str) -> None:
         if kind == "weight" and not value_faults(kind, value, LossWeight):
             mmf.create_loss(mmf.create_model("concat", SPEC, **options))
             continue
-        if kind == "classification" and value is None:
+        if kind == "classification" and value in (None, "none"):
             continue
         with pytest.raises(ValueError, match=r"terms\.more" if changed else kind):
             mmf.create_loss(mmf.create_model("concat", SPEC, **options), **({} if changed else {kind: value}))

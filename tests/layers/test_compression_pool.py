@@ -147,7 +147,7 @@ def test_half_precision_is_averaged_in_float32() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="n_latents must be positive, got 0"):
+    with pytest.raises(ValueError, match="n_latents expects int from 1 to 4096, got 0"):
         pool((4, 6), 0)
     with pytest.raises(ValueError, match="built for 24 tokens, got 23: the image size or the number of columns"):
         pool((4, 6), 2)(Tokens(torch.ones(1, 23, 2)))

@@ -146,11 +146,11 @@ def test_position_does_not_depend_on_the_resolution() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_latents": 0}, "n_latents must be positive, got 0"),
-        ({"width": 0}, "must be positive, got width=0, depth=2, expansion=2.0 and n_bands=8"),
-        ({"depth": 0}, "must be positive, got width=128, depth=0"),
-        ({"expansion": 0}, "must be positive, .*expansion=0"),
-        ({"n_bands": 0}, "must be positive, .*n_bands=0"),
+        ({"n_latents": 0}, "n_latents expects int from 1 to 4096, got 0"),
+        ({"width": 0}, "width expects int from 1 to 16384, got 0"),
+        ({"depth": 0}, "depth expects int from 1 to 128, got 0"),
+        ({"expansion": 0}, "expansion expects float from 0.01 to 64, got 0"),
+        ({"n_bands": 0}, "n_bands expects int from 1 to 64, got 0"),
         ({"n_heads": 4}, "n_heads must divide dim, got dim=6 and n_heads=4"),
         ({"n_heads": 3, "width": 4}, "n_heads must divide dim, got dim=4 and n_heads=3"),
     ],

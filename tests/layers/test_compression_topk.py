@@ -105,5 +105,5 @@ def test_half_precision_is_scored_in_float32() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="n_latents must be positive, got -1"):
+    with pytest.raises(ValueError, match="n_latents expects int from 1 to 4096, got -1"):
         topk(-1)

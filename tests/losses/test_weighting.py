@@ -43,22 +43,22 @@ def embeddings(value: float = 1.0) -> dict[str, Tensor]:
     ],
 )
 def test_schedule(shape: str, expected: list[float]) -> None:
-    schedule = Schedule(1.0, 3.0, steps=4, delay=2, shape=shape)
+    schedule = Schedule(start=1.0, end=3.0, steps=4, delay=2, shape=shape)
     assert [schedule().item() for _ in range(8)] == pytest.approx(expected, rel=1e-6)
 
 
 def test_schedule_counts_in_training_alone_and_is_saved() -> None:
-    schedule = Schedule(0.0, 1.0, steps=2)
+    schedule = Schedule(start=0.0, end=1.0, steps=2)
     schedule()
     schedule.eval()
     assert [schedule().item(), schedule().item()] == [0.5, 0.5]
-    other = Schedule(0.0, 1.0, steps=2)
+    other = Schedule(start=0.0, end=1.0, steps=2)
     other.load_state_dict(schedule.state_dict())
     assert [other().item(), other().item()] == [0.5, 1.0]
 
 
 def test_a_schedule_in_a_bank() -> None:
-    bank = LossBank(2, {"moves": (Schedule(0.0, 2.0, steps=1), Squares(1.0)), "stays": (3.0, Squares(1.0))})
+    bank = LossBank(2, {"moves": (Schedule(start=0.0, end=2.0, steps=1), Squares(1.0)), "stays": (3.0, Squares(1.0))})
     for weight in (0.0, 2.0, 2.0):
         values = bank(embeddings(), LABELS)
         assert {name: value.item() for name, value in values.items()} == {"moves": 4 * weight, "stays": 12.0}
@@ -179,18 +179,23 @@ def test_anchor_terms_go_backward_and_state_is_saved(weighting: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Schedule(-1.0, 1.0, steps=1), "Schedule: start expects float from 0 to 1000000, got -1.0"),
-        (lambda: Schedule(0.0, float("inf"), steps=1), "Schedule: end expects float from 0"),
-        (lambda: Schedule(0.0, 1.0, steps=0), "steps expects int from 1 to 1000000000, got 0"),
-        (lambda: Schedule(0.0, 1.0, steps=1, delay=-1), "delay expects int from 0 to 1000000000, got -1"),
-        (lambda: Schedule(0.0, 1.0, steps=1, shape="step"), "shape expects one of linear, cosine, got 'step'"),
+        (lambda: Schedule(start=-1.0, end=1.0, steps=1), "Schedule: start expects float from 0 to 1000000, got -1.0"),
+        (lambda: Schedule(start=0.0, end=float("inf"), steps=1), "Schedule: end expects float from 0"),
+        (lambda: Schedule(start=0.0, end=1.0, steps=0), "steps expects int from 1 to 1000000000, got 0"),
+        (lambda: Schedule(start=0.0, end=1.0, steps=1, delay=-1), "delay expects int from 0 to 1000000000, got -1"),
+        (
+            lambda: Schedule(start=0.0, end=1.0, steps=1, shape="step"),
+            "shape expects one of linear, cosine, got 'step'",
+        ),
         (lambda: GradNormWeighting(alpha=-1.0), "GradNormWeighting: alpha expects float from 0 to 1000000, got -1.0"),
         (
             lambda: LossBank(2, {"a": (1.0, Squares(1.0))}, weighting=UncertaintyWeighting(regressions=["b"])),
             r"regressions names \['b'\], the terms are \['a'\]",
         ),
         (
-            lambda: LossBank(2, {"a": (Schedule(0, 1, steps=1), Squares(1.0))}, weighting=GradNormWeighting()),
+            lambda: LossBank(
+                2, {"a": (Schedule(start=0, end=1, steps=1), Squares(1.0))}, weighting=GradNormWeighting()
+            ),
             r"sets all weights: give \['a'\] a number",
         ),
     ],

@@ -62,7 +62,7 @@ def test_a_parts_modalities_by_kind(queries: Any, found: tuple[str, ...]) -> Non
         ({"maps": ["film"]}, "Film is conditioned on a table"),
         ({"maps": [part("film", at=[9])], "context": "cells"}, r"Film is to act at \[9\]"),
         ({"pooling": part("throughout", depths=[1, 1])}, "2 depths need tokens of as many stages"),
-        ({"encoder": part("convnet", width=[4])}, "the encoder 'convnet' has no option 'width'"),
+        ({"encoder": part("convnet", width=[4])}, "encoder: 'convnet' has no option 'width'"),
         ({"encoder": "convnt"}, "unknown encoder 'convnt'; did you mean"),
         ({"vectors": "single"}, "'single' reads one embedding, got"),
         ({"tokens": {"layers": ["crossmodal"]}}, "unknown token fusion 'crossmodal'"),

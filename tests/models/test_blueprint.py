@@ -153,7 +153,7 @@ def test_every_fault_of_a_file_in_one_error(tmp_path: Path) -> None:
         """
         dim = 0
         widht = 3
-        reads = "images"
+        reads = 3
         token_norm = 1
         encoder = {name = "convnet", sharde = true, n_stages = 0}
         tokenizer = {image = "pol", table = {name = "feature", missing = "nothing", cls = 1}}
@@ -181,10 +181,10 @@ def test_every_fault_of_a_file_in_one_error(tmp_path: Path) -> None:
     for fault in (
         "dim expects int from 1 to 16384, got 0",
         "no option 'widht'",
-        "reads expects a list of str, got 'images'",
+        "reads expects a list of str of modalities, got 3",
         "token_norm expects bool, got 1",
         "encoder: 'convnet' has no option 'sharde'",
-        "encoder: n_stages expects int from 1 to 64, got 0",
+        "encoder: 'convnet': n_stages expects int from 1 to 64, got 0",
         "tokenizer.image: unknown image tokenizer 'pol'; did you mean 'pool'?",
         "tokenizer.table: tabular tokenizer 'feature': missing expects one of",
         "tokenizer.table: tabular tokenizer 'feature': cls expects bool, got 1",
@@ -194,15 +194,15 @@ def test_every_fault_of_a_file_in_one_error(tmp_path: Path) -> None:
         "maps[1]: map fusion 'film': offset expects float from -1000000 to 1000000, got 'one'",
         "tokens has no option 'per_stages'; did you mean 'per_stage'?",
         "pooling: pooling 'first' has no option 'off'; did you mean 'of'?",
-        "vectors: vector fusion 'gated': of expects names of modalities, images, tables or *, got 3",
+        "vectors: vector fusion 'gated': of expects a list of str of modalities, got 3",
         "decision: unknown decision fusion 'vote'",
         "head: head 'mlp': dropout expects float from 0 to below 1, got 1.5",
         "head: head 'mlp': shared expects bool, got 'yes'",
         "pretraining: pretraining 'tip': mask_rate expects float above 0 to 1, got 2.0",
         "loss has no option 'label_smothing'; did you mean 'label_smoothing'?",
-        "loss.label_smoothing expects float from 0 to 1, got 2",
+        "loss: label_smoothing expects float from 0 to 1, got 2",
         "loss.terms.a: unknown loss 'info_nc'; did you mean 'info_nce'",
-        "loss.terms.b.weight expects float from 0 to 1000000 or a table of options, got -1",
+        "loss.terms.b: loss 'info_nce': weight expects float from 0 to 1000000 or a table of options, got -1",
         "loss.terms.b: loss 'info_nce' has no option 'temprature'; did you mean 'temperature'?",
         "loss.terms.c needs weight",
     ):

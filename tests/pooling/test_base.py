@@ -124,7 +124,9 @@ def test_stage_pool_takes_tokens_of_any_width() -> None:
 
 @pytest.mark.parametrize("n_filters", [{"a": 0}, {"x": 2}, {"images": 2}])
 def test_merge_refuses(n_filters: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"n_filters must be positive, for the modalities \('a', 'b'\), got"):
+    with pytest.raises(
+        ValueError, match=r"n_filters(.a expects int from 1| must be for the modalities \('a', 'b'\), got)"
+    ):
         GranularityMerge(SHAPES, ["a", "b"], n_filters=n_filters)
 
 

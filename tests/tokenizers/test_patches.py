@@ -61,7 +61,7 @@ def test_weights_fit_another_size() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="stages must be 'last' or 'all', got 'first'"):
+    with pytest.raises(ValueError, match="stages expects one of last, all, got 'first'"):
         Patches(*IMAGES["2D"], dim=8, stages="first")
 
 

@@ -1,5 +1,7 @@
 """Small residual networks in plain torch, 2D and 3D, trained from scratch."""
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -7,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
-from mmfusion.options import Channels, Length, Range, Stages, Width
+from mmfusion.options import Channels, Depth, Length, PerAxis, Range, Stages, Width
 from mmfusion.registry import backbones
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -16,7 +18,8 @@ _POOL: dict[int, Callable[..., Tensor]] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with batch normalization around a shortcut (He et al., 2016, basic block).
+    """Two convolutions with batch normalization around a shortcut (He et al., 2016, basic block), and room for a third
+    summand.
 
     Args:
         n_in: Channels that come in.
@@ -53,10 +56,12 @@ class ResidualBlock(nn.Module):
             project = [CONV[n_axes](n_in, n_out, 1, stride=step, bias=False), norm(n_out)]
             self.shortcut = nn.Sequential(*([MeanPool(stride)] if pooled else []), *project)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape ``(b, n_in, *spatial)`` to ``(b, n_out, *spatial / stride)``."""
-        out = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Shape ``(b, n_in, *spatial)`` to ``(b, n_out, *spatial / stride)``; ``beside`` has the latter's shape."""
+        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        if beside is not None:
+            out = out + beside
+        return F.relu(out + self.shortcut(x))
 
 
 class MeanPool(nn.Module):
@@ -76,8 +81,46 @@ class MeanPool(nn.Module):
         return _POOL[len(window)](x, window, self.stride, ceil_mode=True, count_include_pad=False)
 
 
-class ConvNet(Backbone):
-    """A residual network of one width a stage.
+class StagedNetwork(Backbone):
+    """A network whose stages follow each other; a subclass appends them to ``stages`` and defines :meth:`stem`.
+
+    Args:
+        in_channels: Channels of the image.
+        widths: Channels of each stage.
+        strides: Stride of each stage along each spatial axis; the first includes what lies before it.
+        n_stages: How many stages' maps to give, counted from the last; what lies before belongs to the stem. None:
+            all.
+
+    Raises:
+        ValueError: If there are fewer stages.
+    """
+
+    can_recompute = True
+
+    def __init__(
+        self, in_channels: int, widths: Sequence[int], strides: Sequence[tuple[int, ...]], *, n_stages: int | None
+    ) -> None:
+        first = 0 if n_stages is None else len(widths) - n_stages
+        if first < 0:
+            raise ValueError(f"n_stages expects 1 to {len(widths)} stages, got {n_stages}")
+        reductions = list(itertools.accumulate(strides, lambda r, s: tuple(map(math.prod, zip(r, s, strict=True)))))
+        super().__init__(
+            channels=tuple(widths[first:]),
+            reductions=tuple(reductions[first:]),
+            mean=(0.5,) * in_channels,
+            std=(0.5,) * in_channels,
+        )
+        self._first = first
+        self.stages = nn.ModuleList()
+
+    def stage(self, i: int, x: Tensor) -> Tensor:
+        """One stage, counted from 0."""
+        return self.run([self.stages[self._first + i]], x)
+
+
+@backbones.register("convnet")
+class ConvNet(StagedNetwork):
+    """A small residual network, trained from scratch: by default four stages, 0.3 million parameters in 2D.
 
     Args:
         in_channels: Channels of the image.
@@ -87,74 +130,42 @@ class ConvNet(Backbone):
         stem_stride: Stride of the first convolution, along each axis or one for all.
         stage_strides: Stride of each stage, along each axis or one for all; the default is 1, then 2. Anisotropic
             volumes take a tuple an axis.
-        n_stages: How many stages' maps to give, counted from the last; what lies before belongs to the stem. None:
-            all.
+        n_stages: As of :class:`StagedNetwork`.
 
     Raises:
-        ValueError: If ``n_axes`` is not 2 or 3, the numbers of widths and strides differ, or a count is out of range.
+        ValueError: If an option is out of range, or the numbers of widths, strides and axes do not fit.
     """
-
-    can_recompute = True
 
     def __init__(
         self,
         *,
-        in_channels: int = 3,
-        n_axes: int = 2,
-        widths: Sequence[int] = (16, 32, 64, 128),
-        n_blocks: int = 1,
-        stem_stride: int | tuple[int, ...] = 2,
-        stage_strides: Sequence[int | tuple[int, ...]] | None = None,
-        n_stages: int | None = None,
+        in_channels: Channels = 3,
+        n_axes: Annotated[int, Range(2, 3)] = 2,
+        widths: Annotated[Sequence[Width], Length(1, 16)] = (16, 32, 64, 128),
+        n_blocks: Depth = 1,
+        stem_stride: PerAxis = 2,
+        stage_strides: Sequence[PerAxis] | None = None,
+        n_stages: Stages | None = None,
     ) -> None:
-        if n_axes not in CONV:
-            raise ValueError(f"n_axes must be 2 or 3, got {n_axes}")
-        given = [1] + [2] * (len(widths) - 1) if stage_strides is None else list(stage_strides)
-        if len(given) != len(widths):
-            raise ValueError(f"one stride a stage is needed: {len(widths)} widths, {len(given)} strides")
-        first = 0 if n_stages is None else len(widths) - n_stages
-        if not 0 <= first < len(widths) or n_blocks < 1:
-            raise ValueError(
-                f"there are 1 to {len(widths)} stages of at least 1 block, got {n_stages=} and {n_blocks=}"
-            )
-        strides = [_per_axis(stride, n_axes) for stride in given]
-        reductions = accumulated([_per_axis(stem_stride, n_axes), *strides])[1:]
-        super().__init__(
-            channels=tuple(widths[first:]),
-            reductions=tuple(reductions[first:]),
-            mean=(0.5,) * in_channels,
-            std=(0.5,) * in_channels,
-        )
+        (entry,) = per_axis("stem_stride", [stem_stride], 1, n_axes)
+        given = [1] + [2] * (len(widths) - 1) if stage_strides is None else stage_strides
+        strides = per_axis("stage_strides", given, len(widths), n_axes)
+        whole = tuple(a * b for a, b in zip(entry, strides[0], strict=True))
+        super().__init__(in_channels, widths, [whole, *strides[1:]], n_stages=n_stages)
         self.entry = nn.Sequential(
-            CONV[n_axes](in_channels, widths[0], 3, stride=_per_axis(stem_stride, n_axes), padding=1, bias=False),
+            CONV[n_axes](in_channels, widths[0], 3, stride=entry, padding=1, bias=False),
             NORM[n_axes](widths[0]),
             nn.ReLU(),
         )
-        self._first = first
-        self.stages = nn.ModuleList()
-        n_in = widths[0]
-        for width, stride in zip(widths, strides, strict=True):
+        for n_in, width, stride in zip((widths[0], *widths), widths, strides, strict=False):
             blocks = [ResidualBlock(n_in, width, stride=stride)]
             blocks += [ResidualBlock(width, width, stride=(1,) * n_axes) for _ in range(n_blocks - 1)]
             self.stages.append(nn.Sequential(*blocks))
-            n_in = width
         start(self)
 
     def stem(self, x: Tensor) -> Tensor:
         """From images to what the first stage takes."""
         return self.run([self.entry, *self.stages[: self._first]], self.normalise(x))
-
-    def stage(self, i: int, x: Tensor) -> Tensor:
-        """One stage, counted from 0."""
-        return self.run([self.stages[self._first + i]], x)
-
-
-def accumulated(strides: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """By how much the input has shrunk along each axis after each stride."""
-    reductions = [strides[0]]
-    for stride in strides[1:]:
-        reductions.append(tuple(r * s for r, s in zip(reductions[-1], stride, strict=True)))
-    return reductions
 
 
 def start(network: nn.Module) -> None:
@@ -164,20 +175,19 @@ def start(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def _per_axis(stride: int | tuple[int, ...], n_axes: int) -> tuple[int, ...]:
-    per_axis = (stride,) * n_axes if isinstance(stride, int) else tuple(stride)
-    if len(per_axis) != n_axes:
-        raise ValueError(f"a stride for each of {n_axes} axes is needed, got {per_axis}")
-    return per_axis
+def per_axis(option: str, values: Sequence[PerAxis], n: int, n_axes: int) -> list[tuple[int, ...]]:
+    """Strides or widths of filters along each axis, from such or one number for all axes.
 
+    Args:
+        option: Name, for messages.
+        values: By stage.
+        n: How many are needed.
+        n_axes: Of the images.
 
-@backbones.register("convnet")
-def convnet(
-    *,
-    in_channels: Channels = 3,
-    n_axes: Annotated[int, Range(2, 3)] = 2,
-    widths: Annotated[Sequence[Width], Length(1, 16)] = (16, 32, 64, 128),
-    n_stages: Stages | None = None,
-) -> ConvNet:
-    """A small residual network without pretrained weights: four stages, 0.3 million parameters in 2D."""
-    return ConvNet(in_channels=in_channels, n_axes=n_axes, widths=widths, n_stages=n_stages)
+    Raises:
+        ValueError: If there are not as many, or of another number of axes.
+    """
+    along = [(value,) * n_axes if isinstance(value, int) else tuple(value) for value in values]
+    if len(along) != n or any(len(value) != n_axes for value in along):
+        raise ValueError(f"{option} expects {n} values, each one number or one for each of {n_axes} axes, got {values}")
+    return along

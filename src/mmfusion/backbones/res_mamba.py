@@ -1,13 +1,13 @@
 """ResMamba: a residual network whose later blocks look along all positions of the map, 2D and 3D."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.backbones.base import Backbone
-from mmfusion.backbones.convnets import CONV, NORM, accumulated, start
+from mmfusion.backbones.convnets import CONV, NORM, ResidualBlock, StagedNetwork, per_axis, start
 from mmfusion.layers.mamba import Mamba, flipped_mamba
 from mmfusion.options import Channels, Depth, Length, PerAxis, Range, Stages, Width
 from mmfusion.registry import backbones
@@ -24,7 +24,8 @@ class DoubleConv(nn.Sequential):
     """
 
     def __init__(self, n_in: int, n_out: int, *, stride: tuple[int, ...], kernel: tuple[int, ...]) -> None:
-        conv, norm, padding = CONV[len(stride)], NORM[len(stride)], _half(kernel)
+        conv, norm = CONV[len(stride)], NORM[len(stride)]
+        padding = tuple(width // 2 for width in kernel)
         # With biases, which the normalization behind cancels: the published parameter count has them.
         super().__init__(
             conv(n_in, n_out, kernel, stride=stride, padding=padding),
@@ -63,36 +64,6 @@ class ScanLayer(nn.Module):
         return F.relu(self.norm2(self.conv2(mixed.reshape(a.shape) + a)))
 
 
-class ScannedBlock(nn.Module):
-    """Two convolutions with batch normalization around a shortcut, and room for a third summand.
-
-    Args:
-        n_in: Channels that come in.
-        n_out: Channels that go out.
-        stride: Stride along each spatial axis; as many as there are axes.
-        kernel: Width of the filters along each axis, odd.
-    """
-
-    def __init__(self, n_in: int, n_out: int, *, stride: tuple[int, ...], kernel: tuple[int, ...]) -> None:
-        super().__init__()
-        conv, norm, padding = CONV[len(stride)], NORM[len(stride)], _half(kernel)
-        self.conv1 = conv(n_in, n_out, kernel, stride=stride, padding=padding, bias=False)
-        self.norm1 = norm(n_out)
-        self.conv2 = conv(n_out, n_out, kernel, padding=padding, bias=False)
-        self.norm2 = norm(n_out)
-        same = n_in == n_out and set(stride) == {1}
-        self.shortcut = (
-            nn.Identity() if same else nn.Sequential(conv(n_in, n_out, 1, stride=stride, bias=False), norm(n_out))
-        )
-
-    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
-        """Shape ``(b, n_in, *spatial)`` to ``(b, n_out, *spatial / stride)``; ``beside`` has the latter's shape."""
-        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        if beside is not None:
-            out = out + beside
-        return F.relu(out + self.shortcut(x))
-
-
 class ResidualStage(nn.Module):
     """Residual blocks; every one but the first also adds a scan layer of what comes into it.
 
@@ -120,7 +91,7 @@ class ResidualStage(nn.Module):
         super().__init__()
         still = (1,) * len(stride)
         self.blocks = nn.ModuleList(
-            ScannedBlock(n_out if i else n_in, n_out, stride=still if i else stride, kernel=kernel)
+            ResidualBlock(n_out if i else n_in, n_out, stride=still if i else stride, kernel=kernel)
             for i in range(n_blocks)
         )
         n_scans = (min(n_blocks - 1, 1) if share_scan else n_blocks - 1) if scan else 0
@@ -136,7 +107,7 @@ class ResidualStage(nn.Module):
 
 
 @backbones.register("res_mamba")
-class ResMamba(Backbone):
+class ResMamba(StagedNetwork):
     """CFCML's encoder for volumes (arXiv 2603.20016; details from its public code), trained from scratch.
 
     The first stage is a double convolution, the others are residual blocks with scan layers. With the defaults and
@@ -162,11 +133,9 @@ class ResMamba(Backbone):
             all.
 
     Raises:
-        ValueError: If ``n_axes`` is not 2 or 3, a kernel is even, the numbers of widths, strides and kernels do not
-            fit, or a count is out of range.
+        ValueError: If an option is out of range, a kernel is even, or the numbers of widths, strides and kernels do not
+            fit.
     """
-
-    can_recompute = True
 
     def __init__(
         self,
@@ -183,35 +152,19 @@ class ResMamba(Backbone):
         share_scan: bool = True,
         n_stages: Stages | None = None,
     ) -> None:
-        if n_axes not in CONV:
-            raise ValueError(f"n_axes must be 2 or 3, got {n_axes}")
-        first = 0 if n_stages is None else len(widths) - n_stages
-        if not 0 <= first < len(widths) or n_blocks < 1:
-            raise ValueError(
-                f"there are 1 to {len(widths)} stages of at least 1 block, got {n_stages=} and {n_blocks=}"
-            )
-        strides = _each_stage("stride", stem_stride, stage_strides, 2, len(widths), n_axes)
-        kernels = _each_stage("kernel", stem_kernel, stage_kernels, 3, len(widths), n_axes)
+        later = len(widths) - 1
+        strides = per_axis("stem_stride", [stem_stride], 1, n_axes)
+        strides += per_axis("stage_strides", [2] * later if stage_strides is None else stage_strides, later, n_axes)
+        kernels = per_axis("stem_kernel", [stem_kernel], 1, n_axes)
+        kernels += per_axis("stage_kernels", [3] * later if stage_kernels is None else stage_kernels, later, n_axes)
         if any(width % 2 == 0 for kernel in kernels for width in kernel):
             raise ValueError(f"stem_kernel and stage_kernels must be odd along every axis, got {kernels}")
-        super().__init__(
-            channels=tuple(widths[first:]),
-            reductions=tuple(accumulated(strides)[first:]),
-            mean=(0.5,) * in_channels,
-            std=(0.5,) * in_channels,
-        )
-        self._first = first
-        self.stages = nn.ModuleList([DoubleConv(in_channels, widths[0], stride=strides[0], kernel=kernels[0])])
-        for i in range(1, len(widths)):
+        super().__init__(in_channels, widths, strides, n_stages=n_stages)
+        self.stages.append(DoubleConv(in_channels, widths[0], stride=strides[0], kernel=kernels[0]))
+        for (n_in, n_out), stride, kernel in zip(pairwise(widths), strides[1:], kernels[1:], strict=True):
             self.stages.append(
                 ResidualStage(
-                    widths[i - 1],
-                    widths[i],
-                    n_blocks=n_blocks,
-                    stride=strides[i],
-                    kernel=kernels[i],
-                    scan=scan,
-                    share_scan=share_scan,
+                    n_in, n_out, n_blocks=n_blocks, stride=stride, kernel=kernel, scan=scan, share_scan=share_scan
                 )
             )
         start(self)  # not Mamba's own convolution, which has one axis
@@ -219,36 +172,3 @@ class ResMamba(Backbone):
     def stem(self, x: Tensor) -> Tensor:
         """From images to what the first stage takes."""
         return self.run([*self.stages[: self._first]], self.normalise(x))
-
-    def stage(self, i: int, x: Tensor) -> Tensor:
-        """One stage, counted from 0."""
-        return self.run([self.stages[self._first + i]], x)
-
-
-def _half(kernel: tuple[int, ...]) -> tuple[int, ...]:
-    """The padding that keeps a map's size."""
-    return tuple(width // 2 for width in kernel)
-
-
-def _each_stage(
-    what: str,
-    stem: PerAxis,
-    later: Sequence[PerAxis] | None,
-    default: int,
-    n_stages: int,
-    n_axes: int,
-) -> list[tuple[int, ...]]:
-    """One number an axis for each stage."""
-    given = [default] * (n_stages - 1) if later is None else list(later)
-    if len(given) != n_stages - 1:
-        raise ValueError(
-            f"stage_{what}s needs one {what} for each stage behind the stem: {n_stages - 1}, got {len(given)}"
-        )
-    return [_per_axis(f"stem_{what}", stem, n_axes), *(_per_axis(f"stage_{what}s", value, n_axes) for value in given)]
-
-
-def _per_axis(option: str, value: PerAxis, n_axes: int) -> tuple[int, ...]:
-    per_axis = (value,) * n_axes if isinstance(value, int) else tuple(value)
-    if len(per_axis) != n_axes or min(per_axis) < 1:
-        raise ValueError(f"{option} expects a positive number for each of {n_axes} axes, got {per_axis}")
-    return per_axis

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from mmfusion.backbones.base import Backbone
-from mmfusion.backbones.convnets import ResidualBlock, accumulated, start
+from mmfusion.backbones.convnets import ResidualBlock, StagedNetwork, per_axis, start
 from mmfusion.backbones.timm2d import per_channel
 from mmfusion.backbones.timm_models import create_timm
 from mmfusion.backbones.weights import load_matching, read_weights
-from mmfusion.options import Axes, Channels, Range, Stages
+from mmfusion.option_checks import checked
+from mmfusion.options import Axes, Channels, Length, Pixels, Positive, Range
 from mmfusion.registry import backbones
 
-_BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+_BLOCKS: dict[Literal[10, 18, 34], tuple[int, ...]] = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _FLAT = {10: "resnet10t", 18: "resnet18", 34: "resnet34"}
 """The 2D network of each depth, by timm's name: the same layers, so the same weights."""
 
@@ -27,9 +27,14 @@ _SMALLEST = 4
 """Voxels along an axis that are not shrunk any more by themselves."""
 
 Triple = tuple[int, int, int]
+Along: TypeAlias = Annotated[Sequence[Annotated[int, Range(1, 255)]], Length(3)]
+"""One number along each axis."""
+FiveTriples: TypeAlias = Annotated[Sequence[Along], Length(5)]
 
 
-def plan(size: Sequence[int] | None, spacing: Sequence[float] | None = None) -> tuple[list[Triple], list[Triple]]:
+def plan(
+    size: Sequence[int] | None, spacing: Sequence[float] | None = None
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Strides and kernels that first make voxels cubes and then shrink all axes alike (after Isensee et al., 2021).
 
     An axis is coarse while its voxels are at least twice as long as those of the finest axis that can still shrink. A
@@ -46,14 +51,12 @@ def plan(size: Sequence[int] | None, spacing: Sequence[float] | None = None) -> 
     """
     left = list(size or (1024,) * 3)
     apart = _lengths(left, spacing)
-    strides: list[Triple] = []
-    reach: list[Triple] = [_fine(left, apart)]
+    strides: list[tuple[int, ...]] = []
+    reach = [_fine(left, apart)]
     for _ in range(5):
-        fine = _fine(left, apart)
-        stride = (_stride(left[0], fine[0]), _stride(left[1], fine[1]), _stride(left[2], fine[2]))
-        left = [-(-n // s) for n, s in zip(left, stride, strict=True)]
-        apart = [a * s for a, s in zip(apart, stride, strict=True)]
-        strides.append(stride)
+        strides.append(tuple(2 if f and n >= 2 * _SMALLEST else 1 for n, f in zip(left, reach[-1], strict=True)))
+        left = [-(-n // s) for n, s in zip(left, strides[-1], strict=True)]
+        apart = [a * s for a, s in zip(apart, strides[-1], strict=True)]
         reach.append(_fine(left, apart))
     return strides, [reach[0], *reach[2:]]  # the pooling follows the first convolution at once
 
@@ -68,14 +71,10 @@ def _lengths(size: Sequence[int], spacing: Sequence[float] | None) -> list[float
     return list(spacing) if spacing is not None else [max(size) / n for n in size]
 
 
-def _fine(left: Sequence[int], apart: Sequence[float]) -> Triple:
+def _fine(left: Sequence[int], apart: Sequence[float]) -> tuple[int, ...]:
     """Which axes are not coarse; where none can shrink any more, all."""
     coarse = 2 * min([a for n, a in zip(left, apart, strict=True) if n >= 2 * _SMALLEST], default=math.inf)
-    return (int(apart[0] < coarse), int(apart[1] < coarse), int(apart[2] < coarse))
-
-
-def _stride(n: int, fine: int) -> int:
-    return 2 if fine and n >= 2 * _SMALLEST else 1
+    return tuple(int(a < coarse) for a in apart)
 
 
 def inflate(kernel: Tensor, width: int, *, axis: int) -> Tensor:
@@ -108,8 +107,8 @@ class EdgeConv3d(nn.Conv3d):
     """
 
     def __init__(self, n_in: int, n_out: int, kernel: Triple, *, axis: int, padding: Triple, **options: Any) -> None:
-        zeros = (0 if axis == 0 else padding[0], 0 if axis == 1 else padding[1], 0 if axis == 2 else padding[2])
-        super().__init__(n_in, n_out, kernel, padding=zeros, **options)
+        zeros = [0 if i == axis else n for i, n in enumerate(padding)]
+        super().__init__(n_in, n_out, kernel, padding=(zeros[0], zeros[1], zeros[2]), **options)
         self.axis = axis
         self.n_edge = self.kernel_size[axis] // 2
 
@@ -123,7 +122,7 @@ class EdgeConv3d(nn.Conv3d):
         return super().forward(x)
 
 
-class ResNet3d(Backbone):
+class ResNet3d(StagedNetwork):
     """A ResNet of basic blocks over volumes (Hara et al., 2018, arXiv 1711.09577, table 1).
 
     Its layers are those of timm's ResNet of the same depth, with a third axis, so it can start from the 2D weights:
@@ -154,47 +153,41 @@ class ResNet3d(Backbone):
         ValueError: If an option is out of its range, or the weights are of another architecture.
     """
 
-    can_recompute = True
-
+    @checked
     def __init__(
         self,
-        depth: int = 18,
+        depth: Literal[10, 18, 34] = 18,
         *,
-        in_channels: int = 3,
-        size: Sequence[int] | None = None,
-        spacing: Sequence[float] | None = None,
-        strides: Sequence[Triple] | None = None,
-        kernels: Sequence[Triple] | None = None,
-        depth_axis: int | None = None,
-        edges: str = "zeros",
-        n_stages: int = 4,
+        in_channels: Channels = 3,
+        size: Annotated[Sequence[Pixels], Length(3)] | None = None,
+        spacing: Annotated[Sequence[Positive], Length(3)] | None = None,
+        strides: FiveTriples | None = None,
+        kernels: FiveTriples | None = None,
+        depth_axis: Annotated[int, Range(-3, 2)] | None = None,
+        edges: Literal["zeros", "repeat"] = "zeros",
+        n_stages: Annotated[int, Range(1, 4)] = 4,
         weights: str | Path = "none",
     ) -> None:
-        _check(depth, size, spacing, strides, kernels, depth_axis, edges, n_stages)
+        if any(width % 2 == 0 for kernel in kernels or () for width in kernel):
+            raise ValueError(f"kernels must be odd along every axis, got {kernels}")
         tiered = depth == 10
         planned, reach = plan(size, spacing)
-        strides = list(strides or planned)
+        strides = per_axis("strides", strides or planned, 5, 3)
         if kernels is None:
             widths = (3 if tiered else 7, 3, 3, 3, 3)
-            kernels = [(w ** r[0], w ** r[1], w ** r[2]) for w, r in zip(widths, reach, strict=True)]
-        first = 4 - n_stages
-        super().__init__(
-            channels=_WIDTHS[first:],
-            reductions=tuple(accumulated(strides)[1 + first :]),
-            mean=(0.5,) * in_channels,
-            std=(0.5,) * in_channels,
-        )
+            kernels = [[width**r for r in along] for width, along in zip(widths, reach, strict=True)]
+        kernels = per_axis("kernels", kernels, 5, 3)
+        before = tuple(map(math.prod, zip(*strides[:2], strict=True)))
+        super().__init__(in_channels, _WIDTHS, [before, *strides[2:]], n_stages=n_stages)
         self.depth = depth
         self.strides, self.kernels = strides, kernels
         self.depth_axis = coarsest(size or (1, 1, 1), spacing) if depth_axis is None else depth_axis % 3
-        self._first = first
         conv = partial(EdgeConv3d, axis=self.depth_axis) if edges == "repeat" else nn.Conv3d
         self.entry = _entry((in_channels, 24, 32, 64) if tiered else (in_channels, 64), conv, kernels[0], strides[0])
         self.norm = nn.BatchNorm3d(64)
         self.act = nn.ReLU()
-        window = (3 if strides[1][0] > 1 else 1, 3 if strides[1][1] > 1 else 1, 3 if strides[1][2] > 1 else 1)
+        window = tuple(3 if stride > 1 else 1 for stride in strides[1])
         self.pool = nn.MaxPool3d(window, strides[1], padding=_half(window))
-        self.stages = nn.ModuleList()
         n_in = 64
         steps = [(1, 1, 1), *strides[2:]]
         for n_blocks, width, stride, kernel in zip(_BLOCKS[depth], _WIDTHS, steps, kernels[1:], strict=True):
@@ -216,10 +209,6 @@ class ResNet3d(Backbone):
         """From volumes to what the first stage takes."""
         entry = [self.entry, self.norm, self.act, self.pool]
         return self.run([*entry, *self.stages[: self._first]], self.normalise(x))
-
-    def stage(self, i: int, x: Tensor) -> Tensor:
-        """One stage, counted from 0."""
-        return self.run([self.stages[self._first + i]], x)
 
     def _load(self, weights: str | Path) -> None:
         """Weights of this network from a file, or inflated ones of the 2D network."""
@@ -261,7 +250,7 @@ def _renamed(key: str) -> str:
     return key
 
 
-def _entry(widths: Sequence[int], conv: Any, kernel: Triple, stride: Triple) -> nn.Sequential:
+def _entry(widths: Sequence[int], conv: Any, kernel: tuple[int, ...], stride: tuple[int, ...]) -> nn.Sequential:
     """One convolution or several, the first of them with the stride; the norm of the last is the network's."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
@@ -271,84 +260,26 @@ def _entry(widths: Sequence[int], conv: Any, kernel: Triple, stride: Triple) -> 
     return nn.Sequential(*layers)
 
 
-def _half(kernel: Triple) -> Triple:
-    return (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+def _half(kernel: Sequence[int]) -> tuple[int, ...]:
+    return tuple(width // 2 for width in kernel)
 
 
-def _check(
-    depth: int,
-    size: Sequence[int] | None,
-    spacing: Sequence[float] | None,
-    strides: Sequence[Triple] | None,
-    kernels: Sequence[Triple] | None,
-    depth_axis: int | None,
-    edges: str,
-    n_stages: int,
-) -> None:
-    if depth not in _BLOCKS:
-        raise ValueError(f"depth must be one of {', '.join(map(str, _BLOCKS))}, got {depth}")
-    for what, triple in (("size", size), ("spacing", spacing)):
-        if triple is not None and (len(triple) != 3 or not min(triple) > 0):
-            raise ValueError(f"{what} must be three positive numbers, one an axis, got {tuple(triple)}")
-    for what, triples, least in (("strides", strides, "at least 1"), ("kernels", kernels, "odd")):
-        if triples is None:
-            continue
-        fits = len(triples) == 5 and all(len(triple) == 3 and min(triple) >= 1 for triple in triples)
-        if not fits or (least == "odd" and any(width % 2 == 0 for triple in triples for width in triple)):
-            raise ValueError(f"{what} must be five triples of whole numbers, {least}, got {list(triples)}")
-    if depth_axis is not None and not -3 <= depth_axis < 3:
-        raise ValueError(f"depth_axis must be one of three axes, -3 to 2, got {depth_axis}")
-    if edges not in ("zeros", "repeat"):
-        raise ValueError(f"edges must be 'zeros' or 'repeat', got {edges!r}")
-    if not 1 <= n_stages <= 4:
-        raise ValueError(f"there are 4 stages, got n_stages={n_stages}")
+def _register(depth: Literal[10, 18, 34]) -> None:
+    @backbones.register(f"resnet3d{depth}")
+    def build(
+        *,
+        in_channels: Channels = 1,
+        n_axes: Annotated[int, Range(2, 3)] = 3,
+        n_stages: Annotated[int, Range(1, 4)] = 4,
+        size: Axes | None = None,
+        spacing: Sequence[Positive] | None = None,
+        weights: str | Path = "none",
+    ) -> ResNet3d:
+        """A residual network for volumes; its weights can be those of the 2D network."""
+        if n_axes != 3:
+            raise ValueError(f"'resnet3d{depth}' encodes volumes, got images of {n_axes} axes: take {_FLAT[depth]!r}")
+        return ResNet3d(depth, in_channels=in_channels, size=size, spacing=spacing, n_stages=n_stages, weights=weights)
 
 
-@backbones.register("resnet3d10")
-def resnet3d10(
-    *,
-    in_channels: Channels = 1,
-    n_axes: Annotated[int, Range(2, 3)] = 3,
-    n_stages: Stages = 4,
-    size: Axes | None = None,
-    spacing: Sequence[float] | None = None,
-    weights: str | Path = "none",
-) -> ResNet3d:
-    """A residual network of 10 layers for volumes; its weights can be those of the 2D network."""
-    _check_axes(10, n_axes)
-    return ResNet3d(10, in_channels=in_channels, size=size, spacing=spacing, n_stages=n_stages, weights=weights)
-
-
-@backbones.register("resnet3d18")
-def resnet3d18(
-    *,
-    in_channels: Channels = 1,
-    n_axes: Annotated[int, Range(2, 3)] = 3,
-    n_stages: Stages = 4,
-    size: Axes | None = None,
-    spacing: Sequence[float] | None = None,
-    weights: str | Path = "none",
-) -> ResNet3d:
-    """A residual network of 18 layers for volumes; its weights can be those of the 2D network."""
-    _check_axes(18, n_axes)
-    return ResNet3d(18, in_channels=in_channels, size=size, spacing=spacing, n_stages=n_stages, weights=weights)
-
-
-@backbones.register("resnet3d34")
-def resnet3d34(
-    *,
-    in_channels: Channels = 1,
-    n_axes: Annotated[int, Range(2, 3)] = 3,
-    n_stages: Stages = 4,
-    size: Axes | None = None,
-    spacing: Sequence[float] | None = None,
-    weights: str | Path = "none",
-) -> ResNet3d:
-    """A residual network of 34 layers for volumes; its weights can be those of the 2D network."""
-    _check_axes(34, n_axes)
-    return ResNet3d(34, in_channels=in_channels, size=size, spacing=spacing, n_stages=n_stages, weights=weights)
-
-
-def _check_axes(depth: int, n_axes: int) -> None:
-    if n_axes != 3:
-        raise ValueError(f"'resnet3d{depth}' encodes volumes, got images of {n_axes} axes: take {_FLAT[depth]!r}")
+for _depth in _BLOCKS:
+    _register(_depth)

@@ -1,12 +1,14 @@
 """2.5D: a 2D encoder over the slices of a volume, whose maps are pooled along the depth by attention."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
+from mmfusion.option_checks import checked
+from mmfusion.options import Pixels, Range, Width
 
 
 class GatedAttention(nn.Module):
@@ -59,15 +61,19 @@ class Slices(Backbone):
         ValueError: If the encoder is not for 2D images, or an option is out of its range.
     """
 
-    def __init__(self, encoder: Backbone, *, depth_axis: int = -1, stride: int = 1, d_hidden: int = 128) -> None:
+    @checked
+    def __init__(
+        self,
+        encoder: Backbone,
+        *,
+        depth_axis: Annotated[int, Range(-3, 2)] = -1,
+        stride: Pixels = 1,
+        d_hidden: Width = 128,
+    ) -> None:
         if encoder.n_axes != 2:
             raise ValueError(
                 f"slices need an encoder of 2D images, {encoder.label} encodes images of {encoder.n_axes} axes"
             )
-        if not -3 <= depth_axis < 3:
-            raise ValueError(f"depth_axis must be one of three axes, -3 to 2, got {depth_axis}")
-        if stride < 1 or d_hidden < 1:
-            raise ValueError(f"stride and d_hidden must be at least 1, got {stride=} and {d_hidden=}")
         mean, std = tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())
         super().__init__(channels=encoder.channels, reductions=encoder.reductions, mean=mean, std=std)
         self.encoder = encoder

@@ -10,21 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmfusion.backbones.base import Backbone
-from mmfusion.backbones.timm_models import UNFIT, create_timm, times
-
-_CHANNELS_LAST = ("MambaOut", "Sequencer2d", "SwinTransformer", "SwinTransformerV2")
-"""Of the classes below, those whose children pass ``(b, height, width, channels)`` to each other."""
-
-_SEQUENTIAL = (
-    *("ByobNet", "CPUBone", "CSATv2", "ConvMixer", "ConvNeXt", "CspNet", "CspNext", "DLA", "DPN", "DaVit", "DenseNet"),
-    *("EdgeNeXt", "EfficientFormerV2", "EfficientNet", "EfficientVit", "EfficientVitLarge", "EfficientVitMsra"),
-    *("FastVit", "FasterNet", "FocalNet", "GhostNet", "GlobalContextVit", "HighPerfGpuNet", "IFormer"),
-    *("InceptionResnetV2", "InceptionV3", "InceptionV4", "LCNetV2", "LowFormer", "MaxxVit", "MetaFormer", "MetaNeXt"),
-    *("MobileNetV3", "Nest", "NextViT", "NormFreeNet", "PyramidVisionTransformerV2", "RDNet", "RegNet"),
-    *("RepGhostNet", "RepVit", "ResNet", "ResNetV2", "RexNet", "SENet", "SHViT", "StarNet", "SwiftFormer"),
-    *("SwinTransformerV2Cr", "TinyVit", "VGG", "VovNet", *_CHANNELS_LAST),
-)
-"""timm classes whose features are nothing but their children, one after another; a test holds it for each."""
+from mmfusion.backbones.timm_models import UNFIT, create_timm, is_sequence, times
 
 
 class Timm(Backbone):
@@ -82,9 +68,12 @@ class Timm(Backbone):
         self._before = chosen[0] - 1 if chosen[0] and not plain else None
         # The classifier and what lies behind the last level would be parameters that never get a gradient.
         model.prune_intermediate_layers(list(chosen), prune_norm=True, prune_head=True)
-        self.model = _without_rest(model, ends[chosen[-1]])
+        self.model = model
         self._first_stage = ends[chosen[0]].partition(".")[0]
-        self._groups = _groups(self.model, ends, chosen, self._before)
+        self._groups: list[list[str]] | None = None
+        if all(ends) and is_sequence(name):  # TResNet has no name for its first level
+            _drop_rest(model, ends[chosen[-1]])
+            self._groups = _groups(model, ends, chosen, self._before)
         if self._groups is None and not (plain and chosen[-1] == len(levels) - 1):
             self._rest_untrained()
 
@@ -198,7 +187,7 @@ class Timm(Backbone):
         return maps
 
     def _run(self, parts: list[nn.Module], x: Tensor, *, images: bool) -> Tensor:
-        if not parts or type(self.model).__name__ not in _CHANNELS_LAST:
+        if not parts or getattr(self.model, "output_fmt", "NCHW") != "NHWC":
             return self.run(parts, x)
         return self.run(parts, x if images else x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
@@ -206,8 +195,8 @@ class Timm(Backbone):
         """The modules of the stem, 0, or of a stage, counted from 1."""
         if self._groups is None:
             raise ValueError(
-                f"{self.name!r} cannot be taken apart between its stages, so no map fusion can act inside it; models "
-                f"of the classes {', '.join(sorted(_SEQUENTIAL))} can"
+                f"{self.name!r} cannot be taken apart between its stages, so no map fusion can act inside it; those "
+                "that timm runs child by child can, such as ResNet, EfficientNet, ConvNeXt and SwinTransformer"
             )
         return [self.model.get_submodule(path) for path in self._groups[i]]
 
@@ -304,27 +293,20 @@ def per_channel(values: Sequence[float], in_channels: int) -> tuple[float, ...]:
     return tuple(itertools.islice(itertools.cycle(values), in_channels))
 
 
-def _without_rest(model: Any, last: str) -> Any:
+def _drop_rest(model: Any, last: str) -> None:
     """Replace what only a classifier needs: pruning keeps it in some classes of timm."""
-    if type(model).__name__ not in _SEQUENTIAL:
-        return model
-    top = last.partition(".")[0]
-    behind = False
-    for child, module in list(model.named_children()):
-        if behind:
-            # Some classes slice their stages: those that are left out are an empty sequence.
-            setattr(model, child, nn.Sequential() if isinstance(module, nn.Sequential) else nn.Identity())
-        behind = behind or child == top
-    return model
+    children = list(model.named_children())
+    top = [child for child, _ in children].index(last.partition(".")[0])
+    for child, module in children[top + 1 :]:
+        # Some classes slice their stages: those that are left out are an empty sequence.
+        setattr(model, child, nn.Sequential() if isinstance(module, nn.Sequential) else nn.Identity())
 
 
-def _groups(model: nn.Module, ends: list[str], chosen: tuple[int, ...], before: int | None) -> list[list[str]] | None:
-    """Paths of the modules of the stem and of each stage, or None if the model is more than a sequence of them.
+def _groups(model: nn.Module, ends: list[str], chosen: tuple[int, ...], before: int | None) -> list[list[str]]:
+    """Paths of the modules of the stem and of each stage, of a model that is a sequence of them.
 
     What lies before the first stage belongs to the stem: all up to the level before, or up to the first level.
     """
-    if type(model).__name__ not in _SEQUENTIAL:
-        return None
     paths = list(_flat(model, ends[: chosen[-1] + 1]))
     start = paths.index(ends[0]) if before is None else paths.index(ends[before]) + 1
     cuts = [0, start, *(paths.index(ends[i]) + 1 for i in chosen)]

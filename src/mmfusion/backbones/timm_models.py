@@ -1,10 +1,12 @@
 """Models of timm with their weights."""
 
 import difflib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmfusion.backbones.weights import adapted, bundled_weights, check_adaptable, load_matching, read_weights
@@ -71,6 +73,21 @@ def create_timm(name: str, in_channels: int, size: tuple[int, ...] | None, weigh
             raise
         return converted
     return model
+
+
+@functools.cache
+def is_sequence(name: str) -> bool:
+    """Whether a timm model's features are its children's, one after another: whether timm extracts them so."""
+    import timm
+
+    in_turn = (timm.models.FeatureListNet, timm.models.EfficientNetFeatures, timm.models.MobileNetV3Features)
+    try:
+        with torch.device("meta"):
+            features = timm.create_model(name, features_only=True)
+    except (*UNFIT, AttributeError):  # HRNet and others have a way of their own
+        return False
+    # Between the blocks of SelecSls pass lists, not maps.
+    return isinstance(features, in_turn) and not name.startswith("selecsls")
 
 
 def _config(timm: Any, name: str) -> Any:

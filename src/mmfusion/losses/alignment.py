@@ -9,7 +9,6 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_range, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
-from mmfusion.option_checks import checked
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 
@@ -54,7 +53,6 @@ class AlignmentLoss(Loss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(self, *, pairs: Pairs | None = None, alpha: Positive = 2.0) -> None:
         super().__init__()
         self.pairs = checked_pairs("pairs", pairs)

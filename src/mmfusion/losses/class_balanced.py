@@ -12,7 +12,6 @@ from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_f
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.focal import GAMMA, focal_loss
 from mmfusion.losses.functional import check_choice, check_range
-from mmfusion.option_checks import checked
 from mmfusion.options import NClasses, NotNegative, Range
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
@@ -107,7 +106,6 @@ class ClassBalancedLoss(CountedLoss):
         ValueError: If an option is out of range or does not go with another.
     """
 
-    @checked
     def __init__(
         self,
         *,

@@ -8,7 +8,6 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
-from mmfusion.option_checks import checked
 from mmfusion.registry import losses
 
 Kind: TypeAlias = Literal["cosine", "mse"]
@@ -63,7 +62,6 @@ class ConsistencyLoss(Loss):
         ValueError: If an option is unknown or does not go with another.
     """
 
-    @checked
     def __init__(
         self,
         *,

@@ -10,7 +10,6 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.classification import checked_logits, class_weights_tensor, logits_and_labels, weights_of_classes
 from mmfusion.losses.functional import check_range
-from mmfusion.option_checks import checked
 from mmfusion.options import LossWeight, NClasses, Probability
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -63,7 +62,6 @@ class CrossEntropyLoss(Loss):
 
     class_weights: Tensor | None
 
-    @checked
     def __init__(
         self,
         *,

@@ -10,7 +10,6 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.classification import checked_logits, class_weights_tensor, logits_and_labels, weights_of_classes
 from mmfusion.losses.functional import check_range, masked_logsumexp, negative_log_share
-from mmfusion.option_checks import checked
 from mmfusion.options import LossWeight, NClasses, NotNegative
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -70,7 +69,6 @@ class FocalLoss(Loss):
 
     class_weights: Tensor | None
 
-    @checked
     def __init__(
         self,
         *,

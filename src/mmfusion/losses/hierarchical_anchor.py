@@ -9,7 +9,6 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.crossmodal_anchor import crossmodal_anchor_loss
 from mmfusion.losses.sample_anchor import sample_anchor_loss
 from mmfusion.losses.unimodal_anchor import unimodal_anchor_loss
-from mmfusion.option_checks import checked
 from mmfusion.options import LossWeight, NClasses, TemperatureValue
 from mmfusion.registry import losses
 
@@ -71,7 +70,6 @@ class HierarchicalAnchorLoss(AnchorLoss):
         ValueError: If an option is out of range, or all weights are 0.
     """
 
-    @checked
     def __init__(
         self,
         *,

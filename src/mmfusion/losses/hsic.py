@@ -12,7 +12,6 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, check_range, clamp_value
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
-from mmfusion.option_checks import checked
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
@@ -86,7 +85,6 @@ class HSICLoss(Loss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(
         self,
         *,

@@ -11,7 +11,6 @@ from mmfusion.losses.functional import check_range, check_temperature, contrast_
 from mmfusion.losses.inputs import check_labels
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.losses.temperature import Temperature
-from mmfusion.option_checks import checked
 from mmfusion.options import Probability, TemperatureValue
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -92,7 +91,6 @@ class InfoNCELoss(Loss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(
         self,
         *,

@@ -10,7 +10,6 @@ from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_f
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.cross_entropy import cross_entropy_loss
 from mmfusion.losses.functional import check_range
-from mmfusion.option_checks import checked
 from mmfusion.options import NClasses, NotNegative, Probability
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
@@ -60,7 +59,6 @@ class LogitAdjustedLoss(CountedLoss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(
         self,
         *,

@@ -9,7 +9,6 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
 from mmfusion.losses.linear_layers import Layers, check_width
-from mmfusion.option_checks import checked
 from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
@@ -115,7 +114,6 @@ class MaskedColumnsLoss(Loss):
         ValueError: If a width is not positive.
     """
 
-    @checked
     def __init__(self, *, columns: Columns, dim: Width, on: str | None = None, hidden: Width | None = None) -> None:
         super().__init__()
         self.columns = columns

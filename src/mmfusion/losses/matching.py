@@ -13,7 +13,6 @@ from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.inputs import check_labels
 from mmfusion.losses.linear_layers import Layers, check_width
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs
-from mmfusion.option_checks import checked
 from mmfusion.options import TemperatureValue, Width
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -156,7 +155,6 @@ class MatchingLoss(Loss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(
         self,
         *,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.losses.prototypes import Prototypes, class_means, membership, prototypes_of_means, prototypes_of_units
-from mmfusion.option_checks import checked
 from mmfusion.options import Count, NClasses, Range, Width
+from mmfusion.registry import prototypes
 
 Momentum: TypeAlias = Annotated[float, Range(0, 1, below=True)]
 """Share of the past in a moving average."""
@@ -36,6 +36,12 @@ class _Remembering(nn.Module):
             )
 
 
+@prototypes.register("batch")
+def batch() -> None:
+    """Prototypes of the batch alone."""
+
+
+@prototypes.register("moving")
 class MovingPrototypes(_Remembering):
     """Prototypes from an exponential moving average of the class means.
 
@@ -55,7 +61,6 @@ class MovingPrototypes(_Remembering):
     means: Tensor
     seen: Tensor
 
-    @checked
     def __init__(self, n_modalities: Count, n_classes: NClasses, dim: Width, *, momentum: Momentum = 0.9) -> None:
         super().__init__(n_modalities, n_classes, dim)
         self.momentum = momentum
@@ -95,6 +100,7 @@ class MovingPrototypes(_Remembering):
         return f"{self.n_modalities}, {self.n_classes}, {self.dim}, momentum={self.momentum}"
 
 
+@prototypes.register("memory")
 class MemoryPrototypes(_Remembering):
     """Prototypes from this batch and the last cases before it, all with equal weight.
 
@@ -113,7 +119,6 @@ class MemoryPrototypes(_Remembering):
     counted: Tensor
     position: Tensor
 
-    @checked
     def __init__(self, n_modalities: Count, n_classes: NClasses, dim: Width, *, size: MemorySize = 1024) -> None:
         super().__init__(n_modalities, n_classes, dim)
         self.size = size

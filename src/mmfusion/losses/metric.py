@@ -20,7 +20,6 @@ from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_labels, stack_embeddings, stack_present
 from mmfusion.losses.pml import Options
 from mmfusion.losses.pml_fixes import Positions, make_history, one_and_memory, parts_of, stabilized
-from mmfusion.option_checks import checked
 from mmfusion.options import NClasses
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -91,7 +90,6 @@ class MetricLoss(Loss):
 
     needs: ClassVar[frozenset[Need]] = frozenset({"n_classes"})
 
-    @checked
     def __init__(
         self,
         *,

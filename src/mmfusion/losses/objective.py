@@ -1,7 +1,6 @@
 """Objective: one loss per target and a loss bank."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
 from mmfusion.option_checks import checked
 from mmfusion.options import Probability
+from mmfusion.registry import Choice
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
 from mmfusion.tokens import FusionOutput, LossInputs, Present
 from mmfusion.utils.precision import full_precision
@@ -102,7 +102,7 @@ class Objective(nn.Module):
         bank: LossBank | None = None,
         *,
         label_smoothing: Probability = 0.0,
-        classification: str | Mapping[str, Any] | None = None,
+        classification: Choice | None = None,
     ) -> None:
         super().__init__()
         twice = sorted(set(targets) & set(bank.terms if bank is not None else ()))
@@ -193,24 +193,18 @@ class Objective(nn.Module):
                 )
 
 
-def _classification_loss(choice: str | Mapping[str, Any], target: str, n_classes: int, label_smoothing: float) -> Loss:
-    options: dict[str, Any] = {"name": choice} if isinstance(choice, str) else dict(choice)
-    name = options.pop("name", None)
-    if name is None:
-        raise ValueError(f"a classification loss needs its name with its options, got {options}")
+def _classification_loss(choice: Choice, target: str, n_classes: int, label_smoothing: float) -> Loss:
     try:
+        name, _ = registry.named(choice, "classification loss")
         known = registry.losses.options(name)
     except ValueError as error:
         raise ValueError(f"classification: {error}") from error
     if "target" not in known:
-        raise ValueError(f"{name!r} is no loss of logits and labels, such as 'cross_entropy', 'focal'")
-    if label_smoothing and "label_smoothing" not in options:
-        if "label_smoothing" not in known:
-            raise ValueError(f"{name!r} takes no label smoothing: set label_smoothing to 0")
-        options["label_smoothing"] = label_smoothing
-    if "n_classes" in known:
-        options["n_classes"] = n_classes
-    loss: Loss = registry.losses.create(name, **options | {"target": target})
+        raise ValueError(f"classification: {name!r} is no loss of logits and labels, such as 'cross_entropy', 'focal'")
+    if label_smoothing and "label_smoothing" not in known:
+        raise ValueError(f"{name!r} takes no label smoothing: set label_smoothing to 0")
+    smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
+    loss: Loss = registry.losses.build(choice, target=target, n_classes=n_classes, **smoothing)
     return loss
 
 

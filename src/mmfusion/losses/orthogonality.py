@@ -10,7 +10,6 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
-from mmfusion.option_checks import checked
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 
@@ -67,7 +66,6 @@ class OrthogonalityLoss(Loss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(self, *, parts: Pairs | None = None, kind: Kind = "difference") -> None:
         super().__init__()
         self.parts = checked_pairs("parts", parts)

@@ -10,7 +10,6 @@ from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_choice, check_range, masked_logsumexp, mean_where
-from mmfusion.option_checks import checked
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
@@ -71,7 +70,6 @@ class UniformityLoss(Loss):
         ValueError: If an option is out of range.
     """
 
-    @checked
     def __init__(self, *, t: Positive = 2.0, over: Over = "each") -> None:
         super().__init__()
         self.t = t

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmfusion.option_checks import checked
 from mmfusion.options import LossWeight, Name, NotNegative, OneOf, Probability, Range
+from mmfusion.registry import weightings
 from mmfusion.utils.precision import full_precision
 
 Steps: TypeAlias = Annotated[int, Range(1, 10**9)]
@@ -43,7 +44,7 @@ class Schedule(nn.Module):
 
     @checked
     def __init__(
-        self, start: LossWeight, end: LossWeight, *, steps: Steps, delay: Delay = 0, shape: Shape = "linear"
+        self, *, start: LossWeight, end: LossWeight, steps: Steps, delay: Delay = 0, shape: Shape = "linear"
     ) -> None:
         super().__init__()
         self.start, self.end, self.steps, self.delay, self.shape = float(start), float(end), steps, delay, shape
@@ -81,6 +82,12 @@ class Weighting(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define weights()")
 
 
+@weightings.register("constant")
+def constant() -> None:
+    """The weights stay as given."""
+
+
+@weightings.register("uncertainty")
 class UncertaintyWeighting(Weighting):
     """A learned variance for each term (Kendall, Gal and Cipolla, CVPR 2018, arXiv 1705.07115, equations 7 and 10).
 
@@ -94,7 +101,6 @@ class UncertaintyWeighting(Weighting):
 
     log_variance: Tensor
 
-    @checked
     def __init__(self, *, regressions: Collection[Name] = ()) -> None:
         super().__init__()
         self.regressions = frozenset(regressions)
@@ -129,6 +135,7 @@ class UncertaintyWeighting(Weighting):
         return {name: 0.5 if name in self.regressions else 1.0 for name in self.names}
 
 
+@weightings.register("gradnorm")
 class GradNormWeighting(Weighting):
     """Terms that learn at one pace (GradNorm: Chen et al., ICML 2018, arXiv 1711.02257, algorithm 1).
 
@@ -153,7 +160,6 @@ class GradNormWeighting(Weighting):
     first: Tensor
     started: Tensor
 
-    @checked
     def __init__(self, *, alpha: NotNegative = 1.5, lr: Probability = 0.025) -> None:
         super().__init__()
         self.alpha = alpha

@@ -5,21 +5,21 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmfusion import registry
-from mmfusion.models.slots import NONE, TermSettings, slot_value
-from mmfusion.option_checks import check_names, option_hints, value_faults
-from mmfusion.options import Dropout, Name, Probability, Width, Widths
+from mmfusion.models.slots import NONE, TermSettings, checked_options, slot_value
+from mmfusion.option_checks import check_options, keyword_options, unknown_option
+from mmfusion.options import Dropout, ModalityNames, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, named
 
 Part: TypeAlias = Mapping[str, Any]
 """A part's ``name`` and its options."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Blueprint:
     """A fusion model and its losses as plain values: it can be printed, saved, changed, compared.
 
@@ -43,11 +43,14 @@ class Blueprint:
             ``label_smoothing``; see :func:`~mmfusion.models.loss.create_loss`.
         pretraining: A phase before it; None: there is none.
         dim: Width of tokens and embeddings.
+
+    Raises:
+        ValueError: Naming every fault: unknown parts and options, values of another type or out of range.
     """
 
     encoder: Choice = "convnet"
     tokenizer: Mapping[str, Choice] = field(default_factory=lambda: {"image": "pool", "table": "mlp"})
-    reads: Sequence[str] = ("*",)
+    reads: ModalityNames = ("*",)
     context: Choice | None = None
     maps: Sequence[Choice] = ()
     tokens: Mapping[str, Sequence[Choice]] = field(default_factory=lambda: {"per_stage": (), "layers": ()})
@@ -58,15 +61,21 @@ class Blueprint:
     head: Choice = "mlp"
     loss: Mapping[str, Any] = field(default_factory=dict)
     pretraining: Choice | None = None
-    dim: int = 128
+    dim: Width = 128
 
     def __post_init__(self) -> None:
-        tokenizer = {"image": "pool", "table": "mlp", **self.tokenizer}
-        tokens: Mapping[str, Sequence[Choice]] = {"per_stage": (), "layers": (), **self.tokens}
-        object.__setattr__(self, "tokenizer", tokenizer)
-        object.__setattr__(self, "tokens", tokens)
-        for slot in fields(self):
-            object.__setattr__(self, slot.name, _canonical(getattr(self, slot.name)))
+        faults: list[str] = []
+        values = checked_options("a blueprint", vars(self), faults, type(self))
+        for slot, default in (
+            ("tokenizer", {"image": "pool", "table": "mlp"}),
+            ("tokens", {"per_stage": (), "layers": ()}),
+        ):
+            values[slot] = {**default, **values.get(slot, {})}
+        values = {slot: slot_value(slot, value, faults) for slot, value in values.items()}
+        if faults:
+            raise ValueError("; ".join(faults))
+        for slot, value in values.items():
+            object.__setattr__(self, slot, _canonical(value))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, as in a file: ``"none"`` for None.
@@ -74,23 +83,24 @@ class Blueprint:
         Raises:
             ValueError: If an option is for Python only, such as a function.
         """
-        packed: dict[str, Any] = json.loads(
-            json.dumps({f.name: getattr(self, f.name) for f in fields(self)}, default=_text)
-        )
-        return {key: _plain(value) for key, value in packed.items()}
+        return {slot: _plain(value) for slot, value in vars(self).items()}
 
     @classmethod
     def from_dict(cls, packed: Mapping[str, Any]) -> "Blueprint":
         """The inverse of :meth:`to_dict`; a key that is left out has its default.
 
         Raises:
-            ValueError: Naming every fault: unknown slots, parts and options, values of another type or out of range.
+            ValueError: As the constructor; for unknown slots too.
         """
-        faults: list[str] = []
-        checked = {slot: slot_value(slot, value, faults) for slot, value in packed.items()}
+        known = keyword_options(cls)
+        faults = [unknown_option("a blueprint", slot, known) for slot in packed if slot not in known]
+        try:
+            blueprint = cls(**{slot: value for slot, value in packed.items() if slot in known})
+        except ValueError as error:
+            faults.append(str(error))
         if faults:
             raise ValueError("; ".join(faults))
-        return cls(**checked)
+        return blueprint
 
     def to_toml(self) -> str:
         """The blueprint as the text of a file that :func:`read` takes, one line per slot."""
@@ -109,11 +119,8 @@ class Blueprint:
             ValueError: If an option is unknown or its value is not valid, or an option is of a slot that this blueprint
                 does not have.
         """
-        check_names("a blueprint", shared_options, options)
-        hints = option_hints(shared_options)
         given = {key: value for key, value in options.items() if value is not None}
-        if faults := [fault for key, value in given.items() for fault in value_faults(key, value, hints[key])]:
-            raise ValueError("; ".join(faults))
+        check_options("a blueprint", shared_options, options)
         slots: dict[str, Any] = {key: given[key] for key in ("dim", "token_norm") if key in given}
         for slot, keys in (
             ("encoder", {"encoder": "name", "weights": "weights", "shared_encoder": "shared"}),
@@ -222,12 +229,6 @@ def _key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, os.PathLike):
-        return str(os.fspath(value))
-    raise ValueError(f"the blueprint has {value!r}, which is for Python only: a file cannot hold it")
-
-
 def _canonical(value: Any) -> Any:
     """One form for equal blueprints: a tuple for a list, a part without options as its name."""
     if isinstance(value, Mapping):
@@ -237,11 +238,13 @@ def _canonical(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """As in a file: ``"none"`` for None."""
-    if isinstance(value, dict):
-        if list(value) == ["name"] and isinstance(value["name"], str):
-            return value["name"]
+    """As in a file."""
+    if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return NONE if value is None else value
+    if isinstance(value, os.PathLike):
+        return str(os.fspath(value))
+    if value is None or isinstance(value, str | bool | int | float):
+        return NONE if value is None else value
+    raise ValueError(f"the blueprint has {value!r}, which is for Python only: a file cannot hold it")

@@ -1,34 +1,18 @@
 """Loss factory: from a model's blueprint to its objective."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import nn
 
+from mmfusion import registry
 from mmfusion.fusion.vectors import SplitFusion
-from mmfusion.losses import (
-    GradNormWeighting,
-    LossBank,
-    MemoryPrototypes,
-    MovingPrototypes,
-    Objective,
-    Schedule,
-    UncertaintyWeighting,
-    Weighting,
-)
-from mmfusion.losses.weighting import Delay, Shape, Steps
+from mmfusion.losses import LossBank, Objective, Schedule
 from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.fusion_model import FusionModel
-from mmfusion.models.slots import TermSettings, loss_options
-from mmfusion.option_checks import check_options, value_faults
-from mmfusion.options import LossWeight
-from mmfusion.registry import Choice, losses, named
+from mmfusion.models.slots import TermSettings, slot_value
+from mmfusion.registry import Choice
 from mmfusion.spec import Classes, DataSpec
-
-Weight: TypeAlias = float | Schedule
-
-_WEIGHTINGS: dict[str, type[Weighting]] = {"uncertainty": UncertaintyWeighting, "gradnorm": GradNormWeighting}
-_PROTOTYPES: dict[str, type[nn.Module]] = {"moving": MovingPrototypes, "memory": MemoryPrototypes}
 
 
 def create_loss(model: nn.Module, **changes: Any) -> Objective:
@@ -52,8 +36,10 @@ def create_loss(model: nn.Module, **changes: Any) -> Objective:
             f"a {type(model).__name__} without a blueprint has no loss of its own: build one, "
             "mmfusion.losses.Objective(spec.targets, LossBank(...))"
         )
-    options = {**model.blueprint.loss, **changes}
-    check_options("the loss", loss_options, options)
+    faults: list[str] = []
+    options = slot_value("loss", {**model.blueprint.loss, **changes}, faults)
+    if faults:
+        raise ValueError("; ".join(faults))
     return _objective(model, model.blueprint, model.spec, **options)
 
 
@@ -75,73 +61,26 @@ def _objective(
         (known["columns"],) = spec.tables.values()
     if isinstance(model.vectors, SplitFusion):
         known["parts"] = model.vectors.parts
-    chosen: dict[str, tuple[Weight, nn.Module]] = {
-        name: term for name, settings in (terms or {}).items() if (term := _term(name, settings, known)) is not None
-    }
-    n_classes = _n_classes(spec)
+    chosen = {name: _term(name, term, known) for name, term in (terms or {}).items() if term["weight"] != 0}
+    kinds = list(spec.targets.values())
+    n_classes = kinds[0].n if len(kinds) == 1 and isinstance(kinds[0], Classes) else None
+    if prototypes != "batch" and n_classes is None:
+        raise ValueError(f"{prototypes=} needs a single target of classes")
     bank = None
     if chosen:
-        bank = LossBank(
-            n_classes,
-            chosen,
-            prototypes=_prototypes(prototypes, len(model.tokenizers), n_classes, dim),
-            weighting=_build("weighting", weighting, "constant", _WEIGHTINGS),
-        )
+        source = registry.prototypes.build(prototypes, n_modalities=len(model.tokenizers), n_classes=n_classes, dim=dim)
+        bank = LossBank(n_classes, chosen, prototypes=source, weighting=registry.weightings.build(weighting))
     elif (prototypes, weighting) != ("batch", "constant"):
         raise ValueError("prototypes and weighting are about terms beside the targets' losses, and there are none")
     return Objective(spec.targets, bank, label_smoothing=label_smoothing, classification=classification)
 
 
-def _n_classes(spec: DataSpec) -> int | None:
-    kinds = list(spec.targets.values())
-    return kinds[0].n if len(kinds) == 1 and isinstance(kinds[0], Classes) else None
-
-
-def _term(name: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Weight, nn.Module] | None:
-    """A weight and a loss; None for weight 0."""
-    if not isinstance(settings, Mapping) or not {"term", "weight"} <= set(settings):
-        raise ValueError(f"terms.{name} needs a term and a weight, as in terms.{name}.term='info_nce', got {settings}")
-    options = dict(settings)
-    loss, weight = options.pop("term"), options.pop("weight")
-    try:
-        needed = losses.options(loss)
-    except ValueError as error:
-        raise ValueError(f"terms.{name}.term: {error}") from error
-    if "columns" in needed and "columns" not in options and "columns" not in known:
-        raise ValueError(f"terms.{name}: {loss!r} needs a single table")
-    if isinstance(weight, Mapping):
-        check_options(f"the schedule of terms.{name}", _schedule, dict(weight))
-        if missing := [key for key in ("start", "end", "steps") if key not in weight]:
-            raise ValueError(f"the schedule of terms.{name} needs start, end and steps, {', '.join(missing)} missing")
-        weight = _schedule(**weight)
-    elif faults := value_faults(f"terms.{name}.weight", weight, LossWeight | Mapping[str, Any]):
-        raise ValueError(faults[0])
-    term: nn.Module = losses.build({"name": loss, **options}, **known)
-    return None if weight == 0 else (weight, term)
-
-
-def _schedule(
-    *, start: LossWeight, end: LossWeight, steps: Steps, delay: Delay = 0, shape: Shape = "linear"
-) -> Schedule:
-    return Schedule(start, end, steps=steps, delay=delay, shape=shape)
-
-
-def _prototypes(choice: Choice, n_modalities: int, n_classes: int | None, dim: int) -> nn.Module | None:
-    if choice == "batch":
-        return None
-    if n_classes is None:
-        raise ValueError(f"prototypes={choice!r} needs a single target of classes")
-    source: nn.Module = _build("prototypes", choice, "batch", _PROTOTYPES, n_modalities, n_classes, dim)
-    return source
-
-
-def _build(what: str, choice: Choice, none: str, builders: Mapping[str, type[Any]], *arguments: Any) -> Any:
-    name, options = named(choice, what)
-    if name == none and not options:
-        return None
-    if name not in builders:
-        raise ValueError(
-            f"{what} must be one of {[none, *builders]}, or a mapping with name and options, got {choice!r}"
-        )
-    check_options(f"{what} {name!r}", builders[name], options)
-    return builders[name](*arguments, **options)
+def _term(name: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[float | Schedule, nn.Module]:
+    """A weight and a loss."""
+    options = {**settings, "name": settings["term"]}
+    del options["term"]
+    weight = options.pop("weight")
+    if "columns" in registry.losses.options(settings["term"]) and "columns" not in {**known, **options}:
+        raise ValueError(f"terms.{name}: {settings['term']!r} needs a single table")
+    loss: nn.Module = registry.losses.build(options, **known)
+    return Schedule(**weight) if isinstance(weight, Mapping) else weight, loss

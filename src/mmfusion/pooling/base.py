@@ -122,8 +122,8 @@ class GranularityMerge(nn.Module):
         filters = dict.fromkeys(self.names, 1)
         for key, n in (n_filters or {}).items():
             filters |= dict.fromkeys([key] if key in self.names else (kinds or {}).get(key, [key]), n)
-        if set(filters) != set(self.names) or min(filters.values()) < 1:
-            raise ValueError(f"n_filters must be positive, for the modalities {self.names}, got {n_filters}")
+        if set(filters) != set(self.names):
+            raise ValueError(f"n_filters must be for the modalities {self.names}, got {n_filters}")
         self.merge = nn.ModuleDict(
             {
                 name: ConvCompression(sum(stage[name].n_tokens for stage in stages), n_latents=filters[name])

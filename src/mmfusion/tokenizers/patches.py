@@ -49,8 +49,6 @@ class Patches(ImageTokenizer):
         n_bands: Annotated[int, Range(1, 64)] = 8,
     ) -> None:
         super().__init__(image, map_shapes, dim=dim)
-        if stages not in ("last", "all"):
-            raise ValueError(f"stages must be 'last' or 'all', got {stages!r}")
         self.stages = stages
         self.positions = positions
         self.cls = nn.Parameter(torch.empty(1, 1, dim)) if cls else None

@@ -129,8 +129,8 @@ def test_daft_reduces(reduction: float, hidden: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"activation": "relu"}, r"activation must be one of \['linear', 'tanh', 'sigmoid'\], got 'relu'"),
-        ({"reduction": 0.0}, "reduction must be positive, got 0.0"),
+        ({"activation": "relu"}, "activation expects one of linear, tanh, sigmoid, got 'relu'"),
+        ({"reduction": 0.0}, "reduction expects float from 1 to 16384, got 0.0"),
     ],
 )
 def test_daft_refuses(options: dict[str, Any], message: str) -> None:

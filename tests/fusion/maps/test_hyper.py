@@ -70,7 +70,7 @@ def test_one_matrix_product_for_the_batch(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_refuses() -> None:
     HyperConv(sites_of(ROUTES), dim=D)
-    with pytest.raises(ValueError, match="dim must be positive, got 0"):
+    with pytest.raises(ValueError, match="dim expects int from 1 to 16384, got 0"):
         HyperConv(sites_of(ROUTES), dim=0)
     with pytest.raises(ValueError, match=r"mean_square must be positive, got 0\.0"):
         sites_of(ROUTES, mean_square=0.0)

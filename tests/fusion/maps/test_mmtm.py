@@ -83,7 +83,7 @@ def test_needs_two_streams(routes: dict[str, str], d: int, message: str | None) 
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match=r"ratio must be positive, got 0\.0"):
+    with pytest.raises(ValueError, match=r"ratio expects float from 1 to 16384, got 0.0"):
         MMTM(sites_of(ROUTES), ratio=0.0)
     block = built(lambda sites: MMTM(sites, at=(1,)), ROUTES)
     with pytest.raises(ValueError, match=r"not built for the images \['a', 'b'\] before stage 2"):

@@ -87,7 +87,7 @@ def test_a_constant_column() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(ValueError, match="n_bins must be positive, got 0"):
+    with pytest.raises(ValueError, match="n_bins expects int from 1 to 4096, got 0"):
         PiecewiseLinearTokenizer(COLUMNS, dim=3, n_bins=0)
 
 

@@ -174,7 +174,7 @@ def test_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_values": 1}, "n_values must be at least 2, got 1"),
+        ({"n_values": 1}, "n_values expects int from 2 to 65536, got 1"),
         ({"encoder": "minlm"}, "unknown text encoder 'minlm'"),
         ({"templates": {"height": "{value}"}}, r"got some for \['height'\]"),
     ],

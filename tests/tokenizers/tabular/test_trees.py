@@ -94,5 +94,5 @@ def test_refuses_to_be_used_unfitted() -> None:
 
 @pytest.mark.parametrize("options", [{"n_trees": 0}, {"depth": 0}, {"depth": 13}, {"min_leaf": 0}])
 def test_refuses(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="n_trees and min_leaf must be positive and depth between 1 and 12"):
+    with pytest.raises(ValueError, match=r"^TreeTokenizer: (n_trees|min_leaf|depth) expects int from 1 to"):
         TreeTokenizer(COLUMNS, dim=3, **options)

@@ -163,10 +163,6 @@ class Daft(ConditionedMapFusion):
         offset: Finite = 0.0,
     ) -> None:
         super().__init__(sites, at=at)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {list(ACTIVATIONS)}, got {activation!r}")
-        if not reduction > 0:
-            raise ValueError(f"reduction must be positive, got {reduction}")
         self.reduction = reduction
         self.activation = activation
         self.offset = offset

@@ -38,8 +38,6 @@ class HyperConv(ConditionedMapFusion):
 
     def __init__(self, sites: MapSites, *, at: Sequence[StageIndex] | None = (-2,), dim: Width = 8) -> None:
         super().__init__(sites, at=at)
-        if dim < 1:
-            raise ValueError(f"dim must be positive, got {dim}")
         self.dim = dim
         self.mean_square = sites.mean_square
         self.embed = nn.ModuleDict({route: self._embedding(self.d_context) for route in self.channels})

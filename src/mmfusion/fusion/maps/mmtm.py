@@ -37,8 +37,6 @@ class MMTM(MapFusion):
         self, sites: MapSites, *, at: Sequence[StageIndex] | None = (-3, -2, -1), ratio: Reduction = 4.0
     ) -> None:
         super().__init__(sites, at=at)
-        if not ratio > 0:
-            raise ValueError(f"ratio must be positive, got {ratio}")
         self.ratio = ratio
         if len(self.routes) + bool(self.d_context) < 2:
             raise ValueError(

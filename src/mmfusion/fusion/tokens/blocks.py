@@ -30,16 +30,6 @@ def check_free(added: str, names: Sequence[str]) -> None:
         raise ValueError(f"this block adds tokens called {added!r}, which is a modality's name: rename the modality")
 
 
-def check_positive(**numbers: float) -> None:
-    """Raise an error about sizes that are not positive.
-
-    Raises:
-        ValueError: With all of them.
-    """
-    if not all(number > 0 for number in numbers.values()):
-        raise ValueError(f"{', '.join(numbers)} must be positive, got {numbers}")
-
-
 def some_of(option: str, chosen: Sequence[str], names: tuple[str, ...]) -> tuple[str, ...]:
     """The modalities that an option names, in the block's order.
 

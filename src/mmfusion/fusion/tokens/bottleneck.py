@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import check_names, check_positive, has_tokens, replaced
+from mmfusion.fusion.tokens.blocks import check_names, has_tokens, replaced
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
@@ -55,7 +55,6 @@ class Bottleneck(nn.Module):
         dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth, n_bottlenecks=n_bottlenecks)
         if not 0 <= fusion_layer < depth:
             raise ValueError(f"fusion_layer must be one of the layers 0 to {depth - 1}, got {fusion_layer}")
         self.names = tuple(names)

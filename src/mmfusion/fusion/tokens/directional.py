@@ -6,7 +6,7 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_names, check_positive, standardised
+from mmfusion.fusion.tokens.blocks import CrossBlock, check_names, standardised
 from mmfusion.options import Depth, Dropout, Heads, Range, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
@@ -56,7 +56,6 @@ class Directional(nn.Module):
         out_norm: bool = False,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth)
         self.names = tuple(names)
         self.dim_out = dim * max(1, len(self.names) - 1)
         # By target, then by source.

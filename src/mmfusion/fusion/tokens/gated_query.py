@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import check_names, check_positive, some_of
+from mmfusion.fusion.tokens.blocks import check_names, some_of
 from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
@@ -109,7 +109,6 @@ class GatedQuery(nn.Module):
         dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth)
         self.names = tuple(names)
         self.sources = some_of("sources", self.names[1:][-1:] if sources is None else sources, self.names)
         asking = [name for name in self.names if name not in self.sources]

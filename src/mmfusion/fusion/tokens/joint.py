@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import check_names, check_positive
+from mmfusion.fusion.tokens.blocks import check_names
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
@@ -42,7 +42,6 @@ class JointAttention(nn.Module):
         dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth)
         self.names = tuple(names)
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)

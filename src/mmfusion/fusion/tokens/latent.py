@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, check_positive, has_tokens, replaced
+from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, has_tokens, replaced
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
@@ -59,7 +59,6 @@ class Latent(nn.Module):
         share_layers: bool = False,
     ) -> None:
         super().__init__()
-        check_positive(n_latents=n_latents, depth=depth, expansion=expansion)
         check_free(LATENTS, names)
         self.names = tuple(names)
         self.depth = depth

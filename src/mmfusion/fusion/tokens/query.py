@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import QueryBlock, check_free, check_names, check_positive, some_of
+from mmfusion.fusion.tokens.blocks import QueryBlock, check_free, check_names, some_of
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
@@ -48,7 +48,6 @@ class Query(nn.Module):
         dropout: Dropout = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth)
         check_free(JOINT, names)
         self.names = tuple(names)
         self.queries = some_of("queries", self.names[-1:] if queries is None else queries, self.names)

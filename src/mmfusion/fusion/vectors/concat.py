@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion
-from mmfusion.option_checks import checked
 from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
@@ -21,7 +20,6 @@ class Concat(VectorFusion):
         dim: Width of each embedding.
     """
 
-    @checked
     def __init__(self, names: Sequence[str], *, dim: Width) -> None:
         super().__init__(names, dim_out=dim * len(names))
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, stacked
-from mmfusion.option_checks import checked
 from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
@@ -29,7 +28,6 @@ class GatedFusion(VectorFusion):
         dim_out: Width of the fused vector; None: ``dim``.
     """
 
-    @checked
     def __init__(self, names: Sequence[str], *, dim: Width, dim_out: Width | None = None) -> None:
         super().__init__(names, dim_out=dim if dim_out is None else dim_out)
         n_gates = 1 if len(self.names) == 2 else len(self.names)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, stacked
-from mmfusion.option_checks import checked
 from mmfusion.options import Count, Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
@@ -42,10 +41,7 @@ class LowRankFusion(VectorFusion):
         ValueError: If ``rank`` is not positive.
     """
 
-    @checked
     def __init__(self, names: Sequence[str], *, dim: Width, dim_out: Width | None = None, rank: Count = 4) -> None:
-        if rank < 1:
-            raise ValueError(f"rank must be positive, got {rank}")
         super().__init__(names, dim_out=dim if dim_out is None else dim_out)
         self.factors = nn.Parameter(torch.empty(len(self.names), rank, dim + 1, self.dim_out))
         self.weight = nn.Parameter(torch.empty(rank))

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, maximum, stacked
-from mmfusion.option_checks import checked
 from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
@@ -20,7 +19,6 @@ class MaxFusion(VectorFusion):
         dim: Width of each embedding.
     """
 
-    @checked
     def __init__(self, names: Sequence[str], *, dim: Width) -> None:
         super().__init__(names, dim_out=dim)
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion
-from mmfusion.option_checks import checked
 from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
@@ -23,7 +22,6 @@ class Single(VectorFusion):
         ValueError: If there is more than one name.
     """
 
-    @checked
     def __init__(self, names: Sequence[str], *, dim: Width) -> None:
         if len(names) != 1:
             raise ValueError(f"'single' reads one embedding, got {list(names)}: name it by of=")

@@ -63,8 +63,6 @@ def shares(spec: DataSpec, dim: int, confidence: float) -> dict[str, int]:
     Raises:
         ValueError: If ``confidence`` is out of range, or a modality is left without a feature.
     """
-    if not 0 <= confidence < float("inf"):
-        raise ValueError(f"confidence must be finite and not negative, got {confidence}")
     of_tables = int(dim / (1 + confidence)) if spec.images and spec.tables else dim
     of_images = dim - of_tables if spec.tables else dim
     parts: dict[str, int] = {}

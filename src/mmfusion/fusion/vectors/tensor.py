@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from mmfusion.fusion.vectors.low_rank import with_one
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, stacked
-from mmfusion.option_checks import checked
 from mmfusion.options import Width
 from mmfusion.registry import vector_fusions
 from mmfusion.tokens import Present
@@ -32,10 +31,7 @@ class TensorFusion(VectorFusion):
             would do.
     """
 
-    @checked
     def __init__(self, names: Sequence[str], *, dim: Width, dim_out: Width | None = None, project: Width = 32) -> None:
-        if project < 1:
-            raise ValueError(f"project must be positive, got {project}")
         super().__init__(names, dim_out=dim if dim_out is None else dim_out)
         width = self.dim_out
         n_modalities, size = len(self.names), min(dim, project)

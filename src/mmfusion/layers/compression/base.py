@@ -1,10 +1,8 @@
 """Token compression: factory and checks."""
 
-from typing import Any
-
 from torch import nn
 
-from mmfusion.registry import Choice, compressions
+from mmfusion.registry import Choice, compressions, named
 from mmfusion.tokens import TokenShape
 
 
@@ -22,24 +20,11 @@ def create_compression(choice: Choice, shape: TokenShape, *, n_latents: int) -> 
     Raises:
         ValueError: If the name or an option is unknown or out of range.
     """
-    options: dict[str, Any] = {"name": choice} if isinstance(choice, str) else dict(choice)
-    name = options.pop("name", None)
-    if not isinstance(name, str):
-        raise ValueError(f"a compression is a name, or a mapping with name and options, got {choice!r}")
+    name, options = named(choice, compressions.kind)
     if "n_latents" in options:
         raise ValueError(f"n_latents is set beside the compression, not in its options, got {choice!r}")
     compression: nn.Module = compressions.create(name, shape, n_latents=n_latents, **options)
     return compression
-
-
-def check_n_latents(n_latents: int) -> None:
-    """Raise an error about a number of latents that is not positive.
-
-    Raises:
-        ValueError: If it is not positive.
-    """
-    if n_latents < 1:
-        raise ValueError(f"n_latents must be positive, got {n_latents}")
 
 
 def check_n_tokens(n_tokens: int, expected: int) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.compression.base import check_n_latents, check_n_tokens
+from mmfusion.layers.compression.base import check_n_tokens
 from mmfusion.options import Count
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens, TokenShape
@@ -37,7 +37,6 @@ class PoolCompression(nn.Module):
 
     def __init__(self, shape: TokenShape, *, n_latents: Count) -> None:
         super().__init__()
-        check_n_latents(n_latents)
         self.grid = shape.grid
         self.n_latents = n_latents
         self._cut = _cut(shape.grid or (shape.n_tokens,), n_latents)

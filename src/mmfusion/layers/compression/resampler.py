@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
-from mmfusion.layers.compression.base import check_n_latents, check_n_tokens
+from mmfusion.layers.compression.base import check_n_tokens
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Range, Width
 from mmfusion.registry import compressions
 from mmfusion.tokens import Tokens, TokenShape
@@ -137,12 +137,6 @@ class Resampler(nn.Module):
         n_bands: Annotated[int, Range(1, 64)] = 8,
     ) -> None:
         super().__init__()
-        check_n_latents(n_latents)
-        if min(width, depth, n_bands) < 1 or not expansion > 0:
-            raise ValueError(
-                f"width, depth, expansion and n_bands must be positive, got {width=}, {depth=}, {expansion=} and "
-                f"{n_bands=}"
-            )
         dim = min(width, shape.dim)
         if n_heads is None:
             n_heads = max(n for n in (1, 2, 4) if n == 1 or (dim % n == 0 and dim // n >= 16))

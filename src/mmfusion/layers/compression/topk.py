@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.layers.compression.base import check_n_latents
 from mmfusion.layers.directions import unit
 from mmfusion.options import Count
 from mmfusion.registry import compressions
@@ -34,7 +33,6 @@ class TopKCompression(nn.Module):
 
     def __init__(self, shape: TokenShape, *, n_latents: Count) -> None:
         super().__init__()
-        check_n_latents(n_latents)
         self.n_latents = n_latents
         self.direction = nn.Parameter(torch.empty(shape.dim))
         nn.init.normal_(self.direction)  # every direction alike; its length has no effect

@@ -1,57 +1,7 @@
 """Methods, one per file: from a spec and a few options to a blueprint."""
 
-from mmfusion.models.methods import (
-    amf,
-    cfcml,
-    concat,
-    daft,
-    film,
-    gated_query,
-    gmu,
-    healnet,
-    hyperfusion,
-    image,
-    late,
-    lmf,
-    maximum,
-    mbt,
-    metablock,
-    metanet,
-    mmcl,
-    mmcl_image,
-    mmtm,
-    mul,
-    mult,
-    tabular,
-    tabular_mlp,
-    tformer,
-    tip,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "amf",
-    "cfcml",
-    "concat",
-    "daft",
-    "film",
-    "gated_query",
-    "gmu",
-    "healnet",
-    "hyperfusion",
-    "image",
-    "late",
-    "lmf",
-    "maximum",
-    "mbt",
-    "metablock",
-    "metanet",
-    "mmcl",
-    "mmcl_image",
-    "mmtm",
-    "mul",
-    "mult",
-    "tabular",
-    "tabular_mlp",
-    "tformer",
-    "tip",
-]
+for _found in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_found.name}")

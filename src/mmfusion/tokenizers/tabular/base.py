@@ -1,7 +1,7 @@
 """Tabular tokenizer: base class and factory."""
 
 import math
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -28,17 +28,10 @@ class TabularTokenizer(nn.Module):
             and a token without content is masked. ``"impute"``: it becomes what is expected of its column in the rows
             that :meth:`fit` saw, beside a learned vector that says so; see
             :class:`~mmfusion.tokenizers.tabular.marginals.Marginals`.
-
-    Raises:
-        ValueError: If ``missing`` is none of them or ``dim`` is not positive.
     """
 
     def __init__(self, columns: Columns, *, dim: int, n_tokens: int, missing: Missing = "token") -> None:
         super().__init__()
-        if missing not in get_args(Missing):
-            raise ValueError(f"missing must be 'token', 'mask' or 'impute', got {missing!r}")
-        if dim < 1:
-            raise ValueError(f"dim must be positive, got {dim}")
         self.columns = columns
         self.dim = dim
         self.missing = missing

@@ -42,8 +42,6 @@ class PeriodicTokenizer(FeatureTokenizer):
         scale: Positive = 0.01,
         missing: Missing = "token",
     ) -> None:
-        if n_frequencies < 1 or not scale > 0:
-            raise ValueError(f"n_frequencies and scale must be positive, got {n_frequencies=} and {scale=}")
         self.n_frequencies = n_frequencies
         self.scale = scale
         super().__init__(columns, dim=dim, missing=missing)

@@ -43,8 +43,6 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
     """
 
     def __init__(self, columns: Columns, *, dim: Width, n_bins: Count = 32, missing: Missing = "token") -> None:
-        if n_bins < 1:
-            raise ValueError(f"n_bins must be positive, got {n_bins}")
         self.n_bins = n_bins
         super().__init__(columns, dim=dim, missing=missing)
 

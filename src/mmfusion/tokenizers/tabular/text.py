@@ -69,8 +69,6 @@ class TextTokenizer(ColumnTokenizer):
         missing: Missing = "token",
     ) -> None:
         super().__init__(columns, dim=dim, missing=missing)
-        if n_values < 2:
-            raise ValueError(f"n_values must be at least 2, got {n_values}")
         self.cache = None if cache is None else Path(cache)
         wordings = worded(columns, templates)
         n_numerical = len(columns.numerical)

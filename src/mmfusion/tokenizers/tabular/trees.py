@@ -1,9 +1,11 @@
 """Leaves of a fitted forest as tokens."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
-from mmfusion.options import Count, Depth, Width
+from mmfusion.options import Count, Range, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, vectors
@@ -46,15 +48,10 @@ class TreeTokenizer(TabularTokenizer):
         *,
         dim: Width,
         n_trees: Count = 32,
-        depth: Depth = 4,
+        depth: Annotated[int, Range(1, 12)] = 4,
         min_leaf: Count = 5,
         missing: Missing = "token",
     ) -> None:
-        if n_trees < 1 or not 1 <= depth <= 12 or min_leaf < 1:
-            raise ValueError(
-                f"n_trees and min_leaf must be positive and depth between 1 and 12, got {n_trees=}, {min_leaf=} and "
-                f"{depth=}"
-            )
         super().__init__(columns, dim=dim, n_tokens=n_trees, missing=missing)
         self.n_trees, self.depth, self.min_leaf = n_trees, depth, min_leaf
         self.leaves = vectors(n_trees * 2**depth, dim)
