@@ -234,12 +234,10 @@ def _is(value: Any, hint: Any) -> bool:
         return isinstance(value, Mapping) and (
             len(arguments) < 2 or all(takes(item, arguments[1]) for item in value.values())
         )
-    if _is_kind(kind, Collection):
-        return _is_list(value, kind, arguments)
-    # A type of a plug-in's own may be made of anything.
-    if isinstance(kind, type) and kind.__module__.partition(".")[0] in ("mmfusion", "torch"):
+    if _is_made_here(kind):
         return isinstance(value, kind)
-    return True
+    # A type of a plug-in's own may be made of anything.
+    return _is_list(value, kind, arguments) if _is_kind(kind, Collection) else True
 
 
 def _is_list(value: Any, kind: type, arguments: tuple[Any, ...]) -> bool:
@@ -262,6 +260,11 @@ def _is_finite(value: numbers.Real) -> bool:
 
 def _is_kind(kind: Any, base: type) -> bool:
     return isinstance(kind, type) and issubclass(kind, base)
+
+
+def _is_made_here(kind: Any) -> bool:
+    """A tensor, a module or a type of this package, whatever it is beside that."""
+    return isinstance(kind, type) and kind.__module__.partition(".")[0] in ("mmfusion", "torch")
 
 
 def described(hint: Any) -> str:
@@ -291,7 +294,7 @@ def _described(hint: Any) -> str:
         return "str"
     if _is_kind(kind, Mapping):
         return "a table of options"
-    if kind is not str and _is_kind(kind, Collection):
+    if kind is not str and _is_kind(kind, Collection) and not _is_made_here(kind):
         parts = [part for part in arguments if part is not ...]
         return f"a list of {' or '.join(dict.fromkeys(map(described, parts)))}" if parts else "a list"
     return getattr(kind, "__name__", str(kind))

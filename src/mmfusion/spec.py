@@ -6,7 +6,7 @@ sizes, the columns, the classes. Specs are plain frozen dataclasses, equal by va
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 from torch import nn
 
@@ -151,59 +151,52 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Classes:
+class _Counted:
+    """A target of ``n`` outputs."""
+
+    n: int
+    least: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.n < self.least:
+            raise ValueError(f"{type(self).__name__} expects n to be at least {self.least}, got n={self.n}")
+
+    @property
+    def n_out(self) -> int:
+        """Width of the output."""
+        return self.n
+
+
+@dataclass(frozen=True)
+class _Named(_Counted):
+    """Outputs that may have names."""
+
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "names", _several(type(self).__name__, "names", self.names))
+        if self.names and len(self.names) != self.n:
+            raise ValueError(f"{type(self).__name__} expects {self.n} names, got {len(self.names)}: {self.names}")
+
+
+@dataclass(frozen=True)
+class Classes(_Named):
     """One label out of ``n`` classes; targets are ``(b,)`` int64, outputs ``(b, n)`` logits."""
 
-    n: int
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", _several("Classes", "names", self.names))
-        if self.n < 2:
-            raise ValueError(f"Classes expects at least 2 classes, got n={self.n}")
-        if self.names and len(self.names) != self.n:
-            raise ValueError(f"Classes expects {self.n} names, got {len(self.names)}: {self.names}")
-
-    @property
-    def n_out(self) -> int:
-        """Width of the output."""
-        return self.n
+    least: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
-class Labels:
+class Labels(_Named):
     """Any number of ``n`` labels; targets are ``(b, n)`` float 0 or 1, outputs ``(b, n)`` logits."""
 
-    n: int
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", _several("Labels", "names", self.names))
-        if self.n < 1:
-            raise ValueError(f"Labels expects at least 1 label, got n={self.n}")
-        if self.names and len(self.names) != self.n:
-            raise ValueError(f"Labels expects {self.n} names, got {len(self.names)}: {self.names}")
-
-    @property
-    def n_out(self) -> int:
-        """Width of the output."""
-        return self.n
-
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(_Counted):
     """``n`` real numbers; targets and outputs are ``(b, n)`` float."""
 
     n: int = 1
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"Regression expects at least 1 number, got n={self.n}")
-
-    @property
-    def n_out(self) -> int:
-        """Width of the output."""
-        return self.n
 
 
 @dataclass(frozen=True)
@@ -230,8 +223,6 @@ Modality: TypeAlias = Image | Columns
 Target: TypeAlias = Classes | Labels | Regression | Survival
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Image, Columns, Classes, Labels, Regression, Survival)}
-T = TypeVar("T")
-
 
 _TAKEN = frozenset(dir(nn.ModuleDict()))
 """What a part of a model cannot be called: parts are stored by modality and by target, as ``torch`` submodules."""

@@ -293,17 +293,17 @@ def test_operators_are_what_they_declare(transposed: bool) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": (2, 3)}, r"x must be \(b, d, l\) and A \(d, n\), got \(2, 3\) and \(3, 4\)"),
-        ({"A": (3,)}, r"x must be \(b, d, l\) and A \(d, n\), got \(2, 3, 7\) and \(3,\)"),
-        ({"x": (2, 3, 0)}, r"at least 1 channel, state and token is needed, got \(2, 3, 0\)"),
-        ({"A": (3, 0)}, r"at least 1 channel, state and token is needed, got .* \(3, 0\)"),
-        ({"delta": (2, 7, 3)}, r"delta must have the shape \(2, 3, 7\) for x \(2, 3, 7\) .*, got \(2, 7, 3\)"),
-        ({"A": (4, 3)}, r"A must have the shape \(3, 3\)"),
+        ({"x": (2, 3)}, r"x must have the shape \(b, d, l\), at least 1 of each, got \(2, 3\)"),
+        ({"A": (3,)}, r"A must have the shape \(3, n\), .* got \(3,\)"),
+        ({"x": (2, 3, 0)}, r"x must have the shape .* got \(2, 3, 0\)"),
+        ({"A": (3, 0)}, r"A must have the shape .* got \(3, 0\)"),
+        ({"delta": (2, 7, 3)}, r"delta must have the shape \(2, 3, 7\), .*, got \(2, 7, 3\)"),
+        ({"A": (4, 3)}, r"A must have the shape \(3, n\)"),
         ({"B": (2, 7, 4)}, r"B must have the shape \(2, 4, 7\)"),
         ({"C": (1, 4, 7)}, r"C must have the shape \(2, 4, 7\)"),
-        ({"D": (2,)}, r"D must have the shape \(3,\)"),
+        ({"D": (2,)}, r"D must have the shape \(3\)"),
         ({"z": (2, 3, 8)}, r"z must have the shape \(2, 3, 7\)"),
-        ({"delta_bias": (3, 1)}, r"delta_bias must have the shape \(3,\)"),
+        ({"delta_bias": (3, 1)}, r"delta_bias must have the shape \(3\)"),
     ],
 )
 def test_refuses_shapes(change: dict[str, tuple[int, ...]], message: str) -> None:

@@ -184,8 +184,8 @@ def test_a_learned_temperature(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": 0.0}, "temperature (must be positive|expects float from 0.0001 to 10000), got 0.0"),
-        ({"reduction": "sum"}, "reduction (must be one of|expects one of normalized, published)"),
+        ({"temperature": 0.0}, "temperature expects float from 0.0001 to 10000( or Tensor)?, got 0.0"),
+        ({"reduction": "sum"}, "reduction expects one of normalized, published"),
     ],
 )
 def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
@@ -258,5 +258,7 @@ def test_hierarchical_is_the_weighted_sum(batch: Any, weights: tuple[float, floa
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (-1.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, 1.0)])
 def test_hierarchical_refuses(weights: Any) -> None:
     anchors = anchor_set(torch.ones(1, 2, 3), torch.tensor([0, 1]), 2)
-    with pytest.raises(ValueError, match="three finite weights are needed, none negative and not all 0, got"):
+    with pytest.raises(
+        ValueError, match=r"(weights must be above 0|weights expects 3 values, a list of float from 0 to 1000000), got"
+    ):
         hierarchical_anchor_loss(anchors, weights=weights)

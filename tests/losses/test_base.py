@@ -79,4 +79,4 @@ def test_a_loss_must_define_what_it_is_asked_for(method: str) -> None:
 
 def test_options_are_printed() -> None:
     assert repr(Prior(factor=0.5)) == "Prior(factor=0.5)"
-    assert "beta=0.9, loss='focal', gamma=None" in repr(ClassBalancedLoss(beta=0.9, loss="focal"))
+    assert "beta=0.9, gamma=2.0" in repr(ClassBalancedLoss(beta=0.9, gamma=2.0))

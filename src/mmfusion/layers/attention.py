@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmfusion.tokens import Tokens
@@ -61,16 +62,11 @@ class CrossAttention(nn.Module):
             Shape ``(b, n, d)``; zero for a case whose whole context is masked.
         """
         allowed, anything = _attention_mask(mask)
-        attended = F.scaled_dot_product_attention(
-            self._heads(queries), self._heads(keys), self._heads(values), attn_mask=allowed
-        )
+        q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=self.n_heads) for x in (queries, keys, values))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         bias = self.out.bias if shift is None else torch.addmv(self.out.bias, self.out.weight, shift)
-        out = F.linear(attended.transpose(1, 2).flatten(2), self.out.weight, bias)
+        out = F.linear(rearrange(attended, "b h n d -> b n (h d)"), self.out.weight, bias)
         return out if anything is None else torch.where(anything, out, 0.0)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        b, n, d = x.shape
-        return x.view(b, n, self.n_heads, d // self.n_heads).transpose(1, 2)
 
 
 def _attention_mask(mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 # Numbers in one working tensor. On a CPU: as many as an operator still takes in one thread. With more, thousands of
@@ -65,11 +66,18 @@ def selective_scan(
     Raises:
         ValueError: If a shape, a dtype or the kernel's name is wrong.
     """
-    _check(x, delta, A, B, C, D, z, delta_bias)
+    _check(x=x, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias)
     if kernel not in ("auto", "torch"):
         raise ValueError(f"kernel must be 'auto' or 'torch', got {kernel!r}")
     if kernel == "auto" and _has_kernel(x, A):
-        return _foreign_scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus)
+        module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
+        # It wants what varies along the length in one dtype, and the rest in float32.
+        along = [None if part is None else part.to(x.dtype) for part in (delta, B, C, z)]
+        across = [None if part is None else part.float() for part in (A, D, delta_bias)]
+        scanned: Tensor = module.selective_scan_fn(
+            x, along[0], across[0], along[1], along[2], across[1], along[3], across[2], delta_softplus
+        )
+        return scanned
     dtype = torch.promote_types(x.dtype, torch.float32)
     u, step = x.to(dtype), delta.to(dtype)
     if delta_bias is not None:
@@ -85,41 +93,22 @@ def selective_scan(
     return y.to(x.dtype)
 
 
-def _check(
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-) -> None:
-    given = {"x": x, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
+_AXES = {"x": "bdl", "delta": "bdl", "A": "dn", "B": "bnl", "C": "bnl", "D": "d", "z": "bdl", "delta_bias": "d"}
+"""The axes of each tensor: batch, channels, states, length."""
+
+
+def _check(**given: Tensor | None) -> None:
+    sizes: dict[str, int] = {}
     for name, value in given.items():
-        if value is not None and not value.is_floating_point():
+        if value is None:
+            continue
+        if not value.is_floating_point():
             raise ValueError(f"{name} must be floating point, got {value.dtype}")
-    if x.ndim != 3 or A.ndim != 2:
-        raise ValueError(f"x must be (b, d, l) and A (d, n), got {tuple(x.shape)} and {tuple(A.shape)}")
-    (b, d, length), n = x.shape, A.shape[1]
-    if d < 1 or n < 1 or length < 1:
-        raise ValueError(f"at least 1 channel, state and token is needed, got {tuple(x.shape)} and {tuple(A.shape)}")
-    shapes = {
-        "delta": (b, d, length),
-        "A": (d, n),
-        "B": (b, n, length),
-        "C": (b, n, length),
-        "D": (d,),
-        "z": (b, d, length),
-        "delta_bias": (d,),
-    }
-    for name, shape in shapes.items():
-        value = given[name]
-        if value is not None and value.shape != shape:
-            raise ValueError(
-                f"{name} must have the shape {shape} for x {tuple(x.shape)} and A {tuple(A.shape)}, "
-                f"got {tuple(value.shape)}"
-            )
+        along = dict(zip(_AXES[name], value.shape, strict=False))
+        fits = value.ndim == len(along) == len(_AXES[name]) and all(n or axis == "b" for axis, n in along.items())
+        if not fits or any(sizes.setdefault(axis, n) != n for axis, n in along.items()):
+            expected = ", ".join(str(sizes.get(axis, axis)) for axis in _AXES[name])
+            raise ValueError(f"{name} must have the shape ({expected}), at least 1 of each, got {tuple(value.shape)}")
 
 
 def _has_kernel(x: Tensor, A: Tensor) -> bool:
@@ -131,33 +120,6 @@ def _has_kernel(x: Tensor, A: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and importlib.util.find_spec("mamba_ssm") is not None
     )
-
-
-def _foreign_scan(
-    x: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
-    """mamba_ssm's kernel. It wants what varies along the length in one dtype, and the rest in float32."""
-    module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
-    y: Tensor = module.selective_scan_fn(
-        x,
-        delta.to(x.dtype),
-        A.float(),
-        B.to(x.dtype),
-        C.to(x.dtype),
-        None if D is None else D.float(),
-        None if z is None else z.to(x.dtype),
-        None if delta_bias is None else delta_bias.float(),
-        delta_softplus,
-    )
-    return y
 
 
 # An operator of its own: a compiler or an exporter sees one node instead of some thousand steps.
@@ -316,12 +278,12 @@ def _chunks(length: int) -> tuple[int, int]:
 def _cut(x: Tensor, n_steps: int, n_chunks: int) -> Tensor:
     """From ``(b, k, l)`` to ``(n_steps, k, b, n_chunks)``. The rest of the last chunk is 0, where a state stays."""
     padded = F.pad(x, (0, n_steps * n_chunks - x.shape[2]))
-    return padded.reshape(*x.shape[:2], n_chunks, n_steps).permute(3, 1, 0, 2).contiguous()
+    return rearrange(padded, "b k (chunks steps) -> steps k b chunks", steps=n_steps).contiguous()
 
 
 def _joined(x: Tensor, length: int) -> Tensor:
     """Back from ``(n_steps, k, b, n_chunks)`` to ``(b, k, l)``."""
-    return x.permute(2, 1, 3, 0).flatten(2)[:, :, :length].contiguous()
+    return rearrange(x, "steps k b chunks -> b k (chunks steps)")[:, :, :length].contiguous()
 
 
 def _blocks(push: Tensor, A: Tensor) -> tuple[list[slice], list[slice], tuple[int, ...]]:

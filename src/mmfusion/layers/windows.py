@@ -1,11 +1,11 @@
 """Attention within the windows of a map, of its own positions and those of other maps."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import FeedForward
@@ -44,37 +44,25 @@ class Windows(nn.Module):
         sizes = [min(window, n) for n in grid]
         counts = [-(-n // size) for n, size in zip(grid, sizes, strict=True)]
         moves = [size // 2 if shift and count > 1 else 0 for size, count in zip(sizes, counts, strict=True)]
-        inside = list(itertools.product(*map(range, sizes)))
         n = math.prod(grid)
-        position, region, place = [], [], [0] * n
-        for corner in itertools.product(*map(range, counts)):
-            for at in inside:
-                moved = [c * s + i + m for c, s, i, m in zip(corner, sizes, at, moves, strict=True)]
-                around = [p >= c * s for p, c, s in zip(moved, counts, sizes, strict=True)]
-                where = [p - c * s if a else p for p, c, s, a in zip(moved, counts, sizes, around, strict=True)]
-                if any(p >= length for p, length in zip(where, grid, strict=True)):
-                    position.append(n)
-                    region.append(-1)
-                    continue
-                index = 0
-                for p, length in zip(where, grid, strict=True):
-                    index = index * length + p
-                place[index] = len(position)
-                position.append(index)
-                region.append(sum(a << axis for axis, a in enumerate(around)))
-        offset = []
-        for first, second in itertools.product(inside, inside):
-            way = 0
-            for a, b, size in zip(first, second, sizes, strict=True):
-                way = way * (2 * size - 1) + a - b + size - 1
-            offset.append(way)
+        filled = [count * size for count, size in zip(counts, sizes, strict=True)]
+        index = torch.full(filled, n)
+        index[tuple(slice(length) for length in grid)] = torch.arange(n).view(*grid)
+        # Which axes a position is moved around, each a bit of a number.
+        coordinates = torch.meshgrid(*map(torch.arange, filled), indexing="ij")
+        around = sum((c < move).long() << axis for axis, (c, move) in enumerate(zip(coordinates, moves, strict=True)))
+        position, region = _windows(index, sizes, moves), _windows(torch.as_tensor(around), sizes, moves)
+        inside = torch.cartesian_prod(*map(torch.arange, sizes)).view(-1, len(grid))
+        offset = torch.zeros(len(inside), len(inside), dtype=torch.int64)
+        for axis, size in enumerate(sizes):
+            offset = offset * (2 * size - 1) + inside[:, None, axis] - inside[None, :, axis] + size - 1
         self.n_positions = len(inside)
         self.n_offsets = math.prod(2 * size - 1 for size in sizes)
         # In the state dict: a model built on the meta device gets them from there.
-        for name, values, width in (("position", position, len(inside)), ("region", region, len(inside))):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.int64).view(-1, width))
-        self.register_buffer("place", torch.tensor(place, dtype=torch.int64))
-        self.register_buffer("offset", torch.tensor(offset, dtype=torch.int64).view(len(inside), len(inside)))
+        self.register_buffer("position", position)
+        self.register_buffer("place", position.flatten().argsort()[:n])
+        self.register_buffer("region", torch.where(position == n, -1, region))
+        self.register_buffer("offset", offset)
 
     def cut(self, x: Tensor) -> Tensor:
         """From ``(b, n, d)`` to ``(b, w, t, d)``; zeros where the grid was filled up."""
@@ -147,19 +135,26 @@ class WindowCrossBlock(nn.Module):
         )
         anything = seen.any(-1, keepdim=True)
         bias = self.bias[self.windows.offset].permute(2, 0, 1).repeat(1, 1, len(present))  # (h, t, keys)
-        q, k, v = self._heads(self.query(query_x)), self._heads(self.key(context)), self._heads(self.value(context))
+        q, k, v = (
+            rearrange(x_, "b w t (h d) -> b w h t d", h=self.n_heads)
+            for x_ in (self.query(query_x), self.key(context), self.value(context))
+        )
         # A row without a single key would be a softmax over nothing: it sees everything, and its result is replaced.
         scores = torch.where(seen | ~anything, bias, -torch.inf).to(q.dtype)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
-        attended = torch.where(anything, attended, 0.0).transpose(2, 3).flatten(3)
+        attended = rearrange(torch.where(anything, attended, 0.0), "b w h t d -> b w t (h d)")
         x = x + self.out(self.windows.join(attended))
         out: Tensor = x + self.feed_forward(self.norm2(x))
         return out
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """From ``(b, w, t, d)`` to ``(b, w, h, t, d / h)``."""
-        b, w, t, d = x.shape
-        return x.view(b, w, t, self.n_heads, d // self.n_heads).transpose(2, 3)
+
+def _windows(x: Tensor, sizes: Sequence[int], moves: Sequence[int]) -> Tensor:
+    """A filled grid, moved, cut into windows: ``(w, t)``."""
+    axes = range(x.ndim)
+    windows, inside = (" ".join(f"{letter}{axis}" for axis in axes) for letter in "wt")
+    pattern = f"{' '.join(f'(w{axis} t{axis})' for axis in axes)} -> ({windows}) ({inside})"
+    moved = x.roll([-move for move in moves], list(axes))
+    return rearrange(moved, pattern, **{f"t{axis}": size for axis, size in enumerate(sizes)})
 
 
 def _alike(present: Sequence[Tensor | None]) -> list[Tensor | None]:

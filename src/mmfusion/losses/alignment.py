@@ -1,19 +1,18 @@
 """Distance between the modalities of a case."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_range, mean_where
+from mmfusion.losses.functional import formula, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 
 
-def alignment_loss(first: Tensor, second: Tensor, both: Tensor, *, alpha: float = 2.0) -> Tensor:
+@formula
+def alignment_loss(first: Tensor, second: Tensor, both: Tensor, *, alpha: Positive = 2.0) -> Tensor:
     """How far apart the modalities of a case lie: the mean of ``|f - g|^alpha``.
 
     Wang and Isola 2020 (arXiv 2005.10242, section 4.1, L_align), on directions.
@@ -31,7 +30,6 @@ def alignment_loss(first: Tensor, second: Tensor, both: Tensor, *, alpha: float 
     Raises:
         ValueError: If alpha is not positive, or shapes or dtypes do not fit.
     """
-    check_range("alpha", alpha, 0 < alpha < math.inf, "positive and finite")
     first, second = sides_of(first, second, both)
     square = (first - second).square().sum(-1)
     # The derivative of a root at 0 is infinite, and infinite times 0 is NaN. Below the smallest normal number the power

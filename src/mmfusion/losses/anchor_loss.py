@@ -1,6 +1,6 @@
 """Anchor losses: options and reduction."""
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from mmfusion.losses.anchors import AnchorSet
 from mmfusion.losses.base import Loss, Need
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_choice
 from mmfusion.losses.temperature import Temperature
 from mmfusion.option_checks import checked
 from mmfusion.options import NClasses, Range, TemperatureValue
@@ -65,7 +64,7 @@ class AnchorLoss(Loss):
         return {"temperature": self.temperature(), "reduction": self.reduction, "eps": self.eps}
 
 
-def reduced(losses: Tensor, present: Tensor, reduction: str, n: int = 1, eps: float = 0.0) -> Tensor:
+def reduced(losses: Tensor, present: Tensor, reduction: Reduction, n: int = 1, eps: float = 0.0) -> Tensor:
     """The sum over n plus eps, as published, or the mean, of what is present.
 
     Args:
@@ -74,10 +73,6 @@ def reduced(losses: Tensor, present: Tensor, reduction: str, n: int = 1, eps: fl
         reduction: ``"published"`` or ``"normalized"``.
         n: What the published sum is divided by.
         eps: What is added to it.
-
-    Raises:
-        ValueError: If the reduction is unknown.
     """
-    check_choice("reduction", reduction, get_args(Reduction))
     total = torch.where(present, losses, 0.0).sum()
     return eps + total / n if reduction == "published" else total / present.sum().clamp(min=1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,16 +10,18 @@ from torch import Tensor
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_fit
 from mmfusion.losses.classification import check_logits
-from mmfusion.losses.focal import GAMMA, focal_loss
-from mmfusion.losses.functional import check_choice, check_range
+from mmfusion.losses.focal import focal_loss
+from mmfusion.losses.functional import formula
 from mmfusion.options import NClasses, NotNegative, Range
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
 
-Balanced: TypeAlias = Literal["cross_entropy", "focal"]
+Beta: TypeAlias = Annotated[float, Range(0, 1, below=True)]
+"""How far the effective number goes with the counts."""
 
 
-def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:
+@formula
+def effective_number_weights(counts: Tensor, *, beta: Beta = 0.999) -> Tensor:
     """Class weights in inverse proportion to the effective number of cases.
 
     ``1 / E_n`` with ``E_n = (1 - beta^n) / (1 - beta)``, scaled to sum to the number of classes (Cui et al. 2019,
@@ -38,7 +40,6 @@ def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:
     Raises:
         ValueError: If beta is out of range, or the counts are not of shape ``(k,)``.
     """
-    check_range("beta", beta, 0 <= beta < 1, "from 0 to below 1")
     if counts.ndim != 1:
         raise ValueError(f"counts must be of shape (k,), got {tuple(counts.shape)}")
     counts = full_precision(counts) if counts.is_floating_point() else counts.float()
@@ -50,14 +51,14 @@ def effective_number_weights(counts: Tensor, *, beta: float = 0.999) -> Tensor:
     return weights * (counted.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny))
 
 
+@formula
 def class_balanced_loss(
     logits: Tensor,
     labels: Tensor,
     counts: Tensor,
     *,
-    beta: float = 0.999,
-    loss: Balanced = "cross_entropy",
-    gamma: float | None = None,
+    beta: Beta = 0.999,
+    gamma: NotNegative = 0.0,
 ) -> Tensor:
     """Cross-entropy or focal loss, weighted by the effective numbers of cases (Cui et al. 2019, arXiv 1901.05555).
 
@@ -72,23 +73,18 @@ def class_balanced_loss(
             a count.
         counts: Cases of each class in the training set, shape ``(k,)``.
         beta: As in :func:`effective_number_weights`.
-        loss: ``"cross_entropy"`` or ``"focal"``.
-        gamma: Of the focal loss; None: 2.
+        gamma: As in :func:`~mmfusion.losses.focal.focal_loss`; 0 is cross-entropy.
 
     Returns:
         A scalar; 0 without a case.
 
     Raises:
-        ValueError: If an option is out of range or does not go with another, or shapes or dtypes do not fit.
+        ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    check_choice("loss", loss, get_args(Balanced))
-    check_gamma(loss, gamma)
     check_logits(logits, labels)
     check_counts_fit(counts, logits)
     weights = effective_number_weights(counts.to(full_precision(logits).dtype), beta=beta)
     seen = (weights > 0)[labels.clamp(0, len(weights) - 1)]
-    if gamma is None:
-        gamma = GAMMA if loss == "focal" else 0.0  # of which the focal loss is cross-entropy
     return focal_loss(logits, torch.where(seen, labels, -1), gamma=gamma, class_weights=weights)
 
 
@@ -98,41 +94,27 @@ class ClassBalancedLoss(CountedLoss):
 
     Args:
         beta: 0 to below 1: from equal weights to the inverse of the counts.
-        loss: ``"cross_entropy"`` or ``"focal"``.
-        gamma: Of the focal loss, not negative; None: 2.
+        gamma: Of the focal loss, not negative; 0 is cross-entropy.
         counts: As in :class:`~mmfusion.losses.class_counts.CountedLoss`, and so are the others.
 
     Raises:
-        ValueError: If an option is out of range or does not go with another.
+        ValueError: If an option is out of range.
     """
 
     def __init__(
         self,
         *,
-        beta: Annotated[float, Range(0, 1, below=True)] = 0.999,
-        loss: Balanced = "cross_entropy",
-        gamma: NotNegative | None = None,
+        beta: Beta = 0.999,
+        gamma: NotNegative = 0.0,
         counts: Sequence[ClassCount] | None = None,
         target: str | None = None,
         n_classes: NClasses | None = None,
     ) -> None:
         super().__init__(counts=counts, target=target, n_classes=n_classes)
-        check_gamma(loss, gamma)
         self.beta = beta
-        self.loss: Balanced = loss
         self.gamma = gamma
 
     def compute(self, batch: Batch) -> Tensor:
         """The loss of the target's logits and labels."""
         logits, labels, counts = self.logits_labels_counts(batch)
-        return class_balanced_loss(logits, labels, counts, beta=self.beta, loss=self.loss, gamma=self.gamma)
-
-
-def check_gamma(loss: Balanced, gamma: float | None) -> None:
-    """Raise an error for a gamma without the focal loss.
-
-    Raises:
-        ValueError: With both.
-    """
-    if loss == "cross_entropy" and gamma is not None:
-        raise ValueError(f"gamma is that of the focal loss, got {gamma} for 'cross_entropy': leave it out")
+        return class_balanced_loss(logits, labels, counts, beta=self.beta, gamma=self.gamma)

@@ -1,12 +1,12 @@
 """Difference between the modalities of a case."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_choice, mean_where
+from mmfusion.losses.functional import formula, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.registry import losses
 
@@ -14,6 +14,7 @@ Kind: TypeAlias = Literal["cosine", "mse"]
 Side: TypeAlias = Literal["first", "second"]
 
 
+@formula
 def consistency_loss(
     first: Tensor, second: Tensor, both: Tensor, *, kind: Kind = "cosine", normalize: bool = True
 ) -> Tensor:
@@ -39,7 +40,8 @@ def consistency_loss(
     Raises:
         ValueError: If an option is unknown or does not go with another, or shapes or dtypes do not fit.
     """
-    _check_kind(kind, normalize)
+    if kind == "cosine" and not normalize:
+        raise ValueError("a cosine is that of directions: normalize=False needs kind='mse'")
     first, second = sides_of(first, second, both, normalize=normalize)
     if kind == "cosine":
         return mean_where(1 - (first * second).sum(-1), both)
@@ -71,7 +73,8 @@ class ConsistencyLoss(Loss):
         detach: Side | None = None,
     ) -> None:
         super().__init__()
-        _check_kind(kind, normalize)
+        if kind == "cosine" and not normalize:
+            raise ValueError("a cosine is that of directions: normalize=False needs kind='mse'")
         if detach is not None and pairs is None:
             raise ValueError(f"detach={detach!r} needs pairs=[(first, second), ...]: they say which side is which")
         self.pairs = checked_pairs("pairs", pairs)
@@ -87,9 +90,3 @@ class ConsistencyLoss(Loss):
         if self.detach == "second":
             second = second.detach()
         return consistency_loss(first, second, both, kind=self.kind, normalize=self.normalize)
-
-
-def _check_kind(kind: str, normalize: bool) -> None:
-    check_choice("kind", kind, get_args(Kind))
-    if kind == "cosine" and not normalize:
-        raise ValueError("a cosine is that of directions: normalize=False needs kind='mse'")

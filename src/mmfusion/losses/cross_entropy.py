@@ -9,14 +9,15 @@ from torch import Tensor
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.classification import checked_logits, class_weights_tensor, logits_and_labels, weights_of_classes
-from mmfusion.losses.functional import check_range
+from mmfusion.losses.functional import formula
 from mmfusion.options import LossWeight, NClasses, Probability
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 
 
+@formula
 def cross_entropy_loss(
-    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    logits: Tensor, labels: Tensor, *, label_smoothing: Probability = 0.0, class_weights: Tensor | None = None
 ) -> Tensor:
     """Negative log share of the labelled class.
 
@@ -36,7 +37,6 @@ def cross_entropy_loss(
     Raises:
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    check_range("label_smoothing", label_smoothing, 0 <= label_smoothing <= 1, "0 to 1")
     logits, labels, counted = checked_logits(logits, labels)
     weights = weights_of_classes(class_weights, logits)
     with without_autocast(logits):

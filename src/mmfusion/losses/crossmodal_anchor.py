@@ -3,19 +3,21 @@
 import torch
 from torch import Tensor
 
-from mmfusion.losses.anchor_loss import AnchorLoss, Reduction, reduced
+from mmfusion.losses.anchor_loss import AnchorLoss, Eps, Reduction, reduced
 from mmfusion.losses.anchors import AnchorSet
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import contrast
+from mmfusion.losses.functional import contrast, formula
+from mmfusion.options import TemperatureValue
 from mmfusion.registry import losses
 
 
+@formula
 def crossmodal_anchor_loss(
     anchors: AnchorSet,
     *,
-    temperature: float | Tensor = 0.07,
+    temperature: TemperatureValue | Tensor = 0.07,
     reduction: Reduction = "normalized",
-    eps: float = 0.0,
+    eps: Eps = 0.0,
 ) -> Tensor:
     """Each crossmodal prototype against its class's unimodal prototypes and other classes' crossmodal ones.
 

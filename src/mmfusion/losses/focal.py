@@ -1,6 +1,5 @@
 """Focal loss."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,16 +8,16 @@ from torch import Tensor
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.classification import checked_logits, class_weights_tensor, logits_and_labels, weights_of_classes
-from mmfusion.losses.functional import check_range, masked_logsumexp, negative_log_share
+from mmfusion.losses.functional import formula, masked_logsumexp, negative_log_share
 from mmfusion.options import LossWeight, NClasses, NotNegative
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
 
-GAMMA = 2.0
-"""What the focal loss's paper found to work best."""
 
-
-def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_weights: Tensor | None = None) -> Tensor:
+@formula
+def focal_loss(
+    logits: Tensor, labels: Tensor, *, gamma: NotNegative = 2.0, class_weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy in which an easy case counts less: ``-w_y (1 - p_y)^gamma log p_y``.
 
     The focal loss (Lin et al. 2017, arXiv 1708.02002, equations 4 and 5; w is alpha_t). ``log p`` and ``log(1 - p)``
@@ -41,7 +40,6 @@ def focal_loss(logits: Tensor, labels: Tensor, *, gamma: float = GAMMA, class_we
     Raises:
         ValueError: If gamma is negative, or shapes or dtypes do not fit.
     """
-    check_range("gamma", gamma, 0 <= gamma < math.inf, "finite and not negative")
     logits, labels, counted = checked_logits(logits, labels)
     weights = weights_of_classes(class_weights, logits)
     with without_autocast(logits):
@@ -72,7 +70,7 @@ class FocalLoss(Loss):
     def __init__(
         self,
         *,
-        gamma: NotNegative = GAMMA,
+        gamma: NotNegative = 2.0,
         class_weights: Sequence[LossWeight] | None = None,
         target: str | None = None,
         n_classes: NClasses | None = None,

@@ -5,13 +5,33 @@ or outside autocast, because a sum of exponentials of cosines over a temperature
 stays float64.
 """
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
+from mmfusion.option_checks import checked
 from mmfusion.utils.precision import full_precision, without_autocast
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def formula(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """A decorator for the formula of a loss, whose options are checked against their declared ranges.
+
+    ``torch.compile``, which does not see through the checks, compiles the formula alone.
+    """
+    guarded = checked(function)
+
+    @functools.wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return function(*args, **kwargs) if torch.compiler.is_compiling() else guarded(*args, **kwargs)
+
+    return call
 
 
 def clamp_value(x: Tensor, low: float | None = None, high: float | None = None) -> Tensor:
@@ -137,25 +157,5 @@ def check_temperature(temperature: float | Tensor) -> None:
     Raises:
         ValueError: If it is a number that is not positive.
     """
-    if not isinstance(temperature, Tensor):
-        check_range("temperature", temperature, temperature > 0, "positive")
-
-
-def check_range(option: str, value: float, fits: bool, expected: str) -> None:
-    """Raise an error for a number out of range. ``torch.compile`` sees through it, unlike the checks of options.
-
-    Raises:
-        ValueError: If it does not fit.
-    """
-    if not fits:
-        raise ValueError(f"{option} must be {expected}, got {value}")
-
-
-def check_choice(option: str, value: str, choices: Collection[str]) -> None:
-    """Raise an error for an unknown word.
-
-    Raises:
-        ValueError: With all that are known.
-    """
-    if value not in choices:
-        raise ValueError(f"{option} must be one of {tuple(choices)}, got {value!r}")
+    if not isinstance(temperature, Tensor) and not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")

@@ -1,5 +1,8 @@
 """Samples, unimodal and crossmodal prototypes as anchors."""
 
+from collections.abc import Sequence
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
@@ -7,19 +10,21 @@ from mmfusion.losses.anchor_loss import AnchorLoss, Eps, Reduction
 from mmfusion.losses.anchors import AnchorSet
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.crossmodal_anchor import crossmodal_anchor_loss
+from mmfusion.losses.functional import formula
 from mmfusion.losses.sample_anchor import sample_anchor_loss
 from mmfusion.losses.unimodal_anchor import unimodal_anchor_loss
-from mmfusion.options import LossWeight, NClasses, TemperatureValue
+from mmfusion.options import Length, LossWeight, NClasses, TemperatureValue
 from mmfusion.registry import losses
 
 
+@formula
 def hierarchical_anchor_loss(
     anchors: AnchorSet,
     *,
-    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    temperature: float | Tensor = 0.07,
+    weights: Annotated[Sequence[LossWeight], Length(3)] = (1.0, 1.0, 1.0),
+    temperature: TemperatureValue | Tensor = 0.07,
     reduction: Reduction = "normalized",
-    eps: float = 0.0,
+    eps: Eps = 0.0,
 ) -> Tensor:
     """The weighted sum of the sample, the unimodal and the crossmodal anchor loss (CFCML, HRM).
 
@@ -36,7 +41,8 @@ def hierarchical_anchor_loss(
     Raises:
         ValueError: If an option is out of range, or all weights are 0.
     """
-    check_weights(weights)
+    if not any(weights):
+        raise ValueError(f"one of the three weights must be above 0, got {weights}")
     formulas = (sample_anchor_loss, unimodal_anchor_loss, crossmodal_anchor_loss)
     terms = [
         weight * formula(anchors, temperature=temperature, reduction=reduction, eps=eps)
@@ -44,16 +50,6 @@ def hierarchical_anchor_loss(
         if weight > 0
     ]
     return torch.stack(terms).sum()
-
-
-def check_weights(weights: tuple[float, float, float]) -> None:
-    """Raise an error for weights that are negative, not finite, or all 0.
-
-    Raises:
-        ValueError: With the weights.
-    """
-    if len(weights) != 3 or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
-        raise ValueError(f"three finite weights are needed, none negative and not all 0, got {weights}")
 
 
 @losses.register("hierarchical_anchor")
@@ -91,7 +87,8 @@ class HierarchicalAnchorLoss(AnchorLoss):
             eps=eps,
             prototypes=prototypes,
         )
-        check_weights((sample, unimodal, crossmodal))
+        if not any((sample, unimodal, crossmodal)):
+            raise ValueError("one of the weights sample, unimodal and crossmodal must be above 0, all are 0")
         self.sample, self.unimodal, self.crossmodal = sample, unimodal, crossmodal
 
     def compute(self, batch: Batch) -> Tensor:

@@ -1,7 +1,7 @@
 """Statistical dependence of two parts: the Hilbert-Schmidt independence criterion."""
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_choice, check_range, clamp_value
+from mmfusion.losses.functional import clamp_value, formula
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
 from mmfusion.options import Positive
@@ -19,13 +19,14 @@ from mmfusion.utils.precision import full_precision, without_autocast
 Kernel: TypeAlias = Literal["rbf", "linear"]
 
 
+@formula
 def hsic_loss(
     first: Tensor,
     second: Tensor,
     mask: Tensor,
     *,
     kernel: Kernel = "rbf",
-    bandwidth: float | None = None,
+    bandwidth: Positive | None = None,
     cka: bool = False,
 ) -> Tensor:
     """How strongly two representations depend on each other: the Hilbert-Schmidt independence criterion.
@@ -148,9 +149,6 @@ def _median(square: Tensor, pairs: Tensor) -> Tensor:
     return torch.where(count > 0, ordered.gather(0, middle).mean(), 1.0)
 
 
-def _check_kernel(kernel: str, bandwidth: float | None) -> None:
-    check_choice("kernel", kernel, get_args(Kernel))
-    if bandwidth is not None:
-        if kernel != "rbf":
-            raise ValueError(f"a bandwidth is that of the rbf kernel, got {bandwidth} for {kernel!r}: leave it out")
-        check_range("bandwidth", bandwidth, 0 < bandwidth < math.inf, "positive and finite")
+def _check_kernel(kernel: Kernel, bandwidth: float | None) -> None:
+    if bandwidth is not None and kernel != "rbf":
+        raise ValueError(f"a bandwidth is that of the rbf kernel, got {bandwidth} for {kernel!r}: leave it out")

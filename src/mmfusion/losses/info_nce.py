@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_range, check_temperature, contrast_from_similarity, mean_where
+from mmfusion.losses.functional import contrast_from_similarity, formula, mean_where
 from mmfusion.losses.inputs import check_labels
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.losses.temperature import Temperature
@@ -18,14 +18,15 @@ from mmfusion.utils.precision import without_autocast
 Positives: TypeAlias = Literal["case", "class"]
 
 
+@formula
 def info_nce_loss(
     first: Tensor,
     second: Tensor,
     both: Tensor,
     *,
-    temperature: float | Tensor,
+    temperature: TemperatureValue | Tensor,
     labels: Tensor | None = None,
-    first_weight: float = 0.5,
+    first_weight: Probability = 0.5,
 ) -> Tensor:
     """Each case finds its other modality among those of all cases, and the other way round.
 
@@ -52,8 +53,6 @@ def info_nce_loss(
     Raises:
         ValueError: If temperature is not positive, the weight is out of range, or shapes or dtypes do not fit.
     """
-    check_temperature(temperature)
-    check_range("first_weight", first_weight, 0 <= first_weight <= 1, "0 to 1")
     first, second = sides_of(first, second, both)
     n_cases = both.shape[-1]
     if labels is None:

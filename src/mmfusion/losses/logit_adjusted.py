@@ -1,6 +1,5 @@
 """Cross-entropy of logits to which the prior is added."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -9,14 +8,15 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_fit
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.cross_entropy import cross_entropy_loss
-from mmfusion.losses.functional import check_range
+from mmfusion.losses.functional import formula
 from mmfusion.options import NClasses, NotNegative, Probability
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
 
 
+@formula
 def logit_adjusted_loss(
-    logits: Tensor, labels: Tensor, counts: Tensor, *, tau: float = 1.0, label_smoothing: float = 0.0
+    logits: Tensor, labels: Tensor, counts: Tensor, *, tau: NotNegative = 1.0, label_smoothing: Probability = 0.0
 ) -> Tensor:
     """Cross-entropy of ``logits + tau log(prior)``: the logits learn what the classes' sizes do not say.
 
@@ -37,7 +37,6 @@ def logit_adjusted_loss(
     Raises:
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    check_range("tau", tau, 0 <= tau < math.inf, "finite and not negative")
     check_logits(logits, labels)
     check_counts_fit(counts, logits)
     logits = full_precision(logits)

@@ -1,13 +1,13 @@
 """Orthogonality of two parts."""
 
 from functools import partial
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_choice, mean_where
+from mmfusion.losses.functional import formula, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs
 from mmfusion.losses.part_pairs import check_parts, directions, mean_over_parts
 from mmfusion.registry import losses
@@ -16,6 +16,7 @@ from mmfusion.utils.precision import without_autocast
 Kind: TypeAlias = Literal["difference", "cosine"]
 
 
+@formula
 def orthogonality_loss(first: Tensor, second: Tensor, mask: Tensor, *, kind: Kind = "difference") -> Tensor:
     """How far two representations are from orthogonal.
 
@@ -40,7 +41,6 @@ def orthogonality_loss(first: Tensor, second: Tensor, mask: Tensor, *, kind: Kin
     Raises:
         ValueError: If kind is unknown, or shapes or dtypes do not fit.
     """
-    check_choice("kind", kind, get_args(Kind))
     check_parts(first, second, mask)
     if kind == "cosine" and first.shape != second.shape:
         raise ValueError(

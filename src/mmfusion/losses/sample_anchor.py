@@ -2,19 +2,21 @@
 
 from torch import Tensor
 
-from mmfusion.losses.anchor_loss import AnchorLoss, Reduction, reduced
+from mmfusion.losses.anchor_loss import AnchorLoss, Eps, Reduction, reduced
 from mmfusion.losses.anchors import AnchorSet
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import contrast
+from mmfusion.losses.functional import contrast, formula
+from mmfusion.options import TemperatureValue
 from mmfusion.registry import losses
 
 
+@formula
 def sample_anchor_loss(
     anchors: AnchorSet,
     *,
-    temperature: float | Tensor = 0.07,
+    temperature: TemperatureValue | Tensor = 0.07,
     reduction: Reduction = "normalized",
-    eps: float = 0.0,
+    eps: Eps = 0.0,
 ) -> Tensor:
     """Each sample against the prototypes of its class and the samples of other classes.
 

@@ -1,7 +1,6 @@
 """Spread of the cases over the sphere."""
 
-import math
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.functional import check_choice, check_range, masked_logsumexp, mean_where
+from mmfusion.losses.functional import formula, masked_logsumexp, mean_where
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
@@ -17,7 +16,8 @@ from mmfusion.utils.precision import full_precision, without_autocast
 Over: TypeAlias = Literal["each", "all"]
 
 
-def uniformity_loss(x: Tensor, present: Tensor, *, t: float = 2.0, over: Over = "each") -> Tensor:
+@formula
+def uniformity_loss(x: Tensor, present: Tensor, *, t: Positive = 2.0, over: Over = "each") -> Tensor:
     """How unevenly directions lie on the sphere: ``log mean exp(-t |x_i - x_j|^2)`` over the pairs of cases.
 
     Wang and Isola 2020 (arXiv 2005.10242, section 4.1, L_uniform). The expectation is over pairs of different cases
@@ -36,8 +36,6 @@ def uniformity_loss(x: Tensor, present: Tensor, *, t: float = 2.0, over: Over = 
     Raises:
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    check_range("t", t, 0 < t < math.inf, "positive and finite")
-    check_choice("over", over, get_args(Over))
     if x.ndim != 3 or not x.is_floating_point() or present.dtype != torch.bool or present.shape != x.shape[:2]:
         raise ValueError(
             "uniformity works on floating point (m, b, d) with bool (m, b), got "

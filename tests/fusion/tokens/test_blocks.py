@@ -2,7 +2,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, behind, standardised
+from mmfusion.fusion.tokens.blocks import CrossBlock
+from mmfusion.fusion.tokens.directional import folded, folded_block, standardized
 from mmfusion.tokens import Tokens
 
 DIM, HEADS = 6, 2
@@ -14,28 +15,19 @@ def random(module: nn.Module) -> nn.Module:
     return module.double()
 
 
-def test_standardised() -> None:
-    """Mean 0 and variance 1, each token for itself; zeros where masked, whatever stands there."""
-    x = torch.tensor([[[1.0, 3.0], [5.0, 5.0], [float("nan"), 7.0]]]).double()
-    mask = torch.tensor([[True, True, False]])
-    found = standardised(Tokens(x, mask))
-    one = 1 / (1 + 1e-5) ** 0.5
-    torch.testing.assert_close(found, torch.tensor([[[-one, one], [0.0, 0.0], [0.0, 0.0]]]).double())
-
-
 def test_a_map_behind_a_normalisation() -> None:
     """The same numbers, and the same gradients of all five tensors, as one after the other."""
     norm, linear = random(nn.LayerNorm(DIM)), random(nn.Linear(DIM, 4))
     x, direction = torch.randn(3, 5, DIM).double().requires_grad_(), torch.randn(3, 5, 4).double()
     leaves = [x, *norm.parameters(), *linear.parameters()]
-    results = [linear(norm(x)), F.linear(standardised(Tokens(x)), *behind(norm, linear))]
+    results = [linear(norm(x)), F.linear(standardized(x), *folded(norm, linear))]
     gradients = [torch.autograd.grad((out * direction).sum(), leaves) for out in results]
     torch.testing.assert_close(results[1], results[0])
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
 def test_a_block_is_its_layers_one_after_the_other() -> None:
-    """Values and gradients, with a masked token and a case whose context is masked; standardised before or inside."""
+    """Values and gradients, with a masked token and a case whose context is masked; normalizations folded or not."""
     block = random(CrossBlock(DIM, n_heads=HEADS, expansion=0))
     x, content = (torch.randn(3, n, DIM).double().requires_grad_() for n in (2, 4))
     context = Tokens(content, torch.tensor([[True] * 4, [True, False, True, True], [False] * 4]))
@@ -43,7 +35,7 @@ def test_a_block_is_its_layers_one_after_the_other() -> None:
     found = [
         x + block.attention(block.norm1(x), Tokens(block.norm_context(context.filled()), context.mask)),
         block(x, context),
-        block(x, context, normed=(standardised(Tokens(x)), standardised(context))),
+        folded_block(block, x, standardized(x), standardized(context.filled()), context.mask),
     ]
     leaves = [x, content, *block.parameters()]
     gradients = [torch.autograd.grad((out * direction).sum(), leaves) for out in found]

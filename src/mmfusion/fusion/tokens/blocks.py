@@ -1,9 +1,8 @@
-"""Attention blocks: checks, normalization and shortcuts."""
+"""Attention blocks with normalizations and shortcuts, and their checks."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
@@ -51,23 +50,6 @@ def replaced(condition: Tensor | None, x: Tensor, other: Tensor) -> Tensor:
     return x if condition is None else torch.where(condition.view(-1, *(1,) * (x.ndim - 1)), x, other)
 
 
-def standardised(tokens: Tokens) -> Tensor:
-    """What a layer normalization makes of tokens before it scales and shifts them, ``(b, n, d)``; zeros of masked ones.
-
-    It is the same for every block that looks at them, so it is done once for all.
-    """
-    x = tokens.filled()
-    return F.layer_norm(x, x.shape[-1:])
-
-
-def behind(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
-    """Weight and bias that make of standardized tokens what ``linear(norm(x))`` makes of any.
-
-    ``W (g x + s) + b`` is ``(W g) x + (W s + b)``: the scale and the shift become products of weights, not of tokens.
-    """
-    return linear.weight * norm.weight, torch.addmv(linear.bias, linear.weight, norm.bias)
-
-
 class CrossBlock(nn.Module):
     """Tokens look at another set, then go through a feed-forward network, each behind a normalization and beside a
     shortcut (pre-norm).
@@ -87,29 +69,25 @@ class CrossBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim) if expansion else None
         self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout) if expansion else None
 
-    def forward(self, x: Tensor, context: Tokens, *, normed: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tokens) -> Tensor:
         """Tokens.
 
         Args:
             x: Shape ``(b, n, dim)``.
             context: What they look at, ``(b, n_context, dim)``; where all of it is masked they find zeros.
-            normed: Both as :func:`standardised` leaves them, for a caller that has several blocks look at the same.
 
         Returns:
             Shape ``(b, n, dim)``.
         """
-        query_input, seen = normed or (standardised(Tokens(x)), standardised(context))
-        values, shift = behind(self.norm_context, self.attention.value)
-        x = x + self.attention.projected(
-            F.linear(query_input, *behind(self.norm1, self.attention.query)),
-            F.linear(seen, *behind(self.norm_context, self.attention.key)),
-            F.linear(seen, values),
-            context.mask,
-            shift=shift,
-        )
-        if self.norm2 is not None and self.feed_forward is not None:
-            x = x + self.feed_forward(self.norm2(x))
-        return x
+        x = x + self.attention(self.norm1(x), Tokens(self.norm_context(context.filled()), context.mask))
+        return self.fed_forward(x)
+
+    def fed_forward(self, x: Tensor) -> Tensor:
+        """What comes behind the attention, shape ``(b, n, dim)``."""
+        if self.norm2 is None or self.feed_forward is None:
+            return x
+        out: Tensor = x + self.feed_forward(self.norm2(x))
+        return out
 
 
 class QueryBlock(nn.Module):

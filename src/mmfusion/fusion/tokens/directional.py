@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Annotated, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_names, standardised
+from mmfusion.fusion.tokens.blocks import CrossBlock, check_names
 from mmfusion.options import Depth, Dropout, Heads, Range, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
@@ -95,7 +96,7 @@ class Directional(nn.Module):
         check_names(self.names, tokens)
         if not self.pairs:
             return tokens
-        normed = {name: standardised(of_name) for name, of_name in tokens.items()}
+        normed = {name: standardized(of_name.filled()) for name, of_name in tokens.items()}
         return {target: self._seen_by_all(target, tokens, normed) for target in self.names}
 
     def _seen_by_all(self, target: str, tokens: dict[str, Tokens], normed: dict[str, Tensor]) -> Tokens:
@@ -103,7 +104,37 @@ class Directional(nn.Module):
         for source, layers in cast("nn.ModuleDict", self.pairs[target]).items():
             x = target_x
             for i, block in enumerate(cast("nn.ModuleList", layers)):
-                asking = standardised(Tokens(x)) if i else normed[target]
-                x = block(x, tokens[source], normed=(asking, normed[source]))
+                asking = standardized(x) if i else normed[target]
+                x = folded_block(cast("CrossBlock", block), x, asking, normed[source], tokens[source].mask)
             seen.append(x if self.out_norms is None else cast("nn.ModuleDict", self.out_norms[target])[source](x))
         return Tokens(torch.cat(seen, -1), tokens[target].mask)
+
+
+def folded_block(block: CrossBlock, x: Tensor, asking: Tensor, seen: Tensor, mask: Tensor | None) -> Tensor:
+    """``block(x, source)`` from both as :func:`standardized` leaves them: a source is looked at by many blocks.
+
+    What is left of the two normalizations, their scales and shifts, goes into the linear maps behind them.
+    """
+    attention = block.attention
+    values, shift = folded(block.norm_context, attention.value)
+    x = x + attention.projected(
+        F.linear(asking, *folded(block.norm1, attention.query)),
+        F.linear(seen, *folded(block.norm_context, attention.key)),
+        F.linear(seen, values),
+        mask,
+        shift=shift,
+    )
+    return block.fed_forward(x)
+
+
+def standardized(x: Tensor) -> Tensor:
+    """What a layer normalization makes of tokens before it scales and shifts them."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def folded(norm: nn.LayerNorm, linear: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias that make of standardized tokens what ``linear(norm(x))`` makes of any.
+
+    ``W (g x + s) + b`` is ``(W g) x + (W s + b)``: the scale and the shift become products of weights, not of tokens.
+    """
+    return linear.weight * norm.weight, torch.addmv(linear.bias, linear.weight, norm.bias)
