@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.backbones import ResNet3d, create_backbone
-from mmfusion.backbones.resnet3d import _FLAT, EdgeConv3d, coarsest, inflate, plan
+from mmfusion.backbones.resnet3d import _FLAT, coarsest, inflate, plan
 from mmfusion.spec import Image
 
 CUBE = (2, 2, 2)
@@ -75,15 +76,14 @@ def test_inflate() -> None:
     torch.testing.assert_close(inflate(kernel, 3, axis=0).sum(2), kernel)
 
 
-def test_repeated_edges() -> None:
-    """Inside as the usual convolution; at the edge as on a volume that goes on as it ends."""
-    conv = EdgeConv3d(1, 2, (3, 3, 3), axis=2, padding=(1, 1, 1), bias=False)
-    usual = nn.Conv3d(1, 2, 3, padding=1, bias=False)
-    usual.load_state_dict(conv.state_dict())
-    x = torch.rand(1, 1, 4, 4, 5)
-    longer = torch.cat([x[..., :1], x, x[..., -1:]], -1)
-    torch.testing.assert_close(conv(x)[..., 1:-1], usual(x)[..., 1:-1])
-    torch.testing.assert_close(conv(x), usual(longer)[..., 1:-1])
+def repeat_edges(network: nn.Module, axis: int) -> None:
+    """Let convolutions see the first and the last slice once more beyond them, where they see zeros."""
+    for conv in network.modules():
+        if isinstance(conv, nn.Conv3d) and conv.kernel_size[axis] > 1:
+            pads = [0] * 6
+            pads[4 - 2 * axis : 6 - 2 * axis] = [conv.kernel_size[axis] // 2] * 2
+            conv.padding = tuple(0 if i == axis else n for i, n in enumerate(conv.padding))
+            conv.register_forward_pre_hook(lambda _, inputs, pads=pads: F.pad(inputs[0], pads, mode="replicate"))
 
 
 def flat(depth: int, tmp_path: Path) -> tuple[Any, Path]:
@@ -103,7 +103,8 @@ def flat(depth: int, tmp_path: Path) -> tuple[Any, Path]:
 def test_a_constant_volume_gives_the_2d_values(depth: int, depth_axis: int, tmp_path: Path) -> None:
     """Carreira and Zisserman's "boring video", at every depth."""
     model, path = flat(depth, tmp_path)
-    encoder = ResNet3d(depth, edges="repeat", depth_axis=depth_axis, weights=path).eval()
+    encoder = ResNet3d(depth, depth_axis=depth_axis, weights=path).eval()
+    repeat_edges(encoder, depth_axis)
     assert encoder.kernels[0][depth_axis] > 1
     image = torch.rand(2, 3, 64, 64)
     volume = image.unsqueeze(2 + depth_axis).repeat_interleave(9, 2 + depth_axis)
@@ -173,9 +174,8 @@ def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == [("resnet10t", False), ("resnet10t", True)]
 
 
-@pytest.mark.parametrize("edges", ["repeat", pytest.param("zeros", marks=pytest.mark.slow)])
-def test_every_parameter_gets_a_gradient(edges: str) -> None:
-    encoder = ResNet3d(10, in_channels=1, size=(16, 16, 4), edges=edges)
+def test_every_parameter_gets_a_gradient() -> None:
+    encoder = ResNet3d(10, in_channels=1, size=(16, 16, 4))
     encoder(torch.rand(2, 1, 16, 16, 4))[-1].square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
 
@@ -199,7 +199,6 @@ def test_stage_by_stage() -> None:
         ({"strides": [(2, 2, 0)] * 5}, "strides expects 5 values, a list of 3 values"),
         ({"kernels": [(3, 3, 2)] * 5}, "kernels must be odd along every axis, got"),
         ({"depth_axis": 3}, "depth_axis expects int from -3 to 2.*, got 3"),
-        ({"edges": "mirror"}, "edges expects one of zeros, repeat, got 'mirror'"),
         ({"n_stages": 5}, "n_stages expects int from 1 to 4, got 5"),
         ({"n_stages": 0}, "n_stages expects int from 1 to 4, got 0"),
         ({"weights": "bundled"}, "no package carries weights for 'resnet18'"),

@@ -151,16 +151,12 @@ def relate(anchors: list[Tensor], kinds: list[int], others: list[Tensor], other_
     ]
 
 
-SEMIHARD = {
-    "miner": "TripletMarginMiner",
-    "miner_options": {"margin": 1.0, "type_of_triplets": "semihard"},
-    "options": {"margin": 1.1},
-}
+SEMIHARD = {"name": "TripletMarginMiner", "margin": 1.0, "type_of_triplets": "semihard"}
 FORMULAS: dict[str, tuple[dict[str, Any], Callable[[Related], Tensor]]] = {
-    "SupConLoss": ({}, supcon),
-    "NTXentLoss": ({}, nt_xent),
-    "MultiSimilarityLoss": ({}, multi_similarity),
-    "TripletMarginLoss": (SEMIHARD, semihard_triplet),
+    "SupConLoss": ({"loss": "SupConLoss"}, supcon),
+    "NTXentLoss": ({"loss": "NTXentLoss"}, nt_xent),
+    "MultiSimilarityLoss": ({"loss": "MultiSimilarityLoss"}, multi_similarity),
+    "TripletMarginLoss": ({"loss": {"name": "TripletMarginLoss", "margin": 1.1}, "miner": SEMIHARD}, semihard_triplet),
 }
 
 # Eight cases. The third lacks a, the fifth lacks b, the seventh has neither; the fourth has no class.
@@ -223,7 +219,7 @@ def expected_relations(x: dict[str, Tensor], on: Any, positives: str) -> list[Re
 def test_formulas_in_a_bank(name: str, on: Any, positives: Any) -> None:
     options, formula = FORMULAS[name]
     x, y = embeddings(), embeddings()
-    bank = LossBank(N_CLASSES, {"it": (0.5, MetricLoss(loss=name, on=on, positives=positives, **options))})
+    bank = LossBank(N_CLASSES, {"it": (0.5, MetricLoss(on=on, positives=positives, **options))})
     values = bank(x, LABELS, THERE)
     expected = torch.stack([formula(related) for related in expected_relations(y, on, positives)]).mean()
     torch.testing.assert_close(values["it"], 0.5 * expected, rtol=1e-7, atol=1e-9)
@@ -296,7 +292,7 @@ def soft_triple(rows: list[Tensor], labels: list[int], centers: Tensor) -> Tenso
     [("ProxyAnchorLoss", "proxies", proxy_anchor), ("SoftTripleLoss", "fc", soft_triple)],
 )
 def test_losses_with_proxies_in_a_bank(name: str, parameter: str, formula: Callable[..., Tensor]) -> None:
-    bank = LossBank(N_CLASSES, {"it": (2.0, MetricLoss(loss=name, on="a", options={"embedding_size": DIM}))})
+    bank = LossBank(N_CLASSES, {"it": (2.0, MetricLoss(loss={"name": name, "embedding_size": DIM}, on="a"))})
     ((key, proxies),) = bank.named_parameters()
     assert key == f"terms.it.loss_function.{parameter}"
     labels = torch.where(LABELS == 1, 5, LABELS)  # class 1 is absent, 5 does not exist
@@ -317,7 +313,7 @@ def test_losses_with_proxies_in_a_bank(name: str, parameter: str, formula: Calla
 
 
 def made(name: str, on: Any = "a", width: int = DIM, **more: Any) -> MetricLoss:
-    return MetricLoss(loss=name, on=on, options=NEEDS[name](width), n_classes=N_CLASSES, **more)
+    return MetricLoss(loss={"name": name, **NEEDS[name](width)}, on=on, n_classes=N_CLASSES, **more)
 
 
 def place_of(name: str) -> Any:
@@ -394,17 +390,13 @@ def test_a_pair_is_both_directions() -> None:
 def test_the_parts_are_handed_on() -> None:
     """A distance by name, for loss and miner; a reducer with options; instances."""
     x, labels = random(1, 9, DIM) * 3, torch.arange(9) % 3
-    distance = {"distance": "LpDistance", "distance_options": {"p": 1, "normalize_embeddings": False}}
     built = MetricLoss(
-        loss="TripletMarginLoss",
+        loss={"name": "TripletMarginLoss", "margin": 2.0},
         on="0",
-        miner="TripletMarginMiner",
-        miner_options={"margin": 4.0, "type_of_triplets": "hard"},
-        reducer="ThresholdReducer",
-        reducer_options={"low": 0.5},
-        options={"margin": 2.0},
+        miner={"name": "TripletMarginMiner", "margin": 4.0, "type_of_triplets": "hard"},
+        reducer={"name": "ThresholdReducer", "low": 0.5},
+        distance={"name": "LpDistance", "p": 1, "normalize_embeddings": False},
         normalize=False,
-        **distance,
     )
     p1 = distances.LpDistance(p=1, normalize_embeddings=False)
     loss = pml.TripletMarginLoss(margin=2.0, distance=p1, reducer=reducers.ThresholdReducer(low=0.5))
@@ -415,9 +407,7 @@ def test_the_parts_are_handed_on() -> None:
     given = MetricLoss(loss=loss, on="0", miner=miner, normalize=False)
     assert given(x, labels).item() == pytest.approx(expected.item(), rel=1e-9)
     assert built.miner.distance is built.loss_function.distance
-    own = MetricLoss(
-        loss="SupConLoss", miner="TripletMarginMiner", miner_options={"distance": p1}, distance="SNRDistance"
-    )
+    own = MetricLoss(loss="SupConLoss", miner={"name": "TripletMarginMiner", "distance": p1}, distance="SNRDistance")
     assert own.miner.distance is p1
 
 
@@ -433,10 +423,10 @@ def test_any_module_is_a_loss() -> None:
 
 
 def test_created_by_name() -> None:
-    term = mmf.registry.losses.create("metric", loss="SupConLoss", on="derm", options={"temperature": 0.5})
+    term = mmf.registry.losses.create("metric", loss={"name": "SupConLoss", "temperature": 0.5}, on="derm")
     assert isinstance(term, MetricLoss)
     assert term.loss_function.temperature == 0.5
-    assert mmf.registry.losses.options("metric").keys() >= {"loss", "on", "miner", "options", "positives", "n_classes"}
+    assert mmf.registry.losses.options("metric").keys() >= {"loss", "on", "miner", "positives", "n_classes"}
     assert "on='derm'" in repr(term)
     with pytest.raises(ValueError, match="no option 'margin'"):
         mmf.registry.losses.create("metric", loss="SupConLoss", margin=1)
@@ -464,7 +454,7 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 def test_invariants(seed: int, name: str, on: Any) -> None:
     g = torch.Generator().manual_seed(seed)
     x, labels = torch.randn(2, 7, DIM, generator=g, dtype=torch.float64), torch.randint(0, 3, (7,), generator=g)
-    term = MetricLoss(loss=name, on=on, **FORMULAS[name][0])
+    term = MetricLoss(on=on, **FORMULAS[name][0])
     expected = term(x, labels).item()
     order, scale = torch.randperm(7, generator=g), torch.rand(2, 7, 1, generator=g) + 0.1
     renamed = torch.tensor([2, 0, 1])[labels]
@@ -563,7 +553,7 @@ def test_a_zero_embedding_is_left_out() -> None:
 
 def test_a_parameter_without_a_part_in_the_loss_has_a_gradient() -> None:
     """No triplet, and so no learned margin: DistributedDataParallel would wait for it."""
-    term = MetricLoss(loss="MarginLoss", on="0", options={"learn_beta": True, "nu": 0.1})
+    term = MetricLoss(loss={"name": "MarginLoss", "learn_beta": True, "nu": 0.1}, on="0")
     value = term(random(1, 4, DIM), torch.zeros(4, dtype=torch.int64))
     value.backward()
     assert value == 0
@@ -673,10 +663,9 @@ def test_a_memory_of_three_batches(sizes: tuple[int, ...]) -> None:
 
 def test_cases_remembered_are_other_cases() -> None:
     term = MetricLoss(
-        loss="CrossBatchMemory",
+        loss={"name": "CrossBatchMemory", "loss": pml.NTXentLoss(), "embedding_size": DIM, "memory_size": 20},
         on="all",
         positives="case",
-        options={"loss": pml.NTXentLoss(), "embedding_size": DIM, "memory_size": 20},
     )
     past: list[Tensor] = []
     for step in range(3):
@@ -793,15 +782,15 @@ def test_the_library_is_imported_when_a_term_is_built() -> None:
 
 
 def test_the_number_of_classes() -> None:
-    waiting = MetricLoss(loss="ProxyAnchorLoss", on="0", options={"embedding_size": DIM})
+    waiting = MetricLoss(loss={"name": "ProxyAnchorLoss", "embedding_size": DIM}, on="0")
     assert not list(waiting.parameters())
     with pytest.raises(ValueError, match="number of classes is unknown"):
         waiting(random(1, 6, DIM), torch.arange(6) % 3)
     LossBank(5, {"it": (1.0, waiting)})
     assert waiting.loss_function.proxies.shape == (5, DIM)
     for known in (
-        MetricLoss(loss="ProxyAnchorLoss", options={"embedding_size": DIM}, n_classes=5),
-        MetricLoss(loss="ProxyAnchorLoss", options={"embedding_size": DIM, "num_classes": 5}),
+        MetricLoss(loss={"name": "ProxyAnchorLoss", "embedding_size": DIM}, n_classes=5),
+        MetricLoss(loss={"name": "ProxyAnchorLoss", "embedding_size": DIM, "num_classes": 5}),
         MetricLoss(loss=pml.ProxyAnchorLoss(5, DIM)),
     ):
         assert known.n_classes == 5
@@ -837,43 +826,42 @@ WIDE = {"embedding_size": DIM}
         ),
         (lambda: MetricLoss(loss="SupConLoss", reducer="Mean"), "learning.reducers; did you mean 'MeanReducer'"),
         (
-            lambda: MetricLoss(loss="SupConLoss", options={"temprature": 1}),
+            lambda: MetricLoss(loss={"name": "SupConLoss", "temprature": 1}),
             "no option 'temprature'; did you mean 'temperature'",
         ),
         (
-            lambda: MetricLoss(loss="SupConLoss", options={"zzz": 1}),
+            lambda: MetricLoss(loss={"name": "SupConLoss", "zzz": 1}),
             r"no option 'zzz'\. Valid: collect_stats, distance, .*reducer",
         ),
-        (lambda: MetricLoss(loss="SupConLoss", options={"mat_based_loss": False}), "no option 'mat_based_loss'"),
+        (lambda: MetricLoss(loss={"name": "SupConLoss", "mat_based_loss": False}), "no option 'mat_based_loss'"),
         (
-            lambda: MetricLoss(loss="SupConLoss", miner="HDCMiner", miner_options={"margin": 1}),
+            lambda: MetricLoss(loss="SupConLoss", miner={"name": "HDCMiner", "margin": 1}),
             "HDCMiner has no option 'margin'",
         ),
+        (lambda: MetricLoss(loss="SupConLoss", distance={"p": 1}), "a distance is a name, or a mapping"),
         (
-            lambda: MetricLoss(loss="SupConLoss", distance_options={"p": 1}),
-            r"options \['p'\] need a name .*, got none",
+            lambda: MetricLoss(loss="SupConLoss", reducer={"name": reducers.MeanReducer(), "low": 1}),
+            "a reducer is a name, or a mapping with name and options",
         ),
         (
-            lambda: MetricLoss(loss="SupConLoss", reducer=reducers.MeanReducer(), reducer_options={"low": 1}),
-            "got a MeanReducer that is built already",
-        ),
-        (
-            lambda: MetricLoss(loss="SupConLoss", distance="LpDistance", options={"distance": distances.SNRDistance()}),
+            lambda: MetricLoss(loss={"name": "SupConLoss", "distance": distances.SNRDistance()}, distance="LpDistance"),
             "SupConLoss is given its distance twice",
         ),
-        (
-            lambda: MetricLoss(loss=pml.SupConLoss(), options={"temperature": 1}),
-            "built already: give it its options there",
-        ),
         (lambda: MetricLoss(loss=pml.SupConLoss(), distance="LpDistance"), "built already: give it its distance there"),
-        (lambda: MetricLoss(loss=pml.SupConLoss), "expected a name or a module .* got <class"),
-        (lambda: MetricLoss(loss="SupConLoss", miner=3), "miner expects str or Module or none, got 3"),
+        (
+            lambda: MetricLoss(loss=pml.SupConLoss),
+            "a loss of pytorch-metric-learning is a name, or a mapping .* got <class",
+        ),
+        (
+            lambda: MetricLoss(loss="SupConLoss", miner=3),
+            "miner expects str or a table of options or Module or none, got 3",
+        ),
         (
             lambda: MetricLoss(loss="SupConLoss", distance=3),
-            "distance expects str or Module or none, got 3",
+            "distance expects str or a table of options or Module or none, got 3",
         ),
-        (lambda: MetricLoss(loss="ProxyAnchorLoss"), r"ProxyAnchorLoss needs options=\{'embedding_size': d\}"),
-        (lambda: MetricLoss(loss="P2SGradLoss"), r"P2SGradLoss needs options=\{'descriptors_dim': d\}"),
+        (lambda: MetricLoss(loss="ProxyAnchorLoss"), "ProxyAnchorLoss needs embedding_size: the width"),
+        (lambda: MetricLoss(loss="P2SGradLoss"), "P2SGradLoss needs descriptors_dim: the width"),
         (
             lambda: MetricLoss(loss="RankedListLoss"),
             "RankedListLoss cannot be built .*missing 2 required.*'margin' and 'Tn'",
@@ -883,12 +871,12 @@ WIDE = {"embedding_size": DIM}
             "CircleLoss requires the distance metric to be Cosine",
         ),
         (
-            lambda: MetricLoss(loss="CrossBatchMemory", options={"loss": pml.VICRegLoss(), **WIDE}),
+            lambda: MetricLoss(loss={"name": "CrossBatchMemory", "loss": pml.VICRegLoss(), **WIDE}),
             "CrossBatchMemory not supported for VICRegLoss",
         ),
-        (lambda: MetricLoss(loss="CrossBatchMemory", distance="LpDistance", options=WIDE), "no option 'distance'"),
+        (lambda: MetricLoss(loss={"name": "CrossBatchMemory", **WIDE}, distance="LpDistance"), "no option 'distance'"),
         (lambda: MetricLoss(loss="VICRegLoss", miner="HDCMiner"), "VICRegLoss takes no miner, got HDCMiner"),
-        (lambda: MetricLoss(loss="P2SGradLoss", options={"descriptors_dim": 4}, miner="HDCMiner"), "takes no miner"),
+        (lambda: MetricLoss(loss={"name": "P2SGradLoss", "descriptors_dim": 4}, miner="HDCMiner"), "takes no miner"),
         (
             lambda: MetricLoss(loss="SupConLoss", miner="EmbeddingsAlreadyPackagedAsTriplets"),
             "not packaged as triplets",
@@ -902,14 +890,17 @@ WIDE = {"embedding_size": DIM}
             lambda: MetricLoss(loss="SupConLoss", on="derm", positives="case"),
             "on='derm' a case has no positive but itself",
         ),
-        (lambda: MetricLoss(loss="ProxyNCALoss", on="all", positives="case", options=WIDE), "has proxies of classes"),
         (
-            lambda: MetricLoss(loss="ProxyNCALoss", on=("a", "b"), options=WIDE),
+            lambda: MetricLoss(loss={"name": "ProxyNCALoss", **WIDE}, on="all", positives="case"),
+            "has proxies of classes",
+        ),
+        (
+            lambda: MetricLoss(loss={"name": "ProxyNCALoss", **WIDE}, on=("a", "b")),
             "ProxyNCALoss cannot compare two modalities",
         ),
         (lambda: MetricLoss(loss="ThresholdConsistentMarginLoss", on=("a", "b")), "cannot compare two modalities"),
         (
-            lambda: MetricLoss(loss="CrossBatchMemory", on=("a", "b"), options=NEEDS["CrossBatchMemory"](4)),
+            lambda: MetricLoss(loss={"name": "CrossBatchMemory", **NEEDS["CrossBatchMemory"](4)}, on=("a", "b")),
             "cannot compare",
         ),
         (
@@ -949,7 +940,7 @@ NAMED = {"a": X[0], "b": X[1]}
         ({}, (NAMED, Y[:3]), r"labels must be int64 of shape \(6,\)"),
         ({"reducer": "DoNothingReducer"}, (NAMED, Y), "must return a scalar, got a dict: choose another reducer"),
         (
-            {"loss": "ProxyAnchorLoss", "options": {"embedding_size": 5}, "n_classes": 3, "on": "a"},
+            {"loss": {"name": "ProxyAnchorLoss", "embedding_size": 5}, "n_classes": 3, "on": "a"},
             (NAMED, Y),
             "ProxyAnchorLoss was built for embeddings of width 5, got width 4",
         ),

@@ -15,7 +15,7 @@ from mmfusion.heads import MLPHead
 from mmfusion.models import FusionModel
 from mmfusion.pooling import GranularityMerge, MeanPooling, StagePooling
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers.tabular import TableMLP
+from mmfusion.tokenizers.tabular.mlp import TableMLP
 from mmfusion.tokens import TokenShape
 
 TWO, THREE = make_spec(images=0, tables=2), make_spec(images=0, tables=3)

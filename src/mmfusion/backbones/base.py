@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmfusion.utils.meta import run_on_meta
+
 
 class Backbone(nn.Module):
     """An image encoder in stages.
@@ -213,43 +215,22 @@ class Backbone(nn.Module):
 
     def _without_numbers(self, shape: tuple[int, ...], parameters: Mapping[str, Tensor]) -> list[Tensor]:
         """The steps on the meta device, with a graph, for parameters that stand in for these."""
-        by_name = dict(self.named_parameters(remove_duplicate=False))
-        stand_in = {id(by_name[name]): value for name, value in parameters.items()}
-        state: dict[str, Tensor] = {}
-        # One name for each place that holds a tensor: a module under two names must not be given back a stand-in.
-        for path, part in self.named_modules(prefix="encoder"):
-            state |= {f"{path}.{key}": stand_in[id(p)] for key, p in part._parameters.items() if p is not None}
-            state |= {f"{path}.{key}": b.to("meta") for key, b in part._buffers.items() if b is not None}
-        modes = {part: part.training for part in self.modules()}
+        x = torch.empty(shape, dtype=self.mean.dtype, device="meta")
         recompute, self._recompute = self._recompute, False
-        for part in modes:
-            part.training = True  # in evaluation mode some networks keep what they made from their parameters
         try:
-            with torch.enable_grad():
-                x = torch.empty(shape, dtype=self.mean.dtype, device="meta")
-                steps: list[Tensor] = torch.func.functional_call(_Steps(self), state, (x,), tie_weights=False)
+            steps: list[Tensor] = run_on_meta(self, x, method="_every_step", parameters=parameters)
         finally:
             self._recompute = recompute
-            for part, mode in modes.items():
-                part.training = mode
         return steps
+
+    def _every_step(self, x: Tensor) -> list[Tensor]:
+        """The images, and the :meth:`steps` of an encoder that has them, or else its maps."""
+        whole = type(self).forward is not Backbone.forward and type(self).steps is Backbone.steps
+        return [x, *self(x)] if whole else self.steps(x)
 
     def example_size(self) -> tuple[int, ...]:
         """A size of images that this encoder takes; one that takes few sizes overrides it."""
         return tuple(max(32, 4 * reduction) for reduction in self.reductions[-1])
-
-
-class _Steps(nn.Module):
-    """The steps of an encoder as a module's result."""
-
-    def __init__(self, encoder: Backbone) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        encoder, kind = self.encoder, type(self.encoder)
-        whole = kind.forward is not Backbone.forward and kind.steps is Backbone.steps
-        return [x, *encoder(x)] if whole else encoder.steps(x)
 
 
 def _leaves(result: Tensor, seen: set[object]) -> Iterator[Tensor]:

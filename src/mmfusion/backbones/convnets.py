@@ -28,7 +28,6 @@ class ResidualBlock(nn.Module):
         kernel: Width of the two convolutions along each axis, odd; None for 3.
         pooled: The shortcut takes the mean over the stride, and then a 1-wide convolution without one, so that no
             position is passed over (He et al., 2019, ResNet-D).
-        conv: The convolution; None for torch's. Takes ``(n_in, n_out, kernel)``, ``stride``, ``padding``, ``bias``.
     """
 
     def __init__(
@@ -39,11 +38,10 @@ class ResidualBlock(nn.Module):
         stride: tuple[int, ...],
         kernel: tuple[int, ...] | None = None,
         pooled: bool = False,
-        conv: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
         n_axes = len(stride)
-        conv, norm = conv or CONV[n_axes], NORM[n_axes]
+        conv, norm = CONV[n_axes], NORM[n_axes]
         kernel = kernel or (3,) * n_axes
         padding = tuple(width // 2 for width in kernel)
         self.conv1 = conv(n_in, n_out, kernel, stride=stride, padding=padding, bias=False)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from mmfusion.backbones.convnets import ResidualBlock, StagedNetwork, per_axis, start
+from mmfusion.backbones.convnets import CONV, ResidualBlock, StagedNetwork, per_axis, start
 from mmfusion.backbones.timm2d import per_channel
 from mmfusion.backbones.timm_models import create_timm
 from mmfusion.backbones.weights import load_matching, read_weights
@@ -94,34 +94,6 @@ def inflate(kernel: Tensor, width: int, *, axis: int) -> Tensor:
     return kernel.unsqueeze(2 + axis).repeat_interleave(width, 2 + axis) / width
 
 
-class EdgeConv3d(nn.Conv3d):
-    """A convolution that repeats the first and the last slice along one axis, where others see zeros.
-
-    Args:
-        n_in: Channels that come in.
-        n_out: Channels that go out.
-        kernel: Widths along the three axes, odd.
-        axis: Which of the three axes, 0 to 2.
-        padding: Zeros along the other axes.
-        options: As for :class:`torch.nn.Conv3d`.
-    """
-
-    def __init__(self, n_in: int, n_out: int, kernel: Triple, *, axis: int, padding: Triple, **options: Any) -> None:
-        zeros = [0 if i == axis else n for i, n in enumerate(padding)]
-        super().__init__(n_in, n_out, kernel, padding=(zeros[0], zeros[1], zeros[2]), **options)
-        self.axis = axis
-        self.n_edge = self.kernel_size[axis] // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape ``(b, n_in, *spatial)`` to ``(b, n_out, *spatial / stride)``."""
-        if self.n_edge:
-            axis = 2 + self.axis
-            # Not F.pad, whose gradient on CUDA is not deterministic.
-            first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
-            x = torch.cat([first] * self.n_edge + [x] + [last] * self.n_edge, axis)
-        return super().forward(x)
-
-
 class ResNet3d(StagedNetwork):
     """A ResNet of basic blocks over volumes (Hara et al., 2018, arXiv 1711.09577, table 1).
 
@@ -143,9 +115,6 @@ class ResNet3d(StagedNetwork):
             first convolution of depth 10 is three, each of that width.
         depth_axis: Which axis the slices follow each other on: the one that 2D weights are inflated along. None for
             the coarsest, the last of several.
-        edges: What convolutions see beyond the first and the last slice: ``"zeros"``, or ``"repeat"`` for these
-            slices once more, under which inflated weights give the 2D network's values on a constant volume up to
-            the edge.
         n_stages: How many of the 4 stages' maps to give, counted from the last.
         weights: ``"none"``; ``"pretrained"`` for the 2D network's; or a file of the 2D network's or of this one's.
 
@@ -164,7 +133,6 @@ class ResNet3d(StagedNetwork):
         strides: FiveTriples | None = None,
         kernels: FiveTriples | None = None,
         depth_axis: Annotated[int, Range(-3, 2)] | None = None,
-        edges: Literal["zeros", "repeat"] = "zeros",
         n_stages: Annotated[int, Range(1, 4)] = 4,
         weights: str | Path = "none",
     ) -> None:
@@ -182,8 +150,7 @@ class ResNet3d(StagedNetwork):
         self.depth = depth
         self.strides, self.kernels = strides, kernels
         self.depth_axis = coarsest(size or (1, 1, 1), spacing) if depth_axis is None else depth_axis % 3
-        conv = partial(EdgeConv3d, axis=self.depth_axis) if edges == "repeat" else nn.Conv3d
-        self.entry = _entry((in_channels, 24, 32, 64) if tiered else (in_channels, 64), conv, kernels[0], strides[0])
+        self.entry = _entry((in_channels, 24, 32, 64) if tiered else (in_channels, 64), kernels[0], strides[0])
         self.norm = nn.BatchNorm3d(64)
         self.act = nn.ReLU()
         window = tuple(3 if stride > 1 else 1 for stride in strides[1])
@@ -191,7 +158,7 @@ class ResNet3d(StagedNetwork):
         n_in = 64
         steps = [(1, 1, 1), *strides[2:]]
         for n_blocks, width, stride, kernel in zip(_BLOCKS[depth], _WIDTHS, steps, kernels[1:], strict=True):
-            block = partial(ResidualBlock, kernel=kernel, pooled=tiered, conv=conv)
+            block = partial(ResidualBlock, kernel=kernel, pooled=tiered)
             blocks = [block(n_in, width, stride=stride)]
             blocks += [block(width, width, stride=(1, 1, 1)) for _ in range(n_blocks - 1)]
             self.stages.append(nn.Sequential(*blocks))
@@ -250,13 +217,13 @@ def _renamed(key: str) -> str:
     return key
 
 
-def _entry(widths: Sequence[int], conv: Any, kernel: tuple[int, ...], stride: tuple[int, ...]) -> nn.Sequential:
+def _entry(widths: Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...]) -> nn.Sequential:
     """One convolution or several, the first of them with the stride; the norm of the last is the network's."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
         layers += [nn.BatchNorm3d(n_in), nn.ReLU()] if layers else []
         step = (1, 1, 1) if layers else stride
-        layers.append(conv(n_in, n_out, kernel, stride=step, padding=_half(kernel), bias=False))
+        layers.append(CONV[3](n_in, n_out, kernel, stride=step, padding=_half(kernel), bias=False))
     return nn.Sequential(*layers)
 
 

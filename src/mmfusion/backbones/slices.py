@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
 from mmfusion.option_checks import checked
-from mmfusion.options import Pixels, Range, Width
+from mmfusion.options import Range
 
 
 class GatedAttention(nn.Module):
@@ -54,22 +54,13 @@ class Slices(Backbone):
     Args:
         encoder: Encodes 2D images of as many channels as the volume has.
         depth_axis: Which of the three axes the slices follow each other on.
-        stride: Takes every stride-th slice, from the middle of the first stride on.
-        d_hidden: Width of the attention.
 
     Raises:
         ValueError: If the encoder is not for 2D images, or an option is out of its range.
     """
 
     @checked
-    def __init__(
-        self,
-        encoder: Backbone,
-        *,
-        depth_axis: Annotated[int, Range(-3, 2)] = -1,
-        stride: Pixels = 1,
-        d_hidden: Width = 128,
-    ) -> None:
+    def __init__(self, encoder: Backbone, *, depth_axis: Annotated[int, Range(-3, 2)] = -1) -> None:
         if encoder.n_axes != 2:
             raise ValueError(
                 f"slices need an encoder of 2D images, {encoder.label} encodes images of {encoder.n_axes} axes"
@@ -78,8 +69,7 @@ class Slices(Backbone):
         super().__init__(channels=encoder.channels, reductions=encoder.reductions, mean=mean, std=std)
         self.encoder = encoder
         self.depth_axis = depth_axis % 3
-        self.stride = stride
-        self.attend = nn.ModuleList(GatedAttention(width, d_hidden=d_hidden) for width in encoder.channels)
+        self.attend = nn.ModuleList(GatedAttention(width) for width in encoder.channels)
 
     @property
     def n_axes(self) -> int:
@@ -109,7 +99,7 @@ class Slices(Backbone):
             x: Shape ``(b, channels, *size)``, three axes.
 
         Returns:
-            One row a case for each stage, shape ``(b, n_slices)``; the sum of a row is 1. Every stride-th slice.
+            One row a case for each stage, shape ``(b, n_slices)``; the sum of a row is 1.
         """
         return tuple(weights for weights, _ in self._weighed(x))
 
@@ -147,7 +137,6 @@ class Slices(Backbone):
         """The weights ``(b, n)`` and the maps ``(b, n, c, h, w)`` of the slices, for each stage."""
         self.check(x)
         slices = x.movedim(2 + self.depth_axis, 1)
-        slices = slices[:, min((self.stride - 1) // 2, slices.shape[1] - 1) :: self.stride]
         maps: Sequence[Tensor] = self.encoder(slices.flatten(0, 1))
         per_stage = []
         for attend, of_slices in zip(self.attend, maps, strict=True):

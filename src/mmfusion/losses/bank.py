@@ -28,7 +28,6 @@ class LossBank(nn.Module):
             :class:`~mmfusion.losses.memory.MovingPrototypes` or :class:`~mmfusion.losses.memory.MemoryPrototypes`;
             None: from the batch.
         weighting: Sets the weights while training, starting from the given ones; None: they stay.
-        across_processes: False leaves each process with its own batch.
 
     Raises:
         ValueError: If a weight is negative or not finite, a term is no :class:`~mmfusion.losses.base.Loss` or was built
@@ -42,11 +41,9 @@ class LossBank(nn.Module):
         *,
         prototypes: nn.Module | None = None,
         weighting: Weighting | None = None,
-        across_processes: bool = True,
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
-        self.across_processes = across_processes
         self.weights: dict[str, float] = {}
         self.schedules = nn.ModuleDict()
         self.terms = nn.ModuleDict()
@@ -91,7 +88,7 @@ class LossBank(nn.Module):
             ValueError: If shapes or dtypes do not fit.
         """
         inputs = loss_inputs(inputs, labels, present, aux)
-        if self.training and self.across_processes:
+        if self.training:
             inputs = global_batch(inputs)
         batch = Batch(inputs, prototypes=self.prototypes)
         values: dict[str, Tensor] = {

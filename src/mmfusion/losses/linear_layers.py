@@ -12,15 +12,10 @@ class Layers(nn.Module):
         n_in: Width that goes in.
         n_out: Width that comes out.
         hidden: Width of a hidden layer with ReLU; None for a single layer.
-
-    Raises:
-        ValueError: If a width is not positive.
     """
 
     def __init__(self, n_in: int, n_out: int, *, hidden: int | None = None) -> None:
         super().__init__()
-        if min(n_in, n_out) < 1 or (hidden is not None and hidden < 1):
-            raise ValueError(f"widths must be positive, got {n_in} in, {n_out} out, {hidden} hidden")
         self.hidden = None if hidden is None else nn.Linear(n_in, hidden)
         self.out = nn.Linear(n_in if hidden is None else hidden, n_out)
 

@@ -21,7 +21,7 @@ from mmfusion.losses.inputs import check_labels, stack_embeddings, stack_present
 from mmfusion.losses.pml import Options
 from mmfusion.losses.pml_fixes import Positions, make_history, one_and_memory, parts_of, stabilized
 from mmfusion.options import NClasses
-from mmfusion.registry import losses
+from mmfusion.registry import Choice, losses, named
 from mmfusion.utils.precision import without_autocast
 
 Positives: TypeAlias = Literal["class", "case"]
@@ -60,23 +60,19 @@ class MetricLoss(Loss):
     positives up among the anchors, and raises an error for pairs of modalities.
 
     Args:
-        loss: A name in ``pytorch_metric_learning.losses``; or an instance, theirs or any module that makes a scalar of
-            embeddings and labels.
+        loss: A name in ``pytorch_metric_learning.losses``, or a mapping with ``name`` and options; or an instance,
+            theirs or any module that makes a scalar of embeddings and labels.
         on: What it looks at. A modality's name. ``"fused"``: ``aux["fused"]``, ``(b, d)``, or without it all
             modalities' embeddings side by side, each a direction if ``normalize``, and zeros where a case lacks one;
             a case that lacks all of them is left out. ``"all"``: the embeddings of all modalities, as m * b rows of
             one width. A pair of names: anchors in the first and references in the second, averaged with the other
             direction, for the cases that have both. A modality called ``"fused"`` or ``"all"`` makes that word
             ambiguous, which is an error when it is used; such a modality can be reached in a pair only.
-        miner: A name in ``pytorch_metric_learning.miners``, or an instance. It mines in the batch; a
-            ``CrossBatchMemory`` has another one among its own options.
-        distance: A name in ``pytorch_metric_learning.distances``, or an instance; None: the loss's default. A miner
-            given by name has the same unless its options say otherwise.
-        reducer: A name in ``pytorch_metric_learning.reducers``, or an instance; None: the loss's default.
-        options: Of a loss given by name.
-        miner_options: Of a miner given by name.
-        distance_options: Of a distance given by name.
-        reducer_options: Of a reducer given by name.
+        miner: One of ``pytorch_metric_learning.miners``, given likewise. It mines in the batch; a ``CrossBatchMemory``
+            has another one among its own options.
+        distance: One of ``pytorch_metric_learning.distances``, given likewise; None: the loss's default. A miner given
+            by name has the same unless its options say otherwise.
+        reducer: One of ``pytorch_metric_learning.reducers``, given likewise; None: the loss's default.
         positives: ``"class"``: rows of one class attract each other; ``"case"``: rows of one case, for ``"all"`` and
             for pairs. In a pair a case's own reference attracts it either way. Losses without labels (``VICRegLoss``,
             ``ManifoldLoss``, ``SelfSupervisedLoss``) do not look at this.
@@ -93,15 +89,11 @@ class MetricLoss(Loss):
     def __init__(
         self,
         *,
-        loss: str | nn.Module,
+        loss: Choice | nn.Module,
         on: str | Sequence[str] = "fused",
-        miner: str | nn.Module | None = None,
-        distance: str | nn.Module | None = None,
-        reducer: str | nn.Module | None = None,
-        options: Options | None = None,
-        miner_options: Options | None = None,
-        distance_options: Options | None = None,
-        reducer_options: Options | None = None,
+        miner: Choice | nn.Module | None = None,
+        distance: Choice | nn.Module | None = None,
+        reducer: Choice | nn.Module | None = None,
         positives: Positives = "class",
         normalize: bool = True,
         n_classes: NClasses | None = None,
@@ -112,26 +104,22 @@ class MetricLoss(Loss):
         self.normalize = normalize
         self.loss_function: nn.Module | None = None
         self._gathers = False
-        distance = pml.part("distances", distance, distance_options)
-        reducer = pml.part("reducers", reducer, reducer_options)
-        chosen = {name: part for name, part in {"distance": distance, "reducer": reducer}.items() if part is not None}
-        if isinstance(loss, str):
-            self._kind = pml.find("losses", loss)
-            self._options = _merged(self._kind, chosen, options or {})
-        else:
+        given = {"distance": pml.part("distances", distance), "reducer": pml.part("reducers", reducer)}
+        chosen = {name: part for name, part in given.items() if part is not None}
+        if isinstance(loss, nn.Module):
+            if chosen:
+                parts = " and ".join(chosen)
+                raise ValueError(f"{type(loss).__name__} is built already: give it its {parts} there, or give its name")
             loss, self._gathers = pml.unwrapped(loss)
             self._kind, self._options = type(loss), {}
-            if chosen or options:
-                names = " and ".join(chosen) or "options"
-                raise ValueError(
-                    f"{self._kind.__name__} is built already: give it its {names} there, or give it by name"
-                )
-        if isinstance(miner, str):
-            miner_options = {**({} if distance is None else {"distance": distance}), **(miner_options or {})}
-        elif miner is not None:
+        else:
+            name, options = named(loss, "loss of pytorch-metric-learning")
+            self._kind = pml.find("losses", name)
+            self._options = _merged(self._kind, chosen, options)
+        if isinstance(miner, nn.Module):
             miner, gathers = pml.unwrapped(miner)
             self._gathers |= gathers
-        self.miner = pml.part("miners", miner, miner_options)
+        self.miner = pml.part("miners", miner, **{key: part for key, part in chosen.items() if key == "distance"})
         self._check_use()
         if isinstance(loss, nn.Module):
             # PML's record of attributes says 0 where a loss does not keep the number.
@@ -270,7 +258,7 @@ def _merged(kind: type[nn.Module], parts: Options, options: Options) -> dict[str
         raise ValueError(f"{kind.__name__} is given its {' and '.join(twice)} twice: once is enough")
     for width in pml.required(kind) & set(pml.WIDTHS) - set(options):
         raise ValueError(
-            f"{kind.__name__} needs options={{{width!r}: d}}: the width of what it looks at, that of the modality's "
+            f"{kind.__name__} needs {width}: the width of what it looks at, that of the modality's "
             "embeddings, of aux['fused'], or without it the sum of all modalities' widths"
         )
     pml.check_options(kind, {**parts, **options})

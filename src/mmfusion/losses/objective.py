@@ -151,7 +151,7 @@ class Objective(nn.Module):
             else target_loss(kind, batch.outputs[name], batch.targets[name], label_smoothing=self.label_smoothing)
             for name, kind in self.targets.items()
         }
-        return losses | (self.bank(together if self.bank.across_processes else inputs) if self.bank is not None else {})
+        return losses | (self.bank(together) if self.bank is not None else {})
 
     def set_counts(self, counts: Mapping[str, Tensor]) -> None:
         """Give the losses that weigh classes by their number of training cases these numbers.

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from mmfusion.option_checks import takes
+from mmfusion.option_checks import takes, unknown_option
+from mmfusion.registry import Choice, named
 
 Options: TypeAlias = Mapping[str, Any]
 
@@ -60,30 +61,25 @@ def find(room: str, name: str) -> type[nn.Module]:
     return named[name]
 
 
-def part(room: str, choice: str | nn.Module | None, options: Options | None) -> nn.Module | None:
+def part(room: str, choice: Choice | nn.Module | None, **defaults: Any) -> nn.Module | None:
     """A miner, distance or reducer from a name and options, or as it was given.
 
     Raises:
-        ValueError: If the name or an option is unknown, or there are options without a name.
+        ValueError: If the name or an option is unknown.
     """
-    option = f"{room.removesuffix('s')}_options"
-    if isinstance(choice, str):
-        return build(find(room, choice), options or {}, option)
-    if options:
-        given = "none" if choice is None else f"a {type(choice).__name__} that is built already"
-        raise ValueError(f"{option} {sorted(options)} need a name in pytorch_metric_learning.{room}, got {given}")
-    if choice is not None and not isinstance(choice, nn.Module):
-        raise ValueError(f"expected a name in pytorch_metric_learning.{room} or a module, got {choice!r}")
-    return choice
+    if choice is None or isinstance(choice, nn.Module):
+        return choice
+    name, options = named(choice, room.removesuffix("s"))
+    return build(find(room, name), {**defaults, **options})
 
 
-def build(kind: type[nn.Module], options: Options, option: str = "options") -> nn.Module:
+def build(kind: type[nn.Module], options: Options) -> nn.Module:
     """An instance; whatever PML raises is one ValueError.
 
     Raises:
         ValueError: If an option is unknown, not finite, or PML does not accept it.
     """
-    check_options(kind, options, option)
+    check_options(kind, options)
     try:
         return kind(**options)
     # A constructor of PML fails in many ways: assertions, exceptions of no class.
@@ -113,7 +109,7 @@ def required(kind: type[nn.Module]) -> set[str]:
     return {name for name, parameter in parameters_of(kind).items() if parameter.default is parameter.empty}
 
 
-def check_options(kind: type[nn.Module], options: Options, option: str = "options") -> None:
+def check_options(kind: type[nn.Module], options: Options) -> None:
     """Raise an error for options that a class does not take.
 
     Raises:
@@ -122,23 +118,17 @@ def check_options(kind: type[nn.Module], options: Options, option: str = "option
     valid = parameters_of(kind)
     for name, value in options.items():
         if type(value) in (int, float) and not takes(value, float):
-            raise ValueError(f"{option}: {kind.__name__} expects {name} to be a finite number, got {value!r}")
+            raise ValueError(f"{kind.__name__} expects {name} to be a finite number, got {value!r}")
         if name not in valid:
-            close = difflib.get_close_matches(name, valid, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise ValueError(
-                f"{option}: {kind.__name__} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
-            )
+            raise ValueError(unknown_option(kind.__name__, name, valid))
 
 
 def unwrapped(module: nn.Module) -> tuple[nn.Module, bool]:
     """What is inside PML's wrappers for several processes, and whether it was.
 
     Raises:
-        ValueError: If it is no module, or the wrapper is set to ``efficient``.
+        ValueError: If the wrapper is set to ``efficient``.
     """
-    if not isinstance(module, nn.Module):
-        raise ValueError(f"expected a name or a module of pytorch_metric_learning, got {module!r}")
     wrappers = importlib.import_module("pytorch_metric_learning.utils.distributed")
     if not isinstance(module, wrappers.DistributedLossWrapper | wrappers.DistributedMinerWrapper):
         return module, False

@@ -36,8 +36,7 @@ def assemble(blueprint: Blueprint, spec: DataSpec) -> FusionModel:
     Raises:
         ValueError: If a name or an option is unknown or out of range, or the parts do not fit together or the data.
     """
-    kinds = {"*": spec.names, "images": tuple(spec.images), "tables": tuple(spec.tables)}
-    names = select(blueprint.reads, kinds)
+    names = select(blueprint.reads, kinds_of(spec))
     if not names:
         raise ValueError(f"it reads {', '.join(blueprint.reads)}, of which the spec has none: it has {spec.names}")
     if unknown := [name for name in names if name not in spec.names]:
@@ -66,7 +65,7 @@ def assemble(blueprint: Blueprint, spec: DataSpec) -> FusionModel:
 
     width = next(iter(stages[-1].values())).dim
     pooling = _build(registry.poolings, blueprint.pooling, known, stages=stages, dim=width)
-    widths = shapes.embedding_widths(pooling, stages) or {}
+    widths = {name: x.shape[-1] for name, x in (shapes.embeddings_of(pooling, stages) or {}).items()}
     vectors, decision, head = _outputs(blueprint, known, widths, width)
     return FusionModel(
         tokenizers=tokenizers,

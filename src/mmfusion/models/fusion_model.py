@@ -321,8 +321,8 @@ class FusionModel(nn.Module):
             stages[s] = shapes.after_fusion(fusion, stages[s])
         for fusion in self.layers:
             stages[-1] = shapes.after_fusion(fusion, stages[-1])
-        self.embedding_widths = shapes.embedding_widths(self.pooling, stages)
-        shapes.check_outputs(
-            self.pooling, self.vectors, self.head, stages, list(self.tokenizers), decision=self.decision
-        )
+        embeddings = shapes.embeddings_of(self.pooling, stages)
+        if embeddings is not None:
+            self.embedding_widths = {name: x.shape[-1] for name, x in embeddings.items()}
+        shapes.check_outputs(embeddings, self.vectors, self.head, self.decision)
         return of_tokens

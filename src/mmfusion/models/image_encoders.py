@@ -201,14 +201,12 @@ class ImageEncoders(nn.Module):
         lanes = _lanes(images, self.routes)
         # All encoders stage by stage: a map fusion may link the images.
         xs = [self._run(lane.route, cast("Backbone", self.backbones[lane.route]).stem, lane.x) for lane in lanes]
-        stages: dict[str, list[Tensor]] = {name: [] for name in images}
+        at_points: list[dict[str, Tensor]] = []
         for s in range(self.n_stages):
             maps = {name: x for lane, x in zip(lanes, xs, strict=True) for name, x in lane.split(x).items()}
             if s in self.inside:
                 maps = self._fused(s, maps, context, rows)
-            if s:
-                for name, x in maps.items():
-                    stages[name].append(x)
+            at_points.append(maps)
             xs = [
                 self._run(
                     lane.route,
@@ -217,10 +215,8 @@ class ImageEncoders(nn.Module):
                 )
                 for lane in lanes
             ]
-        for lane, x in zip(lanes, xs, strict=True):
-            for name, part in lane.split(x).items():
-                stages[name].append(part)
-        return {name: tuple(of_image) for name, of_image in stages.items()}
+        at_points.append({name: x for lane, x in zip(lanes, xs, strict=True) for name, x in lane.split(x).items()})
+        return {name: tuple(maps[name] for maps in at_points[1:]) for name in images}
 
     def _fused(
         self, point: int, maps: dict[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
@@ -299,7 +295,7 @@ class ImageEncoders(nn.Module):
         if not isinstance(backbone, Backbone) or type(backbone).stem is Backbone.stem:
             return None
         try:
-            stem: Tensor = run_on_meta(_Stem(backbone), _pixels(self.images[name], backbone))
+            stem: Tensor = run_on_meta(backbone, _pixels(self.images[name], backbone), method="stem")
         except ValueError:  # it cannot be taken apart; that it can take such images is known from its maps
             return None
         return tuple(stem.shape[1:])
@@ -312,17 +308,6 @@ def encoders_for(images: Mapping[str, Image], choice: object) -> ImageEncoders:
     of_slot = {key: value for key, value in options.items() if key not in of_backbone or key == "n_stages"}
     check_options(f"the encoder {name!r}", ImageEncoders.create, of_slot)
     return ImageEncoders.create(images, name=name, **options)
-
-
-class _Stem(nn.Module):
-    """An encoder's stem as a module, for a dry run."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone.stem(x)
 
 
 class _Lane(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.spec import Columns, Image
-from mmfusion.tokenizers.tabular import check_table
+from mmfusion.tokenizers.tabular.base import check_table
 from mmfusion.tokens import Content, Inputs, Maps, Present, Table
 
 _ROUNDING = 1e-3
@@ -108,16 +108,12 @@ def _check_content(
         return _check_maps(name, content, maps[name])
     image = images[name]
     if not isinstance(content, Tensor) or not content.is_floating_point() or tuple(content.shape[1:]) != image.shape:
-        came = (
-            f"{content.dtype} of shape {tuple(content.shape)}"
-            if isinstance(content, Tensor)
-            else type(content).__name__
-        )
-        whole = isinstance(content, Tensor) and not content.is_floating_point() and not content.is_complex()
-        raise ValueError(
-            f"{name!r} must be floating point of shape (b, {', '.join(map(str, image.shape))}), got {came}"
-            + (": convert bytes by x.float() / 255" if whole else "")
-        )
+        came, hint = type(content).__name__, ""
+        if isinstance(content, Tensor):
+            came = f"{content.dtype} of shape {tuple(content.shape)}"
+            hint = ": convert bytes by x.float() / 255" if content.dtype == torch.uint8 else ""
+        shape = ", ".join(map(str, image.shape))
+        raise ValueError(f"{name!r} must be floating point of shape (b, {shape}), got {came}{hint}")
     return len(content)
 
 

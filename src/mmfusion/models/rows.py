@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmfusion.layers.presence import where_present
 from mmfusion.tokens import Content, Inputs, Maps, Present, Table, Tokens
 
 
@@ -71,7 +72,7 @@ class Rows(NamedTuple):
         return Tokens(self.put(tokens.x), self.put(mask))
 
     def _zeroed(self, x: Tensor) -> Tensor:
-        return torch.where(self.present.view(-1, *(1,) * (x.ndim - 1)), x, x.new_zeros(()))
+        return where_present(x, self.present, x.new_zeros(()))
 
 
 def device_of(inputs: Inputs, present: Present) -> torch.device:

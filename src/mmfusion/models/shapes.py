@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from mmfusion.fusion.decisions import DecisionFusion
 from mmfusion.fusion.maps import MapFusion, MapSites
@@ -138,28 +137,34 @@ def on_meta(tokens: Mapping[str, TokenShape], dtype: torch.dtype) -> dict[str, T
     }
 
 
-def embedding_widths(pooling: nn.Module, stages: StageShapes) -> dict[str, int] | None:
-    """Widths of the embeddings that a pooling gives; None where it cannot be run without numbers.
+def embeddings_of(pooling: nn.Module, stages: StageShapes) -> dict[str, Tensor] | None:
+    """The embeddings that a pooling gives, on the meta device; None where it cannot be run without numbers.
 
     Raises:
         ValueError: If the pooling does not fit the tokens; names it and the widths.
     """
-    embeddings = _pooled(pooling, stages)
-    return None if embeddings is None else {name: x.shape[-1] for name, x in embeddings.items()}
+    tokens = [on_meta(stage, dtype_of(pooling)) for stage in stages]
+    try:
+        pooled: dict[str, Tensor] = _run(
+            f"the pooling {type(pooling).__name__}", pooling, tokens, given=_widths(stages)
+        )
+    except RuntimeError:
+        return None
+    return pooled
 
 
 def check_outputs(
-    pooling: nn.Module,
-    vectors: VectorFusion | None,
-    head: nn.Module,
-    stages: StageShapes,
-    names: Sequence[str],
-    decision: DecisionFusion | None = None,
+    embeddings: dict[str, Tensor] | None, vectors: VectorFusion | None, head: nn.Module, decision: DecisionFusion | None
 ) -> None:
-    """Check that pooling, vector fusion and head fit the tokens.
+    """Check that vector or decision fusion and head fit the embeddings.
 
-    A part that reads values, computes in another dtype or is lazy cannot be run without numbers: it is left to the
-    first batch.
+    A part that reads values or computes in another dtype cannot be run without numbers: it is left to the first batch.
+
+    Args:
+        embeddings: On the meta device; None: unknown.
+        vectors: Of the model.
+        head: Likewise.
+        decision: Likewise; one of the two fusions is None.
 
     Raises:
         ValueError: If shapes or names do not go together; names the part and the widths.
@@ -168,44 +173,26 @@ def check_outputs(
         raise ValueError(
             f"{type(decision).__name__} combines the outputs of {list(decision.names)}, there are heads of {list(head)}"
         )
-    embeddings = _pooled(pooling, stages)
-    if embeddings is None:
-        return
-    shown = {name: x for name, x in embeddings.items() if name in names} or embeddings
-    widths = ", ".join(f"{name} {x.shape[-1]}" for name, x in shown.items() if isinstance(x, Tensor) and x.ndim)
     reader = decision or vectors
-    if reader is not None and (absent := [name for name in reader.names if name not in embeddings]):
+    if embeddings is None or reader is None:
+        return
+    if absent := [name for name in reader.names if name not in embeddings]:
         raise ValueError(
-            f"{type(reader).__name__} is built for {absent}, which the model does not have: it has {list(shown)}"
+            f"{type(reader).__name__} is built for {absent}, which the model does not have: it has {list(embeddings)}"
         )
     try:
         if vectors is not None:
+            widths = ", ".join(f"{name} {x.shape[-1]}" for name, x in embeddings.items())
             part, given = f"the vector fusion {type(vectors).__name__}", f"embeddings of the widths {widths}"
             x = _run(part, vectors, embeddings, {}, given=given)
-            if not _is_lazy(head):
-                _run(f"the head {type(head).__name__}", head, x, given=f"a vector of width {x.shape[-1]}")
-        elif not isinstance(head, nn.ModuleDict) and not _is_lazy(head):
-            for x in embeddings.values():
-                _run(f"the head {type(head).__name__}", head, x, given=f"embeddings of the widths {widths}")
-        elif isinstance(head, nn.ModuleDict):
-            for name, part_head in head.items():
-                what = f"the head of {name!r}, {type(part_head).__name__},"
-                _run(what, part_head, embeddings[name], given=f"an embedding of width {embeddings[name].shape[-1]}")
+            _run(f"the head {type(head).__name__}", head, x, given=f"a vector of width {x.shape[-1]}")
+            return
+        for name in reader.names:
+            of_name, x = head[name] if isinstance(head, nn.ModuleDict) else head, embeddings[name]
+            part, given = f"the head of {name!r}, {type(of_name).__name__},", f"an embedding of width {x.shape[-1]}"
+            _run(part, of_name, x, given=given)
     except RuntimeError:
         return
-
-
-def _pooled(pooling: nn.Module, stages: StageShapes) -> dict[str, Tensor] | None:
-    if _is_lazy(pooling):
-        return None
-    tokens = [on_meta(stage, dtype_of(pooling)) for stage in stages]
-    try:
-        embeddings: dict[str, Tensor] = _run(
-            f"the pooling {type(pooling).__name__}", pooling, tokens, given=_widths(stages)
-        )
-    except RuntimeError:
-        return None
-    return embeddings
 
 
 def _run(what: str, module: nn.Module, *args: Any, given: str) -> Any:
@@ -236,7 +223,3 @@ def _widths(stages: Sequence[Mapping[str, TokenShape]]) -> str:
     return "tokens of the widths " + ", ".join(
         f"{name} {of_name[0] if len(set(of_name)) == 1 else of_name}" for name, of_name in widths.items()
     )
-
-
-def _is_lazy(module: nn.Module) -> bool:
-    return any(is_lazy(parameter) for parameter in module.parameters())

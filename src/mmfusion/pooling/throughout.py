@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmfusion.fusion.tokens.blocks import CrossBlock, has_tokens
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.compression.pool import averages
+from mmfusion.layers.presence import where_present
 from mmfusion.layers.windows import WindowCrossBlock, Windows
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Length, Range, Width
 from mmfusion.pooling.base import Stages, masked_mean
@@ -133,14 +134,14 @@ class ThroughoutFusion(nn.Module):
             name: Tokens(x, last[name].mask) for name, x in fused.items()
         }  # as many as the last map has positions
         embeddings = {
-            name: _where(has_tokens(of_name), self.project[name](masked_mean(of_name)))
+            name: where_present(self.project[name](masked_mean(of_name)), has_tokens(of_name), 0.0)
             for name, of_name in tokens.items()
         }
         context = join(list(tokens.values()))
         for name in self.tables:
             table = last[name]
             answer = self.query[name](masked_mean(table).unsqueeze(1), context).squeeze(1)
-            embeddings[name] = _where(has_tokens(table), answer)
+            embeddings[name] = where_present(answer, has_tokens(table), 0.0)
         return {name: embeddings[name] for name in last}
 
     def _fused(self, layers: nn.ModuleList, x: dict[str, Tensor], has: dict[str, Tensor | None]) -> dict[str, Tensor]:
@@ -155,7 +156,3 @@ class ThroughoutFusion(nn.Module):
                 for name, stage_maps in x.items()
             }
         return x
-
-
-def _where(has: Tensor | None, x: Tensor) -> Tensor:
-    return x if has is None else torch.where(has.unsqueeze(1), x, 0.0)

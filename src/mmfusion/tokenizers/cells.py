@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular import check_table
+from mmfusion.tokenizers.tabular.base import check_table, one_hot
 from mmfusion.tokens import Table, Tokens
 
 
@@ -38,9 +38,6 @@ class TableCells(nn.Module):
         check_table(table, self.columns)
         numerical = table.numerical
         missing = numerical.isnan()
-        parts = [torch.where(missing, 0.0, numerical), missing.to(numerical.dtype)]
-        parts += [
-            (column.unsqueeze(-1) == torch.arange(n, device=column.device)).to(numerical.dtype)
-            for column, n in zip(table.categorical.unbind(1), self.columns.cardinalities, strict=True)
-        ]
-        return (Tokens(torch.cat(parts, 1).unsqueeze(1)),)
+        categories = one_hot(table.categorical, self.columns, numerical.dtype)
+        cells = [torch.where(missing, 0.0, numerical), missing.to(numerical.dtype), categories]
+        return (Tokens(torch.cat(cells, 1).unsqueeze(1)),)

@@ -4,7 +4,7 @@ from torch import nn
 
 from mmfusion.registry import Choice, named, table_encoders
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular import create_tabular_tokenizer
+from mmfusion.tokenizers.tabular.base import create_tabular_tokenizer
 
 
 def create_table_tokenizer(choice: Choice, columns: Columns, *, dim: int) -> nn.Module:

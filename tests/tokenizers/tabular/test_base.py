@@ -32,7 +32,7 @@ def test_cls_is_put_once() -> None:
     [
         ("featur", "unknown tabular tokenizer 'featur'; did you mean 'feature'"),
         ({"missing": "mask"}, "a tabular tokenizer is a name, or a mapping with name and options"),
-        ({"name": "feature", "dim": 3}, "dim is set beside the tabular tokenizer"),
+        ({"name": "feature", "dim": 3}, "dim (is set beside the tabular tokenizer|follows from the blueprint)"),
         ({"name": "feature", "mising": "mask"}, "has no option 'mising'; did you mean 'missing'"),
     ],
 )

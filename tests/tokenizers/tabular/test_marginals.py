@@ -3,7 +3,7 @@ import math
 import torch
 
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular import Marginals
+from mmfusion.tokenizers.tabular.marginals import Marginals
 from mmfusion.tokens import Table
 
 NAN = float("nan")

@@ -2,7 +2,7 @@ import torch
 
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import FeatureTokenizer, MeanToken
-from mmfusion.tokenizers.tabular import TreeTokenizer
+from mmfusion.tokenizers.tabular.trees import TreeTokenizer
 from mmfusion.tokens import Table
 
 NAN = float("nan")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import PiecewiseLinearTokenizer
-from mmfusion.tokenizers.tabular import piecewise_linear
+from mmfusion.tokenizers.tabular.piecewise_linear import piecewise_linear
 from mmfusion.tokens import Table
 from mmfusion.utils.precision import from_bits
 

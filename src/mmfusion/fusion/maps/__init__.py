@@ -2,7 +2,7 @@
 
 from mmfusion.fusion.maps.affine import Daft, Film, Mul
 from mmfusion.fusion.maps.hyper import HyperConv
-from mmfusion.fusion.maps.map_fusion import ConditionedMapFusion, MapFusion, MapSites, like_map, neutral
+from mmfusion.fusion.maps.map_fusion import ConditionedMapFusion, MapFusion, MapSites, like_map
 from mmfusion.fusion.maps.meta import MetaBlock, MetaNet
 from mmfusion.fusion.maps.mmtm import MMTM
 
@@ -18,5 +18,4 @@ __all__ = [
     "MetaNet",
     "Mul",
     "like_map",
-    "neutral",
 ]

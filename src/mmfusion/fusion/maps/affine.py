@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.fusion.maps.map_fusion import ConditionedMapFusion, MapSites, at_point, layer_per_site, like_map, neutral
+from mmfusion.fusion.maps.map_fusion import ConditionedMapFusion, MapSites, at_point, layer_per_site, like_map
+from mmfusion.layers.presence import where_present
 from mmfusion.options import Finite, OneOf, Reduction, StageIndex, Width, Widths
 from mmfusion.registry import map_fusions
 
@@ -31,8 +32,8 @@ def scaled(x: Tensor, scale: Tensor, shift: Tensor | None, mask: Tensor | None) 
     Returns:
         As ``x``.
     """
-    x = x * like_map(neutral(scale, mask, 1.0), x)
-    return x if shift is None else x + like_map(neutral(shift, mask, 0.0), x)
+    x = x * like_map(where_present(scale, mask, 1.0), x)
+    return x if shift is None else x + like_map(where_present(shift, mask, 0.0), x)
 
 
 @map_fusions.register("mul")
@@ -129,7 +130,7 @@ class Film(ConditionedMapFusion):
         if not self.norm:
             return scaled(x, *read, mask)
         modulated = F.relu(scaled(F.group_norm(x, 1), *read, None))
-        return modulated if mask is None else torch.where(like_map(mask, x), modulated, x)
+        return where_present(modulated, mask, x)
 
 
 @map_fusions.register("daft")

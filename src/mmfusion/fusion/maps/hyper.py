@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.maps.map_fusion import ConditionedMapFusion, MapSites, at_point, layer_per_site, neutral
+from mmfusion.fusion.maps.map_fusion import ConditionedMapFusion, MapSites, at_point, layer_per_site
+from mmfusion.layers.presence import where_present
 from mmfusion.options import StageIndex, Width
 from mmfusion.registry import map_fusions
 
@@ -61,7 +62,7 @@ class HyperConv(ConditionedMapFusion):
     def read(self, route: str, stage: int, features: Tensor, mask: Tensor | None) -> Tensor:
         """Weights, then biases of the convolution of each case, shape ``(b, c * c + c)``."""
         values: Tensor = at_point(self.generate, route, stage)(self.embed[route](features))
-        return neutral(values, mask, 0.0)
+        return where_present(values, mask, 0.0)
 
     def act(self, x: Tensor, read: Tensor, mask: Tensor | None) -> Tensor:
         """The map, and beside it the convolution."""

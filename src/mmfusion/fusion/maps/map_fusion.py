@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.batch_statistics import for_one_case
@@ -197,13 +196,6 @@ def at_point(layers: nn.ModuleDict, route: str, stage: int) -> nn.Module:
 def like_map(values: Tensor, x: Tensor) -> Tensor:
     """Shape ``(b,)`` or ``(b, c)`` with axes of width 1 behind, to go with a map ``(b, c, *spatial)``."""
     return values.view(*values.shape, *(1,) * (x.ndim - values.ndim))
-
-
-def neutral(values: Tensor, mask: Tensor | None, value: float) -> Tensor:
-    """Coefficients ``(b, ...)`` that change nothing for a case without a table."""
-    if mask is None:
-        return values
-    return torch.where(like_map(mask, values), values, value)
 
 
 def over_present(module: nn.Module, features: Tensor, mask: Tensor | None, dim: int) -> Tensor:

@@ -15,6 +15,7 @@ from mmfusion.fusion.maps.map_fusion import (
     like_map,
     over_present,
 )
+from mmfusion.layers.presence import where_present
 from mmfusion.options import StageIndex, Width
 from mmfusion.registry import map_fusions
 
@@ -51,7 +52,7 @@ class MetaBlock(ConditionedMapFusion):
         """The gated map."""
         f, g = (like_map(values, x) for values in read)
         outputs = torch.sigmoid(torch.tanh(x * f) + g)
-        return outputs if mask is None else torch.where(like_map(mask, x), outputs, x)
+        return where_present(outputs, mask, x)
 
 
 @map_fusions.register("metanet")

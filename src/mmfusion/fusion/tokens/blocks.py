@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
@@ -43,11 +42,6 @@ def some_of(option: str, chosen: Sequence[str], names: tuple[str, ...]) -> tuple
 def has_tokens(tokens: Tokens) -> Tensor | None:
     """Which cases have any real token, shape ``(b,)`` bool; None: all have."""
     return None if tokens.mask is None else tokens.mask.any(1)
-
-
-def replaced(condition: Tensor | None, x: Tensor, other: Tensor) -> Tensor:
-    """``x (b, ...)`` for the cases where the condition ``(b,)`` holds, the other elsewhere; all where it is None."""
-    return x if condition is None else torch.where(condition.view(-1, *(1,) * (x.ndim - 1)), x, other)
 
 
 class CrossBlock(nn.Module):

@@ -6,9 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import check_names, has_tokens, replaced
+from mmfusion.fusion.tokens.blocks import check_names, has_tokens
 from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.attention import TransformerBlock
+from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
@@ -97,6 +98,6 @@ def _exchange(blocks: nn.ModuleDict, tokens: dict[str, Tokens], shared: Tensor) 
         seen = blocks[name](join([of_name, Tokens(shared)])).x
         updated[name] = Tokens(seen[:, :n], of_name.mask)
         has = has_tokens(of_name)
-        total = total + replaced(has, seen[:, n:], torch.zeros_like(shared))
+        total = total + where_present(seen[:, n:], has, 0.0)
         count = count + (1 if has is None else has.view(-1, 1, 1).to(count.dtype))
     return updated, torch.where(count > 0, total / count.clamp(min=1), shared)

@@ -6,8 +6,9 @@ from typing import cast
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, has_tokens, replaced
+from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, has_tokens
 from mmfusion.layers.attention import TransformerBlock
+from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
@@ -87,7 +88,7 @@ class Latent(nn.Module):
         for index in range(self.depth):
             blocks = cast("nn.ModuleDict", self.layers[index % len(self.layers)])
             for name, of_name in tokens.items():
-                latents = replaced(has_tokens(of_name), blocks[name](latents, of_name), latents)
+                latents = where_present(blocks[name](latents, of_name), has_tokens(of_name), latents)
             if self.among:
                 latents = self.among[index % len(self.among)](Tokens(latents)).x
         return tokens | {LATENTS: Tokens(latents)}

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmfusion.option_checks import checked
+from mmfusion.options import Probability
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular import check_table
+from mmfusion.tokenizers.tabular.base import check_table
 from mmfusion.tokens import Table
 
 N_QUANTILES = 256
@@ -32,10 +34,9 @@ class Corruption(nn.Module):
 
     needs_rows = True
 
-    def __init__(self, columns: Columns, *, rate: float = 0.3) -> None:
+    @checked
+    def __init__(self, columns: Columns, *, rate: Probability = 0.3) -> None:
         super().__init__()
-        if not 0 <= rate <= 1:
-            raise ValueError(f"the rate of corruption must be 0 to 1, got {rate}")
         self.columns = columns
         self.rate = rate
         self.has_rows = False

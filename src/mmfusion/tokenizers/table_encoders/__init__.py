@@ -5,8 +5,6 @@ tabular tokenizer, another. It maps a :class:`~mmfusion.tokens.Table` to a tuple
 takes the place of a tabular tokenizer.
 """
 
-from mmfusion.tokenizers.table_encoders.compressed import CompressedTable
-from mmfusion.tokenizers.table_encoders.known_cells import KnownCells
-from mmfusion.tokenizers.table_encoders.tip import TipTableEncoder
+from mmfusion.tokenizers.table_encoders import compressed, known_cells, tip
 
-__all__ = ["CompressedTable", "KnownCells", "TipTableEncoder"]
+__all__ = ["compressed", "known_cells", "tip"]

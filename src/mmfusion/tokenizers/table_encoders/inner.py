@@ -2,7 +2,7 @@
 
 from mmfusion.registry import Choice
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular import TabularTokenizer, create_tabular_tokenizer
+from mmfusion.tokenizers.tabular.base import TabularTokenizer, create_tabular_tokenizer
 
 
 def inner_tokenizer(of: Choice, columns: Columns, *, dim: int, cls: bool = False) -> TabularTokenizer:

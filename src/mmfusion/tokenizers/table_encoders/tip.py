@@ -11,7 +11,8 @@ from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import Choice, table_encoders
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.table_encoders.inner import inner_tokenizer
-from mmfusion.tokenizers.tabular import ColumnTokenizer, TabularTokenizer, check_table
+from mmfusion.tokenizers.tabular.base import TabularTokenizer, check_table, first_rows
+from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
 from mmfusion.tokens import Table, Tokens
 
 
@@ -64,9 +65,8 @@ class TipTableEncoder(nn.Module):
         self.column = nn.Parameter(torch.empty(self.n_tokens, dim))
         self.cls = nn.Parameter(torch.empty(1, 1, dim)) if cells else None
         self.mask = nn.Parameter(torch.empty(dim)) if cells else None
-        sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
         # In the state dict: a model built on the meta device gets it from there.
-        self.register_buffer("first_row", sizes.cumsum(0) - sizes)
+        self.register_buffer("first_row", first_rows(columns))
         for parameter in (self.embedding, self.column, self.cls, self.mask):
             if parameter is not None:
                 nn.init.normal_(parameter, std=0.02)

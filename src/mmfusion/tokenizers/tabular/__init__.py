@@ -24,7 +24,7 @@ For example::
     import torch
     from mmfusion.registry import tabular_tokenizers
     from mmfusion.spec import Columns
-    from mmfusion.tokenizers.tabular import TabularTokenizer
+    from mmfusion.tokenizers import TabularTokenizer
     from mmfusion.tokens import Table, Tokens
     from torch import nn
 
@@ -41,32 +41,7 @@ For example::
 Wherever a tabular tokenizer is chosen, ``"count"`` or ``{"name": "count"}`` will do then.
 """
 
-from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, check_table, create_tabular_tokenizer
-from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
-from mmfusion.tokenizers.tabular.feature import FeatureTokenizer
-from mmfusion.tokenizers.tabular.marginals import Marginals
-from mmfusion.tokenizers.tabular.mean import MeanToken
-from mmfusion.tokenizers.tabular.mlp import TableMLP
-from mmfusion.tokenizers.tabular.periodic import PeriodicTokenizer
-from mmfusion.tokenizers.tabular.piecewise_linear import PiecewiseLinearTokenizer, piecewise_linear
-from mmfusion.tokenizers.tabular.tabtransformer import TabTransformer
-from mmfusion.tokenizers.tabular.text import TextTokenizer
-from mmfusion.tokenizers.tabular.trees import TreeTokenizer
+# For their names: each module registers its own.
+from mmfusion.tokenizers.tabular import feature, mlp, periodic, piecewise_linear, tabtransformer, text, trees
 
-__all__ = [
-    "ColumnTokenizer",
-    "FeatureTokenizer",
-    "Marginals",
-    "MeanToken",
-    "Missing",
-    "PeriodicTokenizer",
-    "PiecewiseLinearTokenizer",
-    "TabTransformer",
-    "TableMLP",
-    "TabularTokenizer",
-    "TextTokenizer",
-    "TreeTokenizer",
-    "check_table",
-    "create_tabular_tokenizer",
-    "piecewise_linear",
-]
+__all__ = ["feature", "mlp", "periodic", "piecewise_linear", "tabtransformer", "text", "trees"]

@@ -142,6 +142,21 @@ def check_table(table: Table, columns: Columns) -> None:
         )
 
 
+def first_rows(columns: Columns) -> Tensor:
+    """Where each column's categories begin where those of all columns follow each other, shape ``(n_cat,)`` int64."""
+    sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
+    return sizes.cumsum(0) - sizes
+
+
+def one_hot(categorical: Tensor, columns: Columns, dtype: torch.dtype) -> Tensor:
+    """All categories of all columns side by side, ``(b, n)``; a missing one is all zeros."""
+    parts = [
+        (column.unsqueeze(-1) == torch.arange(n, device=column.device)).to(dtype)
+        for column, n in zip(categorical.unbind(1), columns.cardinalities, strict=True)
+    ]
+    return torch.cat(parts, 1) if parts else categorical.to(dtype)
+
+
 def vectors(*shape: int, n_in: int | None = None) -> nn.Parameter:
     """Learned vectors, uniform within one over the root of ``n_in``, by default their width."""
     bound = 1 / math.sqrt(n_in or shape[-1])

@@ -6,7 +6,7 @@ from torch import Tensor
 from mmfusion.options import Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular.base import Missing, vectors
+from mmfusion.tokenizers.tabular.base import Missing, first_rows, vectors
 from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
 
 
@@ -36,9 +36,8 @@ class FeatureTokenizer(ColumnTokenizer):
         self.bias = vectors(len(columns), dim)
         # All categories of all columns stand in one table, so that one look-up serves every column.
         self.embedding = vectors(sum(columns.cardinalities), dim)
-        sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
         # In the state dict: a model built on the meta device gets it from there.
-        self.register_buffer("first_row", sizes.cumsum(0) - sizes)
+        self.register_buffer("first_row", first_rows(columns))
         self.settle_missing()
         if cls:
             self.with_cls()

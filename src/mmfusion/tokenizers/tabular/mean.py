@@ -26,7 +26,7 @@ class MeanToken(nn.Module):
         return self.tokenizer.needs_rows
 
     def fit(self, table: Table, labels: Tensor | None = None) -> None:
-        """Fit the tokenizer; see :meth:`~mmfusion.tokenizers.tabular.TabularTokenizer.fit`."""
+        """Fit the tokenizer; see :meth:`~mmfusion.tokenizers.TabularTokenizer.fit`."""
         self.tokenizer.fit(table, labels)
 
     def forward(self, table: Table) -> tuple[Tokens, ...]:

@@ -1,12 +1,12 @@
 """A table as one token, by a multilayer perceptron."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmfusion.options import Dropout, Width
 from mmfusion.registry import tabular_tokenizers
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer
+from mmfusion.tokenizers.tabular.base import Missing, TabularTokenizer, one_hot
 from mmfusion.tokens import Table, Tokens
 
 
@@ -38,26 +38,15 @@ class TableMLP(TabularTokenizer):
         if self.marginals is None:
             parts = [torch.where(missing, 0.0, numerical)]
             parts += [missing.to(dtype)] if self.missing == "token" else []
-            x = torch.cat([*parts, self._one_hot(categorical, dtype)], 1)
-            mask = None if self.missing == "token" else self._any(missing, categorical)
+            x = torch.cat([*parts, one_hot(categorical, self.columns, dtype)], 1)
+            known = torch.cat([~missing, categorical >= 0], 1)
+            mask = None if self.missing == "token" else known.any(1, keepdim=True)
             return Tokens(self.layers(x).unsqueeze(1), mask)
         gone = torch.cat([missing, categorical < 0], 1)
-        one_hot, of_category = self._one_hot(categorical, dtype), (categorical < 0)[:, self.marginals.column]
+        of_category = (categorical < 0)[:, self.marginals.column]
         parts = [
             torch.where(missing, self.marginals.mean.to(dtype), numerical),
-            torch.where(of_category, self.marginals.share.to(dtype), one_hot),
+            torch.where(of_category, self.marginals.share.to(dtype), one_hot(categorical, self.columns, dtype)),
             gone.to(dtype),
         ]
         return Tokens(self.layers(torch.cat(parts, 1)).unsqueeze(1))
-
-    def _any(self, missing: Tensor, categorical: Tensor) -> Tensor:
-        """Whether a table has any cell, ``(b, 1)``."""
-        return torch.cat([~missing, categorical >= 0], 1).any(1, keepdim=True)
-
-    def _one_hot(self, categorical: Tensor, dtype: torch.dtype) -> Tensor:
-        """All categories of all columns side by side, ``(b, n)``; a missing one is all zeros."""
-        parts = [
-            (column.unsqueeze(-1) == torch.arange(n, device=column.device)).to(dtype)
-            for column, n in zip(categorical.unbind(1), self.columns.cardinalities, strict=True)
-        ]
-        return torch.cat(parts, 1) if parts else categorical.to(dtype)

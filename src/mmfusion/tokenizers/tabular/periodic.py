@@ -19,7 +19,7 @@ class PeriodicTokenizer(FeatureTokenizer):
     This is PLR of Gorishniy et al., 2022 ("On embeddings for numerical features", arXiv 2203.05556), section 3.3.
     A numerical column j gives ``relu(v[j] @ weight[j] + bias[j])`` with ``v[j] = [cos(2 pi c[j] x[j]), sin(2 pi c[j]
     x[j])]`` and frequencies ``c[j]`` drawn from a normal distribution of deviation ``scale``; a categorical one is
-    embedded as by :class:`~mmfusion.tokenizers.tabular.FeatureTokenizer`.
+    embedded as by :class:`~mmfusion.tokenizers.FeatureTokenizer`.
 
     Args:
         columns: The modality.
@@ -27,7 +27,7 @@ class PeriodicTokenizer(FeatureTokenizer):
         n_frequencies: Of each column (k in the paper).
         scale: Deviation of the frequencies at the start (sigma in the paper, where it is tuned between 0.01 and 100);
             the larger, the faster the token changes along the column.
-        missing: What a missing cell becomes; see :class:`~mmfusion.tokenizers.tabular.TabularTokenizer`.
+        missing: What a missing cell becomes; see :class:`~mmfusion.tokenizers.TabularTokenizer`.
 
     Raises:
         ValueError: If an option is out of range.

@@ -27,7 +27,7 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
     This is Q-LR of Gorishniy et al., 2022 ("On embeddings for numerical features", arXiv 2203.05556), section 3.2.
     A numerical column j gives ``relu(e[j] @ weight[j] + bias[j])``, with ``e[j]`` its piecewise linear encoding, see
     :func:`piecewise_linear`; a categorical one is embedded as by
-    :class:`~mmfusion.tokenizers.tabular.FeatureTokenizer`.
+    :class:`~mmfusion.tokenizers.FeatureTokenizer`.
 
     The bins' edges are quantiles of the rows that :meth:`fit` saw; before that, those of a standard normal
     distribution, to which tables are standardized.
@@ -36,7 +36,7 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
         columns: The modality.
         dim: Width of the tokens.
         n_bins: Of each column (T in the paper).
-        missing: What a missing cell becomes; see :class:`~mmfusion.tokenizers.tabular.TabularTokenizer`.
+        missing: What a missing cell becomes; see :class:`~mmfusion.tokenizers.TabularTokenizer`.
 
     Raises:
         ValueError: If ``n_bins`` is not positive.

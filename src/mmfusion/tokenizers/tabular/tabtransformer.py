@@ -20,7 +20,7 @@ class TabTransformer(TabularTokenizer):
     numbers are normalized into one further token, the last.
 
     NOTE[DIFF] The paper concatenates the column's identity with the category's embedding, here the two are added, as by
-    :class:`~mmfusion.tokenizers.tabular.FeatureTokenizer`. It normalizes the numbers themselves over the columns, which
+    :class:`~mmfusion.tokenizers.FeatureTokenizer`. It normalizes the numbers themselves over the columns, which
     turns a single one into 0 whatever it was; here their linear map is normalized over its features. Blocks normalise
     before, not after, and are fewer than its six: clinical tables are small. The flattening and the MLP behind it are
     the model's.

@@ -50,7 +50,7 @@ class TextTokenizer(ColumnTokenizer):
             wording's.
         n_values: Most values of a numerical column.
         cache: Folder for encoded sentences; None: the user's cache.
-        missing: What a missing cell becomes; see :class:`~mmfusion.tokenizers.tabular.TabularTokenizer`.
+        missing: What a missing cell becomes; see :class:`~mmfusion.tokenizers.TabularTokenizer`.
 
     Raises:
         ValueError: If an option is out of range, or the encoder is not known.
