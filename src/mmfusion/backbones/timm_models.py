@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmfusion.backbones.weights import adapted, bundled_weights, check_adaptable, load_matching, read_weights
+from mmfusion.backbones.weights import bundled_weights, check_adaptable, load_matching, read_weights
+from mmfusion.utils.finite import require_finite
 
 UNFIT = (AssertionError, IndexError, RuntimeError, TypeError, ValueError, ZeroDivisionError)
 """What timm's models raise for a size that they do not take."""
@@ -64,10 +65,13 @@ def create_timm(name: str, in_channels: int, size: tuple[int, ...] | None, weigh
     source = f"{str(weights)!r}" if weights != "bundled" else f"the package that carries {name}"
     state = bundled_weights(name.partition(".")[0]) if weights == "bundled" else read_weights(weights)
     head = several(config.classifier if config else None)
-    state = adapted(state, model, first, in_channels, source=source)
     try:
         load_matching(model, state, source=source, head=head)
     except ValueError:
+        current, convolutions = model.state_dict(), [f"{path}.weight" for path in first]
+        if any(key in state and key in current and state[key].shape != current[key].shape for key in convolutions):
+            check_adaptable(model, first, in_channels, source=source)
+        require_finite(state, source, current)
         converted = _converted(timm, name, model, state, head, options)
         if converted is None:
             raise
@@ -115,7 +119,8 @@ def _converted(
 ) -> Any:
     """The model with weights that timm's own rules make fit, all of them, or None.
 
-    They resize the position tables of another image size, and know names that some weights were published under.
+    They adapt the first convolution to another number of channels, resize the position tables of another image size,
+    and know names that some weights were published under.
     """
     current = model.state_dict()
     ours = {key: value for key, value in current.items() if any(key.startswith(f"{prefix}.") for prefix in head)}

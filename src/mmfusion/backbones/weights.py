@@ -89,37 +89,6 @@ def load_matching(
     model.load_state_dict(fitting, strict=False)
 
 
-def adapted(
-    state: Mapping[str, Tensor], model: nn.Module, first: Sequence[str], in_channels: int, *, source: str
-) -> dict[str, Tensor]:
-    """Weights for RGB to any number of channels, as timm does for its own downloads.
-
-    Args:
-        state: Tensors by name.
-        model: What they are for.
-        first: Paths of the model's convolutions that take the image.
-        in_channels: Channels of the image.
-        source: Where they are from, for messages.
-
-    Returns:
-        The same tensors, those of the first convolutions summed (one channel) or repeated and scaled.
-
-    Raises:
-        ValueError: If the first layer is of a kind that this is not known for.
-    """
-    current, fitting = model.state_dict(), dict(state)
-    for key in (f"{path}.weight" for path in first):
-        # Of another architecture altogether: its names are compared later.
-        if key not in current or key not in state or current[key].shape == state[key].shape or in_channels == 3:
-            continue
-        check_adaptable(model, first, in_channels, source=source)
-        if state[key].shape[2:] == current[key].shape[2:] and state[key].shape[1] % 3 == 0:
-            from timm.models import adapt_input_conv  # here, because importing the package must not import timm
-
-            fitting[key] = adapt_input_conv(in_channels, state[key])
-    return fitting
-
-
 def check_adaptable(model: nn.Module, first: Sequence[str], in_channels: int, *, source: str) -> None:
     """Raise an error about a number of channels that weights for RGB cannot be adapted to.
 
