@@ -30,7 +30,7 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
     *((name, {"loss": "SupConLoss"} if name == "metric" else {}) for name in registry.losses.list()),
     ("alignment", {"alpha": 1.0}),
     ("alignment", {"alpha": 3.0}),
-    ("class_balanced", {"loss": "focal", "beta": 0.9, "gamma": 1.5, "counts": (7, 0, 2)}),
+    ("class_balanced", {"beta": 0.9, "gamma": 1.5, "counts": (7, 0, 2)}),
     ("consistency", {"kind": "mse"}),
     ("consistency", {"kind": "mse", "normalize": False}),
     ("cross_entropy", {"label_smoothing": 0.1, "class_weights": (1.0, 0.0, 2.0)}),
