@@ -12,7 +12,6 @@ from mmfusion.losses.consistency import ConsistencyLoss, consistency_loss
 from mmfusion.losses.cross_entropy import CrossEntropyLoss, cross_entropy_loss
 from mmfusion.losses.crossmodal_anchor import CrossmodalAnchorLoss, crossmodal_anchor_loss
 from mmfusion.losses.density import DensityLoss, density_loss
-from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.focal import FocalLoss, focal_loss
 from mmfusion.losses.functional import contrast
 from mmfusion.losses.hierarchical_anchor import HierarchicalAnchorLoss, hierarchical_anchor_loss
@@ -32,7 +31,6 @@ from mmfusion.losses.temperature import Temperature
 from mmfusion.losses.uniformity import UniformityLoss, uniformity_loss
 from mmfusion.losses.unimodal_anchor import UnimodalAnchorLoss, unimodal_anchor_loss
 from mmfusion.losses.weighting import GradNormWeighting, Schedule, UncertaintyWeighting, Weighting
-from mmfusion.utils.process_group import gather_rows
 
 __all__ = [
     "AlignmentLoss",
@@ -78,8 +76,6 @@ __all__ = [
     "density_loss",
     "effective_number_weights",
     "focal_loss",
-    "gather_rows",
-    "global_batch",
     "hierarchical_anchor_loss",
     "hsic_loss",
     "info_nce_loss",

@@ -5,11 +5,8 @@ from mmfusion.pooling.base import (
     GranularityMerge,
     MeanPooling,
     StagePooling,
-    Stages,
-    StageShapes,
     first_token,
     masked_mean,
-    where_any,
 )
 from mmfusion.pooling.throughout import ThroughoutFusion
 
@@ -18,10 +15,7 @@ __all__ = [
     "GranularityMerge",
     "MeanPooling",
     "StagePooling",
-    "StageShapes",
-    "Stages",
     "ThroughoutFusion",
     "first_token",
     "masked_mean",
-    "where_any",
 ]

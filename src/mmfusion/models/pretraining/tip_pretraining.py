@@ -17,7 +17,7 @@ from mmfusion.losses.matching import hard_negatives
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.phases import Pretraining
 from mmfusion.options import Range, TemperatureValue, Width
-from mmfusion.pooling import masked_mean
+from mmfusion.pooling import first_token, masked_mean
 from mmfusion.registry import pretrainings
 from mmfusion.spec import Columns
 from mmfusion.tokenizers import TipTableEncoder
@@ -154,7 +154,8 @@ class TipPretraining(Pretraining):
         (joint,) = (layer for layer in self.model.layers if isinstance(layer, Query))
         tokens = self.model.tokenize(inputs, present)[-1]
         pooled = {
-            name: masked_mean(of_name if name in self.images else first_of(of_name)) for name, of_name in tokens.items()
+            name: masked_mean(of_name) if name in self.images else first_token(of_name)
+            for name, of_name in tokens.items()
         }
         has = {name: has_any(of_name) for name, of_name in tokens.items()}
         projected = {
@@ -228,11 +229,6 @@ def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
         )
     numerical, categorical = table
     return Table(torch.where(has.unsqueeze(1), numerical, torch.nan), torch.where(has.unsqueeze(1), categorical, -1))
-
-
-def first_of(tokens: Tokens) -> Tokens:
-    """The first token alone, a [CLS]."""
-    return Tokens(tokens.x[:, :1], None if tokens.mask is None else tokens.mask[:, :1])
 
 
 def _of_all(tokens: Tokens) -> Tokens:
