@@ -11,7 +11,7 @@ BASE = {"run": {"device": "cpu"}, "train": {"epochs": 1, "batch_size": 16, "resa
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--launcher expects one of slurm, local, got 'pbs'"):
+    with pytest.raises(ValueError, match="system expects one of slurm, local, got 'pbs'"):
         cluster.Cluster("pbs", logs=tmp_path)
 
 
@@ -27,12 +27,12 @@ def test_slurm_is_told(tmp_path: Path) -> None:
 
 def test_a_job_that_is_taken_off_its_node(fakes: ModuleType, tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit")
-    [one] = grid.plan(grid.methods("tiny"), ["tiny"], [BASE], out=tmp_path)
-    job = cluster.Job(one, overwrite=True, processes=2)
+    [first] = grid.plan(grid.methods("tiny"), ["tiny"], [BASE], out=tmp_path)
+    job = cluster.Job(first, overwrite=True, processes=2)
     again = job.checkpoint()
     assert isinstance(again, submitit.helpers.DelayedSubmission)
     # What the first did so far stays: the second goes on with it.
-    assert again.function.planned == job.planned == one
+    assert again.function.planned == job.planned == first
     assert again.function.processes == 2
     assert again.function.overwrite is False
 
@@ -73,9 +73,9 @@ def test_submitits_local_executor(tmp_path: Path) -> None:
     [alone] = sweep.sweep(here, launcher=sweep.Here())
     assert alone.metrics is not None
     assert outcomes[0].metrics is not None
-    ours, theirs = (found.metrics["test"]["log_loss"]["value"] for found in (alone, outcomes[0]))
+    ours, of_reference = (result.metrics["test"]["log_loss"]["value"] for result in (alone, outcomes[0]))
     # Another number of threads, another order of sums.
-    assert ours == pytest.approx(theirs, rel=1e-5)
+    assert ours == pytest.approx(of_reference, rel=1e-5)
     with pytest.raises(ValueError, match=r"submitit does not accept the cluster options: .*slurm_partitoin"):
         cluster.Cluster("local", options={"slurm_partitoin": "gpu"}, logs=tmp_path / "logs")(
             planned, Silent(), overwrite=False

@@ -16,8 +16,8 @@ def test_the_same_settings_elsewhere_are_named(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "a", n=6)
     run_folders.write(tmp_path / "b", n=6, overrides={"run": {"device": "cpu"}})
     run_folders.write(tmp_path / "c", n=6, seed=1)
-    found = collect([tmp_path])
-    assert [run.folder.name for run in found.runs] == ["a", "c"]
+    result = collect([tmp_path])
+    assert [run.folder.name for run in result.runs] == ["a", "c"]
     assert run_folders.reasons(tmp_path) == {"b": f"it has the same settings and test cases as {tmp_path / 'a'}"}
 
 
@@ -32,9 +32,9 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "b", n=6, overrides={"train": {"resamples": 9, "eval_batch_size": 2}})
     run_folders.write(tmp_path / "c", n=6, overrides={"model": {"dim": 128}, "data": {"n_train": 3000}})
     run_folders.write(tmp_path / "d", n=6, seed=1)
-    found = collect([tmp_path])
-    assert [run.folder.name for run in found.runs] == ["a", "d"]
-    assert {one.folder.name: one.reason for one in found.skipped} == dict.fromkeys(
+    result = collect([tmp_path])
+    assert [run.folder.name for run in result.runs] == ["a", "d"]
+    assert {item.folder.name: item.reason for item in result.skipped} == dict.fromkeys(
         ("b", "c"), f"it has the same settings and test cases as {tmp_path / 'a'}"
     )
 
@@ -45,24 +45,24 @@ def recorded(**content: object) -> dict[str, object]:
 
 def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path: Path) -> None:
     """What a run says of its files goes before their paths."""
-    one, other = "1" * 64, "2" * 64
+    first, other = "1" * 64, "2" * 64
     for name, content in {
-        "a": {"data": {"split_file": one}},
+        "a": {"data": {"split_file": first}},
         "b": {"data": {"split_file": other}},
-        "c": {"data": {"split_file": one}},
-        "d": {"plugins": [one]},
-        "e": {"plugins": [one, other]},
-        "f": {"plugins": [one]},
+        "c": {"data": {"split_file": first}},
+        "d": {"plugins": [first]},
+        "e": {"plugins": [first, other]},
+        "f": {"plugins": [first]},
         "g": {},
     }.items():
         run_folders.write(tmp_path / name, n=6, **recorded(**content))
-    found = collect([tmp_path])
-    assert [run.folder.name for run in found.runs] == ["a", "b", "d", "e", "g"]
+    result = collect([tmp_path])
+    assert [run.folder.name for run in result.runs] == ["a", "b", "d", "e", "g"]
     assert run_folders.reasons(tmp_path) == {
         copy: f"it has the same settings and test cases as {tmp_path / kept}" for copy, kept in (("c", "a"), ("f", "d"))
     }
-    assert complete(found.runs[0])["data"]["split_file"] == "sha256:1111111111"
-    assert complete(found.runs[3])["run"]["plugins"] == "sha256:1111111111+sha256:2222222222"
+    assert complete(result.runs[0])["data"]["split_file"] == "sha256:1111111111"
+    assert complete(result.runs[3])["run"]["plugins"] == "sha256:1111111111+sha256:2222222222"
 
 
 @pytest.mark.parametrize(("column", "value"), [("id", "new"), ("label", "nevus"), ("group", "new")])

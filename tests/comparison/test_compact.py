@@ -32,12 +32,12 @@ def test_what_is_kept(tmp_path: Path) -> None:
     kept = compact([tmp_path / "runs"], tmp_path / "small")
     assert kept.folders == (tmp_path / "small" / "d" / "a", tmp_path / "small" / "d" / "b")
     assert not kept.skipped
-    found = content(tmp_path / "small")
-    assert kept.size == sum(map(len, found.values()))
-    [split] = [name for name in found if name.startswith("splits/")]
-    assert gzip.decompress(found.pop(split)).decode() == SPLIT
+    result = content(tmp_path / "small")
+    assert kept.size == sum(map(len, result.values()))
+    [split] = [name for name in result if name.startswith("splits/")]
+    assert gzip.decompress(result.pop(split)).decode() == SPLIT
     names = ("environment.json", "history.json.gz", "metrics.json", "predictions.csv.gz", "robustness.json.gz")
-    assert sorted(found) == [f"d/{run}/{name}" for run in "ab" for name in (*names, "settings.json")]
+    assert sorted(result) == [f"d/{run}/{name}" for run in "ab" for name in (*names, "settings.json")]
     for name in "ab":
         before, after = read(tmp_path / "runs" / "d" / name), read(tmp_path / "small" / "d" / name)
         np.testing.assert_allclose(after.test.probabilities, before.test.probabilities, rtol=5e-5)
@@ -91,7 +91,7 @@ def test_the_same_runs_give_the_same_bytes_and_may_be_made_small_again(tmp_path:
     compact([tmp_path / "small"], tmp_path / "smaller")
     again = content(tmp_path / "smaller")
     # The split is beside the runs, not in them: it is not found there again.
-    assert again == {name: found for name, found in first.items() if not name.startswith("splits/")}
+    assert again == {name: result for name, result in first.items() if not name.startswith("splits/")}
 
 
 def test_two_that_would_go_to_the_same_place(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_cannot_be_kept(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "runs" / "b", seed=1)
     (tmp_path / "runs" / "b" / "metrics.json").unlink()
     kept = compact([tmp_path / "runs"], tmp_path / "small")
-    assert [(one.folder.name, one.reason) for one in kept.skipped] == [("b", "unfinished: metrics.json is missing")]
+    assert [(item.folder.name, item.reason) for item in kept.skipped] == [("b", "unfinished: metrics.json is missing")]
     with pytest.raises(ValueError, match="is the folder of the run itself: choose another folder"):
         compact([tmp_path / "runs"], tmp_path / "runs")
     run_folders.write(tmp_path / "others" / "a", "cfcml")

@@ -31,10 +31,10 @@ def test_methods_by_name_pattern_and_all() -> None:
 
 
 def test_options_of_a_methods_own() -> None:
-    plain, own = grid.methods("tip,tip[pretrain=true, train.phase_epochs.pretrain=3]")
+    plain, rows = grid.methods("tip,tip[pretrain=true, train.phase_epochs.pretrain=3]")
     assert (plain.label, plain.changes) == ("tip", {})
-    assert (own.label, own.model) == ("tip[pretrain=true, train.phase_epochs.pretrain=3]", "tip")
-    assert own.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
+    assert (rows.label, rows.model) == ("tip[pretrain=true, train.phase_epochs.pretrain=3]", "tip")
+    assert rows.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
 
 
 def test_none_is_none_to_a_builder_that_takes_it() -> None:
@@ -97,23 +97,23 @@ class TestAddress:
         assert grid.address(moved) == grid.address(base)
 
     def test_a_default_that_is_said_is_no_change(self) -> None:
-        said = resolve("tiny", "tiny", [{"model": {"width": 8}, "data": {"n": 64}, "train": {"epochs": 10}}])
-        assert grid.address(said) == grid.address(resolve("tiny", "tiny"))
+        texts = resolve("tiny", "tiny", [{"model": {"width": 8}, "data": {"n": 64}, "train": {"epochs": 10}}])
+        assert grid.address(texts) == grid.address(resolve("tiny", "tiny"))
 
     def test_a_default_that_is_a_tuple_is_said_as_a_list(self) -> None:
-        said = resolve("concat", "tiny", [{"model": {"hidden": [128], "dropout": 0.5}}])
-        assert grid.address(said) == grid.address(resolve("concat", "tiny", [{"model": {"dropout": 0.5}}]))
+        texts = resolve("concat", "tiny", [{"model": {"hidden": [128], "dropout": 0.5}}])
+        assert grid.address(texts) == grid.address(resolve("concat", "tiny", [{"model": {"dropout": 0.5}}]))
         other = resolve("concat", "tiny", [{"model": {"hidden": [128, 16], "dropout": 0.5}}])
-        assert grid.address(other) != grid.address(said)
+        assert grid.address(other) != grid.address(texts)
 
     def test_a_plug_in_counts_by_its_content(self, tmp_path: Path) -> None:
-        one, copy, other = (tmp_path / name for name in ("one.py", "copy.py", "other.py"))
-        for path, content in ((one, "A = 1\n"), (copy, "A = 1\n"), (other, "A = 2\n")):
+        single, copy, other = (tmp_path / name for name in ("one.py", "copy.py", "other.py"))
+        for path, content in ((single, "A = 1\n"), (copy, "A = 1\n"), (other, "A = 2\n")):
             path.write_text(content)
         settings = resolve("tiny", "tiny")
         first, second, third = (
             grid.address(replace(settings, run=replace(settings.run, plugins=[str(path)])))
-            for path in (one, copy, other)
+            for path in (single, copy, other)
         )
         assert first == second != third != grid.address(settings)
 
@@ -156,42 +156,44 @@ class TestPlan:
         planned = grid.plan(
             grid.methods("tiny,tiny[width=4]"), ["tiny"], [{"train": {"epochs": 2}}], seeds=(0, 3), out=tmp_path
         )
-        assert [(one.label, one.settings.run.seed) for one in planned] == [
+        assert [(item.label, item.settings.run.seed) for item in planned] == [
             ("tiny", 0),
             ("tiny[width=4]", 0),
             ("tiny", 3),
             ("tiny[width=4]", 3),
         ]
-        assert {one.settings.train.epochs for one in planned} == {2}
-        for one in planned:
-            seed = one.settings.run.seed
-            assert one.folder == tmp_path / "tiny" / "tiny" / f"seed{seed}-{grid.address(one.settings)}"
-            assert one.name == f"{one.label} on tiny, seed {seed}"
-        assert len({one.folder for one in planned}) == 4
+        assert {item.settings.train.epochs for item in planned} == {2}
+        for item in planned:
+            seed = item.settings.run.seed
+            assert item.folder == tmp_path / "tiny" / "tiny" / f"seed{seed}-{grid.address(item.settings)}"
+            assert item.name == f"{item.label} on tiny, seed {seed}"
+        assert len({item.folder for item in planned}) == 4
 
     def test_what_comes_to_the_same_is_run_once(self) -> None:
         planned = grid.plan(grid.methods("tiny,tiny[width=8],tiny[width=4]"), ["tiny"])
-        assert [one.label for one in planned] == ["tiny", "tiny[width=4]"]
+        assert [item.label for item in planned] == ["tiny", "tiny[width=4]"]
 
     def test_options_reach_those_that_have_them(self) -> None:
         planned = grid.plan(grid.methods("tabular,late"), ["synthetic_derm7pt"], [{"model": {"encoder": "convnet"}}])
-        assert [one.settings.model.get("encoder") for one in planned] == [None, "convnet"]
+        assert [item.settings.model.get("encoder") for item in planned] == [None, "convnet"]
         with pytest.raises(ValueError, match="no option 'encodr'"):
             grid.plan(grid.methods("tabular,late"), ["synthetic_derm7pt"], [{"model": {"encodr": "convnet"}}])
 
     def test_several_datasets(self) -> None:
         planned = grid.plan(grid.methods("late"), ["synthetic_derm7pt", "synthetic_men"])
-        assert [one.settings.run.dataset for one in planned] == ["synthetic_derm7pt", "synthetic_men"]
+        assert [item.settings.run.dataset for item in planned] == ["synthetic_derm7pt", "synthetic_men"]
 
     def test_folds(self, tmp_path: Path) -> None:
         planned = grid.plan(grid.methods("tabular"), ["ham10000"], seeds=(0, 1), folds=3, out=tmp_path)
-        asked = [(one.settings.run.seed, one.settings.data["fold"], one.settings.data["folds"]) for one in planned]
-        assert asked == [(seed, fold, 3) for seed in (0, 1) for fold in (0, 1, 2)]
+        evaluated = [
+            (item.settings.run.seed, item.settings.data["fold"], item.settings.data["folds"]) for item in planned
+        ]
+        assert evaluated == [(seed, fold, 3) for seed in (0, 1) for fold in (0, 1, 2)]
         assert planned[1].folder.name.startswith("seed0-fold1-")
         assert planned[1].name == "tabular on ham10000, fold 1, seed 0"
         # A dataset that comes in folds counts them itself.
         men = grid.plan(grid.methods("tabular"), ["men"], folds=3)
-        assert [one.settings.data["fold"] for one in men] == [1, 2, 3]
+        assert [item.settings.data["fold"] for item in men] == [1, 2, 3]
 
     @pytest.mark.parametrize(
         ("dataset", "folds", "message"),

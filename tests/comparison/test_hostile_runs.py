@@ -57,14 +57,14 @@ def spoilt(tmp_path: Path, name: str, kinds: Mapping[str, Callable[[Path], objec
         (place / name).unlink()
         make(place / name)
     shutil.rmtree(bad)
-    found = collect([tmp_path])
+    result = collect([tmp_path])
     # Files that do no harm leave copies of one run.
-    reasons = {one.folder.name: one.reason for one in found.skipped if "the same settings" not in one.reason}
+    reasons = {item.folder.name: item.reason for item in result.skipped if "the same settings" not in item.reason}
     for reason in reasons.values():
         assert name in reason
         assert "\n" not in reason
         assert len(reason) < 600
-    assert "good" in [run.folder.name for run in found.runs]
+    assert "good" in [run.folder.name for run in result.runs]
     return reasons
 
 
@@ -118,9 +118,9 @@ def test_links_in_a_circle_between_the_runs(tmp_path: Path) -> None:
     (tmp_path / "good" / "again").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "pipe")
-    found = collect([tmp_path, tmp_path / "pipe", tmp_path / "loop"])
-    assert len(found.runs) == 1
-    assert {one.reason for one in found.skipped} == {"the folder does not exist"}
+    result = collect([tmp_path, tmp_path / "pipe", tmp_path / "loop"])
+    assert len(result.runs) == 1
+    assert {item.reason for item in result.skipped} == {"the folder does not exist"}
 
 
 @pytest.mark.parametrize("kind", CONTENTS)

@@ -56,17 +56,17 @@ def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
     planned = preset.plan()
     methods = len(preset.models) + len(preset.ablate or ())
     assert len(planned) == methods * len(preset.seeds) * (preset.folds or 1)
-    assert {one.settings.run.preset for one in planned} == {preset.title}
+    assert {item.settings.run.preset for item in planned} == {preset.title}
     content = tomllib.loads((files(presets) / f"{name}{f'-{dataset}' if name != 'quick' else ''}.toml").read_text())
     tables = {"about", "comparison", "cost", "faults", "models", "data", "train", "model", "datasets", "parity"}
     assert set(content) <= tables
     assert set(content["comparison"]) <= {"models", "ablate", "seeds", "folds", "metrics", "reference"}
     assert parity or preset.shared.get("train", {}).get("select_on") != "test"
-    for own in preset.of_model.values():
-        assert all(not recipes.SHARED[section] & set(values) for section, values in own.items())
+    for rows in preset.of_model.values():
+        assert all(not recipes.SHARED[section] & set(values) for section, values in rows.items())
     # Equal footing, over all models: the data, and all of the training that a comparison shares.
-    assert len({str(one.settings.data | {"fold": 0}) for one in planned}) == 1
-    assert len({str(one.settings.train) for one in planned}) == 1
+    assert len({str(item.settings.data | {"fold": 0}) for item in planned}) == 1
+    assert len({str(item.settings.train) for item in planned}) == 1
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
@@ -86,9 +86,9 @@ def test_the_sizes_and_schedule_are_the_papers(dataset: str) -> None:
 def test_models_without_an_encoder_may_be_chosen_alone() -> None:
     """The preset's encoder is for those that have one; what the user asks for must exist."""
     preset = presets.load("frozen", "ham10000")
-    [one, *_] = preset.plan(methods=grid.methods("tabular"))
-    assert "encoder" not in one.settings.model
-    assert one.settings.train.freeze == "all"
+    [first, *_] = preset.plan(methods=grid.methods("tabular"))
+    assert "encoder" not in first.settings.model
+    assert first.settings.train.freeze == "all"
     with pytest.raises(ValueError, match="model 'tabular' has no option 'encoder'"):
         preset.plan([{"model": {"encoder": "convnet"}}], methods=grid.methods("tabular"))
 
@@ -135,24 +135,24 @@ def test_parity_differs_in_what_it_says_and_in_nothing_else(dataset: str) -> Non
     keys = [key for key in {**paper, **parity} if paper.get(key) != parity.get(key)]
     assert {key: (paper.get(key), parity.get(key)) for key in keys} == PARITY[dataset]
     # No method but CFCML has an eps; all else is everybody's.
-    others = [flat(settings_of(dataset, one, "concat")) for one in (False, True)]
+    others = [flat(settings_of(dataset, item, "concat")) for item in (False, True)]
     changed = {key for key in {**others[0], **others[1]} if others[0].get(key) != others[1].get(key)}
     assert changed == set(PARITY[dataset]) - {"model.eps"}
     # And each is said: what is set, by its name, in what is said of a fault.
-    said = " ".join(fault.here for fault in presets.load("paper", dataset, True).faults)
+    texts = " ".join(fault.here for fault in presets.load("paper", dataset, True).faults)
     if dataset == "men":
-        said = said.replace("a mean of the seven", "")
-        assert "by the mean of the seven" in said
-        said += " train.metric"
-    assert set(re.findall(r"\b(?:data|train|model)\.\w+", said)) - {"model.compression", "model.merge"} == set(
+        texts = texts.replace("a mean of the seven", "")
+        assert "by the mean of the seven" in texts
+        texts += " train.metric"
+    assert set(re.findall(r"\b(?:data|train|model)\.\w+", texts)) - {"model.compression", "model.merge"} == set(
         PARITY[dataset]
     )
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
 def test_every_fault_says_what_is_done_in_both(dataset: str) -> None:
-    paper, parity = (presets.load("paper", dataset, one).faults for one in (False, True))
-    assert [(one.fault, one.where) for one in paper] == [(one.fault, one.where) for one in parity]
+    paper, parity = (presets.load("paper", dataset, item).faults for item in (False, True))
+    assert [(item.fault, item.where) for item in paper] == [(item.fault, item.where) for item in parity]
     for fault in (*paper, *parity):
         assert fault.where
         assert fault.fault.endswith(".")
@@ -170,9 +170,9 @@ def test_every_fault_says_what_is_done_in_both(dataset: str) -> None:
 def test_the_guide_has_the_same_sentences(dataset: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "guide" / "presets.md").read_text(encoding="utf-8")
     page = page.replace("`__getitem__`", "__getitem__")  # as code, or Markdown makes it bold
-    paper, parity = (presets.load("paper", dataset, one).faults for one in (False, True))
-    for one, other in zip(paper, parity):
-        assert f"| {one.fault} | {one.where} | {one.here} | {other.here} |\n" in page
+    paper, parity = (presets.load("paper", dataset, item).faults for item in (False, True))
+    for item, other in zip(paper, parity):
+        assert f"| {item.fault} | {item.where} | {item.here} | {other.here} |\n" in page
 
 
 def test_metrics_to_choose_by_exist_for_the_classes() -> None:
@@ -187,9 +187,9 @@ def test_seeds_and_folds() -> None:
     assert presets.load("paper", "derm7pt", True).seeds == (666, 667, 668)
     men = presets.load("paper", "men", True)
     runs = men.plan(methods=grid.methods("image"))
-    assert [(one.settings.run.seed, one.settings.data["fold"]) for one in runs] == [(666, 1), (666, 2), (666, 3)]
-    one = men.plan([{"data": {"fold": 2}}], methods=grid.methods("image"), seeds=[4, 5])
-    assert [(run.settings.run.seed, run.settings.data["fold"]) for run in one] == [(4, 2), (5, 2)]
+    assert [(item.settings.run.seed, item.settings.data["fold"]) for item in runs] == [(666, 1), (666, 2), (666, 3)]
+    item = men.plan([{"data": {"fold": 2}}], methods=grid.methods("image"), seeds=[4, 5])
+    assert [(run.settings.run.seed, run.settings.data["fold"]) for run in item] == [(4, 2), (5, 2)]
     two = men.plan(methods=grid.methods("image"), folds=2)
     assert [run.settings.data["fold"] for run in two] == [1, 2]
 
@@ -201,15 +201,15 @@ def test_the_user_has_the_last_word() -> None:
         {"train": {"epochs": 3, "warmup_by": "step"}, "model": {"tabular_tokenizer": "feature"}},
         {"train": {"epochs": 2}, "run": {"device": "cpu"}},
     ]
-    one = preset.plan(layers, methods=grid.methods("cfcml,cfcml[eps=0.5],image"), seeds=[0])
-    assert [run.label for run in one] == ["cfcml", "cfcml[eps=0.5]", "image"]
-    assert all((run.settings.train.epochs, run.settings.train.warmup_by) == (2, "step") for run in one)
-    assert [run.settings.model.get("tabular_tokenizer") for run in one] == ["feature", "feature", None]
-    assert [run.settings.model.get("eps") for run in one] == [1e-8, 0.5, None]
-    said = (
+    first = preset.plan(layers, methods=grid.methods("cfcml,cfcml[eps=0.5],image"), seeds=[0])
+    assert [run.label for run in first] == ["cfcml", "cfcml[eps=0.5]", "image"]
+    assert all((run.settings.train.epochs, run.settings.train.warmup_by) == (2, "step") for run in first)
+    assert [run.settings.model.get("tabular_tokenizer") for run in first] == ["feature", "feature", None]
+    assert [run.settings.model.get("eps") for run in first] == [1e-8, 0.5, None]
+    texts = (
         "Settings that differ from the preset: train.epochs=2, train.warmup_by=step, model.tabular_tokenizer=feature."
     )
-    assert all(run.settings.run.notes[-1] == said for run in one)
+    assert all(run.settings.run.notes[-1] == texts for run in first)
     assert not any("differ from the preset" in note for note in preset.plan(seeds=[0])[0].settings.run.notes)
 
 
@@ -285,18 +285,18 @@ def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert "paper on derm7pt: CFCML's comparison on Derm7pt" in text
     assert "paper --parity on derm7pt" in text
     assert "meant for a GPU" not in text  # not at these sizes
-    found = results(tmp_path / "out", "derm7pt", "cfcml")
-    one, other = (next(m for m in found.values() if m["preset"] == name) for name in ("paper", "paper --parity"))
-    assert len(found) == 2
-    assert one["threshold_chosen"] is True
+    result = results(tmp_path / "out", "derm7pt", "cfcml")
+    first, other = (next(m for m in result.values() if m["preset"] == name) for name in ("paper", "paper --parity"))
+    assert len(result) == 2
+    assert first["threshold_chosen"] is True
     assert (other["threshold"], other["threshold_chosen"]) == (0.5, False)
-    assert "average_precision_called" not in one["test"]
+    assert "average_precision_called" not in first["test"]
     assert other["test"]["average_precision_called"]["value"] > 0
-    assert one["chosen"]["metric"] == "auc"
+    assert first["chosen"]["metric"] == "auc"
     assert len(split_metric(other["chosen"]["metric"])) == 7
     assert any("management as a feature, which was decided after" in note for note in other["notes"])
-    assert not any("management as a feature, which was decided after" in note for note in one["notes"])
-    assert any(note.startswith("Published: images are BGR.") for note in one["notes"])
+    assert not any("management as a feature, which was decided after" in note for note in first["notes"])
+    assert any(note.startswith("Published: images are BGR.") for note in first["notes"])
     assert CHOSEN_ON_TEST not in other["notes"]
 
 
@@ -311,8 +311,8 @@ def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments[arguments.index("data.validation=0.25")] = "train.epochs=2"
     assert main([*arguments, "--parity"]) == 0
     assert re.search(r"Epoch [12] of 2 chosen by test accuracy\+", capfd.readouterr().out)
-    found = results(tmp_path / "out", "men", "cfcml")
-    places = {metrics["preset"]: tmp_path / "out" / "men" / "cfcml" / name for name, metrics in found.items()}
+    result = results(tmp_path / "out", "men", "cfcml")
+    places = {metrics["preset"]: tmp_path / "out" / "men" / "cfcml" / name for name, metrics in result.items()}
     parts = {name: pd.read_csv(place / folder.SPLITS)["part"].value_counts() for name, place in places.items()}
     assert parts["paper"].to_dict() == {"train": 9, "validation": 3, "test": 6}
     assert parts["paper --parity"].to_dict() == {"train": 12, "validation": 6, "test": 6}

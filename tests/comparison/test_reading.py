@@ -15,9 +15,9 @@ HISTORY = [{"epoch": 1, "phase": "train", "losses": {"ce": 0.5}, "validation": {
 
 def test_three_files_are_enough(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "a" / "b", "cfcml", seed=3, n=12, names=("x", "NA", "007"))
-    found = collect([tmp_path])
-    assert not found.skipped
-    [run] = found.runs
+    result = collect([tmp_path])
+    assert not result.skipped
+    [run] = result.runs
     assert (run.folder, run.model, run.seed, run.fold, run.classes) == (place, "cfcml", 3, 0, ("x", "NA", "007"))
     frame = run_folders.predictions(seed=3, n=12, names=("x", "NA", "007"))
     test = frame[frame["part"] == "test"]
@@ -100,7 +100,9 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("name", "content", "reason"), [(name, *one) for name, many in BROKEN.items() for one in many])
+@pytest.mark.parametrize(
+    ("name", "content", "reason"), [(name, *item) for name, many in BROKEN.items() for item in many]
+)
 def test_what_is_broken_is_named_and_the_others_are_read(
     tmp_path: Path, name: str, content: object, reason: str
 ) -> None:
@@ -110,10 +112,10 @@ def test_what_is_broken_is_named_and_the_others_are_read(
     if content is not None:
         text = content.to_csv(index=False) if isinstance(content, pd.DataFrame) else str(content)
         (place / name).write_text(text)
-    found = collect([tmp_path])
-    assert [run.folder.name for run in found.runs] == ["good"]
-    assert [one.folder for one in found.skipped] == [place]
-    assert reason in found.skipped[0].reason
+    result = collect([tmp_path])
+    assert [run.folder.name for run in result.runs] == ["good"]
+    assert [item.folder for item in result.skipped] == [place]
+    assert reason in result.skipped[0].reason
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_reference_named_at_the_start_stays_so(tmp_path: Path) -> None:
     assert not reference_note.note(out, "cfcml", planned)
     assert json.loads((out / "reference.json").read_text()) == {
         "cfcml": [planned[1].address],
-        "concat": sorted(one.address for one in planned),
+        "concat": sorted(item.address for item in planned),
     }
 
 

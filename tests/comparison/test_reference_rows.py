@@ -21,19 +21,19 @@ DATA = {"size": 32, "n_train": 120, "n_validation": 30, "n_test": 60}
 def test_reference_rows_are_read_as_runs(tmp_path: Path) -> None:
     bundle = datasets.create("synthetic_derm7pt", **DATA)
     places = reference_rows.write(bundle, tmp_path, data=DATA, seed=1, resamples=20)
-    found = collect([tmp_path])
-    assert not found.skipped
-    assert {one.folder for one in found.runs} == set(places)
-    for one in found.runs:
-        assert (one.row, one.seed, one.n_train) == ("scikit-learn", 1, 120)
-        assert one.metrics["cases"] == {"train": 120, "validation": 30, "test": 60}
-        assert one.settings.data == DATA
-        assert one.test.ids.tolist() == [str(case) for case in bundle.test.ids]
-        np.testing.assert_array_equal(one.test.labels, bundle.test.labels("label").numpy())
-    [comparison] = analyse(found.runs, n_resamples=50).comparisons
+    result = collect([tmp_path])
+    assert not result.skipped
+    assert {item.folder for item in result.runs} == set(places)
+    for item in result.runs:
+        assert (item.row, item.seed, item.n_train) == ("scikit-learn", 1, 120)
+        assert item.metrics["cases"] == {"train": 120, "validation": 30, "test": 60}
+        assert item.settings.data == DATA
+        assert item.test.ids.tolist() == [str(case) for case in bundle.test.ids]
+        np.testing.assert_array_equal(item.test.labels, bundle.test.labels("label").numpy())
+    [comparison] = analyse(result.runs, n_resamples=50).comparisons
     assert {method.label for method in comparison.methods} == {"logistic regression", "gradient boosting"}
     assert all(method.is_row and method.beyond is None for method in comparison.methods)
-    stored = {one.model: one.metrics["test"]["auc"]["value"] for one in found.runs}
+    stored = {item.model: item.metrics["test"]["auc"]["value"] for item in result.runs}
     assert {method.label: method.scores["auc"].mean for method in comparison.methods} == pytest.approx(stored)
     # A second call leaves them as they are.
     before = [(place / "metrics.json").stat().st_mtime_ns for place in places]
@@ -118,11 +118,11 @@ def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
     assert not set(first) & set(second)
     assert fitted == [120, 120]
     # The rows say which table they saw.
-    found = collect([out])
-    assert not found.skipped
-    told = {one.folder: one.metrics["content"]["data"]["table"] for one in found.runs}
-    assert {told[place] for place in first} == {hashlib.sha256(b"a,b\n1,2\n").hexdigest()}
-    assert {told[place] for place in second} == {hashlib.sha256(b"a,b\n1,3\n").hexdigest()}
+    result = collect([out])
+    assert not result.skipped
+    message = {item.folder: item.metrics["content"]["data"]["table"] for item in result.runs}
+    assert {message[place] for place in first} == {hashlib.sha256(b"a,b\n1,2\n").hexdigest()}
+    assert {message[place] for place in second} == {hashlib.sha256(b"a,b\n1,3\n").hexdigest()}
 
 
 def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> Non
         return [reference_rows._place(tmp_path, row) for row in rows.values()]
 
     plugin.write_text("A = 1\n")
-    own, foreign = places("synthetic_derm7pt"), places("mine")
+    options, foreign = places("synthetic_derm7pt"), places("mine")
     plugin.write_text("A = 2\n")
-    assert places("synthetic_derm7pt") == own
+    assert places("synthetic_derm7pt") == options
     assert not set(places("mine")) & set(foreign)
 
 

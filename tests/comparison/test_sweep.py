@@ -89,10 +89,10 @@ def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_pa
     """In the middle of the second run: the first stays, the second is resumed; the numbers are the same."""
     planned = plan()
     whole = aucs(sweep.sweep(planned, launcher=sweep.Here()))
-    for one in planned:
-        for file in one.folder.iterdir():
+    for item in planned:
+        for file in item.folder.iterdir():
             file.unlink()
-        one.folder.rmdir()
+        item.folder.rmdir()
     stop = Lines(lambda lines, text: text.startswith("epoch 1/2") and "tiny[width=4] on tiny, seed 0 (2 of 4)" in lines)
     with pytest.raises(run.Interrupted, match=r"interrupted at tiny\[width=4\] on tiny, seed 0; the same command"):
         sweep.sweep(planned, stop, launcher=sweep.Here())
@@ -169,8 +169,8 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
 def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
     """It is no part of what a run computes, so that asking for it finds the run that was made without."""
     without = {**BASE, "run": {**BASE["run"], "robustness": False}}
-    made = grid.plan(grid.methods("tiny"), ["tiny"], [without], out=tmp_path / "runs")
-    sweep.sweep(made, launcher=sweep.Here())
+    built = grid.plan(grid.methods("tiny"), ["tiny"], [without], out=tmp_path / "runs")
+    sweep.sweep(built, launcher=sweep.Here())
     lines = Lines()
     sweep.sweep(plan("tiny", (0,)), lines, launcher=sweep.Here())
     assert lines.lines == [
@@ -179,10 +179,10 @@ def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Plan
         "robustness",
     ]
     again = Lines()
-    sweep.sweep(made, again, launcher=sweep.Here())
+    sweep.sweep(built, again, launcher=sweep.Here())
     assert len(again.lines) == 1
     # Of a compact copy the file is compressed.
-    (made[0].folder / "robustness.json.gz").write_bytes(b"")
+    (built[0].folder / "robustness.json.gz").write_bytes(b"")
     again = Lines()
     sweep.sweep(plan("tiny", (0,)), again, launcher=sweep.Here())
     assert len(again.lines) == 1
@@ -203,41 +203,41 @@ def test_a_number_of_jobs() -> None:
 
 class TestWork:
     def test_what_a_kill_left_of_the_first_file_is_nobodys(self, plan: Callable[..., list[Planned]]) -> None:
-        [one] = plan("tiny", (0,))
-        one.folder.mkdir(parents=True)
-        (one.folder / ".settings.json.abc.part").write_text("{")
-        assert worker.work(one.settings, Silent())
-        assert worker.finished(one.folder)
-        assert not list(one.folder.glob(".*"))
+        [first] = plan("tiny", (0,))
+        first.folder.mkdir(parents=True)
+        (first.folder / ".settings.json.abc.part").write_text("{")
+        assert worker.work(first.settings, Silent())
+        assert worker.finished(first.folder)
+        assert not list(first.folder.glob(".*"))
 
     def test_others_files_are_not_touched(self, plan: Callable[..., list[Planned]]) -> None:
-        [one] = plan("tiny", (0,))
-        one.folder.mkdir(parents=True)
-        (one.folder / "mine.txt").write_text("mine")
+        [first] = plan("tiny", (0,))
+        first.folder.mkdir(parents=True)
+        (first.folder / "mine.txt").write_text("mine")
         with pytest.raises(FileExistsError, match="holds files that are not a run's"):
-            worker.work(one.settings, Silent())
+            worker.work(first.settings, Silent())
 
     @pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")
     def test_one_process_a_run(self, plan: Callable[..., list[Planned]]) -> None:
-        [one] = plan("tiny", (0,))
-        home = one.folder.parent / ".locks"
+        [first] = plan("tiny", (0,))
+        home = first.folder.parent / ".locks"
         home.mkdir(parents=True)
-        with locks.alone(home / one.folder.name):
-            assert not worker.work(one.settings, Silent())
-            assert not one.folder.exists()
-        assert worker.work(one.settings, Silent())
+        with locks.alone(home / first.folder.name):
+            assert not worker.work(first.settings, Silent())
+            assert not first.folder.exists()
+        assert worker.work(first.settings, Silent())
         lines = Lines()
-        run.resume(one.folder, lines)
+        run.resume(first.folder, lines)
         assert "holds a finished run" in lines.lines[0]
 
     def test_a_missing_file_fails_one_run_alone(self, plan: Callable[..., list[Planned]]) -> None:
         def absent(settings: object, *_: object, **__: object) -> bool:
             raise FileNotFoundError("no folder x")
 
-        [one] = plan("tiny", (0,))
+        [first] = plan("tiny", (0,))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(worker, "work", absent)
-            [outcome] = sweep.sweep([one], launcher=sweep.Here())
+            [outcome] = sweep.sweep([first], launcher=sweep.Here())
         assert outcome.failure == "no folder x"
 
 
@@ -268,7 +268,7 @@ def test_what_others_have_is_begun_twice_at_most(
     waiting = plan("tiny", (0, 1, 2))
     failures = sweep.Processes()(waiting, Silent(), overwrite=True)
     assert begun == [*((seed, True, False) for seed in range(3)), *((seed, False, True) for seed in range(3))]
-    assert failures == {one.address: "code 1" for one in waiting}
+    assert failures == {item.address: "code 1" for item in waiting}
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def command(plugin: Path, tmp_path: Path) -> list[str]:
     return [sys.executable, "-m", "mmfusion.cli", *words.split(), *out]
 
 
-def told(command: Sequence[str], *more: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run_command(command: Sequence[str], *more: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]  # subprocess's own overloads
 
 
@@ -294,7 +294,7 @@ def runs(place: Path) -> dict[str, bytes]:
 def test_processes_give_the_numbers_of_one(command: list[str], tmp_path: Path) -> None:
     """Two at a time; one of the methods fails, and the table has the others."""
     models = ["--model", "tiny,tiny[width=4],tiny[weights=some]", "--seeds", "1"]
-    done = told(command, *models, "--jobs", "2", env={**os.environ, "TINY_OFFLINE": "1"})
+    done = run_command(command, *models, "--jobs", "2", env={**os.environ, "TINY_OFFLINE": "1"})
     assert done.returncode == 2
     assert (
         "mmfusion: error: 1 of 3 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot" in done.stderr
@@ -306,9 +306,9 @@ def test_processes_give_the_numbers_of_one(command: list[str], tmp_path: Path) -
     assert len((place / "table.csv").read_text().splitlines()) == 1 + 2 + 2
     several = runs(place)
     assert len(several) == 2
-    one = tmp_path / "one"
-    assert told(command, "--model", "tiny,tiny[width=4]", "--seeds", "1", "--out", str(one)).returncode == 0
-    assert runs(one) == several
+    first = tmp_path / "one"
+    assert run_command(command, "--model", "tiny,tiny[width=4]", "--seeds", "1", "--out", str(first)).returncode == 0
+    assert runs(first) == several
 
 
 @pytest.mark.slow
@@ -316,7 +316,7 @@ def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
     """``kill -9`` of the sweep ends what it began; the same command goes on, and ends with the same predictions."""
     models = ["--model", "tiny[pause=0.1],tiny[pause=0.11]", "--seeds", "1", "--jobs", "2"]
     whole = tmp_path / "whole"
-    assert told(command, *models, "--out", str(whole)).returncode == 0
+    assert run_command(command, *models, "--out", str(whole)).returncode == 0
     place = tmp_path / "runs"
     process = subprocess.Popen([*command, *models], stdout=subprocess.DEVNULL, start_new_session=True)
     until(lambda: len(list(place.rglob("last.safetensors"))) == 2)
@@ -324,7 +324,7 @@ def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
     process.wait()
     # Nobody works on them any more: their locks are free.
     until(lambda: all(free(path) for path in place.rglob(".locks/*")))
-    done = told(command, *models)
+    done = run_command(command, *models)
     assert done.returncode == 0, done.stderr
     assert "2 runs: 0 already finished, 2 to resume, 0 to start" in done.stdout
     assert runs(place) == runs(whole)
@@ -361,19 +361,19 @@ def imported(plugin: Path) -> Iterator[Path]:
 def test_a_process_ends_with_its_input_where_that_is_a_pipe(imported: Path, tmp_path: Path) -> None:
     """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
     changes = [BASE, {"run": {"plugins": [str(imported)]}}]
-    [one] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
+    [first] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
     orders = tmp_path / "orders.json"
-    worker.write_order(orders, one.settings, overwrite=False, wait=False)
+    worker.write_order(orders, first.settings, overwrite=False, wait=False)
     command, silent = worker.command(orders, plugins=[str(imported)]), subprocess.DEVNULL
     ignoring = [sys.executable, "-c", IGNORES, *command]
     process = subprocess.Popen(ignoring, stdin=subprocess.PIPE, stdout=silent, stderr=silent)
-    until(lambda: (one.folder / "last.safetensors").is_file())
+    until(lambda: (first.folder / "last.safetensors").is_file())
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(60) == 130
-    assert not worker.finished(one.folder)
+    assert not worker.finished(first.folder)
     assert subprocess.run(command, stdin=silent, stdout=silent, timeout=300).returncode == 0
-    assert worker.finished(one.folder)
+    assert worker.finished(first.folder)
 
 
 # What is started from a shell's background ignores Ctrl-C, the tests too.
@@ -399,12 +399,12 @@ def free(path: Path) -> bool:
 def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
     """Two of them, started by torchrun; what went wrong in them is told once."""
     arguments = ["--model", "tiny,tiny[weights=some]", "--processes", "2", "--set", "train.resamples=20"]
-    done = told(command, *arguments, env={**os.environ, "TINY_OFFLINE": "1"})
+    done = run_command(command, *arguments, env={**os.environ, "TINY_OFFLINE": "1"})
     assert done.returncode == 2
     assert "1 of 2 runs failed: tiny[weights=some] on tiny, seed 0: these weights cannot be fetched" in done.stderr
     [metrics] = [read_json(path) for path in (tmp_path / "runs").glob(f"tiny/tiny/*/{folder.METRICS}")]
     assert metrics["cost"]["processes"] == 2
-    again = told(command, "--model", "tiny", *arguments[2:])
+    again = run_command(command, "--model", "tiny", *arguments[2:])
     assert again.returncode == 0
     assert "1 run: 1 already finished" in again.stdout
 

@@ -23,19 +23,19 @@ def analysed(path: Path, methods: Mapping[str, Mapping[str, Any]], **options: An
         for seed in seeds:
             for fold in folds:
                 run_folders.write(path / name / f"{seed}-{fold}", model, seed=seed, fold=fold, **how)
-    found = collect([path])
-    assert not found.skipped
-    return analyse(found.runs, **{"n_resamples": 40, **options})
+    result = collect([path])
+    assert not result.skipped
+    return analyse(result.runs, **{"n_resamples": 40, **options})
 
 
-def only(found: Analysis) -> Comparison:
-    [comparison] = found.comparisons
+def only(result: Analysis) -> Comparison:
+    [comparison] = result.comparisons
     return comparison
 
 
-def cautions(found: Analysis) -> dict[str, list[str]]:
+def cautions(result: Analysis) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
-    for caution in only(found).cautions:
+    for caution in only(result).cautions:
         out.setdefault(caution.kind, []).append(caution.text)
     return out
 
@@ -47,8 +47,8 @@ def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path
         "tabular": {"strength": 0.3},
         "logistic regression": {"row": True, "seeds": (0,), "strength": 0.6},
     }
-    found = analysed(tmp_path, methods)
-    comparison = only(found)
+    result = analysed(tmp_path, methods)
+    comparison = only(result)
     assert [method.label for method in comparison.methods] == ["cfcml", "concat", "logistic regression", "tabular"]
     assert [method.is_row for method in comparison.methods] == [False, False, True, False]
     assert comparison.reference == "concat"
@@ -63,20 +63,20 @@ def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path
     assert comparison.n_validation == 60
     # The same call gives the same numbers.
     again = analyse(collect([tmp_path]).runs, n_resamples=40)
-    assert tables(again, {}) == tables(found, {})
+    assert tables(again, {}) == tables(result, {})
 
 
 def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
     """Without history, environment, robustness, subgroups, and without validation."""
     stored = {"threshold": 0.4, "temperature": 1.2}
-    found = analysed(tmp_path, {"concat": {"parts": ("test",), "metrics": stored}, "max": {"parts": ("test",)}})
-    first, second = sorted(only(found).methods, key=lambda method: method.label)
+    result = analysed(tmp_path, {"concat": {"parts": ("test",), "metrics": stored}, "max": {"parts": ("test",)}})
+    first, second = sorted(only(result).methods, key=lambda method: method.label)
     assert {run.threshold for run in first.runs} == {0.4}
     assert first.scaled
     assert not second.scaled
     assert (first.learning, first.robustness, first.contributions, first.cost) == ((), None, (), None)
-    assert np.isnan(only(found).n_validation)
-    assert "0.5 is used for sensitivity" in cautions(found)["missing"][0]
+    assert np.isnan(only(result).n_validation)
+    assert "0.5 is used for sensitivity" in cautions(result)["missing"][0]
 
 
 def test_folds(tmp_path: Path) -> None:
@@ -99,21 +99,21 @@ def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) 
             place = tmp_path / f"{model}-{seed}"
             run_folders.write(place, model, seed=seed, frame=frame, metrics=recorded)
     first, second = analyse(collect([tmp_path]).runs, n_resamples=40).comparisons
-    told = [(one.folds, one.seeds, one.n_cases) for one in (first, second)]
-    assert told == [(1, (0,), sizes[0]), (1, (1,), sizes[1])]
-    assert {test.kind for one in (first, second) for test in one.tests} == {"delong", "bootstrap", "mcnemar"}
+    message = [(item.folds, item.seeds, item.n_cases) for item in (first, second)]
+    assert message == [(1, (0,), sizes[0]), (1, (1,), sizes[1])]
+    assert {test.kind for item in (first, second) for test in item.tests} == {"delong", "bootstrap", "mcnemar"}
     assert [caution.kind for caution in second.cautions if caution.kind == "data"] == ["data"]
 
 
 @pytest.mark.parametrize("folds", [2, 3, 4])
 def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
     methods = {name: {"folds": range(folds), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
-    said = cautions(analysed(tmp_path, methods)).get("seeds", [])
+    texts = cautions(analysed(tmp_path, methods)).get("seeds", [])
     if folds == 4:
-        assert not said
+        assert not texts
     else:
         freedom = {2: "no difference has an interval or a test", 3: "2 degrees of freedom"}[folds]
-        assert [freedom in text for text in said] == [True]
+        assert [freedom in text for text in texts] == [True]
 
 
 def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
@@ -123,14 +123,14 @@ def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
         "max": {**without, "seeds": (0,), "metrics": {"temperature": 0.05}},
         "late": {**without, "metrics": {"temperature": 1.3}},
     }
-    [said] = cautions(analysed(tmp_path, methods))["calibration"]
-    assert "concat 2" in said
-    assert "max 1" in said
-    assert "late" not in said
+    [texts] = cautions(analysed(tmp_path, methods))["calibration"]
+    assert "concat 2" in texts
+    assert "max 1" in texts
+    assert "late" not in texts
 
 
 @pytest.mark.parametrize(
-    ("named", "label", "said"),
+    ("named", "label", "texts"),
     [
         ("max", "max", None),
         ("concat[dim=16]", "concat[dim=16]", None),
@@ -138,22 +138,22 @@ def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
         ("gmu", None, "The reference gmu is not among the methods"),
     ],
 )
-def test_the_reference(tmp_path: Path, named: str, label: str | None, said: str | None) -> None:
+def test_the_reference(tmp_path: Path, named: str, label: str | None, texts: str | None) -> None:
     methods = {"max": {}, "concat": {}, "other": {"model": "concat", "overrides": {"model": {"dim": 16}}}}
-    found = analysed(tmp_path, methods, reference=named)
-    comparison = only(found)
+    result = analysed(tmp_path, methods, reference=named)
+    comparison = only(result)
     assert comparison.reference == label
     assert [method.label for method in comparison.methods if method.is_reference] == [label] * (label is not None)
-    if said is not None:
-        assert said in cautions(found)["reference"][0]
+    if texts is not None:
+        assert texts in cautions(result)["reference"][0]
         assert comparison.tests == ()
 
 
 def test_several_candidates_for_the_reference(tmp_path: Path) -> None:
     methods = {name: {"model": "concat", "overrides": {"model": {"dim": dim}}} for name, dim in (("a", 16), ("b", 32))}
-    found = analysed(tmp_path, methods)
-    assert only(found).reference is None
-    assert "Several methods have the name concat (concat[dim=16], concat[dim=32])" in cautions(found)["reference"][0]
+    result = analysed(tmp_path, methods)
+    assert only(result).reference is None
+    assert "Several methods have the name concat (concat[dim=16], concat[dim=32])" in cautions(result)["reference"][0]
 
 
 def test_metrics_to_show(tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_metrics_to_show(tmp_path: Path) -> None:
     shown = only(analysed(tmp_path, methods, metrics="men")).metrics
     assert shown == ("auc", "accuracy", "accuracy_a", "accuracy_b", "f1_weighted", "f1_macro")
     runs = collect([tmp_path]).runs
-    found = only(analyse(runs, metrics=["brier"], ranks="brier", n_resamples=50))
-    assert found.metrics == ("brier",)
-    briers = [method.scores["brier"].mean for method in found.methods]
+    result = only(analyse(runs, metrics=["brier"], ranks="brier", n_resamples=50))
+    assert result.metrics == ("brier",)
+    briers = [method.scores["brier"].mean for method in result.methods]
     assert briers == sorted(briers)
     with pytest.raises(ValueError, match="unknown metric 'area'"):
         analyse(runs, metrics="area")
@@ -193,7 +193,7 @@ def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> Non
         analysed(tmp_path / "three", of_three, metrics=[name])
     runs = collect([tmp_path / "two", tmp_path / "three"]).runs
     both = analyse(runs, metrics=["mcc", "accuracy_b", name], n_resamples=20).comparisons
-    assert {one.metrics for one in both} == {("auc", "mcc", name), ("auc", "mcc", "accuracy_b")}
+    assert {entry.metrics for entry in both} == {("auc", "mcc", name), ("auc", "mcc", "accuracy_b")}
     with pytest.raises(ValueError, match=f"ranks expects a metric that every comparison has, got '{name}'"):
         analyse(runs, ranks=name)
 
@@ -230,17 +230,17 @@ def test_cautions(tmp_path: Path) -> None:
         "max": {"files": {"environment.json": other}, "seeds": (0,), **note},
         "tip": {"files": {"history.json": history}, "overrides": {"train": {"lr": 0.5}}},
     }
-    found = analysed(tmp_path, methods)
-    said = cautions(found)
-    assert said["note"] == ["A column leaks."]
-    assert "standard error near" in said["noise"][0]
-    assert "All others are within twice that of the first" in said["noise"][0]
-    assert "(number of runs: max 1)" in said["seeds"][0]
-    assert "2 seeds on one split" in said["seeds"][1]
-    assert said["budget"] == ["tip needs more than the equal budget: a phase before the supervised one (warm)."]
-    assert "lr" in said["tuning"][0]
-    assert len(said["versions"]) == 4
-    [first, second] = only(found).surroundings
+    result = analysed(tmp_path, methods)
+    texts = cautions(result)
+    assert texts["note"] == ["A column leaks."]
+    assert "standard error near" in texts["noise"][0]
+    assert "All others are within twice that of the first" in texts["noise"][0]
+    assert "(number of runs: max 1)" in texts["seeds"][0]
+    assert "2 seeds on one split" in texts["seeds"][1]
+    assert texts["budget"] == ["tip needs more than the equal budget: a phase before the supervised one (warm)."]
+    assert "lr" in texts["tuning"][0]
+    assert len(texts["versions"]) == 4
+    [first, second] = only(result).surroundings
     assert (first.n_runs, first.commit, first.hardware) == (2, "abc", "p")
     assert (second.n_runs, second.versions) == (1, {"torch": "3"})
 
@@ -252,11 +252,11 @@ def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
         "max": {"overrides": dim},
         "logistic regression": {"row": True},
     }
-    found = analysed(tmp_path, methods)
-    assert [method.label for method in only(found).methods if not method.is_row] == ["concat", "max"]
-    said = cautions(found)
-    assert said["tuning"] == ["Not all methods were trained with the same precision."]
-    assert said["options"] == [
+    result = analysed(tmp_path, methods)
+    assert [method.label for method in only(result).methods if not method.is_row] == ["concat", "max"]
+    texts = cautions(result)
+    assert texts["tuning"] == ["Not all methods were trained with the same precision."]
+    assert texts["options"] == [
         "All methods with these options have dim=16, which differs from the defaults, the recipe and the preset."
     ]
     assert "options" not in cautions(analysed(tmp_path / "own", {"concat": {"overrides": dim}, "max": {}}))
@@ -308,10 +308,10 @@ def test_validation_of_one_class_chooses_neither_threshold_nor_temperature(tmp_p
     frame = labelled(["nevus", "melanoma"] * 6, 0, validation="nevus")
     run_folders.write(tmp_path / "concat", "concat", frame=frame)
     analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
-    found = cautions(analysis)
-    assert "undefined" not in found
-    assert "In 1 runs the validation set lacks a class and chooses no threshold" in found["missing"][0]
-    assert "(concat 1) the validation set determines no temperature" in found["calibration"][0]
+    result = cautions(analysis)
+    assert "undefined" not in result
+    assert "In 1 runs the validation set lacks a class and chooses no threshold" in result["missing"][0]
+    assert "(concat 1) the validation set determines no temperature" in result["calibration"][0]
     assert only(analysis).methods[0].runs[0].threshold == 0.5
 
 

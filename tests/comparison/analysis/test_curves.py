@@ -19,9 +19,9 @@ def sampled(path: Path, n_resamples: int = 60, **options: object) -> list[Sample
 
 def test_of_two_classes_one_curve(tmp_path: Path) -> None:
     runs = sampled(tmp_path, n=60)
-    found = curves(runs[:1], 0.95)
+    result = curves(runs[:1], 0.95)
     cases = runs[0].judged.cases
-    [roc], [pr] = found.roc, found.precision_recall
+    [roc], [pr] = result.roc, result.precision_recall
     assert (roc.of, pr.of) == ("melanoma", "melanoma")
     fpr, tpr, _ = sk.roc_curve(cases.labels, cases.probabilities[:, 1], drop_intermediate=False)
     np.testing.assert_allclose(roc.y, np.interp(GRID, fpr, tpr))
@@ -34,28 +34,28 @@ def test_of_two_classes_one_curve(tmp_path: Path) -> None:
 
 def test_of_more_classes_each_and_their_mean(tmp_path: Path) -> None:
     runs = sampled(tmp_path, n=60, names=("a", "b", "c"))
-    found = curves(runs, 0.95)
-    assert [curve.of for curve in found.roc] == ["a", "b", "c", MACRO]
-    assert [curve.of for curve in found.reliability] == ["a", "b", "c", LIKELIEST]
-    assert [curve.of for curve in found.reliability_scaled] == ["a", "b", "c", LIKELIEST]
-    np.testing.assert_allclose(found.roc[3].y, np.mean([curve.y for curve in found.roc[:3]], axis=0))
+    result = curves(runs, 0.95)
+    assert [curve.of for curve in result.roc] == ["a", "b", "c", MACRO]
+    assert [curve.of for curve in result.reliability] == ["a", "b", "c", LIKELIEST]
+    assert [curve.of for curve in result.reliability_scaled] == ["a", "b", "c", LIKELIEST]
+    np.testing.assert_allclose(result.roc[3].y, np.mean([curve.y for curve in result.roc[:3]], axis=0))
     auc = np.mean([run.raw["auc"].value for run in runs])
-    assert found.roc[3].area == pytest.approx(auc)
-    assert found.precision_recall[3].area == pytest.approx(np.mean([r.raw["average_precision"].value for r in runs]))
-    assert found.reliability[3].area == pytest.approx(np.mean([run.raw["ece"].value for run in runs]))
-    assert found.reliability_scaled[3].area == pytest.approx(np.mean([run.scaled["ece"].value for run in runs]))
+    assert result.roc[3].area == pytest.approx(auc)
+    assert result.precision_recall[3].area == pytest.approx(np.mean([r.raw["average_precision"].value for r in runs]))
+    assert result.reliability[3].area == pytest.approx(np.mean([run.raw["ece"].value for run in runs]))
+    assert result.reliability_scaled[3].area == pytest.approx(np.mean([run.scaled["ece"].value for run in runs]))
 
 
 def test_bands_hold_their_curve_and_narrow_with_the_cases(tmp_path: Path) -> None:
     widths = []
     for n in (40, 400):
         runs = sampled(tmp_path / str(n), n=n, n_resamples=100, strength=0.7)
-        found = curves(runs, 0.95)
-        for curve in (*found.roc, *found.precision_recall):
+        result = curves(runs, 0.95)
+        for curve in (*result.roc, *result.precision_recall):
             assert (curve.low <= curve.high).all()
             inside = (curve.low - 1e-9 <= curve.y) & (curve.y <= curve.high + 1e-9)
             assert inside.mean() > 0.9
-        widths.append(np.mean(found.roc[0].high - found.roc[0].low))
+        widths.append(np.mean(result.roc[0].high - result.roc[0].low))
     assert widths[1] < 0.5 * widths[0]
 
 
@@ -65,8 +65,8 @@ def test_reliability_by_hand(tmp_path: Path) -> None:
     frame["prob_melanoma"] = [0.95, 0.97, 0.5, 0.5]
     frame["prob_nevus"] = 1 - frame["prob_melanoma"]
     run = judge(read(run_folders.write(tmp_path / "a", frame=frame)))
-    found = curves(sample([run], n_resamples=20, seed=0), 0.95)
-    [curve] = found.reliability
+    result = curves(sample([run], n_resamples=20, seed=0), 0.95)
+    [curve] = result.reliability
     full = np.flatnonzero(curve.share)
     np.testing.assert_allclose(curve.share[full], [0.5, 0.5])
     np.testing.assert_allclose(curve.x[full], [0.5, 0.96])
@@ -74,23 +74,23 @@ def test_reliability_by_hand(tmp_path: Path) -> None:
     # Debiased: gaps of 0 and 0.46, of two cases each, are within their noise.
     assert curve.area == 0
     assert np.isnan(np.delete(curve.y, full)).all()
-    assert found.reliability_scaled == ()
+    assert result.reliability_scaled == ()
 
 
 def test_a_class_without_cases(tmp_path: Path) -> None:
     frame = run_folders.predictions(n=20, names=("a", "b", "c"), parts=("test",))
     frame["label"] = frame["label"].replace("c", "a")
     run = judge(read(run_folders.write(tmp_path / "a", frame=frame)))
-    found = curves(sample([run], n_resamples=20, seed=0), 0.95)
-    assert np.isnan(found.roc[2].y).all()
-    assert np.isnan(found.precision_recall[2].area)
-    np.testing.assert_allclose(found.roc[3].y, (found.roc[0].y + found.roc[1].y) / 2)
-    assert found.roc[3].area == pytest.approx(evaluate(run.cases.probabilities, run.cases.labels)["auc"][0])
+    result = curves(sample([run], n_resamples=20, seed=0), 0.95)
+    assert np.isnan(result.roc[2].y).all()
+    assert np.isnan(result.precision_recall[2].area)
+    np.testing.assert_allclose(result.roc[3].y, (result.roc[0].y + result.roc[1].y) / 2)
+    assert result.roc[3].area == pytest.approx(evaluate(run.cases.probabilities, run.cases.labels)["auc"][0])
 
 
 def test_confusion(tmp_path: Path) -> None:
     runs = sampled(tmp_path, n=60, names=("a", "b", "c"), strength=0.5)
-    found = confusion(runs)
+    result = confusion(runs)
     by_hand = [sk.confusion_matrix(run.judged.cases.labels, run.judged.cases.probabilities.argmax(1)) for run in runs]
-    np.testing.assert_allclose(found.counts, np.mean(by_hand, axis=0))
-    np.testing.assert_allclose(found.shares.sum(axis=1), 1)
+    np.testing.assert_allclose(result.counts, np.mean(by_hand, axis=0))
+    np.testing.assert_allclose(result.shares.sum(axis=1), 1)

@@ -18,9 +18,9 @@ FROZEN = {"train": {"freeze": "all", "augment": {"flips": False}}}
 def grouped(path: Path, *runs: tuple[str, dict[str, Any]]) -> list[Table]:
     for at, (model, options) in enumerate(runs):
         run_folders.write(path / str(at), model, **{"n": 6, **options})
-    found = collect([path])
-    assert not found.skipped
-    return tables(found.runs)
+    result = collect([path])
+    assert not result.skipped
+    return tables(result.runs)
 
 
 def labels(table: Table) -> list[str]:
@@ -53,9 +53,9 @@ def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> Non
     ],
 )
 def test_what_must_be_shared_parts_the_tables(tmp_path: Path, other: dict[str, Any]) -> None:
-    found = grouped(tmp_path, ("concat", {}), ("cfcml", {}), ("concat", {"overrides": other}))
-    assert sorted(labels(table) for table in found) == [["cfcml", "concat"], ["concat"]]
-    assert len({table.name for table in found}) == 2
+    result = grouped(tmp_path, ("concat", {}), ("cfcml", {}), ("concat", {"overrides": other}))
+    assert sorted(labels(table) for table in result) == [["cfcml", "concat"], ["concat"]]
+    assert len({table.name for table in result}) == 2
 
 
 def test_a_method_may_have_its_own_learning_rate(tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ def test_a_method_may_have_its_own_learning_rate(tmp_path: Path) -> None:
 
 
 def test_a_model_without_an_encoder_stands_in_every_table_that_is_otherwise_its_own(tmp_path: Path) -> None:
-    found = grouped(
+    result = grouped(
         tmp_path,
         ("concat", {}),
         ("concat", {"overrides": {"train": {"freeze": "all"}}}),
         ("concat", {"overrides": {"train": {"epochs": 6}}}),
         ("tabular", {}),
     )
-    by_name = {table.name: labels(table) for table in found}
+    by_name = {table.name: labels(table) for table in result}
     assert by_name == {
         "synthetic_derm7pt-convnet-frozen": ["concat", "tabular"],
         "synthetic_derm7pt-convnet-trained": ["concat", "tabular"],
@@ -87,14 +87,14 @@ def test_tables_alone(tmp_path: Path) -> None:
 
 def test_a_reference_row_goes_where_its_cases_are(tmp_path: Path) -> None:
     row = {"row": True, "overrides": {"data": {"size": 32}}}
-    found = grouped(
+    result = grouped(
         tmp_path,
         ("concat", {}),
         ("concat", {"overrides": {"train": {"freeze": "all"}}}),
         ("logistic regression", row),
         ("gradient boosting", {**row, "fold": 1}),
     )
-    assert sorted(labels(table) for table in found) == [
+    assert sorted(labels(table) for table in result) == [
         ["concat", "logistic regression"],
         ["concat", "logistic regression"],
         ["gradient boosting"],
@@ -103,7 +103,7 @@ def test_a_reference_row_goes_where_its_cases_are(tmp_path: Path) -> None:
 
 def test_a_reference_row_of_another_table_stands_apart(tmp_path: Path) -> None:
     """Other columns of the same cases; and of rows that differ in the images' size each table has its own."""
-    found = grouped(
+    result = grouped(
         tmp_path,
         ("concat", {"overrides": {"data": {"size": 32}}}),
         ("concat", {"overrides": {"data": {"size": 48}}}),
@@ -111,7 +111,7 @@ def test_a_reference_row_of_another_table_stands_apart(tmp_path: Path) -> None:
         ("logistic regression", {"row": True, "overrides": {"data": {"size": 48}}}),
         ("gradient boosting", {"row": True, "overrides": {"data": {"n_train": 100}}}),
     )
-    assert sorted(labels(table) for table in found) == [
+    assert sorted(labels(table) for table in result) == [
         ["concat", "logistic regression"],
         ["concat", "logistic regression"],
         ["gradient boosting"],
@@ -129,7 +129,7 @@ def shifted(column: str) -> pd.DataFrame:
 def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None:
     """Runs that do not say of which version of a file they are, models without an encoder and rows among them."""
     row = {"row": True}
-    found = grouped(
+    result = grouped(
         tmp_path,
         ("concat", {}),
         ("concat", {"seed": 1}),
@@ -139,13 +139,13 @@ def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None
         ("logistic regression", row),
         ("logistic regression", {**row, "frame": shifted(column)}),
     )
-    names = [[run.folder.name for group in table.groups for run in group.runs] for table in found]
+    names = [[run.folder.name for group in table.groups for run in group.runs] for table in result]
     assert names == [["0", "1", "5", "3"], ["2", "6", "4"]]
-    assert found[0].shared == found[1].shared
-    assert [table.conflict for table in found] == [None, (tmp_path / "2", tmp_path / "0")]
-    [caution] = data(found[1])
+    assert result[0].shared == result[1].shared
+    assert [table.conflict for table in result] == [None, (tmp_path / "2", tmp_path / "0")]
+    [caution] = data(result[1])
     assert caution.text.startswith(f"{tmp_path / '2'} has the settings of {tmp_path / '0'}, but different test cases")
-    assert data(found[0]) == []
+    assert data(result[0]) == []
 
 
 ONE, OTHER = "1" * 64, "2" * 64
@@ -154,16 +154,16 @@ ONE, OTHER = "1" * 64, "2" * 64
 def test_runs_on_other_files_share_no_table(tmp_path: Path) -> None:
     """The same path and the same cases, but other cells; a row stands beside the models that saw its table."""
     split = {"overrides": {"data": {"n_train": 60}}}
-    one, other = ({**split, "metrics": {"content": {"data": {"table": digest}}}} for digest in (ONE, OTHER))
-    found = grouped(
+    first, other = ({**split, "metrics": {"content": {"data": {"table": digest}}}} for digest in (ONE, OTHER))
+    result = grouped(
         tmp_path,
-        ("concat", one),
+        ("concat", first),
         ("concat", {**other, "seed": 1}),
-        ("logistic regression", {**one, "row": True}),
+        ("logistic regression", {**first, "row": True}),
         ("logistic regression", {**other, "row": True}),
     )
-    assert [table.shared["data"]["table"] for table in found] == ["sha256:1111111111", "sha256:2222222222"]
-    names = [[run.folder.name for group in table.groups for run in group.runs] for table in found]
+    assert [table.shared["data"]["table"] for table in result] == ["sha256:1111111111", "sha256:2222222222"]
+    names = [[run.folder.name for group in table.groups for run in group.runs] for table in result]
     assert names == [["0", "2"], ["1", "3"]]
 
 
@@ -192,9 +192,9 @@ def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path
             place = run_folders.write(tmp_path / f"{at}-{model}", model, **content, **options)
             path = place / "settings.json"
             path.write_text(path.read_text().replace('"synthetic_derm7pt"', '"mine"').replace('"size": 64', '"x": 1'))
-    found = tables(collect([tmp_path]).runs)
-    assert [table.shared["data"]["plugins"] for table in found] == ["sha256:1111111111", "sha256:2222222222"]
-    assert [[group.runs[0].folder.name for group in table.groups] for table in found] == [
+    result = tables(collect([tmp_path]).runs)
+    assert [table.shared["data"]["plugins"] for table in result] == ["sha256:1111111111", "sha256:2222222222"]
+    assert [[group.runs[0].folder.name for group in table.groups] for table in result] == [
         [f"{at}-concat", f"{at}-logistic regression"] for at in (0, 1)
     ]
 
@@ -266,17 +266,17 @@ def test_a_changed_method_is_not_called_as_the_plain_one(
     ],
 )
 def test_what_a_preset_says_is_no_change(tmp_path: Path, preset: str | None, changed: set[str]) -> None:
-    own = presets.load("paper", "derm7pt", parity=True).of_model["cfcml"]
-    place = run_folders.write(tmp_path / "run", "cfcml", n=6, overrides=own)
+    rows = presets.load("paper", "derm7pt", parity=True).of_model["cfcml"]
+    place = run_folders.write(tmp_path / "run", "cfcml", n=6, overrides=rows)
     settings = json.loads((place / "settings.json").read_text())
     settings["run"] |= {"dataset": "derm7pt", "preset": preset}
     (place / "settings.json").write_text(json.dumps(settings))
     [table] = tables(collect([place]).runs)
     model = table.groups[0].settings["model"]
     assert {key for key in table.groups[0].changed if key in ("eps", "tabular_tokenizer")} == changed
-    said = table.groups[0].label.partition("[")[2]
-    assert {key for key in model if f"{key}=" in said} >= changed
-    assert ("tabular_tokenizer=" in said, "eps=" in said) == ("tabular_tokenizer" in changed, "eps" in changed)
+    texts = table.groups[0].label.partition("[")[2]
+    assert {key for key in model if f"{key}=" in texts} >= changed
+    assert ("tabular_tokenizer=" in texts, "eps=" in texts) == ("tabular_tokenizer" in changed, "eps" in changed)
 
 
 def test_what_was_changed(tmp_path: Path) -> None:

@@ -22,27 +22,27 @@ def run(path: Path, seed: int = 0, **options: Any) -> FinishedRun:
 
 def test_a_learning_curve_a_run(tmp_path: Path) -> None:
     history = [entry(1, "pretrain"), entry(2), entry(3, auc=None)]
-    one = run(tmp_path, files={"history.json": history}, metrics={"chosen": {"epoch": 2}})
-    [found] = learning([one, run(tmp_path, 1)])
-    assert (found.metric, found.chosen, found.phases) == ("auc", 2, ("pretrain", "train", "train"))
-    np.testing.assert_array_equal(found.epochs, [1, 2, 3])
-    np.testing.assert_array_equal(found.validation, [np.nan, 0.5, np.nan])
-    np.testing.assert_array_equal(found.loss, [0.75] * 3)
+    first = run(tmp_path, files={"history.json": history}, metrics={"chosen": {"epoch": 2}})
+    [result] = learning([first, run(tmp_path, 1)])
+    assert (result.metric, result.chosen, result.phases) == ("auc", 2, ("pretrain", "train", "train"))
+    np.testing.assert_array_equal(result.epochs, [1, 2, 3])
+    np.testing.assert_array_equal(result.validation, [np.nan, 0.5, np.nan])
+    np.testing.assert_array_equal(result.loss, [0.75] * 3)
 
 
 def test_cost_is_the_mean_of_those_that_say_it(tmp_path: Path) -> None:
-    said = {"parameters": {"total": 10, "trainable": 4}, "seconds": 3.0, "peak_memory_bytes": None}
+    texts = {"parameters": {"total": 10, "trainable": 4}, "seconds": 3.0, "peak_memory_bytes": None}
     files = {"environment.json": {"processor": "a fast one"}}
-    runs = [run(tmp_path, metrics={"cost": said}, files=files), run(tmp_path, 1, metrics={"cost": {"seconds": 5.0}})]
-    found = cost(runs)
-    assert found is not None
-    assert (found.parameters, found.trainable, found.train_seconds, found.devices) == (10, 4, 4, ("a fast one",))
-    assert np.isnan([found.peak_memory_bytes, found.flops_per_case]).all()
+    runs = [run(tmp_path, metrics={"cost": texts}, files=files), run(tmp_path, 1, metrics={"cost": {"seconds": 5.0}})]
+    result = cost(runs)
+    assert result is not None
+    assert (result.parameters, result.trainable, result.train_seconds, result.devices) == (10, 4, 4, ("a fast one",))
+    assert np.isnan([result.peak_memory_bytes, result.flops_per_case]).all()
     assert cost([run(tmp_path, 2)]) is None
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "texts"),
     [
         ({}, None),
         ({"metrics": {"cost": {"epochs": 5}}}, None),
@@ -50,6 +50,6 @@ def test_cost_is_the_mean_of_those_that_say_it(tmp_path: Path) -> None:
         ({"files": {"history.json": [entry(1, "pretrain"), entry(2)]}}, r"before the supervised one \(pretrain\)"),
     ],
 )
-def test_more_than_the_equal_budget(tmp_path: Path, options: dict[str, Any], said: str | None) -> None:
-    found = beyond([run(tmp_path, **options)])
-    assert found == said if said is None else re.search(said, str(found))
+def test_more_than_the_equal_budget(tmp_path: Path, options: dict[str, Any], texts: str | None) -> None:
+    result = beyond([run(tmp_path, **options)])
+    assert result == texts if texts is None else re.search(texts, str(result))

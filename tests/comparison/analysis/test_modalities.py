@@ -29,25 +29,25 @@ def run(path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, **options:
 def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
     first = [row("cells", value, share=share) for share, value in ((0.0, 0.9), (0.3, 0.9), (0.9, 0.5))]
     second = [row("cells", 0.8, share=share) for share in (0.0, 0.3, 0.9)]
-    found = degradation([run(tmp_path, first), run(tmp_path, second, 1)])
-    assert found is not None
+    result = degradation([run(tmp_path, first), run(tmp_path, second, 1)])
+    assert result is not None
     # (0.3 * 0.9 + 0.6 * 0.7) / 0.9 by trapezoids; a level curve has its level.
-    assert found.area.points == pytest.approx((0.69 / 0.9, 0.8))
-    assert found.area.mean == pytest.approx((0.69 / 0.9 + 0.8) / 2)
-    assert (found.area.low, found.area.high) == pytest.approx((found.area.mean - 0.1, found.area.mean + 0.1))
-    np.testing.assert_allclose(found.mean, [0.85, 0.85, 0.65])
-    np.testing.assert_allclose(found.low, [0.75, 0.75, 0.55])
-    np.testing.assert_allclose(found.points, [[0.9, 0.9, 0.5], [0.8, 0.8, 0.8]])
+    assert result.area.points == pytest.approx((0.69 / 0.9, 0.8))
+    assert result.area.mean == pytest.approx((0.69 / 0.9 + 0.8) / 2)
+    assert (result.area.low, result.area.high) == pytest.approx((result.area.mean - 0.1, result.area.mean + 0.1))
+    np.testing.assert_allclose(result.mean, [0.85, 0.85, 0.65])
+    np.testing.assert_allclose(result.low, [0.75, 0.75, 0.55])
+    np.testing.assert_allclose(result.points, [[0.9, 0.9, 0.5], [0.8, 0.8, 0.8]])
 
 
 def test_runs_that_were_not_asked(tmp_path: Path) -> None:
-    asked, other = run(tmp_path, [row("cells", 0.9, share=s) for s in (0.0, 0.5)]), run(tmp_path, None, 1)
+    evaluated, other = run(tmp_path, [row("cells", 0.9, share=s) for s in (0.0, 0.5)]), run(tmp_path, None, 1)
     assert degradation([other]) is None
     assert contributions([other]) == ()
-    found = degradation([asked, other])
-    assert found is not None
-    assert np.isnan(found.points[1]).all()
-    np.testing.assert_allclose(found.mean, 0.9)
+    result = degradation([evaluated, other])
+    assert result is not None
+    assert np.isnan(result.points[1]).all()
+    np.testing.assert_allclose(result.mean, 0.9)
 
 
 def test_the_drop_is_the_runs_own_where_they_have_it(tmp_path: Path) -> None:
@@ -92,28 +92,28 @@ def test_folds_are_independent_and_seeds_are_not(tmp_path: Path) -> None:
     assert brings.drop.mean == pytest.approx(0.25)
     assert brings.drop.mean - brings.drop.low == pytest.approx(0.04 / np.sqrt(5))
     # One fold: as wide as the seeds' own.
-    [one] = contributions(runs[:2])
-    assert one.drop.high - one.drop.mean == pytest.approx(0.04)
+    [first] = contributions(runs[:2])
+    assert first.drop.high - first.drop.mean == pytest.approx(0.04)
 
 
 def test_a_fold_counts_by_its_runs(tmp_path: Path) -> None:
     """Two seeds in one fold and one in another: the mean has weights of 2/3 and 1/3, and so has its interval."""
-    [found] = contributions(grid(tmp_path, [(0.2, 0.3), (0.4,)]))
-    assert found.drop.mean == pytest.approx(0.3)
-    assert found.drop.high - found.drop.mean == pytest.approx(0.04 * np.hypot(2 / 3, 1 / 3))
+    [result] = contributions(grid(tmp_path, [(0.2, 0.3), (0.4,)]))
+    assert result.drop.mean == pytest.approx(0.3)
+    assert result.drop.high - result.drop.mean == pytest.approx(0.04 * np.hypot(2 / 3, 1 / 3))
 
 
 def test_uneven_ends_stay_uneven(tmp_path: Path) -> None:
     uneven = {"value": 0.2, "low": 0.14, "high": 0.21, "error": 0.02}
     rows = [row("without", 0.7, modality="meta", drop=uneven)]
-    [found] = contributions([run(tmp_path, rows, fold=fold) for fold in range(4)])
-    assert (found.drop.mean, found.drop.low, found.drop.high) == pytest.approx((0.2, 0.17, 0.205))
-    assert found.drop.error == pytest.approx(0.01)
+    [result] = contributions([run(tmp_path, rows, fold=fold) for fold in range(4)])
+    assert (result.drop.mean, result.drop.low, result.drop.high) == pytest.approx((0.2, 0.17, 0.205))
+    assert result.drop.error == pytest.approx(0.01)
 
 
 def test_seeds_with_other_cases_are_independent(tmp_path: Path) -> None:
     """One fold, but the cases of each seed are its own."""
     rows = [row("without", 0.7, modality="meta", drop=auc(0.2, 0.04))]
     runs = [run(tmp_path, rows, seed, n=6 + 2 * seed) for seed in range(4)]
-    [found] = contributions(runs)
-    assert found.drop.high - found.drop.mean == pytest.approx(0.02)
+    [result] = contributions(runs)
+    assert result.drop.high - result.drop.mean == pytest.approx(0.02)

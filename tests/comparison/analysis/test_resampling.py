@@ -19,16 +19,16 @@ def test_a_run_is_judged_as_it_judged_itself(tmp_path: Path) -> None:
     assert run.validation is not None
     assert judged.threshold == best_threshold(run.validation.probabilities, run.validation.labels)
     assert judged.temperature == fit_temperature(run.validation.probabilities, run.validation.labels)
-    [found] = sample([judged], n_resamples=400, seed=0)
+    [result] = sample([judged], n_resamples=400, seed=0)
     wanted = evaluate(run.test.probabilities, run.test.labels, threshold=judged.threshold, names=run.classes)
-    assert {name: drawn.value for name, drawn in found.raw.items()} == pytest.approx(
+    assert {name: drawn.value for name, drawn in result.raw.items()} == pytest.approx(
         {name: value[0] for name, value in wanted.items()}
     )
-    own = estimates(run.test.probabilities, run.test.labels, run.test.groups.tolist(), n_resamples=2000)["auc"]
-    mine = score([found.raw["auc"]], 0.95)
-    assert mine.error == pytest.approx(own.error, rel=0.15)
+    rows = estimates(run.test.probabilities, run.test.labels, run.test.groups.tolist(), n_resamples=2000)["auc"]
+    mine = score([result.raw["auc"]], 0.95)
+    assert mine.error == pytest.approx(rows.error, rel=0.15)
     assert np.isnan(mine.sd)
-    assert mine.points == (own.value,)
+    assert mine.points == (rows.value,)
 
 
 def test_a_threshold_of_the_settings_stays(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_without_validation_the_stored_choices_hold(tmp_path: Path) -> None:
 
 def test_the_order_of_the_cases_does_not_matter(tmp_path: Path) -> None:
     frame = run_folders.predictions(n=30)
-    one = read(run_folders.write(tmp_path / "a", frame=frame))
+    single = read(run_folders.write(tmp_path / "a", frame=frame))
     other = read(run_folders.write(tmp_path / "b", frame=frame.sample(frac=1, random_state=0)))
-    first, second = sample([judge(one), judge(other)], n_resamples=50, seed=0)
+    first, second = sample([judge(single), judge(other)], n_resamples=50, seed=0)
     assert first.judged.test_set == second.judged.test_set
     np.testing.assert_array_equal(first.raw["auc"].drawn, second.raw["auc"].drawn)
 
@@ -64,12 +64,12 @@ def test_runs_share_resamples_and_folds_do_not(tmp_path: Path) -> None:
         for model in ("concat", "max")
         for fold in (0, 1)
     ]
-    found = sample([judge(run) for run in runs], n_resamples=50, seed=0)
-    np.testing.assert_array_equal(found[0].weights, found[2].weights)
-    assert (found[0].weights != found[1].weights).any()
+    result = sample([judge(run) for run in runs], n_resamples=50, seed=0)
+    np.testing.assert_array_equal(result[0].weights, result[2].weights)
+    assert (result[0].weights != result[1].weights).any()
     # The same numbers again, whatever else is there.
     [again] = sample([judge(runs[1])], n_resamples=50, seed=0)
-    np.testing.assert_array_equal(again.raw["auc"].drawn, found[1].raw["auc"].drawn)
+    np.testing.assert_array_equal(again.raw["auc"].drawn, result[1].raw["auc"].drawn)
     [other] = sample([judge(runs[1])], n_resamples=50, seed=1)
     assert (other.raw["auc"].drawn != again.raw["auc"].drawn).any()
 
@@ -94,11 +94,11 @@ def test_parts_of_one_fold_have_resamples_of_their_own(tmp_path: Path) -> None:
 
 def test_temperature_touches_calibration_alone(tmp_path: Path) -> None:
     run = read(run_folders.write(tmp_path / "a", n=30, metrics={"temperature": 2.0}, parts=("test",)))
-    [found] = sample([judge(run)], n_resamples=20, seed=0)
-    assert set(found.scaled) == {"brier", "ece", "log_loss"}
+    [result] = sample([judge(run)], n_resamples=20, seed=0)
+    assert set(result.scaled) == {"brier", "ece", "log_loss"}
     p = np.sqrt(run.test.probabilities)
     p /= p.sum(1, keepdims=True)
-    assert found.scaled["log_loss"].value == pytest.approx(evaluate(p, run.test.labels)["log_loss"][0])
+    assert result.scaled["log_loss"].value == pytest.approx(evaluate(p, run.test.labels)["log_loss"][0])
 
 
 def test_subgroups(tmp_path: Path) -> None:
@@ -107,18 +107,18 @@ def test_subgroups(tmp_path: Path) -> None:
     sex = np.where(np.arange(30) < 12, "f", np.where(np.arange(30) < 28, "m", ""))
     # One value has cases of one class alone.
     single = np.where((test["label"] == "nevus") & (np.arange(30) > 20), "only", "mixed")
-    lines = "\n".join(f"{i},{s},{one}" for i, s, one in zip(test["id"], sex, single))
+    lines = "\n".join(f"{i},{s},{first}" for i, s, first in zip(test["id"], sex, single))
     place = run_folders.write(tmp_path / "a", frame=frame, files={"subgroups.csv": f"id,sex,other\n{lines}\n"})
     judged = judge(read(place))
     rows = subgroup_rows(judged)
     assert {key: len(at) for key, at in rows.items()}[("sex", "f")] == 12
     assert list(rows) == [("sex", "f"), ("sex", "m"), ("other", "mixed"), ("other", "only")]
-    [found] = sample([judged], n_resamples=20, seed=0)
-    assert set(found.subgroups) == {("sex", "f"), ("sex", "m"), ("other", "mixed")}
-    own = test[sex == "m"]
-    p = own.filter(like="prob_").to_numpy()
-    wanted = evaluate(p, (own["label"] == "melanoma").to_numpy().astype(int))["auc"][0]
-    assert found.subgroups["sex", "m"]["auc"].value == pytest.approx(wanted)
+    [result] = sample([judged], n_resamples=20, seed=0)
+    assert set(result.subgroups) == {("sex", "f"), ("sex", "m"), ("other", "mixed")}
+    values = test[sex == "m"]
+    p = values.filter(like="prob_").to_numpy()
+    wanted = evaluate(p, (values["label"] == "melanoma").to_numpy().astype(int))["auc"][0]
+    assert result.subgroups["sex", "m"]["auc"].value == pytest.approx(wanted)
 
 
 def test_bands_come_in_order_and_the_unknown_last(tmp_path: Path) -> None:
@@ -135,17 +135,17 @@ def test_ten_thousand_resamples_of_two_thousand_cases_take_seconds(tmp_path: Pat
     """A twelfth of what twelve models may take, and the drawing that all of them share; see the speed benchmark."""
     run = read(run_folders.write(tmp_path / "a", n=2000, names=tuple("abcdefg"), per_group=2))
     began = time.process_time()
-    [found] = sample([judge(run)], n_resamples=10_000, seed=0)
+    [result] = sample([judge(run)], n_resamples=10_000, seed=0)
     assert time.process_time() - began < 5
-    assert found.raw["auc"].drawn.shape == (10_000,)
+    assert result.raw["auc"].drawn.shape == (10_000,)
 
 
 def test_the_interval_of_a_mean_over_seeds() -> None:
     """Two runs whose resamples cancel have a mean without an interval to speak of."""
     drawn = np.linspace(-1, 1, 101)
-    found = score([Drawn(0.6, 0.6 + drawn), Drawn(0.8, 0.8 - drawn)], 0.95)
-    assert (found.mean, found.low, found.high, found.error) == pytest.approx((0.7, 0.7, 0.7, 0.0))
-    assert found.sd == pytest.approx(np.std([0.6, 0.8], ddof=1))
+    result = score([Drawn(0.6, 0.6 + drawn), Drawn(0.8, 0.8 - drawn)], 0.95)
+    assert (result.mean, result.low, result.high, result.error) == pytest.approx((0.7, 0.7, 0.7, 0.0))
+    assert result.sd == pytest.approx(np.std([0.6, 0.8], ddof=1))
     alone = score([Drawn(0.6, 0.6 + drawn), Drawn(np.nan, drawn * np.nan)], 0.9)
     assert (alone.mean, alone.low, alone.high) == pytest.approx((0.6, -0.3, 1.5))
     assert np.isnan(score([Drawn(np.nan, drawn * np.nan)], 0.9).mean)

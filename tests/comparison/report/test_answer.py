@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from helpers import made_analyses as made
+from helpers import made_analyses
 from mmfusion.comparison.analysis.results import Comparison, PairedTest
 from mmfusion.comparison.report.chapters import answer
 from mmfusion.comparison.report.chapters.chapter import Chapter
@@ -19,29 +19,29 @@ def against(name: str, difference: float, p: float, better: bool | None) -> Pair
 
 def comparison(*tests: PairedTest, best: str = "cfcml", **changes: Any) -> Comparison:
     values = {"cfcml": 0.9, "concat": 0.89, "image": 0.8, best: 0.91}
-    methods = [made.method(name, value, reference=name == "concat") for name, value in values.items()]
+    methods = [made_analyses.method(name, value, reference=name == "concat") for name, value in values.items()]
     methods.sort(key=lambda method: -method.scores["auc"].mean)
-    return dataclasses.replace(made.comparison(methods), tests=tests, **changes)
+    return dataclasses.replace(made_analyses.comparison(methods), tests=tests, **changes)
 
 
-def said(found: Comparison) -> str:
-    return answer.answer(Chapter.of(found, 1, 0.95), "concat")
+def said(result: Comparison) -> str:
+    return answer.answer(Chapter.of(result, 1, 0.95), "concat")
 
 
 def test_what_was_compared() -> None:
-    found = comparison()
-    assert answer.compared(Chapter.of(found, 1, 0.95)) == (
+    result = comparison()
+    assert answer.compared(Chapter.of(result, 1, 0.95)) == (
         "3 methods (cfcml, concat and image) on derm7pt: 2 classes, 320 test cases of 300 patients or lesions; 3 "
         "seeds, 9 runs in all."
     )
-    folds = dataclasses.replace(found, n_groups=320, folds=5, seeds=(0,), methods=found.methods[:1])
+    folds = dataclasses.replace(result, n_groups=320, folds=5, seeds=(0,), methods=result.methods[:1])
     assert answer.compared(Chapter.of(folds, 1, 0.95)) == (
         "1 method (cfcml) on derm7pt: 2 classes, 320 test cases; 1 seed and 5 folds, 3 runs in all."
     )
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("result", "expected"),
     [
         (
             comparison(against("cfcml", 0.02, 0.0004, True), against("image", -0.09, 0.001, False)),
@@ -83,7 +83,7 @@ def test_what_was_compared() -> None:
             "not among the runs, so no method can be said to be better than another.",
         ),
         (
-            made.bare().comparisons[0],
+            made_analyses.bare().comparisons[0],
             "image reaches AUC 0.800. It is the only method, so there is nothing to compare it with.",
         ),
         (
@@ -93,5 +93,5 @@ def test_what_was_compared() -> None:
         ),
     ],
 )
-def test_the_answer(found: Comparison, expected: str) -> None:
-    assert said(found) == expected
+def test_the_answer(result: Comparison, expected: str) -> None:
+    assert said(result) == expected

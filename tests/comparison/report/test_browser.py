@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import browser
-from helpers import made_analyses as made
+from helpers import browser, made_analyses
 from mmfusion.comparison.analysis.results import Analysis
 from mmfusion.comparison.report import write
 
@@ -29,11 +28,13 @@ def hostile() -> Analysis:
     classes = (EVIL, "$\\frac{1}{2}$", "a class with a name that is much longer than any figure", "黒色腫")
     names = (EVIL, "concat", "image & table", "a_method*with`marks", "film", "cfcml no-enhancement")
     methods = [
-        made.method(name, 0.91 - 0.01 * i, classes, reference=name == "concat", seed=i, modalities=(EVIL, "table"))
+        made_analyses.method(
+            name, 0.91 - 0.01 * i, classes, reference=name == "concat", seed=i, modalities=(EVIL, "table")
+        )
         for i, name in enumerate(names)
     ]
     methods[3] = dataclasses.replace(methods[3], robustness=None, contributions=(), learning=(), cost=None, scaled={})
-    return made.analysis(made.comparison(methods, classes, shared={"data": {"root": EVIL}}))
+    return made_analyses.analysis(made_analyses.comparison(methods, classes, shared={"data": {"root": EVIL}}))
 
 
 def test_a_page_that_errs_would_be_noticed(tmp_path: Path) -> None:
@@ -44,27 +45,27 @@ def test_a_page_that_errs_would_be_noticed(tmp_path: Path) -> None:
         "id='f'><svg viewBox='0 0 100 100' width='100' style='font-size:16px'><title>t</title><text x='5' "
         "y='50'>one</text><text x='5' y='50'>two</text><text x='95' y='20'>three</text></svg></figure>"
     )
-    found, console = browser.measure(PROGRAM, page, tmp_path, WIDTHS)
+    result, console = browser.measure(PROGRAM, page, tmp_path, WIDTHS)
     assert len(console) == len(WIDTHS)
     assert "bad" in console[0]
-    assert found[360]["scroll"] >= 900
-    assert found[360]["small"] == ["wide"]
-    assert found[360]["outside"] == ["f: three"]
-    assert found[360]["covered"] == ["f: one / two"]
-    assert found[1280]["scroll"] <= 1280
+    assert result[360]["scroll"] >= 900
+    assert result[360]["small"] == ["wide"]
+    assert result[360]["outside"] == ["f: three"]
+    assert result[360]["covered"] == ["f: one / two"]
+    assert result[1280]["scroll"] <= 1280
 
 
-@pytest.mark.parametrize("analysis", [made.small, hostile, made.bare], ids=lambda of: of.__name__)
+@pytest.mark.parametrize("analysis", [made_analyses.small, hostile, made_analyses.bare], ids=lambda of: of.__name__)
 def test_every_figure_is_there_and_nothing_is_cut(analysis: Callable[[], Analysis], tmp_path: Path) -> None:
     assert PROGRAM is not None
     page = write(analysis(), tmp_path / "report", skipped={EVIL: EVIL})
     wanted = re.findall(r"\]\(figures/(.*?)\.svg\)", (page.parent / "report.md").read_text(encoding="utf-8"))
-    found, console = browser.measure(PROGRAM, page, tmp_path, WIDTHS)
+    result, console = browser.measure(PROGRAM, page, tmp_path, WIDTHS)
     assert console == []
     for width in WIDTHS:
-        seen = found[width]
-        assert [one["key"] for one in seen["figures"]] == wanted
-        assert all(one["width"] > 200 and one["height"] > 80 and one["title"] for one in seen["figures"])
+        seen = result[width]
+        assert [item["key"] for item in seen["figures"]] == wanted
+        assert all(item["width"] > 200 and item["height"] > 80 and item["title"] for item in seen["figures"])
         assert seen["scroll"] <= seen["client"] <= width
         assert seen["small"] == []
         assert seen["outside"] == []

@@ -46,11 +46,11 @@ def test_a_picture_says_what_it_is(one: Picture) -> None:
 
 def test_its_names_are_its_own(one: Picture) -> None:
     root = ElementTree.fromstring(one.inline)
-    own = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
-    used = {found for text in re.findall(r"#([\w-]+)", one.inline) for found in [text] if text.startswith("c1-")}
-    assert all(name.startswith("c1-one-") for name in own)
-    assert used <= own
-    assert own - used == {"c1-one-title", "c1-one-desc"}
+    rows = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+    used = {result for text in re.findall(r"#([\w-]+)", one.inline) for result in [text] if text.startswith("c1-")}
+    assert all(name.startswith("c1-one-") for name in rows)
+    assert used <= rows
+    assert rows - used == {"c1-one-title", "c1-one-desc"}
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_is_the_whole_pages(one: Picture) -> None:
@@ -91,8 +91,8 @@ def test_a_file_stands_alone_on_white(one: Picture) -> None:
 
 
 def test_letters_that_matplotlib_lacks_are_no_warning(recwarn: pytest.WarningsRecorder) -> None:
-    found = picture("k", "t", "d", lambda figure: figure.text(0.5, 0.5, "黒色腫"), height=50)
-    assert "黒色腫" in found.inline
+    result = picture("k", "t", "d", lambda figure: figure.text(0.5, 0.5, "黒色腫"), height=50)
+    assert "黒色腫" in result.inline
     assert not recwarn.list
 
 

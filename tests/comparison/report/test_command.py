@@ -7,21 +7,20 @@ import pytest
 import torch
 from rich.console import Console
 
-from helpers import made_analyses as made
-from helpers import run_folders
+from helpers import made_analyses, run_folders
 from mmfusion import cli, registry
 from mmfusion.comparison.report import command
 from mmfusion.training.reporter import Silent
 
 
-def rendered(found: object) -> str:
+def rendered(result: object) -> str:
     file = io.StringIO()
-    Console(width=140, file=file).print(found)
+    Console(width=140, file=file).print(result)
     return file.getvalue()
 
 
 def test_the_table_has_the_ranking_and_the_tests() -> None:
-    lines = rendered(command.table(made.small().comparisons[0], 0.95)).splitlines()
+    lines = rendered(command.table(made_analyses.small().comparisons[0], 0.95)).splitlines()
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert lines[0].strip() == "derm7pt-resnet18"
     assert cells == [
@@ -32,7 +31,9 @@ def test_the_table_has_the_ranking_and_the_tests() -> None:
 
 
 def test_names_are_no_markup_of_rich() -> None:
-    text = rendered(command.table(made.comparison([made.method("[bold]x", 0.9)], name="[red]n"), 0.95))
+    text = rendered(
+        command.table(made_analyses.comparison([made_analyses.method("[bold]x", 0.9)], name="[red]n"), 0.95)
+    )
     assert "[bold]x" in text
     assert "[red]n" in text
     assert "less" not in text
@@ -57,17 +58,17 @@ def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("text", "asked"), [("all", "all"), ("men", "men"), ("mcc", ["mcc"]), ("accuracy, mcc,", ["accuracy", "mcc"])]
+    ("text", "evaluated"), [("all", "all"), ("men", "men"), ("mcc", ["mcc"]), ("accuracy, mcc,", ["accuracy", "mcc"])]
 )
 def test_metrics_are_names_or_a_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, asked: str | list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, evaluated: str | list[str]
 ) -> None:
-    def told(*_: object, metrics: object, beforehand: bool) -> None:
+    def message(*_: object, metrics: object, beforehand: bool) -> None:
         raise ValueError(f"asked for {metrics}")
 
     run_folders.write(tmp_path / "a", n=6)
-    monkeypatch.setattr(command.assemble, "analyse", told)
-    with pytest.raises(ValueError, match=re.escape(f"asked for {asked}") + "$"):
+    monkeypatch.setattr(command.assemble, "analyse", message)
+    with pytest.raises(ValueError, match=re.escape(f"asked for {evaluated}") + "$"):
         command.report([tmp_path], Silent(), metrics=text)
 
 
@@ -142,11 +143,11 @@ def test_predictions_alone_give_the_report_again(
     for kind in (registry.models, registry.datasets, registry.backbones):
         monkeypatch.setattr(kind, "create", refuse)
     assert cli.main(["report", str(tmp_path / "runs")]) == 0
-    said = capsys.readouterr().out
+    texts = capsys.readouterr().out
     page = tmp_path / "runs" / "report" / "report.html"
-    assert f"The report is in {page}" in said
-    assert f"Skipped {tmp_path / 'runs' / 'begun'}: " in said
-    assert [line.split()[1] for line in said.splitlines() if line.startswith("│")] == ["cfcml", "concat"]
+    assert f"The report is in {page}" in texts
+    assert f"Skipped {tmp_path / 'runs' / 'begun'}: " in texts
+    assert [line.split()[1] for line in texts.splitlines() if line.startswith("│")] == ["cfcml", "concat"]
     text = page.read_text(encoding="utf-8")
     assert "1 folder skipped" in text
     assert "cfcml has the highest AUC" in text

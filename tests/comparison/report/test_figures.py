@@ -63,9 +63,9 @@ def test_a_name_without_room_beside_its_number_has_a_line_of_its_own() -> None:
 @pytest.mark.slow
 def test_two_intervals_of_a_row_lie_below_each_other() -> None:
     row = Row("a", "", (Mark(0.1, 0.05, 0.15, (), A), Mark(0.2, 0.15, 0.25, (), A, hollow=True)))
-    one = Row("a", "", row.marks[:1])
+    first = Row("a", "", row.marks[:1])
     taller = forest("k", "t", "d", [row], axis="fall", line=0.0)
-    assert taller.height > forest("k", "t", "d", [one], axis="fall", line=0.0).height
+    assert taller.height > forest("k", "t", "d", [first], axis="fall", line=0.0).height
     assert marks(taller, "series-1") == 2
     assert "fill: var(--paper); stroke: var(--series-1)" in taller.inline
 

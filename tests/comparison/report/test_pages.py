@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from helpers import made_analyses as made
+from helpers import made_analyses
 from mmfusion.comparison.report import pages
 
 pytest.importorskip("matplotlib")
@@ -39,13 +39,13 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def rendered() -> tuple[str, str]:
     """A page and its Markdown, with hostile names wherever a user gives one."""
-    [bare] = made.bare().comparisons
+    [bare] = made_analyses.bare().comparisons
     evil = dataclasses.replace(bare.methods[0], label=EVIL, settings={"model": {"a|b": "x_y & *z*"}})
     other = dataclasses.replace(bare.methods[0], label="concat", is_reference=True)
-    comparison = made.comparison(
-        [evil, other], dataset=EVIL, classes=("a_b", EVIL), cautions=made.small().comparisons[0].cautions
+    comparison = made_analyses.comparison(
+        [evil, other], dataset=EVIL, classes=("a_b", EVIL), cautions=made_analyses.small().comparisons[0].cautions
     )
-    page, markdown, _ = pages.render(made.analysis(comparison), {f"runs/{EVIL}": "unfinished"})
+    page, markdown, _ = pages.render(made_analyses.analysis(comparison), {f"runs/{EVIL}": "unfinished"})
     return page, markdown
 
 
@@ -118,7 +118,7 @@ def test_markdown_says_the_same(rendered: tuple[str, str]) -> None:
 
 
 def test_a_report_of_nothing() -> None:
-    page, markdown, pictures = pages.render(made.analysis(), {})
+    page, markdown, pictures = pages.render(made_analyses.analysis(), {})
     assert markdown == "# Comparison of methods\n\nThere is nothing to report: there is no finished run.\n"
     assert '<p class="missing">There is nothing to report' in page
     assert pictures == []

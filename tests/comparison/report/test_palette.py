@@ -24,9 +24,9 @@ def linear(color: str) -> np.ndarray:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, other: str) -> float:
     """As WCAG 2 defines it."""
-    high, low = sorted((float(linear(c) @ [0.2126, 0.7152, 0.0722]) + 0.05 for c in (one, other)), reverse=True)
+    high, low = sorted((float(linear(c) @ [0.2126, 0.7152, 0.0722]) + 0.05 for c in (first, other)), reverse=True)
     return high / low
 
 
@@ -60,10 +60,10 @@ def test_no_two_series_look_alike(theme: str, eye: str) -> None:
 
 def blocks(text: str) -> dict[str, dict[str, str]]:
     """Variables of the style sheet, light, dark and of print."""
-    found = [
+    result = [
         dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root \{(.*?)\}", text, re.S)
     ]
-    return dict(zip(("light", "dark", "print"), found, strict=True))
+    return dict(zip(("light", "dark", "print"), result, strict=True))
 
 
 def test_the_style_sheet_has_the_palette() -> None:

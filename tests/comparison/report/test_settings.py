@@ -3,7 +3,7 @@ import dataclasses
 import io
 from typing import Any
 
-from helpers import made_analyses as made
+from helpers import made_analyses
 from mmfusion.comparison.analysis.results import Comparison, Method
 from mmfusion.comparison.report import pages, tables
 from mmfusion.comparison.report.chapters import settings
@@ -17,7 +17,7 @@ def method(label: str, lr: float, precision: str = "no", **changes: Any) -> Meth
         "data": {"size": 128},
         "model": {"dim": 16, **changes.pop("model", {})},
     }
-    return dataclasses.replace(made.method(label, 0.8), settings=chosen, **changes)
+    return dataclasses.replace(made_analyses.method(label, 0.8), settings=chosen, **changes)
 
 
 def comparison() -> Comparison:
@@ -32,7 +32,7 @@ def comparison() -> Comparison:
         method("concat", 0.001),
         dataclasses.replace(method("gradient boosting", 0.5), is_row=True),
     ]
-    return made.comparison(methods, shared={"data": {"size": 128}, "train": {"epochs": 8}})
+    return made_analyses.comparison(methods, shared={"data": {"size": 128}, "train": {"epochs": 8}})
 
 
 def test_every_setting_is_listed_once() -> None:
@@ -56,7 +56,7 @@ def test_every_setting_is_listed_once() -> None:
 
 
 def test_the_same_as_csv() -> None:
-    text = tables.tables(made.analysis(comparison()), {})["settings.csv"]
+    text = tables.tables(made_analyses.analysis(comparison()), {})["settings.csv"]
     rows = [(row["method"], row["setting"], row["value"], row["changed"]) for row in csv.DictReader(io.StringIO(text))]
     assert rows == [
         ("", "data.size", "128", ""),
@@ -76,7 +76,7 @@ def test_the_same_as_csv() -> None:
 
 
 def test_tables_without_a_row_are_left_out() -> None:
-    _, markdown, _ = pages.render(made.bare(), {})
+    _, markdown, _ = pages.render(made_analyses.bare(), {})
     text = markdown[markdown.index("### Data, settings, versions") :]
     assert text.count("| --- |") == 1
     assert "All other settings" not in text

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from helpers import made_analyses as made
+from helpers import made_analyses
 from mmfusion.comparison.report import tables
 
 
@@ -14,7 +14,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
-    return tables.tables(made.small(), {"runs/a, b": "it is unfinished"})
+    return tables.tables(made_analyses.small(), {"runs/a, b": "it is unfinished"})
 
 
 def test_every_table_is_there(files: dict[str, str]) -> None:
@@ -22,10 +22,10 @@ def test_every_table_is_there(files: dict[str, str]) -> None:
 
 
 def test_the_ranking_is_not_rounded(files: dict[str, str]) -> None:
-    found = rows(files["ranking.csv"])
-    assert len(found) == 3 * 7
-    score = made.small().comparisons[0].methods[0].scores["auc"]
-    assert found[0] == {
+    result = rows(files["ranking.csv"])
+    assert len(result) == 3 * 7
+    score = made_analyses.small().comparisons[0].methods[0].scores["auc"]
+    assert result[0] == {
         "comparison": "derm7pt-resnet18",
         "method": "cfcml",
         "rank": "1",
@@ -39,15 +39,15 @@ def test_the_ranking_is_not_rounded(files: dict[str, str]) -> None:
         "high": repr(score.high),
         "error": repr(score.error),
     }
-    assert [row["reference"] for row in found if row["metric"] == "auc"] == ["0", "1", "0"]
+    assert [row["reference"] for row in result if row["metric"] == "auc"] == ["0", "1", "0"]
 
 
 def test_each_run_has_its_own_numbers(files: dict[str, str]) -> None:
-    found = rows(files["runs.csv"])
-    assert [row["seed"] for row in found] == ["0", "1", "2"] * 3
-    points = made.small().comparisons[0].methods[0].scores["auc"].points
-    assert [float(row["auc"]) for row in found[:3]] == list(points)
-    assert found[0]["folder"] == "runs/cfcml/seed0"
+    result = rows(files["runs.csv"])
+    assert [row["seed"] for row in result] == ["0", "1", "2"] * 3
+    points = made_analyses.small().comparisons[0].methods[0].scores["auc"].points
+    assert [float(row["auc"]) for row in result[:3]] == list(points)
+    assert result[0]["folder"] == "runs/cfcml/seed0"
 
 
 def test_what_is_unknown_is_empty(files: dict[str, str]) -> None:
@@ -59,9 +59,9 @@ def test_what_is_unknown_is_empty(files: dict[str, str]) -> None:
 
 
 def test_robustness_has_the_shares_and_the_area(files: dict[str, str]) -> None:
-    own = [row for row in rows(files["robustness.csv"]) if row["method"] == "concat"]
-    assert [row["share"] for row in own] == ["0.0", "0.1", "0.3", "0.5", "0.7", "0.9", ""]
-    assert [row["what"] for row in own] == ["cells"] * 6 + ["area"]
+    values = [row for row in rows(files["robustness.csv"]) if row["method"] == "concat"]
+    assert [row["share"] for row in values] == ["0.0", "0.1", "0.3", "0.5", "0.7", "0.9", ""]
+    assert [row["what"] for row in values] == ["cells"] * 6 + ["area"]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_one_epoch_of_each_run_was_kept(files: dict[str, str]) -> None:
 
 def test_what_users_write_stays_in_its_cell() -> None:
     evil = 'a,"b"\n<script>'
-    found = made.comparison([dataclasses.replace(made.method("x", 0.9), label=evil)])
-    assert {row["method"] for row in rows(tables.tables(made.analysis(found), {})["ranking.csv"])} == {evil}
+    result = made_analyses.comparison([dataclasses.replace(made_analyses.method("x", 0.9), label=evil)])
+    assert {row["method"] for row in rows(tables.tables(made_analyses.analysis(result), {})["ranking.csv"])} == {evil}
 
 
 def test_tables_without_a_row_are_left_out() -> None:
-    assert set(tables.tables(made.bare(), {})) == {"ranking.csv", "runs.csv", "confusion.csv"}
+    assert set(tables.tables(made_analyses.bare(), {})) == {"ranking.csv", "runs.csv", "confusion.csv"}

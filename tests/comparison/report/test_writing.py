@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from helpers import made_analyses as made
+from helpers import made_analyses
 from mmfusion.comparison.report import pages, tables, write
 from mmfusion.comparison.report.chapters import contribution
 from mmfusion.comparison.report.chapters.chapter import Chapter
@@ -27,7 +27,7 @@ PARTS = (
 
 
 def test_what_is_absent_is_a_line() -> None:
-    page, _, pictures = pages.render(made.bare(), {})
+    page, _, pictures = pages.render(made_analyses.bare(), {})
     assert tuple(re.findall(r"<h3[^>]*>([^<]+)</h3>", page)) == PARTS
     assert re.findall(r'<p class="missing">([^<]+)</p>', page) == [
         "There are no tests: the reference is not among the runs.",
@@ -46,7 +46,7 @@ def test_what_is_absent_is_a_line() -> None:
 
 
 def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) -> None:
-    page = write(made.bare(), tmp_path / "a" / "b", skipped={"x": "y"})
+    page = write(made_analyses.bare(), tmp_path / "a" / "b", skipped={"x": "y"})
     assert page == tmp_path / "a" / "b" / "report.html"
     before = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
     assert {path.name for path in before} == {
@@ -59,23 +59,23 @@ def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) ->
         "c1-forest.svg",
         "c1-confusion-1.svg",
     }
-    old, own = page.parent / "figures" / "c2-forest.svg", page.parent / "figures" / "mine.svg"
-    for path in (old, own, page.parent / "cost.csv", page.parent / "notes.csv"):
+    old, rows = page.parent / "figures" / "c2-forest.svg", page.parent / "figures" / "mine.svg"
+    for path in (old, rows, page.parent / "cost.csv", page.parent / "notes.csv"):
         path.write_text("former")
-    write(made.bare(), page.parent, skipped={"x": "y"})
+    write(made_analyses.bare(), page.parent, skipped={"x": "y"})
     after = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
-    assert after == before | {own: b"former", page.parent / "notes.csv": b"former"}
+    assert after == before | {rows: b"former", page.parent / "notes.csv": b"former"}
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(FileExistsError, match="is a file: choose another folder"):
-        write(made.bare(), tmp_path / "x")
+        write(made_analyses.bare(), tmp_path / "x")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(made.small(), tmp_path_factory.mktemp("report"), skipped={"runs/old": "unfinished"}).parent
+    return write(made_analyses.small(), tmp_path_factory.mktemp("report"), skipped={"runs/old": "unfinished"}).parent
 
 
 @pytest.mark.slow
@@ -110,9 +110,9 @@ def test_every_figure_of_the_page_is_a_file_of_the_markdown(whole: Path) -> None
 
 @pytest.mark.slow
 def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
-    first = made.bare().comparisons[0]
+    first = made_analyses.bare().comparisons[0]
     second = dataclasses.replace(first, name="other-frozen", dataset="men")
-    text = write(made.analysis(first, second), tmp_path).read_text(encoding="utf-8")
+    text = write(made_analyses.analysis(first, second), tmp_path).read_text(encoding="utf-8")
     assert re.findall(r"<h2[^>]*>([^<]+)</h2>", text)[1:] == [
         first.name,
         "other-frozen",
@@ -129,10 +129,10 @@ def test_names_of_tables_are_known() -> None:
 
 
 def test_what_a_modality_brings_has_one_row_per_method() -> None:
-    full = made.method("cfcml", 0.9, modalities=("image", "table"))
+    full = made_analyses.method("cfcml", 0.9, modalities=("image", "table"))
     image = dataclasses.replace(full, label="image", contributions=full.contributions[:2])
-    bare = dataclasses.replace(made.bare().comparisons[0].methods[0], label="bare")
-    part = contribution.part(Chapter.of(made.comparison([full, image, bare]), 1, 0.95))
+    bare = dataclasses.replace(made_analyses.bare().comparisons[0].methods[0], label="bare")
+    part = contribution.part(Chapter.of(made_analyses.comparison([full, image, bare]), 1, 0.95))
     assert part.values["columns"] == [
         "image, removed",
         "image, permuted between cases",
