@@ -4,6 +4,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from mmfusion.data import Cases
+from mmfusion.data.images.rows import MappedRows
 from mmfusion.registry import datasets
 from mmfusion.tokens import Maps
 from mmfusion.training.precompute import MapsDataset
@@ -30,10 +31,10 @@ def test_default_collation(workers: int) -> None:
 def test_maps_in_place_of_images() -> None:
     train = datasets.create("synthetic_derm7pt", n_train=48, n_validation=24, n_test=24, size=32).train
     maps = {name: [np.random.default_rng(0).random((48, 2, 3, 3), dtype=np.float32)] for name in ("derm", "clinic")}
-    computed = MapsDataset(train, maps)
+    computed = MapsDataset(train, {name: [MappedRows(stage) for stage in stages] for name, stages in maps.items()})
     for given in (computed, [computed[i] for i in range(48)]):
         batches = list(DataLoader(given, batch_size=40))
         assert [len(batch.position) for batch in batches] == [40, 8]
-        found = batches[1].inputs["derm"]
-        assert isinstance(found, Maps)
-        assert found.stages[0].numpy().tolist() == maps["derm"][0][40:].tolist()
+        result = batches[1].inputs["derm"]
+        assert isinstance(result, Maps)
+        assert result.stages[0].numpy().tolist() == maps["derm"][0][40:].tolist()

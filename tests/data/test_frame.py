@@ -86,9 +86,9 @@ def test_mapped_arrays(tmp_path, dtype):
     whole = dataset(images={"derm": torch.from_numpy(pixels)})
     mapped = dataset(images={"derm": np.load(tmp_path / "pixels.npy", mmap_mode="r")})
     for data, other in ((mapped, whole), (mapped.subset([3, 1]), whole.subset([3, 1]))):
-        found, expected = data.__getitems__([1, 0]).inputs["derm"], other.__getitems__([1, 0]).inputs["derm"]
-        assert found.dtype == torch.float32
-        assert torch.equal(found, expected)
+        result, expected = data.__getitems__([1, 0]).inputs["derm"], other.__getitems__([1, 0]).inputs["derm"]
+        assert result.dtype == torch.float32
+        assert torch.equal(result, expected)
         assert torch.equal(data.pixels("derm"), other.pixels("derm"))
     assert torch.equal(mapped.pixels("derm", slice(1, 3)), torch.from_numpy(pixels[1:3]))
     assert len(pickle.dumps(mapped)) < 5000

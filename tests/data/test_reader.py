@@ -102,9 +102,9 @@ def test_image_alone_and_table_alone(root):
 def test_images_in_memory():
     pixels = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
     assert torch.equal(reader().assemble(FRAME, {"derm": pixels}).pixels("derm"), pixels)
-    there = torch.arange(len(FRAME)) != 1
-    part = reader().assemble(FRAME, {"derm": pixels}, present={"derm": there})
-    assert torch.equal(part.__getitems__(range(len(FRAME))).present["derm"], there)
+    mask = torch.arange(len(FRAME)) != 1
+    part = reader().assemble(FRAME, {"derm": pixels}, present={"derm": mask})
+    assert torch.equal(part.__getitems__(range(len(FRAME))).present["derm"], mask)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_intensities_travel_with_the_reader(root):
     scaled = reader(intensities={"derm": Intensity("image")})
     again = CaseReader.from_dict(json.loads(json.dumps(scaled.to_dict())))
     assert again == scaled
-    found = again.read(FRAME, root, with_targets=False)[1].inputs["derm"]
-    assert found.mean().abs() < 1e-5
-    assert found.std(correction=0) == pytest.approx(1, abs=1e-4)
+    result = again.read(FRAME, root, with_targets=False)[1].inputs["derm"]
+    assert result.mean().abs() < 1e-5
+    assert result.std(correction=0) == pytest.approx(1, abs=1e-4)
     with pytest.raises(ValueError, match=r"intensities are given for \['clinic'\]"):
         reader(intensities={"clinic": Intensity("image")})
 

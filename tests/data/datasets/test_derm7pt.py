@@ -246,9 +246,9 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path, model: str) -> None:
     }
     folder = run.start(settings.resolve(model, "derm7pt", [overrides])).folder
     test = create(whole, size=32).test
-    found = predictor.load(folder).predict(test.frame, whole)
+    result = predictor.load(folder).predict(test.frame, whole)
     stored = pd.read_csv(folder / "predictions.csv").query("part == 'test'")
-    np.testing.assert_allclose(found["prob_MEL"].to_numpy(), stored["prob_MEL"].to_numpy(), atol=1e-6)
+    np.testing.assert_allclose(result["prob_MEL"].to_numpy(), stored["prob_MEL"].to_numpy(), atol=1e-6)
 
 
 def test_colours_as_opencv_reads_them(whole: Path) -> None:

@@ -60,15 +60,15 @@ def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_pat
     assert plain[1].dtype == torch.float32
     for workers, cached in ((2, False), (0, True), (2, True)):
         cache = ImageCache(tmp_path / "cache") if cached else None
-        for found, expected in zip(epoch(workers, cache), plain, strict=True):
-            assert torch.equal(found, expected)
+        for result, expected in zip(epoch(workers, cache), plain, strict=True):
+            assert torch.equal(result, expected)
     assert list((tmp_path / "cache").glob("*/keys"))
 
 
 @pytest.mark.slow
 def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_path):
     """Built, found again, turned off; read by the process itself and by two others."""
-    found = []
+    result = []
     for name, cache_gb, workers in (("built", 1.0, 0), ("again", 1.0, 2), ("without", 0.0, 0), ("others", 0.0, 2)):
         overrides = {
             "run": {
@@ -84,9 +84,9 @@ def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_pat
         }
         folder = run.start(settings.resolve("concat", "ham10000", [overrides])).folder
         losses = [entry["losses"] for entry in read_json(folder / "history.json")]
-        found.append((losses, (folder / "predictions.csv").read_bytes()))
+        result.append((losses, (folder / "predictions.csv").read_bytes()))
         assert len(list((tmp_path / "cache" / "images").glob("*/keys"))) == 1
-    assert all(one == found[0] for one in found)
+    assert all(item == result[0] for item in result)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -44,15 +44,15 @@ def test_the_folders_are_the_split(whole: Path) -> None:
     assert bundle.spec.names == ("t1", "t2", "adc", "meta")
     assert bundle.spec["adc"].shape == (1, H, W, S)
     assert bundle.spec.targets["label"].names == CLASSES
-    found = {name: part.frame["folder"].tolist() for name, part in vars(bundle).items() if name in ("train", "test")}
-    assert all(folder.startswith("1fold/test/") for folder in found["test"])
-    assert all(folder.startswith("1fold/train/") for folder in found["train"])
+    result = {name: part.frame["folder"].tolist() for name, part in vars(bundle).items() if name in ("train", "test")}
+    assert all(folder.startswith("1fold/test/") for folder in result["test"])
+    assert all(folder.startswith("1fold/train/") for folder in result["train"])
     counts = [torch.bincount(part.labels("label")).tolist() for part in (bundle.train, bundle.validation, bundle.test)]
     assert np.sum(counts[:2], axis=0).tolist() == [6, 6, 6]
     assert counts[2] == [3, 3, 3]
     # A quarter of 6 is one or two of each class.
     assert set(counts[1]) <= {1, 2}
-    assert [CLASSES[i] for i in bundle.train.labels("label")] == [f.split("/")[2] for f in found["train"]]
+    assert [CLASSES[i] for i in bundle.train.labels("label")] == [f.split("/")[2] for f in result["train"]]
     assert bundle.fold == 0
 
 
@@ -128,10 +128,10 @@ def test_columns_by_their_place(whole: Path) -> None:
         row = csv.loc[bundle.train.ids[case]]
         table = bundle.train[case].inputs["meta"]
         assert table.categorical.tolist() == [int(row["loc"]) - 1, int(row["gender"])]
-        found = table.numerical * torch.tensor([c.std for c in schema.numerical]) + torch.tensor(
+        result = table.numerical * torch.tensor([c.std for c in schema.numerical]) + torch.tensor(
             [c.mean for c in schema.numerical]
         )
-        np.testing.assert_allclose(found, row[["years", "ADC", "area", "edema"]].astype(float), rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(result, row[["years", "ADC", "area", "edema"]].astype(float), rtol=1e-5, atol=1e-4)
     said = [word.sentence(name, "1") for word, name in zip(bundle.spec["meta"].wordings, schema.names)]
     assert said[0] == "The age of patient is 1"
     assert said[4] == "The tumor location in the brain is 1"
@@ -286,8 +286,8 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path, sequences: str) -> None:
     folder = run.start(settings.resolve("cfcml", "men", [overrides])).folder
     stored = pd.read_csv(folder / "predictions.csv").query("part == 'test'")
     frame = create(whole, size=(16, 16, 4)).test.frame
-    found = predictor.load(folder).predict(frame, whole)
-    np.testing.assert_allclose(found["prob_Grade_1"].to_numpy(), stored["prob_Grade_1"].to_numpy(), atol=1e-5)
+    result = predictor.load(folder).predict(frame, whole)
+    np.testing.assert_allclose(result["prob_Grade_1"].to_numpy(), stored["prob_Grade_1"].to_numpy(), atol=1e-5)
 
 
 def test_files_of_the_published_shape(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def test_a_strange_cell_is_the_same_in_all_folds(root: Path, cell: str, valid: b
     names = set()
     for fold in range(3):
         if valid:
-            found = create(root, folds=3, fold=fold)
-            names.add(found.spec["meta"].names)
-            assert any("1 cell in row 0" in note for note in found.notes)
+            output = create(root, folds=3, fold=fold)
+            names.add(output.spec["meta"].names)
+            assert any("1 cell in row 0" in note for note in output.notes)
         else:
             with pytest.raises(ValueError, match=r"'age' .*row 0 has 'soon'"):
                 create(root, folds=3, fold=fold)
@@ -118,7 +118,7 @@ def test_images_may_be_absent(root: Path) -> None:
     (root / "images" / "PAT_0_0_100.png").unlink()
     bundle = create(root, missing_images="absent")
     present = {name: bool(part[i].present["image"]) for part in parts(bundle) for i, name in enumerate(part.ids)}
-    assert [name for name, there in present.items() if not there] == ["PAT_0_0_100.png"]
+    assert [name for name, exists in present.items() if not exists] == ["PAT_0_0_100.png"]
 
 
 def _cell(column: str, value: str) -> Callable[[Path], None]:
@@ -179,8 +179,8 @@ def test_wrong_options(whole: Path, options: dict[str, object], message: str) ->
 
 def test_the_published_table(real_pad_ufes_20: Path) -> None:
     planned = pad_ufes_20.plan(root=real_pad_ufes_20, columns="all")
-    found = planned.counts()["label"]
-    assert {name: sum(part[name] for part in found.values()) for name in DIAGNOSES} == PUBLISHED
+    output = planned.counts()["label"]
+    assert {name: sum(part[name] for part in output.values()) for name in DIAGNOSES} == PUBLISHED
     assert sum(PUBLISHED.values()) == len(planned.frame) == 2298
     assert planned.sizes == (("patients", 1373, 1373), ("lesions", 1641, 1641))
     assert any("The 804 rows without any anamnesis are of ACK, NEV, SEK" in note for note in planned.notes)
@@ -189,15 +189,15 @@ def test_the_published_table(real_pad_ufes_20: Path) -> None:
     father = next(column for column in schema.categorical if column.name == "background_father")
     assert "BRAZIL" in father.categories
     assert "BRASIL" not in father.categories
-    shares = [np.array(list(part.values())) / sum(part.values()) for part in found.values()]
+    shares = [np.array(list(part.values())) / sum(part.values()) for part in output.values()]
     assert np.abs(shares[0] - shares[2]).max() < 0.01
 
 
 @pytest.mark.slow
 def test_the_real_images(real_pad_ufes_20: Path) -> None:
     bundle = create(real_pad_ufes_20, size=32, missing_images="absent")
-    there = [part.__getitems__(range(len(part))).present["image"] for part in parts(bundle)]
-    assert sum(int(mask.sum()) for mask in there) == 207
+    exists = [part.__getitems__(range(len(part))).present["image"] for part in parts(bundle)]
+    assert sum(int(mask.sum()) for mask in exists) == 207
 
 
 @pytest.mark.slow

@@ -38,13 +38,13 @@ def parts(bundle: DataBundle) -> list[object]:
 
 
 def test_everything_else_is_inferred(whole: Path) -> None:
-    found = open_table(whole)
-    bundle = found.load()
+    result = open_table(whole)
+    bundle = result.load()
     assert bundle.spec.names == ("photo", "second_view", "meta")
     assert bundle.spec["photo"].shape == (3, 8, 8)
     assert bundle.spec["meta"].names == ("age", "stage", "smoker")
-    assert found.schema is not None
-    assert [column.kind for column in found.schema] == ["numerical", "ordinal", "boolean"]
+    assert result.schema is not None
+    assert [column.kind for column in result.schema] == ["numerical", "ordinal", "boolean"]
     assert bundle.spec.targets["label"].names == ("benign", "malignant", "unsure")
     owners = [set(part.groups) for part in parts(bundle)]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 24
@@ -53,10 +53,10 @@ def test_everything_else_is_inferred(whole: Path) -> None:
 
 
 def test_it_says_what_it_found(whole: Path) -> None:
-    found = open_table(whole)
-    about = found.load().about
+    result = open_table(whole)
+    about = result.load().about
     for line in (
-        f"train {len(found.split.train)} cases: benign ",
+        f"train {len(result.split.train)} cases: benign ",
         "photo       images of column 'photo', 3 x 8x8",
         "second_view  images of column 'second view'",
         "stage         ordinal      3 levels: I, II, III",
@@ -73,15 +73,15 @@ def test_the_schema_is_that_of_the_training_rows(whole: Path) -> None:
 
 
 def test_the_schema_as_a_file(whole: Path, tmp_path: Path) -> None:
-    found = open_table(whole, overrides={"age": {"unit": "years"}})
-    found.save_schema(tmp_path / "schema.toml")
+    result = open_table(whole, overrides={"age": {"unit": "years"}})
+    result.save_schema(tmp_path / "schema.toml")
     again = open_table(whole, schema=tmp_path / "schema.toml")
-    assert again.schema == found.schema == TableSchema.load(tmp_path / "schema.toml")
-    assert again.load().spec == found.load().spec
+    assert again.schema == result.schema == TableSchema.load(tmp_path / "schema.toml")
+    assert again.load().spec == result.load().spec
     with pytest.raises(ValueError, match="edit the file instead"):
         open_table(whole, schema=tmp_path / "schema.toml", overrides={"age": "numerical"})
     with pytest.raises(FileExistsError):
-        found.save_schema(tmp_path / "schema.toml")
+        result.save_schema(tmp_path / "schema.toml")
 
 
 def test_overrides_and_chosen_columns(whole: Path) -> None:
@@ -136,16 +136,16 @@ def test_labels_that_are_numbers_in_order(whole: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str).assign(diagnosis=grades)
     target = TableDataset(frame, root=whole, **BASE).reader.targets["label"]
     assert target.classes == ("8", "9", "10")
-    told = TableDataset(frame, root=whole, **BASE, classes=[10, 9, 8])
-    assert told.reader.targets["label"].classes == ("10", "9", "8")
+    explicit = TableDataset(frame, root=whole, **BASE, classes=[10, 9, 8])
+    assert explicit.reader.targets["label"].classes == ("10", "9", "8")
 
 
 def test_spellings_of_one_label(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[[0, 3], "diagnosis"] = ["Benign", " BENIGN "]
-    found = TableDataset(frame, root=whole, **BASE)
-    assert found.reader.targets["label"].classes == ("benign", "malignant", "unsure")
-    assert sum(part["benign"] for part in found.counts()["label"].values()) == 16
+    result = TableDataset(frame, root=whole, **BASE)
+    assert result.reader.targets["label"].classes == ("benign", "malignant", "unsure")
+    assert sum(part["benign"] for part in result.counts()["label"].values()) == 16
 
 
 def test_rows_without_a_label(whole: Path) -> None:
@@ -153,9 +153,9 @@ def test_rows_without_a_label(whole: Path) -> None:
     frame.loc[[4, 9], "diagnosis"] = [None, "unknown"]
     with pytest.raises(ValueError, match=r"'diagnosis' is empty in 2 row\(s\): 4, 9; .* unlabelled='drop'"):
         TableDataset(frame, root=whole, **BASE)
-    found = TableDataset(frame, root=whole, unlabelled="drop", **BASE)
-    assert len(found.frame) == 46
-    assert "2 row(s) without a label were left out." in found.notes
+    result = TableDataset(frame, root=whole, unlabelled="drop", **BASE)
+    assert len(result.frame) == 46
+    assert "2 row(s) without a label were left out." in result.notes
 
 
 def test_missing_images_and_cells(whole: Path, tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_missing_images_and_cells(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"2 image.*row 7, column 'photo': photos/none\.png; row 8.*empty cell"):
         TableDataset(frame, root=whole, **BASE).load()
     bundle = TableDataset(frame, root=whole, missing_images="absent", **BASE).load()
-    there = {name: bool(part[i].present["photo"]) for part in parts(bundle) for i, name in enumerate(part.ids)}
-    assert sorted(name for name, present in there.items() if not present) == ["c7", "c8"]
+    mask = {name: bool(part[i].present["photo"]) for part in parts(bundle) for i, name in enumerate(part.ids)}
+    assert sorted(name for name, present in mask.items() if not present) == ["c7", "c8"]
     gone = next(part[part.ids.index("c5")] for part in parts(bundle) if "c5" in part.ids)
     assert gone.inputs["meta"].numerical.isnan().tolist() == [True]
 
@@ -187,11 +187,11 @@ def test_a_column_that_says_the_parts(
     whole: Path, change: Callable[[pd.DataFrame], pd.DataFrame], options: Mapping[str, object], sizes: list[int]
 ) -> None:
     frame = change(pd.read_csv(whole / "table.csv", dtype=str))
-    found = TableDataset(frame, root=whole, test="part", **BASE, **options)
-    assert [len(rows) for rows in found.split] == sizes
+    result = TableDataset(frame, root=whole, test="part", **BASE, **options)
+    assert [len(rows) for rows in result.split] == sizes
     tested = {"test", "yes", "2"}
-    assert [frame["part"][i] in tested for i in found.split.test] == [True] * sizes[2]
-    assert "part" not in (found.schema.names if found.schema else ())
+    assert [frame["part"][i] in tested for i in result.split.test] == [True] * sizes[2]
+    assert "part" not in (result.schema.names if result.schema else ())
 
 
 def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
@@ -208,23 +208,23 @@ def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
 def test_all_folds_have_the_same_features(whole: Path, cell: str) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
     frame["crp"] = [cell, *(f"{i / 4}" for i in range(1, len(frame)))]
-    found = [
+    result = [
         TableDataset(frame, root=whole, **{**BASE, "drop": ["part"]}, folds=3, fold=fold, missing_images="absent")
         for fold in range(3)
     ]
-    assert sum(0 in one.split.train for one in found) in (1, 2)  # in some folds' training rows, not in all
-    schemas = [one.schema for one in found]
+    assert sum(0 in item.split.train for item in result) in (1, 2)  # in some folds' training rows, not in all
+    schemas = [item.schema for item in result]
     assert all(schema is not None for schema in schemas)
     columns = [[(column.name, column.kind) for column in schema or ()] for schema in schemas]
     assert columns[0] == columns[1] == columns[2]
     assert ("crp", "numerical") in columns[0]
     assert all(column.high < 20 for schema in schemas if schema for column in schema.numerical if column.name == "crp")
     # Results keep that there is such a cell, and where, but not what is in it.
-    notes = [note for note in found[0].notes if "'crp'" in note]
+    notes = [note for note in result[0].notes if "'crp'" in note]
     assert notes or cell == "1e12"
     assert not any(repr(cell) in note for note in notes)
     if cell not in ("12 mg", "1e12"):
-        assert cell in found[0].about
+        assert cell in result[0].about
 
 
 def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
@@ -366,9 +366,9 @@ def chosen(root: Path, out: Path, model: str, **data: object) -> settings.Settin
 def test_every_model_runs_on_it(whole: Path, tmp_path: Path, model: str) -> None:
     run.start(chosen(whole, tmp_path / "run", model))
     frame = pd.read_csv(whole / "table.csv").drop(columns=["diagnosis", "part", "hospital"])
-    found = predictor.load(tmp_path / "run").predict(frame, whole)
+    result = predictor.load(tmp_path / "run").predict(frame, whole)
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv").query("part == 'test'")
-    expected = found.set_index("case").loc[stored["id"], "prob_malignant"]
+    expected = result.set_index("case").loc[stored["id"], "prob_malignant"]
     np.testing.assert_allclose(stored["prob_malignant"].to_numpy(), expected.to_numpy(), atol=1e-5)
 
 
@@ -376,9 +376,9 @@ def test_every_model_runs_on_it(whole: Path, tmp_path: Path, model: str) -> None
 def test_a_run_on_volumes(volumes: Path, tmp_path: Path) -> None:
     run.start(chosen(volumes, tmp_path / "run", "concat", size=[16, 16, 4]))
     frame = pd.read_csv(volumes / "table.csv").drop(columns="diagnosis")
-    found = predictor.load(tmp_path / "run").predict(frame, volumes)
+    result = predictor.load(tmp_path / "run").predict(frame, volumes)
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv").query("part == 'test'")
-    expected = found.set_index("case").loc[stored["id"], "prob_benign"]
+    expected = result.set_index("case").loc[stored["id"], "prob_benign"]
     np.testing.assert_allclose(stored["prob_benign"].to_numpy(), expected.to_numpy(), atol=1e-5)
 
 
@@ -492,5 +492,5 @@ def test_faults_of_cells_against_a_schema_file_come_with_the_others(whole: Path,
 @pytest.mark.parametrize("kind", ["whole", "volumes"])
 def test_the_limit_of_bytes_reaches_every_source(kind: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(kind)
-    found = open_table(folder, size=(8, 8, 4), max_bytes=12345)
-    assert [source.max_bytes for source in found.reader.images.values()] == [12345, 12345]
+    result = open_table(folder, size=(8, 8, 4), max_bytes=12345)
+    assert [source.max_bytes for source in result.reader.images.values()] == [12345, 12345]

@@ -61,13 +61,13 @@ def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> N
     (tmp_path / "some").mkdir()
     expected = opened(tmp_path / "all", table(tmp_path / "all", images))
     some = [turned(image, codes) if i in (1, 5) else image for i, image in enumerate(images)]
-    found = opened(tmp_path / "some", table(tmp_path / "some", some))
-    (note,) = [note for note in found.notes if "headers" in note]
+    result = opened(tmp_path / "some", table(tmp_path / "some", some))
+    (note,) = [note for note in result.notes if "headers" in note]
     assert "most volumes of column 'scan' have orientation RAS" in note
     assert "are turned to it: row 1, 5." in note
-    assert "orientation RAS" in found.about
+    assert "orientation RAS" in result.about
     assert not [note for note in expected.notes if "headers" in note]
-    assert torch.equal(found.load().train.pixels("scan"), expected.load().train.pixels("scan"))
+    assert torch.equal(result.load().train.pixels("scan"), expected.load().train.pixels("scan"))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_columns_where_nothing_is_wrong(tmp_path: Path) -> None:
     shapes = np.random.default_rng(3).integers(4, 10, (N, 3))
     shapes[0] = (4, 9, 9)
     shapes[1] = (9, 9, 4)
-    found = opened(tmp_path, table(tmp_path, [head(i, shape) for i, shape in enumerate(shapes)]))
-    assert not [note for note in found.notes if "header" in note]
+    result = opened(tmp_path, table(tmp_path, [head(i, shape) for i, shape in enumerate(shapes)]))
+    assert not [note for note in result.notes if "header" in note]
     images = [transposed(head(i), (0, 1, 2), known=i > 2) for i in range(N)]
     (note,) = [note for note in opened(tmp_path, table(tmp_path, images)).notes if "header" in note]
     assert "have headers without an orientation: row 0, 1, 2. They are assumed to have RAS" in note
@@ -114,8 +114,8 @@ def test_two_columns_that_do_not_lie_on_each_other(tmp_path: Path) -> None:
     frame = table(tmp_path, [head(i) if i < N else turned(head(i), "LPS") for i in range(2 * N)])
     other = frame["scan"][N:].tolist()
     frame = frame[:N].assign(second=other)
-    found = TableDataset(frame, label="label", images=["scan", "second"], root=tmp_path, size=CUBE)
-    assert any("differ in orientation ('scan' RAS, 'second' LPS)" in note for note in found.notes)
+    result = TableDataset(frame, label="label", images=["scan", "second"], root=tmp_path, size=CUBE)
+    assert any("differ in orientation ('scan' RAS, 'second' LPS)" in note for note in result.notes)
 
 
 def test_new_volumes_are_turned_as_those_of_training(tmp_path: Path) -> None:
@@ -125,5 +125,5 @@ def test_new_volumes_are_turned_as_those_of_training(tmp_path: Path) -> None:
     reader = CaseReader.from_dict(opened(tmp_path, frame).reader.to_dict())
     (tmp_path / "other").mkdir()
     table(tmp_path / "other", [turned(image, "LSP") for image in images])
-    one, other = (reader.read(frame, folder).pixels("scan") for folder in (tmp_path, tmp_path / "other"))
-    assert torch.equal(one, other)
+    item, other = (reader.read(frame, folder).pixels("scan") for folder in (tmp_path, tmp_path / "other"))
+    assert torch.equal(item, other)

@@ -93,9 +93,9 @@ def test_any_order_and_part_of_the_files(make, files, decoded):
     decoded.clear()
     rows, _ = make().rows(SOURCE, [files[5], None, files[1], files[5], files[0]])
     assert decoded == ["5.png"]  # once, though two rows have it
-    found = everything(rows)
-    assert torch.equal(found[[0, 2, 3, 4]], direct([files[5], files[1], files[5], files[0]]))
-    assert not found[1].any()
+    result = everything(rows)
+    assert torch.equal(result[[0, 2, 3, 4]], direct([files[5], files[1], files[5], files[0]]))
+    assert not result[1].any()
 
 
 def test_no_file_at_all(make):
@@ -384,11 +384,11 @@ def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_pa
     flip(tmp_path, 1)
     rows, _ = make().rows(SOURCE, files)
     assert torch.equal(rows[torch.tensor([0, 2])], direct([files[0], files[2]]))
-    for one in (rows, pickle.loads(pickle.dumps(rows))):
+    for item in (rows, pickle.loads(pickle.dumps(rows))):
         with pytest.warns(
             UserWarning, match=r"pixels is damaged: slot 1 does not match its checksum: decoded again from .*/1\.png"
         ):
-            assert torch.equal(one[torch.tensor([0, 1])], direct(files[:2]))
+            assert torch.equal(item[torch.tensor([0, 1])], direct(files[:2]))
         flip(tmp_path, 1)  # again: it was written back
     monkeypatch.undo()
     again, _ = make().rows(SOURCE, files)
@@ -438,10 +438,10 @@ def test_damage_while_another_process_writes_stays_in_memory(make, files, decode
     with locks.alone(pixels_of(tmp_path).parent.with_suffix(".build")) as ours:
         assert ours
         with pytest.warns(UserWarning, match="Check the disk"):
-            found = everything(rows)
+            result = everything(rows)
         everything(rows)
     assert len(decoded) == N
-    assert torch.equal(found, direct(files))
+    assert torch.equal(result, direct(files))
     assert pixels_of(tmp_path).read_bytes() == before
 
 
@@ -630,8 +630,8 @@ def test_processes_that_read_share_the_file(make, files, method):
         num_workers=2,
         multiprocessing_context=multiprocessing.get_context(method),
     )
-    found = torch.cat([cases.inputs["image"] for cases in loader])
-    assert torch.equal(found, direct(files).float() / 255)
+    result = torch.cat([cases.inputs["image"] for cases in loader])
+    assert torch.equal(result, direct(files).float() / 255)
 
 
 def test_a_copy_for_another_process_holds_the_set_too(make, files, tmp_path):

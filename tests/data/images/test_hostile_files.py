@@ -71,8 +71,8 @@ def unix_socket(path: Path) -> None:
     here = os.getcwd()
     os.chdir(path.parent)  # such names are short
     try:
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(path.name)
+        with socket.socket(socket.AF_UNIX) as created:
+            created.bind(path.name)
     finally:
         os.chdir(here)
 
@@ -297,11 +297,11 @@ def test_no_warning_of_pillow_reaches_the_user(tmp_path: Path, kind: str, channe
         warnings.simplefilter("always")
         source = ImageSource("file", (8, 8), channels)
         source.probe(tmp_path / "a")
-        found = source.decode(tmp_path / "a")
+        result = source.decode(tmp_path / "a")
     assert [str(warning.message) for warning in caught] == []
-    assert found.shape == (channels, 8, 8)
+    assert result.shape == (channels, 8, 8)
     if kind == "palette with transparent bytes" and channels == 3:
-        assert (found[:, 0, 0] == [0, 255, 0]).all()
+        assert (result[:, 0, 0] == [0, 255, 0]).all()
 
 
 @pytest.mark.parametrize(

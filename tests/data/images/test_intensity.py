@@ -42,18 +42,18 @@ def test_channels_of_an_image_keep_their_distance():
 
 def test_a_sequence_by_the_training_part():
     x = scans()
-    there = torch.arange(70) % 3 != 0
-    fitted = Intensity("sequence", clip=(0, 1200)).fit(x, there)
-    kept = x[there].clamp(0, 1200).double().transpose(0, 1).flatten(1)
+    present = torch.arange(70) % 3 != 0
+    fitted = Intensity("sequence", clip=(0, 1200)).fit(x, present)
+    kept = x[present].clamp(0, 1200).double().transpose(0, 1).flatten(1)
     assert fitted.mean == pytest.approx(kept.mean(1).tolist(), rel=1e-12)
     assert fitted.std == pytest.approx(kept.std(1, correction=0).tolist(), rel=1e-9)
-    out = fitted(x[there]).transpose(0, 1).flatten(1)
+    out = fitted(x[present]).transpose(0, 1).flatten(1)
     assert out.mean(1).abs().max() < 1e-5
     assert torch.allclose(out.std(1, correction=0), torch.ones(2), atol=1e-5)
     # What absent cases hold is not looked at.
     spoilt = x.clone()
-    spoilt[~there] = torch.nan
-    assert Intensity("sequence", clip=(0, 1200)).fit(spoilt, there) == fitted
+    spoilt[~present] = torch.nan
+    assert Intensity("sequence", clip=(0, 1200)).fit(spoilt, present) == fitted
 
 
 @given(st.sampled_from([0.1, 1 / 3, 1199.9, 5000.0, -7.7]), st.sampled_from(["image", "sequence"]))
@@ -129,8 +129,8 @@ def test_wrong_use(call, message):
 
 def test_each_channel_by_itself():
     images = torch.rand(3, 2, 4, 4, 2) * torch.tensor([1.0, 900.0]).view(1, 2, 1, 1, 1)
-    found = Intensity("channel")(images)
+    result = Intensity("channel")(images)
     for i in range(3):
         expected = Intensity("image")(images[i].unsqueeze(1))[:, 0]
-        torch.testing.assert_close(found[i], expected)
+        torch.testing.assert_close(result[i], expected)
     assert torch.equal(Intensity("channel")(images[:, :1]), Intensity("image")(images[:, :1]))

@@ -36,8 +36,8 @@ def root(tmp_path: Path) -> Path:
         ("", None),
     ],
 )
-def test_files(root: Path, name: str, found: str | None) -> None:
-    assert Listing().file(root, name) == (None if found is None else root / found)
+def test_files(root: Path, name: str, result: str | None) -> None:
+    assert Listing().file(root, name) == (None if result is None else root / result)
 
 
 def test_folders_and_entries(root: Path) -> None:
@@ -64,8 +64,8 @@ def test_each_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda place: seen.append(str(place)) or scandir(place))
     frame = pd.DataFrame({"file": ["NEL/NEL025.JPG", "NEL/a.png", "NEL/b.png"] * 20})
-    found = find_images({"image": ImageSource("file", (8, 8))}, frame, root)
-    assert found.paths["image"][:3] == [root / "NEL/Nel025.jpg", root / "NEL/a.png", None]
+    result = find_images({"image": ImageSource("file", (8, 8))}, frame, root)
+    assert result.paths["image"][:3] == [root / "NEL/Nel025.jpg", root / "NEL/a.png", None]
     assert sorted(seen) == [str(root), str(root / "NEL")]
 
 

@@ -17,18 +17,18 @@ ORIENTATIONS = [
 
 
 @pytest.mark.parametrize("found", ORIENTATIONS)
-def test_every_orientation_becomes_the_wanted_one(tmp_path: Path, found: str) -> None:
+def test_every_orientation_becomes_the_wanted_one(tmp_path: Path, result: str) -> None:
     """Against nibabel's own reorientation, whose affine follows the voxels."""
     content = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
     upright = nibabel.Nifti1Image(content, np.diag([1.0, 2.0, 3.0, 1.0]))
     ornt = nibabel.orientations
-    image = upright.as_reoriented(ornt.ornt_transform(ornt.axcodes2ornt("RAS"), ornt.axcodes2ornt(tuple(found))))
-    assert directions(image.header) == found
+    image = upright.as_reoriented(ornt.ornt_transform(ornt.axcodes2ornt("RAS"), ornt.axcodes2ornt(tuple(result))))
+    assert directions(image.header) == result
     nibabel.save(image, tmp_path / "a.nii.gz")
     for wanted in ("RAS", "LPS", "PIR"):
         source = VolumeSource("file", (4, 4, 4), shape="any", axes="hws", orientation=wanted)
-        turn = turn_to(wanted, found)
-        assert turned_codes(found, turn) == wanted
+        turn = turn_to(wanted, result)
+        assert turned_codes(result, turn) == wanted
         expected = upright.as_reoriented(
             ornt.ornt_transform(ornt.axcodes2ornt("RAS"), ornt.axcodes2ornt(tuple(wanted)))
         )

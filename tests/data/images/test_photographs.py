@@ -17,10 +17,10 @@ def source(**options) -> dict[str, ImageSource]:
 
 def test_lossless_pixels_arrive_unchanged(tmp_path, write_image):
     pixels = write_image(tmp_path / "a.png")
-    images, there = load_images(source(), pd.DataFrame({"file": ["a.png"]}), tmp_path)
+    images, present = load_images(source(), pd.DataFrame({"file": ["a.png"]}), tmp_path)
     assert images["derm"].dtype == torch.uint8
     assert np.array_equal(images["derm"][0].permute(1, 2, 0).numpy(), pixels)
-    assert there["derm"].tolist() == [True]
+    assert present["derm"].tolist() == [True]
 
 
 def test_folders_are_searched_in_order(tmp_path, write_image):
@@ -139,8 +139,8 @@ def test_a_header_is_looked_at_without_the_rest(tmp_path, write_image):
 
 
 def test_json_round_trip_and_what_older_runs_wrote():
-    one = ImageSource("file", (8, 6), folders=("a", "b"), suffix=".png", range=(0, 4095), channels=1)
-    assert source_from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    item = ImageSource("file", (8, 6), folders=("a", "b"), suffix=".png", range=(0, 4095), channels=1)
+    assert source_from_dict(json.loads(json.dumps(item.to_dict()))) == item
     older = {"column": "file", "size": [8, 6], "channels": 3, "folders": [""], "suffix": ".jpg"}
     assert source_from_dict(older) == ImageSource("file", (8, 6), suffix=".jpg")
 
@@ -164,8 +164,8 @@ def test_missing_files_are_named_all_at_once(tmp_path, write_image):
 def test_absent_images_are_zeros_when_that_is_asked_for(tmp_path, write_image):
     write_image(tmp_path / "a.png")
     frame = pd.DataFrame({"file": ["gone.png", "a.png", None]})
-    images, there = load_images(source(), frame, tmp_path, missing="absent")
-    assert there["derm"].tolist() == [False, True, False]
+    images, present = load_images(source(), frame, tmp_path, missing="absent")
+    assert present["derm"].tolist() == [False, True, False]
     assert not images["derm"][0].any()
     assert images["derm"][1].any()
 

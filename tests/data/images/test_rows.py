@@ -21,19 +21,19 @@ def mapped(tmp_path) -> np.memmap:
 def test_rows_of_an_array(mapped):
     rows = MappedRows(mapped)
     assert (rows.shape, rows.dtype, len(rows)) == (SHAPE, torch.float16, 5)
-    found = rows[torch.tensor([4, 0, 4])]
-    assert torch.equal(found, torch.from_numpy(np.array(mapped))[[4, 0, 4]])
-    found.zero_()  # a copy
+    result = rows[torch.tensor([4, 0, 4])]
+    assert torch.equal(result, torch.from_numpy(np.array(mapped))[[4, 0, 4]])
+    result.zero_()  # a copy
     assert rows[torch.tensor([4])].any()
 
 
 def test_slots_may_be_shared_and_lacking(mapped):
     rows = MappedRows(mapped, np.array([3, -1, 3]))
     assert rows.shape == (3, *SHAPE[1:])
-    found = rows[torch.tensor([2, 1, 0])]
-    assert torch.equal(found[0], torch.from_numpy(np.array(mapped[3])))
-    assert torch.equal(found[0], found[2])
-    assert not found[1].any()
+    result = rows[torch.tensor([2, 1, 0])]
+    assert torch.equal(result[0], torch.from_numpy(np.array(mapped[3])))
+    assert torch.equal(result[0], result[2])
+    assert not result[1].any()
 
 
 def test_another_process_gets_the_file_s_name(mapped, tmp_path):
@@ -50,9 +50,9 @@ def test_a_file_that_is_cut_off_is_an_error_and_no_signal(mapped, tmp_path):
     rows = MappedRows(mapped)
     copy = pickle.loads(pickle.dumps(rows))
     os.truncate(tmp_path / "a.npy", 140)
-    for one in (rows, copy):
+    for item in (rows, copy):
         with pytest.raises(ValueError, match=r"a\.npy ends before its slot 4"):
-            one[torch.tensor([4])]
+            item[torch.tensor([4])]
 
 
 def test_rows_out_of_range(mapped):
@@ -75,9 +75,9 @@ def test_decoded_rows(tmp_path, write_image):
     (tmp_path / "b.png").write_bytes(b"hello")
     rows = DecodedRows(ImageSource("file", (8, 8)), [tmp_path / "a.png", None, tmp_path / "b.png", Path("gone.png")])
     assert (rows.shape, rows.dtype, len(rows)) == ((4, 3, 8, 8), torch.uint8, 4)
-    found = pickle.loads(pickle.dumps(rows))[torch.tensor([1, 0])]
-    assert not found[0].any()
-    assert np.array_equal(found[1].permute(1, 2, 0), pixels)
+    result = pickle.loads(pickle.dumps(rows))[torch.tensor([1, 0])]
+    assert not result[0].any()
+    assert np.array_equal(result[1].permute(1, 2, 0), pixels)
     for row, name in ((2, "b.png"), (3, "gone.png")):
         with pytest.raises(ValueError, match=f"{name} cannot be decoded, truncated or damaged"):
             rows[torch.tensor([0, row])]

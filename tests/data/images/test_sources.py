@@ -19,13 +19,13 @@ def test_a_pattern_of_columns(tmp_path, write_image, frame):
     write_image(tmp_path / "in" / "1fold" / "a-left.png")
     write_image(tmp_path / "in" / "2fold" / "b-left.png")
     source = ImageSource("{fold}fold/{patient}-left", (8, 8), folders=("in",), suffix=".png")
-    found = find_images({"eye": source}, frame, tmp_path)
-    assert found.paths["eye"] == [
+    result = find_images({"eye": source}, frame, tmp_path)
+    assert result.paths["eye"] == [
         tmp_path / "in" / "1fold" / "a-left.png",
         tmp_path / "in" / "2fold" / "b-left.png",
         None,
     ]
-    assert found.absent == ["row 2, column '{fold}fold/{patient}-left': an empty cell"]
+    assert result.absent == ["row 2, column '{fold}fold/{patient}-left': an empty cell"]
 
 
 def test_a_name_of_any_length_is_cut_in_messages(tmp_path):
@@ -53,9 +53,9 @@ def test_several_images_a_row_some_of_them_missing(tmp_path, write_image, frame)
         write_image(tmp_path / name)
     both = {"derm": ImageSource("file", (8, 8)), "clinic": ImageSource("fold", (4, 4), channels=1, suffix=".png")}
     seen = []
-    images, there = load_images(both, frame, tmp_path, missing="absent", progress=lambda *n: seen.append(n))
-    assert there["derm"].tolist() == [True, False, True]
-    assert there["clinic"].tolist() == [True, False, False]
+    images, present = load_images(both, frame, tmp_path, missing="absent", progress=lambda *n: seen.append(n))
+    assert present["derm"].tolist() == [True, False, True]
+    assert present["clinic"].tolist() == [True, False, False]
     assert images["derm"].shape == (3, 3, 8, 8)
     assert images["clinic"].shape == (3, 1, 4, 4)
     assert not images["clinic"][1:].any()
@@ -92,14 +92,14 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
 def test_more_than_fits_into_memory_is_decoded_batch_by_batch(tmp_path, write_image, frame, monkeypatch):
     for i, name in enumerate(frame["file"]):
         write_image(tmp_path / name, seed=i)
-    one = {"derm": ImageSource("file", (8, 8))}
-    kept, _ = load_images(one, frame, tmp_path)
+    item = {"derm": ImageSource("file", (8, 8))}
+    kept, _ = load_images(item, frame, tmp_path)
     monkeypatch.setattr(module, "IN_MEMORY", 3 * 8 * 8 * 3 - 1)
     with pytest.warns(UserWarning, match="more than is kept in memory: they are decoded again for each batch"):
-        decoded, there = load_images(one, frame, tmp_path)
+        decoded, present = load_images(item, frame, tmp_path)
     assert isinstance(decoded["derm"], DecodedRows)
     assert torch.equal(decoded["derm"][torch.tensor([2, 0])], kept["derm"][[2, 0]])
-    assert there["derm"].all()
+    assert present["derm"].all()
 
 
 def test_threads_keep_the_order_and_pass_errors_on():

@@ -22,11 +22,11 @@ def test_channels_in_the_order_of_the_files(tmp_path: Path, stack: StackSource) 
     path = stack.find(tmp_path, "CASE")
     assert path is not None
     stack.probe(path)
-    found = stack.decode(path)
-    assert found.shape == stack.spec.shape == (2, 6, 5, 4)
+    result = stack.decode(path)
+    assert result.shape == stack.spec.shape == (2, 6, 5, 4)
     for i in range(2):
         expected = trees.write_volume(tmp_path / "x.nii.gz", (6, 5, 4), seed=i).clip(0, 1000)
-        assert np.array_equal(found[i], expected.astype(np.float16))
+        assert np.array_equal(result[i], expected.astype(np.float16))
     assert stack.files(path) == tuple(tmp_path / "case" / name for name in PARTS)
 
 

@@ -38,10 +38,10 @@ def source(**options) -> VolumeSource:
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_voxels_arrive_as_they_are(write, name):
-    found = source().decode(write(voxels(), name))
-    assert found.dtype == np.float16
-    assert found.flags["C_CONTIGUOUS"]
-    assert np.array_equal(found[0], voxels())  # whole numbers up to 2048 are exact
+    result = source().decode(write(voxels(), name))
+    assert result.dtype == np.float16
+    assert result.flags["C_CONTIGUOUS"]
+    assert np.array_equal(result[0], voxels())  # whole numbers up to 2048 are exact
     assert source().spec == Image(1, SIZE)
 
 
@@ -87,9 +87,11 @@ def test_clipped_before_resized(write):
         mode="trilinear",
         align_corners=False,
     )
-    found = source(size=(2, 3, 6), shape=SIZE, clip=(0, 1200)).decode(write(content))
-    assert np.array_equal(found, expected[0].half().numpy())
-    assert np.array_equal(source(size=(2, 3, 6), shape="any", axes="hws", clip=(0, 1200)).decode(write(content)), found)
+    result = source(size=(2, 3, 6), shape=SIZE, clip=(0, 1200)).decode(write(content))
+    assert np.array_equal(result, expected[0].half().numpy())
+    assert np.array_equal(
+        source(size=(2, 3, 6), shape="any", axes="hws", clip=(0, 1200)).decode(write(content)), result
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,19 +179,19 @@ def test_all_faults_of_a_table_at_once(write, tmp_path):
     sources = {"t1": VolumeSource("{fold}/{patient}/t1.nii.gz", SIZE)}
     with pytest.raises(ValueError, match=r"^2 image file.*row 1: .*p1/t1.nii.gz \(expected .*row 3: .*p3/t1.nii.gz"):
         load_images(sources, frame, tmp_path)
-    images, there = load_images(sources, frame.iloc[[0, 2]], tmp_path)
+    images, present = load_images(sources, frame.iloc[[0, 2]], tmp_path)
     assert images["t1"].dtype == torch.float16
-    assert there["t1"].all()
+    assert present["t1"].all()
 
 
 def test_json_round_trip():
-    for one in (
+    for item in (
         source(),
         source(axes="shw", clip=(0, 1200), spacing=(0.5, 0.5, 5.0), folders=("a", "b"), suffix="/t1.nii.gz"),
         source(shape="any", axes="hws"),
         source(shape=(8, 8, 4)),
     ):
-        assert source_from_dict(json.loads(json.dumps(one.to_dict()))) == one
+        assert source_from_dict(json.loads(json.dumps(item.to_dict()))) == item
     with pytest.raises(ValueError, match="unknown kind of images 'film'; known are: image, volume"):
         source_from_dict({"kind": "film"})
 

@@ -15,16 +15,16 @@ def frame(*cells, dtype=object):
 
 
 def test_distinct_texts_by_their_first_row():
-    codes, found = distinct(pd.Series(["b", " a ", "unknown", "a", None, "b  c", "b c"]))
-    assert found == ["b", "a", "b c"]
+    codes, result = distinct(pd.Series(["b", " a ", "unknown", "a", None, "b  c", "b c"]))
+    assert result == ["b", "a", "b c"]
     assert codes.tolist() == [0, 1, -1, 1, -1, 2, 2]
 
 
 @pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
 def test_every_way_in_which_pandas_holds_texts(dtype):
     column = pd.Series(["b", "a", None, "b"], dtype=dtype)
-    codes, found = distinct(column)
-    assert [None if code < 0 else found[code] for code in codes] == ["b", "a", None, "b"]
+    codes, result = distinct(column)
+    assert [None if code < 0 else result[code] for code in codes] == ["b", "a", None, "b"]
     assert texts(pd.DataFrame({"x": column}), "x") == ["b", "a", None, "b"]
 
 
@@ -71,8 +71,8 @@ def test_more_spellings_of_a_missing_cell():
         (["1.234,5", "2"], ","),
     ],
 )
-def test_the_decimal_mark_is_told_from_the_cells(found, mark):
-    assert decimal_mark(found) == mark
+def test_the_decimal_mark_is_told_from_the_cells(result, mark):
+    assert decimal_mark(result) == mark
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=20))
@@ -88,9 +88,9 @@ def test_numbers_survive_their_spelling(values):
 @pytest.mark.slow
 @given(st.lists(st.text(max_size=6) | st.none(), min_size=1, max_size=20))
 def test_any_text_is_read_alike_by_rows_and_by_values(cells):
-    codes, found = distinct(pd.Series(cells, dtype=object))
-    assert len(set(found)) == len(found)
-    assert [None if code < 0 else found[code] for code in codes] == texts(frame(*cells), "x")
+    codes, result = distinct(pd.Series(cells, dtype=object))
+    assert len(set(result)) == len(result)
+    assert [None if code < 0 else result[code] for code in codes] == texts(frame(*cells), "x")
     alone = [texts(frame(cell), "x")[0] for cell in cells]
     assert alone == texts(frame(*cells), "x")
 

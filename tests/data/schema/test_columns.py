@@ -49,9 +49,9 @@ def test_dates():
     assert (column.date_format, column.step) == ("%d.%m.%Y", 0.0)
     assert column.mean == pytest.approx(2001.0, abs=0.01)
     assert column.encode(frame("31.12.2001"))[0] == pytest.approx(1.0)
-    told = NumericalColumn.fit(frame("20011231", "20021231"), "x", kind="date", date_format="%Y%m%d")
+    explicit = NumericalColumn.fit(frame("20011231", "20021231"), "x", kind="date", date_format="%Y%m%d")
     # No patient's date: the year of the first and the end of that of the last.
-    assert (told.low, told.high) == (2001.0, 2003.0)
+    assert (explicit.low, explicit.high) == (2001.0, 2003.0)
 
 
 def test_a_column_without_any_value():
@@ -88,9 +88,9 @@ def test_booleans_in_every_spelling(cells):
 
 
 def test_an_order_is_kept():
-    told = CategoricalColumn.fit(frame("high", "low"), "x", kind="ordinal", categories=("low", "medium", "high"))
-    assert told.categories == ("low", "medium", "high")
-    assert told.encode(frame("high", "medium")).tolist() == [2, 1]
+    explicit = CategoricalColumn.fit(frame("high", "low"), "x", kind="ordinal", categories=("low", "medium", "high"))
+    assert explicit.categories == ("low", "medium", "high")
+    assert explicit.encode(frame("high", "medium")).tolist() == [2, 1]
     known = CategoricalColumn.fit(frame("high", "low", "Medium"), "x", kind="ordinal")
     assert known.categories == ("low", "Medium", "high")
     assert CategoricalColumn.fit(frame(10, 9, 2), "x", kind="ordinal").categories == ("2", "9", "10")

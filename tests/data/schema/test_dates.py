@@ -24,8 +24,8 @@ from mmfusion.data.schema.number_cells import read_date_column
         ([], None),
     ],
 )
-def test_formats_of_dates(found, expected):
-    assert date_format(found) == expected
+def test_formats_of_dates(result, expected):
+    assert date_format(result) == expected
 
 
 def test_dates_are_years():
@@ -61,10 +61,10 @@ def test_dates_in_plain_words(text, plain):
 
 
 def test_mixed_formats():
-    found = ["January 22, 2020", "Jan 24, 2020", "2020", "2020-01-26", "27 Jan 2020", "28.01.2020", "soon", "3"]
-    formats, fits = date_formats(found, [1] * len(found))
+    result = ["January 22, 2020", "Jan 24, 2020", "2020", "2020-01-26", "27 Jan 2020", "28.01.2020", "soon", "3"]
+    formats, fits = date_formats(result, [1] * len(result))
     assert fits.tolist() == [True] * 6 + [False] * 2
-    days = (read_dates(found, formats) - 2020) * 365.2425
+    days = (read_dates(result, formats) - 2020) * 365.2425
     assert days[:6] == pytest.approx([21, 23, 0, 25, 26, 27], abs=0.6)
     assert np.isnan(days[6:]).all()
 

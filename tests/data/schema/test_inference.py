@@ -53,8 +53,8 @@ def test_kinds(cells, kind, reason):
 def test_the_decision_does_not_depend_on_how_pandas_holds_the_cells(dtype):
     for cells in ([1.5, 2.5, 4.0], ["a", "b", "a"], ["yes", "no", "no"], [3, 1, 2] * MANY):
         texts = [str(cell) for cell in cells]
-        one = infer_columns(pd.DataFrame({"x": pd.Series(texts, dtype=dtype)}))[0]
-        assert (one.kind, one.reason) == (decide(cells).kind, decide(cells).reason)
+        item = infer_columns(pd.DataFrame({"x": pd.Series(texts, dtype=dtype)}))[0]
+        assert (item.kind, item.reason) == (decide(cells).kind, decide(cells).reason)
 
 
 def test_dates_that_pandas_knows():
@@ -80,13 +80,13 @@ def test_a_copy_is_left_out():
     frame = pd.DataFrame(
         {"a": [1, 2, None], "b": ["1.0", "2", ""], "c": [1, 3, None], "d": ["p", "q", "p"], "e": ["p", "q", "p"]}
     )
-    kinds = {one.name: (one.kind, one.reason) for one in infer_columns(frame)}
+    kinds = {item.name: (item.kind, item.reason) for item in infer_columns(frame)}
     assert kinds["b"] == ("drop", "has the same cells as 'a'")
     assert kinds["e"] == ("drop", "has the same cells as 'd'")
     assert [kinds[name][0] for name in "acd"] == ["numerical", "numerical", "categorical"]
     # Two columns without values are both empty, not copies.
     empty = infer_columns(pd.DataFrame({"a": [None, None], "b": [np.nan, np.nan]}))
-    assert {one.reason for one in empty} == {"has no value in any row"}
+    assert {item.reason for item in empty} == {"has no value in any row"}
 
 
 def test_remarks():
@@ -112,8 +112,10 @@ def test_remarks():
 
 def test_what_is_told_has_the_last_word():
     frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "x"], "y": [0, 1, 0]})
-    told = infer_columns(frame, {"a": "categorical", "b": {"kind": "ordinal", "categories": ["y", "x"]}}, drop=["y"])
-    assert told == [
+    explicit = infer_columns(
+        frame, {"a": "categorical", "b": {"kind": "ordinal", "categories": ["y", "x"]}}, drop=["y"]
+    )
+    assert explicit == [
         Decision("a", "categorical", "as given"),
         Decision("b", "ordinal", "as given", {"categories": ["y", "x"]}),
         Decision("y", "drop", "is used for something else"),

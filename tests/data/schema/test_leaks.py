@@ -54,8 +54,8 @@ def test_missingness_that_tells_the_class():
     # The values say nothing, but the column as a whole says what its missing cells do.
     assert {(leak.sign, leak.value) for leak in leaks} == {("auc", "missingness"), ("auc", "cells")}
     assert all(leak.classes == ("benign", "malignant") for leak in leaks)
-    told = next(leak for leak in leaks if leak.value == "missingness")
-    assert told.figure == pytest.approx(0.5 * (1 + 80 / 100 - 8 / 300), abs=0.02)
+    explicit = next(leak for leak in leaks if leak.value == "missingness")
+    assert explicit.figure == pytest.approx(0.5 * (1 + 80 / 100 - 8 / 300), abs=0.02)
     assert any("whether column 'x' is missing alone" in leak.text for leak in leaks)
 
 
@@ -83,8 +83,8 @@ def test_three_rows_must_be_expected(rows, named):
     labels = np.arange(40) % 2 == 1
     without = np.flatnonzero(~labels)[:rows]
     cells = np.where(np.isin(np.arange(40), without), "a", np.where(np.arange(40) % 4 < 2, "b", "c"))
-    found = leaks_of(cells.tolist(), labels)
-    assert [leak.value for leak in found if leak.sign == "never"] == ["a"] * named
+    result = leaks_of(cells.tolist(), labels)
+    assert [leak.value for leak in result if leak.sign == "never"] == ["a"] * named
 
 
 @pytest.mark.parametrize(("share", "named"), [(0.10, True), (0.0975, False)])

@@ -72,9 +72,9 @@ def test_errors_of_a_spreadsheet_are_missing():
 
 
 def test_a_percent_sign_that_is_left_out_is_not_guessed():
-    told = notation_of(series("12%", "30 %", "0.5"))
-    assert told == Notation(suffix="%", percent=True)
-    reading = read_column(series("12%", "30", "0.5", 0.5, 0, "0.5%"), told)
+    explicit = notation_of(series("12%", "30 %", "0.5"))
+    assert explicit == Notation(suffix="%", percent=True)
+    reading = read_column(series("12%", "30", "0.5", 0.5, 0, "0.5%"), explicit)
     assert reading.values.tolist()[:2] == [12, 30]
     assert reading.invalid.tolist() == [False, False, True, True, False, False]
     # Most are shares: the few signs are not guessed either.
@@ -84,9 +84,9 @@ def test_a_percent_sign_that_is_left_out_is_not_guessed():
 
 def test_points_that_separate_thousands():
     german = series("1.500", "2.250.000", "750,5", 1.5)
-    told = notation_of(german)
-    assert told == Notation(",", ".")
-    assert read_column(german, told).values.tolist() == [1500, 2250000, 750.5, 1.5]
+    explicit = notation_of(german)
+    assert explicit == Notation(",", ".")
+    assert read_column(german, explicit).values.tolist() == [1500, 2250000, 750.5, 1.5]
     assert notation_of(series("1.500", "900")) == Notation(",", ".")
     # Fractions of three digits: nothing says otherwise.
     assert notation_of(series("1.025", "1.010", "1.005")) == Notation()

@@ -60,9 +60,9 @@ def test_what_is_none(text):
 @pytest.mark.parametrize(
     ("one", "other"), [("mg", "MG"), ("year", "years"), ("\u00b5l", "\u03bcl"), ("mm Hg", "mmHg"), ("mm", "mm.")]
 )
-def test_spellings_of_one_unit(one, other):
-    assert read_numbers([f"5 {other}"], Notation(suffix=one))[0].tolist() == [5]
-    assert find_notation([f"5 {one}", f"6 {other}", "7 lb"], [1, 1, 1]).suffix in (one, other)
+def test_spellings_of_one_unit(item, other):
+    assert read_numbers([f"5 {other}"], Notation(suffix=item))[0].tolist() == [5]
+    assert find_notation([f"5 {item}", f"6 {other}", "7 lb"], [1, 1, 1]).suffix in (item, other)
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_spellings_of_one_unit(one, other):
         (["a, b", "c"], ["1.5"], Notation()),
     ],
 )
-def test_how_a_column_writes_numbers(found, plain, expected):
-    assert find_notation(found, [1] * len(found), plain) == expected
+def test_how_a_column_writes_numbers(result, plain, expected):
+    assert find_notation(result, [1] * len(result), plain) == expected
 
 
 def test_ratios():
-    found = ["120/80", "120 / 80 mmHg", "20/x", "1,5/2", "1/2/2020", "5"]
-    assert [is_ratio(text) for text in found] == [True, True, False, True, False, False]
-    assert read_ratios(found[:2], Notation(), 1).tolist() == [120, 120]
-    assert read_ratios(found[:2], Notation(), 2).tolist() == [80, 80]
+    result = ["120/80", "120 / 80 mmHg", "20/x", "1,5/2", "1/2/2020", "5"]
+    assert [is_ratio(text) for text in result] == [True, True, False, True, False, False]
+    assert read_ratios(result[:2], Notation(), 1).tolist() == [120, 120]
+    assert read_ratios(result[:2], Notation(), 2).tolist() == [80, 80]
     assert read_ratios(["1,5/2"], Notation(","), 1).tolist() == [1.5]
     assert np.isnan(read_ratios(["5", "20/x"], Notation(), 2)).all()
 

@@ -12,7 +12,7 @@ def test_a_truth_value_among_numbers_is_none(word: object) -> None:
     cells = [50.5, 47.25, 61.0, 55.5] * 10
     frame = pd.DataFrame({"x": pd.Series([*cells, word], dtype=object), "y": np.arange(41.0)})
     schema = TableSchema.infer(frame)
-    (column,) = [one for one in schema.numerical if one.name == "x"]
+    (column,) = [item for item in schema.numerical if item.name == "x"]
     assert (column.low, column.high) == (47.25, 61.0)
     assert np.isnan(column.encode(frame)[-1])
     assert any("row 40 counts as missing, no number" in str(remark) for remark in schema.remarks)
@@ -43,7 +43,7 @@ def test_a_date_that_stands_for_none_stretches_nothing(sentinel: str) -> None:
 def test_whole_numbers_that_no_float_holds_are_identifiers() -> None:
     frame = pd.DataFrame({"x": [str(10**17 + i) for i in range(60)], "y": np.arange(60.0)})
     schema = TableSchema.infer(frame)
-    assert [one.name for one in schema.numerical] == ["y"]
+    assert [item.name for item in schema.numerical] == ["y"]
     assert "16 digits or more" in schema.describe()
 
 

@@ -23,11 +23,11 @@ def test_a_number_far_outside_the_training_range_is_missing_and_said(value):
     new = pd.DataFrame({"age": [50.0, value, np.nan], "size": [2.0, 2.0, 2.0]}, index=["a", "b", "c"])
     column = schema().transform(new).numerical[:, 0]
     assert column.isnan().tolist() == [False, True, True]
-    (found,) = find_outside(schema(), new)
-    assert (found.column.name, found.positions, found.rows, found.values) == ("age", (1,), ("b",), (value,))
+    (result,) = find_outside(schema(), new)
+    assert (result.column.name, result.positions, result.rows, result.values) == ("age", (1,), ("b",), (value,))
     said = f"column 'age': 1 value far outside the training range of 20 to 80 counts as missing: {value:g} in row b"
-    assert str(found) == said
-    assert outside_columns([found], 3) == ["", "age", ""]
+    assert str(result) == said
+    assert outside_columns([result], 3) == ["", "age", ""]
 
 
 def test_up_to_the_width_of_the_range_beyond_it_a_number_is_taken_as_it_is():
@@ -83,5 +83,5 @@ def test_notes_for_results_have_no_values():
 
 
 def test_many_rows_are_counted_and_columns_that_are_not_there_passed_over():
-    (found,) = find_outside(schema(), pd.DataFrame({"age": [1e9] * 12}))
-    assert str(found).endswith("1e+09 in row 9 and 2 more")
+    (result,) = find_outside(schema(), pd.DataFrame({"age": [1e9] * 12}))
+    assert str(result).endswith("1e+09 in row 9 and 2 more")

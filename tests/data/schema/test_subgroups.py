@@ -30,8 +30,8 @@ from mmfusion.registry import datasets
         (Subgroup("size", "it", edges=(1.5,)), [1, 2], ["below 1.5", "1.5 and over"]),
     ],
 )
-def test_values_of_cells(one: Subgroup, cells: list[Any], values: list[str]) -> None:
-    assert one.of(pd.DataFrame({one.column: cells})) == values
+def test_values_of_cells(item: Subgroup, cells: list[Any], values: list[str]) -> None:
+    assert item.of(pd.DataFrame({item.column: cells})) == values
 
 
 def test_a_column_that_is_not_there_says_nothing() -> None:
@@ -51,14 +51,14 @@ def test_wrong_inputs() -> None:
 
 def test_numbers_are_cut_into_thirds_of_the_training_part() -> None:
     frame = pd.DataFrame({"age": [*range(1, 10), 500.0, np.nan], "few": [1, 2] * 5 + [1], "none": [None] * 11})
-    found = by_columns(["age", "few", "none"], frame, frame.iloc[:9])
+    result = by_columns(["age", "few", "none"], frame, frame.iloc[:9])
     # The tertiles of 1 to 9 are 1 + 8/3 and 1 + 16/3, said and taken with six digits.
-    assert found[0].edges == (3.66667, 6.33333)
-    assert found[0].of(frame) == (
+    assert result[0].edges == (3.66667, 6.33333)
+    assert result[0].of(frame) == (
         ["below 3.66667"] * 3 + ["3.66667 to 6.33333"] * 3 + ["6.33333 and over"] * 4 + ["unknown"]
     )
-    assert found[1].of(frame)[:2] == ["1", "2"]
-    assert set(found[2].of(frame)) == {"unknown"}
+    assert result[1].of(frame)[:2] == ["1", "2"]
+    assert set(result[2].of(frame)) == {"unknown"}
 
 
 def test_a_table_names_its_own() -> None:
@@ -67,18 +67,18 @@ def test_a_table_names_its_own() -> None:
         {"sex": ["f", "m"] * 30, "age": rng.permutation(60), "size": rng.normal(size=60), "dx": ["a", "b", "b"] * 20}
     )
     bundle = TableDataset(frame, label="dx", subgroups=["sex", "age"], drop=["sex"]).load()
-    assert [one.name for one in bundle.subgroups] == ["sex", "age"]
+    assert [item.name for item in bundle.subgroups] == ["sex", "age"]
     assert bundle.subgroups[0].of(bundle.test.frame) == bundle.test.frame["sex"].tolist()
     edges = np.quantile(bundle.train.frame["age"], [1 / 3, 2 / 3])
     assert bundle.subgroups[1].edges == pytest.approx(edges, rel=1e-5)
     assert "sex" not in str(bundle.spec.tables["meta"])
     assert TableDataset(frame, label="dx").load().subgroups == ()
-    assert [one.column for one in TableDataset(frame, label="dx", subgroups="sex").load().subgroups] == ["sex"]
+    assert [item.column for item in TableDataset(frame, label="dx", subgroups="sex").load().subgroups] == ["sex"]
 
 
-def told(bundle: DataBundle) -> dict[str, list[str]]:
+def explicit(bundle: DataBundle) -> dict[str, list[str]]:
     """Of the test part's cases."""
-    return {one.name: one.of(bundle.test.frame) for one in bundle.subgroups}
+    return {item.name: item.of(bundle.test.frame) for item in bundle.subgroups}
 
 
 def bands(cells: pd.Series) -> list[str]:
@@ -91,28 +91,28 @@ def bands(cells: pd.Series) -> list[str]:
 def test_ham10000(ham_root: Path) -> None:
     bundle = datasets.create("ham10000", root=ham_root, size=8)
     frame = bundle.test.frame
-    assert told(bundle) == {"sex": frame["sex"].tolist(), "age": bands(frame["age"])}
+    assert explicit(bundle) == {"sex": frame["sex"].tolist(), "age": bands(frame["age"])}
 
 
 def test_pad_ufes_20(tmp_path: Path) -> None:
     bundle = datasets.create("pad_ufes_20", root=trees.pad_ufes_20(tmp_path), size=8)
-    frame, found = bundle.test.frame, told(bundle)
-    assert found["sex"] == [cell.lower() or "unknown" for cell in frame["gender"]]
-    assert found["age"] == bands(frame["age"])
-    assert found["skin type"] == [cell.removesuffix(".0") or "unknown" for cell in frame["fitspatrick"]]
-    assert "unknown" in found["skin type"]
-    assert len(set(found["skin type"])) > 2
+    frame, result = bundle.test.frame, explicit(bundle)
+    assert result["sex"] == [cell.lower() or "unknown" for cell in frame["gender"]]
+    assert result["age"] == bands(frame["age"])
+    assert result["skin type"] == [cell.removesuffix(".0") or "unknown" for cell in frame["fitspatrick"]]
+    assert "unknown" in result["skin type"]
+    assert len(set(result["skin type"])) > 2
 
 
 @pytest.mark.slow
 def test_derm7pt_and_men(tmp_path: Path) -> None:
     bundle = datasets.create("derm7pt", root=trees.derm7pt(tmp_path / "derm7pt"), size=8)
-    assert told(bundle) == {"sex": bundle.test.frame["sex"].tolist()}
+    assert explicit(bundle) == {"sex": bundle.test.frame["sex"].tolist()}
     root = trees.men(tmp_path / "men")
     small = {"size": trees.VOLUME, "shape": trees.VOLUME, "validation": 0.25}
     bundle = datasets.create("men", root=root, **small)
     frame = bundle.test.frame
-    assert told(bundle) == {
+    assert explicit(bundle) == {
         "sex": [{"0": "female", "1": "male", "": "unknown"}[str(cell)] for cell in frame["sex"]],
         "age": bands(frame["age"]),
     }
@@ -122,7 +122,7 @@ def test_derm7pt_and_men(tmp_path: Path) -> None:
 def test_the_synthetic_ones(name: str) -> None:
     small = {"n_train": 8, "n_validation": 4, "n_test": 30}
     size = {"size": 32} if name == "synthetic_derm7pt" else {}
-    found = told(datasets.create(name, **small, **size))
-    assert list(found) == ["sex", "age"]
-    assert set(found["sex"]) == {"female", "male"}
-    assert len(set(found["age"])) > 1
+    result = explicit(datasets.create(name, **small, **size))
+    assert list(result) == ["sex", "age"]
+    assert set(result["sex"]) == {"female", "male"}
+    assert len(set(result["age"])) > 1

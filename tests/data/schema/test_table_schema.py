@@ -102,8 +102,14 @@ def test_numbers_that_no_model_can_be_given_are_missing(cell):
         TableSchema.infer(pd.DataFrame({"x": cells})),
         TableSchema.fit(pd.DataFrame({"x": cells}), numerical=["x"]),
     ):
-        [one], [other] = schema.numerical, plain.numerical
-        assert (one.mean, one.std, one.low, one.high, one.step) == (other.mean, other.std, 0.0, 24.75, 0.01)
+        [single], [other] = schema.numerical, plain.numerical
+        assert (single.mean, single.std, single.low, single.high, single.step) == (
+            other.mean,
+            other.std,
+            0.0,
+            24.75,
+            0.01,
+        )
         assert schema.transform(pd.DataFrame({"x": cells})).numerical.isnan().flatten().nonzero().tolist() == [[100]]
         [remark] = schema.cell_remarks(pd.DataFrame({"x": cells}))
         assert str(remark).startswith("column 'x': 1 cell in row 100 counts as missing, infinite or beyond")
@@ -309,12 +315,17 @@ def test_pad_ufes_20():
     kinds = {column.name: column.kind for column in schema}
     numerical = dict.fromkeys(("age", "diameter_1", "diameter_2"), "numerical")
     named = dict.fromkeys(("background_father", "background_mother", "gender", "region"), "categorical")
-    asked = (
+    requested = (
         *("smoke", "drink", "pesticide", "skin_cancer_history", "cancer_history", "has_piped_water"),
         *("has_sewage_system", "itch", "grew", "hurt", "changed", "bleed", "elevation", "biopsed"),
     )
-    assert kinds == numerical | named | dict.fromkeys(asked, "boolean") | {"fitspatrick": "ordinal"}
-    assert {one.name for one in schema.decisions} - set(kinds) == {"patient_id", "lesion_id", "diagnostic", "img_id"}
+    assert kinds == numerical | named | dict.fromkeys(requested, "boolean") | {"fitspatrick": "ordinal"}
+    assert {single.name for single in schema.decisions} - set(kinds) == {
+        "patient_id",
+        "lesion_id",
+        "diagnostic",
+        "img_id",
+    }
     # The same however pandas read it.
     assert TableSchema.infer(typed, drop=["diagnostic", "img_id"], overrides=options, min_cases=1) == schema
     table = schema.transform(typed)

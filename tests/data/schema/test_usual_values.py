@@ -33,9 +33,9 @@ def test_a_few_absurd_numbers_do_not_destroy_a_column(absurd):
         clean.limits,
         clean.step,
     )
-    [found] = find_outside(TableSchema((column,)), frame)
-    assert found.rows == tuple(range(n))
-    assert f"{absurd[0]:g} in row 0" in str(found)
+    [result] = find_outside(TableSchema((column,)), frame)
+    assert result.rows == tuple(range(n))
+    assert f"{absurd[0]:g} in row 0" in str(result)
     assert np.isnan(column.encode(frame)).sum() == n
 
 
@@ -63,6 +63,6 @@ def test_ordinary_heavy_tails_stay_as_they_are(draw, n):
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=60))
 def test_most_values_are_usual_whatever_their_unit(values):
     cells = np.array(values, dtype=np.float64)
-    found = usual(cells)
-    assert (~found).sum() <= max(1, MOST * len(cells))
-    np.testing.assert_array_equal(usual(-4 * cells), found)
+    result = usual(cells)
+    assert (~result).sum() <= max(1, MOST * len(cells))
+    np.testing.assert_array_equal(usual(-4 * cells), result)

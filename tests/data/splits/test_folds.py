@@ -21,11 +21,11 @@ def cases(rows: list[tuple[int, int]]) -> tuple[list[int], list[str]]:
 @given(owners, st.integers(2, 5), st.integers(0, 3))
 def test_folds_partition_the_cases_and_no_group_is_in_two_parts(rows, folds, seed):
     labels, groups = cases(rows)
-    made = kfold(labels, groups, folds=folds, seed=seed)
-    check_folds(made, groups)
-    assert len(made) == folds
-    assert sorted(np.concatenate([split.test for split in made]).tolist()) == list(range(len(labels)))
-    for split in made:
+    created = kfold(labels, groups, folds=folds, seed=seed)
+    check_folds(created, groups)
+    assert len(created) == folds
+    assert sorted(np.concatenate([split.test for split in created]).tolist()) == list(range(len(labels)))
+    for split in created:
         assert sorted(np.concatenate(split).tolist()) == list(range(len(labels)))
         parts = [{groups[i] for i in part} for part in split]
         assert not parts[0] & parts[1]
@@ -34,11 +34,11 @@ def test_folds_partition_the_cases_and_no_group_is_in_two_parts(rows, folds, see
             assert part.tolist() == sorted(part.tolist())
             assert part.dtype == np.int64
     again = kfold(np.array(labels), groups, folds=folds, seed=seed)
-    assert all(np.array_equal(a, b) for one, other in zip(made, again) for a, b in zip(one, other))
+    assert all(np.array_equal(a, b) for item, other in zip(created, again) for a, b in zip(item, other))
     for label, n_groups in Counter(label for label, _ in rows).items():
         if n_groups >= folds:
-            assert all(label in {labels[i] for i in split.test} for split in made)
-        for split in made:
+            assert all(label in {labels[i] for i in split.test} for split in created)
+        for split in created:
             left = {groups[i] for i in np.concatenate(split[:2]) if labels[i] == label}
             if len(left) >= 2:
                 assert all(label in {labels[i] for i in part} for part in split[:2])
@@ -67,7 +67,7 @@ def test_repeats_are_folds_of_the_next_seeds():
     assert [len(folds) for folds in repeats] == [4, 4, 4]
     for r, folds in enumerate(repeats):
         alone = kfold(labels, folds=4, seed=5 + r)
-        assert all(np.array_equal(a, b) for one, other in zip(folds, alone) for a, b in zip(one, other))
+        assert all(np.array_equal(a, b) for item, other in zip(folds, alone) for a, b in zip(item, other))
     assert not np.array_equal(repeats[0][0].test, repeats[1][0].test)
 
 

@@ -27,8 +27,8 @@ def test_one_split_or_a_fold():
     assert same(make_split(LABELS, GROUPS, seed=3), grouped_stratified_split(LABELS, GROUPS, seed=3))
     folds = kfold(LABELS, GROUPS, folds=4, validation=0.25, seed=3)
     for fold in range(4):
-        made = make_split(LABELS, GROUPS, fractions=(0.6, 0.2, 0.2), seed=3, folds=4, fold=fold)
-        assert same(made, folds[fold])
+        created = make_split(LABELS, GROUPS, fractions=(0.6, 0.2, 0.2), seed=3, folds=4, fold=fold)
+        assert same(created, folds[fold])
     assert same(make_split(LABELS, GROUPS, fractions=(0.6, 0.2, 0.2), seed=3, folds=4), folds[0])
     assert same(make_split(LABELS), grouped_stratified_split(LABELS, [str(i) for i in range(60)]))
 

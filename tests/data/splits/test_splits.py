@@ -139,9 +139,9 @@ def test_files_that_are_refused(tmp_path, text, message):
 
 
 def test_a_case_in_two_parts_is_refused():
-    one = np.array([0])
+    item = np.array([0])
     with pytest.raises(ValueError, match="in one set only"):
-        check_split(Split(one, np.array([1]), one), ["a", "b"])
+        check_split(Split(item, np.array([1]), item), ["a", "b"])
     with pytest.raises(ValueError, match="3 entries of 4"):
-        check_split(Split(one, np.array([1]), np.array([2])), ["a", "b", "c", "d"], n=4)
+        check_split(Split(item, np.array([1]), np.array([2])), ["a", "b", "c", "d"], n=4)
     assert Split._fields == SETS

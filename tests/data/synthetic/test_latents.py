@@ -39,10 +39,10 @@ def seen_by(model: LatentModel) -> Iterator[tuple[float, tuple[int, ...], tuple,
     for states in itertools.product(*(range(len(cue.prior)) for cue in model.cues)):
         prior = math.prod(cue.prior[state] for cue, state in zip(model.cues, states))
         for gone in itertools.product((False, True), repeat=n_cells):
-            cells = math.prod(model.missing if one else 1 - model.missing for one in gone)
+            cells = math.prod(model.missing if item else 1 - model.missing for item in gone)
             for away in itertools.product((False, True), repeat=len(model.images)):
-                views = math.prod(model.missing_images if one else 1 - model.missing_images for one in away)
-                absent = {name for name, one in zip(model.images, away) if one}
+                views = math.prod(model.missing_images if item else 1 - model.missing_images for item in away)
+                absent = {name for name, item in zip(model.images, away) if item}
                 image = tuple(
                     None if set(cue.shown_by) <= absent else state
                     for cue, state in zip(model.cues, states)
@@ -53,7 +53,7 @@ def seen_by(model: LatentModel) -> Iterator[tuple[float, tuple[int, ...], tuple,
                     prior * cells * views,
                     states,
                     image,
-                    tuple(None if one else state for one, state in zip(gone, table)),
+                    tuple(None if item else state for item, state in zip(gone, table)),
                 )
 
 
@@ -131,8 +131,8 @@ def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
     for view, wanted in (("image", True), ("table", False), ("both", None)):
         hidden = tuple(a for a, cue in enumerate(model.cues) if wanted is not None and bool(cue.shown_by) != wanted)
         posterior = joint.sum(axis=hidden) / joint.sum(axis=(*hidden, -1))[..., None]
-        shown = tuple(states[cue.name] for a, cue in enumerate(model.cues) if a not in hidden)
-        assert empirical(labels, posterior[shown]) == pytest.approx(ceilings[view], abs=0.006), view
+        displayed = tuple(states[cue.name] for a, cue in enumerate(model.cues) if a not in hidden)
+        assert empirical(labels, posterior[displayed]) == pytest.approx(ceilings[view], abs=0.006), view
 
 
 @pytest.mark.slow
@@ -151,7 +151,7 @@ def test_absent_images_and_empty_cells_equal_a_simulation(make: Callable[..., La
     gone = rng.random((n, len(model.cues))) < model.missing
     scores = np.empty((n, len(model.prevalence)))
     for i in range(n):
-        absent = {name for name, one in zip(model.images, away[i]) if one}
+        absent = {name for name, item in zip(model.images, away[i]) if item}
         image, table = [], []
         for a, cue in enumerate(model.cues):
             state = int(states[cue.name][i])
@@ -173,12 +173,12 @@ def test_defaults_are_in_their_ranges(make: Callable[..., LatentModel]):
 
 
 def test_documented_ceilings():
-    found = {
+    result = {
         (make.__name__, preset): [round(value, 3) for value in make(preset).ceilings().values()]
         for make in (lesions, tumours)
         for preset in LESIONS
     }
-    assert found == {
+    assert result == {
         ("lesions", "default"): [0.788, 0.751, 0.959],
         ("lesions", "additive"): [0.821, 0.760, 0.951],
         ("lesions", "pure-interaction"): [0.5, 0.5, 0.982],
@@ -211,8 +211,8 @@ def multiplied(model: LatentModel) -> float:
 
 
 def test_what_two_separate_models_reach_as_documented():
-    found = {preset: [round(multiplied(make(preset)), 3) for make in (lesions, tumours)] for preset in LESIONS}
-    assert found == {"default": [0.915, 0.929], "additive": [0.947, 0.937], "pure-interaction": [0.5, 0.5]}
+    result = {preset: [round(multiplied(make(preset)), 3) for make in (lesions, tumours)] for preset in LESIONS}
+    assert result == {"default": [0.915, 0.929], "additive": [0.947, 0.937], "pure-interaction": [0.5, 0.5]}
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,10 @@ def test_absent_images():
     assert away.all(dim=0).float().mean().item() == pytest.approx(0.16, abs=0.06)
     assert batch.present["meta"].all()
     for view in ("derm", "clinic"):
-        there = batch.present[view]
-        assert part.frame[view].notna().tolist() == there.tolist()
-        assert (batch.inputs[view][~there] == 0).all()
-        assert (batch.inputs[view][there].amax(dim=(1, 2, 3)) > 0).all()
+        mask = batch.present[view]
+        assert part.frame[view].notna().tolist() == mask.tolist()
+        assert (batch.inputs[view][~mask] == 0).all()
+        assert (batch.inputs[view][mask].amax(dim=(1, 2, 3)) > 0).all()
     # Nothing else changes.
     plain = create(n_train=400).train
     assert torch.equal(plain.labels("label"), part.labels("label"))

@@ -43,13 +43,13 @@ def test_what_is_missing_leaves_the_rest_as_it_is(name):
     full, less = create(name).train, create(name, missing=0.3, missing_images=0.3).train
     assert torch.equal(full.labels("label"), less.labels("label"))
     for column in full.frame:
-        there = less.frame[column].notna()
-        assert (full.frame[column][there] == less.frame[column][there]).all()
+        mask = less.frame[column].notna()
+        assert (full.frame[column][mask] == less.frame[column][mask]).all()
     assert less.frame.isna().to_numpy().any()
     for view in full.spec.images:
-        there = torch.tensor(less.frame[view].notna().to_numpy())
-        assert torch.equal(full.pixels(view)[there], less.pixels(view)[there])
-        assert not less.pixels(view)[~there].any()
+        mask = torch.tensor(less.frame[view].notna().to_numpy())
+        assert torch.equal(full.pixels(view)[mask], less.pixels(view)[mask])
+        assert not less.pixels(view)[~mask].any()
 
 
 @EACH
@@ -69,7 +69,7 @@ def test_an_epoch_end_to_end(name):
         loss.backward()
         optimizer.step()
         assert loss.isfinite()
-    moved = [not torch.equal(one, other) for one, other in zip(before, model.parameters())]
+    moved = [not torch.equal(item, other) for item, other in zip(before, model.parameters())]
     assert np.mean(moved) > 0.9
     model.eval()
     cases = bundle.test.__getitems__(range(len(bundle.test)))

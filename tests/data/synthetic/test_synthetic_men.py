@@ -185,14 +185,14 @@ def test_exported_volumes_are_read_back_to_the_same_inputs(tmp_path):
     table = export(bundle, tmp_path)
     reader = CaseReader.from_dict(json.loads(json.dumps(bundle.reader.to_dict())))
     read = reader.read(pd.read_csv(table), tmp_path, missing_images="absent")
-    made, again = (part.__getitems__(range(len(part))) for part in (bundle.test, read))
+    created, again = (part.__getitems__(range(len(part))) for part in (bundle.test, read))
     assert read.ids == bundle.test.ids
-    assert torch.equal(again.targets["label"], made.targets["label"])
+    assert torch.equal(again.targets["label"], created.targets["label"])
     for name in bundle.reader.images:
-        assert torch.equal(again.present[name], made.present[name])
-        assert torch.equal(again.inputs[name], made.inputs[name])
-    for one, other in zip(again.inputs["meta"], made.inputs["meta"], strict=True):
-        assert torch.equal(torch.nan_to_num(one, nan=-9), torch.nan_to_num(other, nan=-9))
+        assert torch.equal(again.present[name], created.present[name])
+        assert torch.equal(again.inputs[name], created.inputs[name])
+    for item, other in zip(again.inputs["meta"], created.inputs["meta"], strict=True):
+        assert torch.equal(torch.nan_to_num(item, nan=-9), torch.nan_to_num(other, nan=-9))
 
 
 def test_progress():

@@ -26,7 +26,7 @@ def tumours() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     rng = np.random.default_rng(11)
     cues = {"coarse": rng.random(N) < 0.5, "fine": rng.random(N) < 0.5}
     volumes = [drawn(cues["coarse"][i : i + 32], cues["fine"][i : i + 32], rng) for i in range(0, N, 32)]
-    return cues, {name: np.concatenate([one[name] for one in volumes])[:, 0].astype(np.float32) for name in SEQUENCES}
+    return cues, {name: np.concatenate([item[name] for item in volumes])[:, 0].astype(np.float32) for name in SEQUENCES}
 
 
 def shrunk(volumes: np.ndarray, size: int) -> np.ndarray:

@@ -119,10 +119,10 @@ def test_a_setting_does_not_shift_the_random_numbers_of_another(shape, monkeypat
 
 
 def test_a_modality_does_not_shift_the_numbers_of_another():
-    one, two = batch(names=("derm",)), batch(names=("derm", "clinic"))
-    two.inputs["derm"] = one.inputs["derm"]
+    item, two = batch(names=("derm",)), batch(names=("derm", "clinic"))
+    two.inputs["derm"] = item.inputs["derm"]
     settings = {**COLOURS, **SCANS, "erase": 1.0}
-    outs = [Augment(**settings)(Cases({"derm": c.inputs["derm"]}, {}, {}, c.position), seeded()) for c in (one, two)]
+    outs = [Augment(**settings)(Cases({"derm": c.inputs["derm"]}, {}, {}, c.position), seeded()) for c in (item, two)]
     assert torch.equal(outs[0].inputs["derm"], outs[1].inputs["derm"])
     both = Augment(**settings)(two._replace(inputs={"x": two.inputs["derm"], "y": two.inputs["derm"]}), seeded())
     assert not torch.equal(both.inputs["x"], both.inputs["y"])
@@ -151,8 +151,8 @@ def test_what_an_absent_image_holds_stays_with_it(settings, shape):
         Augment(**settings)(cases._replace(inputs={**cases.inputs, "derm": image}), seeded()).inputs["derm"]
         for image in (cases.inputs["derm"], spoilt)
     )
-    there = cases.present["derm"]
-    assert torch.equal(clean[there], other[there])
+    mask = cases.present["derm"]
+    assert torch.equal(clean[mask], other[mask])
     assert clean.isfinite().all()
 
 

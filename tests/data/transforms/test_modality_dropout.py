@@ -21,8 +21,8 @@ def everyone(*names: str) -> dict[str, torch.Tensor]:
 def test_how_often(p: float, m: int) -> None:
     """``p - p^m / m`` each: 0 of a single one."""
     left = drop_modalities(everyone(*"abc"[:m]), p, generator())
-    for there in left.values():
-        assert 1 - there.float().mean().item() == pytest.approx(p - p**m / m, abs=0.015)
+    for mask in left.values():
+        assert 1 - mask.float().mean().item() == pytest.approx(p - p**m / m, abs=0.015)
     assert bool(torch.stack(list(left.values())).any(0).all())
 
 

@@ -69,14 +69,14 @@ def test_a_bias_field_is_smooth_and_multiplies_what_lies_above_the_smallest_valu
     nodes = 2 * torch.rand(2, *[4] * len(shape)) - 1
     out = pixel_values.bias_field(image, nodes)
     low = image.amin(dim=tuple(range(2, image.ndim)), keepdim=True)
-    there = (image - low) > 1e-3
+    present = (image - low) > 1e-3
     field = ((out - low) / (image - low)).log()
     # The corners of the image are the corners of the grid.
     corner, last = (0, 0, *[0] * len(shape)), (1, 0, *[-1] * len(shape))
     for place, node in ((corner, nodes[(0, *[0] * len(shape))]), (last, nodes[(1, *[-1] * len(shape))])):
-        if there[place]:
+        if present[place]:
             assert field[place] == pytest.approx(float(node), abs=1e-3)
-    assert field[there].abs().max() <= 1.001
+    assert field[present].abs().max() <= 1.001
     assert torch.allclose(pixel_values.bias_field(image, torch.zeros_like(nodes)), image, atol=1e-6)
 
 
