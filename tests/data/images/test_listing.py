@@ -17,7 +17,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "result"),
     [
         ("NEL/Nel025.jpg", "NEL/Nel025.jpg"),
         ("NEL/NEL025.JPG", "NEL/Nel025.jpg"),

@@ -16,7 +16,7 @@ ORIENTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("found", ORIENTATIONS)
+@pytest.mark.parametrize("result", ORIENTATIONS)
 def test_every_orientation_becomes_the_wanted_one(tmp_path: Path, result: str) -> None:
     """Against nibabel's own reorientation, whose affine follows the voxels."""
     content = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)

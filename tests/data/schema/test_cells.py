@@ -60,7 +60,7 @@ def test_more_spellings_of_a_missing_cell():
 
 
 @pytest.mark.parametrize(
-    ("found", "mark"),
+    ("result", "mark"),
     [
         (["1.5", "2"], "."),
         (["1,5", "2"], ","),

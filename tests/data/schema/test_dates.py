@@ -9,7 +9,7 @@ from mmfusion.data.schema.number_cells import read_date_column
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("result", "expected"),
     [
         (["2020-01-31", "1999-12-01"], "ISO8601"),
         (["2020-01-31 10:00", "1999-12-01T08:15:00Z"], "ISO8601"),

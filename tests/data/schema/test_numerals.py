@@ -58,7 +58,7 @@ def test_what_is_none(text):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("mg", "MG"), ("year", "years"), ("\u00b5l", "\u03bcl"), ("mm Hg", "mmHg"), ("mm", "mm.")]
+    ("item", "other"), [("mg", "MG"), ("year", "years"), ("\u00b5l", "\u03bcl"), ("mm Hg", "mmHg"), ("mm", "mm.")]
 )
 def test_spellings_of_one_unit(item, other):
     assert read_numbers([f"5 {other}"], Notation(suffix=item))[0].tolist() == [5]
@@ -66,7 +66,7 @@ def test_spellings_of_one_unit(item, other):
 
 
 @pytest.mark.parametrize(
-    ("found", "plain", "expected"),
+    ("result", "plain", "expected"),
     [
         (["25 mg", "30mg", "0.1 g"], [], Notation(suffix="mg")),
         (["25 mg", "0.1 g"], ["3"], Notation()),  # neither is the column's

@@ -14,7 +14,7 @@ from mmfusion.registry import datasets
 
 
 @pytest.mark.parametrize(
-    ("one", "cells", "values"),
+    ("item", "cells", "values"),
     [
         (sex(), ["male", "FEMALE", "", "f", "unknown"], ["male", "female", "unknown", "female", "unknown"]),
         (sex(values=SEXES), ["0", "1", None], ["female", "male", "unknown"]),
