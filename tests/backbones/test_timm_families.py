@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from helpers.marks import EXHAUSTIVE
 from mmfusion.backbones import Timm
 from mmfusion.backbones.timm_models import is_sequence
 
@@ -101,8 +102,15 @@ QUICK = (
     *("test_byobnet", "test_convnext", "test_efficientnet", "test_mambaout", "test_coatnet", "test_nfnet"),
     *("test_resnet", "test_vit", "test_vit_relpos", "dla46x_c", "edgenext_xx_small", "starnet_s050"),
 )
+# Names of their own, of stages, sizes, dimensions or classifiers; the others are like these or those above.
+SLOW = (
+    *("csatv2", "convmixer_768_32", "densenet121", "efficientvit_m0", "inception_v3", "maxvit_pico_rw_256"),
+    *("resnetv2_18", "sequencer2d_s", "swin_tiny_patch4_window7_224", "vgg11", "cait_xxs24_224", "coat_tiny"),
+    *("crossvit_tiny_240", "efficientformer_l1", "efficientvim_m1", "eva02_tiny_patch14_224", "hrnet_w18_small"),
+    *("levit_128s", "mvitv2_tiny", "pit_ti_224", "vit_small_patch14_reg4_dinov2", "deit_tiny_distilled_patch16_224"),
+)
 NAMES = [
-    pytest.param(kind, name, id=name, marks=() if name in QUICK else pytest.mark.slow)
+    pytest.param(kind, name, id=name, marks=() if name in QUICK else pytest.mark.slow if name in SLOW else EXHAUSTIVE)
     for kind, names in (APART | WHOLE).items()
     for name in names.split()
 ]

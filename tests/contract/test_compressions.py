@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.marks import within
 from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.layers.compression import TokenShape, create_compression
 from mmfusion.tokenizers import CompressedTable, Pyramid
@@ -34,10 +35,8 @@ OF_ONE_SIZE = ("conv",)
 
 every_compression = pytest.mark.parametrize("name", NAMES)
 every_shape = pytest.mark.parametrize("kind", SHAPES)
-every_number = pytest.mark.parametrize(
-    "n_latents", [pytest.param(n, marks=pytest.mark.slow if n == 8 else ()) for n in LATENTS]
-)
-masked_or_not = pytest.mark.parametrize("masked", [False, True])
+every_number = within("n_latents", LATENTS)
+masked_or_not = within("masked", [False, True])
 
 
 @cache
@@ -69,10 +68,10 @@ def with_gradients(compress: nn.Module, tokens: Tokens) -> list[Tensor]:
     return [latents.detach(), *torch.autograd.grad((latents * weights).sum(), of)]
 
 
-@masked_or_not
-@every_number
 @every_shape
 @every_compression
+@masked_or_not
+@every_number
 def test_output(name: str, kind: str, n_latents: int, masked: bool) -> None:
     """Shape; finite latents and gradients, also of a case whose tokens are all masked; the same again."""
     compress, tokens = made(name, kind, n_latents), tokens_of(kind, masked)
@@ -98,9 +97,9 @@ def test_masked_content_has_no_effect(name: str, kind: str, seed: int, content: 
 
 @given(st.integers(0, 10**6), st.permutations(range(B)))
 @settings(max_examples=6)
-@masked_or_not
 @every_shape
 @every_compression
+@masked_or_not
 def test_cases_do_not_see_each_other(name: str, kind: str, masked: bool, seed: int, order: list[int]) -> None:
     compress, tokens = made(name, kind, 3), tokens_of(kind, masked, seed=seed)
     whole = compress(tokens)
@@ -109,18 +108,18 @@ def test_cases_do_not_see_each_other(name: str, kind: str, masked: bool, seed: i
         torch.testing.assert_close(some, whole[rows], rtol=1e-4, atol=1e-5)
 
 
-@masked_or_not
 @every_shape
 @every_compression
+@masked_or_not
 def test_how_the_tokens_are_stored_has_no_effect(name: str, kind: str, masked: bool) -> None:
     compress, tokens = made(name, kind, 3), tokens_of(kind, masked)
     stored = Tokens(tokens.x.contiguous(), tokens.mask)
     torch.testing.assert_close(compress(stored), compress(tokens), rtol=1e-4, atol=1e-5)
 
 
-@masked_or_not
 @pytest.mark.parametrize("kind", ["map", "volume", "table"])
 @every_compression
+@masked_or_not
 def test_every_parameter_gets_a_gradient(name: str, kind: str, masked: bool) -> None:
     compress = made(name, kind, 3)
     _, of_tokens, *grads = with_gradients(compress, tokens_of(kind, masked))
@@ -130,10 +129,10 @@ def test_every_parameter_gets_a_gradient(name: str, kind: str, masked: bool) -> 
     assert [key for key in without if not key.endswith(WITHOUT_GRADIENT)] == []
 
 
-@masked_or_not
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
 @pytest.mark.parametrize("kind", ["map", "table"])
 @every_compression
+@masked_or_not
 def test_precision(name: str, kind: str, dtype: torch.dtype, tolerance: float, masked: bool) -> None:
     """Computed in the precision that it is given in, close to float64."""
     tokens = tokens_of(kind, masked, dtype=dtype)
@@ -145,10 +144,10 @@ def test_precision(name: str, kind: str, dtype: torch.dtype, tolerance: float, m
     torch.testing.assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
 
 
-@masked_or_not
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["map", "table"])
 @every_compression
+@masked_or_not
 def test_autocast(name: str, kind: str, dtype: torch.dtype, masked: bool) -> None:
     """Tokens in full or in half precision; latents and gradients close to those without."""
     compress, tokens = made(name, kind, 8), tokens_of(kind, masked)
@@ -170,9 +169,9 @@ def test_gradients_are_those_of_the_function(name: str, kind: str) -> None:
 
 
 @pytest.mark.slow
-@masked_or_not
 @every_shape
 @every_compression
+@masked_or_not
 def test_the_meta_device(name: str, kind: str, masked: bool) -> None:
     """Built and run there, backward too: shapes without numbers."""
     with torch.device("meta"):

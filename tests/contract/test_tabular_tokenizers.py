@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.marks import EXHAUSTIVE, within
 from helpers.small import loss_inputs, make_inputs, make_labels, spoilt
 from helpers.text import FakeEncoder
 from mmfusion.spec import Columns, DataSpec, Image, Wording
@@ -103,21 +104,10 @@ def with_gradients(tokenizer: nn.Module, rows: Table) -> list[Tensor]:
     ]
 
 
-@every_way
-@pytest.mark.parametrize(
-    ("kind", "condition"),
-    [
-        # Columns of other kinds go through the same code: the quick loop sees one condition of each.
-        pytest.param(
-            kind,
-            condition,
-            marks=() if kind in ("both", "one_number") or condition == "cells_missing" else pytest.mark.slow,
-        )
-        for kind in COLUMNS
-        for condition in CONDITIONS
-    ],
-)
+@some_columns
 @every_tokenizer
+@within("missing", MISSING)
+@within("condition", CONDITIONS)
 def test_output(name: str, kind: str, missing: str, condition: str) -> None:
     """Shapes; finite tokens and gradients; the same again; a mask only where cells are masked."""
     tokenizer, rows = made(name, kind, missing), table(kind, condition)
@@ -135,9 +125,9 @@ def test_output(name: str, kind: str, missing: str, condition: str) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
 
-@every_way
 @some_columns
 @every_tokenizer
+@within("missing", MISSING)
 def test_a_missing_cell_is_one_whatever_it_holds(name: str, kind: str, missing: str) -> None:
     """Any NaN, any negative code: no bit of tokens, mask or gradients changes."""
     tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing")
@@ -150,8 +140,8 @@ def test_a_missing_cell_is_one_whatever_it_holds(name: str, kind: str, missing: 
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-@every_way
 @every_tokenizer
+@within("missing", MISSING)
 def test_a_missing_cell_is_not_like_one_that_is_there(name: str, missing: str) -> None:
     """Each column alone changes the tokens, or their mask, when it is missing."""
     tokenizer, rows = made(name, "both", missing), table("both", "everything", n=40)
@@ -166,9 +156,9 @@ def test_a_missing_cell_is_not_like_one_that_is_there(name: str, missing: str) -
 
 @given(st.integers(0, 10**6), st.permutations(range(N)))
 @settings(max_examples=2)
-@every_way
 @some_columns
 @every_tokenizer
+@within("missing", MISSING)
 def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: int, order: list[int]) -> None:
     tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing", seed=seed)
     (whole,) = tokenizer(rows)
@@ -178,9 +168,9 @@ def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: i
         assert tokens.mask is None or torch.equal(tokens.mask, whole.mask[some])
 
 
-@every_way
 @some_columns
 @every_tokenizer
+@within("missing", MISSING)
 def test_every_parameter_gets_a_gradient(name: str, kind: str, missing: str) -> None:
     tokenizer = made(name, kind, missing, True)
     _, _, *grads = with_gradients(tokenizer, table(kind, "cells_missing", n=40))
@@ -190,9 +180,9 @@ def test_every_parameter_gets_a_gradient(name: str, kind: str, missing: str) -> 
     assert [key for key in without if not key.endswith(exempt)] == []
 
 
-@every_way
 @some_columns
 @every_tokenizer
+@within("missing", MISSING)
 def test_state_dict_round_trip(name: str, kind: str, missing: str) -> None:
     """Into one that was never fitted, and into one built on the meta device: nothing is kept beside it."""
     tokenizer, rows = made(name, kind, missing, True), table(kind, "cells_missing")
@@ -204,8 +194,8 @@ def test_state_dict_round_trip(name: str, kind: str, missing: str) -> None:
         assert all(torch.equal(one, two) for one, two in pairs)
 
 
-@every_way
 @every_tokenizer
+@within("missing", MISSING)
 def test_cls(name: str, missing: str) -> None:
     """One token before the others, the same for all cases, real also where all is missing."""
     tokenizer = made(name, "both", missing, True)
@@ -220,9 +210,9 @@ def test_cls(name: str, missing: str) -> None:
             assert torch.equal(tokens.mask[:, 1:], own.mask)
 
 
-@every_way
 @some_columns
 @every_tokenizer
+@within("missing", MISSING)
 def test_the_meta_device(name: str, kind: str, missing: str) -> None:
     """Built and run there without having been fitted, backward too: shapes without numbers."""
     with torch.device("meta"):
@@ -233,11 +223,11 @@ def test_the_meta_device(name: str, kind: str, missing: str) -> None:
     assert (tokens.x.shape, tokens.x.device.type) == ((N, tokenizer.n_tokens, DIM), "meta")
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-1)])
-@every_way
 @some_columns
 @every_tokenizer
-def test_precision(name: str, kind: str, missing: str, dtype: torch.dtype, tolerance: float) -> None:
+@within("missing", MISSING)
+@within("dtype", [torch.float32, torch.bfloat16])
+def test_precision(name: str, kind: str, missing: str, dtype: torch.dtype) -> None:
     """A module cast to another precision computes in it, close to float64."""
     rows = table(kind, "cells_missing")
     double = rows.numerical.double()
@@ -247,11 +237,12 @@ def test_precision(name: str, kind: str, missing: str, dtype: torch.dtype, toler
     exact = copy.deepcopy(made(name, kind, missing, True)).to(dtype).double()
     (found,), (expected,) = half(rows), exact(Table(rows.numerical.double(), rows.categorical))
     assert (found.x.dtype, expected.x.dtype) == (dtype, torch.float64)
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-1}[dtype]
     torch.testing.assert_close(found.filled().double(), expected.filled(), rtol=tolerance, atol=tolerance)
 
 
-@every_way
 @every_tokenizer
+@within("missing", MISSING)
 def test_autocast(name: str, missing: str) -> None:
     tokenizer, rows = made(name, "both", missing, True), table("both", "cells_missing")
     expected = with_gradients(tokenizer, rows)
@@ -274,8 +265,9 @@ def test_refuses(name: str) -> None:
         create_tabular_tokenizer({"name": name, "missings": "mask"}, columns, dim=DIM)
 
 
-@pytest.mark.parametrize(
-    ("numerical", "categorical"),
+@every_tokenizer
+@within(
+    "cells",
     [
         (torch.zeros(2, 1), torch.zeros(2, 2).long()),
         (torch.zeros(2, 2), torch.zeros(2, 3).long()),
@@ -287,18 +279,22 @@ def test_refuses(name: str) -> None:
         (torch.tensor(0.0), torch.zeros(2, 2).long()),
     ],
 )
-@every_tokenizer
-def test_refuses_another_table(name: str, numerical: Tensor, categorical: Tensor) -> None:
+def test_refuses_another_table(name: str, cells: tuple[Tensor, Tensor]) -> None:
     tokenizer = made(name, "both", "impute")
     tokenizer(Table(torch.zeros(2, 2), torch.zeros(2, 2).long()))
     for method in (tokenizer, lambda rows: tokenizer.fit(rows, torch.tensor([0, 1]))):
         with pytest.raises(ValueError, match=r"numerical \(.*, 2\) float and categorical \(.*, 2\) int64 is expected"):
-            method(Table(numerical, categorical))
+            method(Table(*cells))
 
 
-@pytest.mark.slow
 @every_way
-@pytest.mark.parametrize("kind", ["both", "numbers", "categories"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("both", marks=pytest.mark.slow),
+        *(pytest.param(kind, marks=EXHAUSTIVE) for kind in ("numbers", "categories")),
+    ],
+)
 @every_tokenizer
 def test_compiled(name: str, kind: str, missing: str) -> None:
     """As one graph, with the same numbers and gradients."""
@@ -341,16 +337,19 @@ SMALL: dict[str, dict[str, Any]] = {
 MODELS = [name for name in mmf.registry.models.list() if "tabular_tokenizer" in mmf.registry.models.options(name)]
 # A [CLS] is real whatever is missing, and some heads are told who has a table, not what is in it.
 SEES_AN_EMPTY_TABLE = {"mbt", "tabular", "tip"} | {"gmu", "late", "max"}
-QUICK = {("cfcml", name, "mask") for name in NAMES} | {
-    ("film", "text", "mask"), ("gated_query", "piecewise_linear", "mask"), ("tip", "trees", "mask")
-}  # fmt: skip
 # Each way with the models that tokens go into as they are, behind a compression and averaged; elsewhere the way that
-# makes masks, which is what a model must cope with.
+# makes masks, which is what a model must cope with, and each model with tokenizers by turns.
+EACH_WAY = ("cfcml", "concat", "tabular")
 IN_A_MODEL = [
-    pytest.param(model_name, name, way, marks=() if (model_name, name, way) in QUICK else pytest.mark.slow)
-    for model_name in MODELS
-    for name in NAMES
-    for way in (MISSING if model_name in ("cfcml", "concat", "tabular") else ["mask"])
+    pytest.param(
+        model_name,
+        name,
+        way,
+        marks=pytest.mark.slow if model_name in EACH_WAY or (i + j) % len(NAMES) == 0 else EXHAUSTIVE,
+    )
+    for i, model_name in enumerate(MODELS)
+    for j, name in enumerate(NAMES)
+    for way in (MISSING if model_name in EACH_WAY else ["mask"])
 ]
 
 
@@ -367,7 +366,6 @@ def test_every_model_that_looks_at_a_table_takes_them() -> None:
         assert option.default is None or option.default in NAMES
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("model_name", "name", "missing"), IN_A_MODEL)
 def test_in_a_model(model_name: str, name: str, missing: str) -> None:
     """Chosen by its settings; losses and gradients; a missing table has no effect; loads into a fresh model."""

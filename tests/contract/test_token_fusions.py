@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
+from helpers.marks import within
 from mmfusion.tokens import Tokens
 
 NAMES = mmf.registry.token_fusions.list()
@@ -32,7 +33,7 @@ every_interaction = pytest.mark.parametrize("name", NAMES)
 every_layout = pytest.mark.parametrize(
     "layout", [pytest.param(layout, marks=pytest.mark.slow if layout == "two" else ()) for layout in LAYOUTS]
 )
-masked_or_not = pytest.mark.parametrize("masked", [False, True])
+masked_or_not = within("masked", [False, True])
 
 
 @cache
@@ -93,9 +94,9 @@ def with_gradients(block: nn.Module, tokens: dict[str, Tokens]) -> tuple[list[Te
     return [x.detach() for x in out], of_tokens, [x for x in grads[n:] if x is not None]
 
 
-@masked_or_not
 @every_layout
 @every_interaction
+@masked_or_not
 def test_output(name: str, layout: str, masked: bool) -> None:
     """The modalities in their order, and what is added after them; the same masks; finite; the same again."""
     block, tokens = made(name, layout), tokens_of(layout, masked)
@@ -162,9 +163,9 @@ def test_masked_tokens_are_as_good_as_none(name: str, layout: str) -> None:
 
 @given(st.integers(0, 10**6), st.permutations(range(B)))
 @settings(max_examples=2)
-@masked_or_not
 @every_layout
 @every_interaction
+@masked_or_not
 def test_cases_do_not_see_each_other(name: str, layout: str, masked: bool, seed: int, order: list[int]) -> None:
     block, tokens = made(name, layout), tokens_of(layout, masked, seed=seed)
     whole = block(tokens)
@@ -176,9 +177,9 @@ def test_cases_do_not_see_each_other(name: str, layout: str, masked: bool, seed:
 
 @given(st.integers(0, 10**6), st.data())
 @settings(max_examples=2)
-@masked_or_not
 @every_layout
 @every_interaction
+@masked_or_not
 def test_the_order_of_the_tokens_has_no_meaning(
     name: str, layout: str, masked: bool, seed: int, data: st.DataObject
 ) -> None:
@@ -213,9 +214,9 @@ def test_modalities_see_each_other(name: str) -> None:
     assert bool(seen) == (name not in ("projection", "self_attention"))
 
 
-@masked_or_not
 @every_layout
 @every_interaction
+@masked_or_not
 def test_every_parameter_gets_a_gradient(name: str, layout: str, masked: bool) -> None:
     block = made(name, layout)
     _, _, grads = with_gradients(block, tokens_of(layout, masked))
@@ -237,9 +238,9 @@ def test_gradients_are_those_of_the_function(name: str) -> None:
     assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
 
 
-@masked_or_not
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 2e-1)])
 @every_interaction
+@masked_or_not
 def test_half_precision(name: str, dtype: torch.dtype, tolerance: float, masked: bool) -> None:
     """In the precision that it is given in, and under autocast: close to float64."""
     tokens = tokens_of("four", masked, dtype=dtype)
@@ -295,8 +296,8 @@ def test_refuses_other_modalities(name: str, names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-@masked_or_not
 @every_interaction
+@masked_or_not
 def test_compiled(name: str, masked: bool) -> None:
     """As one graph, with the same numbers; what is masked has no effect there either."""
     block, tokens = made(name, "four"), tokens_of("four", masked)
