@@ -16,7 +16,7 @@ from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import TextTokenizer, TreeTokenizer
 from mmfusion.tokenizers.tabular import encoders
 from mmfusion.tokens import Table
-from mmfusion.training import checkpoints, fitting
+from mmfusion.training import checkpoints, whole_tables
 from mmfusion.training.fitting import fit_tokenizers, learning
 from mmfusion.training.precompute import precompute
 
@@ -59,7 +59,7 @@ def test_each_sees_the_rows_that_have_its_table(monkeypatch: pytest.MonkeyPatch)
     """All of them, more than fit into a batch too, with their labels."""
     data, net = dataset(), model("piecewise_linear")
     found = seen(net, monkeypatch)
-    monkeypatch.setattr(fitting, "_BATCH", 7)
+    monkeypatch.setattr(whole_tables, "_BATCH", 7)
     monkeypatch.setattr(data, "_images", {"image0": None})  # no image is looked at
     fit_tokenizers(net, data, "label")
     for name, there in (("table0", torch.ones(N, dtype=torch.bool)), ("table1", torch.arange(N) % 2 == 0)):

@@ -40,7 +40,7 @@ def _report(arguments: argparse.Namespace) -> None:
     command.report(
         arguments.folders,
         option_names.reporter(arguments),
-        named=arguments.reference,
+        reference=arguments.reference,
         metrics=arguments.metrics,
         out=arguments.out,
         formulas=arguments.formulas,

@@ -118,12 +118,16 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
         ValueError: If a name, a pattern, an option or an ablation does not exist.
     """
     by_label: dict[str, Method] = {}
-    words = _words(text)
-    _check_names(words)
-    for word in words:
+    faults: dict[str, None] = {}
+    for word in _words(text):
         name, bracket, options = word.partition("[")
+        try:
+            models = _models(name)
+        except ValueError as error:  # one error names all wrong names
+            faults[str(error)] = None
+            continue
         if not bracket:
-            for model in _models(name):
+            for model in models:
                 by_label.setdefault(model, Method(Path(model).name, model, {}))
             continue
         if not options.endswith("]") or not options.removesuffix("]").strip() or not name:
@@ -133,6 +137,8 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
             key = option.partition("=")[0].partition(".")[0].strip()
             changes = merge(changes, parse_override(option if key in _SECTIONS else f"model.{option}"))
         by_label.setdefault(word, Method(word, name, changes))
+    if faults:
+        raise ValueError("; ".join(faults))
     if not by_label:
         raise ValueError(f"model expects a name, got {text!r}")
     listed = list(by_label.values())
@@ -211,22 +217,6 @@ def _words(text: str) -> list[str]:
     if re.sub(_WORD, "", text).strip(", "):
         raise ValueError(f"model expects a name, or name[option=value] with closed brackets, got {text!r}")
     return [word.strip() for word in words if word.strip()]
-
-
-def _check_names(words: Iterable[str]) -> None:
-    """Look up every name, so that one error names all wrong ones."""
-    faults = []
-    for word in words:
-        name, bracket, _ = word.partition("[")
-        try:
-            if bracket:
-                registry.models.get(name)
-            else:
-                _models(name)
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ValueError("; ".join(dict.fromkeys(faults)))
 
 
 def _models(name: str) -> list[str]:

@@ -54,16 +54,11 @@ def join(
     """
     names = np.asarray(class_names(kind), dtype=object)
     frames = [
-        pd.DataFrame(
-            {
-                "id": list(dataset.ids),
-                "group": list(dataset.groups),
-                "part": part,
-                "label": names[dataset.labels(target).numpy()],
-                "fold": fold,
-                "seed": seed,
-            }
-            | dict(zip(probability_columns(kind), probabilities[part].T))
+        _cases(part, dataset).assign(
+            label=names[dataset.labels(target).numpy()],
+            fold=fold,
+            seed=seed,
+            **dict(zip(probability_columns(kind), probabilities[part].T)),
         )
         for part, dataset in parts.items()
     ]
@@ -97,8 +92,8 @@ def subgroups(parts: Mapping[str, CaseDataset], properties: Sequence[Subgroup]) 
 
 def splits(parts: Mapping[str, CaseDataset]) -> pd.DataFrame:
     """One row per case of every part: id, group, part."""
-    frames = [
-        pd.DataFrame({"id": list(dataset.ids), "group": list(dataset.groups), "part": part})
-        for part, dataset in parts.items()
-    ]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([_cases(part, dataset) for part, dataset in parts.items()], ignore_index=True)
+
+
+def _cases(part: str, dataset: CaseDataset) -> pd.DataFrame:
+    return pd.DataFrame({"id": list(dataset.ids), "group": list(dataset.groups), "part": part})

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmfusion.data.cases import CaseDataset, without_images
+from mmfusion.data.cases import CaseDataset
 from mmfusion.spec import Classes, Columns
 from mmfusion.tokens import Table
+from mmfusion.training.whole_tables import whole_tables
 from mmfusion.utils.optional import need
 
 Floats = NDArray[np.float64]
@@ -111,11 +112,8 @@ def table_of(dataset: CaseDataset) -> tuple[Columns, Table]:
     if len(tables) != 1:
         raise ValueError(f"the reference rows need a single table, the dataset has {sorted(tables)}")
     [(name, columns)] = tables.items()
-    cases = without_images(dataset, dataset.spec.images).__getitems__(list(range(len(dataset))))
-    table = cases.inputs[name]
-    if not isinstance(table, Table):
-        raise ValueError(f"{name!r} is a table in the spec and {type(table).__name__} in its cases")
-    present = cases.present[name].unsqueeze(1)
+    table, row = whole_tables(dataset)[name]
+    present = row.unsqueeze(1)
     numerical = torch.where(present, table.numerical, torch.nan)
     return columns, Table(numerical, torch.where(present, table.categorical, -1))
 

@@ -20,6 +20,7 @@ from mmfusion.tokens import Content, Table, Tokens
 from mmfusion.training import inference
 from mmfusion.training.model_protocols import modalities_of
 from mmfusion.training.reporter import Bar
+from mmfusion.training.whole_tables import whole_tables
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 """Of the tables' present cells, that are made missing."""
@@ -150,7 +151,9 @@ def predict(
     used = set(modalities_of(model, dataset.spec))
     all_conditions = conditions(dataset.spec)
     idle = {condition for condition in all_conditions if not _touched(condition, dataset.spec, used)}
-    tables, present = _tables(dataset)
+    read = whole_tables(dataset)
+    tables = {name: table for name, (table, _) in read.items()}
+    present = {name: row for name, (_, row) in read.items()}
     cells = Cells(tables, present, seed)
     source = {name: exchanged(len(dataset), name, seed) for name in dataset.spec.names}
     images = [name for name in dataset.spec.images if name in used]
@@ -291,22 +294,6 @@ def _touched(condition: Condition, spec: DataSpec, used: Collection[str]) -> boo
     if condition.share is not None:
         return condition.share > 0 and any(name in used for name in spec.tables)
     return condition.modality in used
-
-
-def _tables(dataset: CaseDataset, batch_size: int = 256) -> tuple[dict[str, Table], dict[str, Tensor]]:
-    """All rows of the tables and who has them, without reading images where the dataset can do without."""
-    names = list(dataset.spec.tables)
-    if not names:
-        return {}, {}
-    cases = without_images(dataset, dataset.spec.images)
-    batches = [
-        cases.__getitems__(list(range(at, min(at + batch_size, len(cases))))) for at in range(0, len(cases), batch_size)
-    ]
-    tables = {}
-    for name in names:
-        parts = [part for batch in batches if isinstance(part := batch.inputs[name], Table)]
-        tables[name] = Table(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
-    return tables, {name: torch.cat([batch.present[name] for batch in batches]) for name in names}
 
 
 def _with_image(dataset: CaseDataset, name: str) -> CaseDataset:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mmfusion import plugin_files
+from mmfusion.option_checks import takes
 from mmfusion.utils.files import replace_file
 
 FILE = "plugins.json"
@@ -68,11 +69,7 @@ def _known() -> dict[str, list[str]]:
         return {}
     if not isinstance(packed, dict):
         return {}
-    return {
-        place: [one for one in digests if isinstance(one, str)]
-        for place, digests in packed.items()
-        if isinstance(digests, list)
-    }
+    return {place: digests for place, digests in packed.items() if takes(digests, list[str])}
 
 
 def _file() -> Path | None:

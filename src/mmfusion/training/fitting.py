@@ -1,22 +1,19 @@
 """Fitting of tokenizers on the training rows, before the first step and without gradients."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mmfusion.data.cases import CaseDataset, without_images
+from mmfusion.data.cases import CaseDataset
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.phases import Phase, Pretraining
 from mmfusion.spec import Classes
 from mmfusion.tokenizers import TextTokenizer
 from mmfusion.tokens import Table
-from mmfusion.training import inference
 from mmfusion.training.model_protocols import RowLearner
-
-_BATCH = 1024
+from mmfusion.training.whole_tables import whole_tables
 
 
 def learning(model: nn.Module) -> list[tuple[str, Any]]:
@@ -70,24 +67,11 @@ def fit_tokenizers(
     """
     parts = learners(model, phases)
     labels = train.labels(target) if isinstance(train.spec.targets[target], Classes) else None
-    tables = _tables(train, {name for name, _ in parts})
+    tables = whole_tables(train)
     for name, learner in parts:
-        table, present = tables[name]
+        rows, present = tables[name]
+        table = Table(rows.numerical[present], rows.categorical[present])
         for part in learner.modules():
             if cache is not None and isinstance(part, TextTokenizer):
                 part.cache = part.cache or cache
         learner.fit(table, None if labels is None else labels[present])
-
-
-def _tables(dataset: CaseDataset, names: Collection[str]) -> dict[str, tuple[Table, Tensor]]:
-    """By table modality, the rows of the cases that have it, and which cases these are, ``(n,)`` bool."""
-    # Where a dataset can leave the images alone, none is read to be thrown away.
-    cases = without_images(dataset, dataset.spec.images)
-    batches = list(inference.in_order(cases, _BATCH, workers=0, device=torch.device("cpu")))
-    rows = {}
-    for name in names:
-        present = torch.cat([batch.present[name] for batch in batches])
-        tables = [batch.inputs[name] for batch in batches]
-        numerical, categorical = (torch.cat([table[i] for table in tables])[present] for i in (0, 1))
-        rows[name] = (Table(numerical, categorical), present)
-    return rows

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mmfusion.training.settings import Train
+from mmfusion.utils.free_memory import in_words
 
 # What torch raises as a plain RuntimeError: the CPU's allocator, libraries of the GPU, and readers' shared memory.
 _SIGNS = re.compile(
@@ -16,7 +17,6 @@ _SIGNS = re.compile(
     re.IGNORECASE,
 )
 _SIZE = re.compile(r"allocate ([\d.]+ ?[KMGTPE]iB|\d+ bytes)", re.IGNORECASE)
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _KILLED = re.compile(r"DataLoader worker.*killed by signal: Killed", re.DOTALL)
 
 
@@ -38,13 +38,7 @@ def size_wanted(error: BaseException) -> str:
     if match is None:
         return ""
     words = match.group(1)
-    if not words.endswith(" bytes"):
-        return words
-    size = float(words.removesuffix(" bytes"))
-    unit = 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.3g} {_UNITS[unit]}"
+    return in_words(int(words.removesuffix(" bytes"))) if words.endswith(" bytes") else words
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from mmfusion.comparison.analysis.curve_data import LearningCurve
 from mmfusion.comparison.analysis.results import Cost
 from mmfusion.comparison.finished_run import FinishedRun
 
+_SAME_NAMES = ("flops_per_case", "epochs", "train_cases_per_second", "inference_cases_per_second", "peak_memory_bytes")
+"""Costs that a run and a report name alike."""
+
 
 def learning(runs: Sequence[FinishedRun]) -> tuple[LearningCurve, ...]:
     """One curve per run that has a history."""
@@ -19,7 +22,9 @@ def learning(runs: Sequence[FinishedRun]) -> tuple[LearningCurve, ...]:
             continue
         metric, chosen = run.settings.train.metric, run.metrics.get("chosen")
         epoch = chosen.get("epoch") if isinstance(chosen, Mapping) else None
-        losses = [[value for value in entry["losses"].values() if _number(value)] for entry in run.history]
+        losses = [
+            [value for value in entry["losses"].values() if math.isfinite(_value(value))] for entry in run.history
+        ]
         curves.append(
             LearningCurve(
                 seed=run.seed,
@@ -41,19 +46,17 @@ def cost(runs: Sequence[FinishedRun]) -> Cost | None:
     if not costs:
         return None
 
-    def mean(*keys: str) -> float:
-        values = [value for run in costs if math.isfinite(value := _within(run, keys))]
+    parameters = [counts for run in costs if isinstance(counts := run.get("parameters"), Mapping)]
+
+    def mean(key: str, mappings: Sequence[Mapping[str, Any]] = costs) -> float:
+        values = [value for mapping in mappings if math.isfinite(value := _value(mapping.get(key)))]
         return float(np.mean(values)) if values else np.nan
 
     return Cost(
-        parameters=mean("parameters", "total"),
-        trainable=mean("parameters", "trainable"),
-        flops_per_case=mean("flops_per_case"),
-        epochs=mean("epochs"),
+        parameters=mean("total", parameters),
+        trainable=mean("trainable", parameters),
         train_seconds=mean("seconds"),
-        train_cases_per_second=mean("train_cases_per_second"),
-        inference_cases_per_second=mean("inference_cases_per_second"),
-        peak_memory_bytes=mean("peak_memory_bytes"),
+        **{name: mean(name) for name in _SAME_NAMES},
         devices=tuple(sorted({hardware(run) for run in runs} - {""})),
     )
 
@@ -78,18 +81,6 @@ def hardware(run: FinishedRun) -> str:
     return str(environment.get("gpu") or environment.get("processor") or "")
 
 
-def _within(value: Any, keys: Sequence[str]) -> float:
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return _value(value)
-
-
 def _value(value: Any) -> float:
     """A number; NaN for anything else."""
-    if isinstance(value, Mapping):
-        value = value.get("value")
-    return float(value) if _number(value) else math.nan
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

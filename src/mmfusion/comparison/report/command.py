@@ -21,8 +21,7 @@ def report(
     folders: Sequence[str | Path],
     reporter: Reporter,
     *,
-    reference: str = assemble.REFERENCE,
-    named: str | None = None,
+    reference: str | None = None,
     metrics: str = assemble.ALL,
     out: Path | None = None,
     beforehand: bool | None = None,
@@ -35,21 +34,21 @@ def report(
     Args:
         folders: Run folders, or folders with run folders below them.
         reporter: Receives the ranking, the skipped folders, and the path of the report.
-        reference: Method that the others are tested against. If it is missing, the report says so and has no tests.
-        named: Reference that replaces it, and must be among the runs.
+        reference: Method that the others are tested against, which must be among the runs; None:
+            :data:`~mmfusion.comparison.analysis.assemble.REFERENCE`, without which there are no tests.
         metrics: Metrics to show and to test, separated by commas, or the name of a set of
             :data:`mmfusion.metrics.classification.SETS`, or ``all``.
         out: Folder of the report; None: ``report`` in the first of ``folders``.
         beforehand: For the report of a sweep: whether the reference was named before the runs were finished. Metrics
-            that no run has, as a preset may have them for data of other classes, are then left out. None: a report of
-            existing runs.
+            that no run has, as a preset may have them for data of other classes, are then left out, and the reference
+            may be missing. None: a report of existing runs.
         formulas: As for :func:`~mmfusion.comparison.report.writing.write`.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: If there is no finished run, or a metric or the method ``named`` is unknown.
+        ValueError: If there is no finished run, or a metric or the reference is unknown.
     """
     collection = collect(folders)
     skipped = {str(folder.folder): folder.reason for folder in collection.skipped}
@@ -58,12 +57,11 @@ def report(
         raise ValueError(
             f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
         )
-    if named is not None:
+    if reference is not None and beforehand is None:
         groups = [group for table in grouping.tables(collection.runs) for group in table.groups]
         labels = list(dict.fromkeys(group.label for group in groups))
-        if named not in (*labels, *(name for group in groups for name in (group.name, group.model))):
-            raise ValueError(f"reference expects one of the methods that ran ({', '.join(labels)}), got {named!r}")
-        reference = named
+        if reference not in (*labels, *(name for group in groups for name in (group.name, group.model))):
+            raise ValueError(f"reference expects one of the methods that ran ({', '.join(labels)}), got {reference!r}")
     with reporter.working(f"analyzing {formatting.plural(len(collection.runs), 'run')}"):
         is_set = metrics in (assemble.ALL, *SETS)
         chosen = metrics if is_set else [name for word in metrics.split(",") if (name := word.strip())]
@@ -71,7 +69,9 @@ def report(
             # The user did not name them, and runs that took hours need a report whatever their classes are.
             known = assemble.available(collection.runs)
             chosen = [name for name in chosen if name in known]
-        analysis = assemble.analyse(collection.runs, reference, metrics=chosen, beforehand=bool(beforehand))
+        analysis = assemble.analyse(
+            collection.runs, reference or assemble.REFERENCE, metrics=chosen, beforehand=bool(beforehand)
+        )
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)
     for comparison in analysis.comparisons:

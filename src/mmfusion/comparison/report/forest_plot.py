@@ -137,9 +137,8 @@ def _draw(axes: Any, mark: Mark, y: float) -> None:
 
 def _limits(rows: Sequence[Row], line: float | None) -> tuple[float, float]:
     marks = [mark for row in rows for mark in row.marks]
-    values = np.array([*(x for mark in marks for x in (mark.value, mark.low, mark.high, *mark.points)), line or np.nan])
-    if line == 0:
-        values = np.append(values, 0.0)
+    values = np.array([x for mark in marks for x in (mark.value, mark.low, mark.high, *mark.points)])
+    values = np.append(values, np.nan if line is None else line)
     values = values[np.isfinite(values)]
     if not len(values):
         return 0.0, 1.0
