@@ -4,20 +4,17 @@ A model learns everything that depends on the data from a :class:`DataSpec`: the
 sizes, the columns, the classes. Specs are plain frozen dataclasses, equal by value, and travel as JSON.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from torch import nn
 
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Length, Range
 from mmfusion.utils.packed import entries, unpack
 
-
-def _several(owner: str, what: str, values: Any) -> tuple[Any, ...]:
-    """The values as a tuple. A text is rejected: it would fall apart into its letters."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError(f"{owner} expects {what} to be several values, such as a tuple, got {values!r}")
-    return tuple(values)
+AtLeastOne: TypeAlias = Annotated[int, Range(1)]
 
 
 @dataclass(frozen=True)
@@ -30,20 +27,14 @@ class Image:
         spacing: Distance between neighbours along each axis, in millimetres, where known.
     """
 
-    channels: int
-    size: tuple[int, ...]
-    spacing: tuple[float, ...] | None = None
+    channels: AtLeastOne
+    size: Annotated[tuple[AtLeastOne, ...], Length(2, 3)]
+    spacing: Annotated[tuple[Annotated[float, Range(0, above=True)], ...], Length(2, 3)] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _several("Image", "size", self.size))
-        if self.channels < 1:
-            raise ValueError(f"Image expects at least 1 channel, got channels={self.channels}")
-        if len(self.size) not in (2, 3) or min(self.size) < 1:
-            raise ValueError(f"Image expects a size of 2 or 3 positive axes, got size={self.size}")
-        if self.spacing is not None:
-            object.__setattr__(self, "spacing", _several("Image", "spacing", self.spacing))
-            if len(self.spacing) != len(self.size) or not min(self.spacing) > 0:
-                raise ValueError(f"Image expects a positive spacing for each axis of {self.size}, got {self.spacing}")
+        check_fields(self)
+        if self.spacing is not None and len(self.spacing) != len(self.size):
+            raise ValueError(f"Image: spacing expects one value for each axis of {self.size}, got {self.spacing}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,13 +61,13 @@ class Wording:
     unit: str = ""
     categories: tuple[str, ...] = ()
     mean: float = 0.0
-    std: float = 1.0
+    std: Annotated[float, Range(0, above=True)] = 1.0
     low: float = 0.0
     high: float = 0.0
-    step: float = 0.0
+    step: Annotated[float, Range(0)] = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "categories", _several("Wording", "categories", self.categories))
+        check_fields(self)
         try:
             text = self.template.format(name="", value="\0", unit="")
         except (KeyError, IndexError, ValueError, AttributeError) as error:
@@ -86,11 +77,8 @@ class Wording:
             ) from error
         if "\0" not in text:
             raise ValueError(f"a template needs {{value}} where the cell's value belongs, got {self.template!r}")
-        if not self.std > 0 or self.step < 0 or not self.low <= self.high:
-            raise ValueError(
-                "Wording expects std above 0, step of at least 0, and low not above high, "
-                f"got std={self.std}, step={self.step}, low={self.low}, high={self.high}"
-            )
+        if not self.low <= self.high:
+            raise ValueError(f"Wording: low expects a number not above high, got low={self.low} and high={self.high}")
 
     def sentence(self, name: str, value: str) -> str:
         """The sentence of one cell, without doubled blanks: ``"The lesion elevation is palpable"``.
@@ -118,8 +106,10 @@ class Columns:
     wordings: tuple[Wording, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "numerical", _several("Columns", "numerical", self.numerical))
         object.__setattr__(self, "categorical", tuple((str(name), int(n)) for name, n in self.categorical))
+        wordings = tuple(w if isinstance(w, Wording) else Wording(**w) for w in self.wordings)
+        object.__setattr__(self, "wordings", wordings)
+        check_fields(self)
         if not self.names:
             raise ValueError("Columns expects at least one column, got none")
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -128,8 +118,6 @@ class Columns:
         for name, n in self.categorical:
             if n < 1:
                 raise ValueError(f"column {name!r} expects at least 1 category, got {n}")
-        wordings = tuple(w if isinstance(w, Wording) else Wording(**w) for w in self.wordings)
-        object.__setattr__(self, "wordings", wordings)
         if wordings and len(wordings) != len(self):
             raise ValueError(f"Columns expects a wording for each of {len(self)} columns or none, got {len(wordings)}")
         for (name, n), wording in zip(self.categorical, wordings[len(self.numerical) :]):
@@ -154,12 +142,10 @@ class Columns:
 class _Counted:
     """A target of ``n`` outputs."""
 
-    n: int
-    least: ClassVar[int] = 1
+    n: AtLeastOne
 
     def __post_init__(self) -> None:
-        if self.n < self.least:
-            raise ValueError(f"{type(self).__name__} expects n to be at least {self.least}, got n={self.n}")
+        check_fields(self)
 
     @property
     def n_out(self) -> int:
@@ -168,35 +154,39 @@ class _Counted:
 
 
 @dataclass(frozen=True)
-class _Named(_Counted):
-    """Outputs that may have names."""
+class Labels(_Counted):
+    """Any number of ``n`` labels; targets are ``(b, n)`` float 0 or 1, outputs ``(b, n)`` logits."""
 
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "names", _several(type(self).__name__, "names", self.names))
-        if self.names and len(self.names) != self.n:
-            raise ValueError(f"{type(self).__name__} expects {self.n} names, got {len(self.names)}: {self.names}")
+        _check_number(self)
 
 
 @dataclass(frozen=True)
-class Classes(_Named):
+class Classes(_Counted):
     """One label out of ``n`` classes; targets are ``(b,)`` int64, outputs ``(b, n)`` logits."""
 
-    least: ClassVar[int] = 2
+    n: Annotated[int, Range(2)]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_number(self)
 
 
-@dataclass(frozen=True)
-class Labels(_Named):
-    """Any number of ``n`` labels; targets are ``(b, n)`` float 0 or 1, outputs ``(b, n)`` logits."""
+def _check_number(target: "Labels | Classes") -> None:
+    if target.names and len(target.names) != target.n:
+        kind = type(target).__name__
+        raise ValueError(f"{kind}: names expects {target.n} names, got {len(target.names)}: {target.names}")
 
 
 @dataclass(frozen=True)
 class Regression(_Counted):
     """``n`` real numbers; targets and outputs are ``(b, n)`` float."""
 
-    n: int = 1
+    n: AtLeastOne = 1
 
 
 @dataclass(frozen=True)
@@ -207,11 +197,10 @@ class Survival:
     logits of the hazard in each interval.
     """
 
-    n_bins: int
+    n_bins: AtLeastOne
 
     def __post_init__(self) -> None:
-        if self.n_bins < 1:
-            raise ValueError(f"Survival expects at least 1 interval, got n_bins={self.n_bins}")
+        check_fields(self)
 
     @property
     def n_out(self) -> int:
