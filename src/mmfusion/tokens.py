@@ -7,10 +7,13 @@ In every boolean mask **True means real**; ``torch.nn.MultiheadAttention`` uses 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+from mmfusion.option_checks import check_fields
+from mmfusion.options import Range
 
 
 class Table(NamedTuple):
@@ -70,17 +73,13 @@ class TokenShape:
         ValueError: If a size is not positive, or the grid has another number of positions than there are tokens.
     """
 
-    n_tokens: int
-    dim: int
-    grid: tuple[int, ...] | None = None
+    n_tokens: Annotated[int, Range(1)]
+    dim: Annotated[int, Range(1)]
+    grid: tuple[Annotated[int, Range(1)], ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.n_tokens < 1 or self.dim < 1:
-            raise ValueError(f"TokenShape expects positive sizes, got n_tokens={self.n_tokens} and dim={self.dim}")
-        if self.grid is None:
-            return
-        object.__setattr__(self, "grid", tuple(self.grid))
-        if not self.grid or min(self.grid) < 1 or math.prod(self.grid) != self.n_tokens:
+        check_fields(self)
+        if self.grid is not None and (not self.grid or math.prod(self.grid) != self.n_tokens):
             raise ValueError(f"TokenShape expects a grid of n_tokens={self.n_tokens} positions, got {self.grid}")
 
     @classmethod

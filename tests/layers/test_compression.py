@@ -132,11 +132,11 @@ def test_the_shape_of_a_map() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ((0, 5), "positive sizes, got n_tokens=0 and dim=5"),
-        ((4, 0), "positive sizes, got n_tokens=4 and dim=0"),
+        ((0, 5), "n_tokens expects int of at least 1, got 0"),
+        ((4, 0), "dim expects int of at least 1, got 0"),
         ((4, 5, (2, 3)), r"a grid of n_tokens=4 positions, got \(2, 3\)"),
         ((4, 5, ()), r"a grid of n_tokens=4 positions, got \(\)"),
-        ((4, 5, (-2, -2)), r"a grid of n_tokens=4 positions, got \(-2, -2\)"),
+        ((4, 5, (-2, -2)), r"grid expects a list of int of at least 1 or none, got \(-2, -2\)"),
     ],
 )
 def test_refuses_a_shape(values: tuple[Any, ...], message: str) -> None:

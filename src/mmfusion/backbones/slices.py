@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmfusion.backbones.base import Backbone
@@ -136,10 +137,10 @@ class Slices(Backbone):
     def _weighed(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The weights ``(b, n)`` and the maps ``(b, n, c, h, w)`` of the slices, for each stage."""
         self.check(x)
-        slices = x.movedim(2 + self.depth_axis, 1)
-        maps: Sequence[Tensor] = self.encoder(slices.flatten(0, 1))
+        slices = x.movedim(2 + self.depth_axis, 1)  # (b, n, c, h, w)
+        maps: Sequence[Tensor] = self.encoder(rearrange(slices, "b n c h w -> (b n) c h w"))
         per_stage = []
         for attend, of_slices in zip(self.attend, maps, strict=True):
-            of_slices = of_slices.view(*slices.shape[:2], *of_slices.shape[1:])
+            of_slices = rearrange(of_slices, "(b n) c h w -> b n c h w", b=len(slices))
             per_stage.append((attend(of_slices.flatten(3).mean(-1)), of_slices))
         return per_stage

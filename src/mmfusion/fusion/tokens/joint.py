@@ -1,6 +1,7 @@
 """Attention over the tokens of all modalities together."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -43,9 +44,8 @@ class JointAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(names)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
-        )
+        block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+        self.blocks = nn.Sequential(*(block() for _ in range(depth)))
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """As many tokens per modality as come in, with the same masks.
@@ -54,8 +54,6 @@ class JointAttention(nn.Module):
             ValueError: If the modalities are others.
         """
         check_names(self.names, tokens)
-        together = join(list(tokens.values()))
-        for block in self.blocks:
-            together = block(together)
+        together = self.blocks(join(list(tokens.values())))
         parts = torch.split(together.x, [of_name.x.shape[1] for of_name in tokens.values()], 1)
         return {name: Tokens(x, tokens[name].mask) for name, x in zip(self.names, parts, strict=True)}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmfusion.fusion.vectors.vector_fusion import VectorFusion, stacked
@@ -38,7 +39,7 @@ class GatedFusion(VectorFusion):
         """From one ``(b, dim)`` per modality to ``(b, dim_out)``."""
         x, mask = stacked(embeddings, present, self.names)
         h = torch.stack([self.project[name](part) for name, part in zip(self.names, x.unbind(), strict=True)]).tanh()
-        z = self.gate(torch.cat(x.unbind(), -1)).sigmoid().unflatten(-1, (-1, self.dim_out)).movedim(1, 0)
+        z = rearrange(self.gate(torch.cat(x.unbind(), -1)).sigmoid(), "b (gates d) -> gates b d", d=self.dim_out)
         if len(self.names) == 2:
             z = torch.cat([z, 1 - z])
             z = torch.where(mask.flip(0), z, 1.0)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from mmfusion.layers.compression.base import check_n_tokens
@@ -90,10 +91,10 @@ def conv(shape: TokenShape, *, n_latents: Count, kernel_size: Annotated[int, Ran
 
 def _mixed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """From ``(b, n_tokens, d)`` to ``(b, n_latents, d)``; the weight is ``(n_latents, n_tokens, kernel_size)``."""
-    n_latents, n_tokens, kernel_size = weight.shape
+    _, n_tokens, kernel_size = weight.shape
     check_n_tokens(x.shape[1], n_tokens)
-    products = x.transpose(1, 2) @ weight.permute(1, 2, 0).flatten(1)  # (b, d, kernel_size * n_latents)
-    taps = products.view(*products.shape[:2], kernel_size, n_latents)
+    products = rearrange(x, "b t d -> b d t") @ rearrange(weight, "latents t taps -> t (taps latents)")
+    taps = rearrange(products, "b d (taps latents) -> b d taps latents", taps=kernel_size)
     half, width = kernel_size // 2, x.shape[2]
     padded = F.pad(taps, (0, 0, 0, 0, half, half))
     summed = sum((padded[:, j : j + width, j] for j in range(1, kernel_size)), start=padded[:, :width, 0])

@@ -1,6 +1,6 @@
 """A table's known cells, with self-attention among them."""
 
-from typing import cast
+from functools import partial
 
 from torch import nn
 
@@ -43,16 +43,13 @@ class KnownCells(nn.Module):
         self.cells = inner_tokenizer(_masking(of), columns, dim=dim, cls=True)
         self.dim = dim
         self.n_tokens = self.cells.n_tokens
-        self.blocks = nn.ModuleList(
-            TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
-        )
+        block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+        self.blocks = nn.Sequential(*(block() for _ in range(depth)))
 
     def forward(self, table: Table) -> tuple[Tokens, ...]:
         """One set of tokens, the [CLS] and the tokenizer's; only missing cells are masked."""
         (tokens,) = self.cells(table)
-        for block in self.blocks:
-            tokens = cast("TransformerBlock", block)(tokens)
-        return (tokens,)
+        return (self.blocks(tokens),)
 
 
 def _masking(of: Choice) -> Choice:

@@ -1,5 +1,7 @@
 """Categories that know of each other."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -54,12 +56,11 @@ class TabTransformer(TabularTokenizer):
         n_tokens = len(columns.categorical) + bool(columns.numerical)
         super().__init__(columns, dim=dim, n_tokens=n_tokens, missing=missing)
         self.categories: FeatureTokenizer | None = None
-        self.blocks = nn.ModuleList()
+        self.blocks = nn.Sequential()
         if columns.categorical:
             self.categories = FeatureTokenizer(Columns((), columns.categorical), dim=dim, missing=missing)
-            self.blocks.extend(
-                TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
-            )
+            block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+            self.blocks = nn.Sequential(*(block() for _ in range(depth)))
         if columns.numerical:
             self.project = nn.Linear(len(columns.numerical), dim)
             self.norm = nn.LayerNorm(dim)
@@ -73,12 +74,9 @@ class TabTransformer(TabularTokenizer):
 
     def tokens(self, table: Table) -> Tokens:
         """The categories' tokens in the spec's order, then the numbers'."""
-        sets = []
+        sets: list[Tokens] = []
         if self.categories is not None:
-            of_categories = self.categories.tokens(Table(table.numerical[:, :0], table.categorical))
-            for block in self.blocks:
-                of_categories = block(of_categories)
-            sets.append(of_categories)
+            sets.append(self.blocks(self.categories.tokens(Table(table.numerical[:, :0], table.categorical))))
         if self.columns.numerical:
             sets.append(self._numbers(table.numerical.to(self.project.weight.dtype)))
         if len(sets) == 1:
