@@ -10,9 +10,9 @@ below what exhausts a machine: a slip of the keyboard is to be an error, not a c
 
 import itertools
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,21 @@ class Modalities:
         return "of modalities"
 
 
+@dataclass(frozen=True)
+class PartOf:
+    """A part inside another: its name, or a mapping with name and options.
+
+    Attributes:
+        registry: Where its name is looked up: ``"compressions"``, an attribute of :mod:`mmfusion.registry`.
+    """
+
+    registry: str
+
+
+TabularTokenizerChoice: TypeAlias = Annotated[str | Mapping[str, Any], PartOf("tabular_tokenizers")]
+"""A tabular tokenizer inside another part."""
+CompressionChoice: TypeAlias = Annotated[str | Mapping[str, Any], PartOf("compressions")]
+"""A token compression inside another part."""
 ModalityNames: TypeAlias = Annotated[Sequence[str], Modalities()]
 """Names of modalities, or ``images``, ``tables`` or ``*``."""
 Width: TypeAlias = Annotated[int, Range(1, 16384)]

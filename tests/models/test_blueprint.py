@@ -209,6 +209,37 @@ def test_every_fault_of_a_file_in_one_error(tmp_path: Path) -> None:
         assert fault in text
 
 
+def test_every_fault_in_python_in_one_error() -> None:
+    """With the ranges of the parts of a loss, and of parts inside other parts."""
+    compressed = part("compressed", of=part("periodic", scale=-1.0), compression=part("resampler", depth=0))
+    with pytest.raises(ValueError, match=r"^a blueprint: dim expects int from 1 to 16384, got 0; ") as caught:
+        Blueprint(
+            dim=0,
+            vectors="gaetd",
+            tokenizer={"image": part("pyramid", compression="pol"), "table": compressed},
+            loss={
+                "prototypes": part("moving", momentum=1.5),
+                "weighting": part("gradnorm", lr=7.0, alhpa=1.0),
+                "classification": part("focal", gamma=-1.0),
+                "terms": {"a": {"term": "info_nce", "weight": {"start": -1.0, "end": 1.0}}},
+            },
+        )
+    text = str(caught.value)
+    for fault in (
+        "vectors: unknown vector fusion 'gaetd'; did you mean 'gated'",
+        "tokenizer.image: image tokenizer 'pyramid': compression: unknown token compression 'pol'; did you mean 'pool'",
+        "encoder 'compressed': of: tabular tokenizer 'periodic': scale expects float above 0 to 1000000, got -1.0",
+        "encoder 'compressed': compression: token compression 'resampler': depth expects int from 1 to 128, got 0",
+        "loss.prototypes: source of prototypes 'moving': momentum expects float from 0 to below 1, got 1.5",
+        "loss.weighting: weighting 'gradnorm': lr expects float from 0 to 1, got 7.0",
+        "loss.weighting: weighting 'gradnorm' has no option 'alhpa'; did you mean 'alpha'?",
+        "loss.classification: loss 'focal': gamma expects float from 0 to 1000000, got -1.0",
+        "loss.terms.a.weight: start expects float from 0 to 1000000, got -1.0",
+        "loss.terms.a.weight needs steps",
+    ):
+        assert fault in text
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from mmfusion import registry
 from mmfusion.losses import Schedule
 from mmfusion.option_checks import alternatives, keyword_options, option_hints, takes_none, unknown_option, value_faults
-from mmfusion.options import LossWeight, Modalities, ModalityNames, Probability, Stages
+from mmfusion.options import LossWeight, Modalities, ModalityNames, PartOf, Probability, Stages
 from mmfusion.registry import Choice, PluginError, Registry, named
 
 TermSettings: TypeAlias = Mapping[str, Mapping[str, Any]]
 """By a name of one's own: ``term``, a registered loss, ``weight``, and the loss's options."""
+
+Mark = TypeVar("Mark")
 
 NONE = "none"
 """What None is called in a file."""
@@ -145,10 +147,12 @@ def checked_options(
         hint, default = hints.get(key, Any), known[key].default
         if isinstance(value, str) and value == NONE and takes_none(hint, default):
             checked[key] = None
-        elif (value is None and default is None) or _names_modalities(value, hint):
+        elif (value is None and default is None) or (isinstance(value, str) and _marks(hint, Modalities)):
             checked[key] = value
         elif wrong := value_faults(key, value, hint):
             faults += [f"{what}: {fault}" for fault in wrong]
+        elif inner := _marks(hint, PartOf):
+            checked[key] = _part(getattr(registry, inner[0].registry), f"{what}: {key}", value, faults)
         else:
             checked[key] = value
     return checked
@@ -220,7 +224,7 @@ def _term(where: str, value: Mapping[str, Any], faults: list[str]) -> Mapping[st
     return {"term": value["term"], **{key: entry for key, entry in checked.items() if key != "name"}}
 
 
-def _names_modalities(value: Any, hint: Any) -> bool:
-    """Whether a text chooses modalities by their kind."""
-    marks = [a for item in alternatives(hint) for a in getattr(item, "__metadata__", ()) if isinstance(a, Modalities)]
-    return bool(marks) and isinstance(value, str)
+def _marks(hint: Any, kind: type[Mark]) -> list[Mark]:
+    """What of a kind is said of an option in its annotation."""
+    metadata = (mark for member in alternatives(hint) for mark in getattr(member, "__metadata__", ()))
+    return [mark for mark in metadata if isinstance(mark, kind)]

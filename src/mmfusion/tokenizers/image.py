@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from torch import Tensor, nn
 
 from mmfusion.layers.compression import create_compression
-from mmfusion.options import Count, StageIndex, Width
-from mmfusion.registry import Choice, image_tokenizers
+from mmfusion.options import CompressionChoice, Count, StageIndex, Width
+from mmfusion.registry import image_tokenizers
 from mmfusion.spec import Image
 from mmfusion.tokens import Tokens, TokenShape
 
@@ -73,7 +73,7 @@ class Pyramid(ImageTokenizer):
         *,
         dim: Width,
         n_latents: Count = 32,
-        compression: Choice = "conv",
+        compression: CompressionChoice = "conv",
         detach: Collection[StageIndex] = (),
     ) -> None:
         super().__init__(image, map_shapes, dim=dim)

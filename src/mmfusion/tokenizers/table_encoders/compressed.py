@@ -3,10 +3,10 @@
 from torch import nn
 
 from mmfusion.layers.compression import create_compression
-from mmfusion.options import Count, Width
-from mmfusion.registry import Choice, table_encoders
+from mmfusion.options import CompressionChoice, Count, TabularTokenizerChoice, Width
+from mmfusion.registry import table_encoders
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.table_encoders.inner import inner_tokenizer
+from mmfusion.tokenizers.tabular.base import create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens, TokenShape
 
 
@@ -31,15 +31,15 @@ class CompressedTable(nn.Module):
         columns: Columns,
         *,
         dim: Width,
-        of: Choice = "feature",
+        of: TabularTokenizerChoice = "feature",
         n_latents: Count = 24,
-        compression: Choice = "pool",
+        compression: CompressionChoice = "pool",
     ) -> None:
         super().__init__()
         self.columns = columns
         self.dim = dim
         self.n_tokens = n_latents
-        self.tokenizer = inner_tokenizer(of, columns, dim=dim)
+        self.tokenizer = create_tabular_tokenizer(of, columns, dim=dim)
         shape = TokenShape(self.tokenizer.n_tokens, dim)
         self.compress = create_compression(compression, shape, n_latents=n_latents)
 

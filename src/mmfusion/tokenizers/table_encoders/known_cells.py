@@ -5,10 +5,10 @@ from functools import partial
 from torch import nn
 
 from mmfusion.layers.attention import TransformerBlock
-from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
+from mmfusion.options import Depth, Dropout, Expansion, Heads, TabularTokenizerChoice, Width
 from mmfusion.registry import Choice, named, table_encoders, tabular_tokenizers
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.table_encoders.inner import inner_tokenizer
+from mmfusion.tokenizers.tabular.base import create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
 
 
@@ -32,7 +32,7 @@ class KnownCells(nn.Module):
         columns: Columns,
         *,
         dim: Width,
-        of: Choice = "feature",
+        of: TabularTokenizerChoice = "feature",
         depth: Depth = 2,
         n_heads: Heads = 4,
         expansion: Expansion = 4.0,
@@ -40,7 +40,7 @@ class KnownCells(nn.Module):
     ) -> None:
         super().__init__()
         self.columns = columns
-        self.cells = inner_tokenizer(_masking(of), columns, dim=dim, cls=True)
+        self.cells = create_tabular_tokenizer(_masking(of), columns, dim=dim, cls=True)
         self.dim = dim
         self.n_tokens = self.cells.n_tokens
         block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
@@ -54,9 +54,6 @@ class KnownCells(nn.Module):
 
 def _masking(of: Choice) -> Choice:
     """The same tokenizer, without its missing cells if it can be and its options do not say otherwise."""
-    try:
-        name, options = named(of, "tabular tokenizer")
-        can = "missing" in tabular_tokenizers.options(name)
-    except ValueError as error:
-        raise ValueError(f"of: {error}") from error
+    name, options = named(of, "tabular tokenizer")
+    can = "missing" in tabular_tokenizers.options(name)
     return {"name": name, **({"missing": "mask"} if can else {}), **options}

@@ -7,11 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import TransformerBlock
-from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
-from mmfusion.registry import Choice, table_encoders
+from mmfusion.options import Depth, Dropout, Expansion, Heads, TabularTokenizerChoice, Width
+from mmfusion.registry import table_encoders
 from mmfusion.spec import Columns
-from mmfusion.tokenizers.table_encoders.inner import inner_tokenizer
-from mmfusion.tokenizers.tabular.base import TabularTokenizer, check_table, first_rows
+from mmfusion.tokenizers.tabular.base import TabularTokenizer, check_table, create_tabular_tokenizer, first_rows
 from mmfusion.tokenizers.tabular.columns import ColumnTokenizer
 from mmfusion.tokens import Table, Tokens
 
@@ -51,11 +50,11 @@ class TipTableEncoder(nn.Module):
         n_heads: Heads = 4,
         expansion: Expansion = 4.0,
         dropout: Dropout = 0.0,
-        of: Choice | None = None,
+        of: TabularTokenizerChoice | None = None,
     ) -> None:
         super().__init__()
         self.columns = columns
-        self.tokenizer = None if of is None else inner_tokenizer(of, columns, dim=dim, cls=True)
+        self.tokenizer = None if of is None else create_tabular_tokenizer(of, columns, dim=dim, cls=True)
         self.dim = dim
         self.n_tokens = 1 + len(columns) if self.tokenizer is None else self.tokenizer.n_tokens
         cells = self.tokenizer is None
