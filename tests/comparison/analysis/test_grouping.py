@@ -144,8 +144,8 @@ def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None
     assert result[0].shared == result[1].shared
     assert [table.conflict for table in result] == [None, (tmp_path / "2", tmp_path / "0")]
     [caution] = data(result[1])
-    assert caution.text.startswith(f"{tmp_path / '2'} has the settings of {tmp_path / '0'}, but different test cases")
-    assert data(result[0]) == []
+    assert caution.startswith(f"{tmp_path / '2'} has the settings of {tmp_path / '0'}, but different test cases")
+    assert list(data(result[0])) == []
 
 
 ONE, OTHER = "1" * 64, "2" * 64

@@ -1,6 +1,6 @@
 """Analysis of finished runs: tables, tests and curves of a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def _comparison(
     }
     groups = {group for judged in test_sets.values() for group in judged.cases.groups.tolist()}
     resolution = _resolution(sampled_runs, ranks)
-    around, differing = cautions.surroundings(runs)
+    around = cautions.surroundings(runs)
     held_out = [n for run in runs if (n := n_validation(run)) is not None]
     return Comparison(
         name=table.name,
@@ -141,21 +141,25 @@ def _comparison(
         tests=tuple(tests),
         resolution=resolution,
         cautions=(
-            *cautions.noise(methods, ranks, resolution, len(labels), len(folds)),
+            *_cautions("noise", cautions.noise(methods, ranks, resolution, len(labels), len(folds))),
             *reference_cautions,
-            *cautions.undefined(test_sets.values(), metrics, classes),
-            *cautions.seeds(methods),
-            *cautions.budget(methods),
-            *cautions.tuning(methods),
-            *cautions.options(methods),
-            *cautions.calibration(methods),
-            *differing,
-            *cautions.data(table),
-            *cautions.missing(table),
-            *cautions.notes(runs),
+            *_cautions("undefined", cautions.undefined(test_sets.values(), metrics, classes)),
+            *_cautions("seeds", cautions.seeds(methods)),
+            *_cautions("budget", cautions.budget(methods)),
+            *_cautions("tuning", cautions.tuning(methods)),
+            *_cautions("options", cautions.options(methods)),
+            *_cautions("calibration", cautions.calibration(methods)),
+            *_cautions("versions", cautions.versions(around, runs)),
+            *_cautions("data", cautions.data(table)),
+            *_cautions("missing", cautions.missing(runs)),
+            *_cautions("note", cautions.notes(runs)),
         ),
         surroundings=around,
     )
+
+
+def _cautions(kind: str, texts: Iterable[str]) -> Iterator[Caution]:
+    return (Caution(kind, text) for text in texts)
 
 
 def _metrics(shown: str | Sequence[str], ranks: str, classes: Sequence[str]) -> tuple[str, ...]:

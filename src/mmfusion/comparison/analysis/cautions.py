@@ -1,7 +1,7 @@
 """Cautions for the reader of a table, one sentence each."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.learning import hardware
 from mmfusion.comparison.analysis.methods import shown
 from mmfusion.comparison.analysis.resampling import Judged
-from mmfusion.comparison.analysis.results import Caution, Method, Surroundings
+from mmfusion.comparison.analysis.results import Method, Surroundings
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.experiments.recipes import SHARED
 from mmfusion.metrics import definitions
@@ -28,13 +28,15 @@ LEAST_FOLDS = 4
 _NOT_TUNED = {*SHARED["train"], "freeze", "precompute", "phase_epochs"}
 
 
-def notes(runs: Iterable[FinishedRun]) -> list[Caution]:
+Texts = Iterator[str]
+
+
+def notes(runs: Iterable[FinishedRun]) -> Texts:
     """Notes of the datasets: leaks, licences, cases left out."""
-    texts = {str(note): None for run in runs for note in run.metrics.get("notes", ())}
-    return [Caution("note", text) for text in texts]
+    yield from dict.fromkeys(str(note) for run in runs for note in run.metrics.get("notes", ()))
 
 
-def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: int, folds: int) -> list[Caution]:
+def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: int, folds: int) -> Texts:
     """Standard error of a single run, and how many methods are within twice that of the best.
 
     Args:
@@ -46,88 +48,64 @@ def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: in
     """
     ranked = [method for method in methods if np.isfinite(method.scores[metric].mean)]
     if len(ranked) < 2 or not np.isfinite(resolution):
-        return []
+        return
     best = ranked[0].scores[metric].mean
     near = [method for method in ranked[1:] if abs(best - method.scores[metric].mean) < resolution]
-    if not near:
-        return []
-    cases = f"{n_cases} test cases" + (f" in {folds} folds" if folds > 1 else "")
-    others = "All others" if len(near) == len(ranked) - 1 else f"{len(near)} of {len(ranked) - 1} others"
-    return [
-        Caution(
-            "noise",
+    if near:
+        cases = f"{n_cases} test cases" + (f" in {folds} folds" if folds > 1 else "")
+        others = "All others" if len(near) == len(ranked) - 1 else f"{len(near)} of {len(ranked) - 1} others"
+        yield (
             f"With {cases} the {_metric_words(metric)} of a run has a standard error near {resolution / 2:.3f} from "
             f"the test cases alone. {others} are within twice that of the first, {ranked[0].label}; only the paired "
-            "tests say whether one is better.",
+            "tests say whether one is better."
         )
-    ]
 
 
 def _metric_words(metric: str) -> str:
     return metric.upper() if metric in ("auc", "mcc", "ece") else metric.replace("_", " ")
 
 
-def seeds(methods: Sequence[Method]) -> list[Caution]:
+def seeds(methods: Sequence[Method]) -> Texts:
     """Seeds and folds that differ between methods, or are too few."""
-    out: list[Caution] = []
     models = {m.label: {(run.fold, run.seed) for run in m.runs} for m in methods if not m.is_row}
-    if not models:
-        return out
     everything = set().union(*models.values())
     fewer = {label: len(pairs) for label, pairs in models.items() if pairs != everything}
     if fewer:
         listed = ", ".join(f"{label} {n}" for label, n in fewer.items())
-        out.append(
-            Caution(
-                "seeds",
-                f"Not every method has a run for each of the {len(everything)} pairs of fold and seed (number of runs: "
-                f"{listed}): the means are over different runs.",
-            )
+        yield (
+            f"Not every method has a run for each of the {len(everything)} pairs of fold and seed (number of runs: "
+            f"{listed}): the means are over different runs."
         )
     folds, most = {fold for fold, _ in everything}, len({seed for _, seed in everything})
     if len(folds) == 1 and most < LEAST_SEEDS:
         runs = "a single seed" if most == 1 else f"{most} seeds"
-        out.append(
-            Caution(
-                "seeds", f"The methods have {runs} on one split; a result needs {LEAST_SEEDS} seeds or several folds."
-            )
-        )
+        yield f"The methods have {runs} on one split; a result needs {LEAST_SEEDS} seeds or several folds."
     if 1 < len(folds) < LEAST_FOLDS:
+        text = (
+            f"a paired test has {len(folds) - 1} degrees of freedom, so that its intervals are very wide and only a "
+            "very large difference is significant"
+        )
         if len(folds) < LEAST_SPLITS:
             text = (
-                f"With {len(folds)} folds no difference has an interval or a test: {len(folds)} values leave 1 degree "
-                "of freedom for their variance"
+                f"no difference has an interval or a test: {len(folds)} values leave 1 degree of freedom for their "
+                "variance"
             )
-        else:
-            text = (
-                f"With {len(folds)} folds a paired test has {len(folds) - 1} degrees of freedom, so that its intervals "
-                "are very wide and only a very large difference is significant"
-            )
-        out.append(Caution("seeds", f"{text}: use at least {LEAST_FOLDS} folds."))
-    return out
+        yield f"With {len(folds)} folds {text}: use at least {LEAST_FOLDS} folds."
 
 
-def calibration(methods: Sequence[Method]) -> list[Caution]:
+def calibration(methods: Sequence[Method]) -> Texts:
     """Temperatures at the ends of the search range, which are no minimum."""
-    out = []
     if listed := _having(methods, BOUNDS):
-        out.append(
-            Caution(
-                "calibration",
-                f"In some runs ({listed}) the temperature is {BOUNDS[0]:g} or {BOUNDS[1]:g}, an end of its search "
-                "range: the validation set determines none, as for a model that is no better than chance. Ignore the "
-                "scaled calibration of these runs.",
-            )
+        yield (
+            f"In some runs ({listed}) the temperature is {BOUNDS[0]:g} or {BOUNDS[1]:g}, an end of its search range: "
+            "the validation set determines none, as for a model that is no better than chance. Ignore the scaled "
+            "calibration of these runs."
         )
     if listed := _having(methods, (UNDETERMINED,)):
-        out.append(
-            Caution(
-                "calibration",
-                f"In some runs ({listed}) the validation set determines no temperature, as its cases are of one class "
-                "or all classified correctly: their scaled calibration is the unscaled one.",
-            )
+        yield (
+            f"In some runs ({listed}) the validation set determines no temperature, as its cases are of one class or "
+            "all classified correctly: their scaled calibration is the unscaled one."
         )
-    return out
 
 
 def _having(methods: Sequence[Method], temperatures: Sequence[float]) -> str:
@@ -136,7 +114,7 @@ def _having(methods: Sequence[Method], temperatures: Sequence[float]) -> str:
     return ", ".join(f"{label} {n}" for label, n in counts.items() if n)
 
 
-def undefined(runs: Iterable[Judged], metrics: Sequence[str], classes: Sequence[str]) -> list[Caution]:
+def undefined(runs: Collection[Judged], metrics: Sequence[str], classes: Sequence[str]) -> Texts:
     """Metrics that are undefined on test sets without cases of some classes.
 
     Args:
@@ -145,39 +123,30 @@ def undefined(runs: Iterable[Judged], metrics: Sequence[str], classes: Sequence[
         classes: Names.
     """
     # By absent classes: one sentence for each combination.
-    folds: dict[tuple[str, ...], list[int]] = {}
-    without: dict[tuple[str, ...], list[str]] = {}
-    n_sets = 0
+    by_absent: dict[tuple[str, ...], list[Judged]] = {}
     for judged in runs:
-        n_sets += 1
-        lacking = tuple(definitions.without_cases(judged.cases.labels, classes))
-        if lacking:
-            folds.setdefault(lacking, []).append(judged.run.fold)
-            extra = [name for name in metrics if name in EXTRA]
-            names = definitions.undefined(judged.cases.labels, len(classes), names=classes, extra=extra)
-            always = {f"accuracy_{name}" for name in lacking}
-            without[lacking] = [name for name in names if name in metrics or name in always]
-    out = []
-    for lacking, where in folds.items():
-        listed = ", ".join(map(str, sorted(where)))
-        cases = "The test set" if len(where) == n_sets else f"The test set of fold {listed}"
-        text = definitions.undefined_sentence(lacking, without[lacking], cases)
-        if len(where) < n_sets:
-            text += " Means over the folds leave these folds out."
-        out.append(Caution("undefined", text))
-    return out
+        if lacking := tuple(definitions.without_cases(judged.cases.labels, classes)):
+            by_absent.setdefault(lacking, []).append(judged)
+    extra = [name for name in metrics if name in EXTRA]
+    for lacking, members in by_absent.items():
+        folds = ", ".join(str(fold) for fold in sorted(judged.run.fold for judged in members))
+        names = definitions.undefined(members[-1].cases.labels, len(classes), names=classes, extra=extra)
+        always = {f"accuracy_{name}" for name in lacking}
+        without = [name for name in names if name in metrics or name in always]
+        everywhere = len(members) == len(runs)
+        cases = "The test set" if everywhere else f"The test set of fold {folds}"
+        more = "" if everywhere else " Means over the folds leave these folds out."
+        yield definitions.undefined_sentence(lacking, without, cases) + more
 
 
-def budget(methods: Sequence[Method]) -> list[Caution]:
+def budget(methods: Sequence[Method]) -> Texts:
     """Methods that need more than the others."""
-    return [
-        Caution("budget", f"{method.label} needs more than the equal budget: {method.beyond}.")
-        for method in methods
-        if method.beyond is not None
-    ]
+    for method in methods:
+        if method.beyond is not None:
+            yield f"{method.label} needs more than the equal budget: {method.beyond}."
 
 
-def tuning(methods: Sequence[Method]) -> list[Caution]:
+def tuning(methods: Sequence[Method]) -> Texts:
     """Training settings that differ between methods."""
     # The precision is a setting of the run, but changes the training.
     trained = [
@@ -187,12 +156,11 @@ def tuning(methods: Sequence[Method]) -> list[Caution]:
     ]
     keys = {key for settings in trained for key in settings} - _NOT_TUNED
     uneven = sorted(key for key in keys if len({repr(settings.get(key)) for settings in trained}) > 1)
-    if not uneven:
-        return []
-    return [Caution("tuning", f"Not all methods were trained with the same {', '.join(uneven)}.")]
+    if uneven:
+        yield f"Not all methods were trained with the same {', '.join(uneven)}."
 
 
-def options(methods: Sequence[Method]) -> list[Caution]:
+def options(methods: Sequence[Method]) -> Texts:
     """Unusual options that all methods share, so that no label has them."""
     unusual = {
         key: value
@@ -200,91 +168,66 @@ def options(methods: Sequence[Method]) -> list[Caution]:
         for key, value in method.changed.items()
         if key in method.settings["model"] and key not in SHARED["model"] and key not in method.options
     }
-    if not unusual:
-        return []
-    listed = ", ".join(f"{key}={shown(value)}" for key, value in sorted(unusual.items()))
-    return [
-        Caution(
-            "options",
-            f"All methods with these options have {listed}, which differs from the defaults, the recipe and the "
-            "preset.",
+    if unusual:
+        listed = ", ".join(f"{key}={shown(value)}" for key, value in sorted(unusual.items()))
+        yield (
+            f"All methods with these options have {listed}, which differs from the defaults, the recipe and the preset."
         )
-    ]
 
 
-def surroundings(runs: Iterable[FinishedRun]) -> tuple[tuple[Surroundings, ...], list[Caution]]:
-    """Versions and hardware of the runs, the most frequent first, and cautions if they differ."""
+def surroundings(runs: Iterable[FinishedRun]) -> tuple[Surroundings, ...]:
+    """Versions and hardware of the runs, the most frequent first."""
     unique: dict[tuple[object, ...], Surroundings] = {}
     count: Counter[tuple[object, ...]] = Counter()
-    unknown, unclean = 0, 0
     for run in runs:
         if run.environment is None:
-            unknown += run.row is None
             continue
         versions = {str(name): str(version) for name, version in dict(run.environment.get("versions") or {}).items()}
         commit, device = run.environment.get("commit"), run.environment.get("device")
-        unclean += str(commit).endswith("+changes")
         key = commit, tuple(sorted(versions.items())), device, hardware(run)
         count[key] += 1
         unique[key] = Surroundings(0, commit, versions, device, hardware(run) or None)
-    ordered = tuple(replace(unique[key], n_runs=n) for key, n in count.most_common())
-    out = []
+    return tuple(replace(unique[key], n_runs=n) for key, n in count.most_common())
+
+
+def versions(around: Sequence[Surroundings], runs: Iterable[FinishedRun]) -> Texts:
+    """Versions and hardware that differ, are unknown or belong to no commit.
+
+    Args:
+        around: From :func:`surroundings`.
+        runs: The same runs.
+    """
     for what, values in (
-        ("commits", {env.commit for env in ordered}),
-        ("versions of packages", {tuple(sorted(env.versions.items())) for env in ordered}),
-        ("devices", {(env.device, env.hardware) for env in ordered}),
+        ("commits", {env.commit for env in around}),
+        ("versions of packages", {tuple(sorted(env.versions.items())) for env in around}),
+        ("devices", {(env.device, env.hardware) for env in around}),
     ):
         if len(values) > 1:
-            out.append(Caution("versions", f"The runs were made with {len(values)} different {what}."))
-    if unclean:
-        out.append(Caution("versions", f"{unclean} runs were made from a checkout with uncommitted changes."))
-    if unknown and ordered:
-        out.append(Caution("versions", f"{unknown} runs do not record their versions and hardware."))
-    return ordered, out
+            yield f"The runs were made with {len(values)} different {what}."
+    if unclean := sum(env.n_runs for env in around if str(env.commit).endswith("+changes")):
+        yield f"{unclean} runs were made from a checkout with uncommitted changes."
+    if around and (unknown := sum(run.environment is None and run.row is None for run in runs)):
+        yield f"{unknown} runs do not record their versions and hardware."
 
 
-def data(table: Table) -> list[Caution]:
+def data(table: Table) -> Texts:
     """Runs with the same settings and different test cases."""
-    if table.conflict is None:
-        return []
-    run, other = table.conflict
-    return [
-        Caution(
-            "data",
-            f"{run} has the settings of {other}, but different test cases, patients or labels: the data changed "
-            "between them, so that the runs on each version are a separate comparison.",
+    if table.conflict is not None:
+        yield (
+            f"{table.conflict[0]} has the settings of {table.conflict[1]}, but different test cases, patients or "
+            "labels: the data changed between them, so that the runs on each version are a separate comparison."
         )
-    ]
 
 
-def missing(table: Table) -> list[Caution]:
+def missing(runs: Sequence[FinishedRun]) -> Texts:
     """Files and classes that some runs lack, and the values used in their place."""
-    runs = [run for group in table.groups for run in group.runs]
-    out = []
-    without = [run for run in runs if run.validation is None]
-    bare = [run for run in without if len(run.classes) == 2 and run.metrics.get("threshold") is None]
-    if bare:
-        out.append(
-            Caution(
-                "missing",
-                f"{len(bare)} runs have neither predictions of the validation set nor a threshold: 0.5 is used for "
-                "sensitivity, specificity and G-mean.",
-            )
-        )
-    blind = [
-        run
-        for run in runs
-        if run.validation is not None
-        and len(run.classes) == 2
-        and run.settings.train.threshold is None
-        and definitions.without_cases(run.validation.labels, run.classes)
+    binary = [run for run in runs if len(run.classes) == 2]
+    instead = "0.5 is used for sensitivity, specificity and G-mean"
+    if n := sum(run.validation is None and run.metrics.get("threshold") is None for run in binary):
+        yield f"{n} runs have neither predictions of the validation set nor a threshold: {instead}."
+    chosen = [run for run in binary if run.settings.train.threshold is None]
+    lacking = [
+        run for run in chosen if run.validation and definitions.without_cases(run.validation.labels, run.classes)
     ]
-    if blind:
-        out.append(
-            Caution(
-                "missing",
-                f"In {len(blind)} runs the validation set lacks a class and chooses no threshold: 0.5 is used for "
-                "sensitivity, specificity and G-mean.",
-            )
-        )
-    return out
+    if lacking:
+        yield f"In {len(lacking)} runs the validation set lacks a class and chooses no threshold: {instead}."
