@@ -198,7 +198,7 @@ def test_wrong_arguments(tmp_path):
         load_images(source(), frame, tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"no column 'file'; its columns are: path"):
         load_images(source(), frame.rename(columns={"file": "path"}), tmp_path)
-    with pytest.raises(ValueError, match="expects 'error' or 'absent', got 'skip'"):
+    with pytest.raises(ValueError, match="missing expects one of error, absent, got 'skip'"):
         load_images(source(), frame, tmp_path, missing="skip")
     with pytest.raises(ValueError, match="channels expects one of 1, 3, got 4"):
         source(channels=4)

@@ -85,7 +85,7 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
     assert check_images({}, frame, tmp_path) == []
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         check_images(both, frame, tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="expects 'error' or 'absent', got 'skip'"):
+    with pytest.raises(ValueError, match="missing expects one of error, absent, got 'skip'"):
         check_images(both, frame, tmp_path, missing="skip")
 
 

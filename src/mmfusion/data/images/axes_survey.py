@@ -3,9 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -37,19 +37,12 @@ class AxesSurvey:
     faults: tuple[str, ...] = ()
 
 
-@dataclass
-class _Column:
-    """The files of a column; ``rows``, ``paths`` and ``axes`` have one entry per file."""
+class _File(NamedTuple):
+    """A file of a column: its row, its path, its axes."""
 
-    name: str
-    rows: list[str] = field(default_factory=list)
-    paths: list[Path] = field(default_factory=list)
-    axes: list[Axes] = field(default_factory=list)
-
-    def listed(self, positions: Iterable[int]) -> str:
-        """The rows of some files, as text."""
-        rows = list(dict.fromkeys(self.rows[i] for i in positions))
-        return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+    row: str
+    path: Path
+    axes: Axes
 
 
 def survey_axes(sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageFiles) -> AxesSurvey:
@@ -70,27 +63,24 @@ def survey_axes(sources: Mapping[str, Source], frame: pd.DataFrame, files: Image
         turned[name] = source
         if not isinstance(source, VolumeSource) or source.orientation is not None:
             continue
-        column = _read(source, source.column, frame, files.paths[name])
-        most = _most_frequent([axes.directions for axes in column.axes if axes.directions is not None])
-        if most is None:
-            faults += _misplaced(column)
-            continue
-        others = [i for i, axes in enumerate(column.axes) if axes.directions not in (None, most)]
-        unknown = [i for i, axes in enumerate(column.axes) if axes.directions is None]
-        if others:
-            notes.append(
-                f"By their headers, most volumes of column {source.column!r} have orientation {most}. Others do not, "
-                f"and are turned to it: row {column.listed(others)}."
-            )
-        if unknown:
-            notes.append(
-                f"Volumes of column {source.column!r} have headers without an orientation: row "
-                f"{column.listed(unknown)}. They are assumed to have {most}, as the others."
-            )
-        turned[name] = replace(source, orientation=most)
-        if others:
-            column = _read(replace(source, orientation=most), source.column, frame, files.paths[name])
-        faults += _misplaced(column)
+        files_of_column = _read(source, frame, files.paths[name])
+        most = _usual_directions(files_of_column)
+        if most is not None:
+            others, unknown = _other_rows(files_of_column, most)
+            if others:
+                notes.append(
+                    f"By their headers, most volumes of column {source.column!r} have orientation {most}. Others do "
+                    f"not, and are turned to it: row {others}."
+                )
+            if unknown:
+                notes.append(
+                    f"Volumes of column {source.column!r} have headers without an orientation: row {unknown}. They "
+                    f"are assumed to have {most}, as the others."
+                )
+            turned[name] = source = replace(source, orientation=most)
+            if others:
+                files_of_column = _read(source, frame, files.paths[name])
+        faults += _misplaced(source.column, files_of_column)
     several = {s.column: s.orientation for s in turned.values() if isinstance(s, VolumeSource) and s.orientation}
     if len(set(several.values())) > 1:
         listing = ", ".join(f"{column!r} {orientation}" for column, orientation in several.items())
@@ -108,39 +98,48 @@ def axes_notes(sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageF
         volume = source.volume if isinstance(source, StackSource) else source
         if not isinstance(volume, VolumeSource) or volume.orientation is not None:
             continue
-        column = _read(volume, name, frame, files.paths[name], source.files)
-        most = _most_frequent([axes.directions for axes in column.axes if axes.directions is not None])
-        others = [i for i, axes in enumerate(column.axes) if axes.directions not in (None, most)]
+        files_of_column = _read(volume, frame, files.paths[name], source.files)
+        most = _usual_directions(files_of_column)
+        others = None if most is None else _other_rows(files_of_column, most)[0]
         if others:
             notes.append(
                 f"By their headers, most volumes of {name!r} have orientation {most}. Others do not, and are read as "
-                f"they are: row {column.listed(others)}."
+                f"they are: row {others}."
             )
     return notes
 
 
 def _read(
     source: VolumeSource,
-    name: str,
     frame: pd.DataFrame,
     paths: Sequence[Path | None],
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,),
-) -> _Column:
+) -> list[_File]:
     tasks = [(str(row), file) for row, path in zip(frame.index, paths) if path is not None for file in files(path)]
 
-    def look(task: tuple[str, Path]) -> Axes | None:
+    def read(task: tuple[str, Path]) -> _File | None:
         try:
-            return source.axes_of(task[1])
+            return _File(*task, source.axes_of(task[1]))
         except (OSError, ValueError):
             return None
 
-    column = _Column(name)
-    for (row, path), axes in zip(tasks, in_threads(look, tasks)):
-        if axes is not None:
-            column.rows.append(row)
-            column.paths.append(path)
-            column.axes.append(axes)
-    return column
+    return [file for file in in_threads(read, tasks) if file is not None]
+
+
+def _usual_directions(files: Sequence[_File]) -> str | None:
+    """The most frequent directions in the headers; None if no header has any."""
+    return _most_frequent([file.axes.directions for file in files if file.axes.directions is not None])
+
+
+def _other_rows(files: Sequence[_File], directions: str) -> tuple[str, str]:
+    """The rows of files with other directions, and of those without, as texts; empty if there are none."""
+    others = [file.row for file in files if file.axes.directions not in (None, directions)]
+    return _listed(others), _listed([file.row for file in files if file.axes.directions is None])
+
+
+def _listed(rows: Iterable[str]) -> str:
+    rows = list(dict.fromkeys(rows))
+    return ", ".join(rows[:_SHOWN]) + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
 
 
 def _most_frequent(values: Iterable[T]) -> T | None:
@@ -149,19 +148,19 @@ def _most_frequent(values: Iterable[T]) -> T | None:
     return counts[0][0] if counts else None
 
 
-def _misplaced(column: _Column) -> list[str]:
+def _misplaced(column: str, files: Sequence[_File]) -> list[str]:
     """One line per file whose axes are exchanged compared with the others of its column."""
-    thick = [extreme_axis(axes.spacing, largest=True) if _is_valid(axes.spacing) else -1 for axes in column.axes]
-    short = [extreme_axis(axes.shape, largest=False) for axes in column.axes]
+    thick = [extreme_axis(axes.spacing, largest=True) if _is_valid(axes.spacing) else -1 for _, _, axes in files]
+    short = [extreme_axis(axes.shape, largest=False) for _, _, axes in files]
     by_spacing = _most_frequent([axis for axis in thick if axis >= 0])
     by_shortest = [s for s, t in zip(short, thick) if s >= 0 and t < 0]
     by_shape = _most_frequent(by_shortest)
     if len(by_shortest) < _FEWEST or sum(axis == by_shape for axis in by_shortest) < _SHARE * len(by_shortest):
         by_shape = None
-    shape = _most_frequent([axes.shape for axes in column.axes])
-    usual = shape is not None and 2 * sum(axes.shape == shape for axes in column.axes) >= len(column.axes)
+    shape = _most_frequent([axes.shape for _, _, axes in files])
+    usual = 2 * sum(axes.shape == shape for _, _, axes in files) >= len(files)
     faults = []
-    for i, axes in enumerate(column.axes):
+    for i, (row, path, axes) in enumerate(files):
         reason = None
         if by_spacing is not None and thick[i] not in (-1, by_spacing):
             reason = (
@@ -177,8 +176,8 @@ def _misplaced(column: _Column) -> list[str]:
             )
         if reason is not None:
             faults.append(
-                f"row {column.rows[i]}: {column.paths[i]} (in the order height, width, slices, {reason}: after "
-                f"resizing it would not be aligned with the other volumes of column {column.name!r}; store it with "
+                f"row {row}: {path} (in the order height, width, slices, {reason}: after "
+                f"resizing it would not be aligned with the other volumes of column {column!r}; store it with "
                 "their order of axes, or, if headers and shapes are right, give an orientation "
                 "(orientation='RAS'), or read all files as they are stored (orientation='file'))"
             )

@@ -19,6 +19,7 @@ from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.threads import in_threads
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.schema.cells import require_columns, texts
+from mmfusion.option_checks import checked
 from mmfusion.utils.packed import entries, unpack
 
 IN_MEMORY = 4 * 2**30
@@ -90,6 +91,7 @@ def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path |
     return files
 
 
+@checked
 def check_images(
     sources: Mapping[str, Source],
     frame: pd.DataFrame,
@@ -116,7 +118,6 @@ def check_images(
         ValueError: If ``missing`` is unknown, or a column is not in the table.
         FileNotFoundError: If the root is not there.
     """
-    _check_missing(missing)
     if not sources:
         return []
     files = find_images(sources, frame, root)
@@ -144,6 +145,7 @@ def check_images(
     return faults
 
 
+@checked
 def load_images(
     sources: Mapping[str, Source],
     frame: pd.DataFrame,
@@ -176,7 +178,6 @@ def load_images(
         FileNotFoundError: If the root, or with ``missing="error"`` an image, does not exist; lists the first ten
             images by row and file, and their number.
     """
-    _check_missing(missing)
     if not sources:
         return {}, {}
     files = find_images(sources, frame, root)
@@ -260,11 +261,6 @@ def _tasks(files: ImageFiles) -> list[_Task]:
 
 def _fault(frame: pd.DataFrame, task: _Task, error: Exception | str) -> str:
     return f"row {frame.index[task.row]}: {task.path} ({error})"
-
-
-def _check_missing(missing: str) -> None:
-    if missing not in ("error", "absent"):
-        raise ValueError(f"missing_images expects 'error' or 'absent', got {missing!r}")
 
 
 def named_columns(column: str) -> list[str]:
