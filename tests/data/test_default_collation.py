@@ -37,4 +37,5 @@ def test_maps_in_place_of_images() -> None:
         assert [len(batch.position) for batch in batches] == [40, 8]
         result = batches[1].inputs["derm"]
         assert isinstance(result, Maps)
+        assert isinstance(result.stages, tuple)
         assert result.stages[0].numpy().tolist() == maps["derm"][0][40:].tolist()

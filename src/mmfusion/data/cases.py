@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
-import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate, default_collate_fn_map
 
@@ -155,26 +154,9 @@ def collate(cases: "Sequence[Cases] | Cases") -> Cases:
     """
     if isinstance(cases, Cases):
         return cases
-    first = cases[0]
-
-    def stacked(values: Sequence[Content]) -> Content:
-        if isinstance(values[0], Maps):
-            stages = zip(*(value.stages for value in values if isinstance(value, Maps)), strict=True)
-            return Maps(tuple(torch.stack(stage) for stage in stages))
-        if isinstance(values[0], Table):
-            tables = [value for value in values if isinstance(value, Table)]
-            return Table(
-                torch.stack([table.numerical for table in tables]),
-                torch.stack([table.categorical for table in tables]),
-            )
-        return torch.stack([value for value in values if isinstance(value, Tensor)])
-
-    return Cases(
-        {name: stacked([case.inputs[name] for case in cases]) for name in first.inputs},
-        {name: torch.stack([case.present[name] for case in cases]) for name in first.present},
-        {name: torch.stack([case.targets[name] for case in cases]) for name in first.targets},
-        torch.stack([case.position for case in cases]),
-    )
+    # Single cases have no tensors for the losses; torch stacks all else.
+    fields = zip(*(case[:4] for case in cases), strict=True)
+    return Cases(*(default_collate(list(values)) for values in fields))  # type: ignore[no-untyped-call]
 
 
 def _as_read(batch: Sequence[Any], **_: Any) -> Any:
@@ -188,6 +170,12 @@ def _single(batch: Sequence[Cases], **_: Any) -> Cases:
     return collate(batch)
 
 
+def _maps(batch: Sequence[Maps], **_: Any) -> Maps:
+    stages = zip(*(maps.stages for maps in batch), strict=True)
+    return Maps(tuple(torch.stack(stage) for stage in stages))
+
+
 # So that DataLoader(bundle.train, batch_size=16) needs no collate_fn.
 default_collate_fn_map[ByModality] = _as_read
 default_collate_fn_map[Cases] = _single
+default_collate_fn_map[Maps] = _maps
