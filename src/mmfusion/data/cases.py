@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
+import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate, default_collate_fn_map
 

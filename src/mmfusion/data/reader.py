@@ -253,18 +253,11 @@ class CaseReader:
 
     def names(self, frame: pd.DataFrame) -> tuple[list[str], list[str]]:
         """The name of each case, and its patient or lesion."""
-        ids = self._ids(frame)
+        ids = _named(frame, self.id_column, [str(row) for row in frame.index])
         if self.group_column is None or self.group_column not in frame.columns:
             return ids, ids
         # A case of an unknown patient is its own group; the prefix distinguishes it from real ones.
-        named = texts(frame, self.group_column)
-        return ids, [f"case {case}" if group is None else group for case, group in zip(ids, named)]
-
-    def _ids(self, frame: pd.DataFrame) -> list[str]:
-        if self.id_column is None or self.id_column not in frame.columns:
-            return [str(row) for row in frame.index]
-        named = texts(frame, self.id_column)
-        return [str(row) if name is None else name for row, name in zip(frame.index, named)]
+        return ids, _named(frame, self.group_column, [f"case {case}" for case in ids])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON."""
@@ -305,6 +298,13 @@ class CaseReader:
             return cls(**read)
         except ValueError as error:
             raise ValueError(f"reader.images, reader.intensities and reader.table_name: {error}") from error
+
+
+def _named(frame: pd.DataFrame, column: str | None, default: list[str]) -> list[str]:
+    """The cells of a column, with defaults for empty ones or without the column."""
+    if column is None or column not in frame.columns:
+        return default
+    return [usual if cell is None else cell for usual, cell in zip(default, texts(frame, column), strict=True)]
 
 
 def _each(content: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> dict[str, T]:

@@ -74,7 +74,7 @@ class MappedRows:
     ) -> None:
         self._array = array
         self._file = _WholeFile.of(array)
-        self._slots = slots
+        self._slots = np.arange(len(array)) if slots is None else slots
         self._hold = hold
         self._sums = sums
         self._checked = np.zeros(len(array), dtype=np.bool_) if checked is None else checked
@@ -92,7 +92,7 @@ class MappedRows:
         return torch_dtype(self._array.dtype)
 
     def __len__(self) -> int:
-        return len(self._array) if self._slots is None else len(self._slots)
+        return len(self._slots)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """A copy of some rows.
@@ -100,23 +100,20 @@ class MappedRows:
         Raises:
             ValueError: If the file was truncated or damaged since it was written, and the row cannot be repaired.
         """
-        slots = rows.numpy() if self._slots is None else self._slots[rows.numpy()]
-        present = slots >= 0 if self._slots is not None else np.ones(len(slots), dtype=np.bool_)
-        if self._slots is None:
-            slots = np.arange(len(self._array))[slots]
-        images = self._read(slots if present.all() else slots[present])
+        slots = self._slots[rows.numpy()]
+        present = slots >= 0
         if present.all():
-            return torch.from_numpy(images)
-        with_absent = np.zeros((len(slots), *self._array.shape[1:]), dtype=self._array.dtype)
-        with_absent[present] = images
-        return torch.from_numpy(with_absent)
+            return torch.from_numpy(self._read(slots))
+        images = np.zeros((len(slots), *self._array.shape[1:]), dtype=self._array.dtype)
+        images[present] = self._read(slots[present])
+        return torch.from_numpy(images)
 
     def checksums(self, rows: Tensor) -> NDArray[np.uint32] | None:
         """CRC-32 of some rows' bytes as they were written, without reading them; 0 for a row without a slot.
 
         None without checksums.
         """
-        if self._sums is None or self._slots is None:
+        if self._sums is None:
             return None
         slots = self._slots[rows.numpy()]
         sums = np.zeros(len(slots), dtype=np.uint32)
