@@ -74,7 +74,7 @@ class MappedRows:
     ) -> None:
         self._array = array
         self._file = _WholeFile.of(array)
-        self._slots = np.arange(len(array)) if slots is None else slots
+        self._slots = slots
         self._hold = hold
         self._sums = sums
         self._checked = np.zeros(len(array), dtype=np.bool_) if checked is None else checked
@@ -92,7 +92,7 @@ class MappedRows:
         return torch_dtype(self._array.dtype)
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._array) if self._slots is None else len(self._slots)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """A copy of some rows.
@@ -100,7 +100,7 @@ class MappedRows:
         Raises:
             ValueError: If the file was truncated or damaged since it was written, and the row cannot be repaired.
         """
-        slots = self._slots[rows.numpy()]
+        slots = self._slots_of(rows)
         present = slots >= 0
         if present.all():
             return torch.from_numpy(self._read(slots))
@@ -115,10 +115,14 @@ class MappedRows:
         """
         if self._sums is None:
             return None
-        slots = self._slots[rows.numpy()]
+        slots = self._slots_of(rows)
         sums = np.zeros(len(slots), dtype=np.uint32)
         sums[slots >= 0] = self._sums[slots[slots >= 0]]
         return sums
+
+    def _slots_of(self, rows: Tensor) -> NDArray[np.int64]:
+        slots = np.arange(len(self._array)) if self._slots is None else self._slots
+        return slots[rows.numpy()]
 
     def _read(self, slots: NDArray[np.int64]) -> NDArray[Any]:
         if self._file is None:
