@@ -121,8 +121,9 @@ class MappedRows:
         return sums
 
     def _slots_of(self, rows: Tensor) -> NDArray[np.int64]:
-        slots = np.arange(len(self._array)) if self._slots is None else self._slots
-        return slots[rows.numpy()]
+        slots: NDArray[np.int64] = np.arange(len(self._array)) if self._slots is None else self._slots
+        chosen: NDArray[np.int64] = slots[rows.numpy()]
+        return chosen
 
     def _read(self, slots: NDArray[np.int64]) -> NDArray[Any]:
         if self._file is None:
