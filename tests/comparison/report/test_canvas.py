@@ -102,18 +102,3 @@ def test_letters_that_matplotlib_lacks_are_no_warning(recwarn: pytest.WarningsRe
 )
 def test_shorten(text: str, length: int, short: str) -> None:
     assert canvas.shorten(text, length) == short
-
-
-@pytest.mark.parametrize(
-    ("style", "expected"),
-    [
-        (
-            "font-weight: 700; font-size: 15px; font-family: 'A', 'B', serif; fill: #010203",
-            "font-weight: 700; font-size: 15px; fill: #010203",
-        ),
-        ("font: 700 15px 'A', 'B', serif; text-anchor: end", "font-weight: 700; font-size: 15px; text-anchor: end"),
-        ("font: italic 15px 'A'; fill: #010203", "font-size: 15px; fill: #010203"),
-    ],
-)
-def test_the_font_is_the_pages_whatever_matplotlib_writes(style: str, expected: str) -> None:
-    assert canvas.of_page(style) == expected

@@ -50,7 +50,6 @@ _RC = {
     "path.simplify_threshold": 0.2,
 }
 _SPACE = re.compile(r"\{[^}]*\}")
-_SHORTHAND = re.compile(r"font: (?:[a-z]+ )*(?:(?P<weight>\d{3}) )?(?P<size>[\d.]+px)")
 _COLOR = re.compile(r"#[0-9a-f]{6}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
 
@@ -139,23 +138,6 @@ def picture(
     return Picture(key, title, description, width, height, inline, alone + "\n")
 
 
-def of_page(style: str) -> str:
-    """A text's style without its font, which the page sets.
-
-    Args:
-        style: As matplotlib writes it; before 3.9 the font is one property, ``font: 700 15px 'DejaVu Sans'``.
-    """
-    kept = []
-    for part in style.split("; "):
-        short = _SHORTHAND.match(part)
-        if short is not None:
-            kept += [f"font-weight: {short['weight']}"] if short["weight"] else []
-            kept.append(f"font-size: {short['size']}")
-        elif not part.startswith("font-family"):
-            kept.append(part)
-    return "; ".join(kept)
-
-
 def _plain(svg: bytes, key: str) -> ElementTree.Element:
     """SVG without namespaces, metadata and style sheet (it would apply to the whole page); ids by ``key``."""
     root = ElementTree.fromstring(svg)
@@ -171,7 +153,8 @@ def _plain(svg: bytes, key: str) -> ElementTree.Element:
             elif plain == "clip-path":
                 value = value.replace("#", f"#{key}-")
             elif plain == "style" and element.tag == "text":
-                value = of_page(value)
+                # The page sets the font.
+                value = "; ".join(part for part in value.split("; ") if not part.startswith("font-family"))
             element.set(plain, value)
         # Indentation; only text elements hold text.
         if element.tag != "text" and not (element.text or "").strip():

@@ -77,23 +77,11 @@ def _runs(analysis: Analysis) -> Rows:
 
 def _tests(analysis: Analysis) -> Rows:
     words = {True: "better", False: "worse", None: ""}
+    names = {"kind": "test", "n_runs": "pairs", "better": "shown", "reason": "no_interval"}
     for comparison in analysis.comparisons:
         for test in comparison.tests:
-            yield {
-                "comparison": comparison.name,
-                "method": test.method,
-                "reference": test.reference,
-                "metric": test.metric,
-                "test": test.kind,
-                "pairs": test.n_runs,
-                "difference": test.difference,
-                "low": test.low,
-                "high": test.high,
-                "p": test.p,
-                "p_holm": test.p_holm,
-                "shown": words[test.better],
-                "no_interval": test.reason,
-            }
+            values = dataclasses.asdict(test) | {"better": words[test.better]}
+            yield {"comparison": comparison.name} | {names.get(key, key): value for key, value in values.items()}
 
 
 def _subgroups(analysis: Analysis) -> Rows:
