@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -189,7 +190,8 @@ class Timm(Backbone):
     def _run(self, parts: list[nn.Module], x: Tensor, *, images: bool) -> Tensor:
         if not parts or getattr(self.model, "output_fmt", "NCHW") != "NHWC":
             return self.run(parts, x)
-        return self.run(parts, x if images else x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x if images else rearrange(x, "b c h w -> b h w c")
+        return rearrange(self.run(parts, x), "b h w c -> b c h w")
 
     def _parts(self, i: int) -> list[nn.Module]:
         """The modules of the stem, 0, or of a stage, counted from 1."""

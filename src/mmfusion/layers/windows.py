@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import FeedForward
@@ -134,7 +134,7 @@ class WindowCrossBlock(nn.Module):
             [visible if has is None else visible & has.view(-1, 1, 1, 1, 1) for has in _alike(present)], -1
         )
         anything = seen.any(-1, keepdim=True)
-        bias = self.bias[self.windows.offset].permute(2, 0, 1).repeat(1, 1, len(present))  # (h, t, keys)
+        bias = repeat(self.bias[self.windows.offset], "t seen h -> h t (maps seen)", maps=len(present))
         q, k, v = (
             rearrange(x_, "b w t (h d) -> b w h t d", h=self.n_heads)
             for x_ in (self.query(query_x), self.key(context), self.value(context))
