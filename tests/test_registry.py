@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import mmfusion as mmf
-from mmfusion.plugin_files import import_files
+from mmfusion.experiments.plugin_files import import_files
 from mmfusion.registry import PluginError, Registry, check_options
 
 

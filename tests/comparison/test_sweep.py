@@ -9,10 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from mmfusion import plugin_files, registry
+from mmfusion import registry
 from mmfusion.comparison import grid, summary, sweep, worker
 from mmfusion.comparison.grid import Planned
-from mmfusion.experiments import folder, run
+from mmfusion.experiments import folder, plugin_files, run
 from mmfusion.training.reporter import Silent
 from mmfusion.training.result_files import read_json
 from mmfusion.utils import locks

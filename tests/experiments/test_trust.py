@@ -11,9 +11,8 @@ from py_compile import compile as compiled
 
 import pytest
 
-from mmfusion import plugin_files
 from mmfusion.comparison import worker
-from mmfusion.experiments import folder, predictor, run, trust
+from mmfusion.experiments import folder, plugin_files, predictor, run, trust
 from mmfusion.registry import PluginError
 from mmfusion.training import checkpoints, result_files
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mmfusion import plugin_files
+from mmfusion.experiments import plugin_files
 from mmfusion.option_checks import takes
 from mmfusion.utils.files import replace_file
 
