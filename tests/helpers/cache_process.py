@@ -3,6 +3,7 @@
 Every file that is decoded is a line in the log.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -28,10 +29,11 @@ class Noting(ImageSource):
         return super().decode(path)
 
 
-def build(cache: Path, folder: Path, advance: Callable[[int], None] | None = None) -> MappedRows:
-    """All images of the folder."""
+def build(cache: Path, folder: Path, advance: Callable[[int], None] = lambda n: None) -> MappedRows:
+    """All images of the folder, decoded by one thread."""
+    os.cpu_count = lambda: 1
     paths = sorted(folder.glob("*.png"))
-    rows, faults = ImageCache(cache).rows(Noting("file", (8, 8)), paths, folder, advance=advance, threads=1)
+    rows, faults = ImageCache(cache).rows(Noting("file", (8, 8)), paths, folder, advance=advance)
     if rows is None or faults:
         raise RuntimeError(f"not cached: {faults}")
     return rows
