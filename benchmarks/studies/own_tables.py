@@ -61,6 +61,10 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gmu, dropout 0.5, modality dropout 0.4": ("gmu", CHOSEN),
     "mbt, dropout 0.5, modality dropout 0.4": ("mbt", CHOSEN),
+    "mbt, fusion from the first layer": ("mbt", settings.merge(CHOSEN, {"model": {"fusion_layer": 0}})),
+    "mbt, 2 layers": ("mbt", settings.merge(CHOSEN, {"model": {"depth": 2, "fusion_layer": 1}})),
+    "mbt, block dropout 0.3": ("mbt", settings.merge(CHOSEN, {"model": {"block_dropout": 0.3}})),
+    "mbt, modality dropout 0.2": ("mbt", settings.merge(CHOSEN, {"train": {"modality_dropout": 0.2}})),
     # Behind the last stage alone: what acts inside an encoder cannot have its maps from disk.
     "film, dropout 0.5, modality dropout 0.4": ("film", settings.merge(CHOSEN, {"model": {"at": [-1]}})),
 }
