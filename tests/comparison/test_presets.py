@@ -409,7 +409,7 @@ def test_a_step_at_the_papers_sizes(dataset: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
 def test_every_model_of_the_comparison_can_be_built(dataset: str) -> None:
-    """At the paper's sizes, without numbers; with an encoder that is built in no time, as CFCML's test has the paper's."""
+    """At the paper's sizes, without numbers, with a small encoder; the paper's is in the tests of CFCML."""
     preset = presets.load("paper", dataset)
     for planned in preset.plan(seeds=[0], folds=2 if dataset == "men" else None)[: len(preset.models)]:
         if "encoder" in planned.settings.model:
