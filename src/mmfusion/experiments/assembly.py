@@ -30,7 +30,7 @@ from mmfusion.training.seeds import derive, seed_all
 from mmfusion.utils.cache_folders import cache_folder
 from mmfusion.utils.optional import need
 
-_NEEDED = ("accelerate", "safetensors", "matplotlib", "rich")
+_NEEDED = ("accelerate", "safetensors", "matplotlib", "jinja2", "rich")
 CHOSEN_ON_TEST = (
     "The epoch was chosen on the test part itself (train.select_on=test): the result there is the best of all epochs, "
     "too good for an estimate on new cases, and what is called validation is the same cases again."

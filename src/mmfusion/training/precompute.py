@@ -198,7 +198,7 @@ def _checksums(home: Path) -> dict[str, NDArray[np.uint32]] | None:
         sums = {name: np.array(of_rows, dtype=np.uint32) for name, of_rows in packed.items()}
         if all(np.array_equal(_of_rows(home / name), of_rows) for name, of_rows in sums.items()):
             return sums
-    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+    except (OSError, EOFError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         pass
     # Whoever reads them still has the files open.
     shutil.rmtree(home, ignore_errors=True)
