@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from helpers.marks import within
+from helpers.marks import EXHAUSTIVE, within
 from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.layers.compression import TokenShape, create_compression
 from mmfusion.tokenizers import CompressedTable, Pyramid
@@ -203,8 +203,14 @@ def test_parameters_fit_any_number_of_tokens(name: str) -> None:
     assert large(Tokens(torch.randn(2, 90, 6))).shape == (2, 3, 6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "masked"), [("map", True), ("map", False), ("volume", False), ("table", False)])
+@pytest.mark.parametrize(
+    ("kind", "masked"),
+    [
+        pytest.param("map", True, marks=pytest.mark.slow),
+        pytest.param("table", False, marks=pytest.mark.slow),
+        *(pytest.param(kind, False, marks=EXHAUSTIVE) for kind in ("map", "volume")),
+    ],
+)
 @every_compression
 def test_compiled(name: str, kind: str, masked: bool) -> None:
     """As one graph, with the same numbers; what is masked has no effect there either."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers.loss_choices import CHOICES, LABELS, N_CLASSES, OF_LENGTHS, OF_LOGITS, batch, create, every_choice, over
+from helpers.marks import EXHAUSTIVE
 from mmfusion import registry
 from mmfusion.losses import LossBank
 from mmfusion.tokens import LossInputs
@@ -173,8 +174,14 @@ def test_the_names_of_the_classes_do_not_matter(name: str, options: dict[str, An
     assert create(name, options, **renamed)(other).item() == pytest.approx(loss(inputs).item(), rel=1e-9, abs=1e-11)
 
 
-@pytest.mark.slow
-@every_own_choice
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param(name, options, marks=pytest.mark.slow if not options else EXHAUSTIVE)
+        for name, options in CHOICES
+        if name != "metric"
+    ],
+)
 def test_compiles_without_a_break(name: str, options: dict[str, Any]) -> None:
     inputs = cast(batch("some_missing"), torch.float32)
     loss = create(name, options, torch.float32)
