@@ -7,7 +7,7 @@ from scipy import stats
 from mmfusion.metrics.bootstrap import resample
 from mmfusion.metrics.cases import TestCases
 from mmfusion.metrics.classification import ranks
-from mmfusion.metrics.few_positives import MOST, auc_variance, hanley_mcneil, mean_recall_variance, newcombe, wilson
+from mmfusion.metrics.few_positives import MOST, auc_variance, hanley_mcneil, newcombe, wilson
 from mmfusion.metrics.paired_tests import delong
 
 
@@ -87,9 +87,3 @@ def test_newcombes_interval_solves_its_equation(auc: float, n1: int, n0: int) ->
         if 0 < end < 1 and abs(end - auc) > 1e-9:
             error = float(np.sqrt(hanley_mcneil(np.array(end), n1, n0)))
             assert abs(auc - end) == pytest.approx(1.959964 * error, rel=1e-4)
-
-
-def test_the_recalls_have_two_more_hits_and_misses() -> None:
-    p, y = np.eye(2)[[0, 0, 0, 1, 1, 1]], np.array([0, 0, 0, 1, 1, 1])
-    one = 5 / 7 * 2 / 7 / 7
-    assert mean_recall_variance(p[None], TestCases.of(y, None, 2)) == pytest.approx(2 * one / 4)

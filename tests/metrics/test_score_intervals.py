@@ -91,7 +91,8 @@ def test_average_precision_is_about_the_value_less_its_bias() -> None:
         ("mcc", 1.0, 0.0, CASES, "cannot vary"),
         ("f1_macro", 1.0, 0.1, CASES, "end of its range"),
         ("accuracy", 0.9, 0.1, TestCases.of([0, 1], ["a", "a"], 2), "one group"),
-        ("mcc", 0.2, 0.1, TestCases.of([0, 1, 1], None, 2), "single case or group"),
+        ("mcc", 0.2, 0.1, FEW, "fewer than 50 cases"),
+        ("average_precision", 0.2, 0.1, TestCases.of([0, 1, 1], None, 2), "single case or group"),
     ],
 )
 def test_where_there_is_none_it_says_why(metric: str, value: float, sd: float, cases: TestCases, reason: str) -> None:

@@ -24,6 +24,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="NAMES",
         help="metrics to show and test, with commas between, or a set: derm7pt, men (default: %(default)s)",
     )
+    report.add_argument(
+        "--margin",
+        type=float,
+        metavar="DIFFERENCE",
+        help="difference of the first metric within which methods count as equal, named before the results are seen"
+        " (default: 0.01)",
+    )
     report.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: FOLDER/report)")
     report.add_argument(
         "--formulas",
@@ -44,4 +51,5 @@ def _report(arguments: argparse.Namespace) -> None:
         metrics=arguments.metrics,
         out=arguments.out,
         formulas=arguments.formulas,
+        margin=arguments.margin,
     )

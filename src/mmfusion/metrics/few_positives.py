@@ -93,24 +93,6 @@ def _variance(sums: Floats, cases: TestCases, present: list[int]) -> tuple[float
     return total, float(squares.sum()) ** 2 / spread if spread > 0 else float(m.min()) - 1
 
 
-def mean_recall_variance(probabilities: Floats, cases: TestCases) -> float:
-    """Variance of the mean of the classes' recalls, with two more cases of each class found and two more missed.
-
-    A bootstrap of a class whose cases are all found says that its recall cannot vary.
-
-    Args:
-        probabilities: Shape ``(s, n, k)``.
-        cases: The cases; groups count as cases do.
-    """
-    hit = (probabilities.argmax(axis=2) == cases.labels).mean(axis=0)
-    terms = []
-    for c in np.flatnonzero(cases.cases_of_class):
-        n = int(cases.groups_of_class[c])
-        share = (n * float(hit[cases.labels == c].mean()) + 2) / (n + 4)
-        terms.append(share * (1 - share) / (n + 4))
-    return sum(terms) / len(terms) ** 2
-
-
 def hanley_mcneil(auc: Floats, n1: int, n0: int) -> Floats:
     """Variance of an AUC from its value alone, with the mean of both sizes in place of each (Newcombe, method 5)."""
     middle = (n1 + n0) / 2 - 1

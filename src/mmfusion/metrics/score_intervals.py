@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike
 from mmfusion.metrics.cases import FEW, TestCases
 from mmfusion.metrics.classification import WITHOUT_INTERVAL
 from mmfusion.metrics.definitions import MEANS_OF_CLASSES, metric_range
-from mmfusion.metrics.few_positives import auc_variance, mean_recall_variance, newcombe, wilson
+from mmfusion.metrics.few_positives import auc_variance, newcombe, wilson
 from mmfusion.metrics.ranking import Floats
 from mmfusion.metrics.two_sources import StandardError, case_variances, two_source_error
 from mmfusion.utils.optional import need
 
 _BIAS_CORRECTED = ("average_precision", "average_precision_called")
 _OF_CLASSES = (*MEANS_OF_CLASSES, *_BIAS_CORRECTED, "mcc")
+_UNPROVEN = frozenset({"g_mean", "balanced_accuracy", "f1_macro", "f1_weighted", "mcc"})
+"""Metrics whose intervals leave 91 to 99%, or 93 to 97% on average, where a class has few cases, or were not tried."""
 _EDGE = 0.005
 """How far from the ends of the range a corrected middle stays, as a share of it."""
 
@@ -56,8 +58,7 @@ def score_interval(
     - Most metrics: Student's t on the logit scale of the metric's range, on the log scale for log loss.
     - AUC where a class has less than 50 groups: the same with DeLong's variance; where the AUC is 1 or 0, Newcombe's.
     - Recall of a class under 50 groups: Wilson's, of as many cases as the standard error is worth, at most the class's.
-    - Mean of recalls, a class under 50: at least the variance that two more cases of each class found and two more
-      missed would give (Agresti and Coull). G-mean: none.
+    - Means of recalls, F1, G-mean and MCC where a class has less than 50 groups: none.
     - Average precision: about the value less its bias, which the bootstrap estimates.
     - ECE: none.
 
@@ -92,11 +93,8 @@ def score_interval(
         # A bootstrap of m groups has (m - 1) / m of the variance.
         factor = cases.smallest / degrees
         of_mean, of_single = factor * of_mean, factor * of_single
-    if cases.few and metric == "g_mean":
+    if cases.few and (metric in _UNPROVEN or (metric == "sensitivity" and cases.n_classes > 2)):
         return _none(f"a class has fewer than {FEW} cases or groups, where no interval of it covers what it should")
-    if cases.few and _is_mean_recall(metric, cases) and len(probabilities):
-        floor = mean_recall_variance(np.stack(probabilities), cases)
-        of_mean, of_single = max(of_mean, floor), max(of_single, floor)
     error = two_source_error(x, of_mean, of_single, degrees)
     members = _recalled(metric, cases)
     if members is not None and members[1] < FEW:
@@ -171,12 +169,10 @@ def _newcombe(mean: float, size: float, cases: TestCases, level: float) -> Score
 
 def _wilson(mean: float, error: StandardError, n_groups: int, n_cases: int, level: float) -> ScoreInterval:
     size = float(error.error)
-    worth = float(n_groups) if size == 0 else min(mean * (1 - mean) / size**2, float(n_cases))
+    worth = float(n_groups)
+    if size > 0 and 0 < mean < 1:
+        worth = min(max(mean * (1 - mean) / size**2, 1.0), float(n_cases))
     return ScoreInterval(*wilson(mean, worth, level=level), size, "Wilson")
-
-
-def _is_mean_recall(metric: str, cases: TestCases) -> bool:
-    return metric == "balanced_accuracy" or (metric == "sensitivity" and cases.n_classes > 2)
 
 
 def _recalled(metric: str, cases: TestCases) -> tuple[int, int] | None:

@@ -1,21 +1,26 @@
 """Analysis of finished runs: tables, tests and curves of a report."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mmfusion.comparison.analysis import cautions, curves, grouping, learning, modalities, paired
 from mmfusion.comparison.analysis.grouping import Table
-from mmfusion.comparison.analysis.held_out import n_validation
+from mmfusion.comparison.analysis.held_out import n_validation, sizes
 from mmfusion.comparison.analysis.methods import Group
-from mmfusion.comparison.analysis.resampling import Sampled, judge, sample, score, subgroup_rows
+from mmfusion.comparison.analysis.resampling import Sampled, judge, sample, subgroup_rows
 from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, Method, Named, PairedTest
 from mmfusion.comparison.analysis.scores import RunPoint, Score, Subgroup
+from mmfusion.comparison.analysis.scoring import Observed, mean_score, method_scores
+from mmfusion.comparison.analysis.wholes import wholes
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.metrics.classification import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
+from mmfusion.metrics.definitions import metric_range
 
 REFERENCE = "concat"
+MARGIN = 0.01
+"""Difference within which methods count as equal, where no other margin is named: of a metric from 0 to 1."""
 ALL = "all"
 _PER_CLASS = "accuracy_"
 
@@ -30,6 +35,7 @@ def analyse(
     level: float = 0.95,
     seed: int = 0,
     beforehand: bool = False,
+    margin: float | None = None,
 ) -> Analysis:
     """All tables, tests and curves of some runs.
 
@@ -39,18 +45,23 @@ def analyse(
         metrics: Metrics to show and to test: names, also of :data:`mmfusion.metrics.classification.EXTRA`, or the name
             of one of :data:`mmfusion.metrics.classification.SETS`, or ``all``. A metric that needs other classes than a
             comparison has is left out there.
-        ranks: The metric that orders the methods; it is shown first.
+        ranks: The metric that orders the methods and carries the verdicts; it is shown first.
         n_resamples: Number of bootstrap resamples.
         level: Coverage of the intervals, in (0, 1).
         seed: Of the bootstrap; the same runs and seed give the same numbers.
         beforehand: Whether the reference was named before the runs were made, which the runs do not record.
+        margin: Difference of ``ranks`` within which methods count as equal; None: :data:`MARGIN` for a metric whose
+            values are from 0 to 1, else no such test.
 
     Returns:
         One comparison per set of runs that may share a table.
 
     Raises:
-        ValueError: If a metric is in no comparison, or if a comparison lacks the metric that ranks.
+        ValueError: If a metric is in no comparison, if a comparison lacks the metric that ranks, or if the margin is
+            not positive.
     """
+    if margin is not None and not 0 < margin < np.inf:
+        raise ValueError(f"margin expects a positive number, got {margin}")
     tables = grouping.tables(runs)
     known = available(runs)
     names = [] if isinstance(metrics, str) else list(metrics)
@@ -64,7 +75,7 @@ def analyse(
         raise ValueError(f"ranks expects a metric that every comparison has, got {ranks!r}, which {lacking[0]} has not")
     named: Named = "beforehand" if beforehand else "default" if reference == REFERENCE else "report"
     comparisons = [
-        _comparison(table, reference, named, metrics, ranks, n_resamples=n_resamples, level=level, seed=seed)
+        _comparison(table, reference, named, metrics, ranks, margin, n_resamples=n_resamples, level=level, seed=seed)
         for table in tables
     ]
     return Analysis(tuple(comparisons), reference, level, n_resamples, seed)
@@ -90,6 +101,7 @@ def _comparison(
     named: Named,
     shown: str | Sequence[str],
     ranks: str,
+    margin: float | None,
     *,
     n_resamples: int,
     level: float,
@@ -102,13 +114,30 @@ def _comparison(
     drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed, extra=extra))
     sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
     chosen_reference, reference_cautions = _reference(table, reference)
-    methods = [_method(group, sampled[group.label], group.label == chosen_reference, level) for group in table.groups]
-    methods.sort(key=lambda method: _place(method.scores[ranks].mean, ranks))
+    set_sizes = sizes(runs)
+    whole_of = {label: whole for label, whole in wholes(table.groups).items() if label != chosen_reference}
+    if margin is None and metric_range(ranks, len(classes)) == (0.0, 1.0):
+        margin = MARGIN
+    rules = paired.Rules(ranks, level, margin)
+    methods = [
+        _method(group, sampled[group.label], group.label == chosen_reference, level, set_sizes)
+        for group in table.groups
+    ]
+    methods.sort(key=lambda method: (method.label in whole_of, *_place(method.scores[ranks].mean, ranks)))
+    compared = {method.label: paired.Compared(method.label, sampled[method.label]) for method in methods}
+    own = [compared[method.label] for method in methods if method.label not in whole_of]
+    rank_of = paired.ranks(own, rules) if len(own) > 1 else {}
+    methods = [replace(method, whole=whole_of.get(method.label), ranks=rank_of.get(method.label)) for method in methods]
     tests: list[PairedTest] = []
     if chosen_reference is not None:
-        others = [paired.Compared(method.label, sampled[method.label]) for method in methods if not method.is_reference]
-        compared = paired.Compared(chosen_reference, sampled[chosen_reference])
-        tests, pairing_cautions = paired.against(others, compared, metrics, level)
+        others = [one for one in own if one.label != chosen_reference]
+        tests, pairing_cautions = paired.against(others, compared[chosen_reference], metrics, rules)
+        reference_cautions += pairing_cautions
+    ablation_tests: list[PairedTest] = []
+    for whole in dict.fromkeys(whole_of.values()):
+        ablations = [compared[method.label] for method in methods if method.whole == whole]
+        found, pairing_cautions = paired.against(ablations, compared[whole], metrics, rules)
+        ablation_tests += found
         reference_cautions += pairing_cautions
     sampled_runs = [run for members in sampled.values() for run in members]
     test_sets = {run.judged.test_set: run.judged for run in sampled_runs}
@@ -144,6 +173,8 @@ def _comparison(
             *_cautions("noise", cautions.noise(methods, ranks, resolution, len(labels), len(folds))),
             *reference_cautions,
             *_cautions("undefined", cautions.undefined(test_sets.values(), metrics, classes)),
+            *_cautions("few", cautions.small_classes(test_sets.values(), classes)),
+            *_cautions("interval", cautions.without_interval(methods, metrics)),
             *_cautions("seeds", cautions.seeds(methods)),
             *_cautions("budget", cautions.budget(methods)),
             *_cautions("tuning", cautions.tuning(methods)),
@@ -155,6 +186,8 @@ def _comparison(
             *_cautions("note", cautions.notes(runs)),
         ),
         surroundings=around,
+        ablation_tests=tuple(ablation_tests),
+        margin=margin,
     )
 
 
@@ -190,7 +223,13 @@ def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
     return None, [Caution("reference", text)]
 
 
-def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level: float) -> Method:
+def _method(
+    group: Group,
+    sampled: Sequence[Sampled],
+    is_reference: bool,
+    level: float,
+    set_sizes: tuple[float, float] | None,
+) -> Method:
     runs = group.runs
     scaled = all(run.scaled for run in sampled)
     return Method(
@@ -204,13 +243,13 @@ def _method(group: Group, sampled: Sequence[Sampled], is_reference: bool, level:
         beyond=None if group.row is not None else learning.beyond(runs),
         settings=group.settings,
         runs=tuple(_point(run) for run in sampled),
-        scores=_scores([run.raw for run in sampled], level),
-        scaled=_scores([run.scaled for run in sampled], level) if scaled else {},
+        scores=method_scores(sampled, lambda run: dict(run.raw), level, set_sizes),
+        scaled=method_scores(sampled, lambda run: dict(run.scaled), level, set_sizes, scaled=True) if scaled else {},
         curves=curves.curves(sampled, level),
         confusion=curves.confusion(sampled),
-        subgroups=_subgroups(sampled, level),
-        robustness=modalities.degradation(runs),
-        contributions=modalities.contributions(runs),
+        subgroups=_subgroups(sampled, level, set_sizes),
+        robustness=modalities.degradation(runs, level),
+        contributions=modalities.contributions(runs, level),
         learning=learning.learning(runs),
         cost=learning.cost(runs),
     )
@@ -221,11 +260,7 @@ def _point(sampled: Sampled) -> RunPoint:
     return RunPoint(str(run.folder), run.seed, run.fold, len(run.test), judged.threshold, judged.temperature)
 
 
-def _scores(runs: Sequence[Mapping[str, Any]], level: float) -> dict[str, Score]:
-    return {name: score([run[name] for run in runs], level) for name in runs[0]}
-
-
-def _subgroups(sampled: Sequence[Sampled], level: float) -> tuple[Subgroup, ...]:
+def _subgroups(sampled: Sequence[Sampled], level: float, set_sizes: tuple[float, float] | None) -> tuple[Subgroup, ...]:
     """One row per property and value that some run has."""
     rows = [subgroup_rows(run.judged) for run in sampled]
     keys = dict.fromkeys(key for of_run in rows for key in of_run)
@@ -235,8 +270,16 @@ def _subgroups(sampled: Sequence[Sampled], level: float) -> tuple[Subgroup, ...]
         for run, of_run in zip(sampled, rows):
             members = run.judged.cases.take(of_run.get((by, value), np.empty(0, dtype=np.intp)))
             cases |= dict(zip(members.ids.tolist(), zip(members.labels.tolist(), members.groups.tolist())))
-        defined = [run.subgroups[by, value] for run in sampled if (by, value) in run.subgroups]
-        scores = _scores(defined, level) if defined else _undefined(sampled)
+        observed = [
+            (run.subgroups[by, value], run.judged.cases_of(at), run.judged.cases.probabilities[at], run.judged.test_set)
+            for run, of_run in zip(sampled, rows)
+            if (by, value) in run.subgroups
+            for at in (of_run[by, value],)
+        ]
+        scores = _undefined(sampled)
+        for name in scores if observed else ():
+            drawn = [Observed(metrics[name], among, p, test_set) for metrics, among, p, test_set in observed]
+            scores[name] = mean_score(name, drawn, level, set_sizes)
         counts = {
             name: sum(label == c for label, _ in cases.values()) for c, name in enumerate(sampled[0].judged.run.classes)
         }
@@ -250,7 +293,6 @@ def _undefined(sampled: Sequence[Sampled]) -> dict[str, Score]:
 
 
 def _resolution(sampled: Sequence[Sampled], metric: str) -> float:
-    """Twice the median standard error of a single run."""
-    errors = [score([run.raw[metric]], 0.95).error for run in sampled]
-    known = [error for error in errors if np.isfinite(error)]
-    return 2 * float(np.median(known)) if known else np.nan
+    """Twice the median standard error of a single run, from the test cases alone."""
+    errors = [float(np.nanstd(drawn)) for run in sampled if np.isfinite(drawn := run.raw[metric].drawn).any()]
+    return 2 * float(np.median(errors)) if errors else np.nan

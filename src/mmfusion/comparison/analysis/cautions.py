@@ -15,11 +15,10 @@ from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.experiments.recipes import SHARED
 from mmfusion.metrics import definitions
 from mmfusion.metrics.calibration import BOUNDS, UNDETERMINED
+from mmfusion.metrics.cases import MARKED
 from mmfusion.metrics.classification import EXTRA
 from mmfusion.metrics.differences import LEAST_SPLITS
-
-LEAST_SEEDS = 5
-"""Seeds that a benchmark on a fixed split should have."""
+from mmfusion.metrics.two_sources import LEAST_SEEDS
 
 LEAST_FOLDS = 4
 """With fewer, Student's factor for a 95% interval is above 4."""
@@ -37,7 +36,7 @@ def notes(runs: Iterable[FinishedRun]) -> Texts:
 
 
 def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: int, folds: int) -> Texts:
-    """Standard error of a single run, and how many methods are within twice that of the best.
+    """Standard error of a single run from the cases alone, and how many methods are within twice that of the best.
 
     Args:
         methods: Best first.
@@ -46,7 +45,7 @@ def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: in
         n_cases: Number of test cases.
         folds: Number of folds.
     """
-    ranked = [method for method in methods if np.isfinite(method.scores[metric].mean)]
+    ranked = [method for method in methods if method.whole is None and np.isfinite(method.scores[metric].mean)]
     if len(ranked) < 2 or not np.isfinite(resolution):
         return
     best = ranked[0].scores[metric].mean
@@ -79,7 +78,10 @@ def seeds(methods: Sequence[Method]) -> Texts:
     folds, most = {fold for fold, _ in everything}, len({seed for _, seed in everything})
     if len(folds) == 1 and most < LEAST_SEEDS:
         runs = "a single seed" if most == 1 else f"{most} seeds"
-        yield f"The methods have {runs} on one split; a result needs {LEAST_SEEDS} seeds or several folds."
+        yield (
+            f"The methods have {runs} on one split: there is no verdict on methods, which needs {LEAST_SEEDS} seeds "
+            "(--seeds)."
+        )
     if 1 < len(folds) < LEAST_FOLDS:
         text = (
             f"a paired test has {len(folds) - 1} degrees of freedom, so that its intervals are very wide and only a "
@@ -91,6 +93,33 @@ def seeds(methods: Sequence[Method]) -> Texts:
                 "variance"
             )
         yield f"With {len(folds)} folds {text}: use at least {LEAST_FOLDS} folds."
+
+
+def small_classes(runs: Iterable[Judged], classes: Sequence[str]) -> Texts:
+    """Classes with so few test cases that nothing is known of how their intervals cover."""
+    fewest: dict[str, int] = {}
+    for judged in runs:
+        counts = judged.test_cases.cases_of_class
+        for name in judged.test_cases.marked():
+            n = int(counts[classes.index(name)])
+            fewest[name] = min(n, fewest.get(name, n))
+    if fewest:
+        listed = ", ".join(f"{name} {n}" for name, n in fewest.items())
+        yield (
+            f"Classes with fewer than {MARKED} test cases ({listed}): how the intervals of their own metrics, and of "
+            "means over classes, cover is not known."
+        )
+
+
+def without_interval(methods: Sequence[Method], metrics: Sequence[str]) -> Texts:
+    """Shown metrics that have a value and no interval, by the reason."""
+    by_reason: dict[str, dict[str, None]] = {}
+    for method in methods:
+        for metric in metrics:
+            if (reason := method.scores[metric].reason) and np.isfinite(method.scores[metric].mean):
+                by_reason.setdefault(reason, {})[_metric_words(metric)] = None
+    for reason, names in by_reason.items():
+        yield f"Without an interval in some or all rows: {', '.join(names)}: {reason}."
 
 
 def calibration(methods: Sequence[Method]) -> Texts:

@@ -10,7 +10,9 @@ from mmfusion.comparison.analysis.resampling import Sampled
 from mmfusion.metrics.calibration_error import ECE_BINS, CalibrationError, confidence_bins
 from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, roc_curve
 from mmfusion.metrics.ranking import Floats, divide
+from mmfusion.metrics.two_sources import two_source_error
 from mmfusion.metrics.weighted import mean_defined
+from mmfusion.utils.optional import need
 
 MACRO = "macro"
 LIKELIEST = "likeliest"
@@ -20,7 +22,8 @@ def curves(runs: Sequence[Sampled], level: float) -> Curves:
     """All curves of a method.
 
     ROC and precision-recall curves are means over the runs at each place of the grid; reliability curves pool the
-    runs' cases in each bin. The bands come from the first resamples of the bootstrap.
+    runs' cases in each bin. The bands come from the first resamples of the bootstrap; those of several runs are widened
+    by the variance between these.
 
     Args:
         runs: Of one method.
@@ -65,9 +68,40 @@ def _averaged(
     rows = [(names[c], by_class[i], areas[i]) for i, c in enumerate(of)]
     if len(of) > 1:
         rows.append((MACRO, mean_defined(np.moveaxis(by_class, 0, -1)), mean_defined(areas.T)))
+    groups = runs[0].judged.test_cases.n_groups
+    every = [*drawn, mean_defined(np.moveaxis(drawn, 0, -1))] if len(of) > 1 else list(drawn)
     return tuple(
-        Curve(name, GRID, values[0], *pointwise_band(values[1:], level), area=float(mean_defined(area)))
-        for name, values, area in rows
+        Curve(name, GRID, values[0], *_band(values, each, groups, level), area=float(mean_defined(area)))
+        for (name, values, area), each in zip(rows, every)
+    )
+
+
+def _band(mean: Floats, each: Floats, n_groups: int, level: float) -> tuple[Floats, Floats]:
+    """Pointwise band of a mean curve: percentiles of its resamples, widened by what the training runs add.
+
+    Args:
+        mean: Shape ``(1 + r, g)``, the curve and its resamples.
+        each: Shape ``(runs, 1 + r, g)``, those of each run.
+        n_groups: Groups of test cases.
+        level: Coverage at each place.
+    """
+    low, high = pointwise_band(mean[1:], level)
+    if len(each) < 2:
+        return low, high
+    whole = np.isfinite(each).all(axis=(0, 1))
+    of_mean = np.where(whole, np.where(whole, mean[1:], 0.0).var(axis=0, ddof=1), 0.0)
+    of_single = np.where(whole, np.where(whole, each[:, 1:], 0.0).var(axis=1, ddof=1).mean(axis=0), 0.0)
+    found = two_source_error(np.where(whole, each[:, 0], 0.0), of_mean, of_single, float(max(n_groups - 1, 1)))
+    student = need("scipy.stats", "bench").t.ppf((1 + level) / 2, found.degrees)
+    normal = need("scipy.stats", "bench").norm.ppf((1 + level) / 2)
+    factor = divide(student * found.error, normal * found.cases)
+    factor = np.where(np.isfinite(factor), np.maximum(factor, 1.0), 1.0)
+    # A place whose resamples do not vary has the training runs alone.
+    reach = np.where(found.cases > 0, 0.0, np.nan_to_num(student * found.error))
+    middle = mean[0]
+    return (
+        np.clip(middle - (middle - low) * factor - reach, 0.0, 1.0),
+        np.clip(middle + (high - middle) * factor + reach, 0.0, 1.0),
     )
 
 
@@ -86,15 +120,22 @@ def _reliability(
     for name, of_runs in targets:
         # Sums of the bins over the runs: cases, probability, truth; the first resample is the cases as they are.
         pooled, gaps = np.zeros((3, ECE_BINS, 1 + n_drawn)), []
+        counted: list[Floats] = []
+        shares: list[Floats] = []
         for run, (p, truth) in zip(runs, of_runs):
             weights = np.concatenate([np.ones((len(p), 1)), run.weights[:, :n_drawn]], axis=1)
             member = np.eye(ECE_BINS)[confidence_bins(p)].T
             sums = np.stack([member @ weights, (member * p) @ weights, (member * truth) @ weights])
             pooled += sums
+            counted.append(sums[0].T)
+            shares.append(divide(sums[2], sums[0]).T)
             gaps.append(float(CalibrationError(p, truth)(np.ones((len(p), 1)))[0]))
         x, y = divide(pooled[1, :, 0], pooled[0, :, 0]), divide(pooled[2], pooled[0]).T
         middle = (np.arange(ECE_BINS) + 0.5) / ECE_BINS
         share = pooled[0, :, 0] / pooled[0, :, 0].sum()
-        band = pointwise_band(y[1:], level)
+        # What each run adds to the pooled share, so that the mean over the runs is the share.
+        weight = divide(np.array(counted), np.mean(counted, axis=0))
+        each = y[0] + weight * (np.array(shares) - y[0])
+        band = _band(y, each, runs[0].judged.test_cases.n_groups, level)
         out.append(Curve(name, np.where(np.isnan(x), middle, x), y[0], *band, area=float(np.mean(gaps)), share=share))
     return tuple(out)

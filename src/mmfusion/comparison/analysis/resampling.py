@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.comparison.analysis.held_out import test_set_of
-from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.finished_run import Cases, FinishedRun
 from mmfusion.data.schema.subgroups import UNKNOWN
-from mmfusion.metrics.bootstrap import percentiles, resample
+from mmfusion.metrics.bootstrap import resample
 from mmfusion.metrics.calibration import apply_temperature, fit_temperature
+from mmfusion.metrics.cases import TestCases
 from mmfusion.metrics.classification import Prepared, PreparedCalibration, best_threshold
 from mmfusion.metrics.definitions import defined_in, keeps_classes
 from mmfusion.metrics.ranking import Floats
@@ -51,7 +51,18 @@ class Judged:
         """Equal for runs of the same fold whose test cases are the same, with the same labels and groups."""
         return test_set_of(self.run)
 
-    @property
+    @cached_property
+    def test_cases(self) -> TestCases:
+        """Labels and groups of its test cases."""
+        return self.cases_of(np.arange(len(self.cases)))
+
+    def cases_of(self, rows: NDArray[np.intp]) -> TestCases:
+        """Labels and groups of some of its test cases."""
+        classes = self.run.classes
+        groups = self.cases.groups[rows].tolist()
+        return TestCases.of(self.cases.labels[rows], groups, len(classes), classes)
+
+    @cached_property
     def scaled(self) -> Floats | None:
         """Probabilities after temperature scaling."""
         return None if self.temperature is None else apply_temperature(self.cases.probabilities, self.temperature)
@@ -130,25 +141,6 @@ def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequ
         sampled = _sample_test_set([judged[i] for i in members], n_resamples, seeds, extra)
         result |= dict(zip(members, sampled))
     return [result[i] for i in range(len(judged))]
-
-
-def score(runs: Sequence[Drawn], level: float) -> Score:
-    """Mean over runs with the interval of this mean; runs in which the metric is undefined are left out of it.
-
-    Args:
-        runs: The metric of each run.
-        level: Coverage of the interval.
-    """
-    values = np.array([run.value for run in runs])
-    defined = np.flatnonzero(np.isfinite(values))
-    points = tuple(values.tolist())
-    if not len(defined):
-        return Score(np.nan, np.nan, np.nan, np.nan, np.nan, points)
-    kept = values[defined]
-    drawn = np.mean([runs[int(i)].drawn for i in defined], axis=0)
-    low, high, error = percentiles(drawn, level)
-    sd = float(kept.std(ddof=1)) if len(kept) > 1 else np.nan
-    return Score(float(kept.mean()), sd, low, high, error, points)
 
 
 class _Task(NamedTuple):

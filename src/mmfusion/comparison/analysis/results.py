@@ -1,10 +1,12 @@
 """Results of a comparison, in plain numbers: frozen dataclasses.
 
-Every mean is over the runs of a method, that is its seeds and folds, and every interval is that of this mean. A number
-that is undefined or unknown is NaN, anything else that is unknown is None.
+Every mean is over the runs of a method, that is its seeds and folds, and every interval is that of this mean, with both
+sources of error: other test cases and, where there are several runs, other training runs. A number that is undefined or
+unknown is NaN, anything else that is unknown is None.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,6 +15,10 @@ from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPo
 
 Named = Literal["beforehand", "default", "report"]
 """Origin of the reference: named before the runs were finished, the library's default, or named for the report."""
+
+
+SIGNIFICANCE = 0.05
+"""Level of the tests."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +74,9 @@ class Method:
         contributions: Empty if no run was evaluated without a modality.
         learning: One per run that has a history.
         cost: None if it was not measured.
+        whole: Label of the method that it is an ablation of, against which it is tested; None for a method of its own,
+            also for an ablation whose whole is not in the comparison.
+        ranks: Best and worst rank that it may have; None for an ablation, and where no verdict is possible.
     """
 
     label: str
@@ -89,26 +98,36 @@ class Method:
     contributions: tuple[Contribution, ...]
     learning: tuple[LearningCurve, ...]
     cost: Cost | None
+    whole: str | None = None
+    ranks: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class PairedTest:
-    """A method against the reference.
+    """A method against the reference, or an ablation against its whole.
 
     Attributes:
         method: Label.
         reference: Label.
         metric: The compared metric.
-        kind: ``delong``, ``bootstrap``, ``mcnemar`` or ``corrected resampled t``.
+        kind: ``cases and seeds``: of the mean over seeds, with both sources of error; ``cases``: of two trained models,
+            for other test cases only; ``corrected resampled t``: over folds.
         n_runs: Pairs of runs, one of each method, of the same seed, fold and test cases.
         difference: Method less reference, mean over these pairs (within each test set, then over the sets); for
             ``brier``, ``ece`` and ``log_loss`` negative is better.
-        low: Lower end of its interval; NaN for McNemar's test, which has none.
+        low: Lower end of its interval; NaN if there is none.
         high: Upper end.
-        p: Two-sided; NaN if there is no test.
-        p_holm: Corrected for all methods of the comparison that were tested on this metric.
+        p: Two-sided; NaN if there is no test, or may be no verdict.
+        p_holm: Corrected for all methods of the comparison that may have a verdict; NaN if there is none.
         better: True if the method is significantly better at 5% after correction, False if worse, else None.
         reason: Why there is no interval; empty if there is one.
+        no_verdict: Why there is no verdict on methods; empty if there may be one.
+        error: Standard error of the difference.
+        degrees: Its degrees of freedom.
+        detectable: The smallest true difference that would be found with 80% power at 5% divided by the number of
+            methods tested.
+        p_no_worse: One-sided, of a loss of the margin or more, corrected by Holm: non-inferiority.
+        p_equal: Two one-sided tests of a difference of the margin or more (TOST), corrected by Holm.
     """
 
     method: str
@@ -123,6 +142,23 @@ class PairedTest:
     p_holm: float
     better: bool | None
     reason: str = ""
+    no_verdict: str = ""
+    error: float = math.nan
+    degrees: float = math.nan
+    detectable: float = math.nan
+    p_no_worse: float = math.nan
+    p_equal: float = math.nan
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, ``equal``, ``no worse``, ``open``, or ``none`` if there is no verdict on methods."""
+        if self.no_verdict or not math.isfinite(self.p_holm):
+            return "none"
+        if self.better is not None:
+            return "better" if self.better else "worse"
+        if self.p_equal < SIGNIFICANCE:
+            return "equal"
+        return "no worse" if self.p_no_worse < SIGNIFICANCE else "open"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +166,9 @@ class Caution:
     """A caution for the reader of a table.
 
     Attributes:
-        kind: ``note`` (of the data: leaks, licences), ``noise``, ``reference``, ``pairing``, ``seeds``, ``budget``,
-            ``versions``, ``tuning``, ``options``, ``calibration``, ``data``, ``missing`` or ``undefined``.
+        kind: ``note`` (of the data: leaks, licences), ``noise``, ``few``, ``interval``, ``reference``, ``pairing``,
+            ``seeds``, ``budget``, ``versions``, ``tuning``, ``options``, ``calibration``, ``data``, ``missing`` or
+            ``undefined``.
         text: A sentence.
     """
 
@@ -177,11 +214,13 @@ class Comparison:
         metrics: Metrics to show, first the one that ranks.
         reference: Label of the method that the others are tested against; None if it is missing.
         named: Origin of the reference.
-        methods: Best first; reference rows of scikit-learn among them.
-        tests: Of every method but the reference, by metric, in the order of the methods.
+        methods: Best first, reference rows of scikit-learn among them; then the ablations.
+        tests: Of every method but the reference and the ablations, by metric, in the order of the methods.
         resolution: Twice the median standard error of a single run's ranking metric, from the test cases alone.
         cautions: Warnings.
         surroundings: Versions and hardware, the most frequent first.
+        ablation_tests: Of every ablation against its whole, likewise; each whole is a family of its own.
+        margin: Difference of the ranking metric within which methods count as equal; None if none was named.
     """
 
     name: str
@@ -203,6 +242,8 @@ class Comparison:
     resolution: float
     cautions: tuple[Caution, ...]
     surroundings: tuple[Surroundings, ...]
+    ablation_tests: tuple[PairedTest, ...] = ()
+    margin: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

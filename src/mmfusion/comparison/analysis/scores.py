@@ -17,10 +17,12 @@ class Score:
     Attributes:
         mean: Over the runs in which it is defined.
         sd: Standard deviation over the runs, with ``n - 1``; NaN for a single run.
-        low: Lower end of the interval of the mean.
+        low: Lower end of the interval of the mean: of a single run for other test cases only, of several for other
+            training runs too.
         high: Upper end.
-        error: Standard error of the mean from the test cases alone; NaN if it is unknown.
+        error: Standard error of the mean, from the same sources; NaN if it is unknown.
         points: Value of each run, in the order of :attr:`Method.runs`.
+        reason: Why a defined mean has no interval; empty if it has one.
     """
 
     mean: float
@@ -29,6 +31,7 @@ class Score:
     high: float
     error: float
     points: tuple[float, ...]
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +84,7 @@ class Degradation:
         metric: ``auc``.
         shares: Shape ``(g,)``, share of the present cells made missing, rising from 0.
         mean: Shape ``(g,)``, over the runs.
-        low: Shape ``(g,)``, lower end of the interval of the mean: the runs' intervals are averaged over the seeds
-            of a fold, and folds are independent.
+        low: Shape ``(g,)``, lower end of the interval of the mean, with both sources of error.
         high: Shape ``(g,)``.
         points: Shape ``(runs, g)``; a row of NaN for a run without it.
         area: Area under the curve divided by the width of ``shares``, in the range of the metric: [0, 1] for an AUC;

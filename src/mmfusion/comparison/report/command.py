@@ -26,6 +26,7 @@ def report(
     out: Path | None = None,
     beforehand: bool | None = None,
     formulas: bool = False,
+    margin: float | None = None,
 ) -> Path:
     """Collect finished runs, analyze them, write the report, and show the ranking.
 
@@ -43,6 +44,7 @@ def report(
             that no run has, as a preset may have them for data of other classes, are then left out, and the reference
             may be missing. None: a report of existing runs.
         formulas: As for :func:`~mmfusion.comparison.report.writing.write`.
+        margin: As for :func:`~mmfusion.comparison.analysis.assemble.analyse`.
 
     Returns:
         The page.
@@ -70,7 +72,11 @@ def report(
             known = assemble.available(collection.runs)
             chosen = [name for name in chosen if name in known]
         analysis = assemble.analyse(
-            collection.runs, reference or assemble.REFERENCE, metrics=chosen, beforehand=bool(beforehand)
+            collection.runs,
+            reference or assemble.REFERENCE,
+            metrics=chosen,
+            beforehand=bool(beforehand),
+            margin=margin,
         )
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)
@@ -89,13 +95,15 @@ def table(comparison: Comparison, level: float) -> Any:
     chapter = Chapter.of(comparison, 1, level)
     columns, rows = ["method", "runs", f"test {chapter.metric_words}"], []
     if comparison.reference is not None:
-        columns += [f"difference to {comparison.reference}", "p, Holm"]
-    tests = {test.method: test for test in comparison.tests if test.metric == chapter.metric}
+        columns += [f"difference to {comparison.reference}", "p, Holm", "verdict"]
+    of_both = (*comparison.tests, *comparison.ablation_tests)
+    tests = {test.method: test for test in of_both if test.metric == chapter.metric}
     for method in comparison.methods:
-        compared = ["reference" if method.is_reference else formatting.NONE, ""]
+        compared = ["reference" if method.is_reference else formatting.NONE, "", ""]
         if test := tests.get(method.label):
             difference = formatting.interval(test.difference, test.low, test.high, sign=True)
-            compared = [difference, formatting.p_value(test.p_holm)]
+            of_whole = f" (to {test.reference})" if method.whole is not None else ""
+            compared = [difference + of_whole, formatting.p_value(test.p_holm), formatting.VERDICTS[test.verdict]]
         row = [method.label, str(len(method.runs)), cell(score(method, chapter.metric)), *compared]
         rows.append(row[: len(columns)])
     return rich_table(comparison.name, columns, rows)

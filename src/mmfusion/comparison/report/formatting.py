@@ -23,10 +23,17 @@ METRICS: Mapping[str, str] = {
     "log_loss": "log loss",
 }
 KINDS: Mapping[str, str] = {
-    "delong": "DeLong",
-    "bootstrap": "paired bootstrap",
-    "mcnemar": "McNemar",
-    "corrected resampled t": "corrected resampled t (Nadeau and Bengio)",
+    "cases and seeds": "paired t-test with the variance of test cases and of training runs",
+    "cases": "paired bootstrap of the test cases, of two trained models",
+    "corrected resampled t": "corrected resampled t-test (Nadeau and Bengio)",
+}
+VERDICTS: Mapping[str, str] = {
+    "better": "better",
+    "worse": "worse",
+    "equal": "equal within the margin",
+    "no worse": "no worse than by the margin",
+    "open": "no significant difference",
+    "none": "no verdict",
 }
 REFERENCES: Mapping[Named, str] = {
     "beforehand": "the reference named beforehand",

@@ -58,7 +58,10 @@ def _score(score: Score) -> dict[str, float]:
 def _ranking(analysis: Analysis) -> Rows:
     for head, comparison, method in _methods(analysis):
         ranked = {
-            "rank": comparison.methods.index(method) + 1,
+            "rank": None if method.whole is not None else comparison.methods.index(method) + 1,
+            "rank_best": None if method.ranks is None else method.ranks[0],
+            "rank_worst": None if method.ranks is None else method.ranks[1],
+            "whole": method.whole,
             "model": method.model,
             "reference": int(method.is_reference),
             "runs": len(method.runs),
@@ -76,12 +79,13 @@ def _runs(analysis: Analysis) -> Rows:
 
 
 def _tests(analysis: Analysis) -> Rows:
-    words = {True: "better", False: "worse", None: ""}
-    names = {"kind": "test", "n_runs": "pairs", "better": "shown", "reason": "no_interval"}
+    names = {"kind": "test", "n_runs": "pairs", "reason": "no_interval"}
     for comparison in analysis.comparisons:
-        for test in comparison.tests:
-            values = dataclasses.asdict(test) | {"better": words[test.better]}
-            yield {"comparison": comparison.name} | {names.get(key, key): value for key, value in values.items()}
+        for test in (*comparison.tests, *comparison.ablation_tests):
+            values = dataclasses.asdict(test)
+            del values["better"]
+            head = {"comparison": comparison.name, "margin": comparison.margin, "verdict": test.verdict}
+            yield head | {names.get(key, key): value for key, value in values.items()}
 
 
 def _subgroups(analysis: Analysis) -> Rows:

@@ -1,5 +1,7 @@
 """Summary of a comparison: its methods and data, and the result with its uncertainty."""
 
+from statistics import median
+
 from mmfusion.comparison.analysis.results import Named, PairedTest
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
@@ -30,10 +32,10 @@ def answer(chapter: Chapter, wanted: str) -> str:
         wanted: Name of the requested reference, which may be missing.
     """
     comparison = chapter.comparison
-    best = comparison.methods[0]
+    best, *others = chapter.ranked
     number = cell(score(best, chapter.metric))
     value = f"{chapter.metric_words}, {number}"
-    if len(comparison.methods) == 1:
+    if not others:
         return (
             f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to "
             "compare it with."
@@ -44,41 +46,73 @@ def answer(chapter: Chapter, wanted: str) -> str:
             "among the runs, so no method can be said to be better than another."
         )
     tests = [test for test in comparison.tests if test.metric == chapter.metric]
-    if best.is_reference:
-        return f"The reference {best.label} has the {chapter.best_is} {value}. {_others(tests, comparison.reference)}"
     best_test = next((test for test in tests if test.method == best.label), None)
+    judged = [test for test in tests if test.verdict != "none"]
+    if tests and not judged:
+        return f"{_no_verdict(tests)} {_largest(best.label, chapter, best_test, value)}"
+    others_words = _others(judged, comparison.reference, comparison.margin)
+    if best.is_reference:
+        return f"The reference {best.label} has the {chapter.best_is} {value}. {others_words}"
     against = _best(best_test, comparison.reference, comparison.named)
-    return f"{best.label} has the {chapter.best_is} {value}. {against} {_others(tests, comparison.reference)}"
+    return f"{best.label} has the {chapter.best_is} {value}. {against} {others_words}"
 
 
-def _best(test: PairedTest | None, reference: str, named: Named) -> str:
-    if test is None or test.p_holm != test.p_holm:
-        reason = f": {test.reason}" if test is not None and test.reason else ""
-        return f"It could not be tested against {reference}, the reference{reason}."
+def _no_verdict(tests: list[PairedTest]) -> str:
+    """Why nothing may be said of methods."""
+    reasons = list(dict.fromkeys(reason for test in tests if (reason := test.no_verdict or test.reason)))
+    return f"There is no verdict on methods: {'; '.join(reasons)}."
+
+
+def _largest(label: str, chapter: Chapter, test: PairedTest | None, value: str) -> str:
+    """The best number, as one of trained models."""
+    reference = chapter.comparison.reference
+    which = "Of these trained models, that of" if all(len(m.runs) == 1 for m in chapter.ranked) else "Of these runs,"
+    if test is None:
+        return f"{which} {label}, the reference, has the {chapter.best_is} {value}."
     difference = formatting.interval(test.difference, test.low, test.high, sign=True)
-    verdict = "it may be chance" if test.better is None else "chance alone does not explain it"
+    sources = "for other test cases only" if test.n_runs == 1 else "for other test cases and training runs"
+    interval = f", an interval {sources}" if test.low == test.low else ""
     return (
-        f"Against {reference}, {formatting.REFERENCES[named]}, the difference is {difference}, Holm-corrected "
-        f"{formatting.p_phrase(test.p_holm)}: {verdict}."
+        f"{which} {label} has the {chapter.best_is} {value}; its difference to {reference} is {difference}{interval}."
     )
 
 
-def _others(tests: list[PairedTest], reference: str) -> str:
-    tested = [test for test in tests if test.p_holm == test.p_holm]
-    if not tested:
+def _best(test: PairedTest | None, reference: str, named: Named) -> str:
+    if test is None or test.verdict == "none":
+        reason = (test.reason or test.no_verdict) if test is not None else ""
+        return f"It could not be tested against {reference}, the reference{': ' if reason else ''}{reason}."
+    difference = formatting.interval(test.difference, test.low, test.high, sign=True)
+    words = {
+        "better": "chance alone does not explain it",
+        "worse": "chance alone does not explain it",
+        "equal": "the two count as equal",
+        "no worse": "it is no worse",
+        "open": "it may be chance",
+    }
+    return (
+        f"Against {reference}, {formatting.REFERENCES[named]}, the difference is {difference}, Holm-corrected "
+        f"{formatting.p_phrase(test.p_holm)}: {words[test.verdict]}."
+    )
+
+
+def _others(tests: list[PairedTest], reference: str, margin: float | None) -> str:
+    if not tests:
         return f"No method could be tested against {reference}."
-    better = [test.method for test in tested if test.better is True]
-    worse = [test.method for test in tested if test.better is False]
-    open_ = len(tested) - len(better) - len(worse)
-    parts = []
-    if better:
-        parts.append(f"{len(better)} better than {reference} ({formatting.listed(better)})")
-    if worse:
-        parts.append(
-            f"{len(worse)} worse ({formatting.listed(worse)})"
-            if better
-            else f"{len(worse)} worse than {reference} ({formatting.listed(worse)})"
-        )
-    if open_:
-        parts.append(f"{open_} without a significant difference from {'it' if parts else reference}")
-    return f"Of {formatting.plural(len(tested), 'method')} tested, after correction: {', '.join(parts)}."
+    words = {
+        "better": "better than",
+        "worse": "worse than",
+        "equal": f"equal within {margin} to",
+        "no worse": f"no worse by {margin} than",
+        "open": "without a significant difference from",
+    }
+    parts: list[str] = []
+    for verdict, phrase in words.items():
+        labels = [test.method for test in tests if test.verdict == verdict]
+        if labels:
+            listed = "" if verdict == "open" else f" ({formatting.listed(labels)})"
+            parts.append(f"{len(labels)} {phrase} {'it' if parts else reference}{listed}")
+    known = [test.detectable for test in tests if test.detectable == test.detectable]
+    power = ""
+    if known and any(test.verdict == "open" for test in tests):
+        power = f" A difference of {formatting.number(median(known))} would have been found with 80% power."
+    return f"Of {formatting.plural(len(tests), 'method')} tested, after correction: {', '.join(parts)}.{power}"

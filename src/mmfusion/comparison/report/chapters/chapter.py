@@ -122,6 +122,11 @@ class Chapter:
         return front, {f"{title} of the other {formatting.plural(len(rest), 'method')}": rest} if rest else {}
 
     @property
+    def ranked(self) -> list[Method]:
+        """Methods without the ablations whose whole is in the comparison, best first."""
+        return [method for method in self.comparison.methods if method.whole is None]
+
+    @property
     def reference(self) -> Method | None:
         """The reference; None if it is missing."""
         return next((method for method in self.comparison.methods if method.label == self.comparison.reference), None)
