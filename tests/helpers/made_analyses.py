@@ -150,10 +150,16 @@ def comparison(
                 p = min(1.0, max(0.0004, 0.3 - 10 * abs(d)))
                 better = None if p > 0.05 else d > 0
                 tests.append(
-                    PairedTest(one.label, reference.label, "auc", "delong", 3, d, d - 0.01, d + 0.01, p / 2, p, better)
+                    PairedTest(
+                        one.label, reference.label, "auc", "cases and seeds", 5, d, d - 0.01, d + 0.01, p / 2, p, better
+                    )
                 )
                 tests.append(
-                    PairedTest(one.label, reference.label, "accuracy", "mcnemar", 3, d, NAN, NAN, p, 1.0, None)
+                    PairedTest(
+                        *(one.label, reference.label, "accuracy", "cases and seeds", 5, d, NAN, NAN, NAN, NAN, None),
+                        reason="most resamples leave it undefined",
+                        no_verdict="it is not the metric that was named for verdicts",
+                    )
                 )
     made = Comparison(
         name="derm7pt-resnet18",

@@ -101,7 +101,7 @@ def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) 
     first, second = analyse(collect([tmp_path]).runs, n_resamples=40).comparisons
     message = [(item.folds, item.seeds, item.n_cases) for item in (first, second)]
     assert message == [(1, (0,), sizes[0]), (1, (1,), sizes[1])]
-    assert {test.kind for item in (first, second) for test in item.tests} == {"delong", "bootstrap", "mcnemar"}
+    assert {test.kind for item in (first, second) for test in item.tests} == {"cases"}
     assert [caution.kind for caution in second.cautions if caution.kind == "data"] == ["data"]
 
 
@@ -184,7 +184,9 @@ def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> Non
     wanted = evaluate(run.test.probabilities, run.test.labels, extra=[name])[name]
     assert comparison.methods[0].scores[name].points[0] == pytest.approx(wanted.item())
     assert comparison.methods[0].subgroups[0].scores[name].mean > 0
-    assert [(test.method, test.kind) for test in comparison.tests if test.metric == name] == [("max", "bootstrap")]
+    assert [(test.method, test.kind) for test in comparison.tests if test.metric == name] == [
+        ("max", "cases and seeds")
+    ]
     assert name not in only(analysed(tmp_path / "all", of_two)).methods[0].scores
     of_three = {model: {"names": ("a", "b", "c"), "overrides": {"data": {"size": 32}}} for model in ("concat", "max")}
     with pytest.raises(

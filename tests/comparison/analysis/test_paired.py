@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from helpers import run_folders
-from mmfusion.comparison.analysis.paired import Compared, against
-from mmfusion.comparison.analysis.resampling import Sampled, judge, sample
+from mmfusion.comparison.analysis.paired import Compared, Rules, against, ranks
+from mmfusion.comparison.analysis.resampling import judge, sample
 from mmfusion.comparison.analysis.results import Caution, PairedTest
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.classification import NAMES
 from mmfusion.metrics.definitions import difference_range
-from mmfusion.metrics.differences import corrected_resampled_difference
-from mmfusion.metrics.paired_tests import compare, compare_auc, holm, mcnemar
+from mmfusion.metrics.differences import corrected_resampled_difference, detectable, equivalence, t_test
+from mmfusion.metrics.paired_tests import holm
 
 THREE = {"names": ("a", "b", "c")}
 
@@ -27,90 +27,98 @@ def sampled(path: Path, model: str, seeds: tuple[int, ...] = (0,), folds: tuple[
     return Compared(model, sample(runs, n_resamples=200, seed=0))
 
 
-def one_test(first: Compared, reference: Compared, metric: str = "auc") -> tuple[PairedTest | None, list[Caution]]:
-    result, cautions = against([first], reference, [metric], 0.95)
-    return (result[0] if result else None), cautions
+def one_test(
+    one: Compared, reference: Compared, metric: str = "auc", primary: str | None = None, margin: float | None = None
+) -> tuple[PairedTest | None, list[Caution]]:
+    found, cautions = against([one], reference, [metric], Rules(primary or metric, 0.95, margin))
+    return (found[0] if found else None), cautions
 
 
-def p1(run: Sampled) -> np.ndarray:
-    return run.judged.cases.probabilities[:, 1]
+SEEDS = (0, 1, 2, 3, 4)
 
 
-def test_one_seed_of_two_classes_is_delongs(tmp_path: Path) -> None:
-    first, other = sampled(tmp_path, "cfcml", strength=2.0), sampled(tmp_path, "concat", strength=1.0)
-    result, cautions = one_test(first, other)
-    wanted = compare_auc(p1(first.runs[0]), p1(other.runs[0]), first.runs[0].judged.cases.labels)
-    assert result is not None
+def by_hand(one: Compared, other: Compared, metric: str) -> tuple[float, float, float]:
+    """Mean difference, its standard error and degrees of freedom, by the formula."""
+    pairs = list(zip(one.runs, other.runs, strict=True))
+    d = np.array([a.raw[metric].value - b.raw[metric].value for a, b in pairs])
+    drawn = np.array([a.raw[metric].drawn - b.raw[metric].drawn for a, b in pairs])
+    v, each, s = drawn.mean(0).var(ddof=1), drawn.var(1, ddof=1).mean(), len(d)
+    square = max(v, v + d.var(ddof=1) / s - (each - v) / (s - 1))
+    n = one.runs[0].judged.test_cases.n_groups
+    return d.mean(), square**0.5, square**2 / (v**2 / (n - 1) + (d.var(ddof=1) / s) ** 2 / (s - 1))
+
+
+@pytest.mark.parametrize("options", [{}, {"per_group": 2}, THREE])
+@pytest.mark.parametrize("metric", ["auc", "log_loss"])
+def test_several_seeds_have_both_sources_of_error(tmp_path: Path, options: dict[str, Any], metric: str) -> None:
+    one, other = (sampled(tmp_path, m, SEEDS, strength=s, **options) for m, s in (("cfcml", 1.2), ("concat", 1.0)))
+    found, cautions = one_test(one, other, metric, margin=0.05)
+    mean, error, degrees = by_hand(one, other, metric)
+    assert found is not None
     assert not cautions
-    assert (result.method, result.reference, result.kind, result.n_runs) == ("cfcml", "concat", "delong", 1)
-    assert (result.difference, result.low, result.high, result.p) == pytest.approx(tuple(wanted))
-    assert result.p_holm == result.p
+    assert (found.kind, found.n_runs, found.no_verdict) == ("cases and seeds", 5, "")
+    assert (found.difference, found.error, found.degrees) == pytest.approx((mean, error, degrees))
+    wanted = t_test(mean, error, degrees, bounds=difference_range(metric, 3))
+    assert (found.low, found.high, found.p) == pytest.approx((wanted.low, wanted.high, wanted.p))
+    same = equivalence(mean, error, degrees, 0.05, lower_is_better=metric == "log_loss")
+    assert (found.p_no_worse, found.p_equal) == pytest.approx(tuple(same))
+    assert found.detectable == pytest.approx(detectable(error, degrees))
 
 
-@pytest.mark.parametrize("options", [{"seeds": (0, 1)}, {"per_group": 2}, THREE])
-def test_otherwise_a_paired_bootstrap(tmp_path: Path, options: dict[str, Any]) -> None:
-    first, other = (sampled(tmp_path, model, strength=s, **options) for model, s in (("cfcml", 2.0), ("concat", 1.0)))
-    result, _ = one_test(first, other)
-    assert result is not None
-    assert result.kind == "bootstrap"
-    pairs = list(zip(first.runs, other.runs, strict=True))
-    assert result.n_runs == len(pairs)
-    drawn = np.mean([a.raw["auc"].drawn - b.raw["auc"].drawn for a, b in pairs], axis=0)
-    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
-    if len(pairs) == 1:
-        runs = [run.judged.cases for run in pairs[0]]
-        groups = runs[0].groups.tolist()
-        by_hand = compare(runs[0].probabilities, runs[1].probabilities, runs[0].labels, groups, n_resamples=2000)
-        assert result.difference == pytest.approx(by_hand.mean)
-        assert (result.low, result.high) == pytest.approx((by_hand.low, by_hand.high), abs=0.03)
+@pytest.mark.parametrize(
+    ("seeds", "kind", "why"),
+    [((0,), "cases", "two trained models"), ((0, 1, 2, 3), "cases and seeds", "4 seeds do not show")],
+)
+def test_fewer_than_five_seeds_give_no_verdict(tmp_path: Path, seeds: tuple[int, ...], kind: str, why: str) -> None:
+    one, other = (sampled(tmp_path, m, seeds, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
+    found, _ = one_test(one, other, margin=0.5)
+    assert found is not None
+    assert (found.kind, found.better, found.verdict) == (kind, None, "none")
+    assert why in found.no_verdict
+    assert np.isnan([found.p, found.p_holm, found.p_no_worse, found.p_equal]).all()
+    # The interval of these models stays.
+    assert 0 < found.low < found.difference < found.high
+    assert ranks([one, other], Rules("auc", 0.95)) == {}
 
 
-def test_accuracy_of_one_seed_is_mcnemars(tmp_path: Path) -> None:
-    first, other = (sampled(tmp_path, m, strength=s, n=90, **THREE) for m, s in (("max", 1.5), ("concat", 1)))
-    result, _ = one_test(first, other, "accuracy")
-    y = first.runs[0].judged.cases.labels
-    called = [x.runs[0].judged.cases.probabilities.argmax(1) for x in (first, other)]
-    assert result is not None
-    assert result.kind == "mcnemar"
-    assert result.p == mcnemar(*called, y)
-    assert result.difference == pytest.approx((called[0] == y).mean() - (called[1] == y).mean())
-    assert np.isnan([result.low, result.high]).all()
+def test_one_seed_is_about_other_cases_alone(tmp_path: Path) -> None:
+    one, other = sampled(tmp_path, "cfcml", strength=2.0), sampled(tmp_path, "concat", strength=1.0)
+    found, _ = one_test(one, other)
+    assert found is not None
+    drawn = one.runs[0].raw["auc"].drawn - other.runs[0].raw["auc"].drawn
+    assert (found.error, found.degrees) == pytest.approx((drawn.std(ddof=1), 59))
 
 
-def test_accuracy_of_several_seeds_is_of_their_mean(tmp_path: Path) -> None:
-    """Not of the ensemble of the seeds, which here differs from the reference the other way."""
-    y = np.arange(60) % 2
-    # Of three seeds each method's each is wrong on cases of its own, those of the reference together on the same ten.
-    wrong = {"max": [range(20 * s, 20 * s + 15) for s in range(3)], "concat": [range(10)] * 3}
-    methods = []
-    for model, of_seeds in wrong.items():
-        runs = []
-        for seed, at in enumerate(of_seeds):
-            frame = run_folders.predictions(seed=seed, parts=("test",))
-            says = np.where(np.isin(np.arange(60), list(at)), 1 - y, y)
-            frame["label"] = np.array(["nevus", "melanoma"])[y]
-            frame["prob_melanoma"] = 0.1 + 0.8 * says
-            frame["prob_nevus"] = 1 - frame["prob_melanoma"]
-            runs.append(judge(read(run_folders.write(tmp_path / f"{model}{seed}", model, seed=seed, frame=frame))))
-        methods.append(Compared(model, sample(runs, n_resamples=400, seed=0)))
-    first, other = methods
-    ensemble = np.mean([run.judged.cases.probabilities for run in first.runs], axis=0).argmax(1)
-    assert (ensemble == y).all()
-    result, _ = one_test(first, other, "accuracy")
-    assert result is not None
-    assert (result.kind, result.n_runs) == ("bootstrap", 3)
-    assert result.difference == pytest.approx(45 / 60 - 50 / 60)
-    pairs = zip(first.runs, other.runs, strict=True)
-    drawn = np.mean([a.raw["accuracy"].drawn - b.raw["accuracy"].drawn for a, b in pairs], axis=0)
-    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
-    assert result.low < result.difference < result.high
+def test_only_the_primary_metric_has_verdicts(tmp_path: Path) -> None:
+    one, other = (sampled(tmp_path, m, SEEDS, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
+    for metric, verdict in (("auc", "better"), ("accuracy", "none")):
+        found, _ = one_test(one, other, metric, primary="auc")
+        assert found is not None
+        assert found.verdict == verdict
+        assert np.isfinite([found.low, found.high]).all()
 
 
-def test_accuracy_of_patients_with_several_cases_is_bootstrapped(tmp_path: Path) -> None:
-    first, other = sampled(tmp_path, "max", per_group=2), sampled(tmp_path, "concat", per_group=2)
-    result, _ = one_test(first, other, "accuracy")
-    assert result is not None
-    assert result.kind == "bootstrap"
+def test_ece_has_a_difference_alone(tmp_path: Path) -> None:
+    one, other = (sampled(tmp_path, m, SEEDS, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
+    found, _ = one_test(one, other, "ece")
+    assert found is not None
+    assert np.isfinite(found.difference)
+    assert np.isnan([found.low, found.p]).all()
+    assert "no interval of it" in found.reason
+
+
+def test_holm_counts_the_methods(tmp_path: Path) -> None:
+    reference = sampled(tmp_path, "concat", SEEDS, strength=1.0, n=120)
+    others = [
+        sampled(tmp_path, m, SEEDS, strength=s, n=120) for m, s in (("max", 1.0), ("cfcml", 3.0), ("tabular", 0.1))
+    ]
+    found, _ = against(others, reference, ["brier"], Rules("brier", 0.95, 0.001))
+    np.testing.assert_allclose([test.p_holm for test in found], holm([test.p for test in found]))
+    # A lower Brier score is the better one.
+    assert [test.verdict for test in found] == ["open", "better", "worse"]
+    by_label = ranks([reference, *others], Rules("brier", 0.95))
+    assert by_label["cfcml"] == (1, 1)
+    assert by_label["tabular"] == (4, 4)
 
 
 def test_folds_are_one_difference_each(tmp_path: Path) -> None:
@@ -170,7 +178,7 @@ def test_every_interval_of_a_difference_is_possible(tmp_path: Path) -> None:
             runs.append(judge(read(run_folders.write(place, model, fold=fold, **options))))
         methods.append(Compared(model, sample(runs, n_resamples=40, seed=0)))
     metrics = [name for name in NAMES if name != "log_loss"]
-    tests, _ = against(methods[:1], methods[1], metrics, 0.95)
+    tests, _ = against(methods[:1], methods[1], metrics, Rules("auc", 0.95))
     cut = 0
     for test in tests:
         low, high = difference_range(test.metric, 2)
@@ -227,17 +235,3 @@ def test_seeds_of_other_cases_are_other_parts(tmp_path: Path, sizes: tuple[int, 
     assert not cautions
     assert (result.kind, result.n_runs) == ("corrected resampled t", 6)
     assert (result.difference, result.low, result.high, result.p) == pytest.approx(tuple(wanted))
-
-
-def test_holm_is_over_the_methods_of_one_metric(tmp_path: Path) -> None:
-    reference = sampled(tmp_path, "concat", strength=1.0, n=120)
-    others = [sampled(tmp_path, m, strength=s, n=120) for m, s in (("max", 1.0), ("cfcml", 3.0), ("tabular", 0.2))]
-    result, _ = against(others, reference, ["auc", "brier"], 0.95)
-    assert [(test.method, test.metric) for test in result] == [
-        (m, metric) for metric in ("auc", "brier") for m in ("max", "cfcml", "tabular")
-    ]
-    for metric in ("auc", "brier"):
-        rows = [test for test in result if test.metric == metric]
-        np.testing.assert_allclose([test.p_holm for test in rows], holm([test.p for test in rows]))
-        # A lower Brier score is the better one.
-        assert [test.better for test in rows] == [None, True, False]

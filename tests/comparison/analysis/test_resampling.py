@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from helpers import run_folders
-from mmfusion.comparison.analysis.resampling import Drawn, judge, sample, score, subgroup_rows
+from mmfusion.comparison.analysis.resampling import judge, sample, subgroup_rows
+from mmfusion.comparison.analysis.scoring import method_scores
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.calibration import fit_temperature
 from mmfusion.metrics.classification import best_threshold, evaluate
@@ -25,7 +26,7 @@ def test_a_run_is_judged_as_it_judged_itself(tmp_path: Path) -> None:
         {name: value[0] for name, value in wanted.items()}
     )
     rows = estimates(run.test.probabilities, run.test.labels, run.test.groups.tolist(), n_resamples=2000)["auc"]
-    mine = score([result.raw["auc"]], 0.95)
+    mine = method_scores([result], lambda one: dict(one.raw), 0.95, None)["auc"]
     assert mine.error == pytest.approx(rows.error, rel=0.15)
     assert np.isnan(mine.sd)
     assert mine.points == (rows.value,)
@@ -138,14 +139,3 @@ def test_ten_thousand_resamples_of_two_thousand_cases_take_seconds(tmp_path: Pat
     [result] = sample([judge(run)], n_resamples=10_000, seed=0)
     assert time.process_time() - began < 5
     assert result.raw["auc"].drawn.shape == (10_000,)
-
-
-def test_the_interval_of_a_mean_over_seeds() -> None:
-    """Two runs whose resamples cancel have a mean without an interval to speak of."""
-    drawn = np.linspace(-1, 1, 101)
-    result = score([Drawn(0.6, 0.6 + drawn), Drawn(0.8, 0.8 - drawn)], 0.95)
-    assert (result.mean, result.low, result.high, result.error) == pytest.approx((0.7, 0.7, 0.7, 0.0))
-    assert result.sd == pytest.approx(np.std([0.6, 0.8], ddof=1))
-    alone = score([Drawn(0.6, 0.6 + drawn), Drawn(np.nan, drawn * np.nan)], 0.9)
-    assert (alone.mean, alone.low, alone.high) == pytest.approx((0.6, -0.3, 1.5))
-    assert np.isnan(score([Drawn(np.nan, drawn * np.nan)], 0.9).mean)

@@ -13,7 +13,7 @@ NAN = float("nan")
 
 def against(name: str, difference: float, p: float, better: bool | None) -> PairedTest:
     return PairedTest(
-        name, "concat", "auc", "delong", 3, difference, difference - 0.02, difference + 0.02, p, p, better
+        name, "concat", "auc", "cases and seeds", 5, difference, difference - 0.02, difference + 0.02, p, p, better
     )
 
 
@@ -47,7 +47,7 @@ def test_what_was_compared() -> None:
             comparison(against("cfcml", 0.02, 0.0004, True), against("image", -0.09, 0.001, False)),
             "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference named beforehand, the "
             "difference is +0.020 (0.000 to +0.040), Holm-corrected p < 0.001: chance alone does not explain it. Of "
-            "2 methods tested, after correction: 1 better than concat (cfcml), 1 worse (image).",
+            "2 methods tested, after correction: 1 better than concat (cfcml), 1 worse than it (image).",
         ),
         (
             comparison(against("cfcml", 0.02, 0.21, None), against("image", -0.09, 0.001, False)),
@@ -74,8 +74,25 @@ def test_what_was_compared() -> None:
         ),
         (
             comparison(against("cfcml", 0.02, NAN, None)),
-            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). It could not be tested against concat, the "
-            "reference. No method could be tested against concat.",
+            "There is no verdict on methods: no difference could be tested. Of these runs, cfcml has the highest AUC, "
+            "0.910 (0.898 to 0.922); its difference to concat is +0.020 (0.000 to +0.040), an interval for other test "
+            "cases and training runs.",
+        ),
+        (
+            comparison(dataclasses.replace(against("cfcml", 0.02, NAN, None), n_runs=1, no_verdict="one seed")),
+            "There is no verdict on methods: one seed. Of these runs, cfcml has the highest AUC, 0.910 (0.898 to "
+            "0.922); its difference to concat is +0.020 (0.000 to +0.040), an interval for other test cases only.",
+        ),
+        (
+            comparison(
+                dataclasses.replace(against("cfcml", 0.002, 0.6, None), p_equal=0.01, p_no_worse=0.005),
+                dataclasses.replace(against("image", -0.002, 0.6, None), p_equal=0.3, p_no_worse=0.02),
+                margin=0.01,
+            ),
+            "cfcml has the highest AUC, 0.910 (0.898 to 0.922). Against concat, the reference named beforehand, the "
+            "difference is +0.002 (\u22120.018 to +0.022), Holm-corrected p = 0.600: the two count as equal. Of 2 "
+            "methods tested, after correction: 1 equal within 0.01 to concat (cfcml), 1 no worse by 0.01 than it "
+            "(image).",
         ),
         (
             comparison(reference=None),

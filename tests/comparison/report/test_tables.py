@@ -29,6 +29,9 @@ def test_the_ranking_is_not_rounded(files: dict[str, str]) -> None:
         "comparison": "derm7pt-resnet18",
         "method": "cfcml",
         "rank": "1",
+        "rank_best": "",
+        "rank_worst": "",
+        "whole": "",
         "model": "cfcml",
         "reference": "0",
         "runs": "3",
@@ -51,11 +54,11 @@ def test_each_run_has_its_own_numbers(files: dict[str, str]) -> None:
 
 
 def test_what_is_unknown_is_empty(files: dict[str, str]) -> None:
-    mcnemar = [row for row in rows(files["tests.csv"]) if row["test"] == "mcnemar"]
-    assert len(mcnemar) == 2
-    assert (mcnemar[0]["low"], mcnemar[0]["shown"]) == ("", "")
-    delong = [row for row in rows(files["tests.csv"]) if row["test"] == "delong"]
-    assert [row["shown"] for row in delong] == ["better", "worse"]
+    exploratory = [row for row in rows(files["tests.csv"]) if row["metric"] == "accuracy"]
+    assert len(exploratory) == 2
+    assert (exploratory[0]["low"], exploratory[0]["p"], exploratory[0]["verdict"]) == ("", "", "none")
+    primary = [row for row in rows(files["tests.csv"]) if row["metric"] == "auc"]
+    assert [row["verdict"] for row in primary] == ["better", "worse"]
 
 
 def test_robustness_has_the_shares_and_the_area(files: dict[str, str]) -> None:

@@ -60,7 +60,7 @@ def answer(chapter: Chapter, wanted: str) -> str:
 def _no_verdict(tests: list[PairedTest]) -> str:
     """Why nothing may be said of methods."""
     reasons = list(dict.fromkeys(reason for test in tests if (reason := test.no_verdict or test.reason)))
-    return f"There is no verdict on methods: {'; '.join(reasons)}."
+    return f"There is no verdict on methods: {'; '.join(reasons) or 'no difference could be tested'}."
 
 
 def _largest(label: str, chapter: Chapter, test: PairedTest | None, value: str) -> str:
