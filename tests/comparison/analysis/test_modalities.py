@@ -20,10 +20,8 @@ def row(kind: str, value: float | None, *, share: float | None = None, modality:
     return {"kind": kind, "modality": modality, "share": share, "metrics": {"auc": auc(value)}, **more}
 
 
-def run(
-    path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, files: dict[str, Any] | None = None, **options: Any
-) -> FinishedRun:
-    files = {**(files or {}), **({} if rows is None else {"robustness.json": {"format": 1, "rows": rows}})}
+def run(path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, **options: Any) -> FinishedRun:
+    files = {} if rows is None else {"robustness.json": {"format": 1, "rows": rows}}
     place = path / f"{seed}-{options.get('fold', 0)}"
     return read(run_folders.write(place, seed=seed, files=files, **{"n": 6, **options}))
 
@@ -84,13 +82,12 @@ def grid(path: Path, drops: Sequence[Sequence[float]]) -> list[FinishedRun]:
 
 def test_folds_have_one_mean_each(tmp_path: Path) -> None:
     """With the variance of Nadeau and Bengio; not less than the cases of independent folds give."""
-    splits = "id,group,part\n" + "".join(f"{i},{i},train\n" for i in range(12))
     drops = [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4)]
     runs = []
     for fold, of_seed in enumerate(drops):
         for seed, drop in enumerate(of_seed):
             rows = [row("without", 0.6, modality="meta", drop=auc(drop, 0.04))]
-            runs.append(run(tmp_path, rows, seed, fold=fold, files={"splits.csv": splits}))
+            runs.append(run(tmp_path, rows, seed, fold=fold, metrics={"cases": {"train": 12}}))
     [result] = contributions(runs)
     assert result.drop.error**2 == pytest.approx(max((1 / 3 + 6 / 12) * 0.01, 0.02**2 / 3))
     [unknown] = contributions(grid(tmp_path / "unsized", [(0.2,), (0.3,), (0.4,)]))

@@ -24,9 +24,9 @@ def test_the_table_has_the_ranking_and_the_tests() -> None:
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert lines[0].strip() == "derm7pt-resnet18"
     assert cells == [
-        ["cfcml", "3", "0.900 (0.888 to 0.912)", "+0.030 (+0.020 to +0.040)", "< 0.001"],
-        ["concat", "3", "0.870 (0.858 to 0.882)", "reference", ""],
-        ["image", "3", "0.800 (0.788 to 0.812)", "\u22120.070 (\u22120.080 to \u22120.060)", "< 0.001"],
+        ["cfcml", "3", "0.900 (0.888 to 0.912)", "+0.030 (+0.020 to +0.040)", "< 0.001", "better"],
+        ["concat", "3", "0.870 (0.858 to 0.882)", "reference", "", ""],
+        ["image", "3", "0.800 (0.788 to 0.812)", "\u22120.070 (\u22120.080 to \u22120.060)", "< 0.001", "worse"],
     ]
 
 
@@ -63,7 +63,7 @@ def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytes
 def test_metrics_are_names_or_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, evaluated: str | list[str]
 ) -> None:
-    def message(*_: object, metrics: object, beforehand: bool) -> None:
+    def message(*_: object, metrics: object, beforehand: bool, margin: float | None) -> None:
         raise ValueError(f"asked for {metrics}")
 
     run_folders.write(tmp_path / "a", n=6)
