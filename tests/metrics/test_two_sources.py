@@ -72,3 +72,10 @@ def test_case_variances_need_most_of_the_resamples() -> None:
     assert of_mean == pytest.approx(np.var([1.5, 2.0], ddof=1))
     assert of_single == pytest.approx((0.5 + 0.0) / 2)
     assert np.isnan(case_variances(drawn[:, 1:])).all()
+
+
+def test_degrees_of_freedom_are_one_at_least() -> None:
+    """Runs that differ far less than their own case noise says: what is left of the variance is next to nothing."""
+    found = two_source_error([0.0, 0.02, 0.0, 0.02, 0.0], 1e-6, 1.2e-4, 99)
+    assert found.degrees == 1
+    assert 1e-3 <= found.error < 5e-3

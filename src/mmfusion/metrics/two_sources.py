@@ -48,7 +48,7 @@ def two_source_error(
 
     Returns:
         Each of shape ``(...)``. All NaN where a value or variance is not finite, or where ``case_degrees`` is below 1,
-        as for a single group; an error of 0 has the degrees of the cases.
+        as for a single group; an error of 0 has the degrees of the cases. Degrees are 1 at least.
 
     Raises:
         ValueError: If there is no run, or a variance is negative.
@@ -71,7 +71,7 @@ def two_source_error(
     nu = np.divide(square**2, spread, out=np.array(degrees), where=known & (spread > 0))
     return StandardError(
         np.where(known, np.sqrt(np.where(known, square, 0.0)), np.nan),
-        np.where(known, nu, np.nan),
+        np.where(known, np.maximum(nu, 1.0), np.nan),
         np.where(known, np.sqrt(np.where(known, v, 0.0)), np.nan),
     )
 
