@@ -151,7 +151,8 @@ def _ceilings(row: Row) -> str:
 
 
 def _header(rows: Sequence[Row]) -> tuple[str, ...]:
-    auc = "test AUC, mean ± sd" if any(len(row.aucs) > 1 for row in rows) else "test AUC (95% interval)"
+    several = any(len(row.aucs) > 1 for row in rows)
+    auc = "test AUC, mean ± sd" if several else "test AUC (95% interval, other test cases only)"
     gap = ("gap closed",) if any(row.gap_closed is not None for row in rows) else ()
     runs = ("by run",) if any(len(row.aucs) > 1 for row in rows) else ()
     return ("method", auc, *runs, *gap, "parameters", "seconds")
