@@ -155,8 +155,8 @@ def test_predictions_alone_give_the_report_again(
     shutil.copytree(tmp_path / "runs", tmp_path / "copy", ignore=shutil.ignore_patterns("report"))
     words = ["--reference", "cfcml", "--metrics", "accuracy, mcc", "--out", str(tmp_path / "out")]
     assert cli.main(["report", str(tmp_path / "copy"), *words]) == 0
-    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "cfcml, the reference, has the highest AUC" in text
+    other = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "cfcml, the reference, has the highest AUC" in other
     header = (
         (tmp_path / "out" / "report.md").read_text(encoding="utf-8").partition("| method | rank |")[2].splitlines()[0]
     )
