@@ -14,7 +14,7 @@ from mmfusion.data.schema.cells import BOOLEANS, Floats, distinct, key, one_colu
 from mmfusion.data.schema.dates import date_format, date_formats, is_year, looks_like_date
 from mmfusion.data.schema.known_orders import in_order, scale_of
 from mmfusion.data.schema.number_cells import Remark
-from mmfusion.data.schema.numerals import is_ratio, units_of
+from mmfusion.data.schema.numerals import has_several_numbers, is_ratio, units_of
 
 Override: TypeAlias = str | Mapping[str, Any]
 """A kind, or ``"drop"``, or a mapping of options, with ``kind`` if it is not to be inferred."""
@@ -222,6 +222,8 @@ def _hints(name: str, survey: CellSurvey, shown: Sequence[str]) -> list[str]:
     """Hints how a column could become one of numbers."""
     if sum(map(is_ratio, shown)) > 0.9 * len(shown):
         return [f"its cells are ratios: overrides={{{name!r}: 'ratio'}} reads them as two columns of numbers"]
+    if sum(map(has_several_numbers, shown)) > 0.9 * len(shown):
+        return ["its cells hold several numbers each, as a mean with its error does: give each a column of its own"]
     units = units_of(shown)
     if sum(units.values()) > 0.9 * len(shown) and len(units) > 1:
         return [f"its numbers have {len(units)} different units: convert them to one unit to use them as numbers"]

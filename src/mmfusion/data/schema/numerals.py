@@ -26,6 +26,9 @@ _CELL = re.compile(
     re.IGNORECASE,
 )
 _RATIO = re.compile(rf"(?P<first>{_NUMBER})\s*/\s*(?P<second>{_NUMBER})\s*(?P<unit>{_UNIT})?")
+_SEVERAL = re.compile(
+    rf"{_NUMBER}\s*(?:{_UNIT})?\s*(?:±|\+/?-|[-\u2013\u2212]|to|\()\s*{_NUMBER}.*", re.IGNORECASE
+)
 _ATOM = (
     r"(?:[kmcdμunpf]?(?:g|l|m|mol|s|hz|u|iu|pa|v|a|w|j|cal|eq|osm|gy|sv|bq|kat)|mmhg|cmh2o|bpm|%|‰|°[cf]?|[cfk]|"
     r"min(?:ute)?|h(?:r|our)?|sec(?:ond)?|d(?:ay)?|w(?:ee)?k|mo(?:nth)?|y(?:r|ear|o)?|yearsold|lb|oz|in|inch|ft|pack|"
@@ -105,6 +108,11 @@ def read_ratios(texts: Sequence[str], notation: Notation, part: int) -> Floats:
 def is_ratio(text: str) -> bool:
     """Whether a text is two numbers such as ``120/80``."""
     return _RATIO.fullmatch(text) is not None
+
+
+def has_several_numbers(text: str) -> bool:
+    """Whether a text is a number with its error, a range, or a number with another one in brackets: ``50.1±0.3``."""
+    return _SEVERAL.fullmatch(text) is not None
 
 
 def units_of(texts: Sequence[str]) -> Counter[str]:
