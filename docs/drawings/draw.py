@@ -324,9 +324,8 @@ DRAWINGS: Mapping[str, Callable[[], Drawing | Cells]] = {
         "metric",
         "A2's table",
         f"SupConLoss on all embeddings, temperature {TEMPERATURE} instead of 0.1.",
-        loss="SupConLoss",
+        loss={"name": "SupConLoss", "temperature": TEMPERATURE},
         on="all",
-        options={"temperature": TEMPERATURE},
     ),
 }
 

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from mmfusion.data.schema.numerals import Notation, find_notation, is_ratio, read_numbers, read_ratios
+from mmfusion.data.schema.numerals import (
+    Notation,
+    find_notation,
+    has_several_numbers,
+    is_ratio,
+    read_numbers,
+    read_ratios,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,13 @@ def test_spellings_of_one_unit(item, other):
 )
 def test_how_a_column_writes_numbers(result, plain, expected):
     assert find_notation(result, [1] * len(result), plain) == expected
+
+
+def test_several_numbers_in_a_cell():
+    several = ["50.1±0.3", "50.1 +/- 0.3", "45 (22%)", "12 mg (0.5)", "5-10 years", "1,5\u20132", "12 to 15 mm"]
+    assert [text for text in several if not has_several_numbers(text)] == []
+    one = ["-5", "1e-5", "50.1", "3 days", "120/80", "555-49", "2020-01-22", "12:30", "T2N1", "10-", "", "5 (left)"]
+    assert [text for text in one if has_several_numbers(text)] == []
 
 
 def test_ratios():

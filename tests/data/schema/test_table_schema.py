@@ -159,6 +159,14 @@ def test_units_and_ratios():
         TableSchema.infer(frame.assign(bp_1=range(40)), overrides={"bp": "ratio"})
 
 
+def test_several_numbers_in_a_cell_are_a_remark():
+    frame = pd.DataFrame({"mean": [f"{50 + i / 10}±0.3" for i in range(200)], "x": range(200)})
+    schema = TableSchema.infer(frame)
+    assert schema.names == ("x",)
+    (remark,) = schema.remarks
+    assert remark.startswith("column 'mean': its cells hold several numbers each")
+
+
 def test_kinds_are_of_all_rows_and_statistics_of_the_training_rows():
     frame = pd.DataFrame({"x": ["soon", *map(str, range(39))], "c": ["a", "b"] * 19 + ["z", "z"]})
     folds = [range(20), range(20, 40)]

@@ -222,7 +222,7 @@ def _hints(name: str, survey: CellSurvey, shown: Sequence[str]) -> list[str]:
     """Hints how a column could become one of numbers."""
     if sum(map(is_ratio, shown)) > 0.9 * len(shown):
         return [f"its cells are ratios: overrides={{{name!r}: 'ratio'}} reads them as two columns of numbers"]
-    if sum(map(has_several_numbers, shown)) > 0.9 * len(shown):
+    if len(survey.texts) > MOST_LEVELS and sum(map(has_several_numbers, shown)) > 0.9 * len(shown):  # no bands of age
         return ["its cells hold several numbers each, as a mean with its error does: give each a column of its own"]
     units = units_of(shown)
     if sum(units.values()) > 0.9 * len(shown) and len(units) > 1:

@@ -26,8 +26,9 @@ _CELL = re.compile(
     re.IGNORECASE,
 )
 _RATIO = re.compile(rf"(?P<first>{_NUMBER})\s*/\s*(?P<second>{_NUMBER})\s*(?P<unit>{_UNIT})?")
-_SEVERAL = re.compile(
-    rf"{_NUMBER}\s*(?:{_UNIT})?\s*(?:±|\+/?-|[-\u2013\u2212]|to|\()\s*{_NUMBER}.*", re.IGNORECASE
+_WITH_ANOTHER = re.compile(rf"{_NUMBER}\s*(?:{_UNIT})?\s*(?:±|\+/?-|\()\s*{_NUMBER}.*")
+_RANGE = re.compile(
+    rf"(?P<first>{_NUMBER})\s*(?:[-\u2013\u2212]|to)\s*(?P<second>{_NUMBER})\s*(?:{_UNIT})?", re.IGNORECASE
 )
 _ATOM = (
     r"(?:[kmcdμunpf]?(?:g|l|m|mol|s|hz|u|iu|pa|v|a|w|j|cal|eq|osm|gy|sv|bq|kat)|mmhg|cmh2o|bpm|%|‰|°[cf]?|[cfk]|"
@@ -112,7 +113,10 @@ def is_ratio(text: str) -> bool:
 
 def has_several_numbers(text: str) -> bool:
     """Whether a text is a number with its error, a range, or a number with another one in brackets: ``50.1±0.3``."""
-    return _SEVERAL.fullmatch(text) is not None
+    if (match := _RANGE.fullmatch(text)) is None:
+        return _WITH_ANOTHER.fullmatch(text) is not None
+    low, high = parse_numbers([match["first"], match["second"]], decimal_mark([match["first"], match["second"]]))
+    return bool(low < high)  # phone numbers and codes have dashes too
 
 
 def units_of(texts: Sequence[str]) -> Counter[str]:
