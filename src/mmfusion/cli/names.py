@@ -18,9 +18,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with interrupt.at_once():
+    with interrupt.at_once():  # a registry imports what it lists when it is asked
         from mmfusion import registry
-    flags.import_plugins(arguments)
-    for kind in (arguments.what,) if arguments.what else ("models", "datasets"):
-        names = (registry.models if kind == "models" else registry.datasets).list(arguments.pattern)
-        print(*names if arguments.what else (f"{kind}:", *(f"  {name}" for name in names)), sep="\n")
+
+        flags.import_plugins(arguments)
+        for kind in (arguments.what,) if arguments.what else ("models", "datasets"):
+            names = (registry.models if kind == "models" else registry.datasets).list(arguments.pattern)
+            print(*names if arguments.what else (f"{kind}:", *(f"  {name}" for name in names)), sep="\n")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mmfusion.cli import option_names
+from mmfusion.cli import interrupt, option_names
 
 NAME = "share"
 SUMMARY = "Write a folder that predicts and holds as little else of a run as possible"
@@ -18,7 +18,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _share(arguments: argparse.Namespace) -> None:
-    from mmfusion.experiments.sharing import share
+    with interrupt.at_once():
+        from mmfusion.experiments.sharing import share
 
     written = share(arguments.run, arguments.out)
     size = sum(path.stat().st_size for path in written)
