@@ -23,6 +23,14 @@ def real_pad_ufes_20() -> Path:
 
 
 @pytest.fixture
+def real_bus_bra() -> Path:
+    root = REAL / "bus_bra"
+    if not (root / "bus_data.csv").is_file():
+        pytest.skip(f"the table of BUS-BRA is not at {root}: set MMFUSION_DATA to the folder that holds bus_bra/")
+    return root
+
+
+@pytest.fixture
 def write_image() -> Callable[..., np.ndarray]:
     """Draws an image of noise, writes it, returns its pixels (h, w, 3)."""
 

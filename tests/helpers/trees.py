@@ -98,6 +98,36 @@ def men(root: Path, *, train: int = 6, test: int = 3, fold: int = 1, first: bool
     return root
 
 
+def bus_bra(root: Path, n_patients: int = 30, *, images: bool = True) -> Path:
+    """Two images for two patients of three, one for the third; every fourth patient was seen by another scanner."""
+    rng = np.random.default_rng(0)
+    devices = ("GE Logiq 7 @10-14MHz", "GE Logiq 5 @10-12MHz", "GE Logiq 7 @10-14MHz", "Toshiba Aplio 300 @12-14 MHz")
+    rows = []
+    for patient in range(n_patients):
+        malignant = bool(rng.integers(2))
+        for side in ("left", "right") if patient % 3 else ("single",):
+            name = f"bus_{patient:04d}-{side[0]}"
+            if images:
+                draw(root / "Images" / f"{name}.png", seed=len(rows))
+            rows.append(
+                {
+                    "ID": name,
+                    "Case": patient,
+                    "Histology": "invasive ductal carcinoma" if malignant else "fibroadenoma",
+                    "Pathology": "malignant" if malignant else "benign",
+                    "BIRADS": int(rng.integers(3, 6)) if malignant else int(rng.integers(2, 5)),
+                    "Device": devices[patient % 4],
+                    "Width": 274,
+                    "Height": 353,
+                    "Side": side,
+                    "BBOX": "[91,24,103,79]",
+                }
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(root / "bus_data.csv", index=False)
+    return root
+
+
 def pad_ufes_20(root: Path, n: int = 60, *, folder: str = "images", suffix: str = ".png", images: bool = True) -> Path:
     """``n`` images of half as many patients in the published layout; every second patient lacks the anamnesis."""
     rng = np.random.default_rng(0)

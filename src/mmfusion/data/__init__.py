@@ -2,6 +2,7 @@
 
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset, Cases, collate
+from mmfusion.data.datasets.bus_bra import bus_bra
 from mmfusion.data.datasets.derm7pt import derm7pt
 from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.ham10000 import ham10000
@@ -67,6 +68,7 @@ __all__ = [
     "TargetColumn",
     "VolumeSource",
     "WeightedBatches",
+    "bus_bra",
     "check_images",
     "check_split",
     "collate",

@@ -17,6 +17,7 @@ def options(name: str, root: Path) -> dict[str, object]:
 
 
 MAKE: dict[str, Callable[[Path], Path]] = {
+    "bus_bra": trees.bus_bra,
     "derm7pt": trees.derm7pt,
     "men": lambda root: trees.men(root, train=2, test=1),
     "pad_ufes_20": lambda root: trees.pad_ufes_20(root, 36),
