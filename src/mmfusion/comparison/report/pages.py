@@ -86,6 +86,7 @@ def _render(format: str, escaped: Callable[[str], str], values: Mapping[str, Any
     )
     environment.filters["flow"] = lambda text: markup(" ".join(text.split()))
     environment.filters["metric"] = formatting.metric
+    environment.filters["columns"] = lambda rows, start, stop: [(row[0], *row[start:stop]) for row in rows]
     blocks = environment.get_template(f"{format}.jinja").module
     template = environment.get_template("report.jinja")
     rendered: str = template.render(doc=blocks, words=formatting, answer=answer, **values)
