@@ -5,7 +5,10 @@ import importlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmfusion.experiments.settings import Settings
 
 FLAGS = {
     "root": ("run", "root"),
@@ -46,9 +49,19 @@ def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> N
 
 def import_ahead() -> None:
     """Import what is slow to import and needed by every run; a missing package is reported where it is needed."""
-    for name in ("mmfusion.models", "mmfusion.data", "timm", "accelerate", "rich.console"):
+    for name in ("mmfusion.models", "mmfusion.data", "accelerate", "rich.console"):
         with suppress(ImportError):
             importlib.import_module(name)
+
+
+def import_timm(resolved: "Settings") -> None:
+    """Import timm, which takes seconds, if the run's encoder is one of its models."""
+    from mmfusion import registry
+
+    encoder = resolved.model.get("encoder")
+    if isinstance(encoder, str) and encoder not in registry.backbones:
+        with suppress(ImportError):
+            importlib.import_module("timm")
 
 
 def import_plugins(arguments: argparse.Namespace) -> None:

@@ -93,6 +93,8 @@ def _run(arguments: argparse.Namespace) -> None:
         sweep.run(arguments)
         return
     resolved = settings.resolve(arguments.model, flags.dataset(arguments), flags.layers(arguments))
+    with interrupt.at_once():
+        flags.import_timm(resolved)
     run.start(resolved, option_names.reporter(arguments), overwrite=arguments.overwrite)
 
 
