@@ -191,6 +191,14 @@ class _Killed(BaseException):
     """Nothing handles it, as nothing handles SIGKILL."""
 
 
+def _results(out: Path) -> list[object]:
+    files = ((out / name).read_bytes() for name in (folder.PREDICTIONS, checkpoints.BEST))
+    return [*files, read_json(out / folder.METRICS)["test"]]
+
+
+_WHOLE: dict[bool, list[object]] = {}
+"""Results of runs that nobody killed, without and with pretraining: trained once for all tests."""
+
 # Writes: 0 settings, 1 case, 2 splits; of each epoch the best weights, if they are, and the last; then the results.
 QUICK = ((5, True),)
 # A run that pretrains has every kind of write; one that does not begins its only phase otherwise.
@@ -199,10 +207,11 @@ SLOW = (*((at, True) for at in range(1, 13) if at != 5), (1, False), (3, False),
 
 @pytest.mark.parametrize(("at", "pretrain"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)])
 def test_killed_at_any_write_and_resumed_it_ends_the_same(
-    start: Start, monkeypatch: pytest.MonkeyPatch, at: int, pretrain: bool
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: int, pretrain: bool
 ) -> None:
     overrides = {"model": {"pretrain": pretrain}, "train": {"epochs": 2}}
-    whole = start("whole", overrides)
+    if pretrain not in _WHOLE:
+        _WHOLE[pretrain] = _results(start("whole", overrides))
     writes, real = 0, os.replace
 
     def killed(source: Any, target: Any) -> None:
@@ -216,12 +225,10 @@ def test_killed_at_any_write_and_resumed_it_ends_the_same(
     with pytest.raises(_Killed):
         start("killed", overrides)
     monkeypatch.setattr(os, "replace", real)
-    out = whole.with_name("killed")
+    out = tmp_path / "killed"
     run.resume(out)
-    assert (out / folder.PREDICTIONS).read_bytes() == (whole / folder.PREDICTIONS).read_bytes()
-    assert (out / checkpoints.BEST).read_bytes() == (whole / checkpoints.BEST).read_bytes()
+    assert _results(out) == _WHOLE[pretrain]
     assert {path.name for path in out.iterdir()} == set(folder.FILES)
-    assert read_json(out / folder.METRICS)["test"] == read_json(whole / folder.METRICS)["test"]
 
 
 CHANGED = {"augment": {"table": {"corrupt": 0.3, "mask": 0.1, "cutmix": 0.2}}}
