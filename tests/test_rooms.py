@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = SOURCE / "mmfusion"
 MOST_LINES = 400
@@ -67,6 +69,7 @@ def test_an_import_is_seen_wherever_it_is() -> None:
     assert set(imported(ast.parse(text), dict.fromkeys(("p", "p.a", "p.b", "p.c")))) == {"p.a", "p.b", "p.c"}
 
 
+@pytest.mark.slow
 def test_no_modules_import_one_another() -> None:
     files = {module_of(path): path for path in PACKAGE.rglob("*.py")}
     graph = {name: set(imported(ast.parse(path.read_text(encoding="utf-8")), files)) for name, path in files.items()}

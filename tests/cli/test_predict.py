@@ -11,6 +11,7 @@ from mmfusion.cli import main
 from mmfusion.experiments import folder
 
 
+@pytest.mark.slow
 def test_predict(tiny: list[str], fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tiny) == 0
     table, out = tmp_path / "new.csv", tmp_path / "out.csv"

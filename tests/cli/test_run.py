@@ -104,6 +104,7 @@ def test_a_run_is_not_overwritten(tiny: list[str], tmp_path: Path, capsys: pytes
     assert (tmp_path / "run" / folder.PREDICTIONS).read_bytes() != before
 
 
+@pytest.mark.slow
 def test_resume(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tiny) == 0
     out = tmp_path / "run"

@@ -17,6 +17,7 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cfcml", "tip", "film", "mbt"])
 def test_the_printed_file_is_the_same_model(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, spec = tmp_path / "mine.toml", make_spec(images=1)

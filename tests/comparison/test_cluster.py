@@ -37,6 +37,7 @@ def test_a_job_that_is_taken_off_its_node(fakes: ModuleType, tmp_path: Path) -> 
     assert again.function.overwrite is False
 
 
+@pytest.mark.slow
 def test_a_job_runs_a_run(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = grid.plan(grid.methods("tiny,tiny[weights=some]"), ["tiny"], [BASE], out=tmp_path)
     monkeypatch.setenv("TINY_OFFLINE", "1")

@@ -54,6 +54,7 @@ def aucs(outcomes: Sequence[sweep.Outcome]) -> list[float | None]:
     return [outcome.metrics and outcome.metrics["test"]["auc"]["value"] for outcome in outcomes]
 
 
+@pytest.mark.slow
 def test_all_of_them_and_then_none(
     plan: Callable[..., list[Planned]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
     assert (bad.folder / folder.METRICS).read_text() == content
 
 
+@pytest.mark.slow
 def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
     """It is no part of what a run computes, so that asking for it finds the run that was made without."""
     without = {**BASE, "run": {**BASE["run"], "robustness": False}}

@@ -192,6 +192,7 @@ def test_declared_ranges_hold_by_position_too() -> None:
             build()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prototypes", "weighting", "classification", "weight", "term"])
 def test_hostile_choices_of_an_objective(kind: str) -> None:
     """What a recipe or a command line says of the losses."""

@@ -22,6 +22,7 @@ from mmfusion.training.checkpoints import load_weights
 Start = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_it_gives_the_runs_own_test_predictions(
     start: Start, fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +235,7 @@ def test_weights_that_are_not_finite_do_not_load(tmp_path: Path, value: float) -
             load_weights(model, damaged, tmp_path / "best.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_with_damaged_weights_does_not_load(start: Start) -> None:
     out = start(overrides={"train": {"epochs": 1}, "run": {"robustness": False}})
     tensors, about = checkpoints.load(out / checkpoints.BEST)

@@ -138,6 +138,7 @@ def test_the_fold_is_in_the_predictions_and_the_results(start: Start) -> None:
     assert folder.default(settings) == Path("runs/tiny/tiny/seed0-fold2")
 
 
+@pytest.mark.slow
 def test_the_model_learns(start: Start) -> None:
     metrics = read_json(start(overrides={"train": {"epochs": 12}}) / folder.METRICS)
     assert metrics["test"]["auc"]["value"] > 0.7
@@ -434,6 +435,7 @@ def test_a_phase_may_have_epochs_of_its_own(start: Start) -> None:
     assert read_json(out / folder.METRICS)["chosen"]["epoch"] > 1
 
 
+@pytest.mark.slow
 def test_a_folder_is_never_overwritten_without_being_told(start: Start, tmp_path: Path) -> None:
     out = start()
     before = (out / folder.PREDICTIONS).read_bytes()
@@ -593,6 +595,7 @@ def test_images_as_the_dataset_has_them() -> None:
     assert torch.equal(encoder.normalise(x), x)
 
 
+@pytest.mark.slow
 def test_held_out_rows_whose_output_is_not_finite_are_counted(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -621,6 +624,7 @@ def test_held_out_rows_whose_output_is_not_finite_are_counted(
         read(out)
 
 
+@pytest.mark.slow
 def test_held_out_numbers_far_outside_the_training_range_are_noted(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

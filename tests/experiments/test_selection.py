@@ -51,6 +51,7 @@ def test_a_metric_of_other_classes(metric: str, k: int) -> None:
         check_metric(metric, list(range(k)), [str(c) for c in range(k)])
 
 
+@pytest.mark.slow
 def test_a_run_that_could_not_choose_does_not_begin(
     start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, fakes: ModuleType, tmp_path: Path
 ) -> None:

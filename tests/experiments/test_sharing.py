@@ -52,6 +52,7 @@ def shared(start: Start, tmp_path: Path) -> tuple[Path, Path]:
     return out, tmp_path / "shared"
 
 
+@pytest.mark.slow
 def test_a_shared_run_predicts_the_same(shared: tuple[Path, Path], fakes: ModuleType) -> None:
     frame = fakes.table(6, seed=5)
     out, small = shared
@@ -64,6 +65,7 @@ def test_a_shared_run_predicts_the_same(shared: tuple[Path, Path], fakes: Module
     assert set(read_json(small / folder.CASE)) == {"format", "dataset", "target", "spec", "reader"}
 
 
+@pytest.mark.slow
 def test_weights_files_hold_weights(shared: tuple[Path, Path], fakes: ModuleType, tmp_path: Path) -> None:
     out, small = shared
     tensors, about = checkpoints.load(out / checkpoints.BEST)
@@ -111,6 +113,7 @@ def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None
     assert not any(name.startswith(("model.loss", "model.objective", "loss.model")) for name in last)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shared(shared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, small = shared
     command = ["share", str(out), "--out"]

@@ -227,6 +227,7 @@ def test_any_batch_is_the_formula(batch: tuple[Tensor, Tensor, int, Tensor], red
     close(losses(*batch, reduction=reduction), reference(*batch, published=reduction == "published"))
 
 
+@pytest.mark.slow
 @given(batches())
 def test_more_classes_than_there_are_changes_nothing(batch: Any) -> None:
     x, labels, n_classes, present = batch

@@ -78,6 +78,7 @@ def test_needs_a_modality_to_read() -> None:
         create_model(Blueprint(reads=("images",)), make_spec(images=0))
 
 
+@pytest.mark.slow
 def test_parts_follow_each_other() -> None:
     """Several at each stage and behind; each is built for the widths that the one before it gives."""
     blueprint = Blueprint(

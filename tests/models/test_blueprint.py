@@ -65,6 +65,7 @@ def test_every_method_to_a_file_and_back(name: str, tmp_path: Path) -> None:
             assert loss.bank.weights == expected.bank.weights
 
 
+@pytest.mark.slow
 def test_a_model_from_a_file_and_its_changes(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(blueprint_of("gmu", SPEC, dim=8).to_toml(), encoding="utf-8")

@@ -28,6 +28,7 @@ def bank_of(**loss: Any) -> LossBank:
     return bank
 
 
+@pytest.mark.slow
 def test_nothing_asked_for() -> None:
     assert loss_of().bank is None
     assert loss_of(terms={"off": SAMPLE | {"weight": 0.0}}).bank is None

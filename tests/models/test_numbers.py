@@ -25,6 +25,7 @@ def cases() -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layout"), cases())
 def test_numbers(name: str, layout: str) -> None:
     """Outputs, embeddings, losses and gradients to 1e-9, relative to the largest of their kind."""

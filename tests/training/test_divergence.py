@@ -58,6 +58,7 @@ def test_the_advice_names_what_can_be_changed() -> None:
     assert "warmup" not in text
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four steps an epoch; the objective explodes in the third of the second."""
     overrides = {"model": {"explode_after": 6}}
@@ -82,6 +83,7 @@ def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monke
     assert {path.name for path in out.iterdir()} == set(folder.FILES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pretrain", [False, True])
 def test_weights_that_the_last_step_destroyed_are_not_kept(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrain: bool

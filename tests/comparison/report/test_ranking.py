@@ -1,5 +1,7 @@
 import dataclasses
 
+import pytest
+
 from helpers import made_analyses
 from mmfusion.comparison.analysis.results import Comparison
 from mmfusion.comparison.report import pages
@@ -9,6 +11,7 @@ def markdown_of(comparison: Comparison) -> str:
     return pages.render(made_analyses.analysis(comparison), {})[1]
 
 
+@pytest.mark.slow
 def test_what_the_tests_are_about() -> None:
     [comparison] = made_analyses.small().comparisons
     text = markdown_of(comparison)
@@ -20,6 +23,7 @@ def test_what_the_tests_are_about() -> None:
     assert "No interval for cfcml and image: most resamples leave it undefined." in text
 
 
+@pytest.mark.slow
 def test_a_single_run_is_about_other_cases_only() -> None:
     methods = [
         made_analyses.method(name, value, runs=1, reference=name == "concat")
@@ -34,6 +38,7 @@ def test_a_single_run_is_about_other_cases_only() -> None:
     assert "Ranks have no intervals" in text
 
 
+@pytest.mark.slow
 def test_ablations_have_their_own_table() -> None:
     [comparison] = made_analyses.small().comparisons
     best, *others = comparison.methods
@@ -53,6 +58,7 @@ def test_ablations_have_their_own_table() -> None:
     assert "1 (1 to 2)" in text
 
 
+@pytest.mark.slow
 def test_the_origin_of_a_reference_without_tests_is_not_named() -> None:
     text = markdown_of(dataclasses.replace(made_analyses.small().comparisons[0], tests=()))
     assert "The diamond and the dashed line are the reference." in text

@@ -40,6 +40,7 @@ def test_any_number_of_images_and_tables(images: int, tables: int, size: tuple[i
     assert len(model.encoders.backbones) == min(images, 1)
 
 
+@pytest.mark.slow
 def test_one_encoder_each() -> None:
     spec = make_spec(images=2)
     model = mmf.create_model("cfcml", spec, shared_encoder=False, **SMALL)
@@ -47,12 +48,14 @@ def test_one_encoder_each() -> None:
     assert len(model.encoders.backbones) == 2
 
 
+@pytest.mark.slow
 def test_images_of_one_shape_share_whatever_their_spacing() -> None:
     images = {"a": Image(2, (16, 16), (1.0, 1.0)), "b": Image(2, (16, 16), (0.5, 0.5)), "c": Image(1, (16, 16))}
     model = mmf.create_model("cfcml", DataSpec(images, n_classes=2), **SMALL)
     assert model.encoders.routes == {"a": "a", "b": "a", "c": "c"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["convnet", "test_resnet"])
 @pytest.mark.parametrize(("options", "n_stages"), [({}, 4), ({"n_stages": 2}, 2), ({"multigranularity": False}, 1)])
 def test_granularity(options: dict[str, Any], n_stages: int, encoder: str) -> None:
@@ -68,6 +71,7 @@ def test_granularity(options: dict[str, Any], n_stages: int, encoder: str) -> No
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_without_enhancement() -> None:
     """The modalities do not see each other: one's content does not touch the other's embedding."""
     spec = make_spec()
@@ -90,6 +94,7 @@ def test_each_anchor_loss_can_be_left_out(off: str) -> None:
     assert list(losses) == [name for name in ("label", "sample", "unimodal", "crossmodal") if name != off]
 
 
+@pytest.mark.slow
 def test_without_any_anchor_loss() -> None:
     """Then any targets will do."""
     off = {"sample_weight": 0.0, "unimodal_weight": 0.0, "crossmodal_weight": 0.0}
@@ -110,6 +115,7 @@ def test_weights_and_options_reach_the_losses() -> None:
         assert (term.n_classes, term.temperature(), term.reduction, term.eps) == (3, 0.3, "published", 1e-8)
 
 
+@pytest.mark.slow
 def test_memory_learned_temperatures_and_moving_weights() -> None:
     spec = make_spec()
     options = {"prototypes": {"name": "moving", "momentum": 0.7}, "weighting": "gradnorm", "learn_temperature": True}

@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 import torch
 
 import mmfusion as mmf
@@ -39,6 +40,7 @@ def test_without_a_table_the_images_classify_alone() -> None:
     assert not bool(output.aux["joint"].any())
 
 
+@pytest.mark.slow
 def test_phases() -> None:
     """Pretraining is asked for; the model itself is the same with it."""
     assert [phase.name for phase in phases_of(made())] == ["train"]

@@ -143,6 +143,7 @@ def test_healnet_shares_its_layers_if_told() -> None:
     assert (len(own.layers[0].layers), len(shared.layers[0].layers)) == (3, 1)
 
 
+@pytest.mark.slow
 def test_gated_query_is_read_from_its_images() -> None:
     model, inputs, tokens = made("gated_query")
     assert tokens["table0"].mask.tolist()[0] == [True, False, False, False, False]  # a case without a known cell

@@ -274,6 +274,7 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
         made(**options)
 
 
+@pytest.mark.slow
 def test_pretraining_needs_a_token_a_column() -> None:
     """For others, an error names them; without it they are as good as any, as the contract of tokenizers has it."""
     for name, kind in (("mlp", "TableMLP"), ("tabtransformer", "TabTransformer"), ("trees", "TreeTokenizer")):
