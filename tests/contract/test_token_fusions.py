@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from helpers.marks import within
+from helpers.marks import EXHAUSTIVE, within
 from mmfusion.tokens import Tokens
 
 NAMES = mmf.registry.token_fusions.list()
@@ -295,12 +295,17 @@ def test_refuses_other_modalities(name: str, names: tuple[str, ...]) -> None:
         made(name, "two")(given_tokens)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "masked"),
+    [
+        pytest.param("two", True, marks=pytest.mark.slow),
+        *(pytest.param("four", masked, marks=EXHAUSTIVE) for masked in (False, True)),
+    ],
+)
 @every_interaction
-@masked_or_not
-def test_compiled(name: str, masked: bool) -> None:
+def test_compiled(name: str, layout: str, masked: bool) -> None:
     """As one graph, with the same numbers; what is masked has no effect there either."""
-    block, tokens = made(name, "four"), tokens_of("four", masked)
+    block, tokens = made(name, layout), tokens_of(layout, masked)
     torch.compiler.reset()
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     found = filled(compiled(tokens))
