@@ -1,0 +1,22 @@
+"""Every script of the benchmarks can be called."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(
+    path.relative_to(BENCHMARKS).as_posix() for path in [*BENCHMARKS.glob("*.py"), *BENCHMARKS.glob("studies/*.py")]
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_each_prints_its_help(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / name), "--help"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
