@@ -1,4 +1,4 @@
-"""One model or more of each class of timm's: the maps are timm's own, and what is said of them holds."""
+"""One model or more of each class of timm's: the maps are timm's own, and their declared shapes hold."""
 
 import copy
 from typing import Any
@@ -174,7 +174,7 @@ def test_family(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(maps) == len(expected) == encoder.n_stages
     assert all(torch.equal(one, other) for one, other in zip(maps, expected, strict=True))
 
-    # What is said of the maps holds.
+    # The declared channels and reductions hold.
     assert encoder.channels == tuple(m.shape[1] for m in maps)
     slack = 4.5 if name.startswith(UNPADDED) else 1
     for m, reduction in zip(maps, encoder.reductions, strict=True):

@@ -138,7 +138,7 @@ def test_parity_differs_in_what_it_says_and_in_nothing_else(dataset: str) -> Non
     others = [flat(settings_of(dataset, item, "concat")) for item in (False, True)]
     changed = {key for key in {**others[0], **others[1]} if others[0].get(key) != others[1].get(key)}
     assert changed == set(PARITY[dataset]) - {"model.eps"}
-    # And each is said: what is set, by its name, in what is said of a fault.
+    # The list of faults names each setting.
     texts = " ".join(fault.here for fault in presets.load("paper", dataset, True).faults)
     if dataset == "men":
         texts = texts.replace("a mean of the seven", "")
@@ -302,7 +302,7 @@ def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.slow
 def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """With parity the whole training folder trains, and the epoch is chosen on the test part, and this is said."""
+    """With parity the whole training folder trains, and the epoch is chosen on the test part, as a note says."""
     root = trees.men(tmp_path / "men", train=4, test=2)
     words = f"run --preset paper --dataset men --root {root} --model cfcml --size 16 12 4 {SMALL} --set data.fold=1"
     arguments = [*words.split(), "--set", "model.tabular_tokenizer=feature", "--set", "data.shape=[16, 12, 4]"]

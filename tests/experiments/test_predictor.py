@@ -162,7 +162,7 @@ def test_a_modality_without_any_of_its_columns_is_absent(photos: Path) -> None:
     with torch.inference_mode():
         wanted = loaded.model(everything.inputs, present).outputs["label"].double().softmax(1).numpy()
     np.testing.assert_array_equal(found[["prob_good", "prob_bad"]], wanted)
-    # A file's column, as a file, has to be there unless it is said otherwise.
+    # A file's column, as a file, has to be there unless an option allows it to be absent.
     with pytest.raises(ValueError, match=r"no column 'photo' with the files of derm; .* missing_images='absent'"):
         loaded.predict(only_table, photos)
     found = loaded.predict(only_table, missing_images="absent")

@@ -25,9 +25,9 @@ def test_an_undefined_metric_cannot_choose(metric: str) -> None:
     check_metric(metric, BOTH, ("good", "bad"))
     with pytest.raises(
         ValueError, match=r"chooses the epoch on the validation set, which has no cases of 'good'"
-    ) as told:
+    ) as caught:
         check_metric(metric, ONE, ("good", "bad"))
-    text = str(told.value)
+    text = str(caught.value)
     assert f"train.metric={metric} " in text
     # What it proposes instead can choose.
     proposed = text.partition("is defined: train.metric=")[2].split(" or ")

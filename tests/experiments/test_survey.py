@@ -144,9 +144,9 @@ def test_a_run_goes_on_with_the_cases_that_it_began_with_alone(tmp_path: Path) -
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def refused(*named: str) -> None:
-        with pytest.raises(ValueError, match=r"is not the one that .* began with") as told:
+        with pytest.raises(ValueError, match=r"is not the one that .* began with") as caught:
             run.resume(out)
-        assert all(name in str(told.value) for name in (*named, "overwrite=True")), told.value
+        assert all(name in str(caught.value) for name in (*named, "overwrite=True")), caught.value
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
     other = frame.assign(age=frame["age"].where(frame.index != 15, 99.0), dx=frame["dx"].where(frame.index != 4, "bad"))

@@ -30,9 +30,9 @@ def test_any_step_that_is_not_finite_is_told_with_its_rate() -> None:
         for at in range(3):
             losses = [1.0, 1.0, 1.0]
             losses[at] = bad
-            with pytest.raises(NonFiniteLoss) as told:
+            with pytest.raises(NonFiniteLoss) as caught:
                 log_of(losses).close()
-            text = str(told.value)
+            text = str(caught.value)
             assert "phase 'train', epoch 2 of 5: the loss is not finite" in text
             assert f"in step {at + 1} of the epoch" in text
             assert f"at learning rate {0.1 * (at + 1):.3g}; start anew with less" in text
@@ -69,9 +69,9 @@ def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monke
     assert record["device"] == "cpu"
     real = Training._epoch
     monkeypatch.setattr(Training, "_epoch", lambda *_, **__: pytest.fail("trained again"))
-    with pytest.raises(NonFiniteLoss, match=r"is not resumed.*step 3 of the epoch.*train\.lr.*overwrite=True") as told:
+    with pytest.raises(NonFiniteLoss, match=r"is not resumed.*step 3 of the epoch.*train\.lr.*overwrite=True") as stop:
         run.resume(out)
-    assert record["reason"] in str(told.value)
+    assert record["reason"] in str(stop.value)
     monkeypatch.setattr(Training, "_epoch", real)
     # What another device does is not known.
     diverged_run.check(out, torch.device("cuda"))

@@ -37,9 +37,9 @@ def advice(**train: Any) -> str:
 
 @pytest.mark.parametrize("error", SHORT)
 def test_a_lack_of_memory_is_one_error_that_names_what_to_change(error: Exception) -> None:
-    with pytest.raises(memory.OutOfMemory) as told, memory.guard("training", "cuda", advice()):
+    with pytest.raises(memory.OutOfMemory) as caught, memory.guard("training", "cuda", advice()):
         raise error
-    text = str(told.value)
+    text = str(caught.value)
     assert text.startswith("out of memory on cuda while training")
     for setting in (
         "train.batch_size (it is 32;",
@@ -52,9 +52,9 @@ def test_a_lack_of_memory_is_one_error_that_names_what_to_change(error: Exceptio
 
 @pytest.mark.parametrize("error", OTHER)
 def test_other_errors_are_left_alone(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, memory.guard("training", "cpu", advice()):
+    with pytest.raises(type(error)) as caught, memory.guard("training", "cpu", advice()):
         raise error
-    assert told.value is error
+    assert caught.value is error
 
 
 def test_what_is_done_already_is_not_proposed() -> None:

@@ -157,14 +157,14 @@ def collate(cases: "Sequence[Cases] | Cases") -> Cases:
         return cases
     # Single cases have no tensors for the losses; torch stacks all else.
     fields = zip(*(case[:4] for case in cases), strict=True)
-    return Cases(*(default_collate(list(values)) for values in fields))  # type: ignore[no-untyped-call]
+    return Cases(*(default_collate(list(values)) for values in fields))  # type: ignore[no-untyped-call]  # torch's
 
 
 def _as_read(batch: Sequence[Any], **_: Any) -> Any:
     # torch gets the whole batch from a dataset with __getitems__; its first entry is the inputs.
     if isinstance(batch, Cases):
         return batch
-    return default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch has no types
+    return default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch's  # torch has no types
 
 
 def _single(batch: Sequence[Cases], **_: Any) -> Cases:

@@ -211,6 +211,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> None:
+    # No loss or method takes second derivatives.
     raise NotImplementedError("selective_scan has no second derivative: take gradients without create_graph")
 
 

@@ -43,7 +43,7 @@ class Loss(nn.Module):
         Args:
             batch: Of all processes that train together, if the loss is in a bank.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define compute()")
+        raise NotImplementedError(f"{type(self).__name__} must define compute()")  # abstract
 
     def forward(
         self,
@@ -81,7 +81,7 @@ class Loss(nn.Module):
 
     def set_counts(self, counts: Tensor) -> None:
         """Receive the number of training cases of each class, shape ``(k,)``, before training."""
-        raise NotImplementedError(f"{type(self).__name__} must define set_counts()")
+        raise NotImplementedError(f"{type(self).__name__} must define set_counts()")  # abstract
 
     def extra_repr(self) -> str:
         """The options, for printing."""

@@ -71,15 +71,15 @@ class Weighting(nn.Module):
 
     def bind(self, weights: Mapping[str, float]) -> None:
         """Told by the bank, once: the terms and the weights to start from."""
-        raise NotImplementedError(f"{type(self).__name__} must define bind()")
+        raise NotImplementedError(f"{type(self).__name__} must define bind()")  # abstract
 
     def forward(self, values: Mapping[str, Tensor], embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weighted terms, to be summed, from their values and the embeddings that these were computed from."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")  # abstract
 
     def weights(self) -> dict[str, Tensor]:
         """The weights now, detached, for the log."""
-        raise NotImplementedError(f"{type(self).__name__} must define weights()")
+        raise NotImplementedError(f"{type(self).__name__} must define weights()")  # abstract
 
 
 @weightings.register("constant")

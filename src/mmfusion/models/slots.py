@@ -225,6 +225,6 @@ def _term(where: str, value: Mapping[str, Any], faults: list[str]) -> Mapping[st
 
 
 def _marks(hint: Any, kind: type[Mark]) -> list[Mark]:
-    """What of a kind is said of an option in its annotation."""
+    """Marks of a kind in an option's annotation."""
     metadata = (mark for member in alternatives(hint) for mark in getattr(member, "__metadata__", ()))
     return [mark for mark in metadata if isinstance(mark, kind)]

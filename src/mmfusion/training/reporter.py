@@ -81,7 +81,7 @@ class Rich:
 
     Args:
         console: A ``rich.console.Console``.
-        translate: Puts flags in the place of options' names in what is said.
+        translate: Replaces names of options by flags in messages.
     """
 
     def __init__(self, console: Any, translate: Callable[[str], str] = str) -> None:

@@ -82,7 +82,7 @@ def written(path: Path, *words: str) -> str:
 
 @pytest.mark.slow
 def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
-    """From the runs nobody can tell when a reference was named; where nothing is tested nothing is said of it."""
+    """From the runs nobody can tell when a reference was named; without tests the report does not mention it."""
     text = written(tmp_path)
     assert "The reference, concat, is the default. Tests are paired" in text
     assert "The diamond and the dashed line are the default reference." in text

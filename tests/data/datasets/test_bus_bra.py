@@ -72,7 +72,7 @@ def test_other_images_of_their_patients_are_left_out(root: Path) -> None:
     trees.edit(root / "bus_data.csv", change)
     bundle = create(root, test_devices=["Toshiba Aplio 300"])
     assert sum(len(part) for part in sets(bundle)) == 49
-    assert "1 images by other scanners of patients in the test set are left out." in bundle.notes
+    assert "Images by other scanners of patients in the test set are left out: 1." in bundle.notes
 
 
 def _cell(column: str, value: str) -> Callable[[Path], None]:

@@ -13,6 +13,7 @@ from mmfusion.data.datasets.planned import planned_dataset
 from mmfusion.data.datasets.published import (
     invalid_cells,
     published_plan,
+    published_split,
     published_table,
     refuse_published,
     repeated_names,
@@ -22,7 +23,7 @@ from mmfusion.data.images.sources import Missing
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import Split, check_split, make_split
+from mmfusion.data.splits import Split, check_split
 from mmfusion.data.splits.deal import deal
 from mmfusion.options import Fold, Folds, Fractions, Pixels, Seed
 
@@ -101,23 +102,15 @@ def bus_bra(
     if columns == "reader":
         notes.append("BIRADS is a radiologist's reading of the same images: the table has seen them.")
     if test_devices is None:
-        ids, groups = reader.names(frame)
-        split = make_split(
-            target.encode(frame).numpy(),
-            groups,
-            ids,
-            fractions=fractions,
-            seed=split_seed,
-            folds=folds,
-            fold=fold,
-            file=split_file,
+        split = published_split(
+            frame, reader, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
         )
     else:
         frame, left_out = _without_shared_patients(frame, test_devices)
         split = _split_by_device(frame, reader, target, test_devices, fractions, split_seed)
         notes.append(f"The test set is all images of {', '.join(test_devices)}; training has other scanners alone.")
         if left_out:
-            notes.append(f"{left_out} images by other scanners of patients in the test set are left out.")
+            notes.append(f"Images by other scanners of patients in the test set are left out: {left_out}.")
     return published_plan(
         *("bus_bra", frame, folder, reader, split, _schema(frame, columns, split), notes),
         fold=fold,

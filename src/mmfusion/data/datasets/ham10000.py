@@ -10,6 +10,7 @@ from mmfusion.data.datasets.planned import planned_dataset
 from mmfusion.data.datasets.published import (
     invalid_cells,
     published_plan,
+    published_split,
     published_table,
     refuse_published,
     repeated_names,
@@ -19,7 +20,6 @@ from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema.columns import NumericalColumn
 from mmfusion.data.schema.subgroups import age, sex
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import make_split
 from mmfusion.options import Cases, Fold, Folds, Fractions, Pixels, Seed
 
 TABLE = "HAM10000_metadata.csv"
@@ -83,17 +83,15 @@ def ham10000(
     numbers = TableSchema(numerical=tuple(NumericalColumn(name) for name in NUMERICAL))
     faults = [*repeated_names(frame, "image_id"), *target.faults(frame), *invalid_cells(frame, numbers)]
     refuse_published("ham10000", faults, reader, frame, folder)
-    labels = target.encode(frame).numpy()
     sizes = (("images", len(frame), N_IMAGES), ("lesions", frame["lesion_id"].nunique(), N_LESIONS))
     if limit is not None:
-        frame = frame.iloc[_limited(labels, limit)]
-        labels = target.encode(frame).numpy()
-    ids, groups = reader.names(frame)
-    split = make_split(
-        labels, groups, ids, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
+        frame = frame.iloc[_limited(target.encode(frame).numpy(), limit)]
+    split = published_split(
+        frame, reader, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
     )
     # All values are published, so rare ones may be named.
     schema = TableSchema.fit(frame, numerical=NUMERICAL, categorical=CATEGORICAL, train=split.train, min_cases=1)
+    groups = reader.names(frame)[1]
     notes = [
         "HAM10000 (Tschandl et al. 2018, doi 10.7910/DVN/DBW86T) is licensed CC BY-NC 4.0.",
         f"All images of a lesion are in one set; {len(groups) - len(set(groups))} of {len(groups)} images are further "

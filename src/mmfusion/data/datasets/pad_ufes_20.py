@@ -14,6 +14,7 @@ from mmfusion.data.datasets.planned import planned_dataset
 from mmfusion.data.datasets.published import (
     invalid_cells,
     published_plan,
+    published_split,
     published_table,
     refuse_published,
     repeated_names,
@@ -23,7 +24,6 @@ from mmfusion.data.images.sources import Missing
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema.subgroups import age, sex, skin_type
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import make_split
 from mmfusion.options import Fold, Folds, Fractions, Pixels, Seed
 
 TABLE = "metadata.csv"
@@ -98,16 +98,8 @@ def pad_ufes_20(
     reader = CaseReader(targets={"label": target}, images=images, id_column="img_id", group_column="patient_id")
     faults = [*repeated_names(frame, "img_id"), *target.faults(frame), *_invalid_cells(frame, chosen)]
     refuse_published("pad_ufes_20", faults, reader, frame, folder, missing_images)
-    ids, groups = reader.names(frame)
-    split = make_split(
-        target.encode(frame).numpy(),
-        groups,
-        ids,
-        fractions=fractions,
-        seed=split_seed,
-        folds=folds,
-        fold=fold,
-        file=split_file,
+    split = published_split(
+        frame, reader, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
     )
     notes = [
         "PAD-UFES-20 (Pacheco et al. 2020, doi 10.17632/zr7vgbcyr2.1) is licensed CC BY 4.0.",

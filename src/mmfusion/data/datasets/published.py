@@ -15,7 +15,7 @@ from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema.cells import require_columns, texts
 from mmfusion.data.schema.table_file import read_table
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import Split
+from mmfusion.data.splits import Split, make_split
 
 
 def root_folder(name: str, root: Path | str | None, content: str) -> Path:
@@ -113,6 +113,19 @@ def refuse_published(
     """
     if faults:
         refuse(name, faults, find_images(reader.images, frame, folder).absent if missing_images == "error" else ())
+
+
+def published_split(frame: pd.DataFrame, reader: CaseReader, **options: Any) -> Split:
+    """The split by the reader's groups and its only target.
+
+    Args:
+        frame: One row per case.
+        reader: Reads names, groups and the target.
+        options: Of :func:`~mmfusion.data.splits.make.make_split`.
+    """
+    ids, groups = reader.names(frame)
+    (target,) = reader.targets.values()
+    return make_split(target.encode(frame).numpy(), groups, ids, **options)
 
 
 def published_plan(
