@@ -252,7 +252,8 @@ def parse_override(text: str) -> dict[str, Any]:
     """``section.key=value`` as nested dictionaries.
 
     Args:
-        text: The value is TOML (``3``, ``1e-4``, ``true``, ``[1, 2]``, ``"text"``); anything else is text as it stands.
+        text: The value is TOML (``3``, ``1e-4``, ``true``, ``[1, 2]``, ``"text"``). Anything else is text as it stands,
+            also within a list, since a shell removes quotes: ``[nevus, melanoma]``.
 
     Returns:
         ``{"section": {"key": value}}``, deeper for more dots.
@@ -264,13 +265,21 @@ def parse_override(text: str) -> dict[str, Any]:
     keys = [key.strip() for key in path.split(".")]
     if not equals or len(keys) < 2 or not all(keys):
         raise ValueError(f"a setting is section.key=value, as in data.size=128, got {text!r}")
-    try:
-        value: Any = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw.strip()
+    value = _value(raw.strip())
     for key in reversed(keys):
         value = {key: value}
     return dict(value)
+
+
+def _value(raw: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    inner = raw[1:-1]
+    if raw.startswith("[") and raw.endswith("]") and not set(inner) & set("[]{}\"'"):
+        return [_value(item.strip()) for item in inner.split(",") if item.strip()]
+    return raw
 
 
 def merge(base: Mapping[str, Any], *updates: Mapping[str, Any]) -> dict[str, Any]:
