@@ -160,9 +160,8 @@ def test_predictions_alone_give_the_report_again(
     assert cli.main(["report", str(tmp_path / "copy"), *words]) == 0
     other = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "cfcml, the reference, has the highest AUC" in other
-    header = (
-        (tmp_path / "out" / "report.md").read_text(encoding="utf-8").partition("| method | rank |")[2].splitlines()[0]
-    )
-    assert header == " AUC | SD | runs | accuracy | MCC |"
+    tables = (tmp_path / "out" / "report.md").read_text(encoding="utf-8").splitlines()
+    assert "| method | rank | AUC | SD | runs |" in tables
+    assert "| method | accuracy | MCC |" in tables
     assert cli.main(["report", str(tmp_path / "runs")]) == 0
     assert page.read_text(encoding="utf-8") == text
