@@ -75,3 +75,14 @@ def test_other_test_cases_are_no_seed_that_counts_twice(tmp_path: Path, column: 
     run_folders.write(tmp_path / "b", frame=run_folders.changed(column, value))
     run_folders.write(tmp_path / "c", frame=frame.iloc[::-1])
     assert [run.folder.name for run in collect([tmp_path]).runs] == ["a", "b"]
+
+
+def test_a_trial_is_no_result(tmp_path: Path) -> None:
+    run_folders.write(tmp_path / "a", n=6)
+    run_folders.write(tmp_path / "trial", n=6, overrides={"run": {"test": False}}, parts=["validation"])
+    unfinished = run_folders.write(tmp_path / "unfinished", n=6, overrides={"run": {"test": False}})
+    (unfinished / "metrics.json").unlink()
+    result = collect([tmp_path])
+    assert [run.folder.name for run in result.runs] == ["a"]
+    assert result.trials == (tmp_path / "trial",)
+    assert run_folders.reasons(tmp_path) == {"unfinished": "unfinished: metrics.json is missing"}

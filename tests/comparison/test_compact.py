@@ -26,6 +26,15 @@ def content(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
+def test_trials_are_kept_for_a_sweep_that_goes_on(tmp_path: Path) -> None:
+    run_folders.write(tmp_path / "runs" / "a", n=12)
+    run_folders.write(tmp_path / "runs" / "b", n=12, overrides={"run": {"test": False}}, parts=["validation"])
+    kept = compact([tmp_path / "runs"], tmp_path / "small")
+    assert kept.folders == (tmp_path / "small" / "a", tmp_path / "small" / "b")
+    again = collect([tmp_path / "small"])
+    assert (len(again.runs), again.trials, again.skipped) == (1, (tmp_path / "small" / "b",), ())
+
+
 def test_what_is_kept(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "runs" / "d" / "a", n=12, files=FILES)
     run_folders.write(tmp_path / "runs" / "d" / "b", seed=1, n=12, files=FILES, names=("007", "NA"))

@@ -33,7 +33,8 @@ def outcome(
 def test_a_row_a_method(tmp_path: Path) -> None:
     outcomes = [outcome("a", 0.8, seconds=5), outcome("b[x=1]", 0.9), outcome("a", 0.9, seconds=7)]
     failed = Outcome(outcomes[0].planned, None, "no")
-    rows = summary.rows([*outcomes, failed])
+    trial = Outcome(Planned("a", Settings(Run("m", "d", test=False)), "1"), {"chosen": {"value": 1.0}}, None)
+    rows = summary.rows([*outcomes, failed, trial])
     assert [(row.method, row.aucs) for row in rows] == [("a", (0.8, 0.9)), ("b[x=1]", (0.9,))]
     assert rows[0].mean == pytest.approx(0.85)
     assert rows[0].spread == pytest.approx(0.1 / 2**0.5)

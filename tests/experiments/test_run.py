@@ -492,6 +492,30 @@ def test_the_test_part_is_read_at_the_end_alone(
     assert np.count_nonzero(np.array(asked) == "s2") == 4
 
 
+def test_a_trial_leaves_the_test_set_alone(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fakes.FrameDataset.__getitems__
+    asked: set[str] = set()
+
+    def noted(self: Any, indices: Any) -> Any:
+        asked.update(self.ids[index][:2] for index in indices)
+        return real(self, indices)
+
+    monkeypatch.setattr(fakes.FrameDataset, "__getitems__", noted)
+    lines = Lines()
+    out = start("trial", {"run": {"test": False}, "train": {"epochs": 1}}, reporter=lines)
+    assert asked == {"s0", "s1"}  # train and validation
+    assert {path.name for path in out.iterdir()} == set(folder.FILES) - {folder.ROBUSTNESS}
+    metrics = read_json(out / folder.METRICS)
+    assert not {"test", "references", "robustness"} & set(metrics)
+    assert metrics["gap_closed"] is None
+    assert set(metrics["scaled"]) == {"validation"}
+    assert metrics["cost"]["flops_per_case"] == 2 * (4 * 8 + 8 * 2)
+    for name in (folder.PREDICTIONS, folder.SUBGROUPS):
+        assert pd.read_csv(out / name)["id"].str.startswith("s1").all()
+    assert "The test set was not evaluated (run.test=false)." in lines.lines
+    assert metrics["validation"] == read_json(start("whole", {"train": {"epochs": 1}}) / folder.METRICS)["validation"]
+
+
 @pytest.mark.slow
 def test_augmentation_of_tables_changes_training_and_not_evaluation(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch

@@ -201,3 +201,22 @@ def test_one_of_three_classes_without_cases_is_said() -> None:
     assert run_report.sentences(metrics)[0] == (
         "The test set has no cases of 'c2': undefined there are accuracy_c2; means over classes leave it out."
     )
+
+
+def test_without_a_test_set_validation_alone_is_shown() -> None:
+    whole = summary(2, {"image": 0.7, "table": 0.6, "both": 0.9})
+    probabilities, labels = np.full((6, 2), 0.5), np.arange(6) % 2
+    metrics = whole | run_report.summarize(
+        {"validation": probabilities},
+        {"validation": labels},
+        {"validation": list("abcdef")},
+        names=("c0", "c1"),
+        ceilings={},
+        resamples=10,
+        seed=0,
+    )
+    del metrics["test"]
+    assert metrics["cases"] == {"validation": 6}
+    assert "test\n" not in rendered(metrics)
+    assert "6 cases" in rendered(metrics)
+    assert run_report.sentences(metrics)[-2:] == ["The test set was not evaluated (run.test=false).", "Mind the gap."]

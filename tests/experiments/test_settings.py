@@ -96,6 +96,7 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"train": {"threshold": 1.5}}, r"train\.threshold expects float from 0 to 1 or none, got 1\.5"),
         ({"train": {"warmup_by": "day"}}, "expects one of step, epoch, got 'day'"),
         ({"train": {"select_on": "train"}}, "expects one of validation, test, got 'train'"),
+        ({"train": {"select_on": "test"}, "run": {"test": False}}, r"run\.test=false leaves the test set alone"),
         ({"train": 3}, "train is a section"),
         ({"run": {"device": "tpu"}}, "expects one of auto, cpu, cuda"),
         ({"run": {"precision": "fp8"}}, "expects one of no, tf32, bf16, fp16"),

@@ -77,6 +77,8 @@ def run(arguments: argparse.Namespace) -> None:
         for sentence in sentences:
             reporter.say(sentence)
         reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
+    if not rows and any(outcome.metrics is not None for outcome in outcomes):
+        reporter.say("There is no table and no report, since no test set was evaluated (run.test=false)")
     if arguments.report and rows:
         from mmfusion.comparison.report import command
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmfusion.comparison.finished_run import FinishedRun, complete
-from mmfusion.comparison.reading import read
+from mmfusion.comparison.reading import is_trial, read
 from mmfusion.experiments import folder
 
 _LONGEST = 500
@@ -34,10 +34,12 @@ class Collection:
     Attributes:
         runs: Finished runs, by folder.
         skipped: Folders that were left out.
+        trials: Folders of finished trials of settings, whose test set was not evaluated: they are no results.
     """
 
     runs: tuple[FinishedRun, ...]
     skipped: tuple[Skipped, ...]
+    trials: tuple[Path, ...] = ()
 
 
 def collect(paths: Iterable[str | Path]) -> Collection:
@@ -47,11 +49,12 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         paths: Run folders, or folders with run folders below them.
 
     Returns:
-        The runs, and the folders left out: unfinished, of another version, with a missing or unreadable file, or a
-        duplicate, with the same test cases and the same settings, apart from those that change no prediction, as an
-        earlier folder: a seed that is counted twice is not a second seed.
+        The runs, the trials of settings, and the folders left out: unfinished, of another version, with a missing or
+        unreadable file, or a duplicate, with the same test cases and the same settings, apart from those that change no
+        prediction, as an earlier folder: a seed that is counted twice is not a second seed.
     """
     runs: list[FinishedRun] = []
+    trials: list[Path] = []
     skipped: list[Skipped] = []
     seen: dict[tuple[str, frozenset[tuple[str, str, int]]], Path] = {}
     unique: dict[Path, Path] = {}
@@ -62,6 +65,9 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         for place in _folders(path, skipped):
             unique.setdefault(place.resolve(), place)
     for place in sorted(unique.values()):
+        if is_trial(place):
+            trials.append(place)
+            continue
         try:
             run = read(place)
         except (ValueError, OSError, EOFError) as error:
@@ -74,7 +80,7 @@ def collect(paths: Iterable[str | Path]) -> Collection:
             continue
         seen[address] = place
         runs.append(run)
-    return Collection(tuple(runs), tuple(skipped))
+    return Collection(tuple(runs), tuple(skipped), tuple(trials))
 
 
 def _brief(error: Exception) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from mmfusion.comparison.collect import Skipped, collect
-from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.comparison.reading import find, text
 from mmfusion.experiments import folder
 from mmfusion.experiments.file_digests import CONTENT
@@ -49,6 +48,7 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
     Settings, metrics and environment are copied; history, robustness, splits, and the predictions with five significant
     digits are compressed; weights are left out. Paths are cut to their last part, so that they reveal nothing about the
     machine; the table, split and plug-ins of a run are identified by digests in its metrics.
+    Trials of settings are copied likewise.
     A sweep whose ``--out`` is this folder, or a copy of it, counts these runs as finished.
 
     Args:
@@ -72,16 +72,17 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
     out = Path(out)
     if out.is_file():
         raise FileExistsError(f"{out} is a file: choose another folder by out=...")
-    places = [out / _relative(run.folder, paths) for run in collection.runs]
+    sources = [*(run.folder for run in collection.runs), *collection.trials]
+    places = [out / _relative(source, paths) for source in sources]
     taken: dict[Path, Path] = {}
-    for run, place in zip(collection.runs, places, strict=True):
-        _check(run, place)
-        if (other := taken.setdefault(place, run.folder)) != run.folder:
+    for source, place in zip(sources, places, strict=True):
+        _check(source, place)
+        if (other := taken.setdefault(place, source)) != source:
             raise ValueError(
-                f"{other} and {run.folder} would both be copied to {place}: give each its own folder by out=..."
+                f"{other} and {source} would both be copied to {place}: give each its own folder by out=..."
             )
     names = (*_COMPRESSED, *[folder.SUBGROUPS] * subgroups)
-    size = sum(_keep(run, place, out, names) for run, place in zip(collection.runs, places, strict=True))
+    size = sum(_keep(source, place, out, names) for source, place in zip(sources, places, strict=True))
     return Kept(tuple(places), collection.skipped, size)
 
 
@@ -93,38 +94,38 @@ def _relative(place: Path, paths: Sequence[str | Path]) -> Path:
     return Path(place.name)
 
 
-def _check(run: FinishedRun, place: Path) -> None:
-    if place.resolve() == run.folder.resolve():
+def _check(source: Path, place: Path) -> None:
+    if place.resolve() == source.resolve():
         raise ValueError(f"{place} is the folder of the run itself: choose another folder by out=...")
     if find(place, folder.SETTINGS) is None:
         return
-    alike = _read(place, folder.SETTINGS) == _read(run.folder, folder.SETTINGS)
+    alike = _read(place, folder.SETTINGS) == _read(source, folder.SETTINGS)
     if alike and find(place, folder.METRICS) is not None:
         # The table at the same path may have changed.
-        alike = _read(place, folder.METRICS).get(CONTENT) == run.metrics.get(CONTENT)
+        alike = _read(place, folder.METRICS).get(CONTENT) == _read(source, folder.METRICS).get(CONTENT)
     if not alike:
-        raise ValueError(f"{place} holds a different run than {run.folder}: choose another folder by out=...")
+        raise ValueError(f"{place} holds a different run than {source}: choose another folder by out=...")
 
 
-def _keep(run: FinishedRun, place: Path, out: Path, names: Sequence[str]) -> int:
+def _keep(source: Path, place: Path, out: Path, names: Sequence[str]) -> int:
     place.mkdir(parents=True, exist_ok=True)
-    written = [_write_json(place, folder.SETTINGS, _read(run.folder, folder.SETTINGS))]
-    if find(run.folder, folder.ENVIRONMENT) is not None:
-        environment = _read(run.folder, folder.ENVIRONMENT)
+    written = [_write_json(place, folder.SETTINGS, _read(source, folder.SETTINGS))]
+    if find(source, folder.ENVIRONMENT) is not None:
+        environment = _read(source, folder.ENVIRONMENT)
         # The command line of a sweep's process, which says nothing beyond the settings.
         environment.pop("command", None)
         written.append(_write_json(place, folder.ENVIRONMENT, environment))
-    present = [name for name in names if find(run.folder, name) is not None]
-    written += [_compress(place / f"{name}.gz", text(run.folder, name)) for name in present]
-    if find(run.folder, folder.SPLITS) is not None:
-        content = text(run.folder, folder.SPLITS)
+    present = [name for name in names if find(source, name) is not None]
+    written += [_compress(place / f"{name}.gz", text(source, name)) for name in present]
+    if find(source, folder.SPLITS) is not None:
+        content = text(source, folder.SPLITS)
         path = out / SPLITS / f"{hashlib.sha256(content.encode()).hexdigest()[:10]}.csv.gz"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             written.append(_compress(path, content))
-    written.append(_compress(place / f"{folder.PREDICTIONS}.gz", _rounded(text(run.folder, folder.PREDICTIONS))))
+    written.append(_compress(place / f"{folder.PREDICTIONS}.gz", _rounded(text(source, folder.PREDICTIONS))))
     # Last: it marks the run as finished.
-    written.append(_write_json(place, folder.METRICS, _read(run.folder, folder.METRICS)))
+    written.append(_write_json(place, folder.METRICS, _read(source, folder.METRICS)))
     return sum(path.stat().st_size for path in written)
 
 

@@ -93,6 +93,21 @@ def _read(place: Path) -> FinishedRun:
     )
 
 
+def is_trial(place: Path) -> bool:
+    """Whether a folder holds a finished run whose test set was not evaluated, a trial of settings.
+
+    Args:
+        place: Its folder.
+    """
+    if any(find(place, name) is None for name in (folder.SETTINGS, folder.METRICS)):
+        return False
+    try:
+        run = _versioned(place, folder.SETTINGS).get("run")
+    except ValueError:  # the reader of runs says what is wrong with it
+        return False
+    return isinstance(run, dict) and run.get("test") is False
+
+
 def read_metrics(place: Path) -> dict[str, Any]:
     """``metrics.json`` of a finished run.
 

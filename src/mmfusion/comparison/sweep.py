@@ -25,12 +25,9 @@ from mmfusion.training.reporter import Reporter, Silent
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 120.0
 
-_TABLE_KEYS = (
-    *(("test", "auc", key) for key in ("value", "low", "high")),
-    ("ceilings",),
-    ("cost", "parameters", "total"),
-    ("cost", "seconds"),
-)
+_KEYS = (("ceilings",), ("cost", "parameters", "total"), ("cost", "seconds"))
+_KEYS_OF_TEST = (*(("test", "auc", key) for key in ("value", "low", "high")), *_KEYS)
+_KEYS_OF_TRIAL = (("chosen", "value"), *_KEYS)
 
 
 class SweepError(ValueError):
@@ -146,16 +143,22 @@ def _outcome(planned: Planned, failure: str | None) -> Outcome:
     if failure is not None or not worker.finished(planned.folder):
         return Outcome(planned, None, failure or "it did not finish")
     try:
-        return Outcome(planned, _metrics(planned.folder), None)
+        return Outcome(planned, _metrics(planned.folder, test=planned.settings.run.test), None)
     except (ValueError, OSError) as error:
         again = f"delete {planned.folder} to run it again, or start all runs anew with overwrite=True"
         return Outcome(planned, None, f"{' '.join(str(error).split())}; {again}")
 
 
-def _metrics(place: Path) -> Mapping[str, Any]:
-    """Metrics of a finished run, checked for the keys that the table of a sweep needs."""
+def _metrics(place: Path, *, test: bool) -> Mapping[str, Any]:
+    """Metrics of a finished run, checked for the keys that a sweep needs.
+
+    Args:
+        place: Its folder.
+        test: Whether its test set was evaluated, as the table of a sweep needs; else it is a trial, which is judged by
+            its validation metric.
+    """
     metrics = reading.read_metrics(place)
-    for keys in _TABLE_KEYS:
+    for keys in _KEYS_OF_TEST if test else _KEYS_OF_TRIAL:
         value: Any = metrics
         for key in keys:
             if not isinstance(value, dict) or key not in value:
@@ -170,6 +173,7 @@ def _metrics(place: Path) -> Mapping[str, Any]:
 
 def _lacks_robustness(outcome: Outcome) -> bool:
     expected, metrics = outcome.planned.settings.run.robustness, outcome.metrics or {}
+    expected = expected and outcome.planned.settings.run.test
     return expected and "robustness" not in metrics and reading.find(outcome.planned.folder, folder.ROBUSTNESS) is None
 
 
@@ -353,8 +357,11 @@ def _line(number: int, total: int, job: _Job, code: int, seconds: float, left: f
     metrics = _outcome(job.planned, None).metrics
     if metrics is None:
         return f"{text}, failed"
-    auc = metrics["test"]["auc"]["value"]
-    text += ", test AUC undefined" if auc is None else f", test AUC {auc:.3f}"
+    if job.planned.settings.run.test:
+        name, value = "test AUC", metrics["test"]["auc"]["value"]
+    else:
+        name, value = f"validation {metrics['chosen']['metric']}", metrics["chosen"]["value"]
+    text += f", {name} undefined" if value is None else f", {name} {value:.3f}"
     return text if number == total else f"{text}; about {_minutes(left)} left"
 
 

@@ -40,7 +40,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
     weights, about = checkpoints.load(out / checkpoints.BEST)
     load_weights(model, weights, out / checkpoints.BEST)
     began = time.perf_counter()
-    held_out = {"validation": bundle.validation, "test": bundle.test}
+    held_out = {"validation": bundle.validation} | ({"test": bundle.test} if settings.run.test else {})
     with reporter.working("evaluating"):
         probabilities = {
             name: inference.Evaluation(
@@ -73,8 +73,11 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
     summary["cases"]["train"] = len(bundle.train)
     # Before the robustness evaluation, which is no part of a run's cost.
     cost = _cost(parts, model, progress, throughput)
-    robustness_table = _robustness(parts, model, probabilities["test"], reporter) if settings.run.robustness else None
-    references = reference_metrics.reference_metrics(parts, reporter) if settings.run.references else None
+    robustness_table = references = None
+    if settings.run.test and settings.run.robustness:
+        robustness_table = _robustness(parts, model, probabilities["test"], reporter)
+    if settings.run.test and settings.run.references:
+        references = reference_metrics.reference_metrics(parts, reporter)
     metrics = {
         "format": checkpoints.FORMAT,
         "model": settings.run.model,
@@ -157,7 +160,8 @@ def _robustness(parts: Parts, model: nn.Module, known: NDArray[np.float64], repo
 def _cost(parts: Parts, model: nn.Module, progress: Progress, throughput: float) -> dict[str, Any]:
     history = progress.history
     seconds = sum(entry["train_seconds"] for entry in history)
-    first_case = next(iter(inference.in_order(parts.bundle.test, 1, workers=0, device=parts.device)))
+    cases = parts.bundle.test if parts.settings.run.test else parts.bundle.validation
+    first_case = next(iter(inference.in_order(cases, 1, workers=0, device=parts.device)))
     return {
         "parameters": optimizers.n_parameters(model),
         "flops_per_case": environment.flops(model, inference.move(first_case.inputs, parts.device)),

@@ -34,7 +34,7 @@ def summarize(
     """Metrics with intervals of ``validation`` and ``test``.
 
     Args:
-        probabilities: By part, shape ``(n, k)``.
+        probabilities: By part, shape ``(n, k)``; without ``test``, nothing is said of it.
         labels: By part, shape ``(n,)``.
         groups: By part, the patient or lesion of each case.
         names: Of the classes.
@@ -71,9 +71,9 @@ def summarize(
             n_resamples=resamples,
             seed=seed,
         )
-        for part in ("validation", "test")
+        for part in probabilities
     }
-    if len(names) == 2 and threshold is None:
+    if len(names) == 2 and threshold is None and "test" in sets:
         # Without validation there is no threshold, and nothing that depends on it.
         sets["test"] |= dict.fromkeys(("sensitivity", "specificity", "g_mean"), _UNDEFINED)
     summary: dict[str, Any] = {
@@ -93,7 +93,8 @@ def summarize(
             scaled = apply_temperature(probabilities[part], temperature)
             calibrated = calibration_estimates(scaled, labels[part], groups[part], n_resamples=resamples, seed=seed)
             summary["scaled"][part] = {name: value.to_dict() for name, value in calibrated.items()}
-    return summary | {"ceilings": dict(ceilings), "gap_closed": gap_closed(sets["test"]["auc"], ceilings)}
+    gap = gap_closed(sets["test"]["auc"], ceilings) if "test" in sets else None
+    return summary | {"ceilings": dict(ceilings), "gap_closed": gap}
 
 
 def _undefined(names: Sequence[str], extra: Sequence[str]) -> dict[str, Estimate]:
@@ -125,20 +126,21 @@ def table(metrics: Mapping[str, Any]) -> Any:
         metrics: As in ``metrics.json``.
 
     Returns:
-        A ``rich.table.Table``: each metric on test and on validation, with its 95% interval and, for the AUC of
-        synthetic data, the ceilings. Its caption says which source of error the intervals hold.
+        A ``rich.table.Table``: each metric on test, where it was evaluated, and on validation, with its 95% interval
+        and, for the AUC of synthetic data, the ceilings. Its caption says which source of error the intervals hold.
     """
     cases, groups, ceilings = metrics["cases"], metrics["groups"], metrics["ceilings"]
     columns = ["metric"]
-    for part in ("test", "validation"):
+    parts = [part for part in ("test", "validation") if part in metrics]
+    for part in parts:
         grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
         columns.append(f"{part}\n{cases[part]} cases{grouped}")
-    rows = [[name, _cell(value), _cell(metrics["validation"][name])] for name, value in metrics["test"].items()]
+    rows = [[name, *(_cell(metrics[part][name]) for part in parts)] for name in metrics["validation"]]
     if ceilings:
         columns.append("ceiling")
         for row in rows:
             row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if row[0] == "auc" else "")
-    known = any(value["low"] is not None for value in metrics["test"].values())
+    known = any(value["low"] is not None for value in metrics[parts[0]].values())
     title = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}"
     return rich_table(title, columns, rows, caption=_INTERVALS if known else "")
 
@@ -168,7 +170,9 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
         "probabilities, and the metrics of this set are undefined."
         for part, n in metrics.get("not_finite", {}).items()
     ]
-    lines += [line for part in ("test", "validation") if (line := _lacking(metrics, part))]
+    lines += [line for part in ("test", "validation") if part in metrics and (line := _lacking(metrics, part))]
+    if "test" not in metrics:
+        return [*lines, "The test set was not evaluated (run.test=false).", *metrics["notes"]]
     lines += _ahead(metrics)
     if metrics["gap_closed"] and metrics["gap_closed"]["value"] is not None:
         lines.append(

@@ -62,6 +62,8 @@ class Run:
             training nor any other result.
         references: Whether scikit-learn's reference rows on the table are fitted and listed next to the result. In a
             sweep they are fitted once per dataset, split and seed instead.
+        test: Whether the test set is evaluated. False is for a trial of settings: the run ends with its validation
+            metrics and predictions, and nothing of the test set but its cases' names is written.
     """
 
     model: Name
@@ -78,6 +80,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     robustness: bool = True
     references: bool = True
+    test: bool = True
 
 
 @dataclass
@@ -137,6 +140,8 @@ class Settings:
             )
         options = typed_options("train.sampler_options", SAMPLER_CLASSES[train.sampler].__init__, train.sampler_options)
         train.sampler_options = options
+        if not settings.run.test and train.select_on == "test":
+            raise ValueError("run.test=false leaves the test set alone, train.select_on=test chooses the epoch on it")
         if train.precompute and (train.freeze != "all" or not augment.images_idle):
             raise ValueError(
                 "train.precompute needs an encoder that always sees the same: train.freeze=all and no train.augment of "

@@ -56,6 +56,9 @@ def report(
     skipped = {str(folder.folder): folder.reason for folder in collection.skipped}
     if not collection.runs:
         reasons = "; ".join(f"{place}: {reason}" for place, reason in skipped.items())
+        if collection.trials:
+            trials = f"{formatting.plural(len(collection.trials), 'trial')} without a test set (run.test=false)"
+            reasons = "; ".join(filter(None, (trials, reasons)))
         raise ValueError(
             f"no finished run in {', '.join(map(str, folders))}" + (f" (skipped: {reasons})" if reasons else "")
         )
@@ -84,6 +87,9 @@ def report(
         reporter.show(table(comparison, analysis.level))
         for caution in comparison.cautions:
             reporter.say(f"Note: {caution.text}")
+    if collection.trials:
+        trials = formatting.plural(len(collection.trials), "trial")
+        reporter.say(f"{trials} of settings: in no table, since their test sets were not evaluated.")
     for place, reason in skipped.items():
         reporter.say(f"Skipped {place}: {reason}")
     reporter.say(f"The report is in {page}")
