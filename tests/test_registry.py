@@ -233,6 +233,7 @@ def test_a_file_may_be_imported_after_it_was_run(file: Path, monkeypatch: pytest
         sys.modules.pop("models_of_mine", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -249,6 +249,7 @@ specs = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(specs)
 def test_round_trip_through_json(spec: DataSpec) -> None:
     again = DataSpec.from_dict(json.loads(json.dumps(spec.to_dict())))

@@ -135,6 +135,7 @@ def test_freeze(stages: Any) -> None:
         assert torch.equal(value, before[name]) == (not part or frozen[f"{part}.weight"])
 
 
+@pytest.mark.slow
 def test_each_freeze_stands_for_itself() -> None:
     encoder = network()
     encoder.stages[2][0].conv1.weight.requires_grad_(False)  # by hand

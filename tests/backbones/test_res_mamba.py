@@ -24,6 +24,7 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 def test_published_sizes() -> None:
     """CFCML on MEN: the maps of its four stages, and a third of the parameters of its three encoders."""
     with torch.device("meta"):

@@ -174,12 +174,14 @@ def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == [("resnet10t", False), ("resnet10t", True)]
 
 
+@pytest.mark.slow
 def test_every_parameter_gets_a_gradient() -> None:
     encoder = ResNet3d(10, in_channels=1, size=(16, 16, 4))
     encoder(torch.rand(2, 1, 16, 16, 4))[-1].square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
 
 
+@pytest.mark.slow
 def test_stage_by_stage() -> None:
     encoder, x = ResNet3d(10, in_channels=1, size=(16, 16, 4), n_stages=2).eval(), torch.rand(1, 1, 16, 16, 4)
     y: Tensor = encoder.stem(x)
@@ -213,6 +215,7 @@ def test_refuses(options: Any, message: str) -> None:
         ResNet3d(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [{"conv1.weight": torch.ones(2, 3, 1, 1)}, {"a": torch.ones(1, 1, 1, 1, 1)}])
 def test_another_architecture(state: Any, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "weights.pth")

@@ -103,6 +103,7 @@ def test_checkpointing_is_the_encoders() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_by_name() -> None:
     found = create_backbone("slices/test_resnet", Image(1, (32, 48, 6)), n_stages=2)
     assert isinstance(found, Slices)

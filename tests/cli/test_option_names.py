@@ -78,6 +78,7 @@ HINTS = re.compile(r"(?<![\w'])--[a-z][a-z-]+")
 """A flag in a text; programs that the package starts have flags of their own."""
 
 
+@pytest.mark.slow
 def test_texts_below_the_command_line_name_no_flag() -> None:
     """They are read in Python too: `translate` puts the flags in their place."""
     package = Path(mmfusion.__file__).parent

@@ -12,6 +12,7 @@ from mmfusion.experiments import run
 from mmfusion.training import checkpoints
 
 
+@pytest.mark.slow
 def test_ctrl_c(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from mmfusion.experiments import folder
 from mmfusion.training import checkpoints
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*tiny, "--seed", "3", "--set", "train.lr=0.01", "--set", "model.width=4"]) == 0
     text = capsys.readouterr().out
@@ -83,6 +84,7 @@ def test_tensor_fusion_from_the_command_line(tmp_path: Path) -> None:
     assert [tuple(one.shape) for name, one in weights.items() if one.ndim == 2 and one.shape[1] == 27] == [(8, 27)]
 
 
+@pytest.mark.slow
 def test_an_unknown_encoder(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "run --model image --encoder resnet_of_the_moon --set data.n_train=8 --set data.n_validation=8"
     arguments = [*words.split(), "--set", "data.n_test=8", "--out", str(tmp_path / "run")]
@@ -121,6 +123,7 @@ def test_resume(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "does not hold a run" in complaint(["run", "--resume", str(tmp_path)], capsys)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ def test_the_printed_file_is_the_same_model(name: str, tmp_path: Path, capsys: p
     assert shown([str(file)], capsys).splitlines()[1:] == file.read_text().splitlines()[1:]
 
 
+@pytest.mark.slow
 def test_options_and_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     plain = tomllib.loads(shown(["cfcml"], capsys))
     wide = tomllib.loads(shown(["cfcml", "--set", "dim=16", "--set", "model.compression=conv"], capsys))

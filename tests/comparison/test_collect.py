@@ -43,6 +43,7 @@ def recorded(**content: object) -> dict[str, object]:
     return {"metrics": {"content": content}, "overrides": {"run": {"plugins": []}}}
 
 
+@pytest.mark.slow
 def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path: Path) -> None:
     """What a run says of its files goes before their paths."""
     first, other = "1" * 64, "2" * 64

@@ -60,6 +60,7 @@ def test_methods_that_do_not_exist(text: str, message: str) -> None:
         grid.methods(text)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ablations")
 def test_ablations_are_methods() -> None:
     # 8 is the width anyway; a model without ablations is only itself.

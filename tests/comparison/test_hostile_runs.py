@@ -79,6 +79,7 @@ HARMLESS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JSON)
 def test_damaged_json(tmp_path: Path, name: str) -> None:
     assert set(spoilt(tmp_path, name, writers(CONTENTS))) >= set(CONTENTS) - HARMLESS.get(name, set())

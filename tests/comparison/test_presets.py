@@ -43,6 +43,7 @@ def test_what_there_is() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dataset", "parity"), ALL)
 def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
     preset = presets.load(name, dataset, parity)

@@ -68,6 +68,7 @@ def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
     ]
 
 
+@pytest.mark.slow
 def test_finished_rows_need_no_dataset(
     planned: list[grid.Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,7 @@ def test_finished_rows_need_no_dataset(
     assert len(read) == 1
 
 
+@pytest.mark.slow
 def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ def test_a_number_of_jobs() -> None:
 
 
 class TestWork:
+    @pytest.mark.slow
     def test_what_a_kill_left_of_the_first_file_is_nobodys(self, plan: Callable[..., list[Planned]]) -> None:
         [first] = plan("tiny", (0,))
         first.folder.mkdir(parents=True)
@@ -219,6 +220,7 @@ class TestWork:
         with pytest.raises(FileExistsError, match="holds files that are not a run's"):
             worker.work(first.settings, Silent())
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")
     def test_one_process_a_run(self, plan: Callable[..., list[Planned]]) -> None:
         [first] = plan("tiny", (0,))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from helpers.marks import EXHAUSTIVE, within
+from helpers.marks import EXHAUSTIVE, every_compiler, within
 from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.layers.compression import TokenShape, create_compression
 from mmfusion.tokenizers import CompressedTable, Pyramid
@@ -206,17 +206,18 @@ def test_parameters_fit_any_number_of_tokens(name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "masked"),
     [
-        pytest.param("map", True, marks=pytest.mark.slow),
-        pytest.param("table", False, marks=pytest.mark.slow),
+        ("map", True),
+        ("table", False),
         *(pytest.param(kind, False, marks=EXHAUSTIVE) for kind in ("map", "volume")),
     ],
 )
+@every_compiler
 @every_compression
-def test_compiled(name: str, kind: str, masked: bool) -> None:
+def test_compiled(name: str, backend: str, kind: str, masked: bool) -> None:
     """As one graph, with the same numbers; what is masked has no effect there either."""
     compress, tokens = made(name, kind, 8), tokens_of(kind, masked)
     torch.compiler.reset()
-    compiled = torch.compile(compress, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(compress, backend=backend, fullgraph=True)
     found, expected = with_gradients(compiled, tokens), with_gradients(compress, tokens)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

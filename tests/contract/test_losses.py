@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers.loss_choices import CHOICES, LABELS, N_CLASSES, OF_LENGTHS, OF_LOGITS, batch, create, every_choice, over
-from helpers.marks import EXHAUSTIVE
+from helpers.marks import EXHAUSTIVE, every_compiler
 from mmfusion import registry
 from mmfusion.losses import LossBank
 from mmfusion.tokens import LossInputs
@@ -174,17 +174,14 @@ def test_the_names_of_the_classes_do_not_matter(name: str, options: dict[str, An
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [
-        pytest.param(name, options, marks=pytest.mark.slow if not options else EXHAUSTIVE)
-        for name, options in CHOICES
-        if name != "metric"
-    ],
+    [pytest.param(name, options, marks=EXHAUSTIVE if options else ()) for name, options in CHOICES if name != "metric"],
 )
-def test_compiles_without_a_break(name: str, options: dict[str, Any]) -> None:
+@every_compiler
+def test_compiles_without_a_break(name: str, backend: str, options: dict[str, Any]) -> None:
     inputs = cast(batch("some_missing"), torch.float32)
     loss = create(name, options, torch.float32)
     torch._dynamo.reset()
-    value, expected = torch.compile(loss, fullgraph=True, backend="aot_eager")(inputs), loss(inputs)
+    value, expected = torch.compile(loss, fullgraph=True, backend=backend)(inputs), loss(inputs)
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
     expected_grads = gradients(expected, inputs)
     for key, grad in gradients(value, inputs).items():

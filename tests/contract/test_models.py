@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from helpers.marks import EXHAUSTIVE, within
+from helpers.marks import EXHAUSTIVE, every_compiler, within
 from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from mmfusion.models import FusionModel, Phase
 from mmfusion.spec import DataSpec
@@ -55,19 +55,17 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "tip": {"table_depth": 1, "joint_depth": 1},
 }
 
-# The quick loop has one image and, of one model that takes little time, several of three axes.
+# The quick loop has one image and, of one model that takes little time, several of three axes. Two images are less than
+# three volumes are.
 LIGHT = {"concat"}
-
-
-def is_quick(name: str, layout: str) -> bool:
-    return layout == "one_image" or (layout == "three_volumes" and name in LIGHT)
+LAYOUT_MARKS: dict[str, Any] = {"one_image": (), "two_images": EXHAUSTIVE, "three_volumes": pytest.mark.slow}
 
 
 def over_layouts(names: Iterable[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         ("name", "layout"),
         [
-            pytest.param(name, layout, marks=() if is_quick(name, layout) else pytest.mark.slow)
+            pytest.param(name, layout, marks=() if name in LIGHT and layout != "two_images" else LAYOUT_MARKS[layout])
             for layout in LAYOUTS
             for name in names
         ],
@@ -258,8 +256,8 @@ def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> 
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
-        # Every operator is Python there: the quick loop runs one of them.
-        pytest.param(name, layout, marks=() if (name, layout) == ("cfcml", "one_image") else pytest.mark.slow)
+        # Every operator is Python there, which has its price.
+        pytest.param(name, layout, marks=pytest.mark.slow if layout == "one_image" else EXHAUSTIVE)
         for name in (*NAMES, *VARIANTS)
         for layout in LAYOUTS
     ],
@@ -291,16 +289,17 @@ def test_the_meta_device(name: str, layout: str) -> None:
     "present",
     [
         pytest.param({}, id="everything", marks=EXHAUSTIVE),
-        pytest.param({"table0": SOME, "image0": SOME.roll(1)}, id="some_missing", marks=pytest.mark.slow),
+        pytest.param({"table0": SOME, "image0": SOME.roll(1)}, id="some_missing"),
     ],
 )
+@every_compiler
 @every_model
-def test_compiled(name: str, present: dict[str, Tensor]) -> None:
+def test_compiled(name: str, backend: str, present: dict[str, Tensor]) -> None:
     """As one graph, with the same numbers; what is missing has no effect there either, each modality in other cases."""
     spec, model = shallow(name, "one_image")
     inputs, _, _ = batch(spec, "everything")
     torch.compiler.reset()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
     expected = flat(model(inputs, present))
     found = flat(compiled(inputs, present))
     for one, other in zip(found, expected, strict=True):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mmfusion as mmf
-from helpers.marks import EXHAUSTIVE, within
+from helpers.marks import EXHAUSTIVE, every_compiler, within
 from helpers.small import loss_inputs, make_inputs, make_labels, spoilt
 from helpers.text import FakeEncoder
 from mmfusion.spec import Columns, DataSpec, Image, Wording
@@ -291,16 +291,17 @@ def test_refuses_another_table(name: str, cells: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("both", marks=pytest.mark.slow),
+        "both",
         *(pytest.param(kind, marks=EXHAUSTIVE) for kind in ("numbers", "categories")),
     ],
 )
+@every_compiler
 @every_tokenizer
-def test_compiled(name: str, kind: str, missing: str) -> None:
+def test_compiled(name: str, backend: str, kind: str, missing: str) -> None:
     """As one graph, with the same numbers and gradients."""
     tokenizer, rows = made(name, kind, missing, True), table(kind, "cells_missing")
     torch.compiler.reset()
-    compiled = torch.compile(tokenizer, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(tokenizer, backend=backend, fullgraph=True)
     for one, other in zip(with_gradients(compiled, rows), with_gradients(tokenizer, rows), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
@@ -345,7 +346,7 @@ IN_A_MODEL = [
         model_name,
         name,
         way,
-        marks=pytest.mark.slow if model_name in EACH_WAY or (i + j) % len(NAMES) == 0 else EXHAUSTIVE,
+        marks=pytest.mark.slow if model_name in EACH_WAY[:1] or (i + j) % len(NAMES) == 0 else EXHAUSTIVE,
     )
     for i, model_name in enumerate(MODELS)
     for j, name in enumerate(NAMES)

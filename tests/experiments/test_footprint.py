@@ -20,6 +20,7 @@ def test_bytes(frozen: bool, times: tuple[int, int]) -> None:
     assert footprint.n_bytes(model, frozen=frozen) == 4 * (times[0] * encoder + times[1] * rest)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_fit_is_an_error_that_names_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "free_memory", lambda device: 10**9)
     settings = resolve("concat", overrides=[{"model": {"encoder": "convnet", "dim": 16384, "hidden": [16384] * 32}}])

@@ -51,6 +51,7 @@ def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
     assert not list(place.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_whoever_waits_gets_it(tmp_path: Path) -> None:
     place = tmp_path / "run"
     context = multiprocessing.get_context("fork")

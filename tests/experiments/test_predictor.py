@@ -129,6 +129,7 @@ def of_a_photo_and_a_table(model: str | nn.Module) -> predictor.Predictor:
     return predictor.Predictor(built, reader, device=torch.device("cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "gone", "missing"),
     [
@@ -151,6 +152,7 @@ def test_what_a_model_does_not_look_at_is_not_needed(
     pd.testing.assert_frame_equal(loaded.predict(NEW.assign(**dict.fromkeys(gone, "nowhere")), root), wanted)
 
 
+@pytest.mark.slow
 def test_a_modality_without_any_of_its_columns_is_absent(photos: Path) -> None:
     loaded = of_a_photo_and_a_table("concat")
     only_photo, only_table = NEW[["photo"]], NEW[["age", "sex"]]
@@ -169,6 +171,7 @@ def test_a_modality_without_any_of_its_columns_is_absent(photos: Path) -> None:
     assert list(found["missing"]) == ["derm", "derm, age"]
 
 
+@pytest.mark.slow
 def test_some_columns_of_a_modality_or_none_at_all_are_an_error(photos: Path) -> None:
     loaded = of_a_photo_and_a_table("concat")
     with pytest.raises(ValueError, match=r"the table has no column 'sex'; its columns are: photo, age"):
@@ -190,6 +193,7 @@ def test_a_model_that_cannot_do_without(photos: Path) -> None:
         of_a_photo_and_a_table(Strict()).predict(NEW, photos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1e6, 1e12, -1e30])
 def test_a_number_far_outside_the_training_range_is_said_and_counts_as_missing(photos: Path, value: float) -> None:
     loaded = of_a_photo_and_a_table("concat")
@@ -247,6 +251,7 @@ def test_a_run_with_damaged_weights_does_not_load(start: Start) -> None:
         mmfusion.load(out)
 
 
+@pytest.mark.slow
 def test_strange_cells_of_new_rows_are_said(photos: Path) -> None:
     loaded = of_a_photo_and_a_table("concat")
     said = list[str]()

@@ -101,6 +101,7 @@ def test_every_condition_is_what_it_says(name: str) -> None:
         assert np.array_equal(p, found.base) == idle, one
 
 
+@pytest.mark.slow
 def test_the_cases_as_they_are_come_out_bit_for_bit() -> None:
     net, data = model("concat"), dataset()
     known = inference.predict(net, inference.in_order(data, 3, workers=0, device=CPU), "label", CPU)
@@ -122,6 +123,7 @@ def test_the_size_of_the_batches_does_not_matter(tmp_path: Path) -> None:
         np.testing.assert_allclose(p, maps.under[one], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_table_no_cells() -> None:
     spec = make_spec(images=2, tables=0)
     found = predict(model("concat", spec), dataset(spec))

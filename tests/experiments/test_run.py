@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers.marks import EXHAUSTIVE
 from mmfusion.comparison.reading import read
 from mmfusion.experiments import assembly, folder, run
 from mmfusion.experiments.settings import Settings
@@ -35,6 +36,7 @@ class Lines(Silent):
         self.lines.append(text)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_whole_folder(start: Start) -> None:
     out = start()
     assert {path.name for path in out.iterdir()} == set(folder.FILES)
@@ -201,12 +203,18 @@ _WHOLE: dict[bool, list[object]] = {}
 """Results of runs that nobody killed, without and with pretraining: trained once for all tests."""
 
 # Writes: 0 settings, 1 case, 2 splits; of each epoch the best weights, if they are, and the last; then the results.
-QUICK = ((5, True),)
 # A run that pretrains has every kind of write; one that does not begins its only phase otherwise.
-SLOW = (*((at, True) for at in range(1, 13) if at != 5), (1, False), (3, False), (4, False))
+SLOW = ((1, True), (4, True), (5, True), (9, True), (12, True), (3, False))
+OTHERS = (*((at, True) for at in (2, 3, 6, 7, 8, 10, 11)), (1, False), (4, False))
 
 
-@pytest.mark.parametrize(("at", "pretrain"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW)])
+@pytest.mark.parametrize(
+    ("at", "pretrain"),
+    [
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW),
+        *(pytest.param(*one, marks=EXHAUSTIVE) for one in OTHERS),
+    ],
+)
 def test_killed_at_any_write_and_resumed_it_ends_the_same(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: int, pretrain: bool
 ) -> None:
@@ -352,6 +360,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_former_checkpoint(
     assert (out / folder.PREDICTIONS).read_bytes() == (whole / folder.PREDICTIONS).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(start: Start, tmp_path: Path) -> None:
     # Four steps an epoch; the objective explodes in the third step of the second.
     with pytest.raises(ValueError, match=r"not finite in step 3 of the epoch \(ce=\d.*, penalty=nan\)"):
@@ -360,6 +369,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(start: Start, tmp_path: Path) -
     assert about["progress"]["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_the_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def check(self: Any, inputs: Any) -> None:
         raise ValueError("looked at the first step")
@@ -369,6 +379,7 @@ def test_the_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch:
         start()
 
 
+@pytest.mark.slow
 def test_the_inputs_are_checked_before_the_first_step(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -602,6 +613,7 @@ def test_a_threshold_of_ones_own(start: Start) -> None:
     assert any("at 0.250, the threshold of the settings" in line for line in said.lines)
 
 
+@pytest.mark.slow
 def test_images_as_the_dataset_has_them() -> None:
     """Without the mean and deviation of the encoder's weights; a loaded model does the same."""
     spec = DataSpec({"image": Image(3, (16, 16))}, n_classes=2)

@@ -152,6 +152,7 @@ def test_no_surname_date_or_path_is_where_load_reads(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(mmfusion.load(small).predict(new), mmfusion.load(out).predict(new))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
 @pytest.mark.parametrize("mask", [0o000, 0o022])
 def test_what_a_cache_makes_is_private(tmp_path: Path, mask: int) -> None:

@@ -91,6 +91,7 @@ def test_with_and_without_a_cache_digests_are_the_same(tmp_path: Path) -> None:
     assert all(len(digest.rpartition(":")[2]) == 64 for kind in memory.digests.values() for digest in kind.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [3, 14, 20])
 def test_every_change_is_named(tmp_path: Path, row: int) -> None:
     """In each set."""

@@ -156,6 +156,7 @@ def test_only_source_is_run(tmp_path: Path, name: str) -> None:
         trust.run_given([tmp_path / name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 3, "b": [1]}', "[" * 100_000])
 def test_a_damaged_memory_allows_nothing(plugin: Path, tmp_path: Path, content: str) -> None:
     memory = tmp_path / "configuration" / "mmfusion" / trust.FILE

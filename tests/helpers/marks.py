@@ -10,6 +10,11 @@ import pytest
 EXHAUSTIVE = (pytest.mark.slow, pytest.mark.exhaustive)
 """Marks of members that go through the code that others of their family go through; ``pytest -m exhaustive``."""
 
+every_compiler = pytest.mark.parametrize(
+    "backend", [pytest.param("eager", marks=pytest.mark.slow), pytest.param("aot_eager", marks=EXHAUSTIVE)]
+)
+"""One graph without a break, as it is; and, at twice the time, with its backward traced too."""
+
 
 def within(argument: str, values: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator: one test runs for all values of an argument, where a test of each would cost more than it does.

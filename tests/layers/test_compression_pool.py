@@ -99,6 +99,7 @@ def test_a_sequence_is_adaptive_pooling_of_whatever_length(n: int, n_latents: in
     torch.testing.assert_close(compress(Tokens(x)), expected)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=3), st.integers(1, 20))
 def test_every_position_is_in_a_cell_and_every_cell_a_box(grid: list[int], n_latents: int) -> None:
     found = boxes(tuple(grid), n_latents)

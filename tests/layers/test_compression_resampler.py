@@ -58,6 +58,7 @@ def test_is_its_formula(options: dict[str, Any]) -> None:
     torch.testing.assert_close(compress(Tokens(x)), expected, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6))
 def test_a_masked_token_is_as_good_as_left_out(seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
@@ -68,6 +69,7 @@ def test_a_masked_token_is_as_good_as_left_out(seed: int) -> None:
         torch.testing.assert_close(found[case], by_hand(compress, x[case, mask[case]]), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 @given(st.permutations(range(12)))
 def test_without_positions_the_order_has_no_effect(order: list[int]) -> None:
     x, mask = torch.randn(2, 12, 6).double(), torch.rand(2, 12) < 0.7

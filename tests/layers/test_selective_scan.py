@@ -81,6 +81,7 @@ def test_is_the_recurrence(length: int, cells: int, monkeypatch: pytest.MonkeyPa
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 3),
     st.integers(1, 4),
@@ -116,6 +117,7 @@ def test_gradcheck(length: int) -> None:
     assert torch.autograd.gradcheck(lambda *given: run(selective_scan, list(given)), parts)
 
 
+@pytest.mark.slow
 def test_float32() -> None:
     """Against float64: values to 1e-5, gradients to 1e-4 of the largest entry."""
     exact = make(2, 6, 16, 1000)

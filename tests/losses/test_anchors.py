@@ -117,6 +117,7 @@ def reference(x: Tensor, labels: Tensor, n_classes: int, present: Tensor, **opti
     return anchor_reference.losses(x, labels.tolist(), n_classes, present=present.tolist(), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["normalized", "published"])
 def test_every_batch_is_its_formula(reduction: str) -> None:
     """Value and gradient; a gradient goes with one over the length, and is compared in those units."""
@@ -222,6 +223,7 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
         assert one[name].item() == pytest.approx(other[name].item(), rel=1e-10, abs=1e-12), name
 
 
+@pytest.mark.slow
 @given(batches(), st.sampled_from(["normalized", "published"]))
 def test_any_batch_is_the_formula(batch: tuple[Tensor, Tensor, int, Tensor], reduction: str) -> None:
     close(losses(*batch, reduction=reduction), reference(*batch, published=reduction == "published"))
@@ -245,6 +247,7 @@ def test_hierarchical_golden(key: str) -> None:
     assert golden.deviation(x.grad, golden.array("loss_bank", f"{key}__grad")) < 1e-6
 
 
+@pytest.mark.slow
 @given(batches(), st.tuples(*[st.sampled_from([0.0, 0.5, 2.0])] * 3).filter(any))
 def test_hierarchical_is_the_weighted_sum(batch: Any, weights: tuple[float, float, float]) -> None:
     x, labels, n_classes, present = batch

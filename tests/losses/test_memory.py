@@ -41,6 +41,7 @@ def check(found: Prototypes, expected: Prototypes) -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 0.9]))
 def test_moving_average(seed: int, momentum: float) -> None:
     source = MovingPrototypes(M, K, D, momentum=momentum).double()
@@ -56,6 +57,7 @@ def test_moving_average(seed: int, momentum: float) -> None:
         check(source(x, labels, counted), expected_of_means(means))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 5, 7, 12, 100]))
 def test_memory(seed: int, size: int) -> None:
     """All cases of this batch and the last ``size`` before it, equally; sizes below, at and above the batch's five."""

@@ -450,6 +450,7 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
     assert all(parameter.dtype == dtype for parameter in half.parameters())
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from(list(FORMULAS)), st.sampled_from(["all", "fused", ("0", "1")]))
 def test_invariants(seed: int, name: str, on: Any) -> None:
     g = torch.Generator().manual_seed(seed)

@@ -106,6 +106,7 @@ def expected(name: str, batch: Batch) -> tuple[Tensor, Tensor]:
     return value, torch.autograd.grad(value, x)[0]
 
 
+@pytest.mark.slow
 @every_variant
 def test_every_batch_is_its_formula(name: str) -> None:
     """Value and gradient; a gradient goes with one over the length, and is compared in those units."""

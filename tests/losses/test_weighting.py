@@ -106,6 +106,7 @@ def test_gradnorm_by_hand() -> None:
     assert [w.item() for w in weighting.weights().values()] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_gradnorm_evens_out_the_gradients() -> None:
     weighting = GradNormWeighting(alpha=1.0, lr=0.02)
     bank = LossBank(2, {"small": (1.0, Squares(1.0)), "large": (1.0, Squares(3.0))}, weighting=weighting)

@@ -75,6 +75,7 @@ def test_every_metric_equals_scikit_learn(k: int, decimals: int | None, weighted
         assert found[name][0] == pytest.approx(value, abs=1e-12), name
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 4), st.integers(8, 40), st.integers(0, 10**6))
 def test_a_weight_of_two_is_a_case_twice(k: int, n: int, seed: int) -> None:
@@ -184,6 +185,7 @@ def test_names_of_the_classes() -> None:
     assert "accuracy_0" not in found
 
 
+@pytest.mark.slow
 def test_the_threshold_has_the_greatest_g_mean() -> None:
     p, y, _ = case(200, 2, seed=5)
     t = best_threshold(p, y)

@@ -28,6 +28,7 @@ def predicted(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return p / p.sum(axis=1, keepdims=True), np.array(labels), np.array(weights)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(predicted())
 def test_every_metric_is_in_its_range_or_undefined(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -39,6 +40,7 @@ def test_every_metric_is_in_its_range_or_undefined(case: tuple[np.ndarray, np.nd
         assert np.isnan(value) or low <= value <= high, (name, value)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(predicted())
 def test_what_is_undefined_hangs_on_the_labels_alone(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -55,6 +57,7 @@ def test_what_is_undefined_hangs_on_the_labels_alone(case: tuple[np.ndarray, np.
     assert weighted == (set(undefined(y[w > 0], k)) if w.any() else {*NAMES, *(f"accuracy_{c}" for c in range(k))})
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(predicted())
 def test_guessing_the_only_class_is_not_flattered(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:

@@ -55,7 +55,7 @@ def test_two_thousand_cases_and_resamples_take_seconds() -> None:
 def test_the_interval_holds_the_true_auc_as_often_as_it_says(auc: float, cases_of_a_patient: int) -> None:
     """320 patients, 30% of them positive, whose cases share half of their variance; nominal 95%."""
     rng = np.random.default_rng(0)
-    n, draws = 320, 700
+    n, draws = 320, 400
     y = np.repeat(np.arange(n) % 10 < 3, cases_of_a_patient).astype(int)
     groups = [str(i) for i in np.repeat(np.arange(n), cases_of_a_patient)]
     shift = np.sqrt(2) * NormalDist().inv_cdf(auc)
@@ -65,9 +65,9 @@ def test_the_interval_holds_the_true_auc_as_often_as_it_says(auc: float, cases_o
         own = rng.normal(size=len(y))
         score = np.sqrt(0.5) * (patient + own) + shift * y
         p1 = 1 / (1 + np.exp(-score))
-        found = estimates(np.stack([1 - p1, p1], 1), y, groups, n_resamples=200, seed=draw)["auc"]
+        found = estimates(np.stack([1 - p1, p1], 1), y, groups, n_resamples=100, seed=draw)["auc"]
         held += found.low <= auc <= found.high
-    assert 0.93 <= held / draws <= 0.97
+    assert 0.92 <= held / draws <= 0.98
 
 
 def test_resamples_that_lost_a_class_are_left_out() -> None:

@@ -25,6 +25,7 @@ def test_names_by_kind() -> None:
     assert select(["*", "joint", "tables"], kinds) == (*SPEC.names, "joint")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("queries", "found"),
     [
@@ -100,6 +101,7 @@ def test_parts_follow_each_other() -> None:
     assert model(make_inputs(spec, N)).logits.shape == (N, 3)
 
 
+@pytest.mark.slow
 def test_parts_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a registered name in any slot, with what they ask for by the names of their parameters."""
 
@@ -130,6 +132,7 @@ def test_parts_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(x, plain[name].x[:, -1] + 2) for name, x in model(inputs).embeddings.items())
 
 
+@pytest.mark.slow
 def test_a_map_fusion_of_ones_own_is_complete_when_built(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfusion.fusion.maps import MapFusion, MapSites
 
@@ -149,6 +152,7 @@ def test_a_map_fusion_of_ones_own_is_complete_when_built(monkeypatch: pytest.Mon
     torch.testing.assert_close(model(make_inputs(SPEC, N)).embeddings["image0"], bias.expand(N, -1))
 
 
+@pytest.mark.slow
 def test_one_head_for_all_or_one_each() -> None:
     for shared in (True, False):
         head = part("mlp", shared=shared, hidden=[4])

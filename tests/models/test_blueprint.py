@@ -88,6 +88,7 @@ def test_a_model_from_a_file_and_its_changes(tmp_path: Path) -> None:
         create_model("nowhere.toml", SPEC)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_has_its_default() -> None:
     assert Blueprint.from_dict({}) == Blueprint()
     same(made(Blueprint.from_dict({"dim": 8, "vectors": "gated"})), made(blueprint_of("gmu", SPEC, dim=8)))
@@ -105,6 +106,7 @@ def test_a_change_leaves_the_blueprint_as_it_was() -> None:
         blueprint.dim = 4
 
 
+@pytest.mark.slow
 def test_another_table_tokenizer_stays_inside_its_encoder() -> None:
     """And behind the same [CLS]; and it conditions the map fusions where there are some."""
     inside = blueprint_of("cfcml", SPEC, tabular_tokenizer="periodic").tokenizer["table"]
@@ -114,6 +116,7 @@ def test_another_table_tokenizer_stays_inside_its_encoder() -> None:
     assert blueprint_of("gmu", SPEC, tabular_tokenizer="feature").context is None
 
 
+@pytest.mark.slow
 def test_none_in_a_file() -> None:
     """The word is None where a slot or an option admits it, and a word of its own elsewhere."""
     text = """

@@ -199,6 +199,7 @@ def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, Objective, dict[st
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("key", FULL_SIZE)
 def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> None:
@@ -243,6 +244,7 @@ def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> No
         assert losses[name].item() == pytest.approx(expected, **limits), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["mg_derm_small", "mg_men_small"])
 def test_gradients_of_the_stage_features(key: str) -> None:
     info = golden.case("mg_cie", key)
@@ -264,6 +266,7 @@ def test_gradients_of_the_stage_features(key: str) -> None:
                 assert stage.grad.norm().item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_images_on_one_route_are_one_pass() -> None:
     model, _, inputs = build("mg_derm_small", torch.float64)
     model(inputs)

@@ -96,6 +96,7 @@ def test_output() -> None:
     assert output.logits is output.outputs["label"]
 
 
+@pytest.mark.slow
 def test_images_on_one_route_are_one_pass() -> None:
     model = build()
     model(make_inputs(SPEC, N))
@@ -145,6 +146,7 @@ def test_what_is_missing_has_no_effect(name: str, there: list[bool]) -> None:
     assert bool(two.embeddings[name][row].any(1).all())
 
 
+@pytest.mark.slow
 def test_absent_rows_stay_out_of_batch_statistics() -> None:
     spec = make_spec(images=1)
     there = torch.tensor([True, False, True, False])
@@ -160,6 +162,7 @@ def test_absent_rows_stay_out_of_batch_statistics() -> None:
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPEC.names)
 def test_a_modality_left_out_of_the_inputs(name: str) -> None:
     """As when it is there and nobody has it."""
@@ -171,6 +174,7 @@ def test_a_modality_left_out_of_the_inputs(name: str) -> None:
     assert not bool(left_out.embeddings[name].any())
 
 
+@pytest.mark.slow
 def test_nothing_is_there() -> None:
     model = build()
     nobody = {name: torch.zeros(N, dtype=torch.bool) for name in SPEC.names}
@@ -180,6 +184,7 @@ def test_nothing_is_there() -> None:
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_each_case_by_itself() -> None:
     """A batch of 1 evaluates, to what the case has in a batch; with each set of modalities."""
     model, inputs = build().eval(), make_inputs(SPEC, 8)
@@ -192,6 +197,7 @@ def test_each_case_by_itself() -> None:
             torch.testing.assert_close(one[0], whole[i])
 
 
+@pytest.mark.slow
 def test_batch_of_one_in_training() -> None:
     """By the batch's statistics as long as a map has more than one position, else by the running ones, which stay."""
     model = build()
@@ -206,6 +212,7 @@ def test_batch_of_one_in_training() -> None:
     assert small.eval()(make_inputs(spec, 1)).logits.shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_evaluation_is_deterministic_and_training_is_not() -> None:
     model, inputs = build(), make_inputs(SPEC, N)
     assert not same(model(inputs), model(inputs))
@@ -213,6 +220,7 @@ def test_evaluation_is_deterministic_and_training_is_not() -> None:
     assert same(model(inputs), model(inputs))
 
 
+@pytest.mark.slow
 def test_state_dict_round_trip() -> None:
     model, inputs = build(), make_inputs(SPEC, N)
     model(inputs)  # so that the batch statistics are not the initial ones
@@ -295,6 +303,7 @@ def test_presence_of_what_is_no_modality_is_that_of_its_tokens() -> None:
     torch.testing.assert_close(output.logits[there], ((sum(images) + joint) / 3)[there])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_decision_of_one_head_or_of_one_each(shared: bool) -> None:
     names, heads = SPEC.names, {name: MLPHead(SPEC.targets, dim=8, hidden=()) for name in SPEC.names}
@@ -305,6 +314,7 @@ def test_a_decision_of_one_head_or_of_one_each(shared: bool) -> None:
     torch.testing.assert_close(output.logits, torch.stack(each).mean(0))
 
 
+@pytest.mark.slow
 def test_no_presence_is_guessed() -> None:
     """An embedding of zeros counts as what it is; a case counts as absent only where it is marked so."""
 
@@ -334,6 +344,7 @@ def test_ignored_modalities() -> None:
     model.check(inputs | {"image1": torch.full((9, 1), float("nan"))}, there)
 
 
+@pytest.mark.slow
 def test_rebuilding_from_trained_parts_keeps_their_weights() -> None:
     model, inputs = build(), make_inputs(SPEC, N)
     model(inputs)
@@ -438,6 +449,7 @@ def test_missing_cells_are_no_wrong_values() -> None:
     assert model(inputs).logits.isfinite().all()
 
 
+@pytest.mark.slow
 def test_present_but_not_given() -> None:
     inputs = make_inputs(SPEC, N)
     del inputs["image0"]
@@ -451,6 +463,7 @@ class Whole(nn.Module):
     """No tokenizer: says neither what image nor what columns it is for."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -493,6 +506,7 @@ def deep() -> ImageEncoders:
 TOO_SMALL = r"the encoder convnext_atto( cannot take 'image0', 2 channels of \(8, 8\)|: nothing is left of 'image0')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
@@ -566,6 +580,7 @@ def test_forward_is_fusion_of_the_tokens() -> None:
     assert model.reads_maps
 
 
+@pytest.mark.slow
 def test_only_present_images_are_encoded() -> None:
     model = build().eval()
     inputs, there = make_inputs(SPEC, N), torch.tensor([True, False, True, False])

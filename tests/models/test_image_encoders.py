@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.map_fusion_cases import EVERY, Make
+from helpers.marks import every_compiler
 from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
 from mmfusion import backbones
 from mmfusion.backbones import Backbone
@@ -419,13 +420,13 @@ def test_streams_are_linked_at_one_stage() -> None:
     assert not torch.allclose(given[~SOME], before[~SOME])
 
 
-@pytest.mark.slow
+@every_compiler
 @pytest.mark.parametrize("missing", ["image1", "table0"])
-def test_compiled_as_eager(missing: str) -> None:
+def test_compiled_as_eager(backend: str, missing: str) -> None:
     model = build(make=lambda sites: MMTM(sites, at=None), shared=False).eval()
     inputs, present = make_inputs(SPEC, N), {missing: SOME}
     torch.compiler.reset()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend=backend, fullgraph=True)
     expected = model(inputs, present).logits
     found = compiled(inputs, present).logits
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

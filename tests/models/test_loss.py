@@ -162,6 +162,7 @@ def test_refuses_a_term_of_the_methods_name() -> None:
 STATEFUL = {"prototypes": "memory", "weighting": "gradnorm", "learn_temperature": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cfcml", "concat", "tip", "mmcl", "mmcl_image", "amf"])
 def test_a_models_state_is_its_weights_and_nothing_of_the_loss(name: str) -> None:
     """No prototype, label or embedding of a case, temperature, weighting; nothing of a pretraining either."""
@@ -200,6 +201,7 @@ def test_a_models_state_is_its_weights_and_nothing_of_the_loss(name: str) -> Non
         assert any("weighting" in key for key in kept)
 
 
+@pytest.mark.slow
 def test_the_losss_own_state_goes_on() -> None:
     """Saved and loaded apart from the model, it gives the same next loss."""
     spec = make_spec()

@@ -33,6 +33,7 @@ def test_options(name: str) -> None:
     assert isinstance(blueprint_of(name, make_spec()), Blueprint)
 
 
+@pytest.mark.slow
 def test_a_method_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     models.list()
     monkeypatch.setattr(models, "_builders", dict(models._builders))

@@ -90,6 +90,7 @@ class Pooling(nn.Module):
         return {name: self.project(one.x.mean(1)) for name, one in stages[-1].items()}
 
 
+@pytest.mark.slow
 def test_a_pooling_of_ones_own() -> None:
     build(pooling=Pooling(16))
     with pytest.raises(ValueError, match=r"^the pooling Pooling does not fit its inputs, tokens of the widths"):
@@ -112,6 +113,7 @@ class LookingPooling(MeanPooling):
         return super().forward(stages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts",
     [

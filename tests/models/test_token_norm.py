@@ -30,6 +30,7 @@ def test_a_token_of_zeros_stays_zero_with_a_finite_gradient() -> None:
     assert x.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_IT)
 def test_modalities_meet_at_one_scale_and_an_absent_one_adds_nothing(name: str) -> None:
     spec = make_spec(images=2)
@@ -51,6 +52,7 @@ def test_modalities_meet_at_one_scale_and_an_absent_one_adds_nothing(name: str) 
     assert torch.equal(model(other, present).logits, before)
 
 
+@pytest.mark.slow
 def test_the_default_leaves_tokens_as_they_are() -> None:
     spec = make_spec()
     torch.manual_seed(0)

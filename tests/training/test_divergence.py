@@ -110,6 +110,7 @@ def test_weights_that_the_last_step_destroyed_are_not_kept(
     assert all(bool(t.isfinite().all()) for t in tensors.values() if t.is_floating_point())
 
 
+@pytest.mark.slow
 def test_outputs_that_are_not_finite_on_validation(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

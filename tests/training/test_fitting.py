@@ -55,6 +55,7 @@ def seen(net: mmf.FusionModel, monkeypatch: pytest.MonkeyPatch) -> dict[str, tup
     return found
 
 
+@pytest.mark.slow
 def test_each_sees_the_rows_that_have_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, more than fit into a batch too, with their labels."""
     data, net = dataset(), model("piecewise_linear")
@@ -69,6 +70,7 @@ def test_each_sees_the_rows_that_have_its_table(monkeypatch: pytest.MonkeyPatch)
         assert torch.equal(labels, data.labels("label")[there])
 
 
+@pytest.mark.slow
 def test_a_precomputed_dataset_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And its maps are not read."""
     data, net = dataset(), model({"name": "trees", "n_trees": 3})
@@ -250,6 +252,7 @@ def test_by_the_command_line() -> None:
         assert picked.model["tabular_tokenizer"] == expected
 
 
+@pytest.mark.slow
 def test_columns_without_a_target_of_classes() -> None:
     """No labels are handed on then."""
     spec = DataSpec({"image": Image(1, (8, 8)), "meta": Columns(("age",))}, targets={"size": mmf.Regression()})

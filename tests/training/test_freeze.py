@@ -63,6 +63,7 @@ def test_layer_decay() -> None:
     assert {id(p) for p in model.parameters()} == set(rates)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
     model = mmf.create_model("cfcml", SPEC)
     model.encoders.freeze(1)
@@ -73,6 +74,7 @@ def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
         assert (id(parameter) in given) == (depths[name] > 1)
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_number() -> None:
     from helpers.small import loss_inputs, make_inputs, make_labels
 
@@ -93,6 +95,7 @@ def test_checkpointing_changes_no_number() -> None:
     assert all(torch.equal(two_state[name], value) for name, value in one_state.items())
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"has 4 stages: freeze 0 \(the stem\) to 4 of them"):
         mmf.create_model("cfcml", SPEC).encoders.freeze(5)

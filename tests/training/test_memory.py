@@ -73,6 +73,7 @@ def test_what_torch_and_numpy_raise_is_known(allocate: Callable[[], object]) -> 
         allocate()
 
 
+@pytest.mark.slow
 def test_a_run_without_memory(start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def step(self: Training, *_: Any, **__: Any) -> None:
         torch.empty(2**60, dtype=torch.uint8)

@@ -47,6 +47,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, torch.Tensor | Non
     return calls
 
 
+@pytest.mark.slow
 def test_in_training_alone(begin: Start, seen: list[tuple[bool, torch.Tensor | None]]) -> None:
     begin("run", 0.5)
     trained = [rows for training, rows in seen if training]

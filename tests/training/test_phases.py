@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.marks import EXHAUSTIVE
 from mmfusion.experiments import assembly, devices, folder, run
 from mmfusion.training import checkpoints
 from mmfusion.training.reporter import Silent
@@ -78,12 +79,12 @@ def test_the_first_phase_counts(start: Start) -> None:
 @pytest.mark.parametrize(
     ("after", "precision"),
     [
-        pytest.param(STEPS - 1, "no", id="before anything is kept"),
-        pytest.param(STEPS + 2, "no", id="within the first phase"),
+        pytest.param(STEPS - 1, "no", id="before anything is kept", marks=EXHAUSTIVE),
+        pytest.param(STEPS + 2, "no", id="within the first phase", marks=EXHAUSTIVE),
         pytest.param(2 * STEPS, "no", id="after the last step of the first phase"),
         pytest.param(2 * STEPS + 1, "no", id="in the first epoch of the second phase"),
         pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision"),
-        pytest.param(3 * STEPS + 2, "no", id="within the second phase"),
+        pytest.param(3 * STEPS + 2, "no", id="within the second phase", marks=EXHAUSTIVE),
     ],
 )
 def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(

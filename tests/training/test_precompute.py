@@ -52,6 +52,7 @@ def entries(tmp_path: Path) -> int:
     return len(list((tmp_path / "maps").iterdir()))
 
 
+@pytest.mark.slow
 def test_the_same_outputs_as_from_the_images(tmp_path: Path) -> None:
     data, net = dataset(), model()
     indices = [5, 2, 0, 6]
@@ -65,6 +66,7 @@ def test_the_same_outputs_as_from_the_images(tmp_path: Path) -> None:
         torch.testing.assert_close(found.logits, expected.logits, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_a_dataset_like_the_other(tmp_path: Path) -> None:
     data = dataset()
     maps = cached(tmp_path, data=data)
@@ -75,6 +77,7 @@ def test_it_is_a_dataset_like_the_other(tmp_path: Path) -> None:
         assert torch.equal(stage, batch.inputs["image0"].stages[s][0])
 
 
+@pytest.mark.slow
 def test_a_subset_has_its_own_cases(tmp_path: Path) -> None:
     data, net = dataset(), model()
     part = data.subset([4, 1])
@@ -104,6 +107,7 @@ def test_damaged_maps_are_computed_anew(tmp_path: Path, name: str) -> None:
         assert (home / name).read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_maps_that_are_cut_off_during_a_run(tmp_path: Path) -> None:
     maps = cached(tmp_path)
     (home,) = (tmp_path / "maps").iterdir()
@@ -112,6 +116,7 @@ def test_maps_that_are_cut_off_during_a_run(tmp_path: Path) -> None:
         maps.__getitems__([6])
 
 
+@pytest.mark.slow
 def test_maps_that_are_damaged_during_a_run(tmp_path: Path) -> None:
     maps = cached(tmp_path)
     (home,) = (tmp_path / "maps").iterdir()
@@ -123,6 +128,7 @@ def test_maps_that_are_damaged_during_a_run(tmp_path: Path) -> None:
         maps.__getitems__([len(maps) - 1] * 8)
 
 
+@pytest.mark.slow
 def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     cached(tmp_path)
     changed = model()
@@ -141,6 +147,7 @@ def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_another_precision_is_noticed(tmp_path: Path) -> None:
     """Maps have the name of the precision that they were made in, whatever the run's settings call it."""
     net = model()
@@ -158,6 +165,7 @@ def test_another_precision_is_noticed(tmp_path: Path) -> None:
     assert torch.equal(again[0].inputs["image0"].stages[0], one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tf32", [False, True])
 def test_maps_made_on_a_gpu_are_named_by_its_switches(tf32: bool) -> None:
     gpu, net = torch.device("cuda"), model()
@@ -168,6 +176,7 @@ def test_maps_made_on_a_gpu_are_named_by_its_switches(tf32: bool) -> None:
     assert (names[1] == module._weights_digest(net, in_use(CPU))) is not tf32
 
 
+@pytest.mark.slow
 def test_images_that_are_scaled_otherwise_are_noticed(tmp_path: Path) -> None:
     net, plain = model(), dataset()
     scaled = plain.scaled({"image0": Intensity("image")})
@@ -192,6 +201,7 @@ def test_another_head_is_not(tmp_path: Path) -> None:
     assert entries(tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = model()
 
@@ -206,6 +216,7 @@ def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: 
     assert net.training
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = module.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=100))
@@ -213,6 +224,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         cached(tmp_path)
 
 
+@pytest.mark.slow
 def test_maps_of_another_encoder_are_refused() -> None:
     net, data = model(), dataset()
     maps = net.encode(data.__getitems__([0, 1]).inputs)
@@ -231,6 +243,7 @@ def test_maps_of_another_encoder_are_refused() -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_missing_image_may_have_any_maps() -> None:
     net, data = model(), dataset()
     cases = data.__getitems__([0, 1, 2])
@@ -242,6 +255,7 @@ def test_a_missing_image_may_have_any_maps() -> None:
     assert torch.equal(one.logits, two.logits)
 
 
+@pytest.mark.slow
 def test_no_images_nothing_to_encode() -> None:
     spec = DataSpec(SPEC.tables, targets=SPEC.targets)
     assert mmf.create_model("tabular", spec).encode(make_inputs(spec, 2)) == {}

@@ -40,6 +40,7 @@ def cautions(result: Analysis) -> dict[str, list[str]]:
     return out
 
 
+@pytest.mark.slow
 def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path) -> None:
     methods = {
         "concat": {"strength": 1.0},
@@ -79,6 +80,7 @@ def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
     assert "0.5 is used for sensitivity" in cautions(result)["missing"][0]
 
 
+@pytest.mark.slow
 def test_folds(tmp_path: Path) -> None:
     methods = {name: {"folds": (0, 1, 2), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
     comparison = only(analysed(tmp_path, methods))
@@ -105,6 +107,7 @@ def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) 
     assert [caution.kind for caution in second.cautions if caution.kind == "data"] == ["data"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [2, 3, 4])
 def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
     methods = {name: {"folds": range(folds), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
@@ -156,6 +159,7 @@ def test_several_candidates_for_the_reference(tmp_path: Path) -> None:
     assert "Several methods have the name concat (concat[dim=16], concat[dim=32])" in cautions(result)["reference"][0]
 
 
+@pytest.mark.slow
 def test_metrics_to_show(tmp_path: Path) -> None:
     methods = {"concat": {"names": ("a", "b")}, "max": {"names": ("a", "b")}}
     shown = only(analysed(tmp_path, methods, metrics="men")).metrics
@@ -223,6 +227,7 @@ def test_subgroups_have_their_counts(tmp_path: Path) -> None:
     assert len(men.scores["auc"].points) == 2
 
 
+@pytest.mark.slow
 def test_cautions(tmp_path: Path) -> None:
     history = [{"epoch": e + 1, "phase": p, "losses": {}, "validation": {}} for e, p in enumerate(("warm", "train"))]
     other = ENVIRONMENT | {"commit": "def+changes", "versions": {"torch": "3"}}
@@ -247,6 +252,7 @@ def test_cautions(tmp_path: Path) -> None:
     assert (second.n_runs, second.versions) == (1, {"torch": "3"})
 
 
+@pytest.mark.slow
 def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
     dim = {"model": {"dim": 16}}
     methods = {
@@ -264,6 +270,7 @@ def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
     assert "options" not in cautions(analysed(tmp_path / "own", {"concat": {"overrides": dim}, "max": {}}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["cfcml", "cfcml: no-enhancement", "cfcml[dim=16]: no-enhancement"])
 def test_a_reference_is_found_by_the_name_that_it_was_asked_for(tmp_path: Path, named: str) -> None:
     """Whatever options its label says."""
@@ -286,6 +293,7 @@ def labelled(labels: list[str], fold: int, *, validation: str | None = None) -> 
     return frame
 
 
+@pytest.mark.slow
 def test_classes_without_cases_are_said_once(tmp_path: Path) -> None:
     """Fold 1 has one class: its AUC, average precision and MCC are in no mean, whatever its accuracy is."""
     mixed, single = ["nevus", "melanoma"] * 6, ["melanoma"] * 12

@@ -42,6 +42,7 @@ def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> Non
     assert table.shared["model"] == {"encoder": "convnet", "weights": "none"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [
@@ -298,6 +299,7 @@ def test_an_option_that_says_its_default_is_no_other_method(tmp_path: Path) -> N
     assert labels(table) == ["concat"]
 
 
+@pytest.mark.slow
 def test_ablations_have_their_names(tmp_path: Path) -> None:
     from mmfusion.models.ablations import ablate
 
@@ -316,6 +318,7 @@ def test_ablations_have_their_names(tmp_path: Path) -> None:
     assert labels(table) == [f"cfcml: {name}"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_loaded_here(tmp_path: Path) -> None:
     """A plug-in's: its options are those that were set."""
     for at, dim in enumerate((8, 16)):

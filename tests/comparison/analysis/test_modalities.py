@@ -80,6 +80,7 @@ def grid(path: Path, drops: Sequence[Sequence[float]]) -> list[FinishedRun]:
     return runs
 
 
+@pytest.mark.slow
 def test_folds_have_one_mean_each(tmp_path: Path) -> None:
     """With the variance of Nadeau and Bengio; not less than the cases of independent folds give."""
     drops = [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4)]

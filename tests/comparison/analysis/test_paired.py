@@ -48,6 +48,7 @@ def by_hand(one: Compared, other: Compared, metric: str) -> tuple[float, float, 
     return d.mean(), square**0.5, square**2 / (v**2 / (n - 1) + (d.var(ddof=1) / s) ** 2 / (s - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"per_group": 2}, THREE])
 @pytest.mark.parametrize("metric", ["auc", "log_loss"])
 def test_several_seeds_have_both_sources_of_error(tmp_path: Path, options: dict[str, Any], metric: str) -> None:
@@ -89,6 +90,7 @@ def test_one_seed_is_about_other_cases_alone(tmp_path: Path) -> None:
     assert (found.error, found.degrees) == pytest.approx((drawn.std(ddof=1), 59))
 
 
+@pytest.mark.slow
 def test_only_the_primary_metric_has_verdicts(tmp_path: Path) -> None:
     one, other = (sampled(tmp_path, m, SEEDS, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
     for metric, verdict in (("auc", "better"), ("accuracy", "none")):
@@ -98,6 +100,7 @@ def test_only_the_primary_metric_has_verdicts(tmp_path: Path) -> None:
         assert np.isfinite([found.low, found.high]).all()
 
 
+@pytest.mark.slow
 def test_ece_has_a_difference_alone(tmp_path: Path) -> None:
     one, other = (sampled(tmp_path, m, SEEDS, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
     found, _ = one_test(one, other, "ece")
@@ -107,6 +110,7 @@ def test_ece_has_a_difference_alone(tmp_path: Path) -> None:
     assert "no interval of it" in found.reason
 
 
+@pytest.mark.slow
 def test_holm_counts_the_methods(tmp_path: Path) -> None:
     reference = sampled(tmp_path, "concat", SEEDS, strength=1.0, n=120)
     others = [
@@ -121,6 +125,7 @@ def test_holm_counts_the_methods(tmp_path: Path) -> None:
     assert by_label["tabular"] == (4, 4)
 
 
+@pytest.mark.slow
 def test_folds_are_one_difference_each(tmp_path: Path) -> None:
     """Seeds of a fold share their cases: they are averaged first."""
     options = {"metrics": {"cases": {"train": 100}}, "n": 30}
@@ -146,6 +151,7 @@ def test_folds_that_nobody_can_size(tmp_path: Path) -> None:
     assert "No run recorded its number of training cases" in cautions[0].text
 
 
+@pytest.mark.slow
 def test_equal_models_differ_in_nothing(tmp_path: Path) -> None:
     first, other = (sampled(tmp_path, m, folds=(0, 1, 2, 3, 4), n=30) for m in ("max", "concat"))
     result, _ = one_test(first, other)
@@ -222,6 +228,7 @@ def several_parts(path: Path, model: str, sizes: Sequence[int], strength: float)
     return Compared(model, sample(runs, n_resamples=200, seed=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(30, 60, 45), (30, 30, 30)])
 @pytest.mark.parametrize("metric", ["auc", "accuracy"])
 def test_seeds_of_other_cases_are_other_parts(tmp_path: Path, sizes: tuple[int, ...], metric: str) -> None:

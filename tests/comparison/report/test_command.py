@@ -113,6 +113,7 @@ def test_a_sweep_knows_when_its_reference_was_named(tmp_path: Path, beforehand: 
     assert expected in page.with_suffix(".md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_metric_of_no_class_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As it was asked for; a preset's, of data with other classes, is left out."""
     run_folders.write(tmp_path / "a", n=12)

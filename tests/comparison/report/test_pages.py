@@ -57,6 +57,7 @@ def page(rendered: tuple[str, str]) -> Reader:
     return reader
 
 
+@pytest.mark.slow
 def test_names_are_text(page: Reader) -> None:
     assert not page.of("script")
     tags = {tag for tag, data in page.text if "alert(1)" in data}

@@ -3,6 +3,8 @@ import dataclasses
 import io
 from typing import Any
 
+import pytest
+
 from helpers import made_analyses
 from mmfusion.comparison.analysis.results import Comparison, Method
 from mmfusion.comparison.report import pages, tables
@@ -75,6 +77,7 @@ def test_the_same_as_csv() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_tables_without_a_row_are_left_out() -> None:
     _, markdown, _ = pages.render(made_analyses.bare(), {})
     text = markdown[markdown.index("### Data, settings, versions") :]

@@ -26,6 +26,7 @@ PARTS = (
 )
 
 
+@pytest.mark.slow
 def test_what_is_absent_is_a_line() -> None:
     page, _, pictures = pages.render(made_analyses.bare(), {})
     assert tuple(re.findall(r"<h3[^>]*>([^<]+)</h3>", page)) == PARTS
@@ -45,6 +46,7 @@ def test_what_is_absent_is_a_line() -> None:
     assert [picture.key for picture in pictures] == ["c1-forest", "c1-confusion-1"]
 
 
+@pytest.mark.slow
 def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) -> None:
     page = write(made_analyses.bare(), tmp_path / "a" / "b", skipped={"x": "y"})
     assert page == tmp_path / "a" / "b" / "report.html"

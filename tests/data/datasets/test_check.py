@@ -25,6 +25,7 @@ MAKE: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
 def test_a_whole_tree(name: str, tmp_path: Path) -> None:
     root = MAKE[name](tmp_path)
@@ -48,6 +49,7 @@ def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert "This is a part of the published data: results are not comparable with those on all of it." in lines
 
 
+@pytest.mark.slow
 def test_more_than_was_published_is_a_fault(tmp_path: Path) -> None:
     counts = {"train": {"NEV": 257, "MEL": 90}, "valid": {"NEV": 100, "MEL": 61}, "test": {"NEV": 219, "MEL": 101}}
     root = trees.derm7pt(tmp_path, counts, others=0, images=False)
@@ -56,6 +58,7 @@ def test_more_than_was_published_is_a_fault(tmp_path: Path) -> None:
     assert len(faults) == 1 + 2 * sum(sum(part.values()) for part in counts.values())
 
 
+@pytest.mark.slow
 def test_every_missing_and_broken_file_is_named(tmp_path: Path) -> None:
     root = trees.pad_ufes_20(tmp_path, 36)
     for i in range(12):

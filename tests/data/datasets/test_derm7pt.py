@@ -68,6 +68,7 @@ def test_five_classes(whole: Path) -> None:
     assert counts(bundle) == [[2, 8, 5, 2, 2], [2, 5, 4, 2, 2], [2, 6, 5, 2, 2]]
 
 
+@pytest.mark.slow
 def test_the_criteria_are_seven_targets(whole: Path, tmp_path: Path) -> None:
     bundle = create(whole, task="criteria")
     assert {name: target.n for name, target in bundle.spec.targets.items()} == {

@@ -48,6 +48,7 @@ def test_the_statistics_are_those_of_the_training_rows(ham_root):
     assert numerical.nanmean().abs() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_path):
     def epoch(workers: int, cache: ImageCache | None) -> list[torch.Tensor]:
         train = create(ham_root, cache=cache).train
@@ -98,12 +99,14 @@ def test_either_layout(ham_root, folder):
     assert len(create(ham_root).train) > 0
 
 
+@pytest.mark.slow
 def test_the_split_is_decided_by_its_own_seed(ham_root):
     first, again, other = (create(ham_root, split_seed=seed).test.ids for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
+@pytest.mark.slow
 def test_folds_test_every_case_once(ham_root):
     folds = [create(ham_root, folds=4, fold=fold) for fold in range(4)]
     tested = [name for bundle in folds for name in bundle.test.ids]
@@ -135,6 +138,7 @@ def test_malignant(ham_root):
     assert labels == [int(dx in ("mel", "bcc", "akiec")) for dx in bundle.train.frame["dx"]]
 
 
+@pytest.mark.slow
 def test_limit_keeps_the_shares(ham_root):
     bundle = create(ham_root, limit=20)
     parts = (bundle.train, bundle.validation, bundle.test)

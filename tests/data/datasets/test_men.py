@@ -39,6 +39,7 @@ def voxels(root: Path, bundle: DataBundle, case: int, file: str) -> torch.Tensor
     return torch.from_numpy(np.asarray(nibabel.load(place).dataobj)).double().clip(0, 1200)
 
 
+@pytest.mark.slow
 def test_the_folders_are_the_split(whole: Path) -> None:
     bundle = create(whole)
     assert bundle.spec.names == ("t1", "t2", "adc", "meta")
@@ -56,6 +57,7 @@ def test_the_folders_are_the_split(whole: Path) -> None:
     assert bundle.fold == 0
 
 
+@pytest.mark.slow
 def test_validation_has_its_own_seed(whole: Path) -> None:
     first, again, other = (create(whole, split_seed=seed) for seed in (0, 0, 1))
     assert first.validation.ids == again.validation.ids != other.validation.ids
@@ -69,6 +71,7 @@ def test_other_folds(tmp_path: Path, fold: int) -> None:
     assert bundle.test.frame["folder"].str.startswith(f"{fold}fold/").all()
 
 
+@pytest.mark.slow
 def test_each_sequence_by_itself(whole: Path) -> None:
     bundle = create(whole)
     case = bundle.train[2]
@@ -78,6 +81,7 @@ def test_each_sequence_by_itself(whole: Path) -> None:
         torch.testing.assert_close(case.inputs[name][0].double(), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_by_the_training_part(whole: Path) -> None:
     bundle = create(whole, standardise="sequence")
     everything = torch.stack([voxels(whole, bundle, i, FILES["t2"]) for i in range(len(bundle.train))])
@@ -89,6 +93,7 @@ def test_by_the_training_part(whole: Path) -> None:
     assert create(whole, standardise="none").train[0].inputs["t2"][0].double().equal(raw)
 
 
+@pytest.mark.slow
 def test_sequences_as_channels(whole: Path, tmp_path: Path) -> None:
     apart, stacked = create(whole), create(whole, sequences="channels")
     assert stacked.spec.names == ("mri", "meta")
@@ -100,6 +105,7 @@ def test_sequences_as_channels(whole: Path, tmp_path: Path) -> None:
     assert torch.equal(cached.train[1].inputs["mri"], stacked.train[1].inputs["mri"])
 
 
+@pytest.mark.slow
 def test_a_changed_channel_is_decoded_again(root: Path, tmp_path: Path) -> None:
     cache = ImageCache(tmp_path / "cache")
     before = create(root, sequences="channels", cache=cache).test[0].inputs["mri"]
@@ -109,6 +115,7 @@ def test_a_changed_channel_is_decoded_again(root: Path, tmp_path: Path) -> None:
     assert not torch.equal(before[2], after[2])
 
 
+@pytest.mark.slow
 def test_slices_first(tmp_path: Path) -> None:
     root = trees.men(tmp_path, train=2, test=1, first=True)
     bundle = create(root, standardise="none")
@@ -117,6 +124,7 @@ def test_slices_first(tmp_path: Path) -> None:
     assert bundle.train[0].inputs["t1"][0].double().equal(raw.permute(1, 2, 0))
 
 
+@pytest.mark.slow
 def test_columns_by_their_place(whole: Path) -> None:
     bundle = create(whole)
     schema = bundle.reader.schema
@@ -266,6 +274,7 @@ def test_wrong_options(whole: Path, options: dict[str, object], message: str) ->
         create(**{"root": whole, **options})
 
 
+@pytest.mark.slow
 def test_the_columns_that_new_cases_need(whole: Path) -> None:
     bundle = create(whole)
     new = bundle.test.frame[["folder", *CLINICAL]]

@@ -35,6 +35,7 @@ def parts(bundle: DataBundle) -> list[object]:
     return [bundle.train, bundle.validation, bundle.test]
 
 
+@pytest.mark.slow
 def test_parts_share_no_patient(whole: Path) -> None:
     bundle = create(whole)
     owners = [set(part.groups) for part in parts(bundle)]
@@ -47,6 +48,7 @@ def test_parts_share_no_patient(whole: Path) -> None:
     assert labels == bundle.train.frame["diagnostic"].tolist()
 
 
+@pytest.mark.slow
 def test_columns(whole: Path) -> None:
     clean, everything = create(whole), create(whole, columns="all")
     assert set(clean.spec["meta"].names) == set(CLEAN_NAMES) == set(CLEAN)
@@ -60,6 +62,7 @@ def test_columns(whole: Path) -> None:
     assert columns["fitspatrick"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cell", "valid"), [("#DIV/0!", True), ("<30", True), ("inf", True), ("soon", False)])
 def test_a_strange_cell_is_the_same_in_all_folds(root: Path, cell: str, valid: bool) -> None:
     frame = pd.read_csv(root / "metadata.csv", dtype=str, keep_default_na=False)
@@ -77,6 +80,7 @@ def test_a_strange_cell_is_the_same_in_all_folds(root: Path, cell: str, valid: b
     assert len(names) == valid
 
 
+@pytest.mark.slow
 def test_missing_cells(whole: Path) -> None:
     train = create(whole, columns="all").train
     table = train.__getitems__(range(len(train))).inputs["meta"]
@@ -88,6 +92,7 @@ def test_missing_cells(whole: Path) -> None:
     assert not table.numerical[:, 0].isnan().any()
 
 
+@pytest.mark.slow
 def test_missingness_is_noted_with_its_figures(whole: Path) -> None:
     notes = create(whole, columns="all").notes
     assert any("The 30 rows without any anamnesis are of ACK, NEV, SEK" in note for note in notes)
@@ -95,6 +100,7 @@ def test_missingness_is_noted_with_its_figures(whole: Path) -> None:
     assert not any("anamnesis are of" in note for note in create(whole).notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "suffix"),
     [("imgs_part_1", ".png"), ("imgs_part_3", ".jpg"), ("images/imgs_part_2", ".png"), ("images", ".JPG")],
@@ -177,6 +183,7 @@ def test_wrong_options(whole: Path, options: dict[str, object], message: str) ->
         create(**{"root": whole, **options})
 
 
+@pytest.mark.slow
 def test_the_published_table(real_pad_ufes_20: Path) -> None:
     planned = pad_ufes_20.plan(root=real_pad_ufes_20, columns="all")
     output = planned.counts()["label"]

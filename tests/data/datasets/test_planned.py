@@ -69,6 +69,7 @@ def words(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return []
 
 
+@pytest.mark.slow
 def test_it_is_checked_and_loaded(words: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["check", "clinic", "--root", str(root), *words]
     assert main(command) == 0

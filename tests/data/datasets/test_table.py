@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers import trees
+from helpers.marks import EXHAUSTIVE
 from mmfusion import registry
 from mmfusion.data import DataBundle, DatasetError, TableDataset, TableSchema
 from mmfusion.data.datasets.check import check
@@ -72,6 +73,7 @@ def test_the_schema_is_that_of_the_training_rows(whole: Path) -> None:
     assert bundle.reader.schema.numerical[0].mean == pytest.approx(ages.mean())
 
 
+@pytest.mark.slow
 def test_the_schema_as_a_file(whole: Path, tmp_path: Path) -> None:
     result = open_table(whole, overrides={"age": {"unit": "years"}})
     result.save_schema(tmp_path / "schema.toml")
@@ -100,6 +102,7 @@ def test_images_alone_and_table_alone(whole: Path) -> None:
         open_table(whole, images=[], columns=[])
 
 
+@pytest.mark.slow
 def test_volumes_are_told_by_their_names(volumes: Path) -> None:
     bundle = open_table(volumes, size=[8, 8, 4]).load()
     assert bundle.spec["photo"].shape == (1, 8, 8, 4)
@@ -113,6 +116,7 @@ def test_volumes_are_told_by_their_names(volumes: Path) -> None:
         open_table(volumes)
 
 
+@pytest.mark.slow
 def test_a_frame_of_the_users_own(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv")
     fractions = {"fractions": (0.6, 0.2, 0.2), "split_seed": 3}
@@ -123,6 +127,7 @@ def test_a_frame_of_the_users_own(whole: Path) -> None:
     assert bundle.spec == expected.spec
 
 
+@pytest.mark.slow
 def test_parquet(whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     frame = pd.read_csv(whole / "table.csv")
@@ -194,6 +199,7 @@ def test_a_column_that_says_the_parts(
     assert "part" not in (result.schema.names if result.schema else ())
 
 
+@pytest.mark.slow
 def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
     bundles = [open_table(whole, folds=3, fold=i).load() for i in range(3)]
     assert sorted(name for bundle in bundles for name in bundle.test.ids) == sorted(f"c{i}" for i in range(48))
@@ -361,8 +367,13 @@ def chosen(root: Path, out: Path, model: str, **data: object) -> settings.Settin
     return settings.resolve(model, "table", [overrides])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", registry.models.list())
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("cfcml", "tip") else EXHAUSTIVE)
+        for name in registry.models.list()
+    ],
+)
 def test_every_model_runs_on_it(whole: Path, tmp_path: Path, model: str) -> None:
     run.start(chosen(whole, tmp_path / "run", model))
     frame = pd.read_csv(whole / "table.csv").drop(columns=["diagnosis", "part", "hospital"])

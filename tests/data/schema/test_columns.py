@@ -155,6 +155,7 @@ def test_every_training_cell_has_its_code(cells):
     assert again == column
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-3e38, 3e38) | st.none(), min_size=1, max_size=20))
 def test_standardised_numbers_come_back(cells):
     column = NumericalColumn.fit(frame(*cells), "x")

@@ -141,6 +141,7 @@ def test_folds_keep_groups_together(rows):
 PAD = Path(__file__).parents[4] / "shared" / "data" / "pad_ufes_20" / "metadata.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAD.is_file(), reason="needs the metadata of PAD-UFES-20 beside the checkout")
 def test_pad_ufes_20():
     frame = read_table(PAD)

@@ -58,6 +58,7 @@ def test_where_the_range_is_one_value_or_unknown_ten_deviations_are_the_limit():
     assert np.isnan(NumericalColumn("x").encode(pd.DataFrame({"x": [1e9]}))).all()
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=20),
     st.floats(-3e38, 3e38),

@@ -94,6 +94,7 @@ def test_ham10000(ham_root: Path) -> None:
     assert explicit(bundle) == {"sex": frame["sex"].tolist(), "age": bands(frame["age"])}
 
 
+@pytest.mark.slow
 def test_pad_ufes_20(tmp_path: Path) -> None:
     bundle = datasets.create("pad_ufes_20", root=trees.pad_ufes_20(tmp_path), size=8)
     frame, result = bundle.test.frame, explicit(bundle)

@@ -291,6 +291,7 @@ def test_what_older_runs_stored_is_read():
     assert schema.columns == Columns(("age",), (("sex", 2),), schema.columns.wordings)
 
 
+@pytest.mark.slow
 @given(tables())
 def test_any_table_goes_through(frame):
     try:
@@ -315,6 +316,7 @@ def test_any_table_goes_through(frame):
 PAD = Path(__file__).parents[4] / "shared" / "data" / "pad_ufes_20" / "metadata.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAD.is_file(), reason="needs the metadata of PAD-UFES-20 beside the checkout")
 def test_pad_ufes_20():
     typed = pd.read_csv(PAD)

@@ -18,6 +18,7 @@ def cases(rows: list[tuple[int, int]]) -> tuple[list[int], list[str]]:
     )
 
 
+@pytest.mark.slow
 @given(owners, st.integers(2, 5), st.integers(0, 3))
 def test_folds_partition_the_cases_and_no_group_is_in_two_parts(rows, folds, seed):
     labels, groups = cases(rows)

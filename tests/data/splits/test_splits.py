@@ -18,6 +18,7 @@ cases = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=3, m
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(cases, st.integers(0, 5))
 def test_each_case_once_and_no_group_in_two_parts(rows, seed):
@@ -33,6 +34,7 @@ def test_each_case_once_and_no_group_in_two_parts(rows, seed):
     assert all(np.array_equal(a, b) for a, b in zip(split, again))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=9, max_size=80), st.integers(0, 3))
 def test_every_class_is_in_every_part_where_it_has_three_groups(labels, seed):

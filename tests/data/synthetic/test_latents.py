@@ -86,6 +86,7 @@ def enumerated(model: LatentModel) -> dict[str, float]:
     return aucs
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(strengths, strengths, strengths, strengths, st.floats(0.05, 0.9), st.floats(0, 0.4), shares, shares)
 def test_ceilings_equal_an_enumeration_of_their_own(
@@ -110,6 +111,7 @@ def test_ceilings_of_three_classes_equal_an_enumeration_of_their_own(
     assert model.ceilings()["both"] >= max(wanted["image"], wanted["table"]) - 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing_images", [0.0, 0.3])
 def test_ceilings_of_the_default_of_three_classes_equal_an_enumeration(missing_images):
     model = tumours(missing_images=missing_images)
@@ -120,6 +122,7 @@ def empirical(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.mean([roc_auc_score(labels == k, scores[:, k]) for k in range(scores.shape[1])]))
 
 
+@pytest.mark.slow
 @BOTH
 def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
     model = make()
@@ -172,6 +175,7 @@ def test_defaults_are_in_their_ranges(make: Callable[..., LatentModel]):
     assert ceilings["both"] >= 0.92
 
 
+@pytest.mark.slow
 def test_documented_ceilings():
     result = {
         (make.__name__, preset): [round(value, 3) for value in make(preset).ceilings().values()]
@@ -210,6 +214,7 @@ def multiplied(model: LatentModel) -> float:
     return float(np.mean(of_classes))
 
 
+@pytest.mark.slow
 def test_what_two_separate_models_reach_as_documented():
     result = {preset: [round(multiplied(make(preset)), 3) for make in (lesions, tumours)] for preset in LESIONS}
     assert result == {"default": [0.915, 0.929], "additive": [0.947, 0.937], "pure-interaction": [0.5, 0.5]}
@@ -289,6 +294,7 @@ def test_labels_follow_their_probability(make: Callable[..., LatentModel]):
     assert drawn.min() >= 0.1 / (k - 1) - 0.01
 
 
+@pytest.mark.slow
 @BOTH
 def test_noise_and_what_is_missing_cost(make: Callable[..., LatentModel]):
     clean, noisy = make().ceilings(), make(label_noise=0.1).ceilings()

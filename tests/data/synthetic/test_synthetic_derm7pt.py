@@ -53,6 +53,7 @@ def everything(bundle: DataBundle) -> bytes:
     return pixels + "".join(part.frame.to_csv() for part in parts).encode()
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes():
     first = everything(create())
     assert first == everything(create())
@@ -73,6 +74,7 @@ def test_a_part_does_not_change_when_another_grows():
     assert small.test.frame.equals(large.test.frame)
 
 
+@pytest.mark.slow
 def test_table_shows_the_cues_and_the_labels_follow_their_probability():
     model = lesion_model(2.2, 2.2, 2.4, 2.0, 0.35)
     cues, frame = draw_records(model, "x", 20_000, np.random.default_rng(0))
@@ -101,6 +103,7 @@ def test_cues_are_independent():
         assert shares == pytest.approx(cue.prior, abs=0.015)
 
 
+@pytest.mark.slow
 def test_missing_cells():
     train = create(missing=0.3, n_train=400).train
     batch = train.__getitems__(range(len(train)))
@@ -110,6 +113,7 @@ def test_missing_cells():
     assert not train.frame["diagnosis"].isna().any()
 
 
+@pytest.mark.slow
 def test_absent_images():
     part = create(missing_images=0.4, n_train=400).train
     batch = part.__getitems__(range(len(part)))

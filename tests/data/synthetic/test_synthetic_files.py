@@ -28,6 +28,7 @@ def test_the_controls_are_the_same(name):
     assert wanted <= set(datasets.options(name))
 
 
+@pytest.mark.slow
 @EACH
 def test_strengths_go_before_the_preset(name):
     pure, more = create(name, preset="pure-interaction"), create(name, preset="pure-interaction", coarse=3.0)
@@ -37,6 +38,7 @@ def test_strengths_go_before_the_preset(name):
     assert more.ceilings["table"] == pytest.approx(0.5, abs=1e-12)
 
 
+@pytest.mark.slow
 @EACH
 def test_what_is_missing_leaves_the_rest_as_it_is(name):
     """Controls that take something away are compared on the same cases."""

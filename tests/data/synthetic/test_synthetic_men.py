@@ -37,6 +37,7 @@ def records(n: int, **change: object) -> tuple[dict[str, np.ndarray], pd.DataFra
     return hidden, frame, model.given(hidden)
 
 
+@pytest.mark.slow
 def test_bundle():
     bundle = create()
     assert [len(part) for part in (bundle.train, bundle.validation, bundle.test)] == [40, 10, 20]
@@ -120,6 +121,7 @@ def test_cues_are_independent():
         assert np.bincount(states[cue.name], minlength=len(cue.prior)) / 20_000 == pytest.approx(cue.prior, abs=0.015)
 
 
+@pytest.mark.slow
 def test_no_reader_of_the_numbers_beats_the_tables_ceiling():
     """A tree over the raw cells, areas included, on many cases: at the ceiling, and no more."""
     _, frame, _ = records(30_000)
@@ -158,6 +160,7 @@ def test_absent_sequences():
         assert not batch.inputs[name][~batch.present[name]].any()
 
 
+@pytest.mark.slow
 def test_exported_volumes_hold_the_same_voxels(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     bundle = create(missing=0.2, missing_images=0.3)
@@ -179,6 +182,7 @@ def test_exported_volumes_hold_the_same_voxels(tmp_path):
         export(bundle, tmp_path)
 
 
+@pytest.mark.slow
 def test_exported_volumes_are_read_back_to_the_same_inputs(tmp_path):
     """Through files and a reader that travelled as JSON, absent sequences and empty cells included."""
     bundle = create(missing=0.2, missing_images=0.3)
@@ -195,6 +199,7 @@ def test_exported_volumes_are_read_back_to_the_same_inputs(tmp_path):
         assert torch.equal(torch.nan_to_num(item, nan=-9), torch.nan_to_num(other, nan=-9))
 
 
+@pytest.mark.slow
 def test_progress():
     seen = []
     create(progress=lambda *n: seen.append(n))

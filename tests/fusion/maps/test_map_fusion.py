@@ -39,6 +39,7 @@ def test_shapes_stay(name: str, n_axes: int) -> None:
         assert not any(torch.equal(made[key], maps[key]) for key in maps)
 
 
+@pytest.mark.slow
 @conditioned
 @given(st.lists(st.booleans(), min_size=1, max_size=5), st.sampled_from([float("nan"), float("inf"), 3.0]))
 def test_a_case_without_a_table_keeps_its_map(name: str, there: list[bool], content: float) -> None:

@@ -23,6 +23,7 @@ def test_refuses(confidence: float, message: str) -> None:
         mmf.create_model("amf", SPEC, dim=8, confidence=confidence)
 
 
+@pytest.mark.slow
 def test_the_diagram() -> None:
     """Embedding, ReLU, linear, each modality's own part, head."""
     model, inputs = mmf.create_model("amf", SPEC, dim=8, confidence=3.0).eval(), make_inputs(SPEC, 4)
@@ -38,6 +39,7 @@ def test_the_diagram() -> None:
     torch.testing.assert_close(output.logits, head.outputs["label"](head.shared(fused)))
 
 
+@pytest.mark.slow
 def test_the_losses_and_their_weights() -> None:
     model, inputs, labels = mmf.create_model("amf", SPEC, dim=8), make_inputs(SPEC, 4), make_labels(SPEC, 4)
     output = model(inputs)

@@ -13,6 +13,7 @@ SPEC = make_spec(images=2)
 N = 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "used"),
     [
@@ -34,6 +35,7 @@ def test_which_modalities_count(name: str, used: tuple[str, ...]) -> None:
         assert torch.equal(changed, output.logits) == (key not in used)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -52,6 +54,7 @@ def test_needs_its_modality(name: str, options: dict[str, int], message: str) ->
         mmf.create_model(name, make_spec(**options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "concat"])
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 1), (False, 2)])
 def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
@@ -68,6 +71,7 @@ def test_image_is_pool_and_mlp() -> None:
     torch.testing.assert_close(model(inputs).logits, model.head(embedding)["label"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_norm", [True, False])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_tabular_is_ft_transformer(depth: int, input_norm: bool) -> None:
@@ -98,6 +102,7 @@ def test_tabular_is_ft_transformer(depth: int, input_norm: bool) -> None:
     assert len(norms) == 2 * depth + input_norm  # two a block and one behind the last
 
 
+@pytest.mark.slow
 def test_tabular_has_the_parameters_of_its_equation() -> None:
     """Tokens, blocks, normalisations and the linear map, counted by hand."""
     d, depth = 8, 3
@@ -109,6 +114,7 @@ def test_tabular_has_the_parameters_of_its_equation() -> None:
     assert sum(p.numel() for p in model.parameters()) - tokens == expected
 
 
+@pytest.mark.slow
 def test_tabular_without_its_table_is_the_heads_bias() -> None:
     spec = make_spec(images=0)
     model, inputs = mmf.create_model("tabular", spec, dim=8).eval(), make_inputs(spec, N)
@@ -156,6 +162,7 @@ def test_the_table_alone_tells_its_columns_apart(name: str) -> None:
     assert not torch.allclose(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "concat"])
 def test_an_encoder_of_fewer_stages_will_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the last map is asked for."""
@@ -173,6 +180,7 @@ def test_an_encoder_of_fewer_stages_will_do(name: str, monkeypatch: pytest.Monke
     assert asked == [1]
 
 
+@pytest.mark.slow
 def test_label_smoothing_reaches_the_loss() -> None:
     for name in ("image", "tabular", "tabular_mlp", "concat"):
         assert mmf.create_loss(mmf.create_model(name, SPEC, label_smoothing=0.1)).label_smoothing == 0.1

@@ -87,6 +87,7 @@ def test_without_enhancement() -> None:
     assert not torch.equal(mixed.embeddings["image0"], enhanced(one).embeddings["image0"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("off", ["sample", "unimodal", "crossmodal"])
 def test_each_anchor_loss_can_be_left_out(off: str) -> None:
     spec = make_spec()
@@ -106,6 +107,7 @@ def test_without_any_anchor_loss() -> None:
         mmf.create_model("cfcml", other, **SMALL)
 
 
+@pytest.mark.slow
 def test_weights_and_options_reach_the_losses() -> None:
     spec = make_spec()
     options = {"sample_weight": 0.5, "temperature": 0.3, "reduction": "published", "eps": 1e-8}
@@ -132,6 +134,7 @@ def test_memory_learned_temperatures_and_moving_weights() -> None:
     create_loss(other).load_state_dict(loss.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detach", [False, True])
 def test_detached_stages(detach: bool) -> None:
     """Only the last stage's tokens train the encoder; every part still trains."""
@@ -149,6 +152,7 @@ def test_detached_stages(detach: bool) -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_a_single_filter_is_the_mean_of_the_published_ones() -> None:
     """The same function with fewer parameters (24 n^2 + n act as 24 n + 1)."""
     spec = make_spec()

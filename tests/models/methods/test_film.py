@@ -36,6 +36,7 @@ def test_prediction(options: dict[str, Any], points: set[int], widths: tuple[int
     close(*expected(model, act))
 
 
+@pytest.mark.slow
 def test_normalisation_is_an_option() -> None:
     assert mmf.create_model("film", SPEC, norm=True).encoders.fusions[0].norm
     assert not mmf.create_model("film", SPEC).encoders.fusions[0].norm

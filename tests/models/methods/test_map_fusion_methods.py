@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.marks import EXHAUSTIVE
 from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.models import Context, FusionModel, create_loss
 from mmfusion.spec import Columns
@@ -27,6 +28,7 @@ def made(name: str) -> FusionModel:
     return mmf.create_model(name, SPEC, dim=8).eval()
 
 
+@pytest.mark.slow
 @every
 def test_what_counts(name: str) -> None:
     """The images have embeddings, and MMTM's table; each modality changes the prediction."""
@@ -49,6 +51,7 @@ def test_a_missing_table_acts_on_nothing(name: str) -> None:
         torch.testing.assert_close(output.embeddings[key], tokens.x[:, 0])
 
 
+@pytest.mark.slow
 @every
 def test_what_a_map_fusion_is_told(name: str) -> None:
     """The cells, or the mean of another tokenizer's tokens that are real; absent without any."""
@@ -84,6 +87,7 @@ def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
         assert sum(key in modulated for keys in of_route.values() for key in keys) == len(modulated)
 
 
+@pytest.mark.slow
 @every
 def test_needs_its_modalities(name: str) -> None:
     alone = "streams gate each other, there is a single one" if name == "mmtm" else "is conditioned on a table"
@@ -93,6 +97,7 @@ def test_needs_its_modalities(name: str) -> None:
         mmf.create_model(name, make_spec(images=0))
 
 
+@pytest.mark.slow
 @every
 def test_an_encoder_that_cannot_be_taken_apart(name: str) -> None:
     """Refused by name where the method acts inside; behind the last stage any encoder will do."""
@@ -105,6 +110,7 @@ def test_an_encoder_that_cannot_be_taken_apart(name: str) -> None:
         assert model(make_inputs(spec, 1)).logits.shape == (1, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSIDE)
 def test_fewer_stages(name: str) -> None:
     spec = make_spec(images=1)
@@ -116,6 +122,7 @@ def test_fewer_stages(name: str) -> None:
         mmf.create_model(name, spec, n_stages=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["film", "daft", "hyperfusion", "mmtm"])
 def test_where(name: str) -> None:
     model = mmf.create_model(name, SPEC, dim=8, at=(1, -1))
@@ -124,6 +131,7 @@ def test_where(name: str) -> None:
         mmf.create_model(name, SPEC, at=(9,))
 
 
+@pytest.mark.slow
 @every
 def test_settings_reach_the_loss(name: str) -> None:
     model = mmf.create_model(
@@ -135,6 +143,7 @@ def test_settings_reach_the_loss(name: str) -> None:
     assert set(losses) == {"label", "nce"}
 
 
+@pytest.mark.slow
 @every
 def test_a_batch_whose_table_is_all_missing_cells_trains(name: str) -> None:
     model = mmf.create_model(name, SPEC, dim=8).train()
@@ -159,7 +168,13 @@ def test_half_precision(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("options", [{"size": (32, 32), "channels": 3}, {"size": (16, 16, 8), "channels": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (32, 32), "channels": 3},
+        pytest.param({"size": (16, 16, 8), "channels": 1}, marks=EXHAUSTIVE),
+    ],
+)
 def test_other_encoders(name: str, options: dict[str, Any]) -> None:
     spec = make_spec(images=2, **options)
     encoders = ["test_resnet", "test_convnext", "tf_efficientnet_lite0"] if len(spec["image0"].size) == 2 else []

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor
 
@@ -6,6 +7,7 @@ from helpers.map_fusion_by_hand import SPEC, close, column, expected
 from helpers.small import make_inputs
 
 
+@pytest.mark.slow
 def test_prediction() -> None:
     """Behind the last stage alone; the encoder has a single stage to give."""
     model = mmf.create_model("metablock", SPEC)
@@ -21,11 +23,13 @@ def test_prediction() -> None:
     close(*expected(model, act))
 
 
+@pytest.mark.slow
 def test_a_frozen_encoders_maps_will_do() -> None:
     model, inputs = mmf.create_model("metablock", SPEC).eval(), make_inputs(SPEC, 3)
     torch.testing.assert_close(model(inputs | model.encode(inputs)).logits, model(inputs).logits)
 
 
+@pytest.mark.slow
 def test_a_single_table_in_training() -> None:
     """It is normalized by the running statistics, which stay; the cases without one keep their maps."""
     model, inputs = mmf.create_model("metablock", SPEC, dropout=0.0).train(), make_inputs(SPEC, 3)

@@ -7,6 +7,7 @@ from helpers.map_fusion_by_hand import SPEC, close, column, expected
 from helpers.small import make_inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table_hidden", [64, 3])
 def test_prediction(table_hidden: int) -> None:
     """Behind the last stage alone; the encoder has a single stage to give."""

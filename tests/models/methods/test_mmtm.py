@@ -9,6 +9,7 @@ from helpers.map_fusion_by_hand import SPEC, close, column, expected
 from helpers.small import make_inputs, make_spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "points"), [({}, {2, 3, 4}), ({"at": (1,), "ratio": 2.0}, {1})])
 def test_prediction(options: dict[str, Any], points: set[int]) -> None:
     """Behind the last three stages; a table is a stream of ten features, and has an embedding of its own."""
@@ -26,6 +27,7 @@ def test_prediction(options: dict[str, Any], points: set[int]) -> None:
     close(*expected(model, act))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "tables"), [(2, 0), (1, 1), (3, 2)])
 def test_modalities(images: int, tables: int) -> None:
     spec = make_spec(images=images, tables=tables)

@@ -5,6 +5,7 @@ import mmfusion as mmf
 from helpers.map_fusion_by_hand import SPEC, close, column, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table_hidden", [8, 3])
 def test_prediction(table_hidden: int) -> None:
     """The maps before each of four stages and behind the last, times a chain of vectors."""

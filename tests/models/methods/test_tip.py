@@ -19,6 +19,7 @@ def made(**options: Any) -> mmf.FusionModel:
     return mmf.create_model("tip", SPEC, **SMALL | options).eval()
 
 
+@pytest.mark.slow
 def test_three_kinds_of_classifiers_are_averaged() -> None:
     """Of each image, of the table's [CLS], and of the [CLS] that asked the images."""
     model, inputs = made(), make_inputs(SPEC, N, missing_cells=True)
@@ -32,6 +33,7 @@ def test_three_kinds_of_classifiers_are_averaged() -> None:
     torch.testing.assert_close(output.aux["joint"], joint)
 
 
+@pytest.mark.slow
 def test_without_a_table_the_images_classify_alone() -> None:
     model, inputs = made(), make_inputs(SPEC, N)
     output = model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)})

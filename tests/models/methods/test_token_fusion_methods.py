@@ -24,6 +24,7 @@ def made(name: str, **options: Any) -> tuple[mmf.FusionModel, dict[str, Any], di
     return model, inputs, model.tokenize(inputs)[-1]
 
 
+@pytest.mark.slow
 def test_mbt_reads_the_first_tokens_with_one_classifier() -> None:
     model, inputs, tokens = made("mbt", out_norm=True)
     assert {name: one.x.shape[1] for name, one in tokens.items()} == {"image0": 2, "image1": 2, "table0": 5}
@@ -62,6 +63,7 @@ def mbt_classifier(model: mmf.FusionModel) -> Callable[[Tensor], Tensor]:
     return classify
 
 
+@pytest.mark.slow
 def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
     model, inputs, _ = made("mbt", out_norm=True)
     present = {"image1": torch.tensor([True, True, False, True])}
@@ -104,6 +106,7 @@ def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
     ).sqrt() * norm.weight + norm.bias
 
 
+@pytest.mark.slow
 def test_mult_of_one_modality_is_a_transformer() -> None:
     spec = SPEC.only("table0")
     model = mmf.create_model("mult", spec, **SMALL).eval()

@@ -46,11 +46,13 @@ def test_embeddings_are_those_of_concat(name: str) -> None:
     assert torch.equal(one.logits, read(model, one.embeddings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUSIONS)
 def test_which_fusion(name: str) -> None:
     assert type(mmf.create_model(name, SPEC, dim=8).vectors) is FUSIONS[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["mean", "learned", "product", "max"])
 def test_late_combines_as_asked(combine: str) -> None:
     model = mmf.create_model("late", SPEC, dim=8, combine=combine)
@@ -59,6 +61,7 @@ def test_late_combines_as_asked(combine: str) -> None:
     assert model.vectors is None
 
 
+@pytest.mark.slow
 def test_without_a_rank_it_is_tensor_fusion() -> None:
     model = mmf.create_model("lmf", SPEC, dim=40, rank=None, tensor_dim=4)
     assert isinstance(model.vectors, vectors.TensorFusion)
@@ -74,6 +77,7 @@ def test_any_modalities_will_do(name: str, options: dict[str, int]) -> None:
     assert mmf.create_model(name, spec, dim=8).eval()(make_inputs(spec, 3, missing_cells=True)).logits.shape == (3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FUSIONS, "late"])
 def test_an_absent_modality_is_not_a_modality_of_zeros(name: str) -> None:
     """The fusion receives presence: a case that lacks the table is not one whose embedding happens to be zero."""

@@ -35,6 +35,7 @@ def clip_by_hand(image: list[list[float]], table: list[list[float]], tau: float,
     return total / n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_the_pretraining_loss(name: str) -> None:
     """CLIP's, between each image and the table, by loops over scalars."""
@@ -52,6 +53,7 @@ def test_the_pretraining_loss(name: str) -> None:
     assert losses["clip"].item() == pytest.approx(sum(expected) / 2, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_defaults_of_the_paper() -> None:
     contrast = phases_of(mmf.create_model("mmcl", SPEC))[0].model
     assert float(contrast.loss.terms["clip"].temperature()) == pytest.approx(0.1)
@@ -60,6 +62,7 @@ def test_defaults_of_the_paper() -> None:
     assert contrast.project["image0"][-1].out_features == 128
 
 
+@pytest.mark.slow
 def test_the_table_is_corrupted_in_pretraining_alone() -> None:
     model = mmf.create_model("mmcl", SPEC, dim=8, corruption_rate=1.0).eval()
     pretrain, train = phases_of(model)
@@ -75,6 +78,7 @@ def test_the_table_is_corrupted_in_pretraining_alone() -> None:
         torch.testing.assert_close(projected[name], contrast.project[name](embeddings[name]))
 
 
+@pytest.mark.slow
 def test_the_image_variant_predicts_without_the_table() -> None:
     model, inputs = mmf.create_model("mmcl_image", SPEC, dim=8).eval(), make_inputs(SPEC, N)
     assert model.names == ("image0", "image1")
@@ -87,6 +91,7 @@ def test_the_image_variant_predicts_without_the_table() -> None:
         pretrain.model(images)
 
 
+@pytest.mark.slow
 def test_the_other_variant_is_concat() -> None:
     model, plain = (mmf.create_model(name, SPEC, dim=8).eval() for name in ("mmcl", "concat"))
     plain.load_state_dict(model.state_dict())
@@ -94,6 +99,7 @@ def test_the_other_variant_is_concat() -> None:
     assert torch.equal(model(inputs).logits, plain(inputs).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 def test_each_phase_trains_what_it_reaches(name: str) -> None:
     model = mmf.create_model(name, SPEC, dim=8)
@@ -112,6 +118,7 @@ def test_each_phase_trains_what_it_reaches(name: str) -> None:
     assert [phase.name for phase in phases_of(model)] == ["pretrain", "finetune"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("missing", ["image0", "table0"])
 def test_what_is_missing_has_no_effect_on_pretraining(name: str, missing: str) -> None:

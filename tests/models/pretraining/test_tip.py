@@ -69,6 +69,7 @@ def test_phases_train_what_their_losses_reach() -> None:
         assert [name for name in unmoved if not name.endswith("key.bias")] == []
 
 
+@pytest.mark.slow
 def test_what_it_keeps_of_its_own() -> None:
     """Its projections, heads and mask bookkeeping; nothing of the model or the loss; loaded again it goes on."""
     (model, part), inputs = made(), make_inputs(SPEC, N)
@@ -110,6 +111,7 @@ def test_the_loss_by_hand() -> None:
         loss_of_all.check(LossInputs({}, {"image": eye}, {}, {}, aux | {MATCH: logits.T * math.inf}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "n"), [(0.01, 1), (0.3, 1), (0.5, 2), (1.0, 4)])
 def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
     """Of 4 columns, others in each case and step; the truth goes out as it was."""
@@ -123,6 +125,7 @@ def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
     assert torch.equal(output.aux[AUX[1]], inputs["table0"].categorical)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choice",
     [None, "feature", {"name": "periodic", "missing": "mask"}, {"name": "piecewise_linear", "missing": "impute"}],
@@ -136,6 +139,7 @@ def test_hidden_cells_are_hidden(choice: Any) -> None:
     assert not torch.equal(pretrained(part, inputs | {"image0": other["image0"]}).aux[PREDICTED], told)
 
 
+@pytest.mark.slow
 def test_each_cell_is_told_at_its_own_place() -> None:
     """Values of the numbers, then each column's categories, read at that column's token."""
     (model, part), inputs = made(mask_rate=1.0), make_inputs(SPEC, N)
@@ -149,6 +153,7 @@ def test_each_cell_is_told_at_its_own_place() -> None:
     torch.testing.assert_close(told, torch.cat([*values, sex, place], 1))
 
 
+@pytest.mark.slow
 def test_matches_and_their_negatives() -> None:
     """The first row pairs a case with itself; the others are what another case's table or images give."""
     (model, part), inputs = made(), make_inputs(SPEC, N)
@@ -169,6 +174,7 @@ def test_matches_and_their_negatives() -> None:
         assert (other_images - logits[2, i]).abs().min() < 1e-5
 
 
+@pytest.mark.slow
 def test_what_is_missing_has_no_effect_on_pretraining() -> None:
     """Bit for bit, table or image; the cases that lack a side are in no pair and no cell of theirs is told."""
     (_, part), inputs = made(), make_inputs(SPEC, N)
@@ -188,6 +194,7 @@ def test_what_is_missing_has_no_effect_on_pretraining() -> None:
             assert bool(output.aux[COUNTED].all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", [False, True])
 def test_pretraining_without_any_table_is_nothing(left_out: bool) -> None:
     (_, part), inputs = made(), make_inputs(SPEC, N)
@@ -203,6 +210,7 @@ def test_pretraining_without_any_table_is_nothing(left_out: bool) -> None:
     }
 
 
+@pytest.mark.slow
 def test_one_case_alone() -> None:
     """No other to contrast or to be confused with; its cells can be told."""
     (_, part), inputs = made(), rows(make_inputs(SPEC, N), torch.tensor([0]))
@@ -212,6 +220,7 @@ def test_one_case_alone() -> None:
     assert losses["reconstruction"].item() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [Columns(("age",)), Columns((), (("sex", 2),))])
 def test_tables_of_one_kind_of_columns(columns: Columns) -> None:
     spec = mmf.DataSpec({"photo": mmf.Image(1, (16, 16)), "meta": columns}, n_classes=2)

@@ -55,6 +55,7 @@ class Count(TabularTokenizer):
         return Tokens(self.embedding(there.sum(1, keepdim=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["cfcml", "concat", "tabular"])
 def test_a_tokenizer_of_ones_own(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tabular_tokenizers.list()
