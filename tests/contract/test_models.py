@@ -11,7 +11,10 @@ from torch import Tensor, nn
 import mmfusion as mmf
 from helpers.marks import EXHAUSTIVE, every_compiler, within
 from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows, spoilt
+from mmfusion.comparison.search_space import MOST_OPTIONS
 from mmfusion.models import FusionModel, Phase
+from mmfusion.models.registration import blueprint_of
+from mmfusion.search_ranges import Among, declared
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, Present, Table
 from mmfusion.training.phases import phases_of
@@ -318,3 +321,21 @@ def test_exported(name: str) -> None:
     program = torch.export.export(model, (inputs, present))
     for one, other in zip(flat(program.module()(inputs, present)), flat(model(inputs, present)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_what_is_tuned_changes_the_blueprint(name: str) -> None:
+    """At most two options of its own, whose range has the default and whose every value is another blueprint."""
+    spec, builder = make_spec(**LAYOUTS["one_image"]), mmf.registry.models.get(name)
+    ranges, defaults = declared(builder), mmf.registry.models.defaults(name)
+    assert len(ranges) <= MOST_OPTIONS
+    plain = blueprint_of(name, spec)
+    for option, kind in ranges.items():
+        tried = kind.values if isinstance(kind, Among) else (kind.at(0), kind.at(1))
+        if isinstance(kind, Among):
+            assert defaults[option] in kind.values
+        else:
+            assert kind.low <= defaults[option] <= kind.high
+        for value in tried:
+            changed = blueprint_of(name, spec, **{option: value})
+            assert (changed == plain) == (value == defaults[option])

@@ -28,11 +28,14 @@ class Method:
         label: Name of its row.
         model: Registered name.
         changes: ``{section: {key: value}}`` on top of the shared settings.
+        fixed: Those of them that make the method what it is, as ``section.key``: options in brackets and those of an
+            ablation. They are not tuned.
     """
 
     label: str
     model: str
     changes: Mapping[str, Mapping[str, Any]]
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Planned:
         label: Label of its method.
         settings: Complete settings; ``run.out`` is its folder.
         address: Digest of its settings, see :func:`address`.
+        fixed: Settings that are not tuned, see :class:`Method`.
     """
 
     label: str
     settings: Settings
     address: str
+    fixed: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -136,7 +141,7 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
         for option in _words(options.removesuffix("]")):
             key = option.partition("=")[0].partition(".")[0].strip()
             changes = merge(changes, parse_override(option if key in _SECTIONS else f"model.{option}"))
-        by_label.setdefault(word, Method(word, name, changes))
+        by_label.setdefault(word, Method(word, name, changes, _keys(changes)))
     if faults:
         raise ValueError("; ".join(faults))
     if not by_label:
@@ -190,7 +195,7 @@ def plan(
                     # The sweep fits the reference rows, once for all methods.
                     place = {"run": {"seed": seed, "references": False}, "data": fold}
                     settings = resolve(method.model, dataset, [shared, method.changes, place])
-                    run = _placed(settings, method.label, out)
+                    run = replace(placed(settings, method.label, out), fixed=method.fixed)
                     planned.setdefault(run.address, run)
     return list(planned.values())
 
@@ -246,7 +251,8 @@ def _with_ablations(listed: Sequence[Method], ablate: Sequence[str]) -> list[Met
             current = defaults | dict(method.changes.get("model", {}))
             if name != ablations.FULL and any(current.get(key) != value for key, value in options.items()):
                 changes = merge(method.changes, {"model": options})
-                out.append(Method(f"{method.label}: {name}", method.model, changes))
+                fixed = (*method.fixed, *_keys({"model": options}))
+                out.append(Method(f"{method.label}: {name}", method.model, changes, fixed))
     return out
 
 
@@ -265,7 +271,18 @@ def _folds(dataset: str, folds: int | None) -> list[dict[str, int]]:
     raise ValueError(f"dataset {dataset!r} has a fixed split: leave out folds={folds}")
 
 
-def _placed(settings: Settings, label: str, out: Path) -> Planned:
+def _keys(changes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"{section}.{key}" for section, values in changes.items() for key in values)
+
+
+def placed(settings: Settings, label: str, out: Path) -> Planned:
+    """A run with its folder and address.
+
+    Args:
+        settings: Complete settings.
+        label: Label of its method.
+        out: Parent of the folders, as for :func:`plan`.
+    """
     digest, fold = address(settings), settings.data.get("fold")
     name = f"seed{settings.run.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{digest}"
     folder = out / settings.run.dataset / settings.run.model / name

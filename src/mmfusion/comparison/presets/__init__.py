@@ -121,6 +121,7 @@ class Preset:
                 method.label,
                 method.model,
                 merge(_without(self.of_model.get(method.model, {}), user), method.changes),
+                method.fixed,
             )
             for method in chosen
         ]

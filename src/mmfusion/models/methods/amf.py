@@ -1,8 +1,11 @@
 """AMF: adaptive modulation and fusion (Yu et al., 2025)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import LossWeight, NotNegative
+from mmfusion.search_ranges import LogUniform
 from mmfusion.spec import DataSpec
 
 
@@ -11,8 +14,8 @@ def amf(
     spec: DataSpec,
     *,
     confidence: NotNegative = 1.0,
-    density_weight: LossWeight = 5.0,
-    leakage_weight: LossWeight = 5.0,
+    density_weight: Annotated[LossWeight, LogUniform(0.5, 50)] = 5.0,
+    leakage_weight: Annotated[LossWeight, LogUniform(0.5, 50)] = 5.0,
 ) -> Blueprint:
     """Each modality has features of the fused vector that are its own; two losses keep it so.
 

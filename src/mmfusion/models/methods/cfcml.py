@@ -7,6 +7,7 @@ from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Count, Heads, LossWeight, OneOf, Range, Stages, TemperatureValue
 from mmfusion.registry import Choice, ablations, compressions, tabular_tokenizers
+from mmfusion.search_ranges import Among, LogUniform
 from mmfusion.spec import DataSpec
 
 
@@ -16,7 +17,7 @@ def cfcml(
     *,
     n_heads: Heads = 4,
     n_stages: Stages = 4,
-    image_latents: Count = 32,
+    image_latents: Annotated[Count, Among(8, 16, 32, 64)] = 32,
     table_latents: Count = 24,
     compression: Choice = "pool",
     multigranularity: bool = True,
@@ -25,7 +26,7 @@ def cfcml(
     merge: Annotated[str, OneOf(("published", "single"))] = "published",
     sample_weight: LossWeight = 0.04,
     unimodal_weight: LossWeight = 0.06,
-    crossmodal_weight: LossWeight = 0.18,
+    crossmodal_weight: Annotated[LossWeight, LogUniform(0.02, 2)] = 0.18,
     temperature: TemperatureValue = 0.07,
     learn_temperature: bool = False,
     reduction: Reduction = "normalized",

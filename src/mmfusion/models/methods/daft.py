@@ -6,6 +6,7 @@ from typing import Annotated
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Finite, OneOf, Reduction, StageIndex, Stages
+from mmfusion.search_ranges import LogUniform
 from mmfusion.spec import DataSpec
 
 
@@ -15,7 +16,7 @@ def daft(
     *,
     n_stages: Stages = 4,
     at: Sequence[StageIndex] = (-2,),
-    reduction: Reduction = 7.0,
+    reduction: Annotated[Reduction, LogUniform(2, 32)] = 7.0,
     activation: Annotated[str, OneOf(("linear", "tanh", "sigmoid"))] = "linear",
     offset: Finite = 0.0,
 ) -> Blueprint:

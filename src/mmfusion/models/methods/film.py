@@ -6,6 +6,7 @@ from typing import Annotated
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import OneOf, StageIndex, Stages, Widths
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
@@ -17,7 +18,7 @@ def film(
     variant: Annotated[str, OneOf(("perez", "poelsterl"))] = "perez",
     at: Sequence[StageIndex] | None = None,
     table_hidden: Widths | None = None,
-    norm: bool = False,
+    norm: Annotated[bool, Among(False, True)] = False,
 ) -> Blueprint:
     """Maps scaled and shifted by the table; see :class:`~mmfusion.fusion.maps.Film`.
 

@@ -1,8 +1,11 @@
 """RoVTL's gated cross-attention (Hasny et al., 2025)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads
+from mmfusion.search_ranges import Among, Uniform
 from mmfusion.spec import DataSpec
 
 
@@ -10,11 +13,11 @@ from mmfusion.spec import DataSpec
 def gated_query(
     spec: DataSpec,
     *,
-    depth: Depth = 4,
+    depth: Annotated[Depth, Among(1, 2, 4, 6)] = 4,
     table_depth: Depth = 2,
     n_heads: Heads = 4,
     expansion: Expansion = 4.0,
-    block_dropout: Dropout = 0.0,
+    block_dropout: Annotated[Dropout, Uniform(0, 0.5)] = 0.0,
 ) -> Blueprint:
     """Images that query a table as much as the table's gate lets through (arXiv 2512.19602).
 

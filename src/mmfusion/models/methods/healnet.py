@@ -1,8 +1,11 @@
 """HEALNet: the hybrid early-fusion attention learning network (Hemker et al., 2024)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
@@ -10,8 +13,8 @@ from mmfusion.spec import DataSpec
 def healnet(
     spec: DataSpec,
     *,
-    n_latents: Count = 128,
-    depth: Depth = 3,
+    n_latents: Annotated[Count, Among(32, 64, 128, 256)] = 128,
+    depth: Annotated[Depth, Among(1, 2, 3, 4)] = 3,
     n_heads: Heads = 4,
     expansion: Expansion = 4.0,
     block_dropout: Dropout = 0.0,

@@ -1,16 +1,22 @@
 """HyperFusion: a hypernetwork of the table (Duenias et al., 2025)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import StageIndex, Stages, Width
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
 @method("hyperfusion", tabular_tokenizer=None)
 def hyperfusion(
-    spec: DataSpec, *, n_stages: Stages = 4, at: Sequence[StageIndex] = (-2,), table_dim: Width = 8
+    spec: DataSpec,
+    *,
+    n_stages: Stages = 4,
+    at: Sequence[StageIndex] = (-2,),
+    table_dim: Annotated[Width, Among(4, 8, 16, 32)] = 8,
 ) -> Blueprint:
     """A convolution of each case's own weights, which the table generates.
 

@@ -5,12 +5,17 @@ from typing import Annotated
 from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.registration import method
 from mmfusion.options import OneOf
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
 @method("late")
 def late(
-    spec: DataSpec, *, combine: Annotated[str, OneOf(("mean", "learned", "product", "max"))] = "mean"
+    spec: DataSpec,
+    *,
+    combine: Annotated[
+        str, OneOf(("mean", "learned", "product", "max")), Among("mean", "learned", "product", "max")
+    ] = "mean",
 ) -> Blueprint:
     """Each modality through an encoder and a head of its own; the logits are combined.
 

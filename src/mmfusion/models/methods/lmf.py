@@ -1,13 +1,16 @@
 """LMF: low-rank multimodal fusion (Liu et al., 2018), and tensor fusion (Zadeh et al., 2017)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Count, Width
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
 @method("lmf")
-def lmf(spec: DataSpec, *, rank: Count | None = 4, tensor_dim: Width = 32) -> Blueprint:
+def lmf(spec: DataSpec, *, rank: Annotated[Count, Among(1, 4, 8, 16)] | None = 4, tensor_dim: Width = 32) -> Blueprint:
     """A linear map of the outer product of all embeddings, by low-rank factors or, with ``rank=None``, whole.
 
     See :class:`~mmfusion.fusion.vectors.LowRankFusion` and :class:`~mmfusion.fusion.vectors.TensorFusion`.

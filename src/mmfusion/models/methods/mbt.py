@@ -1,8 +1,11 @@
 """MBT: the multimodal bottleneck transformer (Nagrani et al., 2021)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads
+from mmfusion.search_ranges import Among, Uniform
 from mmfusion.spec import DataSpec
 
 
@@ -12,10 +15,10 @@ def mbt(
     *,
     depth: Depth = 4,
     fusion_layer: DepthOrNone = 2,
-    n_bottlenecks: Count = 4,
+    n_bottlenecks: Annotated[Count, Among(2, 4, 8, 16)] = 4,
     n_heads: Heads = 4,
     expansion: Expansion = 4.0,
-    block_dropout: Dropout = 0.0,
+    block_dropout: Annotated[Dropout, Uniform(0, 0.5)] = 0.0,
     out_norm: bool = False,
 ) -> Blueprint:
     """Modalities that exchange information through a few bottleneck tokens (arXiv 2107.00135).

@@ -1,13 +1,16 @@
 """MetaNet (Li et al., 2020)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Width
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
 @method("metanet", tabular_tokenizer=None)
-def metanet(spec: DataSpec, *, table_hidden: Width = 64) -> Blueprint:
+def metanet(spec: DataSpec, *, table_hidden: Annotated[Width, Among(16, 32, 64, 128)] = 64) -> Blueprint:
     """Metadata scale the last map's channels; see :class:`~mmfusion.fusion.maps.MetaNet`.
 
     The images alone have embeddings: the table acts by the scales.

@@ -1,8 +1,11 @@
 """MMCL: contrastive pretraining of images and tables (Hager et al., 2023)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Probability, TemperatureValue, Width
+from mmfusion.search_ranges import LogUniform, Uniform
 from mmfusion.spec import DataSpec
 
 
@@ -11,9 +14,9 @@ def mmcl(
     spec: DataSpec,
     *,
     projection_dim: Width = 128,
-    temperature: TemperatureValue = 0.1,
+    temperature: Annotated[TemperatureValue, LogUniform(0.03, 0.5)] = 0.1,
     image_weight: Probability = 0.5,
-    corruption_rate: Probability = 0.3,
+    corruption_rate: Annotated[Probability, Uniform(0.1, 0.7)] = 0.3,
 ) -> Blueprint:
     """``concat``, after a phase ``pretrain`` in which each image and its table are brought together; MMCL.
 

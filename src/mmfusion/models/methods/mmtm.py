@@ -1,16 +1,22 @@
 """MMTM: the multimodal transfer module (Joze et al., 2020)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Reduction, StageIndex, Stages
+from mmfusion.search_ranges import LogUniform
 from mmfusion.spec import DataSpec
 
 
 @method("mmtm", tabular_tokenizer=None)
 def mmtm(
-    spec: DataSpec, *, n_stages: Stages = 4, at: Sequence[StageIndex] = (-3, -2, -1), ratio: Reduction = 4.0
+    spec: DataSpec,
+    *,
+    n_stages: Stages = 4,
+    at: Sequence[StageIndex] = (-3, -2, -1),
+    ratio: Annotated[Reduction, LogUniform(2, 16)] = 4.0,
 ) -> Blueprint:
     """Images that gate each other's channels inside their encoders.
 

@@ -1,13 +1,16 @@
 """Interactive fusion (Duanmu et al., 2020)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Stages, Width
+from mmfusion.search_ranges import Among
 from mmfusion.spec import DataSpec
 
 
 @method("mul", tabular_tokenizer=None)
-def mul(spec: DataSpec, *, n_stages: Stages = 4, table_hidden: Width = 8) -> Blueprint:
+def mul(spec: DataSpec, *, n_stages: Stages = 4, table_hidden: Annotated[Width, Among(4, 8, 16, 32)] = 8) -> Blueprint:
     """The table's vectors times the maps, before each stage and behind the last.
 
     See :class:`~mmfusion.fusion.maps.Mul`. The images alone have embeddings: the table acts by the product.

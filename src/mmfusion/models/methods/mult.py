@@ -1,8 +1,11 @@
 """MulT: the crossmodal transformer (Tsai et al., 2019)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads
+from mmfusion.search_ranges import Among, Uniform
 from mmfusion.spec import DataSpec
 
 
@@ -10,11 +13,11 @@ from mmfusion.spec import DataSpec
 def mult(
     spec: DataSpec,
     *,
-    depth: Depth = 4,
+    depth: Annotated[Depth, Among(1, 2, 4, 6)] = 4,
     self_depth: Depth = 3,
     n_heads: Heads = 4,
     expansion: Expansion = 4.0,
-    block_dropout: Dropout = 0.0,
+    block_dropout: Annotated[Dropout, Uniform(0, 0.5)] = 0.0,
     out_norm: bool = False,
 ) -> Blueprint:
     """A crossmodal transformer for each ordered pair of modalities, then one within each (arXiv 1906.00295).

@@ -1,8 +1,11 @@
 """FT-Transformer: the table alone (Gorishniy et al., 2021)."""
 
+from typing import Annotated
+
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import OF_IMAGES, method
 from mmfusion.options import Depth, Dropout, Expansion, Heads
+from mmfusion.search_ranges import Among, LogUniform
 from mmfusion.spec import DataSpec
 
 
@@ -10,9 +13,9 @@ from mmfusion.spec import DataSpec
 def tabular(
     spec: DataSpec,
     *,
-    depth: Depth = 3,
+    depth: Annotated[Depth, Among(1, 2, 3, 4)] = 3,
     n_heads: Heads = 4,
-    expansion: Expansion = 2.0,
+    expansion: Annotated[Expansion, LogUniform(0.5, 4)] = 2.0,
     input_norm: bool = True,
     dropout: Dropout = 0.1,
 ) -> Blueprint:

@@ -6,6 +6,7 @@ from typing import Annotated
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Length, Range
+from mmfusion.search_ranges import Among, Uniform
 from mmfusion.spec import DataSpec
 
 
@@ -14,10 +15,10 @@ def tformer(
     spec: DataSpec,
     *,
     depths: Annotated[Sequence[Depth], Length(1, 16)] = (1, 1, 2, 1),
-    window: Annotated[int, Range(1, 1024)] = 7,
+    window: Annotated[int, Range(1, 1024), Among(3, 5, 7)] = 7,
     n_heads: Heads = 4,
     expansion: Expansion = 1.0,
-    block_dropout: Dropout = 0.0,
+    block_dropout: Annotated[Dropout, Uniform(0, 0.5)] = 0.0,
 ) -> Blueprint:
     """Images fused within windows at every stage, and a table that queries them at the end (arXiv 2211.11393).
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Range, TemperatureValue, Width
+from mmfusion.search_ranges import Among, Uniform
 from mmfusion.spec import DataSpec
 
 
@@ -13,10 +14,10 @@ def tip(
     spec: DataSpec,
     *,
     table_depth: Depth = 4,
-    joint_depth: Depth = 4,
+    joint_depth: Annotated[Depth, Among(1, 2, 4, 6)] = 4,
     n_heads: Heads = 4,
     expansion: Expansion = 4.0,
-    block_dropout: Dropout = 0.0,
+    block_dropout: Annotated[Dropout, Uniform(0, 0.5)] = 0.0,
     pretrain: bool = False,
     mask_rate: Annotated[float, Range(0, 1, above=True)] = 0.3,
     temperature: TemperatureValue = 0.1,
