@@ -41,6 +41,7 @@ function measure(frame, width) {
   const found = {scroll: root.scrollWidth, client: root.clientWidth, figures: [], small: [], outside: [], covered: []};
   for (const svg of page.querySelectorAll("svg")) {
     const box = svg.getBoundingClientRect();
+    if (!box.width) continue;  // the drawing for other screens
     const key = svg.closest("figure").id;
     found.figures.push({key: key, width: box.width, height: box.height, title: svg.querySelector("title").textContent});
     const words = [];

@@ -94,11 +94,3 @@ def test_letters_that_matplotlib_lacks_are_no_warning(recwarn: pytest.WarningsRe
     result = picture("k", "t", "d", lambda figure: figure.text(0.5, 0.5, "黒色腫"), height=50)
     assert "黒色腫" in result.inline
     assert not recwarn.list
-
-
-@pytest.mark.parametrize(
-    ("text", "length", "short"),
-    [("concat", 6, "concat"), ("concats", 6, "conca…"), ("a b c", 3, "a…"), ("a\x00b", 9, "a\ufffdb")],
-)
-def test_shorten(text: str, length: int, short: str) -> None:
-    assert canvas.shorten(text, length) == short

@@ -125,7 +125,7 @@ def test_a_metric_of_no_class_is_an_error(tmp_path: Path, capsys: pytest.Capture
     page = command.report([tmp_path], Silent(), metrics="accuracy_melanoma,accuracy_bcc", beforehand=True)
     lines = page.with_suffix(".md").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line.startswith("| method |") and ("rank" in line or "accuracy" in line)] == [
-        "| method | rank | AUC | SD | runs |",
+        "| method | fuses | rank | AUC |",
         "| method | accuracy of melanoma |",
     ]
 
@@ -162,7 +162,7 @@ def test_predictions_alone_give_the_report_again(
     other = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "cfcml, the reference, has the highest AUC" in other
     tables = (tmp_path / "out" / "report.md").read_text(encoding="utf-8").splitlines()
-    assert "| method | rank | AUC | SD | runs |" in tables
+    assert "| method | fuses | rank | AUC | SD | difference to cfcml | detectable |" in tables
     assert "| method | accuracy | MCC |" in tables
     assert cli.main(["report", str(tmp_path / "runs")]) == 0
     assert page.read_text(encoding="utf-8") == text

@@ -4,11 +4,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mmfusion.comparison.report.canvas import WIDTH, Picture
+from mmfusion.comparison.report.canvas import WIDE, WIDTH, Picture
 from mmfusion.comparison.report.chapters.learning_curves import mean
 from mmfusion.comparison.report.curve_plot import Line, square
 from mmfusion.comparison.report.drawing import spread
-from mmfusion.comparison.report.forest_plot import Mark, Row, forest
+from mmfusion.comparison.report.forest_plot import Mark, Row, axis_ends, forest
 from mmfusion.comparison.report.line_plot import Trend, trends
 from mmfusion.comparison.report.matrix_plot import matrix, shade
 from mmfusion.comparison.report.palette import OTHER, REFERENCE, styles
@@ -19,8 +19,9 @@ NAN = float("nan")
 A = styles(["a"], None)["a"]
 
 
-def texts(picture: Picture) -> list[str]:
-    return [element.text or "" for element in ElementTree.fromstring(picture.inline).iter("text")]
+def texts(picture: Picture, *, phone: bool = False) -> list[str]:
+    source = picture.phone if phone else picture.inline
+    return [element.text or "" for element in ElementTree.fromstring(source).iter("text")]
 
 
 def marks(picture: Picture, colour: str) -> int:
@@ -30,34 +31,59 @@ def marks(picture: Picture, colour: str) -> int:
 
 
 def test_a_forest_has_every_row_point_and_number() -> None:
+    long = "2 a very long name of a method[that_has_options=5.0, and=many]"
     rows = (
-        Row("1 concat", "0.90", (Mark(0.9, 0.88, 0.92, (0.89, 0.91), REFERENCE),), bold=True),
-        Row("2 a very long name of a method that nobody can read", "0.85", (Mark(0.85, NAN, NAN, (0.85,), A),)),
+        Row("1 concat", "0.90", (Mark(0.9, 0.88, 0.92, (0.89, 0.91), REFERENCE),), bold=True, note="embeddings"),
+        Row(long, "0.85", (Mark(0.85, NAN, NAN, (0.85,), A),)),
         Row("3 nothing", "\u2013", (Mark(NAN, NAN, NAN, (), OTHER),)),
     )
     picture = forest("k", "t", "d", rows, axis="AUC", line=0.9)
-    words = texts(picture)
-    assert {"1 concat", "0.90", "0.85", "3 nothing", "AUC"} <= set(words)
-    assert any(word.startswith("2 a very") and word.endswith("…") for word in words)
+    assert picture.width == WIDE
+    assert "embeddings" in texts(picture)
+    for words in (texts(picture), texts(picture, phone=True)):
+        assert {"1 concat", "0.90", "0.85", "3 nothing", "AUC"} <= set(words)
+        # In several lines, but whole.
+        assert long.replace(" ", "") in "".join(words).replace(" ", "")
     assert "nan" not in picture.inline.lower()
     # Two runs and the mean of the reference; of one run the mean says it all.
     assert (marks(picture, "ink"), marks(picture, "series-1")) == (3, 1)
-    assert picture.width == WIDTH
-    assert picture.height < 300
+
+
+def test_a_row_far_from_the_reference_is_at_the_edge_with_its_value() -> None:
+    near = [Row(f"m{i}", "", (Mark(0.90 + 0.01 * i, 0.88, 0.94, (), OTHER),)) for i in range(4)]
+    far = Row("tabular", "0.61 (0.57 to 0.65)", (Mark(0.61, 0.57, 0.65, (0.6, 0.62), A),))
+    # 3 times the median half-width, 0.03, is more than twice the median distance, 0.01.
+    low, high = axis_ends([*near, far], 0.9, 0.9)
+    assert (low, high) == pytest.approx((0.88 - 0.06 * 0.06, 0.94 + 0.06 * 0.06))
+    assert axis_ends([*near, far], 0.9, None)[0] < 0.57
+    picture = forest("k", "t", "d", [*near, far], axis="AUC", line=0.9, about=0.9)
+    for phone in (False, True):
+        assert "0.610" in texts(picture, phone=phone)
+    # The triangle alone: neither interval nor points.
+    assert marks(picture, "series-1") == 1
+    assert "0.900" not in texts(picture)
+
+
+def test_an_interval_beyond_the_axis_is_cut_with_an_arrow() -> None:
+    rows = [Row(f"m{i}", "", (Mark(0.9, 0.89, 0.91, (), OTHER),)) for i in range(4)]
+    wide = Row("wide", "", (Mark(0.9, 0.1, 0.99, (), A),))
+    low, high = axis_ends([*rows, wide], 0.9, 0.9)
+    assert 0.83 < low < high < 0.97
+    # The middle and two arrows.
+    assert marks(forest("k", "t", "d", [*rows, wide], axis="AUC", about=0.9), "series-1") == 3
 
 
 @pytest.mark.slow
-def test_a_name_without_room_beside_its_number_has_a_line_of_its_own() -> None:
+def test_a_number_has_a_line_of_its_own_on_a_phone_if_the_label_is_long() -> None:
     number = "0.920 (0.900\u20130.938)"
     mark = Mark(0.92, 0.9, 0.938, (), A)
     long, brief = (Row(name, number, (mark,)) for name in ("4 cfcml: no-crossmodal-anchor", "4 cfcml"))
-    picture, lower = (forest("k", "t", "d", [row, brief], axis="AUC", line=0.91) for row in (long, brief))
-    assert {long.label, number} <= set(texts(picture))
-    assert picture.height == lower.height + 20
-    y = {
-        element.text: float(element.get("y", "nan")) for element in ElementTree.fromstring(picture.inline).iter("text")
-    }
-    assert y[long.label] < y[brief.label]
+    places = {}
+    for row in (long, brief):
+        for element in ElementTree.fromstring(forest("k", "t", "d", [row], axis="AUC").phone).iter("text"):
+            places[row.label, element.text] = float(element.get("y", "nan"))
+    assert places[long.label, number] - places[long.label, long.label] == pytest.approx(19, abs=0.1)
+    assert places[brief.label, number] == pytest.approx(places[brief.label, brief.label], abs=0.1)
 
 
 @pytest.mark.slow
@@ -71,45 +97,54 @@ def test_two_intervals_of_a_row_lie_below_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_curves_have_their_names_bands_and_bars() -> None:
+def test_curves_have_their_names_bands_and_counts() -> None:
     x = np.linspace(0, 1, 11)
+    long = "cfcml[sample_weight=5.0]: no-crossmodal-anchor"
     lines = (
-        Line("a", x, x**0.5, A, x**0.5 - 0.1, x**0.5 + 0.1),
+        Line(long, x, x**0.5, A, x**0.5 - 0.1, x**0.5 + 0.1),
         Line("", x, x, OTHER),
-        Line("gaps", x, np.where(x > 0.5, x, NAN), REFERENCE, x, x, bars=True),
+        Line("gaps", x, np.where(x > 0.5, x, NAN), REFERENCE, x, x, every=True),
     )
-    picture = square("k", "t", "d", lines, x="recall", y="precision", level=0.3, corner="below")
-    assert {"recall", "precision", "a", "gaps"} <= set(texts(picture))
+    picture = square("k", "t", "d", lines, x="recall", y="precision", level=0.3)
+    assert {"recall", "precision", "gaps"} <= set(texts(picture))
+    assert long.replace(" ", "") in "".join(texts(picture)).replace(" ", "")
     assert "" not in texts(picture)
     assert "fill-opacity: 0.18" in picture.inline
-    beside = square("k", "t", "d", lines, x="recall", y="precision", corner="lower right")
-    assert picture.height > beside.height
+    counted = square("k", "t", "d", lines, x="recall", y="precision", counts=("cases", np.array([3.0, 0, 40])))
+    assert {"cases", "recall", "0", "25"} <= set(texts(counted))
+    assert counted.height > picture.height
 
 
 def test_trends_name_their_ends() -> None:
     x = np.array([0.0, 0.5, 0.9])
     lines = [
-        Trend("a", x, 1 - x / 10, A, runs=((x, x),)),
-        Trend("", x, x, OTHER),
-        Trend("short", x[:2], x[:2], REFERENCE),
+        Trend("a", x, 1 - x / 10, A, runs=((x, 1 - x / 10),)),
+        Trend("grey", x, 0.9 - x / 10, OTHER),
+        Trend("short", x[:2], 0.95 - x[:2] / 10, REFERENCE, x[:2] - 0.01, x[:2] + 0.01),
+        Trend("far", x, np.array([0.6, 0.5, 0.4]), OTHER),
     ]
-    words = texts(trends("k", "t", "d", lines, x="cells missing", y="AUC", percent=True))
-    assert {"a", "short", "0%", "cells missing", "AUC"} <= set(words)
+    picture = trends("k", "t", "d", lines, x="cells missing", y="AUC", percent=True, about=REFERENCE)
+    assert {"a", "grey", "short", "far 0.400", "0%", "cells missing", "AUC"} <= set(texts(picture))
+    on_phone = set(texts(picture, phone=True))
+    assert {"a", "short"} <= on_phone
+    assert "grey" not in on_phone
+    panel = trends("k", "t", "d", lines, x="cells missing", y="AUC", panel=True)
+    assert (panel.width, panel.phone) == (WIDTH, "")
 
 
 @pytest.mark.parametrize(
-    ("heights", "expected"),
+    ("middles", "expected"),
     [
         ([], []),
         ([5], [5]),
-        ([0, 100], [0, 100]),
+        ([20, 70], [20, 70]),
         ([10, 10, 10], [10, 28, 46]),
-        ([95, 99], [82, 100]),
-        ([120], [100]),
+        ([95, 99], [73, 91]),
+        ([120], [91]),
     ],
 )
-def test_names_do_not_lie_on_each_other(heights: list[float], expected: list[float]) -> None:
-    assert spread(heights, 18, 100) == expected
+def test_names_do_not_lie_on_each_other(middles: list[float], expected: list[float]) -> None:
+    assert spread(middles, [18] * len(middles), 100) == expected
 
 
 @pytest.mark.parametrize(
@@ -126,10 +161,13 @@ def test_ticks_are_round_and_few(low: float, high: float, expected: list[float])
     assert ticks(low, high) == pytest.approx(expected)
 
 
-def test_a_scatter_names_what_stands_in_front() -> None:
-    dots = [Dot("concat", 3e6, 0.9, 0.88, 0.92, REFERENCE), Dot("", 6e6, 0.8, 0.78, 0.82, OTHER)]
-    words = texts(scatter("k", "t", "d", dots, x="parameters", y="AUC"))
-    assert {"concat", "parameters", "AUC"} <= set(words)
+def test_a_scatter_names_what_is_in_front_and_what_is_far_off() -> None:
+    dots = [Dot("concat", 3e6, 0.9, 0.88, 0.92, REFERENCE), Dot("grey", 6e6, 0.91, 0.89, 0.93, OTHER)]
+    far = Dot("tabular", 1e5, 0.6, 0.58, 0.62, OTHER)
+    picture = scatter("k", "t", "d", [*dots, far], x="parameters", y="AUC", about=0.9)
+    assert {"concat", "parameters", "AUC", "tabular 0.600"} <= set(texts(picture))
+    assert "grey" not in texts(picture)
+    assert "0.70" not in texts(picture)
     only = texts(scatter("k", "t", "d", dots[:1], x="parameters", y="AUC"))
     assert any(word.endswith("M") for word in only)
 
@@ -143,6 +181,10 @@ def test_a_matrix_has_a_number_a_cell_and_grows_with_the_classes() -> None:
     assert {"1 <b>", "2 empty"} <= set(words)
     assert picture.width == WIDTH
     assert matrix("k", "t", "d", np.eye(8), list("abcdefgh")).width > WIDTH
+    long = "a class with a name that is much longer than any figure"
+    whole = matrix("k", "t", "d", np.eye(2), [long, "b"])
+    assert long in " ".join(texts(whole))
+    assert whole.width == WIDTH
 
 
 def test_shades_darken_evenly() -> None:

@@ -12,14 +12,15 @@ from mmfusion.comparison.report.chapters.chapter import Chapter
 
 pytest.importorskip("matplotlib")
 PARTS = (
-    "Ranking",
+    "Verdict: which method is better?",
+    "Other metrics: do they agree?",
     "ROC curves",
     "Precision and recall",
     "Confusion matrices",
     "Calibration",
+    "Subgroups",
     "Robustness to missing cells",
     "Missing modalities: what each brings",
-    "Subgroups",
     "Learning curves",
     "Cost",
     "Data, settings, versions",
@@ -32,13 +33,14 @@ def test_what_is_absent_is_a_line() -> None:
     assert tuple(re.findall(r"<h3[^>]*>([^<]+)</h3>", page)) == PARTS
     assert re.findall(r'<p class="missing">([^<]+)</p>', page) == [
         "There are no tests: the reference is not among the runs.",
+        "No other metric was chosen.",
         "No method has these curves.",
         "No method has these curves.",
         "No method has reliability curves.",
         "A temperature (no validation cases are stored with the runs) is missing for image.",
+        "There are no subgroups: the data have no sex, age or skin type, or the runs did not store them.",
         "No run was evaluated with missing cells.",
         "No run was evaluated without one of its modalities.",
-        "There are no subgroups: the data have no sex, age or skin type, or the runs did not store them.",
         "No run has a history.",
         "No run recorded its cost.",
         "No run recorded its versions and hardware.",
@@ -120,7 +122,7 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
         "other-frozen",
         "How the numbers were computed",
     ]
-    assert text.count("<caption>Ranking:") == 2
+    assert text.count("<caption>Methods by mean AUC") == 2
     assert "Comparison of methods on derm7pt and men" in text
     rows = (tmp_path / "ranking.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["comparison", first.name, "other-frozen"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mmfusion.comparison.analysis import cautions, curves, grouping, learning, modalities, paired
+from mmfusion.comparison.analysis.families import family
 from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.held_out import n_validation, sizes
 from mmfusion.comparison.analysis.methods import Group
@@ -252,6 +253,7 @@ def _method(
         contributions=modalities.contributions(runs, level),
         learning=learning.learning(runs),
         cost=learning.cost(runs),
+        family=family(group.model, row=group.row is not None),
     )
 
 

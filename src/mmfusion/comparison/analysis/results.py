@@ -77,6 +77,7 @@ class Method:
         whole: Label of the method that it is an ablation of, against which it is tested; None for a method of its own,
             also for an ablation whose whole is not in the comparison.
         ranks: Best and worst rank that it may have; None for an ablation, and where no verdict is possible.
+        family: Where it fuses, in words; empty if that is unknown.
     """
 
     label: str
@@ -100,6 +101,7 @@ class Method:
     cost: Cost | None
     whole: str | None = None
     ranks: tuple[int, int] | None = None
+    family: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,7 +12,10 @@ from mmfusion.comparison.report.palette import GRID, INK, MUTED, NAMES, PAPER
 from mmfusion.utils.optional import need
 
 WIDTH = 336
-"""Pixels: the width between the margins of a phone of 360 pixels. Wider figures would shrink their text or scroll."""
+"""Pixels: the width between the margins of a phone of 360 pixels, and of one of several panels in a row."""
+
+WIDE = 1000
+"""Pixels: the width of a picture that has a row of a large screen for itself."""
 
 FONT = 15
 """Size of all text in pixels at that width."""
@@ -66,6 +69,7 @@ class Picture:
         height: Likewise.
         inline: SVG for an HTML page; its colors are variables of the page.
         file: Self-contained SVG on white paper.
+        phone: The same for a narrow screen, where it is drawn differently; empty if it is not.
     """
 
     key: str
@@ -75,12 +79,7 @@ class Picture:
     height: float
     inline: str
     file: str
-
-
-def name_axes(axes: Any, x: str, y: str) -> None:
-    """Label the axes; the label of the vertical one is horizontal, above its end."""
-    axes.set_xlabel(x)
-    axes.set_title(y, loc="left", x=-0.14, pad=8, color=INK)
+    phone: str = ""
 
 
 def clean(text: str) -> str:
@@ -88,10 +87,14 @@ def clean(text: str) -> str:
     return _CONTROL.sub("\ufffd", text)
 
 
-def shorten(text: str, length: int) -> str:
-    """Text of at most ``length`` characters, the last of them an ellipsis if some are left out."""
-    text = clean(text)
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+def full_width(key: str, draw: Callable[[str, float], Picture]) -> Picture:
+    """A picture over the whole width of a screen: drawn for large ones and for phones, with text of the same size.
+
+    Args:
+        key: Of the picture.
+        draw: Draws it, given a key and a width in pixels.
+    """
+    return replace(draw(key, WIDE), phone=draw(f"{key}-phone", WIDTH).inline)
 
 
 def picture(

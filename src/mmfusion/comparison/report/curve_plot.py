@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from mmfusion.comparison.report.canvas import WIDTH, Picture, name_axes, picture, shorten
-from mmfusion.comparison.report.drawing import draw_line
-from mmfusion.comparison.report.palette import MUTED, PAPER, Style
+import numpy as np
+
+from mmfusion.comparison.report.canvas import WIDTH, Picture, picture
+from mmfusion.comparison.report.drawing import Named, draw_key, draw_line, key_height, plot_axes, sheet
+from mmfusion.comparison.report.palette import MUTED, Style
 from mmfusion.metrics.ranking import Floats
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 32, 50
 _SIDE = WIDTH - _LEFT - _RIGHT
+_COUNTS = 92
+"""Height of the histogram below a curve, with its axis."""
 
 
 class Line(NamedTuple):
@@ -22,7 +26,7 @@ class Line(NamedTuple):
         style: How it is drawn.
         low: Shape ``(g,)``, lower edge of its band; None for no band.
         high: Shape ``(g,)``.
-        bars: Whether the band is a bar at each point.
+        every: Whether each point has a marker.
     """
 
     label: str
@@ -31,7 +35,7 @@ class Line(NamedTuple):
     style: Style
     low: Floats | None = None
     high: Floats | None = None
-    bars: bool = False
+    every: bool = False
 
 
 def square(
@@ -44,9 +48,9 @@ def square(
     y: str,
     diagonal: bool = False,
     level: float | None = None,
-    corner: str = "lower right",
+    counts: tuple[str, Floats] | None = None,
 ) -> Picture:
-    """Draw curves in one square, with a legend.
+    """Draw curves in one square, with a key below.
 
     Args:
         key: Of the picture.
@@ -57,59 +61,46 @@ def square(
         y: Label of the axis.
         diagonal: Whether the line from (0, 0) to (1, 1) is shown.
         level: Height of a horizontal line, such as the prevalence; None for none.
-        corner: Position of the legend; ``below`` for under the axes.
+        counts: Name and numbers of the cases in even bins of the horizontal axis, drawn as a histogram below; None for
+            none.
     """
-    named = [line for line in lines if line.label]
-    below = corner == "below"
-    key_height = 24 * len(named) + 4 if below else 0
-    height = _TOP + _SIDE + _BOTTOM + key_height
+    named = [Named(line.label, line.style) for line in lines if line.label]
+    below = _COUNTS if counts is not None else 0
+    square_end = _TOP + _SIDE + (14 if below else _BOTTOM)
+    height = square_end + below + (_BOTTOM - 14 if below else 0) + key_height(named, WIDTH)
+    size = (WIDTH, height)
 
     def paint(figure: Any) -> None:
-        axes = figure.add_axes((_LEFT / WIDTH, (_BOTTOM + key_height) / height, _SIDE / WIDTH, _SIDE / height))
-        axes.set_xlim(-0.02, 1.02)
+        page = sheet(figure, *size)
+        axes = plot_axes(figure, size, _LEFT, _TOP, _RIGHT, height - _TOP - _SIDE, x="" if below else x, y=y)
         axes.set_ylim(-0.02, 1.02)
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-        name_axes(axes, x, y)
+        _share_axis(axes, named=not below)
         if diagonal:
             axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
         if level is not None:
             axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
         for line in reversed(lines):
-            _draw(axes, line)
-        if named:
-            handles = [_handle(line.style) for line in named]
-            texts = [shorten(line.label, 30 if below else 18) for line in named]
-            place = {"loc": corner} if not below else {"loc": "upper left", "bbox_to_anchor": (-0.16, -0.17)}
-            axes.legend(
-                handles,
-                texts,
-                fontsize=15,
-                handlelength=2.6,
-                borderpad=0.2,
-                labelspacing=0.35,
-                borderaxespad=0.3,
-                frameon=not below,
-                facecolor=PAPER,
-                edgecolor="none",
-                framealpha=0.85,
-                **place,
-            )
+            if line.low is not None and line.high is not None:
+                band = {"color": line.style.color, "alpha": 0.18, "linewidth": 0}
+                axes.fill_between(line.x, line.low, line.high, zorder=2, **band)
+            draw_line(axes, line.x, line.y, line.style, most=15, every=line.every)
+        if counts is not None:
+            _histogram(figure, size, square_end, *counts, x)
+        draw_key(page, named, 4, square_end + below + (_BOTTOM - 14 if below else 0), WIDTH)
 
     return picture(key, title, description, paint, height=height)
 
 
-def _handle(style: Style) -> Any:
-    from matplotlib.lines import Line2D
+def _share_axis(axes: Any, *, named: bool) -> None:
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"] if named else [""] * 5)
 
-    return Line2D([], [], color=style.color, linestyle=style.line, linewidth=style.width, marker=style.marker, ms=6)
 
+def _histogram(figure: Any, size: tuple[float, float], top: float, name: str, counts: Floats, x: str) -> None:
+    from matplotlib.ticker import MaxNLocator
 
-def _draw(axes: Any, line: Line) -> None:
-    style = line.style
-    if line.low is not None and line.high is not None:
-        if line.bars:
-            axes.vlines(line.x, line.low, line.high, color=style.color, linewidth=1.5, zorder=3)
-        else:
-            axes.fill_between(line.x, line.low, line.high, color=style.color, alpha=0.18, linewidth=0, zorder=2)
-    draw_line(axes, line.x, line.y, style, most=15, every=line.bars)
+    bars = plot_axes(figure, size, _LEFT, top + 32, _RIGHT, size[1] - top - _COUNTS + 14, x=x, y=name)
+    _share_axis(bars, named=True)
+    bars.bar((np.arange(len(counts)) + 0.5) / len(counts), counts, width=0.9 / len(counts), color=MUTED)
+    bars.yaxis.set_major_locator(MaxNLocator(2, integer=True))

@@ -1,22 +1,66 @@
-"""What several plots draw alike: lines with a few markers, and labels at the right of the axes."""
+"""What several plots draw alike: axes in pixels, lines with a few markers, labels and keys that are never cut."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.comparison.report.canvas import WIDTH, shorten
 from mmfusion.comparison.report.palette import INK, Style
+from mmfusion.comparison.report.text_layout import LINE, text_width, wrap
 from mmfusion.metrics.ranking import Floats
 
-LABELS = 98
-"""Pixels at the right of the axes for their labels."""
+_SAMPLE = 46
+"""Pixels of a line in a key, with the space behind it."""
+_APART = 8
 
 
-def labeled_axes(figure: Any, height: float, left: float = 52, top: float = 32, bottom: float = 50) -> Any:
-    """Axes of a figure with room for labels at their right."""
-    width = (WIDTH - left - LABELS) / WIDTH
-    return figure.add_axes((left / WIDTH, bottom / height, width, (height - top - bottom) / height))
+class Named(NamedTuple):
+    """An entry of a key, or a label at the end of a line.
+
+    Attributes:
+        label: Text.
+        style: Of its line and marker.
+        x: Position of the labeled point, in data; unused in a key.
+        y: Likewise.
+    """
+
+    label: str
+    style: Style
+    x: float = np.nan
+    y: float = np.nan
+
+
+def sheet(figure: Any, width: float, height: float) -> Any:
+    """Axes over a whole figure, without lines, in pixels from the upper left corner."""
+    axes = figure.add_axes((0, 0, 1, 1), zorder=2)
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.patch.set_visible(False)
+    return axes
+
+
+def plot_axes(
+    figure: Any, size: tuple[float, float], left: float, top: float, right: float, bottom: float, *, x: str, y: str = ""
+) -> Any:
+    """Axes with margins in pixels and names; that of the vertical one is horizontal, above its end.
+
+    Args:
+        figure: Of matplotlib.
+        size: Width and height of the figure.
+        left: Margin.
+        top: Margin.
+        right: Margin.
+        bottom: Margin.
+        x: Name of the axis.
+        y: Name of the axis; empty for none.
+    """
+    width, height = size
+    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
+    axes.set_xlabel(x)
+    if y:
+        axes.set_title(y, loc="left", x=-(left - 8) / (width - left - right), pad=8, color=INK)
+    return axes
 
 
 def draw_line(axes: Any, x: Floats, y: Floats, style: Style, *, most: int, every: bool = False) -> None:
@@ -47,47 +91,77 @@ def draw_line(axes: Any, x: Floats, y: Floats, style: Style, *, most: int, every
     )
 
 
-def label_points(axes: Any, points: Sequence[tuple[str, float, float, Style]]) -> None:
-    """Labels at the right of the axes, moved apart if they would overlap.
+def key_height(entries: Sequence[Named], width: float) -> float:
+    """Pixels that :func:`draw_key` needs."""
+    return sum(LINE * len(wrap(entry.label, width - _SAMPLE)) + 5 for entry in entries)
+
+
+def draw_key(page: Any, entries: Sequence[Named], left: float, top: float, width: float) -> None:
+    """One entry below the other: a piece of its line with its marker, and its label in as many lines as it needs.
 
     Args:
-        axes: From :func:`labeled_axes`.
-        points: Label, position and style of each.
+        page: From :func:`sheet`.
+        entries: The entries.
+        left: Pixels.
+        top: Pixels.
+        width: Pixels.
     """
-    if not points:
-        return
-    ordered = sorted(points, key=lambda point: point[2])
-    low, high = axes.get_ylim()
-    pixels = axes.bbox.height
-    heights = spread([(y - low) / (high - low) * pixels for _, _, y, _ in ordered], 18, pixels)
-    for (label, x, y, style), at in zip(ordered, heights):
-        axes.annotate(
-            shorten(label, 9),
-            (x, y),
-            xytext=(1.08, at / pixels),
-            textcoords="axes fraction",
-            ha="left",
-            va="center",
-            color=INK,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": style.color, "linewidth": 0.9, "shrinkA": 2, "shrinkB": 4},
-        )
-    axes.set_ylim(low, high)
+    for label, style, *_ in entries:
+        ends = ([left, left + 34], [top + 9, top + 9])
+        page.plot(*ends, color=style.color, linestyle=style.line, linewidth=style.width)
+        page.plot([left + 17], [top + 9], style.marker, color=style.color, ms=6)
+        for line in wrap(label, width - _SAMPLE):
+            page.text(left + _SAMPLE, top + 14, line, va="baseline", color=INK)
+            top += LINE
+        top += 5
 
 
-def spread(heights: Sequence[float], apart: float, top: float) -> list[float]:
-    """Heights that are at least ``apart`` from each other, moved by one sweep up and one down.
+def label_room(entries: Sequence[Named], most: float) -> float:
+    """Pixels that the widest label needs at the right of the axes, at most ``most``."""
+    return 26 + min(most, max((text_width(entry.label) for entry in entries), default=0.0))
+
+
+def label_points(axes: Any, page: Any, points: Sequence[Named], left: float, width: float) -> None:
+    """Labels at the right of the axes, moved apart if they would overlap, in as many lines as they need.
 
     Args:
-        heights: In ascending order.
-        apart: Smallest distance.
-        top: Upper limit of the heights.
+        axes: From :func:`plot_axes`, with their limits.
+        page: From :func:`sheet`.
+        points: What to label.
+        left: Where the labels begin, in pixels.
+        width: Their width.
+    """
+    page_height = page.get_ylim()[0]
+    placed = []
+    for point in points:
+        pixel = page_height - axes.transData.transform((point.x, point.y))[1]
+        placed.append((float(pixel), wrap(point.label, width), point))
+    placed.sort(key=lambda item: item[0])
+    heights = [LINE * len(lines) for _, lines, _ in placed]
+    for top, height, (pixel, lines, point) in zip(
+        spread([at for at, _, _ in placed], heights, page_height - 4), heights, placed
+    ):
+        start = (float(axes.transData.transform((point.x, point.y))[0]) + 6, pixel)
+        page.plot([start[0], left - 4], [start[1], top], color=point.style.color, linewidth=0.9, clip_on=False)
+        for number, line in enumerate(lines):
+            page.text(left, top - height / 2 + LINE * (number + 1) - 5, line, va="baseline", color=INK)
+
+
+def spread(middles: Sequence[float], heights: Sequence[float], end: float) -> list[float]:
+    """Middles that keep labels of these heights apart, moved by one sweep down and one up.
+
+    Args:
+        middles: In ascending order.
+        heights: Of each label.
+        end: Where the last label ends at most.
     """
     out: list[float] = []
-    for height in heights:
-        out.append(height if not out else max(height, out[-1] + apart))
-    limit = top
+    edge = -np.inf
+    for middle, height in zip(middles, heights):
+        out.append(max(middle, edge + height / 2))
+        edge = out[-1] + height / 2
+    limit = end
     for number in range(len(out) - 1, -1, -1):
-        out[number] = min(out[number], limit)
-        limit = out[number] - apart
+        out[number] = min(out[number], limit - heights[number] / 2)
+        limit = out[number] - heights[number] / 2
     return out

@@ -1,16 +1,21 @@
-"""Line plots over the share of missing cells or over the epochs, with labels at the ends."""
+"""Line plots over the share of missing cells, the epochs or a threshold.
+
+On a wide picture the labels are at the ends of the lines, on a phone in a key below. The axis is set by the lines that
+matter; one far off is a triangle at the edge, with its value.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.comparison.report.canvas import Picture, name_axes, picture
-from mmfusion.comparison.report.drawing import draw_line, label_points, labeled_axes
+from mmfusion.comparison.report import formatting
+from mmfusion.comparison.report.axis import limits, reach
+from mmfusion.comparison.report.canvas import Picture
+from mmfusion.comparison.report.drawing import Named, draw_line
+from mmfusion.comparison.report.labeled_plot import edge_mark, labeled
 from mmfusion.comparison.report.palette import Style
 from mmfusion.metrics.ranking import Floats
-
-_HEIGHT = 330
 
 
 class Trend(NamedTuple):
@@ -47,6 +52,9 @@ def trends(
     y: str,
     percent: bool = False,
     whole: bool = False,
+    about: Style | None = None,
+    span: tuple[float, float] = (-np.inf, np.inf),
+    panel: bool = False,
 ) -> Picture:
     """Draw the lines.
 
@@ -59,22 +67,40 @@ def trends(
         y: Label of the axis.
         percent: Whether ``x`` are shares, shown in percent.
         whole: Whether ``x`` are whole numbers.
+        about: Style of the reference's line: lines that end far from it are outliers; None: none is.
+        span: Where values lie beyond, the axis ends there.
+        panel: Whether it is one of several panels in a row, not over the full width.
     """
+    last = [_last(line) for line in lines]
+    center = next((end[1] for line, end in zip(lines, last) if line.style is about), None)
+    low, high = -np.inf, np.inf
+    if about is not None:
+        low, high = reach(np.array([end[1] for end in last]), np.array([end[2] for end in last]), center)
+    near = [not (end[1] < low or end[1] > high) for end in last]
+    bands = [
+        side for line, is_near in zip(lines, near) if is_near for side in (line.low, line.high) if side is not None
+    ]
+    runs = [run for line, is_near in zip(lines, near) if is_near for _, run in line.runs]
+    ends = limits([*(line.y for line, is_near in zip(lines, near) if is_near), *bands, *runs], span)
+    names = [
+        Named(line.label if is_near else f"{line.label} {formatting.number(end[1])}", line.style, *end[:2])
+        for line, end, is_near in zip(lines, last, near)
+        if line.label and np.isfinite(end[1])
+    ]
 
-    def paint(figure: Any) -> None:
+    def paint(axes: Any, wide: bool) -> None:
         from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-        axes = labeled_axes(figure, _HEIGHT)
         for line in reversed(lines):
             _draw(axes, line)
-        name_axes(axes, x, y)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_locator(MaxNLocator(3, integer=whole))
+        axes.xaxis.set_major_locator(MaxNLocator(8 if wide else 4, integer=whole))
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        label_points(axes, [end for line in lines if line.label for end in _end(line)])
+        for line, end, is_near in zip(lines, last, near):
+            if not is_near:
+                edge_mark(axes, *end[:2], ends, line.style.color)
 
-    return picture(key, title, description, paint, height=_HEIGHT)
+    return labeled(key, title, description, paint, names, x=x, y=y, ends=ends, panel=panel)
 
 
 def _draw(axes: Any, line: Trend) -> None:
@@ -89,7 +115,11 @@ def _draw(axes: Any, line: Trend) -> None:
     draw_line(axes, line.x, line.y, style, most=10)
 
 
-def _end(line: Trend) -> list[tuple[str, float, float, Style]]:
-    """Label and position of the last point; none without a point."""
+def _last(line: Trend) -> tuple[float, float, float]:
+    """Position of the last point and half its band; NaN without a point or a band."""
     known = np.flatnonzero(np.isfinite(line.y))
-    return [(line.label, float(line.x[known[-1]]), float(line.y[known[-1]]), line.style)] if len(known) else []
+    if not len(known):
+        return np.nan, np.nan, np.nan
+    at = known[-1]
+    half = np.nan if line.low is None or line.high is None else (line.high[at] - line.low[at]) / 2
+    return float(line.x[at]), float(line.y[at]), float(half)

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 
 from mmfusion.comparison.report import formatting
-from mmfusion.comparison.report.canvas import WIDTH, Picture, picture, shorten
+from mmfusion.comparison.report.canvas import WIDTH, Picture, picture
+from mmfusion.comparison.report.drawing import sheet
 from mmfusion.comparison.report.palette import INK, MUTED
+from mmfusion.comparison.report.text_layout import LINE, wrap
 from mmfusion.metrics.ranking import Floats
 
 _LEFT, _TOP, _CELL = 94, 50, 34
-_LETTER = 8.7
 
 
 def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequence[str]) -> Picture:
@@ -27,39 +28,38 @@ def matrix(key: str, title: str, description: str, shares: Floats, classes: Sequ
     k = len(classes)
     side = max(_CELL, min(64, (WIDTH - _LEFT - 4) / k))
     left = max(_LEFT, WIDTH - side * k - 4)
-    width = left + side * k + 4
-    height = _TOP + side * k + 6
+    names = [wrap(f"{row + 1} {name}", left - 10) for row, name in enumerate(classes)]
+    # A long name makes its row higher.
+    ends = np.cumsum([max(side, LINE * len(lines) + 4) for lines in names]).tolist()
+    size = (left + side * k + 4, _TOP + ends[-1] + 6)
 
     def paint(figure: Any) -> None:
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set_xlim(0, width)
-        axes.set_ylim(height, 0)
-        axes.text(left + side * k / 2, 16, "predicted", ha="center", va="center", color=INK)
-        axes.text(left - 6, 38, "true", ha="right", va="center", color=INK)
-        for row in range(k):
-            middle = _TOP + side * (row + 0.5)
-            axes.text(left + side * (row + 0.5), 38, str(row + 1), ha="center", va="center", color=INK)
-            name = shorten(f"{row + 1} {classes[row]}", int((left - 10) / _LETTER))
-            axes.text(left - 6, middle, name, ha="right", va="center", color=INK)
+        page = sheet(figure, *size)
+        page.text(left + side * k / 2, 16, "predicted", ha="center", va="center", color=INK)
+        page.text(left - 6, 38, "true", ha="right", va="center", color=INK)
+        for row, (lines, top, end) in enumerate(zip(names, [0.0, *ends], ends)):
+            page.text(left + side * (row + 0.5), 38, str(row + 1), ha="center", va="center", color=INK)
+            first = _TOP + (top + end - LINE * len(lines)) / 2
+            for number, words in enumerate(lines):
+                page.text(left - 6, first + LINE * (number + 0.5), words, ha="right", va="center", color=INK)
             for column in range(k):
-                share = shares[row, column]
-                _cell(axes, left + side * column, _TOP + side * row, side, share, row == column)
+                box = (left + side * column, _TOP + top, side, end - top)
+                _cell(page, box, shares[row, column], row == column)
 
-    return picture(key, title, description, paint, height=height, width=width)
+    return picture(key, title, description, paint, height=size[1], width=size[0])
 
 
-def _cell(axes: Any, x: float, y: float, side: float, share: float, hit: bool) -> None:
+def _cell(page: Any, box: tuple[float, float, float, float], share: float, hit: bool) -> None:
     from matplotlib.patches import Rectangle
 
+    x, y, across, down = box
     dark = 0.0 if np.isnan(share) else float(share)
     edge, width = ("#000001", 2.0) if hit else (MUTED, 0.5)
-    axes.add_patch(
-        Rectangle((x + 1, y + 1), side - 2, side - 2, facecolor=shade(dark), edgecolor=edge, linewidth=width)
-    )
+    corner = (x + 1, y + 1)
+    page.add_patch(Rectangle(corner, across - 2, down - 2, facecolor=shade(dark), edgecolor=edge, linewidth=width))
     text = formatting.NONE if np.isnan(share) else f"{100 * share:.0f}"
     ink = "#fffffe" if dark > 0.5 else "#000001"
-    axes.text(x + side / 2, y + side / 2, text, ha="center", va="center", color=ink)
+    page.text(x + across / 2, y + down / 2, text, ha="center", va="center", color=ink)
 
 
 def shade(share: float) -> str:

@@ -9,6 +9,7 @@ from mmfusion.comparison.analysis.results import Analysis
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture, clean
 from mmfusion.comparison.report.chapters import (
+    ablations,
     answer,
     calibration,
     confusion,
@@ -16,23 +17,27 @@ from mmfusion.comparison.report.chapters import (
     cost,
     discrimination,
     learning_curves,
-    ranking,
+    other_metrics,
     robustness,
     settings,
     subgroups,
+    verdict,
 )
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part
+from mmfusion.comparison.report.table_width import ALWAYS, SCREENS, stacking
 from mmfusion.utils.optional import need
 
-_PARTS: tuple[Callable[[Chapter], Part], ...] = (
-    ranking.part,
+_PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
+    verdict.part,
+    ablations.part,
+    other_metrics.part,
     discrimination.roc,
     discrimination.precision_recall,
     confusion.part,
     calibration.part,
+    subgroups.part,
     robustness.part,
     contribution.part,
-    subgroups.part,
     learning_curves.part,
     cost.part,
     settings.part,
@@ -58,7 +63,7 @@ def render(analysis: Analysis, skipped: Mapping[str, str]) -> tuple[str, str, li
     chapters = []
     for number, comparison in enumerate(analysis.comparisons, start=1):
         chapter = Chapter.of(comparison, number, analysis.level)
-        chapters.append((chapter, [part(chapter) for part in _PARTS]))
+        chapters.append((chapter, [found for part in _PARTS if (found := part(chapter)) is not None]))
     datasets = formatting.listed(dict.fromkeys(comparison.dataset for comparison in analysis.comparisons))
     values = {
         "title": f"Comparison of methods on {datasets}" if datasets else "Comparison of methods",
@@ -86,7 +91,8 @@ def _render(format: str, escaped: Callable[[str], str], values: Mapping[str, Any
     )
     environment.filters["flow"] = lambda text: markup(" ".join(text.split()))
     environment.filters["metric"] = formatting.metric
-    environment.filters["columns"] = lambda rows, start, stop: [(row[0], *row[start:stop]) for row in rows]
+    environment.filters["stacking"] = stacking
+    environment.globals["screens"] = (*SCREENS, ALWAYS)
     blocks = environment.get_template(f"{format}.jinja").module
     template = environment.get_template("report.jinja")
     rendered: str = template.render(doc=blocks, words=formatting, answer=answer, **values)

@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmfusion.comparison.report import formatting
-from mmfusion.comparison.report.canvas import Picture, name_axes, picture
-from mmfusion.comparison.report.drawing import label_points, labeled_axes
+from mmfusion.comparison.report.axis import limits, reach
+from mmfusion.comparison.report.canvas import Picture
+from mmfusion.comparison.report.drawing import Named
+from mmfusion.comparison.report.labeled_plot import edge_mark, labeled
 from mmfusion.comparison.report.palette import MUTED, PAPER, Style
-
-_HEIGHT = 310
 
 
 class Dot(NamedTuple):
     """A method.
 
     Attributes:
-        label: Text next to it; empty for none.
+        label: Its name, shown if it is prominent or an outlier.
         x: Cost, above 0.
         y: Value.
         low: Lower end of the value's interval.
@@ -33,8 +33,12 @@ class Dot(NamedTuple):
     style: Style
 
 
-def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: str, y: str) -> Picture:
-    """Draw the dots, the cost on a logarithmic axis, with labels on the right.
+def scatter(
+    key: str, title: str, description: str, dots: Sequence[Dot], *, x: str, y: str, about: float | None = None
+) -> Picture:
+    """Draw the dots over the full width, the cost on a logarithmic axis.
+
+    The labels are at the right; on a phone those of the prominent dots are in a key below.
 
     Args:
         key: Of the picture.
@@ -43,30 +47,44 @@ def scatter(key: str, title: str, description: str, dots: Sequence[Dot], *, x: s
         dots: At least one; the first lies on top.
         x: Label of the axis.
         y: Label of the axis.
+        about: The reference's value: dots far from it are triangles at the edge, with their values; None: none is.
     """
+    costs, values = np.array([dot.x for dot in dots]), np.array([dot.y for dot in dots])
+    widest = max((float(costs.max()) / float(costs.min())) ** 0.12, 1.1)
+    left, right = float(costs.min()) / widest, float(costs.max()) * widest
+    intervals = np.array([(dot.low, dot.high) for dot in dots])
+    low, high = -np.inf, np.inf
+    if about is not None:
+        low, high = reach(values, (intervals[:, 1] - intervals[:, 0]) / 2, about)
+    near = ~((values < low) | (values > high))
+    ends = limits([values[near], intervals[near]])
+    names = [
+        Named(dot.label if is_near else f"{dot.label} {formatting.number(dot.y)}", dot.style, dot.x, dot.y)
+        for dot, is_near in zip(dots, near)
+        # The lines from many labels to points in the middle would cover each other.
+        if dot.style.prominent or not is_near
+    ]
 
-    def paint(figure: Any) -> None:
-        from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+    def paint(axes: Any, wide: bool) -> None:
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-        axes = labeled_axes(figure, _HEIGHT)
         axes.set_xscale("log")
-        costs = np.array([dot.x for dot in dots])
-        low, high = float(costs.min()), float(costs.max())
-        reach = max((high / low) ** 0.12, 1.1)
-        axes.set_xlim(low / reach, high * reach)
-        axes.xaxis.set_major_locator(FixedLocator(ticks(low / reach, high * reach)))
+        axes.set_xlim(left, right)
+        # A number at the very end would stick out of the picture.
+        inner = (right / left) ** 0.06
+        axes.xaxis.set_major_locator(FixedLocator(ticks(left * inner, right / inner)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.amount(value)))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        name_axes(axes, x, y)
-        for dot in reversed(dots):
+        for dot, is_near in reversed(list(zip(dots, near))):
             color = dot.style.color if dot.style.prominent else MUTED
+            if not is_near:
+                edge_mark(axes, dot.x, dot.y, ends, color)
+                continue
             axes.plot([dot.x, dot.x], [dot.low, dot.high], color=color, linewidth=1.2, zorder=2)
             face = color if dot.style.prominent else PAPER
             axes.plot([dot.x], [dot.y], dot.style.marker, ms=8, color=face, mec=color, mew=1.5, zorder=3)
-        label_points(axes, [(dot.label, dot.x, dot.y, dot.style) for dot in dots if dot.label])
 
-    return picture(key, title, description, paint, height=_HEIGHT)
+    return labeled(key, title, description, paint, names, x=x, y=y, ends=ends)
 
 
 def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:

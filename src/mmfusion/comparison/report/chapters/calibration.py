@@ -34,7 +34,11 @@ def part(chapter: Chapter) -> Part:
 
 def _row(method: Method) -> tuple[str, ...]:
     known = [run.temperature for run in method.runs if run.temperature is not None]
-    cells = [cell(value) for name in METRICS for value in (score(method, name), method.scaled.get(name, UNKNOWN))]
+    cells = [
+        text
+        for name in METRICS
+        for text in (cell(score(method, name)), formatting.number(method.scaled.get(name, UNKNOWN).mean))
+    ]
     return (method.label, formatting.number(float(np.mean(known)), 2) if known else formatting.NONE, *cells)
 
 
@@ -46,7 +50,7 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
     lines = []
     if curve is not None:
         lines.append(
-            Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), curve.low, curve.high, bars=True)
+            Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), curve.low, curve.high, every=True)
         )
     scaled = overall(method.curves.reliability_scaled)
     if scaled is not None:
@@ -62,5 +66,4 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
         x="probability",
         y="share of cases",
         diagonal=True,
-        corner="below",
     )

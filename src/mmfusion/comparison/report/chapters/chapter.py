@@ -131,6 +131,10 @@ class Chapter:
         """The reference; None if it is missing."""
         return next((method for method in self.comparison.methods if method.label == self.comparison.reference), None)
 
+    def family(self, label: str) -> str:
+        """Where the method with that label fuses."""
+        return next((method.family for method in self.comparison.methods if method.label == label), "")
+
     @property
     def reference_words(self) -> str:
         """Words for the reference, with its origin if anything is tested."""

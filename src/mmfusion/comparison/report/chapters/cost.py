@@ -64,7 +64,7 @@ def _picture(chapter: Chapter, key: str, title: str, axis: str, of: Callable[[Co
         value = score(method, chapter.metric)
         # NaN is not above 0 either.
         if x > 0 and value.mean == value.mean:
-            dots.append(Dot(chapter.label(method), x, value.mean, value.low, value.high, chapter.style(method)))
+            dots.append(Dot(method.label, x, value.mean, value.low, value.high, chapter.style(method)))
     if not dots:
         return None
     return scatter(
@@ -75,4 +75,5 @@ def _picture(chapter: Chapter, key: str, title: str, axis: str, of: Callable[[Co
         dots,
         x=axis,
         y=chapter.metric_words,
+        about=score(chapter.reference or chapter.ranked[0], chapter.metric).mean,
     )

@@ -20,7 +20,6 @@ class _Kind:
     x: str
     y: str
     area: str
-    corner: str
     curves: Callable[[Method], Sequence[Curve]]
 
 
@@ -31,7 +30,6 @@ _ROC = _Kind(
     f"1 {formatting.MINUS} specificity",
     "sensitivity",
     "AUC",
-    "lower right",
     lambda method: method.curves.roc,
 )
 _PRECISION = _Kind(
@@ -41,7 +39,6 @@ _PRECISION = _Kind(
     "recall",
     "precision",
     "AP",
-    "below",
     lambda method: method.curves.precision_recall,
 )
 
@@ -89,7 +86,6 @@ def _square(
         y=kind.y,
         diagonal=kind is _ROC,
         level=_prevalence(chapter, of) if kind is _PRECISION else None,
-        corner=kind.corner,
     )
 
 

@@ -7,6 +7,7 @@ from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part
 from mmfusion.comparison.report.line_plot import Trend, trends
+from mmfusion.comparison.report.palette import REFERENCE
 from mmfusion.metrics.ranking import Floats
 from mmfusion.metrics.weighted import mean_defined
 
@@ -42,9 +43,9 @@ def _picture(chapter: Chapter, methods: list[Method], name: str, field: str) -> 
     for method in chapter.drawn(methods):
         runs = tuple((curve.epochs, getattr(curve, field)) for curve in method.learning)
         x, y = mean(runs)
-        label = chapter.label(method)
-        single = runs if label and len(runs) > 1 else ()
-        lines.append(Trend(label, x, y, chapter.style(method), runs=single, thin=True))
+        style = chapter.style(method)
+        single = runs if style.prominent and len(runs) > 1 else ()
+        lines.append(Trend(method.label, x, y, style, runs=single, thin=True))
     title = formatting.capitalized(name)
     return trends(
         chapter.key("learning", field),
@@ -54,6 +55,8 @@ def _picture(chapter: Chapter, methods: list[Method], name: str, field: str) -> 
         x="epoch",
         y=name,
         whole=True,
+        # Losses of different terms have nothing in common.
+        about=REFERENCE if field == "validation" else None,
     )
 
 

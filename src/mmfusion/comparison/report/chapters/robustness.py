@@ -4,6 +4,7 @@ from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part, cell
 from mmfusion.comparison.report.line_plot import Trend, trends
+from mmfusion.comparison.report.palette import REFERENCE
 
 
 def part(chapter: Chapter) -> Part:
@@ -14,8 +15,7 @@ def part(chapter: Chapter) -> Part:
     shares = sorted({float(share) for curve in curves.values() for share in curve.shares})
     rows = []
     for label, curve in curves.items():
-        columns = (curve.shares, curve.mean, curve.low, curve.high)
-        at = {share: formatting.interval(*numbers) for share, *numbers in zip(*(c.tolist() for c in columns))}
+        at = {share: formatting.number(mean) for share, mean in zip(curve.shares.tolist(), curve.mean.tolist())}
         rows.append((label, cell(curve.area), *(at.get(share, formatting.NONE) for share in shares)))
     return Part(
         chapter.key("robustness"),
@@ -32,10 +32,11 @@ def _picture(chapter: Chapter, metric: str) -> Picture:
     lines = []
     for method in chapter.drawn():
         if (curve := method.robustness) is not None:
-            label = chapter.label(method)
-            low, high = (curve.low, curve.high) if label else (None, None)
-            runs = tuple((curve.shares, points) for points in curve.points) if label and len(curve.points) > 1 else ()
-            lines.append(Trend(label, curve.shares, curve.mean, chapter.style(method), low, high, runs))
+            style = chapter.style(method)
+            low, high = (curve.low, curve.high) if style.prominent else (None, None)
+            several = style.prominent and len(curve.points) > 1
+            runs = tuple((curve.shares, points) for points in curve.points) if several else ()
+            lines.append(Trend(method.label, curve.shares, curve.mean, style, low, high, runs))
     return trends(
         chapter.key("robustness", "cells"),
         f"{metric} as cells go missing",
@@ -45,4 +46,5 @@ def _picture(chapter: Chapter, metric: str) -> Picture:
         x="cells missing",
         y=metric,
         percent=True,
+        about=REFERENCE,
     )

@@ -1,0 +1,23 @@
+import pytest
+
+from mmfusion.comparison.analysis.families import family
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("concat", "embeddings"),
+        ("late", "decisions"),
+        ("cfcml", "tokens"),
+        ("film", "maps"),
+        ("image", "images alone"),
+        ("tabular", "table alone"),
+        ("of_a_plugin_that_is_absent", ""),
+    ],
+)
+def test_a_family_is_where_the_blueprint_fuses(model: str, expected: str) -> None:
+    assert family(model, row=False) == expected
+
+
+def test_a_reference_row_has_no_blueprint() -> None:
+    assert family("logistic regression", row=True) == "table, fitted"
