@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from helpers.commands import complaint
 from mmfusion.cli import program
 from mmfusion.cli.option_names import translate
 from mmfusion.data.datasets.table import TableDataset
+from mmfusion.experiments.settings import parse_override
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,7 @@ from mmfusion.data.datasets.table import TableDataset
         ("plugins=['/a/b c.py', '/d.py']", "--plugin '/a/b c.py' --plugin /d.py"),
         ("images=['a', 'b'] or weights='none'", "--images a b or --weights none"),
         ("use run.precision=no or run.precision=bf16", "use --precision no or --precision bf16"),
+        ("overrides={'b.p.': 'ratio'} reads", """--set 'data.overrides={"b.p." = "ratio"}' reads"""),
         ("a run expects classes", "a run expects classes"),
         ("concat[weights=some, dim=4] on tiny: failed", "concat[weights=some, dim=4] on tiny: failed"),
         # What is a flag already, a file or no option at all stays.
@@ -48,6 +51,12 @@ from mmfusion.data.datasets.table import TableDataset
 def test_names_become_flags(text: str, expected: str) -> None:
     arguments = program.parsed(["run", "--model", "concat", "--table", "t.csv", "--label", "y"])
     assert translate(text, arguments) == expected
+
+
+def test_a_flag_of_columns_is_read_back() -> None:
+    arguments = program.parsed(["run", "--model", "concat", "--table", "t.csv", "--label", "y"])
+    _, flag = shlex.split(translate("overrides={'b.p. \"left\"': 'ratio'}", arguments))
+    assert parse_override(flag) == {"data": {"overrides": {'b.p. "left"': "ratio"}}}
 
 
 def test_a_command_without_a_flag_for_an_option() -> None:

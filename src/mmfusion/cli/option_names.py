@@ -1,7 +1,9 @@
 """Names of settings and Python arguments in an error text, as flags of the command line."""
 
 import argparse
+import ast
 import functools
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,9 +13,9 @@ from typing import Any
 from mmfusion.cli.flags import FLAGS
 from mmfusion.experiments import console
 
-_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|\.\.\.|[\w+-]+(?:\.[\w+-]+)*))?"""
+_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|\{[^{}]*\}|\.\.\.|[\w+-]+(?:\.[\w+-]+)*))?"""
 _DOTTED = re.compile(
-    rf"(?<![\w./-])(?<!--set )(?P<section>run|train|data|model)\.(?P<key>\w+)(?P<inner>(?:\.\w+)*){_VALUE}"
+    rf"(?<![\w./-])(?<!--set )(?<!--set ')(?P<section>run|train|data|model)\.(?P<key>\w+)(?P<inner>(?:\.\w+)*){_VALUE}"
 )
 # A model's name with its options, `concat[weights=some, width=4]`, is one name, and "a run expects" is prose.
 _ARGUMENT = re.compile(
@@ -53,7 +55,7 @@ def translate(text: str, arguments: argparse.Namespace) -> str:
         key, value = match["key"], match["value"]
         if match["named"]:
             return match[0]
-        if hasattr(arguments, key):
+        if key != "overrides" and hasattr(arguments, key):  # those of a dataset; where --set has its values, too
             return _typed(_FLAGS.get(key, key), None if value == "True" else value)
         if section := next((section for section in ("data", "model") if key in keys(section)), ""):
             return _flag(section, key, value, arguments)
@@ -97,6 +99,11 @@ def _flag(section: str, key: str, value: str | None, arguments: argparse.Namespa
     for flag, setting in FLAGS.items():
         if setting == (section, key) and hasattr(arguments, flag):
             return _typed(flag, value)
+    if value is not None and value.startswith("{"):
+        # An option by column, as in overrides={'pressure': 'ratio'}; a name may have the dots that separate keys.
+        given = ast.literal_eval(value).items()
+        table = "{" + ", ".join(f"{json.dumps(name)} = {json.dumps(one)}" for name, one in given) + "}"
+        return "--set " + shlex.quote(f"{section}.{key}={table}")
     return f"--set {section}.{key}" + ("" if value is None else f"={_plain(value)}")
 
 

@@ -1,4 +1,4 @@
-"""Synthetic datasets, a test bench for fusion: cases drawn from a seed, with the best possible AUC known.
+"""Synthetic datasets: cases drawn from a seed, with the best possible AUC known.
 
 ``synthetic_derm7pt`` (:mod:`mmfusion.data.synthetic.synthetic_derm7pt`) draws two views of a skin lesion, two classes;
 ``synthetic_men`` (:mod:`mmfusion.data.synthetic.synthetic_men`) three MRI sequences of a brain tumor, three classes.
