@@ -11,6 +11,8 @@ from mmfusion import registry
 from mmfusion.cli import main, program
 from mmfusion.cli import sweep as several_runs
 from mmfusion.comparison import sweep
+from mmfusion.experiments import folder
+from mmfusion.training.result_files import read_json
 
 
 @pytest.mark.slow
@@ -137,3 +139,27 @@ def test_a_report_of_several_datasets_has_the_metrics_of_each() -> None:
     reference, metrics = several_runs._judged_by(program._parser().parse_args(words))
     assert reference == "concat"
     assert {"g_mean", "accuracy_Grade_1"} <= set(metrics.split(","))
+
+
+@pytest.mark.slow
+def test_a_tuned_comparison(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trials without a test set, then the choice and the recipe with fresh seeds; the same command trains nothing."""
+    command = [*several, "--model", "tiny", "--trials", "2", "--seeds", "2"]
+    assert main(command) == 0
+    assert "tiny on tiny: " in capsys.readouterr().out
+    out = tmp_path / "runs"
+    trials = sorted(out.glob("tiny/tiny/seed100[012]-*"))
+    assert len(trials) == 3 + 6
+    for place in trials:
+        assert "test" not in read_json(place / folder.METRICS)
+        assert set(pd.read_csv(place / folder.PREDICTIONS)["part"]) == {"validation"}
+    tested = sorted(out.glob("tiny/tiny/seed[01]-*"))
+    assert len(list(out.glob("tiny/tiny/seed[01]-*/tuning.json"))) == 2
+    assert all("test" in read_json(place / folder.METRICS) for place in tested)
+    rows = pd.read_csv(out / "table.csv")
+    assert rows["method"].tolist()[:2] == ["tiny (tuned)", "tiny (at the recipe)"]
+    assert main(command) == 0
+    assert "3 runs: 3 already finished, 0 to resume, 0 to start" in capsys.readouterr().out
+    assert sorted(out.glob("tiny/tiny/seed*")) == sorted([*trials, *tested])
+    assert main([*several, "--model", "tiny", "--trials", "3"]) == 2
+    assert "--trials expects a power of two" in capsys.readouterr().err

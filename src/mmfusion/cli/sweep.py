@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mmfusion.training.reporter import Reporter
 
 
+_TESTED = "5"
+"""Seeds of a tuned comparison, as many as a verdict needs."""
+
+
 def add_flags(run: argparse.ArgumentParser) -> None:
     """Add the flags of several runs."""
     group = run.add_argument_group("several runs, one folder each; the same command continues them")
@@ -20,7 +24,15 @@ def add_flags(run: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--parity", action="store_true", help="--preset paper by the published procedure, with its faults"
     )
-    group.add_argument("--seeds", metavar="N", help="number of seeds, counted from 0; or a list, as in 0,3,7")
+    group.add_argument("--seeds", metavar="N", help="number of seeds, counted from 0; or a list (--trials: 5)")
+    group.add_argument(
+        "--trials",
+        type=int,
+        nargs="?",
+        const=16,
+        metavar="N",
+        help="tune every method with N trials on validation, a power of two (default: 16)",
+    )
     group.add_argument("--folds", type=int, metavar="N", help="number of folds of a cross-validation")
     group.add_argument("--ablate", nargs="*", metavar="PART", help="also without these parts (default: each in turn)")
     group.add_argument("--report", action="store_true", help="write a report to OUT/report, with reference models")
@@ -48,7 +60,7 @@ def add_flags(run: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The runs, their table and their report."""
     with interrupt.at_once():
-        from mmfusion.comparison import reference_rows, summary, sweep
+        from mmfusion.comparison import reference_rows, summary, sweep, tuning
 
         flags.import_ahead()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -62,7 +74,13 @@ def run(arguments: argparse.Namespace) -> None:
     planned = _planned(arguments, out)
     reporter = option_names.reporter(arguments)
     prespecified = arguments.report and _check_reference(arguments, planned, reporter, out)
-    outcomes = sweep.sweep(planned, reporter, launcher=_launcher(arguments, out), overwrite=arguments.overwrite)
+    launcher = _launcher(arguments, out)
+    if arguments.trials is None:
+        outcomes = sweep.sweep(planned, reporter, launcher=launcher, overwrite=arguments.overwrite)
+    else:
+        outcomes = tuning.run(
+            planned, arguments.trials, reporter, launcher=launcher, overwrite=arguments.overwrite, out=out
+        )
     rows = summary.rows(outcomes)
     places: list[Path] = []
     if rows and _with_references(arguments):
@@ -161,6 +179,8 @@ def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
     layers = flags.layers(arguments)
     datasets = flags.datasets(arguments)
     seeds = None if arguments.seeds is None else grid.seeds(arguments.seeds)
+    if arguments.trials is not None and seeds is None and arguments.seed is None:
+        seeds = grid.seeds(_TESTED)
     if arguments.preset is None:
         methods = grid.methods(arguments.model, arguments.ablate)
         return grid.plan(

@@ -87,7 +87,7 @@ def sweep(
     existing = {run.address: _outcome(run, None) for run in planned if worker.finished(run.folder) and not overwrite}
     done = [outcome for outcome in existing.values() if outcome.failure is None]
     waiting = [run for run in planned if run.address not in existing]
-    _check_files(waiting)
+    check_files(waiting)
     begun = 0 if overwrite else sum((run.folder / folder.SETTINGS).is_file() for run in waiting)
     broken = f", {n} cannot be read" if (n := len(existing) - len(done)) else ""
     reporter.say(
@@ -108,8 +108,15 @@ def sweep(
     return outcomes
 
 
-def _check_files(planned: Sequence[Planned]) -> None:
-    """Check that what datasets read exists: without it each of the runs would fail for the same reason."""
+def check_files(planned: Sequence[Planned]) -> None:
+    """Check that what datasets read exists: without it each of the runs would fail for the same reason.
+
+    Args:
+        planned: The runs.
+
+    Raises:
+        FileNotFoundError: If a table, another file or the folder of a dataset does not exist; it names all.
+    """
     named = {
         f"{setting}: {path}"
         for run in planned

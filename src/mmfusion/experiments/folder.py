@@ -28,6 +28,9 @@ METRICS = "metrics.json"
 DIVERGED = "diverged.json"
 """Only of a run that diverged: how."""
 
+TUNING = "tuning.json"
+"""Only of a run whose settings were chosen by trials: how; a sweep writes it."""
+
 FILES = (
     METRICS,
     SUBGROUPS,
@@ -94,7 +97,7 @@ def create(folder: Path, settings: Mapping[str, Any]) -> None:
         if _moved_in(folder, content):
             return
         folder.mkdir(exist_ok=True)
-    for name in (*FILES[: FILES.index(SETTINGS)], DIVERGED):
+    for name in (*FILES[: FILES.index(SETTINGS)], DIVERGED, TUNING):
         (folder / name).unlink(missing_ok=True)
     # Finished outside: an empty folder stays empty until the file is whole.
     near = folder.absolute().parent
@@ -139,7 +142,7 @@ def sweep(folder: Path) -> None:
 
 def _is_unfinished(path: Path) -> bool:
     """Whether a file is what a kill left of one of a run's."""
-    prefixes = [prefix(path.with_name(name)) for name in (*FILES, DIVERGED)]
+    prefixes = [prefix(path.with_name(name)) for name in (*FILES, DIVERGED, TUNING)]
     return path.name.endswith(SUFFIX) and path.name.startswith(tuple(prefixes))
 
 
