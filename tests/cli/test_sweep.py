@@ -72,6 +72,11 @@ def test_ablations_are_runs_beside_it(
         (["--model", "tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'"),
         (["--model", "zz*"], "no model matches 'zz*'"),
         (["--jobs", "0"], "--jobs expects at least 1, got 0"),
+        (["--repeats", "0"], "--repeats expects at least 1, got 0"),
+        (
+            ["--repeats", "2", "--set", "run.repeat=1"],
+            "--repeats 2 numbers the starts: leave out --set run.repeat",
+        ),
         (["--folds", "3", "--dataset", "synthetic_men"], "has a fixed split"),
         (["--ablate", "--model", "late"], "model 'late' has no ablations"),
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
@@ -80,6 +85,7 @@ def test_ablations_are_runs_beside_it(
             "methods that run (tiny; logistic regression, gradient boosting), got",
         ),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
+        (["--resume", "somewhere", "--repeats", "2"], "leave out --model, --dataset, --repeats"),
         (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),
         (["--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
         (["--reference", "tiny"], "--reference needs a report: add --report"),
@@ -132,6 +138,27 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
     assert "4 runs: 4 already finished" in capsys.readouterr().out
     again = pd.read_csv(small / "report" / "ranking.csv")
     pd.testing.assert_frame_equal(again, ranking, rtol=0, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_repeats_have_a_table_of_their_own(
+    several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*several, "--model", "tiny", "--seeds", "2", "--repeats", "2", "--report"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert "Numerical noise on tiny" in text
+    out = tmp_path / "runs"
+    table, noise = pd.read_csv(out / "table.csv"), pd.read_csv(out / "repeats.csv")
+    assert table["runs"].tolist() == [2, 2, 2]  # tiny and the reference rows
+    assert noise[["method", "starts", "seeds"]].to_numpy().tolist() == [["tiny", 2, 2]]
+    assert len(list(out.glob("tiny/tiny/seed[01]-repeat1-*/metrics.json"))) == 2
+    ranking = pd.read_csv(out / "report" / "ranking.csv")
+    assert set(ranking["runs"]) == {2}
+    reported = pd.read_csv(out / "report" / "noise.csv").set_index("part")
+    assert reported.loc["test", "sd_starts"] == pytest.approx(noise["test_auc_sd_starts"][0])
+    assert main(command) == 0
+    assert "4 runs: 4 already finished" in capsys.readouterr().out
 
 
 def test_a_report_of_several_datasets_has_the_metrics_of_each() -> None:

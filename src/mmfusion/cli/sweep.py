@@ -33,6 +33,12 @@ def add_flags(run: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tune every method with N trials on validation, a power of two (default: 16)",
     )
+    group.add_argument(
+        "--repeats",
+        type=int,
+        metavar="K",
+        help="starts per seed that differ by rounding alone, to see its effect (default: 1)",
+    )
     group.add_argument("--folds", type=int, metavar="N", help="number of folds of a cross-validation")
     group.add_argument("--ablate", nargs="*", metavar="PART", help="also without these parts (default: each in turn)")
     group.add_argument("--report", action="store_true", help="write a report to OUT/report, with reference models")
@@ -60,7 +66,7 @@ def add_flags(run: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The runs, their table and their report."""
     with interrupt.at_once():
-        from mmfusion.comparison import reference_rows, summary, sweep, tuning
+        from mmfusion.comparison import noise_table, reference_rows, summary, sweep, tuning
 
         flags.import_ahead()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -97,6 +103,10 @@ def run(arguments: argparse.Namespace) -> None:
         reporter.say(f"The table is in {out / summary.CSV} and {out / summary.MARKDOWN}")
     if not rows and any(outcome.metrics is not None for outcome in outcomes):
         reporter.say("There is no table and no report, since no test set was evaluated (run.test=false)")
+    if noise := noise_table.rows(outcomes):
+        for dataset in dict.fromkeys(dataset for dataset, _ in noise):
+            reporter.show(noise_table.table(noise, dataset))
+        reporter.say(f"The noise of the repeats is in {noise_table.write(noise, out)}")
     if arguments.report and rows:
         from mmfusion.comparison.report import command
 
@@ -181,17 +191,31 @@ def _planned(arguments: argparse.Namespace, out: Path) -> "list[Planned]":
     seeds = None if arguments.seeds is None else grid.seeds(arguments.seeds)
     if arguments.trials is not None and seeds is None and arguments.seed is None:
         seeds = grid.seeds(_TESTED)
+    repeats = 1 if arguments.repeats is None else arguments.repeats
     if arguments.preset is None:
         methods = grid.methods(arguments.model, arguments.ablate)
         return grid.plan(
-            methods, datasets, layers, seeds=seeds or [arguments.seed or 0], folds=arguments.folds, out=out
+            methods,
+            datasets,
+            layers,
+            seeds=seeds or [arguments.seed or 0],
+            folds=arguments.folds,
+            repeats=repeats,
+            out=out,
         )
     seeds = [arguments.seed] if arguments.seed is not None else seeds
-    return [planned_run for name in datasets for planned_run in _of_preset(arguments, name, layers, seeds, out)]
+    return [
+        planned_run for name in datasets for planned_run in _of_preset(arguments, name, layers, seeds, repeats, out)
+    ]
 
 
 def _of_preset(
-    arguments: argparse.Namespace, dataset: str, layers: list[dict[str, Any]], seeds: list[int] | None, out: Path
+    arguments: argparse.Namespace,
+    dataset: str,
+    layers: list[dict[str, Any]],
+    seeds: list[int] | None,
+    repeats: int,
+    out: Path,
 ) -> "list[Planned]":
     from mmfusion.comparison import grid, presets
     from mmfusion.experiments.devices import pick_device
@@ -200,7 +224,7 @@ def _of_preset(
     methods = None
     if arguments.model is not None or arguments.ablate is not None:
         methods = grid.methods(arguments.model or ",".join(preset.models), arguments.ablate)
-    planned = preset.plan(layers, methods=methods, seeds=seeds, folds=arguments.folds, out=out)
+    planned = preset.plan(layers, methods=methods, seeds=seeds, folds=arguments.folds, repeats=repeats, out=out)
     reporter = option_names.reporter(arguments)
     reporter.say(f"{preset.title} on {dataset}: {preset.about} Compared with {preset.reference}.")
     # Other sizes than the paper's take another time.

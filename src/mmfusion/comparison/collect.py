@@ -2,13 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from mmfusion.comparison.finished_run import FinishedRun, complete
 from mmfusion.comparison.reading import is_trial, read
 from mmfusion.experiments import folder
+
+_Key: TypeAlias = tuple[str, frozenset[tuple[str, str, int]]]
 
 _LONGEST = 500
 _MARKS = (folder.SETTINGS, folder.PREDICTIONS, folder.METRICS)
@@ -35,11 +38,14 @@ class Collection:
         runs: Finished runs, by folder.
         skipped: Folders that were left out.
         trials: Folders of finished trials of settings, whose test set was not evaluated: they are no results.
+        repeats: By the folder of a run, its repeats from perturbed starts, by number: they are no seeds, and no runs of
+            a comparison.
     """
 
     runs: tuple[FinishedRun, ...]
     skipped: tuple[Skipped, ...]
     trials: tuple[Path, ...] = ()
+    repeats: Mapping[Path, tuple[FinishedRun, ...]] = field(default_factory=dict)
 
 
 def collect(paths: Iterable[str | Path]) -> Collection:
@@ -49,14 +55,15 @@ def collect(paths: Iterable[str | Path]) -> Collection:
         paths: Run folders, or folders with run folders below them.
 
     Returns:
-        The runs, the trials of settings, and the folders left out: unfinished, of another version, with a missing or
-        unreadable file, or a duplicate, with the same test cases and the same settings, apart from those that change no
-        prediction, as an earlier folder: a seed that is counted twice is not a second seed.
+        The runs, their repeats, the trials of settings, and the folders left out: unfinished, of another version, with
+        a missing or unreadable file, a repeat without the run that it repeats, or a duplicate, with the same test cases
+        and the same settings, apart from those that change no prediction, as an earlier folder: a seed that is counted
+        twice is not a second seed.
     """
     runs: list[FinishedRun] = []
     trials: list[Path] = []
     skipped: list[Skipped] = []
-    seen: dict[tuple[str, frozenset[tuple[str, str, int]]], Path] = {}
+    seen: dict[_Key, Path] = {}
     unique: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir():
@@ -74,13 +81,31 @@ def collect(paths: Iterable[str | Path]) -> Collection:
             skipped.append(Skipped(place, _brief(error)))
             continue
         # With the cases: a run need not record which version of a file it read.
-        address = json.dumps([run.row, run.classes, complete(run)], sort_keys=True), run.test.records
+        address = _key(run, run.repeat)
         if address in seen:
             skipped.append(Skipped(place, f"it has the same settings and test cases as {seen[address]}"))
             continue
         seen[address] = place
         runs.append(run)
-    return Collection(tuple(runs), tuple(skipped), tuple(trials))
+    repeats: dict[Path, list[FinishedRun]] = {}
+    for run in sorted((run for run in runs if run.repeat), key=lambda run: run.repeat):
+        if (first := seen.get(_key(run, 0))) is None:
+            skipped.append(Skipped(run.folder, f"it is repeat {run.repeat} of a run that is not among the folders"))
+        else:
+            repeats.setdefault(first, []).append(run)
+    return Collection(
+        tuple(run for run in runs if not run.repeat),
+        tuple(skipped),
+        tuple(trials),
+        {first: tuple(others) for first, others in repeats.items()},
+    )
+
+
+def _key(run: FinishedRun, repeat: int) -> _Key:
+    """Equal for runs with the same test cases and settings, with another number in place of the repeat's."""
+    settings = complete(run)
+    settings["run"]["repeat"] = repeat
+    return json.dumps([run.row, run.classes, settings], sort_keys=True), run.test.records
 
 
 def _brief(error: Exception) -> str:

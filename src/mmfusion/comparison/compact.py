@@ -48,7 +48,7 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
     Settings, metrics and environment are copied; history, robustness, splits, and the predictions with five significant
     digits are compressed; weights are left out. Paths are cut to their last part, so that they reveal nothing about the
     machine; the table, split and plug-ins of a run are identified by digests in its metrics.
-    Trials of settings are copied likewise.
+    Repeats and trials of settings are copied likewise.
     A sweep whose ``--out`` is this folder, or a copy of it, counts these runs as finished.
 
     Args:
@@ -72,7 +72,8 @@ def compact(paths: Sequence[str | Path], out: str | Path, *, subgroups: bool = F
     out = Path(out)
     if out.is_file():
         raise FileExistsError(f"{out} is a file: choose another folder by out=...")
-    sources = [*(run.folder for run in collection.runs), *collection.trials]
+    repeats = [run.folder for runs in collection.repeats.values() for run in runs]
+    sources = [*(run.folder for run in collection.runs), *repeats, *collection.trials]
     places = [out / _relative(source, paths) for source in sources]
     taken: dict[Path, Path] = {}
     for source, place in zip(sources, places, strict=True):

@@ -105,9 +105,15 @@ class FinishedRun:
         return self.settings.run.model
 
     @property
+    def repeat(self) -> int:
+        """Number of its start: 0 for the seed's, see ``run.repeat``."""
+        return self.settings.run.repeat
+
+    @property
     def name(self) -> str:
-        """Model, dataset, fold and seed, for messages."""
-        return f"{self.model} on {self.settings.run.dataset}, fold {self.fold}, seed {self.seed}"
+        """Model, dataset, fold, seed and repeat, for messages."""
+        name = f"{self.model} on {self.settings.run.dataset}, fold {self.fold}, seed {self.seed}"
+        return f"{name}, repeat {self.repeat}" if self.repeat else name
 
 
 def complete(run: FinishedRun) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Planned runs of a comparison: methods, datasets, folds and seeds, each with a folder named by its settings."""
 
+import itertools
 import json
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from mmfusion import registry
 from mmfusion.experiments import file_digests
+from mmfusion.experiments import folder as folders
 from mmfusion.experiments.settings import FORMER_DEFAULTS, Run, Settings, merge, parse_override, plain, resolve
 from mmfusion.models import ablations
 from mmfusion.training.settings import Train
@@ -61,9 +63,10 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """Method, dataset, fold and seed, for messages."""
+        """Method, dataset, fold, seed and repeat, for messages."""
         run, fold = self.settings.run, self.settings.data.get("fold")
-        return f"{self.label} on {run.dataset}, " + ("" if fold is None else f"fold {fold}, ") + f"seed {run.seed}"
+        place = ("" if fold is None else f"fold {fold}, ") + f"seed {run.seed}"
+        return f"{self.label} on {run.dataset}, {place}" + (f", repeat {run.repeat}" if run.repeat else "")
 
 
 def address(settings: Settings) -> str:
@@ -157,9 +160,10 @@ def plan(
     *,
     seeds: Sequence[int] = (0,),
     folds: int | None = None,
+    repeats: int = 1,
     out: Path = Path("runs"),
 ) -> list[Planned]:
-    """All runs of a comparison, the first seed of every method before the second of any.
+    """All runs of a comparison, the first seed of every method before the second of any, repeats last.
 
     An option of ``model`` that only some of the models have is passed to these alone.
 
@@ -169,6 +173,8 @@ def plan(
         layers: ``{section: {key: value}}`` for all methods, later layers over earlier ones.
         seeds: Seeds for each method, dataset and fold.
         folds: Number of folds of the cross-validation; None: the dataset's own split.
+        repeats: Starts of each method, dataset, fold and seed: the seed's own, and others that differ by rounding, see
+            ``run.repeat``.
         out: Parent of the folders ``<out>/<dataset>/<model>/seed<seed>-<address>``.
 
     Returns:
@@ -179,12 +185,13 @@ def plan(
     """
     layers = list(layers)
     merged = merge({}, *layers)
+    starts = _starts(repeats, merged)
     known = {method.model: set(registry.models.options(method.model)) for method in methods}
     any_option = set().union(*known.values())
     planned: dict[str, Planned] = {}
     for dataset in datasets:
         registry.datasets.get(dataset)
-        for seed in seeds:
+        for start, seed in itertools.product(starts, seeds):
             for fold in _folds(dataset, folds):
                 for method in methods:
                     shared = dict(merged)
@@ -193,7 +200,7 @@ def plan(
                         unknown = any_option - known[method.model]
                         shared["model"] = {k: v for k, v in merged["model"].items() if k not in unknown}
                     # The sweep fits the reference rows, once for all methods.
-                    place = {"run": {"seed": seed, "references": False}, "data": fold}
+                    place = {"run": {"seed": seed, "references": False, **start}, "data": fold}
                     settings = resolve(method.model, dataset, [shared, method.changes, place])
                     run = replace(placed(settings, method.label, out), fixed=method.fixed)
                     planned.setdefault(run.address, run)
@@ -256,6 +263,16 @@ def _with_ablations(listed: Sequence[Method], ablate: Sequence[str]) -> list[Met
     return out
 
 
+def _starts(repeats: int, settings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, int]]:
+    if repeats < 1:
+        raise ValueError(f"repeats expects at least 1, got {repeats}")
+    if repeats == 1:
+        return [{}]
+    if "repeat" in settings.get("run", {}):
+        raise ValueError(f"repeats={repeats} numbers the starts: leave out run.repeat")
+    return [{"repeat": number} for number in range(repeats)]
+
+
 def _folds(dataset: str, folds: int | None) -> list[dict[str, int]]:
     if folds is None:
         return [{}]
@@ -283,7 +300,6 @@ def placed(settings: Settings, label: str, out: Path) -> Planned:
         label: Label of its method.
         out: Parent of the folders, as for :func:`plan`.
     """
-    digest, fold = address(settings), settings.data.get("fold")
-    name = f"seed{settings.run.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{digest}"
-    folder = out / settings.run.dataset / settings.run.model / name
+    digest = address(settings)
+    folder = out / settings.run.dataset / settings.run.model / f"{folders.name(settings)}-{digest}"
     return Planned(label, replace(settings, run=replace(settings.run, out=str(folder))), digest)

@@ -61,13 +61,14 @@ class Row:
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """One row per method and dataset, in the order of the outcomes; failed runs and those without a test set are left
-    out.
+    """One row per method and dataset, in the order of the outcomes; failed runs, those without a test set and repeats
+    are left out.
     """
     by_method: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for outcome in outcomes:
-        if outcome.metrics is not None and outcome.planned.settings.run.test:
-            key = outcome.planned.settings.run.dataset, outcome.planned.label
+        chosen = outcome.planned.settings.run
+        if outcome.metrics is not None and chosen.test and not chosen.repeat:
+            key = chosen.dataset, outcome.planned.label
             by_method.setdefault(key, []).append(outcome.metrics)
     return [_row(*key, runs) for key, runs in by_method.items()]
 

@@ -205,6 +205,7 @@ def prepare(parts: Parts, out: Path, reporter: Reporter) -> Training:
         augment=_augment(parts),
         reporter=reporter,
         seed=run.seed,
+        repeat=run.repeat,
         advice=advice(settings.train, run.precision),
         standardized=_standardized(settings, train),
         text_cache=Path(run.cache) / "text" if run.cache else None,

@@ -49,9 +49,15 @@ FILES = (
 
 
 def default(settings: Settings) -> Path:
-    """Default folder of a run: one per model, dataset and seed, and per fold if ``data.fold`` is set."""
+    """Default folder of a run: one per model, dataset and :func:`name`."""
+    return Path("runs") / settings.run.dataset / settings.run.model / name(settings)
+
+
+def name(settings: Settings) -> str:
+    """Seed, repeat and fold of a run: ``seed0``, with ``-repeat1`` for a perturbed start and ``-fold2`` for a fold."""
     run, fold = settings.run, settings.data.get("fold")
-    return Path("runs") / run.dataset / run.model / (f"seed{run.seed}" + ("" if fold is None else f"-fold{fold}"))
+    repeat = f"-repeat{run.repeat}" if run.repeat else ""
+    return f"seed{run.seed}{repeat}" + ("" if fold is None else f"-fold{fold}")
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:

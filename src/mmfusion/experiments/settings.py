@@ -47,7 +47,10 @@ class Run:
         dataset: Registered name.
         root: Folder of the dataset; None for a generated one.
         seed: Of everything random.
-        out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``, with ``-fold<fold>`` where one is set.
+        repeat: Number of a repeat with the same seed: 0 starts from the seed's weights, any other number from weights
+            that differ from these by rounding, for the spread that rounding alone leads to.
+        out: The run's folder; None: ``runs/<dataset>/<model>/seed<seed>``, with ``-repeat<repeat>`` and
+            ``-fold<fold>`` where they are set.
         device: ``auto`` takes CUDA where there is one.
         precision: Of training. ``no`` is float32, for convolutions and matrix products on a GPU too; ``tf32`` computes
             those in TF32 there; ``bf16`` and ``fp16`` are automatic mixed precision. The results of a trained model are
@@ -70,6 +73,7 @@ class Run:
     dataset: Name = DEFAULT_DATASET
     root: Name | None = None
     seed: Seed = 0
+    repeat: Seed = 0
     out: Name | None = None
     device: Annotated[str, OneOf(DEVICES)] = "auto"
     precision: Annotated[str, OneOf(("no", "tf32", "bf16", "fp16"))] = "no"

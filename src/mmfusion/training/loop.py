@@ -25,6 +25,7 @@ from mmfusion.training import averaging, checkpoints, divergence, inference, opt
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.loss_log import LossLog
 from mmfusion.training.model_protocols import modalities_of
+from mmfusion.training.perturbation import perturb
 from mmfusion.training.phases import encoders_of, phases_of
 from mmfusion.training.preparation import lay_channels_last, look, set_counts, settle_encoders
 from mmfusion.training.progress import Progress, better, line
@@ -68,6 +69,8 @@ class Training:
             nothing.
         reporter: Told of every step and epoch.
         seed: Of everything random.
+        repeat: Number of the start: 0 as the model was built, any other from weights that differ by rounding, see
+            :mod:`~.perturbation`.
         advice: What a user can change where the training diverges, as :func:`~.divergence.advice` says it.
         standardized: Images whose values need not be in [0, 1].
         text_cache: Folder for encoded sentences; None: each tokenizer's own.
@@ -91,6 +94,7 @@ class Training:
         reporter: Reporter,
         seed: int,
         advice: str,
+        repeat: int = 0,
         standardized: Collection[str] = (),
         text_cache: Path | None = None,
     ) -> None:
@@ -102,6 +106,7 @@ class Training:
         self.accelerator = accelerator
         self._augment = augment
         self.seed = seed
+        self.repeat = repeat
         self._advice = advice
         self._standardized = standardized
         self._text_cache = text_cache
@@ -175,6 +180,8 @@ class Training:
         if not self.progress.epoch and learners(self._bare, self._phases):
             with processes.main_first():
                 self._fit_tokenizers()
+        if not self.progress.epoch and self.repeat:
+            self._perturb()
         averaging.align(self._bare)
         start = 0
         for index, (phase, epochs) in enumerate(zip(self._phases, self.epochs)):
@@ -189,6 +196,13 @@ class Training:
         seed_all(derive(self.seed))
         with self.reporter.working("looking at the training rows"):
             fit_tokenizers(self._bare, self._train, self.target, phases=self._phases, cache=self._text_cache)
+
+    def _perturb(self) -> None:
+        """Change all weights that some phase trains, those of losses and pretrainings among them, by rounding."""
+        trained = dict.fromkeys(p for phase in self._phases for group in phase.parameters for p in group.parameters)
+        # Five numbers, as no other seed has: epochs and steps have fewer.
+        generator = torch.Generator().manual_seed(derive(self.seed, self.repeat, 0, 0, 1))
+        perturb((parameter for parameter in trained if parameter.requires_grad), generator)
 
     def _prepared(self, model: nn.Module) -> nn.Module:
         # Precision and device alone: gradients are averaged over the processes here, see mmfusion.training.averaging.

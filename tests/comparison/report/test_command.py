@@ -63,7 +63,7 @@ def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytes
 def test_metrics_are_names_or_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, evaluated: str | list[str]
 ) -> None:
-    def message(*_: object, metrics: object, beforehand: bool, margin: float | None) -> None:
+    def message(*_: object, metrics: object, **_options: object) -> None:
         raise ValueError(f"asked for {metrics}")
 
     run_folders.write(tmp_path / "a", n=6)

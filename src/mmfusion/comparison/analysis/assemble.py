@@ -10,6 +10,7 @@ from mmfusion.comparison.analysis.families import family
 from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.held_out import n_validation, sizes
 from mmfusion.comparison.analysis.methods import Group
+from mmfusion.comparison.analysis.repeated import Repeats, repeated
 from mmfusion.comparison.analysis.resampling import Sampled, judge, sample, subgroup_rows
 from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, Method, Named, PairedTest
 from mmfusion.comparison.analysis.scores import RunPoint, Score, Subgroup
@@ -37,6 +38,7 @@ def analyse(
     seed: int = 0,
     beforehand: bool = False,
     margin: float | None = None,
+    repeats: Repeats | None = None,
 ) -> Analysis:
     """All tables, tests and curves of some runs.
 
@@ -53,6 +55,7 @@ def analyse(
         beforehand: Whether the reference was named before the runs were made, which the runs do not record.
         margin: Difference of ``ranks`` within which methods count as equal; None: :data:`MARGIN` for a metric whose
             values are from 0 to 1, else no such test.
+        repeats: Repeats of some of the runs, for their numerical noise; they count nowhere else.
 
     Returns:
         One comparison per set of runs that may share a table.
@@ -79,7 +82,15 @@ def analyse(
         _comparison(table, reference, named, metrics, ranks, margin, n_resamples=n_resamples, level=level, seed=seed)
         for table in tables
     ]
+    if repeats:
+        comparisons = [_with_noise(*pair, repeats) for pair in zip(comparisons, tables, strict=True)]
     return Analysis(tuple(comparisons), reference, level, n_resamples, seed)
+
+
+def _with_noise(comparison: Comparison, table: Table, repeats: Repeats) -> Comparison:
+    noise = {group.label: repeated(group.runs, repeats) for group in table.groups}
+    methods = tuple(replace(method, noise=noise[method.label]) for method in comparison.methods)
+    return replace(comparison, methods=methods)
 
 
 def available(runs: Sequence[FinishedRun]) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ def _method_settings(run: FinishedRun) -> dict[str, Any]:
     """All settings that the runs of a method have in common, with the defaults of options that were not set."""
     settings = complete(run)
     settings["run"].pop("seed")
+    settings["run"].pop("repeat")
     settings["data"].pop("fold", None)
     return settings
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mmfusion.comparison.analysis.curve_data import Confusion, Curves, LearningCurve
 from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
+from mmfusion.comparison.numerical_noise import Noise
 
 Named = Literal["beforehand", "default", "report"]
 """Origin of the reference: named before the runs were finished, the library's default, or named for the report."""
@@ -78,6 +79,8 @@ class Method:
             also for an ablation whose whole is not in the comparison.
         ranks: Best and worst rank that it may have; None for an ablation, and where no verdict is possible.
         family: Where it fuses, in words; empty if that is unknown.
+        noise: Spread over repeats of the seeds from perturbed starts; None if there are no repeats. They count nowhere
+            else.
     """
 
     label: str
@@ -102,6 +105,7 @@ class Method:
     whole: str | None = None
     ranks: tuple[int, int] | None = None
     family: str = ""
+    noise: Noise | None = None
 
 
 @dataclasses.dataclass(frozen=True)

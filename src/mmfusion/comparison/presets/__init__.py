@@ -133,6 +133,7 @@ class Preset:
         methods: Sequence[grid.Method] | None = None,
         seeds: Sequence[int] | None = None,
         folds: int | None = None,
+        repeats: int = 1,
         out: Path = Path("runs"),
     ) -> list[grid.Planned]:
         """All its runs.
@@ -142,6 +143,7 @@ class Preset:
             methods: Methods in place of the preset's models.
             seeds: Seeds in place of the preset's.
             folds: Folds in place of the preset's. A ``data.fold`` in the layers chooses a single one.
+            repeats: As for :func:`mmfusion.comparison.grid.plan`.
             out: As for :func:`mmfusion.comparison.grid.plan`.
 
         Raises:
@@ -165,6 +167,7 @@ class Preset:
             [layer, user],
             seeds=self.seeds if seeds is None else seeds,
             folds=None if single_fold else self.folds if folds is None else folds,
+            repeats=repeats,
             out=out,
         )
 

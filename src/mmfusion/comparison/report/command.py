@@ -80,6 +80,7 @@ def report(
             metrics=chosen,
             beforehand=bool(beforehand),
             margin=margin,
+            repeats=collection.repeats,
         )
     with reporter.working("writing the report"):
         page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)

@@ -17,6 +17,7 @@ from mmfusion.comparison.report.chapters import (
     cost,
     discrimination,
     learning_curves,
+    numerical_noise,
     other_metrics,
     robustness,
     settings,
@@ -39,6 +40,7 @@ _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     robustness.part,
     contribution.part,
     learning_curves.part,
+    numerical_noise.part,
     cost.part,
     settings.part,
 )

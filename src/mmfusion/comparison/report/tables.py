@@ -160,6 +160,15 @@ def _cost(analysis: Analysis) -> Rows:
             yield head | dataclasses.asdict(method.cost) | {"devices": ", ".join(method.cost.devices)}
 
 
+def _noise(analysis: Analysis) -> Rows:
+    for head, _, method in _methods(analysis):
+        if method.noise is not None:
+            counts = {"starts": method.noise.starts, "seeds": method.noise.seeds}
+            for part, spread in (("validation", method.noise.validation), ("test", method.noise.test)):
+                values = {"mean": spread.mean, "sd_starts": spread.within, "sd_seeds": spread.over}
+                yield head | counts | {"part": part, "metric": "auc"} | values
+
+
 def _settings(analysis: Analysis) -> Rows:
     """The settings of all methods once, without a method's name; then each method's own."""
     for comparison in analysis.comparisons:
@@ -183,6 +192,7 @@ _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
     "curves": _curves,
     "learning": _learning,
     "cost": _cost,
+    "noise": _noise,
     "settings": _settings,
 }
 NAMES = (*_TABLES, "skipped")
