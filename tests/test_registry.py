@@ -158,7 +158,7 @@ def test_contains(things: Registry) -> None:
 
 def test_built_in_names() -> None:
     assert {"cfcml", "concat", "image", "tabular"} <= set(mmf.registry.models.list())
-    own = {"convnet", "res_mamba", "resnet3d10", "resnet3d18", "resnet3d34"}
+    own = {"convnet", "res_mamba", "resnet3d10", "resnet3d18", "resnet3d34", "tiny_convnet"}
     assert own <= set(mmf.registry.backbones.list())
     assert "pyramid" in mmf.registry.image_tokenizers
     assert "feature" in mmf.registry.tabular_tokenizers

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.backbones.base import Backbone
-from mmfusion.backbones.convnets import ConvNet
+from mmfusion.backbones.convnets import ConvNet, TinyConvNet
 from mmfusion.backbones.res_mamba import ResMamba
 from mmfusion.backbones.resnet3d import ResNet3d, coarsest
 from mmfusion.backbones.slices import Slices
@@ -12,7 +12,7 @@ from mmfusion.backbones.timm2d import Timm
 from mmfusion.registry import backbones
 from mmfusion.spec import Image
 
-__all__ = ["Backbone", "ConvNet", "ResMamba", "ResNet3d", "Slices", "Timm", "create_backbone"]
+__all__ = ["Backbone", "ConvNet", "ResMamba", "ResNet3d", "Slices", "Timm", "TinyConvNet", "create_backbone"]
 
 _SLICES = "slices/"
 

@@ -166,6 +166,37 @@ class ConvNet(StagedNetwork):
         return self.run([self.entry, *self.stages[: self._first]], self.normalise(x))
 
 
+@backbones.register("tiny_convnet")
+class TinyConvNet(ConvNet):
+    """:class:`ConvNet` whose first stage halves the map as well: in 2D, a quarter of the computation behind the stem.
+
+    Args:
+        in_channels: Channels of the image.
+        n_axes: 2 for images, 3 for volumes.
+        widths: Channels of each stage.
+        n_blocks: Residual blocks a stage.
+        n_stages: As of :class:`StagedNetwork`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: Channels = 3,
+        n_axes: Annotated[int, Range(2, 3)] = 2,
+        widths: Annotated[Sequence[Width], Length(1, 16)] = (16, 32, 64, 128),
+        n_blocks: Depth = 1,
+        n_stages: Stages | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels=in_channels,
+            n_axes=n_axes,
+            widths=widths,
+            n_blocks=n_blocks,
+            stage_strides=(2,) * len(widths),
+            n_stages=n_stages,
+        )
+
+
 def start(network: nn.Module) -> None:
     """Random weights that keep the variance of what flows back (He et al., 2015, eq. 14)."""
     for module in network.modules():
