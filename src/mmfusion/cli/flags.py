@@ -31,7 +31,7 @@ FLAGS = {
 }
 """Setting of each flag that is short for ``--set``."""
 
-SWEEPS = ("preset", "trials", "seeds", "repeats", "folds", "ablate", "jobs", "processes", "launcher")
+SWEEPS = ("preset", "trials", "seeds", "repeats", "folds", "ablate", "jobs", "processes", "launcher", "references")
 """Flags that ask for several runs."""
 
 

@@ -9,6 +9,7 @@ from mmfusion.cli import flags, interrupt, option_names
 
 if TYPE_CHECKING:
     from mmfusion.comparison.grid import Planned
+    from mmfusion.comparison.reference_choice import Choice
     from mmfusion.comparison.sweep import Launcher
     from mmfusion.training.reporter import Reporter
 
@@ -41,7 +42,12 @@ def add_flags(run: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--folds", type=int, metavar="N", help="number of folds of a cross-validation")
     group.add_argument("--ablate", nargs="*", metavar="PART", help="also without these parts (default: each in turn)")
-    group.add_argument("--report", action="store_true", help="write a report to OUT/report, with reference models")
+    group.add_argument("--report", action="store_true", help="write a report to OUT/report, with reference rows")
+    group.add_argument(
+        "--references",
+        metavar="ROWS",
+        help="reference rows: table, embeddings, lightgbm, tabpfn (non-commercial weights); all; none",
+    )
     group.add_argument(
         "--reference", metavar="MODEL", help="model that the report compares the others with (default: concat)"
     )
@@ -77,9 +83,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--seed is for one run and --seeds for several: give one of them")
     flags.import_plugins(arguments)
     out = Path(arguments.out or "runs")
+    references = _references(arguments)
     planned = _planned(arguments, out)
     reporter = option_names.reporter(arguments)
-    prespecified = arguments.report and _check_reference(arguments, planned, reporter, out)
+    prespecified = arguments.report and _check_reference(arguments, planned, references, reporter, out)
     launcher = _launcher(arguments, out)
     if arguments.trials is None:
         outcomes = sweep.sweep(planned, reporter, launcher=launcher, overwrite=arguments.overwrite)
@@ -89,8 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
         )
     rows = summary.rows(outcomes)
     places: list[Path] = []
-    if rows and _with_references(arguments):
-        places = reference_rows.beside(planned, out, reporter)
+    if rows and references.rows:
+        places = reference_rows.beside(planned, out, reporter, references)
     if rows:
         of_tables = summary.reference_rows(places)
         sentences = summary.ahead(rows, of_tables)
@@ -118,11 +125,20 @@ def run(arguments: argparse.Namespace) -> None:
     sweep.check(outcomes)
 
 
-def _with_references(arguments: argparse.Namespace) -> bool:
+def _references(arguments: argparse.Namespace) -> "Choice":
+    """The reference rows that are fitted beside the methods."""
+    from mmfusion.comparison import reference_choice
+
     wanted = True
     for layer in flags.layers(arguments):
         wanted = layer.get("run", {}).get("references", wanted)
-    return wanted
+    if wanted:
+        return reference_choice.choose(arguments.references)
+    if arguments.references not in (None, reference_choice.NONE):
+        raise ValueError(
+            f"run.references=false leaves all reference rows out: leave it out for --references {arguments.references}"
+        )
+    return reference_choice.choose(reference_choice.NONE)
 
 
 def _launcher(arguments: argparse.Namespace, out: Path) -> "Launcher":
@@ -155,25 +171,27 @@ def _judged_by(arguments: argparse.Namespace) -> tuple[str, str]:
     return arguments.reference or reference, metrics
 
 
-def _check_reference(arguments: argparse.Namespace, planned: "list[Planned]", reporter: "Reporter", out: Path) -> bool:
+def _check_reference(
+    arguments: argparse.Namespace, planned: "list[Planned]", references: "Choice", reporter: "Reporter", out: Path
+) -> bool:
     """Check before training that the report will have its reference.
 
     Returns:
         Whether the reference was named before any run finished; always true for a preset's and the default.
     """
     from mmfusion.comparison import reference_note
-    from mmfusion.experiments.reference_models import REFERENCES
 
     reference, _ = _judged_by(arguments)
     names = [name for planned_run in planned for name in (planned_run.label, planned_run.settings.run.model)]
-    if reference in names or reference in REFERENCES:
+    rows = [row.name for row in references.rows]
+    if reference in names or reference in rows:
         if arguments.reference is None:
             return True
         return reference_note.note(out, reference, planned, overwrite=arguments.overwrite)
     methods = ", ".join(dict.fromkeys(planned_run.label for planned_run in planned))
     if arguments.reference is not None:
         raise ValueError(
-            f"--reference expects one of the methods that run ({methods}; {', '.join(REFERENCES)}), got {reference!r}"
+            f"--reference expects one of the methods that run ({methods}; {', '.join(rows)}), got {reference!r}"
         )
     reporter.say(
         f"The reference {reference} is not among the methods ({methods}), so the report will have no tests: add it to "

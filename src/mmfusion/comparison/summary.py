@@ -6,8 +6,10 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
+from mmfusion.comparison.reference_choice import of_name
 from mmfusion.comparison.sweep import Outcome
 from mmfusion.experiments import folder
+from mmfusion.experiments.reference_features import EMBEDDINGS
 from mmfusion.experiments.rich_table import rich_table
 from mmfusion.experiments.spreadsheet import write_rows
 from mmfusion.training.result_files import read_json, write_text
@@ -27,7 +29,7 @@ class Row:
         interval: 95% interval of a single run; None for several runs, or if it is undefined.
         ceilings: Ceilings of the dataset; empty if they are unknown.
         parameters: Parameters of the model; None for a reference row.
-        seconds: Median of the training times; None for a reference row.
+        seconds: Median of the training times; None if they were not recorded.
         undefined: Number of runs with an undefined AUC.
     """
 
@@ -74,16 +76,18 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def reference_rows(places: Sequence[Path]) -> list[Row]:
-    """The reference rows on the table, from the folders of :func:`~mmfusion.comparison.reference_rows.beside`."""
+    """The reference rows, from the folders of :func:`~mmfusion.comparison.reference_rows.beside`."""
     by_method: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for place in places:
         metrics = read_json(place / folder.METRICS)
-        by_method.setdefault((metrics["dataset"], f"{metrics['model']}, table alone"), []).append(metrics)
+        known = of_name(metrics["model"])
+        name = metrics["model"] if known is None or EMBEDDINGS in known.inputs else f"{metrics['model']}, table alone"
+        by_method.setdefault((metrics["dataset"], name), []).append(metrics)
     return [_row(*key, runs) for key, runs in by_method.items()]
 
 
 def ahead(rows: Sequence[Row], references: Sequence[Row]) -> list[str]:
-    """A sentence for each dataset on which a reference row on the table has the highest mean test AUC of all rows."""
+    """A sentence for each dataset on which a reference row has the highest mean test AUC of all rows."""
     lines = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         means = [row.mean for row in rows if row.dataset == dataset and row.mean is not None]
@@ -91,9 +95,12 @@ def ahead(rows: Sequence[Row], references: Sequence[Row]) -> list[str]:
         if means and known:
             best = max(known, key=lambda row: row.mean or 0.0)
             if best.mean is not None and best.mean > max(means):
+                why = "none of them uses the table as well"
+                if best.method.startswith(EMBEDDINGS):
+                    why = "what they learn behind the encoder is not better than a model of its frozen features"
                 lines.append(
                     f"On {dataset}, {best.method}, has a higher mean test AUC ({best.mean:.3f}) than every method here "
-                    f"({max(means):.3f} at best): none of them uses the table as well."
+                    f"({max(means):.3f} at best): {why}."
                 )
     return lines
 
@@ -101,6 +108,7 @@ def ahead(rows: Sequence[Row], references: Sequence[Row]) -> list[str]:
 def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
     aucs = [run["test"]["auc"] for run in runs]
     only = aucs[0]
+    seconds = [run["cost"]["seconds"] for run in runs if "seconds" in run["cost"]]
     interval = None if len(runs) > 1 or only["low"] is None else (only["low"], only["high"])
     return Row(
         dataset,
@@ -108,8 +116,8 @@ def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
         tuple(auc["value"] for auc in aucs if auc["value"] is not None),
         interval,
         runs[0]["ceilings"],
-        runs[0]["cost"]["parameters"]["total"] if runs[0]["cost"] else None,
-        median(run["cost"]["seconds"] for run in runs) if runs[0]["cost"] else None,
+        runs[0]["cost"].get("parameters", {}).get("total"),
+        median(seconds) if seconds else None,
         sum(auc["value"] is None for auc in aucs),
     )
 

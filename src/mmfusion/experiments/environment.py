@@ -17,7 +17,7 @@ from mmfusion.tokens import Inputs
 _PACKAGES = (
     *("mmfusion", "torch", "timm", "numpy", "pandas", "accelerate", "pytorch-metric-learning", "safetensors"),
     # What reference rows are fitted with, and tests are computed with.
-    *("scikit-learn", "scipy"),
+    *("scikit-learn", "scipy", "lightgbm", "tabpfn"),
 )
 
 

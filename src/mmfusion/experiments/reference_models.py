@@ -4,16 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mmfusion.data.cases import CaseDataset
+from mmfusion.experiments.reference_features import features, table_of
+from mmfusion.experiments.reference_learners import Learner, Splits, fit_and_predict, log_score, splits
+from mmfusion.metrics.ranking import Floats
 from mmfusion.spec import Classes, Columns
-from mmfusion.tokens import Table
-from mmfusion.training.whole_tables import whole_tables
 from mmfusion.utils.optional import need
-
-Floats = NDArray[np.float64]
 
 PENALTIES: Mapping[str, Any] = {"C": np.logspace(-4, 4, 9)}
 """Candidates of the logistic regression's search."""
@@ -21,15 +19,16 @@ BOOSTINGS: Mapping[str, Any] = {"learning_rate": [0.03, 0.1], "max_leaf_nodes": 
 """Candidates of the gradient boosting's search."""
 
 
-def logistic_regression(columns: Columns, *, seed: int = 0) -> Any:
+def logistic_regression(columns: Columns, *, seed: int = 0, folds: Splits | None = None) -> Any:
     """Multinomial logistic regression on numbers, indicators of missing cells, and one-hot categories.
 
     The strength of the L2 penalty is chosen by cross-validation in the training set, over nine powers of ten around
     scikit-learn's default. A missing number is replaced by the training mean, a missing category as all zeros.
 
     Args:
-        columns: The columns of the table; :func:`features` are its inputs.
+        columns: The columns of the table; :func:`~mmfusion.experiments.reference_features.features` are its inputs.
         seed: Of the folds.
+        folds: Of the cross-validation, if cases come in groups; None: stratified ones.
 
     Returns:
         A scikit-learn estimator, not fitted.
@@ -59,20 +58,20 @@ def logistic_regression(columns: Columns, *, seed: int = 0) -> Any:
     search = selection.GridSearchCV(
         linear.LogisticRegression(max_iter=2000),
         dict(PENALTIES),
-        scoring="neg_log_loss",
-        cv=selection.StratifiedKFold(5, shuffle=True, random_state=seed),
+        **_validation(folds, seed),
     )
     return pipeline.make_pipeline(inputs, search)
 
 
-def gradient_boosting(columns: Columns, *, seed: int = 0) -> Any:
+def gradient_boosting(columns: Columns, *, seed: int = 0, folds: Splits | None = None) -> Any:
     """Histogram gradient boosting, categories as such, missing cells as they are.
 
     Learning rate, leaves and rounds are chosen by cross-validation in the training set.
 
     Args:
-        columns: The columns of the table; :func:`features` are its inputs.
+        columns: The columns of the table; :func:`~mmfusion.experiments.reference_features.features` are its inputs.
         seed: Of the folds and the boosting.
+        folds: Of the cross-validation, if cases come in groups; None: stratified ones.
 
     Returns:
         A scikit-learn estimator, not fitted.
@@ -84,9 +83,17 @@ def gradient_boosting(columns: Columns, *, seed: int = 0) -> Any:
             categorical_features=list(range(n_numerical, len(columns))) or None, random_state=seed
         ),
         dict(BOOSTINGS),
-        scoring="neg_log_loss",
-        cv=selection.StratifiedKFold(5, shuffle=True, random_state=seed),
+        **_validation(folds, seed),
     )
+
+
+def _validation(folds: Splits | None, seed: int) -> dict[str, Any]:
+    """Score and folds of a search."""
+    if folds is not None:
+        # A fold's training cases may lack a class.
+        return {"scoring": log_score, "cv": folds}
+    selection = need("sklearn.model_selection", "bench")
+    return {"scoring": "neg_log_loss", "cv": selection.StratifiedKFold(5, shuffle=True, random_state=seed)}
 
 
 REFERENCES: Mapping[str, Callable[..., Any]] = {
@@ -95,27 +102,22 @@ REFERENCES: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def features(table: Table) -> Floats:
-    """A table as one array, numbers then codes, shape ``(n, n_num + n_cat)``; NaN is missing in both."""
-    codes = table.categorical.double()
-    codes = torch.where(codes < 0, torch.nan, codes)
-    return torch.cat([table.numerical.double(), codes], 1).numpy()
+def table_folds(dataset: CaseDataset, labels: NDArray[np.int64], *, seed: int) -> Splits | None:
+    """Grouped folds of a training set in which some patient has several cases; None: each case is its own group."""
+    return splits(labels, dataset.groups, seed=seed) if len(set(dataset.groups)) < len(dataset) else None
 
 
-def table_of(dataset: CaseDataset) -> tuple[Columns, Table]:
-    """The only table of a dataset, of all its cases; all cells of a case that lacks it are missing.
+def training_labels(train: CaseDataset, target: str, kind: Classes) -> NDArray[np.int64]:
+    """Labels of a training set, checked.
 
     Raises:
-        ValueError: If it has none, or several.
+        ValueError: If a class has fewer than 5 training cases, which the cross-validation needs.
     """
-    tables = dataset.spec.tables
-    if len(tables) != 1:
-        raise ValueError(f"the reference rows need a single table, the dataset has {sorted(tables)}")
-    [(name, columns)] = tables.items()
-    table, row = whole_tables(dataset)[name]
-    present = row.unsqueeze(1)
-    numerical = torch.where(present, table.numerical, torch.nan)
-    return columns, Table(numerical, torch.where(present, table.categorical, -1))
+    labels: NDArray[np.int64] = train.labels(target).numpy()
+    counts = np.bincount(labels, minlength=kind.n)
+    if few := [name for name, n in enumerate(counts.tolist()) if 0 < n < 5]:
+        raise ValueError(f"the reference rows need 5 training cases of each class, classes {few} have fewer")
+    return labels
 
 
 def reference_probabilities(
@@ -134,21 +136,15 @@ def reference_probabilities(
         By reference and set, shape ``(n, k)``; 0 for a class that the training set lacks.
 
     Raises:
-        ValueError: If there is not a single table, or a class has fewer than 5 training cases, which the
-            cross-validation needs.
+        ValueError: If there is not a single table, or as :func:`training_labels`.
     """
     columns, table = table_of(train)
-    labels = train.labels(target).numpy()
-    counts = np.bincount(labels, minlength=kind.n)
-    if few := [name for name, n in enumerate(counts.tolist()) if 0 < n < 5]:
-        raise ValueError(f"the reference rows need 5 training cases of each class, classes {few} have fewer")
+    labels = training_labels(train, target, kind)
+    folds = table_folds(train, labels, seed=seed)
     inputs = {part: features(table_of(dataset)[1]) for part, dataset in held_out.items()}
-    probabilities: dict[str, dict[str, Floats]] = {}
-    for name, builder in REFERENCES.items():
-        fitted = builder(columns, seed=seed).fit(features(table), labels)
-        probabilities[name] = {}
-        for part, x in inputs.items():
-            output = np.zeros((len(x), kind.n))
-            output[:, fitted.classes_] = fitted.predict_proba(x)
-            probabilities[name][part] = output
-    return probabilities
+    return {
+        name: fit_and_predict(
+            Learner(builder(columns, seed=seed, folds=folds), {}), features(table), labels, inputs, kind.n
+        )
+        for name, builder in REFERENCES.items()
+    }

@@ -3,8 +3,9 @@
 Methods share a table if dataset, its settings, the budget and the encoder are the same: all of
 :data:`mmfusion.experiments.recipes.SHARED`, and how much of the encoder is trained. A model without an encoder is in
 every table whose other settings are its own, and so is a reference row fitted to the same table and tested on the same
-cases. Runs of one fold with different test cases come from two versions of the data, whatever their settings say, and
-never share a table.
+cases; one that is fitted to embeddings is in the tables of the same encoder and weights, frozen there or not. Runs of
+one fold with different test cases come from two versions of the data, whatever their settings say, and never share a
+table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,9 +64,15 @@ class _Draft:
         return same and self.conflicting(run) is None
 
     def accepts_row(self, run: FinishedRun, data: Mapping[str, Any]) -> bool:
-        """Whether a reference row was fitted to the same columns and tested on the same cases."""
+        """Whether a reference row was fitted to the same inputs and tested on the same cases."""
         common = self.shared["data"]
         differing = {key for key in (*common, *data) if common.get(key) != data.get(key)}
+        if run.settings.model:
+            # Embeddings are of the table's encoder and images.
+            own = {**run.settings.model, "normalise": run.settings.train.normalise}
+            encoder = {**self.shared["model"], "normalise": self.shared["train"].get("normalise")}
+            if differing or key_of(own) != key_of(encoder):
+                return False
         # A row that was fitted by hand need not name its data.
         fits = differing <= _OF_IMAGES if run.settings.data else data.get(PLUGINS) in (None, common.get(PLUGINS))
         return fits and any(_same_cases(run, other) for other in self.runs) and self.conflicting(run) is None
@@ -113,7 +120,9 @@ def tables(runs: Sequence[FinishedRun]) -> list[Table]:
             hosts = [draft for draft in drafts if draft.accepts_row(run, data)]
             # The rows are the same whatever the size of the images: each table has its own.
             hosts = [draft for draft in hosts if draft.shared["data"] == data] or hosts
-            for draft in hosts or [drafts.draft_for({"data": data, "train": {}, "model": {}}, run)]:
+            train = {"freeze": "all"} if run.settings.model else {}
+            alone: dict[str, dict[str, Any]] = {"data": data, "train": train, "model": dict(run.settings.model)}
+            for draft in hosts or [drafts.draft_for(alone, run)]:
                 draft.runs.append(run)
     return _named(list(drafts))
 
