@@ -35,7 +35,16 @@ def _seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def _quick_references(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run fits scikit-learn's reference rows: one candidate each instead of a search of seconds."""
+    """Every sweep fits scikit-learn's reference rows: one candidate each instead of a search of seconds.
+
+    Optional libraries count as not installed, so that the tests are the same with and without them.
+    """
+    monkeypatch.setattr("mmfusion.comparison.reference_choice.installed", lambda module: False)
+    monkeypatch.setattr("mmfusion.experiments.reference_learners.PENALTIES", {"C": [1.0]})
+    monkeypatch.setattr(
+        "mmfusion.experiments.reference_learners.BOOSTINGS",
+        {"learning_rate": [0.1], "max_leaf_nodes": [4], "max_iter": [5]},
+    )
     monkeypatch.setattr("mmfusion.experiments.reference_models.PENALTIES", {"C": [1.0]})
     monkeypatch.setattr(
         "mmfusion.experiments.reference_models.BOOSTINGS",

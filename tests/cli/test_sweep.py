@@ -82,7 +82,7 @@ def test_ablations_are_runs_beside_it(
         (["--jobs", "1", "--cluster", "timeout_min=3"], "--cluster needs a cluster: add --launcher slurm"),
         (
             ["--report", "--reference", "tinny"],
-            "methods that run (tiny; logistic regression, gradient boosting), got",
+            "methods that run (tiny; logistic regression, gradient boosting), got 'tinny'",
         ),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
         (["--resume", "somewhere", "--repeats", "2"], "leave out --model, --dataset, --repeats"),

@@ -1,44 +1,33 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from mmfusion.comparison import grid, reference_rows
+from mmfusion.comparison import grid, reference_encoder, reference_rows
 from mmfusion.comparison.analysis import analyse
 from mmfusion.comparison.collect import collect
+from mmfusion.comparison.reference_choice import ROWS, Choice, of_name
+from mmfusion.comparison.reference_encoder import Encoder
+from mmfusion.comparison.reference_inputs import Inputs
 from mmfusion.data.bundle import DataBundle
+from mmfusion.experiments.embeddings import Embeddings
 from mmfusion.experiments.settings import Settings
 from mmfusion.registry import datasets
 from mmfusion.training.reporter import Silent
 
 DATA = {"size": 32, "n_train": 120, "n_validation": 30, "n_test": 60}
+TABLE_ROWS = ROWS[:2]
+OPTIONS = {"encoder": "tiny", "weights": "file.pt"}
 
 
-@pytest.mark.slow
-def test_reference_rows_are_read_as_runs(tmp_path: Path) -> None:
-    bundle = datasets.create("synthetic_derm7pt", **DATA)
-    places = reference_rows.write(bundle, tmp_path, data=DATA, seed=1, resamples=20)
-    result = collect([tmp_path])
-    assert not result.skipped
-    assert {item.folder for item in result.runs} == set(places)
-    for item in result.runs:
-        assert (item.row, item.seed, item.n_train) == ("scikit-learn", 1, 120)
-        assert item.metrics["cases"] == {"train": 120, "validation": 30, "test": 60}
-        assert item.settings.data == DATA
-        assert item.test.ids.tolist() == [str(case) for case in bundle.test.ids]
-        np.testing.assert_array_equal(item.test.labels, bundle.test.labels("label").numpy())
-    [comparison] = analyse(result.runs, n_resamples=50).comparisons
-    assert {method.label for method in comparison.methods} == {"logistic regression", "gradient boosting"}
-    assert all(method.is_row and method.beyond is None for method in comparison.methods)
-    stored = {item.model: item.metrics["test"]["auc"]["value"] for item in result.runs}
-    assert {method.label: method.scores["auc"].mean for method in comparison.methods} == pytest.approx(stored)
-    # A second call leaves them as they are.
-    before = [(place / "metrics.json").stat().st_mtime_ns for place in places]
-    assert reference_rows.write(bundle, tmp_path, data=DATA, seed=1) == places
-    assert [(place / "metrics.json").stat().st_mtime_ns for place in places] == before
+@pytest.fixture(scope="module")
+def bundle() -> DataBundle:
+    return datasets.create("synthetic_derm7pt", **DATA)
 
 
 class Lines(Silent):
@@ -54,6 +43,94 @@ def planned(tmp_path: Path) -> list[grid.Planned]:
     return grid.plan(grid.methods("concat,image"), ["synthetic_derm7pt"], [{"data": DATA}], seeds=(0, 1), out=tmp_path)
 
 
+@pytest.fixture
+def with_weights(tmp_path: Path) -> list[grid.Planned]:
+    changes = [{"data": DATA, "model": {"weights": "file.pt"}}]
+    return grid.plan(grid.methods("concat"), ["synthetic_derm7pt"], changes, seeds=(0, 1), out=tmp_path)
+
+
+@pytest.fixture
+def constant(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Rows that predict the same for all cases; the list has what was fitted."""
+    fitted: list[str] = []
+
+    def predict(learner: Any, features: Any, labels: Any, kind: Any) -> Any:
+        return {part: np.tile([0.4, 0.6], (len(x), 1)) for part, x in features.items() if part != "train"}
+
+    def learner(self: Inputs, reference: Any, target: str, kind: Any, *, seed: int) -> Any:
+        fitted.append(f"{reference.name}, seed {seed}")
+        features = {name: np.zeros((len(dataset), 1)) for name, dataset in self._sets.items()}
+        return None, features, self.bundle.train.labels(target).numpy()
+
+    monkeypatch.setattr(Inputs, "predict", staticmethod(predict))
+    monkeypatch.setattr(Inputs, "learner", learner)
+    return fitted
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch, bundle: DataBundle) -> list[Settings]:
+    """Datasets that were read."""
+    out: list[Settings] = []
+
+    def build(settings: Settings, *_: object) -> DataBundle:
+        out.append(settings)
+        return bundle
+
+    monkeypatch.setattr(reference_rows, "build_dataset", build)
+    return out
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Embeddings that know the label a little; the list has an entry per encoding."""
+    calls: list[str] = []
+
+    def embeddings(self: Encoder, bundle: DataBundle, reporter: Any) -> Any:
+        calls.append(str(self.options["weights"]))
+        generator = np.random.default_rng(0)
+        found = {}
+        for name, dataset in {"train": bundle.train, "validation": bundle.validation, "test": bundle.test}.items():
+            values = generator.normal(size=(len(dataset), 3))
+            values[:, 0] += dataset.labels("label").numpy()
+            found[name] = Embeddings(values, np.ones((len(dataset), 1), dtype=bool))
+        return found, 2.5
+
+    monkeypatch.setattr(Encoder, "embeddings", embeddings)
+    return calls
+
+
+@pytest.mark.slow
+def test_reference_rows_are_read_as_runs(
+    with_weights: list[grid.Planned], tmp_path: Path, read: list[Settings], encoded: list[str]
+) -> None:
+    """Two learners on three inputs; a second call fits nothing."""
+    lines = Lines()
+    places = reference_rows.beside(with_weights[:1], tmp_path, lines)
+    assert lines.lines == []
+    assert encoded == ["file.pt"]
+    result = collect([tmp_path])
+    assert not result.skipped
+    assert {item.folder for item in result.runs} == set(places)
+    names = [row.name for row in ROWS if row.learner not in ("LightGBM", "TabPFN")]
+    assert {item.model for item in result.runs} == set(names)
+    for item in result.runs:
+        assert (item.row, item.seed, item.n_train) == ("scikit-learn", 0, 120)
+        assert item.settings.data == DATA
+        assert item.metrics["cost"]["seconds"] > 0
+        assert ("embedding_seconds" in item.metrics["cost"]) == item.model.startswith("embeddings")
+    [comparison] = analyse(result.runs, n_resamples=50).comparisons
+    methods = {method.label: method for method in comparison.methods}
+    assert set(methods) == set(names)
+    assert all(method.is_row and method.beyond is None for method in methods.values())
+    assert methods["embeddings: logistic regression"].cost is not None
+    stored = {item.model: item.metrics["test"]["auc"]["value"] for item in result.runs}
+    assert {label: method.scores["auc"].mean for label, method in methods.items()} == pytest.approx(stored)
+    before = [(place / "metrics.json").stat().st_mtime_ns for place in places]
+    assert reference_rows.beside(with_weights[:1], tmp_path, lines) == places
+    assert [(place / "metrics.json").stat().st_mtime_ns for place in places] == before
+    assert len(read) == len(encoded) == 1
+
+
 def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
     planned: list[grid.Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,77 +139,87 @@ def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
 
     monkeypatch.setattr(reference_rows, "build_dataset", gone)
     lines = Lines()
-    assert reference_rows.beside(planned, tmp_path, lines) == []
+    assert reference_rows.beside(planned, tmp_path, lines, Choice(TABLE_ROWS)) == []
+    assert lines.lines == ["No reference rows for synthetic_derm7pt: no folder x"]
+
+
+def test_rows_are_fitted_once_each_and_finished_ones_need_no_dataset(
+    with_weights: list[grid.Planned], tmp_path: Path, read: list[Settings], constant: list[str]
+) -> None:
+    rows = (*TABLE_ROWS, of_name("embeddings: logistic regression"))
+    places = reference_rows.beside(with_weights, tmp_path, Lines(), Choice(TABLE_ROWS))
+    assert len(set(places)) == 4
+    assert (len(read), len(constant)) == (1, 4)
+    assert reference_rows.beside(with_weights, tmp_path, Lines(), Choice(TABLE_ROWS)) == places
+    assert (len(read), len(constant)) == (1, 4)
+    # Of more rows the others alone are fitted.
+    more = reference_rows.beside(with_weights, tmp_path, Lines(), Choice(rows))
+    assert set(places) < set(more)
+    assert constant[4:] == ["embeddings: logistic regression, seed 0", "embeddings: logistic regression, seed 1"]
+
+
+def test_what_is_left_out_is_one_line_with_the_reason(
+    planned: list[grid.Planned], tmp_path: Path, read: list[Settings], constant: list[str]
+) -> None:
+    """Untrained weights make no embeddings, in any seed."""
+    rows = (TABLE_ROWS[0], of_name("embeddings: logistic regression"))
+    lines = Lines()
+    assert len(reference_rows.beside(planned, tmp_path, lines, Choice(rows, ("No TabPFN: why",)))) == 2
     assert lines.lines == [
-        f"No reference rows for concat on synthetic_derm7pt, seed {seed}: no folder x" for seed in (0, 1)
+        "No TabPFN: why",
+        "No reference rows (embeddings: logistic regression) for synthetic_derm7pt: the encoder convnet starts without "
+        "pretrained weights (model.weights=none), so that its frozen maps are random features",
     ]
 
 
-@pytest.mark.slow
-def test_finished_rows_need_no_dataset(
-    planned: list[grid.Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_row_that_cannot_be_fitted_leaves_the_others(
+    planned: list[grid.Planned], tmp_path: Path, read: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One is read for all seeds where a row is missing, none where none is."""
-    read: list[Settings] = []
+    def write(want: Any, inputs: Any, **_: Any) -> None:
+        if want.reference == TABLE_ROWS[0]:
+            raise ValueError("no room")
+        want.place.mkdir(parents=True)
+        (want.place / "metrics.json").write_text("{}")
 
-    def build(settings: Settings, *_: object) -> DataBundle:
-        read.append(settings)
-        return datasets.create("synthetic_derm7pt", **DATA)
-
-    def constant(train: Any, held_out: Any, *_: object, **__: object) -> Any:
-        return {
-            name: {part: np.tile([0.4, 0.6], (len(dataset), 1)) for part, dataset in held_out.items()}
-            for name in reference_rows.REFERENCES
-        }
-
-    monkeypatch.setattr(reference_rows, "build_dataset", build)
-    monkeypatch.setattr(reference_rows, "reference_probabilities", constant)
-    places = reference_rows.beside(planned, tmp_path, Lines())
-    assert len(set(places)) == 4
-    assert len(read) == 1
-    assert reference_rows.beside(planned, tmp_path, Lines()) == places
-    assert len(read) == 1
+    monkeypatch.setattr(reference_rows, "write", write)
+    lines = Lines()
+    assert len(reference_rows.beside(planned, tmp_path, lines, Choice(TABLE_ROWS))) == 2
+    assert lines.lines == ["No reference rows (logistic regression) for synthetic_derm7pt: no room"]
 
 
-@pytest.mark.slow
 def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bundle: DataBundle, constant: list[str]
 ) -> None:
-    fitted: list[int] = []
-
-    def constant(train: Any, held_out: Any, *_: object, **__: object) -> Any:
-        fitted.append(len(train))
-        return {
-            name: {part: np.tile([0.4, 0.6], (len(dataset), 1)) for part, dataset in held_out.items()}
-            for name in reference_rows.REFERENCES
-        }
-
-    monkeypatch.setattr(reference_rows, "reference_probabilities", constant)
-    bundle = datasets.create("synthetic_derm7pt", **DATA)
     table, copy = tmp_path / "cases.csv", tmp_path / "copy.csv"
-    out, data = tmp_path / "out", {"table": str(table)}
+    out = tmp_path / "out"
+
+    def fitted(path: Path) -> list[Path]:
+        wanted = reference_rows.wanted(TABLE_ROWS, "synthetic_derm7pt", out, data={"table": str(path)})
+        for want in wanted:
+            reference_rows.write(want, Inputs(bundle), resamples=20)
+        return [want.place for want in wanted]
+
     for path in (table, copy):
         path.write_text("a,b\n1,2\n")
-    first = reference_rows.write(bundle, out, data=data, resamples=20)
-    assert reference_rows.write(bundle, out, data={"table": str(copy)}) == first
+    first = fitted(table)
+    assert fitted(copy) == first
     table.write_text("a,b\n1,3\n")
-    second = reference_rows.write(bundle, out, data=data, resamples=20)
+    second = fitted(table)
     assert not set(first) & set(second)
-    assert fitted == [120, 120]
+    assert len(constant) == 4
     # The rows say which table they saw.
     result = collect([out])
     assert not result.skipped
-    message = {item.folder: item.metrics["content"]["data"]["table"] for item in result.runs}
-    assert {message[place] for place in first} == {hashlib.sha256(b"a,b\n1,2\n").hexdigest()}
-    assert {message[place] for place in second} == {hashlib.sha256(b"a,b\n1,3\n").hexdigest()}
+    digests = {item.folder: item.metrics["content"]["data"]["table"] for item in result.runs}
+    assert {digests[place] for place in first} == {hashlib.sha256(b"a,b\n1,2\n").hexdigest()}
+    assert {digests[place] for place in second} == {hashlib.sha256(b"a,b\n1,3\n").hexdigest()}
 
 
 def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
 
     def places(dataset: str) -> list[Path]:
-        rows = reference_rows._rows(dataset, {}, [str(plugin)], 0)
-        return [reference_rows._place(tmp_path, row) for row in rows.values()]
+        return [want.place for want in reference_rows.wanted(TABLE_ROWS, dataset, tmp_path, plugins=[str(plugin)])]
 
     plugin.write_text("A = 1\n")
     options, foreign = places("synthetic_derm7pt"), places("mine")
@@ -142,11 +229,70 @@ def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> Non
 
 
 def test_a_place_without_files_is_that_of_former_versions(tmp_path: Path) -> None:
-    [row, _] = reference_rows._rows("ham10000", {"size": 128}, [], 0).values()
-    assert reference_rows._place(tmp_path, row) == tmp_path / "ham10000" / "logistic-regression" / "seed0-9b655acb73"
+    [row] = reference_rows.wanted(TABLE_ROWS[:1], "ham10000", tmp_path, data={"size": 128})
+    assert row.place == tmp_path / "ham10000" / "logistic-regression" / "seed0-9b655acb73"
 
 
-def test_without_validation_there_are_none(tmp_path: Path) -> None:
-    bundle = datasets.create("synthetic_derm7pt", **DATA)
+def test_the_place_of_embeddings_depends_on_encoder_and_weights(
+    with_weights: list[grid.Planned], tmp_path: Path
+) -> None:
+    def places(**changes: Any) -> set[Path]:
+        encoder = Encoder(OPTIONS | changes, True, with_weights[0])
+        rows = reference_rows.wanted(ROWS, "ham10000", tmp_path, encoder=encoder)
+        return {want.place for want in rows}
+
+    one, other = places(), places(weights="other.pt")
+    assert len(one) == len(ROWS)
+    assert {place.parent.name for place in one & other} == {
+        *("logistic-regression", "gradient-boosting", "LightGBM", "TabPFN")
+    }
+    assert {place.parent.name for place in one - other} >= {"embeddings-LightGBM", "embeddings-table-LightGBM"}
+
+
+def test_without_validation_there_are_none(tmp_path: Path, bundle: DataBundle) -> None:
+    [row] = reference_rows.wanted(TABLE_ROWS[:1], "synthetic_derm7pt", tmp_path, data=DATA)
     with pytest.raises(ValueError, match="the reference rows need a validation set"):
-        reference_rows.write(replace(bundle, validation=[]), tmp_path, data=DATA)
+        reference_rows.write(row, Inputs(replace(bundle, validation=[])))
+
+
+def test_encoders_are_taken_once_and_where_maps_are_kept(tmp_path: Path) -> None:
+    """Of two runs with the same encoder the one whose maps are precomputed; models without an encoder have none."""
+    frozen = {"train": {"freeze": "all", "precompute": True}, "model": {"weights": "file.pt"}}
+    layers = [[{"model": {"weights": "file.pt"}}], [frozen], [{"model": {"weights": "other.pt"}}]]
+    planned = [
+        run
+        for layer in layers
+        for run in grid.plan(grid.methods("concat,tabular"), ["synthetic_derm7pt"], layer, out=tmp_path)
+    ]
+    found, reason = reference_encoder.encoders(planned)
+    assert reason == ""
+    assert [encoder.options["weights"] for encoder in found] == ["file.pt", "other.pt"]
+    assert found[0].planned.settings.train.precompute
+    alone = grid.plan(grid.methods("tabular"), ["synthetic_derm7pt"], out=tmp_path)
+    assert reference_encoder.encoders(alone) == ([], "no method has the options encoder and weights")
+
+
+def test_the_maps_of_a_run_are_read_where_they_are(
+    with_weights: list[grid.Planned], bundle: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = with_weights[0].settings
+    kept = replace(settings, train=replace(settings.train, precompute=True), run=replace(settings.run, cache="cache"))
+    model = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(reference_encoder, "build_model", lambda *_, **__: model)
+    asked: list[Path] = []
+
+    def precompute(_: Any, dataset: Any, folder: Path, **__: Any) -> Any:
+        asked.append(folder)
+        return dataset
+
+    def embed(_: Any, dataset: Any, **__: Any) -> Embeddings:
+        return Embeddings(np.zeros((len(dataset), 1)), np.ones((len(dataset), 1), dtype=bool))
+
+    monkeypatch.setattr(reference_encoder, "precompute", SimpleNamespace(precompute=precompute))
+    monkeypatch.setattr(reference_encoder, "embed", embed)
+    for run, expected in ((with_weights[0], 0), (replace(with_weights[0], settings=kept), 3)):
+        asked.clear()
+        found, seconds = Encoder(OPTIONS, True, run).embeddings(bundle, Silent())
+        assert {name: len(rows.values) for name, rows in found.items()} == {"train": 120, "validation": 30, "test": 60}
+        assert seconds >= 0
+        assert asked == [Path("cache/maps")] * expected

@@ -4,13 +4,8 @@ import pytest
 import torch
 
 from mmfusion.data import FrameDataset
-from mmfusion.experiments.reference_models import (
-    features,
-    gradient_boosting,
-    logistic_regression,
-    reference_probabilities,
-    table_of,
-)
+from mmfusion.experiments.reference_features import features, table_of
+from mmfusion.experiments.reference_models import gradient_boosting, logistic_regression, reference_probabilities
 from mmfusion.spec import Classes, Columns, DataSpec, Image
 from mmfusion.tokens import Table
 

@@ -179,11 +179,13 @@ def _check_reference(
     Returns:
         Whether the reference was named before any run finished; always true for a preset's and the default.
     """
-    from mmfusion.comparison import reference_note
+    from mmfusion.comparison import reference_encoder, reference_note
+    from mmfusion.experiments.reference_features import EMBEDDINGS
 
     reference, _ = _judged_by(arguments)
     names = [name for planned_run in planned for name in (planned_run.label, planned_run.settings.run.model)]
-    rows = [row.name for row in references.rows]
+    known = reference_encoder.encoders(planned)[0]
+    rows = [row.name for row in references.rows if known or EMBEDDINGS not in row.inputs]
     if reference in names or reference in rows:
         if arguments.reference is None:
             return True

@@ -48,6 +48,12 @@ def of_name(name: str) -> Reference | None:
     return next((row for row in ROWS if row.name == name), None)
 
 
+def sees_embeddings(name: str) -> bool:
+    """Whether the reference row of that name is fitted to embeddings; False for any other name."""
+    row = of_name(name)
+    return row is not None and EMBEDDINGS in row.inputs
+
+
 @dataclass(frozen=True)
 class Choice:
     """Chosen reference rows.

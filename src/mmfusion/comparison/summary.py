@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
-from mmfusion.comparison.reference_choice import of_name
+from mmfusion.comparison.reference_choice import sees_embeddings
 from mmfusion.comparison.sweep import Outcome
 from mmfusion.experiments import folder
 from mmfusion.experiments.reference_features import EMBEDDINGS
@@ -80,8 +80,7 @@ def reference_rows(places: Sequence[Path]) -> list[Row]:
     by_method: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for place in places:
         metrics = read_json(place / folder.METRICS)
-        known = of_name(metrics["model"])
-        name = metrics["model"] if known is None or EMBEDDINGS in known.inputs else f"{metrics['model']}, table alone"
+        name = metrics["model"] + ("" if sees_embeddings(metrics["model"]) else ", table alone")
         by_method.setdefault((metrics["dataset"], name), []).append(metrics)
     return [_row(*key, runs) for key, runs in by_method.items()]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mmfusion.comparison.analysis.methods import Group, groups, key_of, options_of
 from mmfusion.comparison.finished_run import PLUGINS, FinishedRun, complete, is_foreign
+from mmfusion.comparison.reference_choice import sees_embeddings
 from mmfusion.experiments import recipes
 
 FREEZING = ("freeze", "precompute")
@@ -67,7 +68,7 @@ class _Draft:
         """Whether a reference row was fitted to the same inputs and tested on the same cases."""
         common = self.shared["data"]
         differing = {key for key in (*common, *data) if common.get(key) != data.get(key)}
-        if run.settings.model:
+        if sees_embeddings(run.model):
             # Embeddings are of the table's encoder and images.
             own = {**run.settings.model, "normalise": run.settings.train.normalise}
             encoder = {**self.shared["model"], "normalise": self.shared["train"].get("normalise")}
@@ -120,8 +121,9 @@ def tables(runs: Sequence[FinishedRun]) -> list[Table]:
             hosts = [draft for draft in drafts if draft.accepts_row(run, data)]
             # The rows are the same whatever the size of the images: each table has its own.
             hosts = [draft for draft in hosts if draft.shared["data"] == data] or hosts
-            train = {"freeze": "all"} if run.settings.model else {}
-            alone: dict[str, dict[str, Any]] = {"data": data, "train": train, "model": dict(run.settings.model)}
+            alone: dict[str, dict[str, Any]] = {"data": data, "train": {}, "model": {}}
+            if sees_embeddings(run.model):
+                alone |= {"train": {"freeze": "all"}, "model": dict(run.settings.model)}
             for draft in hosts or [drafts.draft_for(alone, run)]:
                 draft.runs.append(run)
     return _named(list(drafts))
