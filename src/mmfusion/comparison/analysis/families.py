@@ -1,5 +1,6 @@
 """Families of methods: where a method fuses."""
 
+from mmfusion.comparison.reference_choice import of_name
 from mmfusion.models.registration import blueprint_of
 from mmfusion.registry import PluginError
 
@@ -9,14 +10,15 @@ def family(model: str, *, row: bool) -> str:
 
     Args:
         model: Registered name, or that of a reference row.
-        row: Whether it is a reference row, fitted to the table alone.
+        row: Whether it is a reference row.
 
     Returns:
-        ``maps``, ``tokens``, ``decisions``, ``images alone``, ``table alone``, ``embeddings`` or ``table, fitted``;
-        empty for a model without a blueprint, or whose plug-in is not loaded.
+        ``maps``, ``tokens``, ``decisions``, ``images alone``, ``table alone`` or ``embeddings``; for a reference row
+        ``reference:`` and its inputs; empty for a model without a blueprint, or whose plug-in is not loaded.
     """
     if row:
-        return "table, fitted"
+        known = of_name(model)
+        return f"reference: {' + '.join(known.inputs) if known is not None else 'table'}"
     try:
         blueprint = blueprint_of(model)
     except (ValueError, PluginError):

@@ -62,7 +62,7 @@ class Method:
         changed: Settings of the model and its training that differ from the defaults, the recipe and the preset:
             options of the model by their names, ``train.lr`` and so on, ``run.precision``.
         is_reference: Whether the others are tested against it.
-        is_row: Whether it is a scikit-learn reference row, fitted to the table alone.
+        is_row: Whether it is a reference row, fitted to the table, to a frozen encoder's embeddings, or to both.
         beyond: Needs beyond the equal budget, in words; None for none.
         settings: All settings but seed, fold and folder.
         runs: By fold, then seed.
