@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmfusion import registry
 from mmfusion.comparison import grid
-from mmfusion.comparison.search_space import SHARED, beyond, points, search_space, value_of
+from mmfusion.comparison.search_space import SHARED, points, search_space, value_of
 from mmfusion.experiments.settings import Settings, resolve
 from mmfusion.models.registration import NOMINAL
 from mmfusion.search_ranges import Among, LogUniform, Uniform
@@ -106,7 +106,7 @@ def test_a_blueprints_file(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[head]\nname = 'mlp'\nhidden = [8]\ndropout = 0.25\n")
     mine = resolve(str(tmp_path / "mine.toml"))
     assert tuple(search_space(mine, NOMINAL).ranges) == SHARED
-    assert value_of(mine, "model.dropout") == 0.25
+    assert value_of(mine, "model.dropout") is None
     (tmp_path / "bare.toml").write_text("[head]\nname = 'mlp'\nhidden = []\n")
     assert "model.dropout" in search_space(resolve(str(tmp_path / "bare.toml")), NOMINAL).dropped
 
@@ -136,19 +136,3 @@ def test_too_many_options(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_method_that_is_not_for_the_data() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         search_space(settings("tip"), TABLE)
-
-
-@pytest.mark.parametrize(
-    ("tried", "value", "where"),
-    [
-        ([1e-3, 2e-3, 3e-3], 3e-3, "largest"),
-        ([1e-3, 2e-3, 3e-3], 1e-3, "smallest"),
-        ([1e-3, 2e-3, 3e-3], 2e-3, None),
-        ([8, 16, 64], 64, "largest"),
-        (["mean", "max"], "max", None),
-        ([False, True], True, None),
-        ([0.1, 0.1], 0.1, None),
-    ],
-)
-def test_optima_on_a_border(tried: list[Any], value: Any, where: str | None) -> None:
-    assert beyond(tried, value) == where

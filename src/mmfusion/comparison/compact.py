@@ -116,6 +116,8 @@ def _keep(source: Path, place: Path, out: Path, names: Sequence[str]) -> int:
         # The command line of a sweep's process, which says nothing beyond the settings.
         environment.pop("command", None)
         written.append(_write_json(place, folder.ENVIRONMENT, environment))
+    if find(source, folder.TUNING) is not None:
+        written.append(_write_json(place, folder.TUNING, _read(source, folder.TUNING)))
     present = [name for name in names if find(source, name) is not None]
     written += [_compress(place / f"{name}.gz", text(source, name)) for name in present]
     if find(source, folder.SPLITS) is not None:

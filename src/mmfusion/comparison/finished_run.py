@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion import registry
+from mmfusion.comparison.tuning_record import Tuning
 from mmfusion.experiments.file_digests import CONTENT, WRITTEN
 from mmfusion.experiments.settings import Settings
 from mmfusion.metrics.ranking import Floats
@@ -82,6 +83,7 @@ class FinishedRun:
         environment: Versions and hardware; None if they were not kept.
         robustness: Rows of ``robustness.json``; None if robustness was not evaluated.
         subgroups: By property, the value of each test case, empty if it is unknown; None if there are none.
+        tuning: How its settings were chosen by trials; None if they were not.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class FinishedRun:
     environment: Mapping[str, Any] | None
     robustness: Sequence[Mapping[str, Any]] | None
     subgroups: Mapping[str, NDArray[np.str_]] | None
+    tuning: Tuning | None = None
 
     @property
     def model(self) -> str:

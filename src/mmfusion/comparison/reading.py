@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.comparison.finished_run import PLUGINS, ROW, Cases, FinishedRun
+from mmfusion.comparison.tuning_record import Tuning
 from mmfusion.experiments import folder
 from mmfusion.experiments.file_digests import CONTENT
 from mmfusion.experiments.settings import Settings
@@ -90,6 +91,7 @@ def _read(place: Path) -> FinishedRun:
         environment=environment,
         robustness=robustness and _expect_each(folder.ROBUSTNESS, robustness.get("rows", {}), _CONDITION),
         subgroups=_subgroups(_optional(place, folder.SUBGROUPS, _frame), parts["test"].ids),
+        tuning=_optional(place, folder.TUNING, _tuning),
     )
 
 
@@ -175,6 +177,13 @@ def _versioned(place: Path, name: str) -> dict[str, Any]:
         age = "a newer" if content["format"] > FORMAT else "an older"
         raise ValueError(f"{name} has format {content['format']} of {age} version, this one reads {FORMAT}")
     return content
+
+
+def _tuning(place: Path, name: str) -> Tuning:
+    try:
+        return Tuning.from_dict(_versioned(place, name))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _frame(place: Path, name: str) -> pd.DataFrame:

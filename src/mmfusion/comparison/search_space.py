@@ -113,7 +113,9 @@ def search_space(settings: Settings, spec: DataSpec, fixed: Collection[str] = ()
     dropped |= _without_effect(settings, spec)
     for key, values in ranges.items():
         current = value_of(settings, key)
-        if key not in dropped and (current is None or (isinstance(values, LogUniform) and not current)):
+        # None of a file's shared option is what the file says.
+        off = current is None and "blueprint" not in settings.model
+        if key not in dropped and (off or (isinstance(values, LogUniform) and not current)):
             dropped[key] = "it is off in the recipe"
     return SearchSpace(
         {key: values for key, values in ranges.items() if key not in dropped},
@@ -132,24 +134,7 @@ def value_of(settings: Settings, key: str) -> Any:
     section, _, name = key.partition(".")
     if section == "train":
         return getattr(settings.train, name)
-    value = settings.model.get(name, registry.models.defaults(settings.run.model).get(name))
-    if value is None and name == "dropout" and "blueprint" in settings.model:  # the file says it
-        head = as_part(Blueprint.from_dict(settings.model["blueprint"]).head)
-        value = head.get(name, registry.heads.defaults(head["name"]).get(name))
-    return value
-
-
-def beyond(tried: Collection[Any], value: Any) -> str | None:
-    """Whether no trial lies beyond a value: ``smallest`` or ``largest`` of those tried; None for one in between.
-
-    Args:
-        tried: The values of all trials.
-        value: The chosen one. What is no number, such as a name, has no border.
-    """
-    numbers = [number for number in tried if isinstance(number, int | float) and not isinstance(number, bool)]
-    if value not in numbers or isinstance(value, bool) or len(set(numbers)) < 2:
-        return None
-    return "smallest" if value <= min(numbers) else "largest" if value >= max(numbers) else None
+    return settings.model.get(name, registry.models.defaults(settings.run.model).get(name))
 
 
 def _without_effect(settings: Settings, spec: DataSpec) -> dict[str, str]:

@@ -16,7 +16,7 @@ from mmfusion.comparison import grid, sweep
 from mmfusion.comparison.grid import Planned
 from mmfusion.comparison.search_space import SearchSpace, points, search_space, value_of
 from mmfusion.comparison.sweep import Launcher, Outcome
-from mmfusion.comparison.tuning_record import Trial, Tuning
+from mmfusion.comparison.tuning_record import TUNED, UNTUNED, Trial, Tuning
 from mmfusion.experiments import case_file, folder
 from mmfusion.experiments.assembly import build_dataset
 from mmfusion.experiments.settings import Settings, merge, plain
@@ -33,9 +33,6 @@ SEEDS = (1000, 1001, 1002)
 
 N_BEST = 3
 """Number of trials that run with all of :data:`SEEDS`."""
-
-TUNED, UNTUNED = "(tuned)", "(at the recipe)"
-"""Behind the labels of methods."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Record of how the settings of a run were chosen by trials, kept in the folder of each run that has them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.comparison.search_space import beyond
 from mmfusion.metrics.classification import LOWER_IS_BETTER
 from mmfusion.metrics.expected_best import expected_best
 from mmfusion.option_checks import takes
 from mmfusion.training.checkpoints import FORMAT
+
+TUNED, UNTUNED = "(tuned)", "(at the recipe)"
+"""Behind the label of a tuned method, and of the same method with the settings of its recipe."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,19 @@ class Tuning:
             trials=trials,
             chosen=chosen,
         )
+
+
+def beyond(tried: Collection[Any], value: Any) -> str | None:
+    """Whether no trial lies beyond a value: ``smallest`` or ``largest`` of those tried; None for one in between.
+
+    Args:
+        tried: The values of all trials.
+        value: The chosen one. What is no number, such as a name, has no border.
+    """
+    numbers = [number for number in tried if isinstance(number, int | float) and not isinstance(number, bool)]
+    if value not in numbers or isinstance(value, bool) or len(set(numbers)) < 2:
+        return None
+    return "smallest" if value <= min(numbers) else "largest" if value >= max(numbers) else None
 
 
 _TUNING: Mapping[str, Any] = {

@@ -111,4 +111,4 @@ def test_what_was_compared() -> None:
     ],
 )
 def test_the_answer(result: Comparison, expected: str) -> None:
-    assert said(result) == expected
+    assert said(result) == f"At this recipe, without tuning: {expected}"

@@ -146,11 +146,14 @@ def _comparison(
         tests, pairing_cautions = paired.against(others, compared[chosen_reference], metrics, rules)
         reference_cautions += pairing_cautions
     ablation_tests: list[PairedTest] = []
+    recipe_tests: list[PairedTest] = []
     for whole in dict.fromkeys(whole_of.values()):
-        ablations = [compared[method.label] for method in methods if method.whole == whole]
-        found, pairing_cautions = paired.against(ablations, compared[whole], metrics, rules)
-        ablation_tests += found
-        reference_cautions += pairing_cautions
+        for at_recipe, into in ((False, ablation_tests), (True, recipe_tests)):
+            parts = [compared[m.label] for m in methods if m.whole == whole and m.at_recipe == at_recipe]
+            if parts:
+                found, pairing_cautions = paired.against(parts, compared[whole], metrics, rules)
+                into += found
+                reference_cautions += pairing_cautions
     sampled_runs = [run for members in sampled.values() for run in members]
     test_sets = {run.judged.test_set: run.judged for run in sampled_runs}
     folds = {judged.run.fold for judged in test_sets.values()}
@@ -161,6 +164,8 @@ def _comparison(
     }
     groups = {group for judged in test_sets.values() for group in judged.cases.groups.tolist()}
     resolution = _resolution(sampled_runs, ranks)
+    # A run whose trials chose the recipe is that of two methods.
+    runs = list({run.folder: run for run in runs}.values())
     around = cautions.surroundings(runs)
     held_out = [n for run in runs if (n := n_validation(run)) is not None]
     return Comparison(
@@ -190,6 +195,7 @@ def _comparison(
             *_cautions("seeds", cautions.seeds(methods)),
             *_cautions("budget", cautions.budget(methods)),
             *_cautions("tuning", cautions.tuning(methods)),
+            *_cautions("tuning", cautions.trials(methods)),
             *_cautions("options", cautions.options(methods)),
             *_cautions("calibration", cautions.calibration(methods)),
             *_cautions("versions", cautions.versions(around, runs)),
@@ -200,6 +206,7 @@ def _comparison(
         surroundings=around,
         ablation_tests=tuple(ablation_tests),
         margin=margin,
+        recipe_tests=tuple(recipe_tests),
     )
 
 
@@ -225,7 +232,9 @@ def _reference(table: Table, named: str) -> tuple[str | None, list[Caution]]:
     labels = [group.label for group in table.groups]
     if named in labels:
         return named, []
-    of_model = [group.label for group in table.groups if group.name == named]
+    of_name = [group for group in table.groups if group.name == named]
+    tuned = [group for group in of_name if group.tunings]
+    of_model = [group.label for group in (tuned if len(tuned) == 1 else of_name)]
     if len(of_model) == 1:
         return of_model[0], []
     if not of_model:
@@ -264,6 +273,8 @@ def _method(
         contributions=modalities.contributions(runs, level),
         learning=learning.learning(runs),
         cost=learning.cost(runs),
+        tunings=group.tunings,
+        at_recipe=group.at_recipe,
         family=family(group.model, row=group.row is not None),
     )
 

@@ -189,6 +189,18 @@ def tuning(methods: Sequence[Method]) -> Texts:
         yield f"Not all methods were trained with the same {', '.join(uneven)}."
 
 
+def trials(methods: Sequence[Method]) -> Texts:
+    """Numbers of trials that differ between methods."""
+    counts = {
+        method.label: max((tuning.n_trials for tuning in method.tunings), default=0)
+        for method in methods
+        if not method.is_row and not method.at_recipe
+    }
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{label} {n or 'none'}" for label, n in counts.items())
+        yield f"Not all methods were tuned with the same number of trials ({listed}): more trials are an advantage."
+
+
 def options(methods: Sequence[Method]) -> Texts:
     """Unusual options that all methods share, so that no label has them."""
     unusual = {

@@ -12,6 +12,7 @@ from typing import Any
 from mmfusion import registry
 from mmfusion.comparison import presets
 from mmfusion.comparison.finished_run import PLUGINS, FinishedRun, complete, defaults
+from mmfusion.comparison.tuning_record import TUNED, UNTUNED, Tuning
 from mmfusion.experiments import recipes
 from mmfusion.experiments.settings import Run, merge, plain
 from mmfusion.registry import PluginError
@@ -31,6 +32,9 @@ class Group:
             options of the model by their names, ``train.lr`` and so on, ``run.precision``; empty for a reference row.
         settings: By section, without seed, fold and folder.
         runs: By fold, then seed.
+        tunings: By fold, how its settings were chosen by trials; empty if they were not. The settings above are then
+            those of its recipe.
+        at_recipe: Whether it is a method at its recipe that is tuned too.
     """
 
     label: str
@@ -40,6 +44,8 @@ class Group:
     changed: Mapping[str, Any]
     settings: Mapping[str, Any]
     runs: tuple[FinishedRun, ...]
+    tunings: tuple[Tuning, ...] = ()
+    at_recipe: bool = False
 
     @property
     def name(self) -> str:
@@ -56,7 +62,9 @@ def groups(runs: Sequence[FinishedRun]) -> list[Group]:
     """The methods of one table, by label."""
     by_method: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        by_method.setdefault(key_of(_method_settings(run), run.row), []).append(run)
+        for role in _roles(run):
+            n_trials = None if role.tuning is None else role.tuning.n_trials
+            by_method.setdefault(key_of(_method_settings(role), role.row, n_trials), []).append(role)
     by_model: dict[tuple[str, str | None], list[list[FinishedRun]]] = {}
     for members in by_method.values():
         members.sort(key=lambda run: (run.fold, run.seed))
@@ -69,13 +77,38 @@ def groups(runs: Sequence[FinishedRun]) -> list[Group]:
         labelled += _labelled(methods, _common_options(options.get(key, []), others))
     taken: set[str] = set()
     unique = []
-    for group in sorted(labelled, key=lambda group: group.label):
+    for group in sorted(_with_budgets(labelled), key=lambda group: group.label):
         label, number = group.label, 2
         while label in taken:
             label, number = f"{group.label} ({number})", number + 1
         taken.add(label)
         unique.append(replace(group, label=label))
     return unique
+
+
+def _roles(run: FinishedRun) -> list[FinishedRun]:
+    """A run once, or twice where the trials chose its recipe: as the tuned method and as the method at its recipe."""
+    both = run.tuning is not None and not run.tuning.chosen
+    return [run, replace(run, tuning=None)] if both else [run]
+
+
+def _with_budgets(groups: Sequence[Group]) -> list[Group]:
+    """The groups, with a label that says whether a method is tuned, or is at the recipe of one that is."""
+    budgets = {tuning.n_trials for group in groups for tuning in group.tunings}
+    out = []
+    for group in groups:
+        if group.tunings:
+            trials = f", {group.tunings[0].n_trials} trials)" if len(budgets) > 1 else ")"
+            group = replace(group, label=f"{group.label} {TUNED.removesuffix(')')}{trials}")
+        elif any(other.tunings and alike(other, group) for other in groups):
+            group = replace(group, label=f"{group.label} {UNTUNED}", at_recipe=True)
+        out.append(group)
+    return out
+
+
+def alike(first: Group, second: Group) -> bool:
+    """Whether two groups are of one method: the same model and recipe."""
+    return (first.model, first.row) == (second.model, second.row) and first.settings == second.settings
 
 
 def options_of(run: FinishedRun) -> dict[str, Any]:
@@ -120,11 +153,16 @@ def _common_options(methods: Sequence[Mapping[str, Any]], others: Sequence[Mappi
 
 
 def _method_settings(run: FinishedRun) -> dict[str, Any]:
-    """All settings that the runs of a method have in common, with the defaults of options that were not set."""
+    """All settings that the runs of a method have in common, with the defaults of options that were not set; tuned
+    ones as in the recipe, since each fold has its own choice.
+    """
     settings = complete(run)
     settings["run"].pop("seed")
     settings["run"].pop("repeat")
     settings["data"].pop("fold", None)
+    for key, value in () if run.tuning is None else run.tuning.recipe.values.items():
+        section, _, name = key.partition(".")
+        settings[section][name] = value
     return settings
 
 
@@ -158,7 +196,8 @@ def _labelled(methods: Sequence[list[FinishedRun]], common: Container[str]) -> l
             label = f"{label}: {name}"
         keys = differing | {key for key in changed_options if key not in common or key in in_name}
         options = {key: values.get(key) for key in sorted(keys)}
-        groups.append(Group(label, model, name, options, changed, method, tuple(runs)))
+        tunings = {run.fold: run.tuning for run in runs if run.tuning is not None}
+        groups.append(Group(label, model, name, options, changed, method, tuple(runs), tuple(tunings.values())))
     return groups
 
 

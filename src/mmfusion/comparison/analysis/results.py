@@ -13,6 +13,7 @@ from typing import Any, Literal
 from mmfusion.comparison.analysis.curve_data import Confusion, Curves, LearningCurve
 from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
 from mmfusion.comparison.numerical_noise import Noise
+from mmfusion.comparison.tuning_record import Tuning
 
 Named = Literal["beforehand", "default", "report"]
 """Origin of the reference: named before the runs were finished, the library's default, or named for the report."""
@@ -78,6 +79,9 @@ class Method:
         whole: Label of the method that it is an ablation of, against which it is tested; None for a method of its own,
             also for an ablation whose whole is not in the comparison.
         ranks: Best and worst rank that it may have; None for an ablation, and where no verdict is possible.
+        tunings: By fold, how its settings were chosen by trials; empty if they were not. ``settings``, ``options`` and
+            ``changed`` are then those of its recipe.
+        at_recipe: Whether it is a tuned method at its recipe; ``whole`` is then the tuned one.
         family: Where it fuses, in words; empty if that is unknown.
         noise: Spread over repeats of the seeds from perturbed starts; None if there are no repeats. They count nowhere
             else.
@@ -104,6 +108,8 @@ class Method:
     cost: Cost | None
     whole: str | None = None
     ranks: tuple[int, int] | None = None
+    tunings: tuple[Tuning, ...] = ()
+    at_recipe: bool = False
     family: str = ""
     noise: Noise | None = None
 
@@ -227,6 +233,7 @@ class Comparison:
         surroundings: Versions and hardware, the most frequent first.
         ablation_tests: Of every ablation against its whole, likewise; each whole is a family of its own.
         margin: Difference of the ranking metric within which methods count as equal; None if none was named.
+        recipe_tests: Of every tuned method's recipe against the tuned method, by metric; each is a family of its own.
     """
 
     name: str
@@ -250,6 +257,7 @@ class Comparison:
     surroundings: tuple[Surroundings, ...]
     ablation_tests: tuple[PairedTest, ...] = ()
     margin: float | None = None
+    recipe_tests: tuple[PairedTest, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

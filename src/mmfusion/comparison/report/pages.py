@@ -22,6 +22,7 @@ from mmfusion.comparison.report.chapters import (
     robustness,
     settings,
     subgroups,
+    tuning,
     verdict,
 )
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part
@@ -30,6 +31,7 @@ from mmfusion.utils.optional import need
 
 _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     verdict.part,
+    tuning.part,
     ablations.part,
     other_metrics.part,
     discrimination.roc,

@@ -1,8 +1,9 @@
 """Summary of a comparison: its methods and data, and the result with its uncertainty."""
 
+from collections.abc import Sequence
 from statistics import median
 
-from mmfusion.comparison.analysis.results import Named, PairedTest
+from mmfusion.comparison.analysis.results import Method, Named, PairedTest
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
 
@@ -13,11 +14,12 @@ def compared(chapter: Chapter) -> str:
     groups = ""
     if comparison.n_groups != comparison.n_cases:
         groups = f" of {formatting.plural(comparison.n_groups, 'patient or lesion', 'patients or lesions')}"
-    labels = [method.label for method in comparison.methods]
-    runs = sum(len(method.runs) for method in comparison.methods)
+    methods = [method for method in comparison.methods if not method.at_recipe]
+    labels = [method.label for method in methods]
+    runs = len({run.folder for method in comparison.methods for run in method.runs})
     folds = f" and {formatting.plural(comparison.folds, 'fold')}" if comparison.folds > 1 else ""
     return (
-        f"{formatting.plural(len(comparison.methods), 'method')} ({formatting.listed(labels, most=8)}) on "
+        f"{formatting.plural(len(methods), 'method')} ({formatting.listed(labels, most=8)}) on "
         f"{comparison.dataset}: {formatting.plural(len(comparison.classes), 'class', 'classes')}, "
         f"{formatting.plural(comparison.n_cases, 'test case')}{groups}; "
         f"{formatting.plural(len(comparison.seeds), 'seed')}{folds}, {formatting.plural(runs, 'run')} in all."
@@ -25,12 +27,32 @@ def compared(chapter: Chapter) -> str:
 
 
 def answer(chapter: Chapter, wanted: str) -> str:
-    """Sentences on the result.
+    """Sentences on the result, after how the methods were tuned.
 
     Args:
         chapter: The comparison.
         wanted: Name of the requested reference, which may be missing.
     """
+    return f"{footing(chapter.comparison.methods)} {_result(chapter, wanted)}".strip()
+
+
+def footing(methods: Sequence[Method]) -> str:
+    """How the methods were tuned, to begin the answer; empty where there are reference rows alone."""
+    counts = {
+        max((tuning.n_trials for tuning in method.tunings), default=0)
+        for method in methods
+        if not method.is_row and not method.at_recipe
+    }
+    if not counts:
+        return ""
+    if counts == {0}:
+        return "At this recipe, without tuning:"
+    if len(counts) > 1:
+        return "With unequal tuning:"
+    return f"Tuned with {formatting.plural(counts.pop(), 'trial')} each:"
+
+
+def _result(chapter: Chapter, wanted: str) -> str:
     comparison = chapter.comparison
     best, *others = chapter.ranked
     number = cell(score(best, chapter.metric))
