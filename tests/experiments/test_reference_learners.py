@@ -43,7 +43,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     module.TabPFNClassifier = Fake  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tabpfn", module)
     for name in tabpfn_model.SETTINGS:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is not set afterwards
+        monkeypatch.delenv(name)
     return Fake
 
 

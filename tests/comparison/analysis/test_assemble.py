@@ -336,3 +336,20 @@ def test_published_sets_of_one_class_are_undefined_where_they_are(tmp_path: Path
     for curve in (*curves.roc, *curves.precision_recall):
         assert np.isnan(curve.area)
         assert np.isnan(curve.y).all()
+
+
+def test_reference_rows_are_a_family_of_their_own(tmp_path: Path) -> None:
+    """However many there are, the methods' corrected p stay."""
+    seeds = range(5)
+    methods = {"concat": {"seeds": seeds}, "cfcml": {"seeds": seeds, "strength": 1.7}}
+    rows = {f"row {i}": {"row": True, "seeds": seeds, "strength": 1.4 + i / 10} for i in range(3)}
+    alone = only(analysed(tmp_path / "alone", methods))
+    among = only(analysed(tmp_path / "among", methods | rows))
+    [before] = [test for test in alone.tests if test.metric == "auc"]
+    after = {test.method: test for test in among.tests if test.metric == "auc"}
+    assert next(iter(after)) == "cfcml"
+    assert set(after) == {"cfcml", *rows}
+    assert after["cfcml"].p_holm == before.p_holm == before.p
+    assert after["cfcml"].detectable == before.detectable
+    assert all(after[row].p_holm >= after[row].p for row in rows)
+    assert max(after[row].p_holm / after[row].p for row in rows if after[row].p_holm < 1) > 1

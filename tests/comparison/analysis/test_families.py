@@ -20,4 +20,6 @@ def test_a_family_is_where_the_blueprint_fuses(model: str, expected: str) -> Non
 
 
 def test_a_reference_row_has_no_blueprint() -> None:
-    assert family("logistic regression", row=True) == "table, fitted"
+    assert family("logistic regression", row=True) == "reference: table"
+    assert family("embeddings + table: LightGBM", row=True) == "reference: embeddings + table"
+    assert family("of a former version", row=True) == "reference: table"

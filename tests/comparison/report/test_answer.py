@@ -112,3 +112,24 @@ def test_what_was_compared() -> None:
 )
 def test_the_answer(result: Comparison, expected: str) -> None:
     assert said(result) == f"At this recipe, without tuning: {expected}"
+
+
+def test_a_reference_row_is_no_method() -> None:
+    """Named for what it is if it is the best, and counted among the methods nowhere."""
+    tests = (
+        against("cfcml", 0.01, 0.5, None),
+        against("image", -0.09, 0.001, False),
+        against("boosting", 0.02, 0.2, None),
+    )
+    result = comparison(*tests, best="boosting")
+    methods = tuple(
+        dataclasses.replace(method, is_row=method.label == "boosting", family="reference: table")
+        for method in result.methods
+    )
+    result = dataclasses.replace(result, methods=methods)
+    assert answer.compared(Chapter.of(result, 1, 0.95)).startswith(
+        "3 methods (cfcml, concat and image) and 1 reference row on derm7pt"
+    )
+    text = said(result)
+    assert "boosting, a reference row, has the highest AUC" in text
+    assert "Of 2 methods tested, after correction: 1 worse than concat (image)" in text

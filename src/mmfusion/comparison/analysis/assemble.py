@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mmfusion.comparison.analysis import cautions, curves, grouping, learning, modalities, paired
+from mmfusion.comparison.analysis.ensembles import ensembles
 from mmfusion.comparison.analysis.families import family
 from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.held_out import n_validation, sizes
@@ -142,9 +143,14 @@ def _comparison(
     methods = [replace(method, whole=whole_of.get(method.label), ranks=rank_of.get(method.label)) for method in methods]
     tests: list[PairedTest] = []
     if chosen_reference is not None:
+        fitted = {method.label for method in methods if method.is_row}
         others = [one for one in own if one.label != chosen_reference]
-        tests, pairing_cautions = paired.against(others, compared[chosen_reference], metrics, rules)
-        reference_cautions += pairing_cautions
+        # Two families: how many reference rows there are, and so what is installed, changes no verdict on a method.
+        for is_row in (False, True):
+            family_members = [one for one in others if (one.label in fitted) == is_row]
+            found, pairing_cautions = paired.against(family_members, compared[chosen_reference], metrics, rules)
+            tests += found
+            reference_cautions += [caution for caution in pairing_cautions if caution not in reference_cautions]
     ablation_tests: list[PairedTest] = []
     recipe_tests: list[PairedTest] = []
     for whole in dict.fromkeys(whole_of.values()):
@@ -207,6 +213,9 @@ def _comparison(
         ablation_tests=tuple(ablation_tests),
         margin=margin,
         recipe_tests=tuple(recipe_tests),
+        ensembles=ensembles(
+            table.groups, sampled, n_resamples=n_resamples, level=level, seed=seed, extra=extra, set_sizes=set_sizes
+        ),
     )
 
 

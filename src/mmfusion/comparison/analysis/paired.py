@@ -7,8 +7,8 @@ difference per test set, the mean over its seeds; neither test nor interval unde
 
 One metric, named beforehand, carries the verdicts; all others have differences with intervals alone. A verdict needs
 :data:`~mmfusion.metrics.two_sources.LEAST_SEEDS` pairs of runs: one pair compares two trained models. Runs have the
-same test set only if their test cases are the same: a fold may have several test sets. All methods together are one
-family of Holm's correction.
+same test set only if their test cases are the same: a fold may have several test sets. The methods that are tested
+together are one family of Holm's correction.
 """
 
 from collections.abc import Sequence

@@ -130,7 +130,8 @@ class PairedTest:
         low: Lower end of its interval; NaN if there is none.
         high: Upper end.
         p: Two-sided; NaN if there is no test, or may be no verdict.
-        p_holm: Corrected for all methods of the comparison that may have a verdict; NaN if there is none.
+        p_holm: Corrected for all methods of the comparison that may have a verdict, or for all reference rows; NaN if
+            there is none.
         better: True if the method is significantly better at 5% after correction, False if worse, else None.
         reason: Why there is no interval; empty if there is one.
         no_verdict: Why there is no verdict on methods; empty if there may be one.
@@ -171,6 +172,24 @@ class PairedTest:
         if self.p_equal < SIGNIFICANCE:
             return "equal"
         return "no worse" if self.p_no_worse < SIGNIFICANCE else "open"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """The ensemble of a method's seeds: the mean of their probabilities, a reference beside the method.
+
+    Attributes:
+        label: Of the method.
+        sizes: Number of its models on each test set, at least 2.
+        scores: By metric, all metrics; intervals are of these trained models, for other test cases only; over several
+            test sets, those of folds, as for a method.
+        single: By metric, the mean over its single models.
+    """
+
+    label: str
+    sizes: tuple[int, ...]
+    scores: Mapping[str, Score]
+    single: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,14 +245,16 @@ class Comparison:
         metrics: Metrics to show, first the one that ranks.
         reference: Label of the method that the others are tested against; None if it is missing.
         named: Origin of the reference.
-        methods: Best first, reference rows of scikit-learn among them; then the ablations.
-        tests: Of every method but the reference and the ablations, by metric, in the order of the methods.
+        methods: Best first, reference rows among them; then the ablations.
+        tests: Of every method but the reference and the ablations, by metric, in the order of the methods; then of the
+            reference rows, which are a family of their own.
         resolution: Twice the median standard error of a single run's ranking metric, from the test cases alone.
         cautions: Warnings.
         surroundings: Versions and hardware, the most frequent first.
         ablation_tests: Of every ablation against its whole, likewise; each whole is a family of its own.
         margin: Difference of the ranking metric within which methods count as equal; None if none was named.
         recipe_tests: Of every tuned method's recipe against the tuned method, by metric; each is a family of its own.
+        ensembles: Of the seeds of each method that has two or more on the same test cases.
     """
 
     name: str
@@ -258,6 +279,7 @@ class Comparison:
     ablation_tests: tuple[PairedTest, ...] = ()
     margin: float | None = None
     recipe_tests: tuple[PairedTest, ...] = ()
+    ensembles: tuple[Ensemble, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

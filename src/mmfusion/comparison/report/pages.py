@@ -16,6 +16,7 @@ from mmfusion.comparison.report.chapters import (
     contribution,
     cost,
     discrimination,
+    ensembles,
     learning_curves,
     numerical_noise,
     other_metrics,
@@ -31,6 +32,7 @@ from mmfusion.utils.optional import need
 
 _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     verdict.part,
+    ensembles.part,
     tuning.part,
     ablations.part,
     other_metrics.part,

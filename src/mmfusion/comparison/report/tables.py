@@ -70,6 +70,15 @@ def _ranking(analysis: Analysis) -> Rows:
             yield head | ranked | {"metric": metric} | _score(score)
 
 
+def _ensembles(analysis: Analysis) -> Rows:
+    for comparison in analysis.comparisons:
+        for ensemble in comparison.ensembles:
+            head = {"comparison": comparison.name, "ensemble_of": ensemble.label, "models": min(ensemble.sizes)}
+            for metric, score in ensemble.scores.items():
+                values = {"value": score.mean, "low": score.low, "high": score.high}
+                yield head | {"metric": metric} | values | {"mean_of_models": ensemble.single[metric]}
+
+
 def _runs(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
         for number, run in enumerate(method.runs):
@@ -182,6 +191,7 @@ def _settings(analysis: Analysis) -> Rows:
 
 _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
     "ranking": _ranking,
+    "ensembles": _ensembles,
     "runs": _runs,
     "tests": _tests,
     "subgroups": _subgroups,

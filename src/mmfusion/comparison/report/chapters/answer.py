@@ -14,12 +14,14 @@ def compared(chapter: Chapter) -> str:
     groups = ""
     if comparison.n_groups != comparison.n_cases:
         groups = f" of {formatting.plural(comparison.n_groups, 'patient or lesion', 'patients or lesions')}"
-    methods = [method for method in comparison.methods if not method.at_recipe]
-    labels = [method.label for method in methods]
+    labels = [method.label for method in comparison.methods if not method.at_recipe and not method.is_row]
+    n_rows = sum(method.is_row for method in comparison.methods)
+    listed = formatting.plural(len(labels), "method") + (f" ({formatting.listed(labels, most=8)})" if labels else "")
+    rows = f" and {formatting.plural(n_rows, 'reference row')}" if n_rows else ""
     runs = len({run.folder for method in comparison.methods for run in method.runs})
     folds = f" and {formatting.plural(comparison.folds, 'fold')}" if comparison.folds > 1 else ""
     return (
-        f"{formatting.plural(len(methods), 'method')} ({formatting.listed(labels, most=8)}) on "
+        f"{listed}{rows} on "
         f"{comparison.dataset}: {formatting.plural(len(comparison.classes), 'class', 'classes')}, "
         f"{formatting.plural(comparison.n_cases, 'test case')}{groups}; "
         f"{formatting.plural(len(comparison.seeds), 'seed')}{folds}, {formatting.plural(runs, 'run')} in all."
@@ -57,6 +59,7 @@ def _result(chapter: Chapter, wanted: str) -> str:
     best, *others = chapter.ranked
     number = cell(score(best, chapter.metric))
     value = f"{chapter.metric_words}, {number}"
+    label = f"{best.label}, a reference row," if best.is_row and not best.is_reference else best.label
     if not others:
         return (
             f"{best.label} reaches {chapter.metric_words} {number}. It is the only method, so there is nothing to "
@@ -64,19 +67,22 @@ def _result(chapter: Chapter, wanted: str) -> str:
         )
     if comparison.reference is None:
         return (
-            f"{best.label} has the {chapter.best_is} {value}, but nothing was tested: the reference, {wanted}, is not "
+            f"{label} has the {chapter.best_is} {value}, but nothing was tested: the reference, {wanted}, is not "
             "among the runs, so no method can be said to be better than another."
         )
     tests = [test for test in comparison.tests if test.metric == chapter.metric]
     best_test = next((test for test in tests if test.method == best.label), None)
     judged = [test for test in tests if test.verdict != "none"]
     if tests and not judged:
-        return f"{_no_verdict(tests)} {_largest(best.label, chapter, best_test, value)}"
-    others_words = _others(judged, comparison.reference, comparison.margin)
+        return f"{_no_verdict(tests)} {_largest(label, chapter, best_test, value)}"
+    rows = {method.label for method in comparison.methods if method.is_row}
+    others_words = _others(
+        [test for test in judged if test.method not in rows], comparison.reference, comparison.margin
+    )
     if best.is_reference:
         return f"The reference {best.label} has the {chapter.best_is} {value}. {others_words}"
     against = _best(best_test, comparison.reference, comparison.named)
-    return f"{best.label} has the {chapter.best_is} {value}. {against} {others_words}"
+    return f"{label} has the {chapter.best_is} {value}. {against} {others_words}"
 
 
 def _no_verdict(tests: list[PairedTest]) -> str:
