@@ -1,4 +1,5 @@
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -45,6 +46,15 @@ def test_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: 
     assert encoder.reductions == tuple(reductions)
     assert encoder.n_stages == len(expected)
     assert encoder.n_axes == len(size)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (32, 32, 8)])
+def test_a_tiny_one_halves_every_map(size: tuple[int, ...]) -> None:
+    plain, tiny = (create_backbone(name, Image(2, size), n_stages=4) for name in ("convnet", "tiny_convnet"))
+    x = torch.rand(2, 2, *size)
+    assert tiny.channels == plain.channels
+    for small, large in zip(tiny(x), plain(x), strict=True):
+        assert small.shape[2:] == tuple(math.ceil(n / 2) for n in large.shape[2:])
 
 
 @pytest.mark.parametrize("in_channels", [1, 5])
