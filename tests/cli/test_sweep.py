@@ -84,6 +84,16 @@ def test_ablations_are_runs_beside_it(
             ["--report", "--reference", "tinny"],
             "methods that run (tiny; logistic regression, gradient boosting), got 'tinny'",
         ),
+        (["--references", "concat"], "--references expects table, embeddings, lightgbm, tabpfn with commas between"),
+        (
+            ["--references", "table", "--set", "run.references=false"],
+            "leaves all reference rows out: leave it out for --references table",
+        ),
+        (
+            ["--report", "--references", "none", "--reference", "gradient boosting"],
+            "methods that run (tiny), got 'gradient boosting'",
+        ),
+        (["--resume", "somewhere", "--references", "table"], "leave out --model, --dataset, --references"),
         (["--resume", "somewhere", "--seeds", "2"], "leave out --model, --dataset, --seeds"),
         (["--resume", "somewhere", "--repeats", "2"], "leave out --model, --dataset, --repeats"),
         (["--resume", "somewhere", "--reference", "x"], "leave out --model, --dataset, --reference"),

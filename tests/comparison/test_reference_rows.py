@@ -175,7 +175,10 @@ def test_what_is_left_out_is_one_line_with_the_reason(
 def test_a_row_that_cannot_be_fitted_leaves_the_others(
     planned: list[grid.Planned], tmp_path: Path, read: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried: list[str] = []
+
     def write(want: Any, inputs: Any, **_: Any) -> None:
+        tried.append(want.reference.name)
         if want.reference == TABLE_ROWS[0]:
             raise ValueError("no room")
         want.place.mkdir(parents=True)
@@ -185,6 +188,8 @@ def test_a_row_that_cannot_be_fitted_leaves_the_others(
     lines = Lines()
     assert len(reference_rows.beside(planned, tmp_path, lines, Choice(TABLE_ROWS))) == 2
     assert lines.lines == ["No reference rows (logistic regression) for synthetic_derm7pt: no room"]
+    # Another seed is not tried.
+    assert tried == ["logistic regression", "gradient boosting", "gradient boosting"]
 
 
 def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
@@ -296,3 +301,66 @@ def test_the_maps_of_a_run_are_read_where_they_are(
         assert {name: len(rows.values) for name, rows in found.items()} == {"train": 120, "validation": 30, "test": 60}
         assert seconds >= 0
         assert asked == [Path("cache/maps")] * expected
+
+
+class Unlabeled:
+    """A dataset whose labels nobody may ask for."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def labels(self, target: str) -> torch.Tensor:
+        raise AssertionError("labels of a held-out set")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["logistic regression", "embeddings + table: gradient boosting"])
+def test_no_label_of_a_held_out_case_is_seen(
+    name: str, bundle: DataBundle, with_weights: list[grid.Planned], encoded: list[str]
+) -> None:
+    """Rows are fitted and predict without these labels, so that no order of them changes a prediction."""
+    hidden = replace(bundle, validation=Unlabeled(bundle.validation), test=Unlabeled(bundle.test))
+    encoder = Encoder(OPTIONS, True, with_weights[0])
+    kind = bundle.spec.targets["label"]
+    reference = of_name(name)
+    assert reference is not None
+    embedded, _ = encoder.embeddings(bundle, Silent())
+    found = []
+    for sets in (bundle, hidden):
+        inputs = Inputs(sets, encoder)
+        inputs._embeddings = embedded
+        learner, features, labels = inputs.learner(reference, "label", kind, seed=0)
+        found.append(inputs.predict(learner, features, labels, kind))
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(found[0][part], found[1][part])
+
+
+@pytest.mark.slow
+def test_embeddings_are_those_of_the_methods_encoder(bundle: DataBundle, tmp_path: Path) -> None:
+    """Whether its maps are precomputed for the run or not; the first call leaves the run its maps."""
+    frozen = {"train": {"freeze": "all", "precompute": True}, "run": {"cache": str(tmp_path / "cache")}}
+    run = {"data": DATA}
+    [direct] = grid.plan(grid.methods("concat"), ["synthetic_derm7pt"], [run], out=tmp_path)
+    [kept] = grid.plan(grid.methods("concat"), ["synthetic_derm7pt"], [run, frozen], out=tmp_path)
+    torch.manual_seed(0)
+    model = reference_encoder.build_model(direct.settings, bundle.spec, weights=True)
+
+    def encoder(planned: grid.Planned) -> dict[str, Embeddings]:
+        return Encoder({}, True, planned).embeddings(bundle, Silent())[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference_encoder, "build_model", lambda *_, **__: model)
+        one, other = encoder(direct), encoder(kept)
+    assert {name: rows.values.shape for name, rows in one.items()} == {
+        name: (n, model.encoders.map_shapes["clinic"][-1][0] * len(bundle.spec.images))
+        for name, n in (("train", 120), ("validation", 30), ("test", 60))
+    }
+    for name, rows in one.items():
+        np.testing.assert_allclose(rows.values, other[name].values, atol=1e-6)
+    assert len(list((tmp_path / "cache" / "maps").iterdir())) == 3

@@ -191,10 +191,9 @@ def _check_reference(
             return True
         return reference_note.note(out, reference, planned, overwrite=arguments.overwrite)
     methods = ", ".join(dict.fromkeys(planned_run.label for planned_run in planned))
+    known_names = "; ".join(filter(None, (methods, ", ".join(rows))))
     if arguments.reference is not None:
-        raise ValueError(
-            f"--reference expects one of the methods that run ({methods}; {', '.join(rows)}), got {reference!r}"
-        )
+        raise ValueError(f"--reference expects one of the methods that run ({known_names}), got {reference!r}")
     reporter.say(
         f"The reference {reference} is not among the methods ({methods}), so the report will have no tests: add it to "
         "--model, or name another one with --reference."

@@ -216,6 +216,8 @@ def _fit(
     bundle: DataBundle | None = None
     for want, run in missing:
         name, seed = want.reference.name, want.settings.run.seed
+        if any(name in names for names in lacking.values()):
+            continue  # another seed would fail alike, after as long a wait for weights that cannot be downloaded
         try:
             bundle = bundle or build_dataset(run.settings, reporter)
             of_encoder = inputs.setdefault(id(want.encoder), Inputs(bundle, want.encoder, reporter))
@@ -223,8 +225,7 @@ def _fit(
                 write(want, of_encoder, resamples=run.settings.train.resamples)
         except (ValueError, ImportError, OSError) as error:
             names = lacking.setdefault(" ".join(str(error).split()), [])
-            if name not in names:
-                names.append(name)
+            names.append(name)
             if bundle is None:
                 names[:] = dict.fromkeys(other.reference.name for other, _ in missing)
                 return
