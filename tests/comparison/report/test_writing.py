@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers import made_analyses
-from mmfusion.comparison.report import pages, tables, write
+from mmfusion.comparison.report import pages, tables, write, writing
 from mmfusion.comparison.report.chapters import contribution
 from mmfusion.comparison.report.chapters.chapter import Chapter
 
@@ -126,6 +126,21 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
     assert "Comparison of methods on derm7pt and men" in text
     rows = (tmp_path / "ranking.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["comparison", first.name, "other-frozen"]
+
+
+def test_several_datasets_have_a_part_of_their_own(tmp_path: Path) -> None:
+    [one] = made_analyses.small().comparisons
+    other = dataclasses.replace(one, name="men-resnet18", dataset="men")
+    page = writing.write(made_analyses.analysis(one, other), tmp_path)
+    assert "Across datasets" in page.read_text(encoding="utf-8")
+    text = (tmp_path / writing.MARKDOWN).read_text(encoding="utf-8")
+    assert "| cfcml | 1.0 | 0.900 (1) | 0.900 (1) |" in text
+    assert "With fewer than 8 datasets, everything in this part is descriptive" in text
+    assert "figures/across-ranks.svg" in text
+    assert (tmp_path / "across_datasets.csv").read_text().startswith("method,comparison,score,rank,mean_rank,")
+    writing.write(made_analyses.analysis(one), tmp_path)
+    assert "Across datasets" not in page.read_text(encoding="utf-8")
+    assert not list(tmp_path.rglob("across*"))
 
 
 def test_names_of_tables_are_known() -> None:

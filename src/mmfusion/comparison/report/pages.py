@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mmfusion.comparison.analysis.across import across_datasets
 from mmfusion.comparison.analysis.results import Analysis
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture, clean
 from mmfusion.comparison.report.chapters import (
     ablations,
+    across,
     answer,
     calibration,
     confusion,
@@ -70,16 +72,19 @@ def render(analysis: Analysis, skipped: Mapping[str, str]) -> tuple[str, str, li
     for number, comparison in enumerate(analysis.comparisons, start=1):
         chapter = Chapter.of(comparison, number, analysis.level)
         chapters.append((chapter, [found for part in _PARTS if (found := part(chapter)) is not None]))
+    over_datasets = across.part(across_datasets(analysis.comparisons, analysis.level))
     datasets = formatting.listed(dict.fromkeys(comparison.dataset for comparison in analysis.comparisons))
     values = {
         "title": f"Comparison of methods on {datasets}" if datasets else "Comparison of methods",
         "analysis": analysis,
         "chapters": chapters,
+        "across": over_datasets,
         "tested": [comparison for comparison in analysis.comparisons if comparison.tests],
         "skipped": [f"{folder}: {reason}" for folder, reason in skipped.items()],
     }
     markdown = re.sub(r"\n{3,}", "\n\n", _render("markdown", escape, values)).strip() + "\n"
     groups = [group for _, parts in chapters for part in parts for group in (part.pictures, *part.collapsed.values())]
+    groups += [over_datasets.pictures] if over_datasets is not None else []
     page = _render("html", lambda text: html.escape(clean(text)), values)
     return page, markdown, [picture for group in groups for picture in group]
 

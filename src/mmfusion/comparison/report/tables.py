@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mmfusion.comparison.analysis.across import across_datasets
 from mmfusion.comparison.analysis.results import Analysis, Comparison, Method
 from mmfusion.comparison.analysis.scores import Score
 from mmfusion.comparison.report.chapters import settings
@@ -189,6 +190,17 @@ def _settings(analysis: Analysis) -> Rows:
             yield head | {"setting": name, "value": value, "changed": int(name in changed)}
 
 
+def _across_datasets(analysis: Analysis) -> Rows:
+    over = across_datasets(analysis.comparisons, analysis.level)
+    if over is None:
+        return
+    for standing in over.methods:
+        of_all = {"mean_rank": standing.rank, "mean_difference": standing.difference}
+        of_all |= {} if standing.against is None else standing.against._asdict()
+        for name, score, rank in zip(over.datasets, standing.scores, standing.ranks, strict=True):
+            yield {"method": standing.label, "comparison": name, "score": score, "rank": rank, **of_all}
+
+
 _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
     "ranking": _ranking,
     "ensembles": _ensembles,
@@ -204,6 +216,7 @@ _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
     "cost": _cost,
     "noise": _noise,
     "settings": _settings,
+    "across_datasets": _across_datasets,
 }
 NAMES = (*_TABLES, "skipped")
 """Names of all files, without ``.csv``."""

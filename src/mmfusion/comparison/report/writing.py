@@ -44,7 +44,7 @@ def write(
     for name in (*(f"{name}.csv" for name in tables.NAMES), MARKDOWN):
         if place / name not in files:
             (place / name).unlink(missing_ok=True)
-    for old in figures.glob("c[0-9]*.svg"):
+    for old in (*figures.glob("c[0-9]*.svg"), *figures.glob("across-*.svg")):
         if old not in files:
             old.unlink()
     for path, text in files.items():
