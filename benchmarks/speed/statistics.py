@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mmfusion.comparison.analysis import analyse
-from mmfusion.comparison.analysis.resampling import judge, sample
+from mmfusion.comparison.analysis.judged import judge
+from mmfusion.comparison.analysis.resampling import sample
 from mmfusion.comparison.finished_run import Cases, FinishedRun
 from mmfusion.experiments.settings import resolve
 from speed.timing import spread, verdict

@@ -8,7 +8,8 @@ import numpy as np
 
 from mmfusion.comparison.analysis.curve_data import Confusion, Curve, Curves, LearningCurve
 from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, Cost, Method, PairedTest, Surroundings
-from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
+from mmfusion.comparison.analysis.scores import Contribution, Degradation, Gap, RunPoint, Score, Subgroup
+from mmfusion.metrics.decision import THRESHOLDS, treat_all
 
 NAN = float("nan")
 SHARES = np.array([0, 0.1, 0.3, 0.5, 0.7, 0.9])
@@ -36,6 +37,11 @@ def _reliability(of: str, slope: float) -> Curve:
     y = np.clip(0.5 + slope * (x - 0.5), 0, 1)
     y[1] = NAN
     return Curve(of, x, y, np.clip(y - 0.05, 0, 1), np.clip(y + 0.05, 0, 1), 0.03, np.full(10, 0.1))
+
+
+def _benefit(of: str, auc: float, prevalence: float) -> Curve:
+    y = np.maximum(treat_all(prevalence), 0) + 0.2 * (auc - 0.5) * prevalence * np.sin(np.pi * THRESHOLDS)
+    return Curve(of, THRESHOLDS, y, y - 0.02, y + 0.02, NAN)
 
 
 def method(
@@ -97,8 +103,13 @@ def method(
             tuple(_falling(name, auc) for name in names),
             tuple(_reliability(name, 0.8) for name in likely),
             tuple(_reliability(name, 0.98) for name in likely),
+            tuple(_benefit(name, auc, 0.4) for name in classes[k == 2 :]),
         ),
         confusion=Confusion(shares * 100, shares),
+        gaps=(
+            Gap("sex", tuple(classes), "male", "female", 0.02, -0.01, 0.05),
+            Gap("age", tuple(classes), "over 60", "under 40", 0.05, NAN, NAN),
+        ),
         subgroups=tuple(
             Subgroup(by, value, n, n - 3, dict.fromkeys(classes, n // k), {"auc": score(auc + shift, 0.03)})
             for by, value, n, shift in (
@@ -264,6 +275,7 @@ def bare() -> Analysis:
         scaled={},
         curves=Curves((), (), (), ()),
         subgroups=(),
+        gaps=(),
         robustness=None,
         contributions=(),
         learning=(),

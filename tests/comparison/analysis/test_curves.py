@@ -6,7 +6,8 @@ from sklearn import metrics as sk
 
 from helpers import run_folders
 from mmfusion.comparison.analysis.curves import LIKELIEST, MACRO, confusion, curves
-from mmfusion.comparison.analysis.resampling import Sampled, judge, sample
+from mmfusion.comparison.analysis.judged import judge
+from mmfusion.comparison.analysis.resampling import Sampled, sample
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.classification import evaluate
 from mmfusion.metrics.curves import GRID

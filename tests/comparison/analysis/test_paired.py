@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from helpers import run_folders
+from mmfusion.comparison.analysis.judged import judge
 from mmfusion.comparison.analysis.paired import Compared, Rules, against, ranks
-from mmfusion.comparison.analysis.resampling import judge, sample
+from mmfusion.comparison.analysis.resampling import sample
 from mmfusion.comparison.analysis.results import Caution, PairedTest
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.classification import NAMES

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from helpers import run_folders
-from mmfusion.comparison.analysis.resampling import judge, sample, subgroup_rows
+from mmfusion.comparison.analysis.judged import judge
+from mmfusion.comparison.analysis.resampling import sample
 from mmfusion.comparison.analysis.scoring import method_scores
+from mmfusion.comparison.analysis.subgroups import subgroup_rows
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.calibration import fit_temperature
 from mmfusion.metrics.classification import best_threshold, evaluate
@@ -100,26 +102,6 @@ def test_temperature_touches_calibration_alone(tmp_path: Path) -> None:
     p = np.sqrt(run.test.probabilities)
     p /= p.sum(1, keepdims=True)
     assert result.scaled["log_loss"].value == pytest.approx(evaluate(p, run.test.labels)["log_loss"][0])
-
-
-def test_subgroups(tmp_path: Path) -> None:
-    frame = run_folders.predictions(n=30)
-    test = frame[frame["part"] == "test"]
-    sex = np.where(np.arange(30) < 12, "f", np.where(np.arange(30) < 28, "m", ""))
-    # One value has cases of one class alone.
-    single = np.where((test["label"] == "nevus") & (np.arange(30) > 20), "only", "mixed")
-    lines = "\n".join(f"{i},{s},{first}" for i, s, first in zip(test["id"], sex, single))
-    place = run_folders.write(tmp_path / "a", frame=frame, files={"subgroups.csv": f"id,sex,other\n{lines}\n"})
-    judged = judge(read(place))
-    rows = subgroup_rows(judged)
-    assert {key: len(at) for key, at in rows.items()}[("sex", "f")] == 12
-    assert list(rows) == [("sex", "f"), ("sex", "m"), ("other", "mixed"), ("other", "only")]
-    [result] = sample([judged], n_resamples=20, seed=0)
-    assert set(result.subgroups) == {("sex", "f"), ("sex", "m"), ("other", "mixed")}
-    values = test[sex == "m"]
-    p = values.filter(like="prob_").to_numpy()
-    wanted = evaluate(p, (values["label"] == "melanoma").to_numpy().astype(int))["auc"][0]
-    assert result.subgroups["sex", "m"]["auc"].value == pytest.approx(wanted)
 
 
 def test_bands_come_in_order_and_the_unknown_last(tmp_path: Path) -> None:

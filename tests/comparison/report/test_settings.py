@@ -80,6 +80,6 @@ def test_the_same_as_csv() -> None:
 @pytest.mark.slow
 def test_tables_without_a_row_are_left_out() -> None:
     _, markdown, _ = pages.render(made_analyses.bare(), {})
-    text = markdown[markdown.index("### Data, settings, versions") :]
+    text = markdown[markdown.index("### Data, settings, versions") : markdown.index("### Reporting checklists")]
     assert text.count("| --- |") == 1
     assert "All other settings" not in text

@@ -17,13 +17,15 @@ PARTS = (
     "ROC curves",
     "Precision and recall",
     "Confusion matrices",
-    "Calibration",
-    "Subgroups",
+    "Calibration: do the probabilities hold?",
+    "Decision curves: is a decision by the model worth it?",
+    "Subgroups: who is served worst?",
     "Robustness to missing cells",
     "Missing modalities: what each brings",
     "Learning curves",
     "Cost",
     "Data, settings, versions",
+    "Reporting checklists: what is left to write?",
 )
 
 
@@ -38,6 +40,7 @@ def test_what_is_absent_is_a_line() -> None:
         "No method has these curves.",
         "No method has reliability curves.",
         "A temperature (no validation cases are stored with the runs) is missing for image.",
+        "No method has decision curves.",
         "There are no subgroups: the data have no sex, age or skin type, or the runs did not store them.",
         "No run was evaluated with missing cells.",
         "No run was evaluated without one of its modalities.",

@@ -1,6 +1,6 @@
 """Analysis of finished runs: tables, tests and curves of a report."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +10,15 @@ from mmfusion.comparison.analysis.ensembles import ensembles
 from mmfusion.comparison.analysis.families import family
 from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.held_out import n_validation, sizes
+from mmfusion.comparison.analysis.judged import judge
 from mmfusion.comparison.analysis.methods import Group
 from mmfusion.comparison.analysis.repeated import Repeats, repeated
-from mmfusion.comparison.analysis.resampling import Sampled, judge, sample, subgroup_rows
+from mmfusion.comparison.analysis.resampling import Sampled, sample
 from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, Method, Named, PairedTest
-from mmfusion.comparison.analysis.scores import RunPoint, Score, Subgroup
-from mmfusion.comparison.analysis.scoring import Observed, mean_score, method_scores
+from mmfusion.comparison.analysis.scores import RunPoint
+from mmfusion.comparison.analysis.scoring import method_scores
+from mmfusion.comparison.analysis.subgroup_scores import gaps, subgroup_scores
+from mmfusion.comparison.analysis.subgroups import Shared, shared
 from mmfusion.comparison.analysis.wholes import wholes
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.metrics.classification import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
@@ -124,7 +127,9 @@ def _comparison(
     classes = _classes(table)
     metrics = _metrics(shown, ranks, classes)
     extra = [name for name in metrics if name in EXTRA]
-    drawn = iter(sample([judge(run) for run in runs], n_resamples=n_resamples, seed=seed, extra=extra))
+    judged = [judge(run) for run in runs]
+    of_property = shared(judged)
+    drawn = iter(sample(judged, n_resamples=n_resamples, seed=seed, extra=extra))
     sampled = {group.label: [next(drawn) for _ in group.runs] for group in table.groups}
     chosen_reference, reference_cautions = _reference(table, reference)
     set_sizes = sizes(runs)
@@ -133,7 +138,7 @@ def _comparison(
         margin = MARGIN
     rules = paired.Rules(ranks, level, margin)
     methods = [
-        _method(group, sampled[group.label], group.label == chosen_reference, level, set_sizes)
+        _method(group, sampled[group.label], group.label == chosen_reference, rules, of_property, set_sizes)
         for group in table.groups
     ]
     methods.sort(key=lambda method: (method.label in whole_of, *_place(method.scores[ranks].mean, ranks)))
@@ -216,6 +221,7 @@ def _comparison(
         ensembles=ensembles(
             table.groups, sampled, n_resamples=n_resamples, level=level, seed=seed, extra=extra, set_sizes=set_sizes
         ),
+        n_train=np.nan if set_sizes is None else set_sizes[0],
     )
 
 
@@ -257,10 +263,12 @@ def _method(
     group: Group,
     sampled: Sequence[Sampled],
     is_reference: bool,
-    level: float,
+    rules: paired.Rules,
+    of_property: Mapping[str, Shared],
     set_sizes: tuple[float, float] | None,
 ) -> Method:
-    runs = group.runs
+    runs, level = group.runs, rules.level
+    subgroups = subgroup_scores(sampled, of_property, level, set_sizes)
     scaled = all(run.scaled for run in sampled)
     return Method(
         label=group.label,
@@ -277,7 +285,7 @@ def _method(
         scaled=method_scores(sampled, lambda run: dict(run.scaled), level, set_sizes, scaled=True) if scaled else {},
         curves=curves.curves(sampled, level),
         confusion=curves.confusion(sampled),
-        subgroups=_subgroups(sampled, level, set_sizes),
+        subgroups=subgroups,
         robustness=modalities.degradation(runs, level),
         contributions=modalities.contributions(runs, level),
         learning=learning.learning(runs),
@@ -285,44 +293,13 @@ def _method(
         tunings=group.tunings,
         at_recipe=group.at_recipe,
         family=family(group.model, row=group.row is not None),
+        gaps=gaps(sampled, subgroups, of_property, rules.primary, level),
     )
 
 
 def _point(sampled: Sampled) -> RunPoint:
     judged, run = sampled.judged, sampled.judged.run
     return RunPoint(str(run.folder), run.seed, run.fold, len(run.test), judged.threshold, judged.temperature)
-
-
-def _subgroups(sampled: Sequence[Sampled], level: float, set_sizes: tuple[float, float] | None) -> tuple[Subgroup, ...]:
-    """One row per property and value that some run has."""
-    rows = [subgroup_rows(run.judged) for run in sampled]
-    keys = dict.fromkeys(key for of_run in rows for key in of_run)
-    out = []
-    for by, value in keys:
-        cases: dict[str, tuple[int, str]] = {}
-        for run, of_run in zip(sampled, rows):
-            members = run.judged.cases.take(of_run.get((by, value), np.empty(0, dtype=np.intp)))
-            cases |= dict(zip(members.ids.tolist(), zip(members.labels.tolist(), members.groups.tolist())))
-        observed = [
-            (run.subgroups[by, value], run.judged.cases_of(at), run.judged.cases.probabilities[at], run.judged.test_set)
-            for run, of_run in zip(sampled, rows)
-            if (by, value) in run.subgroups
-            for at in (of_run[by, value],)
-        ]
-        scores = _undefined(sampled)
-        for name in scores if observed else ():
-            drawn = [Observed(metrics[name], among, p, test_set) for metrics, among, p, test_set in observed]
-            scores[name] = mean_score(name, drawn, level, set_sizes)
-        counts = {
-            name: sum(label == c for label, _ in cases.values()) for c, name in enumerate(sampled[0].judged.run.classes)
-        }
-        out.append(Subgroup(by, value, len(cases), len({group for _, group in cases.values()}), counts, scores))
-    return tuple(out)
-
-
-def _undefined(sampled: Sequence[Sampled]) -> dict[str, Score]:
-    nothing = Score(np.nan, np.nan, np.nan, np.nan, np.nan, (np.nan,) * len(sampled))
-    return dict.fromkeys(sampled[0].raw, nothing)
 
 
 def _resolution(sampled: Sequence[Sampled], metric: str) -> float:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from mmfusion.comparison.analysis.grouping import Table
+from mmfusion.comparison.analysis.judged import Judged
 from mmfusion.comparison.analysis.learning import hardware
 from mmfusion.comparison.analysis.methods import shown
-from mmfusion.comparison.analysis.resampling import Judged
 from mmfusion.comparison.analysis.results import Method, Surroundings
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.experiments.recipes import SHARED

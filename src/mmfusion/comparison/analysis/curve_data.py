@@ -12,11 +12,12 @@ class Curve:
     Attributes:
         of: Name of a class; ``macro`` for the mean of the classes' curves, ``likeliest`` for the calibration of the
             likeliest class.
-        x: Shape ``(g,)``: false positive rate, recall, or mean probability in a bin.
-        y: Shape ``(g,)``, mean over the runs: true positive rate, precision, or share of cases of the class.
+        x: Shape ``(g,)``: false positive rate, recall, mean probability in a bin, or threshold.
+        y: Shape ``(g,)``, mean over the runs: true positive rate, precision, share of cases of the class, or net
+            benefit.
         low: Shape ``(g,)``, lower edge of the pointwise band.
         high: Shape ``(g,)``.
-        area: AUC, average precision, or for a reliability curve the expected calibration error of its bins.
+        area: AUC, average precision, for a reliability curve the expected calibration error of its bins, else NaN.
         share: Shape ``(g,)``, of the cases in each bin; None for other curves.
     """
 
@@ -38,12 +39,14 @@ class Curves:
         precision_recall: Likewise.
         reliability: One per class, then ``likeliest`` for more than two classes.
         reliability_scaled: After temperature scaling; empty if no temperature is known.
+        net_benefit: One per class.
     """
 
     roc: tuple[Curve, ...]
     precision_recall: tuple[Curve, ...]
     reliability: tuple[Curve, ...]
     reliability_scaled: tuple[Curve, ...]
+    net_benefit: tuple[Curve, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""ROC, precision-recall and reliability curves of a method, with pointwise bands, on grids that all methods share."""
+"""ROC, precision-recall, reliability and decision curves of a method, with bands, on grids that all methods share."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,7 @@ from mmfusion.comparison.analysis.curve_data import Confusion, Curve, Curves
 from mmfusion.comparison.analysis.resampling import Sampled
 from mmfusion.metrics.calibration_error import ECE_BINS, CalibrationError, confidence_bins
 from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, roc_curve
+from mmfusion.metrics.decision import THRESHOLDS, net_benefit
 from mmfusion.metrics.ranking import Floats, divide
 from mmfusion.metrics.two_sources import two_source_error
 from mmfusion.metrics.weighted import mean_defined
@@ -38,6 +39,7 @@ def curves(runs: Sequence[Sampled], level: float) -> Curves:
         _averaged(runs, names, of, precision_recall_curve, level),
         _reliability(runs, [run.judged.cases.probabilities for run in runs], names, of, level),
         _reliability(runs, known, names, of, level) if len(known) == len(runs) else (),
+        _net_benefit(runs, names, of, level),
     )
 
 
@@ -47,6 +49,24 @@ def confusion(runs: Sequence[Sampled]) -> Confusion:
     cells = [run.judged.cases.labels * k + run.judged.cases.probabilities.argmax(axis=1) for run in runs]
     counts = np.mean([np.bincount(cell, minlength=k * k).reshape(k, k) for cell in cells], axis=0)
     return Confusion(counts, divide(counts, counts.sum(axis=1, keepdims=True)))
+
+
+def _net_benefit(runs: Sequence[Sampled], names: Sequence[str], of: Sequence[int], level: float) -> tuple[Curve, ...]:
+    """One per class: of a mean over classes nobody decides anything."""
+    out = []
+    for c in of:
+        n_drawn = 1 + min(run.weights.shape[1] for run in runs)
+        each = np.stack([net_benefit(*_of_class(run, c))[:n_drawn] for run in runs])
+        mean = mean_defined(np.moveaxis(each, 0, -1))
+        band = _band(mean, each, runs[0].judged.test_cases.n_groups, level, span=(-np.inf, 1.0))
+        out.append(Curve(names[c], THRESHOLDS, mean[0], *band, area=np.nan))
+    return tuple(out)
+
+
+def _of_class(run: Sampled, c: int) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Probabilities of a class, whether the cases are of it, and the weights: the cases as they are, then resamples."""
+    cases = run.judged.cases
+    return cases.probabilities[:, c], cases.labels == c, np.concatenate([np.ones((len(cases), 1)), run.weights], axis=1)
 
 
 def _averaged(
@@ -61,9 +81,8 @@ def _averaged(
     areas = np.empty((len(of), len(runs)))
     for i, c in enumerate(of):
         for j, run in enumerate(runs):
-            cases = run.judged.cases
-            weights = np.concatenate([np.ones((len(cases), 1)), run.weights[:, : drawn.shape[2] - 1]], axis=1)
-            drawn[i, j], areas[i, j] = curve(cases.probabilities[:, c], cases.labels == c, weights)
+            p, truth, weights = _of_class(run, c)
+            drawn[i, j], areas[i, j] = curve(p, truth, weights[:, : drawn.shape[2]])
     by_class = mean_defined(np.moveaxis(drawn, 1, -1))
     rows = [(names[c], by_class[i], areas[i]) for i, c in enumerate(of)]
     if len(of) > 1:
@@ -76,7 +95,9 @@ def _averaged(
     )
 
 
-def _band(mean: Floats, each: Floats, n_groups: int, level: float) -> tuple[Floats, Floats]:
+def _band(
+    mean: Floats, each: Floats, n_groups: int, level: float, span: tuple[float, float] = (0.0, 1.0)
+) -> tuple[Floats, Floats]:
     """Pointwise band of a mean curve: percentiles of its resamples, widened by what the training runs add.
 
     Args:
@@ -84,6 +105,7 @@ def _band(mean: Floats, each: Floats, n_groups: int, level: float) -> tuple[Floa
         each: Shape ``(runs, 1 + r, g)``, those of each run.
         n_groups: Groups of test cases.
         level: Coverage at each place.
+        span: Ends of the curve's range.
     """
     low, high = pointwise_band(mean[1:], level)
     if len(each) < 2:
@@ -100,8 +122,8 @@ def _band(mean: Floats, each: Floats, n_groups: int, level: float) -> tuple[Floa
     reach = np.where(found.cases > 0, 0.0, np.nan_to_num(student * found.error))
     middle = mean[0]
     return (
-        np.clip(middle - (middle - low) * factor - reach, 0.0, 1.0),
-        np.clip(middle + (high - middle) * factor + reach, 0.0, 1.0),
+        np.clip(middle - (middle - low) * factor - reach, *span),
+        np.clip(middle + (high - middle) * factor + reach, *span),
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from mmfusion.comparison.analysis.judged import Judged, judge
 from mmfusion.comparison.analysis.methods import Group
-from mmfusion.comparison.analysis.resampling import Judged, Sampled, judge, sample
+from mmfusion.comparison.analysis.resampling import Sampled, sample
 from mmfusion.comparison.analysis.results import Ensemble
 from mmfusion.comparison.analysis.scoring import method_scores
 from mmfusion.comparison.finished_run import Cases, FinishedRun

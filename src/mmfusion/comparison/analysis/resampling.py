@@ -7,19 +7,15 @@ test sets, of several folds or of one, are resampled separately.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmfusion.comparison.analysis.held_out import test_set_of
-from mmfusion.comparison.finished_run import Cases, FinishedRun
-from mmfusion.data.schema.subgroups import UNKNOWN
+from mmfusion.comparison.analysis.judged import Judged
+from mmfusion.comparison.analysis.subgroups import Shared, shared, shared_rows
 from mmfusion.metrics.bootstrap import resample
-from mmfusion.metrics.calibration import apply_temperature, fit_temperature
-from mmfusion.metrics.cases import TestCases
-from mmfusion.metrics.classification import Prepared, PreparedCalibration, best_threshold
+from mmfusion.metrics.classification import Prepared, PreparedCalibration
 from mmfusion.metrics.definitions import defined_in, keeps_classes
 from mmfusion.metrics.ranking import Floats
 
@@ -28,44 +24,6 @@ N_CURVES = 300
 
 N_SUBGROUPS = 1000
 """Resamples for the intervals of subgroups, at most."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A run with its test cases in the order of their ids, and the threshold and temperature from validation.
-
-    Attributes:
-        run: The run.
-        cases: Its test cases by id.
-        threshold: On class 1; None for more than two classes.
-        temperature: None where it is unknown.
-    """
-
-    run: FinishedRun
-    cases: Cases
-    threshold: float | None
-    temperature: float | None
-
-    @cached_property
-    def test_set(self) -> str:
-        """Equal for runs of the same fold whose test cases are the same, with the same labels and groups."""
-        return test_set_of(self.run)
-
-    @cached_property
-    def test_cases(self) -> TestCases:
-        """Labels and groups of its test cases."""
-        return self.cases_of(np.arange(len(self.cases)))
-
-    def cases_of(self, rows: NDArray[np.intp]) -> TestCases:
-        """Labels and groups of some of its test cases."""
-        classes = self.run.classes
-        groups = self.cases.groups[rows].tolist()
-        return TestCases.of(self.cases.labels[rows], groups, len(classes), classes)
-
-    @cached_property
-    def scaled(self) -> Floats | None:
-        """Probabilities after temperature scaling."""
-        return None if self.temperature is None else apply_temperature(self.cases.probabilities, self.temperature)
 
 
 class Drawn(NamedTuple):
@@ -88,7 +46,7 @@ class Sampled:
         judged: The run.
         raw: By metric.
         scaled: Calibration after temperature scaling; empty where no temperature is known.
-        subgroups: By property and value, by metric.
+        subgroups: By property and value, by metric, on the classes that all subgroups of the property have.
         weights: Shape ``(n, r)``, the first resamples, for curves.
     """
 
@@ -97,23 +55,6 @@ class Sampled:
     scaled: Mapping[str, Drawn]
     subgroups: Mapping[tuple[str, str], Mapping[str, Drawn]]
     weights: Floats
-
-
-def judge(run: FinishedRun) -> Judged:
-    """A run with the threshold and temperature of its validation cases, or without these the values that it stored.
-
-    A threshold in its settings is kept.
-    """
-    order = np.argsort(run.test.ids, kind="stable")
-    binary, held_out = len(run.classes) == 2, run.validation
-    threshold, temperature = run.metrics.get("threshold"), run.metrics.get("temperature")
-    if held_out is not None:
-        if binary and run.settings.train.threshold is None:
-            threshold = best_threshold(held_out.probabilities, held_out.labels)
-        temperature = fit_temperature(held_out.probabilities, held_out.labels)
-    elif binary and threshold is None:
-        threshold = 0.5
-    return Judged(run, run.test.take(order), threshold if binary else None, temperature)
 
 
 def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequence[str] = ()) -> list[Sampled]:
@@ -132,13 +73,14 @@ def sample(judged: Sequence[Judged], *, n_resamples: int, seed: int, extra: Sequ
     by_test_set: dict[str, list[int]] = {}
     for i, run in enumerate(judged):
         by_test_set.setdefault(run.test_set, []).append(i)
+    of_property = shared(judged)
     sets_of_fold = Counter(judged[members[0]].run.fold for members in by_test_set.values())
     result: dict[int, Sampled] = {}
     for test_set, members in by_test_set.items():
         fold = judged[members[0]].run.fold
         # With the same seed the sets of one fold would be resampled as if their patients were the same.
         seeds = [seed, fold, int(test_set[:8], 16)] if sets_of_fold[fold] > 1 else [seed, fold]
-        sampled = _sample_test_set([judged[i] for i in members], n_resamples, seeds, extra)
+        sampled = _sample_test_set([judged[i] for i in members], n_resamples, seeds, extra, of_property)
         result |= dict(zip(members, sampled))
     return [result[i] for i in range(len(judged))]
 
@@ -152,10 +94,14 @@ class _Task(NamedTuple):
 
 
 def _sample_test_set(
-    judged: Sequence[Judged], n_resamples: int, seed: Sequence[int], extra: Sequence[str]
+    judged: Sequence[Judged],
+    n_resamples: int,
+    seed: Sequence[int],
+    extra: Sequence[str],
+    of_property: Mapping[str, Shared],
 ) -> list[Sampled]:
     first = judged[0].cases
-    tasks = [_tasks(run, n_resamples, extra) for run in judged]
+    tasks = [_tasks(run, n_resamples, extra, of_property) for run in judged]
     drawn: list[dict[tuple[str, ...], list[dict[str, Floats]]]] = [{key: [] for key in of_run} for of_run in tasks]
     head: list[Floats] = []
     done = 0
@@ -183,37 +129,20 @@ def _sample_test_set(
     return [_joined(run, of_run, into, kept) for run, of_run, into in zip(judged, tasks, drawn)]
 
 
-def _tasks(judged: Judged, n_resamples: int, extra: Sequence[str]) -> dict[tuple[str, ...], _Task]:
+def _tasks(
+    judged: Judged, n_resamples: int, extra: Sequence[str], of_property: Mapping[str, Shared]
+) -> dict[tuple[str, ...], _Task]:
     cases, classes = judged.cases, judged.run.classes
     threshold = 0.5 if judged.threshold is None else judged.threshold
     prepared = Prepared(cases.probabilities, cases.labels, threshold=threshold, names=classes, extra=extra)
     tasks: dict[tuple[str, ...], _Task] = {("raw",): _Task(prepared, None, n_resamples)}
     if (scaled := judged.scaled) is not None:
         tasks["scaled",] = _Task(PreparedCalibration(scaled, cases.labels), None, n_resamples)
-    for (by, value), rows in subgroup_rows(judged).items():
-        if len(set(cases.labels[rows].tolist())) > 1:
-            p, y = cases.probabilities[rows], cases.labels[rows]
-            prepared = Prepared(p, y, threshold=threshold, names=classes, extra=extra)
-            tasks["subgroup", by, value] = _Task(prepared, rows, min(n_resamples, N_SUBGROUPS))
+    for (by, value), rows in shared_rows(judged, of_property).items():
+        p, y = cases.probabilities[rows], cases.labels[rows]
+        prepared = Prepared(p, y, threshold=threshold, names=classes, extra=extra)
+        tasks["subgroup", by, value] = _Task(prepared, rows, min(n_resamples, N_SUBGROUPS))
     return tasks
-
-
-def subgroup_rows(judged: Judged) -> dict[tuple[str, str], NDArray[np.intp]]:
-    """Rows of the test cases by property and value; cases whose value is unknown are in none."""
-    if judged.run.subgroups is None:
-        return {}
-    order = np.argsort(judged.run.test.ids, kind="stable")
-    rows = {}
-    for by, values in judged.run.subgroups.items():
-        ordered = values[order]
-        for value in sorted(set(ordered.tolist()) - {""}, key=_in_order):
-            rows[by, value] = np.flatnonzero(ordered == value)
-    return rows
-
-
-def _in_order(value: str) -> tuple[int, str]:
-    """The lowest band first, unknown values last."""
-    return (0 if value.startswith("below") else 2 if value == UNKNOWN else 1), value
 
 
 def _joined(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mmfusion.comparison.analysis.curve_data import Confusion, Curves, LearningCurve
-from mmfusion.comparison.analysis.scores import Contribution, Degradation, RunPoint, Score, Subgroup
+from mmfusion.comparison.analysis.scores import Contribution, Degradation, Gap, RunPoint, Score, Subgroup
 from mmfusion.comparison.numerical_noise import Noise
 from mmfusion.comparison.tuning_record import Tuning
 
@@ -85,6 +85,7 @@ class Method:
         family: Where it fuses, in words; empty if that is unknown.
         noise: Spread over repeats of the seeds from perturbed starts; None if there are no repeats. They count nowhere
             else.
+        gaps: One per property of which two subgroups can be compared.
     """
 
     label: str
@@ -112,6 +113,7 @@ class Method:
     at_recipe: bool = False
     family: str = ""
     noise: Noise | None = None
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,6 +257,7 @@ class Comparison:
         margin: Difference of the ranking metric within which methods count as equal; None if none was named.
         recipe_tests: Of every tuned method's recipe against the tuned method, by metric; each is a family of its own.
         ensembles: Of the seeds of each method that has two or more on the same test cases.
+        n_train: Training cases, mean over the runs; NaN if no run recorded them.
     """
 
     name: str
@@ -280,6 +283,7 @@ class Comparison:
     margin: float | None = None
     recipe_tests: tuple[PairedTest, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
+    n_train: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)

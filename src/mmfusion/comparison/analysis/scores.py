@@ -65,7 +65,8 @@ class Subgroup:
         n_cases: Different cases, over all folds.
         n_groups: Patients or lesions.
         of_class: Cases of each class, by its name.
-        scores: By metric; all NaN if all cases are of one class.
+        scores: By metric, on the cases of the classes of which every compared subgroup of the property has enough; all
+            NaN for a subgroup that is not compared.
     """
 
     by: str
@@ -74,6 +75,29 @@ class Subgroup:
     n_groups: int
     of_class: Mapping[str, int]
     scores: Mapping[str, Score]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """Best and worst subgroup of a property.
+
+    Attributes:
+        by: The property.
+        classes: Names of the classes on which the subgroups are compared.
+        worst: Value of the property of the worst subgroup.
+        best: That of the best.
+        difference: The best one's metric less the worst one's.
+        low: Lower end of its interval, for these two subgroups; NaN if there is none.
+        high: Upper end.
+    """
+
+    by: str
+    classes: tuple[str, ...]
+    worst: str
+    best: str
+    difference: float
+    low: float
+    high: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from mmfusion.comparison.report.drawing import Named, draw_key, draw_line, key_h
 from mmfusion.comparison.report.palette import MUTED, Style
 from mmfusion.metrics.ranking import Floats
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 32, 50
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 36, 50
 _SIDE = WIDTH - _LEFT - _RIGHT
 _COUNTS = 92
 """Height of the histogram below a curve, with its axis."""
@@ -84,6 +84,9 @@ def square(
             if line.low is not None and line.high is not None:
                 band = {"color": line.style.color, "alpha": 0.18, "linewidth": 0}
                 axes.fill_between(line.x, line.low, line.high, zorder=2, **band)
+                if line.every:
+                    # A point between two without a band would have none.
+                    axes.vlines(line.x, line.low, line.high, color=line.style.color, linewidth=1, zorder=2)
             draw_line(axes, line.x, line.y, line.style, most=15, every=line.every)
         if counts is not None:
             _histogram(figure, size, square_end, *counts, x)
@@ -98,9 +101,12 @@ def _share_axis(axes: Any, *, named: bool) -> None:
 
 
 def _histogram(figure: Any, size: tuple[float, float], top: float, name: str, counts: Floats, x: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+    """Bars on a logarithmic axis, so that a bin of few cases can be told from an empty one."""
     bars = plot_axes(figure, size, _LEFT, top + 32, _RIGHT, size[1] - top - _COUNTS + 14, x=x, y=name)
     _share_axis(bars, named=True)
+    bars.set_yscale("log")
+    bars.set_ylim(0.7, max(13.0, 1.3 * float(np.nanmax(counts))))
     bars.bar((np.arange(len(counts)) + 0.5) / len(counts), counts, width=0.9 / len(counts), color=MUTED)
-    bars.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    powers = [10**n for n in range(6) if 10**n <= bars.get_ylim()[1]]
+    bars.set_yticks(powers[:: 1 + len(powers) // 4], [f"{power:,}" for power in powers[:: 1 + len(powers) // 4]])
+    bars.set_yticks([], minor=True)

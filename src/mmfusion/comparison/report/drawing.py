@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.palette import INK, Style
 from mmfusion.comparison.report.text_layout import LINE, text_width, wrap
 from mmfusion.metrics.ranking import Floats
@@ -28,6 +29,14 @@ class Named(NamedTuple):
     style: Style
     x: float = np.nan
     y: float = np.nan
+
+
+def named(label: str, style: Style, x: float, y: float, ends: tuple[float, float]) -> Named:
+    """A label at a point; of an outlier, beyond the ends of the axis, with its value, and in every key."""
+    if ends[0] <= y <= ends[1]:
+        return Named(label, style, x, y)
+    mark = style._replace(marker="v" if y < ends[0] else "^", prominent=True)
+    return Named(f"{label} {formatting.number(y)}", mark, x, y)
 
 
 def sheet(figure: Any, width: float, height: float) -> Any:
@@ -59,7 +68,7 @@ def plot_axes(
     axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
     axes.set_xlabel(x)
     if y:
-        axes.set_title(y, loc="left", x=-(left - 8) / (width - left - right), pad=8, color=INK)
+        axes.set_title(y, loc="left", x=-(left - 8) / (width - left - right), pad=12, color=INK)
     return axes
 
 

@@ -17,7 +17,7 @@ from mmfusion.comparison.report.drawing import (
 )
 from mmfusion.comparison.report.text_layout import LINE
 
-_HEIGHT, _LEFT, _TOP, _BOTTOM, _LEADER = 340, 62, 32, 50, 22
+_HEIGHT, _LEFT, _TOP, _BOTTOM, _LEADER = 340, 62, 38, 50, 22
 
 
 def labeled(

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.axis import limits, reach
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.drawing import Named, draw_line
+from mmfusion.comparison.report.drawing import draw_line, named
 from mmfusion.comparison.report.labeled_plot import edge_mark, labeled
 from mmfusion.comparison.report.palette import Style
 from mmfusion.metrics.ranking import Floats
@@ -82,10 +81,13 @@ def trends(
     ]
     runs = [run for line, is_near in zip(lines, near) if is_near for _, run in line.runs]
     ends = limits([*(line.y for line, is_near in zip(lines, near) if is_near), *bands, *runs], span)
+    # Without a reference a line that leaves the axis is no outlier: its label is where it leaves.
+    beyond = ends if about is not None else (-np.inf, np.inf)
+    places = last if about is not None else [_last(line, ends) for line in lines]
     names = [
-        Named(line.label if is_near else f"{line.label} {formatting.number(end[1])}", line.style, *end[:2])
-        for line, end, is_near in zip(lines, last, near)
-        if line.label and np.isfinite(end[1])
+        named(line.label, line.style, *place[:2], beyond)
+        for line, place in zip(lines, places)
+        if line.label and np.isfinite(place[1])
     ]
 
     def paint(axes: Any, wide: bool) -> None:
@@ -96,8 +98,8 @@ def trends(
         axes.xaxis.set_major_locator(MaxNLocator(8 if wide else 4, integer=whole))
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        for line, end, is_near in zip(lines, last, near):
-            if not is_near:
+        for line, end in zip(lines, last):
+            if end[1] < beyond[0] or end[1] > beyond[1]:
                 edge_mark(axes, *end[:2], ends, line.style.color)
 
     return labeled(key, title, description, paint, names, x=x, y=y, ends=ends, panel=panel)
@@ -115,9 +117,9 @@ def _draw(axes: Any, line: Trend) -> None:
     draw_line(axes, line.x, line.y, style, most=10)
 
 
-def _last(line: Trend) -> tuple[float, float, float]:
-    """Position of the last point and half its band; NaN without a point or a band."""
-    known = np.flatnonzero(np.isfinite(line.y))
+def _last(line: Trend, ends: tuple[float, float] = (-np.inf, np.inf)) -> tuple[float, float, float]:
+    """Position of the last point within an axis and half its band; NaN without a point or a band."""
+    known = np.flatnonzero(np.isfinite(line.y) & (line.y >= ends[0]) & (line.y <= ends[1]))
     if not len(known):
         return np.nan, np.nan, np.nan
     at = known[-1]

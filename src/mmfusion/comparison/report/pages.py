@@ -14,9 +14,11 @@ from mmfusion.comparison.report.chapters import (
     across,
     answer,
     calibration,
+    checklists,
     confusion,
     contribution,
     cost,
+    decision,
     discrimination,
     ensembles,
     learning_curves,
@@ -42,6 +44,7 @@ _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     discrimination.precision_recall,
     confusion.part,
     calibration.part,
+    decision.part,
     subgroups.part,
     robustness.part,
     contribution.part,
@@ -49,6 +52,7 @@ _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     numerical_noise.part,
     cost.part,
     settings.part,
+    checklists.part,
 )
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 

@@ -8,7 +8,7 @@ import numpy as np
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.axis import limits, reach
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.drawing import Named
+from mmfusion.comparison.report.drawing import named
 from mmfusion.comparison.report.labeled_plot import edge_mark, labeled
 from mmfusion.comparison.report.palette import MUTED, PAPER, Style
 
@@ -36,9 +36,7 @@ class Dot(NamedTuple):
 def scatter(
     key: str, title: str, description: str, dots: Sequence[Dot], *, x: str, y: str, about: float | None = None
 ) -> Picture:
-    """Draw the dots over the full width, the cost on a logarithmic axis.
-
-    The labels are at the right; on a phone those of the prominent dots are in a key below.
+    """Draw the dots, the cost on a logarithmic axis, with a key of the prominent ones below.
 
     Args:
         key: Of the picture.
@@ -58,12 +56,7 @@ def scatter(
         low, high = reach(values, (intervals[:, 1] - intervals[:, 0]) / 2, about)
     near = ~((values < low) | (values > high))
     ends = limits([values[near], intervals[near]])
-    names = [
-        Named(dot.label if is_near else f"{dot.label} {formatting.number(dot.y)}", dot.style, dot.x, dot.y)
-        for dot, is_near in zip(dots, near)
-        # The lines from many labels to points in the middle would cover each other.
-        if dot.style.prominent or not is_near
-    ]
+    names = [named(dot.label, dot.style, dot.x, dot.y, ends) for dot in dots]
 
     def paint(axes: Any, wide: bool) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -75,16 +68,16 @@ def scatter(
         axes.xaxis.set_major_locator(FixedLocator(ticks(left * inner, right / inner)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.amount(value)))
-        for dot, is_near in reversed(list(zip(dots, near))):
+        for dot in reversed(dots):
             color = dot.style.color if dot.style.prominent else MUTED
-            if not is_near:
+            if not ends[0] <= dot.y <= ends[1]:
                 edge_mark(axes, dot.x, dot.y, ends, color)
                 continue
             axes.plot([dot.x, dot.x], [dot.low, dot.high], color=color, linewidth=1.2, zorder=2)
             face = color if dot.style.prominent else PAPER
             axes.plot([dot.x], [dot.y], dot.style.marker, ms=8, color=face, mec=color, mew=1.5, zorder=3)
 
-    return labeled(key, title, description, paint, names, x=x, y=y, ends=ends)
+    return labeled(key, title, description, paint, names, x=x, y=y, ends=ends, panel=True)
 
 
 def ticks(low: float, high: float, apart: float = 0.28) -> list[float]:

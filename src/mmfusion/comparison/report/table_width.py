@@ -1,5 +1,6 @@
 """Width of a table on a page: below it, each row becomes a block of lines, so that nothing scrolls sideways."""
 
+import re
 from collections.abc import Sequence
 
 from mmfusion.comparison.report.text_layout import text_width
@@ -8,8 +9,10 @@ SCREENS = (420, 560, 700, 860, 1020, 1240)
 """Widths of screens in pixels, below which tables become blocks; :data:`ALWAYS` for a table that fits none."""
 ALWAYS = 100_000
 _PHONE, _PADDING = 360, 16
-_FIRST, _TEXT = 130, 230
-"""Widths at which text in the first column, and in the others, may end its line."""
+_TEXT = 230
+"""Width at which text in a cell may end its line."""
+# Where a browser may end a line.
+_BREAK = re.compile(r"(?<=-)|\s")
 
 
 def stacking(rows: Sequence[Sequence[str]], columns: Sequence[str], n_numeric: int) -> int:
@@ -22,11 +25,13 @@ def stacking(rows: Sequence[Sequence[str]], columns: Sequence[str], n_numeric: i
     """
     total = 0.0
     for number, column in enumerate(columns):
-        words = max((text_width(word, bold=True) for word in column.split()), default=0.0)
-        cells = max((text_width(row[number], bold=number == 0) for row in rows), default=0.0)
-        if number < len(columns) - n_numeric:
-            cells = min(cells, _TEXT if number else _FIRST)
-        total += max(words, cells) + _PADDING
+        texts = [row[number] for row in rows]
+        numeric = number >= len(columns) - n_numeric
+        # Numbers stay on their line, no word is broken, and a method's label takes as many lines as it must.
+        words = [word for text in (column, *([] if numeric else texts)) for word in _BREAK.split(text)]
+        longest = max((text_width(text) for text in texts), default=0.0)
+        cells = longest if numeric else min(longest, _TEXT) if number else 0.0
+        total += max(cells, *(text_width(word, bold=number == 0 or word in column) for word in words)) + _PADDING
     # The margins of the page.
     if total + 24 <= _PHONE:
         return 0

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mmfusion.comparison.analysis.across import across_datasets
 from mmfusion.comparison.analysis.results import Analysis, Comparison, Method
 from mmfusion.comparison.analysis.scores import Score
@@ -106,6 +108,13 @@ def _subgroups(analysis: Analysis) -> Rows:
                 yield head | counts | {"metric": metric} | _score(score)
 
 
+def _gaps(analysis: Analysis) -> Rows:
+    for head, comparison, method in _methods(analysis):
+        for gap in method.gaps:
+            values = dataclasses.asdict(gap) | {"classes": ", ".join(gap.classes)}
+            yield head | {"metric": comparison.metrics[0]} | values
+
+
 def _robustness(analysis: Analysis) -> Rows:
     for head, _, method in _methods(analysis):
         curve = method.robustness
@@ -144,12 +153,13 @@ def _confusion(analysis: Analysis) -> Rows:
 
 
 def _curves(analysis: Analysis) -> Rows:
-    for head, _, method in _methods(analysis):
-        for name in ("roc", "precision_recall", "reliability", "reliability_scaled"):
+    for head, comparison, method in _methods(analysis):
+        for name in ("roc", "precision_recall", "reliability", "reliability_scaled", "net_benefit"):
             for curve in getattr(method.curves, name):
-                for x, y, low, high in zip(curve.x, curve.y, curve.low, curve.high):
+                shares = np.full(len(curve.x), np.nan) if curve.share is None else curve.share
+                for x, y, low, high, share in zip(curve.x, curve.y, curve.low, curve.high, shares):
                     # A picture needs no more digits, and there are many points.
-                    values = {"x": x, "y": y, "low": low, "high": high}
+                    values = {"x": x, "y": y, "low": low, "high": high, "cases": share * comparison.n_cases}
                     numbers = {key: round(float(value), 6) for key, value in values.items()}
                     yield head | {"curve": name, "class": curve.of} | numbers
 
@@ -207,6 +217,7 @@ _TABLES: Mapping[str, Callable[[Analysis], Rows]] = {
     "runs": _runs,
     "tests": _tests,
     "subgroups": _subgroups,
+    "gaps": _gaps,
     "robustness": _robustness,
     "contribution": _contribution,
     "calibration": _calibration,

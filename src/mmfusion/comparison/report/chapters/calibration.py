@@ -10,6 +10,8 @@ from mmfusion.comparison.report.curve_plot import Line, square
 from mmfusion.comparison.report.palette import MUTED
 
 METRICS = ("brier", "ece", "log_loss")
+LEAST = 10
+"""Cases of a bin that has a band."""
 
 
 def part(chapter: Chapter) -> Part:
@@ -18,11 +20,11 @@ def part(chapter: Chapter) -> Part:
     drawn = [method for method in methods if method.curves.reliability]
     pictures, collapsed = chapter.panels(drawn, _picture, "Reliability")
     names = [f"{formatting.metric(name)}, {which}" for name in METRICS for which in ("raw", "scaled")]
-    values = {"names": names, "rows": [_row(method) for method in methods]}
+    values = {"names": names, "rows": [_row(method) for method in methods], "least": LEAST}
     what = "A temperature (no validation cases are stored with the runs)"
     return Part(
         chapter.key("calibration"),
-        "Calibration",
+        "Calibration: do the probabilities hold?",
         "calibration",
         methods,
         pictures,
@@ -47,23 +49,26 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
     style = chapter.style(method)
     # As in the table: for two classes the curve's ECE is over bins of a different probability.
     error = formatting.number(score(method, "ece").mean)
-    lines = []
+    lines, counts = [], None
     if curve is not None:
-        lines.append(
-            Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), curve.low, curve.high, every=True)
-        )
+        cases = np.ones(0) if curve.share is None else curve.share * chapter.comparison.n_cases
+        few = np.resize(cases < LEAST, curve.y.shape)
+        low, high = np.where(few, np.nan, curve.low), np.where(few, np.nan, curve.high)
+        lines.append(Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), low, high, every=True))
+        counts = None if curve.share is None else ("cases", cases)
     scaled = overall(method.curves.reliability_scaled)
     if scaled is not None:
         dashed = style._replace(color=MUTED, line=(0, (4, 3)), marker="x", width=1.5, prominent=True)
-        lines.append(Line("scaled", scaled.x, scaled.y, dashed))
+        lines.append(Line("temperature-scaled", scaled.x, scaled.y, dashed))
     return square(
         chapter.key("reliability", chapter.method_key(method)),
         f"{method.label}: ECE {error}",
         f"Reliability of {method.label}, raw"
         + (" and temperature-scaled" if scaled is not None else "")
-        + f"; expected calibration error {error}, raw.",
+        + f", above the number of cases in each bin; expected calibration error {error}, raw.",
         lines,
         x="probability",
         y="share of cases",
         diagonal=True,
+        counts=counts,
     )

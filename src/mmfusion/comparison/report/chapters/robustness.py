@@ -30,11 +30,14 @@ def part(chapter: Chapter) -> Part:
 
 def _picture(chapter: Chapter, metric: str) -> Picture:
     lines = []
+    # More bands would cover each other: that of the reference, and of the best other method.
+    best = next((method.label for method in chapter.ranked if not method.is_reference), None)
     for method in chapter.drawn():
         if (curve := method.robustness) is not None:
             style = chapter.style(method)
-            low, high = (curve.low, curve.high) if style.prominent else (None, None)
-            several = style.prominent and len(curve.points) > 1
+            shown = method.is_reference or method.label == best
+            low, high = (curve.low, curve.high) if shown else (None, None)
+            several = shown and len(curve.points) > 1
             runs = tuple((curve.shares, points) for points in curve.points) if several else ()
             lines.append(Trend(method.label, curve.shares, curve.mean, style, low, high, runs))
     return trends(

@@ -25,7 +25,7 @@ def part(chapter: Chapter) -> Part:
         "rest": _rest(comparison),
         "surroundings": [
             (
-                none if env.commit is None else _commit(env.commit),
+                none if env.commit is None else short_commit(env.commit),
                 str(env.n_runs),
                 env.device or none,
                 env.hardware or none,
@@ -86,7 +86,7 @@ def _rest(comparison: Comparison) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _commit(commit: str) -> str:
+def short_commit(commit: str) -> str:
     """Twelve digits are enough; what follows, ``+changes``, matters."""
     digits, plus, rest = commit.partition("+")
     return digits[:12] + plus + rest

@@ -1,17 +1,20 @@
-"""Chapter part: subgroups of the test cases."""
+"""Chapter part: subgroups of the test cases, and the gap between the best and the worst."""
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mmfusion.comparison.analysis.results import Method
-from mmfusion.comparison.analysis.scores import Score, Subgroup
+from mmfusion.comparison.analysis.scores import Gap, Score, Subgroup
+from mmfusion.comparison.analysis.subgroups import LEAST
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, Part, cell
+from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, Part
 from mmfusion.comparison.report.forest_plot import Mark, Row, forest
 
 
 def part(chapter: Chapter) -> Part:
-    """One forest plot per property, and tables."""
+    """One forest plot and one table per property."""
     classes = chapter.comparison.classes
     methods = [method for method in chapter.comparison.methods if method.subgroups]
     # All methods have the same cases.
@@ -23,32 +26,33 @@ def part(chapter: Chapter) -> Part:
         )
         for group in groups
     ]
-    rows = [
-        (_name(group), formatting.count(group.n_cases), *(cell(_value(chapter, method, group)) for method in methods))
-        for group in groups
-    ]
+    pictures, tables = [], []
+    for number, by in enumerate(dict.fromkeys(group.by for group in groups), start=1):
+        of_property = [group for group in groups if group.by == by]
+        kept = [group for group in of_property if np.isfinite(_value(chapter, methods[0], group).mean)]
+        left_out = [group.value for group in of_property if group not in kept]
+        gaps = {method.label: gap for method in methods for gap in method.gaps if gap.by == by}
+        if gaps:
+            pictures.append(_picture(chapter, number, by, kept, _shown(methods)))
+        rows = [_row(chapter, method, gaps.get(method.label), kept) for method in methods]
+        names = next((gap.classes for gap in gaps.values()), ())
+        tables.append((by, names, left_out, [group.value for group in kept], rows if gaps else []))
     return Part(
         chapter.key("subgroups"),
-        "Subgroups",
+        "Subgroups: who is served worst?",
         "subgroups",
         methods,
-        [
-            _picture(chapter, number, by, [group for group in groups if group.by == by], _shown(methods))
-            for number, by in enumerate(dict.fromkeys(group.by for group in groups), start=1)
-        ],
-        values={"partial": _partial(groups, classes), "counts": counts, "rows": rows},
+        pictures,
+        values={"counts": counts, "tables": tables, "least": LEAST},
         lacking=chapter.lacking("This", lambda method: method.subgroups),
     )
 
 
-def _partial(groups: Sequence[Subgroup], classes: Sequence[str]) -> list[str]:
-    """Subgroups with several classes, but not all."""
-    texts = []
-    for group in groups:
-        absent = [name for name in classes if not group.of_class.get(name, 0)]
-        if absent and len(classes) - len(absent) > 1:
-            texts.append(f"{_name(group)} has no {formatting.listed(absent)}")
-    return texts
+def _row(chapter: Chapter, method: Method, gap: Gap | None, groups: Sequence[Subgroup]) -> tuple[str, ...]:
+    values = [formatting.number(_value(chapter, method, group).mean) for group in groups]
+    if gap is None:
+        return method.label, formatting.NONE, formatting.NONE, *values
+    return method.label, gap.worst, formatting.interval(gap.difference, gap.low, gap.high), *values
 
 
 def _name(group: Subgroup) -> str:

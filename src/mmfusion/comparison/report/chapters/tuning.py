@@ -143,7 +143,7 @@ def _picture(chapter: Chapter, methods: Sequence[Method]) -> Picture | None:
         best = np.mean([tuning.expected_best() for tuning in method.tunings], axis=0)
         if np.isfinite(best).any() and len(best) > 1:
             n = np.arange(1.0, len(best) + 1)
-            lines.append(Trend(chapter.label(method), n, best, chapter.style(method)))
+            lines.append(Trend(method.label, n, best, chapter.style(method)))
     if not lines:
         return None
     metric = formatting.metric(methods[0].tunings[0].metric)
