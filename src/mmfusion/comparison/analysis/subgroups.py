@@ -57,12 +57,11 @@ def shared(judged: Sequence[Judged]) -> dict[str, Shared]:
     Args:
         judged: Runs of the same classes; those of one test set may differ in whether they stored subgroups.
     """
-    n_classes = len(judged[0].run.classes)
     counts: dict[str, dict[str, list[NDArray[np.intp]]]] = {}
     stored = {run.test_set: run for run in judged if run.run.subgroups is not None}
     for run in stored.values():
         for (by, value), rows in subgroup_rows(run).items():
-            of_class = np.bincount(run.cases.labels[rows], minlength=n_classes)
+            of_class = np.bincount(run.cases.labels[rows], minlength=len(run.run.classes))
             counts.setdefault(by, {}).setdefault(value, []).append(of_class)
     return {by: _shared(of_value) for by, of_value in counts.items()}
 
