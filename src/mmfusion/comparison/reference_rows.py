@@ -213,10 +213,11 @@ def _fit(
 ) -> None:
     """Fit rows; the names of those that cannot be fitted are added to ``lacking``, by reason."""
     inputs: dict[int, Inputs] = {}
+    failed: set[tuple[str, int]] = set()
     bundle: DataBundle | None = None
     for want, run in missing:
         name, seed = want.reference.name, want.settings.run.seed
-        if any(name in names for names in lacking.values()):
+        if (name, id(want.encoder)) in failed:
             continue  # another seed would fail alike, after as long a wait for weights that cannot be downloaded
         try:
             bundle = bundle or build_dataset(run.settings, reporter)
@@ -225,7 +226,9 @@ def _fit(
                 write(want, of_encoder, resamples=run.settings.train.resamples)
         except (ValueError, ImportError, OSError) as error:
             names = lacking.setdefault(" ".join(str(error).split()), [])
-            names.append(name)
+            failed.add((name, id(want.encoder)))
+            if name not in names:
+                names.append(name)
             if bundle is None:
                 names[:] = dict.fromkeys(other.reference.name for other, _ in missing)
                 return

@@ -73,9 +73,10 @@ def _result(chapter: Chapter, wanted: str) -> str:
     tests = [test for test in comparison.tests if test.metric == chapter.metric]
     best_test = next((test for test in tests if test.method == best.label), None)
     judged = [test for test in tests if test.verdict != "none"]
-    if tests and not judged:
-        return f"{_no_verdict(tests)} {_largest(label, chapter, best_test, value)}"
     rows = {method.label for method in comparison.methods if method.is_row}
+    if tests and not judged:
+        of_methods = [test for test in tests if test.method not in rows]
+        return f"{_no_verdict(of_methods or tests)} {_largest(label, chapter, best_test, value)}"
     others_words = _others(
         [test for test in judged if test.method not in rows], comparison.reference, comparison.margin
     )
