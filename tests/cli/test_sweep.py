@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from helpers.commands import complaint
 from mmfusion import registry
 from mmfusion.cli import main, program
 from mmfusion.cli import sweep as several_runs
-from mmfusion.comparison import sweep
+from mmfusion.comparison import cluster, sweep, tuning
 from mmfusion.experiments import folder
 from mmfusion.training.result_files import read_json
 
@@ -200,3 +201,24 @@ def test_a_tuned_comparison(several: list[str], tmp_path: Path, capsys: pytest.C
     assert sorted(out.glob("tiny/tiny/seed*")) == sorted([*trials, *tested])
     assert main([*several, "--model", "tiny", "--trials", "3"]) == 2
     assert "--trials expects a power of two" in capsys.readouterr().err
+
+
+def test_trials_take_the_launcher_and_five_fresh_seeds(
+    several: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {}
+
+    def tuned(planned: list[Any], n_trials: int, *_: object, **options: Any) -> list[Any]:
+        given.update(options, seeds=[run.settings.run.seed for run in planned], n=n_trials)
+        return []
+
+    monkeypatch.setattr(tuning, "run", tuned)
+    monkeypatch.setattr(sweep, "Processes", lambda *counts: counts)
+    assert main([*several, "--model", "tiny", "--trials", "--jobs", "2", "--overwrite"]) == 0
+    assert given == {
+        **{"seeds": [0, 1, 2, 3, 4], "n": 16, "launcher": (2, 1), "overwrite": True},
+        "out": tmp_path / "runs",
+    }
+    assert main([*several, "--model", "tiny", "--trials", "4", "--seeds", "7,9", "--launcher", "local"]) == 0
+    assert (given["seeds"], given["n"]) == ([7, 9], 4)
+    assert isinstance(given["launcher"], cluster.Cluster)
