@@ -16,7 +16,7 @@ from mmfusion.metrics.ranking import Floats
 from mmfusion.utils.optional import need
 
 FOLDS = 5
-PENALTIES: Mapping[str, Any] = {"C": np.logspace(-4, 2, 7)}
+PENALTIES: Mapping[str, Any] = {"C": np.logspace(-4, 1, 6)}
 """Candidates of the logistic regression's search."""
 BOOSTINGS: Mapping[str, Any] = {"learning_rate": [0.1], "max_leaf_nodes": [4, 15], "max_iter": [50, 150]}
 """Candidates of a gradient boosting's search."""
