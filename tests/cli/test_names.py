@@ -1,5 +1,7 @@
 """The names that are listed."""
 
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -17,3 +19,14 @@ def test_names_are_listed(fakes: ModuleType, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "tiny\n"
     assert main(["list"]) == 0
     assert capsys.readouterr().out.startswith("models:\n  ")
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_read_enough_ends_it_without_a_word() -> None:
+    command = [sys.executable, "-m", "mmfusion.cli", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

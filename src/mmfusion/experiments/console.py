@@ -25,7 +25,7 @@ def guarded(command: Callable[[], int | None], translate: Callable[[str], str] =
         translate: Puts flags in the place of options' names in an error text.
 
     Returns:
-        Its exit code; 2 for what the user can fix; 130 after Ctrl-C.
+        Its exit code; 2 for what the user can fix; 130 after Ctrl-C; 141 where nobody reads the output any more.
     """
     try:
         with _together():
@@ -40,6 +40,10 @@ def guarded(command: Callable[[], int | None], translate: Callable[[str], str] =
             raise
         _complain(f"error: {translate(message(error))}")
         return 2
+    except BrokenPipeError:
+        # Its reader has what it wanted, as in `mmfusion list | head`; nothing more can be written, also at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except _CAUSED_BY_USERS as error:
         if os.environ.get("MMFUSION_DEBUG") == "1":
             raise

@@ -62,7 +62,9 @@ def test_it_says_what_it_found(whole: Path) -> None:
         "second_view  images of column 'second view'",
         "stage         ordinal      3 levels: I, II, III",
         "hospital      left out     has only one value",
-        "patient       left out     is used for something else",
+        "patient       left out     groups the cases",
+        "diagnosis     left out     is the label",
+        "photo         left out     has the images",
     ):
         assert " ".join(line.split()) in " ".join(about.split())
 

@@ -118,7 +118,7 @@ def test_what_is_told_has_the_last_word():
     assert explicit == [
         Decision("a", "categorical", "as given"),
         Decision("b", "ordinal", "as given", {"categories": ["y", "x"]}),
-        Decision("y", "drop", "is used for something else"),
+        Decision("y", "drop", "is not a feature"),
     ]
     # Without a kind, that is decided, with the options given.
     assert decide(["none", "a", "b"], missing=["none"]) == Decision(

@@ -15,20 +15,21 @@ from mmfusion.data.schema.table_schema import TableSchema
 
 def feature_options(
     frame: pd.DataFrame,
-    not_features: Sequence[str],
+    not_features: Mapping[str, str],
     columns: Sequence[str] | None,
     overrides: Mapping[str, Override],
-) -> tuple[list[str], dict[str, Override]]:
+) -> tuple[dict[str, str], dict[str, Override]]:
     """The table's columns that are not features, and the overrides of the others.
 
     Args:
         frame: The table.
-        not_features: Columns that have another role.
+        not_features: Columns that have another role, each with the reason.
         columns: The only columns that may be features; None: all others.
         overrides: By column, a kind or options that are not inferred.
     """
     others = [name for name in frame.columns if columns is not None and name not in columns]
-    left_out = [name for name in dict.fromkeys([*not_features, *others]) if name in frame.columns]
+    reasons = {**dict.fromkeys(others, "is not among the chosen columns"), **not_features}
+    left_out = {name: reason for name, reason in reasons.items() if name in frame.columns}
     features = set(frame.columns) - set(left_out)
     return left_out, {name: override for name, override in overrides.items() if name in features}
 
@@ -36,7 +37,7 @@ def feature_options(
 def fitted_schema(
     frame: pd.DataFrame,
     train: NDArray[np.int64],
-    not_features: Sequence[str],
+    not_features: Mapping[str, str],
     overrides: Mapping[str, Override],
     file: Path | str | None,
     has_images: bool,
@@ -46,7 +47,7 @@ def fitted_schema(
     Args:
         frame: The table.
         train: Positions of the training rows.
-        not_features: Columns that are not features.
+        not_features: Columns that are not features, each with the reason.
         overrides: By column, a kind or options that are not inferred.
         file: Schema file of the columns; None: they are inferred.
         has_images: Whether there are images, so that features may be lacking.

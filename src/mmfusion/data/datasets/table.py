@@ -140,9 +140,11 @@ class TableDataset(Plan):
         image_columns = [images] if isinstance(images, str) else list(images)
         if unknown := sorted({*map(str, overrides or {})} - set(frame.columns)):
             faults.append(f"overrides are given for {unknown}; the table's columns are: {', '.join(frame.columns)}")
-        named = [label, *image_columns, *(name for name in (group, id, test) if name is not None)]
+        of_cases = {group: "groups the cases", id: "is the identifier", test: "marks the test set"}
+        roles = {label: "is the label", **dict.fromkeys(image_columns, "has the images")}
+        roles |= {name: role for name, role in of_cases.items() if name is not None and name not in roles}
         with faults.caught():
-            require_columns(frame, [*named, *(columns or ()), *drop])
+            require_columns(frame, [*roles, *(columns or ()), *drop])
         if label in image_columns or label in (columns or ()):
             faults.append(f"the label column {label!r} cannot be an image or a feature, too")
         frame, target, left_out = read_labels(frame, label, classes, unlabelled, faults)
@@ -185,8 +187,10 @@ class TableDataset(Plan):
         if schema is not None and overrides:
             faults.append("overrides are given, but the columns are read from a schema file: edit the file instead")
         with faults.caught():
-            roles = feature_options(frame, [*named, *drop], columns, overrides or {})
-            fitted = fitted_schema(frame, rows, *roles, schema, bool(sources))
+            of_features = feature_options(
+                frame, {**dict.fromkeys(drop, "is left out by choice"), **roles}, columns, overrides or {}
+            )
+            fitted = fitted_schema(frame, rows, *of_features, schema, bool(sources))
         if fitted is not None and schema is not None:
             faults += cell_faults(frame, fitted)
         with faults.caught():

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -53,14 +53,14 @@ class Decision:
 
 
 def infer_columns(
-    frame: pd.DataFrame, overrides: Mapping[str, Override] | None = None, *, drop: Sequence[str] = ()
+    frame: pd.DataFrame, overrides: Mapping[str, Override] | None = None, *, drop: Collection[str] = ()
 ) -> list[Decision]:
     """Decide on every column of a table.
 
     Args:
         frame: All rows of a dataset: kinds do not depend on labels, and all folds need the same.
         overrides: By column, a kind or options that are not inferred.
-        drop: Columns that are not features: labels, groups, file names.
+        drop: Columns that are not features: labels, groups, file names; as a mapping, each with the reason.
 
     Returns:
         One decision per column, in the table's order.
@@ -80,7 +80,7 @@ def infer_columns(
     contents: dict[bytes, str] = {}
     for name in names:
         if name in drop and name not in overrides:
-            decisions.append(Decision(name, "drop", "is used for something else"))
+            decisions.append(Decision(name, "drop", drop[name] if isinstance(drop, Mapping) else "is not a feature"))
             continue
         decision = _given(name, overrides[name]) if name in overrides else None
         if decision is None or not decision.kind:

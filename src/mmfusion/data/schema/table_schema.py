@@ -1,6 +1,6 @@
 """Schema of a table: fitted columns that transform rows to numbers and codes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -97,7 +97,7 @@ class TableSchema:
         frame: pd.DataFrame,
         *,
         overrides: Mapping[str, Override] | None = None,
-        drop: Sequence[str] = (),
+        drop: Collection[str] = (),
         train: Sequence[int] | NDArray[np.int64] | None = None,
         min_cases: int = MIN_CASES,
     ) -> "TableSchema":
@@ -114,7 +114,7 @@ class TableSchema:
             overrides: By column, its kind (``"numerical"``, ``"date"``, ``"ratio"``, ``"categorical"``, ``"ordinal"``,
                 ``"boolean"``, or ``"drop"``), or a mapping with ``kind`` and options as in :meth:`fit`; without
                 ``kind`` it is inferred.
-            drop: Columns that are not features: labels, groups, image names.
+            drop: Columns that are not features: labels, groups, image names; as a mapping, each with the reason.
             train: Positions of the training rows, which statistics and vocabularies are of; None: all rows.
             min_cases: As in :meth:`fit`.
 
