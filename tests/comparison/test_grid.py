@@ -37,6 +37,21 @@ def test_options_of_a_methods_own() -> None:
     assert rows.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
 
 
+FORMER = {
+    "train": {"epochs": 5, "warmup_epochs": 0.5, "channels_last": False},
+    "model": {"encoder": "convnet", "image_latents": 32, "table_latents": 24},
+}
+"""The recipe of synthetic_derm7pt until 2026-11-30, as far as it differs."""
+
+
+@pytest.mark.parametrize(("model", "address"), [("cfcml", "7cebe81635"), ("concat", "22bc8950bc")])
+def test_runs_of_a_former_recipe_are_runs_of_these_settings_alone(model: str, address: str) -> None:
+    methods = grid.methods(f"{model},cfcml") if model == "concat" else grid.methods(model)
+    former, now = (grid.plan(methods, ["synthetic_derm7pt"], layers)[0] for layers in ([FORMER], []))
+    assert former.address == address
+    assert now.address != address
+
+
 def test_none_is_none_to_a_builder_that_takes_it() -> None:
     # Weights are called none where there are none: the third is the first.
     low, whole = grid.plan(grid.methods("lmf,lmf[rank=none],lmf[weights=none]"), ["synthetic_derm7pt"])

@@ -7,6 +7,7 @@ import pytest
 from mmfusion import registry
 from mmfusion.experiments import recipes
 from mmfusion.experiments.settings import Settings, resolve
+from mmfusion.training.settings import Train
 
 
 def test_a_dataset_without_a_recipe_has_an_empty_one() -> None:
@@ -66,6 +67,21 @@ def test_the_published_settings() -> None:
     assert math.isclose(train["lr"] * train["encoder_lr_scale"], 1e-5)
     assert (model["encoder"], train["batch_size"], train["epochs"]) == ("swin_tiny_patch4_window7_224", 36, 50)
     assert "sample_weight" not in recipes.load("derm7pt", "concat")["model"]
+
+
+def test_the_default_recipe_is_the_one_of_the_study() -> None:
+    """What benchmarks/studies/recipe.py measured, written out."""
+    for model, latents in (("cfcml", {"image_latents": 8, "table_latents": 6}), ("concat", {})):
+        chosen = resolve(model)
+        assert chosen.train == Train(
+            **{"epochs": 10, "batch_size": 32, "sampler": "balanced", "lr": 2e-3, "optimizer": "adamw"},
+            **{"weight_decay": 0.01, "schedule": "cosine", "warmup_epochs": 1.0, "clip_norm": 1.0},
+            **{"channels_last": True, "augment": {"flips": True}},
+        )
+        assert chosen.model["encoder"] == "tiny_convnet"
+        assert {
+            name: chosen.model[name] for name in ("image_latents", "table_latents") if name in chosen.model
+        } == latents
 
 
 def test_maps_from_disk_leave_out_the_recipes_augmentation() -> None:

@@ -37,9 +37,9 @@ def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> Non
     )
     assert labels(table) == ["cfcml", "concat"]
     assert [(run.fold, run.seed) for run in table.groups[1].runs] == [(0, 0), (0, 1), (1, 0)]
-    assert table.name == "synthetic_derm7pt-convnet-trained"
+    assert table.name == "synthetic_derm7pt-tiny_convnet-trained"
     assert "fold" not in table.shared["data"]
-    assert table.shared["model"] == {"encoder": "convnet", "weights": "none"}
+    assert table.shared["model"] == {"encoder": "tiny_convnet", "weights": "none"}
 
 
 @pytest.mark.slow
@@ -74,9 +74,9 @@ def test_a_model_without_an_encoder_stands_in_every_table_that_is_otherwise_its_
     )
     by_name = {table.name: labels(table) for table in result}
     assert by_name == {
-        "synthetic_derm7pt-convnet-frozen": ["concat", "tabular"],
-        "synthetic_derm7pt-convnet-trained": ["concat", "tabular"],
-        "synthetic_derm7pt-convnet-trained-2": ["concat"],
+        "synthetic_derm7pt-tiny_convnet-frozen": ["concat", "tabular"],
+        "synthetic_derm7pt-tiny_convnet-trained": ["concat", "tabular"],
+        "synthetic_derm7pt-tiny_convnet-trained-2": ["concat"],
     }
 
 
