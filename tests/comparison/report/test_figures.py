@@ -64,6 +64,11 @@ def test_a_row_far_from_the_reference_is_at_the_edge_with_its_value() -> None:
     assert "0.900" not in texts(picture)
 
 
+def test_the_longest_label_is_on_one_line() -> None:
+    rows = [Row(label, "0.9", (Mark(0.9, 0.8, 1.0, (), A),), note="tokens") for label in ("tabular", "cfcml", "mbt")]
+    assert {"tabular", "cfcml", "mbt"} <= set(texts(forest("k", "t", "d", rows, axis="AUC")))
+
+
 def test_an_interval_beyond_the_axis_is_cut_with_an_arrow() -> None:
     rows = [Row(f"m{i}", "", (Mark(0.9, 0.89, 0.91, (), OTHER),)) for i in range(4)]
     wide = Row("wide", "", (Mark(0.9, 0.1, 0.99, (), A),))

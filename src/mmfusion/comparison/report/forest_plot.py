@@ -133,7 +133,8 @@ class _Layout:
         self.labels, self.heights, pitches = [], [], []
         for row in rows:
             if self.side:
-                lines = wrap(row.label, self.note_at - _MARGIN - _GAP, bold=row.bold)
+                # Half a pixel for rounding: the longest label fits its own width.
+                lines = wrap(row.label, self.note_at - _MARGIN - _GAP + 0.5, bold=row.bold)
                 height = LINE * len(lines)
                 pitch = max(height, _marks_height(row)) + 10
             else:

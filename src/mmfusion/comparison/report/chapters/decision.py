@@ -47,8 +47,8 @@ def _picture(chapter: Chapter, methods: Sequence[Method], number: int, name: str
         # The bands of all methods would cover the lines.
         low, high = (curve.low, curve.high) if style.prominent and method.is_reference else (None, None)
         lines.append(Trend(method.label, curve.x, curve.y, style, low, high))
-    lines.append(Trend("treat all", THRESHOLDS, treat_all(share), _ALL))
-    lines.append(Trend("treat none", THRESHOLDS, np.zeros(len(THRESHOLDS)), _NONE))
+    lines.append(Trend("", THRESHOLDS, treat_all(share), _ALL))
+    lines.append(Trend("", THRESHOLDS, np.zeros(len(THRESHOLDS)), _NONE))
     top = max(float(np.nanmax(line.y)) for line in lines)
     return trends(
         chapter.key("decision", number + 1),
