@@ -167,8 +167,8 @@ def test_what_is_left_out_is_one_line_with_the_reason(
     assert len(reference_rows.beside(planned, tmp_path, lines, Choice(rows, ("No TabPFN: why",)))) == 2
     assert lines.lines == [
         "No TabPFN: why",
-        "No reference rows (embeddings: logistic regression) for synthetic_derm7pt: the encoder convnet starts without "
-        "pretrained weights (model.weights=none), so that its frozen maps are random features",
+        "No reference rows (embeddings: logistic regression) for synthetic_derm7pt: the encoder tiny_convnet starts "
+        "without pretrained weights (model.weights=none), so that its frozen maps are random features",
     ]
 
 
