@@ -122,7 +122,7 @@ def test_scaling_is_fitted_in_each_fold(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("sklearn.preprocessing.StandardScaler", Scaler)
     monkeypatch.setattr("sklearn.decomposition.PCA", Components)
-    monkeypatch.setattr(reference_learners, "MOST_LINEAR", 2)
+    monkeypatch.setattr(reference_learners, "MOST", 2)
     folds = splits(LABELS, [str(i) for i in range(N)], seed=0)
     learner = LEARNERS["logistic regression"](Layout(embedded=4), folds, seed=0)
     fit_and_predict(learner, cases(0)[:, 2:6], LABELS, {}, 2)

@@ -20,13 +20,15 @@ PENALTIES: Mapping[str, Any] = {"C": np.logspace(-4, 1, 6)}
 """Candidates of the logistic regression's search."""
 BOOSTINGS: Mapping[str, Any] = {"learning_rate": [0.1], "max_leaf_nodes": [4, 15], "max_iter": [50, 150]}
 """Candidates of a gradient boosting's search."""
+LEAVES_ON_EMBEDDINGS = 4
+"""Leaves of each tree on embeddings, where more leaves would take a multiple of the time."""
 LEAVES_AND_ROUNDS = {"max_leaf_nodes": "num_leaves", "max_iter": "n_estimators"}
 """LightGBM's names of them."""
-MOST_LINEAR, MOST_OTHER = 512, 64
-"""Principal components that are kept of embeddings with more columns: of a logistic regression, and of all others.
+MOST, MOST_TABPFN = 512, 64
+"""Principal components that are kept of embeddings with more columns, and for TabPFN.
 
-Trees look at every column for every split, and TabPFN attends to every column, so that their time grows with the
-columns. A penalty needs no fewer columns; its cap is for encoders of thousands of features or several images.
+Few encoders have more than 512 features, but several images together do, and the time of every learner grows with the
+columns. TabPFN attends to each of them, and is slow without a GPU. Trees lose from fewer components.
 """
 
 Splits = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
@@ -118,7 +120,7 @@ def logistic_regression(layout: Layout, folds: Splits, *, seed: int) -> Learner:
         [
             ("numbers", numbers, columns["numbers"]),
             ("categories", _one_hot(layout), columns["categories"]),
-            ("embeddings", _embeddings(layout, folds, MOST_LINEAR), columns["embeddings"]),
+            ("embeddings", _embeddings(layout, folds, MOST), columns["embeddings"]),
             ("images", "passthrough", columns["images"]),
         ],
         sparse_threshold=0,
@@ -133,7 +135,7 @@ def gradient_boosting(layout: Layout, folds: Splits, *, seed: int) -> Learner:
     estimator = ensemble.HistGradientBoostingClassifier(
         categorical_features=columns["categories"] or None, random_state=seed
     )
-    return _searched(_as_they_are(layout, folds), estimator, BOOSTINGS, folds)
+    return _searched(_as_they_are(layout, folds), estimator, _boostings(layout), folds)
 
 
 def lightgbm(layout: Layout, folds: Splits, *, seed: int) -> Learner:
@@ -142,7 +144,7 @@ def lightgbm(layout: Layout, folds: Splits, *, seed: int) -> Learner:
     estimator = library.LGBMClassifier(
         random_state=seed, n_jobs=1, deterministic=True, force_col_wise=True, verbosity=-1
     )
-    candidates = {LEAVES_AND_ROUNDS.get(name, name): values for name, values in BOOSTINGS.items()}
+    candidates = {LEAVES_AND_ROUNDS.get(name, name): values for name, values in _boostings(layout).items()}
     learner = _searched(_as_they_are(layout, folds), estimator, candidates, folds)
     categories = layout.columns["categories"]
     return learner._replace(arguments={"model__categorical_feature": categories}) if categories else learner
@@ -150,8 +152,13 @@ def lightgbm(layout: Layout, folds: Splits, *, seed: int) -> Learner:
 
 def tabpfn(layout: Layout, folds: Splits, *, seed: int) -> Learner:
     """TabPFN, which needs no tuning: categories as such, missing cells as they are."""
-    model = tabpfn_model.TabPFN(_as_they_are(layout, folds), layout.columns["categories"], seed=seed)
+    model = tabpfn_model.TabPFN(_as_they_are(layout, folds, MOST_TABPFN), layout.columns["categories"], seed=seed)
     return Learner(model, {})
+
+
+def _boostings(layout: Layout) -> dict[str, Any]:
+    """Candidates of a gradient boosting's search."""
+    return {**BOOSTINGS, **({"max_leaf_nodes": [LEAVES_ON_EMBEDDINGS]} if layout.embedded else {})}
 
 
 def _searched(inputs: Any, estimator: Any, candidates: Mapping[str, Any], folds: Splits) -> Learner:
@@ -161,7 +168,7 @@ def _searched(inputs: Any, estimator: Any, candidates: Mapping[str, Any], folds:
     return Learner(selection.GridSearchCV(steps, grid, scoring=log_score, cv=folds, error_score="raise"), {})
 
 
-def _as_they_are(layout: Layout, folds: Splits) -> Any:
+def _as_they_are(layout: Layout, folds: Splits, most: int = MOST) -> Any:
     """Numbers, codes, embeddings and present images, in the order of the layout."""
     compose = need("sklearn.compose", "bench")
     columns = layout.columns
@@ -169,7 +176,7 @@ def _as_they_are(layout: Layout, folds: Splits) -> Any:
         [
             ("numbers", "passthrough", columns["numbers"]),
             ("categories", "passthrough", columns["categories"]),
-            ("embeddings", _embeddings(layout, folds, MOST_OTHER), columns["embeddings"]),
+            ("embeddings", _embeddings(layout, folds, most), columns["embeddings"]),
             ("images", "passthrough", columns["images"]),
         ]
     )
