@@ -128,7 +128,7 @@ def run(
         return {outcome.planned.address: outcome for outcome in (*made, *known)}
 
     if studies:
-        each = f"{n_trials} trials and the recipe for each of {len(studies)}"
+        each = f"{n_trials} trial{'s' * (n_trials != 1)} and the recipe for each of {len(studies)}"
         reporter.say(f"Trials, judged on validation: {each}, seed {SEEDS[0]}")
     outcomes = stage([study.trial(number, SEEDS[0]) for number in range(n_trials + 1) for study in studies])
     studies = _complete(studies, range(n_trials + 1), SEEDS[:1], outcomes, failed)
