@@ -57,7 +57,10 @@ def test_a_named_library_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("concat, x", r"references expects table, embeddings, lightgbm, tabpfn .* got 'concat', 'x'.*--reference$"),
+        (
+            "concat, x",
+            r"references expects table, embeddings, lightgbm, tabpfn .* got 'concat', 'x'.*reference=METHOD$",
+        ),
         ("none,table", "or one of all and none, got 'none,table'"),
         ("all,tabpfn", "or one of all and none"),
         ("", "or one of all and none, got ''"),

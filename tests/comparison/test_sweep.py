@@ -297,7 +297,7 @@ def runs(place: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_several_at_a_time(command: list[str], tmp_path: Path) -> None:
     """Two at a time; one of the methods fails, and the table has the others."""
-    models = ["--model", "tiny,tiny[width=4],tiny[weights=some]", "--seeds", "1"]
+    models = ["--model", "tiny,tiny[width=4],tiny[weights=some]", "--seeds", "1", "--references", "table"]
     done = run_command(command, *models, "--jobs", "2", env={**os.environ, "TINY_OFFLINE": "1"})
     assert done.returncode == 2
     assert (

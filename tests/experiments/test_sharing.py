@@ -93,7 +93,14 @@ def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None
         "run": {"out": str(tmp_path / "run"), "device": "cpu", "robustness": False, "references": False},
         "train": {"epochs": 1, "batch_size": 16, "resamples": 0},
         "data": {"n_train": 32, "n_validation": 16, "n_test": 16, "size": 32},
-        "model": {"dim": 8, "image_latents": 2, "table_latents": 2, "hidden": [8], "prototypes": "memory"},
+        "model": {
+            "dim": 8,
+            "image_latents": 2,
+            "table_latents": 2,
+            "hidden": [8],
+            "prototypes": "memory",
+            "encoder": "convnet",
+        },
     }
     result = run.start(settings.resolve("cfcml", "synthetic_derm7pt", [chosen]))
     last, _ = checkpoints.load(result.folder / checkpoints.LAST)

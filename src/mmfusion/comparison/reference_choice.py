@@ -87,7 +87,7 @@ def choose(text: str | None = None) -> Choice:
     if unknown := [word for word in words if word not in (*known, ALL, NONE)]:
         raise ValueError(
             f"references expects {', '.join(known)} with commas between, or all, or none, got "
-            f"{', '.join(map(repr, unknown))}; the method that the others are tested against is --reference"
+            f"{', '.join(map(repr, unknown))}; the method that the others are tested against is reference=METHOD"
         )
     if not words or (len(words) > 1 and {ALL, NONE} & set(words)):
         raise ValueError(

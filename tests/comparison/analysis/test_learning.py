@@ -45,8 +45,8 @@ def test_cost_is_the_mean_of_those_that_say_it(tmp_path: Path) -> None:
     ("options", "texts"),
     [
         ({}, None),
-        ({"metrics": {"cost": {"epochs": 5}}}, None),
-        ({"metrics": {"cost": {"epochs": 10}}}, "10 epochs in all, the budget is 5"),
+        ({"metrics": {"cost": {"epochs": 10}}}, None),
+        ({"metrics": {"cost": {"epochs": 20}}}, "20 epochs in all, the budget is 10"),
         ({"files": {"history.json": [entry(1, "pretrain"), entry(2)]}}, r"before the supervised one \(pretrain\)"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import made_analyses
 from mmfusion.comparison.report.canvas import Picture
-from mmfusion.comparison.report.chapters import calibration, decision, subgroups
+from mmfusion.comparison.report.chapters import calibration, decision, subgroup_gaps
 from mmfusion.comparison.report.chapters.chapter import Chapter
 from mmfusion.metrics.decision import useful_range
 
@@ -65,7 +65,7 @@ def test_several_classes_have_one_each() -> None:
 
 
 def test_subgroups_have_their_worst_and_their_gap() -> None:
-    part = subgroups.part(chapter())
+    part = subgroup_gaps.part(chapter())
     (by, classes, left_out, columns, rows), age = part.values["tables"]
     assert (by, classes, left_out, columns) == ("sex", ("benign", "malignant"), [], ["female", "male"])
     assert rows[0] == ("cfcml", "male", "0.020 (\u22120.010 to 0.050)", "0.810", "0.790")
@@ -80,6 +80,6 @@ def test_subgroups_that_cannot_be_compared_are_named() -> None:
         female = {"auc": made_analyses.score(float("nan"))}
         changed = [dataclasses.replace(g, scores=female) if g.value == "female" else g for g in method.subgroups]
         methods.append(dataclasses.replace(method, subgroups=tuple(changed), gaps=()))
-    part = subgroups.part(Chapter.of(dataclasses.replace(of.comparison, methods=tuple(methods)), 1, 0.95))
+    part = subgroup_gaps.part(Chapter.of(dataclasses.replace(of.comparison, methods=tuple(methods)), 1, 0.95))
     assert part.pictures == []
     assert part.values["tables"][0] == ("sex", (), ["female"], ["male"], [])

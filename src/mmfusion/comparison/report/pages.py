@@ -11,23 +11,23 @@ from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture, clean
 from mmfusion.comparison.report.chapters import (
     ablations,
-    across,
     answer,
     calibration,
     checklists,
     confusion,
     contribution,
     cost,
+    dataset_ranks,
     decision,
     discrimination,
-    ensembles,
+    ensemble_table,
     learning_curves,
-    numerical_noise,
+    noise,
     other_metrics,
     robustness,
     settings,
-    subgroups,
-    tuning,
+    subgroup_gaps,
+    trials,
     verdict,
 )
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part
@@ -36,8 +36,8 @@ from mmfusion.utils.optional import need
 
 _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     verdict.part,
-    ensembles.part,
-    tuning.part,
+    ensemble_table.part,
+    trials.part,
     ablations.part,
     other_metrics.part,
     discrimination.roc,
@@ -45,11 +45,11 @@ _PARTS: tuple[Callable[[Chapter], Part | None], ...] = (
     confusion.part,
     calibration.part,
     decision.part,
-    subgroups.part,
+    subgroup_gaps.part,
     robustness.part,
     contribution.part,
     learning_curves.part,
-    numerical_noise.part,
+    noise.part,
     cost.part,
     settings.part,
     checklists.part,
@@ -76,7 +76,7 @@ def render(analysis: Analysis, skipped: Mapping[str, str]) -> tuple[str, str, li
     for number, comparison in enumerate(analysis.comparisons, start=1):
         chapter = Chapter.of(comparison, number, analysis.level)
         chapters.append((chapter, [found for part in _PARTS if (found := part(chapter)) is not None]))
-    over_datasets = across.part(across_datasets(analysis.comparisons, analysis.level))
+    over_datasets = dataset_ranks.part(across_datasets(analysis.comparisons, analysis.level))
     datasets = formatting.listed(dict.fromkeys(comparison.dataset for comparison in analysis.comparisons))
     values = {
         "title": f"Comparison of methods on {datasets}" if datasets else "Comparison of methods",
