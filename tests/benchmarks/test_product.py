@@ -22,6 +22,7 @@ def predicted(labels: np.ndarray, p: np.ndarray, part: str, order: np.ndarray) -
     return pd.DataFrame(table | {"prob_a": 1 - p[order], "prob_b": p[order]})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_product_is_that_of_the_cases_whatever_their_order(tmp_path: Path) -> None:
     """Two halves of what there is to know, each half right: together they tell all pairs apart."""

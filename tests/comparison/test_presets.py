@@ -301,6 +301,7 @@ def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert CHOSEN_ON_TEST not in other["notes"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With parity the whole training folder trains, and the epoch is chosen on the test part, as a note says."""
@@ -329,6 +330,7 @@ def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert math.isclose(read_json(places["paper"] / folder.HISTORY)[0]["lr"], 5e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_quick_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     root = trees.men(tmp_path / "men", train=8, test=2)
@@ -383,6 +385,7 @@ def test_parameters_are_the_published_ones(dataset: str, published: int, fewer: 
     assert dataset != "derm7pt" or fewer - 2 * 768 == 965_864
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
 def test_a_step_at_the_papers_sizes(dataset: str) -> None:

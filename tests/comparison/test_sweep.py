@@ -358,6 +358,7 @@ def imported(plugin: Path) -> Iterator[Path]:
         del kind._builders["tiny"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_process_ends_with_its_input_where_that_is_a_pipe(imported: Path, tmp_path: Path) -> None:
     """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
@@ -396,6 +397,7 @@ def free(path: Path) -> bool:
         return ours
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
     """Two of them, started by torchrun; what went wrong in them is told once."""

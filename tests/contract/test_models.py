@@ -58,20 +58,19 @@ SHALLOW: dict[str, dict[str, Any]] = {
     "tip": {"table_depth": 1, "joint_depth": 1},
 }
 
-# The quick loop has one image and, of one model that takes little time, several of three axes. Two images are less than
-# three volumes are.
-LIGHT = {"concat"}
-LAYOUT_MARKS: dict[str, Any] = {"one_image": (), "two_images": EXHAUSTIVE, "three_volumes": pytest.mark.slow}
+# Of one image all models; of three volumes some that have all kinds of parts between them.
+SOME_MODELS = {"cfcml", "concat", "film", "mbt"}
+LAYOUT_MARKS: dict[str, Any] = {"one_image": (), "two_images": EXHAUSTIVE, "three_volumes": EXHAUSTIVE}
+
+
+def _marks(name: str, layout: str) -> Any:
+    return pytest.mark.slow if name in SOME_MODELS and layout == "three_volumes" else LAYOUT_MARKS[layout]
 
 
 def over_layouts(names: Iterable[str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         ("name", "layout"),
-        [
-            pytest.param(name, layout, marks=() if name in LIGHT and layout != "two_images" else LAYOUT_MARKS[layout])
-            for layout in LAYOUTS
-            for name in names
-        ],
+        [pytest.param(name, layout, marks=_marks(name, layout)) for layout in LAYOUTS for name in names],
     )
 
 

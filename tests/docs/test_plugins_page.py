@@ -26,6 +26,7 @@ def test_the_file_takes_forty_lines_at_most() -> None:
     assert len(first_block().splitlines()) <= 40
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_benchmark_script_takes_it(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(first_block())

@@ -749,6 +749,7 @@ def test_the_history_of_the_dynamic_margin() -> None:
 # Several processes
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path) -> None:
     """Not as many rows in both, and something else is missing in each."""

@@ -50,6 +50,7 @@ def test_a_damaged_cache_is_repaired_while_the_run_goes_on(table: Path, tmp_path
     assert outs["none"] == outs["flip"] == outs["cut"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_cannot_be_repaired_is_one_line(table: Path, tmp_path: Path) -> None:
     """Neither the cache nor the files."""

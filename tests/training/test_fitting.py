@@ -84,6 +84,7 @@ def test_a_precomputed_dataset_will_do(tmp_path: Path, monkeypatch: pytest.Monke
     assert (without.ids, len(without)) == (data.ids, N)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_who_learns_from_rows() -> None:
     names = {

@@ -241,6 +241,7 @@ def launch(launcher: tuple[str, ...], *arguments: str, where: Path) -> "subproce
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_torchrun(tmp_path: Path) -> None:
     size = ("--size", "32", *(f"--set=data.n_{part}=24" for part in ("train", "validation", "test")))
@@ -254,6 +255,7 @@ def test_torchrun(tmp_path: Path) -> None:
     assert read_json(tmp_path / "run" / folder.ENVIRONMENT)["processes"] == 2
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_accelerate_launch_and_an_error_told_once(tmp_path: Path) -> None:
     with launch(ACCELERATE, *TINY, "--set", "model.explode_after=6", where=tmp_path) as process:

@@ -66,6 +66,7 @@ def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_pat
     assert list((tmp_path / "cache").glob("*/keys"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_path):
     """Built, found again, turned off; read by the process itself and by two others."""

@@ -283,6 +283,7 @@ def test_the_columns_that_new_cases_need(whole: Path) -> None:
         assert torch.equal(again[1].inputs[name], bundle.test[1].inputs[name])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("sequences", ["modalities", "channels"])
 def test_the_recipe_runs(whole: Path, tmp_path: Path, sequences: str) -> None:

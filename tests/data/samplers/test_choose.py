@@ -45,6 +45,7 @@ def test_what_is_refused(name, options, message):
         choose_batches(name, cases.Numbers(), "label", batch_size=6, seed=1, options=options)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_have_together_what_one_has(tmp_path: Path) -> None:
     """Step by step, whether Accelerate deals out whole batches or pieces of them."""

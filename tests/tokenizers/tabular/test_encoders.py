@@ -143,6 +143,7 @@ def test_an_encoder_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
         encoded(text_encoder("minilm"), ["a"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @needs_minilm
 def test_minilm_without_a_network() -> None:
