@@ -176,6 +176,9 @@ class TinyConvNet(ConvNet):
         widths: Channels of each stage.
         n_blocks: Residual blocks a stage.
         n_stages: As of :class:`StagedNetwork`.
+
+    Raises:
+        ValueError: If an option is out of range.
     """
 
     def __init__(

@@ -235,12 +235,11 @@ def _fit(
 
 
 def _place(out: Path, settings: Settings) -> Path:
-    chosen, fold = settings.run, settings.data.get("fold")
-    counted = settings.computed()
+    chosen, counted = settings.run, settings.computed()
     counted["data"] = file_digests.by_content(counted["data"])
     for key in ("repeat", "test"):
         del counted["run"][key]  # settings of trained models, which the rows of former versions do not have
     if chosen.plugins:
         counted["plugins"] = file_digests.of_plugins(settings)
-    name = f"seed{chosen.seed}" + ("" if fold is None else f"-fold{fold}") + f"-{short(counted)}"
+    name = f"{folder.name(settings)}-{short(counted)}"
     return out / chosen.dataset / re.sub(r"[^A-Za-z0-9]+", "-", chosen.model) / name

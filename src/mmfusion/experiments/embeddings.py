@@ -1,18 +1,18 @@
 """Embeddings of a frozen encoder: the pooled maps of its last stage, one row per case."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfusion.data.cases import CaseDataset
 from mmfusion.metrics.ranking import Floats
 from mmfusion.tokens import Maps
 from mmfusion.training import inference
 from mmfusion.training.arithmetic import arithmetic
+from mmfusion.training.model_protocols import Encoding
 from mmfusion.training.reporter import Bar
 
 
@@ -30,7 +30,7 @@ class Embeddings:
 
 
 def embed(
-    model: Any, dataset: CaseDataset, *, batch_size: int, device: torch.device, bar: Bar | None = None
+    model: nn.Module, dataset: CaseDataset, *, batch_size: int, device: torch.device, bar: Bar | None = None
 ) -> Embeddings:
     """Mean over the positions of the last stage's maps, of every image that the model looks at.
 
@@ -47,8 +47,7 @@ def embed(
     Raises:
         ValueError: If the model has no image encoder, or an embedding is not finite.
     """
-    names = list(getattr(getattr(model, "encoders", None), "images", {}))
-    if not names:
+    if not isinstance(model, Encoding) or not (names := list(model.encoders.images)):
         raise ValueError("embeddings need a model with an image encoder")
     pooled: dict[str, list[Tensor]] = {name: [] for name in names}
     present: dict[str, list[Tensor]] = {name: [] for name in names}

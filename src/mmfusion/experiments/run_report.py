@@ -34,7 +34,7 @@ def summarize(
     """Metrics with intervals of ``validation`` and ``test``.
 
     Args:
-        probabilities: By part, shape ``(n, k)``; without ``test``, nothing is said of it.
+        probabilities: By part, shape ``(n, k)``; without ``test``, the summary has no metrics of it.
         labels: By part, shape ``(n,)``.
         groups: By part, the patient or lesion of each case.
         names: Of the classes.

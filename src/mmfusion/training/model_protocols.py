@@ -1,13 +1,13 @@
 """What the engine uses of a model beyond its forward; a model of a plug-in may have some of it or none."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from mmfusion.models.phases import Phase
 from mmfusion.spec import DataSpec
-from mmfusion.tokens import Table
+from mmfusion.tokens import Inputs, Maps, Present, Table
 
 
 @runtime_checkable
@@ -24,6 +24,24 @@ class Phased(Protocol):
 
     def phases(self) -> Iterable[Phase]:
         """The phases of its training, in order."""
+
+
+class Images(Protocol):
+    """Image encoders."""
+
+    images: Mapping[str, Any]
+    """The images that they encode, by name."""
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A model whose images can be encoded alone."""
+
+    encoders: Images
+    """Its image encoders."""
+
+    def encode(self, inputs: Inputs, present: Present | None = None) -> dict[str, Maps]:
+        """The maps of images."""
 
 
 @runtime_checkable

@@ -133,7 +133,7 @@ def test_a_reference_row_is_no_method() -> None:
     text = said(result)
     assert "boosting, a reference row, has the highest AUC" in text
     assert "Of 2 methods tested, after correction: 1 worse than concat (image)" in text
-    # Why there is no verdict is said of the methods.
+    # The reason for no verdict is given for the methods.
     few, one = "two seeds are too few", "one seed compares two trained models"
     open_ = tuple(dataclasses.replace(test, no_verdict=one if test.method == "boosting" else few) for test in tests)
     text = said(dataclasses.replace(result, tests=open_))

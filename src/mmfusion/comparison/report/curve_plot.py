@@ -101,7 +101,7 @@ def _share_axis(axes: Any, *, named: bool) -> None:
 
 
 def _histogram(figure: Any, size: tuple[float, float], top: float, name: str, counts: Floats, x: str) -> None:
-    """Bars on a logarithmic axis, so that a bin of few cases can be told from an empty one."""
+    """Bars on a logarithmic axis, so that a bin of few cases differs visibly from an empty one."""
     bars = plot_axes(figure, size, _LEFT, top + 32, _RIGHT, size[1] - top - _COUNTS + 14, x=x, y=name)
     _share_axis(bars, named=True)
     bars.set_yscale("log")
