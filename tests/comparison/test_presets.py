@@ -411,7 +411,7 @@ def test_a_step_at_the_papers_sizes(dataset: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["derm7pt", "men"])
+@pytest.mark.parametrize("dataset", ["derm7pt", pytest.param("men", marks=pytest.mark.exhaustive)])
 def test_every_model_of_the_comparison_can_be_built(dataset: str) -> None:
     """At the paper's sizes, without numbers, with a small encoder; the paper's is in the tests of CFCML."""
     preset = presets.load("paper", dataset)

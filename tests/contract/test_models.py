@@ -63,6 +63,9 @@ SOME_MODELS = {"cfcml", "concat", "film", "mbt"}
 LAYOUT_MARKS: dict[str, Any] = {"one_image": (), "two_images": EXHAUSTIVE, "three_volumes": EXHAUSTIVE}
 
 
+ON_META = {*((name, "one_image") for name in SOME_MODELS), ("tip, pretrained", "one_image")}
+
+
 def _marks(name: str, layout: str) -> Any:
     return pytest.mark.slow if name in SOME_MODELS and layout == "three_volumes" else LAYOUT_MARKS[layout]
 
@@ -259,7 +262,7 @@ def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> 
     ("name", "layout"),
     [
         # Every operator is Python there, which has its price.
-        pytest.param(name, layout, marks=pytest.mark.slow if layout == "one_image" else EXHAUSTIVE)
+        pytest.param(name, layout, marks=pytest.mark.slow if (name, layout) in ON_META else EXHAUSTIVE)
         for name in (*NAMES, *VARIANTS)
         for layout in LAYOUTS
     ],
@@ -295,7 +298,9 @@ def test_the_meta_device(name: str, layout: str) -> None:
     ],
 )
 @every_compiler
-@every_model
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in SOME_MODELS else EXHAUSTIVE) for name in NAMES]
+)
 def test_compiled(name: str, backend: str, present: dict[str, Tensor]) -> None:
     """As one graph, with the same numbers; what is missing has no effect there either, each modality in other cases."""
     spec, model = shallow(name, "one_image")

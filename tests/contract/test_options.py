@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.marks import EXHAUSTIVE
 from helpers.small import TABLE, make_spec
 from mmfusion import losses
 from mmfusion.fusion.maps import MapSites
@@ -116,6 +117,8 @@ SHARED = {
     "label_smoothing",
 }
 SLOW = ("models", "backbones")
+# Most of their options are those of all: these have others of each kind.
+SOME = ("cfcml", "mbt", "convnet")
 PARTS = [(kind, name) for kind in CALLS for name in getattr(mmf.registry, kind).list()]
 
 
@@ -147,9 +150,15 @@ def outcomes(registry: Registry, name: str, args: tuple[Any, ...], options: dict
                     yield f"{option}={value!r} was accepted against its declaration"
 
 
+def marks_of(kind: str, name: str) -> Any:
+    if kind not in SLOW:
+        return ()
+    return pytest.mark.slow if name in SOME else EXHAUSTIVE
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [pytest.param(*part, marks=pytest.mark.slow if part[0] in SLOW else (), id="-".join(part)) for part in PARTS],
+    [pytest.param(*part, marks=marks_of(*part), id="-".join(part)) for part in PARTS],
 )
 def test_hostile_options(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

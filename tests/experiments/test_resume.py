@@ -56,6 +56,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     pytest.fail(f"{path} never came")
 
 
+@pytest.mark.exhaustive
 def test_killed_and_resumed_it_ends_with_the_same_predictions(tmp_path: Path) -> None:
     """From outside; test_killing.py has kills in every epoch."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

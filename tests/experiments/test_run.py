@@ -159,7 +159,7 @@ def same_weights(one: Path, other: Path) -> bool:
     [
         pytest.param({}, id="plain"),
         *(
-            pytest.param(overrides, id=name, marks=pytest.mark.slow)
+            pytest.param(overrides, id=name, marks=pytest.mark.slow if name in ("bf16", "missing") else EXHAUSTIVE)
             for name, overrides in {
                 "balanced": {"train": {"sampler": "balanced", "clip_norm": "none", "optimizer": "adam"}},
                 "bf16": {"run": {"precision": "bf16"}},

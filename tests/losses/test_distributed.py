@@ -30,7 +30,7 @@ def test_alone_nothing_is_gathered() -> None:
 @pytest.mark.parametrize(
     ("compute", "parts"),
     [
-        pytest.param(cases.all_steps, HALVES, id="banks, halves"),
+        pytest.param(cases.all_steps, HALVES, id="banks, halves", marks=pytest.mark.exhaustive),
         pytest.param(cases.all_steps, UNEVEN, id="banks, uneven"),
         pytest.param(cases.model_steps, HALVES, id="models, halves"),
     ],

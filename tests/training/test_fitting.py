@@ -165,7 +165,12 @@ TOKENIZERS: dict[str, dict[str, Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_name", "name"),
-    [*(("tabular", name) for name in TOKENIZERS), ("film", "text"), ("tip", "trees"), ("gated_query", "text")],
+    [
+        *(("tabular", name) for name in TOKENIZERS),
+        pytest.param("film", "text", marks=pytest.mark.exhaustive),
+        pytest.param("tip", "trees", marks=pytest.mark.exhaustive),
+        pytest.param("gated_query", "text", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_run_and_what_is_left_of_it(
     model_name: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

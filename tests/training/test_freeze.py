@@ -28,7 +28,9 @@ def weights_of(out: Path, **train: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("freeze", [0, 2, "all"])
+@pytest.mark.parametrize(
+    "freeze", [pytest.param(0, marks=pytest.mark.exhaustive), 2, pytest.param("all", marks=pytest.mark.exhaustive)]
+)
 def test_what_is_frozen_does_not_move(freeze: Any, tmp_path: Path) -> None:
     """Parameters and batch statistics, to the bit; what is not frozen moves."""
     frozen = weights_of(tmp_path / "frozen", freeze=freeze)

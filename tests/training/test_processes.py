@@ -268,6 +268,7 @@ def test_accelerate_launch_and_an_error_told_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctrl_c_ends_all(tmp_path: Path) -> None:
     with launch(TORCHRUN, *TINY, "--epochs=200", "--set", "model.pause=0.02", where=tmp_path) as process:
         assert process.stdout is not None

@@ -158,7 +158,7 @@ def start(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", [BOTH[0], *(pytest.param(name, marks=pytest.mark.exhaustive) for name in BOTH[1:])])
 def test_a_run(name: str, start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two phases; the marginals are those of the training part; loaded, it predicts; interrupted, it ends the same."""
     out = start(name, "whole", phase_epochs={"pretrain": 2})
