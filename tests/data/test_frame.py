@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -9,6 +10,8 @@ from torch.utils.data import DataLoader
 from mmfusion.data.cases import collate
 from mmfusion.data.frame import FrameDataset, as_floats
 from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.masks import Masks
+from mmfusion.data.images.photographs import ImageSource
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokens import Table
 
@@ -168,3 +171,26 @@ def test_intensities_learn_from_the_images_that_are_there():
     values = torch.stack([data[i].inputs["derm"] for i in (1, 4)]).transpose(0, 1).flatten(1).double()
     torch.testing.assert_close(torch.tensor(fitted.mean, dtype=torch.float64), values.mean(1), atol=1e-6, rtol=1e-6)
     assert data.fitted({"derm": Intensity("image")}) == {"derm": Intensity("image")}
+
+
+def test_masks_follow_their_cases(tmp_path):
+    """By position in a subset, through changes of the dataset and a worker process; None without any."""
+    pixels = [np.eye(2, dtype=np.uint8) * 255, np.array([[255, 0], [0, 0]], dtype=np.uint8)]
+    for i, mask in enumerate(pixels):
+        PIL.Image.fromarray(mask).save(tmp_path / f"{i}.png")
+    paths = (None, tmp_path / "0.png", tmp_path / "1.png", None, None)
+    masks = Masks(ImageSource("file", (2, 2)), paths, (tmp_path / "0.png",) * 5)
+    data = pickle.loads(pickle.dumps(dataset().masked({"derm": masks}).stored().subset([2, 0, 1])))
+    assert data.mask("derm", 0).tolist() == [[True, False], [False, False]]
+    assert data.mask("derm", 1) is None
+    assert data.mask("derm", -1).tolist() == [[True, False], [False, True]]
+    assert dataset().mask("derm", 0) is None
+    with pytest.raises(IndexError, match="case 3 of a dataset of 3"):
+        data.mask("derm", 3)
+    for name in ("meta", "clinic"):
+        with pytest.raises(ValueError, match=f"unknown image modality '{name}'; valid: derm"):
+            data.mask(name, 0)
+    with pytest.raises(ValueError, match="masks of 'derm' expect one per case, got 5 for 3 cases"):
+        data.masked({"derm": masks})
+    with pytest.raises(ValueError, match="unknown image modality 'clinic'"):
+        dataset().masked({"clinic": masks})

@@ -23,6 +23,14 @@ def draw(path: Path, size: tuple[int, int] = (10, 12), seed: int = 0) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def draw_mask(path: Path, size: tuple[int, int] = (10, 12)) -> None:
+    """Black, and white in rows 2 to 5 and columns 3 to 8: one bit per pixel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inside = np.zeros(size, dtype=bool)
+    inside[2:6, 3:9] = True
+    Image.fromarray(inside).save(path)
+
+
 def write_volume(path: Path, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """A volume of noise, some of it above what intensities are clipped to."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +107,10 @@ def men(root: Path, *, train: int = 6, test: int = 3, fold: int = 1, first: bool
 
 
 def bus_bra(root: Path, n_patients: int = 30, *, images: bool = True) -> Path:
-    """Two images for two patients of three, one for the third; every fourth patient was seen by another scanner."""
+    """Two images for two patients of three, one for the third; every fourth patient was seen by another scanner.
+
+    Patient 3 has no mask.
+    """
     rng = np.random.default_rng(0)
     devices = ("GE Logiq 7 @10-14MHz", "GE Logiq 5 @10-12MHz", "GE Logiq 7 @10-14MHz", "Toshiba Aplio 300 @12-14 MHz")
     rows = []
@@ -109,6 +120,8 @@ def bus_bra(root: Path, n_patients: int = 30, *, images: bool = True) -> Path:
             name = f"bus_{patient:04d}-{side[0]}"
             if images:
                 draw(root / "Images" / f"{name}.png", seed=len(rows))
+                if patient != 3:
+                    draw_mask(root / "Masks" / f"mask_{name.removeprefix('bus_')}.png")
             rows.append(
                 {
                     "ID": name,

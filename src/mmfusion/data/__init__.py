@@ -14,6 +14,7 @@ from mmfusion.data.datasets.table import TableDataset
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.masks import Masks
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.sources import check_images
 from mmfusion.data.images.stack import StackSource
@@ -56,6 +57,7 @@ __all__ = [
     "ImageCache",
     "ImageSource",
     "Intensity",
+    "Masks",
     "NumericalColumn",
     "Plan",
     "PlannedDataset",

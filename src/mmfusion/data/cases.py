@@ -41,7 +41,7 @@ class CaseDataset(Protocol):
 
     ``__getitems__`` reads a whole batch at once: torch's DataLoader calls it if it exists, without a Python loop over
     the cases of a batch. Nothing is random here: augmentation acts on batches afterwards. What a dataset may offer
-    beyond this is declared by :class:`SelectiveCases` and :class:`StoredCases`.
+    beyond this is declared by :class:`SelectiveCases`, :class:`StoredCases` and :class:`MaskedCases`.
     """
 
     @property
@@ -93,6 +93,14 @@ class StoredCases(CaseDataset, Protocol):
 
     def stored(self) -> CaseDataset:
         """The same cases with images as they are stored, to be converted by ``as_floats``."""
+
+
+@runtime_checkable
+class MaskedCases(CaseDataset, Protocol):
+    """A dataset that may know where in an image something is, such as a lesion."""
+
+    def mask(self, modality: str, index: int) -> Tensor | None:
+        """Shape ``(*spatial)`` bool, the size of the modality's images, True inside; None where it is unknown."""
 
 
 def without_images(dataset: CaseDataset, images: Collection[str]) -> CaseDataset:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmfusion.data.cases import ByModality, Cases, check_classes, first_case
 from mmfusion.data.images.checksums import checksums
 from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.masks import Masks
 from mmfusion.data.images.rows import MappedRows, Rows
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.tokens import Content, Table
@@ -72,6 +73,7 @@ class FrameDataset:
         self._left_out: frozenset[str] = frozenset()
         self._stored = False
         self._intensities = dict(intensities or {})
+        self._masks: dict[str, Masks] = {}
         self._check(n)
 
     def _check(self, n: int) -> None:
@@ -174,6 +176,42 @@ class FrameDataset:
         """
         table = _entry(self._tables, modality, "table modality")
         return Table(table.numerical[self._rows], table.categorical[self._rows])
+
+    def mask(self, modality: str, index: int) -> Tensor | None:
+        """Mask of a region in a case's image, such as its lesion; read from its file.
+
+        Args:
+            modality: Name of the image modality.
+            index: Position in this dataset.
+
+        Returns:
+            Shape ``(height, width)`` bool, resized as the image is, True inside; None if the dataset or the case has no
+            mask, or the case lacks the image.
+
+        Raises:
+            ValueError: If the image modality is unknown, or the file is damaged or does not fit the image; names it.
+            IndexError: If the position is out of range.
+        """
+        _entry(self._images, modality, "image modality")
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"case {index} of a dataset of {len(self)}")
+        masks = self._masks.get(modality)
+        return None if masks is None else masks[int(self._rows[index])]
+
+    def masked(self, masks: Mapping[str, Masks]) -> "FrameDataset":
+        """The same cases with masks of regions in their images.
+
+        Args:
+            masks: By image modality, one per row of the storage: not for subsets.
+
+        Raises:
+            ValueError: If the image modality is unknown, or the number of masks is not that of the cases.
+        """
+        for name, of_cases in masks.items():
+            stored = len(_entry(self._images, name, "image modality"))
+            if len(of_cases) != stored or len(self) != stored:
+                raise ValueError(f"masks of {name!r} expect one per case, got {len(of_cases)} for {len(self)} cases")
+        return self._changed(_masks=dict(masks))
 
     def image_checksums(self, modality: str) -> tuple[str, NDArray[np.uint32]]:
         """Checksums of images, to compare them with those of another run; no image is decoded.

@@ -1,12 +1,17 @@
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from helpers import trees
 from mmfusion.data import DataBundle, DatasetError
+from mmfusion.data.cases import MaskedCases
 from mmfusion.data.datasets.bus_bra import PATHOLOGIES, bus_bra
+from mmfusion.data.datasets.check import check
 from mmfusion.experiments import run, settings
 from mmfusion.registry import datasets
 
@@ -73,6 +78,44 @@ def test_other_images_of_their_patients_are_left_out(root: Path) -> None:
     bundle = create(root, test_devices=["Toshiba Aplio 300"])
     assert sum(len(part) for part in sets(bundle)) == 49
     assert "Images by other scanners of patients in the test set are left out: 1." in bundle.notes
+
+
+def test_masks_of_lesions(whole: Path) -> None:
+    """Resized as the images are, in every set and subset; None for the patient without one."""
+    bundle = create(whole, size=5, test_devices=["Toshiba Aplio 300"])
+    for part in (bundle.train, bundle.validation, bundle.test):
+        assert isinstance(part, MaskedCases)
+        for index, patient in enumerate(part.groups):
+            mask = part.mask("image", index)
+            if patient == "3":
+                assert mask is None
+                continue
+            assert mask is not None
+            assert (mask.dtype, mask.shape) == (torch.bool, part.spec["image"].size)
+            assert mask.nonzero()[:, 0].unique().tolist() == [1, 2]
+    assert "3" in bundle.test.groups
+
+
+def test_a_damaged_mask_is_named(root: Path) -> None:
+    """By the check, and where it is read; training does not read it."""
+    (root / "Masks" / "mask_0001-l.png").write_bytes(b"hello")
+    trees.draw_mask(root / "Masks" / "mask_0001-r.png", (12, 10))
+    report = check("bus_bra", root)
+    assert "masks of 'image': 49 of 50 images" in report.lines
+    assert len(report.faults) == 2
+    assert re.match(r"row 1: the mask .*mask_0001-l\.png cannot be used \(cannot identify image", report.faults[0])
+    assert "10 x 12 pixels (width x height), its image 12 x 10: expected the same size" in report.faults[1]
+    train = create(root).train
+    with pytest.raises(ValueError, match=r"mask_0001-l\.png cannot be used"):
+        [train.mask("image", index) for index in range(len(train))]
+
+
+def test_masks_are_optional(root: Path) -> None:
+    shutil.rmtree(root / "Masks")
+    assert create(root).test.mask("image", 0) is None
+    report = check("bus_bra", root)
+    assert report.faults == ()
+    assert "masks of 'image': 0 of 50 images" in report.lines
 
 
 def _cell(column: str, value: str) -> Callable[[Path], None]:

@@ -18,9 +18,11 @@ from mmfusion.data.datasets.published import (
     refuse_published,
     repeated_names,
 )
+from mmfusion.data.images.masks import Masks
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.sources import Missing
 from mmfusion.data.reader import CaseReader, TargetColumn
+from mmfusion.data.schema.cells import texts
 from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import Split, check_split
@@ -60,7 +62,8 @@ def bus_bra(
     the examination and not about the patient.
 
     Args:
-        root: Folder with ``bus_data.csv`` and the folder ``Images``, with PNG or JPEG files.
+        root: Folder with ``bus_data.csv``, the folder ``Images``, with PNG or JPEG files, and, if wanted, the folder
+            ``Masks`` with the lesions' masks, which no model reads: see :meth:`~mmfusion.data.frame.FrameDataset.mask`.
         size: Pixels along each side to which images are resized.
         task: "pathology": benign or malignant; or "birads": the radiologist's category, 2 to 5, as four classes.
         columns: "clean": the side of the body; or "reader": a radiologist's BI-RADS category of the same images, too.
@@ -119,6 +122,7 @@ def bus_bra(
         sizes=sizes,
         missing_images=missing_images,
         subgroups=(Subgroup("scanner", "Device"), Subgroup("side", "Side")),
+        masks={"image": Masks.find(images["image"], frame, folder, _mask_files(frame))},
     )
 
 
@@ -135,6 +139,11 @@ def _schema(frame: pd.DataFrame, columns: str, split: Split | None = None) -> Ta
         train=None if split is None else split.train,
         min_cases=1,  # all values are published, so rare ones may be named
     )
+
+
+def _mask_files(frame: pd.DataFrame) -> list[str | None]:
+    """``Masks/mask_0001-l.png`` of the image ``bus_0001-l``."""
+    return [None if name is None else f"Masks/mask_{name.removeprefix('bus_')}.png" for name in texts(frame, "ID")]
 
 
 def _is_of(frame: pd.DataFrame, devices: Sequence[str]) -> np.ndarray:

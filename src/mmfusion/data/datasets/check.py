@@ -77,8 +77,10 @@ def check(
     faults = check_images(
         plan.reader.images, plan.frame, plan.root, missing=plan.missing_images, decode=full, progress=progress
     )
+    faults += [fault for masks in plan.masks.values() for fault in masks.faults(plan.frame)]
     lines = _counts(plan, faults)
     if plan.reader.images:
+        lines += [f"masks of {name!r}: {masks.n_present} of {len(masks)} images" for name, masks in plan.masks.items()]
         lines += axes_notes(plan.reader.images, plan.frame, find_images(plan.reader.images, plan.frame, plan.root))
     return Report(name, tuple(lines), tuple(faults))
 

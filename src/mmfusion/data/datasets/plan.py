@@ -10,6 +10,7 @@ import pandas as pd
 
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.masks import Masks
 from mmfusion.data.images.sources import Missing
 from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.schema.subgroups import Subgroup
@@ -35,6 +36,7 @@ class Plan:
         fold: Index of the fold, from 0.
         missing_images: Whether a missing image file is an error or means that the case lacks the image.
         subgroups: As in the bundle.
+        masks: Masks of regions by image modality, one per row; empty without any.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Plan:
     fold: int = 0
     missing_images: Missing = "error"
     subgroups: tuple[Subgroup, ...] = ()
+    masks: Mapping[str, Masks] = field(default_factory=dict)
 
     @property
     def schema(self) -> TableSchema | None:
@@ -71,7 +74,7 @@ class Plan:
         )
         train = cases.subset(self.split.train)
         reader = replace(self.reader, intensities=train.fitted(self.reader.intensities))
-        cases = cases.scaled(reader.intensities)
+        cases = cases.scaled(reader.intensities).masked(self.masks)
         return DataBundle(
             self.name,
             cases.subset(self.split.train),

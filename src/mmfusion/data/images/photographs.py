@@ -25,6 +25,10 @@ _PROGRAMS = ("EPS",)
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = (0.0, 65535.0)
 """Values that become black and white in images deeper than 8 bits, unless ``range`` is given."""
+_HALF = 128
+"""A mask's byte from which on at least half of a pixel is inside."""
+_ORIENTATION = 0x0112
+"""EXIF tag; from 5 on, width and height are exchanged."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,33 @@ class ImageSource:
             pixels = pixels[..., ::-1]
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
+    def decode_mask(self, path: Path, image: Path) -> NDArray[np.bool_]:
+        """A mask of a region in an image of this source, rotated and resized as the image is.
+
+        Args:
+            path: File of the mask: grey or black and white, inside where it is brighter than half of its maximum.
+            image: File of the image.
+
+        Returns:
+            Shape ``(height, width)`` bool, True where at least half of a pixel is inside.
+
+        Raises:
+            ValueError: If a file cannot be decoded, or the two have different sizes.
+        """
+        with _opened(image, self.max_bytes) as shown:
+            expected = _upright_size(shown)
+        with _opened(path, self.max_bytes) as mask:
+            if (size := _upright_size(mask)) != expected:
+                raise ValueError(
+                    f"the mask has {size[0]} x {size[1]} pixels (width x height), its image {expected[0]} x "
+                    f"{expected[1]}: expected the same size"
+                )
+            upright = need("PIL.ImageOps", "bench").exif_transpose(mask)
+            values = np.asarray(upright if self._deep(upright) else upright.convert("L"))
+        inside = need("PIL.Image", "bench").fromarray(np.where(values > values.max() / 2, 255, 0).astype(np.uint8))
+        whole: NDArray[np.bool_] = np.asarray(self._resized(inside)) >= _HALF
+        return whole
+
     def _deep(self, image: Any) -> bool:
         """Whether an image is greyscale of more than 8 bits."""
         if image.mode == "F" and self.range is None:
@@ -183,6 +214,12 @@ def _opened(path: Path, max_bytes: int) -> Iterator[Any]:
     # Decoders raise many kinds of errors for damaged data: struct.error, IndexError, MemoryError ...
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _upright_size(image: Any) -> tuple[int, int]:
+    """Width and height after the rotation of EXIF, from the header."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
 
 
 def _as_float(image: Any) -> Any:
