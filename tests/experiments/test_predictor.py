@@ -15,6 +15,7 @@ from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.experiments import folder, predictor
+from mmfusion.metrics.calibration import apply_temperature
 from mmfusion.tokens import FusionOutput
 from mmfusion.training import checkpoints, result_files
 from mmfusion.training.checkpoints import load_weights
@@ -30,17 +31,30 @@ def test_it_gives_the_runs_own_test_predictions(
     # The folder alone: elsewhere, without what a dataset or a download would need.
     moved = tmp_path / "elsewhere"
     moved.mkdir()
-    for name in (folder.SETTINGS, folder.CASE, checkpoints.BEST):
+    for name in (folder.SETTINGS, folder.CASE, checkpoints.BEST, folder.LOCKED):
         shutil.move(out / name, moved / name)
     monkeypatch.setenv("TINY_OFFLINE", "1")
     frame = fakes.table(64, seed=2)
     found = mmfusion.load(moved).predict(frame.drop(columns="dx"))
     wanted = pd.read_csv(out / folder.PREDICTIONS).query("part == 'test'").reset_index(drop=True)
-    assert list(found.columns) == ["case", "patient", "prob_good", "prob_bad", "label", "missing", "outside"]
+    probabilities = ["prob_good", "prob_bad", "calibrated_good", "calibrated_bad"]
+    assert list(found.columns) == ["case", "patient", *probabilities, "label", "missing", "outside"]
     assert list(found["case"]) == list(wanted["id"])
     columns = ["prob_good", "prob_bad"]
     np.testing.assert_allclose(found[columns], wanted[columns], rtol=0, atol=1e-12)
-    assert list(found["label"]) == list(np.where(found["prob_bad"] > found["prob_good"], "bad", "good"))
+    metrics = result_files.read_json(out / folder.METRICS)
+    calibrated = apply_temperature(found[columns], metrics["temperature"])
+    np.testing.assert_allclose(found[["calibrated_good", "calibrated_bad"]], calibrated, rtol=0, atol=1e-12)
+    assert list(found["label"]) == list(np.where(found["prob_bad"] >= metrics["threshold"], "bad", "good"))
+    # An older run has its metrics alone, an unfinished one neither.
+    (moved / folder.LOCKED).unlink()
+    shutil.copy(out / folder.METRICS, moved)
+    pd.testing.assert_frame_equal(mmfusion.load(moved).predict(frame), found)
+    (moved / folder.METRICS).unlink()
+    with pytest.warns(UserWarning, match=r"neither locked\.json nor metrics\.json, .* label is the likeliest class"):
+        likeliest = mmfusion.load(moved).predict(frame)
+    assert not [name for name in likeliest if name.startswith("calibrated")]
+    assert list(likeliest["label"]) == list(np.where(found["prob_bad"] > 0.5, "bad", "good"))
     assert set(found["missing"]) == {""}
 
 

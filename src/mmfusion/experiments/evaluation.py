@@ -14,6 +14,7 @@ from mmfusion.experiments import (
     environment,
     file_digests,
     folder,
+    locked,
     predictions,
     reference_metrics,
     robustness,
@@ -110,6 +111,7 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         write_text(out / folder.SUBGROUPS, subgroups.to_csv(index=False, lineterminator="\n"))
     if robustness_table is not None:
         write_json(out / folder.ROBUSTNESS, {"format": robustness_rows.FORMAT, "rows": robustness_table})
+    write_json(out / folder.LOCKED, locked.of_metrics(metrics).to_dict())
     write_json(out / folder.METRICS, metrics)
     return metrics
 

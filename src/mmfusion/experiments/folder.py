@@ -22,6 +22,9 @@ PREDICTIONS = "predictions.csv"
 CURVE = "curve.png"
 ROBUSTNESS = "robustness.json"
 SUBGROUPS = "subgroups.csv"
+LOCKED = "locked.json"
+"""Threshold and temperature, see :mod:`mmfusion.experiments.locked`."""
+
 METRICS = "metrics.json"
 """Written last: a folder that has it is finished."""
 
@@ -33,6 +36,7 @@ TUNING = "tuning.json"
 
 FILES = (
     METRICS,
+    LOCKED,
     SUBGROUPS,
     ROBUSTNESS,
     CURVE,

@@ -1,23 +1,24 @@
 """Predictions of a trained run for new cases, from its folder alone."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from mmfusion.data.cases import Cases
+from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema.cells import require_columns
 from mmfusion.data.schema.ranges import find_outside, outside_columns
-from mmfusion.experiments import case_file, folder, predictions, trust
+from mmfusion.experiments import case_file, folder, locked, predictions, trust
 from mmfusion.experiments.assembly import build_model
 from mmfusion.experiments.devices import pick_device
+from mmfusion.experiments.locked import Locked
+from mmfusion.experiments.predicted_table import Outputs, tabulate
 from mmfusion.experiments.settings import Settings
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
@@ -35,15 +36,25 @@ class Predictor:
         reader: Prepares new cases as the training cases were.
         device: Where to compute.
         batch_size: Cases at a time.
+        locked: Threshold and temperature of the run; None: a label is the likeliest class, and nothing is calibrated.
     """
 
-    def __init__(self, model: nn.Module, reader: CaseReader, *, device: torch.device, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        reader: CaseReader,
+        *,
+        device: torch.device,
+        batch_size: int = 64,
+        locked: Locked | None = None,
+    ) -> None:
         self.model = model.to(device).eval()
         self.reader = reader
         self.spec: DataSpec = reader.spec
         self.batch_size = batch_size
-        self._device = device
-        self._target, self._kind = predictions.only_classes(self.spec)
+        self.locked = locked
+        self.device = device
+        self.target, self.kind = predictions.only_classes(self.spec)
         self._seen = modalities_of(model, self.spec)
 
     def predict(
@@ -63,15 +74,19 @@ class Predictor:
             missing_images: What a missing image file or image column means: an error, or that the case lacks the
                 image.
             say: Receives a sentence for each column with cells that count as missing though they are not empty, or
-                that are bounds such as ``<0.5``; for each with numbers far outside the training range; and one if rows
-                have no label. None: each is a warning.
+                that are bounds such as ``<0.5``; for each with numbers far outside the training range; one if rows
+                have no label; and one if the run has no threshold or temperature. None: each is a warning.
 
         Returns:
             With the frame's index: the case's name under its own column's name, the group's column where there is
-            one, ``prob_<class>``, ``label`` (the likeliest class), ``missing`` and ``outside``. ``missing`` has the
-            columns and images that the case lacked, separated by commas; a category that no training case had counts
-            as missing. Of a modality that all cases lack it has the name. What the model does not look at is neither
-            read nor missing. ``outside`` has the columns whose number is far outside the training range, see
+            one, ``prob_<class>``, ``calibrated_<class>``, ``label``, ``missing`` and ``outside``.
+
+            ``prob_<class>`` is the model's output as it is, ``calibrated_<class>`` that at the run's temperature;
+            without a temperature there are no such columns. ``label`` is the run's decision: of two classes the second
+            one where its ``prob_<class>`` is at least the run's threshold, of more the likeliest. ``missing`` has the
+            columns and images that the case lacked, separated by commas; a category that no training case had counts as
+            missing. Of a modality that all cases lack it has the name. What the model does not look at is neither read
+            nor missing. ``outside`` has the columns whose number is far outside the training range, see
             :attr:`NumericalColumn.limits <mmfusion.data.schema.columns.NumericalColumn.limits>`. A row for which the
             model's output is not finite has neither probabilities nor a label: they are missing. A column of the case
             or the group that is called like one of the result's is called ``id`` or ``group``.
@@ -81,45 +96,54 @@ class Predictor:
                 from, or the model cannot do without a modality that is absent.
             FileNotFoundError: If an image file does not exist and ``missing_images`` is ``"error"``.
         """
+        outputs = self.outputs(self.read(frame, image_root, missing_images), frame, missing_images)
+        warn = say or (lambda text: warnings.warn(text, stacklevel=3))
+        return tabulate(outputs, frame, self.reader, self.kind, self.locked, warn)
+
+    def read(
+        self,
+        frame: pd.DataFrame,
+        image_root: str | Path | None = None,
+        missing_images: Literal["error", "absent"] = "error",
+    ) -> FrameDataset:
+        """The cases of a table, without labels; arguments and errors as of :meth:`predict`."""
         root = None if image_root is None else Path(image_root)
-        absent = self.absent(frame, missing_images)
-        unread = [name for name in self.spec.names if name in absent or name not in self._seen]
-        dataset = self.reader.read(frame, root, with_targets=False, missing_images=missing_images, without=unread)
-        missing: list[str] = []
-        batches = inference.in_order(dataset, self.batch_size, workers=0, device=self._device)
+        unread = self.unread(frame, missing_images)
+        return self.reader.read(frame, root, with_targets=False, missing_images=missing_images, without=unread)
+
+    def outputs(
+        self, dataset: FrameDataset, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error"
+    ) -> Outputs:
+        """The model's output for cases from :meth:`read`, of the same rows."""
+        missing: list[tuple[str, ...]] = []
+        batches = inference.in_order(dataset, self.batch_size, workers=0, device=self.device)
         try:
             smaller = f"a smaller batch_size of the predictor (it is {self.batch_size})"
-            with memory.guard("predicting", self._device, smaller), arithmetic(self._device):
-                p = inference.predict(self.model, self._noting(batches, missing), self._target, self._device)
+            with memory.guard("predicting", self.device, smaller), arithmetic(self.device):
+                p = inference.predict(self.model, self._noting(batches, missing), self.target, self.device)
         except ValueError as error:
+            absent = self.absent(frame, missing_images)
             if not absent or isinstance(error, memory.OutOfMemory):
                 raise
             columns = [column for name in absent for column in self.reader.columns_of(name)]
             raise ValueError(
                 f"the table has none of the columns {columns}, and the model needs {list(absent)}: {error}"
             ) from error
-        say = say or (lambda text: warnings.warn(text, stacklevel=3))
-        schema = None if self.reader.table_name in unread else self.reader.schema
+        schema = None if self.reader.table_name in self.unread(frame, missing_images) else self.reader.schema
         outside = find_outside(schema, frame)
-        for remark in (*(schema.cell_remarks(frame) if schema is not None else ()), *outside):
-            say(str(remark))
-        finite: NDArray[np.bool_] = np.asarray(np.isfinite(p).all(axis=1))
-        if n := int((~finite).sum()):
-            rows = ", ".join(map(str, frame.index[~finite][:10])) + (", ..." if n > 10 else "")
-            say(f"{n} of {len(p)} rows have no label, since the model's output is not finite: {rows}")
-        taken = {*predictions.probability_columns(self._kind), "label", "missing", "outside"}
-        identifier = _free(self.reader.id_column or "id", "id", taken)
-        out = pd.DataFrame({identifier: list(dataset.ids)}, index=frame.index)
-        group = self.reader.group_column
-        if group is not None and group in frame.columns and group != self.reader.id_column:
-            out[_free(group, "group", {*taken, identifier})] = frame[group]
-        for column, values in zip(predictions.probability_columns(self._kind), p.T):
-            out[column] = np.where(finite, values, np.nan)
-        names = predictions.class_names(self._kind)
-        out["label"] = [names[index] if known else None for index, known in zip(p.argmax(axis=1), finite, strict=True)]
-        out["missing"] = missing
-        out["outside"] = outside_columns(outside, len(frame))
-        return out
+        remarks = (*(schema.cell_remarks(frame) if schema is not None else ()), *outside)
+        return Outputs(
+            tuple(dataset.ids),
+            p,
+            tuple(missing),
+            tuple(outside_columns(outside, len(frame))),
+            tuple(map(str, remarks)),
+        )
+
+    def unread(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
+        """Modalities that are not read: those of :meth:`absent`, and those that the model does not look at."""
+        absent = self.absent(frame, missing_images)
+        return tuple(name for name in self.spec.names if name in absent or name not in self._seen)
 
     def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
         """Modalities that the model uses and all cases lack, since the table has none of their columns.
@@ -146,7 +170,7 @@ class Predictor:
             )
         return tuple(lacking)
 
-    def _noting(self, batches: Iterable[Cases], missing: list[str]) -> Iterator[Cases]:
+    def _noting(self, batches: Iterable[Cases], missing: list[tuple[str, ...]]) -> Iterator[Cases]:
         """The batches, and for each case what it lacks."""
         for cases in batches:
             for row in range(len(cases.position)):
@@ -158,15 +182,8 @@ class Predictor:
                     elif isinstance(value, Table):
                         flags = torch.cat([value.numerical[row].isnan(), value.categorical[row] < 0]).tolist()
                         lacks += [column for column, flag in zip(self.spec[name].names, flags) if flag]
-                missing.append(", ".join(lacks))
+                missing.append(tuple(lacks))
             yield cases
-
-
-def _free(name: str, instead: str, taken: Collection[str]) -> str:
-    """A column's own name, or where the result has a column of that name already, another one."""
-    while name in taken:
-        name = instead if instead not in taken else f"{name}_"
-    return name
 
 
 def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:
@@ -176,8 +193,8 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
     if you have allowed that very file before, see :mod:`mmfusion.experiments.trust`.
 
     Args:
-        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
-            other two.
+        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``, and ``locked.json`` if the run is
+            finished; or a file of weights next to the others.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: The plug-ins to run in place of those that the folder names; empty: none.
 
@@ -201,7 +218,8 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
         raise FileNotFoundError(f"{place} has no trained weights yet: {weights.name} is missing")
     model = build_model(settings, spec, weights=False)
     load_weights(model, checkpoints.load(weights)[0], weights)
-    return Predictor(model, reader, device=pick_device(device), batch_size=settings.train.eval_batch_size)
+    batch_size = settings.train.eval_batch_size
+    return Predictor(model, reader, device=pick_device(device), batch_size=batch_size, locked=locked.read(place))
 
 
 def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Path) -> None:

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from mmfusion.experiments import case_file, folder
+from mmfusion.experiments import case_file, folder, locked
 from mmfusion.experiments.settings import Settings
 from mmfusion.training import checkpoints
 from mmfusion.training.result_files import write_json
 
-FILES = (folder.SETTINGS, folder.CASE, checkpoints.BEST)
-"""In the order in which they are written."""
+FILES = (folder.SETTINGS, folder.CASE, checkpoints.BEST, folder.LOCKED)
+"""In the order in which they are written; the last one of a finished run alone."""
 
 _CASE = ("dataset", "target", "spec", "reader")
 _TRAIN = ("normalise", "eval_batch_size")
@@ -20,8 +20,9 @@ _TRAIN = ("normalise", "eval_batch_size")
 def share(run: str | Path, out: str | Path) -> list[Path]:
     """Write the least of a run that :func:`mmfusion.load` needs.
 
-    Of the settings the model and its options, of the dataset how new cases are read, and the weights. Not written are
-    cases, splits, predictions, results, notes, the command, where anything was, and why columns are what they are.
+    Of the settings the model and its options, of the dataset how new cases are read, the weights, and the threshold and
+    temperature. Not written are cases, splits, predictions, results, notes, the command, where anything was, and why
+    columns are what they are.
 
     Args:
         run: Folder of a run with chosen weights.
@@ -41,14 +42,16 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
     if not (run / checkpoints.BEST).is_file():
         raise FileNotFoundError(f"{run} has no trained weights yet: {checkpoints.BEST} is missing")
     weights = checkpoints.load(run / checkpoints.BEST)[0]
-    shared = _case(case, run / folder.CASE)
+    shared, kept = _case(case, run / folder.CASE), locked.read(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} already exists: choose another folder by out=...")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **_settings(settings)})
     write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **shared})
     checkpoints.save(out / checkpoints.BEST, weights, {})
-    return [out / name for name in FILES]
+    if kept.finished:
+        write_json(out / folder.LOCKED, kept.to_dict())
+    return [out / name for name in FILES if (out / name).is_file()]
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def test_a_number_far_outside_the_training_range_is_missing_and_said(value):
     assert (result.column.name, result.positions, result.rows, result.values) == ("age", (1,), ("b",), (value,))
     said = f"column 'age': 1 value far outside the training range of 20 to 80 counts as missing: {value:g} in row b"
     assert str(result) == said
-    assert outside_columns([result], 3) == ["", "age", ""]
+    assert outside_columns([result], 3) == [(), ("age",), ()]
 
 
 def test_up_to_the_width_of_the_range_beyond_it_a_number_is_taken_as_it_is():

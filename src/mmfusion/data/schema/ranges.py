@@ -86,8 +86,8 @@ def outside_notes(schema: TableSchema | None, sets: Mapping[str, pd.DataFrame]) 
     return tuple(note[0].upper() + note[1:] for note in notes)
 
 
-def outside_columns(outside: Iterable[Outside], n: int) -> list[str]:
-    """For each row, the columns with values far outside the training range, separated by commas.
+def outside_columns(outside: Iterable[Outside], n: int) -> list[tuple[str, ...]]:
+    """For each row, the columns with values far outside the training range.
 
     Args:
         outside: Results of :func:`find_outside`.
@@ -97,7 +97,7 @@ def outside_columns(outside: Iterable[Outside], n: int) -> list[str]:
     for column_values in outside:
         for position in column_values.positions:
             names[position].append(column_values.column.name)
-    return [", ".join(row) for row in names]
+    return [tuple(row) for row in names]
 
 
 def _listed(shown: Sequence[str], n: int) -> str:

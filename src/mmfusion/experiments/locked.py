@@ -1,0 +1,96 @@
+"""Threshold and temperature that a run chose on validation: locked, so that new cases never fit them again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmfusion.experiments import folder
+from mmfusion.metrics.calibration import BOUNDS, apply_temperature
+from mmfusion.metrics.ranking import Floats
+from mmfusion.training import checkpoints
+from mmfusion.training.result_files import read_json
+from mmfusion.utils.packed import entries, unpack
+
+_KEYS = ("threshold", "temperature")
+
+
+@dataclass(frozen=True)
+class Locked:
+    """What turns a run's probabilities into labels and calibrated probabilities.
+
+    Attributes:
+        threshold: Of two classes: the second one is called at this probability or above. None: the likeliest class is.
+        temperature: Of :func:`~mmfusion.metrics.calibration.apply_temperature`; None: it is unknown.
+        finished: Whether the run is finished; before, it has neither.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    threshold: float | None = None
+    temperature: float | None = None
+    finished: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold expects a number from 0 to 1, got {self.threshold}")
+        if self.temperature is not None and not BOUNDS[0] <= self.temperature <= BOUNDS[1]:
+            raise ValueError(f"temperature expects a number from {BOUNDS[0]} to {BOUNDS[1]}, got {self.temperature}")
+
+    def labels(self, probabilities: Floats) -> NDArray[np.int64]:
+        """The class that each case is given: by the threshold of two classes, else the likeliest.
+
+        Args:
+            probabilities: Shape ``(n, k)``, not scaled: the threshold was chosen on these.
+
+        Returns:
+            Shape ``(n,)``, class indices.
+        """
+        if self.threshold is None or probabilities.shape[1] != 2:
+            return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+        return np.asarray(probabilities[:, 1] >= self.threshold, dtype=np.int64)
+
+    def calibrated(self, probabilities: Floats) -> Floats | None:
+        """Probabilities at the temperature, shape ``(n, k)``; None where it is unknown."""
+        return None if self.temperature is None else apply_temperature(probabilities, self.temperature)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file, for JSON."""
+        return {"format": checkpoints.FORMAT, "threshold": self.threshold, "temperature": self.temperature}
+
+
+def of_metrics(metrics: Mapping[str, Any]) -> Locked:
+    """What a run's metrics say.
+
+    Args:
+        metrics: The content of ``metrics.json``.
+
+    Raises:
+        ValueError: If a value is not what a run writes.
+    """
+    return unpack(Locked, {key: metrics.get(key) for key in _KEYS}, folder.METRICS)
+
+
+def read(place: Path) -> Locked:
+    """What the run in a folder locked, from ``locked.json``, or of older runs from ``metrics.json``.
+
+    Args:
+        place: The run's folder, or a shared one.
+
+    Raises:
+        ValueError: If a file is damaged, or a newer version of the package wrote it.
+    """
+    for name in (folder.LOCKED, folder.METRICS):
+        path = place / name
+        if path.is_file():
+            content = entries(read_json(path), str(path))
+            checkpoints.check_format(path, content)
+            try:
+                return of_metrics(content)
+            except ValueError as error:
+                raise ValueError(f"{path} is damaged: {error}") from error
+    return Locked(finished=False)

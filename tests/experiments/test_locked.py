@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmfusion.experiments import folder, locked
+from mmfusion.experiments.locked import Locked
+from mmfusion.experiments.predicted_table import NO_TEMPERATURE, NO_THRESHOLD, UNFINISHED, lacking
+from mmfusion.metrics.calibration import apply_temperature
+from mmfusion.spec import Classes
+
+P = np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "labels"), [(None, [0, 0, 1]), (0.5, [0, 1, 1]), (0.2, [1, 1, 1]), (0.95, [0, 0, 0]), (0, [1, 1, 1])]
+)
+def test_the_second_of_two_classes_is_called_from_the_threshold_on(threshold: float | None, labels: list[int]) -> None:
+    assert Locked(threshold).labels(P).tolist() == labels
+    # Of more classes the likeliest, whatever the threshold.
+    assert Locked(threshold).labels(np.array([[0.3, 0.3, 0.4]])).tolist() == [2]
+
+
+def test_the_temperature_scales_what_the_threshold_does_not_see() -> None:
+    calibrated = Locked(0.2, 2.0).calibrated(P)
+    assert calibrated is not None
+    np.testing.assert_array_equal(calibrated, apply_temperature(P, 2.0))
+    assert Locked(0.2).calibrated(P) is None
+
+
+def test_what_was_locked_is_read_from_its_file_before_the_metrics(tmp_path: Path) -> None:
+    assert locked.read(tmp_path) == Locked(finished=False)
+    (tmp_path / folder.METRICS).write_text('{"format": 1, "threshold": 0.25, "temperature": 2, "test": {}}')
+    assert locked.read(tmp_path) == Locked(0.25, 2.0)
+    (tmp_path / folder.LOCKED).write_text(json.dumps(Locked(None, 0.5).to_dict()))
+    assert locked.read(tmp_path) == Locked(None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ('{"format": 1, "threshold": 1.5}', "threshold expects a number from 0 to 1, got 1.5"),
+        ('{"format": 1, "temperature": 0}', "temperature expects a number from 0.05 to 20.0, got 0"),
+        ('{"format": 1, "temperature": "warm"}', "temperature expects a number or null, got 'warm'"),
+        ('{"format": 2}', "has format 2, this version of mmfusion reads up to 1"),
+        ("[]", "expects an object"),
+        ("{", "is not valid JSON"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: str, fault: str) -> None:
+    (tmp_path / folder.LOCKED).write_text(content)
+    with pytest.raises(ValueError, match=rf"locked\.json .*{fault}"):
+        locked.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("known", "n", "sentences"),
+    [
+        (Locked(0.5, 1.0), 2, []),
+        (Locked(None, 1.0), 3, []),
+        (Locked(None, 1.0), 2, [NO_THRESHOLD]),
+        (Locked(0.5), 2, [NO_TEMPERATURE]),
+        (Locked(), 3, [NO_TEMPERATURE]),
+        (Locked(), 2, [NO_TEMPERATURE, NO_THRESHOLD]),
+        (Locked(finished=False), 2, [UNFINISHED]),
+        (Locked(finished=False), 3, [UNFINISHED]),
+    ],
+)
+def test_what_a_run_lacks_is_said(known: Locked, n: int, sentences: list[str]) -> None:
+    assert lacking(known, Classes(n)) == sentences
