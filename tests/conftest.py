@@ -52,9 +52,7 @@ def _quick_references(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module ``fakes``, with its dataset and model registered as ``tiny``."""
+def _installed(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     path = Path(__file__).parent / "helpers" / "fakes.py"
     name = "mmfusion_test_fakes"
     if name not in sys.modules:
@@ -65,6 +63,28 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         spec.loader.exec_module(sys.modules[name])
     sys.modules[name].install(monkeypatch)
     return sys.modules[name]
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module ``fakes``, with its dataset and model registered as ``tiny``."""
+    return _installed(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny model on the tiny dataset, for tests that only read it and need ``fakes``."""
+    from mmfusion.experiments import run, settings
+
+    out = tmp_path_factory.mktemp("trained") / "run"
+    chosen = {
+        "run": {"out": str(out), "device": "cpu", "robustness": False, "references": False},
+        "train": {"epochs": 3, "batch_size": 16, "lr": 0.03, "resamples": 50},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        _installed(patch)
+        torch.manual_seed(0)
+        return run.start(settings.resolve("tiny", "tiny", [chosen])).folder
 
 
 @pytest.fixture

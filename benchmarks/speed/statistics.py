@@ -10,7 +10,8 @@ import numpy as np
 from mmfusion.comparison.analysis import analyse
 from mmfusion.comparison.analysis.judged import judge
 from mmfusion.comparison.analysis.resampling import sample
-from mmfusion.comparison.finished_run import Cases, FinishedRun
+from mmfusion.comparison.finished_run import FinishedRun
+from mmfusion.experiments.held_out_cases import Cases
 from mmfusion.experiments.settings import resolve
 from speed.timing import spread, verdict
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 from mmfusion import registry
 from mmfusion.comparison.tuning_record import Tuning
 from mmfusion.experiments.file_digests import CONTENT, WRITTEN
+from mmfusion.experiments.held_out_cases import Cases
 from mmfusion.experiments.settings import Settings
-from mmfusion.metrics.ranking import Floats
 from mmfusion.registry import Registry
 
 ROW = "reference_row"
@@ -28,40 +27,6 @@ PLUGINS = "plugins"
 
 # Options of datasets on where and how they are read.
 _OF_PLACE = ("root", "cache", "progress", "max_bytes", *WRITTEN)
-
-
-@dataclass(frozen=True)
-class Cases:
-    """Cases of the validation or test set with a run's predictions.
-
-    Attributes:
-        ids: Shape ``(n,)``, text.
-        groups: Shape ``(n,)``, text: the patient or lesion of each.
-        labels: Shape ``(n,)``, class indices.
-        probabilities: Shape ``(n, k)``.
-    """
-
-    ids: NDArray[np.str_]
-    groups: NDArray[np.str_]
-    labels: NDArray[np.int64]
-    probabilities: Floats
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def grouped(self) -> bool:
-        """Whether some patient or lesion has several cases."""
-        return len(set(self.groups.tolist())) < len(self)
-
-    @cached_property
-    def records(self) -> frozenset[tuple[str, str, int]]:
-        """Id, group and label of each case, without an order."""
-        return frozenset(zip(self.ids.tolist(), self.groups.tolist(), self.labels.tolist(), strict=True))
-
-    def take(self, rows: NDArray[np.intp]) -> "Cases":
-        """Some of the cases, or all in a different order."""
-        return Cases(self.ids[rows], self.groups[rows], self.labels[rows], self.probabilities[rows])
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmfusion.comparison.finished_run import PLUGINS, ROW, Cases, FinishedRun
+from mmfusion.comparison.finished_run import PLUGINS, ROW, FinishedRun
 from mmfusion.comparison.tuning_record import Tuning
-from mmfusion.experiments import folder
+from mmfusion.experiments import folder, held_out_cases
 from mmfusion.experiments.file_digests import CONTENT
 from mmfusion.experiments.settings import Settings
 from mmfusion.option_checks import shown, takes
@@ -24,8 +24,6 @@ from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.result_files import parse_json
 from mmfusion.utils.foreign_files import decompressed
 
-_COLUMNS = ("id", "group", "part", "label", "fold", "seed")
-_PROBABILITY = "prob_"
 _MOST_BYTES = 2**29
 """Limit for one file: a compressed file of some kilobytes can hold gigabytes."""
 _METRICS = {
@@ -70,7 +68,9 @@ def _read(place: Path) -> FinishedRun:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder.SETTINGS}: {error}") from error
     frame = _frame(place, folder.PREDICTIONS)
-    classes, parts, seed, fold = _predictions(frame)
+    classes, parts, seed, fold = held_out_cases.parse(frame, folder.PREDICTIONS)
+    if "test" not in parts:
+        raise ValueError(f"{folder.PREDICTIONS} has no case of the test set")
     if seed != settings.run.seed:
         raise ValueError(f"{folder.PREDICTIONS} is of seed {seed}, {folder.SETTINGS} of seed {settings.run.seed}")
     environment = _optional(place, folder.ENVIRONMENT, _json)
@@ -192,48 +192,6 @@ def _frame(place: Path, name: str) -> pd.DataFrame:
         return pd.read_csv(io.StringIO(text(place, name)), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, OverflowError) as error:
         raise ValueError(f"{name} is not a table: {error}") from error
-
-
-def _predictions(frame: pd.DataFrame) -> tuple[tuple[str, ...], dict[str, Cases], int, int]:
-    """Class names, cases by set, seed and fold."""
-    name = folder.PREDICTIONS
-    columns = [column for column in frame.columns if column.startswith(_PROBABILITY)]
-    absent = [column for column in _COLUMNS if column not in frame.columns]
-    if absent or len(columns) < 2:
-        raise ValueError(
-            f"{name} expects the columns {', '.join(_COLUMNS)} and two or more {_PROBABILITY}<class>, got "
-            f"{', '.join(map(str, frame.columns))}"
-        )
-    classes = tuple(column.removeprefix(_PROBABILITY) for column in columns)
-    numbers = frame[[*columns, "fold", "seed"]].apply(pd.to_numeric, errors="coerce")
-    p = numbers[columns].to_numpy(dtype=np.float64)
-    if not np.isfinite(p).all():
-        bad = int((~np.isfinite(p)).any(axis=1).sum())
-        raise ValueError(f"{name}: the probabilities of {bad} out of {len(p)} cases are not finite")
-    if (p < 0).any() or (np.abs(p.sum(axis=1) - 1) > 0.01).any():
-        raise ValueError(f"{name}: probabilities expect values from 0 to 1 that sum to 1 in each case")
-    if unknown := sorted(set(frame["label"]) - set(classes)):
-        raise ValueError(f"{name} has labels without a column of probabilities: {', '.join(unknown)}")
-    labels = pd.Categorical(frame["label"], categories=list(classes)).codes.astype(np.int64)
-    numbers_of_run = {}
-    for key in ("seed", "fold"):
-        values = sorted(set(numbers[key]))
-        if len(values) != 1 or not float(values[0]).is_integer():
-            raise ValueError(f"{name} expects one {key}, got {', '.join(sorted(set(frame[key])))}")
-        numbers_of_run[key] = int(values[0])
-    parts = {}
-    for part in ("validation", "test"):
-        rows = np.flatnonzero((frame["part"] == part).to_numpy())
-        if not len(rows):
-            continue
-        ids = frame["id"].to_numpy(dtype=str)[rows]
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"{name} has an id more than once in the {part} set")
-        groups = frame["group"].to_numpy(dtype=str)[rows]
-        parts[part] = Cases(ids, groups, labels[rows], p[rows])
-    if "test" not in parts:
-        raise ValueError(f"{name} has no case of the test set")
-    return classes, parts, numbers_of_run["seed"], numbers_of_run["fold"]
 
 
 def _expect(name: str, content: Any, hints: Mapping[str, Any], required: bool = False) -> None:

@@ -14,7 +14,8 @@ from mmfusion.comparison.analysis.methods import Group
 from mmfusion.comparison.analysis.resampling import Sampled, sample
 from mmfusion.comparison.analysis.results import Ensemble
 from mmfusion.comparison.analysis.scoring import method_scores
-from mmfusion.comparison.finished_run import Cases, FinishedRun
+from mmfusion.comparison.finished_run import FinishedRun
+from mmfusion.experiments import held_out_cases
 
 N_RESAMPLES = 2000
 """Resamples for the intervals of ensembles, at most."""
@@ -70,28 +71,13 @@ def mean_run(models: Sequence[Judged]) -> FinishedRun:
     Without a common validation set its threshold and temperature are the means of theirs.
     """
     first = models[0].run
-    held_out = [_ordered(judged.run.validation) for judged in models]
-    validation = _mean([cases for cases in held_out if cases is not None]) if all(held_out) else None
+    validation = held_out_cases.mean([judged.run.validation for judged in models])
     known = {
         name: float(np.mean(values))
         for name in ("threshold", "temperature")
         if None not in (values := [getattr(judged, name) for judged in models])
     }
-    test = _mean([judged.cases for judged in models])
+    test = held_out_cases.mean([judged.cases for judged in models])
     if test is None:
         raise ValueError("an ensemble needs models that were tested on the same cases")
     return replace(first, test=test, validation=validation, metrics={**first.metrics, **known}, subgroups=None)
-
-
-def _ordered(cases: Cases | None) -> Cases | None:
-    return None if cases is None else cases.take(np.argsort(cases.ids, kind="stable"))
-
-
-def _mean(parts: Sequence[Cases]) -> Cases | None:
-    """The same cases with the mean probabilities; None if they differ."""
-    first = parts[0]
-    if any(
-        not np.array_equal(first.ids, cases.ids) or not np.array_equal(first.labels, cases.labels) for cases in parts
-    ):
-        return None
-    return replace(first, probabilities=np.mean([cases.probabilities for cases in parts], axis=0))

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.comparison.analysis.held_out import test_set_of
-from mmfusion.comparison.finished_run import Cases, FinishedRun
+from mmfusion.comparison.finished_run import FinishedRun
+from mmfusion.experiments.held_out_cases import Cases
 from mmfusion.metrics.calibration import apply_temperature, fit_temperature
 from mmfusion.metrics.cases import TestCases
 from mmfusion.metrics.classification import best_threshold

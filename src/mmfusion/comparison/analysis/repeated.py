@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmfusion.comparison.finished_run import Cases, FinishedRun
+from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.comparison.numerical_noise import Noise, noise
+from mmfusion.experiments.held_out_cases import Cases
 from mmfusion.metrics.classification import evaluate
 
 Repeats = Mapping[Path, Sequence[FinishedRun]]
