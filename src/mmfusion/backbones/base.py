@@ -28,8 +28,6 @@ class Backbone(nn.Module):
         std: Divides each input channel.
     """
 
-    mean: Tensor
-    std: Tensor
     can_recompute = False
     """Whether the subclass computes its stages with :meth:`run`, which gradient checkpointing needs."""
 
@@ -45,8 +43,8 @@ class Backbone(nn.Module):
         self.channels = channels
         self.reductions = reductions
         # In the state dict: a saved model must normalize as it was trained, whatever weights it was built from.
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        self.mean = nn.Buffer(torch.tensor(mean))
+        self.std = nn.Buffer(torch.tensor(std))
         self._recompute = False
         self._frozen: frozenset[str] = frozenset()
         self._still: tuple[str, ...] = ()

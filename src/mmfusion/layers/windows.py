@@ -32,11 +32,6 @@ class Windows(nn.Module):
         offset: For each pair of positions of a window, which of all ways from one to the other, ``(t, t)`` int64.
     """
 
-    position: Tensor
-    place: Tensor
-    region: Tensor
-    offset: Tensor
-
     def __init__(self, grid: Sequence[int], *, window: int, shift: bool = False) -> None:
         super().__init__()
         if window < 1 or min(grid) < 1:
@@ -59,10 +54,10 @@ class Windows(nn.Module):
         self.n_positions = len(inside)
         self.n_offsets = math.prod(2 * size - 1 for size in sizes)
         # In the state dict: a model built on the meta device gets them from there.
-        self.register_buffer("position", position)
-        self.register_buffer("place", position.flatten().argsort()[:n])
-        self.register_buffer("region", torch.where(position == n, -1, region))
-        self.register_buffer("offset", offset)
+        self.position = nn.Buffer(position)
+        self.place = nn.Buffer(position.flatten().argsort()[:n])
+        self.region = nn.Buffer(torch.where(position == n, -1, region))
+        self.offset = nn.Buffer(offset)
 
     def cut(self, x: Tensor) -> Tensor:
         """From ``(b, n, d)`` to ``(b, w, t, d)``; zeros where the grid was filled up."""

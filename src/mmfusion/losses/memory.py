@@ -58,14 +58,11 @@ class MovingPrototypes(_Remembering):
         ValueError: If an option is out of range.
     """
 
-    means: Tensor
-    seen: Tensor
-
     def __init__(self, n_modalities: Count, n_classes: NClasses, dim: Width, *, momentum: Momentum = 0.9) -> None:
         super().__init__(n_modalities, n_classes, dim)
         self.momentum = momentum
-        self.register_buffer("means", torch.zeros(n_modalities, n_classes, dim))
-        self.register_buffer("seen", torch.zeros(n_modalities, n_classes, dtype=torch.bool))
+        self.means = nn.Buffer(torch.zeros(n_modalities, n_classes, dim))
+        self.seen = nn.Buffer(torch.zeros(n_modalities, n_classes, dtype=torch.bool))
 
     def forward(self, units: Tensor, labels: Tensor, counted: Tensor) -> Prototypes:
         """Prototypes of the past and this batch.
@@ -114,18 +111,13 @@ class MemoryPrototypes(_Remembering):
         ValueError: If an option is out of range.
     """
 
-    units: Tensor
-    labels: Tensor
-    counted: Tensor
-    position: Tensor
-
     def __init__(self, n_modalities: Count, n_classes: NClasses, dim: Width, *, size: MemorySize = 1024) -> None:
         super().__init__(n_modalities, n_classes, dim)
         self.size = size
-        self.register_buffer("units", torch.zeros(n_modalities, size, dim))
-        self.register_buffer("labels", torch.full((size,), -1))
-        self.register_buffer("counted", torch.zeros(n_modalities, size, dtype=torch.bool))
-        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+        self.units = nn.Buffer(torch.zeros(n_modalities, size, dim))
+        self.labels = nn.Buffer(torch.full((size,), -1))
+        self.counted = nn.Buffer(torch.zeros(n_modalities, size, dtype=torch.bool))
+        self.position = nn.Buffer(torch.zeros((), dtype=torch.int64))
 
     def forward(self, units: Tensor, labels: Tensor, counted: Tensor) -> Prototypes:
         """Prototypes of the memory and this batch.

@@ -7,7 +7,7 @@ what the text leaves open are from the public code).
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
@@ -43,13 +43,11 @@ class ModulationLoss(Loss):
         ValueError: If a modality has none.
     """
 
-    feature_mask: Tensor
-
     def __init__(self, *, parts: Mapping[str, Width]) -> None:
         super().__init__()
         self.parts = dict(parts)
         # In the state dict: a loss built on the meta device gets it from there.
-        self.register_buffer("feature_mask", parts_mask(parts))
+        self.feature_mask = nn.Buffer(parts_mask(parts))
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The features ``(m, b, d)``, which belong to the modality, ``(m, 1, d)``, and presence, ``(m, b)``.

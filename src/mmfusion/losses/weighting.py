@@ -40,15 +40,13 @@ class Schedule(nn.Module):
         ValueError: If an option is out of range.
     """
 
-    step: Tensor
-
     @checked
     def __init__(
         self, *, start: LossWeight, end: LossWeight, steps: Steps, delay: Delay = 0, shape: Shape = "linear"
     ) -> None:
         super().__init__()
         self.start, self.end, self.steps, self.delay, self.shape = float(start), float(end), steps, delay, shape
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.step = nn.Buffer(torch.zeros((), dtype=torch.int64))
 
     def forward(self) -> Tensor:
         """The weight of this batch, a scalar; the next call in training mode is the next batch."""
@@ -98,8 +96,6 @@ class UncertaintyWeighting(Weighting):
     Args:
         regressions: Names of the terms that are squared errors, with the factor 1/2.
     """
-
-    log_variance: Tensor
 
     def __init__(self, *, regressions: Collection[Name] = ()) -> None:
         super().__init__()
@@ -156,10 +152,6 @@ class GradNormWeighting(Weighting):
         ValueError: If an option is out of range.
     """
 
-    current: Tensor
-    first: Tensor
-    started: Tensor
-
     def __init__(self, *, alpha: NotNegative = 1.5, lr: Probability = 0.025) -> None:
         super().__init__()
         self.alpha = alpha
@@ -169,9 +161,9 @@ class GradNormWeighting(Weighting):
     def bind(self, weights: Mapping[str, float]) -> None:
         """The terms and where their weights start."""
         self.names = tuple(weights)
-        self.register_buffer("current", torch.tensor(list(weights.values())))
-        self.register_buffer("first", torch.zeros(len(weights)))
-        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self.current = nn.Buffer(torch.tensor(list(weights.values())))
+        self.first = nn.Buffer(torch.zeros(len(weights)))
+        self.started = nn.Buffer(torch.zeros((), dtype=torch.bool))
 
     def forward(self, values: Mapping[str, Tensor], embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weighted terms; in training mode the weights move afterwards."""

@@ -41,14 +41,10 @@ class Corruption(nn.Module):
         self.rate = rate
         self.has_rows = False
         most = max(columns.cardinalities, default=0)
-        self.register_buffer("quantiles", torch.zeros(len(columns.numerical), N_QUANTILES))
-        self.register_buffer("missing", torch.zeros(len(columns.numerical)))
+        self.quantiles = nn.Buffer(torch.zeros(len(columns.numerical), N_QUANTILES))
+        self.missing = nn.Buffer(torch.zeros(len(columns.numerical)))
         # By column, the share of missing cells and then, added up, that of each category but the last.
-        self.register_buffer("shares", torch.zeros(len(columns.categorical), most))
-
-    quantiles: Tensor
-    missing: Tensor
-    shares: Tensor
+        self.shares = nn.Buffer(torch.zeros(len(columns.categorical), most))
 
     @torch.no_grad()
     def fit(self, table: Table, labels: Tensor | None = None) -> None:

@@ -103,7 +103,6 @@ class TipPretraining(Pretraining):
         ValueError: If an option is out of range, or the table's tokens are not its columns'.
     """
 
-    column_of: Tensor
     model: FusionModel
 
     def __init__(
@@ -142,7 +141,7 @@ class TipPretraining(Pretraining):
         self.category = nn.Linear(dim, sum(columns.cardinalities)) if columns.categorical else None
         # Of each category of each column, which column it is of. In the state dict: the meta device has no values.
         owners = [column for column, n in enumerate(columns.cardinalities) for _ in range(n)]
-        self.register_buffer("column_of", torch.tensor(owners, dtype=torch.int64))
+        self.column_of = nn.Buffer(torch.tensor(owners, dtype=torch.int64))
 
     def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
         """Projections as embeddings, the rest in ``aux``; no outputs.

@@ -39,8 +39,6 @@ class TipTableEncoder(nn.Module):
         of: A tabular tokenizer in the cells' place, a registered name or a mapping with its options; None: as above.
     """
 
-    first_row: Tensor
-
     def __init__(
         self,
         columns: Columns,
@@ -65,7 +63,7 @@ class TipTableEncoder(nn.Module):
         self.cls = nn.Parameter(torch.empty(1, 1, dim)) if cells else None
         self.mask = nn.Parameter(torch.empty(dim)) if cells else None
         # In the state dict: a model built on the meta device gets it from there.
-        self.register_buffer("first_row", first_rows(columns))
+        self.first_row = nn.Buffer(first_rows(columns))
         for parameter in (self.embedding, self.column, self.cls, self.mask):
             if parameter is not None:
                 nn.init.normal_(parameter, std=0.02)

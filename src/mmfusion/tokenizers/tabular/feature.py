@@ -1,7 +1,7 @@
 """FT-Transformer's tokens."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfusion.options import Width
 from mmfusion.registry import tabular_tokenizers
@@ -37,12 +37,10 @@ class FeatureTokenizer(ColumnTokenizer):
         # All categories of all columns stand in one table, so that one look-up serves every column.
         self.embedding = vectors(sum(columns.cardinalities), dim)
         # In the state dict: a model built on the meta device gets it from there.
-        self.register_buffer("first_row", first_rows(columns))
+        self.first_row = nn.Buffer(first_rows(columns))
         self.settle_missing()
         if cls:
             self.with_cls()
-
-    first_row: Tensor
 
     def build_numbers(self, n_numerical: int) -> None:
         """Make the parameters for numbers."""

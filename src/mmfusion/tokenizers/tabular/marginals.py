@@ -18,16 +18,11 @@ class Marginals(nn.Module):
         super().__init__()
         sizes = torch.tensor(columns.cardinalities, dtype=torch.int64)
         column = torch.tensor([j for j, n in enumerate(columns.cardinalities) for _ in range(n)], dtype=torch.int64)
-        self.register_buffer("mean", torch.zeros(len(columns.numerical)))
+        self.mean = nn.Buffer(torch.zeros(len(columns.numerical)))
         # All categories of all columns stand in one row, so that one product serves every column.
-        self.register_buffer("share", 1 / sizes[column].to(torch.get_default_dtype()))
-        self.register_buffer("column", column)
-        self.register_buffer("first_row", sizes.cumsum(0) - sizes)
-
-    mean: Tensor
-    share: Tensor
-    column: Tensor
-    first_row: Tensor
+        self.share = nn.Buffer(1 / sizes[column].to(torch.get_default_dtype()))
+        self.column = nn.Buffer(column)
+        self.first_row = nn.Buffer(sizes.cumsum(0) - sizes)
 
     @torch.no_grad()
     def fit(self, table: Table) -> None:

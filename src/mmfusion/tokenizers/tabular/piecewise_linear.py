@@ -8,7 +8,7 @@ both to the same numbers.
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmfusion.options import Count, Width
 from mmfusion.registry import tabular_tokenizers
@@ -50,9 +50,7 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
         """Make the parameters for numbers."""
         self.weight = vectors(n_numerical, self.n_bins, self.dim, n_in=self.n_bins)
         normal = torch.special.ndtri(torch.linspace(0.001, 0.999, self.n_bins + 1))
-        self.register_buffer("edges", as_bits(normal.expand(n_numerical, -1)))
-
-    edges: Tensor
+        self.edges = nn.Buffer(as_bits(normal.expand(n_numerical, -1)))
 
     @property
     def needs_rows(self) -> bool:

@@ -80,31 +80,25 @@ class TextTokenizer(ColumnTokenizer):
         ]
         self.texts = tuple(sentence for column in sentences_by_column for sentence in column)
         counts = torch.tensor([len(column) for column in sentences_by_column])
-        self.register_buffer("first_row", counts.cumsum(0) - counts)
-        self.register_buffer("last", counts[:n_numerical] - 1)
+        self.first_row = nn.Buffer(counts.cumsum(0) - counts)
+        self.last = nn.Buffer(counts[:n_numerical] - 1)
         # A cell of x stands for x * std + mean, which is the grid's value number (x * std + mean - low) / step.
         pairs = list(zip(wordings, grids, strict=False))
         scale = torch.tensor([w.std / g.step for w, g in pairs], dtype=torch.float32)
         shift = torch.tensor([(w.mean - g.low) / g.step for w, g in pairs], dtype=torch.float32)
-        self.register_buffer("scale", as_bits(scale))
-        self.register_buffer("shift", as_bits(shift))
+        self.scale = nn.Buffer(as_bits(scale))
+        self.shift = nn.Buffer(as_bits(shift))
         self._encoder = text_encoder(encoder, d_text)
         cached = remembered(self._encoder, self.texts, self.cache) if self._encoder.d_text is None else None
         width = self._encoder.d_text if cached is None else cached.shape[1]
         # NaN until it is encoded: nothing that was forgotten can pass for a vector.
-        self.register_buffer("sentences", torch.full((len(self.texts), width or 0), torch.nan))
+        self.sentences = nn.Buffer(torch.full((len(self.texts), width or 0), torch.nan))
         self.project = nn.Linear(width or 0, dim)
         self.settle_missing()
         self._ready = cached is not None and not self.sentences.is_meta
         if cached is not None:
             self.sentences.copy_(cached)
         self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
-
-    first_row: Tensor
-    last: Tensor
-    scale: Tensor
-    shift: Tensor
-    sentences: Tensor
 
     @property
     def needs_rows(self) -> bool:

@@ -57,25 +57,17 @@ class TreeTokenizer(TabularTokenizer):
         self.leaves = vectors(n_trees * 2**depth, dim)
         self.absent = None if missing == "mask" else vectors(len(columns), dim)
         forest = empty_forest(n_trees, depth)
-        self.register_buffer("feature", forest.feature)
-        self.register_buffer("threshold", as_bits(forest.threshold))
-        self.register_buffer("missing_right", forest.missing_right)
-        self.register_buffer("first_leaf", torch.arange(n_trees) * 2**depth)
+        self.feature = nn.Buffer(forest.feature)
+        self.threshold = nn.Buffer(as_bits(forest.threshold))
+        self.missing_right = nn.Buffer(forest.missing_right)
+        self.first_leaf = nn.Buffer(torch.arange(n_trees) * 2**depth)
         places = Marginals(columns)
-        self.register_buffer("column", places.column)
-        self.register_buffer("code", torch.arange(len(places.column)) - places.first_row[places.column])
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        self.column = nn.Buffer(places.column)
+        self.code = nn.Buffer(torch.arange(len(places.column)) - places.first_row[places.column])
+        self.fitted = nn.Buffer(torch.zeros((), dtype=torch.bool))
         # What the buffer says, where no device has to be asked.
         self._fitted = False
         self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
-
-    feature: Tensor
-    threshold: Tensor
-    missing_right: Tensor
-    first_leaf: Tensor
-    column: Tensor
-    code: Tensor
-    fitted: Tensor
 
     @property
     def needs_rows(self) -> bool:
