@@ -3,10 +3,10 @@ import torch
 
 import mmfusion as mmf
 from helpers.small import make_spec
+from mmfusion.data import free_memory
 from mmfusion.experiments import footprint
 from mmfusion.experiments.settings import resolve
 from mmfusion.training.memory import OutOfMemory
-from mmfusion.utils import free_memory
 
 SPEC = make_spec(images=1)
 CPU = torch.device("cpu")

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from mmfusion.comparison.finished_run import PLUGINS, ROW, FinishedRun
 from mmfusion.comparison.tuning_record import Tuning
+from mmfusion.data.images.foreign_files import decompressed
 from mmfusion.experiments import folder, held_out_cases
 from mmfusion.experiments.file_digests import CONTENT
 from mmfusion.experiments.settings import Settings
 from mmfusion.option_checks import shown, takes
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.result_files import parse_json
-from mmfusion.utils.foreign_files import decompressed
 
 _MOST_BYTES = 2**29
 """Limit for one file: a compressed file of some kilobytes can hold gigabytes."""

@@ -9,10 +9,10 @@ from torch.nn.parameter import is_lazy
 
 from mmfusion import registry
 from mmfusion.backbones.base import Backbone
+from mmfusion.data.free_memory import free_memory, in_words
 from mmfusion.experiments.settings import Settings
 from mmfusion.spec import DataSpec
 from mmfusion.training.memory import OutOfMemory
-from mmfusion.utils.free_memory import free_memory, in_words
 
 _STATES = 4
 """A trained parameter, its gradient and Adam's two moments."""

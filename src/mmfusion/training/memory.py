@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from mmfusion.data.free_memory import in_words
 from mmfusion.training.settings import Train
-from mmfusion.utils.free_memory import in_words
 
 # What torch raises as a plain RuntimeError: the CPU's allocator, libraries of the GPU, and readers' shared memory.
 _SIGNS = re.compile(

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.foreign_files import opened, quiet
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.sources import check_images, find_images, load_images, source_from_dict
 from mmfusion.data.images.volumes import VolumeSource
-from mmfusion.utils.foreign_files import opened, quiet
 
 nibabel = pytest.importorskip("nibabel")
 PHOTO = ImageSource("file", (8, 8))

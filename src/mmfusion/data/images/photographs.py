@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.data.images.foreign_files import opened, quiet
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.source import Bytes, Folders, find_file, packed
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Span
 from mmfusion.spec import Image
-from mmfusion.utils.foreign_files import opened, quiet
 from mmfusion.utils.optional import need
 
 MAX_BYTES: Final = 2**29

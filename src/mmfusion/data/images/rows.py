@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmfusion.data.images.foreign_files import opened
 from mmfusion.data.images.source import Source
-from mmfusion.utils.foreign_files import opened
 
 _AGAIN = 8
 """Every so many reads of slots that were verified before, the checksum is verified again."""

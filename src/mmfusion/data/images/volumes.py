@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from mmfusion.data.images.foreign_files import decompressed, quiet
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
 from mmfusion.data.images.source import Bytes, Folders, find_file, packed
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Positive, Span
 from mmfusion.spec import Image
-from mmfusion.utils.foreign_files import decompressed, quiet
 from mmfusion.utils.optional import need
 
 MAX_BYTES: Final = 2**31

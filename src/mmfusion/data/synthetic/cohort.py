@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from mmfusion.data.bundle import DataBundle
+from mmfusion.data.free_memory import free_memory, in_words
 from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.schema.subgroups import age, sex
 from mmfusion.data.synthetic.latents import LatentModel
-from mmfusion.utils.free_memory import free_memory, in_words
 
 Hidden: TypeAlias = dict[str, NDArray[Any]]
 """The hidden state of some cases: arrays of ``n`` rows by name, the states of the cues included."""
