@@ -98,10 +98,11 @@ class ThroughoutFusion(nn.Module):
         grids = cast("tuple[tuple[int, ...], ...]", (*shape[1:], shape[-1]))
         self.shrinks = tuple(zip(cast("tuple[tuple[int, ...], ...]", shape), grids, strict=True))
 
+        block: dict[str, Any] = {"dim": dim, "n_heads": n_heads, "expansion": expansion, "dropout": dropout}
+
         def layer(grid: tuple[int, ...], *, shift: bool) -> nn.ModuleDict:
             # Each block has windows of its own, so that a state dict holds every tensor once.
             windows = Windows(grid, window=window, shift=shift)
-            block: dict[str, Any] = {"dim": dim, "n_heads": n_heads, "expansion": expansion, "dropout": dropout}
             return nn.ModuleDict({name: WindowCrossBlock(copy.deepcopy(windows), **block) for name in self.images})
 
         self.stages = nn.ModuleList(
@@ -115,9 +116,7 @@ class ThroughoutFusion(nn.Module):
             for grid, target in itertools.pairwise(grids)
         )
         self.project = nn.ModuleDict({name: nn.Sequential(nn.Linear(dim, dim), nn.ReLU()) for name in self.images})
-        self.query = nn.ModuleDict(
-            {name: CrossBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for name in self.tables}
-        )
+        self.query = nn.ModuleDict({name: CrossBlock(**block) for name in self.tables})
 
     def forward(self, stages: Stages) -> dict[str, Tensor]:
         """One ``(b, d)`` per modality; zeros where a case lacks it."""
@@ -130,9 +129,7 @@ class ThroughoutFusion(nn.Module):
             has = {name: has_tokens(stage[name]) for name in self.images}
             fused = self._fused(cast("nn.ModuleList", self.stages[s]), stage_maps, has)
         last = stages[-1]
-        tokens = {
-            name: Tokens(x, last[name].mask) for name, x in fused.items()
-        }  # as many as the last map has positions
+        tokens = {name: Tokens(x, last[name].mask) for name, x in fused.items()}  # the last map's positions
         embeddings = {
             name: where_present(self.project[name](masked_mean(of_name)), has_tokens(of_name), 0.0)
             for name, of_name in tokens.items()

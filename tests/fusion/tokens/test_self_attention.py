@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmfusion.fusion.tokens import SelfAttention
-from mmfusion.fusion.tokens.self_attention import TransformerBlock
+from mmfusion.layers.attention import TransformerBlock
 from mmfusion.tokens import Tokens
 
 

@@ -1,6 +1,7 @@
 """MBT's fusion through a few tokens that all modalities share."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -62,15 +63,8 @@ class Bottleneck(nn.Module):
         self.fusion_layer = fusion_layer
         self.bottlenecks = nn.Parameter(torch.empty(n_bottlenecks, dim))
         nn.init.normal_(self.bottlenecks, std=0.02)
-        self.layers = nn.ModuleList(
-            nn.ModuleDict(
-                {
-                    name: TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
-                    for name in self.names
-                }
-            )
-            for _ in range(depth)
-        )
+        block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+        self.layers = nn.ModuleList(nn.ModuleDict({name: block() for name in self.names}) for _ in range(depth))
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """As many tokens per modality as come in, with the same masks.

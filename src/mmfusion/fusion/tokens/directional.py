@@ -1,6 +1,7 @@
 """MulT's crossmodal transformers, one for each ordered pair of modalities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, cast
 
 import torch
@@ -59,32 +60,16 @@ class Directional(nn.Module):
         super().__init__()
         self.names = tuple(names)
         self.dim_out = dim * max(1, len(self.names) - 1)
+        block = partial(CrossBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
         # By target, then by source.
-        self.pairs = nn.ModuleDict(
-            {
-                target: nn.ModuleDict(
-                    {
-                        source: nn.ModuleList(
-                            CrossBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
-                        )
-                        for source in self.names
-                        if source != target
-                    }
-                )
-                for target in self.names
-                if len(self.names) > 1
-            }
-        )
+        self.pairs = self._of_pairs(lambda: nn.ModuleList(block() for _ in range(depth)))
+        self.out_norms = self._of_pairs(lambda: nn.LayerNorm(dim)) if out_norm else None
 
-        self.out_norms = (
-            nn.ModuleDict(
-                {
-                    target: nn.ModuleDict({source: nn.LayerNorm(dim) for source in cast("nn.ModuleDict", sources)})
-                    for target, sources in self.pairs.items()
-                }
-            )
-            if out_norm
-            else None
+    def _of_pairs(self, make: Callable[[], nn.Module]) -> nn.ModuleDict:
+        """A module for each ordered pair; none for a modality alone."""
+        sources = {target: [name for name in self.names if name != target] for target in self.names}
+        return nn.ModuleDict(
+            {target: nn.ModuleDict({name: make() for name in names}) for target, names in sources.items() if names}
         )
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:

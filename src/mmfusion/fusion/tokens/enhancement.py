@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from mmfusion.fusion.tokens.blocks import check_names
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.options import Heads, Width
 from mmfusion.registry import token_fusions
@@ -46,8 +47,7 @@ class CrossmodalEnhancement(nn.Module):
         Raises:
             ValueError: If the modalities are others.
         """
-        if tuple(tokens) != self.names:
-            raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
+        check_names(self.names, tokens)
         return {name: self._completed(name, tokens) for name in self.names}
 
     def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:

@@ -1,6 +1,7 @@
 """RoVTL's gated cross-attention."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -114,15 +115,8 @@ class GatedQuery(nn.Module):
         asking = [name for name in self.names if name not in self.sources]
         if not asking:
             raise ValueError(f"sources {self.sources} are all the modalities there are: one at least must ask")
-        self.asking = nn.ModuleDict(
-            {
-                name: nn.ModuleList(
-                    GatedLayer(self.sources, dim=dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
-                    for _ in range(depth)
-                )
-                for name in asking
-            }
-        )
+        layer = partial(GatedLayer, self.sources, dim=dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+        self.asking = nn.ModuleDict({name: nn.ModuleList(layer() for _ in range(depth)) for name in asking})
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """As many tokens per modality as come in, with the same masks.

@@ -1,7 +1,7 @@
 """Latents that collect what the modalities have, one after the other."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -66,16 +66,11 @@ class Latent(nn.Module):
         self.latents = nn.Parameter(torch.empty(n_latents, dim))
         nn.init.normal_(self.latents, std=0.02)  # as Perceiver's
         n_layers = 1 if share_layers else depth
+        block: dict[str, Any] = {"n_heads": n_heads, "expansion": expansion, "dropout": dropout}
         self.layers = nn.ModuleList(
-            nn.ModuleDict(
-                {name: CrossBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for name in self.names}
-            )
-            for _ in range(n_layers)
+            nn.ModuleDict({name: CrossBlock(dim, **block) for name in self.names}) for _ in range(n_layers)
         )
-        self.among = nn.ModuleList(
-            TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
-            for _ in range(n_layers if self_attention else 0)
-        )
+        self.among = nn.ModuleList(TransformerBlock(dim, **block) for _ in range(n_layers if self_attention else 0))
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """The same tokens, and ``n_latents`` more under ``"latents"``, all real.

@@ -1,6 +1,7 @@
 """Tokens of some modalities that ask those of the others."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
@@ -55,10 +56,8 @@ class Query(nn.Module):
             raise ValueError(f"queries must name at least one of the modalities {self.names}, got none")
         self.context = tuple(name for name in self.names if name not in self.queries)
         self.norm_context = nn.LayerNorm(dim) if self.context else None
-        self.blocks = nn.ModuleList(
-            QueryBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout, context=bool(self.context))
-            for _ in range(depth)
-        )
+        block = partial(QueryBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+        self.blocks = nn.ModuleList(block(context=bool(self.context)) for _ in range(depth))
         self.out_norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:

@@ -1,15 +1,15 @@
 """Self-attention within each modality."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
+from mmfusion.fusion.tokens.blocks import check_names
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
-
-__all__ = ["SelfAttention", "TransformerBlock"]
 
 
 @token_fusions.register("self_attention")
@@ -39,14 +39,8 @@ class SelfAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(names)
-        self.blocks = nn.ModuleDict(
-            {
-                name: TransformerBlock(
-                    dim, n_heads=n_heads, expansion=expansion, dropout=dropout, input_norm=input_norm
-                )
-                for name in names
-            }
-        )
+        block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
+        self.blocks = nn.ModuleDict({name: block(input_norm=input_norm) for name in names})
         self.out_norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in names}) if out_norm else None
 
     def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
@@ -55,8 +49,7 @@ class SelfAttention(nn.Module):
         Raises:
             ValueError: If the modalities are others.
         """
-        if tuple(tokens) != self.names:
-            raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
+        check_names(self.names, tokens)
         tokens = {name: self.blocks[name](of_name) for name, of_name in tokens.items()}
         if self.out_norms is not None:
             tokens = {name: Tokens(self.out_norms[name](of_name.x), of_name.mask) for name, of_name in tokens.items()}
