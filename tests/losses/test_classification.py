@@ -460,7 +460,7 @@ LOGITS, RIGHT = torch.randn(6, K), torch.tensor([0, 1, 2, 1, 0, 2])
         (LOGITS, RIGHT[1:], r"labels must be int64 of shape \(6,\), got torch.int64 \(5,\)"),
         (LOGITS[0], RIGHT, r"logits must be floating point of shape \(b, k\), got torch.float32 \(3,\)"),
         (LOGITS.long(), RIGHT, r"logits must be floating point of shape \(b, k\), got torch.int64"),
-        (LOGITS[:, :0], RIGHT, r"logits must be floating point of shape \(b, k\), got torch.float32 \(6, 0\)"),
+        (LOGITS[:, :0], RIGHT, r"logits must be of one class at least, got \(6, 0\)"),
     ],
 )
 def test_refuses_logits_and_labels(name: str, logits: Tensor, labels: Tensor, message: str) -> None:
@@ -508,11 +508,11 @@ def test_refuses_logits_and_labels(name: str, logits: Tensor, labels: Tensor, me
         (lambda: LogitAdjustedLoss(n_classes=2).set_n_classes(3), "built for 2 classes, it cannot have 3"),
         (
             lambda: LogitAdjustedLoss(n_classes=2)(LOGITS, RIGHT),
-            r"logits must be of shape \(b, 2\), got \(6, 3\)",
+            r"logits must be .* of shape \(b, 2\), got torch.float32 \(6, 3\)",
         ),
         (
             lambda: CrossEntropyLoss(n_classes=4)(LOGITS, RIGHT),
-            r"logits must be of shape \(b, 4\), got \(6, 3\)",
+            r"logits must be .* of shape \(b, 4\), got torch.float32 \(6, 3\)",
         ),
         (
             lambda: CrossEntropyLoss(class_weights=[1, 2])(LOGITS, RIGHT),
@@ -528,9 +528,18 @@ def test_refuses_logits_and_labels(name: str, logits: Tensor, labels: Tensor, me
             lambda: CrossEntropyLoss()(inputs_of(a=LOGITS)._replace(targets={"b": RIGHT})),
             r"unknown target 'a', expected one of \['b'\]",
         ),
-        (lambda: effective_number_weights(torch.ones(2, 2)), r"counts must be of shape \(k,\), got \(2, 2\)"),
-        (lambda: class_balanced_loss(LOGITS, RIGHT, torch.ones(2)), r"counts must be of shape \(3,\), got \(2,\)"),
-        (lambda: logit_adjusted_loss(LOGITS, RIGHT, torch.ones(2)), r"counts must be of shape \(3,\), got \(2,\)"),
+        (
+            lambda: effective_number_weights(torch.ones(2, 2)),
+            r"counts must be numeric of shape \(k,\), got torch.float32 \(2, 2\)",
+        ),
+        (
+            lambda: class_balanced_loss(LOGITS, RIGHT, torch.ones(2)),
+            r"counts .* of shape \(3,\), got torch.float32 \(2,\)",
+        ),
+        (
+            lambda: logit_adjusted_loss(LOGITS, RIGHT, torch.ones(2)),
+            r"counts .* of shape \(3,\), got torch.float32 \(2,\)",
+        ),
         (lambda: focal_loss(LOGITS, RIGHT, class_weights=torch.ones(3).long()), "class_weights must be floating point"),
     ],
 )

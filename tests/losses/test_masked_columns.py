@@ -329,7 +329,7 @@ X = torch.randn(5, D)
         ({}, {"a": X}, AUX | {"columns.masked": torch.ones(5, 5)}, r"columns.masked must be bool of shape \(5, 5\)"),
         ({}, {"a": X[1:]}, AUX, r"columns.masked must be bool of shape \(4, 5\), got torch.bool \(5, 5\)"),
         ({}, {"a": X}, AUX | {"columns.numerical": torch.ones(5, 3)}, r"numerical cells .* \(5, 2\), got"),
-        ({}, {"a": X, "b": X[1:]}, AUX, r"\(5, 4\), 'b' has torch.float32 \(4, 4\)"),
+        ({}, {"a": X, "b": X[1:]}, AUX, r"'b' must be .* \(5, 4\), got torch.float32 \(4, 4\)"),
     ],
 )
 def test_the_term_refuses(options: dict[str, Any], embeddings: dict[str, Tensor], aux: Any, message: str) -> None:

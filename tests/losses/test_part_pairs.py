@@ -491,13 +491,13 @@ NAMED = {"a": X[0], "b": X[1]}
         ),
         (
             lambda: hsic_loss(X[0], X[1, :2], MASK),
-            r"shapes \(b, d\) and \(b, e\), got .*\(3, 4\) and torch.float32 \(2, 4\)",
+            r"the second side must be floating point of shape \(3, e\), got torch.float32 \(2, 4\)",
         ),
         (lambda: hsic_loss(X, X[1], MASK), r"got torch.float32 \(2, 3, 4\)"),
         (lambda: hsic_loss(X[0].long(), X[1], MASK), "must be floating point.*got torch.int64"),
         (lambda: hsic_loss(X[0], X[1], MASK.float()), r"mask must be bool of shape \(3,\), got torch.float32"),
         (lambda: orthogonality_loss(X[0], X[1], MASK[:2]), r"mask must be bool of shape \(3,\), got torch.bool \(2,\)"),
-        (lambda: orthogonality_loss(X[0], X[1, :2], MASK), "must be floating point of shapes"),
+        (lambda: orthogonality_loss(X[0], X[1, :2], MASK), r"second side must be .* of shape \(3, e\)"),
         (lambda: OrthogonalityLoss(kind="l2"), "kind expects one of difference, cosine, got 'l2'"),
         (lambda: orthogonality_loss(X[0], X[1], MASK, kind="l2"), "kind expects one of difference, cosine"),
         (
@@ -515,8 +515,8 @@ NAMED = {"a": X[0], "b": X[1]}
             lambda: HSICLoss()({"a": X[0], "b": X[1, :2]}),
             r"parts must have one row per case, got 'a' \(3, 4\), 'b' \(2, 4\)",
         ),
-        (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": X}), r"'y' has torch.float32 \(2, 3, 4\)"),
-        (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": MASK}), r"'y' has torch.bool \(3,\)"),
+        (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": X}), r"'y' must be .*, got torch.float32 \(2, 3, 4\)"),
+        (lambda: HSICLoss(parts=[("a", "y")])(NAMED, aux={"y": MASK}), r"'y' must be .*, got torch.bool \(3,\)"),
         (lambda: HSICLoss()(NAMED, present={"b": MASK[:2]}), r"present\['b'\] must be bool of shape \(3,\)"),
     ],
 )

@@ -72,9 +72,9 @@ ROW = torch.ones(4, dtype=torch.bool)
     ("embeddings", "labels", "present", "message"),
     [
         (X[0], LABELS, None, r"all of them as \(m, b, d\), got none"),
-        (X.long(), LABELS, None, r"floating point of one shape \(b, d\) .* '0' has torch.int64"),
+        (X.long(), LABELS, None, r"'0' must be floating point of shape \(b, d\), got torch.int64"),
         ({}, LABELS, None, "at least one modality"),
-        ({"a": X[0], "b": X[1, :3]}, LABELS, None, r"first has \(4, 3\), 'b' has torch.float32 \(3, 3\)"),
+        ({"a": X[0], "b": X[1, :3]}, LABELS, None, r"'b' must be .* \(4, 3\), got torch.float32 \(3, 3\)"),
         (X, LABELS.float(), None, r"labels must be int64 of shape \(4,\), got torch.float32"),
         (X, LABELS[:3], None, r"labels must be int64 of shape \(4,\), got torch.int64 \(3,\)"),
         (X, LABELS, torch.ones(2, 4), r"present\['0'\] must be bool of shape \(4,\), got torch.float32"),

@@ -13,10 +13,12 @@ classes and modalities, each in another way, so that weights do not carry from o
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from mmfusion.losses.inputs import Embeddings, Units, check_labels, loss_inputs, units_of
+from mmfusion.losses.inputs import Embeddings, Units, loss_inputs, units_of
 from mmfusion.losses.prototypes import Prototypes, PrototypeSource, membership, prototypes_of_units
+from mmfusion.losses.tensor_checks import require
 from mmfusion.tokens import Present
 from mmfusion.utils.precision import without_autocast
 
@@ -70,7 +72,7 @@ def anchor_set(
 
 def anchors_of_units(units: Units, labels: Tensor, n_classes: int, source: PrototypeSource | None = None) -> AnchorSet:
     """:func:`anchor_set` from directions."""
-    check_labels(labels, units.x.shape[1])
+    require("labels", labels, torch.int64, units.x.shape[1])
     member = membership(labels, n_classes)
     counted = units.present & member.any(-1)
     with without_autocast(units.x):

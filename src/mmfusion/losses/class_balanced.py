@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_fit
+from mmfusion.losses.class_counts import ClassCount, CountedLoss
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.focal import focal_loss
 from mmfusion.losses.functional import formula
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import NClasses, NotNegative, Range
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
@@ -40,8 +41,7 @@ def effective_number_weights(counts: Tensor, *, beta: Beta = 0.999) -> Tensor:
     Raises:
         ValueError: If beta is out of range, or the counts are not of shape ``(k,)``.
     """
-    if counts.ndim != 1:
-        raise ValueError(f"counts must be of shape (k,), got {tuple(counts.shape)}")
+    require("counts", counts, "numeric", "k")
     counts = full_precision(counts) if counts.is_floating_point() else counts.float()
     counted = counts > 0
     log_beta = math.log(beta) if beta > 0 else -math.inf
@@ -82,7 +82,7 @@ def class_balanced_loss(
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
     check_logits(logits, labels)
-    check_counts_fit(counts, logits)
+    require("counts", counts, "numeric", logits.shape[1])
     weights = effective_number_weights(counts.to(full_precision(logits).dtype), beta=beta)
     seen = (weights > 0)[labels.clamp(0, len(weights) - 1)]
     return focal_loss(logits, torch.where(seen, labels, -1), gamma=gamma, class_weights=weights)

@@ -97,13 +97,3 @@ class CountedLoss(Loss):
         super()._load_from_state_dict(state_dict, prefix, *args)
         if counts is not None:
             self.has_counts = counts.is_meta or bool(counts.any())
-
-
-def check_counts_fit(counts: Tensor, logits: Tensor) -> None:
-    """Raise an error for counts of another number of classes than the logits have.
-
-    Raises:
-        ValueError: If they are not of shape ``(k,)``.
-    """
-    if counts.shape != logits.shape[1:]:
-        raise ValueError(f"counts must be of shape ({logits.shape[1]},), got {tuple(counts.shape)}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.inputs import check_labels
+from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
 
 
@@ -37,8 +37,7 @@ def logits_and_labels(batch: Batch, target: str | None, n_classes: int | None = 
             raise ValueError(f"unknown {what} {target!r}, expected one of {sorted(given)}: fix the loss's target")
     logits, labels = batch.outputs[target], batch.targets[target]
     check_logits(logits, labels)
-    if n_classes not in (None, logits.shape[1]):
-        raise ValueError(f"logits must be of shape (b, {n_classes}), got {tuple(logits.shape)}")
+    require("logits", logits, "floating point", "b", n_classes or "k")
     return logits, labels
 
 
@@ -48,9 +47,10 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     Raises:
         ValueError: If logits are not floating point ``(b, k)``, or labels not ``(b,)`` int64.
     """
-    if logits.ndim != 2 or logits.shape[1] == 0 or not logits.is_floating_point():
-        raise ValueError(f"logits must be floating point of shape (b, k), got {logits.dtype} {tuple(logits.shape)}")
-    check_labels(labels, len(logits))
+    require("logits", logits, "floating point", "b", "k")
+    if not logits.shape[1]:
+        raise ValueError(f"logits must be of one class at least, got {tuple(logits.shape)}")
+    require("labels", labels, torch.int64, len(logits))
 
 
 def checked_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,11 +73,7 @@ def weights_of_classes(class_weights: Tensor | None, logits: Tensor) -> Tensor:
     """
     if class_weights is None:
         return logits.new_ones(logits.shape[1])
-    if class_weights.shape != logits.shape[1:] or not class_weights.is_floating_point():
-        raise ValueError(
-            f"class_weights must be floating point of shape ({logits.shape[1]},), "
-            f"got {class_weights.dtype} {tuple(class_weights.shape)}"
-        )
+    require("class_weights", class_weights, "floating point", logits.shape[1])
     return class_weights.to(logits.dtype)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
+from mmfusion.losses.tensor_checks import require
 from mmfusion.option_checks import checked
 from mmfusion.utils.precision import full_precision, without_autocast
 
@@ -128,11 +129,7 @@ def contrast(
             raise ValueError(
                 f"anchors and candidates must be of one width, got {tuple(anchors.shape)} and {tuple(candidate.shape)}"
             )
-        pairs = (anchors.shape[-2], candidate.shape[-2])
-        if mask.dtype != torch.bool or mask.shape[-2:] != pairs:
-            raise ValueError(
-                f"{name} must be bool of shape (..., {pairs[0]}, {pairs[1]}), got {mask.dtype} {tuple(mask.shape)}"
-            )
+        require(name, mask, torch.bool, "...", anchors.shape[-2], candidate.shape[-2])
     if normalize:
         anchors = unit(full_precision(anchors))
         sets = [unit(full_precision(x)) for x in sets]

@@ -8,9 +8,9 @@ from torch import Tensor
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import contrast_from_similarity, formula, mean_where
-from mmfusion.losses.inputs import check_labels
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.losses.temperature import Temperature
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import Probability, TemperatureValue
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -59,7 +59,7 @@ def info_nce_loss(
         counted = both
         same = torch.eye(n_cases, dtype=torch.bool, device=both.device)
     else:
-        check_labels(labels, n_cases)
+        require("labels", labels, torch.int64, n_cases)
         counted = both & (labels >= 0)
         same = labels.unsqueeze(-1) == labels
     seen = counted.unsqueeze(-1) & counted.unsqueeze(-2)  # (..., b, b), symmetric as same is: right for both directions

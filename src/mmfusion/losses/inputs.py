@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
+from mmfusion.losses.tensor_checks import require
 from mmfusion.tokens import LossInputs, Present
 from mmfusion.utils.precision import full_precision
 
@@ -70,13 +71,10 @@ def stack_embeddings(embeddings: Mapping[str, Tensor]) -> Tensor:
         raise ValueError(
             "at least one modality's embeddings are needed, (b, d) by name or all of them as (m, b, d), got none"
         )
-    first = next(iter(embeddings.values()))
+    shape: tuple[int | str, ...] = ("b", "d")
     for name, x in embeddings.items():
-        if x.ndim != 2 or not x.is_floating_point() or x.shape != first.shape:
-            raise ValueError(
-                "embeddings must be floating point of one shape (b, d) in all modalities; the first has "
-                f"{tuple(first.shape)}, {name!r} has {x.dtype} {tuple(x.shape)}"
-            )
+        require(f"the embeddings of {name!r}", x, "floating point", *shape)
+        shape = x.shape  # of the first one, for all
     return torch.stack([full_precision(x) for x in embeddings.values()])
 
 
@@ -97,10 +95,7 @@ def stack_present(names: Mapping[str, Tensor], present: Present, like: Tensor) -
     all_cases = torch.ones(like.shape[1], dtype=torch.bool, device=like.device)
     rows = [present.get(name, all_cases) for name in names]
     for name, row in zip(names, rows, strict=True):
-        if row.dtype != torch.bool or row.shape != all_cases.shape:
-            raise ValueError(
-                f"present[{name!r}] must be bool of shape ({like.shape[1]},), got {row.dtype} {tuple(row.shape)}"
-            )
+        require(f"present[{name!r}]", row, torch.bool, like.shape[1])
     return torch.stack(rows)
 
 
@@ -134,18 +129,6 @@ def units_of(embeddings: Mapping[str, Tensor], present: Present) -> Units:
         return Units(unit(x), torch.ones(x.shape[:2], dtype=torch.bool, device=x.device))
     mask = stack_present(embeddings, present, x)
     return Units(unit(torch.where(mask.unsqueeze(-1), x, 0.0)), mask)
-
-
-def check_labels(labels: Tensor, n_cases: int) -> None:
-    """Raise an error for labels of the wrong dtype or shape.
-
-    Raises:
-        ValueError: If labels are not ``(b,)`` int64.
-    """
-    if not isinstance(labels, Tensor):
-        raise ValueError(f"labels must be a tensor, int64 of shape ({n_cases},), got {type(labels).__name__}")
-    if labels.dtype != torch.int64 or labels.shape != (n_cases,):
-        raise ValueError(f"labels must be int64 of shape ({n_cases},), got {labels.dtype} {tuple(labels.shape)}")
 
 
 def check_label_range(labels: Tensor, n_classes: int) -> None:

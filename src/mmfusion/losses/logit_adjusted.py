@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.class_counts import ClassCount, CountedLoss, check_counts_fit
+from mmfusion.losses.class_counts import ClassCount, CountedLoss
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.cross_entropy import cross_entropy_loss
 from mmfusion.losses.functional import formula
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import NClasses, NotNegative, Probability
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
@@ -38,7 +39,7 @@ def logit_adjusted_loss(
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
     check_logits(logits, labels)
-    check_counts_fit(counts, logits)
+    require("counts", counts, "numeric", logits.shape[1])
     logits = full_precision(logits)
     number = counts.to(logits.dtype).clamp(min=1)
     prior = (number / number.sum()).log()

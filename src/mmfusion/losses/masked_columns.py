@@ -9,6 +9,7 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
 from mmfusion.losses.linear_layers import Layers, check_width
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
@@ -48,10 +49,10 @@ def masked_columns_loss(predicted: Tensor, table: Table, columns: Columns, maske
         ValueError: If shapes or dtypes do not fit.
     """
     rows, n_numerical, sizes = len(predicted), len(columns.numerical), columns.cardinalities
-    _check(predicted, "predicted", (rows, n_numerical + sum(sizes)), None)
-    _check(table.numerical, "numerical cells", (rows, n_numerical), None)
-    _check(table.categorical, "categorical cells", (rows, len(sizes)), torch.int64)
-    _check(masked, "masked", (rows, len(columns)), torch.bool)
+    require("predicted", predicted, "floating point", rows, n_numerical + sum(sizes))
+    require("numerical cells", table.numerical, "floating point", rows, n_numerical)
+    require("categorical cells", table.categorical, torch.int64, rows, len(sizes))
+    require("masked", masked, torch.bool, rows, len(columns))
     predicted = full_precision(predicted)
     values, logits = torch.split(predicted, [n_numerical, sum(sizes)], 1)
     hidden_values, hidden_categories = torch.split(masked, [n_numerical, len(sizes)], 1)
@@ -139,16 +140,9 @@ class MaskedColumnsLoss(Loss):
             )
         check_width(x, self.dim)
         numerical, categorical, masked = (batch.aux[name] for name in AUX)
-        _check(masked, AUX[2], (x.shape[1], len(self.columns)), torch.bool)
+        require(AUX[2], masked, torch.bool, x.shape[1], len(self.columns))
         with without_autocast(x):
             mean = x.sum(0) / present.sum(0).clamp(min=1).unsqueeze(-1)
             predicted = self.decoder(self.dim**0.5 * mean)
         seen = present.any(0).unsqueeze(-1)
         return masked_columns_loss(predicted, Table(numerical, categorical), self.columns, masked & seen)
-
-
-def _check(x: Tensor, what: str, shape: tuple[int, ...], dtype: torch.dtype | None) -> None:
-    """Raise an error for another shape or dtype; None stands for any floating point."""
-    if x.shape != shape or not (x.is_floating_point() if dtype is None else x.dtype == dtype):
-        kind = "floating point" if dtype is None else str(dtype).removeprefix("torch.")
-        raise ValueError(f"{what} must be {kind} of shape {shape}, got {x.dtype} {tuple(x.shape)}")

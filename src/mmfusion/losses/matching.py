@@ -10,9 +10,9 @@ from torch import Tensor
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_temperature, mean_where
-from mmfusion.losses.inputs import check_labels
 from mmfusion.losses.linear_layers import Layers, check_width
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import TemperatureValue, Width
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
@@ -40,11 +40,8 @@ def hard_negatives(similarity: Tensor, eligible: Tensor, *, temperature: float |
     Raises:
         ValueError: If temperature is not positive, or the shapes do not fit.
     """
-    if eligible.dtype != torch.bool or eligible.shape != similarity.shape or similarity.ndim < 2:
-        raise ValueError(
-            f"similarity must be of shape (..., b, c) and eligible bool of the same, got {tuple(similarity.shape)} and "
-            f"{eligible.dtype} {tuple(eligible.shape)}"
-        )
+    require("similarity", similarity, "numeric", "...", "b", "c")
+    require("eligible", eligible, torch.bool, *similarity.shape)
     score = similarity.detach()
     if temperature is not None:
         check_temperature(temperature)
@@ -108,15 +105,13 @@ def matching_loss(
     Raises:
         ValueError: If temperature is not positive, or shapes or dtypes do not fit.
     """
-    if first.shape != second.shape or first.ndim != 3:
-        raise ValueError(
-            f"the two sides must be of one shape (p, b, d), got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+    require("the first side", first, "numeric", "p", "b", "d")
+    require("the second side", second, "numeric", *first.shape)
     n_cases = first.shape[1]
     if labels is None:
         other = ~torch.eye(n_cases, dtype=torch.bool, device=first.device)
     else:
-        check_labels(labels, n_cases)
+        require("labels", labels, torch.int64, n_cases)
         known = labels >= 0
         other = (labels.unsqueeze(-1) != labels) & known.unsqueeze(-1) & known
     has_first, has_second = ((side != 0).any(-1) for side in (first, second))  # (p, b)

@@ -17,9 +17,10 @@ from mmfusion.losses import pml
 from mmfusion.losses.base import Loss, Need
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.distributed import global_batch
-from mmfusion.losses.inputs import check_labels, stack_embeddings, stack_present
+from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.pml import Options
 from mmfusion.losses.pml_fixes import Positions, make_history, one_and_memory, parts_of, stabilized
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import NClasses
 from mmfusion.registry import Choice, losses, named
 from mmfusion.utils.precision import without_autocast
@@ -211,7 +212,7 @@ class MetricLoss(Loss):
         n_cases = len(counted) // times
         if self.positives == "class":
             labels = batch.labels
-            check_labels(labels, n_cases)
+            require("labels", labels, torch.int64, n_cases)
         else:
             labels = torch.arange(n_cases, device=counted.device)
             for memory in parts_of(function, "CrossBatchMemory"):

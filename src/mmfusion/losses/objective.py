@@ -12,6 +12,7 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
+from mmfusion.losses.tensor_checks import require
 from mmfusion.option_checks import checked
 from mmfusion.options import Probability
 from mmfusion.registry import Choice
@@ -38,18 +39,17 @@ def target_loss(kind: Target, output: Tensor, target: Tensor, *, label_smoothing
     """
     output = full_precision(output)
     rows = len(output)
-    if output.shape != (rows, kind.n_out):
-        raise ValueError(f"the output for {kind} must be of shape (b, {kind.n_out}), got {tuple(output.shape)}")
+    require(f"the output for {kind}", output, "numeric", "b", kind.n_out)
     if isinstance(kind, Classes):
-        _expect(target, (rows,), integer=True)
+        require("targets", target, torch.int64, rows)
         return F.cross_entropy(output, target, label_smoothing=label_smoothing)
     if isinstance(kind, Labels):
-        _expect(target, (rows, kind.n), integer=False)
+        require("targets", target, "numeric", rows, kind.n)
         return F.binary_cross_entropy_with_logits(output, target.to(output.dtype))
     if isinstance(kind, Regression):
-        _expect(target, (rows, kind.n), integer=False)
+        require("targets", target, "numeric", rows, kind.n)
         return F.mse_loss(output, target.to(output.dtype))
-    _expect(target, (rows, 2), integer=True)
+    require("targets", target, torch.int64, rows, 2)
     return _discrete_survival(output, target)
 
 
@@ -66,16 +66,6 @@ def _discrete_survival(hazard_logits: Tensor, target: Tensor) -> Tensor:
     last = hazard_logits.gather(1, interval).squeeze(1)
     has_event = event.squeeze(1)
     return (before + has_event * F.softplus(-last) + (1 - has_event) * F.softplus(last)).mean()
-
-
-def _expect(target: Tensor, shape: tuple[int, ...], *, integer: bool) -> None:
-    if not isinstance(target, Tensor):
-        raise ValueError(
-            f"targets must be a tensor, int64 or floating point, of shape {shape}, got {type(target).__name__}"
-        )
-    if target.shape != shape or target.is_complex() or (integer and target.dtype != torch.int64):
-        kind = "int64" if integer else "numeric"
-        raise ValueError(f"targets must be {kind} of shape {shape}, got {target.dtype} {tuple(target.shape)}")
 
 
 class Objective(nn.Module):

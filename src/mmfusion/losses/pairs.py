@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmfusion.layers.directions import unit
 from mmfusion.losses.batch import Batch
+from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
@@ -77,13 +78,9 @@ def sides_of(first: Tensor, second: Tensor, both: Tensor, *, normalize: bool = T
     Raises:
         ValueError: If shapes or dtypes do not fit.
     """
-    if first.shape != second.shape or first.ndim < 2 or not (first.is_floating_point() and second.is_floating_point()):
-        raise ValueError(
-            "the two sides must be floating point of one shape (..., b, d), got "
-            f"{first.dtype} {tuple(first.shape)} and {second.dtype} {tuple(second.shape)}"
-        )
-    if both.dtype != torch.bool or both.shape != first.shape[:-1]:
-        raise ValueError(f"both must be bool of shape {tuple(first.shape[:-1])}, got {both.dtype} {tuple(both.shape)}")
+    require("the first side", first, "floating point", "...", "b", "d")
+    require("the second side", second, "floating point", *first.shape)
+    require("both", both, torch.bool, *first.shape[:-1])
     mask = both.unsqueeze(-1)
     # Replaced, not multiplied, and before the lengths: 0 times NaN is NaN, in the gradient too.
     first, second = (torch.where(mask, full_precision(side), 0.0) for side in (first, second))

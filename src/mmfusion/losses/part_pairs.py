@@ -16,6 +16,7 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.pairs import Pairs
+from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
 
 
@@ -115,11 +116,6 @@ def check_parts(first: Tensor, second: Tensor, mask: Tensor) -> None:
     Raises:
         ValueError: With shapes and dtypes.
     """
-    floating = first.is_floating_point() and second.is_floating_point()
-    if first.ndim != 2 or second.ndim != 2 or len(first) != len(second) or not floating:
-        raise ValueError(
-            "the two sides must be floating point of shapes (b, d) and (b, e), got "
-            f"{first.dtype} {tuple(first.shape)} and {second.dtype} {tuple(second.shape)}"
-        )
-    if mask.dtype != torch.bool or mask.shape != first.shape[:1]:
-        raise ValueError(f"mask must be bool of shape ({len(first)},), got {mask.dtype} {tuple(mask.shape)}")
+    require("the first side", first, "floating point", "b", "d")
+    require("the second side", second, "floating point", len(first), "e")
+    require("mask", mask, torch.bool, len(first))

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.inputs import Embeddings, check_labels, loss_inputs, units_of
+from mmfusion.losses.inputs import Embeddings, loss_inputs, units_of
+from mmfusion.losses.tensor_checks import require
 from mmfusion.tokens import Present
 from mmfusion.utils.precision import without_autocast
 
@@ -67,7 +68,7 @@ def prototypes(
     """
     inputs = loss_inputs(embeddings, labels, present)
     x, mask = units_of(inputs.embeddings, inputs.present)
-    check_labels(labels, x.shape[1])
+    require("labels", labels, torch.int64, x.shape[1])
     with without_autocast(x):
         return prototypes_of_units(x, membership(labels, n_classes), mask)
 

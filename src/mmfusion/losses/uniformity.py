@@ -9,6 +9,7 @@ from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import formula, masked_logsumexp, mean_where
+from mmfusion.losses.tensor_checks import require
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
@@ -36,11 +37,8 @@ def uniformity_loss(x: Tensor, present: Tensor, *, t: Positive = 2.0, over: Over
     Raises:
         ValueError: If an option is out of range, or shapes or dtypes do not fit.
     """
-    if x.ndim != 3 or not x.is_floating_point() or present.dtype != torch.bool or present.shape != x.shape[:2]:
-        raise ValueError(
-            "uniformity works on floating point (m, b, d) with bool (m, b), got "
-            f"{x.dtype} {tuple(x.shape)} with {present.dtype} {tuple(present.shape)}"
-        )
+    require("x", x, "floating point", "m", "b", "d")
+    require("present", present, torch.bool, *x.shape[:2])
     x = unit(torch.where(present.unsqueeze(-1), full_precision(x), 0.0))
     n_modalities, n_cases, _ = x.shape
     other_case = ~torch.eye(n_cases, dtype=torch.bool, device=x.device)
