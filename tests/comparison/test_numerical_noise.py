@@ -17,7 +17,7 @@ from mmfusion.comparison.compact import compact
 from mmfusion.comparison.grid import Planned
 from mmfusion.comparison.numerical_noise import noise, pooled_sd, spread
 from mmfusion.comparison.sweep import Outcome
-from mmfusion.experiments.settings import Run, Settings
+from mmfusion.experiments.settings import RunSettings, Settings
 from mmfusion.metrics.classification import evaluate
 
 NAN = math.nan
@@ -75,7 +75,7 @@ def test_repeats_that_are_refused() -> None:
 def outcome(label: str, validation: float | None, test: float | None, **chosen: Any) -> Outcome:
     parts = {"validation": validation, "test": test}
     metrics = {name: {"auc": {"value": value}} for name, value in parts.items()}
-    return Outcome(Planned(label, Settings(Run("m", "d", **chosen)), "0"), metrics, None)
+    return Outcome(Planned(label, Settings(RunSettings("m", "d", **chosen)), "0"), metrics, None)
 
 
 def test_the_table_of_a_sweep(tmp_path: Path) -> None:

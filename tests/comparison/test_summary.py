@@ -8,7 +8,7 @@ from rich.console import Console
 from mmfusion.comparison import summary
 from mmfusion.comparison.grid import Planned
 from mmfusion.comparison.sweep import Outcome
-from mmfusion.experiments.settings import Run, Settings
+from mmfusion.experiments.settings import RunSettings, Settings
 
 CEILINGS = {"image": 0.75, "table": 0.5, "both": 0.95}
 
@@ -27,13 +27,13 @@ def outcome(
         "ceilings": CEILINGS if ceilings is None else ceilings,
         "cost": {"parameters": {"total": 1234}, "seconds": seconds},
     }
-    return Outcome(Planned(label, Settings(Run("m", dataset)), "0"), metrics, None)
+    return Outcome(Planned(label, Settings(RunSettings("m", dataset)), "0"), metrics, None)
 
 
 def test_a_row_a_method(tmp_path: Path) -> None:
     outcomes = [outcome("a", 0.8, seconds=5), outcome("b[x=1]", 0.9), outcome("a", 0.9, seconds=7)]
     failed = Outcome(outcomes[0].planned, None, "no")
-    trial = Outcome(Planned("a", Settings(Run("m", "d", test=False)), "1"), {"chosen": {"value": 1.0}}, None)
+    trial = Outcome(Planned("a", Settings(RunSettings("m", "d", test=False)), "1"), {"chosen": {"value": 1.0}}, None)
     rows = summary.rows([*outcomes, failed, trial])
     assert [(row.method, row.aucs) for row in rows] == [("a", (0.8, 0.9)), ("b[x=1]", (0.9,))]
     assert rows[0].mean == pytest.approx(0.85)

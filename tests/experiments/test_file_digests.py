@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mmfusion.experiments import file_digests
-from mmfusion.experiments.settings import Run, Settings
+from mmfusion.experiments.settings import RunSettings, Settings
 
 
 def sha(text: str) -> str:
@@ -26,12 +26,12 @@ def test_what_is_kept_of_a_run(tmp_path: Path) -> None:
     table, *plugins = (tmp_path / name for name in ("cases.csv", "b.py", "a.py"))
     for path, text in ((table, "a\n"), (plugins[0], "B = 1\n"), (plugins[1], "A = 1\n")):
         path.write_text(text)
-    run = Run("m", plugins=[*map(str, plugins)])
+    run = RunSettings("m", plugins=[*map(str, plugins)])
     data = {"table": str(table), "split_file": "none.csv", "size": 3}
     digests = sorted([sha("B = 1\n"), sha("A = 1\n")])
     assert file_digests.recorded(Settings(run, data=data)) == {"data": {"table": sha("a\n")}, "plugins": digests}
     assert file_digests.of_plugins(Settings(run)) == digests
-    lost = Run("m", plugins=[str(tmp_path / "none.py")])
+    lost = RunSettings("m", plugins=[str(tmp_path / "none.py")])
     assert file_digests.recorded(Settings(lost, data={"table": None})) == {}
     with pytest.raises(FileNotFoundError, match=r"none\.py"):
         file_digests.of_plugins(Settings(lost))

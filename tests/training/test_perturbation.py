@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmfusion.experiments import assembly, devices, folder, run
-from mmfusion.experiments.settings import Run, Settings, resolve
+from mmfusion.experiments.settings import RunSettings, Settings, resolve
 from mmfusion.training import checkpoints
 from mmfusion.training.perturbation import SCALE, perturb
 from mmfusion.training.reporter import Silent
@@ -99,5 +99,8 @@ def test_a_resumed_repeat_ends_with_the_same_numbers(
 
 
 def test_folders_of_repeats() -> None:
-    assert folder.default(Settings(Run("m", "d", seed=4))).name == "seed4"
-    assert folder.default(Settings(Run("m", "d", seed=4, repeat=2), data={"fold": 1})).name == "seed4-repeat2-fold1"
+    assert folder.default(Settings(RunSettings("m", "d", seed=4))).name == "seed4"
+    assert (
+        folder.default(Settings(RunSettings("m", "d", seed=4, repeat=2), data={"fold": 1})).name
+        == "seed4-repeat2-fold1"
+    )

@@ -76,10 +76,10 @@ def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     from dataclasses import fields
 
     from mmfusion import registry
-    from mmfusion.experiments.settings import DEFAULT_DATASET, Run
+    from mmfusion.experiments.settings import DEFAULT_DATASET, RunSettings
     from mmfusion.training.settings import Train
 
-    yield "run", [field.name for field in fields(Run)]
+    yield "run", [field.name for field in fields(RunSettings)]
     yield "train", [field.name for field in fields(Train)]
     table = "table" if getattr(arguments, "table", None) else DEFAULT_DATASET
     datasets = getattr(arguments, "name", None) or getattr(arguments, "dataset", None) or table

@@ -11,7 +11,7 @@ from typing import Any
 from mmfusion import registry
 from mmfusion.experiments import file_digests
 from mmfusion.experiments import folder as folders
-from mmfusion.experiments.settings import FORMER_DEFAULTS, Run, Settings, merge, parse_override, plain, resolve
+from mmfusion.experiments.settings import FORMER_DEFAULTS, RunSettings, Settings, merge, parse_override, plain, resolve
 from mmfusion.models import ablations
 from mmfusion.training.settings import Train
 
@@ -90,7 +90,7 @@ def address(settings: Settings) -> str:
         "model": [chosen.model, _set(options, {**defaults, **former})],
         "data": [chosen.dataset, _set(data, registry.datasets.defaults(chosen.dataset))],
         "train": _set(sections["train"], asdict(Train())),
-        "run": _set(sections["run"], asdict(Run(chosen.model)), ("model", "dataset")),
+        "run": _set(sections["run"], asdict(RunSettings(chosen.model)), ("model", "dataset")),
         "plugins": file_digests.of_plugins(settings),
     }
     return short(counted)

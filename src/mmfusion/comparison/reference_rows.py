@@ -20,7 +20,7 @@ from mmfusion.data.bundle import DataBundle
 from mmfusion.experiments import environment, file_digests, folder, predictions, run_report
 from mmfusion.experiments.assembly import build_dataset
 from mmfusion.experiments.reference_features import EMBEDDINGS
-from mmfusion.experiments.settings import Run, Settings
+from mmfusion.experiments.settings import RunSettings, Settings
 from mmfusion.training.checkpoints import FORMAT
 from mmfusion.training.reporter import Reporter
 from mmfusion.training.result_files import write_json, write_text
@@ -75,7 +75,7 @@ def wanted(
     counted = list(plugins) if is_foreign(dataset) else []
     found = []
     for row in rows:
-        settings = Settings(Run(row.name, dataset, seed=seed, plugins=counted), data=dict(data or {}))
+        settings = Settings(RunSettings(row.name, dataset, seed=seed, plugins=counted), data=dict(data or {}))
         if EMBEDDINGS in row.inputs:
             if encoder is None:
                 continue

@@ -18,7 +18,7 @@ from mmfusion.data.transforms.table_augment import training_rows
 from mmfusion.experiments import footprint, predictions
 from mmfusion.experiments.devices import accelerator
 from mmfusion.experiments.selection import check_metric
-from mmfusion.experiments.settings import Run, Settings
+from mmfusion.experiments.settings import RunSettings, Settings
 from mmfusion.experiments.survey import Survey, check_images, survey
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import arithmetic, checkpoints, precompute, processes
@@ -253,7 +253,7 @@ def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
     return replace(bundle, notes=notes)
 
 
-def _image_cache(run: Run, reporter: Reporter) -> ImageCache | None:
+def _image_cache(run: RunSettings, reporter: Reporter) -> ImageCache | None:
     if not run.cache_gb:
         return None
     return ImageCache(cache_folder("images", run.cache), max_bytes=int(run.cache_gb * 1e9), say=reporter.say)

@@ -39,7 +39,7 @@ _SPEED = ("workers",)
 
 
 @dataclass
-class Run:
+class RunSettings:
     """What is run, and where.
 
     Attributes:
@@ -98,7 +98,7 @@ class Settings:
         model: Options of the model's builder.
     """
 
-    run: Run
+    run: RunSettings
     train: Train = field(default_factory=Train)
     data: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Settings:
                 raise ValueError(f"{name} is a section: set one of its keys, as in {name}.key=..., got {section!r:.80}")
         _closest("section", packed, [f.name for f in fields(cls)])
         settings = cls(
-            run=_fill(Run, "run", packed.get("run", {})),
+            run=_fill(RunSettings, "run", packed.get("run", {})),
             train=_fill(Train, "train", packed.get("train", {})),
             data=dict(packed.get("data", {})),
             model=dict(packed.get("model", {})),

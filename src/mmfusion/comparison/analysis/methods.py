@@ -14,7 +14,7 @@ from mmfusion.comparison import presets
 from mmfusion.comparison.finished_run import PLUGINS, FinishedRun, complete, defaults
 from mmfusion.comparison.tuning_record import TUNED, UNTUNED, Tuning
 from mmfusion.experiments import recipes
-from mmfusion.experiments.settings import Run, merge, plain
+from mmfusion.experiments.settings import RunSettings, merge, plain
 from mmfusion.registry import PluginError
 from mmfusion.training.settings import Train
 
@@ -261,7 +261,7 @@ def _usual(run: FinishedRun, settings: Mapping[str, Any]) -> dict[str, Any]:
     model = {key: value for key, value in merged.get("model", {}).items() if not known or key in known}
     train = {**asdict(Train()), **merged.get("train", {})}
     rest = {key: value for key, value in settings["run"].items() if key != PLUGINS}
-    usual = {"run": {**rest, "precision": Run.precision}, "train": train, "model": {**known, **model}}
+    usual = {"run": {**rest, "precision": RunSettings.precision}, "train": train, "model": {**known, **model}}
     return _flat(plain({**settings, **usual}))
 
 
