@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mmfusion import registry
-    from mmfusion.experiments.predictor import load
+    from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
+    from mmfusion.experiments.fit import fit
+    from mmfusion.experiments.trained_run import Run, load
     from mmfusion.models import Blueprint, FusionModel, ImageEncoders, ablate, create_loss, create_model
     from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
     from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
@@ -25,6 +27,7 @@ __all__ = [
     "Blueprint",
     "Classes",
     "Columns",
+    "Data",
     "DataSpec",
     "FusionModel",
     "FusionOutput",
@@ -34,6 +37,7 @@ __all__ = [
     "LossInputs",
     "Maps",
     "Regression",
+    "Run",
     "Survival",
     "Table",
     "Tokens",
@@ -41,11 +45,14 @@ __all__ = [
     "ablate",
     "create_loss",
     "create_model",
+    "fit",
     "list_backbones",
     "list_datasets",
     "list_losses",
     "list_models",
     "load",
+    "load_dataset",
+    "read_table",
     "registry",
 ]
 
@@ -54,7 +61,9 @@ _HOMES = {
     **dict.fromkeys(("list_backbones", "list_datasets", "list_losses", "list_models"), "registry"),
     **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
     **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
-    "load": "experiments.predictor",
+    **dict.fromkeys(("Data", "load_dataset", "read_table"), "experiments.chosen_data"),
+    "fit": "experiments.fit",
+    **dict.fromkeys(("Run", "load"), "experiments.trained_run"),
 }
 
 

@@ -229,18 +229,23 @@ def _source(builder: Callable[..., Any]) -> Path | None:
 
 
 class Models(Registry):
-    """The models: registered ones, and blueprints' files by a name that ends in ``.toml``."""
+    """The models: registered ones, and others by the ending of their names, as blueprints' files by ``.toml``.
+
+    Attributes:
+        of_suffix: Builders by the ending.
+    """
 
     def __init__(self) -> None:
         super().__init__("model", "mmfusion.models")
-        self.of_file: Callable[..., Any] | None = None
+        self.of_suffix: dict[str, Callable[..., Any]] = {}
 
     def get(self, name: str) -> Callable[..., Any]:
         """The builder of that name; of a file, one that takes the file's content as ``blueprint``."""
-        if isinstance(name, str) and name.endswith(".toml"):
-            importlib.import_module(self.home)
-            if self.of_file is not None:
-                return self.of_file
+        importlib.import_module(self.home)
+        if isinstance(name, str):
+            for suffix, builder in self.of_suffix.items():
+                if name.endswith(suffix):
+                    return builder
         return super().get(name)
 
 

@@ -7,29 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmfusion.experiments.argument_names import SHORT
+
 if TYPE_CHECKING:
     from mmfusion.experiments.settings import Settings
-
-FLAGS = {
-    "root": ("run", "root"),
-    "seed": ("run", "seed"),
-    "device": ("run", "device"),
-    "precision": ("run", "precision"),
-    "out": ("run", "out"),
-    "epochs": ("train", "epochs"),
-    "batch_size": ("train", "batch_size"),
-    "modality_dropout": ("train", "modality_dropout"),
-    "task": ("data", "task"),
-    "table": ("data", "table"),
-    "label": ("data", "label"),
-    "images": ("data", "images"),
-    "group": ("data", "group"),
-    "test": ("data", "test"),
-    "size": ("data", "size"),
-    "encoder": ("model", "encoder"),
-    "weights": ("model", "weights"),
-}
-"""Setting of each flag that is short for ``--set``."""
 
 SWEEPS = ("preset", "trials", "seeds", "repeats", "folds", "ablate", "jobs", "processes", "launcher", "references")
 """Flags that ask for several runs."""
@@ -97,7 +78,7 @@ def layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     flags: dict[str, Any] = {}
     if arguments.plugins:
         flags = {"run": {"plugins": [str(path) for path in arguments.plugins]}}
-    for flag, (section, key) in FLAGS.items():
+    for flag, (section, key) in SHORT.items():
         value = getattr(arguments, flag)
         if flag == "size" and value is not None and len(value) == 1:
             value = value[0]

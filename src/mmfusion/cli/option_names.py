@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from mmfusion.cli.flags import FLAGS
 from mmfusion.experiments import console
+from mmfusion.experiments.argument_names import SHORT
 
 _VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|\{[^{}]*\}|\.\.\.|[\w+-]+(?:\.[\w+-]+)*))?"""
 _DOTTED = re.compile(
@@ -96,7 +96,7 @@ def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
 
 
 def _flag(section: str, key: str, value: str | None, arguments: argparse.Namespace) -> str:
-    for flag, setting in FLAGS.items():
+    for flag, setting in SHORT.items():
         if setting == (section, key) and hasattr(arguments, flag):
             return _typed(flag, value)
     if value is not None and value.startswith("{"):

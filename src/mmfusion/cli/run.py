@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mmfusion.cli import flags, interrupt, option_names, sweep
+from mmfusion.experiments.argument_names import SHORT
 
 NAME = "run"
 SUMMARY = "Train and evaluate one or several models"
@@ -113,9 +114,7 @@ def _resume(arguments: argparse.Namespace) -> None:
         flags.import_ahead()
     moved = {"device", "root"}
     given = [
-        flag
-        for flag in ("model", "dataset", *flags.FLAGS)
-        if getattr(arguments, flag) is not None and flag not in moved
+        flag for flag in ("model", "dataset", *SHORT) if getattr(arguments, flag) is not None and flag not in moved
     ]
     several = [flag for flag in flags.SWEEPS if getattr(arguments, flag) is not None]
     several += [flag for flag in ("report", "parity", "reference", "cluster") if getattr(arguments, flag)]

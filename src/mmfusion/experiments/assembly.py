@@ -1,5 +1,6 @@
 """Dataset, model and training of a run, built from its settings."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mmfusion.experiments.devices import accelerator
 from mmfusion.experiments.selection import check_metric
 from mmfusion.experiments.settings import RunSettings, Settings
 from mmfusion.experiments.survey import Survey, check_images, survey
+from mmfusion.models import FusionModel, OwnModule
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.training import arithmetic, checkpoints, precompute, processes
 from mmfusion.training.divergence import advice
@@ -100,18 +102,23 @@ def _with_range_notes(bundle: DataBundle) -> DataBundle:
     return replace(bundle, notes=tuple(dict.fromkeys((*bundle.notes, *notes))))
 
 
-def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Module:
+def build_model(settings: Settings, spec: DataSpec, *, weights: bool, module: nn.Module | None = None) -> nn.Module:
     """The model of the settings.
 
     Args:
         settings: The section ``model`` and the name are used, and ``train.normalise``.
         spec: What the data are.
         weights: Whether to load pretrained weights; False if a checkpoint follows.
+        module: A model of the user's own in their place, which is copied.
     """
-    options = dict(settings.model)
-    if not weights and "weights" in registry.models.options(settings.run.model):
-        options["weights"] = "none"
-    model: nn.Module = registry.models.create(settings.run.model, spec, **options)
+    if module is not None:
+        module = copy.deepcopy(module)
+        model = module if isinstance(module, FusionModel) and module.blueprint else OwnModule(module, spec)
+    else:
+        options = dict(settings.model)
+        if not weights and "weights" in registry.models.options(settings.run.model):
+            options["weights"] = "none"
+        model = registry.models.create(settings.run.model, spec, **options)
     if not settings.train.normalise:
         for part in model.modules():
             if isinstance(part, Backbone):
@@ -120,7 +127,14 @@ def build_model(settings: Settings, spec: DataSpec, *, weights: bool) -> nn.Modu
     return model
 
 
-def build(settings: Settings, device: torch.device, reporter: Reporter, *, weights: bool = True) -> Parts:
+def build(
+    settings: Settings,
+    device: torch.device,
+    reporter: Reporter,
+    *,
+    weights: bool = True,
+    module: nn.Module | None = None,
+) -> Parts:
     """The dataset and the model of the settings.
 
     Args:
@@ -128,6 +142,7 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         device: Where it will train.
         reporter: Receives the progress.
         weights: As for :func:`build_model`.
+        module: As for :func:`build_model`.
 
     Raises:
         ValueError: If the settings do not fit the device or the dataset, or as the builders do.
@@ -168,9 +183,10 @@ def build(settings: Settings, device: torch.device, reporter: Reporter, *, weigh
         reporter.say(note)
     bundle = replace(bundle, notes=(*bundle.notes, *case_survey.notes))
     with reporter.working(f"building {run.model}"):
-        footprint.check_fits(settings, bundle.spec, device)
+        if module is None:
+            footprint.check_fits(settings, bundle.spec, device)
         seed_all(derive(run.seed))
-        model = build_model(settings, bundle.spec, weights=weights)
+        model = build_model(settings, bundle.spec, weights=weights, module=module)
         # Built once without effect: faults of the loss raise before the folder exists.
         with torch.random.fork_rng(devices=[]):
             phases_of(model)

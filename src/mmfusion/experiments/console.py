@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmfusion.utils.optional import need
+
+if TYPE_CHECKING:
+    from mmfusion.training.reporter import Reporter
 
 # What bad input, a full disk or a package that is not installed can raise. Anything else is a fault of the package
 # and keeps its traceback.
@@ -65,6 +68,32 @@ def reporter(translate: Callable[[str], str] = str) -> Any:
         # Without a terminal rich assumes 80 columns and would break the table's cells.
         console.width = 140
     return Rich(console, translate)
+
+
+def reporter_of(verbose: "bool | Reporter") -> "Reporter":
+    """The reporter of a function that a user calls.
+
+    Args:
+        verbose: True for one that fits the place, a terminal, a notebook or a file; False for silence; or a reporter.
+    """
+    from mmfusion.experiments import argument_names
+    from mmfusion.training.notebook import Notebook
+    from mmfusion.training.reporter import Silent
+
+    if not isinstance(verbose, bool):
+        return verbose
+    if not verbose:
+        return Silent()
+    if not _in_notebook():
+        return reporter(argument_names.translate)  # type: ignore[no-any-return]  # rich is imported by name
+    return Notebook(need("rich.console", "bench").Console(), argument_names.translate)
+
+
+def _in_notebook() -> bool:
+    """Whether a notebook's kernel runs this process: no terminal, but HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return hasattr(shell, "kernel")
 
 
 def _together() -> AbstractContextManager[None]:

@@ -186,7 +186,13 @@ class Predictor:
             yield cases
 
 
-def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str | Path] | None = None) -> Predictor:
+def load(
+    run_folder: str | Path,
+    device: str = "auto",
+    *,
+    plugins: Sequence[str | Path] | None = None,
+    module: nn.Module | None = None,
+) -> Predictor:
     """A predictor from a run; nothing else is needed, neither the dataset nor pretrained weights.
 
     A run of a plug-in's parts needs the plug-in, too. The folder only names it: it is run if ``plugins`` names it, or
@@ -197,6 +203,7 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
             finished; or a file of weights next to the others.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: The plug-ins to run in place of those that the folder names; empty: none.
+        module: For a run of a module of one's own: one like it, which is copied.
 
     Raises:
         FileNotFoundError: If the folder does not hold a run, a plug-in is not there, or the run has no chosen weights
@@ -216,7 +223,7 @@ def load(run_folder: str | Path, device: str = "auto", *, plugins: Sequence[str 
     spec, reader = case_file.read(folder.read_case(place), place / folder.CASE)
     if not weights.is_file():
         raise FileNotFoundError(f"{place} has no trained weights yet: {weights.name} is missing")
-    model = build_model(settings, spec, weights=False)
+    model = build_model(settings, spec, weights=False, module=module)
     load_weights(model, checkpoints.load(weights)[0], weights)
     batch_size = settings.train.eval_batch_size
     return Predictor(model, reader, device=pick_device(device), batch_size=batch_size, locked=locked.read(place))

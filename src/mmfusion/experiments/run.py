@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from mmfusion.experiments import (
     case_file,
     diverged_run,
@@ -46,7 +48,13 @@ class Result:
     metrics: Mapping[str, Any]
 
 
-def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bool = False) -> Result:
+def start(
+    settings: Settings,
+    reporter: Reporter | None = None,
+    *,
+    overwrite: bool = False,
+    module: nn.Module | None = None,
+) -> Result:
     """Train, evaluate and write a new run.
 
     The folder is made only after the data and the model were built: bad input leaves nothing behind.
@@ -55,6 +63,7 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
         settings: From :func:`~mmfusion.experiments.settings.resolve`.
         reporter: Receives the progress; None: silent.
         overwrite: Replace a former run in the same folder.
+        module: A model of the user's own, as for :func:`~mmfusion.experiments.assembly.build_model`.
 
     Returns:
         The folder and its metrics.
@@ -85,7 +94,7 @@ def start(settings: Settings, reporter: Reporter | None = None, *, overwrite: bo
             device = pick_device(settings.run.device)
             with deterministic(device, tf32=settings.run.precision == "tf32"):
                 with memory.guard("preparing", device, _advice(settings)):
-                    parts = build(settings, device, reporter)
+                    parts = build(settings, device, reporter, module=module)
                     training = prepare(parts, out, reporter)
                 with lock.held(out):
                     if processes.is_main():
@@ -109,6 +118,7 @@ def resume(
     device: str | None = None,
     root: str | None = None,
     plugins: Sequence[str | Path] | None = None,
+    module: nn.Module | None = None,
 ) -> Result:
     """Continue an interrupted run; a finished one is only read.
 
@@ -119,6 +129,7 @@ def resume(
         root: Where the dataset is now, if it was moved.
         plugins: The plug-ins to run in place of those that the folder names; None: those that it names, each only if
             you have allowed that very file before, see :mod:`mmfusion.experiments.trust`.
+        module: The model of the user's own that the run began with.
 
     Returns:
         As the run would have returned without the interruption.
@@ -133,7 +144,7 @@ def resume(
     """
     try:
         with processes.together(), lock.held(out) if out.is_dir() else nullcontext():
-            return _resume(out, _speaker(reporter), device=device, root=root, plugins=plugins)
+            return _resume(out, _speaker(reporter), device=device, root=root, plugins=plugins, module=module)
     except KeyboardInterrupt as error:
         raise Interrupted(_interrupted(out)) from error
 
@@ -145,6 +156,7 @@ def _resume(
     device: str | None,
     root: str | None,
     plugins: Sequence[str | Path] | None,
+    module: nn.Module | None,
 ) -> Result:
     settings = folder.read_settings(out)
     settings.run.out = str(out)
@@ -176,7 +188,7 @@ def _resume(
         changed = processes.from_main(lambda: _changed_files(out, settings)) if begun else []
         with memory.guard("preparing", picked, _advice(settings)):
             try:
-                parts = build(settings, picked, reporter, weights=not started)
+                parts = build(settings, picked, reporter, weights=not started, module=module)
             except (ValueError, OSError) as error:
                 if not changed:
                     raise

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.experiments.rich_table import rich_table
@@ -119,30 +120,38 @@ def gap_closed(auc: Estimate, ceilings: Mapping[str, float]) -> dict[str, float 
     return share.to_dict()
 
 
-def table(metrics: Mapping[str, Any]) -> Any:
-    """The final table, for rich.
+def title(metrics: Mapping[str, Any]) -> str:
+    """Model, dataset and seed of a run."""
+    return f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}"
+
+
+def frame(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """The final table, as text: each metric on test, where it was evaluated, and on validation, with its 95% interval
+    and, for the AUC of synthetic data, the ceilings.
 
     Args:
         metrics: As in ``metrics.json``.
-
-    Returns:
-        A ``rich.table.Table``: each metric on test, where it was evaluated, and on validation, with its 95% interval
-        and, for the AUC of synthetic data, the ceilings. Its caption says which source of error the intervals hold.
     """
     cases, groups, ceilings = metrics["cases"], metrics["groups"], metrics["ceilings"]
-    columns = ["metric"]
-    parts = [part for part in ("test", "validation") if part in metrics]
-    for part in parts:
-        grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
-        columns.append(f"{part}\n{cases[part]} cases{grouped}")
-    rows = [[name, *(_cell(metrics[part][name]) for part in parts)] for name in metrics["validation"]]
+    columns: dict[str, list[str]] = {}
+    names = list(metrics["validation"])
+    for part in ("test", "validation"):
+        if part in metrics:
+            grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
+            columns[f"{part}\n{cases[part]} cases{grouped}"] = [_cell(metrics[part][name]) for name in names]
     if ceilings:
-        columns.append("ceiling")
-        for row in rows:
-            row.append(", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings) if row[0] == "auc" else "")
-    known = any(value["low"] is not None for value in metrics[parts[0]].values())
-    title = f"{metrics['model']} on {metrics['dataset']}, seed {metrics['seed']}"
-    return rich_table(title, columns, rows, caption=_INTERVALS if known else "")
+        of_auc = ", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings)
+        columns["ceiling"] = [of_auc if name == "auc" else "" for name in names]
+    return pd.DataFrame(columns, index=pd.Index(names, name="metric"))
+
+
+def table(metrics: Mapping[str, Any]) -> Any:
+    """:func:`frame` as a ``rich.table.Table``, whose caption says which source of error the intervals hold."""
+    rows = frame(metrics)
+    part = "test" if "test" in metrics else "validation"
+    known = any(value["low"] is not None for value in metrics[part].values())
+    cells = [[name, *row] for name, row in zip(rows.index, rows.to_numpy())]
+    return rich_table(title(metrics), ["metric", *rows.columns], cells, caption=_INTERVALS if known else "")
 
 
 def reference_table(metrics: Mapping[str, Any]) -> Any:

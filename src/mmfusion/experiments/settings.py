@@ -20,7 +20,9 @@ from mmfusion.data.transforms import Augment
 from mmfusion.experiments import recipes, trust
 from mmfusion.experiments.builder_options import typed_options
 from mmfusion.metrics.classification import metric_faults
+from mmfusion.models import Blueprint
 from mmfusion.models import blueprint as blueprints
+from mmfusion.models.registration import is_file
 from mmfusion.option_checks import alternatives, check_names, value_faults
 from mmfusion.options import Name, OneOf, Range, Seed
 from mmfusion.training.settings import Train
@@ -32,6 +34,8 @@ FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"cfcml": {"compression": "co
 Settings of new runs always name these options, so that a file that does not is of a run with the former defaults; and
 the addresses of a sweep's runs contain them, so that no run is mistaken for one with another default.
 """
+BLUEPRINT = "blueprint.toml"
+"""Name of the model of a run that was given a blueprint and no file."""
 DEVICES = ("auto", "cpu", "cuda")
 
 _PLACE = ("out", "device", "cache", "cache_gb", "root", "plugins", "robustness", "references", "preset", "notes")
@@ -207,12 +211,14 @@ class Settings:
 
 
 def resolve(
-    model: str, dataset: str = DEFAULT_DATASET, overrides: Iterable[Mapping[str, Mapping[str, Any]]] = ()
+    model: str | Path | Blueprint,
+    dataset: str = DEFAULT_DATASET,
+    overrides: Iterable[Mapping[str, Mapping[str, Any]]] = (),
 ) -> Settings:
     """Defaults, recipe and overrides, merged and checked.
 
     Args:
-        model: Registered name, or a blueprint's ``.toml`` file.
+        model: Registered name, a blueprint's ``.toml`` file, or a blueprint.
         dataset: Registered name.
         overrides: ``{section: {key: value}}``, the later over the earlier.
 
@@ -228,10 +234,13 @@ def resolve(
     if isinstance(plugins, list):  # another type raises an error with all other faults of the settings
         trust.run_given(str(path) for path in plugins)
     blueprint: dict[str, Any] = {}
-    if model.endswith(".toml"):
+    if isinstance(model, Blueprint):
+        blueprint, model = {"blueprint": model.to_dict()}, BLUEPRINT
+    elif is_file(model):
         # The file's content is a setting: the run can be loaded where the file is not.
         blueprint = {"blueprint": blueprints.read(model).to_dict()}
         model = Path(model).name
+    model = str(model)
     # Looked up first: of several faults, the unknown name is reported.
     model_options = registry.models.options(model)
     registry.datasets.get(dataset)

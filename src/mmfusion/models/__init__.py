@@ -11,6 +11,7 @@ from mmfusion.models.context import Context
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.image_encoders import ImageEncoders
 from mmfusion.models.loss import create_loss
+from mmfusion.models.own_module import OwnModule
 from mmfusion.models.phases import ParameterGroup, Phase, Pretraining
 from mmfusion.models.registration import Method, blueprint_of, is_file, method
 from mmfusion.registry import models
@@ -22,6 +23,7 @@ __all__ = [
     "FusionModel",
     "ImageEncoders",
     "Method",
+    "OwnModule",
     "ParameterGroup",
     "Phase",
     "Pretraining",

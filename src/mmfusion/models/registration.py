@@ -117,7 +117,7 @@ class FromFile:
         return assemble(Blueprint.from_dict(blueprint).changed(**options), spec)
 
 
-models.of_file = FromFile()
+models.of_suffix[".toml"] = FromFile()
 
 
 def blueprint_of(model: str | Path | Blueprint, spec: DataSpec | None = None, **options: Any) -> Blueprint:

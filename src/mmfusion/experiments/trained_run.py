@@ -1,0 +1,247 @@
+"""A trained run, as a user has it: results, predictions, embeddings."""
+
+import base64
+import functools
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from torch import nn
+
+from mmfusion.data.reader import CaseReader
+from mmfusion.data.schema.table_file import read_table
+from mmfusion.experiments import case_embeddings, folder, predictor, run_report, sharing
+from mmfusion.experiments.argument_names import named
+from mmfusion.experiments.predictor import Predictor
+from mmfusion.experiments.settings import Settings
+from mmfusion.models import Blueprint, FusionModel
+from mmfusion.spec import DataSpec
+from mmfusion.training.result_files import read_json
+
+Missing = Literal["error", "absent"]
+
+
+class Run:
+    """A run's folder, read as far as it is needed. Made by :func:`~mmfusion.fit` and :func:`load`.
+
+    Args:
+        place: The folder, or a file of weights next to its settings.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: As for :func:`load`.
+        model: As for :func:`load`.
+
+    Attributes:
+        folder: Where it is.
+    """
+
+    def __init__(
+        self,
+        place: str | Path,
+        device: str = "auto",
+        *,
+        plugins: Sequence[str | Path] | None = None,
+        model: nn.Module | None = None,
+    ) -> None:
+        place = Path(place)
+        self.folder = place.parent if place.is_file() else place
+        self._load: Callable[[], Predictor] = functools.partial(
+            predictor.load, place, device, plugins=plugins, module=model
+        )
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """Model and reader, with the chosen weights."""
+        return self._load()
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained model, in evaluation mode."""
+        return self.predictor.model
+
+    @property
+    def reader(self) -> CaseReader:
+        """It prepares new cases as the training cases were."""
+        return self.predictor.reader
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the data are."""
+        return self.predictor.spec
+
+    @property
+    def blueprint(self) -> Blueprint | None:
+        """What the model was assembled from; None for a model of other code."""
+        return self.model.blueprint if isinstance(self.model, FusionModel) else None
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """All settings."""
+        return folder.read_settings(self.folder)
+
+    @functools.cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The content of ``metrics.json``: ``run.metrics["test"]["auc"]["value"]``, with ``low`` and ``high``.
+
+        Raises:
+            FileNotFoundError: If the run is not finished, or its results were not shared.
+        """
+        content: dict[str, Any] = self._result(folder.METRICS)
+        return content
+
+    @functools.cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: learning rate, loss terms and validation metrics.
+
+        Raises:
+            FileNotFoundError: As :attr:`metrics`.
+        """
+        return pd.json_normalize(self._result(folder.HISTORY), sep=".").set_index("epoch")
+
+    @functools.cached_property
+    def predictions(self) -> pd.DataFrame:
+        """One row per case of the validation and the test set.
+
+        Raises:
+            FileNotFoundError: As :attr:`metrics`.
+        """
+        path = self.folder / folder.PREDICTIONS
+        if not path.is_file():
+            raise self._absent(folder.PREDICTIONS)
+        return pd.read_csv(path, dtype={"id": str, "group": str, "label": str}, keep_default_na=False)
+
+    @named
+    def predict(
+        self,
+        table: pd.DataFrame | str | Path,
+        image_root: str | Path | None = None,
+        missing_images: Missing = "error",
+        *,
+        say: Callable[[str], None] | None = None,
+    ) -> pd.DataFrame:
+        """Predictions for new cases.
+
+        Args:
+            table: One row per case: a frame or a file.
+            image_root: The folder that the image names are relative to; None: that of the file, or the working folder.
+            missing_images: What a missing image file or image column means: an error, or that the case lacks it.
+            say: Receives remarks; None: each is a warning.
+
+        Returns:
+            As :meth:`Predictor.predict <mmfusion.experiments.predictor.Predictor.predict>`.
+
+        Raises:
+            ValueError: As there.
+            FileNotFoundError: As there, or if the table does not exist.
+        """
+        frame, root = _cases(table, image_root)
+        return self.predictor.predict(frame, root, missing_images, say=say)
+
+    @named
+    def embed(
+        self,
+        table: pd.DataFrame | str | Path,
+        image_root: str | Path | None = None,
+        missing_images: Missing = "error",
+    ) -> pd.DataFrame:
+        """The embedding of each modality, which the model fuses, for new cases.
+
+        Args:
+            table: As for :meth:`predict`.
+            image_root: As for :meth:`predict`.
+            missing_images: As for :meth:`predict`.
+
+        Returns:
+            With the frame's index and columns ``(modality, number)``, so that ``run.embed(table)["photo"]`` is ``(n,
+            d)``; NaN where a case lacks the modality.
+
+        Raises:
+            ValueError: As :meth:`predict`, or if the model has no embeddings.
+            FileNotFoundError: As :meth:`predict`.
+        """
+        frame, root = _cases(table, image_root)
+        return case_embeddings.embed(self.predictor, frame, root, missing_images)
+
+    @named
+    def share(self, out: str | Path) -> list[Path]:
+        """Write a folder that predicts and holds as little else of the run as possible.
+
+        Args:
+            out: The new folder.
+
+        Returns:
+            The files.
+
+        Raises:
+            FileExistsError: If ``out`` exists and is not an empty folder.
+        """
+        return sharing.share(self.folder, out)
+
+    def __repr__(self) -> str:
+        if not (self.folder / folder.METRICS).is_file():
+            return f"Run({str(self.folder)!r})"
+        part = "test" if "test" in self.metrics else "validation"
+        auc = self.metrics[part]["auc"]
+        value = "undefined" if auc["value"] is None else f"{auc['value']:.3f}"
+        return f"Run({str(self.folder)!r}: {run_report.title(self.metrics)}, {part} AUC {value})"
+
+    def _repr_html_(self) -> str:
+        """The table of metrics, and the training curve."""
+        if not (self.folder / folder.METRICS).is_file():
+            return f"<code>{html.escape(repr(self))}</code>"
+        parts = [f"<b>{html.escape(run_report.title(self.metrics))}</b>", run_report.frame(self.metrics).to_html()]
+        curve = self.folder / folder.CURVE
+        if curve.is_file():
+            picture = base64.b64encode(curve.read_bytes()).decode()
+            parts.append(f'<img alt="training curve" width="500" src="data:image/png;base64,{picture}">')
+        return "\n".join([*parts, f"<p><code>{html.escape(str(self.folder))}</code></p>"])
+
+    def _result(self, name: str) -> Any:
+        if not (self.folder / name).is_file():
+            raise self._absent(name)
+        return read_json(self.folder / name)
+
+    def _absent(self, name: str) -> FileNotFoundError:
+        return FileNotFoundError(f"{self.folder} has no results: {name} is missing, as before a run's end")
+
+
+@named
+def load(
+    run_folder: str | Path,
+    device: str = "auto",
+    *,
+    plugins: Sequence[str | Path] | None = None,
+    model: nn.Module | None = None,
+) -> Run:
+    """A run from its folder; to predict nothing else is needed, neither the dataset nor pretrained weights.
+
+    A run of a plug-in's parts needs the plug-in, too. The folder only names it: it is run if ``plugins`` names it, or
+    if you have allowed that very file before, see :mod:`mmfusion.experiments.trust`.
+
+    Args:
+        run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
+            other two.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: The plug-ins to run in place of those that the folder names; empty: none.
+        model: For a run of a module of your own: one like it, which is copied and given the trained weights.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a run, a plug-in is not there, or the run has no chosen weights
+            yet; names the file.
+        mmfusion.registry.PluginError: If the folder names a plug-in that was not allowed, or one fails.
+        ValueError: If a newer version of the package wrote it, or the weights are of another model.
+    """
+    run = Run(run_folder, device, plugins=plugins, model=model)
+    _ = run.predictor  # what is wrong with the folder is an error here, not at its first use
+    return run
+
+
+def _cases(table: pd.DataFrame | str | Path, root: str | Path | None) -> tuple[pd.DataFrame, Path | None]:
+    """The frame, and the root of its images."""
+    if isinstance(table, pd.DataFrame):
+        return table, None if root is None else Path(root)
+    if not Path(table).is_file():
+        raise FileNotFoundError(f"no table {table}")
+    # As text: the reader knows each column's type.
+    return read_table(table), Path(table).parent if root is None else Path(root)
