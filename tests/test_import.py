@@ -32,4 +32,4 @@ def test_how_long_the_import_takes() -> None:
     """At most 0.3 s more than torch alone, in seconds of the processor: whatever else runs takes none of those."""
     code = "import time, torch; began = time.process_time(); import mmfusion; print(time.process_time() - began)"
     python(code)  # files into the system's cache, byte code written
-    assert min(float(python(code)) for _ in range(5)) < 0.3
+    assert min(float(python(code)) for _ in range(3)) < 0.3

@@ -131,6 +131,7 @@ def test_parameters_are_as_deep_as_the_first_map_that_they_act_on(name: str) -> 
     assert set(found.values()) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
@@ -143,6 +144,7 @@ def test_the_stem(name: str, stem: list[str]) -> None:
     assert sorted(key for key, depth in depths.items() if depth == 0) == sorted(f"model.{key}" for key in stem)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", VIT, "test_mambaout"])
 def test_freeze(name: str) -> None:
     encoder = make(name, 32)

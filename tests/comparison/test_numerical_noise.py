@@ -122,6 +122,7 @@ def folders(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_repeats_are_no_runs(folders: Path) -> None:
     collection = collect([folders])
     assert [run.folder.name for run in collection.runs] == ["concat0", "concat1", "late0", "late1"]
@@ -132,6 +133,7 @@ def test_repeats_are_no_runs(folders: Path) -> None:
     assert collection.repeats[folders / "concat0"][0].name.endswith("seed 0, repeat 1")
 
 
+@pytest.mark.slow
 def test_a_report_counts_no_repeat_as_a_seed(folders: Path, tmp_path: Path) -> None:
     collection = collect([folders])
     alone = analyse(collection.runs, n_resamples=50)
@@ -156,6 +158,7 @@ def test_a_report_counts_no_repeat_as_a_seed(folders: Path, tmp_path: Path) -> N
     assert {first.name: len(runs) for first, runs in collect([tmp_path / "small"]).repeats.items()} == {"concat0": 2}
 
 
+@pytest.mark.slow
 def test_the_chapter_of_the_report(folders: Path) -> None:
     pytest.importorskip("matplotlib")
     from mmfusion.comparison.report import pages, tables

@@ -143,6 +143,7 @@ def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
     assert lines.lines == ["No reference rows for synthetic_derm7pt: no folder x"]
 
 
+@pytest.mark.slow
 def test_rows_are_fitted_once_each_and_finished_ones_need_no_dataset(
     with_weights: list[grid.Planned], tmp_path: Path, read: list[Settings], constant: list[str]
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_row_that_cannot_be_fitted_leaves_the_others(
     assert tried == ["logistic regression", "gradient boosting", "gradient boosting"]
 
 
+@pytest.mark.slow
 def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
     tmp_path: Path, bundle: DataBundle, constant: list[str]
 ) -> None:

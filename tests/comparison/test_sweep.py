@@ -312,6 +312,7 @@ def test_several_at_a_time(command: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
     """``kill -9`` of the sweep ends its runs; the same command goes on, and two at a time give the numbers of one."""
     models = ["--model", "tiny[pause=0.1],tiny[pause=0.11]", "--seeds", "1", "--set", "run.references=false"]

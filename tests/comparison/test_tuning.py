@@ -104,6 +104,7 @@ def record(outcome: Outcome) -> Tuning:
     return Tuning.from_dict(read_json(outcome.planned.folder / folder.TUNING))
 
 
+@pytest.mark.slow
 def test_the_stages(tune: Callable[..., list[Outcome]]) -> None:
     launcher, lines = Writing(by_rate()), Lines()
     outcomes = tune(launcher, reporter=lines, text="tiny,tiny[width=4]")
@@ -166,6 +167,7 @@ def test_the_best_three_are_told_apart_by_two_more_seeds(tune: Callable[..., lis
     assert [trial.scores for trial in chosen.trials[3:]] == [(0.6,), (0.5,)]
 
 
+@pytest.mark.slow
 def test_less_is_better_for_some_metrics(tune: Callable[..., list[Outcome]]) -> None:
     score = by_rate()
     launcher = Writing(lambda settings: 1 - score(settings))  # type: ignore[operator]  # a number
@@ -173,6 +175,7 @@ def test_less_is_better_for_some_metrics(tune: Callable[..., list[Outcome]]) -> 
     assert chosen.chosen == record(tune(Writing(score))[0]).chosen
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_where_fewer_ended(tune: Callable[..., list[Outcome]]) -> None:
     tune(Writing(by_rate()), 2)
     launcher = Writing(by_rate())
@@ -191,6 +194,7 @@ def test_the_recipe_may_be_the_best(tune: Callable[..., list[Outcome]]) -> None:
     assert any("tiny on tiny: the recipe is chosen" in line for line in lines.lines)
 
 
+@pytest.mark.slow
 def test_what_diverges_is_the_worst_and_said(tune: Callable[..., list[Outcome]]) -> None:
     """By its rate, or with one of two more seeds: then it is behind those that did not."""
     rates = [1e-3, *(float(f"{1e-4 * 100**u:.3g}") for u in points(4)[:, 0])]
@@ -250,6 +254,7 @@ def test_a_trial_that_fails_otherwise_is_awaited(tune: Callable[..., list[Outcom
     assert [run.label for run in again.stages[0]] == ["tiny, trial 0"]
 
 
+@pytest.mark.slow
 def test_each_fold_has_its_own_choice(tune: Callable[..., list[Outcome]]) -> None:
     of_fold = [by_rate(4e-4), by_rate(4e-3)]
     launcher = Writing(lambda settings: of_fold[settings.data["fold"]](settings))

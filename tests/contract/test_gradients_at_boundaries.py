@@ -79,6 +79,7 @@ def test_heads(name: str, kinds: list[str], seed: int) -> None:
     holds(function, rows(kinds, D, seed).view(3, 3, D), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mmf.registry.token_fusions.list())
 @given(kinds=kinds_of(10), seed=seeds)
 @a_few

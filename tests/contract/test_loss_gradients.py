@@ -94,6 +94,7 @@ def test_gradient_is_that_of_one_sided_differences(
     assert (of_logits is None) == (name not in OF_LOGITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", [DensityLoss(parts=PARTS), LeakageLoss(parts=PARTS)], ids=["density", "leakage"])
 @given(kinds=kinds, seed=st.integers(0, 10**6))
 @settings(max_examples=3)

@@ -46,6 +46,7 @@ def gradients(value: Tensor, inputs: LossInputs) -> dict[str, Tensor]:
     return dict(zip(leaves, grads))
 
 
+@pytest.mark.slow
 @every_choice
 def test_defined_on_every_batch(name: str, options: dict[str, Any]) -> None:
     """Finite in value and gradient, in float64 and float32, and the same number in both; 0 where it is not defined."""
@@ -138,6 +139,7 @@ def test_what_is_missing_has_no_effect(name: str, options: dict[str, Any], conte
         assert not bool(grad[~inputs.present[key] if key in inputs.present else ~labelled.squeeze(-1)].any())
 
 
+@pytest.mark.slow
 @every_choice
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(["whole", "some_missing", "unlabelled"]))
 @settings(max_examples=6)

@@ -155,6 +155,7 @@ def flat(output: FusionOutput) -> list[Tensor]:
     return [*output.outputs.values(), *output.embeddings.values(), *output.aux.values()]
 
 
+@pytest.mark.slow
 @every_phase_and_layout
 @within("condition", CONDITIONS)
 def test_output(name: str, layout: str, condition: str) -> None:
@@ -327,6 +328,7 @@ def test_exported(name: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @every_model
 def test_what_is_tuned_changes_the_blueprint(name: str) -> None:
     """At most two options of its own, whose range has the default and whose every value is another blueprint."""

@@ -346,7 +346,7 @@ IN_A_MODEL = [
         model_name,
         name,
         way,
-        marks=pytest.mark.slow if model_name in EACH_WAY[:1] or (i + j) % len(NAMES) == 0 else EXHAUSTIVE,
+        marks=pytest.mark.slow if (model_name == "cfcml" and way != "impute") or i == j else EXHAUSTIVE,
     )
     for i, model_name in enumerate(MODELS)
     for j, name in enumerate(NAMES)

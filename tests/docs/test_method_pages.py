@@ -36,7 +36,7 @@ def test_each_model_has_a_page(name: str) -> None:
 def test_what_a_method_needs_it_says(name: str) -> None:
     """A spec without it is refused with the method's name and what it needs, which its page says; any other will do."""
     refusals: dict[tuple[int, int], str] = {}
-    for images, tables in ((1, 0), (2, 0), (0, 1), (0, 2)):  # the contract builds all with both
+    for images, tables in ((2, 0), (0, 2)):  # the contract builds all with both
         try:
             with torch.device("meta"):
                 mmf.create_model(name, make_spec(images=images, tables=tables))

@@ -25,6 +25,7 @@ def loaded() -> ModuleType:
 pictures = loaded().PICTURES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pictures)
 def test_committed_pictures_are_up_to_date(name: str) -> None:
     committed = np.asarray(Image.open(DOCS / "drawings" / f"{name}.png").convert("RGB")).astype(int)

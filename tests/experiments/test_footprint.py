@@ -12,6 +12,7 @@ SPEC = make_spec(images=1)
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frozen", "times"), [(False, (4, 4)), (True, (1, 4))])
 def test_bytes(frozen: bool, times: tuple[int, int]) -> None:
     model = mmf.create_model("concat", SPEC, encoder="convnet", dim=4)

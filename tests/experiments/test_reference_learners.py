@@ -91,6 +91,7 @@ def test_each_sees_every_kind_of_column(name: str, signal: str, stand_in: type[F
     assert (p.argmax(1) == LABELS).mean() > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic regression", "gradient boosting"])
 def test_what_is_predicted_of_a_case_depends_on_the_training_cases_and_itself_alone(name: str) -> None:
     """Nothing is fitted to the cases that are predicted: each has the same prediction alone as among others."""

@@ -51,6 +51,7 @@ def test_the_table_of_a_dataset():
         table_of(several)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", [logistic_regression, gradient_boosting])
 def test_they_see_numbers_and_categories_and_what_is_missing(builder):
     """Fitted without the search, which is slow: what they can tell from each kind of cell alone."""

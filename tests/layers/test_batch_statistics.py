@@ -114,6 +114,7 @@ def test_a_single_image_of_a_batch(size: tuple[int, ...], checkpointing: bool) -
     torch.testing.assert_close(model.eval()(inputs, {"image0": one, "image1": nobody}).logits, output.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_single_image_in_lower_precision(dtype: torch.dtype) -> None:
     spec = make_spec(images=1, size=(4, 4))

@@ -43,6 +43,7 @@ def test_a_case_that_weighs_nothing_is_not_there() -> None:
     assert np.isnan(found[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overconfident", [0.0, 0.1])
 def test_it_has_little_bias(overconfident: float) -> None:
     """Confidences between 0.6 and 0.9 whose cases are right that often, or a tenth less."""

@@ -52,6 +52,7 @@ def test_a_parts_modalities_by_kind(queries: Any, found: tuple[str, ...]) -> Non
     assert model(make_inputs(SPEC, N)).logits.shape == (N, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slots", "message"),
     [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
+from helpers.marks import EXHAUSTIVE
 from helpers.small import make_inputs, make_spec
 from mmfusion.models import Blueprint, blueprint_of, create_model
 from mmfusion.models.blueprint import part, read
@@ -16,6 +17,8 @@ from mmfusion.registry import models
 
 SPEC = make_spec()
 N = 3
+# One method of each kind of slot; every blueprint goes there and back without being built, too.
+BUILT = ("cfcml", "healnet", "late", "mbt", "metablock", "mmcl", "tformer", "tip")
 SMALL: dict[str, dict[str, Any]] = {
     "cfcml": {"image_latents": 4, "table_latents": 2, "prototypes": {"name": "memory", "size": 5}},
     "tip": {"pretrain": True},
@@ -40,7 +43,7 @@ def same(one: mmf.FusionModel, other: mmf.FusionModel) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("cfcml", "gmu", "film", "tabular_mlp") else pytest.mark.slow)
+        pytest.param(name, marks=() if name in ("gmu", "film") else pytest.mark.slow if name in BUILT else EXHAUSTIVE)
         for name in models.list()
     ],
 )

@@ -299,6 +299,7 @@ def test_several_follow_each_other() -> None:
     torch.testing.assert_close(between["image0"], before["image0"] + 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("at", [(1,), (-1,), None])
 def test_some_of_the_images_only(at: tuple[int, ...] | None, shared: bool) -> None:
@@ -440,6 +441,7 @@ def trained(model: FusionModel, inputs: Any) -> dict[str, Tensor | None]:
     return {name: p.grad for name, p in model.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [0, 1, "all"])
 def test_frozen_stages(stages: Any) -> None:
     """What is frozen gets no gradient and keeps its statistics; map fusions inside it learn all the same."""
@@ -525,6 +527,7 @@ def test_maps_in_place_of_images() -> None:
     assert inside.encode({"table0": inputs["table0"]}) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_vit", "slices/test_resnet", "whole"])
 def test_an_encoder_that_cannot_be_taken_apart(encoder: str) -> None:
     """Inside, an error names it; it takes map fusions behind its last stage."""
@@ -743,6 +746,7 @@ def test_lanes() -> None:
     assert [len(x) for x in one.split(one.x).values()] == [2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 2), (False, 3)])
 def test_created_from_settings(shared: bool, n_encoders: int) -> None:
     """Images of one shape share an encoder, whatever their spacing."""

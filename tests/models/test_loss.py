@@ -65,6 +65,7 @@ def test_a_weight_can_be_a_schedule() -> None:
     assert [bank.schedules["more"]().item() for _ in range(4)] == [0.0, 0.5, 1.0, 1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "kind", "options"),
     [
@@ -107,6 +108,7 @@ def test_without_classes() -> None:
     objective.check(inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "tabular", "concat", "cfcml"])
 def test_every_model_takes_terms_and_a_classification_loss(name: str) -> None:
     terms = {"more": {"term": "sample_anchor", "weight": 0.5}}

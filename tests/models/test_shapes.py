@@ -39,6 +39,7 @@ def test_what_fits_is_built() -> None:
     assert build()(make_inputs(SPEC, 2)).logits.shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

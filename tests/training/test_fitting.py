@@ -208,7 +208,9 @@ def test_a_run_and_what_is_left_of_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "trees" else pytest.mark.exhaustive) for name in TOKENIZERS]
+)
 def test_a_resumed_run_is_not_fitted_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends like one that was not interrupted, and needs no encoder to go on."""
     encoder = Named(monkeypatch)

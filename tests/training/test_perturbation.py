@@ -59,6 +59,7 @@ def first_weights(
     return [parameter.detach().clone() for parameter in trained]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pretrain", [False, True])
 def test_every_repeat_has_its_own_start(start: Start, tmp_path: Path, pretrain: bool) -> None:
     def begun(name: str, **chosen: int) -> list[torch.Tensor]:

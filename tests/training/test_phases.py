@@ -83,7 +83,7 @@ def test_the_first_phase_counts(start: Start) -> None:
         pytest.param(STEPS + 2, "no", id="within the first phase", marks=EXHAUSTIVE),
         pytest.param(2 * STEPS, "no", id="after the last step of the first phase"),
         pytest.param(2 * STEPS + 1, "no", id="in the first epoch of the second phase"),
-        pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision"),
+        pytest.param(2 * STEPS + 1, "bf16", id="there, with mixed precision", marks=EXHAUSTIVE),
         pytest.param(3 * STEPS + 2, "no", id="within the second phase", marks=EXHAUSTIVE),
     ],
 )

@@ -148,7 +148,10 @@ def check_same(found: Path, expected: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(runs.RUNS))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("cfcml", "tip") else pytest.mark.exhaustive) for name in runs.RUNS],
+)
 def test_two_processes_find_what_one_finds(name: str, two: Any, tmp_path: Path) -> None:
     check_same(two[0] / name, alone(name, tmp_path / name))
     assert read_json(two[0] / name / folder.METRICS)["cost"]["processes"] == 2

@@ -67,6 +67,7 @@ def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path
     assert tables(again, {}) == tables(result, {})
 
 
+@pytest.mark.slow
 def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
     """Without history, environment, robustness, subgroups, and without validation."""
     stored = {"threshold": 0.4, "temperature": 1.2}
@@ -90,6 +91,7 @@ def test_folds(tmp_path: Path) -> None:
     assert "data" not in {caution.kind for caution in comparison.cautions}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(30, 60), (30, 30)])
 def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) -> None:
     """Other cases for other seeds, more of them or as many: two comparisons, and the second says why."""
@@ -119,6 +121,7 @@ def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
         assert [freedom in text for text in texts] == [True]
 
 
+@pytest.mark.slow
 def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
     without = {"parts": ("test",)}
     methods = {
@@ -132,6 +135,7 @@ def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
     assert "late" not in texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("named", "label", "texts"),
     [
@@ -204,6 +208,7 @@ def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> Non
         analyse(runs, ranks=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "named"),
     [({}, "default"), ({"reference": "max"}, "report"), ({"reference": "max", "beforehand": True}, "beforehand")],
@@ -212,6 +217,7 @@ def test_how_the_reference_was_named(tmp_path: Path, options: dict[str, Any], na
     assert only(analysed(tmp_path, {"concat": {"n": 12}, "max": {"n": 12}}, **options)).named == named
 
 
+@pytest.mark.slow
 def test_subgroups_have_their_counts(tmp_path: Path) -> None:
     test = run_folders.predictions(n=40)[lambda frame: frame["part"] == "test"]
     sex = np.where(np.arange(40) < 15, "f", "m")
@@ -338,6 +344,7 @@ def test_published_sets_of_one_class_are_undefined_where_they_are(tmp_path: Path
         assert np.isnan(curve.y).all()
 
 
+@pytest.mark.slow
 def test_reference_rows_are_a_family_of_their_own(tmp_path: Path) -> None:
     """However many there are, the methods' corrected p stay."""
     seeds = range(5)

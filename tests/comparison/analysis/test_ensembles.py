@@ -23,6 +23,7 @@ def written(tmp_path: Path, *, folds: tuple[int, ...] = (0,)) -> Comparison:
     return comparison
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_the_probabilities_with_the_threshold_of_their_validation(tmp_path: Path) -> None:
     """Of methods with two seeds or more; no reference row, no single run."""
     comparison = written(tmp_path)
@@ -40,6 +41,7 @@ def test_an_ensemble_is_the_mean_of_the_probabilities_with_the_threshold_of_thei
     assert ensemble.single["auc"] == pytest.approx(method.scores["auc"].mean)
 
 
+@pytest.mark.slow
 def test_its_interval_is_of_the_cases_alone(tmp_path: Path) -> None:
     """As that of a single run with these probabilities."""
     [ensemble] = written(tmp_path).ensembles
@@ -52,6 +54,7 @@ def test_its_interval_is_of_the_cases_alone(tmp_path: Path) -> None:
     assert np.isnan(found.sd)
 
 
+@pytest.mark.slow
 def test_an_ensemble_changes_no_test_and_no_rank(tmp_path: Path) -> None:
     comparison = written(tmp_path)
     assert {method.label for method in comparison.methods} == set(SEEDS)
@@ -79,12 +82,14 @@ def test_models_of_different_cases_are_no_ensemble(tmp_path: Path) -> None:
     assert all(not comparison.ensembles for comparison in analyse(runs, n_resamples=20).comparisons)
 
 
+@pytest.mark.slow
 def test_folds_have_an_ensemble_each(tmp_path: Path) -> None:
     [ensemble] = written(tmp_path, folds=(0, 1)).ensembles
     assert ensemble.sizes == (3, 3)
     assert len(ensemble.scores["auc"].points) == 2
 
 
+@pytest.mark.slow
 def test_the_numbers_as_csv(tmp_path: Path) -> None:
     written(tmp_path)
     analysis = analyse(collect([tmp_path]).runs, n_resamples=20)

@@ -126,6 +126,7 @@ def shifted(column: str) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["id", "group", "label"])
 def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None:
     """Runs that do not say of which version of a file they are, models without an encoder and rows among them."""

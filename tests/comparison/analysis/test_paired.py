@@ -67,6 +67,7 @@ def test_several_seeds_have_both_sources_of_error(tmp_path: Path, options: dict[
     assert found.detectable == pytest.approx(detectable(error, degrees))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "kind", "why"),
     [((0,), "cases", "two trained models"), ((0, 1, 2, 3), "cases and seeds", "4 seeds do not show")],

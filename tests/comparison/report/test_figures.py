@@ -120,6 +120,7 @@ def test_curves_have_their_names_bands_and_counts() -> None:
     assert counted.height > picture.height
 
 
+@pytest.mark.slow
 def test_trends_name_their_ends() -> None:
     x = np.array([0.0, 0.5, 0.9])
     lines = [

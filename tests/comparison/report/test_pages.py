@@ -66,6 +66,7 @@ def test_names_are_text(page: Reader) -> None:
     assert ("li", f"runs/{EVIL}: unfinished") in page.text
 
 
+@pytest.mark.slow
 def test_a_page_for_phones_that_needs_nothing_else(page: Reader) -> None:
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
     assert [link["href"] for link in page.of("link")] == ["data:,"]

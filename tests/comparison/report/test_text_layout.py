@@ -28,6 +28,7 @@ def test_a_word_without_signs_is_broken_anywhere() -> None:
     assert len(lines) > 2
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=40), st.floats(30, 300))
 def test_nothing_is_cut_and_every_line_fits(text: str, width: float) -> None:
     lines = wrap(text, width)

@@ -64,6 +64,7 @@ def tuned(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_tuned_methods_are_compared_and_their_recipes_beside_them(tuned: Path) -> None:
     result = comparison(tuned)
     by_label = {method.label: method for method in result.methods}
@@ -84,6 +85,7 @@ def test_tuned_methods_are_compared_and_their_recipes_beside_them(tuned: Path) -
     assert sum(env.n_runs for env in result.surroundings) == 0
 
 
+@pytest.mark.slow
 def test_the_headline(tuned: Path, tmp_path: Path) -> None:
     result = comparison(tuned)
     chapter = Chapter.of(result, 1, 0.95)
@@ -98,6 +100,7 @@ def test_the_headline(tuned: Path, tmp_path: Path) -> None:
     assert all(words in caution for words in ("concat (tuned) 2", "film (tuned) 2", "late none"))
 
 
+@pytest.mark.slow
 def test_two_budgets_are_two_methods(tuned: Path) -> None:
     for seed in range(2):
         record = {folder.TUNING: tuning(2, 4).to_dict()}
@@ -110,6 +113,7 @@ def test_two_budgets_are_two_methods(tuned: Path) -> None:
     assert test.reference == "concat (tuned, 4 trials)"
 
 
+@pytest.mark.slow
 def test_ablations_of_tuned_methods(tmp_path: Path) -> None:
     write(tmp_path, "cfcml", 1, strength=1.0)
     ablation = {"model": {"crossmodal_weight": 0.0}}

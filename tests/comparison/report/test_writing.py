@@ -131,6 +131,7 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
     assert [row.split(",")[0] for row in rows] == ["comparison", first.name, "other-frozen"]
 
 
+@pytest.mark.slow
 def test_several_datasets_have_a_part_of_their_own(tmp_path: Path) -> None:
     [one] = made_analyses.small().comparisons
     other = dataclasses.replace(one, name="men-resnet18", dataset="men")

@@ -64,6 +64,7 @@ def test_validation_has_its_own_seed(whole: Path) -> None:
     assert first.test.ids == other.test.ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fold", [2, 3])
 def test_other_folds(tmp_path: Path, fold: int) -> None:
     bundle = create(trees.men(tmp_path, train=2, test=1, fold=fold), fold=fold)

@@ -87,6 +87,7 @@ def test_it_is_checked_and_loaded(words: list[str], root: Path, capsys: pytest.C
     assert "- row 3, column 'file': 3.png does not exist" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_wrong_questions(words: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command, message in (
         (["clinic", "--root", str(root), "--set", "size=0"], "size expects int from 1 to 8192, got 0"),

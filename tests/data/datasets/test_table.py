@@ -212,6 +212,7 @@ def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
     assert again.test.ids == bundles[1].test.ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["soon", "<0.5", "inf", "#DIV/0!", "12 mg", "1e12"])
 def test_all_folds_have_the_same_features(whole: Path, cell: str) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)

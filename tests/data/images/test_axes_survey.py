@@ -54,6 +54,7 @@ def opened(root: Path, frame: pd.DataFrame, **options: Any) -> TableDataset:
     return TableDataset(frame, label="label", images=["scan"], root=root, size=CUBE, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["LAS", "PSR", "SRA", "LPI"])
 def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> None:
     images = [head(i) for i in range(N)]
@@ -70,6 +71,7 @@ def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> N
     assert torch.equal(result.load().train.pixels("scan"), expected.load().train.pixels("scan"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "odd",
     [

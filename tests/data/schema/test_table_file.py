@@ -47,6 +47,7 @@ def test_a_given_separator_and_encoding(tmp_path: Path) -> None:
     assert read_table(path, separator=":", encoding="cp1252").columns.tolist() == ["id", "größe,x"]
 
 
+@pytest.mark.slow
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     frame = pd.DataFrame({"x": [1.5, None], "c": ["a", "b"]}, index=[4, 7])

@@ -152,6 +152,7 @@ def test_tabular_mlp_is_an_mlp() -> None:
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for one in linears for p in one.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tabular", "tabular_mlp"])
 def test_the_table_alone_tells_its_columns_apart(name: str) -> None:
     spec = make_spec(images=0)

@@ -8,6 +8,7 @@ import mmfusion as mmf
 from helpers.map_fusion_by_hand import SPEC, close, column, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "hidden"),
     [({}, 10), ({"activation": "tanh", "reduction": 2.0}, 37), ({"activation": "sigmoid", "offset": 1.0}, 10)],

@@ -7,6 +7,7 @@ import mmfusion as mmf
 from helpers.map_fusion_by_hand import SPEC, close, column, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "points", "widths", "offset"),
     [

@@ -7,6 +7,7 @@ import mmfusion as mmf
 from helpers.map_fusion_by_hand import SPEC, close, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table_dim", [8, 3])
 def test_prediction(table_dim: int) -> None:
     """Before the last stage, beside 64 channels, a convolution a case."""

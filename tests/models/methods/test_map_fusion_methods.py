@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from helpers.marks import EXHAUSTIVE
 from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spec
 from mmfusion.models import Context, FusionModel, create_loss
 from mmfusion.spec import Columns
@@ -40,6 +39,7 @@ def test_what_counts(name: str) -> None:
         assert not torch.allclose(model(inputs | {key: other}).logits, output.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONDITIONED)
 def test_a_missing_table_acts_on_nothing(name: str) -> None:
     """In evaluation mode a case without a table is encoded by the bare encoder."""
@@ -166,24 +166,30 @@ def test_half_precision(name: str) -> None:
     torch.testing.assert_close(half.float(), model(inputs, present).logits, rtol=0.1, atol=0.1)
 
 
+PLANE: dict[str, Any] = {"size": (32, 32), "channels": 3}
+VOLUME: dict[str, Any] = {"size": (16, 16, 8), "channels": 1}
+ENCODERS = {
+    **dict.fromkeys(("test_resnet", "test_convnext", "tf_efficientnet_lite0"), PLANE),
+    **dict.fromkeys(("resnet3d10", "res_mamba"), VOLUME),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize(
-    "options",
+    ("name", "encoder"),
     [
-        {"size": (32, 32), "channels": 3},
-        pytest.param({"size": (16, 16, 8), "channels": 1}, marks=EXHAUSTIVE),
+        pytest.param(name, encoder, marks=() if name == "film" or (i + j) % 4 == 0 else pytest.mark.exhaustive)
+        for i, name in enumerate(EVERY)
+        for j, encoder in enumerate(ENCODERS)
     ],
 )
-def test_other_encoders(name: str, options: dict[str, Any]) -> None:
-    spec = make_spec(images=2, **options)
-    encoders = ["test_resnet", "test_convnext", "tf_efficientnet_lite0"] if len(spec["image0"].size) == 2 else []
-    for encoder in encoders or ["resnet3d10", "res_mamba"]:
-        model = mmf.create_model(name, spec, encoder=encoder, dim=8).train()
-        inputs = make_inputs(spec, 3, missing_cells=True)
-        output = model(inputs, {"image1": torch.tensor([True, False, True])})
-        sum(create_loss(model)(loss_inputs(output, make_labels(spec, 3))).values()).backward()
-        assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+def test_other_encoders(name: str, encoder: str) -> None:
+    spec = make_spec(images=2, **ENCODERS[encoder])
+    model = mmf.create_model(name, spec, encoder=encoder, dim=8).train()
+    inputs = make_inputs(spec, 3, missing_cells=True)
+    output = model(inputs, {"image1": torch.tensor([True, False, True])})
+    sum(create_loss(model)(loss_inputs(output, make_labels(spec, 3))).values()).backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
 
 
 @pytest.mark.parametrize("columns", [TABLE, Columns(("x",)), Columns(categorical=(("y", 7), ("z", 2)))])

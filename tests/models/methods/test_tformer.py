@@ -102,6 +102,7 @@ def test_images_alone_will_do() -> None:
     assert made(spec)(make_inputs(spec, N)).logits.shape == (N, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
