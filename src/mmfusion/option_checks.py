@@ -86,7 +86,7 @@ def check_fields(instance: Any, what: str = "") -> None:
         ValueError: Naming each attribute whose value is of another type or out of range, with what was expected.
     """
     faults = []
-    for name, hint in _field_hints(type(instance)).items():  # type: ignore[arg-type]  # a class is hashable
+    for name, hint in field_hints(type(instance)).items():  # type: ignore[arg-type]  # a class is hashable
         value = getattr(instance, name)
         if isinstance(value, list) and any(_is_tuple(member) for member in alternatives(hint)):
             object.__setattr__(instance, name, tuple(value))
@@ -101,7 +101,8 @@ def _is_tuple(hint: Any) -> bool:
 
 
 @functools.cache
-def _field_hints(kind: type) -> dict[str, Any]:
+def field_hints(kind: type) -> dict[str, Any]:
+    """The annotations of a dataclass's attributes, of those that its constructor takes."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 

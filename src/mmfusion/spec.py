@@ -12,7 +12,7 @@ from torch import nn
 
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Length, Range
-from mmfusion.utils.packed import entries, unpack
+from mmfusion.packed import entries, unpack
 
 AtLeastOne: TypeAlias = Annotated[int, Range(1)]
 

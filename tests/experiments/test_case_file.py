@@ -144,11 +144,12 @@ def test_messages(tmp_path: Path) -> None:
     spec, read = "spec.modalities.photo", "reader.images.photo"
     assert refused(lambda c: c["spec"]["modalities"]["photo"].pop("size")) == f"{spec} lacks 'size'"
     assert (
-        refused(lambda c: c["spec"]["modalities"]["photo"].update(size="4")) == f"{spec}.size expects a list, got '4'"
+        refused(lambda c: c["spec"]["modalities"]["photo"].update(size="4"))
+        == f"{spec}.size expects 2 to 3 values, a list of int of at least 1, got '4'"
     )
     assert (
         refused(lambda c: c["reader"]["images"]["photo"].update(clip=["a", 1]))
-        == f"{read}: source.clip[0] expects a number, got 'a'"
+        == f"{read}: source.clip[0] expects float, got 'a'"
     )
     assert "photo, x against photo" in refused(
         lambda c: c["spec"]["modalities"].update(x=reader.spec.to_dict()["modalities"]["photo"])

@@ -20,8 +20,8 @@ from mmfusion.data.images.source import Source
 from mmfusion.data.images.sources import load_images, named_columns, source_from_dict
 from mmfusion.data.schema.cells import distinct, key, one_column, require_columns, texts
 from mmfusion.data.schema.table_schema import TableSchema
+from mmfusion.packed import entries, text, unpack
 from mmfusion.spec import Classes, DataSpec, Modality
-from mmfusion.utils.packed import entries, text, unpack
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mmfusion.data.reader import CaseReader
+from mmfusion.packed import entries
 from mmfusion.spec import Columns, DataSpec, Image
-from mmfusion.utils.packed import entries
 
 
 def read(case: Mapping[str, Any], path: Path) -> tuple[DataSpec, CaseReader]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mmfusion.experiments import folder
 from mmfusion.metrics.calibration import BOUNDS, apply_temperature
 from mmfusion.metrics.ranking import Floats
+from mmfusion.packed import entries, unpack
 from mmfusion.training import checkpoints
 from mmfusion.training.result_files import read_json
-from mmfusion.utils.packed import entries, unpack
 
 _KEYS = ("threshold", "temperature")
 

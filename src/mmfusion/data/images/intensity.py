@@ -10,7 +10,7 @@ from torch import Tensor
 from mmfusion.data.images.rows import Rows
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Range, Span
-from mmfusion.utils.packed import entries, unpack
+from mmfusion.packed import entries, unpack
 
 Standardize = Literal["none", "image", "channel", "sequence"]
 _CHUNK = 32

@@ -20,7 +20,7 @@ from mmfusion.data.images.threads import in_threads
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.schema.cells import require_columns, texts
 from mmfusion.option_checks import checked
-from mmfusion.utils.packed import entries, unpack
+from mmfusion.packed import entries, unpack
 
 IN_MEMORY = 4 * 2**30
 """Most bytes of a table's images that are kept in memory without a cache; more are decoded batch by batch."""

@@ -13,8 +13,8 @@ from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Length
+from mmfusion.packed import entries, several, text, unpack
 from mmfusion.spec import Image
-from mmfusion.utils.packed import entries, several, text, unpack
 
 
 @dataclass(frozen=True)

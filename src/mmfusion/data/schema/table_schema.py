@@ -25,9 +25,9 @@ from mmfusion.data.schema.inference import Decision, Override, infer_columns
 from mmfusion.data.schema.leaks import Leak, find_leaks
 from mmfusion.data.schema.number_cells import Remark
 from mmfusion.data.schema.schema_file import read_schema_file, write_schema_file
+from mmfusion.packed import entries, unpack_each
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
-from mmfusion.utils.packed import entries, unpack_each
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from mmfusion.data.transforms.table_augment import TableAugment
 from mmfusion.losses.masked_columns import AUX
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Probability, Range
+from mmfusion.packed import unpack
 from mmfusion.tokens import Content, Table
-from mmfusion.utils.packed import unpack
 
 Axis: TypeAlias = Annotated[int, Range(-3, 2)]
 Angle: TypeAlias = Annotated[float, Range(0, 180)]
