@@ -2,7 +2,7 @@
 
 python benchmarks/studies/own_tables.py --bus-bra BUSBRA/ --ham10000 HAM10000/ --out own-tables.csv
 
-Four tables, EfficientNet-Lite0 frozen, the recipe of own tables: breast ultrasound with the side of the body alone,
+Four tables, EfficientNet-Lite0 frozen, the recipe of own tables: breast ultrasound with which view it is alone,
 the same with the radiologist's BI-RADS category, dermoscopic images with three columns, and a made-up strong table
 beside four dermoscopic photographs per row that say little. The test set that a run of each table would take by default
 is left out beforehand, and every candidate is trained on several splits of the rest: ``validation`` chose the epoch,

@@ -23,10 +23,22 @@ def real_pad_ufes_20() -> Path:
 
 
 @pytest.fixture
+def bus_bra_sample() -> Path:
+    """Real images, which every clone has."""
+    return Path(__file__).parents[2] / "docs" / "samples" / "bus_bra"
+
+
+@pytest.fixture
 def real_bus_bra() -> Path:
     root = REAL / "bus_bra"
     if not (root / "bus_data.csv").is_file():
         pytest.skip(f"the table of BUS-BRA is not at {root}: set MMFUSION_DATA to the folder that holds bus_bra/")
+    return root
+
+
+@pytest.fixture(params=["bus_bra_sample", pytest.param("real_bus_bra", marks=pytest.mark.slow)])
+def some_bus_bra(request: pytest.FixtureRequest) -> Path:
+    root: Path = request.getfixturevalue(request.param)
     return root
 
 

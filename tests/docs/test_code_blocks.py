@@ -39,6 +39,8 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     from mmfusion import registry
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "samples").symlink_to(ROOT / "docs" / "samples")  # as in a checkout
     for kind in [value for value in vars(registry).values() if isinstance(value, registry.Registry)]:
         kind.list()  # all of the package's own are there before what the page adds is told from them
         monkeypatch.setattr(kind, "_builders", dict(kind._builders))  # a page may register a part of its own

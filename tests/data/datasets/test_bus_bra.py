@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -6,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from helpers import trees
 from mmfusion.data import DataBundle, DatasetError
 from mmfusion.data.cases import MaskedCases
 from mmfusion.data.datasets.bus_bra import PATHOLOGIES, bus_bra
+from mmfusion.data.datasets.bus_bra_splits import DEVICES
 from mmfusion.data.datasets.check import check
 from mmfusion.experiments import run, settings
 from mmfusion.registry import datasets
@@ -80,6 +83,48 @@ def test_other_images_of_their_patients_are_left_out(root: Path) -> None:
     assert "Images by other scanners of patients in the test set are left out: 1." in bundle.notes
 
 
+def published_folds(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table) -> None:
+    """As published: a patient's images in one fold, from 1; further columns; rows of images that the table lacks."""
+    table = pd.read_csv(root / "bus_data.csv")
+    folds = table[["ID", "Pathology"]].assign(kFold=table["Case"] % 5 + 1, valid_1=float("nan"))
+    folds.loc[len(folds)] = ["bus_9999-l", "benign", 1, 0.0]
+    change(folds).to_csv(root / "5-fold-cv.csv", index=False)
+
+
+def test_published_folds(root: Path) -> None:
+    published_folds(root)
+    tested: list[str] = []
+    for fold in range(5):
+        plan = bus_bra.plan(root=root, folds=5, fold=fold, published_folds=True)
+        of_test = plan.frame.iloc[plan.split.test]
+        assert set(of_test["Case"].astype(int) % 5) == {fold}
+        assert len(plan.split.validation) > 0
+        assert sum(map(len, plan.split)) == 50
+        assert "The folds are those that were published with the dataset." in plan.notes
+        assert f"The test set is fold {fold} of 5, counted from 0." in plan.notes
+        tested += of_test["ID"].tolist()
+    assert len(set(tested)) == len(tested) == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="kFold"), r"5-fold-cv\.csv has no column 'kFold'"),
+        (lambda t: t.assign(kFold=t["kFold"] + 1), "column 'kFold' has '6' in row .*; known are: 1, 2, 3, 4, 5"),
+        (lambda t: t.iloc[3:], r"lacks 3 image\(s\) of the table, the first is 'bus_0000-s'"),
+        (lambda t: t.assign(kFold=1), "has 50 of 50 images in fold 1"),
+        (lambda t: t.assign(kFold=[1, 1, 2, *t["kFold"][3:]]), "'1'"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "'bus_0000-s' occurs 2 times"),
+    ],
+)
+def test_published_folds_that_cannot_be_used(
+    root: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
+    published_folds(root, change)
+    with pytest.raises(ValueError, match=message):
+        bus_bra.plan(root=root, folds=5, published_folds=True)
+
+
 def test_masks_of_lesions(whole: Path) -> None:
     """Resized as the images are, in every set and subset; None for the patient without one."""
     bundle = create(whole, size=5, test_devices=["Toshiba Aplio 300"])
@@ -130,6 +175,7 @@ def _cell(column: str, value: str) -> Callable[[Path], None]:
 FAULTS = [
     (lambda r: (r / "Images" / "bus_0000-s.png").unlink(), r"1 image.*row 0, column 'ID': .*bus_0000-s"),
     (_cell("Pathology", "unclear"), "label column 'Pathology' has the label 'unclear' in row 3; known are: benign"),
+    (_cell("Case", ""), "column 'Case' is empty in row 3: the split keeps the cases of one 'Case' together"),
     (_cell("ID", "bus_0000-s"), "column 'ID': 'bus_0000-s' occurs 2 times, in rows 0, 3"),
     (_cell("Side", "middle"), "column 'Side' has 'middle', expected one of"),
     (_cell("Device", "Philips"), "column 'Device' has 'Philips' in row 3; known are: GE Logiq 5"),
@@ -164,32 +210,86 @@ def test_all_faults_at_once(root: Path) -> None:
             r"leaves 50 of 50 images to train on: name some of .*, GE Logiq 5",
         ),
         ({"test_devices": ["U-Systems"], "folds": 3}, "test_devices determines the test set: leave out folds"),
+        (
+            {"published_folds": True},
+            "published_folds=True needs folds=5 or folds=10, without split_file; got folds=None",
+        ),
+        ({"published_folds": True, "folds": 3}, "needs folds=5 or folds=10, without split_file; got folds=3"),
+        ({"published_folds": True, "folds": 5, "fold": 5}, "fold expects a whole number from 0 to 4, got 5"),
+        ({"published_folds": True, "folds": 5}, r"has no 5-fold-cv\.csv; it has: "),
         ({"root": None}, r"needs the folder with bus_data\.csv"),
     ],
 )
 def test_wrong_options(whole: Path, options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(**{"root": whole, **options})
 
 
-def test_the_published_table(real_bus_bra: Path) -> None:
+def test_the_published_table(some_bus_bra: Path) -> None:
     """A part of the published images, whose numbers stand beside the published ones."""
-    planned = bus_bra.plan(root=real_bus_bra, columns="reader")
+    planned = bus_bra.plan(root=some_bus_bra, columns="reader")
     assert planned.sizes == (("images", len(planned.frame), 1875), ("patients", planned.frame["Case"].nunique(), 1064))
+    assert set(planned.frame["Histology"]) & {"invasive ductal carcinoma", "fibroadenoma"}
+    assert planned.schema is not None
+    assert planned.schema.columns.names == ("BIRADS", "Side")
     assert any("'BIRADS' alone distinguishes" in note for note in planned.notes)
-    tested = bus_bra.plan(root=real_bus_bra, test_devices=["Toshiba Aplio 300", "U-Systems"])
+    tested = bus_bra.plan(root=some_bus_bra, test_devices=["Toshiba Aplio 300", "U-Systems"])
     devices = tested.frame["Device"].iloc[tested.split.test]
-    assert not devices.str.startswith("GE").any()
-    assert tested.frame["Device"].iloc[tested.split.train].str.startswith("GE").all()
+    assert {name.split(" @")[0] for name in devices} == {"Toshiba Aplio 300", "U-Systems"}
+    for rows in tested.split[:2]:
+        assert tested.frame["Device"].iloc[rows].str.startswith("GE").all()
+        assert not set(tested.frame["Case"].iloc[rows]) & set(tested.frame["Case"].iloc[tested.split.test])
+    levels = bus_bra.plan(root=some_bus_bra, task="birads")
+    assert all(n > 0 for counts in levels.counts()["label"].values() for n in counts.values())
+    assert "The BI-RADS categories are four classes: their order is not used in training." in levels.notes
+
+
+def test_birads_alone_distinguishes_pathologies(real_bus_bra: Path) -> None:
+    """The figure that the guide gives, on the part of the published data that is at hand."""
+    frame = pd.read_csv(real_bus_bra / "bus_data.csv")
+    assert roc_auc_score(frame["Pathology"] == "malignant", frame["BIRADS"]) == pytest.approx(0.88, abs=0.02)
+    assert sum(frame["Device"].str.startswith(device) for device in DEVICES).eq(1).all()
+
+
+def test_real_images_and_masks(bus_bra_sample: Path) -> None:
+    report = check("bus_bra", bus_bra_sample, full=True)
+    assert report.faults == ()
+    assert report.lines[:2] == ("images: 60, published 1875", "patients: 33, published 1064")
+    assert "masks of 'image': 60 of 60 images" in report.lines
+
+
+def test_a_mask_is_where_the_lesion_is(bus_bra_sample: Path) -> None:
+    """BBOX is in pixels of the published image, the mask at the size of the bundle's."""
+    bundle = create(bus_bra_sample, size=96)
+    for index in range(len(bundle.test)):
+        row = bundle.test.frame.iloc[index]
+        left, top, width, height = json.loads(row["BBOX"])
+        mask = bundle.test.mask("image", index)
+        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        scale = [96 / int(row["Width"]), 96 / int(row["Height"])] * 2
+        expected = [left, top, left + width, top + height]
+        assert [edge.item() for edge in found] == pytest.approx([a * b for a, b in zip(expected, scale)], abs=1.5)
 
 
 @pytest.mark.slow
-def test_the_recipe_runs(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"columns": "reader", "test_devices": ["Toshiba Aplio 300"]}, {"task": "birads"}],
+    ids=["reader, other scanners", "birads"],
+)
+def test_the_recipe_runs(bus_bra_sample: Path, tmp_path: Path, options: dict[str, object]) -> None:
     overrides = {
-        "run": {"root": str(whole), "out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
-        "train": {"epochs": 2, "batch_size": 8, "resamples": 20},
-        "data": {"size": 32, "test_devices": ["Toshiba Aplio 300"]},
-        "model": {"encoder": "convnet", "weights": "none"},
+        "run": {"root": str(bus_bra_sample), "out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path)},
+        "train": {"epochs": 1, "batch_size": 16, "resamples": 20},
+        "data": {"size": 32, **options},
+        "model": {"encoder": "tiny_convnet", "weights": "none"},
     }
+    overrides["run"] |= {"robustness": False, "references": False}
     result = run.start(settings.resolve("concat", "bus_bra", [overrides]))
-    assert any("The test set is all images of" in note for note in result.metrics["notes"])
+    assert 0 <= result.metrics["test"]["auc"]["value"] <= 1
+    notes = " ".join(result.metrics["notes"])
+    assert ("Columns 'reader'" in notes) == ("columns" in options)
+    assert ("The test set is all images of Toshiba Aplio 300;" in notes) == ("test_devices" in options)
+    subgroups = pd.read_csv(result.folder / "subgroups.csv")
+    assert {"scanner", "side"} == set(subgroups.columns) - {"id"}

@@ -193,6 +193,7 @@ def test_table_empty(ham_root):
         (lambda t: t.assign(dx="nv"), "only one class, 'nv', in all 60 rows"),
         (lambda t: t.assign(dx=["wart", *t["dx"][1:]]), "the label 'wart' in row 0; known are: akiec, bcc"),
         (lambda t: t.assign(dx=["", *t["dx"][1:]]), "no label in row 0"),
+        (lambda t: t.assign(lesion_id=["", *t["lesion_id"][1:]]), "column 'lesion_id' is empty in row 0"),
         (lambda t: t.assign(image_id=[t["image_id"][1], *t["image_id"][1:]]), "'ISIC_0000001' occurs 2 times"),
     ],
 )

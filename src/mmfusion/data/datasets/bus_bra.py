@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
+from mmfusion.data.datasets.bus_bra_splits import (
+    DEVICES,
+    PUBLISHED_FOLDS,
+    is_of,
+    split_by_device,
+    split_by_published_fold,
+    without_shared_patients,
+)
 from mmfusion.data.datasets.faults import Faults
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.datasets.planned import planned_dataset
@@ -25,8 +32,7 @@ from mmfusion.data.reader import CaseReader, TargetColumn
 from mmfusion.data.schema.cells import texts
 from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.splits import Split, check_split
-from mmfusion.data.splits.deal import deal
+from mmfusion.data.splits import Split
 from mmfusion.options import Fold, Folds, Fractions, Pixels, Seed
 
 TABLE = "bus_data.csv"
@@ -35,9 +41,11 @@ BIRADS = ("2", "3", "4", "5")
 """BI-RADS categories in the table, from benign to highly suspicious."""
 PUBLISHED = {"benign": 1268, "malignant": 607}
 N_IMAGES, N_PATIENTS = 1875, 1064
-DEVICES = ("GE Logiq 5", "GE Logiq 7", "Toshiba Aplio 300", "U-Systems")
-"""Scanners; in the table their frequencies follow, as in ``GE Logiq 7 @10-14MHz``."""
 COLUMNS: dict[str, tuple[str, ...]] = {"clean": ("Side",), "reader": ("BIRADS", "Side")}
+NOTES = {
+    "clean": "Columns 'clean': which view of the lesion the image is, and nothing that somebody read from it.",
+    "reader": "Columns 'reader': BIRADS is a radiologist's reading of the same images, so the table has seen them.",
+}
 Device = Literal["GE Logiq 5", "GE Logiq 7", "Toshiba Aplio 300", "U-Systems"]
 
 
@@ -52,6 +60,7 @@ def bus_bra(
     split_seed: Seed = 0,
     folds: Folds | None = None,
     fold: Fold | None = None,
+    published_folds: bool = False,
     split_file: Path | str | None = None,
     test_devices: Sequence[Device] | None = None,
     missing_images: Missing = "error",
@@ -66,12 +75,15 @@ def bus_bra(
             ``Masks`` with the lesions' masks, which no model reads: see :meth:`~mmfusion.data.frame.FrameDataset.mask`.
         size: Pixels along each side to which images are resized.
         task: "pathology": benign or malignant; or "birads": the radiologist's category, 2 to 5, as four classes.
-        columns: "clean": the side of the body; or "reader": a radiologist's BI-RADS category of the same images, too.
+        columns: "clean": Side, which view the image is: the left or right one of two of a lesion, or a single one; or
+            "reader": a radiologist's BI-RADS category of the same images, too.
         fractions: Shares of training, validation and test set; with ``test_devices`` the first two divide the rest.
         split_seed: Seed of the split; independent of the run's seed, so that repeated runs share their split.
         folds: Number of folds of a cross-validation; see :func:`~mmfusion.data.splits.make.make_split`, also for the
             next two.
         fold: Index of the fold, from 0.
+        published_folds: Take the test sets from the published files ``5-fold-cv.csv`` or ``10-fold-cv.csv`` in the
+            root, with ``folds`` 5 or 10. Validation sets are drawn from the other folds, by patient.
         split_file: A CSV file with the set of each image.
         test_devices: Scanners whose images are the test set, so that training sees none of them; other images of their
             patients are left out. None: the test set is drawn from all scanners.
@@ -80,12 +92,14 @@ def bus_bra(
     Raises:
         ValueError: If the table or an image is invalid, or options contradict each other; lists all faults of the
             table.
-        FileNotFoundError: If the root, the table, the split file or images are missing.
+        FileNotFoundError: If the root, the table, the file of the split or folds, or images are missing.
     """
     if task == "birads" and columns == "reader":
         raise ValueError("columns='reader' has BIRADS, which is the label of task='birads': use columns='clean'")
     if test_devices is not None and (folds is not None or fold is not None or split_file is not None):
         raise ValueError("test_devices determines the test set: leave out folds, fold and split_file")
+    if published_folds and (folds not in PUBLISHED_FOLDS or split_file is not None):
+        raise ValueError(f"published_folds=True needs folds=5 or folds=10, without split_file; got folds={folds}")
     needed = ["ID", "Case", "Pathology", "BIRADS", "Device", "Side"]
     folder, frame = published_table("bus_bra", root, TABLE, needed, "the folder Images")
     target = TargetColumn("Pathology", PATHOLOGIES) if task == "pathology" else TargetColumn("BIRADS", BIRADS)
@@ -102,18 +116,26 @@ def bus_bra(
         "All images of a patient are in one set.",
         "Histology is the diagnosis and is not used; nor are the scanner and the size of the image.",
     ]
-    if columns == "reader":
-        notes.append("BIRADS is a radiologist's reading of the same images: the table has seen them.")
-    if test_devices is None:
-        split = published_split(
-            frame, reader, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
-        )
-    else:
-        frame, left_out = _without_shared_patients(frame, test_devices)
-        split = _split_by_device(frame, reader, target, test_devices, fractions, split_seed)
+    notes.append(NOTES[columns])
+    if task == "birads":
+        notes.append("The BI-RADS categories are four classes: their order is not used in training.")
+    if test_devices is not None:
+        frame, left_out = without_shared_patients(frame, test_devices)
         notes.append(f"The test set is all images of {', '.join(test_devices)}; training has other scanners alone.")
         if left_out:
             notes.append(f"Images by other scanners of patients in the test set are left out: {left_out}.")
+    labels, (ids, groups) = target.encode(frame).numpy(), reader.names(frame)
+    if test_devices is not None:
+        split = split_by_device(frame, labels, groups, test_devices, fractions, split_seed)
+    elif published_folds and folds is not None:
+        notes.append("The folds are those that were published with the dataset.")
+        split = split_by_published_fold(
+            *(folder, ids, labels, groups, fractions, split_seed), folds=folds, fold=fold or 0
+        )
+    else:
+        split = published_split(
+            frame, reader, fractions=fractions, seed=split_seed, folds=folds, fold=fold, file=split_file
+        )
     return published_plan(
         *("bus_bra", frame, folder, reader, split, _schema(frame, columns, split), notes),
         fold=fold,
@@ -146,41 +168,7 @@ def _mask_files(frame: pd.DataFrame) -> list[str | None]:
     return [None if name is None else f"Masks/mask_{name.removeprefix('bus_')}.png" for name in texts(frame, "ID")]
 
 
-def _is_of(frame: pd.DataFrame, devices: Sequence[str]) -> np.ndarray:
-    return frame["Device"].astype(str).str.startswith(tuple(devices)).to_numpy()
-
-
 def _unknown_devices(frame: pd.DataFrame) -> list[str]:
-    cells = frame["Device"][~_is_of(frame, DEVICES)]
+    cells = frame["Device"][~is_of(frame, DEVICES)]
     known = ", ".join(DEVICES)
     return [f"column 'Device' has {cell!r} in row {row}; known are: {known}" for row, cell in cells.items()]
-
-
-def _without_shared_patients(frame: pd.DataFrame, devices: Sequence[str]) -> tuple[pd.DataFrame, int]:
-    """The rows of the devices, and those of patients whom they never saw; with the number of the other rows."""
-    tested = _is_of(frame, devices)
-    shared = ~tested & frame["Case"].isin(set(frame["Case"][tested])).to_numpy()
-    return frame[~shared], int(shared.sum())
-
-
-def _split_by_device(
-    frame: pd.DataFrame,
-    reader: CaseReader,
-    target: TargetColumn,
-    devices: Sequence[str],
-    fractions: Sequence[float],
-    seed: int,
-) -> Split:
-    tested = _is_of(frame, devices)
-    _, groups = reader.names(frame)
-    rest = np.flatnonzero(~tested)
-    if not len(rest) or not tested.any():
-        raise ValueError(
-            f"test_devices={list(devices)} leaves {len(rest)} of {len(frame)} images to train on: name some of the "
-            f"scanners in the table, {', '.join(name for name in DEVICES if _is_of(frame, [name]).any())}"
-        )
-    shares = np.array(fractions[:2]) / sum(fractions[:2])
-    of_rest = deal(target.encode(frame).numpy()[rest], [groups[i] for i in rest], list(shares), seed)
-    split = Split(rest[of_rest == 0], rest[of_rest == 1], np.flatnonzero(tested))
-    check_split(split, groups, len(frame))
-    return split

@@ -71,6 +71,46 @@ def published_table(
     return folder, frame
 
 
+def published_column(folder: Path, file: str, key: str, column: str, values: Sequence[str]) -> dict[str, str]:
+    """A column of a further table of the root, by name.
+
+    Args:
+        folder: The root.
+        file: The table, relative to the root.
+        key: The column with the names.
+        column: The column.
+        values: What its cells may be.
+
+    Raises:
+        ValueError: If the table cannot be read or lacks a column, a name occurs twice, or a cell is none of the values.
+        FileNotFoundError: If it does not exist.
+    """
+    path = Listing().file(folder, file)
+    if path is None:
+        root_lacks(folder, file)
+    frame = read_table(path)
+    require_columns(frame, [key, column], what=str(path))
+    faults = repeated_names(frame, key)
+    cells = [str(cell).removesuffix(".0") for cell in texts(frame, column)]
+    faults += [
+        f"column {column!r} has {cell!r} in row {row}; known are: {', '.join(values)}"
+        for row, cell in zip(frame.index, cells)
+        if cell not in values
+    ]
+    if faults:
+        raise ValueError(f"{path}: {'; '.join(faults[:10])}" + ("; ..." if len(faults) > 10 else ""))
+    return {str(name): cell for name, cell in zip(texts(frame, key), cells)}
+
+
+def unknown_groups(frame: pd.DataFrame, column: str) -> list[str]:
+    """One line per row that does not say whose it is."""
+    return [
+        f"column {column!r} is empty in row {row}: the split keeps the cases of one {column!r} together"
+        for row, cell in zip(frame.index, texts(frame, column))
+        if cell is None
+    ]
+
+
 def repeated_names(frame: pd.DataFrame, column: str) -> list[str]:
     """One line per name that occurs more than once, and per empty cell."""
     names = pd.Series(texts(frame, column), index=frame.index, dtype=object)
@@ -108,9 +148,13 @@ def refuse_published(
 ) -> None:
     """Raise all faults of a table, if there are any, with the missing image files unless they may be absent.
 
+    A case without a group is a fault.
+
     Raises:
         DatasetError: If there is a fault.
     """
+    if reader.group_column is not None:
+        faults = [*faults, *unknown_groups(frame, reader.group_column)]
     if faults:
         refuse(name, faults, find_images(reader.images, frame, folder).absent if missing_images == "error" else ())
 
