@@ -46,6 +46,7 @@ from mmfusion.experiments.settings import parse_override
         ("no file /tmp/data.label or data.csv", "no file /tmp/data.label or data.csv"),
         ("p=0.5, model.nothing=1", "p=0.5, model.nothing=1"),
         ("concat[weights=some,dim=4] on tiny: failed", "concat[weights=some,dim=4] on tiny: failed"),
+        ("concat[size=[8, 8], dim=4] on tiny: failed", "concat[size=[8, 8], dim=4] on tiny: failed"),
     ],
 )
 def test_names_become_flags(text: str, expected: str) -> None:

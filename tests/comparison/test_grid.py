@@ -37,6 +37,14 @@ def test_options_of_a_methods_own() -> None:
     assert rows.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
 
 
+def test_an_option_may_be_a_list() -> None:
+    first, second = grid.methods("concat[hidden=[128, 16], dropout=0.5], concat[data.size=[8,8]]")
+    assert first.label == "concat[hidden=[128, 16], dropout=0.5]"
+    assert first.changes == {"model": {"hidden": [128, 16], "dropout": 0.5}}
+    assert first.fixed == ("model.hidden", "model.dropout")
+    assert second.changes == {"data": {"size": [8, 8]}}
+
+
 FORMER = {
     "train": {"epochs": 5, "warmup_epochs": 0.5, "channels_last": False},
     "model": {"encoder": "convnet", "image_latents": 32, "table_latents": 24},
@@ -68,6 +76,8 @@ def test_none_is_none_to_a_builder_that_takes_it() -> None:
         ("zz*", "no model matches 'zz\\*'; there are: amf, cfcml"),
         (",", "model expects a name"),
         ("tip[pretrain]", "section.key=value"),
+        ("concat[hidden=[128, 16]", "name\\[option=value\\] with closed brackets"),
+        ("concat]", "with closed brackets"),
     ],
 )
 def test_methods_that_do_not_exist(text: str, message: str) -> None:

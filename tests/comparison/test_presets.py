@@ -24,7 +24,11 @@ from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.training.result_files import read_json
 
 PAPER = [("derm7pt", False), ("derm7pt", True), ("men", False), ("men", True)]
-OTHERS = [("quick", "synthetic_derm7pt"), ("quick", "men"), ("frozen", "ham10000"), ("finetuned", "ham10000")]
+OTHERS = [
+    ("quick", "synthetic_derm7pt"),
+    ("quick", "men"),
+    *((n, d) for n in ("frozen", "finetuned") for d in ("ham10000", "bus_bra")),
+]
 ALL = [*(("paper", *one) for one in PAPER), *((*one, False) for one in OTHERS)]
 SECTIONS = ("data", "train", "model")
 
@@ -36,8 +40,8 @@ def settings_of(dataset: str, parity: bool, model: str = "cfcml") -> Settings:
 
 def test_what_there_is() -> None:
     assert presets.available() == {
-        "finetuned": ("ham10000",),
-        "frozen": ("ham10000",),
+        "finetuned": ("bus_bra", "ham10000"),
+        "frozen": ("bus_bra", "ham10000"),
         "paper": ("derm7pt", "men"),
         "quick": (),
     }
@@ -47,7 +51,8 @@ def test_what_there_is() -> None:
 @pytest.mark.parametrize(("name", "dataset", "parity"), ALL)
 def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
     preset = presets.load(name, dataset, parity)
-    assert set(preset.models) <= set(registry.models.list())
+    listed = grid.methods(",".join(preset.models))
+    assert [method.label for method in listed] == list(preset.models)
     assert preset.reference in preset.models
     assert set(preset.of_model) <= set(preset.models)
     assert len(set(preset.models)) == len(preset.models)
@@ -68,6 +73,20 @@ def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
     # Equal footing, over all models: the data, and all of the training that a comparison shares.
     assert len({str(item.settings.data | {"fold": 0}) for item in planned}) == 1
     assert len({str(item.settings.train) for item in planned}) == 1
+
+
+@pytest.mark.parametrize("name", ["frozen", "finetuned"])
+def test_cfcml_is_compared_as_published_and_with_the_defaults_of_the_package(name: str) -> None:
+    own, published = [
+        item.settings.model
+        for item in presets.load(name, "bus_bra").plan(seeds=[0])
+        if item.settings.run.model == "cfcml"
+    ]
+    papers = settings_of("derm7pt", False).model
+    for key in ("compression", "hidden", "dropout", "reduction"):
+        assert published[key] == papers[key] != {**registry.models.defaults("cfcml"), **own}[key]
+    for key in ("image_latents", "table_latents", "sample_weight", "unimodal_weight", "crossmodal_weight"):
+        assert {**registry.models.defaults("cfcml"), **published}[key] == papers[key]
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])

@@ -19,7 +19,8 @@ _DOTTED = re.compile(
 )
 # A model's name with its options, `concat[weights=some, width=4]`, is one name, and "a run expects" is prose.
 _ARGUMENT = re.compile(
-    rf"(?P<named>[\w.*-]+\[[^\]]*\])|(?<![\w./-])(?<!\ba )(?<!\bthe )(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})"
+    r"(?P<named>[\w.*-]+\[(?:[^\[\]]|\[[^\]]*\])*\])|"
+    rf"(?<![\w./-])(?<!\ba )(?<!\bthe )(?P<key>[a-z]\w*)(?:(?= expects\b)|(?==){_VALUE})"
 )
 _OF_THE_RUN = ("root", "cache", "progress")
 """Options of datasets that are not set by ``--set data.NAME``."""

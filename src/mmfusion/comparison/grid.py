@@ -115,8 +115,8 @@ def methods(text: str, ablate: Sequence[str] | None = None) -> list[Method]:
 
     Args:
         text: Names, patterns (``mm*``) or ``all``, separated by commas. Options of one method follow its name in
-            brackets, ``tip[pretrain=true]``, separated by commas; those of other sections have their full key,
-            ``tip[pretrain=true, train.phase_epochs.pretrain=20]``.
+            brackets, ``tip[pretrain=true]`` or ``concat[hidden=[128, 16]]``, separated by commas; those of other
+            sections have their full key, ``tip[pretrain=true, train.phase_epochs.pretrain=20]``.
         ablate: Names of ablations to add for the methods that have them; empty: all. None: no ablations.
 
     Returns:
@@ -220,7 +220,9 @@ def seeds(text: str) -> list[int]:
     return list(range(numbers[0])) if len(numbers) == 1 else list(dict.fromkeys(numbers))
 
 
-_WORD = r"(?:[^,\[\]]|\[[^\]]*\])+"
+_BRACKETS = r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]"
+"""Brackets, in which a value may be a list: ``[hidden=[128, 16]]``."""
+_WORD = rf"(?:[^,\[\]]|{_BRACKETS})+"
 
 
 def _words(text: str) -> list[str]:
