@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mmfusion import registry
+    from mmfusion.comparison.compare import compare
+    from mmfusion.comparison.report.command import report
+    from mmfusion.comparison.study import Study
     from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
     from mmfusion.experiments.fit import fit
     from mmfusion.experiments.trained_run import Run, load
@@ -38,11 +41,13 @@ __all__ = [
     "Maps",
     "Regression",
     "Run",
+    "Study",
     "Survival",
     "Table",
     "Tokens",
     "Wording",
     "ablate",
+    "compare",
     "create_loss",
     "create_model",
     "fit",
@@ -54,6 +59,7 @@ __all__ = [
     "load_dataset",
     "read_table",
     "registry",
+    "report",
 ]
 
 _HOMES = {
@@ -62,7 +68,10 @@ _HOMES = {
     **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
     **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
     **dict.fromkeys(("Data", "load_dataset", "read_table"), "experiments.chosen_data"),
+    "compare": "comparison.compare",
     "fit": "experiments.fit",
+    "report": "comparison.report.command",
+    "Study": "comparison.study",
     **dict.fromkeys(("Run", "load"), "experiments.trained_run"),
 }
 

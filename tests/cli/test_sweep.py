@@ -9,8 +9,7 @@ import pytest
 
 from helpers.commands import complaint
 from mmfusion import registry
-from mmfusion.cli import main, program
-from mmfusion.cli import sweep as several_runs
+from mmfusion.cli import main
 from mmfusion.comparison import cluster, sweep, tuning
 from mmfusion.experiments import folder
 from mmfusion.training.result_files import read_json
@@ -170,13 +169,6 @@ def test_repeats_have_a_table_of_their_own(
     assert reported.loc["test", "sd_starts"] == pytest.approx(noise["test_auc_sd_starts"][0])
     assert main(command) == 0
     assert "4 runs: 4 already finished" in capsys.readouterr().out
-
-
-def test_a_report_of_several_datasets_has_the_metrics_of_each() -> None:
-    words = ["run", "--preset", "paper", "--dataset", "derm7pt,men", "--report"]
-    reference, metrics = several_runs._judged_by(program._parser().parse_args(words))
-    assert reference == "concat"
-    assert {"g_mean", "accuracy_Grade_1"} <= set(metrics.split(","))
 
 
 @pytest.mark.slow

@@ -266,7 +266,7 @@ def test_what_is_refused(arguments: tuple[Any, ...], message: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--parity --model cfcml", "--parity needs a preset: --preset paper --parity"),
+        ("--parity --model cfcml", "--parity needs a preset, as in --preset paper"),
         ("--preset paper", "'paper' is for the datasets derm7pt, men, got --dataset synthetic_derm7pt"),
         ("--preset papper --dataset men", "unknown preset 'papper'"),
         ("--preset paper --dataset men --model cfmcl", "unknown model 'cfmcl'; did you mean 'cfcml'"),

@@ -25,7 +25,7 @@ _ARGUMENT = re.compile(
 _OF_THE_RUN = ("root", "cache", "progress")
 """Options of datasets that are not set by ``--set data.NAME``."""
 _CONSTANTS = {"True": "true", "False": "false", "None": "none"}
-_FLAGS = {"plugins": "plugin"}
+_FLAGS = {"plugins": "plugin", "models": "model", "launcher_options": "cluster"}
 """Flags whose names are not those of their arguments."""
 
 
@@ -56,7 +56,8 @@ def translate(text: str, arguments: argparse.Namespace) -> str:
         key, value = match["key"], match["value"]
         if match["named"]:
             return match[0]
-        if key != "overrides" and hasattr(arguments, key):  # those of a dataset; where --set has its values, too
+        known = hasattr(arguments, key) or hasattr(arguments, _FLAGS.get(key, key))
+        if key != "overrides" and known:  # those of a dataset; where --set has its values, too
             return _typed(_FLAGS.get(key, key), None if value == "True" else value)
         if section := next((section for section in ("data", "model") if key in keys(section)), ""):
             return _flag(section, key, value, arguments)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmfusion import __version__
 from mmfusion.cli import check, compact, names, option_names, predict, report, run, share, show
-from mmfusion.experiments import console
+from mmfusion.experiments import argument_names, console
 
 GROUPS = {
     "Train and compare models": (run, report),
@@ -34,7 +34,10 @@ def call(arguments: argparse.Namespace) -> int:
         The exit code: 0; 1 for faults that ``check`` found, and for rows that ``predict`` has no label for; 2 for what
         the user can fix; 130 after Ctrl-C.
     """
-    return console.guarded(lambda: arguments.command(arguments), lambda text: option_names.translate(text, arguments))
+    with argument_names.by_flags():
+        return console.guarded(
+            lambda: arguments.command(arguments), lambda text: option_names.translate(text, arguments)
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

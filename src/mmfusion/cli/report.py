@@ -46,7 +46,7 @@ def _report(arguments: argparse.Namespace) -> None:
         from mmfusion.comparison.report import command
     command.report(
         arguments.folders,
-        option_names.reporter(arguments),
+        verbose=option_names.reporter(arguments),
         reference=arguments.reference,
         metrics=arguments.metrics,
         out=arguments.out,

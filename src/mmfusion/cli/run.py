@@ -78,38 +78,43 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.resume is not None:
         _resume(arguments)
         return
-    if arguments.parity and arguments.preset is None:
-        raise ValueError("--parity needs a preset: --preset paper --parity")
     if arguments.reference is not None and not arguments.report:
         raise ValueError("--reference needs a report: add --report")
-    if arguments.cluster and arguments.launcher in (None, "processes"):
-        raise ValueError("--cluster needs a cluster: add --launcher slurm")
-    if arguments.model is None and arguments.preset is None:
+    if arguments.model is None and arguments.preset is None and not arguments.parity:
         raise ValueError("run expects --model NAME; see mmfusion list models")
     with interrupt.at_once():
-        from mmfusion.experiments import run, settings
+        from mmfusion.experiments import settings
+        from mmfusion.experiments.chosen_data import Data
+        from mmfusion.experiments.fit import fit
 
         flags.import_ahead()
     if _is_sweep(arguments):
         sweep.run(arguments)
         return
-    resolved = settings.resolve(arguments.model, flags.dataset(arguments), flags.layers(arguments))
+    layers, dataset = flags.layers(arguments), flags.dataset(arguments)
+    resolved = settings.resolve(arguments.model, dataset, layers)
     with interrupt.at_once():
         flags.import_timm(resolved)
-    run.start(resolved, option_names.reporter(arguments), overwrite=arguments.overwrite)
+    fit(
+        arguments.model,
+        Data(dataset),
+        overwrite=arguments.overwrite,
+        settings=settings.merge({}, *layers),
+        verbose=option_names.reporter(arguments),
+    )
 
 
 def _is_sweep(arguments: argparse.Namespace) -> bool:
     # A pattern asks for several runs even where it matches one model.
     model = arguments.model or ""
-    several = model == "all" or any(letter in model for letter in ",*?[")
+    several = model == "all" or any(letter in model for letter in ",*?[") or arguments.parity or arguments.cluster
     several = several or arguments.report or "," in flags.dataset(arguments)
     return several or any(getattr(arguments, flag) is not None for flag in flags.SWEEPS)
 
 
 def _resume(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.experiments import run
+        from mmfusion.experiments.fit import fit
 
         flags.import_ahead()
     moved = {"device", "root"}
@@ -124,10 +129,10 @@ def _resume(arguments: argparse.Namespace) -> None:
             f"--resume goes on with the settings in {arguments.resume}; leave out "
             f"{', '.join('--' + flag.replace('_', '-') for flag in extra)}"
         )
-    run.resume(
-        arguments.resume,
-        option_names.reporter(arguments),
+    fit(
+        resume=arguments.resume,
         device=arguments.device,
         root=arguments.root,
         plugins=arguments.plugins,
+        verbose=option_names.reporter(arguments),
     )

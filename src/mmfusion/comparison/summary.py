@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
+import pandas as pd
+
 from mmfusion.comparison.reference_choice import sees_embeddings
 from mmfusion.comparison.sweep import Outcome
 from mmfusion.experiments import folder
@@ -119,6 +121,30 @@ def _row(dataset: str, method: str, runs: Sequence[Mapping[str, Any]]) -> Row:
         median(seconds) if seconds else None,
         sum(auc["value"] is None for auc in aucs),
     )
+
+
+def ranking(rows: Sequence[Row], *, n_references: int = 0) -> pd.DataFrame:
+    """The rows as a frame, the highest mean test AUC first within a dataset.
+
+    Args:
+        rows: Of methods, then reference rows.
+        n_references: Number of reference rows.
+    """
+    columns = ("dataset", "method", "runs", "auc", "auc_sd", "gap_closed", "parameters", "seconds", "reference_row")
+    cells = [
+        (
+            *(row.dataset, row.method, len(row.aucs) + row.undefined, row.mean, row.spread, row.gap_closed),
+            *(row.parameters, row.seconds, number >= len(rows) - n_references),
+        )
+        for number, row in enumerate(rows)
+    ]
+    order = list(dict.fromkeys(row.dataset for row in rows))
+    frame = pd.DataFrame(cells, columns=list(columns))
+    numbers = ["auc", "auc_sd", "gap_closed", "parameters", "seconds"]
+    frame[numbers] = frame[numbers].astype(float)
+    by = frame.assign(place=frame["dataset"].map({name: place for place, name in enumerate(order)}))
+    best = by.sort_values(["place", "auc"], ascending=[True, False], kind="stable", ignore_index=True)
+    return best.drop(columns="place").set_index(["dataset", "method"])
 
 
 def write(rows: Sequence[Row], out: Path) -> None:

@@ -31,7 +31,13 @@ _KEYS_OF_TRIAL = (("chosen", "value"), *_KEYS)
 
 
 class SweepError(ValueError):
-    """Some of the runs failed; the others are finished."""
+    """Some of the runs failed; the others are finished.
+
+    Attributes:
+        study: What was made of these, where a study was asked for.
+    """
+
+    study: Any = None
 
 
 @dataclass(frozen=True)

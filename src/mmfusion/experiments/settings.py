@@ -238,7 +238,9 @@ def resolve(
         blueprint, model = {"blueprint": model.to_dict()}, BLUEPRINT
     elif is_file(model):
         # The file's content is a setting: the run can be loaded where the file is not.
-        blueprint = {"blueprint": blueprints.read(model).to_dict()}
+        of_model = requested.get("model", {})
+        content = of_model.get("blueprint") if isinstance(of_model, Mapping) else None
+        blueprint = {"blueprint": blueprints.read(model).to_dict() if content is None else content}
         model = Path(model).name
     model = str(model)
     # Looked up first: of several faults, the unknown name is reported.

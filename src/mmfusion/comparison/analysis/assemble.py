@@ -292,7 +292,7 @@ def _method(
         cost=learning.cost(runs),
         tunings=group.tunings,
         at_recipe=group.at_recipe,
-        family=family(group.model, row=group.row is not None),
+        family=family(group.model, row=group.row is not None, content=runs[0].settings.model.get("blueprint")),
         gaps=gaps(sampled, subgroups, of_property, rules.primary, level),
     )
 

@@ -1,16 +1,21 @@
 """Families of methods: where a method fuses."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmfusion.comparison.reference_choice import of_name
+from mmfusion.models import Blueprint
 from mmfusion.models.registration import blueprint_of
 from mmfusion.registry import PluginError
 
 
-def family(model: str, *, row: bool) -> str:
+def family(model: str, *, row: bool, content: Mapping[str, Any] | None = None) -> str:
     """Words for where a model fuses, by its blueprint with default options.
 
     Args:
         model: Registered name, or that of a reference row.
         row: Whether it is a reference row.
+        content: Of the blueprint that a run was given as a file, which need not be here.
 
     Returns:
         ``maps``, ``tokens``, ``decisions``, ``images alone``, ``table alone`` or ``embeddings``; for a reference row
@@ -20,7 +25,7 @@ def family(model: str, *, row: bool) -> str:
         known = of_name(model)
         return f"reference: {' + '.join(known.inputs) if known is not None else 'table'}"
     try:
-        blueprint = blueprint_of(model)
+        blueprint = blueprint_of(model) if content is None else Blueprint.from_dict(content)
     except (ValueError, PluginError):
         return ""
     if blueprint.maps:

@@ -10,6 +10,8 @@ from mmfusion.comparison.collect import collect
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, cell, score
 from mmfusion.comparison.report.writing import write
+from mmfusion.experiments import console
+from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.rich_table import rich_table
 from mmfusion.metrics.classification import SETS
 from mmfusion.training.reporter import Reporter
@@ -17,13 +19,14 @@ from mmfusion.training.reporter import Reporter
 FOLDER = "report"
 
 
+@named
 def report(
-    folders: Sequence[str | Path],
-    reporter: Reporter,
+    folders: str | Path | Sequence[str | Path],
+    verbose: bool | Reporter = True,
     *,
     reference: str | None = None,
     metrics: str = assemble.ALL,
-    out: Path | None = None,
+    out: str | Path | None = None,
     beforehand: bool | None = None,
     formulas: bool = False,
     margin: float | None = None,
@@ -33,8 +36,9 @@ def report(
     Nothing is trained and no dataset is read: the predictions in the folders are enough.
 
     Args:
-        folders: Run folders, or folders with run folders below them.
-        reporter: Receives the ranking, the skipped folders, and the path of the report.
+        folders: Run folders, or folders with run folders below them; or one of them.
+        verbose: True to show the ranking, the skipped folders, and the path of the report; False for silence; or a
+            reporter that receives them.
         reference: Method that the others are tested against, which must be among the runs; None:
             :data:`~mmfusion.comparison.analysis.assemble.REFERENCE`, without which there are no tests.
         metrics: Metrics to show and to test, separated by commas, or the name of a set of
@@ -52,6 +56,8 @@ def report(
     Raises:
         ValueError: If there is no finished run, or a metric or the reference is unknown.
     """
+    reporter = console.reporter_of(verbose)
+    folders = [folders] if isinstance(folders, str | Path) else list(folders)
     collection = collect(folders)
     skipped = {str(folder.folder): folder.reason for folder in collection.skipped}
     if not collection.runs:
@@ -83,7 +89,9 @@ def report(
             repeats=collection.repeats,
         )
     with reporter.working("writing the report"):
-        page = write(analysis, Path(folders[0]) / FOLDER if out is None else out, skipped=skipped, formulas=formulas)
+        page = write(
+            analysis, Path(folders[0]) / FOLDER if out is None else Path(out), skipped=skipped, formulas=formulas
+        )
     for comparison in analysis.comparisons:
         reporter.show(table(comparison, analysis.level))
         for caution in comparison.cautions:
