@@ -228,7 +228,12 @@ def test_wrong_options(whole: Path, options: dict[str, object], message: str) ->
 def test_the_published_table(some_bus_bra: Path) -> None:
     """A part of the published images, whose numbers stand beside the published ones."""
     planned = bus_bra.plan(root=some_bus_bra, columns="reader")
-    assert planned.sizes == (("images", len(planned.frame), 1875), ("patients", planned.frame["Case"].nunique(), 1064))
+    images, patients, *of_devices = planned.sizes
+    assert images == ("images", len(planned.frame), 1875)
+    assert patients == ("patients", planned.frame["Case"].nunique(), 1064)
+    assert sum(n for _, n, _ in of_devices) == len(planned.frame)
+    assert sum(published for _, _, published in of_devices) == 1875
+    assert all(0 < n <= published for _, n, published in of_devices)
     assert set(planned.frame["Histology"]) & {"invasive ductal carcinoma", "fibroadenoma"}
     assert planned.schema is not None
     assert planned.schema.columns.names == ("BIRADS", "Side")
@@ -254,7 +259,12 @@ def test_birads_alone_distinguishes_pathologies(real_bus_bra: Path) -> None:
 def test_real_images_and_masks(bus_bra_sample: Path) -> None:
     report = check("bus_bra", bus_bra_sample, full=True)
     assert report.faults == ()
-    assert report.lines[:2] == ("images: 60, published 1875", "patients: 33, published 1064")
+    assert report.lines[:4] == (
+        "images: 60, published 1875",
+        "patients: 33, published 1064",
+        "images of GE Logiq 5: 16, published 809",
+        "images of GE Logiq 7: 19, published 902",
+    )
     assert "masks of 'image': 60 of 60 images" in report.lines
 
 

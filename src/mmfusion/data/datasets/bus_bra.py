@@ -110,7 +110,14 @@ def bus_bra(
     with faults.caught():
         faults += invalid_cells(frame, _schema(frame, columns))
     refuse_published("bus_bra", faults, reader, frame, folder, missing_images)
-    sizes = (("images", len(frame), N_IMAGES), ("patients", frame["Case"].nunique(), N_PATIENTS))
+    sizes = (
+        ("images", len(frame), N_IMAGES),
+        ("patients", frame["Case"].nunique(), N_PATIENTS),
+        *(
+            (f"images of {device}", int(is_of(frame, [device]).sum()), published)
+            for device, published in DEVICES.items()
+        ),
+    )
     notes = [
         "BUS-BRA (Gómez-Flores et al. 2024, Medical Physics): its licence asks for a citation of this article.",
         "All images of a patient are in one set.",

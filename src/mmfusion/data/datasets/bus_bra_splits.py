@@ -1,6 +1,6 @@
 """Splits that BUS-BRA alone has: test sets by scanner, and the folds that were published with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,12 @@ from mmfusion.data.datasets.published import published_column
 from mmfusion.data.splits import Split, check_split
 from mmfusion.data.splits.folds import held_out
 
-DEVICES = ("GE Logiq 5", "GE Logiq 7", "Toshiba Aplio 300", "U-Systems")
-"""Scanners; in the table their frequencies follow, as in ``GE Logiq 7 @10-14MHz``."""
+DEVICES = {"GE Logiq 5": 809, "GE Logiq 7": 902, "Toshiba Aplio 300": 139, "U-Systems": 25}
+"""Scanners with their published numbers of images; in the table frequencies follow, as in ``GE Logiq 7 @10-14MHz``."""
 PUBLISHED_FOLDS = (5, 10)
 
 
-def is_of(frame: pd.DataFrame, devices: Sequence[str]) -> np.ndarray:
+def is_of(frame: pd.DataFrame, devices: Iterable[str]) -> np.ndarray:
     """Whether each row is of one of the scanners, shape ``(n,)`` bool."""
     return frame["Device"].astype(str).str.startswith(tuple(devices)).to_numpy()
 
