@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from mmfusion.comparison.study import Study
     from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
     from mmfusion.experiments.fit import fit
+    from mmfusion.experiments.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
     from mmfusion.experiments.trained_run import Run, load
     from mmfusion.models import Blueprint, FusionModel, ImageEncoders, ablate, create_loss, create_model
     from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
     from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
     from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
+    from mmfusion.training.callbacks import Callback
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Blueprint",
+    "Callback",
     "Classes",
     "Columns",
     "Data",
@@ -38,13 +41,16 @@ __all__ = [
     "ImageEncoders",
     "Labels",
     "LossInputs",
+    "MLflowLogger",
     "Maps",
     "Regression",
     "Run",
     "Study",
     "Survival",
     "Table",
+    "TensorBoardLogger",
     "Tokens",
+    "WandbLogger",
     "Wording",
     "ablate",
     "compare",
@@ -70,6 +76,8 @@ _HOMES = {
     **dict.fromkeys(("Data", "load_dataset", "read_table"), "experiments.chosen_data"),
     "compare": "comparison.compare",
     "fit": "experiments.fit",
+    **dict.fromkeys(("MLflowLogger", "TensorBoardLogger", "WandbLogger"), "experiments.loggers"),
+    "Callback": "training.callbacks",
     "report": "comparison.report.command",
     "Study": "comparison.study",
     **dict.fromkeys(("Run", "load"), "experiments.trained_run"),

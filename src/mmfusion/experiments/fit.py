@@ -1,6 +1,6 @@
 """Training of one model, from Python."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mmfusion.experiments.settings import Settings, merge, resolve
 from mmfusion.experiments.trained_run import Run
 from mmfusion.models import Blueprint, FusionModel
 from mmfusion.models.own_module import SUFFIX
+from mmfusion.training.callbacks import Callback, Calls, Entry
 from mmfusion.training.reporter import Reporter
 
 Model = str | Path | Blueprint | nn.Module
@@ -38,6 +39,7 @@ def fit(
     root: str | Path | None = None,
     plugins: Sequence[str | Path] | None = None,
     settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback | Callable[[Entry], object]] = (),
     verbose: bool | Reporter = True,
 ) -> Run:
     """Train and evaluate a model, or continue an interrupted run.
@@ -62,6 +64,8 @@ def fit(
         plugins: Python files that register more parts.
         settings: Any other settings, ``{"train.lr": 3e-4}`` or ``{"train": {"lr": 3e-4}}``, of the sections ``run``,
             ``train``, ``data`` and ``model``; the arguments above go before them.
+        callbacks: Called as the training goes on: functions of an epoch's entry, or a
+            :class:`~mmfusion.training.callbacks.Callback` such as :class:`~mmfusion.TensorBoardLogger`.
         verbose: True to show progress and results, False for silence, or a reporter of your own.
 
     Returns:
@@ -73,7 +77,7 @@ def fit(
         mmfusion.training.loss_log.NonFiniteLoss: If the training diverges.
         mmfusion.experiments.run.Interrupted: If the user stops it; it says how to continue.
     """
-    reporter = console.reporter_of(verbose)
+    reporter, calls = console.reporter_of(verbose), Calls(callbacks)
     module = model if isinstance(model, nn.Module) else None
     arguments: dict[str, Any] = {
         "epochs": epochs,
@@ -96,6 +100,7 @@ def fit(
             root=None if root is None else str(root),
             plugins=plugins,
             module=module,
+            calls=calls,
         )
         return Run(place, device or "auto", plugins=plugins, model=module)
     if model is None or data is None:
@@ -103,7 +108,7 @@ def fit(
     if root is not None:
         raise ValueError("root is given with the data: read_table(..., root=...), load_dataset(..., root=...)")
     resolved = settings_of(model, data, arguments, plugins, settings)
-    result = run.start(resolved, reporter, overwrite=overwrite, module=module)
+    result = run.start(resolved, reporter, overwrite=overwrite, module=module, calls=calls)
     return Run(result.folder, resolved.run.device, plugins=plugins, model=module)
 
 

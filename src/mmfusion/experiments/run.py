@@ -24,6 +24,7 @@ from mmfusion.experiments.devices import pick_device
 from mmfusion.experiments.settings import Settings
 from mmfusion.training import checkpoints, memory, processes
 from mmfusion.training.arithmetic import arithmetic
+from mmfusion.training.callbacks import Calls
 from mmfusion.training.loop import Training
 from mmfusion.training.loss_log import NonFiniteLoss
 from mmfusion.training.reporter import Reporter, Silent
@@ -54,6 +55,7 @@ def start(
     *,
     overwrite: bool = False,
     module: nn.Module | None = None,
+    calls: Calls | None = None,
 ) -> Result:
     """Train, evaluate and write a new run.
 
@@ -64,6 +66,7 @@ def start(
         reporter: Receives the progress; None: silent.
         overwrite: Replace a former run in the same folder.
         module: A model of the user's own, as for :func:`~mmfusion.experiments.assembly.build_model`.
+        calls: The callbacks.
 
     Returns:
         The folder and its metrics.
@@ -105,7 +108,7 @@ def start(
                         # From here on the folder is a run, and can be resumed.
                         folder.create(out, {"format": checkpoints.FORMAT, **settings.to_dict()})
                         _write_case(out, parts)
-                    return _complete(parts, training, reporter)
+                    return _complete(parts, training, reporter, calls or Calls())
     except KeyboardInterrupt as error:
         # A former run in that folder, about to be replaced, is not this one.
         raise Interrupted(_interrupted(out) if begun else "interrupted; nothing was written yet") from error
@@ -119,6 +122,7 @@ def resume(
     root: str | None = None,
     plugins: Sequence[str | Path] | None = None,
     module: nn.Module | None = None,
+    calls: Calls | None = None,
 ) -> Result:
     """Continue an interrupted run; a finished one is only read.
 
@@ -130,6 +134,7 @@ def resume(
         plugins: The plug-ins to run in place of those that the folder names; None: those that it names, each only if
             you have allowed that very file before, see :mod:`mmfusion.experiments.trust`.
         module: The model of the user's own that the run began with.
+        calls: The callbacks; a finished run calls none.
 
     Returns:
         As the run would have returned without the interruption.
@@ -144,7 +149,15 @@ def resume(
     """
     try:
         with processes.together(), lock.held(out) if out.is_dir() else nullcontext():
-            return _resume(out, _speaker(reporter), device=device, root=root, plugins=plugins, module=module)
+            return _resume(
+                out,
+                _speaker(reporter),
+                device=device,
+                root=root,
+                plugins=plugins,
+                module=module,
+                calls=calls or Calls(),
+            )
     except KeyboardInterrupt as error:
         raise Interrupted(_interrupted(out)) from error
 
@@ -157,6 +170,7 @@ def _resume(
     root: str | None,
     plugins: Sequence[str | Path] | None,
     module: nn.Module | None,
+    calls: Calls,
 ) -> Result:
     settings = folder.read_settings(out)
     settings.run.out = str(out)
@@ -202,10 +216,19 @@ def _resume(
             reporter.say(f"continuing after epoch {training.progress.epoch} of {sum(training.epochs)}")
         elif not begun and processes.is_main():
             _write_case(out, parts)
-        return _complete(parts, training, reporter)
+        return _complete(parts, training, reporter, calls)
 
 
-def _complete(parts: Parts, training: Training, reporter: Reporter) -> Result:
+def _complete(parts: Parts, training: Training, reporter: Reporter, calls: Calls) -> Result:
+    training.after_epoch = calls.epoch
+    with calls.around(training.folder, parts.settings.to_dict()):
+        result = _trained(parts, training, reporter)
+        calls.metrics = result.metrics
+    evaluation.show(result.folder, result.metrics, reporter)
+    return result
+
+
+def _trained(parts: Parts, training: Training, reporter: Reporter) -> Result:
     settings, device = parts.settings, parts.device
     try:
         with memory.guard("training", device, _advice(settings)):
@@ -221,9 +244,7 @@ def _complete(parts: Parts, training: Training, reporter: Reporter) -> Result:
     model = accelerator.unwrap_model(parts.model, keep_fp32_wrapper=False)
     with memory.guard("evaluating", device, _advice(settings)), arithmetic(device):
         metrics = evaluation.write(parts, model, training.folder, progress, reporter)
-    result = Result(training.folder, processes.from_main(lambda: metrics))
-    evaluation.show(result.folder, result.metrics, reporter)
-    return result
+    return Result(training.folder, processes.from_main(lambda: metrics))
 
 
 def _advice(settings: Settings) -> str:

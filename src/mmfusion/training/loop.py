@@ -75,6 +75,9 @@ class Training:
         standardized: Images whose values need not be in [0, 1].
         text_cache: Folder for encoded sentences; None: each tokenizer's own.
 
+    Attributes:
+        after_epoch: Called with each epoch's entry of the history, once it is saved.
+
     Raises:
         ValueError: If ``settings.phase_epochs`` names a phase that the model does not have, or the sampler or the
             losses do not fit the cases.
@@ -102,6 +105,7 @@ class Training:
         self.target = target
         self.folder = folder
         self.reporter = reporter
+        self.after_epoch: Callable[[Mapping[str, Any]], None] = lambda entry: None
         self.progress = Progress()
         self.accelerator = accelerator
         self._augment = augment
@@ -270,6 +274,7 @@ class Training:
         )
         self._keep(phase, scores if last_phase else None)
         self.reporter.say(line(title, self.progress, self.settings.metric))
+        self.after_epoch(self.progress.history[-1])
 
     def _step_seed(self, epoch: int, step: int) -> int:
         # Of several processes each augments its own cases by numbers of its own; the first ones are those of one alone.
