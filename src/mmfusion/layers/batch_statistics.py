@@ -33,7 +33,7 @@ def for_one_case(call: Callable[[], Result], module: nn.Module, x: Tensor | int)
     Raises:
         ValueError: As the call does, also with the running statistics.
     """
-    n = x if isinstance(x, int) else len(x)
+    n = x if isinstance(x, int) else x.shape[0]
     if n != 1 or torch.compiler.is_compiling() or not (layers := normalizing(module)):
         return call()
     # Layers before the one that fails have seen the case by then.

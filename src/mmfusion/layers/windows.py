@@ -61,7 +61,7 @@ class Windows(nn.Module):
 
     def cut(self, x: Tensor) -> Tensor:
         """From ``(b, n, d)`` to ``(b, w, t, d)``; zeros where the grid was filled up."""
-        filled = torch.cat([x, x.new_zeros(len(x), 1, x.shape[2])], 1)
+        filled = torch.cat([x, x.new_zeros(x.shape[0], 1, x.shape[2])], 1)
         return filled[:, self.position]
 
     def join(self, windows: Tensor) -> Tensor:
@@ -130,15 +130,16 @@ class WindowCrossBlock(nn.Module):
         )
         anything = seen.any(-1, keepdim=True)
         bias = repeat(self.bias[self.windows.offset], "t seen h -> h t (maps seen)", maps=len(present))
+        # Windows beside heads: attention of four axes is what fast kernels and ONNX have.
         q, k, v = (
-            rearrange(x_, "b w t (h d) -> b w h t d", h=self.n_heads)
+            rearrange(x_, "b w t (h d) -> b (w h) t d", h=self.n_heads)
             for x_ in (self.query(query_x), self.key(context), self.value(context))
         )
         # A row without a single key would be a softmax over nothing: it sees everything, and its result is replaced.
-        scores = torch.where(seen | ~anything, bias, -torch.inf).to(q.dtype)
+        scores = torch.where(seen | ~anything, bias, -torch.inf).flatten(1, 2).to(q.dtype)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=scores)
-        attended = rearrange(torch.where(anything, attended, 0.0), "b w h t d -> b w t (h d)")
-        x = x + self.out(self.windows.join(attended))
+        attended = rearrange(attended, "b (w h) t d -> b w t (h d)", h=self.n_heads)
+        x = x + self.out(self.windows.join(torch.where(anything.squeeze(2), attended, 0.0)))
         out: Tensor = x + self.feed_forward(self.norm2(x))
         return out
 

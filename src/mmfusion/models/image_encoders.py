@@ -337,7 +337,10 @@ def _lanes(images: Mapping[str, Tensor], routes: Mapping[str, str]) -> list[_Lan
         together.setdefault((routes[name], tuple(image.shape[1:])), []).append(name)
     return [
         _Lane(
-            route, tuple(names), tuple(len(images[name]) for name in names), _joined([images[name] for name in names])
+            route,
+            tuple(names),
+            tuple(images[name].shape[0] for name in names),
+            _joined([images[name] for name in names]),
         )
         for (route, _), names in together.items()
     ]

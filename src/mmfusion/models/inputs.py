@@ -70,11 +70,13 @@ def checked(
         if row.dtype != torch.bool or row.ndim != 1:
             raise ValueError(f"present[{name!r}] must be bool of shape (b,), got {row.dtype} {tuple(row.shape)}")
     sizes = {name: _check_content(name, inputs[name], images, columns, maps) for name in inputs}
-    sizes |= {f"present[{name!r}]": len(row) for name, row in mask.items()}
-    if len(set(sizes.values())) != 1:
+    sizes |= {f"present[{name!r}]": row.shape[0] for name, row in mask.items()}
+    n_cases, *others = sizes.values()
+    # No set of them: what is hashed under export is no longer any number.
+    if any(n != n_cases for n in others):
         raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
     cast = {name: _cast(value, dtypes[name]) if name in dtypes else value for name, value in inputs.items()}
-    return cast, mask, next(iter(sizes.values()))
+    return cast, mask, n_cases
 
 
 def _cast(content: Content, dtype: torch.dtype) -> Content:
@@ -103,7 +105,7 @@ def _check_content(
             check_table(content, columns[name])
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from error
-        return len(content.numerical)
+        return content.numerical.shape[0]
     if isinstance(content, Maps):
         return _check_maps(name, content, maps[name])
     image = images[name]
@@ -114,7 +116,7 @@ def _check_content(
             hint = ": convert bytes by x.float() / 255" if content.dtype == torch.uint8 else ""
         shape = ", ".join(map(str, image.shape))
         raise ValueError(f"{name!r} must be floating point of shape (b, {shape}), got {came}{hint}")
-    return len(content)
+    return content.shape[0]
 
 
 def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -> int:
@@ -122,13 +124,14 @@ def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -
         kinds = [type(stage).__name__ for stage in content.stages]
         raise ValueError(f"the maps of {name!r} must be tensors, one per stage, got {kinds}")
     shapes = [tuple(stage.shape[1:]) for stage in content.stages]
-    sizes = {len(stage) for stage in content.stages}
-    if shapes != list(expected) or len(sizes) != 1 or not all(stage.is_floating_point() for stage in content.stages):
+    floating = all(stage.is_floating_point() for stage in content.stages)
+    n_cases, *others = (stage.shape[0] for stage in content.stages)
+    if shapes != list(expected) or any(n != n_cases for n in others) or not floating:
         raise ValueError(
             f"the maps of {name!r} must be floating point, (b, ...) with {list(expected)}, one per stage, got "
             f"{[tuple(stage.shape) for stage in content.stages]}: encode with this model"
         )
-    return sizes.pop()
+    return n_cases
 
 
 def check_range(

@@ -21,7 +21,7 @@ from mmfusion.tokens import Tokens, TokenShape
 
 def shrunk(x: Tensor, grid: tuple[int, ...], target: tuple[int, ...]) -> Tensor:
     """Averages of the positions of a grid, by adaptive pooling: ``(b, n, d)`` to ``(b, n_target, d)``, row-major."""
-    x = x.reshape(len(x), *grid, x.shape[2])
+    x = x.reshape(x.shape[0], *grid, x.shape[2])
     for axis, (n, k) in enumerate(zip(grid, target, strict=True), start=1):
         if n != k:
             x = torch.tensordot(x, averages(n, k, x), dims=([axis], [1])).movedim(-1, axis)

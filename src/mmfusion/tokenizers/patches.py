@@ -84,4 +84,4 @@ class Patches(ImageTokenizer):
         if self.positions:
             x = x + cast("GridPosition", self.position[stage])(tuple(feature_map.shape[2:]))
         x = self.normalize[stage](x)
-        return x if self.cls is None else torch.cat([self.cls.to(x.dtype).expand(len(x), -1, -1), x], 1)
+        return x if self.cls is None else torch.cat([self.cls.to(x.dtype).expand(x.shape[0], -1, -1), x], 1)

@@ -67,5 +67,5 @@ class HyperConv(ConditionedMapFusion):
     def act(self, x: Tensor, read: Tensor, mask: Tensor | None) -> Tensor:
         """The map, and beside it the convolution."""
         c = x.shape[1]
-        weights, biases = read[:, : c * c].reshape(len(x), c, c), read[:, c * c :].unsqueeze(2)
+        weights, biases = read[:, : c * c].reshape(x.shape[0], c, c), read[:, c * c :].unsqueeze(2)
         return x + torch.baddbmm(biases, weights, x.flatten(2)).view(x.shape)

@@ -217,7 +217,7 @@ def over_present(module: nn.Module, features: Tensor, mask: Tensor | None, dim: 
     if mask is not None and not is_static(features.device):
         rows = mask.nonzero().squeeze(1)
         if len(rows) == 0:
-            return features.new_zeros(len(features), dim)
+            return features.new_zeros(features.shape[0], dim)
     known = features if rows is None else features[rows]
     out: Tensor = for_one_case(partial(module, known), module, known)
-    return out if rows is None else out.new_zeros(len(features), dim).index_copy(0, rows, out)
+    return out if rows is None else out.new_zeros(features.shape[0], dim).index_copy(0, rows, out)

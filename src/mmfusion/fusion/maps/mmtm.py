@@ -62,11 +62,13 @@ class MMTM(MapFusion):
         streams = [
             maps[name].flatten(2).mean(2)
             if name in maps
-            else first.new_zeros(len(first), cast("nn.Linear", gates[name]).out_features)
+            else first.new_zeros(first.shape[0], cast("nn.Linear", gates[name]).out_features)
             for name in self.routes
         ]
         if self.d_context:
-            streams.append(first.new_zeros(len(first), self.d_context) if context is None else _flat(context, first))
+            streams.append(
+                first.new_zeros(first.shape[0], self.d_context) if context is None else _flat(context, first)
+            )
         joint = torch.relu(self.join[str(stage)](torch.cat(streams, 1)))
         return {name: x * like_map(2 * torch.sigmoid(gates[name](joint)), x) for name, x in maps.items()}
 

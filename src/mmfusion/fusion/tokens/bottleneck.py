@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
             ValueError: If the modalities are others.
         """
         check_names(self.names, tokens)
-        shared = self.bottlenecks.expand(len(next(iter(tokens.values())).x), -1, -1)
+        shared = self.bottlenecks.expand(next(iter(tokens.values())).x.shape[0], -1, -1)
         for index, layer in enumerate(self.layers):
             blocks = cast("nn.ModuleDict", layer)
             if index < self.fusion_layer:
@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
 def _exchange(blocks: nn.ModuleDict, tokens: dict[str, Tokens], shared: Tensor) -> tuple[dict[str, Tokens], Tensor]:
     """One layer: new tokens, and the mean of the modalities' bottlenecks over those that a case has."""
     updated: dict[str, Tokens] = {}
-    total, count = torch.zeros_like(shared), shared.new_zeros(len(shared), 1, 1)
+    total, count = torch.zeros_like(shared), shared.new_zeros(shared.shape[0], 1, 1)
     for name, of_name in tokens.items():
         n = of_name.x.shape[1]
         seen = blocks[name](join([of_name, Tokens(shared)])).x

@@ -79,7 +79,7 @@ class Latent(nn.Module):
             ValueError: If the modalities are others.
         """
         check_names(self.names, tokens)
-        latents = self.latents.expand(len(next(iter(tokens.values())).x), -1, -1)
+        latents = self.latents.expand(next(iter(tokens.values())).x.shape[0], -1, -1)
         for index in range(self.depth):
             blocks = cast("nn.ModuleDict", self.layers[index % len(self.layers)])
             for name, of_name in tokens.items():

@@ -49,7 +49,7 @@ def stacked(embeddings: Mapping[str, Tensor], present: Present | None, names: Se
         it is present.
     """
     first = embeddings[names[0]]
-    everyone = torch.ones(len(first), dtype=torch.bool, device=first.device)
+    everyone = torch.ones(first.shape[0], dtype=torch.bool, device=first.device)
     mask = torch.stack([(present or {}).get(name, everyone) for name in names]).unsqueeze(-1)
     return torch.where(mask, torch.stack([embeddings[name] for name in names]), 0.0), mask
 

@@ -170,7 +170,7 @@ class Resampler(nn.Module):
         if self.position is not None and self.grid is not None:
             check_n_tokens(x.shape[1], math.prod(self.grid))
             x = x + self.position(self.grid)
-        latents = self.latents.expand(len(x), -1, -1)
+        latents = self.latents.expand(x.shape[0], -1, -1)
         for block in self.blocks:
             latents = block(latents, Tokens(x, tokens.mask))
         out: Tensor = self.up(self.out_norm(latents))

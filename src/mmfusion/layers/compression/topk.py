@@ -50,7 +50,7 @@ class TopKCompression(nn.Module):
         with without_autocast(x):
             direction = unit(full_precision(self.direction))
             # The tokens of a map are a transposed view of it: this product takes them as they lie.
-            score = torch.bmm(direction.expand(len(x), 1, -1), full_precision(x).mT).squeeze(1)
+            score = torch.bmm(direction.expand(x.shape[0], 1, -1), full_precision(x).mT).squeeze(1)
         n_kept = min(self.n_latents, n)
         if tokens.mask is None:
             kept = score.topk(n_kept).indices.sort().values

@@ -110,7 +110,7 @@ class TipTableEncoder(nn.Module):
             cells.append(F.embedding(table.categorical.clamp(min=0) + self.first_row, self.embedding))
         known = _known_and_cls(table)
         x = torch.where(known[:, 1:].unsqueeze(-1), torch.cat(cells, 1), cast("Tensor", self.mask))
-        return torch.cat([cast("Tensor", self.cls).to(x.dtype).expand(len(x), -1, -1), x], 1), known
+        return torch.cat([cast("Tensor", self.cls).to(x.dtype).expand(x.shape[0], -1, -1), x], 1), known
 
     def _tokens(self, tokenizer: TabularTokenizer, table: Table) -> tuple[Tensor, Tensor | None]:
         """The tokenizer's, and which of them are to be attended to."""

@@ -87,7 +87,7 @@ class TabularTokenizer(nn.Module):
         tokens = self.tokens(table)
         if self.cls is None:
             return (tokens,)
-        x = torch.cat([self.cls.expand(len(tokens.x), -1, -1), tokens.x], 1)
+        x = torch.cat([self.cls.expand(tokens.x.shape[0], -1, -1), tokens.x], 1)
         mask = tokens.mask
         return (Tokens(x, mask if mask is None else torch.cat([torch.ones_like(mask[:, :1]), mask], 1)),)
 

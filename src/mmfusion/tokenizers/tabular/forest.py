@@ -90,7 +90,7 @@ def leaves(x: Tensor, forest: Forest) -> tuple[Tensor, Tensor]:
     """
     n_trees, n_nodes = forest.feature.shape
     first = torch.arange(n_trees, device=x.device) * n_nodes
-    node = first.new_zeros(len(x), n_trees)
+    node = first.new_zeros(x.shape[0], n_trees)
     met = torch.zeros_like(node, dtype=torch.bool)
     feature, threshold, missing_right = (part.flatten() for part in forest)
     for _ in range((n_nodes + 1).bit_length() - 1):

@@ -1,0 +1,91 @@
+"""Every registered model as a program of ``torch.export`` and as an ONNX file: any number of cases, presence varied."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import mmfusion as mmf
+from helpers.marks import EXHAUSTIVE
+from helpers.small import make_inputs, make_spec
+from mmfusion.models import FusionModel
+from mmfusion.models.export import to_onnx, to_program
+from mmfusion.spec import DataSpec
+from mmfusion.tokens import Inputs, Present, Table
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "two_images": {"images": 2, "size": (16, 16)},
+    "volume": {"images": 1, "size": (8, 8, 8)},
+}
+USUAL = {("concat", "two_images"), ("film", "two_images")}
+
+
+def cases(usual: set[tuple[str, str]]) -> list[Any]:
+    return [
+        pytest.param(name, layout, marks=pytest.mark.slow if (name, layout) in usual else EXHAUSTIVE)
+        for layout in LAYOUTS
+        for name in mmf.registry.models.list()
+    ]
+
+
+@cache
+def model_of(name: str, layout: str) -> tuple[DataSpec, FusionModel]:
+    spec = make_spec(**LAYOUTS[layout])
+    torch.manual_seed(0)
+    return spec, mmf.create_model(name, spec).eval()
+
+
+def batch(spec: DataSpec, names: tuple[str, ...], n: int) -> tuple[Inputs, Present]:
+    """Cases with missing cells and modalities; each has one modality at least."""
+    inputs = make_inputs(spec, n, seed=n, missing_cells=True)
+    present = {name: torch.arange(n) % len(names) != i for i, name in enumerate(names)}
+    if len(names) == 1:
+        present = {names[0]: torch.ones(n, dtype=torch.bool)}
+    return {name: inputs[name] for name in names}, present
+
+
+def flat(inputs: Inputs, present: Present) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, content in inputs.items():
+        if isinstance(content, Table):
+            tensors |= {f"{name}.numerical": content.numerical, f"{name}.categorical": content.categorical}
+        else:
+            tensors[name] = content
+        tensors[f"{name}.present"] = present[name]
+    return tensors
+
+
+@pytest.mark.parametrize(("name", "layout"), cases(USUAL))
+def test_program(name: str, layout: str) -> None:
+    """One program gives what the model gives, for 1, 2 and 7 cases."""
+    spec, model = model_of(name, layout)
+    program = to_program(model, spec).module()
+    for n in (1, 2, 7):
+        inputs, present = batch(spec, model.names, n)
+        with torch.no_grad():
+            expected = model(inputs, present).outputs
+            found = program(flat(inputs, present))
+        assert found.keys() == expected.keys()
+        for target in expected:
+            torch.testing.assert_close(found[target], expected[target], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "layout"), cases({("tabular_mlp", "two_images")}))
+def test_onnx(name: str, layout: str, tmp_path: Path) -> None:
+    """Likewise one ONNX file, in onnxruntime."""
+    runtime = pytest.importorskip("onnxruntime")
+    spec, model = model_of(name, layout)
+    to_onnx(to_program(model, spec), tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"))
+    for n in (1, 2, 7):
+        inputs, present = batch(spec, model.names, n)
+        tensors = {key: value.numpy() for key, value in flat(inputs, present).items()}
+        with torch.no_grad():
+            expected = model(inputs, present).outputs
+        found = session.run(list(expected), {given.name: tensors[given.name] for given in session.get_inputs()})
+        for array, (target, value) in zip(found, expected.items(), strict=True):
+            np.testing.assert_allclose(array, value.numpy(), rtol=0, atol=1e-5, err_msg=target)
