@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mmfusion.metrics.differences import corrected_resampled_difference, detectable, equivalence, t_test
+from mmfusion.metrics.differences import (
+    corrected_resampled_difference,
+    detectable,
+    equivalence,
+    independent_difference,
+    t_test,
+)
 
 
 def test_the_t_test_is_scipys() -> None:
@@ -119,3 +125,12 @@ def test_differences_that_the_metric_cannot_have() -> None:
 def test_wrong_differences(wrong: list[float]) -> None:
     with pytest.raises(ValueError, match="at least two finite differences"):
         corrected_resampled_difference(wrong, n_train=2, n_test=1)
+
+
+def test_the_difference_of_estimates_on_other_cases_has_both_widths() -> None:
+    assert independent_difference((0.8, 0.77, 0.84), (0.7, 0.66, 0.73)) == pytest.approx(
+        (0.1, 0.1 - np.hypot(0.03, 0.03), 0.1 + np.hypot(0.04, 0.04))
+    )
+    mean, low, high = independent_difference((0.8, np.nan, np.nan), (0.7, 0.6, 0.8))
+    assert mean == pytest.approx(0.1)
+    assert np.isnan([low, high]).all()

@@ -1,6 +1,6 @@
-"""The command line: ``mmfusion run | report | predict | share | compact | show | list | check``, one file per command.
+"""The command line: ``mmfusion run | report | predict | evaluate | share | compact | show | list | check``.
 
-What a command works with is imported when it is called: the help is there at once.
+One file per command. What a command works with is imported when it is called: the help is there at once.
 """
 
 from __future__ import annotations

@@ -25,7 +25,13 @@ _ARGUMENT = re.compile(
 _OF_THE_RUN = ("root", "cache", "progress")
 """Options of datasets that are not set by ``--set data.NAME``."""
 _CONSTANTS = {"True": "true", "False": "false", "None": "none"}
-_FLAGS = {"plugins": "plugin", "models": "model", "launcher_options": "cluster"}
+_FLAGS = {
+    "plugins": "plugin",
+    "models": "model",
+    "launcher_options": "cluster",
+    "image_root": "root",
+    "aliases": "alias",
+}
 """Flags whose names are not those of their arguments."""
 
 
@@ -114,6 +120,8 @@ def _typed(flag: str, value: str | None) -> str:
     name = f"--{flag.replace('_', '-')}"
     if value in (None, "..."):
         return name
+    if value.startswith("{"):  # a flag of pairs
+        return " ".join(f"{name} " + shlex.quote(f"{key}={one}") for key, one in ast.literal_eval(value).items())
     values = [_plain(each) for each in (value[1:-1].split(", ") if value.startswith("[") else [value])]
     # A flag that may be repeated takes one value each time.
     return f"{name} " + f" {name} ".join(values) if flag == "plugin" else f"{name} {' '.join(values)}"

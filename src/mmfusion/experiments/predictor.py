@@ -55,7 +55,7 @@ class Predictor:
         self.locked = locked
         self.device = device
         self.target, self.kind = predictions.only_classes(self.spec)
-        self._seen = modalities_of(model, self.spec)
+        self.seen = modalities_of(model, self.spec)
 
     def predict(
         self,
@@ -143,7 +143,7 @@ class Predictor:
     def unread(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
         """Modalities that are not read: those of :meth:`absent`, and those that the model does not look at."""
         absent = self.absent(frame, missing_images)
-        return tuple(name for name in self.spec.names if name in absent or name not in self._seen)
+        return tuple(name for name in self.spec.names if name in absent or name not in self.seen)
 
     def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
         """Modalities that the model uses and all cases lack, since the table has none of their columns.
@@ -155,7 +155,7 @@ class Predictor:
         Raises:
             ValueError: If nothing is left; names the columns.
         """
-        columns = {name: self.reader.columns_of(name) for name in self._seen}
+        columns = {name: self.reader.columns_of(name) for name in self.seen}
         lacking = [name for name, wanted in columns.items() if wanted and not set(wanted) & set(frame.columns)]
         if len(lacking) == len(columns):
             require_columns(frame, [column for wanted in columns.values() for column in wanted])
@@ -175,7 +175,7 @@ class Predictor:
         for cases in batches:
             for row in range(len(cases.position)):
                 lacks: list[str] = []
-                for name in self._seen:
+                for name in self.seen:
                     value = cases.inputs[name]
                     if not bool(cases.present[name][row]):
                         lacks.append(name)

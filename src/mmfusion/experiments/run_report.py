@@ -138,7 +138,7 @@ def frame(metrics: Mapping[str, Any]) -> pd.DataFrame:
     for part in ("test", "validation"):
         if part in metrics:
             grouped = f" in {groups[part]} groups" if groups[part] != cases[part] else ""
-            columns[f"{part}\n{cases[part]} cases{grouped}"] = [_cell(metrics[part][name]) for name in names]
+            columns[f"{part}\n{cases[part]} cases{grouped}"] = [interval_cell(metrics[part][name]) for name in names]
     if ceilings:
         of_auc = ", ".join(f"{key} {ceilings[key]:.3f}" for key in ceilings)
         columns["ceiling"] = [of_auc if name == "auc" else "" for name in names]
@@ -168,7 +168,7 @@ def reference_table(metrics: Mapping[str, Any]) -> Any:
     rows = []
     for name, row in models.items():
         auc, *others = (row[metric] for metric in _REFERENCE_COLUMNS)
-        rows.append([name, _cell(auc), *(_cell({**value, "low": None}) for value in others)])
+        rows.append([name, interval_cell(auc), *(interval_cell({**value, "low": None}) for value in others)])
     return rich_table("On the same test set", ("model", *_REFERENCE_COLUMNS), rows)
 
 
@@ -186,7 +186,7 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["gap_closed"] and metrics["gap_closed"]["value"] is not None:
         lines.append(
             f"Share of the gap closed, from the better single ceiling to the ceiling of both: "
-            f"{_cell(metrics['gap_closed'], percent=True)}."
+            f"{interval_cell(metrics['gap_closed'], percent=True)}."
         )
     if metrics["threshold"] is not None:
         origin = "the threshold of the settings"
@@ -265,7 +265,8 @@ def _moved(drop: float | None) -> str:
     return f"{'falls' if drop > 0 else 'rises'} by {abs(drop):.3f}"
 
 
-def _cell(value: Mapping[str, float | None], *, percent: bool = False) -> str:
+def interval_cell(value: Mapping[str, float | None], *, percent: bool = False) -> str:
+    """``0.936 (0.923 to 0.948)`` of :meth:`.Estimate.to_dict`; without what is unknown."""
     point, low, high = value["value"], value["low"], value["high"]
     if point is None:
         return "undefined"

@@ -178,3 +178,22 @@ def _upper_tail(distance: float, error: float, degrees: float) -> float:
 
 def _student(degrees: float) -> Any:
     return need("scipy.stats", "bench").t(degrees)
+
+
+def independent_difference(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Difference of two estimates on other cases, with the interval that theirs imply (MOVER: Zou and Donner,
+    Statistics in Medicine 27:1693, 2008).
+
+    Args:
+        first: Value, and the lower and upper end of its interval.
+        second: Of the estimate that is subtracted.
+
+    Returns:
+        Difference, lower and upper end; NaN where an interval is unknown.
+    """
+    mean = first[0] - second[0]
+    low = mean - math.hypot(first[0] - first[1], second[2] - second[0])
+    high = mean + math.hypot(first[2] - first[0], second[0] - second[1])
+    return mean, low, high

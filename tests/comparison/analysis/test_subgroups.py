@@ -8,10 +8,11 @@ from mmfusion.comparison.analysis import analyse
 from mmfusion.comparison.analysis.judged import Judged, judge
 from mmfusion.comparison.analysis.resampling import sample
 from mmfusion.comparison.analysis.results import Method
-from mmfusion.comparison.analysis.subgroups import LEAST, Shared, shared, shared_rows, subgroup_rows
+from mmfusion.comparison.analysis.subgroups import shared, shared_rows, subgroup_rows
 from mmfusion.comparison.collect import collect
 from mmfusion.comparison.reading import read
 from mmfusion.metrics.classification import evaluate
+from mmfusion.metrics.shared_classes import LEAST, Shared
 
 NAMES = ("a", "b", "c")
 

@@ -18,11 +18,12 @@ from mmfusion.comparison.analysis.results import Analysis, Caution, Comparison, 
 from mmfusion.comparison.analysis.scores import RunPoint
 from mmfusion.comparison.analysis.scoring import method_scores
 from mmfusion.comparison.analysis.subgroup_scores import gaps, subgroup_scores
-from mmfusion.comparison.analysis.subgroups import Shared, shared
+from mmfusion.comparison.analysis.subgroups import shared
 from mmfusion.comparison.analysis.wholes import wholes
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.metrics.classification import EXTRA, LOWER_IS_BETTER, NAMES, SETS, metric_set
 from mmfusion.metrics.definitions import metric_range
+from mmfusion.metrics.shared_classes import Shared
 
 REFERENCE = "concat"
 MARGIN = 0.01

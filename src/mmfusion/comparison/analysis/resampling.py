@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.comparison.analysis.judged import Judged
-from mmfusion.comparison.analysis.subgroups import Shared, shared, shared_rows
+from mmfusion.comparison.analysis.subgroups import shared, shared_rows
 from mmfusion.metrics.bootstrap import resample
 from mmfusion.metrics.classification import Prepared, PreparedCalibration
 from mmfusion.metrics.definitions import defined_in, keeps_classes
 from mmfusion.metrics.ranking import Floats
+from mmfusion.metrics.shared_classes import Shared
 
 N_CURVES = 300
 """Resamples for the bands of curves."""

@@ -7,10 +7,11 @@ import numpy as np
 from mmfusion.comparison.analysis.resampling import Sampled
 from mmfusion.comparison.analysis.scores import Gap, Score, Subgroup
 from mmfusion.comparison.analysis.scoring import Observed, mean_score
-from mmfusion.comparison.analysis.subgroups import Shared, shared_rows, subgroup_rows
+from mmfusion.comparison.analysis.subgroups import shared_rows, subgroup_rows
 from mmfusion.metrics.classification import LOWER_IS_BETTER, WITHOUT_INTERVAL
 from mmfusion.metrics.definitions import difference_range
 from mmfusion.metrics.differences import t_test
+from mmfusion.metrics.shared_classes import Shared
 from mmfusion.metrics.two_sources import resampled_error
 
 

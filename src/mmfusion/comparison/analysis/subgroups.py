@@ -1,36 +1,15 @@
-"""Subgroups of the test cases, compared on the classes that all of them have.
-
-A metric over all classes that a subgroup happens to have is of another task in each. The subgroups of a property are
-therefore compared on the classes of which each has :data:`LEAST` cases, and a subgroup takes part if two classes have
-as many.
-"""
+"""Subgroups of the test cases, compared on the classes that all of them have."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.comparison.analysis.judged import Judged
-from mmfusion.data.schema.subgroups import UNKNOWN
-
-LEAST = 10
-"""Cases of a class that every subgroup has, so that it is compared on it."""
+from mmfusion.data.schema.subgroups import UNKNOWN, in_order
+from mmfusion.metrics.shared_classes import Shared, shared_classes
 
 Rows = dict[tuple[str, str], NDArray[np.intp]]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The subgroups of a property that are compared, and the classes.
-
-    Attributes:
-        values: Of the property; empty if fewer than two subgroups have two classes in common.
-        classes: Indices of the classes of which each subgroup has enough cases.
-    """
-
-    values: tuple[str, ...]
-    classes: tuple[int, ...]
 
 
 def subgroup_rows(judged: Judged) -> Rows:
@@ -41,14 +20,9 @@ def subgroup_rows(judged: Judged) -> Rows:
     rows = {}
     for by, values in judged.run.subgroups.items():
         ordered = values[order]
-        for value in sorted(set(ordered.tolist()) - {""}, key=_in_order):
+        for value in sorted(set(ordered.tolist()) - {""}, key=in_order):
             rows[by, value] = np.flatnonzero(ordered == value)
     return rows
-
-
-def _in_order(value: str) -> tuple[int, str]:
-    """The lowest band first, unknown values last."""
-    return (0 if value.startswith("below") else 2 if value == UNKNOWN else 1), value
 
 
 def shared(judged: Sequence[Judged]) -> dict[str, Shared]:
@@ -63,16 +37,10 @@ def shared(judged: Sequence[Judged]) -> dict[str, Shared]:
         for (by, value), rows in subgroup_rows(run).items():
             of_class = np.bincount(run.cases.labels[rows], minlength=len(run.run.classes))
             counts.setdefault(by, {}).setdefault(value, []).append(of_class)
-    return {by: _shared(of_value) for by, of_value in counts.items()}
-
-
-def _shared(of_value: Mapping[str, Sequence[NDArray[np.intp]]]) -> Shared:
-    enough = {value: np.sum(counts, axis=0) >= LEAST for value, counts in of_value.items() if value != UNKNOWN}
-    values = tuple(value for value, classes in enough.items() if classes.sum() >= 2)
-    classes = np.flatnonzero(np.all([enough[value] for value in values], axis=0)) if values else np.empty(0)
-    if len(values) < 2 or len(classes) < 2:
-        return Shared((), ())
-    return Shared(values, tuple(int(c) for c in classes))
+    return {
+        by: shared_classes({value: np.sum(each, axis=0) for value, each in of_value.items()}, [UNKNOWN])
+        for by, of_value in counts.items()
+    }
 
 
 def shared_rows(judged: Judged, of_property: Mapping[str, Shared]) -> Rows:

@@ -68,6 +68,11 @@ class Subgroup:
         ]
 
 
+def in_order(value: str) -> tuple[int, str]:
+    """Sorting key of a subgroup's values: the lowest band first, the unknown last."""
+    return (0 if value.startswith("below") else 2 if value == UNKNOWN else 1), value
+
+
 def sex(column: str = "sex", values: Mapping[str, str] | None = None) -> Subgroup:
     """Female and male, in common spellings."""
     usual = {name: name for name in ("female", "male")} | {"f": "female", "m": "male", UNKNOWN: UNKNOWN}

@@ -6,11 +6,11 @@ import numpy as np
 
 from mmfusion.comparison.analysis.results import Method
 from mmfusion.comparison.analysis.scores import Gap, Score, Subgroup
-from mmfusion.comparison.analysis.subgroups import LEAST
 from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, Part
 from mmfusion.comparison.report.forest_plot import Mark, Row, forest
+from mmfusion.metrics.shared_classes import LEAST
 
 
 def part(chapter: Chapter) -> Part:

@@ -1,0 +1,97 @@
+"""``mmfusion evaluate``: a finished run on another table, at its own threshold and temperature."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmfusion.cli import flags, interrupt, option_names
+
+NAME = "evaluate"
+SUMMARY = "Evaluate a finished run on another labelled table"
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    evaluate = commands.add_parser(NAME, description=SUMMARY)
+    evaluate.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; of several the mean predicts"
+    )
+    evaluate.add_argument("--table", type=Path, required=True, help="table of other cases, one row per case")
+    evaluate.add_argument(
+        "--root", type=Path, dest="image_root", help="folder of the images that the table names (default: the table's)"
+    )
+    evaluate.add_argument("--label", metavar="COLUMN", help="the table's column of labels, if it is called otherwise")
+    evaluate.add_argument("--group", metavar="COLUMN", help="likewise that of patients or lesions")
+    evaluate.add_argument(
+        "--rename", action="append", default=[], metavar="THEIRS=OURS", help="a column of the table and the run's name"
+    )
+    evaluate.add_argument(
+        "--alias",
+        action="append",
+        default=[],
+        dest="aliases",
+        metavar="LABEL=CLASS",
+        help="a spelling of a class",
+    )
+    evaluate.add_argument(
+        "--subgroups", nargs="+", default=[], metavar="COLUMN", help="columns for results per subgroup"
+    )
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="new folder (default: RUN/external/TABLE)")
+    flags.add_plugin(evaluate)
+    evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    evaluate.add_argument(
+        "--missing-images",
+        default="error",
+        choices=("error", "absent"),
+        help="what a missing image file means (default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--formulas",
+        action="store_true",
+        help="do not put an apostrophe before texts in CSV files that a spreadsheet program would take for formulas",
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    with interrupt.at_once():
+        from mmfusion.experiments import external
+        from mmfusion.experiments.external import files
+
+        flags.import_ahead()
+    out = arguments.out or arguments.runs[0] / "external" / arguments.table.stem
+    files.check_free(out)
+    reporter = option_names.reporter(arguments)
+    with reporter.working("evaluating"):
+        evaluation = external.evaluate(
+            arguments.runs,
+            arguments.table,
+            image_root=arguments.image_root,
+            missing_images=arguments.missing_images,
+            label=arguments.label,
+            group=arguments.group,
+            rename=_pairs("rename", arguments.rename),
+            aliases=_pairs("alias", arguments.aliases),
+            subgroups=arguments.subgroups,
+            device=arguments.device,
+            plugins=arguments.plugins,
+        )
+    files.write(evaluation, out, formulas=arguments.formulas)
+    if evaluation.scores is not None:
+        reporter.show(files.table(evaluation))
+    for sentence in evaluation.sentences():
+        reporter.say(sentence)
+    reporter.say(f"The results are in {out}")
+
+
+def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """``A=B`` as a key and its value; the last ``=`` divides them, as a heading may have one."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.rpartition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise ValueError(f"--{flag} expects two names with = between, got {text!r}")
+        if key.strip() in pairs:
+            raise ValueError(f"--{flag} is given twice for {key.strip()!r}")
+        pairs[key.strip()] = value.strip()
+    return pairs

@@ -1,0 +1,9 @@
+"""External validation: a finished run on a labelled table that it was not made for, another hospital's say.
+
+Nothing is fitted on the table: threshold and temperature are the run's own.
+"""
+
+from mmfusion.experiments.external.evaluate import evaluate
+from mmfusion.experiments.external.results import ExternalEvaluation
+
+__all__ = ["ExternalEvaluation", "evaluate"]

@@ -1,0 +1,102 @@
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.reader import CaseReader, TargetColumn
+from mmfusion.data.schema.table_schema import TableSchema
+from mmfusion.experiments.external.alignment import align, lenient
+from mmfusion.experiments.predictor import Predictor
+
+TRAIN = pd.DataFrame({"age": [20.0, 60.0] * 5, "skin_type": ["I", "II"] * 5})
+TABLE = pd.DataFrame(
+    {"case": ["a", "b"], "patient": ["p", "q"], "photo": ["a.png", "b.png"], "age": [30, 40], "skin_type": ["I", "II"]}
+)
+
+
+def member(**options: str | None) -> Predictor:
+    reader = CaseReader(
+        {"label": TargetColumn("dx", ("good", "bad"))},
+        images={"derm": ImageSource("photo", (8, 8))},
+        schema=TableSchema.fit(TRAIN, numerical=("age",), categorical=("skin_type",)),
+        **{"id_column": "case", "group_column": "patient"} | options,  # type: ignore[arg-type]
+    )
+    return Predictor(nn.Identity(), reader, device=torch.device("cpu"))
+
+
+def test_a_table_under_the_runs_headings_is_as_it_was() -> None:
+    aligned = align(TABLE.assign(dx="good", more=1), [member()])
+    pd.testing.assert_frame_equal(aligned.frame, TABLE.assign(dx="good", more=1))
+    assert (aligned.notes, aligned.lacking, aligned.labelled) == ((), (), True)
+    assert not align(TABLE, [member()]).labelled
+
+
+def test_headings_that_are_spelt_almost_the_same_are_read_and_noted() -> None:
+    other = TABLE.rename(columns={"age": " Age ", "skin_type": "Skin-Type"}).assign(DX="bad")
+    aligned = align(other, [member()])
+    assert list(aligned.frame) == ["case", "patient", "photo", "age", "skin_type", "dx"]
+    assert aligned.labelled
+    assert aligned.notes == (
+        "The column 'dx' is read from 'DX', spelt almost the same.",
+        "The column 'age' is read from ' Age ', spelt almost the same.",
+        "The column 'skin_type' is read from 'Skin-Type', spelt almost the same.",
+    )
+    # Of two that are as close none is taken.
+    twins = TABLE.rename(columns={"age": "Age"}).assign(AGE=1)
+    assert align(twins, [member()]).lacking == ("age",)
+
+
+def test_named_columns_take_the_place_of_others() -> None:
+    other = TABLE.rename(columns={"age": "years"}).assign(dx="x", diagnosis="good", subject="s")
+    aligned = align(other, [member()], label="diagnosis", group="subject", rename={"years": "age"})
+    assert list(aligned.frame["dx"]) == ["good", "good"]
+    assert list(aligned.frame["patient"]) == ["s", "s"]
+    assert list(aligned.frame["age"]) == [30, 40]
+    assert "The table's own column 'dx' is not read." in aligned.notes
+    assert "The column 'age' is read from 'years'." in aligned.notes
+    # A run without groups takes the table's.
+    own = lenient(member(group_column=None), "subject")
+    assert list(align(other, [own], group="subject").frame["subject"]) == ["s", "s"]
+
+
+def test_what_the_table_lacks_is_empty_unless_a_whole_modality_is() -> None:
+    aligned = align(TABLE.drop(columns="age").assign(agee=1), [member()])
+    assert aligned.lacking == ("age",)
+    assert aligned.frame["age"].isna().all()
+    assert aligned.notes == (
+        "The table has no column 'age': it counts as missing in all cases. Is it 'agee'? Then give "
+        "rename={'agee': 'age'}.",
+    )
+    aligned = align(TABLE[["case", "patient", "photo"]], [member()])
+    assert aligned.lacking == ("age", "skin_type")
+    assert list(aligned.frame) == ["case", "patient", "photo"]
+    assert align(TABLE.drop(columns="photo"), [member()]).lacking == ("photo",)
+
+
+def test_rows_without_unique_names_are_called_by_their_numbers() -> None:
+    aligned = align(TABLE.assign(case="a"), [member()])
+    assert "case" not in aligned.frame
+    assert aligned.notes == ("Names in the column 'case' occur several times: rows are called by their numbers.",)
+    aligned = align(TABLE.assign(case=["a", "a"]).drop(columns="patient"), [member()])
+    assert list(aligned.frame["patient"]) == ["a", "a"]
+    assert aligned.notes[0].endswith("rows of one name count as one patient.")
+    aligned = align(TABLE.drop(columns="patient"), [member()])
+    assert "every row counts as another one" in aligned.notes[0]
+
+
+def test_all_faults_of_the_named_columns_at_once() -> None:
+    with pytest.raises(ValueError, match="the table has no column 'no'; its columns are: case,") as info:
+        align(TABLE, [member()], rename={"no": "age", "age": "height", "photo": "age"})
+    assert "the run reads no column 'height'; it reads: photo, age, skin_type, dx, case, patient" in str(info.value)
+    assert "two columns of the table are given for 'age'" in str(info.value)
+    with pytest.raises(ValueError, match="several columns called 'age'"):
+        align(pd.concat([TABLE, TABLE[["age"]]], axis=1), [member()])
+
+
+def test_a_cell_that_is_no_number_is_missing_for_a_lenient_reader() -> None:
+    schema = lenient(member()).reader.schema
+    assert schema is not None
+    odd = TABLE.assign(age=["30", "old"])
+    assert schema.transform(odd).numerical.isnan()[:, 0].tolist() == [False, True]
+    assert "'old'" in str(schema.cell_remarks(odd)[0])
