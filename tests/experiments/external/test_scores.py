@@ -3,8 +3,8 @@ import pytest
 
 from mmfusion.experiments.external.scores import LabelledCases, at_threshold, score, score_subgroups
 from mmfusion.experiments.locked import Locked
-from mmfusion.metrics.classification import evaluate
 from mmfusion.metrics.calibration import apply_temperature
+from mmfusion.metrics.classification import evaluate
 
 NAMES = ("good", "bad")
 
