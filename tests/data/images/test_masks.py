@@ -121,6 +121,16 @@ def test_faults(tmp_path: Path, image: Path) -> None:
     assert empty.dtype == torch.bool
 
 
+def test_numbers_that_say_nothing(tmp_path: Path, image: Path) -> None:
+    values = INSIDE.astype(np.float32)
+    values[0, 0] = np.nan
+    path = written(tmp_path, values, "mask.tif")
+    with pytest.raises(ValueError, match="floating-point numbers"):
+        masks(path, image)[0]
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        Masks(ImageSource("file", (6, 8), range=(0, 1)), (path,), (image,))[0]
+
+
 def test_one_mask_per_image(image: Path) -> None:
     with pytest.raises(ValueError, match="one mask, or None, per image, got 0 of 1"):
         Masks(ImageSource("file", (6, 8)), (), (image,))

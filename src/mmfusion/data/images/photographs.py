@@ -150,6 +150,8 @@ class ImageSource:
                 )
             upright = need("PIL.ImageOps", "bench").exif_transpose(mask)
             values = np.asarray(upright if self._deep(upright) else upright.convert("L"))
+        if not np.isfinite(values).all():
+            raise ValueError("it has pixels that are NaN or infinite")
         inside = need("PIL.Image", "bench").fromarray(np.where(values > values.max() / 2, 255, 0).astype(np.uint8))
         whole: NDArray[np.bool_] = np.asarray(self._resized(inside)) >= _HALF
         return whole
