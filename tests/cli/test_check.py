@@ -19,8 +19,9 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content[-40] ^= 255
     path.write_bytes(content)
     # Its header is whole.
-    assert main(words) == 0
-    assert main([*words, "--full"]) == 1
+    assert main([*words, "--fast"]) == 0
+    capsys.readouterr()
+    assert main(words) == 1
     out = capsys.readouterr().out
     assert "1 fault(s):\n- row" in out
     assert "t1_bbox.nii.gz" in out
@@ -28,7 +29,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "mne"], "unknown dataset 'mne'; did you mean 'men'?"),
         (["check", "synthetic_derm7pt"], "cannot be checked: it is registered without a planner"),
         ([*words, "--set", "fodl=1"], "has no option 'fodl'; did you mean 'fold'?"),
-        ([*words, "--set", "fold"], "a setting is section.key=value, as in --set data.size=128"),
+        ([*words, "--set", "fold"], "a setting is section.key=value, as in --size 128, got 'fold'"),
     ):
         assert main(wrong) == 2
         assert message in capsys.readouterr().err

@@ -61,9 +61,11 @@ def test_a_flag_of_columns_is_read_back() -> None:
 
 
 def test_a_command_without_a_flag_for_an_option() -> None:
-    """`check` sets every option of a dataset by `--set`."""
     arguments = program.parsed(["check", "table", "--set", "table=t.csv"])
-    assert translate("needs label=COLUMN, root=FOLDER", arguments) == "needs --set data.label=COLUMN, --root FOLDER"
+    assert translate("needs label=COLUMN, id=COLUMN", arguments) == "needs --label COLUMN, --set data.id=COLUMN"
+    text = translate("overrides={'crp': {'censored': 'flag'}} or drop=['nr', 'b c']", arguments)
+    flag = """--set 'data.overrides={"crp": {"censored": "flag"}}' or --set 'data.drop=["nr", "b c"]'"""
+    assert text == flag.replace('": ', '" = ')
 
 
 def test_an_argument_of_predict() -> None:

@@ -12,10 +12,12 @@ from mmfusion.data.datasets.check import check
 
 def test_a_table_of_ones_own_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = trees.own_table(tmp_path)
-    words = ["check", "table", "--set", f"table={root}/table.csv", "--set", "label=diagnosis", "--set"]
-    assert main([*words, 'images=["photo"]']) == 0
-    assert main([*words, 'images=["phot"]']) == 1
+    words = ["check", "--table", f"{root}/table.csv", "--label", "diagnosis", "--group", "patient", "--fast"]
+    assert main([*words, "--images", "photo"]) == 0
+    assert main([*words, "--set", 'images=["phot"]']) == 1
     assert "no column 'phot'" in capsys.readouterr().out
+    assert main(["check"]) == 2
+    assert "check expects the NAME of a dataset, or --table FILE --label COLUMN" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,41 +1,49 @@
-"""``mmfusion check``: completeness of a dataset's folder."""
+"""``mmfusion check``: a dataset's faults, and what could mislead a model."""
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from mmfusion.cli import flags, interrupt, option_names
 
 NAME = "check"
-SUMMARY = "Check that a dataset's folder is complete and undamaged"
+SUMMARY = "Check a dataset or a table of your own: damaged files, leaks, duplicates, odd cells"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's parser."""
     checking = commands.add_parser(NAME, description=SUMMARY)
-    checking.add_argument("name", metavar="NAME", help="a dataset of files; see list datasets")
-    checking.add_argument("--root", type=Path, help="folder of the dataset")
-    checking.add_argument("--full", action="store_true", help="decode every image completely, not only its header")
+    checking.add_argument("dataset", metavar="NAME", nargs="?", help="a dataset of files; see list datasets")
+    checking.add_argument("--root", type=Path, help="folder of the dataset, or of the images that a table names")
+    checking.add_argument("--task", help="task, for a dataset that has several")
+    checking.add_argument("--fast", action="store_true", help="read only the headers of images, not their pixels")
     checking.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        dest="options",
+        dest="overrides",
         help="an option of the dataset, as in task=diagnosis; may be repeated",
     )
     flags.add_plugin(checking)
+    flags.add_own_table(checking.add_argument_group("your own table, as in mmfusion run"))
     checking.set_defaults(command=_check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.data.datasets import check
-        from mmfusion.experiments import settings
+        from mmfusion.experiments import chosen_data, settings
+    if arguments.dataset is None and arguments.table is None:
+        raise ValueError("check expects the NAME of a dataset, or --table FILE --label COLUMN")
     flags.import_plugins(arguments)
-    options: dict[str, Any] = {}
-    for text in arguments.options:
-        options |= settings.parse_override(text if text.startswith("data.") else f"data.{text}")["data"]
-    report = check.check(arguments.name, arguments.root, full=arguments.full, **options)
+    name = flags.dataset(arguments)
+    arguments.overrides = [
+        text if text.startswith("data.") or "=" not in text else f"data.{text}" for text in arguments.overrides
+    ]
+    options = settings.merge({}, *flags.layers(arguments)).get("data", {})
+    with option_names.reporter(arguments).bar("reading images", None) as bar:
+        report = check.check(
+            name, arguments.root, fast=arguments.fast, progress=bar.at, **chosen_data.with_recipe(name, options)
+        )
     print(option_names.translate(str(report), arguments))
     return 1 if report.faults else 0

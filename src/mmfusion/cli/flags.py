@@ -28,6 +28,16 @@ def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> N
     )
 
 
+def add_own_table(group: "argparse._ArgumentGroup") -> None:
+    """Add the flags of a table of one's own."""
+    group.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet file, one row per case")
+    group.add_argument("--label", metavar="COLUMN", help="column of the class")
+    group.add_argument("--images", nargs="+", metavar="COLUMN", help="columns of image files (photographs, NIfTI)")
+    group.add_argument("--group", metavar="COLUMN", help="column of the patient or lesion; a split keeps it together")
+    group.add_argument("--test", metavar="COLUMN", help="column that marks the test set (default: a random split)")
+    group.add_argument("--size", nargs="+", type=int, metavar="N", help="pixels: side, or height width, or with slices")
+
+
 def import_ahead() -> None:
     """Import what is slow to import and needed by every run; a missing package is reported where it is needed."""
     for name in ("mmfusion.models", "mmfusion.data", "accelerate", "rich.console"):
@@ -79,7 +89,7 @@ def layers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     if arguments.plugins:
         flags = {"run": {"plugins": [str(path) for path in arguments.plugins]}}
     for flag, (section, key) in SHORT.items():
-        value = getattr(arguments, flag)
+        value = getattr(arguments, flag, None)
         if flag == "size" and value is not None and len(value) == 1:
             value = value[0]
         if flag == "table" and value is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from mmfusion.experiments import console
 from mmfusion.experiments.argument_names import SHORT
 
-_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|\{[^{}]*\}|\.\.\.|[\w+-]+(?:\.[\w+-]+)*))?"""
+_VALUE = r"""(?:=(?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|\{(?:[^{}]|\{[^{}]*\})*\}|\.\.\.|[\w+-]+(?:\.[\w+-]+)*))?"""
 _DOTTED = re.compile(
     rf"(?<![\w./-])(?<!--set )(?<!--set ')(?P<section>run|train|data|model)\.(?P<key>\w+)(?P<inner>(?:\.\w+)*){_VALUE}"
 )
@@ -79,7 +79,7 @@ def reporter(arguments: argparse.Namespace) -> Any:
 
 def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     """Sections that the command's ``--set`` takes, with their keys."""
-    if not hasattr(arguments, "overrides") and not hasattr(arguments, "full"):
+    if not hasattr(arguments, "overrides"):
         return
     from dataclasses import fields
 
@@ -90,7 +90,7 @@ def _settings(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     yield "run", [field.name for field in fields(RunSettings)]
     yield "train", [field.name for field in fields(Train)]
     table = "table" if getattr(arguments, "table", None) else DEFAULT_DATASET
-    datasets = getattr(arguments, "name", None) or getattr(arguments, "dataset", None) or table
+    datasets = getattr(arguments, "dataset", None) or table
     for section, registered, names in (
         ("data", registry.datasets, datasets),
         ("model", registry.models, getattr(arguments, "model", None) or ""),
@@ -107,12 +107,17 @@ def _flag(section: str, key: str, value: str | None, arguments: argparse.Namespa
     for flag, setting in SHORT.items():
         if setting == (section, key) and hasattr(arguments, flag):
             return _typed(flag, value)
-    if value is not None and value.startswith("{"):
+    if value is not None and value.startswith(("{", "['")):
         # An option by column, as in overrides={'pressure': 'ratio'}; a name may have the dots that separate keys.
-        given = ast.literal_eval(value).items()
-        table = "{" + ", ".join(f"{json.dumps(name)} = {json.dumps(one)}" for name, one in given) + "}"
-        return "--set " + shlex.quote(f"{section}.{key}={table}")
+        return "--set " + shlex.quote(f"{section}.{key}={_toml(ast.literal_eval(value))}")
     return f"--set {section}.{key}" + ("" if value is None else f"={_plain(value)}")
+
+
+def _toml(value: Any) -> str:
+    """A Python literal as TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(entry)}" for name, entry in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _typed(flag: str, value: str | None) -> str:

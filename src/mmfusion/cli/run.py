@@ -20,7 +20,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
     )
     _add_model_and_dataset(run.add_argument_group("model and dataset"))
-    _add_own_table(run.add_argument_group("your own table (--label COLUMN is short for --set data.label=COLUMN)"))
+    flags.add_own_table(run.add_argument_group("your own table (--label COLUMN is short for --set data.label=COLUMN)"))
     _add_training(run.add_argument_group("training"))
     _add_folder(run.add_argument_group("folder of the run"))
     sweep.add_flags(run)
@@ -41,15 +41,6 @@ def _add_model_and_dataset(group: "argparse._ArgumentGroup") -> None:
         help="any setting of the section run, train, data or model; may be repeated",
     )
     flags.add_plugin(group)
-
-
-def _add_own_table(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet file, one row per case")
-    group.add_argument("--label", metavar="COLUMN", help="column of the class")
-    group.add_argument("--images", nargs="+", metavar="COLUMN", help="columns of image files (photographs, NIfTI)")
-    group.add_argument("--group", metavar="COLUMN", help="column of the patient or lesion; a split keeps it together")
-    group.add_argument("--test", metavar="COLUMN", help="column that marks the test set (default: a random split)")
-    group.add_argument("--size", nargs="+", type=int, metavar="N", help="pixels: side, or height width, or with slices")
 
 
 def _add_training(group: "argparse._ArgumentGroup") -> None:

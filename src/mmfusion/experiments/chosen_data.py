@@ -59,7 +59,7 @@ class Data:
             FileNotFoundError: If images are missing; names them.
         """
         run = RunSettings(model="none", dataset=self.name, root=self.root)
-        return build_dataset(Settings(run, data=_with_recipe(self.name, self.options)), console.reporter_of(verbose))
+        return build_dataset(Settings(run, data=with_recipe(self.name, self.options)), console.reporter_of(verbose))
 
     def __str__(self) -> str:
         """Sets, classes and columns, in lines."""
@@ -162,10 +162,11 @@ def _planned(name: str, builder: Any, root: str | None, options: Mapping[str, An
     if not isinstance(builder, PlannedDataset):
         return None
     of_root = {"root": Path(root)} if root is not None else {}
-    return builder.plan(**of_root, **_with_recipe(name, options))
+    return builder.plan(**of_root, **with_recipe(name, options))
 
 
-def _with_recipe(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def with_recipe(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a dataset over those of its recipe."""
     return merge(recipes.load(name, "")["data"], options)
 
 

@@ -257,7 +257,7 @@ def test_birads_alone_distinguishes_pathologies(real_bus_bra: Path) -> None:
 
 
 def test_real_images_and_masks(bus_bra_sample: Path) -> None:
-    report = check("bus_bra", bus_bra_sample, full=True)
+    report = check("bus_bra", bus_bra_sample)
     assert report.faults == ()
     assert report.lines[:4] == (
         "images: 60, published 1875",

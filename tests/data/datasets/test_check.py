@@ -29,8 +29,8 @@ MAKE: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("name", MAKE)
 def test_a_whole_tree(name: str, tmp_path: Path) -> None:
     root = MAKE[name](tmp_path)
-    for full in (False, True):
-        report = check(name, root, full=full, **options(name, root))
+    for fast in (False, True):
+        report = check(name, root, fast=fast, **options(name, root))
         assert report.faults == ()
         assert str(report).endswith(f"{name}: no faults")
 
@@ -66,12 +66,12 @@ def test_every_missing_and_broken_file_is_named(tmp_path: Path) -> None:
     (root / "images" / "PAT_10_20_120.png").write_bytes(b"hello")
     path = root / "images" / "PAT_10_21_121.png"
     path.write_bytes(path.read_bytes()[:-80])
-    report = check("pad_ufes_20", root)
+    report = check("pad_ufes_20", root, fast=True)
     assert len(report.faults) == 13
     assert report.faults[0] == "row 0, column 'img_id': PAT_0_0_100.png does not exist"
     assert "PAT_10_20_120.png" in report.faults[12]
     # Behind its header.
-    assert "PAT_10_21_121.png" in check("pad_ufes_20", root, full=True).faults[13]
+    assert "PAT_10_21_121.png" in check("pad_ufes_20", root).faults[13]
 
 
 def test_faults_of_the_table_come_with_those_of_the_files(tmp_path: Path) -> None:

@@ -74,16 +74,21 @@ def test_it_is_checked_and_loaded(words: list[str], root: Path, capsys: pytest.C
     command = ["check", "clinic", "--root", str(root), *words]
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-3:] == [
-        "all: benign 20 (published 20), malignant 10 (published 20)",
-        "This is a part of the published data: results are not comparable with those on all of it.",
-        "clinic: no faults",
-    ]
+    assert "all: benign 20 (published 20), malignant 10 (published 20)" in lines
+    assert "This is a part of the published data: results are not comparable with those on all of it." in lines
+    assert lines[-1] == "clinic: no faults"
     bundle = datasets.create("clinic", root=root, size=4)
     assert isinstance(bundle, DataBundle)
     assert bundle.spec["photo"].shape == (3, 4, 4)
     (root / "3.png").unlink()
-    assert main([*command, "--full"]) == 1
+    assert (
+        main(
+            [
+                *command,
+            ]
+        )
+        == 1
+    )
     assert "- row 3, column 'file': 3.png does not exist" in capsys.readouterr().out
 
 

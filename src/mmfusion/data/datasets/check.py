@@ -1,14 +1,18 @@
-"""Check of a dataset's folder: counts compared with the published ones, and all faults."""
+"""Check of a dataset: counts compared with the published ones, all faults, and what could mislead a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.examine import examine
+from mmfusion.data.checks.finding import Finding
+from mmfusion.data.checks.image_files import ImageFile, read_files
 from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.datasets.planned import PlannedDataset
 from mmfusion.data.images.axes_survey import axes_notes
-from mmfusion.data.images.sources import check_images, find_images
+from mmfusion.data.images.sources import absent_faults, find_images
 from mmfusion.data.reader import Progress
 from mmfusion.data.schema.ranges import outside_notes
 from mmfusion.data.splits import SETS
@@ -22,39 +26,52 @@ class Report:
     Attributes:
         name: The dataset.
         lines: Counts and notes.
-        faults: One line per fault; empty without faults.
+        faults: One line per fault, which would stop a run; empty without faults.
+        warnings: What could mislead a model, or a reader of its results.
+        plan: The dataset; None if its table has faults.
     """
 
     name: str
     lines: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    plan: Plan | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
+        warnings = [f"{len(self.warnings)} warning(s):"] if self.warnings else []
         end = f"{len(self.faults)} fault(s):" if self.faults else f"{self.name}: no faults"
-        return "\n".join([*self.lines, end, *(f"- {fault}" for fault in self.faults)])
+        return "\n".join(
+            [
+                *(*self.lines, *warnings),
+                *(f"- {warning}" for warning in self.warnings),
+                *(end, *(f"- {fault}" for fault in self.faults)),
+            ]
+        )
 
 
 def check(
     name: str,
     root: Path | str | None = None,
     *,
-    full: bool = False,
+    fast: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> Report:
-    """Check a dataset's folder.
+    """Check a dataset.
 
-    Tables, folders and names are checked first; then the header of every image, or with ``full`` every pixel.
+    Tables, folders and names are checked first; then the header of every image, and every pixel. Warnings
+    are of what no run would stop at: images in two sets, cells that mean missing, files that give the class away.
 
     Args:
         name: Name of a dataset that is registered with a planner.
         root: Its folder.
-        full: Decode every image, since a file may be damaged after its header.
+        fast: Only read the headers of images. A file that is damaged after its header is then not noticed, and images
+            are the same only where their files are.
         progress: Called with the number of images checked so far and of all images.
         options: Options of the dataset.
 
     Returns:
-        Counts by set and class with the published ones, and all faults.
+        Counts by set and class with the published ones, all faults and all warnings.
 
     Raises:
         ValueError: If the dataset or an option is unknown, or it is registered without a planner.
@@ -74,15 +91,20 @@ def check(
         return Report(name, faults=error.faults)
     except (ValueError, OSError) as error:
         return Report(name, faults=(str(error),))
-    faults = check_images(
-        plan.reader.images, plan.frame, plan.root, missing=plan.missing_images, decode=full, progress=progress
-    )
+    sources = plan.reader.images
+    files: list[ImageFile] = []
+    faults: list[str] = []
+    if sources:
+        found = find_images(sources, plan.frame, plan.root)
+        files = read_files(sources, plan.frame, found, decode=not fast, progress=progress)
+        faults += absent_faults(found) if plan.missing_images == "error" else []
+        faults += [file.fault for file in files if file.fault]
     faults += [fault for masks in plan.masks.values() for fault in masks.faults(plan.frame)]
     lines = _counts(plan, faults)
-    if plan.reader.images:
+    if sources:
         lines += [f"masks of {name!r}: {masks.n_present} of {len(masks)} images" for name, masks in plan.masks.items()]
-        lines += axes_notes(plan.reader.images, plan.frame, find_images(plan.reader.images, plan.frame, plan.root))
-    return Report(name, tuple(lines), tuple(faults))
+        lines += axes_notes(sources, plan.frame, found)
+    return Report(name, tuple(lines), tuple(faults), examine(Cohort.of(plan), files, sources), plan)
 
 
 def _counts(plan: Plan, faults: list[str]) -> list[str]:
@@ -111,5 +133,6 @@ def _counts(plan: Plan, faults: list[str]) -> list[str]:
     if fewer:
         lines.append("This is a part of the published data: results are not comparable with those on all of it.")
     frames = {name: plan.frame.iloc[rows] for name, rows in zip(SETS, plan.split, strict=True)}
-    remarks = () if plan.schema is None else plan.schema.remarks
-    return [*lines, *plan.notes, *outside_notes(plan.schema, frames), *(f"! {remark}" for remark in remarks)]
+    # Remarks on cells are among the warnings, with the cells.
+    notes = [note for note in plan.notes if not note.startswith("Look at this: ")]
+    return [*lines, *notes, *outside_notes(plan.schema, frames)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmfusion.data.images.foreign_files import opened, quiet
 from mmfusion.data.images.listing import Listing
-from mmfusion.data.images.source import Bytes, Folders, find_file, packed
+from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Span
 from mmfusion.spec import Image
@@ -29,6 +29,7 @@ _HALF = 128
 """A mask's byte from which on at least half of a pixel is inside."""
 _ORIENTATION = 0x0112
 """EXIF tag; from 5 on, width and height are exchanged."""
+_EXIF = {0x010F: "maker", 0x0110: "device", 0x0131: "program", _ORIENTATION: "rotation"}
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,33 @@ class ImageSource:
         """
         with _opened(path, self.max_bytes) as image:
             self._deep(image)
+
+    def properties(self, path: Path) -> Properties:
+        """Format, size, depth and compression of a file, and the camera and program that it names.
+
+        Raises:
+            ValueError: As :meth:`probe`.
+        """
+        with _opened(path, self.max_bytes) as image:
+            self._deep(image)
+            # Of a PNG, Pillow would decode all pixels to look for EXIF behind them.
+            exif = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
+            tables = list(getattr(image, "quantization", {}).values())
+            known: dict[str, str | float] = {
+                "ending": path.suffix,
+                "format": str(image.format),
+                "pixels": str(image.mode),
+                "width": float(image.width),
+                "height": float(image.height),
+                "bytes per pixel": path.stat().st_size / max(1, image.width * image.height),
+                "color profile": "yes" if image.info.get("icc_profile") else "no",
+                **{name: str(exif[tag]).strip("\0 ") for tag, name in _EXIF.items() if tag in exif},
+            }
+            if tables:  # the mean step of the quantization: larger where the quality is lower
+                known["compression"] = float(np.mean(tables[0]))
+            if dpi := image.info.get("dpi"):
+                known["resolution"] = float(dpi[0])
+            return known
 
     def decode(self, path: Path) -> NDArray[np.uint8]:
         """The image's pixels, shape ``(channels, height, width)`` uint8.

@@ -1,7 +1,7 @@
 """Interface of image sources: location and decoding of a modality's files."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeAlias
@@ -17,6 +17,8 @@ Folders: TypeAlias = Annotated[tuple[str, ...], Length(1, 1000)]
 """Folders below the root, searched in order; ``""`` is the root itself."""
 Bytes: TypeAlias = Annotated[int, Range(1, 2**50)]
 """Limit of the memory of one image."""
+Properties: TypeAlias = Mapping[str, str | float]
+"""Properties of a file by name, such as its format and size: a class should not be known by them."""
 
 
 class Source(Protocol):
@@ -65,6 +67,9 @@ class Source(Protocol):
 
     def decode(self, path: Path) -> NDArray[Any]:
         """A file's pixels, shape ``spec.shape``; a ValueError if it is damaged or does not fit."""
+
+    def properties(self, path: Path) -> Properties:
+        """Properties of a file by its header: format, depth, size, device; a ValueError if it is damaged."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON."""

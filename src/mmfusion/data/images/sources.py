@@ -134,15 +134,18 @@ def check_images(
             return _fault(frame, task, error)
         return None
 
-    faults = []
-    if missing == "error":
-        faults = [line if line.endswith("an empty cell") else f"{line} does not exist" for line in files.absent]
+    faults = absent_faults(files) if missing == "error" else []
     for done, fault in enumerate(in_threads(look, tasks), start=1):
         if fault is not None:
             faults.append(fault)
         if progress is not None:
             progress(done, len(tasks))
     return faults
+
+
+def absent_faults(files: ImageFiles) -> list[str]:
+    """One line per empty cell and per file that does not exist."""
+    return [line if line.endswith("an empty cell") else f"{line} does not exist" for line in files.absent]
 
 
 @checked

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.source import Properties
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Length
@@ -89,6 +90,14 @@ class StackSource:
                 self.volume.probe(file)
             except (OSError, ValueError) as error:
                 raise ValueError(f"{file.name}: {error}") from error
+
+    def properties(self, path: Path) -> Properties:
+        """Properties of the first file; see :meth:`VolumeSource.properties`.
+
+        Raises:
+            ValueError: As :meth:`VolumeSource.probe`.
+        """
+        return self.volume.properties(path)
 
     def decode(self, path: Path) -> NDArray[Any]:
         """The volumes' voxels, shape ``(channels, height, width, slices)`` float16.

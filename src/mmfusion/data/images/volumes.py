@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mmfusion.data.images.foreign_files import decompressed, quiet
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
-from mmfusion.data.images.source import Bytes, Folders, find_file, packed
+from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Positive, Span
 from mmfusion.spec import Image
@@ -24,6 +24,7 @@ from mmfusion.utils.optional import need
 MAX_BYTES: Final = 2**31
 """Limit of a volume's memory before it is resized: a header of 352 bytes can claim any number of voxels."""
 _ORDER = "hws"
+_AXES = ("height", "width", "slices")
 _HEADERS = {348: b"n+1\0", 540: b"n+2\0"}
 """The magic of single files by the length of the header, which is its first number."""
 _FLOAT = 4
@@ -135,6 +136,24 @@ class VolumeSource:
         """
         with _opened(path) as content:
             self._checked(_header(content))
+
+    def properties(self, path: Path) -> Properties:
+        """Type of the voxels, shape, spacing and orientation of a file, and the program that it names.
+
+        Raises:
+            ValueError: As :meth:`probe`.
+        """
+        with _opened(path) as content:
+            header = _header(content)
+        axes = self.axes_of(path)
+        return {
+            "ending": ".nii.gz" if path.name.lower().endswith(".gz") else path.suffix,
+            "voxels": str(header.get_data_dtype()),
+            **{name: float(n) for name, n in zip(_AXES, axes.shape)},
+            **{f"spacing of {name}": float(n) for name, n in zip(_AXES, axes.spacing)},
+            "orientation": axes.directions or "none",
+            "program": header["descrip"].item().decode("latin-1").strip("\0 "),
+        }
 
     def decode(self, path: Path) -> NDArray[Any]:
         """The volume's voxels, shape ``(1, height, width, slices)`` float16.

@@ -22,6 +22,9 @@ CLASS_SHARE = 0.10
 EXPECTED = 3
 FOLDS = 5
 BINS = 20
+_FEWEST = 40
+"""Fewest rows for bins of few values that seldom repeat."""
+QUESTION = "Was it known before the diagnosis?"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def find_leaks(
     classes: Sequence[str] = (),
     groups: Sequence[str] | None = None,
     seed: int = 0,
+    question: str = QUESTION,
 ) -> list[Leak]:
     """Find columns that may leak the label.
 
@@ -76,6 +80,7 @@ def find_leaks(
         classes: Names of the classes; empty: their indices.
         groups: Patient or lesion of each row; None: each row is its own group.
         seed: Seed of the folds.
+        question: The end of each sentence.
 
     Returns:
         The findings, the largest figures first.
@@ -103,21 +108,21 @@ def find_leaks(
         cells, values = _cells(column, frame)
         auc = _aucs(_binned(cells) if column.kind in ("numerical", "date") else cells + 1, one_hot, fold)
         if len(values) > 1 and np.nanmax(auc, initial=0) >= AUC_LIMIT:
-            leaks.append(_auc_leak((column.name,), "cells", auc, list(names.values())))
+            leaks.append(_auc_leak((column.name,), "cells", auc, list(names.values()), question))
         counts = np.bincount(cells[cells >= 0], minlength=len(values))
         for code in np.flatnonzero(counts >= VALUE_SHARE * len(cells)).tolist():
             # The sentence is saved with results: values of fewer cases are not quoted.
             what = f"of {values[code]!r}" if counts[code] >= MIN_CASES else "of one value"
-            leaks += _never((column.name,), values[code], what, cells == code, codes, names)
+            leaks += _never((column.name,), values[code], what, cells == code, codes, names, question)
         missing = cells < 0
         if missing.any():
             patterns.setdefault(np.packbits(missing).tobytes(), (missing, []))[1].append(column.name)
     for missing, names_of_columns in patterns.values():
         auc = _aucs(missing.astype(np.int64), one_hot, fold)
         if not missing.all() and np.nanmax(auc, initial=0) >= AUC_LIMIT:
-            leaks.append(_auc_leak(tuple(names_of_columns), "missingness", auc, list(names.values())))
+            leaks.append(_auc_leak(tuple(names_of_columns), "missingness", auc, list(names.values()), question))
         what = f"where {'it is' if len(names_of_columns) == 1 else 'they are'} missing"
-        leaks += _never(tuple(names_of_columns), "", what, missing, codes, names)
+        leaks += _never(tuple(names_of_columns), "", what, missing, codes, names, question)
     return sorted(leaks, key=lambda leak: (leak.sign, -leak.figure, leak.columns))
 
 
@@ -148,10 +153,12 @@ def _aucs(bins: Codes, one_hot: NDArray[np.bool_], fold: Codes) -> Floats:
 
 def _binned(cells: Codes) -> Codes:
     """Codes from 0, with missing as 0; many values are divided into bins of about equal size."""
-    if cells.max(initial=-1) < 3 * BINS:
+    n_values, known = int(cells.max(initial=-1)) + 1, cells >= 0
+    n_known = int(known.sum())
+    if n_values <= 3 * BINS and (n_known >= 3 * n_values or n_known < _FEWEST):
         return cells + 1
-    known = cells >= 0
-    edges = np.unique(np.quantile(cells[known], np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+    n_bins = min(BINS, n_known // MIN_CASES)
+    edges = np.unique(np.quantile(cells[known], np.linspace(0, 1, n_bins + 1)[1:-1], method="lower"))
     return np.where(known, np.searchsorted(edges, cells, side="right") + 1, 0)
 
 
@@ -176,20 +183,23 @@ def _folds(codes: Codes, groups: Sequence[str] | None, seed: int) -> Codes:
     return fold_of[group_of]
 
 
-def _auc_leak(columns: tuple[str, ...], value: str, auc: Floats, names: Sequence[str]) -> Leak:
+def _auc_leak(columns: tuple[str, ...], value: str, auc: Floats, names: Sequence[str], question: str) -> Leak:
     telling = [i for i in np.argsort(-auc).tolist() if auc[i] >= AUC_LIMIT]
     best = float(auc[telling[0]])
     figures = ", ".join(f"{names[i]!r} {auc[i]:.3f}" for i in telling)
     subject = _columns(columns) if value == "cells" else f"whether {_columns(columns)} {_is(columns)} missing"
-    text = (
-        f"{subject} alone distinguishes classes from the rest, cross-validated AUC: {figures}. Was it known before the "
-        "diagnosis?"
-    )
+    text = f"{subject} alone distinguishes classes from the rest, cross-validated AUC: {figures}. {question}"
     return Leak(columns, "auc", value, tuple(names[i] for i in telling), best, text)
 
 
 def _never(
-    columns: tuple[str, ...], value: str, what: str, rows: NDArray[np.bool_], codes: Codes, names: dict[int, str]
+    columns: tuple[str, ...],
+    value: str,
+    what: str,
+    rows: NDArray[np.bool_],
+    codes: Codes,
+    names: dict[int, str],
+    question: str,
 ) -> list[Leak]:
     """A finding if some classes never occur with frequent rows.
 
@@ -200,13 +210,14 @@ def _never(
         rows: The rows with the value, shape ``(n,)``.
         codes: Class of each row, shape ``(n,)``.
         names: The classes' names.
+        question: The end of the sentence.
     """
     n = int(rows.sum())
     absent = _absent(rows, codes, names) if VALUE_SHARE * len(rows) <= n < len(rows) else {}
     if not absent:
         return []
     few = ", ".join(f"{name!r} ({expected:.0f} expected)" for name, expected in absent.items())
-    text = f"{_columns(columns)}: the {n} rows {what} never occur with {few}. Was it known before the diagnosis?"
+    text = f"{_columns(columns)}: the {n} rows {what} never occur with {few}. {question}"
     return [Leak(columns, "never", value, tuple(absent), float(n), text)]
 
 

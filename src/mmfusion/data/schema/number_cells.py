@@ -1,7 +1,7 @@
 """Reading of columns of numbers and dates: values, bounds, errors and invalid cells."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -62,11 +62,13 @@ class Remark:
         column: The column's name.
         text: The remark with number and rows of the cells, but not their content: may be saved with results.
         cells: Content of the cells, with counts: only shown to the user.
+        fix: What to do, with the option that does it.
     """
 
     column: str
     text: str
     cells: str = ""
+    fix: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """The sentence with the cells."""
@@ -213,12 +215,16 @@ def remarks_of(name: str, column: "pd.Series", reading: Reading, kind: str, cens
         censored: What bounds count as, in words.
     """
     groups = (
-        (reading.beyond, "missing", "infinite or beyond the range of float32"),
-        (reading.errors, "missing", "an error of a spreadsheet"),
-        (reading.invalid, "missing", f"no {kind}"),
-        (reading.bounds != 0, censored, "a bound"),
+        (reading.beyond, "missing", "infinite or beyond the range of float32", "Correct the cells"),
+        (reading.errors, "missing", "an error of a spreadsheet", "Correct the formula, or leave the cells empty"),
+        (reading.invalid, "missing", f"no {kind}", "Correct the cells, or leave them empty"),
+        (reading.bounds != 0, censored, "a bound", f"To mark bounds: overrides={{{name!r}: {{'censored': 'flag'}}}}"),
     )
-    return [cell_remark(name, column, mask, counts, reason) for mask, counts, reason in groups if mask.any()]
+    return [
+        replace(cell_remark(name, column, mask, counts, reason), fix=fix)
+        for mask, counts, reason, fix in groups
+        if mask.any()
+    ]
 
 
 def cell_remark(name: str, column: "pd.Series", mask: Mask, counts_as: str, reason: str) -> Remark:

@@ -287,6 +287,10 @@ class TableSchema:
         """
         return find_leaks(self, frame, labels, classes=classes, groups=groups)
 
+    def remarks_on(self, frame: pd.DataFrame) -> list[Remark]:
+        """Those of :meth:`cell_remarks`, with what was remarked when the columns were inferred."""
+        return list(dict.fromkeys([*self._remarks, *self.cell_remarks(frame)]))
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """Remarks for the user, with cells: similar spellings, ambiguous decimal marks and dates, cells that count as

@@ -1,0 +1,188 @@
+"""What a table and its files are warned of."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmfusion.data.checks.cells import sentinels_of
+from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.examine import examine
+from mmfusion.data.checks.finding import Finding
+from mmfusion.data.datasets.check import check
+from mmfusion.data.datasets.table import TableDataset
+
+N = 60
+LABELS = ["benign", "malignant"] * (N // 2)
+
+
+def plain() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age": rng.integers(20, 80, N),
+            "size": rng.normal(9, 2, N).round(2),
+            "y": LABELS,
+            "half": ["train", "test"] * 30,
+        }
+    ).assign(half=["train"] * 40 + ["validation"] * 10 + ["test"] * 10)
+
+
+def warned(frame: pd.DataFrame, **options: Any) -> list[Finding]:
+    plan = TableDataset(frame, label="y", test="half", **options)
+    return list(examine(Cohort.of(plan), [], {}))
+
+
+def test_a_plain_table_has_no_warning() -> None:
+    assert warned(plain()) == []
+
+
+TABLES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "sentinel": ({"age": [999, 999, *range(20, 78)]}, "sentinels", "column 'age' has 999 in rows 0, 1 (2 cells)"),
+    "negative": ({"crp": [-9.0, *np.linspace(0.1, 80, N - 1)]}, "sentinels", "column 'crp' has -9 in row 0"),
+    "level": ({"score": [9, 9, *([1, 2, 3] * 20)[2:]]}, "sentinels", "column 'score' has '9' in rows 0, 1"),
+    "word": ({"smoker": ["-", *["yes", "no"] * 29, "no"]}, "sentinels", "column 'smoker' has '-' in row 0"),
+    "bound": ({"crp": ["<0.5", *(f"{v:.2f}" for v in np.linspace(1, 9, N - 1))]}, "cells", "1 cell in row 0 counts as"),
+    "error": (
+        {"crp": ["#DIV/0!", *(f"{v:.2f}" for v in np.linspace(1, 9, N - 1))]},
+        "cells",
+        "an error of a spreadshe",
+    ),
+    "no number": (
+        {"crp": ["high", *(f"{v:.2f}" for v in np.linspace(1, 9, N - 1))]},
+        "cells",
+        "no number: 'high' (1x)",
+    ),
+    "units": ({"height": [*np.linspace(1.6, 1.9, 9), *np.linspace(160, 190, N - 9)]}, "units", "in rows 0, 1, 2"),
+    "running": ({"nr": range(1, N + 1)}, "identifiers", "column 'nr' numbers the rows from 1 to 60"),
+    "named by class": (
+        {"case_id": [f"{label[:3]}-{i}" for i, label in enumerate(LABELS)]},
+        "identifiers",
+        "'case_id: text before the number' alone distinguishes",
+    ),
+    "numbered by class": (
+        {"case_id": [f"P{i + 500 * (i % 2)}" for i in range(N)]},
+        "identifiers",
+        "'case_id: number' alone distinguishes",
+    ),
+    "scanner": (
+        {"scanner": ["GE" if i % 6 in (1, 3) else "Toshiba" for i in range(N)]},
+        "sites",
+        "'benign' is 0% of the cases of 'GE' and 75% of 'Toshiba'",
+    ),
+    "site of one set": (
+        {"hospital": ["A", "B"] * 25 + ["C"] * 10},
+        "sites",
+        "no training case has 'C'",
+    ),
+    "rare class": (
+        {"y": ["benign", "malignant"] * 28 + ["benign"] * 4},
+        "classes",
+        "class 'malignant' has few cases: 3 in",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_warning_names_the_column_the_rows_and_the_fix(kind: str) -> None:
+    columns, topic, text = TABLES[kind]
+    findings = [finding for finding in warned(plain().assign(**columns)) if finding.topic == topic]
+    assert [text in finding.text for finding in findings].count(True) == 1
+    assert all(finding.fix for finding in findings)
+
+
+def test_a_sentinel_is_no_second_unit() -> None:
+    assert {finding.topic for finding in warned(plain().assign(age=[999] * 9 + [40, 55, 65] * 17))} == {"sentinels"}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2, 3, 9], [9]),
+        ([5, 6, 7], []),
+        ([-1, 0, 1], []),
+        ([-1, 0, 1, 2, 5], [-1]),
+        ([-9, -6, 0.5, 2.2], []),
+        ([20, 50, 90, 99], []),
+        ([20, 50, 90, 999, -9], [-9, 999]),
+        ([0, 400, 500, 999], []),
+        ([200, 400, 500, 999, 999, 999], [999]),
+        ([999], []),
+    ],
+)
+def test_sentinels(values: list[float], expected: list[float]) -> None:
+    assert sorted(sentinels_of(np.array(values, dtype=float))) == expected
+
+
+CELLS = st.one_of(
+    st.sampled_from(
+        ["", "-9", "999", "<0.5", "#DIV/0!", "inf", "1e999", "NaN", "yes", "a b", "2020-01-01", "\0", "{x}", "0"]
+    ),
+    st.text(max_size=8),
+    st.floats(allow_nan=True).map(str),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None)
+@given(st.lists(CELLS, min_size=24, max_size=24), st.sampled_from(["age", "id", "scanner", "{a}", "missing"]))
+def test_no_column_makes_it_fail(cells: list[str], name: str) -> None:
+    frame = pd.DataFrame(
+        {name: cells, "other": range(24), "y": ["a", "b"] * 12, "half": ["train", "train", "test"] * 8}
+    )
+    for finding in warned(frame):
+        str(finding)
+
+
+def save(path: Path, seed: int, *, size: int = 40, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    coarse.resize((size, size), Image.Resampling.BICUBIC).save(path, **options)
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    """24 photographs: those of one class are JPEG; rows 20 and 21 are rows 1 and 2 again."""
+    rows = []
+    for i in range(24):
+        name = f"{i}.{'jpg' if i % 2 else 'png'}"
+        save(tmp_path / name, i)
+        rows.append({"photo": name, "y": "ab"[i % 2], "half": "train" if i < 16 else "test", "second": name})
+    (tmp_path / "20.png").write_bytes((tmp_path / "1.jpg").read_bytes())
+    save(tmp_path / "21.jpg", 2, quality=60, size=50)
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_images_of_two_sets_and_files_that_give_the_class_away(clinic: Path) -> None:
+    options = {"table": str(clinic / "t.csv"), "label": "y", "images": ["photo"], "test": "half", "size": 8}
+    report = check("table", **options)
+    assert report.faults == ()
+    by_topic = {topic: [f for f in report.warnings if f.topic == topic] for topic in ("duplicates", "files")}
+    across, labels = by_topic["duplicates"]
+    assert "2 pairs of images are in two sets" in across.text
+    assert "row 1 [train, b] 1.jpg and row 20 [test, a] 20.png (identical content)" in across.text
+    assert "row 2 [train, a] 2.png and row 21 [test, b] 21.jpg (nearly the same" in across.text
+    assert sorted(across.rows) == [1, 2, 20, 21]
+    assert "two different labels" in labels.text
+    assert any("'photo: format' alone distinguishes classes" in finding.text for finding in by_topic["files"])
+    fast = [finding.text for finding in check("table", fast=True, **options).warnings if finding.topic == "duplicates"]
+    assert fast[0].startswith("1 pair of images are in two sets")
+
+
+@pytest.mark.slow
+def test_one_image_in_two_columns_and_damaged_files(clinic: Path) -> None:
+    (clinic / "5.jpg").write_bytes(b"nothing")
+    (clinic / "6.png").write_bytes((clinic / "6.png").read_bytes()[:-60])
+    options = {"table": str(clinic / "t.csv"), "label": "y", "images": ["photo", "second"], "size": 8}
+    report = check("table", **options)
+    assert len(report.faults) == 4
+    assert sum("row 6: " in fault for fault in report.faults) == 2
+    assert any("23 pairs of cases have one image in two columns" in str(finding) for finding in report.warnings)
+    assert len(check("table", fast=True, **options).faults) == 2
