@@ -11,10 +11,12 @@ entry point, which is loaded only when its name is asked for::
 import builtins
 import difflib
 import fnmatch
+import functools
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -153,11 +155,12 @@ class Registry:
         return sorted(fnmatch.filter({*self._builders, *self._entry_points()}, pattern))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.list()
+        importlib.import_module(self.home)
+        return name in self._builders or name in self._entry_points()
 
     def _entry_points(self) -> dict[str, builtins.list[EntryPoint]]:
         by_name: dict[str, builtins.list[EntryPoint]] = {}
-        for point in entry_points(group=self.home):
+        for point in _points(entry_points, self.home, tuple(sys.path)):
             by_name.setdefault(point.name, []).append(point)
         return by_name
 
@@ -184,6 +187,12 @@ class Registry:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(names)}"
         return f"unknown {self.kind} {name!r}; {hint}"
+
+
+@functools.lru_cache
+def _points(find: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group, read once: that opens a file of every installed distribution."""
+    return tuple(find(group=group))
 
 
 def named(choice: Choice, kind: str = "part") -> tuple[str, dict[str, Any]]:

@@ -254,10 +254,10 @@ def with_maps(parts: Parts, name: str, reporter: Reporter) -> CaseDataset:
 def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
     """The bundle with the set that chooses the epoch as validation set, and with the run's notes."""
     notes = (*bundle.notes, *settings.run.notes)
-    if not len(bundle.test):
+    if not len(bundle.test) and settings.run.test:
         raise ValueError(
             f"{settings.run.dataset} has no test set with these options, and a run ends with its metrics there: give "
-            "it cases (another split, data.fold or data.test)"
+            "it cases (another split, data.fold or data.test), or test nothing (run.test=false)"
         )
     if settings.train.select_on == "test":
         return replace(bundle, validation=bundle.test, notes=(*notes, CHOSEN_ON_TEST))

@@ -97,10 +97,10 @@ def target_of(frame: pd.DataFrame, label: str, classes: Sequence[str | int | flo
 
 
 def lacking_classes(target: TargetColumn, labels: NDArray[np.int64], split: Split) -> list[str]:
-    """One note per class that a set lacks."""
+    """One note per class that a set lacks; a set without any case is no such set."""
     return [
         f"The {set_name} set has no case of class {name!r}, of which there are {int((labels == code).sum())} in all."
         for set_name, rows in zip(SETS, split)
         for code, name in enumerate(target.classes)
-        if not (labels[rows] == code).any()
+        if len(rows) and not (labels[rows] == code).any()
     ]

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmfusion.data.schema.cells import BOOLEANS, key, texts
-from mmfusion.data.splits import SETS, Split, split_from_column
+from mmfusion.data.splits import SETS, Split, check_split, split_from_column
 
 SET_NAMES = {
     "train": ("train", "training"),
@@ -32,8 +32,8 @@ def column_split(
 
     Args:
         frame: The table.
-        test: The column, with train, test and optionally validation; or true and false; or, with ``fold``, the number
-            of the fold.
+        test: The column, with train, test and optionally validation, or train and validation alone; or true and false;
+            or, with ``fold``, the number of the fold.
         labels: Class of each row, shape ``(n,)``.
         groups: Patient or lesion of each row.
         fractions: Shares of training, validation and test set; only the ratio of the first two is used.
@@ -59,6 +59,8 @@ def column_split(
     if set(values) <= set(set_of):
         sets = [set_of[cell] for cell in values]
         validation = "validation" if "validation" in sets else None
+        if "test" not in sets and {"train", "validation"} <= set(sets):
+            return _without_test(sets, groups)
         return split_from_column(sets, labels, groups, test="test", validation=validation, share=share, seed=seed)
     if set(values) <= set(BOOLEANS):
         flags = [str(BOOLEANS[cell]) for cell in values]
@@ -68,3 +70,11 @@ def column_split(
         f"column {test!r} expects train, validation and test, or true and false, got {available}. If these are folds, "
         "choose the test set with fold"
     )
+
+
+def _without_test(sets: Sequence[str], groups: Sequence[str]) -> Split:
+    """Training and validation set alone, for a run that tests nothing."""
+    rows = [np.flatnonzero([name == set_name for name in sets]).astype(np.int64) for set_name in SETS]
+    split = Split(*rows)
+    check_split(split, groups, len(sets), may_be_empty=("test",))
+    return split

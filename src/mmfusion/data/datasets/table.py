@@ -73,8 +73,8 @@ class TableDataset(Plan):
         max_bytes: Limit of memory of one image or volume before it is resized; None: 2**29 and 2**31. A larger file is
             a fault.
         standardise: For volumes, see :class:`~mmfusion.data.images.intensity.Intensity`.
-        test: The column with the set of each row: train, test and optionally validation; or true and false; or, with
-            ``fold``, the number of the fold.
+        test: The column with the set of each row: train, test and optionally validation; or train and validation, for
+            runs that test nothing (``run.test=false``); or true and false; or, with ``fold``, the number of the fold.
         fractions: Shares of training, validation and test set; with ``test``, only the ratio of the first two is used.
         split_seed: Seed of the split.
         folds: Number of folds of a cross-validation; see :func:`~mmfusion.data.splits.make.make_split`, also for the

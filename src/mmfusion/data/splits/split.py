@@ -1,6 +1,6 @@
 """Split into training, validation and test set, and its checks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,16 @@ class Split(NamedTuple):
     test: Indices
 
 
-def check_split(split: Split, groups: Sequence[str], n: int | None = None) -> None:
+def check_split(
+    split: Split, groups: Sequence[str], n: int | None = None, *, may_be_empty: Collection[str] = ()
+) -> None:
     """Check that no set is empty and that no two sets share a case or a group.
+
+    Args:
+        split: The split.
+        groups: Patient or lesion of each case.
+        n: Number of cases, all of which must be in a set; None: some may be in none.
+        may_be_empty: Names of sets that need no case.
 
     Raises:
         ValueError: If they do; names the sets and the group.
@@ -27,7 +35,7 @@ def check_split(split: Split, groups: Sequence[str], n: int | None = None) -> No
     seen: dict[str, str] = {}
     n_entries = 0
     for name, indices in zip(SETS, split):
-        if not len(indices):
+        if not len(indices) and name not in may_be_empty:
             raise ValueError(f"the {name} set of the split is empty")
         n_entries += len(indices)
         for group in {str(groups[i]) for i in indices.tolist()}:
