@@ -11,6 +11,7 @@ from torch import Tensor
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.sources import find_images
+from mmfusion.data.images.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,14 @@ class Masks:
         Args:
             frame: One row per case, for the rows' labels.
         """
-        faults = []
-        for i, row in enumerate(frame.index):
+
+        def fault(i: int) -> str | None:
             try:
                 mask = self[i]
             except ValueError as error:
-                faults.append(f"row {row}: {error}")
-                continue
-            if mask is not None and not mask.any():
-                faults.append(f"row {row}: the mask {self.paths[i]} marks no pixel")
-        return faults
+                return f"row {frame.index[i]}: {error}"
+            if mask is None or mask.any():
+                return None
+            return f"row {frame.index[i]}: the mask {self.paths[i]} marks no pixel"
+
+        return [found for found in in_threads(fault, range(len(self))) if found is not None]
