@@ -36,6 +36,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     evaluate.add_argument(
         "--subgroups", nargs="+", default=[], metavar="COLUMN", help="columns for results per subgroup"
     )
+    evaluate.add_argument(
+        "--training-root", type=Path, metavar="DIR", help="where the run's own dataset is now, if it was moved"
+    )
+    evaluate.add_argument(
+        "--no-training", action="store_true", help="do not read the run's own cases to compare the table with them"
+    )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="new folder (default: RUN/external/TABLE)")
     flags.add_plugin(evaluate)
     evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -62,20 +68,22 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     out = arguments.out or arguments.runs[0] / "external" / arguments.table.stem
     files.check_free(out)
     reporter = option_names.reporter(arguments)
-    with reporter.working("evaluating"):
-        evaluation = external.evaluate(
-            arguments.runs,
-            arguments.table,
-            image_root=arguments.image_root,
-            missing_images=arguments.missing_images,
-            label=arguments.label,
-            group=arguments.group,
-            rename=_pairs("rename", arguments.rename),
-            aliases=_pairs("alias", arguments.aliases),
-            subgroups=arguments.subgroups,
-            device=arguments.device,
-            plugins=arguments.plugins,
-        )
+    evaluation = external.evaluate(
+        arguments.runs,
+        arguments.table,
+        image_root=arguments.image_root,
+        missing_images=arguments.missing_images,
+        label=arguments.label,
+        group=arguments.group,
+        rename=_pairs("rename", arguments.rename),
+        aliases=_pairs("alias", arguments.aliases),
+        subgroups=arguments.subgroups,
+        training=not arguments.no_training,
+        training_root=arguments.training_root,
+        device=arguments.device,
+        plugins=arguments.plugins,
+        reporter=reporter,
+    )
     files.write(evaluation, out, formulas=arguments.formulas)
     if evaluation.scores is not None:
         reporter.show(files.table(evaluation))

@@ -156,7 +156,7 @@ def build(
     bundle = build_dataset(settings, reporter)
     if bundle.about:
         reporter.say(bundle.about)
-    bundle = _selected(bundle, settings)
+    bundle = selected(bundle, settings)
     if len(bundle.spec.targets) > 1:
         raise ValueError(
             f"a run trains one target for now, {run.dataset} has {len(bundle.spec.targets)}: "
@@ -251,7 +251,7 @@ def with_maps(parts: Parts, name: str, reporter: Reporter) -> CaseDataset:
         )
 
 
-def _selected(bundle: DataBundle, settings: Settings) -> DataBundle:
+def selected(bundle: DataBundle, settings: Settings) -> DataBundle:
     """The bundle with the set that chooses the epoch as validation set, and with the run's notes."""
     notes = (*bundle.notes, *settings.run.notes)
     if not len(bundle.test) and settings.run.test:

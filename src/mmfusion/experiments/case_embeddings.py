@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmfusion.data.cases import CaseDataset
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.training import inference
 from mmfusion.training.arithmetic import arithmetic
@@ -30,7 +31,17 @@ def embed(
         ValueError: If the model gives no embeddings, or as for predictions.
         FileNotFoundError: As for predictions.
     """
-    dataset, device = predictor.read(frame, image_root, missing_images), predictor.device
+    dataset = predictor.read(frame, image_root, missing_images)
+    return of_dataset(predictor, dataset).set_axis(frame.index)
+
+
+def of_dataset(predictor: Predictor, dataset: CaseDataset) -> pd.DataFrame:
+    """As :func:`embed`, of cases that are read already; the index counts from 0.
+
+    Raises:
+        ValueError: If the model gives no embeddings.
+    """
+    device = predictor.device
     parts: dict[str, list[Tensor]] = {}
     with torch.inference_mode(), arithmetic(device):
         for cases in inference.in_order(dataset, predictor.batch_size, workers=0, device=device):
@@ -41,5 +52,5 @@ def embed(
                 parts.setdefault(name, []).append(torch.where(rows[:, None], values.cpu(), torch.nan))
     if not parts:
         raise ValueError(f"{type(predictor.model).__name__} gives no embeddings: it returns logits alone")
-    frames = {name: pd.DataFrame(torch.cat(rows).numpy(), index=frame.index) for name, rows in parts.items()}
+    frames = {name: pd.DataFrame(torch.cat(rows).numpy()) for name, rows in parts.items()}
     return pd.concat(frames, axis=1)

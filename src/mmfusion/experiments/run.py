@@ -9,14 +9,13 @@ from typing import Any
 from torch import nn
 
 from mmfusion.experiments import (
-    case_file,
     diverged_run,
     evaluation,
     file_digests,
     folder,
     lock,
     predictions,
-    survey,
+    same_cases,
     trust,
 )
 from mmfusion.experiments.assembly import Parts, build, prepare
@@ -199,7 +198,7 @@ def _resume(
         started = processes.from_main((out / checkpoints.LAST).is_file)
         # A kill before the first epoch may have come before either file; without one there is nothing to go back to.
         begun = processes.from_main(lambda: (out / folder.CASE).is_file() and (out / folder.SPLITS).is_file())
-        changed = processes.from_main(lambda: _changed_files(out, settings)) if begun else []
+        changed = processes.from_main(lambda: same_cases.changed_files(out, settings)) if begun else []
         with memory.guard("preparing", picked, _advice(settings)):
             try:
                 parts = build(settings, picked, reporter, weights=not started, module=module)
@@ -262,36 +261,17 @@ def _write_case(out: Path, parts: Parts) -> None:
     write_text(out / folder.SPLITS, predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n"))
 
 
-def _recorded(out: Path) -> Mapping[str, Any]:
-    """Digests of the files and cases; empty for runs of former versions."""
-    read = folder.read_case(out).get(file_digests.CONTENT)
-    return read if isinstance(read, dict) else {}
-
-
-def _changed_files(out: Path, settings: Settings) -> list[str]:
-    return file_digests.differences(_recorded(out), file_digests.recorded(settings))
-
-
 def _check_same(out: Path, parts: Parts, files: Sequence[str]) -> None:
     """Raise an error if the cases are not those that the run began with; nothing is written yet.
 
     Raises:
         ValueError: Naming all that is different.
     """
-    changed = processes.from_main(lambda: _changed_cases(out, parts))
+    changed = processes.from_main(
+        lambda: same_cases.changed_cases(out, parts.datasets, parts.bundle.spec, parts.survey.digests)
+    )
     if files or changed:
         raise ValueError(_other(out, [*files, *changed]))
-
-
-def _changed_cases(out: Path, parts: Parts) -> list[str]:
-    splits = predictions.splits(parts.datasets).to_csv(index=False, lineterminator="\n")
-    spec = case_file.read(folder.read_case(out), out / folder.CASE)[0]
-    changed = []
-    if spec != parts.bundle.spec:
-        changed.append(f"its modalities, columns or classes ({folder.CASE})")
-    if (out / folder.SPLITS).read_text(encoding="utf-8") != splits:
-        changed.append(f"the cases, their groups or the sets that they are in ({folder.SPLITS})")
-    return changed + survey.differences(_recorded(out).get(file_digests.CASES), parts.survey.digests)
 
 
 def _other(out: Path, changed: Sequence[str]) -> str:

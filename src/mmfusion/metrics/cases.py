@@ -13,6 +13,21 @@ MARKED = 10
 """Cases of a class below which its numbers are marked: nothing is known of how its intervals cover."""
 
 
+def one_per_group(groups: Sequence[str], *, seed: int = 0) -> NDArray[np.intp]:
+    """One case of each group, chosen at random: independent cases, where several of a patient are not.
+
+    Args:
+        groups: The patient or lesion of each case.
+        seed: The same seed and groups give the same cases.
+
+    Returns:
+        Positions, ascending.
+    """
+    order = np.random.default_rng(seed).permutation(len(groups))
+    _, first = np.unique(np.asarray(groups, dtype=str)[order], return_index=True)
+    return np.sort(order[first])
+
+
 @dataclass(frozen=True)
 class TestCases:
     """Labels and groups of some test cases.

@@ -17,7 +17,7 @@ from mmfusion.experiments import ensemble, folder, locked, sharing
 from mmfusion.experiments.external import ExternalEvaluation, evaluate
 from mmfusion.experiments.external.files import CASES, RESULT
 from mmfusion.metrics.classification import evaluate as metrics_of
-from mmfusion.training.result_files import read_json
+from mmfusion.training.result_files import read_json, write_json
 
 pytestmark = pytest.mark.slow
 Evaluate = Callable[..., ExternalEvaluation]
@@ -45,7 +45,13 @@ def test_its_own_test_set_gives_its_own_numbers(trained: Path, fakes: ModuleType
     assert found.scores.calibrated["log_loss"].value == pytest.approx(own["scaled"]["test"]["log_loss"]["value"])
     for name, (value, *_) in found.changes.items():
         assert value == pytest.approx(0, abs=1e-9), name
-    assert found.notes == ()
+    # No patient of it was trained on, and nothing is distributed otherwise.
+    assert found.duplicates == ()
+    assert found.unreached == ""
+    assert {one.kind for one in found.shifts} == {"column", "embedding"}
+    assert not any(one.shifted for one in found.shifts)
+    assert {one.by for one in found.subgroups} == {"where", "how large"}
+    # Equal rows are few, so they are compared.
     assert found.sentences() == []
 
 
@@ -55,6 +61,8 @@ def test_threshold_and_temperature_stay_locked_on_a_shifted_table(
     frame = fakes.table(120, seed=7)
     frame["size"] += 1.0
     found = on(frame, subgroups=["site"])
+    assert [one.title for one in found.shifts if one.shifted][0] == "column size"
+    assert "column size" in found.sentences()[0]
     assert found.scores is not None
     chosen = locked.read(trained)
     p = found.cases[["prob_good", "prob_bad"]].to_numpy()
@@ -130,6 +138,39 @@ def test_nothing_to_predict_from_is_an_error_and_so_is_a_name_that_is_none(on: E
         on(frame, subgroups=["sex"])
 
 
+def test_training_cases_are_found_again(on: Evaluate, fakes: ModuleType) -> None:
+    frame = fakes.table(64, seed=0).iloc[:10]
+    found = on(frame)
+    assert {one.what for one in found.duplicates} == {"name", "name of the patient", "all columns that the model reads"}
+    assert {one.case for one in found.duplicates} == set(frame["case"])
+    assert found.sentences()[0].startswith("10 of 10 cases resemble training cases too much")
+    # The names alone are in the run's folder.
+    found = on(frame, training=False)
+    assert {one.what for one in found.duplicates} == {"name", "name of the patient"}
+    assert found.unreached == "that was not asked for"
+    assert [(one.name, one.n_reference) for one in found.shifts] == [("size", 0)]
+    assert np.isnan(found.shifts[0].p)
+    assert on(frame.drop(columns=["case", "patient"]), training=False).duplicates == ()
+
+
+def test_why_the_training_cases_are_not_reached(trained: Path, fakes: ModuleType, tmp_path: Path) -> None:
+    out, frame = tmp_path / "run", fakes.table(20, seed=7)
+    shutil.copytree(trained, out)
+    packed = read_json(out / folder.SETTINGS)
+    for data, said in (
+        ({"data_seed": 5}, "they changed since: its modalities"),
+        ({"n": "many"}, "cannot be read"),
+    ):
+        write_json(out / folder.SETTINGS, packed | {"data": data})
+        found = evaluate(out, frame, device="cpu", n_resamples=0)
+        assert said in found.unreached
+        assert "not tested" in " ".join(found.sentences())
+        assert found.scores is not None
+    # Nor does the folder hold a row of them.
+    content = b"".join(path.read_bytes() for path in trained.iterdir())
+    assert f"{fakes.table(64, seed=0)['size'][0]:.6f}".encode() not in content
+
+
 def test_several_runs_and_a_shared_one(trained: Path, fakes: ModuleType, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "seed1")
     frame = fakes.table(20, seed=7)
@@ -143,6 +184,7 @@ def test_several_runs_and_a_shared_one(trained: Path, fakes: ModuleType, tmp_pat
     assert shared.internal is None
     assert shared.changes == {}
     assert "its folder has no predictions of it" in " ".join(shared.notes)
+    assert "does not say which cases it was trained on" in shared.unreached
     pd.testing.assert_frame_equal(shared.cases, alone.cases)
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from mmfusion.experiments import spreadsheet
 from mmfusion.experiments.external.results import ExternalEvaluation
 from mmfusion.experiments.rich_table import rich_table
@@ -12,6 +14,7 @@ from mmfusion.training.result_files import write_json, write_text
 
 RESULT = "evaluation.json"
 CASES = "cases.csv"
+DUPLICATES = "duplicates.csv"
 
 
 def check_free(folder: Path) -> None:
@@ -25,7 +28,8 @@ def check_free(folder: Path) -> None:
 
 
 def write(evaluation: ExternalEvaluation, folder: str | Path, *, formulas: bool = False) -> Path:
-    """Write the numbers as ``evaluation.json`` and the cases as ``cases.csv``; a former evaluation is replaced.
+    """Write the numbers as ``evaluation.json``, the cases as ``cases.csv`` and which of them resemble training cases as
+    ``duplicates.csv``; a former evaluation is replaced.
 
     Args:
         evaluation: The result.
@@ -45,6 +49,8 @@ def write(evaluation: ExternalEvaluation, folder: str | Path, *, formulas: bool 
     # First: a folder that has it is an evaluation's.
     write_json(place / RESULT, evaluation.to_dict())
     write_text(place / CASES, spreadsheet.to_csv(evaluation.cases, formulas=formulas))
+    pairs = pd.DataFrame(evaluation.duplicates, columns=["case", "training", "what"])
+    write_text(place / DUPLICATES, spreadsheet.to_csv(pairs, formulas=formulas))
     return place
 
 

@@ -1,12 +1,15 @@
 """What an external validation finds, as values."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import pandas as pd
 
+from mmfusion.experiments.external.duplicates import Duplicate
 from mmfusion.experiments.external.scores import Scores, SubgroupScores
+from mmfusion.experiments.external.shift import Shift
 from mmfusion.experiments.external.true_labels import TrueLabels
 from mmfusion.experiments.locked import Locked
 from mmfusion.metrics.classification import reported
@@ -16,11 +19,12 @@ from mmfusion.metrics.intervals import Estimate
 
 FORMAT = 1
 """Version of :meth:`ExternalEvaluation.to_dict`."""
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class ExternalEvaluation:
-    """A run on another table. Made by :func:`~mmfusion.experiments.external.evaluate.evaluate`.
+    """A run on another table. Made by :func:`~mmfusion.experiments.external.validation.evaluate`.
 
     Attributes:
         runs: Folders of the run, or of several whose mean predicts.
@@ -32,6 +36,9 @@ class ExternalEvaluation:
         scores: Metrics; None if no row has a label of the run's classes.
         internal: The same of the run's own test set; None if its predictions are not known.
         subgroups: Metrics of subgroups.
+        shifts: Columns, images and embeddings next to those of the run's own cases.
+        duplicates: Cases that resemble training cases too much.
+        unreached: Why the run's own cases could not be compared with, as the end of a sentence; empty if they were.
         notes: What was matched, what is lacking, and remarks on cells, one sentence each.
     """
 
@@ -44,6 +51,9 @@ class ExternalEvaluation:
     scores: Scores | None
     internal: Scores | None
     subgroups: tuple[SubgroupScores, ...]
+    shifts: tuple[Shift, ...]
+    duplicates: tuple[Duplicate, ...]
+    unreached: str
     notes: tuple[str, ...]
 
     @property
@@ -71,6 +81,22 @@ class ExternalEvaluation:
             lacking = [name for name, n in self.scores.of_class.items() if not n]
             undefined = [name for name, value in self.scores.metrics.items() if value.to_dict()["value"] is None]
             lines += [undefined_sentence(lacking, undefined, "The table")] if lacking else []
+        if self.duplicates:
+            n = len({one.case for one in self.duplicates})
+            lines.append(
+                f"{n} of {len(self.cases)} cases resemble training cases too much: as far as they are the same, the "
+                "metrics are too good."
+            )
+        if shifted := [one for one in self.shifts if one.shifted]:
+            lines.append(
+                f"{len(shifted)} of {sum(math.isfinite(one.p) for one in self.shifts)} compared properties of the "
+                f"cases differ from the run's own: {', '.join(one.title for one in shifted[:_SHOWN])}"
+                + (f" and {len(shifted) - _SHOWN} more." if len(shifted) > _SHOWN else ".")
+            )
+        if self.unreached:
+            lines.append(
+                f"Shifts are not tested, and images and rows not compared with the training cases: {self.unreached}."
+            )
         return [*lines, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,6 +119,8 @@ class ExternalEvaluation:
             "internal": plain(self.internal),
             "changes": changes,
             "subgroups": plain(self.subgroups),
+            "shifts": [{**plain(one), "shifted": one.shifted} for one in self.shifts],
+            "duplicates": len({one.case for one in self.duplicates}),
             "notes": self.sentences(),
         }
 

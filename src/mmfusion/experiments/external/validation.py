@@ -1,5 +1,6 @@
 """Evaluation of a run on another table."""
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Literal
 import pandas as pd
 
 from mmfusion.data.images.sources import find_images, named_columns
-from mmfusion.data.schema.cells import texts
-from mmfusion.data.schema.subgroups import Subgroup, by_columns
+from mmfusion.data.schema.cells import require_columns, texts
+from mmfusion.data.schema.subgroups import by_columns
 from mmfusion.data.schema.table_file import read_table
 from mmfusion.experiments import ensemble, held_out_cases
 from mmfusion.experiments.ensemble import Ensemble
 from mmfusion.experiments.external.alignment import align, lenient
+from mmfusion.experiments.external.duplicates import duplicates, shared_names
 from mmfusion.experiments.external.results import ExternalEvaluation
 from mmfusion.experiments.external.scores import (
     LabelledCases,
@@ -22,12 +24,15 @@ from mmfusion.experiments.external.scores import (
     score,
     score_subgroups,
 )
+from mmfusion.experiments.external.shift import shifts, summaries
+from mmfusion.experiments.external.training_cases import TrainingCases, reach
 from mmfusion.experiments.external.true_labels import TrueLabels, read_labels
 from mmfusion.experiments.locked import Locked
 from mmfusion.experiments.predicted_table import tabulate
 from mmfusion.experiments.predictions import class_names
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.metrics.bootstrap import N_RESAMPLES
+from mmfusion.training.reporter import Reporter
 
 TRUE = "true"
 """Column of the cases with the class of each."""
@@ -44,11 +49,14 @@ def evaluate(
     group: str | None = None,
     rename: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
-    subgroups: Sequence[str] = (),
+    subgroups: Sequence[str] | None = None,
+    training: bool = True,
+    training_root: str | Path | None = None,
     device: str = "auto",
     plugins: Sequence[str | Path] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
+    reporter: Reporter | None = None,
 ) -> ExternalEvaluation:
     """Predict the cases of a table and judge the predictions by its labels, at the run's threshold and temperature.
 
@@ -73,11 +81,17 @@ def evaluate(
         rename: The run's heading by the table's.
         aliases: Other spellings of classes, with the run's class.
         subgroups: The run's columns, or others of the table, for metrics of subgroups; many different numbers are
-            divided into thirds of the table.
+            divided into thirds of the training set, or of the table where the training set is not known. None: the
+            properties of the run's dataset, if its cases can be read.
+        training: Whether the run's own cases are read again, by its settings, to compare the table with them. A run's
+            folder holds no row of them: where they cannot be read, or changed since, shifts are not tested and
+            duplicates not looked for, and a sentence says why.
+        training_root: Where the run's dataset is now, if it was moved.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: As for :func:`mmfusion.experiments.predictor.load`.
         n_resamples: Of the bootstrap intervals; 0: none.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap, the choice of one case per patient, and permutations.
+        reporter: Receives the progress; None: silent.
 
     Returns:
         The evaluation.
@@ -90,50 +104,98 @@ def evaluate(
     places = [Path(runs)] if isinstance(runs, str | Path) else [Path(place) for place in runs]
     loaded = ensemble.load(places, device, plugins=plugins)
     members = [lenient(one, group) for one in (loaded.members if isinstance(loaded, Ensemble) else (loaded,))]
-    reader, kind = members[0].reader, members[0].kind
-    locked, classes = loaded.locked or Locked(finished=False), class_names(members[0].kind)
-    name = "table" if isinstance(table, pd.DataFrame) else Path(table).name
+    first, locked = members[0], loaded.locked or Locked(finished=False)
     if image_root is None and not isinstance(table, pd.DataFrame):
         image_root = Path(table).parent
     frame = table if isinstance(table, pd.DataFrame) else read_table(table)
     aligned = align(frame, members, label=label, group=group, rename=rename)
     frame, labels = aligned.frame, None
     if aligned.labelled:
-        labels = read_labels(frame, reader.targets[members[0].target], aliases)
-    properties = by_columns(subgroups, frame, frame)
+        labels = read_labels(frame, first.reader.targets[first.target], aliases)
+    require_columns(frame, subgroups or ())
     if missing_images == "error":
         _check_images(members, frame, image_root)
     datasets = ensemble.read(members, frame, image_root, "absent")
     outputs = ensemble.mean_outputs(members, datasets, frame, "absent")
     said: list[str] = []
-    cases = tabulate(outputs, frame, reader, kind, locked, said.append)
+    cases = tabulate(outputs, frame, first.reader, first.kind, locked, said.append)
     cases[_free(TRUE, cases)] = [None] * len(frame) if labels is None else labels.names
     absent = dict.fromkeys(name for one in members for name in one.absent(frame, "absent"))
-    whole = [f"All cases lack {modality!r}: the table has none of its columns." for modality in absent]
+    notes = [*aligned.notes, *(f"All cases lack {name!r}: the table has none of its columns." for name in absent)]
+    notes += [*_levels(members, frame), *map(_sentence, said)]
+    own = reach(places[0], training_root, reporter) if training else "that was not asked for"
+    similar, found = shared_names(places[0], first.reader, frame), summaries(first, datasets[0], seed=seed)
+    if isinstance(own, TrainingCases):
+        found, unlike = shifts(first, own, datasets[0], image_root, seed=seed)
+        copies, unsure = duplicates(first, own, datasets[0])
+        similar += copies
+        notes += [*unlike, *unsure]
+    judge = functools.partial(_judged, locked, class_names(first.kind), n_resamples, seed)
     scores: Scores | None = None
     of_subgroups: tuple[SubgroupScores, ...] = ()
     if labels is not None and len(labels.rows):
-        judged = LabelledCases(labels.codes, tuple(datasets[0].groups), outputs.probabilities).take(labels.rows)
-        scores = score(judged, locked, classes, n_resamples=n_resamples, seed=seed)
-        if not scores.not_finite:
-            values = _values(properties, frame, labels)
-            of_subgroups = score_subgroups(judged, values, locked, classes, n_resamples=n_resamples, seed=seed)
-    internal = _internal(places, locked, classes, n_resamples, seed)
-    notes = [*aligned.notes, *whole, *_levels(members, frame), *map(_sentence, said)]
-    if internal is None:
+        every = LabelledCases(labels.codes, tuple(datasets[0].groups), outputs.probabilities)
+        values = {name: _at(cells, labels) for name, cells in _subgroups(subgroups, own, frame).items()}
+        scores, of_subgroups = judge(every.take(labels.rows), values)
+    test = _own_test(places, class_names(first.kind))
+    if test is None:
         notes.append("The run's own test set is not shown: its folder has no predictions of it, as a shared one.")
     return ExternalEvaluation(
         tuple(map(str, places)),
-        name,
-        tuple(classes),
+        "table" if isinstance(table, pd.DataFrame) else Path(table).name,
+        tuple(class_names(first.kind)),
         locked,
         cases,
         labels,
         scores,
-        internal,
+        None if test is None else judge(test, {})[0],
         of_subgroups,
+        found,
+        tuple(similar),
+        own if isinstance(own, str) else "",
         tuple(dict.fromkeys(notes)),
     )
+
+
+def _judged(
+    locked: Locked,
+    classes: Sequence[str],
+    n_resamples: int,
+    seed: int,
+    cases: LabelledCases,
+    values: Mapping[str, Sequence[str]],
+) -> tuple[Scores, tuple[SubgroupScores, ...]]:
+    scores = score(cases, locked, classes, n_resamples=n_resamples, seed=seed)
+    if scores.not_finite:
+        return scores, ()
+    return scores, score_subgroups(cases, values, locked, classes, n_resamples=n_resamples, seed=seed)
+
+
+def _subgroups(names: Sequence[str] | None, own: TrainingCases | str, frame: pd.DataFrame) -> dict[str, list[str]]:
+    """By property, the subgroup of each row: of the named columns, or of the dataset's own properties."""
+    train = own.train.frame if isinstance(own, TrainingCases) else frame
+    if names is None:
+        known = own.subgroups if isinstance(own, TrainingCases) else ()
+        return {one.name: one.of(frame) for one in known if one.column in frame.columns}
+    # Thirds are the training set's, where it is known and has the column.
+    return {
+        one.name: one.of(frame)
+        for name in names
+        for one in by_columns([name], frame, train if name in train.columns else frame)
+    }
+
+
+def _at(cells: Sequence[str], labels: TrueLabels) -> list[str]:
+    return [cells[row] for row in labels.rows.tolist()]
+
+
+def _own_test(places: Sequence[Path], classes: Sequence[str]) -> LabelledCases | None:
+    """The runs' own test set with their mean probabilities; None where it is not known."""
+    held_out = [held_out_cases.read(place) for place in places if place.is_dir()]
+    if len(held_out) < len(places) or any(one is None or one.classes != tuple(classes) for one in held_out):
+        return None
+    test = held_out_cases.mean([one.parts.get("test") for one in held_out if one is not None])
+    return None if test is None else LabelledCases(test.labels, tuple(test.groups.tolist()), test.probabilities)
 
 
 def _check_images(members: Sequence[Predictor], frame: pd.DataFrame, root: str | Path | None) -> None:
@@ -175,26 +237,6 @@ def _levels(members: Sequence[Predictor], frame: pd.DataFrame) -> list[str]:
         if lacking := [level for code, level in enumerate(named) if not (codes == code).any()]:
             notes.append(f"Column {column.name!r} has no row of the level {', '.join(map(repr, lacking[:_SHOWN]))}.")
     return notes
-
-
-def _values(properties: Sequence[Subgroup], frame: pd.DataFrame, labels: TrueLabels) -> dict[str, list[str]]:
-    """By property, the subgroup of each labelled row."""
-    every = {one.name: one.of(frame) for one in properties}
-    return {name: [values[row] for row in labels.rows.tolist()] for name, values in every.items()}
-
-
-def _internal(
-    places: Sequence[Path], locked: Locked, classes: Sequence[str], n_resamples: int, seed: int
-) -> Scores | None:
-    """The same metrics on the run's own test set; None where its predictions are not known."""
-    held_out = [held_out_cases.read(place) for place in places if place.is_dir()]
-    if len(held_out) < len(places) or any(one is None or one.classes != tuple(classes) for one in held_out):
-        return None
-    test = held_out_cases.mean([one.parts.get("test") for one in held_out if one is not None])
-    if test is None:
-        return None
-    cases = LabelledCases(test.labels, tuple(test.groups.tolist()), test.probabilities)
-    return score(cases, locked, classes, n_resamples=n_resamples, seed=seed)
 
 
 def _sentence(text: str) -> str:

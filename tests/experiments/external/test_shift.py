@@ -1,0 +1,54 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmfusion.data.schema.categorical_column import CategoricalColumn
+from mmfusion.data.schema.numerical_column import NumericalColumn
+from mmfusion.experiments.external.shift import NEW, Shift, corrected, of_column
+
+N = 80
+RNG = np.random.default_rng(0)
+FIRST = pd.DataFrame({"age": RNG.normal(50, 10, N), "sex": ["female", "male"] * (N // 2)})
+AGE = NumericalColumn.fit(FIRST, "age")
+SEX = CategoricalColumn("sex", ("female", "male"), missing=("x",))
+
+
+def test_a_number_that_moved_and_one_that_did_not() -> None:
+    (same,) = of_column(AGE, FIRST, FIRST, 0)
+    assert (same.n_reference, same.n_other, same.effect, same.p) == (N, N, 0.0, 1.0)
+    (moved,) = of_column(AGE, FIRST, FIRST.assign(age=FIRST["age"] + 20), 0)
+    assert moved.effect > 0.5
+    assert moved.p < 1e-6
+    assert moved.title == "column age"
+    assert moved.other.split()[0] == f"{FIRST['age'].mean() + 20:.3g}"
+
+
+def test_levels_missing_cells_and_levels_that_training_lacks() -> None:
+    other = pd.DataFrame({"sex": ["M", "Female", "diverse", "x"] * 10})
+    values, missing = of_column(SEX, FIRST, other, 0)
+    assert values.n_other == 30
+    assert values.other == f"{NEW} 67%, female 33%"
+    assert values.p < 0.001
+    assert (missing.kind, missing.reference, missing.other) == ("missing", "0%", "25%")
+    assert missing.p < 0.01
+
+
+def test_a_column_or_all_values_that_one_side_lacks() -> None:
+    values, missing = of_column(AGE, FIRST, FIRST.drop(columns="age"), 0)
+    assert (values.other, values.n_other) == ("none", 0)
+    assert np.isnan([values.p, values.effect]).all()
+    assert missing.p < 1e-6
+    assert missing.other == "100%"
+    values, _ = of_column(SEX, FIRST, FIRST.assign(sex=None), 0)
+    assert np.isnan(values.p)
+    # Cells that are no numbers are missing.
+    values, missing = of_column(AGE, FIRST, FIRST.assign(age=["old"] * N), 0)
+    assert values.n_other == 0
+
+
+def test_tests_are_corrected_together_and_what_has_none_is_not_counted() -> None:
+    rows = [Shift("column", name, "", "", 9, 9, 0.1, p) for name, p in (("a", 0.02), ("b", np.nan), ("c", 0.5))]
+    found = corrected(rows)
+    assert [one.corrected for one in found] == pytest.approx([0.04, np.nan, 0.5], nan_ok=True)
+    assert [one.shifted for one in found] == [True, False, False]
+    assert corrected([]) == ()
