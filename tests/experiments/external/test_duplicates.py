@@ -64,7 +64,7 @@ def test_copies_of_images_and_rows_are_found_with_what_they_share() -> None:
     found, notes = duplicates(MEMBER, own(), cases(table, images))
     assert [(one.case, one.training) for one in found] == [("n1", "t8"), ("n2", "t9"), ("n0", "t7")]
     assert found[0].what == "the image derm"
-    assert found[1].what.startswith("nearly the image derm (")
+    assert found[1].what.startswith("nearly the image derm, correlation 0.9")
     assert found[2].what == "all columns that the model reads"
     assert notes == []
 

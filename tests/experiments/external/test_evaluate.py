@@ -61,7 +61,7 @@ def test_threshold_and_temperature_stay_locked_on_a_shifted_table(
     frame = fakes.table(120, seed=7)
     frame["size"] += 1.0
     found = on(frame, subgroups=["site"])
-    assert [one.title for one in found.shifts if one.shifted][0] == "column size"
+    assert next(one.title for one in found.shifts if one.shifted) == "column size"
     assert "column size" in found.sentences()[0]
     assert found.scores is not None
     chosen = locked.read(trained)

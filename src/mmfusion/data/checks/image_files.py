@@ -105,7 +105,17 @@ def thumbnail(source: Source, path: Path) -> NDArray[np.uint8]:
     if isinstance(source, ImageSource):
         # Resized once, with antialiasing; it is decoded all the same.
         source = replace(source, size=(SIDE, SIDE))
-    pixels: NDArray[np.float32] = source.decode(path).astype(np.float32).mean(0)
+    return small_grey(source.decode(path))
+
+
+def small_grey(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """A small grey picture of decoded pixels, shape ``(SIDE, SIDE)``.
+
+    Args:
+        image: Shape ``(channels, height, width)`` in 0 to 255, or a volume ``(channels, height, width, slices)`` of any
+            range, of which four slices are shown.
+    """
+    pixels: NDArray[np.float32] = image.astype(np.float32).mean(0)
     if pixels.ndim == 3:
         n = pixels.shape[-1]
         slices = [pixels[..., min(n - 1, round(n * (k + 0.5) / 4))] for k in range(4)]

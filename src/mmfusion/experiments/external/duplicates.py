@@ -8,25 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
-from mmfusion.data.frame import FrameDataset, as_floats
-from mmfusion.data.images.likeness import BITS, Hashes, hashes, nearest
+from mmfusion.data.checks.image_files import small_grey
+from mmfusion.data.checks.similarity import Pair, Thumbnails, similar_pairs
+from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader
 from mmfusion.experiments import folder
 from mmfusion.experiments.external.training_cases import TrainingCases
 from mmfusion.experiments.predictor import Predictor
 
-MOST_BITS = 12
-"""Bits of an image's hash in which a near duplicate differs at most."""
-LEAST_CORRELATION = 0.98
-"""Of the thumbnails of near duplicates."""
-CHANCE = 0.005
-"""A near duplicate is closer than this share of the training images is to its nearest one of another patient."""
 TWINS = 0.01
 """Equal rows say nothing where more training cases than this share have a twin of another patient."""
 
-_AT_ONCE, _COMPARED = 64, 2000
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -72,9 +66,8 @@ def shared_names(place: Path, reader: CaseReader, frame: pd.DataFrame) -> list[D
 def duplicates(member: Predictor, own: TrainingCases, other: FrameDataset) -> tuple[list[Duplicate], list[str]]:
     """Cases with an image or a whole row of a training case.
 
-    Images are the same where their pixels at the model's size are, and nearly the same where their hashes differ in a
-    few bits, fewer than between training images of different patients, and small grey copies of them agree. Mirrored
-    or turned copies are not found.
+    Images are the same where their pixels at the model's size are, and nearly the same, mirrored and rotated copies
+    included, as in :mod:`mmfusion.data.checks.similarity`.
 
     Args:
         member: The run's predictor.
@@ -113,41 +106,31 @@ def duplicates(member: Predictor, own: TrainingCases, other: FrameDataset) -> tu
 
 
 def _images(name: str, train: FrameDataset, other: FrameDataset) -> list[Duplicate]:
-    sides = [(dataset, np.flatnonzero(dataset.present(name).numpy())) for dataset in (train, other)]
-    known, new = (_hashed(dataset, name, rows) for dataset, rows in sides)
-    if not len(known.signs) or not len(new.signs):
+    sides = [(dataset, np.flatnonzero(dataset.present(name).numpy()).tolist()) for dataset in (train, other)]
+    n_train = len(sides[0][1])
+    if not all(rows for _, rows in sides):
         return []
-    at, bits = nearest(new, known)
-    limit = min(MOST_BITS, _by_chance(known, [train.groups[row] for row in sides[0][1].tolist()]) - 1)
-    alike = (new.thumbnails * known.thumbnails[torch.from_numpy(at)]).sum(dim=1).numpy()
+    pictures = np.concatenate([_small(dataset, name, rows) for dataset, rows in sides])
+    best: dict[int, Pair] = {}
+    for pair in similar_pairs(pictures):
+        known = best.get(pair.second)
+        if pair.first < n_train <= pair.second and (known is None or pair.correlation > known.correlation):
+            best[pair.second] = pair
     found = []
-    for i in np.flatnonzero((bits <= MOST_BITS) & ~new.flat).tolist():
-        row, own = int(sides[1][1][i]), int(sides[0][1][at[i]])
+    for second, pair in best.items():
+        own, row = sides[0][1][pair.first], sides[1][1][second - n_train]
         same = torch.equal(other.pixels(name, slice(row, row + 1)), train.pixels(name, slice(own, own + 1)))
-        if same or (bits[i] <= limit and alike[i] >= LEAST_CORRELATION):
-            what = f"the image {name}" if same else f"nearly the image {name} ({bits[i]} of {BITS} bits differ)"
-            found.append(Duplicate(other.ids[row], train.ids[own], what))
+        turned = ", mirrored or rotated" * pair.turned
+        what = f"the image {name}" if same else f"nearly the image {name}{turned}, correlation {pair.correlation:.2f}"
+        found.append(Duplicate(other.ids[row], train.ids[own], what))
     return found
 
 
-def _by_chance(known: Hashes, groups: Sequence[str]) -> int:
-    """Bits in which few training images differ from the nearest one of another patient."""
-    some = np.linspace(0, len(groups) - 1, min(len(groups), _COMPARED)).round().astype(int)
-    number = torch.from_numpy(np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1].astype(np.int64))
-    chosen = torch.from_numpy(some)
-    compared = Hashes(known.signs[chosen], known.thumbnails[chosen])
-    _, bits = nearest(compared, known, torch.cat([number[chosen], number]))
-    return int(np.quantile(bits, CHANCE, method="lower"))
-
-
-def _hashed(dataset: FrameDataset, name: str, rows: NDArray[np.intp]) -> Hashes:
-    cases = dataset.subset(rows)
-    parts = [
-        hashes(as_floats(cases.pixels(name, slice(start, start + _AT_ONCE)))) for start in range(0, len(rows), _AT_ONCE)
-    ]
-    if not parts:
-        return Hashes(torch.empty(0, BITS), torch.empty(0, 1))
-    return Hashes(torch.cat([part.signs for part in parts]), torch.cat([part.thumbnails for part in parts]))
+def _small(dataset: FrameDataset, name: str, rows: Sequence[int]) -> Thumbnails:
+    """Small grey pictures of images as they are stored."""
+    cases = dataset.subset(np.array(rows))
+    blocks = (cases.pixels(name, slice(at, at + _AT_ONCE)).numpy() for at in range(0, len(rows), _AT_ONCE))
+    return np.stack([small_grey(image) for block in blocks for image in block])
 
 
 def _rows(dataset: FrameDataset, table: str) -> list[bytes | None]:

@@ -1,4 +1,4 @@
-"""Traits of images by which their acquisition shows: size and format of the file, brightness, contrast, sharpness."""
+"""Traits of images by which their acquisition shows: of the file by its header, and of the pixels."""
 
 from pathlib import Path
 
@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmfusion.data.frame import FrameDataset, as_floats
-from mmfusion.data.images.source import Source
+from mmfusion.data.images.source import Properties, Source
 from mmfusion.data.images.sources import find_images, named_columns
-
-FORMAT = "format"
-"""The trait whose values are texts."""
+from mmfusion.data.images.threads import in_threads
 
 _AT_ONCE = 64
 
@@ -44,33 +42,25 @@ def pixel_traits(dataset: FrameDataset, modality: str) -> dict[str, Floats]:
     return dict(zip(names, table.T))
 
 
-def file_traits(dataset: FrameDataset, source: Source, root: Path | None) -> tuple[dict[str, Floats], list[str | None]]:
-    """Size of each case's file, and its format by the ending of its name; nothing is decoded.
+def file_traits(dataset: FrameDataset, source: Source, root: Path | None) -> list[Properties]:
+    """Properties of each case's file by its header, see :meth:`.Source.properties`; empty without a readable file.
 
     Args:
         dataset: The cases, with their table.
         source: Where the images are.
         root: Folder of the names; None: the working folder.
-
-    Returns:
-        Kilobytes by the trait's name, empty where the files are not there; and formats, None without a file.
     """
     frame = dataset.frame
     if not set(named_columns(source.column)) <= set(frame.columns) or (root is not None and not root.is_dir()):
-        return {}, [None] * len(frame)
+        return [{}] * len(frame)
     paths = find_images({"image": source}, frame, root).paths["image"]
-    if not any(paths):
-        return {}, [None] * len(frame)
-    sizes = [np.nan if path is None else sum(_size(file) for file in source.files(path)) / 1000 for path in paths]
-    return {"kilobytes": np.array(sizes)}, [None if path is None else _ending(path) for path in paths]
+    return list(in_threads(lambda path: _properties(source, path), paths))
 
 
-def _size(path: Path) -> float:
+def _properties(source: Source, path: Path | None) -> Properties:
+    if path is None:
+        return {}
     try:
-        return float(path.stat().st_size)
-    except OSError:
-        return np.nan
-
-
-def _ending(path: Path) -> str:
-    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower() or "none"
+        return source.properties(path)
+    except (OSError, ValueError):
+        return {}

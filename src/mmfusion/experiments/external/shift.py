@@ -3,7 +3,7 @@
 All tests are of one case per patient, and corrected together by Holm's method.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -201,18 +201,22 @@ def _of_images(
     member: Predictor, name: str, first: tuple[FrameDataset, Any], second: tuple[FrameDataset, Any], seed: int
 ) -> list[Shift]:
     source = member.reader.images[name]
-    files = [image_traits.file_traits(dataset, source, root) for dataset, root in (first, second)]
-    traits: list[Mapping[str, Any]] = [
-        image_traits.pixel_traits(dataset, name) | of_file[0] for (dataset, _), of_file in zip((first, second), files)
-    ]
     found = []
-    for trait in traits[0]:
-        if trait in traits[1]:
-            known = [side[trait][~np.isnan(side[trait])] for side in traits]
-            found.append(_compared("image", f"{name}: {trait}", known, numbers_differ(*known), _moments))
-    formats = [[value for value in of_file[1] if value is not None] for of_file in files]
-    if all(formats):
-        found.append(_of_levels("image", f"{name}: {image_traits.FORMAT}", formats, seed))
+    pixels = [image_traits.pixel_traits(dataset, name) for dataset, _ in (first, second)]
+    for trait in pixels[0]:
+        known = [side[trait][~np.isnan(side[trait])] for side in pixels]
+        found.append(_compared("image", f"{name}: {trait}", known, numbers_differ(*known), _moments))
+    files = [image_traits.file_traits(dataset, source, root) for dataset, root in (first, second)]
+    if not all(any(side) for side in files):
+        return found  # as of images that were generated
+    for trait in dict.fromkeys(trait for side in files for of_file in side for trait in of_file):
+        values = [[of_file.get(trait) for of_file in side if of_file] for side in files]
+        if all(isinstance(value, float | None) for side in values for value in side):
+            numbers = [np.array([value for value in side if value is not None], dtype=np.float64) for side in values]
+            found.append(_compared("image", f"{name}: {trait}", numbers, numbers_differ(*numbers), _moments))
+        else:
+            levels = [["none" if value is None else str(value) for value in side] for side in values]
+            found.append(_of_levels("image", f"{name}: {trait}", levels, seed))
     return found
 
 
