@@ -2,8 +2,8 @@ from typing import Annotated
 
 import pytest
 
-from mmfusion.options import Count, Dropout
-from mmfusion.search_ranges import Among, LogUniform, Uniform, declared
+from mmfusion.option_checks import search_ranges
+from mmfusion.options import Among, Count, Dropout, LogUniform, Uniform
 
 
 def test_where_the_values_lie() -> None:
@@ -42,4 +42,4 @@ def test_a_builder_declares_them_with_its_types() -> None:
         bare=None,  # type: ignore[no-untyped-def]
     ) -> None: ...
 
-    assert declared(builder) == {"n": Among(1, 2), "rank": Among(1, 4), "p": Uniform(0, 0.5)}
+    assert search_ranges(builder) == {"n": Among(1, 2), "rank": Among(1, 4), "p": Uniform(0, 0.5)}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from mmfusion.options import Ascending, Length, Modalities, Nonempty, OneOf, Range
+from mmfusion.options import Ascending, Length, Modalities, Nonempty, OneOf, Range, SearchRange
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -126,6 +126,12 @@ def unknown_option(what: str, name: str, valid: Collection[str]) -> str:
     return f"{what} has no option {name!r}{hint} Valid: {', '.join(sorted(valid)) or 'none'}"
 
 
+def suggestion(name: str, names: Collection[str]) -> str:
+    """For an unknown name: those that are close to it, or all that there are."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(names)}"
+
+
 def option_faults(builder: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:
     """What is wrong with the options of a builder.
 
@@ -152,6 +158,23 @@ def option_hints(builder: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a builder's parameters; without those that cannot be looked up."""
     hints = {name: parameter.annotation for name, parameter in evaluated_signature(builder).parameters.items()}
     return {name: hint for name, hint in hints.items() if hint is not inspect.Parameter.empty and type(hint) is not str}
+
+
+def search_ranges(builder: Callable[..., Any]) -> dict[str, SearchRange]:
+    """The tunable options of a builder, in the order of its signature.
+
+    Args:
+        builder: With keyword-only options.
+    """
+    hints = option_hints(builder)
+    ranges = {name: marks(hints.get(name), SearchRange) for name in keyword_options(builder)}
+    return {name: of_name[0] for name, of_name in ranges.items() if of_name}
+
+
+def marks(hint: Any, kind: Any) -> list[Any]:
+    """Marks of a class, or one of several, in an option's annotation."""
+    metadata = (mark for member in alternatives(hint) for mark in getattr(member, "__metadata__", ()))
+    return [mark for mark in metadata if isinstance(mark, kind)]
 
 
 def evaluated_signature(builder: Callable[..., Any]) -> inspect.Signature:

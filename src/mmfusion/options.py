@@ -4,6 +4,10 @@ A builder says what it takes where it says its types, and :func:`~mmfusion.optio
 
     def mine(spec: DataSpec, *, dim: Width = 128, dropout: Annotated[float, Range(0, 1)] = 0.1) -> FusionModel: ...
 
+A method declares at most two of its options tunable, by a search range next to the type::
+
+    def mine(spec: DataSpec, *, n_latents: Annotated[Count, Among(32, 64, 128)] = 64) -> Blueprint: ...
+
 A plain ``float`` is finite, and a plain ``int`` fits into 64 bits. The upper bounds are far beyond what is of use and
 below what exhausts a machine: a slip of the keyboard is to be an error, not a computer that stands still.
 """
@@ -115,6 +119,102 @@ class Modalities:
 
     def __str__(self) -> str:
         return "of modalities"
+
+
+_DIGITS = 3
+"""Significant digits of a number that is tried."""
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Numbers that are tried evenly on the logarithmic scale.
+
+    Attributes:
+        low: The least, above 0.
+        high: The greatest.
+
+    Raises:
+        ValueError: If not ``0 < low < high``.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ValueError(f"LogUniform expects 0 < low < high, got {self.low} and {self.high}")
+
+    def at(self, share: float) -> float:
+        """The number at a share of the range, from 0 to 1, with three significant digits."""
+        return _rounded(self.low * (self.high / self.low) ** share, self.low, self.high)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}, logarithmic"
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Numbers that are tried evenly.
+
+    Attributes:
+        low: The least.
+        high: The greatest.
+
+    Raises:
+        ValueError: If not ``low < high``.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"Uniform expects low < high, got {self.low} and {self.high}")
+
+    def at(self, share: float) -> float:
+        """The number at a share of the range, from 0 to 1, with three significant digits."""
+        return _rounded(self.low + (self.high - self.low) * share, self.low, self.high)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+class Among:
+    """Values that are tried equally often.
+
+    Args:
+        values: At least two, numbers in ascending order.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+
+    def __init__(self, *values: Any) -> None:
+        if len(values) < 2:
+            raise ValueError(f"Among expects at least two values, got {len(values)}")
+        self.values = values
+
+    def at(self, share: float) -> Any:
+        """The value at a share of the list, from 0 to 1."""
+        return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Among) and self.values == other.values
+
+    def __hash__(self) -> int:
+        return hash(self.values)
+
+    def __str__(self) -> str:
+        *first, last = (str(value).lower() if isinstance(value, bool) else str(value) for value in self.values)
+        return f"{', '.join(first)} or {last}"
+
+
+SearchRange: TypeAlias = LogUniform | Uniform | Among
+"""How the values of an option are tried."""
+
+
+def _rounded(value: float, low: float, high: float) -> float:
+    return min(max(float(f"{value:.{_DIGITS}g}"), low), high)
 
 
 @dataclass(frozen=True)

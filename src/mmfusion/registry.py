@@ -9,7 +9,6 @@ entry point, which is loaded only when its name is asked for::
 """
 
 import builtins
-import difflib
 import fnmatch
 import functools
 import importlib
@@ -21,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from mmfusion.option_checks import check_options, checked, keyword_options, shown
+from mmfusion.option_checks import check_options, checked, keyword_options, shown, suggestion
 
 __all__ = ["check_options", "keyword_options"]  # and what is defined here
 
@@ -96,7 +95,7 @@ class Registry:
             builder = self._load(points[0])
             self._builders[name] = builder
             return builder
-        raise ValueError(self._unknown(name))
+        raise ValueError(f"unknown {self.kind} {name!r}; {suggestion(name, self.list())}")
 
     def canonical(self, name: str) -> str:
         """The registered name: with underscores where a hyphen was written for one; any other name as it is."""
@@ -181,12 +180,6 @@ class Registry:
                 f"builder that can be called, it is {builder!r}"
             )
         return builder  # type: ignore[no-any-return]  # an entry point loads to Any; callable() was checked
-
-    def _unknown(self, name: str) -> str:
-        names = self.list()
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(names)}"
-        return f"unknown {self.kind} {name!r}; {hint}"
 
 
 @functools.lru_cache

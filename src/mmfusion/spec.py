@@ -154,32 +154,28 @@ class _Counted:
 
 
 @dataclass(frozen=True)
-class Labels(_Counted):
-    """Any number of ``n`` labels; targets are ``(b, n)`` float 0 or 1, outputs ``(b, n)`` logits."""
+class _Named(_Counted):
+    """A target whose outputs may have names."""
 
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_number(self)
+        if self.names and len(self.names) != self.n:
+            kind = type(self).__name__
+            raise ValueError(f"{kind}: names expects {self.n} names, got {len(self.names)}: {self.names}")
 
 
 @dataclass(frozen=True)
-class Classes(_Counted):
+class Labels(_Named):
+    """Any number of ``n`` labels; targets are ``(b, n)`` float 0 or 1, outputs ``(b, n)`` logits."""
+
+
+@dataclass(frozen=True)
+class Classes(_Named):
     """One label out of ``n`` classes; targets are ``(b,)`` int64, outputs ``(b, n)`` logits."""
 
     n: Annotated[int, Range(2)]
-    names: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_number(self)
-
-
-def _check_number(target: "Labels | Classes") -> None:
-    if target.names and len(target.names) != target.n:
-        kind = type(target).__name__
-        raise ValueError(f"{kind}: names expects {target.n} names, got {len(target.names)}: {target.names}")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,26 @@ class Tokens(NamedTuple):
             return self.x
         return torch.where(self.mask.unsqueeze(-1), self.x, 0.0)
 
+    def real(self) -> Tensor:
+        """Which tokens are real, shape ``(b, n)`` bool, also where all are."""
+        if self.mask is None:
+            return torch.ones(self.x.shape[:2], dtype=torch.bool, device=self.x.device)
+        return self.mask
+
+
+def join(sets: Sequence[Tokens]) -> Tokens:
+    """Several sets as one, along the token axis.
+
+    Args:
+        sets: Each ``(b, n_i, d)``.
+
+    Returns:
+        ``sum n_i`` tokens; a mask only if one of them has one.
+    """
+    x = torch.cat([tokens.x for tokens in sets], 1)
+    masked = any(tokens.mask is not None for tokens in sets)
+    return Tokens(x, torch.cat([tokens.real() for tokens in sets], 1) if masked else None)
+
 
 @dataclass(frozen=True)
 class TokenShape:

@@ -12,7 +12,7 @@ from mmfusion.comparison import grid
 from mmfusion.comparison.search_space import SHARED, points, search_space, value_of
 from mmfusion.experiments.settings import Settings, resolve
 from mmfusion.models.registration import NOMINAL
-from mmfusion.search_ranges import Among, LogUniform, Uniform
+from mmfusion.options import Among, LogUniform, Uniform
 from mmfusion.spec import Columns, DataSpec
 
 TABLE = DataSpec({"table": Columns(("number",), (("category", 2),))}, n_classes=2)

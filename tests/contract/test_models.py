@@ -14,7 +14,8 @@ from helpers.small import loss_inputs, make_inputs, make_labels, make_spec, rows
 from mmfusion.comparison.search_space import MOST_OPTIONS
 from mmfusion.models import FusionModel, Phase
 from mmfusion.models.registration import blueprint_of
-from mmfusion.search_ranges import Among, declared
+from mmfusion.option_checks import search_ranges
+from mmfusion.options import Among
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, Present, Table
 from mmfusion.training.phases import phases_of
@@ -333,7 +334,7 @@ def test_exported(name: str) -> None:
 def test_what_is_tuned_changes_the_blueprint(name: str) -> None:
     """At most two options of its own, whose range has the default and whose every value is another blueprint."""
     spec, builder = make_spec(**LAYOUTS["one_image"]), mmf.registry.models.get(name)
-    ranges, defaults = declared(builder), mmf.registry.models.defaults(name)
+    ranges, defaults = search_ranges(builder), mmf.registry.models.defaults(name)
     assert len(ranges) <= MOST_OPTIONS
     plain = blueprint_of(name, spec)
     for option, kind in ranges.items():

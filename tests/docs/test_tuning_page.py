@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmfusion import registry
 from mmfusion.comparison import search_space
-from mmfusion.search_ranges import declared
+from mmfusion.option_checks import search_ranges
 
 PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "tuning.md").read_text()
 
@@ -15,7 +15,7 @@ def test_the_options_are_those_of_the_methods() -> None:
     assert rows == [
         (name, option, str(values))
         for name in registry.models.list()
-        for option, values in declared(registry.models.get(name)).items()
+        for option, values in search_ranges(registry.models.get(name)).items()
     ]
 
 

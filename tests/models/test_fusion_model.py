@@ -14,7 +14,6 @@ from helpers.small import TABLE, loss_inputs, make_inputs, make_labels, make_spe
 from mmfusion import backbones
 from mmfusion.fusion.decisions import MeanDecision
 from mmfusion.fusion.tokens import CrossmodalEnhancement, SelfAttention
-from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.fusion.vectors import Concat, Single
 from mmfusion.heads import MLPHead
 from mmfusion.losses import Objective
@@ -22,7 +21,7 @@ from mmfusion.models import FusionModel, ImageEncoders
 from mmfusion.pooling import MeanPooling, StagePooling
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import FeatureTokenizer, Pool, Pyramid
-from mmfusion.tokens import Table, Tokens, TokenShape
+from mmfusion.tokens import Table, Tokens, TokenShape, join
 
 SPEC = make_spec(images=2)
 N = 4

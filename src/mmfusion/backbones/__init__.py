@@ -60,16 +60,8 @@ def create_backbone(
                 f"the encoder {name!r} is a model of timm's, which takes no options here, got {sorted(options)}"
             )
         return Timm(name, in_channels=image.channels, size=image.size, weights=weights, n_stages=n_stages)
-    takes = backbones.options(name)
-    if str(weights) != "none" and "weights" not in takes:
+    if str(weights) != "none" and "weights" not in backbones.options(name):
         raise ValueError(f"the encoder {name!r} has no weights to load, got weights={str(weights)!r}: take 'none'")
-    extra = {"size": image.size, "spacing": image.spacing, "weights": weights}
-    built: Backbone = backbones.create(
-        name,
-        in_channels=image.channels,
-        n_axes=n_axes,
-        n_stages=n_stages,
-        **{key: value for key, value in extra.items() if key in takes},
-        **options,
-    )
+    of_image = {"in_channels": image.channels, "n_axes": n_axes, "size": image.size, "spacing": image.spacing}
+    built: Backbone = backbones.build({"name": name, **options}, **of_image, n_stages=n_stages, weights=weights)
     return built

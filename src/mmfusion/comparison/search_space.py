@@ -13,8 +13,8 @@ from mmfusion.experiments.settings import Settings
 from mmfusion.models.assembly import kinds_of, select
 from mmfusion.models.blueprint import Blueprint, as_part
 from mmfusion.models.registration import FromFile, Method
-from mmfusion.option_checks import keyword_options
-from mmfusion.search_ranges import LogUniform, SearchRange, Uniform, declared
+from mmfusion.option_checks import keyword_options, search_ranges
+from mmfusion.options import LogUniform, SearchRange, Uniform
 from mmfusion.spec import DataSpec
 
 MOST_OPTIONS = 2
@@ -94,7 +94,7 @@ def search_space(settings: Settings, spec: DataSpec, fixed: Collection[str] = ()
         ValueError: If the method declares more than two options tunable, or is not for such data.
     """
     model = settings.run.model
-    own_ranges = declared(registry.models.get(model))
+    own_ranges = search_ranges(registry.models.get(model))
     if len(own_ranges) > MOST_OPTIONS:
         raise ValueError(
             f"model {model!r} declares {len(own_ranges)} options tunable ({', '.join(own_ranges)}), at most "

@@ -13,6 +13,7 @@ from mmfusion import registry
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.datasets.planned import PlannedDataset
+from mmfusion.data.whole_files import replace_file
 from mmfusion.experiments import console, file_digests, recipes
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.assembly import build_dataset
@@ -21,7 +22,6 @@ from mmfusion.experiments.settings import RunSettings, Settings, merge
 from mmfusion.option_checks import check_names
 from mmfusion.training.reporter import Reporter
 from mmfusion.utils.cache_folders import cache_folder, make_private, private_folder
-from mmfusion.utils.files import replace_file
 
 TABLE = "table"
 """Registered name of the dataset of a table of one's own."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmfusion.data.whole_files import SUFFIX, prefix, umask
 from mmfusion.experiments.settings import Settings
 from mmfusion.training import checkpoints
 from mmfusion.training.result_files import WriteError, as_json, read_json, write_bytes, write_text
-from mmfusion.utils.files import SUFFIX, prefix, umask
 
 SETTINGS = "settings.json"
 CASE = "case.json"

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from mmfusion.data.whole_files import replace_file
 from mmfusion.experiments import plugin_files
 from mmfusion.option_checks import takes
-from mmfusion.utils.files import replace_file
 
 FILE = "plugins.json"
 """In the user's configuration: by the place of a plug-in, the SHA-256 of each content that was allowed."""

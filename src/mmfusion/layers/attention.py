@@ -119,5 +119,10 @@ class TransformerBlock(nn.Module):
         """As many tokens as come in, with the same mask."""
         x = tokens.filled()
         normed = self.norm1(x)
-        x = x + self.attention(normed, Tokens(normed, tokens.mask))
-        return Tokens(x + self.feed_forward(self.norm2(x)), tokens.mask)
+        return Tokens(self.looking_at(Tokens(normed, tokens.mask), x, normed), tokens.mask)
+
+    def looking_at(self, context: Tokens, x: Tensor, normed: Tensor) -> Tensor:
+        """Tokens ``(b, n, dim)`` after attention to a context and feed-forward; ``normed`` is ``norm1(x)``."""
+        x = x + self.attention(normed, context)
+        out: Tensor = x + self.feed_forward(self.norm2(x))
+        return out

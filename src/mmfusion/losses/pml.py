@@ -1,6 +1,5 @@
 """Parts of pytorch-metric-learning (PML) by name, with their options."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from mmfusion.option_checks import takes, unknown_option
+from mmfusion.option_checks import suggestion, takes, unknown_option
 from mmfusion.registry import Choice, named
 
 Options: TypeAlias = Mapping[str, Any]
@@ -55,9 +54,7 @@ def find(room: str, name: str) -> type[nn.Module]:
     }
     named.pop("GenericPairLoss", None)  # a base class, too
     if name not in named:
-        close = difflib.get_close_matches(name, named, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"there are: {', '.join(sorted(named))}"
-        raise ValueError(f"unknown name {name!r} in pytorch_metric_learning.{room}; {hint}")
+        raise ValueError(f"unknown name {name!r} in pytorch_metric_learning.{room}; {suggestion(name, sorted(named))}")
     return named[name]
 
 

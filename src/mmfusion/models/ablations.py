@@ -16,10 +16,10 @@ by a name for each, the options of the builder that it changes::
 settings say anyway is left out, so that a table may name every choice of a part.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmfusion.option_checks import suggestion
 from mmfusion.registry import ablations, check_options, models
 
 FULL = "full"
@@ -53,7 +53,5 @@ def ablate(model: str, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
             raise ValueError(f"an ablation's name becomes a folder's: letters, digits, - and _, got {name!r}")
     for name in only:
         if name not in table:
-            close = difflib.get_close_matches(name, table, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(table)}"
-            raise ValueError(f"model {model!r} has no ablation {name!r}; {hint}")
+            raise ValueError(f"model {model!r} has no ablation {name!r}; {suggestion(name, table)}")
     return {name: options for name, options in table.items() if not only or name in only}

@@ -12,7 +12,7 @@ from mmfusion.models.blueprint import Blueprint, as_part
 from mmfusion.models.context import Context
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.image_encoders import ImageEncoders, encoders_for
-from mmfusion.option_checks import alternatives, option_hints
+from mmfusion.option_checks import marks, option_hints
 from mmfusion.options import Modalities
 from mmfusion.registry import Choice, Registry
 from mmfusion.spec import DataSpec
@@ -59,9 +59,9 @@ def assemble(blueprint: Blueprint, spec: DataSpec) -> FusionModel:
     stages = shapes.by_stage(shapes.token_shapes(tokenizers, encoders.map_shapes, read.tables))
     per_stage: list[nn.Module] = []
     for s in range(len(stages)):
-        blocks, stages[s] = _token_fusions(blueprint.tokens.get("per_stage", ()), stages[s], known)
+        blocks, stages[s] = _token_fusions(blueprint.tokens["per_stage"], stages[s], known)
         per_stage.append(blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks))
-    layers, stages[-1] = _token_fusions(blueprint.tokens.get("layers", ()), stages[-1], known)
+    layers, stages[-1] = _token_fusions(blueprint.tokens["layers"], stages[-1], known)
 
     width = next(iter(stages[-1].values())).dim
     pooling = _build(registry.poolings, blueprint.pooling, known, stages=stages, dim=width)
@@ -75,7 +75,7 @@ def assemble(blueprint: Blueprint, spec: DataSpec) -> FusionModel:
         head=head,
         encoders=encoders,
         context=context,
-        per_stage=per_stage if blueprint.tokens.get("per_stage") else (),
+        per_stage=per_stage if blueprint.tokens["per_stage"] else (),
         layers=layers,
         ignored=[name for name in spec.names if name not in names and not (context and name in spec.tables)],
         token_norm=blueprint.token_norm,
@@ -100,8 +100,7 @@ def _build(kind: Registry, choice: Choice, known: Mapping[str, Any], **available
     part = as_part(choice)
     hints = option_hints(kind.get(part["name"]))
     for key, value in part.items():
-        marks = [mark for member in alternatives(hints.get(key)) for mark in getattr(member, "__metadata__", ())]
-        if value is not None and any(isinstance(mark, Modalities) for mark in marks):
+        if value is not None and marks(hints.get(key), Modalities):
             part[key] = select(value, known["kinds"])
     return kind.build(part, **{**known, **available})
 
@@ -121,9 +120,9 @@ def _tokenizers(blueprint: Blueprint, read: DataSpec, encoders: ImageEncoders, d
     for name in read.names:
         if name in read.images:
             given = {"image": read[name], "map_shapes": encoders.map_shapes[name], "dim": dim}
-            tokenizers[name] = registry.image_tokenizers.build(blueprint.tokenizer.get("image", "pool"), **given)
+            tokenizers[name] = registry.image_tokenizers.build(blueprint.tokenizer["image"], **given)
         else:
-            tokenizers[name] = create_table_tokenizer(blueprint.tokenizer.get("table", "mlp"), read[name], dim=dim)
+            tokenizers[name] = create_table_tokenizer(blueprint.tokenizer["table"], read[name], dim=dim)
     return tokenizers
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from mmfusion import registry
 from mmfusion.models.slots import NONE, TermSettings, checked_options, slot_value
-from mmfusion.option_checks import check_options, keyword_options, unknown_option
+from mmfusion.option_checks import check_names, check_options, keyword_options, unknown_option
 from mmfusion.options import Dropout, ModalityNames, Name, Probability, Width, Widths
 from mmfusion.registry import Choice, named
 
@@ -26,7 +26,7 @@ class Blueprint:
     Attributes:
         encoder: Image encoder: ``name``, ``weights``, ``shared``, ``n_stages``, and a registered backbone's
             options.
-        tokenizer: ``image`` and ``table``, a tokenizer each.
+        tokenizer: ``image`` and ``table``, a tokenizer each; without them ``pool`` and ``mlp``.
         reads: Modalities that become tokens: names, ``images``, ``tables`` or ``*``.
         context: What conditions ``maps``: ``cells``, the tables' cells, or a tabular tokenizer, whose tokens are
             averaged; None: nothing.
@@ -49,11 +49,11 @@ class Blueprint:
     """
 
     encoder: Choice = "convnet"
-    tokenizer: Mapping[str, Choice] = field(default_factory=lambda: {"image": "pool", "table": "mlp"})
+    tokenizer: Mapping[str, Choice] = field(default_factory=dict)
     reads: ModalityNames = ("*",)
     context: Choice | None = None
     maps: Sequence[Choice] = ()
-    tokens: Mapping[str, Sequence[Choice]] = field(default_factory=lambda: {"per_stage": (), "layers": ()})
+    tokens: Mapping[str, Sequence[Choice]] = field(default_factory=dict)
     token_norm: bool = False
     pooling: Choice = "mean"
     vectors: Choice = "concat"
@@ -66,11 +66,6 @@ class Blueprint:
     def __post_init__(self) -> None:
         faults: list[str] = []
         values = checked_options("a blueprint", vars(self), faults, type(self))
-        for slot, default in (
-            ("tokenizer", {"image": "pool", "table": "mlp"}),
-            ("tokens", {"per_stage": (), "layers": ()}),
-        ):
-            values[slot] = {**default, **values.get(slot, {})}
         values = {slot: slot_value(slot, value, faults) for slot, value in values.items()}
         if faults:
             raise ValueError("; ".join(faults))
@@ -120,7 +115,8 @@ class Blueprint:
                 does not have.
         """
         given = {key: value for key, value in options.items() if value is not None}
-        check_options("a blueprint", shared_options, options)
+        check_names("a blueprint", shared_options, options)
+        check_options("a blueprint", shared_options, given)
         slots: dict[str, Any] = {key: given[key] for key in ("dim", "token_norm") if key in given}
         for slot, keys in (
             ("encoder", {"encoder": "name", "weights": "weights", "shared_encoder": "shared"}),
@@ -129,7 +125,7 @@ class Blueprint:
             if changes := {keys[key]: given[key] for key in keys if key in given}:
                 slots[slot] = as_part(getattr(self, slot)) | changes
         if "tabular_tokenizer" in given:
-            table = _replaced(self.tokenizer.get("table", "mlp"), given["tabular_tokenizer"])
+            table = _replaced(self.tokenizer["table"], given["tabular_tokenizer"])
             slots["tokenizer"] = {**self.tokenizer, "table": table}
             if self.context is not None:
                 slots["context"] = given["tabular_tokenizer"]
@@ -145,19 +141,21 @@ class Blueprint:
 
 def shared_options(
     *,
-    encoder: Name | None = None,
-    weights: str | Path | None = None,
-    shared_encoder: bool | None = None,
-    dim: Width | None = None,
-    tabular_tokenizer: Choice | None = None,
-    token_norm: bool | None = None,
-    hidden: Widths | None = None,
-    dropout: Dropout | None = None,
+    encoder: Name = "convnet",
+    weights: str | Path = "none",
+    shared_encoder: bool = True,
+    dim: Width = 128,
+    tabular_tokenizer: Choice = "mlp",
+    token_norm: bool = False,
+    hidden: Widths = (128,),
+    dropout: Dropout = 0.5,
     terms: TermSettings | None = None,
     classification: Choice | None = None,
-    label_smoothing: Probability | None = None,
+    label_smoothing: Probability = 0.0,
 ) -> None:
     """The options that all methods share, by the slot of a :class:`Blueprint` that each changes.
+
+    Their defaults are those of a method that does not say otherwise.
 
     Args:
         encoder: ``encoder.name``: a registered backbone, or a model of timm's.

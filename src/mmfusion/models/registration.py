@@ -1,8 +1,6 @@
 """Methods: registered functions from a spec and a few options to a blueprint."""
 
-import functools
 import inspect
-import operator
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,24 +8,10 @@ from typing import Any
 from mmfusion.models.assembly import assemble
 from mmfusion.models.blueprint import Blueprint, read, shared_options
 from mmfusion.models.fusion_model import FusionModel
-from mmfusion.option_checks import alternatives, check_options
+from mmfusion.option_checks import check_options
 from mmfusion.registry import models
 from mmfusion.spec import Columns, DataSpec, Image
 
-DEFAULTS: dict[str, Any] = {
-    "encoder": "convnet",
-    "weights": "none",
-    "shared_encoder": True,
-    "dim": 128,
-    "tabular_tokenizer": "mlp",
-    "token_norm": False,
-    "hidden": (128,),
-    "dropout": 0.5,
-    "terms": None,
-    "classification": None,
-    "label_smoothing": 0.0,
-}
-"""Of the options that all methods share, where a method does not say otherwise."""
 OF_IMAGES = ("encoder", "weights", "shared_encoder")
 
 
@@ -53,7 +37,8 @@ class Method:
         self.__name__, self.__qualname__ = function.__name__, function.__qualname__
         own_parameters = inspect.signature(function, eval_str=True).parameters
         known = inspect.signature(shared_options, eval_str=True).parameters
-        self.shared = {key: value for key, value in (DEFAULTS | defaults).items() if key not in without}
+        values = {key: option.default for key, option in known.items()} | defaults
+        self.shared = {key: value for key, value in values.items() if key not in without}
         if unknown := sorted((set(defaults) | set(without)) - set(known)):
             raise ValueError(f"method {name!r} sets {unknown}, which are no shared options; there are {list(known)}")
         shared = [_with_default(known[key], value) for key, value in self.shared.items() if key not in own_parameters]
@@ -79,9 +64,8 @@ class Method:
 
 
 def _with_default(parameter: inspect.Parameter, value: Any) -> inspect.Parameter:
-    """A shared option's parameter with a default of a method; None is then a value only where it is that default."""
-    kinds = [kind for kind in alternatives(parameter.annotation) if kind is not type(None)]
-    annotation = parameter.annotation if value is None else functools.reduce(operator.or_, kinds)
+    """A shared option's parameter with a default of a method; None is a value where it is that default."""
+    annotation = parameter.annotation | None if value is None else parameter.annotation
     return parameter.replace(default=value, annotation=annotation)
 
 
@@ -107,9 +91,10 @@ class FromFile:
 
     def __init__(self) -> None:
         known = inspect.signature(shared_options, eval_str=True).parameters.values()
+        shared = [_with_default(option, None) for option in known]
         spec = inspect.Parameter("spec", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=DataSpec)
         content = inspect.Parameter("blueprint", inspect.Parameter.KEYWORD_ONLY, annotation=Mapping[str, Any])
-        self.__signature__ = inspect.Signature([spec, content, *known], return_annotation=FusionModel)
+        self.__signature__ = inspect.Signature([spec, content, *shared], return_annotation=FusionModel)
         self.__name__ = self.__qualname__ = "blueprint"
 
     def __call__(self, spec: DataSpec, *, blueprint: Mapping[str, Any], **options: Any) -> FusionModel:

@@ -63,9 +63,7 @@ class Rows(NamedTuple):
         """Tokens of the present rows in their places in the batch; those of absent rows are masked zeros."""
         if self.all:
             return tokens
-        mask = tokens.mask
-        if mask is None:
-            mask = torch.ones(tokens.x.shape[:2], dtype=torch.bool, device=tokens.x.device)
+        mask = tokens.real()
         if self.where is None:
             mask = mask & self.present.unsqueeze(1)
             return Tokens(Tokens(tokens.x, mask).filled(), mask)

@@ -3,18 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from mmfusion import registry
 from mmfusion.losses import Schedule
-from mmfusion.option_checks import alternatives, keyword_options, option_hints, takes_none, unknown_option, value_faults
+from mmfusion.option_checks import keyword_options, marks, option_hints, takes_none, unknown_option, value_faults
 from mmfusion.options import LossWeight, Modalities, ModalityNames, PartOf, Probability, Stages
 from mmfusion.registry import Choice, PluginError, Registry, named
 
 TermSettings: TypeAlias = Mapping[str, Mapping[str, Any]]
 """By a name of one's own: ``term``, a registered loss, ``weight``, and the loss's options."""
-
-Mark = TypeVar("Mark")
 
 NONE = "none"
 """What None is called in a file."""
@@ -107,10 +105,10 @@ def slot_value(slot: str, value: Any, faults: list[str]) -> Any:
     if slot == "maps":
         return _parts(registry.map_fusions, slot, value, faults)
     if slot == "tokens":
-        lists = checked_options(slot, value, faults, _token_lists)
+        lists = checked_options(slot, {"per_stage": (), "layers": (), **value}, faults, _token_lists)
         return {key: _parts(registry.token_fusions, f"tokens.{key}", parts, faults) for key, parts in lists.items()}
     if slot == "tokenizer":
-        kinds = checked_options(slot, value, faults, _tokenizer_kinds)
+        kinds = checked_options(slot, {"image": "pool", "table": "mlp", **value}, faults, _tokenizer_kinds)
         return {key: _tokenizer(key, choice, faults) for key, choice in kinds.items()}
     return _loss(value, faults) if slot == "loss" else value
 
@@ -147,11 +145,11 @@ def checked_options(
         hint, default = hints.get(key, Any), known[key].default
         if isinstance(value, str) and value == NONE and takes_none(hint, default):
             checked[key] = None
-        elif (value is None and default is None) or (isinstance(value, str) and _marks(hint, Modalities)):
+        elif (value is None and default is None) or (isinstance(value, str) and marks(hint, Modalities)):
             checked[key] = value
         elif wrong := value_faults(key, value, hint):
             faults += [f"{what}: {fault}" for fault in wrong]
-        elif inner := _marks(hint, PartOf):
+        elif inner := marks(hint, PartOf):
             checked[key] = _part(getattr(registry, inner[0].registry), f"{what}: {key}", value, faults)
         else:
             checked[key] = value
@@ -222,9 +220,3 @@ def _term(where: str, value: Mapping[str, Any], faults: list[str]) -> Mapping[st
     part = _part(registry.losses, where, {**options, "name": value["term"]}, faults, _term_options)
     checked = part if isinstance(part, Mapping) else {}
     return {"term": value["term"], **{key: entry for key, entry in checked.items() if key != "name"}}
-
-
-def _marks(hint: Any, kind: type[Mark]) -> list[Mark]:
-    """Marks of a kind in an option's annotation."""
-    metadata = (mark for member in alternatives(hint) for mark in getattr(member, "__metadata__", ()))
-    return [mark for mark in metadata if isinstance(mark, kind)]

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.fusion.tokens.blocks import CrossBlock, has_tokens
-from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.compression.pool import averages
 from mmfusion.layers.presence import where_present
 from mmfusion.layers.windows import WindowCrossBlock, Windows
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Length, Range, Width
 from mmfusion.pooling.base import Stages, masked_mean
 from mmfusion.registry import poolings
-from mmfusion.tokens import Tokens, TokenShape
+from mmfusion.tokens import Tokens, TokenShape, join
 
 
 def shrunk(x: Tensor, grid: tuple[int, ...], target: tuple[int, ...]) -> Tensor:

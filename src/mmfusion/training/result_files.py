@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmfusion.utils.files import replace_file
+from mmfusion.data.whole_files import replace_file
 
 DEEPEST = 50
 """Levels of nesting in a JSON file; ours have fewer than ten."""

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mmfusion.fusion.tokens import CrossmodalEnhancement
-from mmfusion.fusion.tokens.enhancement import join
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, join
 
 NAMES = ("a", "b", "c")
 

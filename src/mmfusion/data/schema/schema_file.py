@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmfusion.utils.files import replace_file
+from mmfusion.data.whole_files import replace_file
 from mmfusion.utils.optional import need
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmfusion.data.splits.split import SETS, Split, check_folds, check_split
-from mmfusion.utils.files import replace_file
+from mmfusion.data.whole_files import replace_file
 
 
 def save_split(split: Split, ids: Sequence[str], path: Path | str) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.synthetic.synthetic_men import GREYS
-from mmfusion.utils.files import replace_file
+from mmfusion.data.whole_files import replace_file
 from mmfusion.utils.optional import need
 
 

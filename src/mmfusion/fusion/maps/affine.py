@@ -53,13 +53,10 @@ class Mul(ConditionedMapFusion):
 
     def __init__(self, sites: MapSites, *, at: Sequence[StageIndex] | None = None, hidden: Width = 8) -> None:
         super().__init__(sites, at=at)
-        self.hidden = hidden
         self.first, self.onward = nn.ModuleDict(), nn.ModuleDict()
         for route, widths in self.channels.items():
             start, *_ = widths.values()
-            self.first[route] = nn.Sequential(
-                nn.Linear(self.d_context, self.hidden), nn.ReLU(), _around_one(self.hidden, start)
-            )
+            self.first[route] = nn.Sequential(nn.Linear(self.d_context, hidden), nn.ReLU(), _around_one(hidden, start))
             self.onward[route] = nn.ModuleDict(
                 {str(point): _around_one(widths[before], widths[point]) for before, point in pairwise(widths)}
             )
@@ -112,13 +109,9 @@ class Film(ConditionedMapFusion):
         norm: bool = False,
     ) -> None:
         super().__init__(sites, at=at)
-        self.hidden = tuple(hidden)
-        self.bias = bias
         self.offset = offset
         self.norm = norm
-        self.generate = layer_per_site(
-            self.channels, lambda c: _layers((self.d_context, *self.hidden, 2 * c), self.bias)
-        )
+        self.generate = layer_per_site(self.channels, lambda c: _layers((self.d_context, *hidden, 2 * c), bias))
 
     def read(self, route: str, stage: int, features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Scale and shift of a point, each ``(b, c)``."""
@@ -164,12 +157,11 @@ class Daft(ConditionedMapFusion):
         offset: Finite = 0.0,
     ) -> None:
         super().__init__(sites, at=at)
-        self.reduction = reduction
         self.activation = activation
         self.offset = offset
 
         def layers(c: int) -> nn.Sequential:
-            return _layers((c + self.d_context, max(1, int((c + self.d_context) / self.reduction)), 2 * c), bias=False)
+            return _layers((c + self.d_context, max(1, int((c + self.d_context) / reduction)), 2 * c), bias=False)
 
         self.generate = layer_per_site(self.channels, layers)
 

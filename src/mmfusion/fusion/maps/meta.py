@@ -67,12 +67,9 @@ class MetaNet(ConditionedMapFusion):
 
     def __init__(self, sites: MapSites, *, at: Sequence[StageIndex] | None = (-1,), hidden: Width = 64) -> None:
         super().__init__(sites, at=at)
-        self.hidden = hidden
 
         def layers(c: int) -> nn.Sequential:
-            return nn.Sequential(
-                nn.Linear(self.d_context, self.hidden), nn.ReLU(), nn.Linear(self.hidden, c), nn.Sigmoid()
-            )
+            return nn.Sequential(nn.Linear(self.d_context, hidden), nn.ReLU(), nn.Linear(hidden, c), nn.Sigmoid())
 
         self.gate = layer_per_site(self.channels, layers)
 

@@ -37,7 +37,6 @@ class MMTM(MapFusion):
         self, sites: MapSites, *, at: Sequence[StageIndex] | None = (-3, -2, -1), ratio: Reduction = 4.0
     ) -> None:
         super().__init__(sites, at=at)
-        self.ratio = ratio
         if len(self.routes) + bool(self.d_context) < 2:
             raise ValueError(
                 f"'mmtm' needs two streams: streams gate each other, there is a single one: {list(self.routes)}"
@@ -45,7 +44,7 @@ class MMTM(MapFusion):
         self.join, self.gate = nn.ModuleDict(), nn.ModuleDict()
         for point in next(iter(self.channels.values())):
             widths = {name: self.channels[route][point] for name, route in self.routes.items()}
-            joint = max(1, int(2 * (sum(widths.values()) + self.d_context) / self.ratio))
+            joint = max(1, int(2 * (sum(widths.values()) + self.d_context) / ratio))
             self.join[str(point)] = nn.Linear(sum(widths.values()) + self.d_context, joint)
             self.gate[str(point)] = nn.ModuleDict({name: nn.Linear(joint, c) for name, c in widths.items()})
 

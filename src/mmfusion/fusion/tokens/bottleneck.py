@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from mmfusion.fusion.tokens.blocks import check_names, has_tokens
-from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, join
 
 
 @token_fusions.register("bottleneck")

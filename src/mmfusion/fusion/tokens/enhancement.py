@@ -9,7 +9,7 @@ from mmfusion.fusion.tokens.blocks import check_names
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.options import Heads, Width
 from mmfusion.registry import token_fusions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, join
 
 
 @token_fusions.register("crossmodal_enhancement")
@@ -61,22 +61,3 @@ class CrossmodalEnhancement(nn.Module):
 
 def _twice(tokens: Tokens) -> torch.Tensor | None:
     return None if tokens.mask is None else torch.cat([tokens.mask, tokens.mask], 1)
-
-
-def join(sets: Sequence[Tokens]) -> Tokens:
-    """Several sets as one, along the token axis.
-
-    Args:
-        sets: Each ``(b, n_i, d)``.
-
-    Returns:
-        ``sum n_i`` tokens; a mask only if one of them has one.
-    """
-    x = torch.cat([tokens.x for tokens in sets], 1)
-    if all(tokens.mask is None for tokens in sets):
-        return Tokens(x)
-    masks = [
-        torch.ones(tokens.x.shape[:2], dtype=torch.bool, device=x.device) if tokens.mask is None else tokens.mask
-        for tokens in sets
-    ]
-    return Tokens(x, torch.cat(masks, 1))

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from mmfusion.fusion.tokens.blocks import check_names
-from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, join
 
 
 @token_fusions.register("joint_attention")

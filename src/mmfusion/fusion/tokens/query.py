@@ -6,10 +6,9 @@ from functools import partial
 from torch import nn
 
 from mmfusion.fusion.tokens.blocks import QueryBlock, check_free, check_names, some_of
-from mmfusion.fusion.tokens.enhancement import join
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
-from mmfusion.tokens import Tokens
+from mmfusion.tokens import Tokens, join
 
 JOINT = "joint"
 """What the set that is added is called."""

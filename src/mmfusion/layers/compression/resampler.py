@@ -1,16 +1,16 @@
 """Compression by attention: learned queries that look for what they need."""
 
 import math
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
 
-from mmfusion.layers.attention import CrossAttention, FeedForward
+from mmfusion.layers.attention import TransformerBlock
 from mmfusion.layers.compression.base import check_n_tokens
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Range, Width
 from mmfusion.registry import compressions
-from mmfusion.tokens import Tokens, TokenShape
+from mmfusion.tokens import Tokens, TokenShape, join
 from mmfusion.utils.precision import full_precision
 
 
@@ -57,34 +57,6 @@ class GridPosition(nn.Module):
             vectors = features.to(self.weight.dtype) @ self.weight[axis]
             total = total + vectors.view(n, *(1,) * (len(grid) - 1 - axis), -1)
         return total.flatten(0, -2)
-
-
-class ResamplerBlock(nn.Module):
-    """Latents look at the tokens and at each other, then go through a feed-forward network, each beside a shortcut.
-
-    Args:
-        dim: Width of tokens and latents.
-        n_heads: Heads of the attention.
-        expansion: Hidden width of the feed-forward over ``dim``.
-        dropout: Probability in the feed-forward.
-    """
-
-    def __init__(self, dim: int, *, n_heads: int, expansion: float, dropout: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = CrossAttention(dim, n_heads=n_heads)
-        self.norm2 = nn.LayerNorm(dim)
-        self.feed_forward = FeedForward(dim, expansion=expansion, dropout=dropout)
-
-    def forward(self, latents: Tensor, tokens: Tokens) -> Tensor:
-        """Latents ``(b, n_latents, dim)``, changed by what they found in normalized tokens ``(b, n, dim)``."""
-        normed = self.norm1(latents)
-        mask = tokens.mask
-        if mask is not None:
-            mask = torch.cat([mask, mask.new_ones(normed.shape[:2])], 1)
-        latents = latents + self.attention(normed, Tokens(torch.cat([tokens.x, normed], 1), mask))
-        out: Tensor = latents + self.feed_forward(self.norm2(latents))
-        return out
 
 
 @compressions.register("resampler")
@@ -148,7 +120,7 @@ class Resampler(nn.Module):
         self.latents = nn.Parameter(torch.empty(n_latents, dim))
         nn.init.normal_(self.latents, std=0.02)  # as Perceiver's
         self.blocks = nn.ModuleList(
-            ResamplerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
+            TransformerBlock(dim, n_heads=n_heads, expansion=expansion, dropout=dropout) for _ in range(depth)
         )
         self.out_norm = nn.LayerNorm(dim)
         self.up = nn.Linear(dim, shape.dim) if dim < shape.dim else nn.Identity()
@@ -172,6 +144,12 @@ class Resampler(nn.Module):
             x = x + self.position(self.grid)
         latents = self.latents.expand(x.shape[0], -1, -1)
         for block in self.blocks:
-            latents = block(latents, Tokens(x, tokens.mask))
+            latents = _after(cast("TransformerBlock", block), latents, Tokens(x, tokens.mask))
         out: Tensor = self.up(self.out_norm(latents))
         return out
+
+
+def _after(block: TransformerBlock, latents: Tensor, tokens: Tokens) -> Tensor:
+    """Latents ``(b, n_latents, dim)``, changed by what they found in normalized tokens and in each other."""
+    normed = block.norm1(latents)
+    return block.looking_at(join([tokens, Tokens(normed)]), latents, normed)

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
-from mmfusion.options import LossWeight, NotNegative
-from mmfusion.search_ranges import LogUniform
+from mmfusion.options import LogUniform, LossWeight, NotNegative
 from mmfusion.spec import DataSpec
 
 

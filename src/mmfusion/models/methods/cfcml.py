@@ -5,9 +5,8 @@ from typing import Annotated, Any
 from mmfusion.losses.anchor_loss import Reduction
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
-from mmfusion.options import Count, Heads, LossWeight, OneOf, Range, Stages, TemperatureValue
+from mmfusion.options import Among, Count, Heads, LogUniform, LossWeight, OneOf, Range, Stages, TemperatureValue
 from mmfusion.registry import Choice, ablations, compressions, tabular_tokenizers
-from mmfusion.search_ranges import Among, LogUniform
 from mmfusion.spec import DataSpec
 
 

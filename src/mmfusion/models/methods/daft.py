@@ -5,8 +5,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
-from mmfusion.options import Finite, OneOf, Reduction, StageIndex, Stages
-from mmfusion.search_ranges import LogUniform
+from mmfusion.options import Finite, LogUniform, OneOf, Reduction, StageIndex, Stages
 from mmfusion.spec import DataSpec
 
 

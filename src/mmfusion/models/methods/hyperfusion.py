@@ -5,8 +5,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
-from mmfusion.options import StageIndex, Stages, Width
-from mmfusion.search_ranges import Among
+from mmfusion.options import Among, StageIndex, Stages, Width
 from mmfusion.spec import DataSpec
 
 

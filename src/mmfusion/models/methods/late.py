@@ -4,8 +4,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.registration import method
-from mmfusion.options import OneOf
-from mmfusion.search_ranges import Among
+from mmfusion.options import Among, OneOf
 from mmfusion.spec import DataSpec
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
-from mmfusion.options import Probability, TemperatureValue, Width
-from mmfusion.search_ranges import LogUniform, Uniform
+from mmfusion.options import LogUniform, Probability, TemperatureValue, Uniform, Width
 from mmfusion.spec import DataSpec
 
 

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import OF_IMAGES, method
-from mmfusion.options import Depth, Dropout, Expansion, Heads
-from mmfusion.search_ranges import Among, LogUniform
+from mmfusion.options import Among, Depth, Dropout, Expansion, Heads, LogUniform
 from mmfusion.spec import DataSpec
 
 

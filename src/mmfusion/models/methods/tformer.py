@@ -5,8 +5,7 @@ from typing import Annotated
 
 from mmfusion.models.blueprint import Blueprint, part
 from mmfusion.models.registration import method
-from mmfusion.options import Depth, Dropout, Expansion, Heads, Length, Range
-from mmfusion.search_ranges import Among, Uniform
+from mmfusion.options import Among, Depth, Dropout, Expansion, Heads, Length, Range, Uniform
 from mmfusion.spec import DataSpec
 
 

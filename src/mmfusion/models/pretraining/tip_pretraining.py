@@ -156,7 +156,7 @@ class TipPretraining(Pretraining):
             name: masked_mean(of_name) if name in self.images else first_token(of_name)
             for name, of_name in tokens.items()
         }
-        has = {name: has_any(of_name) for name, of_name in tokens.items()}
+        has = {name: of_name.real().any(1) for name, of_name in tokens.items()}
         projected = {
             name: torch.where(has[name].unsqueeze(-1), self.projections[name](x), 0.0) for name, x in pooled.items()
         }
@@ -232,13 +232,4 @@ def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
 
 def _of_all(tokens: Tokens) -> Tokens:
     """Those of the cases of all processes."""
-    mask = torch.ones(tokens.x.shape[:2], dtype=torch.uint8, device=tokens.x.device)
-    if tokens.mask is not None:
-        mask = tokens.mask.to(torch.uint8)
-    return Tokens(gather_rows(tokens.x), gather_rows(mask).bool())
-
-
-def has_any(tokens: Tokens) -> Tensor:
-    if tokens.mask is None:
-        return torch.ones(len(tokens.x), dtype=torch.bool, device=tokens.x.device)
-    return tokens.mask.any(1)
+    return Tokens(gather_rows(tokens.x), gather_rows(tokens.real().to(torch.uint8)).bool())

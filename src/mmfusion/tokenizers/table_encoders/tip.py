@@ -90,8 +90,7 @@ class TipTableEncoder(nn.Module):
         for layer in self.blocks:
             block = cast("TransformerBlock", layer)
             normed = block.norm1(x)
-            x = x + block.attention(normed, Tokens(normed, known))
-            x = x + block.feed_forward(block.norm2(x))
+            x = block.looking_at(Tokens(normed, known), x, normed)
         return (Tokens(x),)
 
     @property
