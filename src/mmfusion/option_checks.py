@@ -59,14 +59,8 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     @functools.wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         what = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
-        positional = {name: value for name, value in zip(parameters, args, strict=False) if name in ranged}
-        faults = [
-            fault
-            for name, value in {**positional, **kwargs}.items()
-            if name in declared and not (value is None and parameters[name].default is None)
-            for fault in value_faults(name, value, declared[name])
-        ]
-        if faults:
+        given = {name: value for name, value in zip(parameters, args, strict=False) if name in ranged} | kwargs
+        if faults := _faults({name: given[name] for name in given if name in declared}, declared, parameters):
             raise ValueError(f"{what}: {'; '.join(faults)}")
         return function(*args, **kwargs)
 
@@ -144,13 +138,17 @@ def option_faults(builder: Callable[..., Any], options: Mapping[str, Any]) -> li
     Returns:
         One line for each fault: the option, what was expected and what came.
     """
-    hints, parameters = option_hints(builder), keyword_options(builder)
+    return _faults(options, option_hints(builder), keyword_options(builder))
+
+
+def _faults(
+    values: Mapping[str, Any], hints: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]
+) -> list[str]:
     faults = []
-    for name, value in options.items():
+    for name, value in values.items():
         # A default of None counts also where the annotation forgets it.
-        if value is None and parameters[name].default is None:
-            continue
-        faults += value_faults(name, value, hints.get(name, Any))
+        if value is not None or parameters[name].default is not None:
+            faults += value_faults(name, value, hints.get(name, Any))
     return faults
 
 

@@ -58,20 +58,20 @@ def test_units_replace_what_is_missing() -> None:
 
 
 def test_pairs_of_modalities() -> None:
-    found = modality_pairs(batch(present={"b": PRESENT[1], "c": PRESENT[2]}))
+    first, second, both = modality_pairs(batch(present={"b": PRESENT[1], "c": PRESENT[2]}))
     unit_x, there = units_of(NAMED, dict(zip(NAMED, PRESENT)))
-    assert found.first.shape == (3, 4, 2)
+    assert first.shape == (3, 4, 2)
     for p, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
-        assert torch.equal(found.first[p], unit_x[i])
-        assert torch.equal(found.second[p], unit_x[j])
-        assert torch.equal(found.both[p], there[i] & there[j])
+        assert torch.equal(first[p], unit_x[i])
+        assert torch.equal(second[p], unit_x[j])
+        assert torch.equal(both[p], there[i] & there[j])
 
 
 def test_named_pairs() -> None:
-    found = modality_pairs(batch(), [("c", "a")])
-    whole = modality_pairs(batch())
-    assert torch.equal(found.first, whole.second[1:2])
-    assert torch.equal(found.second, whole.first[1:2])
+    c, a, _ = modality_pairs(batch(), [("c", "a")])
+    first, second, _ = modality_pairs(batch())
+    assert torch.equal(c, second[1:2])
+    assert torch.equal(a, first[1:2])
 
 
 class Sum(Loss):

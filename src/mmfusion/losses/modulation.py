@@ -62,7 +62,3 @@ class ModulationLoss(Loss):
         if x.shape[-1] != width:
             raise ValueError(f"embeddings as wide as the parts together, {width}, are expected, got {x.shape[-1]}")
         return x, self.feature_mask, stack_present(embeddings, batch.present, x)
-
-    def extra_repr(self) -> str:
-        """The parts, for printing."""
-        return f"parts={self.parts}"

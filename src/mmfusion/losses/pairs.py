@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,20 +13,6 @@ from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
-
-
-class ModalityPairs(NamedTuple):
-    """Two modalities side by side, for each pair of them.
-
-    Attributes:
-        first: The one modality, shape ``(p, b, d)`` for p pairs.
-        second: The other, the same shape.
-        both: Which cases have both, shape ``(p, b)``, bool.
-    """
-
-    first: Tensor
-    second: Tensor
-    both: Tensor
 
 
 def checked_pairs(option: str, pairs: Pairs | None) -> tuple[tuple[str, str], ...] | None:
@@ -45,7 +31,9 @@ def checked_pairs(option: str, pairs: Pairs | None) -> tuple[tuple[str, str], ..
     return tuple((left, right) for left, right in pairs)
 
 
-def modality_pairs(batch: Batch, pairs: Pairs | None = None, *, normalize: bool = True) -> ModalityPairs:
+def modality_pairs(
+    batch: Batch, pairs: Pairs | None = None, *, normalize: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     """The embeddings of pairs of modalities.
 
     Args:
@@ -54,7 +42,8 @@ def modality_pairs(batch: Batch, pairs: Pairs | None = None, *, normalize: bool 
         normalize: Their directions; False: as they are, where a case that lacks one may hold anything.
 
     Returns:
-        The pairs, stacked.
+        For p pairs, the one modality, shape ``(p, b, d)``, the other, the same shape, and which cases have both,
+        ``(p, b)`` bool.
 
     Raises:
         ValueError: If there are fewer than two modalities, or a name is not among them, or shapes do not fit.
@@ -69,7 +58,7 @@ def modality_pairs(batch: Batch, pairs: Pairs | None = None, *, normalize: bool 
         x = torch.stack([full_precision(embedding) for embedding in batch.embeddings.values()])
     index = [(names.index(left), names.index(right)) for left, right in pairs or itertools.combinations(names, 2)]
     first, second = ([pair[side] for pair in index] for side in (0, 1))
-    return ModalityPairs(x[first], x[second], present[first] & present[second])
+    return x[first], x[second], present[first] & present[second]
 
 
 def sides_of(first: Tensor, second: Tensor, both: Tensor, *, normalize: bool = True) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ a model returns as ``aux["image.shared"]`` and ``aux["image.specific"]``.
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,20 +17,6 @@ from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.pairs import Pairs
 from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
-
-
-class PartPair(NamedTuple):
-    """Two parts side by side.
-
-    Attributes:
-        first: Shape ``(b, d)``, as it was given; in float32 or float64.
-        second: Shape ``(b, e)``.
-        both: Which cases have both, shape ``(b,)``, bool.
-    """
-
-    first: Tensor
-    second: Tensor
-    both: Tensor
 
 
 def mean_over_parts(
@@ -53,10 +38,10 @@ def mean_over_parts(
     """
     pairs = part_pairs(batch, parts)
     values = torch.stack([formula(*pair) for pair in pairs])
-    return mean_where(values, torch.stack([pair.both.sum() >= min_cases for pair in pairs]))
+    return mean_where(values, torch.stack([both.sum() >= min_cases for _, _, both in pairs]))
 
 
-def part_pairs(batch: Batch, parts: Pairs | None = None) -> list[PartPair]:
+def part_pairs(batch: Batch, parts: Pairs | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
     """The pairs of parts, with the cases that have both.
 
     Args:
@@ -67,7 +52,8 @@ def part_pairs(batch: Batch, parts: Pairs | None = None) -> list[PartPair]:
             modality is always present.
 
     Returns:
-        One entry per pair.
+        For each pair, its parts ``(b, d)`` and ``(b, e)`` as they were given, in float32 or float64, and which cases
+        have both, ``(b,)`` bool.
 
     Raises:
         ValueError: If there are fewer than two embeddings for ``None``, or a name is unknown, or shapes do not fit.
@@ -94,7 +80,7 @@ def part_pairs(batch: Batch, parts: Pairs | None = None) -> list[PartPair]:
         shapes = ", ".join(f"{name!r} {tuple(x.shape[1:])}" for name, x in tensors.items())
         raise ValueError(f"parts must have one row per case, got {shapes}")
     present = {name: stack_present({_modality(batch, name): x}, batch.present, x)[0] for name, x in tensors.items()}
-    return [PartPair(tensors[left][0], tensors[right][0], present[left] & present[right]) for left, right in parts]
+    return [(tensors[left][0], tensors[right][0], present[left] & present[right]) for left, right in parts]
 
 
 def _modality(batch: Batch, name: str) -> str:

@@ -16,7 +16,7 @@ from mmfusion.option_checks import marks, option_hints
 from mmfusion.options import Modalities
 from mmfusion.registry import Choice, Registry
 from mmfusion.spec import DataSpec
-from mmfusion.tokenizers import create_table_tokenizer
+from mmfusion.tokenizers import create_tabular_tokenizer
 
 
 def assemble(blueprint: Blueprint, spec: DataSpec) -> FusionModel:
@@ -117,12 +117,15 @@ def _add_map_fusions(
 
 def _tokenizers(blueprint: Blueprint, read: DataSpec, encoders: ImageEncoders, dim: int) -> dict[str, nn.Module]:
     tokenizers: dict[str, nn.Module] = {}
+    table = blueprint.tokenizer["table"]
     for name in read.names:
         if name in read.images:
             given = {"image": read[name], "map_shapes": encoders.map_shapes[name], "dim": dim}
             tokenizers[name] = registry.image_tokenizers.build(blueprint.tokenizer["image"], **given)
+        elif as_part(table)["name"] in registry.table_encoders:
+            tokenizers[name] = registry.table_encoders.build(table, columns=read[name], dim=dim)
         else:
-            tokenizers[name] = create_table_tokenizer(blueprint.tokenizer["table"], read[name], dim=dim)
+            tokenizers[name] = create_tabular_tokenizer(table, read[name], dim=dim)
     return tokenizers
 
 

@@ -71,22 +71,30 @@ def _cls(*, cls: bool = False) -> None:
     """The option of a tabular tokenizer, beside its own."""
 
 
+_KEYS = {"tokenizer": _tokenizer_kinds, "tokens": _token_lists, "loss": loss_options}
+"""Slots that are tables of options."""
+
 _PARTS: dict[str, tuple[Registry, Callable[..., None] | None]] = {
+    "tokenizer.image": (registry.image_tokenizers, None),
+    "tokenizer.table": (registry.tabular_tokenizers, _cls),
+    "context": (registry.tabular_tokenizers, None),
+    "maps": (registry.map_fusions, None),
+    "tokens.per_stage": (registry.token_fusions, None),
+    "tokens.layers": (registry.token_fusions, None),
     "pooling": (registry.poolings, None),
     "vectors": (registry.vector_fusions, _of),
     "decision": (registry.decisions, _of),
     "head": (registry.heads, _shared),
+    "loss.prototypes": (registry.prototypes, None),
+    "loss.weighting": (registry.weightings, None),
+    "loss.classification": (registry.losses, None),
     "pretraining": (registry.pretrainings, None),
 }
-_PARTS_OF_LOSS = {
-    "prototypes": registry.prototypes,
-    "weighting": registry.weightings,
-    "classification": registry.losses,
-}
+"""What a slot's part, or each of its parts, is, and the options that the slot adds to it."""
 
 
 def slot_value(slot: str, value: Any, faults: list[str]) -> Any:
-    """The value of a slot that holds parts, as a blueprint holds it.
+    """The value of a slot, as a blueprint holds it.
 
     Args:
         slot: Its name.
@@ -96,21 +104,25 @@ def slot_value(slot: str, value: Any, faults: list[str]) -> Any:
     Returns:
         With ``"none"`` as None where the slot or an option admits it.
     """
-    if slot in _PARTS and value is not None:
-        return _part(_PARTS[slot][0], slot, value, faults, _PARTS[slot][1])
+    if value is None or (slot, value) == ("context", "cells"):
+        return value
+    if slot in _KEYS:
+        defaults = {key: option.default for key, option in keyword_options(_KEYS[slot]).items() if slot != "loss"}
+        keys = checked_options(slot, defaults | value, faults, _KEYS[slot])
+        return {key: slot_value(f"{slot}.{key}", entry, faults) for key, entry in keys.items()}
     if slot == "encoder":
         return _encoder(value, faults)
-    if slot == "context" and value not in (None, "cells"):
-        return _part(registry.tabular_tokenizers, slot, value, faults)
-    if slot == "maps":
-        return _parts(registry.map_fusions, slot, value, faults)
-    if slot == "tokens":
-        lists = checked_options(slot, {"per_stage": (), "layers": (), **value}, faults, _token_lists)
-        return {key: _parts(registry.token_fusions, f"tokens.{key}", parts, faults) for key, parts in lists.items()}
-    if slot == "tokenizer":
-        kinds = checked_options(slot, {"image": "pool", "table": "mlp", **value}, faults, _tokenizer_kinds)
-        return {key: _tokenizer(key, choice, faults) for key, choice in kinds.items()}
-    return _loss(value, faults) if slot == "loss" else value
+    if slot == "loss.terms":
+        return {name: _term(f"{slot}.{name}", term, faults) for name, term in value.items()}
+    if slot not in _PARTS:
+        return value
+    kind, of_slot = _PARTS[slot]
+    name = value.get("name") if isinstance(value, Mapping) else value
+    if slot == "tokenizer.table" and name in registry.table_encoders:
+        kind = registry.table_encoders
+    if isinstance(value, list | tuple):
+        return tuple(_part(kind, f"{slot}[{i}]", choice, faults) for i, choice in enumerate(value))
+    return _part(kind, slot, value, faults, of_slot)
 
 
 def checked_options(
@@ -173,19 +185,6 @@ def _part(
     return {"name": name, **checked} if checked else name
 
 
-def _parts(kind: Registry, where: str, choices: Sequence[Choice], faults: list[str]) -> tuple[Any, ...]:
-    return tuple(_part(kind, f"{where}[{i}]", choice, faults) for i, choice in enumerate(choices))
-
-
-def _tokenizer(key: str, choice: Choice, faults: list[str]) -> Any:
-    where = f"tokenizer.{key}"
-    if key == "image":
-        return _part(registry.image_tokenizers, where, choice, faults)
-    name = choice.get("name") if isinstance(choice, Mapping) else choice
-    kind = registry.table_encoders if name in registry.table_encoders else registry.tabular_tokenizers
-    return _part(kind, where, choice, faults, _cls)
-
-
 def _encoder(value: Choice, faults: list[str]) -> Any:
     """A registered backbone or one of timm's, which is looked up where the model is built."""
     try:
@@ -196,16 +195,6 @@ def _encoder(value: Choice, faults: list[str]) -> Any:
         return value
     what = f"encoder: {name!r}"
     return {"name": name, **checked_options(what, options, faults, *builders, _encoder_options, without=_OF_IMAGE)}
-
-
-def _loss(value: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
-    checked = checked_options("loss", value, faults, loss_options)
-    for key, kind in _PARTS_OF_LOSS.items():
-        if checked.get(key) is not None:
-            checked[key] = _part(kind, f"loss.{key}", checked[key], faults)
-    if checked.get("terms"):
-        checked["terms"] = {key: _term(f"loss.terms.{key}", term, faults) for key, term in checked["terms"].items()}
-    return checked
 
 
 def _term(where: str, value: Mapping[str, Any], faults: list[str]) -> Mapping[str, Any]:

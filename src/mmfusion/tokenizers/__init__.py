@@ -3,7 +3,6 @@
 from mmfusion.tokenizers.cells import TableCells
 from mmfusion.tokenizers.image import Pool, Pyramid
 from mmfusion.tokenizers.patches import Patches
-from mmfusion.tokenizers.table import create_table_tokenizer
 from mmfusion.tokenizers.table_encoders.compressed import CompressedTable
 from mmfusion.tokenizers.table_encoders.known_cells import KnownCells
 from mmfusion.tokenizers.table_encoders.tip import TipTableEncoder
@@ -34,6 +33,5 @@ __all__ = [
     "TextTokenizer",
     "TipTableEncoder",
     "TreeTokenizer",
-    "create_table_tokenizer",
     "create_tabular_tokenizer",
 ]

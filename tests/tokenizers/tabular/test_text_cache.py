@@ -12,7 +12,7 @@ import torch
 from helpers.text import FakeEncoder, vector
 from mmfusion.tokenizers.tabular import text_cache
 from mmfusion.tokenizers.tabular.encoders import text_encoder
-from mmfusion.tokenizers.tabular.text_cache import default_folder, remembered
+from mmfusion.tokenizers.tabular.text_cache import remembered
 
 
 def files(folder: Path) -> list[Path]:
@@ -117,9 +117,9 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 
 def test_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "mmfusion" / "text"
     remembered(text_encoder(FakeEncoder("fake")), ["a"])
     assert len(files(tmp_path / "mmfusion" / "text")) == 1
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(text_cache.Path, "home", lambda: tmp_path)
-    assert default_folder() == tmp_path / ".cache" / "mmfusion" / "text"
+    remembered(text_encoder(FakeEncoder("fake")), ["a"])
+    assert len(files(tmp_path / ".cache" / "mmfusion" / "text")) == 1

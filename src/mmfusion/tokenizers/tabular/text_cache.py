@@ -18,12 +18,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.tokenizers.tabular.encoders import TextEncoder, encoded
-from mmfusion.utils.cache_folders import private_folder
-
-
-def default_folder() -> Path:
-    """``$XDG_CACHE_HOME/mmfusion/text``, or below ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmfusion" / "text"
+from mmfusion.utils.cache_folders import cache_folder, private_folder
 
 
 def remembered(encoder: TextEncoder, sentences: Sequence[str], folder: Path | None = None) -> Tensor:
@@ -32,7 +27,7 @@ def remembered(encoder: TextEncoder, sentences: Sequence[str], folder: Path | No
     Args:
         encoder: One without an identity is always asked.
         sentences: Any may occur several times.
-        folder: Where files are kept; None: :func:`default_folder`. If it cannot be written to, nothing is kept, with a
+        folder: Where files are kept; None: the user's cache. If it cannot be written to, nothing is kept, with a
             warning.
 
     Returns:
@@ -45,7 +40,7 @@ def remembered(encoder: TextEncoder, sentences: Sequence[str], folder: Path | No
     if encoder.identity is None:
         known = dict(zip(wanted, encoded(encoder, wanted).numpy(), strict=True))
     else:
-        home = (folder or default_folder()) / _digest([encoder.identity, str(encoder.d_text)])
+        home = (folder or cache_folder("text")) / _digest([encoder.identity, str(encoder.d_text)])
         known = _read(home, encoder.d_text)
         new = [sentence for sentence in wanted if sentence not in known]
         if new:
