@@ -21,7 +21,7 @@ from matplotlib.path import Path as Outline
 from torch import Tensor
 
 from mmfusion import losses, registry
-from mmfusion.losses import AnchorSet, Batch, Prototypes, masked_columns_loss, matching_loss, prototypes
+from mmfusion.losses import AnchorSet, Batch, Prototypes, anchor_set, masked_columns_loss, matching_loss
 from mmfusion.losses.inputs import loss_inputs
 from mmfusion.losses.pairs import modality_pairs
 from mmfusion.spec import Columns
@@ -275,7 +275,7 @@ def of_anchors(name: str, highlighted: str) -> Drawing:
     """An anchor loss. Its prototypes are points of their own for the lines; the arrows are those of the whole loss."""
     term, formula = registry.losses.create(name, n_classes=3, temperature=TEMPERATURE), getattr(losses, f"{name}_loss")
     points, x = toy_batch(), directions([degree for degrees in DEGREES.values() for degree in degrees])
-    found = prototypes(by_modality(x), LABELS, 3)
+    found = anchor_set(by_modality(x), LABELS, 3).prototypes
     for kind, stars in zip(list(KINDS)[2:5], [*found.unimodal, found.crossmodal], strict=True):
         degrees = torch.rad2deg(torch.atan2(stars[:, 1], stars[:, 0])).tolist()
         points += [Point(kind, "ABC"[k], k, degrees[k]) for k in range(3)]

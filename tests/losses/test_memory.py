@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers.anchor_reference import direction
-from mmfusion.losses import LossBank, MemoryPrototypes, MovingPrototypes, SampleAnchorLoss, prototypes, unit
+from mmfusion.losses import LossBank, MemoryPrototypes, MovingPrototypes, SampleAnchorLoss, anchor_set, unit
 from mmfusion.losses.prototypes import Prototypes
 
 M, K, D = 2, 3, 4
@@ -84,7 +84,7 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: typ
 def test_the_first_batch_is_as_without_memory(source: Any) -> None:
     x, labels, counted = batch(0)
     fresh = type(source)(M, K, D).double()
-    check(fresh(x, labels, counted), prototypes(x, labels, K, counted))
+    check(fresh(x, labels, counted), anchor_set(x, labels, K, counted).prototypes)
 
 
 @every_source
@@ -179,7 +179,9 @@ def test_half_precision_state(source: Any, dtype: torch.dtype) -> None:
     fresh(x.float(), labels, counted)
     found = fresh(x.float(), labels, counted)
     assert found.unimodal.dtype == torch.float32
-    torch.testing.assert_close(found.unimodal.double(), prototypes(x, labels, K, counted).unimodal, rtol=0, atol=0.02)
+    torch.testing.assert_close(
+        found.unimodal.double(), anchor_set(x, labels, K, counted).prototypes.unimodal, rtol=0, atol=0.02
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from mmfusion.losses.memory import MemoryPrototypes, MovingPrototypes
 from mmfusion.losses.metric import MetricLoss
 from mmfusion.losses.objective import Objective, target_loss
 from mmfusion.losses.orthogonality import OrthogonalityLoss, orthogonality_loss
-from mmfusion.losses.prototypes import Prototypes, prototypes
+from mmfusion.losses.prototypes import Prototypes
 from mmfusion.losses.sample_anchor import SampleAnchorLoss, sample_anchor_loss
 from mmfusion.losses.temperature import Temperature
 from mmfusion.losses.uniformity import UniformityLoss, uniformity_loss
@@ -84,7 +84,6 @@ __all__ = [
     "masked_columns_loss",
     "matching_loss",
     "orthogonality_loss",
-    "prototypes",
     "sample_anchor_loss",
     "target_loss",
     "uniformity_loss",

@@ -6,10 +6,6 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.inputs import Embeddings, loss_inputs, units_of
-from mmfusion.losses.tensor_checks import require
-from mmfusion.tokens import Present
-from mmfusion.utils.precision import without_autocast
 
 
 class Prototypes(NamedTuple):
@@ -43,34 +39,6 @@ class Prototypes(NamedTuple):
     def has_crossmodal(self) -> Tensor:
         """Which crossmodal prototypes are present, shape ``(k,)``, bool."""
         return self.present[-1]
-
-
-def prototypes(
-    embeddings: Embeddings, labels: Tensor, n_classes: int, present: Present | Tensor | None = None
-) -> Prototypes:
-    """Directions of the classes in a batch (CFCML, arXiv 2603.20016, CCRM).
-
-    ``u[m, k] = N(mean_{i in k} z[m, i])`` and ``c[k] = N(mean_m mean_{i in k} z[m, i])`` with ``z`` the unit
-    embeddings and ``N`` the division by the length. Nothing is detached.
-    Where the embeddings of a class cancel, their mean has no direction: the prototype is zero, without a gradient.
-
-    Args:
-        embeddings: A dict or a sequence of ``(b, d)``, or ``(m, b, d)``.
-        labels: Shape ``(b,)`` int64. A case whose label is not in 0..k-1 is ignored.
-        n_classes: k.
-        present: Which cases have which modality; one that lacks it does not count in that modality.
-
-    Returns:
-        The prototypes, and which of them are present.
-
-    Raises:
-        ValueError: If shapes or dtypes do not fit.
-    """
-    inputs = loss_inputs(embeddings, labels, present)
-    x, mask = units_of(inputs.embeddings, inputs.present)
-    require("labels", labels, torch.int64, x.shape[1])
-    with without_autocast(x):
-        return prototypes_of_units(x, membership(labels, n_classes), mask)
 
 
 class PrototypeSource(Protocol):
@@ -110,5 +78,15 @@ def prototypes_of_means(means: Tensor, mask: Tensor) -> Prototypes:
 
 
 def prototypes_of_units(units: Tensor, member: Tensor, counted: Tensor) -> Prototypes:
-    """:func:`prototypes` from unit embeddings ``(m, b, d)``, membership ``(b, k)`` and presence ``(m, b)``."""
+    """Directions of the classes in a batch (CFCML, arXiv 2603.20016, CCRM).
+
+    ``u[m, k] = N(mean_{i in k} z[m, i])`` and ``c[k] = N(mean_m mean_{i in k} z[m, i])`` with ``z`` the unit
+    embeddings and ``N`` the division by the length. Nothing is detached.
+    Where the embeddings of a class cancel, their mean has no direction: the prototype is zero, without a gradient.
+
+    Args:
+        units: Unit embeddings, shape ``(m, b, d)``.
+        member: Which case is of which class, shape ``(b, k)``, bool.
+        counted: Which case counts in which modality, shape ``(m, b)``, bool.
+    """
     return prototypes_of_means(*class_means(units, member, counted))

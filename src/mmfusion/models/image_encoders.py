@@ -1,6 +1,6 @@
 """Image encoders of a model: routes, map fusion between their stages, freezing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, TypeVar, cast
 
@@ -75,10 +75,8 @@ class ImageEncoders(nn.Module):
             n_stages: How many of the encoder's stages are used, counted from the last.
             options: More options of a registered backbone.
         """
-        routes: dict[str, str] = {}
-        for key, image in images.items():
-            same = [other for other in routes if images[other].shape == image.shape]
-            routes[key] = routes[same[0]] if shared and same else key
+        first: dict[tuple[int, ...], str] = {}
+        routes = {key: first.setdefault(image.shape, key) if shared else key for key, image in images.items()}
         backbones = {
             route: create_backbone(name, images[route], weights=weights, n_stages=n_stages, **options)  # type: ignore[arg-type]  # checked there
             for route in dict.fromkeys(routes.values())
@@ -123,7 +121,7 @@ class ImageEncoders(nn.Module):
                 "one by encoders.add_fusion, or leave the context out"
             )
         total = sum(widths.values())
-        for fusion in (cast("MapFusion", block) for block in self.fusions):
+        for fusion in cast("Iterable[MapFusion]", self.fusions):
             if fusion.d_context not in (0, total):
                 raise ValueError(
                     f"{type(fusion).__name__} is conditioned on {fusion.d_context} features of tables, the model's "
@@ -133,7 +131,7 @@ class ImageEncoders(nn.Module):
     @property
     def inside(self) -> frozenset[int]:
         """The points between stages where a map fusion acts; maps then depend on more than their image."""
-        points = frozenset().union(*(cast("MapFusion", fusion).points for fusion in self.fusions))
+        points = frozenset().union(*(fusion.points for fusion in cast("Iterable[MapFusion]", self.fusions)))
         return points - {self.n_stages}
 
     @property
@@ -168,12 +166,11 @@ class ImageEncoders(nn.Module):
 
     def encode(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
         """The encoders' maps ``(r, c, *spatial)`` of pixels, before any map fusion."""
-        return {
-            name: tuple(of_image[name] for of_image in split)
-            for lane in _lanes(images, self.routes)
-            for split in [[lane.split(x) for x in self._run(lane.route, self.backbones[lane.route], lane.x)]]
-            for name in lane.names
-        }
+        maps: dict[str, tuple[Tensor, ...]] = {}
+        for lane in _lanes(images, self.routes):
+            stages = [lane.split(x) for x in self._run(lane.route, self.backbones[lane.route], lane.x)]
+            maps |= {name: tuple(stage[name] for stage in stages) for name in lane.names}
+        return maps
 
     def encode_present(self, images: Mapping[str, Content], rows: Mapping[str, Rows]) -> dict[str, Maps]:
         """:meth:`encode` of the cases that have each image; the maps of the others are zeros.
@@ -199,31 +196,24 @@ class ImageEncoders(nn.Module):
         self, images: Mapping[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
     ) -> dict[str, tuple[Tensor, ...]]:
         lanes = _lanes(images, self.routes)
+        backbones = {lane.route: cast("Backbone", self.backbones[lane.route]) for lane in lanes}
         # All encoders stage by stage: a map fusion may link the images.
-        xs = [self._run(lane.route, cast("Backbone", self.backbones[lane.route]).stem, lane.x) for lane in lanes]
+        xs = [self._run(lane.route, backbones[lane.route].stem, lane.x) for lane in lanes]
         at_points: list[dict[str, Tensor]] = []
         for s in range(self.n_stages):
-            maps = {name: x for lane, x in zip(lanes, xs, strict=True) for name, x in lane.split(x).items()}
-            if s in self.inside:
-                maps = self._fused(s, maps, context, rows)
+            maps = self._fused(s, _by_image(lanes, xs), context, rows)
             at_points.append(maps)
-            xs = [
-                self._run(
-                    lane.route,
-                    partial(cast("Backbone", self.backbones[lane.route]).stage, s),
-                    _joined([maps[name] for name in lane.names]),
-                )
-                for lane in lanes
-            ]
-        at_points.append({name: x for lane, x in zip(lanes, xs, strict=True) for name, x in lane.split(x).items()})
+            xs = [_joined([maps[name] for name in lane.names]) for lane in lanes]
+            stages = [partial(backbones[lane.route].stage, s) for lane in lanes]
+            xs = [self._run(lane.route, stage, x) for lane, stage, x in zip(lanes, stages, xs, strict=True)]
+        at_points.append(_by_image(lanes, xs))
         return {name: tuple(maps[name] for maps in at_points[1:]) for name in images}
 
     def _fused(
         self, point: int, maps: dict[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
     ) -> dict[str, Tensor]:
         """Every map fusion that acts at a point, in order, on the maps of whole batches."""
-        acting = [cast("MapFusion", fusion) for fusion in self.fusions]
-        acting = [fusion for fusion in acting if point in fusion.points]
+        acting = [fusion for fusion in cast("Iterable[MapFusion]", self.fusions) if point in fusion.points]
         if not acting or not maps:
             return maps
         maps = {name: rows[name].put(x) if name in rows else x for name, x in maps.items()}
@@ -335,15 +325,16 @@ def _lanes(images: Mapping[str, Tensor], routes: Mapping[str, str]) -> list[_Lan
     together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for name, image in images.items():
         together.setdefault((routes[name], tuple(image.shape[1:])), []).append(name)
-    return [
-        _Lane(
-            route,
-            tuple(names),
-            tuple(images[name].shape[0] for name in names),
-            _joined([images[name] for name in names]),
-        )
-        for (route, _), names in together.items()
-    ]
+    lanes = []
+    for (route, _), names in together.items():
+        parts = [images[name] for name in names]
+        lanes.append(_Lane(route, tuple(names), tuple(part.shape[0] for part in parts), _joined(parts)))
+    return lanes
+
+
+def _by_image(lanes: Sequence[_Lane], xs: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Each image's rows of what all lanes gave."""
+    return {name: part for lane, x in zip(lanes, xs, strict=True) for name, part in lane.split(x).items()}
 
 
 def _label(backbone: nn.Module) -> str:
