@@ -2,7 +2,8 @@
 
 Equations: CFCML (arXiv 2603.20016), hierarchical anchor-based relationship mining. ``x[m, i]`` is the embedding of
 case i in modality m, ``u[m, k]`` and ``c[k]`` are the prototypes of
-:func:`~mmfusion.losses.prototypes.prototypes_of_units`, and ``l(a; P, N)`` is :func:`~mmfusion.losses.functional.contrast` of an anchor with its positives and negatives.
+:func:`~mmfusion.losses.prototypes.prototypes_of_units`, and ``l(a; P, N)`` is
+:func:`~mmfusion.losses.functional.contrast` of an anchor with its positives and negatives.
 
 NOTE[DIFF] An absent class is left out of anchors, positives, negatives and averages; the published code divides by
 its empty set and makes every gradient NaN. NOTE[DIFF] The shares are computed in log space without the published
