@@ -71,7 +71,7 @@ def _cls(*, cls: bool = False) -> None:
     """The option of a tabular tokenizer, beside its own."""
 
 
-_KEYS = {"tokenizer": _tokenizer_kinds, "tokens": _token_lists, "loss": loss_options}
+_KEYS: dict[str, Callable[..., None]] = {"tokenizer": _tokenizer_kinds, "tokens": _token_lists, "loss": loss_options}
 """Slots that are tables of options."""
 
 _PARTS: dict[str, tuple[Registry, Callable[..., None] | None]] = {
