@@ -112,19 +112,27 @@ CATEGORIES = torch.zeros(N, 2, dtype=torch.int64)
     ("change", "present", "message"),
     [
         *(
-            ({"meta": Table(torch.zeros(N, 2), CATEGORIES.to(dtype))}, None, f"'meta': a table of .*{dtype}$")
+            (
+                {"meta": Table(torch.zeros(N, 2), CATEGORIES.to(dtype))},
+                None,
+                f"'meta': categorical cells .*int64.*{dtype} ",
+            )
             for dtype in (torch.int32, torch.uint8, torch.float32, torch.bool)
         ),
-        ({"meta": Table([[0.0, 0.0]] * N, CATEGORIES)}, None, r"'meta': a table is expected in tensors, got \['list'"),
+        (
+            {"meta": Table([[0.0, 0.0]] * N, CATEGORIES)},
+            None,
+            "'meta': numerical cells must be float.*got list",
+        ),
         ({"meta": (torch.zeros(N, 2), CATEGORIES)}, None, "'meta' must be a Table.*got tuple"),
         ({"meta": None}, None, "'meta' must be a Table.*got NoneType"),
         ({"photo": [[0.0]]}, None, "'photo' must be floating point .*got list$"),
         ({"photo": torch.zeros(N, 3, 16, 16).numpy()}, None, "'photo' must be floating point .*got ndarray$"),
-        ({"photo": Maps(([0.0], [0.0]))}, None, r"the maps of 'photo' must be tensors, .*\['list', 'list'\]$"),
-        ({"photo": Maps(())}, None, r"the maps of 'photo' must be floating point"),
+        ({"photo": Maps(([0.0], [0.0]))}, None, "the maps of 'photo' must be floating point .*got list"),
+        ({"photo": Maps(())}, None, "the maps of 'photo' must be 2, one per stage, got 0"),
         ({}, {"photo": torch.ones(N)}, r"present\['photo'\] must be bool .*got torch.float32"),
         ({}, {"photo": torch.ones(N, dtype=torch.uint8)}, r"present\['photo'\] must be bool .*got torch.uint8"),
-        ({}, {"photo": None}, "present must hold tensors, .*'NoneType'"),
+        ({}, {"photo": None}, r"present\['photo'\] must be bool .*got NoneType"),
         ({}, torch.ones(N, dtype=torch.bool), "present must be a dictionary by modality.*got Tensor$"),
         ({}, [True] * N, "present must be a dictionary by modality.*got list$"),
     ],

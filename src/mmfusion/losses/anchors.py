@@ -19,9 +19,9 @@ from torch import Tensor
 
 from mmfusion.losses.inputs import Embeddings, Units, loss_inputs, units_of
 from mmfusion.losses.prototypes import Prototypes, PrototypeSource, membership, prototypes_of_units
-from mmfusion.losses.tensor_checks import require
 from mmfusion.tokens import Present
 from mmfusion.utils.precision import without_autocast
+from mmfusion.utils.tensor_checks import require
 
 
 class AnchorSet(NamedTuple):

@@ -12,10 +12,10 @@ from mmfusion.losses.class_counts import ClassCount, CountedLoss
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.focal import focal_loss
 from mmfusion.losses.functional import formula
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import NClasses, NotNegative, Range
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 Beta: TypeAlias = Annotated[float, Range(0, 1, below=True)]
 """How far the effective number goes with the counts."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 
 def logits_and_labels(batch: Batch, target: str | None, n_classes: int | None = None) -> tuple[Tensor, Tensor]:

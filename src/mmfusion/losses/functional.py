@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.tensor_checks import require
 from mmfusion.option_checks import checked
 from mmfusion.utils.precision import full_precision, without_autocast
+from mmfusion.utils.tensor_checks import require
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -10,10 +10,10 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import contrast_from_similarity, formula, mean_where
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs, sides_of
 from mmfusion.losses.temperature import Temperature
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import Probability, TemperatureValue
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
+from mmfusion.utils.tensor_checks import require
 
 Positives: TypeAlias = Literal["case", "class"]
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.directions import unit
-from mmfusion.losses.tensor_checks import require
 from mmfusion.tokens import LossInputs, Present
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 Embeddings: TypeAlias = Mapping[str, Tensor] | Sequence[Tensor] | Tensor
 """One ``(b, d)`` per modality, by name or in order, or all of them stacked, ``(m, b, d)``."""

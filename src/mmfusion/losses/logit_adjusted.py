@@ -9,10 +9,10 @@ from mmfusion.losses.class_counts import ClassCount, CountedLoss
 from mmfusion.losses.classification import check_logits
 from mmfusion.losses.cross_entropy import cross_entropy_loss
 from mmfusion.losses.functional import formula
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import NClasses, NotNegative, Probability
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 
 @formula

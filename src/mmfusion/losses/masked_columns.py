@@ -9,12 +9,12 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import units_of
 from mmfusion.losses.linear_layers import Layers, check_width
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import Width
 from mmfusion.registry import losses
 from mmfusion.spec import Columns
 from mmfusion.tokens import Table
 from mmfusion.utils.precision import full_precision, without_autocast
+from mmfusion.utils.tensor_checks import require
 
 AUX = ("columns.numerical", "columns.categorical", "columns.masked")
 """Where a batch keeps the table as it was and what of it was hidden."""

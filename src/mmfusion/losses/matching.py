@@ -12,10 +12,10 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import check_temperature, mean_where
 from mmfusion.losses.linear_layers import Layers, check_width
 from mmfusion.losses.pairs import Pairs, checked_pairs, modality_pairs
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import TemperatureValue, Width
 from mmfusion.registry import losses
 from mmfusion.utils.precision import without_autocast
+from mmfusion.utils.tensor_checks import require
 
 Negatives: TypeAlias = Literal["hardest", "proportional"]
 Exclude: TypeAlias = Literal["case", "class"]

@@ -20,10 +20,10 @@ from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.pml import Options
 from mmfusion.losses.pml_fixes import Positions, make_history, one_and_memory, parts_of, stabilized
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import NClasses
 from mmfusion.registry import Choice, losses, named
 from mmfusion.utils.precision import without_autocast
+from mmfusion.utils.tensor_checks import require
 
 Positives: TypeAlias = Literal["class", "case"]
 

@@ -12,13 +12,13 @@ from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.distributed import global_batch
 from mmfusion.losses.inputs import check_label_range
-from mmfusion.losses.tensor_checks import require
 from mmfusion.option_checks import checked
 from mmfusion.options import Probability
 from mmfusion.registry import Choice
 from mmfusion.spec import Classes, Labels, Regression, Survival, Target
 from mmfusion.tokens import FusionOutput, LossInputs, Present
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 
 def target_loss(kind: Target, output: Tensor, target: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

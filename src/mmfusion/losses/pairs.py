@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mmfusion.layers.directions import unit
 from mmfusion.losses.batch import Batch
-from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 

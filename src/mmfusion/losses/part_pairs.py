@@ -15,8 +15,8 @@ from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import mean_where
 from mmfusion.losses.inputs import stack_embeddings, stack_present
 from mmfusion.losses.pairs import Pairs
-from mmfusion.losses.tensor_checks import require
 from mmfusion.utils.precision import full_precision
+from mmfusion.utils.tensor_checks import require
 
 
 def mean_over_parts(

@@ -9,10 +9,10 @@ from mmfusion.layers.directions import unit
 from mmfusion.losses.base import Loss
 from mmfusion.losses.batch import Batch
 from mmfusion.losses.functional import formula, masked_logsumexp, mean_where
-from mmfusion.losses.tensor_checks import require
 from mmfusion.options import Positive
 from mmfusion.registry import losses
 from mmfusion.utils.precision import full_precision, without_autocast
+from mmfusion.utils.tensor_checks import require
 
 Over: TypeAlias = Literal["each", "all"]
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.tabular.base import check_table
 from mmfusion.tokens import Content, Inputs, Maps, Present, Table
+from mmfusion.utils.tensor_checks import require
 
 _ROUNDING = 1e-3
 """How far a pixel may lie outside [0, 1]: half precision and resizing round."""
@@ -54,8 +55,6 @@ def checked(
     """
     names = [*images, *columns]
     mask = {} if present is None else dict(present)
-    if not all(isinstance(row, Tensor) for row in mask.values()):
-        raise ValueError(f"present must hold tensors, got { {name: type(row).__name__ for name, row in mask.items()} }")
     for given, what in ((inputs, "inputs"), (mask, "present")):
         unknown = sorted(set(given) - set(names))
         if unknown:
@@ -67,8 +66,7 @@ def checked(
             "present={name: (b,) bool}, True where it is present"
         )
     for name, row in mask.items():
-        if row.dtype != torch.bool or row.ndim != 1:
-            raise ValueError(f"present[{name!r}] must be bool of shape (b,), got {row.dtype} {tuple(row.shape)}")
+        require(f"present[{name!r}]", row, torch.bool, "b")
     sizes = {name: _check_content(name, inputs[name], images, columns, maps) for name in inputs}
     sizes |= {f"present[{name!r}]": row.shape[0] for name, row in mask.items()}
     n_cases, *others = sizes.values()
@@ -108,30 +106,22 @@ def _check_content(
         return content.numerical.shape[0]
     if isinstance(content, Maps):
         return _check_maps(name, content, maps[name])
-    image = images[name]
-    if not isinstance(content, Tensor) or not content.is_floating_point() or tuple(content.shape[1:]) != image.shape:
-        came, hint = type(content).__name__, ""
-        if isinstance(content, Tensor):
-            came = f"{content.dtype} of shape {tuple(content.shape)}"
-            hint = ": convert bytes by x.float() / 255" if content.dtype == torch.uint8 else ""
-        shape = ", ".join(map(str, image.shape))
-        raise ValueError(f"{name!r} must be floating point of shape (b, {shape}), got {came}{hint}")
+    hint = ": convert bytes by x.float() / 255" if getattr(content, "dtype", None) == torch.uint8 else ""
+    require(repr(name), content, "floating point", "b", *images[name].shape, hint=hint)
     return content.shape[0]
 
 
 def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -> int:
-    if not all(isinstance(stage, Tensor) for stage in content.stages):
-        kinds = [type(stage).__name__ for stage in content.stages]
-        raise ValueError(f"the maps of {name!r} must be tensors, one per stage, got {kinds}")
-    shapes = [tuple(stage.shape[1:]) for stage in content.stages]
-    floating = all(stage.is_floating_point() for stage in content.stages)
-    n_cases, *others = (stage.shape[0] for stage in content.stages)
-    if shapes != list(expected) or any(n != n_cases for n in others) or not floating:
+    if len(content.stages) != len(expected):
         raise ValueError(
-            f"the maps of {name!r} must be floating point, (b, ...) with {list(expected)}, one per stage, got "
-            f"{[tuple(stage.shape) for stage in content.stages]}: encode with this model"
+            f"the maps of {name!r} must be {len(expected)}, one per stage, got {len(content.stages)}: encode with this "
+            "model"
         )
-    return n_cases
+    rows: int | str = "b"
+    for stage, shape in zip(content.stages, expected, strict=True):
+        require(f"the maps of {name!r}", stage, "floating point", rows, *shape, hint=": encode with this model")
+        rows = stage.shape[0]
+    return content.stages[0].shape[0]
 
 
 def check_range(

@@ -10,6 +10,7 @@ from mmfusion.registry import Choice, named, tabular_tokenizers
 from mmfusion.spec import Columns
 from mmfusion.tokenizers.tabular.marginals import Marginals
 from mmfusion.tokens import Table, Tokens
+from mmfusion.utils.tensor_checks import require
 
 Missing: TypeAlias = Literal["token", "mask", "impute"]
 """What a missing cell becomes: a learned vector of its column, nothing, or what is expected of the column."""
@@ -125,21 +126,10 @@ def check_table(table: Table, columns: Columns) -> None:
     Raises:
         ValueError: Saying which shapes and dtypes were expected and which came.
     """
-    if not all(isinstance(part, Tensor) for part in table):
-        raise ValueError(f"a table is expected in tensors, got {[type(part).__name__ for part in table]}")
-    numerical, categorical = table
-    rows = numerical.shape[0] if numerical.ndim else 0
-    expected = ((rows, len(columns.numerical)), (rows, len(columns.categorical)))
-    if (
-        (tuple(numerical.shape), tuple(categorical.shape)) != expected
-        or not numerical.is_floating_point()
-        or categorical.dtype != torch.int64
-    ):
-        raise ValueError(
-            f"a table of numerical {expected[0]} float and categorical {expected[1]} int64 is expected for the "
-            f"columns {columns.names}, got {tuple(numerical.shape)} {numerical.dtype} and "
-            f"{tuple(categorical.shape)} {categorical.dtype}"
-        )
+    hint = f", for the columns {columns.names}"
+    require("numerical cells", table.numerical, "floating point", "b", len(columns.numerical), hint=hint)
+    n_rows = table.numerical.shape[0]
+    require("categorical cells", table.categorical, torch.int64, n_rows, len(columns.categorical), hint=hint)
 
 
 def first_rows(columns: Columns) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checks of the tensors that losses are given."""
+"""Checks of tensors that a part is given."""
 
 from typing import Literal, TypeAlias
 
@@ -9,7 +9,7 @@ Kind: TypeAlias = torch.dtype | Literal["floating point", "numeric"]
 """A dtype, any floating point, or anything but complex numbers."""
 
 
-def require(what: str, x: object, kind: Kind, *shape: int | str) -> None:
+def require(what: str, x: object, kind: Kind, *shape: int | str, hint: str = "") -> None:
     """Raise an error about a tensor of another kind or shape.
 
     Args:
@@ -17,6 +17,7 @@ def require(what: str, x: object, kind: Kind, *shape: int | str) -> None:
         x: Anything.
         kind: What its numbers are to be.
         shape: The size along each axis. A letter stands for any size, ``"..."`` at the beginning for any axes.
+        hint: What the message ends in, such as how to fix it.
 
     Raises:
         ValueError: Saying what was expected and what came.
@@ -25,7 +26,7 @@ def require(what: str, x: object, kind: Kind, *shape: int | str) -> None:
         return
     expected = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
     got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-    raise ValueError(f"{what} must be {str(kind).removeprefix('torch.')} of shape ({expected}), got {got}")
+    raise ValueError(f"{what} must be {str(kind).removeprefix('torch.')} of shape ({expected}), got {got}{hint}")
 
 
 def _is_kind(x: Tensor, kind: Kind) -> bool:
