@@ -107,8 +107,7 @@ def _check_content(
     if isinstance(content, Maps):
         return _check_maps(name, content, maps[name])
     hint = ": convert bytes by x.float() / 255" if getattr(content, "dtype", None) == torch.uint8 else ""
-    require(repr(name), content, "floating point", "b", *images[name].shape, hint=hint)
-    return content.shape[0]
+    return require(repr(name), content, "floating point", "b", *images[name].shape, hint=hint).shape[0]
 
 
 def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -> int:

@@ -9,7 +9,7 @@ Kind: TypeAlias = torch.dtype | Literal["floating point", "numeric"]
 """A dtype, any floating point, or anything but complex numbers."""
 
 
-def require(what: str, x: object, kind: Kind, *shape: int | str, hint: str = "") -> None:
+def require(what: str, x: object, kind: Kind, *shape: int | str, hint: str = "") -> Tensor:
     """Raise an error about a tensor of another kind or shape.
 
     Args:
@@ -19,11 +19,14 @@ def require(what: str, x: object, kind: Kind, *shape: int | str, hint: str = "")
         shape: The size along each axis. A letter stands for any size, ``"..."`` at the beginning for any axes.
         hint: What the message ends in, such as how to fix it.
 
+    Returns:
+        The tensor.
+
     Raises:
         ValueError: Saying what was expected and what came.
     """
     if isinstance(x, Tensor) and _is_kind(x, kind) and _has_shape(x, shape):
-        return
+        return x
     expected = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
     got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
     raise ValueError(f"{what} must be {str(kind).removeprefix('torch.')} of shape ({expected}), got {got}{hint}")
