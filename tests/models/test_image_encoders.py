@@ -690,7 +690,7 @@ def test_a_context_of_other_columns() -> None:
     """As many features of other columns: refused with the batch."""
     columns = Columns(("age", "size"), (("sex", 6),))
     model = build(context=Context({"table0": TableCells(columns)}), make=lambda sites: Film(sites))
-    with pytest.raises(ValueError, match=r"'table0': a table of numerical"):
+    with pytest.raises(ValueError, match=r"'table0': categorical cells must be int64 of shape \(4, 1\)"):
         model(make_inputs(SPEC, N))
 
 

@@ -40,5 +40,5 @@ def test_one_kind_of_column(columns: Columns) -> None:
 
 
 def test_refuses_another_table() -> None:
-    with pytest.raises(ValueError, match=r"numerical \(2, 2\) float and categorical \(2, 2\) int64 is expected"):
+    with pytest.raises(ValueError, match=r"numerical cells must be floating point of shape \(b, 2\)"):
         TableCells(COLUMNS)(Table(torch.zeros(2, 1), TABLE.categorical))

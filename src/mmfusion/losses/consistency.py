@@ -85,8 +85,6 @@ class ConsistencyLoss(Loss):
     def compute(self, batch: Batch) -> Tensor:
         """The loss of at least two modalities' embeddings."""
         first, second, both = modality_pairs(batch, self.pairs, normalize=self.normalize)
-        if self.detach == "first":
-            first = first.detach()
-        if self.detach == "second":
-            second = second.detach()
+        first = first.detach() if self.detach == "first" else first
+        second = second.detach() if self.detach == "second" else second
         return consistency_loss(first, second, both, kind=self.kind, normalize=self.normalize)

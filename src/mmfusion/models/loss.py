@@ -8,11 +8,10 @@ from torch import nn
 from mmfusion import registry
 from mmfusion.fusion.vectors import SplitFusion
 from mmfusion.losses import LossBank, Objective, Schedule
-from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.slots import TermSettings, slot_value
 from mmfusion.registry import Choice
-from mmfusion.spec import Classes, DataSpec
+from mmfusion.spec import DataSpec
 
 
 def create_loss(model: nn.Module, **changes: Any) -> Objective:
@@ -40,39 +39,35 @@ def create_loss(model: nn.Module, **changes: Any) -> Objective:
     options = slot_value("loss", {**model.blueprint.loss, **changes}, faults)
     if faults:
         raise ValueError("; ".join(faults))
-    return _objective(model, model.blueprint, model.spec, **options)
+    spec = model.spec.only(*model.names)
+    dim = next(iter((model.embedding_widths or {}).values()), model.blueprint.dim)
+    of_targets = {key: options.pop(key) for key in ("classification", "label_smoothing") if key in options}
+    return Objective(spec.targets, _bank(model, spec, dim, **options), **of_targets)
 
 
-def _objective(
+def _bank(
     model: FusionModel,
-    blueprint: Blueprint,
     spec: DataSpec,
-    *,
+    dim: int,
     terms: TermSettings | None = None,
     prototypes: Choice = "batch",
     weighting: Choice = "constant",
-    classification: Choice | None = None,
-    label_smoothing: float = 0.0,
-) -> Objective:
-    spec = spec.only(*model.names)
-    dim = next(iter((model.embedding_widths or {}).values()), blueprint.dim)
+) -> LossBank | None:
     known: dict[str, Any] = {"dim": dim}
     if len(spec.tables) == 1:
         (known["columns"],) = spec.tables.values()
     if isinstance(model.vectors, SplitFusion):
         known["parts"] = model.vectors.parts
     chosen = {name: _term(name, term, known) for name, term in (terms or {}).items() if term["weight"] != 0}
-    kinds = list(spec.targets.values())
-    n_classes = kinds[0].n if len(kinds) == 1 and isinstance(kinds[0], Classes) else None
-    if prototypes != "batch" and n_classes is None:
+    if prototypes != "batch" and spec.n_classes is None:
         raise ValueError(f"{prototypes=} needs a single target of classes")
-    bank = None
     if chosen:
-        source = registry.prototypes.build(prototypes, n_modalities=len(model.tokenizers), n_classes=n_classes, dim=dim)
-        bank = LossBank(n_classes, chosen, prototypes=source, weighting=registry.weightings.build(weighting))
-    elif (prototypes, weighting) != ("batch", "constant"):
+        sizes = {"n_modalities": len(model.tokenizers), "n_classes": spec.n_classes, "dim": dim}
+        source = registry.prototypes.build(prototypes, **sizes)
+        return LossBank(spec.n_classes, chosen, prototypes=source, weighting=registry.weightings.build(weighting))
+    if (prototypes, weighting) != ("batch", "constant"):
         raise ValueError("prototypes and weighting are about terms beside the targets' losses, and there are none")
-    return Objective(spec.targets, bank, label_smoothing=label_smoothing, classification=classification)
+    return None
 
 
 def _term(name: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[float | Schedule, nn.Module]:

@@ -47,6 +47,8 @@ def own_rows(x: Tensor) -> Tensor:
 
 
 def _gather(x: Tensor, counts: list[int]) -> Tensor:
+    if x.dtype == torch.bool:  # which not every backend sends
+        return _all_rows(x.to(torch.uint8), counts).bool()
     if not x.is_floating_point():
         return _all_rows(x, counts)
     gathered: Tensor = _GatherRows.apply(x, counts)
@@ -104,8 +106,7 @@ def gather_together(tensors: Mapping[tuple[str, str], Tensor], counts: list[int]
         group = {key: x for key, x in tensors.items() if x.dtype == dtype}
         widths = [math.prod(x.shape[1:]) for x in group.values()]
         flat = torch.cat([x.reshape(len(x), width) for x, width in zip(group.values(), widths, strict=True)], 1)
-        # Not every backend sends booleans.
-        rows = _gather(flat.to(torch.uint8), counts).to(dtype) if dtype == torch.bool else _gather(flat, counts)
+        rows = _gather(flat, counts)
         for (key, x), column in zip(group.items(), torch.split(rows, widths, 1), strict=True):
             gathered[key] = column.reshape(len(rows), *x.shape[1:])
     return gathered

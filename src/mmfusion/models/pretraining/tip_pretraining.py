@@ -178,9 +178,9 @@ class TipPretraining(Pretraining):
         rows: slice | Tensor = slice(None)
         if self.training and n_processes() > 1:
             rows = self_index = own_rows(self_index)
-            tokens = {name: _of_all(of_name) for name, of_name in tokens.items()}
+            tokens = {name: Tokens(gather_rows(x.x), gather_rows(x.real())) for name, x in tokens.items()}
             projected = {name: gather_rows(x) for name, x in projected.items()}
-            has = {name: gather_rows(x.to(torch.uint8)).bool() for name, x in has.items()}
+            has = {name: gather_rows(x) for name, x in has.items()}
         image = torch.stack([unit(full_precision(projected[name])) for name in self.images]).sum(0)
         table = unit(full_precision(projected[self.table]))
         both = has[self.table] & torch.stack([has[name] for name in self.images]).any(0)
@@ -228,8 +228,3 @@ def _known(table: object, has: Tensor, columns: Columns, like: Tensor) -> Table:
         )
     numerical, categorical = table
     return Table(torch.where(has.unsqueeze(1), numerical, torch.nan), torch.where(has.unsqueeze(1), categorical, -1))
-
-
-def _of_all(tokens: Tokens) -> Tokens:
-    """Those of the cases of all processes."""
-    return Tokens(gather_rows(tokens.x), gather_rows(tokens.real().to(torch.uint8)).bool())
