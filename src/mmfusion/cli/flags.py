@@ -32,9 +32,14 @@ def add_own_table(group: "argparse._ArgumentGroup") -> None:
     """Add the flags of a table of one's own."""
     group.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet file, one row per case")
     group.add_argument("--label", metavar="COLUMN", help="column of the class")
-    group.add_argument("--images", nargs="+", metavar="COLUMN", help="columns of image files (photographs, NIfTI)")
+    group.add_argument(
+        "--images", nargs="+", metavar="COLUMN", help="columns of image files (photographs, DICOM, NIfTI)"
+    )
     group.add_argument("--group", metavar="COLUMN", help="column of the patient or lesion; a split keeps it together")
     group.add_argument("--test", metavar="COLUMN", help="column that marks the test set (default: a random split)")
+    group.add_argument(
+        "--window", nargs=2, type=float, metavar="N", help="center and width of the values that are shown"
+    )
     group.add_argument("--size", nargs="+", type=int, metavar="N", help="pixels: side, or height width, or with slices")
 
 

@@ -13,6 +13,7 @@ from mmfusion.data.datasets.planned import PlannedDataset, planned_dataset
 from mmfusion.data.datasets.table import TableDataset
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.intensity import Intensity
 from mmfusion.data.images.masks import Masks
 from mmfusion.data.images.photographs import ImageSource
@@ -52,6 +53,7 @@ __all__ = [
     "ClassBalancedBatches",
     "DataBundle",
     "DatasetError",
+    "DicomSource",
     "FrameDataset",
     "GroupedBatches",
     "ImageCache",

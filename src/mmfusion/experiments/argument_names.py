@@ -26,6 +26,7 @@ SHORT = {
     "group": ("data", "group"),
     "test": ("data", "test"),
     "size": ("data", "size"),
+    "window": ("data", "window"),
     "encoder": ("model", "encoder"),
     "weights": ("model", "weights"),
 }

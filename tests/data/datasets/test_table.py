@@ -313,7 +313,7 @@ def _truncate(root: Path) -> None:
         (
             _first("photo", "scan.nii.gz"),
             {},
-            r"'photo' has volumes, such as 'scan.nii.gz', and other files, such as 'photos/1",
+            r"NIfTI volumes such as 'scan.nii.gz', images such as 'photos/1",
         ),
         (lambda r: (r / "photos" / "3.png").unlink(), {}, r"1 image.*row 3, column 'photo': photos/3\.png"),
         (_truncate, {}, r"1 image file.*row 3: .*3\.jpg"),
@@ -416,7 +416,7 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
         "overrides are given for ['nothing']",
         "the table has no column 'owner'",
         "label column 'diagnosis' is empty in 1 row(s): 3",
-        "image column 'mixed' has volumes, such as 'a.nii.gz', and other files, such as 'b.png'",
+        "image column 'mixed' has several kinds of files (NIfTI volumes such as 'a.nii.gz', images such as 'b.png')",
         "occurs 2 times, in rows 6, 7",
         "column 'part' expects train, validation and test, or true and false, got holdout, train",
         "column 'dose'",

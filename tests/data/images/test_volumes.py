@@ -192,7 +192,7 @@ def test_json_round_trip():
         source(shape=(8, 8, 4)),
     ):
         assert source_from_dict(json.loads(json.dumps(item.to_dict()))) == item
-    with pytest.raises(ValueError, match="unknown kind of images 'film'; known are: image, volume"):
+    with pytest.raises(ValueError, match="unknown kind of images 'film'; known are: image, volume, stack, dicom"):
         source_from_dict({"kind": "film"})
 
 

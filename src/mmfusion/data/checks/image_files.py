@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mmfusion.data.checks.similarity import SIDE
+from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.foreign_files import opened
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.source import Properties, Source
@@ -102,7 +103,7 @@ def thumbnail(source: Source, path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: If the file cannot be decoded.
     """
-    if isinstance(source, ImageSource):
+    if isinstance(source, ImageSource | DicomSource):
         # Resized once, with antialiasing; it is decoded all the same.
         source = replace(source, size=(SIDE, SIDE))
     return small_grey(source.decode(path))
@@ -139,6 +140,7 @@ def _size(source: Source, path: Path) -> tuple[int, ...] | None:
 def _digest(source: Source, path: Path) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for file in source.files(path):
+        digest.update(b"|")
         with opened(file) as content:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -9,6 +10,9 @@ import pandas as pd
 
 from mmfusion.data.datasets.faults import Faults
 from mmfusion.data.images.axes_survey import survey_axes
+from mmfusion.data.images.depth import depth_of
+from mmfusion.data.images.dicom_files import ENDINGS, is_dicom
+from mmfusion.data.images.dicom_images import DicomSource, Frame
 from mmfusion.data.images.photographs import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.source import Source
@@ -20,6 +24,16 @@ from mmfusion.options import Axes, Pixels
 from mmfusion.spec import name_fault
 
 VOLUMES = (".nii", ".nii.gz")
+_UNREAD = {
+    ".mha": "convert it to NIfTI",
+    ".mhd": "convert it to NIfTI",
+    ".nrrd": "convert it to NIfTI",
+    ".nhdr": "convert it to NIfTI",
+    ".img": "convert it to NIfTI in one file (.nii.gz)",
+    ".hdr": "convert it to NIfTI in one file (.nii.gz)",
+    ".mgz": "convert it to NIfTI",
+}
+"""Endings of volumes that are not read, with what to do."""
 
 Size: TypeAlias = Pixels | Axes
 
@@ -32,7 +46,7 @@ def image_sources(
     is_turned: bool,
     faults: Faults,
 ) -> tuple[dict[str, Source], tuple[str, ...]]:
-    """The image sources of a table, by modality, and notes on the orientation of volumes.
+    """The image sources of a table, by modality, and notes on the depth of images and the orientation of volumes.
 
     Args:
         frame: The table.
@@ -49,59 +63,153 @@ def image_sources(
         if column in frame.columns:
             with faults.caught():
                 sources[modality_name(column, sources)] = source(column)
-    if not is_turned or not folder.is_dir() or not any(isinstance(s, VolumeSource) for s in sources.values()):
+    if not folder.is_dir():
         return sources, ()
-    survey = survey_axes(sources, frame, find_images(sources, frame, folder))
+    files = find_images(sources, frame, folder)
+    notes: list[str] = []
+    for name, of_column in sources.items():
+        if isinstance(of_column, ImageSource) and of_column.range is None:
+            bits = depth_of(of_column, files.paths[name])
+            if bits < of_column.bits:
+                sources[name] = replace(of_column, bits=bits)
+                notes.append(
+                    f"By their values, images of column {of_column.column!r} have {bits} bits in files of 16: "
+                    f"{2**bits - 1} becomes white."
+                )
+    if not is_turned or not any(isinstance(source, VolumeSource) for source in sources.values()):
+        return sources, tuple(notes)
+    survey = survey_axes(sources, frame, files)
     faults += survey.faults
-    return dict(survey.sources), survey.notes
+    return dict(survey.sources), (*notes, *survey.notes)
 
 
-def source_of(
-    frame: pd.DataFrame,
-    column: str,
-    *,
-    size: Size,
-    channels: Literal[1, 3],
-    range: Sequence[float] | None,
-    axes: str,
-    orientation: str | None,
-    clip: Sequence[float] | None,
-    max_bytes: int | None,
-) -> Source:
-    """The image source of a column of file names; for the options see
-    :class:`~mmfusion.data.datasets.table.TableDataset`.
+@dataclass(frozen=True)
+class ImageOptions:
+    """Options of image columns; see :class:`~mmfusion.data.datasets.table.TableDataset`."""
+
+    size: Size
+    channels: Literal[1, 3]
+    range: Sequence[float] | None
+    axes: str
+    orientation: str | None
+    clip: Sequence[float] | None
+    max_bytes: int | None
+    window: Sequence[float] | None
+    frame: Frame | None
+    spacing: Sequence[float] | None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and (self.range is not None or self.clip is not None):
+            raise ValueError("window is another way to give range and clip: leave out these, or window")
+        if self.window is not None and self.window[1] <= 0:
+            raise ValueError(f"window expects a center and a positive width, got {list(self.window)}")
+
+    @property
+    def shown(self) -> tuple[float, float] | None:
+        """Values that become black and white."""
+        return _pair(self.range) or self._window
+
+    @property
+    def clipped(self) -> tuple[float, float] | None:
+        """Values to which volumes are clipped."""
+        return _pair(self.clip) or self._window
+
+    @property
+    def _window(self) -> tuple[float, float] | None:
+        if self.window is None:
+            return None
+        center, width = self.window
+        return float(center - width / 2), float(center + width / 2)
+
+
+def _pair(values: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (float(values[0]), float(values[1]))
+
+
+def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: str) -> Source:
+    """The image source of a column of file names.
+
+    Args:
+        frame: The table.
+        folder: The root of the images.
+        options: Of all image columns.
+        column: The column.
 
     Raises:
-        ValueError: If the column names no file or both kinds, or the size does not fit the kind.
+        ValueError: If the column names no file, several kinds or one that is not read, or the size does not fit the
+            kind.
     """
+    size = options.size
     sides = (size, size) if isinstance(size, int) else tuple(size)
     names = distinct(one_column(frame, column))[1]
     if not names:
         raise ValueError(f"image column {column!r} is empty in all rows: leave it out")
-    volumes = [name for name in names if name.lower().endswith(VOLUMES)]
-    if volumes and len(volumes) < len(names):
-        other = next(name for name in names if name not in set(volumes))
+    kinds: dict[str, str] = {}
+    for name in names:
+        kinds.setdefault(kind_of(name, folder), name)
+    if unread := {kind: name for kind, name in kinds.items() if kind in _UNREAD}:
+        listing = "; ".join(f"{kind} such as {name!r}: {_UNREAD[kind]}" for kind, name in unread.items())
+        raise ValueError(f"image column {column!r} has volumes of a kind that is not read ({listing})")
+    if len(kinds) > 1:
+        listing = ", ".join(f"{_KINDS[kind]} such as {name!r}" for kind, name in kinds.items())
+        raise ValueError(f"image column {column!r} has several kinds of files ({listing}): divide it into columns")
+    (kind,) = kinds
+    if kind == "series" and len(sides) != 3:
         raise ValueError(
-            f"image column {column!r} has volumes, such as {volumes[0]!r}, and other files, such as {other!r}: divide "
-            "it into two columns"
+            f"image column {column!r} has folders of DICOM slices: give size as height, width and slices, got {size!r}"
         )
-    if volumes:
-        if len(sides) != 3:
-            raise ValueError(
-                f"image column {column!r} has volumes: give size as height, width and slices, got {size!r}"
-            )
+    if kind == "nifti" and len(sides) != 3:
+        raise ValueError(f"image column {column!r} has volumes: give size as height, width and slices, got {size!r}")
+    if len(sides) == 3 and kind != "image":
+        spacing = options.spacing
+        if spacing is not None and len(spacing) != 3:
+            raise ValueError(f"spacing expects height, width and slices, in millimeters, got {list(spacing)}")
         return VolumeSource(
             column,
             (sides[0], sides[1], sides[2]),
-            axes=axes,
-            orientation=None if orientation == "file" else orientation,
+            axes=options.axes,
+            orientation=None if options.orientation == "file" else options.orientation,
             shape="any",
-            clip=None if clip is None else (float(clip[0]), float(clip[1])),
-            max_bytes=VOLUME_BYTES if max_bytes is None else max_bytes,
+            clip=options.clipped,
+            spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+            resample=spacing is not None,
+            format="nifti" if kind == "nifti" else "dicom",
+            max_bytes=VOLUME_BYTES if options.max_bytes is None else options.max_bytes,
         )
-    grey = None if range is None else (float(range[0]), float(range[1]))
-    limit = IMAGE_BYTES if max_bytes is None else max_bytes
-    return ImageSource(column, (sides[0], sides[1]), channels, range=grey, max_bytes=limit)
+    limit = IMAGE_BYTES if options.max_bytes is None else options.max_bytes
+    pixels = (sides[0], sides[1])
+    if kind == "dicom":
+        return DicomSource(column, pixels, options.channels, range=options.shown, frame=options.frame, max_bytes=limit)
+    return ImageSource(column, pixels, options.channels, range=options.shown, max_bytes=limit)
+
+
+_KINDS = {"nifti": "NIfTI volumes", "dicom": "DICOM files", "series": "folders", "image": "images"}
+
+
+def kind_of(name: str, folder: Path) -> str:
+    """What a name is of: a key of the kinds above, or an ending that is not read.
+
+    Names without a known ending are looked at: DICOM files often have none.
+
+    Args:
+        name: Of a file, or a folder of DICOM slices.
+        folder: What it is relative to.
+    """
+    lower = name.lower()
+    if lower.endswith(VOLUMES):
+        return "nifti"
+    if lower.endswith(ENDINGS):
+        return "dicom"
+    ending = Path(lower).suffix
+    if ending in _UNREAD:
+        return ending
+    if ending[1:].isalpha():
+        return "image"
+    path = folder / name
+    try:
+        return "series" if path.is_dir() else "dicom" if is_dicom(path) else "image"
+    except (OSError, ValueError):
+        return "image"
 
 
 def modality_name(column: str, taken: Mapping[str, object]) -> str:

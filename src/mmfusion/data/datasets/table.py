@@ -11,13 +11,14 @@ import pandas as pd
 
 from mmfusion.data.datasets.faults import Faults, refuse
 from mmfusion.data.datasets.feature_columns import cell_faults, feature_options, fitted_schema, unseen_notes
-from mmfusion.data.datasets.image_columns import Size, image_sources, source_of
+from mmfusion.data.datasets.image_columns import ImageOptions, Size, image_sources, source_of
 from mmfusion.data.datasets.labels import Unlabelled, lacking_classes, read_labels
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.datasets.planned import planned_dataset
 from mmfusion.data.datasets.published import cell_lines, cell_notes, leak_notes, repeated_names
 from mmfusion.data.datasets.split_column import column_split
 from mmfusion.data.datasets.table_frame import read_frame
+from mmfusion.data.images.dicom_images import Frame
 from mmfusion.data.images.intensity import Intensity, Standardize
 from mmfusion.data.images.sources import Missing, find_images
 from mmfusion.data.images.volumes import VolumeSource
@@ -28,7 +29,7 @@ from mmfusion.data.schema.subgroups import Subgroup, by_columns
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import make_split
 from mmfusion.option_checks import checked
-from mmfusion.options import Fold, Folds, Fractions, Interval, Name, Range, Seed
+from mmfusion.options import Fold, Folds, Fractions, Interval, Length, Name, Positive, Range, Seed
 
 _NO_GROUP = (
     "Every row counts as another patient, since no group column is given: if patients have several rows, give their "
@@ -47,8 +48,9 @@ class TableDataset(Plan):
     Args:
         table: A DataFrame, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
         label: The column of labels, texts or whole numbers.
-        images: Columns with names of image files, one modality each: photographs, or volumes (``.nii``, ``.nii.gz``),
-            by the ending of the names. Empty: only the table.
+        images: Columns with names of image files, one modality each: photographs, DICOM images, or volumes (``.nii``,
+            ``.nii.gz``; with three sizes also DICOM, files of several frames or folders of slices), by their names.
+            Empty: only the table.
         root: The folder that these names are relative to; None: that of the table, or the working folder.
         group: The column of the patient or lesion: a group is never in two sets.
         id: The column with each case's name; None: the number of its row.
@@ -64,7 +66,8 @@ class TableDataset(Plan):
         size: Pixels along each side; or ``(height, width)``; with volumes ``(height, width, slices)``, the first two
             for images.
         channels: For images, 3 or 1.
-        range: For greyscale deeper than 8 bits, the values that become black and white.
+        range: For greyscale deeper than 8 bits, the values that become black and white; None: 0 and the depth that the
+            values need.
         axes: For volumes, the order of a file's axes, see :class:`~mmfusion.data.images.volumes.VolumeSource`.
         orientation: For volumes, the directions of height, width and slices, such as ``"RAS"``, to which files are
             turned by their headers; None: those of most files of the column, where a file with its slices along another
@@ -72,6 +75,12 @@ class TableDataset(Plan):
         clip: For volumes, the range to which intensities are clipped.
         max_bytes: Limit of memory of one image or volume before it is resized; None: 2**29 and 2**31. A larger file is
             a fault.
+        window: Center and width of the values that are shown, as in ``[40, 400]``, another way to give ``range`` and
+            ``clip``; None: of DICOM images, the first window of each file.
+        image_frame: For DICOM files of several frames that are read as images, the frame, from 0, or ``"middle"``.
+        spacing: For volumes, the distance between neighbors along height, width and slices in millimeters: each is
+            interpolated to it by its header, and cut or filled to ``size`` around its center. None: each is resized to
+            ``size``, whatever its spacing.
         standardise: For volumes, see :class:`~mmfusion.data.images.intensity.Intensity`.
         test: The column with the set of each row: train, test and optionally validation; or train and validation, for
             runs that test nothing (``run.test=false``); or true and false; or, with ``fold``, the number of the fold.
@@ -118,6 +127,9 @@ class TableDataset(Plan):
         orientation: Name | None = None,
         clip: Interval | None = None,
         max_bytes: Annotated[int, Range(1, 2**50)] | None = None,
+        window: Annotated[Sequence[float], Length(2)] | None = None,
+        image_frame: Frame | None = None,
+        spacing: Annotated[Sequence[Positive], Length(3)] | None = None,
         standardise: Standardize = "image",
         test: Name | None = None,
         fractions: Fractions = (0.7, 0.1, 0.2),
@@ -148,17 +160,10 @@ class TableDataset(Plan):
         if label in image_columns or label in (columns or ()):
             faults.append(f"the label column {label!r} cannot be an image or a feature, too")
         frame, target, left_out = read_labels(frame, label, classes, unlabelled, faults)
-        source = functools.partial(
-            source_of,
-            frame,
-            size=size,
-            channels=channels,
-            range=range,
-            axes=axes,
-            orientation=orientation,
-            clip=clip,
-            max_bytes=max_bytes,
+        of_images = ImageOptions(
+            size, channels, range, axes, orientation, clip, max_bytes, window, image_frame, spacing
         )
+        source = functools.partial(source_of, frame, folder, of_images)
         sources, axes_notes = image_sources(frame, folder, image_columns, source, orientation is None, faults)
         repeated = repeated_names(frame, id) if id is not None and id in frame.columns else []
         faults += repeated

@@ -72,7 +72,8 @@ def decompressed(path: Path) -> Iterator[BinaryIO]:
             yield content  # type: ignore[misc]  # reads as a file does
 
 
-_QUIET = "(PIL|nibabel)($|\\.)"
+_QUIET = "(PIL|nibabel|pydicom|nrrd)($|\\.)"
+_LOGGERS = ("nibabel.global", "pydicom")
 _lock = threading.Lock()
 _n_readers = 0
 _filter: object = None
@@ -88,7 +89,7 @@ _NOTHING = _Nothing()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the warnings and log lines of Pillow and nibabel from the user while a file is decoded.
+    """Keep the warnings and log lines of Pillow, nibabel, pydicom and pynrrd from the user while a file is decoded.
 
     What is wrong with a file is an error of ours that names it; their warnings name none. Several threads decode at
     once, for which ``warnings.catch_warnings`` is not made: the filter stays until the last one is through.
@@ -98,7 +99,8 @@ def quiet() -> Iterator[None]:
         if not _n_readers:
             warnings.filterwarnings("ignore", module=_QUIET)
             _filter = warnings.filters[0]
-            logging.getLogger("nibabel.global").addFilter(_NOTHING)
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_NOTHING)
         _n_readers += 1
     try:
         yield
@@ -108,4 +110,5 @@ def quiet() -> Iterator[None]:
             if not _n_readers:
                 with suppress(ValueError):
                     warnings.filters.remove(_filter)  # type: ignore[attr-defined]  # a list, typed as a sequence
-                logging.getLogger("nibabel.global").removeFilter(_NOTHING)
+                for name in _LOGGERS:
+                    logging.getLogger(name).removeFilter(_NOTHING)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from mmfusion.data.images.foreign_files import opened, quiet
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
 from mmfusion.option_checks import check_fields
-from mmfusion.options import Pixels, Span
+from mmfusion.options import Pixels, Range, Span
 from mmfusion.spec import Image
 from mmfusion.utils.optional import need
 
@@ -23,8 +23,6 @@ _PIXEL = 4
 _PROGRAMS = ("EPS",)
 """Formats that Pillow hands to Ghostscript."""
 _MODES = {1: "L", 3: "RGB"}
-_DEEP = (0.0, 65535.0)
-"""Values that become black and white in images deeper than 8 bits, unless ``range`` is given."""
 _HALF = 128
 """A mask's byte from which on at least half of a pixel is inside."""
 _ORIENTATION = 0x0112
@@ -49,12 +47,13 @@ class ImageSource:
         endings: Alternative endings, tried in order if there is no file of the given name, such as ``(".jpg",)`` for
             PNG files that were converted.
         range: For greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
-            0 and 65535; an image with values outside is an error, as is one of floating-point numbers. For 12 bits
-            stored in 16 give ``(0, 4095)``, else images are nearly black.
+            0 and ``2**bits - 1``; an image of floating-point numbers needs a range.
         order: Order of the color channels: "rgb", which pretrained weights expect; "bgr" for parity with code that
             does not convert what OpenCV reads.
         max_bytes: Limit of an image's memory before it is resized, at four bytes per pixel; a larger image is an error
             before its pixels are read. A file of some kilobytes can claim gigabytes.
+        bits: For greyscale deeper than 8 bits without a ``range``, the depth: ``2**bits - 1`` becomes white, and an
+            image with a larger value is an error. See :func:`~mmfusion.data.images.depth.depth_of`.
     """
 
     kind: ClassVar[str] = "image"
@@ -68,6 +67,7 @@ class ImageSource:
     range: Span | None = None
     order: Literal["rgb", "bgr"] = "rgb"
     max_bytes: Bytes = MAX_BYTES
+    bits: Annotated[int, Range(1, 16)] = 16
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -155,6 +155,15 @@ class ImageSource:
             pixels = pixels[..., ::-1]
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
+    def largest(self, path: Path) -> float | None:
+        """The largest value of a greyscale image deeper than 8 bits; None for any other image.
+
+        Raises:
+            ValueError: If the file cannot be decoded.
+        """
+        with _opened(path, self.max_bytes) as image:
+            return float(np.asarray(image).max()) if str(image.mode).startswith("I") else None
+
     def decode_mask(self, path: Path, image: Path) -> NDArray[np.bool_]:
         """A mask of a region in an image of this source, rotated and resized as the image is.
 
@@ -199,10 +208,11 @@ class ImageSource:
     def _scaled(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
         if not np.isfinite(values).all():
             raise ValueError("it has pixels that are NaN or infinite")
-        low, high = self.range or _DEEP
+        low, high = self.range or (0.0, 2.0**self.bits - 1)
         if self.range is None and (values.min() < low or values.max() > high):
             raise ValueError(
-                f"its values go from {values.min():g} to {values.max():g}, more than 16 bits: give the values that "
+                f"its values go from {values.min():g} to {values.max():g}, more than {self.bits} bits: give the "
+                "values that "
                 "become black and white by range"
             )
         grey = np.clip((values - low) * (255 / (high - low)), 0, 255)
@@ -211,8 +221,8 @@ class ImageSource:
         return rounded
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the default order of colors and limit are left out."""
-        return packed(self, ("order", "max_bytes"))
+        """Plain dictionaries and lists, for JSON; the default order of colors, limit and depth are left out."""
+        return packed(self, ("order", "max_bytes", "bits"))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.data.images.cache import ImageCache
+from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.rows import DecodedRows, Rows, torch_dtype
@@ -31,7 +32,12 @@ Missing = Literal["error", "absent"]
 Progress = Callable[[int, int], None]
 
 
-_KINDS: tuple[type[ImageSource | VolumeSource | StackSource], ...] = (ImageSource, VolumeSource, StackSource)
+_KINDS: tuple[type[ImageSource | VolumeSource | StackSource | DicomSource], ...] = (
+    ImageSource,
+    VolumeSource,
+    StackSource,
+    DicomSource,
+)
 
 
 def source_from_dict(packed: Mapping[str, Any]) -> Source:

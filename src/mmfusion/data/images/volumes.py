@@ -1,35 +1,33 @@
-"""Volumes: NIfTI files, read to one size and one order of axes."""
+"""Volumes: files of several formats, read to one size and one order of axes."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from mmfusion.data.images.foreign_files import decompressed, quiet
+from mmfusion.data.images.dicom_volumes import DicomVolume, files_of
 from mmfusion.data.images.listing import Listing
-from mmfusion.data.images.orientation import Turn, check_orientation, directions, extreme_axis, turn_to, turned_codes
+from mmfusion.data.images.nifti import Nifti
+from mmfusion.data.images.orientation import Turn, check_orientation, extreme_axis, turn_to, turned_codes
+from mmfusion.data.images.resampling import resampled
 from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
+from mmfusion.data.images.volume_formats import VolumeFormat, VolumeFormatName, VolumeHeader
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Positive, Span
 from mmfusion.spec import Image
-from mmfusion.utils.optional import need
 
 MAX_BYTES: Final = 2**31
 """Limit of a volume's memory before it is resized: a header of 352 bytes can claim any number of voxels."""
 _ORDER = "hws"
 _AXES = ("height", "width", "slices")
-_HEADERS = {348: b"n+1\0", 540: b"n+2\0"}
-"""The magic of single files by the length of the header, which is its first number."""
 _FLOAT = 4
-_BEHIND = 2**20
-"""Most bytes that may follow the last voxel of a file."""
+_FORMATS: Final[dict[VolumeFormatName, VolumeFormat]] = {"nifti": Nifti(), "dicom": DicomVolume()}
 
 
 class Axes(NamedTuple):
@@ -48,7 +46,7 @@ class Axes(NamedTuple):
 
 @dataclass(frozen=True)
 class VolumeSource:
-    """Location and decoding of a modality's volumes: single NIfTI files, gzipped or not.
+    """Location and decoding of a modality's volumes: NIfTI files, gzipped or not, or DICOM.
 
     Voxels are stored in float16: integers up to 2,048 exactly, others to three digits; values above 65,504 are an
     error. The header's scale is applied, but values are not standardized here. A file whose shape differs from
@@ -73,6 +71,9 @@ class VolumeSource:
             orientation. None: every file is read as it is, whatever its header says.
         max_bytes: Limit of a file's memory, as float32 or in its own type if that is wider; a larger volume is an
             error before its voxels are read.
+        format: ``"nifti"``; ``"dicom"``, files of several frames or folders with the slices of one series.
+        resample: Whether each volume is interpolated to ``spacing`` by the spacing in its header, and cut or filled to
+            ``size`` around its center, so that a structure keeps its size.
     """
 
     kind: ClassVar[str] = "volume"
@@ -87,6 +88,8 @@ class VolumeSource:
     spacing: tuple[Positive, Positive, Positive] | None = None
     max_bytes: Bytes = MAX_BYTES
     orientation: str | None = None
+    format: VolumeFormatName = "nifti"
+    resample: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -98,6 +101,8 @@ class VolumeSource:
             )
         if self.orientation is not None:
             check_orientation(self.orientation)
+        if self.resample and self.spacing is None:
+            raise ValueError("VolumeSource expects a spacing to resample to, got none")
 
     @property
     def spec(self) -> Image:
@@ -112,7 +117,11 @@ class VolumeSource:
     @property
     def decoder(self) -> str:
         """The decoding library with its version: another version may give other bits."""
-        return f"nibabel {need('nibabel', 'medical').__version__}"
+        return self._format.decoder
+
+    @property
+    def _format(self) -> VolumeFormat:
+        return _FORMATS[self.format]
 
     @property
     def _expected(self) -> tuple[int, int, int] | None:
@@ -121,38 +130,39 @@ class VolumeSource:
         return self.size if self.shape is None else self.shape
 
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
-        """The file of that name in the first folder that has it."""
-        return find_file(root, self.folders, (f"{name}{self.suffix}",), listing)
+        """The file of that name in the first folder that has it; of DICOM a folder, too."""
+        listing = listing or Listing()
+        file = find_file(root, self.folders, (f"{name}{self.suffix}",), listing)
+        if file is None and self.format == "dicom":
+            names = (os.path.join(folder, f"{name}{self.suffix}") for folder in self.folders)
+            return next((found for each in names if (found := listing.folder(root, each)) is not None), None)
+        return file
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
-        return (path,)
+        """All files that :meth:`decode` reads for a path of :meth:`find`."""
+        return files_of(path) if self.format == "dicom" else (path,)
 
     def probe(self, path: Path) -> None:
         """Check a file by its header only.
 
         Raises:
-            ValueError: If it is not a NIfTI file, or :meth:`decode` does not accept its shape, type or size.
+            ValueError: If it is not of the format, or :meth:`decode` does not accept its shape, type or size.
         """
-        with _opened(path) as content:
-            self._checked(_header(content))
+        self._checked(self._format.header(path))
 
     def properties(self, path: Path) -> Properties:
-        """Type of the voxels, shape, spacing and orientation of a file, and the program that it names.
+        """Type of the voxels, shape, spacing and orientation of a file, and the program or device that it names.
 
         Raises:
             ValueError: As :meth:`probe`.
         """
-        with _opened(path) as content:
-            header = _header(content)
-        axes = self.axes_of(path)
+        header, axes = self._format.header(path), self.axes_of(path)
         return {
-            "ending": ".nii.gz" if path.name.lower().endswith(".gz") else path.suffix,
-            "voxels": str(header.get_data_dtype()),
+            "voxels": str(header.dtype),
             **{name: float(n) for name, n in zip(_AXES, axes.shape)},
             **{f"spacing of {name}": float(n) for name, n in zip(_AXES, axes.spacing)},
             "orientation": axes.directions or "none",
-            "program": header["descrip"].item().decode("latin-1").strip("\0 "),
+            **header.properties,
         }
 
     def decode(self, path: Path) -> NDArray[Any]:
@@ -162,26 +172,16 @@ class VolumeSource:
             ValueError: If the file cannot be decoded, its voxels are not numbers or exceed ``max_bytes``, its shape is
                 not as expected, or a voxel is NaN, infinite, or too large for float16.
         """
-        nibabel = need("nibabel", "medical")
-        with _opened(path) as file:
-            header = _header(file)
-            turn, n_bytes = self._checked(header)
-            file.seek(0)
-            content = file.read(n_bytes)
-            # To the end of the file, where gzip has its checksum; nibabel would stop at the last voxel.
-            if len(file.read(_BEHIND)) == _BEHIND:
-                raise ValueError(f"it has more than {_BEHIND} bytes after its last voxel")
-            if len(content) < n_bytes:
-                raise EOFError(f"it ends after {len(content)} of {n_bytes} bytes")
-            kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
-            image = kind.from_bytes(content)
-            voxels = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
-        voxels = np.flip(voxels.reshape(voxels.shape[:3]).transpose(turn.order), turn.flipped)
+        header = self._format.header(path)
+        turn = self._checked(header)
+        voxels = np.flip(self._format.voxels(path, header).transpose(turn.order), turn.flipped)
         if n_odd := int(np.count_nonzero(~np.isfinite(voxels))):
             raise ValueError(f"{n_odd} of {voxels.size} voxels are NaN or infinite")
         if self.clip is not None:
             voxels = voxels.clip(*self.clip)
-        if voxels.shape != self.size:
+        if self.resample and self.spacing is not None:
+            voxels = resampled(voxels, [header.spacing[axis] for axis in turn.order], self.spacing, self.size)
+        elif voxels.shape != self.size:
             x = torch.from_numpy(np.ascontiguousarray(voxels))[None, None]
             voxels = F.interpolate(x, size=self.size, mode="trilinear", align_corners=False)[0, 0].numpy()
         most = np.finfo(np.float16).max
@@ -198,37 +198,39 @@ class VolumeSource:
         Raises:
             ValueError: As :meth:`probe`.
         """
-        with _opened(path) as content:
-            header = _header(content)
+        header = self._format.header(path)
         turn = self._turn(header)
-        current, shape, zooms = directions(header), header.get_data_shape(), header.get_zooms()
         return Axes(
-            None if current is None else turned_codes(current, turn),
-            tuple(int(shape[axis]) for axis in turn.order),
-            tuple(float(zooms[axis]) for axis in turn.order),
+            None if header.directions is None else turned_codes(header.directions, turn),
+            tuple(header.shape[axis] for axis in turn.order),
+            tuple(header.spacing[axis] for axis in turn.order),
         )
 
-    def _checked(self, header: Any) -> tuple[Turn, int]:
-        """The turn of the file's axes to height, width and slices, and the number of bytes up to its last voxel."""
-        shape, kind = header.get_data_shape(), header.get_data_dtype()
+    def _checked(self, header: VolumeHeader) -> Turn:
+        """The turn of the file's axes to height, width and slices."""
+        shape, kind = header.shape, header.dtype
         turn = self._turn(header)
         if kind.kind not in "iufb":
             what = "colors" if kind.fields else f"{kind} numbers"
             raise ValueError(f"its voxels are {what}, expected one real number each: convert it to grey values")
         size = math.prod(shape) * max(kind.itemsize, _FLOAT)
-        behind = header.get_data_offset()
-        if size > self.max_bytes or behind > self.max_bytes:
+        if size > self.max_bytes or header.before > self.max_bytes:
             raise ValueError(
                 f"{' x '.join(map(str, shape))} voxels take {size / 1e9:.3g} GB"
-                + (f" after {behind / 1e9:.3g} GB of other content" if behind > self.max_bytes else "")
+                + (f" after {header.before / 1e9:.3g} GB of other content" if header.before > self.max_bytes else "")
                 + f", the limit of a volume is {self.max_bytes / 1e9:.3g} GB: if the file is as intended, raise "
-                f"it with max_bytes={max(size, behind)}"
+                f"it with max_bytes={max(size, header.before)}"
             )
-        return turn, behind + math.prod(shape) * kind.itemsize
+        if self.resample and not all(0 < n < math.inf for n in header.spacing[:3]):
+            raise ValueError(
+                f"its header has no spacing to resample from, got {header.spacing[:3]}: correct the header, or leave "
+                "out the spacing"
+            )
+        return turn
 
-    def _turn(self, header: Any) -> Turn:
+    def _turn(self, header: VolumeHeader) -> Turn:
         """The turn of the file's axes to height, width and slices."""
-        shape, current = header.get_data_shape(), None if self.orientation is None else directions(header)
+        shape, current = header.shape, None if self.orientation is None else header.directions
         expected = self._expected
         # Some programs write a fourth axis of length 1.
         spatial = shape[:3] if all(n == 1 for n in shape[3:]) else ()
@@ -240,7 +242,7 @@ class VolumeSource:
         for turn in turns:
             order = turn.order
             if len(spatial) == 3 and min(spatial) > 0 and expected in (None, tuple(spatial[axis] for axis in order)):
-                if expected is None:
+                if expected is None and not self.resample:
                     self._check_slices(spatial, order)
                 return turn
         order_text = {"auto": "slices first or last"}.get(self.axes, f"axes {self.axes!r}")
@@ -265,35 +267,5 @@ class VolumeSource:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the default limit and orientation are left out."""
-        return packed(self, ("max_bytes", "orientation"))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file's content; any damage, now or later, raises a ValueError."""
-    nibabel = need("nibabel", "medical")
-    try:
-        with quiet(), decompressed(path) as content:
-            yield content
-    except ValueError:
-        raise
-    except (nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
-        raise ValueError(f"not a NIfTI volume, damaged or truncated: {error}") from error
-    # gzip, zlib, numpy and nibabel raise many kinds of errors for damaged data.
-    except Exception as error:
-        raise ValueError(f"not a NIfTI volume, damaged or truncated: {error or type(error).__name__}") from error
-
-
-def _header(content: BinaryIO) -> Any:
-    """Read the header, and no byte beyond it."""
-    nibabel = need("nibabel", "medical")
-    start = content.read(max(_HEADERS))
-    for code in "<>":
-        n = int.from_bytes(start[:4], "little" if code == "<" else "big")
-        if n in _HEADERS and len(start) >= n:
-            kind = nibabel.Nifti2Header if n == 540 else nibabel.Nifti1Header
-            header = kind(start[:n], endianness=code, check=False)
-            if bytes(header["magic"].tobytes())[:3] == _HEADERS[n][:3] and 1 <= header["dim"][0] <= 7:
-                return kind(start[:n], endianness=code)
-    raise ValueError("not a NIfTI volume in a single file, damaged or truncated: no valid header")
+        """Plain dictionaries and lists, for JSON; the default limit, orientation and format are left out."""
+        return packed(self, ("max_bytes", "orientation", "format", "resample"))
