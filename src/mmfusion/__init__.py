@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mmfusion import registry
+    from mmfusion.comparison.compact import compact
     from mmfusion.comparison.compare import compare
     from mmfusion.comparison.report.command import report
     from mmfusion.comparison.study import Study
     from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
     from mmfusion.experiments.fit import fit
     from mmfusion.experiments.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
+    from mmfusion.experiments.look_up import blueprint, check
+    from mmfusion.experiments.predicting import RunEnsemble
     from mmfusion.experiments.trained_run import Run, load
     from mmfusion.models import Blueprint, FusionModel, ImageEncoders, ablate, create_loss, create_model
     from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
@@ -45,6 +48,7 @@ __all__ = [
     "Maps",
     "Regression",
     "Run",
+    "RunEnsemble",
     "Study",
     "Survival",
     "Table",
@@ -53,6 +57,9 @@ __all__ = [
     "WandbLogger",
     "Wording",
     "ablate",
+    "blueprint",
+    "check",
+    "compact",
     "compare",
     "create_loss",
     "create_model",
@@ -74,12 +81,15 @@ _HOMES = {
     **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
     **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
     **dict.fromkeys(("Data", "load_dataset", "read_table"), "experiments.chosen_data"),
+    "compact": "comparison.compact",
     "compare": "comparison.compare",
     "fit": "experiments.fit",
+    **dict.fromkeys(("blueprint", "check"), "experiments.look_up"),
     **dict.fromkeys(("MLflowLogger", "TensorBoardLogger", "WandbLogger"), "experiments.loggers"),
     "Callback": "training.callbacks",
     "report": "comparison.report.command",
     "Study": "comparison.study",
+    "RunEnsemble": "experiments.predicting",
     **dict.fromkeys(("Run", "load"), "experiments.trained_run"),
 }
 

@@ -130,6 +130,33 @@ def test_embeddings_are_those_that_are_fused(run: mmf.Run, root: Path) -> None:
 
 
 @pytest.mark.slow
+def test_another_table(run: mmf.Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = frame_of(root).rename(columns={"diagnosis": "Dx"})
+    evaluation = run.evaluate(other, target="Dx", image_root=root)
+    assert evaluation.scores is not None
+    assert evaluation.scores.n_cases == 20
+    shown = capsys.readouterr().out
+    assert "auc" in shown
+    assert "The results are in" not in shown, "a frame's are nowhere"
+    assert not (run.folder / "external").exists()
+    run.evaluate(root / "table.csv", out=tmp_path / "other", verbose=False)
+    assert (tmp_path / "other").is_dir()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_several_runs_as_one(run: mmf.Run, root: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run.folder, tmp_path / "other")
+    mean = mmf.load([run.folder, other])
+    assert mean.folders == (run.folder, other)
+    assert repr(mean) == f"RunEnsemble('{run.folder}', '{other}')"
+    assert mean.about.startswith("Threshold and temperature are those of the mean")
+    found, alone = mean.predict(root / "table.csv"), run.predict(root / "table.csv")
+    np.testing.assert_allclose(found["prob_benign"], alone["prob_benign"], atol=1e-6)
+    assert mean.evaluate(root / "table.csv", out=tmp_path / "page", verbose=False).runs == (str(run.folder), str(other))
+
+
+@pytest.mark.slow
 def test_a_shared_run_has_no_results(run: mmf.Run, root: Path, tmp_path: Path) -> None:
     run.share(tmp_path / "shared")
     shared = mmf.load(tmp_path / "shared")

@@ -31,19 +31,21 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
-        from mmfusion.data.datasets import check
-        from mmfusion.experiments import chosen_data, settings
+        from mmfusion.experiments import settings
+        from mmfusion.experiments.look_up import check
     if arguments.dataset is None and arguments.table is None:
         raise ValueError("check expects the NAME of a dataset, or --table FILE --label COLUMN")
-    flags.import_plugins(arguments)
-    name = flags.dataset(arguments)
     arguments.overrides = [
         text if text.startswith("data.") or "=" not in text else f"data.{text}" for text in arguments.overrides
     ]
     options = settings.merge({}, *flags.layers(arguments)).get("data", {})
-    with option_names.reporter(arguments).bar("reading images", None) as bar:
-        report = check.check(
-            name, arguments.root, fast=arguments.fast, progress=bar.at, **chosen_data.with_recipe(name, options)
-        )
+    report = check(
+        flags.dataset(arguments),
+        arguments.root,
+        fast=arguments.fast,
+        plugins=arguments.plugins,
+        verbose=option_names.reporter(arguments),
+        **options,
+    )
     print(option_names.translate(str(report), arguments))
     return 1 if report.faults else 0

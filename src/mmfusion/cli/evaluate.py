@@ -61,35 +61,24 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.experiments import external
-        from mmfusion.experiments.external import files
+        from mmfusion.experiments.predicting import RunEnsemble
 
         flags.import_ahead()
-    out = arguments.out or arguments.runs[0] / "external" / arguments.table.stem
-    files.check_free(out)
-    reporter = option_names.reporter(arguments)
-    evaluation = external.evaluate(
-        arguments.runs,
+    RunEnsemble(arguments.runs, arguments.device, arguments.plugins).evaluate(
         arguments.table,
+        target=arguments.label,
+        group=arguments.group,
         image_root=arguments.image_root,
         missing_images=arguments.missing_images,
-        label=arguments.label,
-        group=arguments.group,
         rename=_pairs("rename", arguments.rename),
         aliases=_pairs("alias", arguments.aliases),
         subgroups=arguments.subgroups,
         training=not arguments.no_training,
         training_root=arguments.training_root,
-        device=arguments.device,
-        plugins=arguments.plugins,
-        reporter=reporter,
+        out=arguments.out,
+        formulas=arguments.formulas,
+        verbose=option_names.reporter(arguments),
     )
-    files.write(evaluation, out, formulas=arguments.formulas)
-    if evaluation.scores is not None:
-        reporter.show(files.table(evaluation))
-    for sentence in evaluation.sentences():
-        reporter.say(sentence)
-    reporter.say(f"The results are in {out}")
 
 
 def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

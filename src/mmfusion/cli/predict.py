@@ -16,7 +16,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; of several the mean predicts"
     )
     predict.add_argument("--table", type=Path, required=True, help="table of new cases, one row per case")
-    predict.add_argument("--root", type=Path, help="folder of the images that the table names")
+    predict.add_argument("--root", type=Path, help="folder of the images that the table names (default: the table's)")
     predict.add_argument("--out", type=Path, required=True, help="CSV file to write")
     flags.add_plugin(predict)
     predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -37,29 +37,26 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
-        from mmfusion.data.schema.table_file import read_table
-        from mmfusion.experiments import ensemble, spreadsheet
+        from mmfusion.experiments import spreadsheet
+        from mmfusion.experiments.predicting import RunEnsemble, cases_of
         from mmfusion.training import result_files
 
         flags.import_ahead()
     if arguments.out.exists():
         raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
-    if not arguments.table.is_file():
-        raise FileNotFoundError(f"no table {arguments.table}")
-    loaded = ensemble.load(arguments.runs, device=arguments.device, plugins=arguments.plugins)
-    # As text: the reader knows each column's type.
-    frame = read_table(arguments.table)
+    frame, root = cases_of(arguments.table, arguments.root)
+    run = RunEnsemble(arguments.runs, arguments.device, arguments.plugins)
     reporter = option_names.reporter(arguments)
-    result = loaded.predict(
+    result = run.predict(
         frame,
-        arguments.root,
-        missing_images=arguments.missing_images,
+        root,
+        arguments.missing_images,
         say=lambda text: reporter.say(text[0].upper() + text[1:]),
     )
     result_files.write_text(arguments.out, spreadsheet.to_csv(result, formulas=arguments.formulas))
-    for name in loaded.absent(frame, arguments.missing_images):
+    for name in run.absent(frame, arguments.missing_images):
         reporter.say(f"All cases lack {name}: the table has none of its columns")
-    if isinstance(loaded, ensemble.Ensemble):
-        reporter.say(f"The mean of {len(loaded.members)} runs. {loaded.about}")
+    if len(arguments.runs) > 1:
+        reporter.say(f"The mean of {len(arguments.runs)} runs. {run.about}")
     reporter.say(f"{len(result)} cases are in {arguments.out}")
     return 1 if result["label"].isna().any() else 0

@@ -1,6 +1,7 @@
 """``mmfusion show``: a method's blueprint."""
 
 import argparse
+from pathlib import Path
 
 from mmfusion.cli import flags, interrupt
 
@@ -27,23 +28,18 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _show(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
+        from mmfusion import registry
         from mmfusion.experiments import settings
-        from mmfusion.models.registration import blueprint_of, is_file
+        from mmfusion.experiments.look_up import blueprint
 
-    flags.import_plugins(arguments)
     # Options of a model alone: the section may be left out.
     texts = [text if "." in text.partition("=")[0] else f"model.{text}" for text in arguments.overrides]
     layers = [settings.parse_override(text) for text in texts]
     if wrong := sorted({section for layer in layers for section in layer} - {"model"}):
         raise ValueError(f"show prints a model: --set expects KEY=VALUE, got {', '.join(wrong)}")
-    dataset = arguments.dataset or settings.DEFAULT_DATASET
-    resolved = settings.resolve(arguments.model, dataset, layers)
-    options = dict(resolved.model)
-    if arguments.dataset is None:
-        given = {key for layer in layers for key in layer["model"]}
-        options = {key: value for key, value in options.items() if key in given}
-    options.pop("blueprint", None)
-    name = arguments.model if is_file(arguments.model) else resolved.run.model
-    print(f"# The model {resolved.run.model!r}. Save it as mine.toml, edit it, run it:")
+    options = settings.merge({}, *layers).get("model", {})
+    shown = blueprint(arguments.model, arguments.dataset, plugins=arguments.plugins, **options)
+    name = Path(registry.models.canonical(arguments.model)).name
+    print(f"# The model {name!r}. Save it as mine.toml, edit it, run it:")
     print("# mmfusion run --model ./mine.toml")
-    print(blueprint_of(name, **options).to_toml(), end="")
+    print(shown.to_toml(), end="")

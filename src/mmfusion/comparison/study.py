@@ -11,7 +11,8 @@ from mmfusion.comparison.report import command
 from mmfusion.comparison.summary import Row
 from mmfusion.comparison.sweep import Outcome
 from mmfusion.experiments.argument_names import named
-from mmfusion.experiments.trained_run import Run
+from mmfusion.experiments.predicting import RunEnsemble
+from mmfusion.experiments.trained_run import Run, load
 from mmfusion.training.reporter import Reporter
 
 
@@ -55,6 +56,19 @@ class Study:
             if outcome.metrics is not None:
                 runs.setdefault(outcome.planned.label, []).append(Run(outcome.planned.folder))
         return runs
+
+    def ensemble(self, method: str) -> RunEnsemble:
+        """The mean of a method's finished runs.
+
+        Raises:
+            ValueError: If the method has none.
+        """
+        runs = self.runs
+        if method not in runs:
+            raise ValueError(
+                f"method expects one of {', '.join(runs) or 'none, since no run is finished'}, got {method!r}"
+            )
+        return load([run.folder for run in runs[method]])
 
     @named
     def report(

@@ -112,7 +112,7 @@ def read_table(
     """
     if isinstance(table, pd.DataFrame):
         root = Path() if root is None else root
-        table = _written(table)
+        table = written(table)
     if not isinstance(images, str) and images:
         options["images"] = list(images)
     elif images:
@@ -178,7 +178,7 @@ def _counts(plan: Plan) -> list[str]:
     ]
 
 
-def _written(frame: pd.DataFrame) -> Path:
+def written(frame: pd.DataFrame) -> Path:
     """The frame as a file in the user's cache, named by its content."""
     content = frame.to_csv(index=False, lineterminator="\n").encode()
     path = cache_folder("tables") / f"{file_digests.digest(content)[:16]}.csv"

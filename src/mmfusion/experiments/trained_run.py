@@ -5,25 +5,23 @@ import functools
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, overload
 
 import pandas as pd
 from torch import nn
 
 from mmfusion.data.reader import CaseReader
-from mmfusion.data.schema.table_file import read_table
 from mmfusion.experiments import case_embeddings, folder, predictor, run_report, sharing
 from mmfusion.experiments.argument_names import named
+from mmfusion.experiments.predicting import Missing, Predicting, RunEnsemble, cases_of
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.experiments.settings import Settings
 from mmfusion.models import Blueprint, FusionModel
 from mmfusion.spec import DataSpec
 from mmfusion.training.result_files import read_json
 
-Missing = Literal["error", "absent"]
 
-
-class Run:
+class Run(Predicting):
     """A run's folder, read as far as it is needed. Made by :func:`~mmfusion.fit` and :func:`load`.
 
     Args:
@@ -46,6 +44,7 @@ class Run:
     ) -> None:
         place = Path(place)
         self.folder = place.parent if place.is_file() else place
+        super().__init__((self.folder,), device, plugins)
         self._load: Callable[[], Predictor] = functools.partial(
             predictor.load, place, device, plugins=plugins, module=model
         )
@@ -54,6 +53,10 @@ class Run:
     def predictor(self) -> Predictor:
         """Model and reader, with the chosen weights."""
         return self._load()
+
+    @property
+    def _predictor(self) -> Predictor:  # a module of one's own, too
+        return self.predictor
 
     @property
     def model(self) -> nn.Module:
@@ -112,33 +115,6 @@ class Run:
         return pd.read_csv(path, dtype={"id": str, "group": str, "label": str}, keep_default_na=False)
 
     @named
-    def predict(
-        self,
-        table: pd.DataFrame | str | Path,
-        image_root: str | Path | None = None,
-        missing_images: Missing = "error",
-        *,
-        say: Callable[[str], None] | None = None,
-    ) -> pd.DataFrame:
-        """Predictions for new cases.
-
-        Args:
-            table: One row per case: a frame or a file.
-            image_root: The folder that the image names are relative to; None: that of the file, or the working folder.
-            missing_images: What a missing image file or image column means: an error, or that the case lacks it.
-            say: Receives remarks; None: each is a warning.
-
-        Returns:
-            As :meth:`Predictor.predict <mmfusion.experiments.predictor.Predictor.predict>`.
-
-        Raises:
-            ValueError: As there.
-            FileNotFoundError: As there, or if the table does not exist.
-        """
-        frame, root = _cases(table, image_root)
-        return self.predictor.predict(frame, root, missing_images, say=say)
-
-    @named
     def embed(
         self,
         table: pd.DataFrame | str | Path,
@@ -160,7 +136,7 @@ class Run:
             ValueError: As :meth:`predict`, or if the model has no embeddings.
             FileNotFoundError: As :meth:`predict`.
         """
-        frame, root = _cases(table, image_root)
+        frame, root = cases_of(table, image_root)
         return case_embeddings.embed(self.predictor, frame, root, missing_images)
 
     @named
@@ -206,14 +182,26 @@ class Run:
         return FileNotFoundError(f"{self.folder} has no results: {name} is missing, as before a run's end")
 
 
-@named
+@overload
 def load(
     run_folder: str | Path,
     device: str = "auto",
     *,
     plugins: Sequence[str | Path] | None = None,
     model: nn.Module | None = None,
-) -> Run:
+) -> Run: ...
+@overload
+def load(
+    run_folder: list[Any] | tuple[Any, ...], device: str = "auto", *, plugins: Sequence[str | Path] | None = None
+) -> RunEnsemble: ...
+@named
+def load(
+    run_folder: str | Path | list[Any] | tuple[Any, ...],
+    device: str = "auto",
+    *,
+    plugins: Sequence[str | Path] | None = None,
+    model: nn.Module | None = None,
+) -> Run | RunEnsemble:
     """A run from its folder; to predict nothing else is needed, neither the dataset nor pretrained weights.
 
     A run of a plug-in's parts needs the plug-in, too. The folder only names it: it is run if ``plugins`` names it, or
@@ -221,7 +209,7 @@ def load(
 
     Args:
         run_folder: With ``settings.json``, ``case.json`` and ``best.safetensors``; or a file of weights next to the
-            other two.
+            other two; or several folders, whose mean predicts.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: The plug-ins to run in place of those that the folder names; empty: none.
         model: For a run of a module of your own: one like it, which is copied and given the trained weights.
@@ -232,16 +220,10 @@ def load(
         mmfusion.registry.PluginError: If the folder names a plug-in that was not allowed, or one fails.
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
-    run = Run(run_folder, device, plugins=plugins, model=model)
-    _ = run.predictor  # what is wrong with the folder is an error here, not at its first use
+    run: Run | RunEnsemble
+    if isinstance(run_folder, str | Path):
+        run = Run(run_folder, device, plugins=plugins, model=model)
+    else:
+        run = RunEnsemble([Path(place) for place in run_folder], device, plugins)
+    _ = run._predictor  # what is wrong with the folder is an error here, not at its first use
     return run
-
-
-def _cases(table: pd.DataFrame | str | Path, root: str | Path | None) -> tuple[pd.DataFrame, Path | None]:
-    """The frame, and the root of its images."""
-    if isinstance(table, pd.DataFrame):
-        return table, None if root is None else Path(root)
-    if not Path(table).is_file():
-        raise FileNotFoundError(f"no table {table}")
-    # As text: the reader knows each column's type.
-    return read_table(table), Path(table).parent if root is None else Path(root)
