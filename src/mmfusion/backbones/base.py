@@ -216,12 +216,12 @@ class Backbone(nn.Module):
         x = torch.empty(shape, dtype=self.mean.dtype, device="meta")
         recompute, self._recompute = self._recompute, False
         try:
-            steps: list[Tensor] = run_on_meta(self, x, method="_every_step", parameters=parameters)
+            steps: list[Tensor] = run_on_meta(self, x, method="every_step", parameters=parameters)
         finally:
             self._recompute = recompute
         return steps
 
-    def _every_step(self, x: Tensor) -> list[Tensor]:
+    def every_step(self, x: Tensor) -> list[Tensor]:
         """The images, and the :meth:`steps` of an encoder that has them, or else its maps."""
         whole = type(self).forward is not Backbone.forward and type(self).steps is Backbone.steps
         return [x, *self(x)] if whole else self.steps(x)

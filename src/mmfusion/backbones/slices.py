@@ -91,7 +91,7 @@ class Slices(Backbone):
         Returns:
             One map per stage, shape ``(b, channels[i], height_i, width_i)``, in network order.
         """
-        return tuple(torch.einsum("bn,bnchw->bchw", weights, maps) for weights, maps in self._weighed(x))
+        return tuple(torch.einsum("bn,bnchw->bchw", weights, maps) for weights, maps in self.slice_maps(x))
 
     def attention(self, x: Tensor) -> tuple[Tensor, ...]:
         """How much each slice weighs at each stage.
@@ -102,7 +102,7 @@ class Slices(Backbone):
         Returns:
             One row a case for each stage, shape ``(b, n_slices)``; the sum of a row is 1.
         """
-        return tuple(weights for weights, _ in self._weighed(x))
+        return tuple(weights for weights, _ in self.slice_maps(x))
 
     def freeze(self, stages: int | Literal["all", "none"]) -> None:
         """Take the stem and the first stages of the 2D encoder out of training, as it does itself.
@@ -134,8 +134,8 @@ class Slices(Backbone):
         """Not to be had, as :meth:`stem`."""
         return self.stem(x)
 
-    def _weighed(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """The weights ``(b, n)`` and the maps ``(b, n, c, h, w)`` of the slices, for each stage."""
+    def slice_maps(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """By stage the slices' weights ``(b, n)`` and their maps ``(b, n, c, h, w)``, whose weighed sum is the map."""
         self.check(x)
         slices = x.movedim(2 + self.depth_axis, 1)  # (b, n, c, h, w)
         maps: Sequence[Tensor] = self.encoder(rearrange(slices, "b n c h w -> (b n) c h w"))

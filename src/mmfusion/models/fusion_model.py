@@ -128,6 +128,30 @@ class FusionModel(nn.Module):
         tokens = self._tokenize(maps, batch)
         return self.predict(tokens, batch.present)
 
+    def trace(
+        self, inputs: Inputs, present: Present | None = None
+    ) -> tuple[FusionOutput, dict[str, tuple[Tensor, ...]]]:
+        """:meth:`forward` with the maps that it went through, in one graph; see :mod:`mmfusion.explain`.
+
+        Args:
+            inputs: As in :meth:`forward`, images as pixels.
+            present: As there.
+
+        Returns:
+            The output, and by image the maps ``(r, c, *spatial)`` of the cases that have it, as
+            :meth:`~mmfusion.models.ImageEncoders.at_points` gives them; an image that no case has is left out.
+
+        Raises:
+            ValueError: As :meth:`forward`, or if an image comes as maps.
+        """
+        if encoded := [name for name, x in inputs.items() if isinstance(x, Maps)]:
+            raise ValueError(f"a trace starts at the pixels, and {encoded} came as maps: give the images")
+        batch = self._batch(inputs, present)
+        images = {name: x for name, x in batch.content.items() if isinstance(x, Tensor)}
+        maps = self.encoders.at_points(images, self._context(batch), batch.rows)
+        tokens = self._tokenize({name: of_image[1:] for name, of_image in maps.items()}, batch)
+        return self.predict(tokens, batch.present), maps
+
     def predict(self, tokens: Sequence[Mapping[str, Tokens]], present: Present | None = None) -> FusionOutput:
         """From :meth:`tokenize`'s tokens to outputs: fuse, pool, head.
 
@@ -233,10 +257,13 @@ class FusionModel(nn.Module):
         return {**present, **added}
 
     def _encode(self, batch: Batch) -> dict[str, tuple[Tensor, ...]]:
-        context = self.context(batch.content, batch.rows, batch.n_cases, like=next(self.parameters()))
         images = {name: x for name, x in batch.content.items() if name in self.images}
-        encoded: dict[str, tuple[Tensor, ...]] = self.encoders(images, context, batch.rows)
+        encoded: dict[str, tuple[Tensor, ...]] = self.encoders(images, self._context(batch), batch.rows)
         return encoded
+
+    def _context(self, batch: Batch) -> Tokens | None:
+        context: Tokens | None = self.context(batch.content, batch.rows, batch.n_cases, like=next(self.parameters()))
+        return context
 
     def _tokenize(self, maps: Mapping[str, tuple[Tensor, ...]], batch: Batch) -> list[dict[str, Tokens]]:
         content: dict[str, object] = {**batch.content, **maps}

@@ -159,10 +159,34 @@ class ImageEncoders(nn.Module):
         rows = rows or {}
         maps = {name: x.stages for name, x in images.items() if isinstance(x, Maps)}
         pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
-        maps |= self._by_stage(pixels, context, rows) if self.inside else self.encode(pixels)
-        last = {name: stages[-1] for name, stages in maps.items()}
-        fused = self._fused(self.n_stages, last, context, rows)
-        return {name: (*stages[:-1], fused[name]) for name, stages in maps.items() if name in images}
+        maps |= self._by_stage(pixels, context, rows, first=1) if self.inside else self.encode(pixels)
+        return self._fused_last(maps, context, rows)
+
+    def at_points(
+        self,
+        images: Mapping[str, Tensor],
+        context: Tokens | None = None,
+        rows: Mapping[str, Rows] | None = None,
+    ) -> dict[str, tuple[Tensor, ...]]:
+        """:meth:`forward` with the map before the first stage, each map being the one that the next stage computes on.
+
+        A map's gradient then comes through all later stages, and not through the tokens made from it alone; except in
+        an encoder that cannot be taken apart, whose first map is the image.
+
+        Args:
+            images: By name, pixels as in :meth:`forward`.
+            context: As there.
+            rows: As there.
+
+        Returns:
+            By image, ``n_stages + 1`` maps ``(r, c, *spatial)``.
+        """
+        if self.inside:
+            maps = self._by_stage(images, context, rows or {}, first=0)
+        else:
+            steps = {name: _steps(self.backbones[self.routes[name]], x) for name, x in images.items()}
+            maps = {name: tuple(of_image[-len(self.map_shapes[name]) - 1 :]) for name, of_image in steps.items()}
+        return self._fused_last(maps, context, rows or {})
 
     def encode(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
         """The encoders' maps ``(r, c, *spatial)`` of pixels, before any map fusion."""
@@ -193,8 +217,9 @@ class ImageEncoders(nn.Module):
         return maps
 
     def _by_stage(
-        self, images: Mapping[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
+        self, images: Mapping[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows], *, first: int
     ) -> dict[str, tuple[Tensor, ...]]:
+        """Maps from a point on."""
         lanes = _lanes(images, self.routes)
         backbones = {lane.route: cast("Backbone", self.backbones[lane.route]) for lane in lanes}
         # All encoders stage by stage: a map fusion may link the images.
@@ -207,7 +232,14 @@ class ImageEncoders(nn.Module):
             stages = [partial(backbones[lane.route].stage, s) for lane in lanes]
             xs = [self._run(lane.route, stage, x) for lane, stage, x in zip(lanes, stages, xs, strict=True)]
         at_points.append(_by_image(lanes, xs))
-        return {name: tuple(maps[name] for maps in at_points[1:]) for name in images}
+        return {name: tuple(maps[name] for maps in at_points[first:]) for name in images}
+
+    def _fused_last(
+        self, maps: Mapping[str, tuple[Tensor, ...]], context: Tokens | None, rows: Mapping[str, Rows]
+    ) -> dict[str, tuple[Tensor, ...]]:
+        last = {name: stages[-1] for name, stages in maps.items()}
+        fused = self._fused(self.n_stages, last, context, rows)
+        return {name: (*stages[:-1], fused[name]) for name, stages in maps.items()}
 
     def _fused(
         self, point: int, maps: dict[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
@@ -335,6 +367,10 @@ def _lanes(images: Mapping[str, Tensor], routes: Mapping[str, str]) -> list[_Lan
 def _by_image(lanes: Sequence[_Lane], xs: Sequence[Tensor]) -> dict[str, Tensor]:
     """Each image's rows of what all lanes gave."""
     return {name: part for lane, x in zip(lanes, xs, strict=True) for name, part in lane.split(x).items()}
+
+
+def _steps(backbone: nn.Module, x: Tensor) -> Sequence[Tensor]:
+    return backbone.every_step(x) if isinstance(backbone, Backbone) else (x, *backbone(x))
 
 
 def _label(backbone: nn.Module) -> str:

@@ -62,8 +62,8 @@ class Pyramid(ImageTokenizer):
         n_latents: Tokens per stage.
         compression: A registered token compression, or a mapping with ``name`` and options; see
             :mod:`mmfusion.layers.compression`.
-        detach: Stages, counted from 0 or, negative, from the end, whose map sends no gradient to the encoder. The
-            published Derm7pt model detaches all but the last.
+        detach: Stages, counted from 0 or, negative, from the end, whose map sends no gradient to the encoder in
+            training. The published Derm7pt model detaches all but the last.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Pyramid(ImageTokenizer):
         """
         self.check(maps)
         return tuple(
-            Tokens(project(compress(map_tokens(m.detach() if s in self.detach else m))))
+            Tokens(project(compress(map_tokens(m.detach() if self.training and s in self.detach else m))))
             for s, (m, compress, project) in enumerate(zip(maps, self.compress, self.project, strict=True))
         )
 
