@@ -112,8 +112,7 @@ class Columns:
         check_fields(self)
         if not self.names:
             raise ValueError("Columns expects at least one column, got none")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
-        if repeated:
+        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
             raise ValueError(f"Columns expects each name once, got twice or more: {repeated}")
         for name, n in self.categorical:
             if n < 1:

@@ -85,8 +85,7 @@ class ProductDecision(DecisionFusion):
     """
 
     def __init__(self, names: Sequence[str], targets: Mapping[str, Target] | None = None) -> None:
-        numbers = [name for name, target in (targets or {}).items() if isinstance(target, Regression)]
-        if numbers:
+        if numbers := [name for name, target in (targets or {}).items() if isinstance(target, Regression)]:
             raise ValueError(f"'product' multiplies probabilities, the targets {numbers} have none: take 'mean'")
         super().__init__(names)
 

@@ -98,13 +98,9 @@ class LossBank(nn.Module):
         if self.weighting is not None:
             weighted: dict[str, Tensor] = self.weighting(values, batch.embeddings)
             return weighted
-        return {name: self._weight(name) * value for name, value in values.items()}
-
-    def _weight(self, name: str) -> float | Tensor:
-        if name in self.schedules:
-            weight: Tensor = self.schedules[name]()
-            return weight
-        return self.weights[name]
+        weights: dict[str, float | Tensor] = {name: schedule() for name, schedule in self.schedules.items()}
+        weights |= self.weights
+        return {name: weights[name] * value for name, value in values.items()}
 
     def unweighted(self) -> dict[str, Tensor]:
         """The values of the last call before their weights, detached, for the log."""

@@ -95,8 +95,7 @@ class Objective(nn.Module):
         classification: Choice | None = None,
     ) -> None:
         super().__init__()
-        twice = sorted(set(targets) & set(bank.terms if bank is not None else ()))
-        if twice:
+        if twice := sorted(set(targets) & set(bank.terms if bank is not None else ())):
             raise ValueError(
                 f"losses are distinguished by name, {twice} name a target and a loss of the bank: rename the target"
             )
@@ -130,8 +129,7 @@ class Objective(nn.Module):
         """
         inputs = _inputs(output, targets, present)
         for what, given in (("targets", inputs.targets), ("outputs", inputs.outputs)):
-            missing = sorted(set(self.targets) - set(given))
-            if missing:
+            if missing := sorted(set(self.targets) - set(given)):
                 raise ValueError(f"{what} {missing} are missing, got {sorted(given)}")
         together = global_batch(inputs) if self.training else inputs
         batch = Batch(together)

@@ -251,8 +251,7 @@ class ImageEncoders(nn.Module):
         maps = {name: rows[name].put(x) if name in rows else x for name, x in maps.items()}
         present = {name: rows[name].present for name in maps if name in rows}
         for fusion in acting:
-            known = {name: x for name, x in maps.items() if name in fusion.routes}
-            if known:
+            if known := {name: x for name, x in maps.items() if name in fusion.routes}:
                 maps = maps | fusion(known, context, point, present)
         return {name: rows[name].again(x) if name in rows else x for name, x in maps.items()}
 

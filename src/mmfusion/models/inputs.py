@@ -56,11 +56,9 @@ def checked(
     names = [*images, *columns]
     mask = {} if present is None else dict(present)
     for given, what in ((inputs, "inputs"), (mask, "present")):
-        unknown = sorted(set(given) - set(names))
-        if unknown:
+        if unknown := sorted(set(given) - set(names)):
             raise ValueError(f"{what} has modalities {unknown} that the model does not have; it has {names}")
-    missing = [name for name in names if name not in inputs and name not in mask]
-    if missing:
+    if missing := [name for name in names if name not in inputs and name not in mask]:
         raise ValueError(
             f"inputs lacks the modalities {missing}, it has {sorted(inputs)}; for cases that lack one, give "
             "present={name: (b,) bool}, True where it is present"

@@ -1,5 +1,6 @@
 """Methods: registered functions from a spec and a few options to a blueprint."""
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -32,9 +33,8 @@ class Method:
         self, name: str, function: Callable[..., Blueprint], defaults: dict[str, Any], without: Collection[str] = ()
     ) -> None:
         self.name = name
-        self.function = self.__wrapped__ = function
-        self.__doc__, self.__module__ = function.__doc__, function.__module__
-        self.__name__, self.__qualname__ = function.__name__, function.__qualname__
+        self.function = function
+        functools.update_wrapper(self, function)
         own_parameters = inspect.signature(function, eval_str=True).parameters
         known = inspect.signature(shared_options, eval_str=True).parameters
         values = {key: option.default for key, option in known.items()} | defaults

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
+from mmfusion.heads import MLPHead
 from mmfusion.losses import InfoNCELoss, LossBank
 from mmfusion.models.assembly import assemble
 from mmfusion.models.fusion_model import FusionModel
@@ -56,7 +57,7 @@ class ContrastPretraining(Pretraining):
         unread = [name for name in spec.tables if name not in model.tokenizers]
         self.tables = assemble(replace(blueprint, reads=unread, pretraining=None), spec) if unread else None
         if self.tables is not None:
-            self.tables.head = _NoOutputs()  # it ends in embeddings
+            self.tables.head = MLPHead({}, dim=dim, hidden=())  # it ends in embeddings
         self.corruption = nn.ModuleDict(
             {name: Corruption(columns, rate=corruption_rate) for name, columns in spec.tables.items()}
         )
@@ -72,18 +73,9 @@ class ContrastPretraining(Pretraining):
     def forward(self, inputs: Inputs, present: Present | None = None) -> FusionOutput:
         """Projections of all modalities as embeddings, no outputs."""
         tables = {name: x for name, x in inputs.items() if isinstance(x, Table)}
-        inputs = {
-            **inputs,
-            **{name: self.corruption[name](x, (present or {}).get(name)) for name, x in tables.items()},
-        }
+        corrupted = {name: self.corruption[name](x, (present or {}).get(name)) for name, x in tables.items()}
+        inputs = {**inputs, **corrupted}
         embeddings = self.model(inputs, present).embeddings
         if self.tables is not None:
             embeddings = embeddings | self.tables(inputs, present).embeddings
         return FusionOutput({}, {name: project(embeddings[name]) for name, project in self.project.items()}, {})
-
-
-class _NoOutputs(nn.Module):
-    """The head of a model that ends in embeddings."""
-
-    def forward(self, fused: Tensor) -> dict[str, Tensor]:
-        return {}

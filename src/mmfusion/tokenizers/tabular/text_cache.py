@@ -42,8 +42,7 @@ def remembered(encoder: TextEncoder, sentences: Sequence[str], folder: Path | No
     else:
         home = (folder or cache_folder("text")) / _digest([encoder.identity, str(encoder.d_text)])
         known = _read(home, encoder.d_text)
-        new = [sentence for sentence in wanted if sentence not in known]
-        if new:
+        if new := [sentence for sentence in wanted if sentence not in known]:
             vectors = encoded(encoder, new).numpy()
             _write(home, new, vectors)
             known |= zip(new, vectors, strict=True)
