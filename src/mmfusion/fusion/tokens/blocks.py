@@ -1,6 +1,6 @@
-"""Attention blocks with normalizations and shortcuts, and their checks."""
+"""Token fusion: base class, attention blocks with normalizations and shortcuts, and their checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -8,14 +8,33 @@ from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.tokens import Tokens
 
 
-def check_names(names: tuple[str, ...], tokens: Mapping[str, Tokens]) -> None:
-    """Raise an error about other modalities, or another order.
+class TokenFusion(nn.Module):
+    """One set of tokens per modality to the same, changed by each other, and any more; a subclass defines :meth:`fuse`.
 
-    Raises:
-        ValueError: With both.
+    Args:
+        names: The modalities, in order.
     """
-    if tuple(tokens) != names:
-        raise ValueError(f"this block was built for the modalities {names}, got {tuple(tokens)}")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+
+    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """Fuse.
+
+        Args:
+            tokens: By modality.
+
+        Raises:
+            ValueError: If the modalities are others than it was built for, or in another order.
+        """
+        if tuple(tokens) != self.names:
+            raise ValueError(f"this block was built for the modalities {self.names}, got {tuple(tokens)}")
+        return self.fuse(tokens)
+
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """From tokens of the modalities that it was built for to sets of tokens by name."""
+        raise NotImplementedError("a token fusion defines fuse()")  # abstract
 
 
 def check_free(added: str, names: Sequence[str]) -> None:

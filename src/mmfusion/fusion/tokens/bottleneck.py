@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import check_names, has_tokens
+from mmfusion.fusion.tokens.blocks import TokenFusion, has_tokens
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
@@ -16,7 +16,7 @@ from mmfusion.tokens import Tokens, join
 
 
 @token_fusions.register("bottleneck")
-class Bottleneck(nn.Module):
+class Bottleneck(TokenFusion):
     """Modalities exchange information through bottleneck tokens alone.
 
     Layers below ``fusion_layer`` are transformer blocks of each modality by itself. From there on each modality attends
@@ -55,23 +55,17 @@ class Bottleneck(nn.Module):
         expansion: Expansion = 2.0,
         dropout: Dropout = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(names)
         if not 0 <= fusion_layer < depth:
             raise ValueError(f"fusion_layer must be one of the layers 0 to {depth - 1}, got {fusion_layer}")
-        self.names = tuple(names)
         self.fusion_layer = fusion_layer
         self.bottlenecks = nn.Parameter(torch.empty(n_bottlenecks, dim))
         nn.init.normal_(self.bottlenecks, std=0.02)
         block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
         self.layers = nn.ModuleList(nn.ModuleDict({name: block() for name in self.names}) for _ in range(depth))
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens per modality as come in, with the same masks.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, with the same masks."""
         shared = self.bottlenecks.expand(next(iter(tokens.values())).x.shape[0], -1, -1)
         for index, layer in enumerate(self.layers):
             blocks = cast("nn.ModuleDict", layer)

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_names
+from mmfusion.fusion.tokens.blocks import CrossBlock, TokenFusion
 from mmfusion.options import Depth, Dropout, Heads, Range, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
 
 
 @token_fusions.register("directional")
-class Directional(nn.Module):
+class Directional(TokenFusion):
     """Each modality, as every other one makes it see itself.
 
     For each ordered pair a crossmodal transformer: queries are the target's tokens as they become from layer to layer,
@@ -57,8 +57,7 @@ class Directional(nn.Module):
         dropout: Dropout = 0.0,
         out_norm: bool = False,
     ) -> None:
-        super().__init__()
-        self.names = tuple(names)
+        super().__init__(names)
         self.dim_out = dim * max(1, len(self.names) - 1)
         block = partial(CrossBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
         # By target, then by source.
@@ -72,13 +71,8 @@ class Directional(nn.Module):
             {target: nn.ModuleDict({name: make() for name in names}) for target, names in sources.items() if names}
         )
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens per modality as come in, ``dim_out`` wide, with the same masks.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, ``dim_out`` wide, with the same masks."""
         if not self.pairs:
             return tokens
         normed = {name: standardized(of_name.filled()) for name, of_name in tokens.items()}

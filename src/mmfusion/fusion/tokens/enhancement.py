@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import check_names
+from mmfusion.fusion.tokens.blocks import TokenFusion
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.options import Heads, Width
 from mmfusion.registry import token_fusions
@@ -13,7 +13,7 @@ from mmfusion.tokens import Tokens, join
 
 
 @token_fusions.register("crossmodal_enhancement")
-class CrossmodalEnhancement(nn.Module):
+class CrossmodalEnhancement(TokenFusion):
     """Each modality's tokens, completed by what they find in the other modalities.
 
     ``tc[m] = [p[m]; MHA[m](p[m], [p[m'] for m' != m])]``: queries are the modality's own tokens, keys and values those
@@ -29,13 +29,12 @@ class CrossmodalEnhancement(nn.Module):
     """
 
     def __init__(self, names: Sequence[str], *, dim: Width, n_heads: Heads = 4) -> None:
-        super().__init__()
-        self.names = tuple(names)
+        super().__init__(names)
         self.attention = nn.ModuleDict(
             {name: CrossAttention(dim, n_heads=n_heads) for name in self.names if len(self.names) > 1}
         )
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """Enhance.
 
         Args:
@@ -43,11 +42,7 @@ class CrossmodalEnhancement(nn.Module):
 
         Returns:
             One set a modality, of twice as many tokens. A masked token stays masked, and so does its completion.
-
-        Raises:
-            ValueError: If the modalities are others.
         """
-        check_names(self.names, tokens)
         return {name: self._completed(name, tokens) for name in self.names}
 
     def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import check_names, some_of
+from mmfusion.fusion.tokens.blocks import TokenFusion, some_of
 from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
@@ -77,7 +77,7 @@ class GatedLayer(nn.Module):
 
 
 @token_fusions.register("gated_query")
-class GatedQuery(nn.Module):
+class GatedQuery(TokenFusion):
     """Tokens that ask a source, and take what they find through a gate that the source itself sets.
 
     In each layer ``x = x + g * attention(x, source)`` between self-attention and feed-forward, with a scalar gate
@@ -109,8 +109,7 @@ class GatedQuery(nn.Module):
         expansion: Expansion = 2.0,
         dropout: Dropout = 0.0,
     ) -> None:
-        super().__init__()
-        self.names = tuple(names)
+        super().__init__(names)
         self.sources = some_of("sources", self.names[1:][-1:] if sources is None else sources, self.names)
         asking = [name for name in self.names if name not in self.sources]
         if not asking:
@@ -118,13 +117,8 @@ class GatedQuery(nn.Module):
         layer = partial(GatedLayer, self.sources, dim=dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
         self.asking = nn.ModuleDict({name: nn.ModuleList(layer() for _ in range(depth)) for name in asking})
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens per modality as come in, with the same masks.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, with the same masks."""
         sources = {name: tokens[name] for name in self.sources}
         return {name: self._asked(name, of_name, sources) for name, of_name in tokens.items()}
 

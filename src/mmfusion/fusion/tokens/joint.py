@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import check_names
+from mmfusion.fusion.tokens.blocks import TokenFusion
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
@@ -14,7 +14,7 @@ from mmfusion.tokens import Tokens, join
 
 
 @token_fusions.register("joint_attention")
-class JointAttention(nn.Module):
+class JointAttention(TokenFusion):
     """Transformer blocks over one sequence of all tokens: every token sees every other.
 
     Nothing says which modality a token is of: a tokenizer that wants it known adds it.
@@ -41,18 +41,12 @@ class JointAttention(nn.Module):
         expansion: Expansion = 2.0,
         dropout: Dropout = 0.0,
     ) -> None:
-        super().__init__()
-        self.names = tuple(names)
+        super().__init__(names)
         block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
         self.blocks = nn.Sequential(*(block() for _ in range(depth)))
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens per modality as come in, with the same masks.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, with the same masks."""
         together = self.blocks(join(list(tokens.values())))
         parts = torch.split(together.x, [of_name.x.shape[1] for of_name in tokens.values()], 1)
         return {name: Tokens(x, tokens[name].mask) for name, x in zip(self.names, parts, strict=True)}

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, check_free, check_names, has_tokens
+from mmfusion.fusion.tokens.blocks import CrossBlock, TokenFusion, check_free, has_tokens
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Width
@@ -18,7 +18,7 @@ LATENTS = "latents"
 
 
 @token_fusions.register("latent")
-class Latent(nn.Module):
+class Latent(TokenFusion):
     """Learned latents, updated by one cross-attention and feed-forward a modality, layer after layer.
 
     ``latents = block[i, m](latents, tokens[m])`` for each modality in turn, in each layer i (HEALNet, Hemker et al.,
@@ -59,9 +59,8 @@ class Latent(nn.Module):
         self_attention: bool = False,
         share_layers: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(names)
         check_free(LATENTS, names)
-        self.names = tuple(names)
         self.depth = depth
         self.latents = nn.Parameter(torch.empty(n_latents, dim))
         nn.init.normal_(self.latents, std=0.02)  # as Perceiver's
@@ -72,13 +71,8 @@ class Latent(nn.Module):
         )
         self.among = nn.ModuleList(TransformerBlock(dim, **block) for _ in range(n_layers if self_attention else 0))
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """The same tokens, and ``n_latents`` more under ``"latents"``, all real.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """The same tokens, and ``n_latents`` more under ``"latents"``, all real."""
         latents = self.latents.expand(next(iter(tokens.values())).x.shape[0], -1, -1)
         for index in range(self.depth):
             blocks = cast("nn.ModuleDict", self.layers[index % len(self.layers)])

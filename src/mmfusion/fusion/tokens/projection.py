@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import check_names
+from mmfusion.fusion.tokens.blocks import TokenFusion
 from mmfusion.options import Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
 
 
 @token_fusions.register("projection")
-class Projection(nn.Module):
+class Projection(TokenFusion):
     """ReLU and a linear layer for each modality's tokens: what makes a projector of a linear embedding.
 
     Modalities do not see each other.
@@ -22,15 +22,9 @@ class Projection(nn.Module):
     """
 
     def __init__(self, names: Sequence[str], *, dim: Width) -> None:
-        super().__init__()
-        self.names = tuple(names)
+        super().__init__(names)
         self.project = nn.ModuleDict({name: nn.Sequential(nn.ReLU(), nn.Linear(dim, dim)) for name in names})
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens per modality as come in, with the same masks.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, with the same masks."""
         return {name: Tokens(self.project[name](of_name.filled()), of_name.mask) for name, of_name in tokens.items()}

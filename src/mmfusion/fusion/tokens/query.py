@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import QueryBlock, check_free, check_names, some_of
+from mmfusion.fusion.tokens.blocks import QueryBlock, TokenFusion, check_free, some_of
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens, join
@@ -15,7 +15,7 @@ JOINT = "joint"
 
 
 @token_fusions.register("query")
-class Query(nn.Module):
+class Query(TokenFusion):
     """Some modalities' tokens ask those of all the others, in layers of self-attention, cross-attention, feed-forward.
 
     TIP's multimodal interaction (Du et al., 2024, arXiv 2407.07582, section 2): there the table asks the image. The
@@ -47,9 +47,8 @@ class Query(nn.Module):
         expansion: Expansion = 2.0,
         dropout: Dropout = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(names)
         check_free(JOINT, names)
-        self.names = tuple(names)
         self.queries = some_of("queries", self.names[-1:] if queries is None else queries, self.names)
         if not self.queries:
             raise ValueError(f"queries must name at least one of the modalities {self.names}, got none")
@@ -59,13 +58,8 @@ class Query(nn.Module):
         self.blocks = nn.ModuleList(block(context=bool(self.context)) for _ in range(depth))
         self.out_norm = nn.LayerNorm(dim)
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """The same tokens, and under ``"joint"`` as many as ask, with the same mask.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """The same tokens, and under ``"joint"`` as many as ask, with the same mask."""
         return tokens | {JOINT: self.ask(tokens)}
 
     def ask(self, tokens: dict[str, Tokens]) -> Tokens:

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import check_names
+from mmfusion.fusion.tokens.blocks import TokenFusion
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
@@ -13,7 +13,7 @@ from mmfusion.tokens import Tokens
 
 
 @token_fusions.register("self_attention")
-class SelfAttention(nn.Module):
+class SelfAttention(TokenFusion):
     """A transformer block of its own for each modality; modalities do not see each other.
 
     Args:
@@ -37,19 +37,13 @@ class SelfAttention(nn.Module):
         input_norm: bool = True,
         out_norm: bool = False,
     ) -> None:
-        super().__init__()
-        self.names = tuple(names)
+        super().__init__(names)
         block = partial(TransformerBlock, dim, n_heads=n_heads, expansion=expansion, dropout=dropout)
         self.blocks = nn.ModuleDict({name: block(input_norm=input_norm) for name in names})
         self.out_norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name in names}) if out_norm else None
 
-    def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
-        """As many tokens per modality as come in, with the same masks.
-
-        Raises:
-            ValueError: If the modalities are others.
-        """
-        check_names(self.names, tokens)
+    def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """As many tokens per modality as come in, with the same masks."""
         tokens = {name: self.blocks[name](of_name) for name, of_name in tokens.items()}
         if self.out_norms is not None:
             tokens = {name: Tokens(self.out_norms[name](of_name.x), of_name.mask) for name, of_name in tokens.items()}
