@@ -26,6 +26,10 @@ class Backbone(nn.Module):
         reductions: By how much each stage has shrunk the input along each spatial axis, in network order.
         mean: Subtracted from each input channel; what the weights were trained with.
         std: Divides each input channel.
+
+    Attributes:
+        n_stages: Number of stages.
+        n_axes: Number of spatial axes of the images, 2 or 3.
     """
 
     can_recompute = False
@@ -42,6 +46,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.channels = channels
         self.reductions = reductions
+        self.n_stages = len(channels)
+        self.n_axes = len(reductions[0])
         # In the state dict: a saved model must normalize as it was trained, whatever weights it was built from.
         self.mean = nn.Buffer(torch.tensor(mean))
         self.std = nn.Buffer(torch.tensor(std))
@@ -49,16 +55,6 @@ class Backbone(nn.Module):
         self._frozen: frozenset[str] = frozenset()
         self._still: tuple[str, ...] = ()
         self._asked_to_train = True
-
-    @property
-    def n_stages(self) -> int:
-        """Number of stages."""
-        return len(self.channels)
-
-    @property
-    def n_axes(self) -> int:
-        """Number of spatial axes of the images, 2 or 3."""
-        return len(self.reductions[0])
 
     @property
     def label(self) -> str:

@@ -148,6 +148,7 @@ class ResNet3d(StagedNetwork):
         before = tuple(map(math.prod, zip(*strides[:2], strict=True)))
         super().__init__(in_channels, _WIDTHS, [before, *strides[2:]], n_stages=n_stages)
         self.depth = depth
+        self.name = f"resnet3d{depth}"
         self.strides, self.kernels = strides, kernels
         self.depth_axis = coarsest(size or (1, 1, 1), spacing) if depth_axis is None else depth_axis % 3
         self.entry = _entry((in_channels, 24, 32, 64) if tiered else (in_channels, 64), kernels[0], strides[0])
@@ -166,11 +167,6 @@ class ResNet3d(StagedNetwork):
         start(self)
         if str(weights) != "none":
             self._load(weights)
-
-    @property
-    def name(self) -> str:
-        """As it is registered."""
-        return f"resnet3d{self.depth}"
 
     def stem(self, x: Tensor) -> Tensor:
         """From volumes to what the first stage takes."""

@@ -69,18 +69,10 @@ class Slices(Backbone):
         mean, std = tuple(encoder.mean.tolist()), tuple(encoder.std.tolist())
         super().__init__(channels=encoder.channels, reductions=encoder.reductions, mean=mean, std=std)
         self.encoder = encoder
+        self.name = f"slices/{encoder.label}"
+        self.n_axes = 3  # of the images; the maps have 2
         self.depth_axis = depth_axis % 3
         self.attend = nn.ModuleList(GatedAttention(width) for width in encoder.channels)
-
-    @property
-    def n_axes(self) -> int:
-        """Number of spatial axes of the images, 3; the maps have 2."""
-        return 3
-
-    @property
-    def name(self) -> str:
-        """``"slices/"`` and the name of the 2D encoder."""
-        return f"slices/{self.encoder.label}"
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """All maps in one pass.

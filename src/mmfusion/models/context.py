@@ -19,6 +19,9 @@ class Context(nn.Module):
 
     Args:
         tokenizers: By table, a tokenizer of a single token, with its width ``dim`` and its ``columns``.
+
+    Attributes:
+        dim: Features in all.
     """
 
     def __init__(self, tokenizers: Mapping[str, nn.Module]) -> None:
@@ -33,6 +36,7 @@ class Context(nn.Module):
                     "TableCells or TableMLP, or MeanToken of it"
                 )
             self.widths[name] = int(tokenizer.dim)  # type: ignore[arg-type]  # a tokenizer's
+        self.dim = sum(self.widths.values())
 
     @classmethod
     def create(cls, tables: Mapping[str, Columns], choice: Choice, *, dim: int) -> "Context":
@@ -48,11 +52,6 @@ class Context(nn.Module):
         return cls(
             {name: MeanToken(create_tabular_tokenizer(choice, columns, dim=dim)) for name, columns in tables.items()}
         )
-
-    @property
-    def dim(self) -> int:
-        """Features in all."""
-        return sum(self.widths.values())
 
     @property
     def mean_square(self) -> float:

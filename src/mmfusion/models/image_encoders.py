@@ -33,6 +33,7 @@ class ImageEncoders(nn.Module):
 
     Attributes:
         map_shapes: By image, the shapes ``(c, *spatial)`` of its encoder's maps, one per stage.
+        n_stages: Stages of each encoder.
         fusions: Blocks that act on the maps, in order; see :meth:`add_fusion`.
 
     Raises:
@@ -53,6 +54,7 @@ class ImageEncoders(nn.Module):
         self.backbones = nn.ModuleDict(backbones)
         self.fusions = nn.ModuleList()
         self.map_shapes = {name: self._map_shapes(name) for name in self.images}
+        self.n_stages = max(map(len, self.map_shapes.values()), default=0)
 
     @classmethod
     def create(
@@ -133,11 +135,6 @@ class ImageEncoders(nn.Module):
         """The points between stages where a map fusion acts; maps then depend on more than their image."""
         points = frozenset().union(*(fusion.points for fusion in cast("Iterable[MapFusion]", self.fusions)))
         return points - {self.n_stages}
-
-    @property
-    def n_stages(self) -> int:
-        """Stages of each encoder."""
-        return max((len(shapes) for shapes in self.map_shapes.values()), default=0)
 
     def forward(
         self,

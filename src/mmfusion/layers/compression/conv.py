@@ -38,17 +38,13 @@ class ConvCompression(nn.Module):
             raise ValueError(f"token counts must be positive, got {n_tokens=} and {n_latents=}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd and positive, got {kernel_size=}")
+        self.n_latents = n_latents
         self.weight = nn.Parameter(torch.empty(n_latents, n_tokens, kernel_size))
         self.bias = nn.Parameter(torch.empty(n_latents))
         # As nn.Conv1d, which the published code uses.
         bound = 1 / math.sqrt(n_tokens * kernel_size)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
-
-    @property
-    def n_latents(self) -> int:
-        """Number of tokens that go out."""
-        return self.weight.shape[0]
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Compress.

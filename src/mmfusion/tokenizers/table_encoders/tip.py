@@ -56,6 +56,8 @@ class TipTableEncoder(nn.Module):
         self.dim = dim
         self.n_tokens = 1 + len(columns) if self.tokenizer is None else self.tokenizer.n_tokens
         cells = self.tokenizer is None
+        # Such that a hidden cell is predicted from its own token.
+        self.separates_columns = cells or isinstance(self.tokenizer, ColumnTokenizer)
         n_categories = sum(columns.cardinalities)
         self.number = nn.Linear(1, dim) if cells and columns.numerical else None
         self.embedding = nn.Parameter(torch.empty(n_categories, dim)) if cells and columns.categorical else None
@@ -92,11 +94,6 @@ class TipTableEncoder(nn.Module):
             normed = block.norm1(x)
             x = block.looking_at(Tokens(normed, known), x, normed)
         return (Tokens(x),)
-
-    @property
-    def separates_columns(self) -> bool:
-        """Whether a token belongs to one column, such that a hidden cell is predicted from its own token."""
-        return self.tokenizer is None or isinstance(self.tokenizer, ColumnTokenizer)
 
     def _cells(self, table: Table) -> tuple[Tensor, Tensor]:
         """The [CLS] and a vector a cell, and which of them are to be attended to."""

@@ -29,6 +29,10 @@ class TabularTokenizer(nn.Module):
             and a token without content is masked. ``"impute"``: it becomes what is expected of its column in the rows
             that :meth:`fit` saw, beside a learned vector that says so; see
             :class:`~mmfusion.tokenizers.tabular.marginals.Marginals`.
+
+    Attributes:
+        n_tokens: How many go out, a [CLS] among them.
+        needs_rows: Whether :meth:`fit` learns anything; a subclass that learns from rows sets it.
     """
 
     def __init__(self, columns: Columns, *, dim: int, n_tokens: int, missing: Missing = "token") -> None:
@@ -36,26 +40,18 @@ class TabularTokenizer(nn.Module):
         self.columns = columns
         self.dim = dim
         self.missing = missing
-        self._n_tokens = n_tokens
+        self.n_tokens = n_tokens
+        self.needs_rows = missing == "impute"
         self.marginals = Marginals(columns) if missing == "impute" else None
         self.register_parameter("cls", None)
 
     cls: nn.Parameter | None
 
-    @property
-    def n_tokens(self) -> int:
-        """Number of tokens that go out."""
-        return self._n_tokens + (self.cls is not None)
-
-    @property
-    def needs_rows(self) -> bool:
-        """Whether :meth:`fit` learns anything."""
-        return self.marginals is not None
-
     def with_cls(self) -> Self:
         """Put a learned token before the others, always real, to read the table out from; the tokenizer itself."""
         if self.cls is None:
             self.cls = vectors(1, 1, self.dim)
+            self.n_tokens += 1
         return self
 
     def fit(self, table: Table, labels: Tensor | None = None) -> None:

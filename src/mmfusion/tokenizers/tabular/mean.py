@@ -19,11 +19,7 @@ class MeanToken(nn.Module):
         self.columns = tokenizer.columns
         self.dim = tokenizer.dim
         self.n_tokens = 1
-
-    @property
-    def needs_rows(self) -> bool:
-        """Whether :meth:`fit` learns anything."""
-        return self.tokenizer.needs_rows
+        self.needs_rows = tokenizer.needs_rows
 
     def fit(self, table: Table, labels: Tensor | None = None) -> None:
         """Fit the tokenizer; see :meth:`~mmfusion.tokenizers.TabularTokenizer.fit`."""

@@ -45,17 +45,13 @@ class PiecewiseLinearTokenizer(FeatureTokenizer):
     def __init__(self, columns: Columns, *, dim: Width, n_bins: Count = 32, missing: Missing = "token") -> None:
         self.n_bins = n_bins
         super().__init__(columns, dim=dim, missing=missing)
+        self.needs_rows |= bool(columns.numerical)
 
     def build_numbers(self, n_numerical: int) -> None:
         """Make the parameters for numbers."""
         self.weight = vectors(n_numerical, self.n_bins, self.dim, n_in=self.n_bins)
         normal = torch.special.ndtri(torch.linspace(0.001, 0.999, self.n_bins + 1))
         self.edges = nn.Buffer(as_bits(normal.expand(n_numerical, -1)))
-
-    @property
-    def needs_rows(self) -> bool:
-        """Whether :meth:`fit` learns anything."""
-        return bool(self.columns.numerical) or super().needs_rows
 
     @torch.no_grad()
     def fit(self, table: Table, labels: Tensor | None = None) -> None:

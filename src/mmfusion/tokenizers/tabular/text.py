@@ -69,6 +69,7 @@ class TextTokenizer(ColumnTokenizer):
         missing: Missing = "token",
     ) -> None:
         super().__init__(columns, dim=dim, missing=missing)
+        self.needs_rows = True  # fit() encodes, too
         self.cache = None if cache is None else Path(cache)
         wordings = worded(columns, templates)
         n_numerical = len(columns.numerical)
@@ -99,11 +100,6 @@ class TextTokenizer(ColumnTokenizer):
         if cached is not None:
             self.sentences.copy_(cached)
         self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
-
-    @property
-    def needs_rows(self) -> bool:
-        """Whether :meth:`fit` does anything: it encodes, too."""
-        return True
 
     @torch.no_grad()
     def prepare(self) -> None:

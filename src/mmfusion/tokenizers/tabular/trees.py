@@ -53,6 +53,7 @@ class TreeTokenizer(TabularTokenizer):
         missing: Missing = "token",
     ) -> None:
         super().__init__(columns, dim=dim, n_tokens=n_trees, missing=missing)
+        self.needs_rows = True
         self.n_trees, self.depth, self.min_leaf = n_trees, depth, min_leaf
         self.leaves = vectors(n_trees * 2**depth, dim)
         self.absent = None if missing == "mask" else vectors(len(columns), dim)
@@ -68,11 +69,6 @@ class TreeTokenizer(TabularTokenizer):
         # What the buffer says, where no device has to be asked.
         self._fitted = False
         self.register_load_state_dict_post_hook(_notice)  # type: ignore[no-untyped-call]  # torch has no types there
-
-    @property
-    def needs_rows(self) -> bool:
-        """Whether :meth:`fit` learns anything."""
-        return True
 
     @torch.no_grad()
     def fit(self, table: Table, labels: Tensor | None = None) -> None:
