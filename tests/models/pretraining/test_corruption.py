@@ -112,7 +112,7 @@ def test_numbers_alone_and_categories_alone() -> None:
     [
         (1.1, None, "Corruption: rate expects float from 0 to 1, got 1.1"),
         (0.5, Table(torch.zeros(0, 2), torch.zeros(0, 2, dtype=torch.int64)), "need training rows, got none"),
-        (0.5, Table(torch.zeros(3, 1), torch.zeros(3, 2, dtype=torch.int64)), r"table of numerical \(3, 2\)"),
+        (0.5, Table(torch.zeros(3, 1), torch.zeros(3, 2, dtype=torch.int64)), r"numerical cells .* of shape \(b, 2\)"),
     ],
 )
 def test_what_is_refused(rate: float, table: Table | None, message: str) -> None:
