@@ -30,7 +30,7 @@ def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> N
 
 def add_own_table(group: "argparse._ArgumentGroup") -> None:
     """Add the flags of a table of one's own."""
-    group.add_argument("--table", metavar="FILE", help=".csv, .tsv or .parquet file, one row per case")
+    group.add_argument("--table", metavar="FILE", help=".csv, .tsv, .parquet or .xlsx file, one row per case")
     group.add_argument("--label", metavar="COLUMN", help="column of the class")
     group.add_argument(
         "--images", nargs="+", metavar="COLUMN", help="columns of image files (photographs, DICOM, NIfTI)"

@@ -46,7 +46,7 @@ class TableDataset(Plan):
     statistics and vocabularies are fitted on the training rows only. See :meth:`TableSchema.infer` and :attr:`about`.
 
     Args:
-        table: A DataFrame, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
+        table: A DataFrame, or a ``.csv``, ``.tsv``, ``.parquet`` or ``.xlsx`` file.
         label: The column of labels, texts or whole numbers.
         images: Columns with names of image files, one modality each: photographs, DICOM images, or volumes (``.nii``,
             ``.nii.gz``; with three sizes also DICOM, files of several frames or folders of slices), by their names.
@@ -94,6 +94,7 @@ class TableDataset(Plan):
             numbers is divided into thirds of the training set.
         separator: Separator of the cells in a text file; None: inferred.
         encoding: Encoding of a text file; None: UTF-8.
+        sheet: Name of a spreadsheet's sheet; None: the only one that has cells.
 
     Raises:
         mmfusion.data.datasets.faults.DatasetError: A ValueError, if the table, its labels, columns, cells or split are
@@ -140,15 +141,16 @@ class TableDataset(Plan):
         subgroups: Sequence[str] | str = (),
         separator: Name | None = None,
         encoding: Name | None = None,
+        sheet: Name | None = None,
     ) -> None:
         if table is None or label is None:
             needed = [
-                *(["a table, table=FILE: a .csv, .tsv or .parquet"] if table is None else []),
+                *(["a table, table=FILE: a .csv, .tsv, .parquet or .xlsx"] if table is None else []),
                 *(["the column of the labels, label=COLUMN"] if label is None else []),
             ]
             raise ValueError(f"the dataset 'table' needs {'; and '.join(needed)}")
         faults = Faults()
-        frame, folder = read_frame(table, root, separator, encoding, schema, split_file, faults)
+        frame, folder = read_frame(table, root, separator, encoding, sheet, schema, split_file, faults)
         image_columns = [images] if isinstance(images, str) else list(images)
         if unknown := sorted({*map(str, overrides or {})} - set(frame.columns)):
             faults.append(f"overrides are given for {unknown}; the table's columns are: {', '.join(frame.columns)}")

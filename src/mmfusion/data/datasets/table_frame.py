@@ -13,6 +13,7 @@ def read_frame(
     root: Path | str | None,
     separator: str | None,
     encoding: str | None,
+    sheet: str | None,
     schema: Path | str | None,
     split_file: Path | str | None,
     faults: Faults,
@@ -24,6 +25,7 @@ def read_frame(
         root: The folder of the images; None: that of the table, or the working folder.
         separator: Separator of the cells in a text file; None: inferred.
         encoding: Encoding of a text file; None: UTF-8.
+        sheet: Sheet of a spreadsheet; None: the only one.
         schema: Schema file; None: none.
         split_file: Split file; None: none.
         faults: Receives faults of the root.
@@ -40,7 +42,7 @@ def read_frame(
         if isinstance(table, pd.DataFrame):
             frame = table
         else:
-            frame = read_table(table, separator=separator, encoding=encoding)
+            frame = read_table(table, separator=separator, encoding=encoding, sheet=sheet)
         if not len(frame):
             raise ValueError("the table has no rows: at least one case is needed")
         if not all(isinstance(name, str) for name in frame.columns):

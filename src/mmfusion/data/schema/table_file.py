@@ -5,21 +5,25 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmfusion.data.schema.spreadsheet_file import read_spreadsheet
 from mmfusion.utils.optional import need
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx")
 
 
-def read_table(path: Path | str, *, separator: str | None = None, encoding: str | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path | str, *, separator: str | None = None, encoding: str | None = None, sheet: str | None = None
+) -> pd.DataFrame:
     """Read a table.
 
     Types are not guessed: cells of a text file are texts, empty ones are empty, and the schema decides on ``None`` and
-    ``NA``. A parquet file keeps its types.
+    ``NA``. A parquet file and a spreadsheet keep their types.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` (which needs pyarrow).
+        path: ``.csv``, ``.tsv``, ``.txt``, ``.parquet`` (which needs pyarrow) or ``.xlsx`` (openpyxl).
         separator: Separator of the cells; None: the most frequent of comma, semicolon, tab and bar in the header.
         encoding: Encoding of a text file; None: UTF-8, or UTF-16 if the file has its byte order mark.
+        sheet: Name of a spreadsheet's sheet; None: the only one that has cells.
 
     Returns:
         The table, with at least one row; its index counts from 0.
@@ -27,14 +31,21 @@ def read_table(path: Path | str, *, separator: str | None = None, encoding: str 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If it has another suffix, is empty, without rows or not text in that encoding, or a row has more
-            cells than the header.
+            cells than the header; or as
+            :func:`~mmfusion.data.schema.spreadsheet_file.read_spreadsheet`.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table {path}")
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path} is not one of {', '.join(SUFFIXES)}: save the table as one of these")
-    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _text(path, separator, encoding)
+    suffix = path.suffix.lower()
+    if sheet is not None and suffix != ".xlsx":
+        raise ValueError(f"a sheet is given, {sheet!r}, and {path} is no spreadsheet (.xlsx): leave it out")
+    if suffix == ".xlsx":
+        frame = read_spreadsheet(path, sheet)
+    else:
+        frame = _parquet(path) if suffix == ".parquet" else _text(path, separator, encoding)
     if not len(frame):
         raise ValueError(f"{path} has a header and no rows: at least one case is needed")
     return frame
