@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmfusion.experiments.predicting import RunEnsemble
     from mmfusion.experiments.trained_run import Run, load
     from mmfusion.models import Blueprint, FusionModel, ImageEncoders, ablate, create_loss, create_model
+    from mmfusion.models.pretrained import from_pretrained, save_pretrained
     from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
     from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
     from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
@@ -64,6 +65,7 @@ __all__ = [
     "create_loss",
     "create_model",
     "fit",
+    "from_pretrained",
     "list_backbones",
     "list_datasets",
     "list_losses",
@@ -73,6 +75,7 @@ __all__ = [
     "read_table",
     "registry",
     "report",
+    "save_pretrained",
 ]
 
 _HOMES = {
@@ -87,6 +90,7 @@ _HOMES = {
     **dict.fromkeys(("blueprint", "check"), "experiments.look_up"),
     **dict.fromkeys(("MLflowLogger", "TensorBoardLogger", "WandbLogger"), "experiments.loggers"),
     "Callback": "training.callbacks",
+    **dict.fromkeys(("from_pretrained", "save_pretrained"), "models.pretrained"),
     "report": "comparison.report.command",
     "Study": "comparison.study",
     "RunEnsemble": "experiments.predicting",

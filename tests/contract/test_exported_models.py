@@ -21,7 +21,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "two_images": {"images": 2, "size": (16, 16)},
     "volume": {"images": 1, "size": (8, 8, 8)},
 }
-USUAL = {("concat", "two_images"), ("film", "two_images")}
+USUAL = {("concat", "two_images")}
 
 
 def cases(usual: set[tuple[str, str]]) -> list[Any]:
@@ -74,9 +74,9 @@ def test_program(name: str, layout: str) -> None:
             torch.testing.assert_close(found[target], expected[target], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "layout"), cases({("tabular_mlp", "two_images")}))
+@pytest.mark.parametrize(("name", "layout"), cases(set()))
 def test_onnx(name: str, layout: str, tmp_path: Path) -> None:
-    """Likewise one ONNX file, in onnxruntime."""
+    """Likewise one ONNX file, in onnxruntime; the tests of the exported script have one in every run."""
     runtime = pytest.importorskip("onnxruntime")
     spec, model = model_of(name, layout)
     to_onnx(to_program(model, spec), tmp_path / "model.onnx")

@@ -88,11 +88,11 @@ def tabulate(
     if calibrated is not None:
         columns |= dict(zip(calibrated_columns(kind), calibrated.T))
     taken = {*columns, "label", "missing", "outside"}
-    identifier = _free(reader.id_column or "id", "id", taken)
+    identifier = free_name(reader.id_column or "id", "id", taken)
     out = pd.DataFrame({identifier: list(outputs.ids)}, index=frame.index)
     group = reader.group_column
     if group is not None and group in frame.columns and group != reader.id_column:
-        out[_free(group, "group", {*taken, identifier})] = frame[group]
+        out[free_name(group, "group", {*taken, identifier})] = frame[group]
     for column, values in columns.items():
         out[column] = np.where(finite, values, np.nan)
     labels = decide.labels(safe).tolist()
@@ -110,7 +110,7 @@ def lacking(locked: Locked, kind: Classes) -> list[str]:
     return ([NO_TEMPERATURE] if locked.temperature is None else []) + ([NO_THRESHOLD] if no_threshold else [])
 
 
-def _free(name: str, instead: str, taken: Collection[str]) -> str:
+def free_name(name: str, instead: str, taken: Collection[str]) -> str:
     """A column's own name, or where the result has a column of that name already, another one."""
     while name in taken:
         name = instead if instead not in taken else f"{name}_"

@@ -20,6 +20,7 @@ from mmfusion.experiments.devices import pick_device
 from mmfusion.experiments.locked import Locked
 from mmfusion.experiments.predicted_table import Outputs, tabulate
 from mmfusion.experiments.settings import Settings
+from mmfusion.models import pretrained
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, inference, memory
@@ -213,6 +214,8 @@ def load(
     """
     path = Path(run_folder)
     place, weights = (path.parent, path) if path.is_file() else (path, path / checkpoints.BEST)
+    if not weights.is_file() and (place / pretrained.WEIGHTS).is_file():
+        weights = place / pretrained.WEIGHTS  # exported for a hub
     if path.is_file() and not all((place / name).is_file() for name in (folder.SETTINGS, folder.CASE)):
         raise ValueError(
             f"{path} holds weights alone, which do not say how cases are read: give the run's folder, or put "

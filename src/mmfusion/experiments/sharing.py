@@ -10,8 +10,8 @@ from mmfusion.experiments.settings import Settings
 from mmfusion.training import checkpoints
 from mmfusion.training.result_files import write_json
 
-FILES = (folder.SETTINGS, folder.CASE, checkpoints.BEST, folder.LOCKED)
-"""In the order in which they are written; the last one of a finished run alone."""
+FILES = (folder.SETTINGS, folder.CASE, folder.LOCKED, checkpoints.BEST)
+"""In the order in which they are written; the third one of a finished run alone."""
 
 _CASE = ("dataset", "target", "spec", "reader")
 _TRAIN = ("normalise", "eval_batch_size")
@@ -38,20 +38,32 @@ def share(run: str | Path, out: str | Path) -> list[Path]:
         mmfusion.training.result_files.WriteError: If a file cannot be written.
     """
     run, out = Path(run), Path(out)
-    settings, case = folder.read_settings(run), folder.read_case(run)
+    files = described(run)
     if not (run / checkpoints.BEST).is_file():
         raise FileNotFoundError(f"{run} has no trained weights yet: {checkpoints.BEST} is missing")
     weights = checkpoints.load(run / checkpoints.BEST)[0]
-    shared, kept = _case(case, run / folder.CASE), locked.read(run)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} already exists: choose another folder by out=...")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / folder.SETTINGS, {"format": checkpoints.FORMAT, **_settings(settings)})
-    write_json(out / folder.CASE, {"format": checkpoints.FORMAT, **shared})
+    for name, content in files.items():
+        write_json(out / name, content)
     checkpoints.save(out / checkpoints.BEST, weights, {})
-    if kept.finished:
-        write_json(out / folder.LOCKED, kept.to_dict())
     return [out / name for name in FILES if (out / name).is_file()]
+
+
+def described(run: Path) -> dict[str, dict[str, Any]]:
+    """The files of :func:`share` but the weights: their contents by name.
+
+    Raises:
+        FileNotFoundError: If the folder does not hold a run; names the file.
+        ValueError: If a newer version of the package wrote the run, or a file is damaged.
+    """
+    settings, case, kept = folder.read_settings(run), folder.read_case(run), locked.read(run)
+    files = {
+        folder.SETTINGS: {"format": checkpoints.FORMAT, **_settings(settings)},
+        folder.CASE: {"format": checkpoints.FORMAT, **_case(case, run / folder.CASE)},
+    }
+    return files | ({folder.LOCKED: kept.to_dict()} if kept.finished else {})
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

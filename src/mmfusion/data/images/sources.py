@@ -274,10 +274,10 @@ def _fault(frame: pd.DataFrame, task: _Task, error: Exception | str) -> str:
 
 def named_columns(column: str) -> list[str]:
     """The columns of a source's file names: one, or those of a pattern."""
-    return [field for _, field in _pieces(column) if field is not None]
+    return [field for _, field in pieces(column) if field is not None]
 
 
-def _pieces(column: str) -> list[tuple[str, str | None]]:
+def pieces(column: str) -> list[tuple[str, str | None]]:
     """Pairs of a text and the column after it."""
     if "{" not in column:
         return [("", column)]
@@ -295,11 +295,11 @@ def _pieces(column: str) -> list[tuple[str, str | None]]:
 
 def _names(frame: pd.DataFrame, column: str) -> list[str | None]:
     """Each row's file name; None if one of its cells is empty."""
-    pieces = _pieces(column)
+    around = pieces(column)
     cells = {name: texts(frame, name) for name in named_columns(column)}
 
     def name(i: int) -> str | None:
-        parts = [(text, "" if field is None else cells[field][i]) for text, field in pieces]
+        parts = [(text, "" if field is None else cells[field][i]) for text, field in around]
         return None if any(cell is None for _, cell in parts) else "".join(f"{text}{cell}" for text, cell in parts)
 
     return [name(i) for i in range(len(frame))]

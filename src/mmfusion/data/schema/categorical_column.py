@@ -134,7 +134,8 @@ class CategoricalColumn:
             )
         return column
 
-    def _codes(self) -> dict[str, int]:
+    def spellings(self) -> dict[str, int]:
+        """The code of each known spelling, by :func:`~mmfusion.data.schema.cells.key`."""
         codes = {key(category): code for code, category in enumerate(self.categories)}
         if self.kind == "boolean":
             codes |= {spelling: int(value) for spelling, value in BOOLEANS.items()}
@@ -146,7 +147,7 @@ class CategoricalColumn:
 
     def encode(self, frame: pd.DataFrame) -> Codes:
         """Codes, shape ``(n,)`` int64; -1 is missing, or an unknown category if there is no rare one."""
-        known, other = self._codes(), len(self.categories) - 1 if self.rare else -1
+        known, other = self.spellings(), len(self.categories) - 1 if self.rare else -1
         codes, texts = distinct(one_column(frame, self.name), self.missing)
         of_texts = np.array([known.get(key(text), other) for text in texts], dtype=np.int64)
         if self.numbers_only:
@@ -158,7 +159,7 @@ class CategoricalColumn:
         return self._unknown(distinct(one_column(frame, self.name), self.missing)[1])
 
     def _unknown(self, texts: list[str]) -> list[str]:
-        known = self._codes()
+        known = self.spellings()
         valid = _are_numbers(texts) if self.numbers_only else np.ones(len(texts), dtype=np.bool_)
         return [
             text for text, is_valid in zip(texts, valid.tolist(), strict=True) if is_valid and key(text) not in known

@@ -137,15 +137,22 @@ class NumericalColumn:
         """Notation of numbers in texts."""
         return Notation(self.decimal, self.thousands, self.suffix, self.percent)
 
+    @property
+    def units(self) -> list[str]:
+        """Further units that may follow a number."""
+        return [self.unit] if self.unit else []
+
+    @property
+    def words(self) -> bool | None:
+        """Whether ``true`` is 1: not in a column that was fitted on other numbers than 0 and 1; None: unknown."""
+        return None if self.low == self.high else self.low >= 0 and self.high <= 1
+
     def read(self, frame: pd.DataFrame) -> Reading:
         """Read all cells; invalid ones are no error."""
         column = one_column(frame, self.source)
         if self.kind == "date":
             return read_date_column(column, (self.date_format, *self.more_formats), self.missing)
-        units = [self.unit] if self.unit else []
-        # Of a column that was fitted on other numbers than 0 and 1, "true" is none.
-        words = None if self.low == self.high else self.low >= 0 and self.high <= 1
-        return read_column(column, self.notation, self.missing, units=units, part=self.part, words=words)
+        return read_column(column, self.notation, self.missing, units=self.units, part=self.part, words=self.words)
 
     def values(self, frame: pd.DataFrame) -> Floats:
         """The column's values in its unit, shape ``(n,)``; NaN is missing.
@@ -155,7 +162,7 @@ class NumericalColumn:
         """
         reading = self.read(frame)
         if self.invalid == "error":
-            refuse_cells(one_column(frame, self.source), self.source, reading.invalid, self._holds(2))
+            refuse_cells(one_column(frame, self.source), self.source, reading.invalid, self.expected(2))
         if self.censored == "missing":
             reading.values[reading.bounds != 0] = np.nan
         return reading.values
@@ -194,9 +201,10 @@ class NumericalColumn:
     def remarks(self, frame: pd.DataFrame) -> list[Remark]:
         """Remarks on a table's cells: those that count as missing though not empty, and bounds."""
         becomes = {"bound": "the number", "flag": "the number, with a flag", "missing": "missing"}[self.censored]
-        return remarks_of(self.source, one_column(frame, self.source), self.read(frame), self._holds(1), becomes)
+        return remarks_of(self.source, one_column(frame, self.source), self.read(frame), self.expected(1), becomes)
 
-    def _holds(self, n: int) -> str:
+    def expected(self, n: int) -> str:
+        """What a cell holds, or what ``n`` of them hold, for messages."""
         plural = "s" if n > 1 else ""
         if self.kind == "date":
             return f"date{plural} as in {' or '.join((self.date_format, *self.more_formats))}"

@@ -1,0 +1,41 @@
+"""``mmfusion export``: a run's model for use without mmfusion, or for a hub."""
+
+import argparse
+from pathlib import Path
+
+from mmfusion.cli import flags, interrupt, option_names
+
+NAME = "export"
+SUMMARY = "Write a run's model as ONNX, as a program of torch.export or for a hub"
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    exporting = commands.add_parser(NAME, description=SUMMARY)
+    exporting.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    exporting.add_argument(
+        "--format",
+        default="onnx",
+        choices=("onnx", "torch", "hub"),
+        help="onnx: with its preprocessing and a script that predicts without mmfusion and torch; torch: a program of "
+        "torch.export; hub: what mmfusion.load and mmfusion.from_pretrained read (default: %(default)s)",
+    )
+    exporting.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="the new folder (default: the run's with the format appended)"
+    )
+    exporting.add_argument("--data-license", default="", metavar="TEXT", help="license of the data, for the model card")
+    flags.add_plugin(exporting)
+    exporting.set_defaults(command=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    with interrupt.at_once():
+        from mmfusion.experiments.exporting.writing import export
+
+        flags.import_ahead()
+    run, kind = arguments.run, arguments.format
+    place = run if run.is_dir() else run.parent
+    out = arguments.out or place.resolve().with_name(f"{place.resolve().name}-{kind}")
+    files = export(run, out, format=kind, plugins=arguments.plugins, license_of_data=arguments.data_license)
+    size = sum(path.stat().st_size for path in files)
+    option_names.reporter(arguments).say(f"{len(files)} files, {size / 1e6:.1f} MB, in {out}; see its README.md")

@@ -1,0 +1,128 @@
+"""The script's inputs are those of mmfusion, bit by bit, from the preprocessing that is written beside the model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from helpers.odd_cases import new_cases, photographs, reader_of, training
+from mmfusion.data.images.intensity import Intensity
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.stack import StackSource
+from mmfusion.data.images.volumes import VolumeSource
+from mmfusion.data.reader import CaseReader
+from mmfusion.experiments.exporting import preprocessing
+from mmfusion.experiments.predictor import Predictor
+from mmfusion.models.export import ExportError
+
+stand_alone = pytest.importorskip("mmfusion.experiments.exporting.stand_alone")
+
+
+def written(reader: CaseReader) -> dict[str, Any]:
+    """What the file holds, for a model that reads everything."""
+    predictor = Predictor(torch.nn.Identity(), reader, device=torch.device("cpu"))
+    return json.loads(json.dumps(preprocessing.described(predictor), allow_nan=False))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_table(rows: int) -> None:
+    """Odd cells of every kind of column; the whole column is read at once, as its other cells matter."""
+    reader = reader_of({})
+    about = written(reader)["tables"]["meta"]
+    assert reader.schema is not None
+    for frame in (new_cases().iloc[:rows], training().iloc[:rows], new_cases().iloc[::-1].iloc[:rows]):
+        expected = reader.schema.transform(frame)
+        numerical, categorical = stand_alone.table(frame, about)
+        np.testing.assert_array_equal(numerical, expected.numerical.numpy())
+        np.testing.assert_array_equal(categorical, expected.categorical.numpy())
+        assert (numerical.dtype, categorical.dtype) == (np.float32, np.int64)
+
+
+def test_a_cell_that_is_no_number_is_the_same_error() -> None:
+    reader = reader_of({})
+    frame = new_cases().assign(age="old")
+    assert reader.schema is not None
+    with pytest.raises(ValueError, match="column 'age' expects numbers, but row 0 has 'old'") as expected:
+        reader.schema.transform(frame)
+    with pytest.raises(ValueError, match="column 'age'") as found:
+        stand_alone.table(frame, written(reader)["tables"]["meta"])
+    assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"channels": 1}, {"order": "bgr"}, {"range": (100, 40000)}])
+def test_photographs(options: dict[str, Any], tmp_path: Path) -> None:
+    """Turned, transparent, deep, with a palette, grey; found whatever the case of the name."""
+    photographs(tmp_path / "images")
+    source = ImageSource("photo", (16, 12), folders=("", "images"), **options)
+    about = written(reader_of({"derm": source}))["images"]["derm"]
+    files = stand_alone.paths(new_cases(), tmp_path, about, "absent")
+    assert [file is None for file in files] == [False] * 5 + [True, True]
+    for file in files[:5]:
+        assert file == source.find(tmp_path, file.name)
+        np.testing.assert_array_equal(stand_alone.photograph(file, about), source.decode(file))
+
+
+def test_endings_and_patterns(tmp_path: Path) -> None:
+    photographs(tmp_path / "p.1")
+    source = ImageSource("p.{age}/{photo}", (8, 8), suffix=".tif", endings=(".jpg",))
+    about = written(reader_of({"derm": source}))["images"]["derm"]
+    frame = new_cases().iloc[:2].assign(age="1", photo=["gone", "turned"])
+    assert stand_alone.paths(frame, tmp_path, about, "absent") == [None, tmp_path / "p.1" / "turned.jpg"]
+    with pytest.raises(FileNotFoundError, match=r"1 image\(s\) are not in .*row 0: \['1', 'gone'\]"):
+        stand_alone.paths(frame, tmp_path, about, "error")
+
+
+@pytest.mark.parametrize(
+    "intensity",
+    [
+        Intensity("none", clip=(0.2, 0.9)),
+        Intensity("image", clip=(0.1, 0.8)),
+        Intensity("channel"),
+        Intensity("sequence", mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3)),
+    ],
+    ids=lambda intensity: intensity.standardize,
+)
+def test_intensities(intensity: Intensity) -> None:
+    """One image is constant, and becomes zeros."""
+    source = ImageSource("photo", (4, 4))
+    how = written(reader_of({"derm": source}, {"derm": intensity}))["images"]["derm"]["intensity"]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 4), dtype=np.uint8)
+    pixels[1] = 90
+    expected = intensity(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(stand_alone.scaled(pixels, how), expected, rtol=0, atol=1e-6)
+
+
+def test_volumes_are_files_of_numpy(tmp_path: Path) -> None:
+    """With the name of the NIfTI file and another ending; those of a stack are in a folder."""
+    voxels = np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float16)
+    (tmp_path / "c1").mkdir()
+    np.save(tmp_path / "c1" / "t1.npy", voxels[0])
+    np.save(tmp_path / "c1" / "t2.npy", voxels[1:])
+    one = VolumeSource("case", (6, 5, 4), suffix="/t1.nii.gz", axes="hws")
+    frame = new_cases().iloc[:1].assign(case="c1")
+
+    def read(source: VolumeSource | StackSource) -> NDArray[Any]:
+        about = written(reader_of({"mri": source}))["images"]["mri"]
+        return stand_alone.images(stand_alone.paths(frame, tmp_path, about, "error"), about)
+
+    np.testing.assert_array_equal(read(one), voxels[None, :1].astype(np.float32))
+    stack = StackSource(VolumeSource("case", (6, 5, 4), axes="hws"), ("t1.nii.gz", "t2.nii.gz"))
+    np.testing.assert_array_equal(read(stack), voxels[None].astype(np.float32))
+    with pytest.raises(ValueError, match=r"t1\.npy cannot be read: t1\.npy is \(6, 5, 4\), expected \(6, 5, 3\)"):
+        read(VolumeSource("case", (6, 5, 3), suffix="/t1.nii.gz", axes="hws"))
+
+
+def test_images_of_another_kind_are_named() -> None:
+    with pytest.raises(ExportError, match="the images 'mri' are read as 'bag', which the exported script cannot do"):
+        preprocessing._image("mri", Bag())
+
+
+class Bag:
+    kind = "bag"
+    column = "photo"
+    folders = ("",)
+    spec = ImageSource("photo", (4, 4)).spec

@@ -1,0 +1,66 @@
+"""The exported script gives the numbers of ``mmfusion predict`` from files and a table, without mmfusion and torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmfusion
+from helpers.odd_cases import new_cases, photographs, reader_of
+from helpers.untrained_runs import write
+from mmfusion.cli import main
+from mmfusion.data.images.photographs import ImageSource
+from mmfusion.experiments import spreadsheet
+
+pytest.importorskip("onnxruntime")
+
+WITHOUT = """\
+import sys
+sys.path.insert(0, {folder!r})
+for name in ("torch", "mmfusion", "timm", "sklearn", "scipy"):
+    sys.modules[name] = None
+import predict
+for rows, out in ((1, "1.csv"), (2, "2.csv"), (7, "7.csv")):
+    sys.argv = ["predict.py", f"table{{rows}}.csv", "--root", "images", "--out", out, "--missing-images", "absent"]
+    code = predict.main()
+    if code:
+        sys.exit(code)
+"""
+"""The script in a process without what it must not need; its only entry is the command line."""
+
+
+def compared(run: Path, work: Path, **options: Any) -> None:
+    """1, 2 and 7 cases by the script and by ``mmfusion predict``."""
+    frame = new_cases()
+    assert main(["export", str(run), "--out", str(work / "exported")]) == 0
+    for n in (1, 2, 7):
+        frame.iloc[:n].to_csv(work / f"table{n}.csv", index=False)
+    code = WITHOUT.format(folder=str(work / "exported"))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=work, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = mmfusion.load(run, "cpu")
+    for n in (1, 2, 7):
+        found = spreadsheet.read_csv(work / f"{n}.csv")
+        table = pd.read_csv(work / f"table{n}.csv", dtype=str, na_filter=False)
+        with pytest.warns(UserWarning, match="count"):
+            expected = loaded.predict(table, work / "images", missing_images="absent")
+        assert list(found.columns) == [*expected.columns[:-2]]
+        assert list(found["case"]) == list(expected["case"])
+        assert list(found["label"]) == list(expected["label"])
+        numbers = list(expected.columns[1:-3])
+        np.testing.assert_allclose(found[numbers].astype(float), expected[numbers], rtol=0, atol=1e-5)
+    assert expected["prob_bad"].nunique() == 7
+
+
+@pytest.mark.slow
+def test_a_photograph_and_a_table(tmp_path: Path) -> None:
+    photographs(tmp_path / "images")
+    reader = reader_of({"derm": ImageSource("photo", (16, 16))})
+    run = write(tmp_path / "run", "concat", reader, locked={"threshold": 0.49, "temperature": 1.7})
+    compared(run, tmp_path)
