@@ -6,7 +6,7 @@ from pathlib import Path
 from mmfusion.cli import flags, interrupt, option_names
 
 NAME = "export"
-SUMMARY = "Write a run's model as ONNX, as a program of torch.export or for a hub"
+SUMMARY = "Write a run's model for onnxruntime, torch.export or a hub"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
