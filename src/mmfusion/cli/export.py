@@ -30,12 +30,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _export(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.experiments.exporting.writing import export
+        from mmfusion.experiments.trained_run import load
 
         flags.import_ahead()
-    run, kind = arguments.run, arguments.format
-    place = run if run.is_dir() else run.parent
-    out = arguments.out or place.resolve().with_name(f"{place.resolve().name}-{kind}")
-    files = export(run, out, format=kind, plugins=arguments.plugins, license_of_data=arguments.data_license)
+    kind, run = arguments.format, load(arguments.run, "cpu", plugins=arguments.plugins)
+    place = run.folder.resolve()
+    out = arguments.out or place.with_name(f"{place.name}-{kind}")
+    files = run.export(out, format=kind, license_of_data=arguments.data_license)
     size = sum(path.stat().st_size for path in files)
     option_names.reporter(arguments).say(f"{len(files)} files, {size / 1e6:.1f} MB, in {out}; see its README.md")

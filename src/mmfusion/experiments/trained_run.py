@@ -13,6 +13,8 @@ from torch import nn
 from mmfusion.data.reader import CaseReader
 from mmfusion.experiments import case_embeddings, folder, predictor, run_report, sharing
 from mmfusion.experiments.argument_names import named
+from mmfusion.experiments.exporting import writing
+from mmfusion.experiments.exporting.writing import Format
 from mmfusion.experiments.predicting import Missing, Predicting, RunEnsemble, cases_of
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.experiments.settings import Settings
@@ -153,6 +155,27 @@ class Run(Predicting):
             FileExistsError: If ``out`` exists and is not an empty folder.
         """
         return sharing.share(self.folder, out)
+
+    @named
+    def export(self, out: str | Path, *, format: Format = "onnx", license_of_data: str = "") -> list[Path]:
+        """Write the model for use without mmfusion, or for a hub, with a model card.
+
+        Args:
+            out: The new folder.
+            format: ``"onnx"``: an ONNX file, its preprocessing, and a script that predicts without mmfusion and torch.
+                ``"torch"``: a program of ``torch.export``. ``"hub"``: a folder for :func:`mmfusion.load` and
+                :func:`mmfusion.from_pretrained`, in the layout of the Hugging Face hub.
+            license_of_data: For the card; empty: what the run's notes say.
+
+        Returns:
+            The files.
+
+        Raises:
+            FileExistsError: If ``out`` exists and is not an empty folder.
+            mmfusion.models.export.ExportError: If a part of the model or its preprocessing cannot be exported; says
+                which and why.
+        """
+        return writing.export(self.predictor, self.folder, out, format=format, license_of_data=license_of_data)
 
     def __repr__(self) -> str:
         if not (self.folder / folder.METRICS).is_file():

@@ -3,6 +3,7 @@
 Both have tensors as inputs and outputs, by name; see :func:`tensor_names`.
 """
 
+import copy
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,8 @@ def to_program(model: nn.Module, spec: DataSpec) -> ExportedProgram:
     Raises:
         ExportError: If a part of the model cannot be exported.
     """
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        model = copy.deepcopy(model).to("cpu")  # a program keeps the device that it was traced on
     wrapped = TensorModel(model, spec)
     examples = _examples(wrapped)
     batch = Dim(BATCH, min=1)

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from mmfusion.data.whole_files import replace_file
 from mmfusion.models.assembly import assemble
 from mmfusion.models.blueprint import Blueprint
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.packed import entries
 from mmfusion.registry import named
 from mmfusion.spec import DataSpec
-from mmfusion.utils.files import replace_file
 from mmfusion.utils.finite import require_finite
 from mmfusion.utils.optional import need
 

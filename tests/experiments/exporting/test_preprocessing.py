@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from helpers.odd_cases import new_cases, photographs, reader_of, training
+from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.intensity import Intensity
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.stack import StackSource
@@ -53,7 +55,7 @@ def test_a_cell_that_is_no_number_is_the_same_error() -> None:
     assert str(found.value) == str(expected.value)
 
 
-@pytest.mark.parametrize("options", [{}, {"channels": 1}, {"order": "bgr"}, {"range": (100, 40000)}])
+@pytest.mark.parametrize("options", [{}, {"channels": 1}, {"order": "bgr"}, {"range": (100, 40000)}, {"bits": 16}])
 def test_photographs(options: dict[str, Any], tmp_path: Path) -> None:
     """Turned, transparent, deep, with a palette, grey; found whatever the case of the name."""
     photographs(tmp_path / "images")
@@ -64,6 +66,18 @@ def test_photographs(options: dict[str, Any], tmp_path: Path) -> None:
     for file in files[:5]:
         assert file == source.find(tmp_path, file.name)
         np.testing.assert_array_equal(stand_alone.photograph(file, about), source.decode(file))
+
+
+def test_twelve_bits_in_files_of_sixteen(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((8, 8), 4096, dtype=np.uint16)).save(tmp_path / "b.png")
+    source = ImageSource("photo", (8, 8), bits=12)
+    about = written(reader_of({"derm": source}))["images"]["derm"]
+    pixels = stand_alone.photograph(tmp_path / "a.png", about)
+    np.testing.assert_array_equal(pixels, source.decode(tmp_path / "a.png"))
+    assert pixels.max() > 250
+    with pytest.raises(ValueError, match=r"its values are not from 0\.0 to 4095\.0"):
+        stand_alone.photograph(tmp_path / "b.png", about)
 
 
 def test_endings_and_patterns(tmp_path: Path) -> None:
@@ -117,12 +131,5 @@ def test_volumes_are_files_of_numpy(tmp_path: Path) -> None:
 
 
 def test_images_of_another_kind_are_named() -> None:
-    with pytest.raises(ExportError, match="the images 'mri' are read as 'bag', which the exported script cannot do"):
-        preprocessing._image("mri", Bag())
-
-
-class Bag:
-    kind = "bag"
-    column = "photo"
-    folders = ("",)
-    spec = ImageSource("photo", (4, 4)).spec
+    with pytest.raises(ExportError, match="'chest' are read as 'dicom', which the exported script cannot do"):
+        written(reader_of({"chest": DicomSource("photo", (4, 4))}))

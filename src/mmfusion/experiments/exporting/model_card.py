@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmfusion import __version__
 from mmfusion.experiments import folder, run_report
 from mmfusion.experiments.predictions import class_names
 from mmfusion.experiments.predictor import Predictor
@@ -46,7 +46,7 @@ def card(place: Path, settings: Settings, predictor: Predictor, *, use: str, lic
     parameters = sum(p.numel() for p in predictor.model.parameters())
     sections = {
         f"{settings.run.model} on {settings.run.dataset}": [
-            f"A model of [mmfusion](https://pypi.org/project/mmfusion/) {__version__} that predicts "
+            f"A model of [mmfusion](https://pypi.org/project/mmfusion/) {version('mmfusion')} that predicts "
             f"{predictor.target!r}, one of {len(classes)} classes ({', '.join(classes)}), from "
             f"{' and '.join(modalities_of(predictor.model, predictor.spec))}. It has {parameters:,} parameters."
         ],

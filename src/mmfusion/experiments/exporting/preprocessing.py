@@ -18,7 +18,7 @@ from mmfusion.models.export import ExportError
 from mmfusion.training.model_protocols import modalities_of
 
 _OF_PHOTOGRAPHS = {
-    "column", "size", "channels", "folders", "suffix", "endings", "range", "order", "max_bytes",
+    "column", "size", "channels", "folders", "suffix", "endings", "range", "bits", "order", "max_bytes",
 }  # fmt: skip
 """Options of photographs that the script knows."""
 
@@ -119,7 +119,7 @@ def _image(name: str, source: Source) -> dict[str, Any]:
         )
         if unknown:
             raise ExportError(f"the images {name!r} have {unknown} set, which the exported script cannot do")
-        keys = ("suffix", "endings", "range", "order", "max_bytes")
+        keys = ("suffix", "endings", "range", "bits", "order", "max_bytes")
         return about | {key: getattr(source, key) for key in keys}
     if isinstance(source, VolumeSource):
         return about | {"suffix": source.suffix, "parts": None}

@@ -27,6 +27,7 @@ from mmfusion.experiments import spreadsheet
 HERE = Path(__file__).parent
 Array = np.ndarray[Any, Any]
 About = dict[str, Any]
+VOLUMES = (".gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".npy")
 
 
 def numbers(frame: pd.DataFrame, about: About) -> tuple[Array, Array]:
@@ -114,7 +115,7 @@ def photograph(path: Path, about: About) -> Array:
         image = image.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(image)
     if deep:
-        low, high = about["range"] or (0.0, 65535.0)
+        low, high = about["range"] or (0.0, 2.0 ** about["bits"] - 1)
         odd = not np.isfinite(pixels).all()
         if odd or (
             about["range"] is None
@@ -145,7 +146,7 @@ def volume(path: Path, about: About) -> Array:
 
 def array_name(name: str) -> str:
     """The name of a volume's file, with the ending of numpy."""
-    for ending in (".nii.gz", ".nii", ".npy"):
+    for ending in VOLUMES:
         name = name.removesuffix(ending)
     return f"{name}.npy"
 

@@ -9,7 +9,7 @@ import torch
 
 from mmfusion.experiments import folder, sharing
 from mmfusion.experiments.exporting import model_card, preprocessing
-from mmfusion.experiments.predictor import Predictor, load
+from mmfusion.experiments.predictor import Predictor
 from mmfusion.models.export import ExportError, tensor_names, to_onnx, to_program
 from mmfusion.models.pretrained import save_pretrained
 from mmfusion.training.result_files import write_json, write_text
@@ -55,40 +55,32 @@ With mmfusion, from files and a table, or as a module:
 
 
 def export(
-    run: str | Path,
-    out: str | Path,
-    *,
-    format: Format = "onnx",
-    plugins: list[str | Path] | None = None,
-    license_of_data: str = "",
+    predictor: Predictor, place: Path, out: str | Path, *, format: Format = "onnx", license_of_data: str = ""
 ) -> list[Path]:
     """Write a run's model for use elsewhere, with a model card.
 
     Args:
-        run: Folder of a run with chosen weights.
+        predictor: Of the run.
+        place: The run's folder.
         out: The new folder.
         format: ``"onnx"``: an ONNX file, its preprocessing, and a script that predicts without mmfusion and torch.
             ``"torch"``: a program of ``torch.export``. ``"hub"``: a folder that :func:`mmfusion.load` and
             :func:`mmfusion.from_pretrained` read, in the layout of the Hugging Face hub.
-        plugins: As for :func:`mmfusion.load`.
         license_of_data: For the card; empty: what the run's notes say.
 
     Returns:
         The files.
 
     Raises:
-        FileNotFoundError: If the folder does not hold a run, or has no chosen weights yet; names the file.
         FileExistsError: If ``out`` exists and is not an empty folder.
         mmfusion.models.export.ExportError: If a part of the model or of its preprocessing cannot be exported.
         ValueError: If the format is unknown.
     """
-    run, out = Path(run), Path(out)
+    out = Path(out)
     if format not in FORMATS:
         raise ValueError(f"format expects one of {', '.join(FORMATS)}, got {format!r}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out} already exists: choose another folder by out=...")
-    predictor = load(run, "cpu", plugins=plugins)
-    place = run if run.is_dir() else run.parent
     settings, use = folder.read_settings(place), _USE[format]
     if format == "torch":
         use += ", ".join(f"`{name}`" for name in tensor_names(predictor.model, predictor.spec))
