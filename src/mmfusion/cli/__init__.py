@@ -1,4 +1,4 @@
-"""The command line: ``mmfusion run | report | predict | evaluate | share | compact | show | list | check``.
+"""The command line: ``mmfusion run | report | predict | evaluate | export | share | compact | show | list | check``.
 
 One file per command. What a command works with is imported when it is called: the help is there at once.
 """
