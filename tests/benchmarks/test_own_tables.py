@@ -94,3 +94,6 @@ def test_the_other_methods_are_told_as_they_were_measured() -> None:
     assert {name: cells for name, cells in told.items() if name in OTHERS} == {
         name: differences(frame, candidate, [0, 1], STRONG) for name, candidate in OTHERS.items()
     }
+    changes = {name: cells for name, cells in told.items() if name.startswith("mbt, ")}
+    assert len(changes) == 3
+    assert changes == {name: [scores(frame, name, [0, 1])[TABLES.index(table)] for table in STRONG] for name in changes}

@@ -56,7 +56,7 @@ def test_own_tables_are_trained_with_missing_modalities_and_each_methods_own_hea
     assert tuple(settings.model.get("hidden", defaults["hidden"])) == (() if model == "tabular" else (128,))
     assert settings.model.get("image_latents") == (8 if model == "cfcml" else None)
     # Chosen for the methods that it was measured with, and those whose embeddings meet in the same way.
-    normalized = {"cfcml", "concat", "late", "max", "gmu", "lmf", "amf"}
+    normalized = {"cfcml", "concat", "late", "max", "gmu", "lmf", "amf", "film", "mbt"}
     assert settings.model.get("token_norm") == (True if model in normalized else None)
 
 
