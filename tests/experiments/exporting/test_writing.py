@@ -1,5 +1,6 @@
 """An exported run's folder: what it holds, the card, a hub's layout, and what is refused."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,18 @@ def test_the_script_imports_four_packages() -> None:
         "from reading import cells, number_cells, table_file", "from reading.numerals import Notation",
         "from reading import spreadsheet",
     ]  # fmt: skip
+
+
+def test_what_goes_with_the_script_needs_no_torch() -> None:
+    """Modules of the functions that it calls, under names that differ; imports of one another alone are left."""
+    modules = writing._used("experiments.exporting.stand_alone")
+    names = {module.rpartition(".")[2] for module in modules}
+    assert {"cells", "dates", "listing", "number_cells", "numerals", "optional", "spreadsheet", "table_file"} <= names
+    assert len(names) == len(modules)
+    for module in modules:
+        lines = writing._alone(module).splitlines()
+        tops = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))}
+        assert tops <= {"numpy", "pandas", "reading", *sys.stdlib_module_names}, module
 
 
 PAGE = Path(__file__).parents[3] / "docs" / "guide" / "export.md"

@@ -1,7 +1,6 @@
 """The folder of an exported run."""
 
 import re
-from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,14 +20,7 @@ PREPROCESSING = "preprocessing.json"
 SCRIPT = "predict.py"
 CARD = "README.md"
 READING = "reading"
-_SHARED = {
-    "mmfusion.data.schema": ("cells", "dates", "number_cells", "numerals", "table_file"),
-    "mmfusion.data.images": ("listing",),
-    "mmfusion.experiments": ("spreadsheet",),
-    "mmfusion.utils": ("optional",),
-}
-"""Modules that need no torch, and go with the script as they are."""
-_IMPORT = re.compile(rf"\bfrom (?:{'|'.join(map(re.escape, _SHARED))})(?=[. ])")
+_IMPORT = re.compile(r"^from mmfusion\.([\w.]+) import (\(.*?\)|.*?)$", re.MULTILINE | re.DOTALL)
 _USE = {
     "onnx": """\
 `predict.py` needs numpy, pandas, Pillow and onnxruntime, neither mmfusion nor torch:
@@ -105,9 +97,8 @@ def _write_model(predictor: Predictor, out: Path, format: Literal["onnx", "torch
     write_text(out / SCRIPT, script())
     (out / READING).mkdir()
     write_text(out / READING / "__init__.py", '"""Cells and files, read as mmfusion reads them."""\n')
-    for package, modules in _SHARED.items():
-        for module in modules:
-            write_text(out / READING / f"{module}.py", _alone(package, module))
+    for module in _used("experiments.exporting.stand_alone"):
+        write_text(out / READING / f"{module.rpartition('.')[2]}.py", _alone(module))
 
 
 def _write_hub(predictor: Predictor, place: Path, out: Path) -> None:
@@ -123,10 +114,37 @@ def _write_hub(predictor: Predictor, place: Path, out: Path) -> None:
 
 def script() -> str:
     """The text of ``predict.py``."""
-    return _alone(__package__, "stand_alone")
+    return _alone("experiments.exporting.stand_alone")
 
 
-def _alone(package: str, module: str) -> str:
+def _used(module: str) -> set[str]:
+    """The modules of mmfusion that a module imports, and those that they import; they go with the script as they are.
+
+    They need no torch, and their names differ.
+    """
+    found: set[str] = set()
+    left = [module]
+    while left:
+        for origin, names in _IMPORT.findall(_text(left.pop())):
+            modules = [origin] if _path(origin).is_file() else [f"{origin}.{n}" for n in re.findall(r"\w+", names)]
+            left += [name for name in modules if name not in found]
+            found.update(modules)
+    return found
+
+
+def _alone(module: str) -> str:
     """A module's text, with imports from ``reading`` in the place of mmfusion's."""
-    text = resources.files(package).joinpath(f"{module}.py").read_text(encoding="utf-8")
-    return _IMPORT.sub(f"from {READING}", text)
+
+    def renamed(match: re.Match[str]) -> str:
+        inner = f".{match[1].rpartition('.')[2]}" if _path(match[1]).is_file() else ""
+        return f"from {READING}{inner} import {match[2]}"
+
+    return _IMPORT.sub(renamed, _text(module))
+
+
+def _text(module: str) -> str:
+    return _path(module).read_text(encoding="utf-8")
+
+
+def _path(module: str) -> Path:
+    return Path(__file__).parents[2].joinpath(*module.split(".")).with_suffix(".py")
