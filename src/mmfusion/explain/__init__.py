@@ -1,20 +1,25 @@
 """Explanations: where in the images, which columns and which modalities an output comes from."""
 
 from mmfusion.explain.account import Account, Parts, contributions
+from mmfusion.explain.attention import Attention, attention
 from mmfusion.explain.class_activation import class_activation_map
 from mmfusion.explain.modalities import ModalityContributions, modality_contributions
 from mmfusion.explain.outputs import Output
 from mmfusion.explain.regions import grid_regions, superpixels, without_content
+from mmfusion.explain.token_shares import token_shares
 
 __all__ = [
     "Account",
+    "Attention",
     "ModalityContributions",
     "Output",
     "Parts",
+    "attention",
     "class_activation_map",
     "contributions",
     "grid_regions",
     "modality_contributions",
     "superpixels",
+    "token_shares",
     "without_content",
 ]

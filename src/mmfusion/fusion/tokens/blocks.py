@@ -1,11 +1,15 @@
 """Token fusion: base class, attention blocks with normalizations and shortcuts, and their checks."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.tokens import Tokens
+
+Attends: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""Of one attention: names of the sets whose tokens ask, and of those that are asked."""
 
 
 class TokenFusion(nn.Module):
@@ -35,6 +39,10 @@ class TokenFusion(nn.Module):
     def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """From tokens of the modalities that it was built for to sets of tokens by name."""
         raise NotImplementedError("a token fusion defines fuse()")  # abstract
+
+    def attends(self) -> list[Attends]:
+        """Of each attention in turn, the sets that ask and the sets that are asked; see :mod:`mmfusion.explain`."""
+        return []
 
 
 def check_free(added: str, names: Sequence[str]) -> None:

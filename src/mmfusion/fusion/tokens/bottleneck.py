@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import TokenFusion, has_tokens
+from mmfusion.fusion.tokens.blocks import Attends, TokenFusion, has_tokens
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, DepthOrNone, Dropout, Expansion, Heads, Width
@@ -74,6 +74,15 @@ class Bottleneck(TokenFusion):
             else:
                 tokens, shared = _exchange(blocks, tokens, shared)
         return tokens
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        return [
+            ((name, *shared), (name, *shared))
+            for index in range(len(self.layers))
+            for shared in [("bottlenecks",) if index >= self.fusion_layer else ()]
+            for name in self.names
+        ]
 
 
 def _exchange(blocks: nn.ModuleDict, tokens: dict[str, Tokens], shared: Tensor) -> tuple[dict[str, Tokens], Tensor]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, TokenFusion
+from mmfusion.fusion.tokens.blocks import Attends, CrossBlock, TokenFusion
 from mmfusion.options import Depth, Dropout, Heads, Range, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens
@@ -77,6 +77,15 @@ class Directional(TokenFusion):
             return tokens
         normed = {name: standardized(of_name.filled()) for name, of_name in tokens.items()}
         return {target: self._seen_by_all(target, tokens, normed) for target in self.names}
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        return [
+            ((target,), (source,))
+            for target in self.names
+            for source, layers in (cast("nn.ModuleDict", self.pairs[target]) if self.pairs else {}).items()
+            for _ in cast("nn.ModuleList", layers)
+        ]
 
     def _seen_by_all(self, target: str, tokens: dict[str, Tokens], normed: dict[str, Tensor]) -> Tokens:
         target_x, seen = tokens[target].filled(), []

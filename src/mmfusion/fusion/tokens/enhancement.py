@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import TokenFusion
+from mmfusion.fusion.tokens.blocks import Attends, TokenFusion
 from mmfusion.layers.attention import CrossAttention
 from mmfusion.options import Heads, Width
 from mmfusion.registry import token_fusions
@@ -44,6 +44,10 @@ class CrossmodalEnhancement(TokenFusion):
             One set a modality, of twice as many tokens. A masked token stays masked, and so does its completion.
         """
         return {name: self._completed(name, tokens) for name in self.names}
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        return [((name,), tuple(n for n in self.names if n != name)) for name in self.names if name in self.attention]
 
     def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:
         query = tokens[name]

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import TokenFusion, some_of
+from mmfusion.fusion.tokens.blocks import Attends, TokenFusion, some_of
 from mmfusion.layers.attention import CrossAttention, FeedForward
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
@@ -121,6 +121,16 @@ class GatedQuery(TokenFusion):
         """As many tokens per modality as come in, with the same masks."""
         sources = {name: tokens[name] for name in self.sources}
         return {name: self._asked(name, of_name, sources) for name, of_name in tokens.items()}
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        return [
+            ((name,), (asked,))
+            for name in self.names
+            if name not in self.sources
+            for _ in cast("nn.ModuleList", self.asking[name])
+            for asked in (name, *self.sources)
+        ]
 
     def _asked(self, name: str, tokens: Tokens, sources: dict[str, Tokens]) -> Tokens:
         if name in self.sources:

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import TokenFusion
+from mmfusion.fusion.tokens.blocks import Attends, TokenFusion
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Depth, Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
@@ -50,3 +50,7 @@ class JointAttention(TokenFusion):
         together = self.blocks(join(list(tokens.values())))
         parts = torch.split(together.x, [of_name.x.shape[1] for of_name in tokens.values()], 1)
         return {name: Tokens(x, tokens[name].mask) for name, x in zip(self.names, parts, strict=True)}
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        return [(self.names, self.names)] * len(self.blocks)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, TokenFusion, check_free, has_tokens
+from mmfusion.fusion.tokens.blocks import Attends, CrossBlock, TokenFusion, check_free, has_tokens
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.layers.presence import where_present
 from mmfusion.options import Count, Depth, Dropout, Expansion, Heads, Width
@@ -81,3 +81,9 @@ class Latent(TokenFusion):
             if self.among:
                 latents = self.among[index % len(self.among)](Tokens(latents)).x
         return tokens | {LATENTS: Tokens(latents)}
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        latents = (LATENTS,)
+        layer: list[Attends] = [(latents, (name,)) for name in self.names]
+        return (layer + [(latents, latents)] * bool(len(self.among))) * self.depth

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import QueryBlock, TokenFusion, check_free, some_of
+from mmfusion.fusion.tokens.blocks import Attends, QueryBlock, TokenFusion, check_free, some_of
 from mmfusion.options import Depth, Dropout, Expansion, Heads, ModalityNames, Width
 from mmfusion.registry import token_fusions
 from mmfusion.tokens import Tokens, join
@@ -61,6 +61,11 @@ class Query(TokenFusion):
     def fuse(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
         """The same tokens, and under ``"joint"`` as many as ask, with the same mask."""
         return tokens | {JOINT: self.ask(tokens)}
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        block: list[Attends] = [(self.queries, self.queries), (self.queries, self.context)]
+        return block[: 2 if self.context else 1] * len(self.blocks)
 
     def ask(self, tokens: dict[str, Tokens]) -> Tokens:
         """What those that ask become, from tokens of all modalities."""

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from mmfusion.fusion.tokens.blocks import TokenFusion
+from mmfusion.fusion.tokens.blocks import Attends, TokenFusion
 from mmfusion.layers.attention import TransformerBlock
 from mmfusion.options import Dropout, Expansion, Heads, Width
 from mmfusion.registry import token_fusions
@@ -48,3 +48,7 @@ class SelfAttention(TokenFusion):
         if self.out_norms is not None:
             tokens = {name: Tokens(self.out_norms[name](of_name.x), of_name.mask) for name, of_name in tokens.items()}
         return tokens
+
+    def attends(self) -> list[Attends]:
+        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        return [((name,), (name,)) for name in self.names]

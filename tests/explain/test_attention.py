@@ -1,0 +1,89 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+import mmfusion as mmf
+from helpers.explained import batch_for, left_as_it_was, small_model
+from mmfusion.explain import attention, token_shares
+from mmfusion.explain.attention import _named, _Recorder
+from mmfusion.models import FusionModel
+from mmfusion.tokens import Inputs, Tokens
+
+NAMES = ("image0", "table0")
+SOME = torch.tensor([True, False, True])
+WITH_ATTENTION = [name for name in mmf.registry.token_fusions.list() if name != "projection"]
+
+
+@pytest.fixture(scope="module")
+def model() -> FusionModel:
+    return small_model("cfcml", image_latents=4, table_latents=3, tabular_tokenizer="feature")
+
+
+@pytest.fixture(scope="module")
+def inputs(model: FusionModel) -> Inputs:
+    return batch_for(model)
+
+
+@pytest.mark.parametrize("name", WITH_ATTENTION)
+def test_every_token_fusion_names_the_sets_of_its_attentions(name: str) -> None:
+    torch.manual_seed(0)
+    fusion = mmf.registry.token_fusions.create(name, ("a", "b", "c"), dim=8).eval()
+    tokens = {n: Tokens(torch.randn(2, k, 8)) for n, k in zip("abc", (5, 3, 2), strict=True)}
+    with torch.no_grad(), _Recorder() as recorder:
+        fusion(tokens)
+    found = list(_named("layers.0", fusion, recorder.weights, tokens))
+    assert found
+    sums: dict[tuple[int, str], torch.Tensor] = {}
+    for one in found:
+        sums[one.step, one.query] = sums.get((one.step, one.query), torch.zeros(())) + one.weights.sum(3)
+        for of, axis in ((one.query, 2), (one.key, 3)):
+            if of in tokens:
+                assert one.weights.shape[axis] == tokens[of].x.shape[1]
+    for total in sums.values():
+        assert_close(total, torch.ones_like(total))
+
+
+def test_weights_are_those_that_the_model_computes_with(model: FusionModel, inputs: Inputs) -> None:
+    with torch.inference_mode(), left_as_it_was(model):
+        found = attention(model, inputs)
+    assert [(a.block, a.query, a.key) for a in found] == [
+        (f"per_stage.{s}", query, key) for s in range(4) for query, key in (NAMES, NAMES[::-1])
+    ]
+    tokens = model.tokenize(inputs)[2]
+    block = model.per_stage[2]
+    layer = block.attention["table0"]  # type: ignore[index, union-attr]
+    of_table = next(a for a in found if (a.block, a.query) == ("per_stage.2", "table0"))
+    values = layer.value(tokens["image0"].x).unflatten(2, (4, 2)).transpose(1, 2)
+    expected = layer.out((of_table.weights @ values).transpose(1, 2).flatten(2))
+    assert_close(block(tokens)["table0"].x[:, 3:], expected)
+
+
+def test_what_is_missing_is_not_attended_to(model: FusionModel, inputs: Inputs) -> None:
+    found = attention(model, inputs, {"image0": SOME})
+    for one in found:
+        assert one.weights[SOME].any()
+        assert not one.weights[~SOME].any()
+
+
+def test_models_without_attention_have_none() -> None:
+    model = small_model("concat")
+    assert attention(model, batch_for(model)) == []
+
+
+def test_latents_are_made_of_positions_and_columns(model: FusionModel, inputs: Inputs) -> None:
+    with torch.no_grad(), left_as_it_was(model):
+        of_image = token_shares(model, inputs, {"image0": SOME}, name="image0", stage=0)
+        of_table = token_shares(model, inputs, name="table0")
+    height, width = model.encoders.map_shapes["image0"][0][1:]
+    assert of_image.shape == (3, 4, height * width)
+    assert_close(of_image.sum(2), SOME.float().unsqueeze(1).expand(3, 4))
+    # Four latents pool a quarter each, the second the upper right one.
+    quarter = of_image[0, 1].view(height, width).nonzero()
+    assert quarter.tolist() == [[i, j] for i in range(height // 2) for j in range(width // 2, width)]
+    assert of_table.shape == (3, 3, 4)
+    assert_close(of_table.sum(2), torch.ones(3, 3))
+    # Three latents of four columns: the first of the first two.
+    assert (of_table[:, 0, :2] > 0).all()
+    assert not of_table[:, 0, 2:].any()
+    with pytest.raises(ValueError, match="with tokens"):
+        token_shares(model, inputs, name="photo")
