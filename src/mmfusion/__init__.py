@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmfusion.comparison.compact import compact
     from mmfusion.comparison.compare import compare
     from mmfusion.comparison.report.command import report
+    from mmfusion.comparison.report.external_page import write_evaluation
     from mmfusion.comparison.study import Study
     from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
     from mmfusion.experiments.fit import fit
@@ -76,6 +77,7 @@ __all__ = [
     "registry",
     "report",
     "save_pretrained",
+    "write_evaluation",
 ]
 
 _HOMES = {
@@ -93,6 +95,7 @@ _HOMES = {
     **dict.fromkeys(("from_pretrained", "save_pretrained"), "models.pretrained"),
     "report": "comparison.report.command",
     "Study": "comparison.study",
+    "write_evaluation": "comparison.report.external_page",
     "RunEnsemble": "experiments.predicting",
     **dict.fromkeys(("Run", "load"), "experiments.trained_run"),
 }

@@ -22,6 +22,14 @@ def test_the_second_of_two_classes_is_called_from_the_threshold_on(threshold: fl
     assert Locked(threshold).labels(np.array([[0.3, 0.3, 0.4]])).tolist() == [2]
 
 
+def test_confidence_is_the_distance_from_the_threshold_on_its_side() -> None:
+    np.testing.assert_allclose(Locked(0.2).confidence(P), [0, 0.375, 0.875])
+    np.testing.assert_allclose(Locked(0.8).confidence(P), [0.75, 0.375, 0.5])
+    np.testing.assert_allclose(Locked(None).confidence(P), [0.8, 0.5, 0.9])
+    for end in (0.0, 1.0):
+        assert np.isfinite(Locked(end).confidence(np.array([[1.0, 0.0], [0.0, 1.0]]))).all()
+
+
 def test_the_temperature_scales_what_the_threshold_does_not_see() -> None:
     calibrated = Locked(0.2, 2.0).calibrated(P)
     assert calibrated is not None

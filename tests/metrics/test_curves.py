@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, roc_curve
+from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, risk_coverage_curve, roc_curve
 
 
 def test_a_weight_counts_as_so_many_cases() -> None:
@@ -31,3 +31,18 @@ def test_a_band_is_of_what_is_defined() -> None:
     low, high = pointwise_band(drawn, 0.5)
     np.testing.assert_allclose(low, [0.5, 0.5, np.nan])
     np.testing.assert_allclose(high, [1.5, 1.5, np.nan])
+
+
+def test_risk_is_the_share_of_errors_among_the_most_confident() -> None:
+    confidence = np.array([0.9, 0.8, 0.7, 0.6])
+    wrong = np.array([False, True, False, True])
+    risk, area = risk_coverage_curve(confidence, wrong, np.ones((4, 1)))
+    at = {coverage: risk[0, round(100 * coverage)] for coverage in (0.0, 0.25, 0.26, 0.5, 0.75, 1.0)}
+    assert at == pytest.approx({0.0: 0, 0.25: 0, 0.26: 1 / 2, 0.5: 1 / 2, 0.75: 1 / 3, 1.0: 1 / 2})
+    assert area == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+    # Equal ones are decided together, a case of weight 0 never, and without weight there is nothing.
+    assert risk_coverage_curve(np.full(4, 0.5), wrong, np.ones((4, 1)))[0].tolist() == [[0.5] * 101]
+    weights = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    risk, _ = risk_coverage_curve(confidence, wrong, weights)
+    assert risk[0].max() == 0
+    assert np.isnan(risk[1]).all()

@@ -54,6 +54,19 @@ class Locked:
             return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
         return np.asarray(probabilities[:, 1] >= self.threshold, dtype=np.int64)
 
+    def confidence(self, probabilities: Floats) -> Floats:
+        """How sure the label of each case is, from 0 to 1, shape ``(n,)``; arguments as of :meth:`labels`.
+
+        Of two classes the distance from the threshold, as a share of the largest one on that side; of more the largest
+        probability.
+        """
+        if self.threshold is None or probabilities.shape[1] != 2:
+            return np.asarray(probabilities.max(axis=1), dtype=np.float64)
+        p, t = probabilities[:, 1], self.threshold
+        above = (p - t) / (1 - t) if t < 1 else np.zeros(len(p))
+        below = (t - p) / t if t > 0 else np.zeros(len(p))
+        return np.asarray(np.where(p >= t, above, below), dtype=np.float64)
+
     def calibrated(self, probabilities: Floats) -> Floats | None:
         """Probabilities at the temperature, shape ``(n, k)``; None where it is unknown."""
         return None if self.temperature is None else apply_temperature(probabilities, self.temperature)

@@ -94,6 +94,7 @@ class Predicting:
         training_root: str | Path | None = None,
         out: str | Path | None = None,
         formulas: bool = False,
+        write: Callable[..., Path] = files.write,
         verbose: bool | Reporter = True,
     ) -> ExternalEvaluation:
         """Evaluate on another labelled table, another hospital's say, at the locked threshold and temperature.
@@ -112,6 +113,7 @@ class Predicting:
             out: New folder of the results; None: ``external/<name of the table>`` in the run's folder, and for a frame
                 nowhere.
             formulas: Whether texts in CSV files may be formulas for a spreadsheet program.
+            write: What writes the results, such as :func:`mmfusion.write_evaluation`, with a page as the command has it.
             verbose: True to show the results, False for silence, or a reporter.
 
         Raises:
@@ -141,13 +143,13 @@ class Predicting:
             reporter=reporter,
         )
         if out is not None:
-            files.write(evaluation, Path(out), formulas=formulas)
+            written = write(evaluation, Path(out), formulas=formulas)
         if evaluation.scores is not None:
             reporter.show(files.table(evaluation))
         for sentence in evaluation.sentences():
             reporter.say(sentence)
         if out is not None:
-            reporter.say(f"The results are in {out}")
+            reporter.say(f"The results are in {written}")
         return evaluation
 
 

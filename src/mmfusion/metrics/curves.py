@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves on one grid, for many weightings of the cases at once, and pointwise bands."""
+"""ROC, precision-recall and risk-coverage curves on one grid, for many weightings at once, and pointwise bands."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mmfusion.metrics.ranking import Floats, cumulative, divide
 
 GRID = np.linspace(0.0, 1.0, 101)
-"""False positive rates, or recalls, at which curves are given."""
+"""False positive rates, recalls, or coverages at which curves are given."""
 
 
 def roc_curve(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
@@ -45,6 +45,31 @@ def precision_recall_curve(scores: Floats, positive: NDArray[np.bool_], weights:
     gained = np.diff(recall[:, 0], prepend=0.0)
     judged = hits[-1, 0] > 0 and misses[-1, 0] > 0
     return out, float(np.where(gained > 0, gained * precision[:, 0], 0.0).sum() if judged else np.nan)
+
+
+def risk_coverage_curve(confidence: Floats, wrong: NDArray[np.bool_], weights: Floats) -> tuple[Floats, float]:
+    """Share of wrong decisions among the most confident cases, over :data:`GRID` of the share that is decided.
+
+    Cases of one confidence are decided together, so that the risk at a coverage is that of the next larger one.
+
+    Args:
+        confidence: Shape ``(n,)``; the least confident cases are left undecided first.
+        wrong: Shape ``(n,)``, whether the decision on a case is wrong.
+        weights: Shape ``(n, r)``, of the cases in each of ``r`` weightings; the first one's area is given.
+
+    Returns:
+        Risk, shape ``(r, g)``, NaN where nothing has weight; and the mean risk over all coverages.
+    """
+    errors, others = _cumulative(confidence, wrong, weights)
+    decided = errors + others
+    coverage, risk = divide(decided, decided[-1:]), divide(errors, decided)
+    wanted = np.maximum(GRID, np.finfo(np.float64).tiny) - 1e-12 * (GRID > 0)
+    out = np.full((weights.shape[1], len(GRID)), np.nan)
+    for column in np.flatnonzero(decided[-1] > 0):
+        places = np.searchsorted(coverage[:, column], wanted)
+        out[column] = risk[np.minimum(places, len(risk) - 1), column]
+    gained = np.diff(coverage[:, 0], prepend=0.0)
+    return out, float(np.where(gained > 0, gained * risk[:, 0], 0.0).sum() if decided[-1, 0] > 0 else np.nan)
 
 
 def _cumulative(scores: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:

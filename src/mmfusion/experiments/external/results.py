@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import pandas as pd
 
 from mmfusion.experiments.external.duplicates import Duplicate
-from mmfusion.experiments.external.scores import Scores, SubgroupScores
+from mmfusion.experiments.external.scores import LabelledCases, Scores, SubgroupScores
 from mmfusion.experiments.external.shift import Shift
 from mmfusion.experiments.external.true_labels import TrueLabels
 from mmfusion.experiments.locked import Locked
@@ -40,6 +40,8 @@ class ExternalEvaluation:
         duplicates: Cases that resemble training cases too much.
         unreached: Why the run's own cases could not be compared with, as the end of a sentence; empty if they were.
         notes: What was matched, what is lacking, and remarks on cells, one sentence each.
+        judged: The cases behind ``scores``; None without them.
+        own_judged: Those behind ``internal``.
     """
 
     runs: tuple[str, ...]
@@ -55,6 +57,8 @@ class ExternalEvaluation:
     duplicates: tuple[Duplicate, ...]
     unreached: str
     notes: tuple[str, ...]
+    judged: LabelledCases | None = field(default=None, repr=False)
+    own_judged: LabelledCases | None = field(default=None, repr=False)
 
     @property
     def changes(self) -> dict[str, tuple[float, float, float]]:

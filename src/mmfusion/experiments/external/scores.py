@@ -10,12 +10,15 @@ from mmfusion.data.schema.subgroups import UNKNOWN, in_order
 from mmfusion.experiments.locked import Locked
 from mmfusion.metrics.calibration import fit_temperature
 from mmfusion.metrics.classification import n_not_finite
+from mmfusion.metrics.curves import GRID, risk_coverage_curve
 from mmfusion.metrics.intervals import Estimate, calibration_estimates, estimates
 from mmfusion.metrics.ranking import Floats
 from mmfusion.metrics.recalibration import Recalibration, recalibration
 from mmfusion.metrics.shared_classes import shared_classes
 
 _OF_PROBABILITIES = ("auc", "average_precision", "brier", "ece", "log_loss")
+COVERAGES = (1.0, 0.9, 0.8, 0.5)
+"""Shares of the cases whose risk is given."""
 N_SUBGROUPS = 1000
 """Resamples for the intervals of a subgroup, at most."""
 
@@ -67,6 +70,8 @@ class Scores:
             without one; for two classes of the second one alone.
         frequency: By class, likewise.
         best_temperature: The temperature that these cases would choose, for comparison alone; NaN where undefined.
+        risk: Share of wrong labels among the most confident cases, by the share of the cases that these are.
+        mean_risk: Mean over all such shares, the area below the risk-coverage curve.
         not_finite: Cases for which the model's output is not finite; then nothing else is defined, since without them
             it would flatter.
     """
@@ -79,6 +84,8 @@ class Scores:
     recalibration: Mapping[str, Recalibration] = field(default_factory=dict)
     frequency: Mapping[str, Frequency] = field(default_factory=dict)
     best_temperature: float = float("nan")
+    risk: Mapping[float, float] = field(default_factory=dict)
+    mean_risk: float = float("nan")
     not_finite: int = 0
 
 
@@ -101,6 +108,7 @@ def score(cases: LabelledCases, locked: Locked, classes: Sequence[str], *, n_res
     final = p if scaled is None else scaled
     of = [1] if len(classes) == 2 else range(len(classes))
     calibrated = {} if scaled is None else calibration_estimates(scaled, y, groups, n_resamples=n_resamples, seed=seed)
+    risk, mean_risk = risk_coverage_curve(locked.confidence(p), locked.labels(p) != y, np.ones((len(y), 1)))
     return replace(
         bare,
         metrics=at_threshold(cases, locked, classes, n_resamples=n_resamples, seed=seed),
@@ -108,6 +116,8 @@ def score(cases: LabelledCases, locked: Locked, classes: Sequence[str], *, n_res
         recalibration={classes[c]: recalibration(final[:, c], y == c, groups) for c in of},
         frequency={classes[c]: Frequency(float((y == c).mean()), float(final[:, c].mean())) for c in of},
         best_temperature=fit_temperature(p, y),
+        risk={coverage: float(risk[0, round(coverage * (len(GRID) - 1))]) for coverage in COVERAGES},
+        mean_risk=mean_risk,
     )
 
 

@@ -34,7 +34,7 @@ from mmfusion.experiments.predictor import Predictor
 from mmfusion.metrics.bootstrap import N_RESAMPLES
 from mmfusion.training.reporter import Reporter
 
-TRUE = "true"
+TRUE_LABEL = "true"
 """Column of the cases with the class of each."""
 _SHOWN = 10
 
@@ -119,7 +119,7 @@ def evaluate(
     outputs = ensemble.mean_outputs(members, datasets, frame, "absent")
     said: list[str] = []
     cases = tabulate(outputs, frame, first.reader, first.kind, locked, said.append)
-    cases[_free(TRUE, cases)] = [None] * len(frame) if labels is None else labels.names
+    cases[_free(TRUE_LABEL, cases)] = [None] * len(frame) if labels is None else labels.names
     absent = dict.fromkeys(name for one in members for name in one.absent(frame, "absent"))
     notes = [*aligned.notes, *(f"All cases lack {name!r}: the table has none of its columns." for name in absent)]
     notes += [*_levels(members, frame), *map(_sentence, said)]
@@ -132,11 +132,13 @@ def evaluate(
         notes += [*unlike, *unsure]
     judge = functools.partial(_judged, locked, class_names(first.kind), n_resamples, seed)
     scores: Scores | None = None
+    judged: LabelledCases | None = None
     of_subgroups: tuple[SubgroupScores, ...] = ()
     if labels is not None and len(labels.rows):
         every = LabelledCases(labels.codes, tuple(datasets[0].groups), outputs.probabilities)
+        judged = every.take(labels.rows)
         values = {name: _at(cells, labels) for name, cells in _subgroups(subgroups, own, frame).items()}
-        scores, of_subgroups = judge(every.take(labels.rows), values)
+        scores, of_subgroups = judge(judged, values)
     test = _own_test(places, class_names(first.kind))
     if test is None:
         notes.append("The run's own test set is not shown: its folder has no predictions of it, as a shared one.")
@@ -154,6 +156,8 @@ def evaluate(
         tuple(similar),
         own if isinstance(own, str) else "",
         tuple(dict.fromkeys(notes)),
+        judged,
+        test,
     )
 
 

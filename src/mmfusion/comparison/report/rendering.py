@@ -1,0 +1,46 @@
+"""Pages from templates, as HTML and as Markdown."""
+
+import html
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmfusion.comparison.report import formatting
+from mmfusion.comparison.report.canvas import clean
+from mmfusion.comparison.report.table_width import ALWAYS, SCREENS, stacking
+from mmfusion.utils.optional import need
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
+
+
+def escape(text: str) -> str:
+    """Text on one line in which nothing is Markdown."""
+    return _SPECIAL.sub(r"\\\1", " ".join(clean(text).replace("&", "&amp;").split())).replace("\\<", "&lt;")
+
+
+def rendered(page: str, format: str, values: Mapping[str, Any]) -> str:
+    """A page in one format: what is no text or markup of the templates' own is escaped.
+
+    Args:
+        page: Name of its template.
+        format: ``html`` or ``markdown``.
+        values: For the template.
+    """
+    jinja2, markup = need("jinja2", "bench"), need("markupsafe", "bench").Markup
+    escaped: Callable[[str], str] = escape if format == "markdown" else lambda text: html.escape(clean(text))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, markup) else markup(escaped(str(value))),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["flow"] = lambda text: markup(" ".join(text.split()))
+    environment.filters["metric"] = formatting.metric
+    environment.filters["stacking"] = stacking
+    environment.globals["screens"] = (*SCREENS, ALWAYS)
+    blocks = environment.get_template(f"{format}.jinja").module
+    template = environment.get_template(f"{page}.jinja")
+    text: str = template.render(doc=blocks, words=formatting, **values)
+    return text
