@@ -113,7 +113,7 @@ class Predicting:
             out: New folder of the results; None: ``external/<name of the table>`` in the run's folder, and for a frame
                 nowhere.
             formulas: Whether texts in CSV files may be formulas for a spreadsheet program.
-            write: What writes the results, such as :func:`mmfusion.write_evaluation`, with a page as the command has it.
+            write: What writes the results; :func:`mmfusion.write_evaluation` writes the command's page, too.
             verbose: True to show the results, False for silence, or a reporter.
 
         Raises:
