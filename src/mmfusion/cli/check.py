@@ -16,6 +16,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     checking.add_argument("--root", type=Path, help="folder of the dataset, or of the images that a table names")
     checking.add_argument("--task", help="task, for a dataset that has several")
     checking.add_argument("--fast", action="store_true", help="read only the headers of images, not their pixels")
+    checking.add_argument("--page", metavar="FILE", help="write the report as HTML, with thumbnails of each class")
     checking.add_argument(
         "--set",
         action="append",
@@ -48,4 +49,7 @@ def _check(arguments: argparse.Namespace) -> int:
         **options,
     )
     print(option_names.translate(str(report), arguments))
+    if arguments.page is not None and report.plan is not None:
+        report.write_page(arguments.page)
+        print(f"the page is {arguments.page}")
     return 1 if report.faults else 0

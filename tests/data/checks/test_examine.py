@@ -1,5 +1,7 @@
 """What a table and its files are warned of."""
 
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from mmfusion.data.checks.cells import sentinels_of
 from mmfusion.data.checks.cohort import Cohort
 from mmfusion.data.checks.examine import examine
 from mmfusion.data.checks.finding import Finding
+from mmfusion.data.checks.page import picture
 from mmfusion.data.datasets.check import check
 from mmfusion.data.datasets.table import TableDataset
+from mmfusion.data.images.volumes import VolumeSource
 
 N = 60
 LABELS = ["benign", "malignant"] * (N // 2)
@@ -186,3 +190,33 @@ def test_one_image_in_two_columns_and_damaged_files(clinic: Path) -> None:
     assert sum("row 6: " in fault for fault in report.faults) == 2
     assert any("23 pairs of cases have one image in two columns" in str(finding) for finding in report.warnings)
     assert len(check("table", fast=True, **options).faults) == 2
+
+
+@pytest.mark.slow
+def test_a_page_with_thumbnails_by_class(clinic: Path) -> None:
+    """Names of files and classes cannot bring markup into it."""
+    frame = pd.read_csv(clinic / "t.csv")
+    (clinic / "4.png").rename(clinic / "<b>.png")
+    (clinic / "5.jpg").write_bytes(b"nothing")
+    frame.loc[4, "photo"] = "<b>.png"
+    frame["y"] = frame["y"].replace("a", "<i>")
+    frame.to_csv(clinic / "t.csv", index=False)
+    report = check("table", table=str(clinic / "t.csv"), label="y", images=["photo"], test="half", size=8)
+    report.write_page(clinic / "page.html")
+    page = (clinic / "page.html").read_text()
+    assert page.count("data:image/png;base64,") >= 23
+    assert "&lt;b&gt;.png" in page
+    assert "<b>" not in page
+    assert "<h3>&lt;i&gt;: 12</h3>" in page
+    assert "cannot identify image file" in page
+    assert page.count("<li>duplicates: ") == 2
+    damaged = check("table", table=str(clinic / "t.csv"), label="no such")
+    with pytest.raises(ValueError, match="before its table is without faults"):
+        damaged.write_page(clinic / "other.html")
+
+
+def test_a_picture_of_a_volume(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4)), tmp_path / "a.nii")
+    content = picture(VolumeSource("file", (4, 4, 4), axes="hws"), tmp_path / "a.nii")
+    assert Image.open(BytesIO(b64decode(content))).size == (112, 112)

@@ -8,6 +8,7 @@ from mmfusion.data.checks.cohort import Cohort
 from mmfusion.data.checks.examine import examine
 from mmfusion.data.checks.finding import Finding
 from mmfusion.data.checks.image_files import ImageFile, read_files
+from mmfusion.data.checks.page import write_page
 from mmfusion.data.datasets.faults import DatasetError
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.datasets.planned import PlannedDataset
@@ -36,6 +37,17 @@ class Report:
     faults: tuple[str, ...] = ()
     warnings: tuple[Finding, ...] = ()
     plan: Plan | None = field(default=None, repr=False, compare=False)
+
+    def write_page(self, path: Path | str) -> None:
+        """Write the report as one HTML file with thumbnails of each class; it holds images of patients.
+
+        Raises:
+            ValueError: If the table has faults, so that there is nothing to show.
+            OSError: If the file cannot be written.
+        """
+        if self.plan is None:
+            raise ValueError(f"no page of {self.name!r} can be written before its table is without faults: correct it")
+        write_page(path, self.plan, self.lines, self.warnings, self.faults)
 
     def __str__(self) -> str:
         warnings = [f"{len(self.warnings)} warning(s):"] if self.warnings else []
