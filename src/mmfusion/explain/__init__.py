@@ -3,8 +3,10 @@
 from mmfusion.explain.account import Account, Parts, contributions
 from mmfusion.explain.attention import Attention, attention
 from mmfusion.explain.class_activation import class_activation_map
+from mmfusion.explain.knowing import Worth, value_of_knowing
 from mmfusion.explain.modalities import ModalityContributions, modality_contributions
 from mmfusion.explain.outputs import Output
+from mmfusion.explain.pixels import integrated_gradients, occlusion
 from mmfusion.explain.regions import grid_regions, superpixels, without_content
 from mmfusion.explain.token_shares import token_shares
 
@@ -14,12 +16,16 @@ __all__ = [
     "ModalityContributions",
     "Output",
     "Parts",
+    "Worth",
     "attention",
     "class_activation_map",
     "contributions",
     "grid_regions",
+    "integrated_gradients",
     "modality_contributions",
+    "occlusion",
     "superpixels",
     "token_shares",
+    "value_of_knowing",
     "without_content",
 ]

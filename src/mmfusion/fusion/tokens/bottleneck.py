@@ -76,7 +76,7 @@ class Bottleneck(TokenFusion):
         return tokens
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [
             ((name, *shared), (name, *shared))
             for index in range(len(self.layers))

@@ -79,7 +79,7 @@ class Directional(TokenFusion):
         return {target: self._seen_by_all(target, tokens, normed) for target in self.names}
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [
             ((target,), (source,))
             for target in self.names

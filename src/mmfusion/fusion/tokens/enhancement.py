@@ -46,7 +46,7 @@ class CrossmodalEnhancement(TokenFusion):
         return {name: self._completed(name, tokens) for name in self.names}
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [((name,), tuple(n for n in self.names if n != name)) for name in self.names if name in self.attention]
 
     def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:

@@ -123,7 +123,7 @@ class GatedQuery(TokenFusion):
         return {name: self._asked(name, of_name, sources) for name, of_name in tokens.items()}
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [
             ((name,), (asked,))
             for name in self.names

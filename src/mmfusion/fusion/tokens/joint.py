@@ -52,5 +52,5 @@ class JointAttention(TokenFusion):
         return {name: Tokens(x, tokens[name].mask) for name, x in zip(self.names, parts, strict=True)}
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [(self.names, self.names)] * len(self.blocks)

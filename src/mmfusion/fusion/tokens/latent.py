@@ -83,7 +83,7 @@ class Latent(TokenFusion):
         return tokens | {LATENTS: Tokens(latents)}
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         latents = (LATENTS,)
         layer: list[Attends] = [(latents, (name,)) for name in self.names]
         return (layer + [(latents, latents)] * bool(len(self.among))) * self.depth

@@ -63,7 +63,7 @@ class Query(TokenFusion):
         return tokens | {JOINT: self.ask(tokens)}
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         block: list[Attends] = [(self.queries, self.queries), (self.queries, self.context)]
         return block[: 2 if self.context else 1] * len(self.blocks)
 

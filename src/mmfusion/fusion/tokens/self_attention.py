@@ -50,5 +50,5 @@ class SelfAttention(TokenFusion):
         return tokens
 
     def attends(self) -> list[Attends]:
-        """As of :class:`~mmfusion.fusion.tokens.TokenFusion`."""
+        """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [((name,), (name,)) for name in self.names]

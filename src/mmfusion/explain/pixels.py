@@ -1,0 +1,159 @@
+"""Integrated gradients and occlusion of an image's pixels, by captum."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from mmfusion.explain.class_activation import image_name
+from mmfusion.explain.outputs import Output, Score
+from mmfusion.explain.regions import Baseline, without_content
+from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
+from mmfusion.models import FusionModel
+from mmfusion.option_checks import checked
+from mmfusion.options import Range
+from mmfusion.tokens import Content, Inputs, Present
+from mmfusion.utils.optional import need
+
+_Attribute = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
+"""From the function to explain, an image and its baseline, ``(1, channels, *size)`` each, to a map of that shape."""
+
+
+@checked
+def integrated_gradients(
+    model: FusionModel,
+    inputs: Inputs,
+    present: Present | None = None,
+    *,
+    image: str | None = None,
+    baseline: Baseline | Tensor = "blur",
+    output: Output = Output(),  # noqa: B008  # immutable
+    n_steps: Annotated[int, Range(1)] = 50,
+    batch_size: Annotated[int, Range(1)] = 16,
+) -> Tensor:
+    """Gradients along the line from a baseline to the image, times their difference (Sundararajan et al., 2017).
+
+    The sum of a map is the output less that at the baseline, up to the steps' error.
+
+    Args:
+        model: In any mode.
+        inputs: As the model's, the image as pixels.
+        present: As the model's.
+        image: The image; None: the only one.
+        baseline: See :func:`without_content`.
+        output: What is explained.
+        n_steps: Points along the way (Gauss-Legendre).
+        batch_size: Points at once.
+
+    Returns:
+        Shape ``(b, *size)``, the channels' sum; zeros for a case that lacks the image.
+
+    Raises:
+        ImportError: Without captum.
+    """
+    captum = need("captum.attr", "explain")
+
+    def attribute(function: Callable[[Tensor], Tensor], x: Tensor, nothing: Tensor) -> Tensor:
+        way = captum.IntegratedGradients(function)
+        heat: Tensor = way.attribute(x, nothing, n_steps=n_steps, internal_batch_size=batch_size)
+        return heat.sum(1)
+
+    return _each_case(model, inputs, present, image, baseline, output, attribute, gradients=True)
+
+
+@checked
+def occlusion(
+    model: FusionModel,
+    inputs: Inputs,
+    present: Present | None = None,
+    *,
+    window: tuple[int, ...],
+    stride: tuple[int, ...] | None = None,
+    image: str | None = None,
+    baseline: Baseline | Tensor = "blur",
+    output: Output = Output(),  # noqa: B008  # immutable
+    batch_size: Annotated[int, Range(1)] = 32,
+) -> Tensor:
+    """What the output loses when a window of the image is replaced (Zeiler and Fergus, 2014).
+
+    Args:
+        model: In any mode.
+        inputs: As the model's, the image as pixels.
+        present: As the model's.
+        window: Positions along each axis.
+        stride: Steps of the window along each axis; None: the window, without overlap.
+        image: The image; None: the only one.
+        baseline: See :func:`without_content`.
+        output: What is explained.
+        batch_size: Windows at once.
+
+    Returns:
+        Shape ``(b, *size)``, the mean over the windows that cover a position; zeros for a case that lacks the image.
+
+    Raises:
+        ImportError: Without captum.
+        ValueError: If the window or its steps have another number of axes than the image, or steps exceed the window.
+    """
+    name, step = image_name(model, image), window if stride is None else stride
+    size, channels = model.images[name].size, model.images[name].channels
+    if (
+        len(window) != len(size)
+        or len(step) != len(size)
+        or not all(1 <= s <= w <= n for s, w, n in zip(step, window, size, strict=True))
+    ):
+        raise ValueError(
+            f"window expects 1 to {size} positions along each axis and stride at most as many, got {window} and {step}"
+        )
+    captum = need("captum.attr", "explain")
+
+    def attribute(function: Callable[[Tensor], Tensor], x: Tensor, nothing: Tensor) -> Tensor:
+        windows = {"sliding_window_shapes": (channels, *window), "strides": (channels, *step)}
+        slides = captum.Occlusion(function)
+        heat: Tensor = slides.attribute(x, baselines=nothing, perturbations_per_eval=batch_size, **windows)
+        return heat[:, 0]  # all channels are covered together
+
+    return _each_case(model, inputs, present, name, baseline, output, attribute, gradients=False)
+
+
+def _each_case(
+    model: FusionModel,
+    inputs: Inputs,
+    present: Present | None,
+    image: str | None,
+    baseline: Baseline | Tensor,
+    output: Output,
+    attribute: _Attribute,
+    *,
+    gradients: bool,
+) -> Tensor:
+    name = image_name(model, image)
+    inputs = plain(inputs)
+    with undisturbed(model, gradients=gradients):
+        with torch.no_grad():
+            score = output.of(model, inputs, present)
+        n, size = len(score.index), model.images[name].size
+        x = inputs.get(name)
+        if not isinstance(x, Tensor):
+            if x is not None:
+                raise ValueError(f"{name!r} came as maps: give the pixels")
+            return torch.zeros((n, *size), device=score.index.device)
+        empty = without_content(x, baseline)
+        heat = x.new_zeros((n, *size))
+        for i in range(n):
+            mask = {key: value[i : i + 1] for key, value in (present or {}).items()}
+            if name in mask and not bool(mask[name]):
+                continue
+            case = rows_of(inputs, score.index.new_tensor([i]))
+            function = partial(_score_of, model, case, mask, name, score.case(i))
+            heat[i] = attribute(function, x[i : i + 1].clone(), empty[i : i + 1])[0].detach()
+        return heat
+
+
+def _score_of(
+    model: FusionModel, case: dict[str, Content], mask: Present, name: str, score: Score, x: Tensor
+) -> Tensor:
+    rows = score.index.new_zeros(len(x))
+    repeated = {**rows_of(case, rows), name: x}
+    return score(model(repeated, {key: value.expand(len(x)) for key, value in mask.items()}))
