@@ -27,6 +27,8 @@ MOST_BITS: Final = 12
 """Most of 64 bits in which the hashes of a pair may differ."""
 _LEAST, _ALIKE = 0.5, 0.9
 """Limits of the correlation of a pair; where unrelated images are alike, such as masked ones, it is higher."""
+_TURNED = 0.1
+"""Added to the limit for mirrored and rotated copies, of which there are seven times as many pairs."""
 _SAMPLE, _FEWEST = 500, 20
 _BLOCK = 512
 MOST_TURNED: Final = 20_000
@@ -77,7 +79,7 @@ def similar_pairs(images: Thumbnails, *, turns: bool = True) -> list[Pair]:
             b = _relative(details[second], common)
             for i, j, value in zip(first.tolist(), second.tolist(), np.einsum("np,np->n", a, b).tolist()):
                 known = best.get((i, j))
-                if value >= limit and (known is None or value > known.correlation):
+                if value >= limit + _TURNED * (turn > 0) and (known is None or value > known.correlation):
                     best[i, j] = Pair(i, j, value, turn > 0)
     return [best[key] for key in sorted(best)]
 

@@ -23,12 +23,12 @@ from mmfusion.data.schema.cells import distinct, one_column
 from mmfusion.options import Axes, Pixels
 from mmfusion.spec import name_fault
 
-VOLUMES = (".nii", ".nii.gz")
+VOLUMES = {".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd"}
+"""Endings of volumes, and their formats."""
 _UNREAD = {
     ".mha": "convert it to NIfTI",
     ".mhd": "convert it to NIfTI",
-    ".nrrd": "convert it to NIfTI",
-    ".nhdr": "convert it to NIfTI",
+    ".nhdr": "store header and voxels in one file (.nrrd)",
     ".img": "convert it to NIfTI in one file (.nii.gz)",
     ".hdr": "convert it to NIfTI in one file (.nii.gz)",
     ".mgz": "convert it to NIfTI",
@@ -158,7 +158,7 @@ def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: 
         raise ValueError(
             f"image column {column!r} has folders of DICOM slices: give size as height, width and slices, got {size!r}"
         )
-    if kind == "nifti" and len(sides) != 3:
+    if kind in VOLUMES.values() and len(sides) != 3:
         raise ValueError(f"image column {column!r} has volumes: give size as height, width and slices, got {size!r}")
     if len(sides) == 3 and kind != "image":
         spacing = options.spacing
@@ -173,7 +173,7 @@ def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: 
             clip=options.clipped,
             spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
             resample=spacing is not None,
-            format="nifti" if kind == "nifti" else "dicom",
+            format="nifti" if kind == "nifti" else "nrrd" if kind == "nrrd" else "dicom",
             max_bytes=VOLUME_BYTES if options.max_bytes is None else options.max_bytes,
         )
     limit = IMAGE_BYTES if options.max_bytes is None else options.max_bytes
@@ -183,7 +183,13 @@ def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: 
     return ImageSource(column, pixels, options.channels, range=options.shown, max_bytes=limit)
 
 
-_KINDS = {"nifti": "NIfTI volumes", "dicom": "DICOM files", "series": "folders", "image": "images"}
+_KINDS = {
+    "nifti": "NIfTI volumes",
+    "nrrd": "NRRD volumes",
+    "dicom": "DICOM files",
+    "series": "folders",
+    "image": "images",
+}
 
 
 def kind_of(name: str, folder: Path) -> str:
@@ -196,8 +202,8 @@ def kind_of(name: str, folder: Path) -> str:
         folder: What it is relative to.
     """
     lower = name.lower()
-    if lower.endswith(VOLUMES):
-        return "nifti"
+    if volume := next((kind for ending, kind in VOLUMES.items() if lower.endswith(ending)), None):
+        return volume
     if lower.endswith(ENDINGS):
         return "dicom"
     ending = Path(lower).suffix

@@ -49,8 +49,8 @@ class TableDataset(Plan):
         table: A DataFrame, or a ``.csv``, ``.tsv``, ``.parquet`` or ``.xlsx`` file.
         label: The column of labels, texts or whole numbers.
         images: Columns with names of image files, one modality each: photographs, DICOM images, or volumes (``.nii``,
-            ``.nii.gz``; with three sizes also DICOM, files of several frames or folders of slices), by their names.
-            Empty: only the table.
+            ``.nii.gz``, ``.nrrd``; with three sizes also DICOM, files of several frames or folders of slices). Empty:
+            only the table.
         root: The folder that these names are relative to; None: that of the table, or the working folder.
         group: The column of the patient or lesion: a group is never in two sets.
         id: The column with each case's name; None: the number of its row.

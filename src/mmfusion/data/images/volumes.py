@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mmfusion.data.images.dicom_volumes import DicomVolume, files_of
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.nifti import Nifti
+from mmfusion.data.images.nrrd_volumes import Nrrd
 from mmfusion.data.images.orientation import Turn, check_orientation, extreme_axis, turn_to, turned_codes
 from mmfusion.data.images.resampling import resampled
 from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
@@ -27,7 +28,7 @@ MAX_BYTES: Final = 2**31
 _ORDER = "hws"
 _AXES = ("height", "width", "slices")
 _FLOAT = 4
-_FORMATS: Final[dict[VolumeFormatName, VolumeFormat]] = {"nifti": Nifti(), "dicom": DicomVolume()}
+_FORMATS: Final[dict[VolumeFormatName, VolumeFormat]] = {"nifti": Nifti(), "dicom": DicomVolume(), "nrrd": Nrrd()}
 
 
 class Axes(NamedTuple):
@@ -71,7 +72,7 @@ class VolumeSource:
             orientation. None: every file is read as it is, whatever its header says.
         max_bytes: Limit of a file's memory, as float32 or in its own type if that is wider; a larger volume is an
             error before its voxels are read.
-        format: ``"nifti"``; ``"dicom"``, files of several frames or folders with the slices of one series.
+        format: ``"nifti"``; ``"nrrd"``; ``"dicom"``, files of several frames or folders with the slices of one series.
         resample: Whether each volume is interpolated to ``spacing`` by the spacing in its header, and cut or filled to
             ``size`` around its center, so that a structure keeps its size.
     """
