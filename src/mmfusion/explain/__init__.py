@@ -5,6 +5,7 @@ from mmfusion.explain.attention import Attention, attention
 from mmfusion.explain.class_activation import class_activation_map
 from mmfusion.explain.knowing import Worth, value_of_knowing
 from mmfusion.explain.modalities import ModalityContributions, modality_contributions
+from mmfusion.explain.original import original_map
 from mmfusion.explain.outputs import Output
 from mmfusion.explain.pixels import integrated_gradients, occlusion
 from mmfusion.explain.regions import grid_regions, superpixels, without_content
@@ -24,6 +25,7 @@ __all__ = [
     "integrated_gradients",
     "modality_contributions",
     "occlusion",
+    "original_map",
     "superpixels",
     "token_shares",
     "value_of_knowing",

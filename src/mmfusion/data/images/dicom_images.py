@@ -22,6 +22,7 @@ from mmfusion.data.images.dicom_files import (
 )
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import MAX_BYTES
+from mmfusion.data.images.resampling import resized_map
 from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Range, Span
@@ -133,6 +134,11 @@ class DicomSource:
         values = np.asarray(image, dtype=np.float32).reshape(*self.size, -1)
         rounded = np.moveaxis((values.clip(0, 255) + 0.5).astype(np.uint8), -1, 0)
         return np.ascontiguousarray(np.broadcast_to(rounded, (self.channels, *self.size)))
+
+    def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map of the decoded image, shape ``(height, width)``, at the file's rows and columns."""
+        header = self._checked(path)[0]
+        return resized_map(heat, (int(header.Rows), int(header.Columns)))
 
     def _checked(self, path: Path) -> tuple[Any, int]:
         """The header of a file, and the frame to decode."""

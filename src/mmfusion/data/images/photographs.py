@@ -1,6 +1,6 @@
 """Photographs: any file that Pillow reads, resized to one size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmfusion.data.images.foreign_files import opened, quiet
 from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.resampling import resized_map
 from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Range, Span
@@ -28,6 +29,17 @@ _HALF = 128
 _ORIENTATION = 0x0112
 """EXIF tag; from 5 on, width and height are exchanged."""
 _EXIF = {0x010F: "maker", 0x0110: "device", 0x0131: "program", _ORIENTATION: "rotation"}
+
+_STORED: Final[dict[int, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = {
+    2: np.fliplr,
+    3: lambda x: np.rot90(x, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: np.rot90,
+    7: lambda x: np.rot90(x, 2).T,
+    8: lambda x: np.rot90(x, -1),
+}
+"""From an upright image to the pixels as stored, by EXIF orientation."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +166,18 @@ class ImageSource:
         if self.order == "bgr":
             pixels = pixels[..., ::-1]
         return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+
+    def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map of the decoded image at the file's size, as its pixels are stored, before the rotation of EXIF.
+
+        Args:
+            path: The file.
+            heat: Shape ``(height, width)`` of :meth:`decode`.
+        """
+        with _opened(path, self.max_bytes) as image:
+            width, height = _upright_size(image)
+            rotation = int(image.getexif().get(_ORIENTATION, 1))
+        return np.ascontiguousarray(_STORED.get(rotation, np.asarray)(resized_map(heat, (height, width))))
 
     def largest(self, path: Path) -> float | None:
         """The largest value of a greyscale image deeper than 8 bits; None for any other image.

@@ -68,6 +68,9 @@ class Source(Protocol):
     def decode(self, path: Path) -> NDArray[Any]:
         """A file's pixels, shape ``spec.shape``; a ValueError if it is damaged or does not fit."""
 
+    def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map of the decoded image, shape ``spec.size``, for the file's own pixels: their number, order and axes."""
+
     def properties(self, path: Path) -> Properties:
         """Properties of a file by its header: format, depth, size, device; a ValueError if it is damaged."""
 

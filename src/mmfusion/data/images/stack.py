@@ -113,6 +113,10 @@ class StackSource:
                 raise ValueError(f"{file.name}: {error}") from error
         return np.concatenate(channels)
 
+    def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As :meth:`VolumeSource.file_map`, for one of :meth:`files`."""
+        return self.volume.file_map(path, heat)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for JSON."""
         return {**self.volume.to_dict(), "kind": self.kind, "parts": list(self.parts)}

@@ -16,7 +16,7 @@ from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.nifti import Nifti
 from mmfusion.data.images.nrrd_volumes import Nrrd
 from mmfusion.data.images.orientation import Turn, check_orientation, extreme_axis, turn_to, turned_codes
-from mmfusion.data.images.resampling import resampled
+from mmfusion.data.images.resampling import resampled, resized_map
 from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
 from mmfusion.data.images.volume_formats import VolumeFormat, VolumeFormatName, VolumeHeader
 from mmfusion.option_checks import check_fields
@@ -192,6 +192,27 @@ class VolumeSource:
                 f"{most:g}: give a clip"
             )
         return np.ascontiguousarray(voxels, dtype=np.float16)[None]
+
+    def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map of the decoded volume at the file's shape and axes; zeros where resampling cut the file.
+
+        Args:
+            path: The file.
+            heat: Shape ``(height, width, slices)`` of :meth:`decode`.
+
+        Raises:
+            ValueError: As :meth:`probe`.
+        """
+        header = self._format.header(path)
+        turn = self._checked(header)
+        shape = tuple(header.shape[axis] for axis in turn.order)
+        if self.resample and self.spacing is not None:
+            spacing = [header.spacing[axis] for axis in turn.order]
+            turned = resampled(heat, self.spacing, spacing, (shape[0], shape[1], shape[2]), fill=0.0)
+        else:
+            turned = resized_map(heat, shape)
+        back = np.flip(turned, turn.flipped).transpose(np.argsort(turn.order))
+        return np.ascontiguousarray(back).reshape(header.shape)
 
     def axes_of(self, path: Path) -> Axes:
         """A file's axes by its header, in the order that :meth:`decode` gives them.
