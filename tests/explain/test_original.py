@@ -52,7 +52,7 @@ def test_what_resampling_cut_has_no_heat(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     path = tmp_path / "a.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 6), np.int16), np.diag([1, 1, 2, 1])), path)
-    source = VolumeSource("file", size=(4, 4, 4), spacing=(1, 1, 1), resample=True, axes="hws")
+    source = VolumeSource("file", size=(4, 4, 4), shape=(8, 8, 6), spacing=(1, 1, 1), resample=True, axes="hws")
     heat = original_map(-torch.ones(4, 4, 4), source, path)
     assert heat.shape == (8, 8, 6)
     # Four voxels of eight, and along the slices four of twelve millimeters: two of six.
