@@ -24,6 +24,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
     out = capsys.readouterr().out
     assert "1 fault(s):\n- row" in out
+    assert "Restore the files" in out
     assert "t1_bbox.nii.gz" in out
     for wrong, message in (
         (["check", "mne"], "unknown dataset 'mne'; did you mean 'men'?"),

@@ -187,7 +187,7 @@ def test_one_image_in_two_columns_and_damaged_files(clinic: Path) -> None:
     options = {"table": str(clinic / "t.csv"), "label": "y", "images": ["photo", "second"], "size": 8}
     report = check("table", **options)
     assert len(report.faults) == 4
-    assert sum("row 6: " in fault for fault in report.faults) == 2
+    assert sum("row 6, column" in fault for fault in report.faults) == 2
     assert any("23 pairs of cases have one image in two columns" in str(finding) for finding in report.warnings)
     assert len(check("table", fast=True, **options).faults) == 2
 

@@ -174,7 +174,10 @@ def _cell(column: str, row: int, value: str) -> Callable[[Path], None]:
 
 FAULTS = [
     (lambda r: (r / "images" / "NE1" / "Nel001.jpg").unlink(), r"1 image.*row 1, column 'derm': Ne1/NEL001\.JPG"),
-    (lambda r: _cut(r / "images" / "NE1" / "Nel001_c.jpg"), r"1 image file.*row 1: .*Nel001_c\.jpg \(.*truncated"),
+    (
+        lambda r: _cut(r / "images" / "NE1" / "Nel001_c.jpg"),
+        r"1 image file.*row 1, column .*Nel001_c\.jpg \(.*truncated",
+    ),
     (_cell("diagnosis", 2, "melanomma"), "label column 'diagnosis' has the label 'melanomma' in row 2; known are: BCC"),
     (_cell("diagnosis", 2, ""), "label column 'diagnosis' has no label in row 2"),
     (_cell("elevation", 3, "flatt"), "column 'elevation' has 'flatt' in row 3; known are: flat, palpable, nodular"),

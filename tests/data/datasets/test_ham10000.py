@@ -216,7 +216,7 @@ def test_an_image_that_the_table_names_is_absent(ham_root):
 def test_a_truncated_jpeg(ham_root):
     path = ham_root / "HAM10000_images_part_1" / "ISIC_0000022.jpg"
     path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(ValueError, match=r"1 image file.*row 22: .*ISIC_0000022\.jpg"):
+    with pytest.raises(ValueError, match=r"1 image file.*row 22, column .*ISIC_0000022\.jpg"):
         create(ham_root)
 
 

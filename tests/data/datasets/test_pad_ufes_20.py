@@ -142,7 +142,7 @@ def _truncate(root: Path) -> None:
 
 FAULTS = [
     (lambda r: (r / "images" / "PAT_0_0_100.png").unlink(), r"1 image.*row 0, column 'img_id': PAT_0_0_100\.png"),
-    (_truncate, r"1 image file.*row 0: .*PAT_0_0_100\.png"),
+    (_truncate, r"1 image file.*row 0, column .*PAT_0_0_100\.png"),
     (_cell("diagnostic", "ACC"), "label column 'diagnostic' has the label 'ACC' in row 3; known are: ACK, BCC"),
     (_cell("patient_id", ""), "column 'patient_id' is empty in row 3"),
     (_cell("img_id", "PAT_0_0_100.png"), r"column 'img_id': 'PAT_0_0_100\.png' occurs 2 times, in rows 0, 3"),

@@ -89,7 +89,7 @@ def test_what_no_header_tells_is_a_fault(tmp_path: Path, odd: Callable[[int], An
     with pytest.raises(DatasetError) as caught:
         opened(tmp_path, frame)
     (fault,) = caught.value.faults
-    assert fault.startswith(f"row 4: {tmp_path / '4.nii.gz'} (")
+    assert fault.startswith(f"row 4, column 'scan': {tmp_path / '4.nii.gz'} (")
     assert "orientation='RAS'" in fault
     for orientation in ("file", "RAS"):
         opened(tmp_path, frame, orientation=orientation).load()

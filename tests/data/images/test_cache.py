@@ -198,8 +198,8 @@ def test_faults_of_all_modalities_at_once(make, files, tmp_path):
     seen = []
     with pytest.raises(ValueError, match=r"^4 image file\(s\) cannot be decoded") as caught:
         load_images(both, frame, tmp_path / "images", cache=make(), progress=lambda *n: seen.append(n))
-    for row, i in ((1, 1), (4, 4), (4, 1), (1, 4)):
-        assert f"row {row}: {files[i]} (cannot identify" in str(caught.value)
+    for row, i, column in ((1, 1, "file"), (4, 4, "file"), (4, 1, "other"), (1, 4, "other")):
+        assert f"row {row}, column {column!r}: {files[i]} (cannot identify" in str(caught.value)
     assert seen[-1] == (2 * N, 2 * N)
 
 

@@ -177,7 +177,7 @@ def test_damaged_files_are_named_whatever_missing_ones_mean(tmp_path, write_imag
         write_image(tmp_path / name, size=(64, 64))
     whole = (tmp_path / "b.jpg").read_bytes()
     (tmp_path / "b.jpg").write_bytes({"truncated": whole[: len(whole) // 2], "text": b"hello", "empty": b""}[content])
-    with pytest.raises(ValueError, match=r"^1 image file\(s\) cannot be decoded.*row 1: .*b\.jpg") as caught:
+    with pytest.raises(ValueError, match=r"^1 image file\(s\) cannot be decoded.*row 1, column .*b\.jpg") as caught:
         load_images(source(), pd.DataFrame({"file": ["a.jpg", "b.jpg"]}), tmp_path, missing=missing)
     assert "a.jpg" not in str(caught.value)
 

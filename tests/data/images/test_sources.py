@@ -76,11 +76,11 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
     faults = check_images(both, frame, tmp_path, progress=lambda *n: seen.append(n))
     assert faults[:4] == absent
     # Damage beyond the header is not looked for.
-    assert [fault.split(" (")[0] for fault in faults[4:]] == [f"row 2: {tmp_path / 'z.png'}"]
+    assert [fault.split(" (")[0] for fault in faults[4:]] == [f"row 2, column 'file': {tmp_path / 'z.png'}"]
     assert seen == [(1, 2), (2, 2)]
     faults = check_images(both, frame, tmp_path, missing="absent", decode=True)
     assert [fault.split(" (")[0] for fault in faults] == [
-        f"row {i}: {tmp_path / n}" for i, n in ((0, "x.png"), (2, "z.png"))
+        f"row {i}, column 'file': {tmp_path / n}" for i, n in ((0, "x.png"), (2, "z.png"))
     ]
     assert check_images({}, frame, tmp_path) == []
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):

@@ -177,7 +177,9 @@ def test_all_faults_of_a_table_at_once(write, tmp_path):
     damaged(tmp_path / "1fold" / "p3" / "t1.nii.gz", "flipped")
     frame = pd.DataFrame({"patient": ["p0", "p1", "p2", "p3"], "fold": "1fold"})
     sources = {"t1": VolumeSource("{fold}/{patient}/t1.nii.gz", SIZE)}
-    with pytest.raises(ValueError, match=r"^2 image file.*row 1: .*p1/t1.nii.gz \(expected .*row 3: .*p3/t1.nii.gz"):
+    with pytest.raises(
+        ValueError, match=r"^2 image file.*row 1, column .*p1/t1.nii.gz \(expected .*row 3, column .*p3/t1.nii.gz"
+    ):
         load_images(sources, frame, tmp_path)
     images, present = load_images(sources, frame.iloc[[0, 2]], tmp_path)
     assert images["t1"].dtype == torch.float16

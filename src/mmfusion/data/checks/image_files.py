@@ -19,7 +19,7 @@ from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.foreign_files import opened
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.source import Properties, Source
-from mmfusion.data.images.sources import ImageFiles, Progress
+from mmfusion.data.images.sources import ImageFiles, Progress, file_fault
 from mmfusion.data.images.threads import in_threads
 
 _CHUNK = 2**20
@@ -86,7 +86,7 @@ def read_files(
             else:
                 source.probe(path)
         except (OSError, ValueError) as error:
-            return replace(result, fault=f"row {result.row}: {path} ({error})")
+            return replace(result, fault=file_fault(result.row, source.column, path, error))
         return result
 
     read_so_far = []

@@ -19,6 +19,11 @@ from mmfusion.data.schema.ranges import outside_notes
 from mmfusion.data.splits import SETS
 from mmfusion.registry import check_options, datasets
 
+_WITHOUT = (
+    "Restore the files, or correct their names; a case may lack an image whose cell is empty if missing images are "
+    "allowed (missing_images='absent', if the dataset has the option)."
+)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -30,6 +35,7 @@ class Report:
         faults: One line per fault, which would stop a run; empty without faults.
         warnings: What could mislead a model, or a reader of its results.
         plan: The dataset; None if its table has faults.
+        of_files: Whether image files are missing or damaged.
     """
 
     name: str
@@ -37,6 +43,7 @@ class Report:
     faults: tuple[str, ...] = ()
     warnings: tuple[Finding, ...] = ()
     plan: Plan | None = field(default=None, repr=False, compare=False)
+    of_files: bool = False
 
     def write_page(self, path: Path | str) -> None:
         """Write the report as one HTML file with thumbnails of each class; it holds images of patients.
@@ -57,6 +64,7 @@ class Report:
                 *(*self.lines, *warnings),
                 *(f"- {warning}" for warning in self.warnings),
                 *(end, *(f"- {fault}" for fault in self.faults)),
+                *([_WITHOUT] if self.of_files else []),
             ]
         )
 
@@ -112,11 +120,12 @@ def check(
         faults += absent_faults(found) if plan.missing_images == "error" else []
         faults += [file.fault for file in files if file.fault]
     faults += [fault for masks in plan.masks.values() for fault in masks.faults(plan.frame)]
+    of_files = bool(faults)
     lines = _counts(plan, faults)
     if sources:
         lines += [f"masks of {name!r}: {masks.n_present} of {len(masks)} images" for name, masks in plan.masks.items()]
         lines += axes_notes(sources, plan.frame, found)
-    return Report(name, tuple(lines), tuple(faults), examine(Cohort.of(plan), files, sources), plan)
+    return Report(name, tuple(lines), tuple(faults), examine(Cohort.of(plan), files, sources), plan, of_files)
 
 
 def _counts(plan: Plan, faults: list[str]) -> list[str]:

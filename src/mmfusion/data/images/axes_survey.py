@@ -176,8 +176,8 @@ def _misplaced(column: str, files: Sequence[_File]) -> list[str]:
             )
         if reason is not None:
             faults.append(
-                f"row {row}: {path} (in the order height, width, slices, {reason}: after "
-                f"resizing it would not be aligned with the other volumes of column {column!r}; store it with "
+                f"row {row}, column {column!r}: {path} (in the order height, width, slices, {reason}: after "
+                f"resizing it would not be aligned with the other volumes of the column; store it with "
                 "their order of axes, or, if headers and shapes are right, give an orientation "
                 "(orientation='RAS'), or read all files as they are stored (orientation='file'))"
             )

@@ -137,7 +137,7 @@ def check_images(
             else:
                 source.probe(task.path)
         except (OSError, ValueError) as error:
-            return _fault(frame, task, error)
+            return _fault(frame, sources[task.name], task, error)
         return None
 
     faults = absent_faults(files) if missing == "error" else []
@@ -213,7 +213,7 @@ def load_images(
             paths = files.paths[name]
             before = done
             rows, damaged = cache.rows(source, paths, root, advance=advance)
-            faults += [_fault(frame, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
+            faults += [_fault(frame, source, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
             if rows is None:
                 done = before
             else:
@@ -237,7 +237,7 @@ def load_images(
         try:
             arrays[task.name][task.row] = sources[task.name].decode(task.path)
         except (OSError, ValueError) as error:
-            return _fault(frame, task, error)
+            return _fault(frame, sources[task.name], task, error)
         return None
 
     for fault in in_threads(decode, [task for task in tasks if task.name in uncached]):
@@ -245,7 +245,10 @@ def load_images(
             faults.append(fault)
         advance(1)
     if faults:
-        raise ValueError(f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}")
+        raise ValueError(
+            f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}. Restore "
+            "them, or leave their cells empty (missing_images='absent', if the dataset has the option)"
+        )
     return {name: pixels[name] if name in pixels else images[name] for name in sources}, present
 
 
@@ -268,8 +271,13 @@ def _tasks(files: ImageFiles) -> list[_Task]:
     ]
 
 
-def _fault(frame: pd.DataFrame, task: _Task, error: Exception | str) -> str:
-    return f"row {frame.index[task.row]}: {task.path} ({error})"
+def _fault(frame: pd.DataFrame, source: Source, task: _Task, error: Exception | str) -> str:
+    return file_fault(frame.index[task.row], source.column, task.path, error)
+
+
+def file_fault(row: object, column: str, path: Path, error: Exception | str) -> str:
+    """What is wrong with a file, with its row and column."""
+    return f"row {row}, column {column!r}: {path} ({error})"
 
 
 def named_columns(column: str) -> list[str]:
