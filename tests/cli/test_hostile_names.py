@@ -42,7 +42,8 @@ def test_columns_that_are_called_as_those_of_the_result(
     assert main(["predict", "run", "--table", "some.csv", "--out", "b.csv", "--formulas"]) == 0
     names = [case, group] if group == "split" else ["id", "group"]
     plain = pd.read_csv("b.csv", keep_default_na=False)
-    assert list(plain.columns) == [*names, "prob_=1+1", "prob_[/b]", "label", "missing", "outside"]
+    classes = [f"{kind}_{name}" for kind in ("prob", "calibrated") for name in ("=1+1", "[/b]")]
+    assert list(plain.columns) == [*names, *classes, "label", "missing", "outside"]
     assert plain[names[0]].tolist() == cases
     assert plain[names[1]].tolist() == groups
     assert set(plain["label"]) == {"=1+1", "[/b]"}

@@ -38,16 +38,9 @@ def test_run_and_predict_from_the_command_line(
     new.to_csv("new.tsv", sep="\t", index=False)
     assert main(["predict", "run", "--table", "new.tsv", "--root", ".", "--out", "out.csv", "--device", "cpu"]) == 0
     found = pd.read_csv("out.csv")
-    assert list(found.columns) == [
-        "id",
-        "patient",
-        "prob_benign",
-        "prob_malignant",
-        "prob_unsure",
-        "label",
-        "missing",
-        "outside",
-    ]
+    kinds, names = ("prob", "calibrated"), ("benign", "malignant", "unsure")
+    classes = [f"{kind}_{name}" for kind in kinds for name in names]
+    assert list(found.columns) == ["id", "patient", *classes, "label", "missing", "outside"]
     assert found["patient"].tolist() == ["p0", "p0", "p1", "p1", "p2"]
 
 

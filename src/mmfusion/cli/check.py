@@ -6,7 +6,7 @@ from pathlib import Path
 from mmfusion.cli import flags, interrupt, option_names
 
 NAME = "check"
-SUMMARY = "Check a dataset or a table of your own: damaged files, leaks, duplicates, odd cells"
+SUMMARY = "Check a dataset or your own table: damaged files, leaks, duplicates, odd cells"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
