@@ -90,12 +90,14 @@ def test_grey_as_three_channels_and_resized(tmp_path: Path) -> None:
 def test_frames_as_images(tmp_path: Path) -> None:
     frames = np.stack([np.full((2, 4), 10 * i, dtype=np.uint8) for i in range(5)])
     path = dicom.write(tmp_path / "a.dcm", frames)
-    assert (decoded(path, (2, 4), frame="middle") == 20).all()
-    assert (decoded(path, (2, 4), frame=4) == 40).all()
-    with pytest.raises(ValueError, match=r"has 5 frames: read them as a volume .* or choose one, as in frame='middle'"):
+    assert (decoded(path, (2, 4), image_frame="middle") == 20).all()
+    assert (decoded(path, (2, 4), image_frame=4) == 40).all()
+    with pytest.raises(
+        ValueError, match=r"has 5 frames: read them as a volume .* or choose one, as in image_frame='middle'"
+    ):
         decoded(path, (2, 4))
     with pytest.raises(ValueError, match=r"has 5 frame\(s\), and frame 5 was asked for"):
-        decoded(path, (2, 4), frame=5)
+        decoded(path, (2, 4), image_frame=5)
 
 
 VOXELS = np.random.default_rng(0).integers(0, 1000, (5, 4, 6)).astype(np.uint16)

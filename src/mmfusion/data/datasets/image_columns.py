@@ -95,7 +95,7 @@ class ImageOptions:
     clip: Sequence[float] | None
     max_bytes: int | None
     window: Sequence[float] | None
-    frame: Frame | None
+    image_frame: Frame | None
     spacing: Sequence[float] | None
 
     def __post_init__(self) -> None:
@@ -179,7 +179,9 @@ def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: 
     limit = IMAGE_BYTES if options.max_bytes is None else options.max_bytes
     pixels = (sides[0], sides[1])
     if kind == "dicom":
-        return DicomSource(column, pixels, options.channels, range=options.shown, frame=options.frame, max_bytes=limit)
+        return DicomSource(
+            column, pixels, options.channels, range=options.shown, image_frame=options.image_frame, max_bytes=limit
+        )
     return ImageSource(column, pixels, options.channels, range=options.shown, max_bytes=limit)
 
 

@@ -47,8 +47,8 @@ class DicomSource:
         suffix: Appended to each name, ``".dcm"``; empty if the column has complete file names.
         range: Rescaled values that become black and white: linear between, clipped beyond. None: the first window of
             each file (VOI), or without one all values that its depth allows.
-        frame: The frame of a file with several, from 0, or ``"middle"``; None: such a file is an error. As a volume
-            they are read by :class:`~mmfusion.data.images.volumes.VolumeSource`.
+        image_frame: The frame of a file with several, from 0, or ``"middle"``; None: such a file is an error. As a
+            volume they are read by :class:`~mmfusion.data.images.volumes.VolumeSource`.
         max_bytes: Limit of an image's memory before it is resized, at four bytes per pixel.
     """
 
@@ -60,7 +60,7 @@ class DicomSource:
     folders: Folders = ("",)
     suffix: str = ""
     range: Span | None = None
-    frame: Frame | None = None
+    image_frame: Frame | None = None
     max_bytes: Bytes = MAX_BYTES
 
     def __post_init__(self) -> None:
@@ -144,12 +144,12 @@ class DicomSource:
         """The header of a file, and the frame to decode."""
         header = header_of(path)
         n = n_frames(header)
-        if n > 1 and self.frame is None:
+        if n > 1 and self.image_frame is None:
             raise ValueError(
                 f"it has {n} frames: read them as a volume (size=[height, width, slices]), or choose one, as in "
-                "frame='middle'"
+                "image_frame='middle'"
             )
-        frame = n // 2 if self.frame == "middle" else int(self.frame or 0)
+        frame = n // 2 if self.image_frame == "middle" else int(self.image_frame or 0)
         if frame >= n:
             raise ValueError(f"it has {n} frame(s), and frame {frame} was asked for, counted from 0")
         check_memory(header, 1, self.max_bytes)
