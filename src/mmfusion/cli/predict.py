@@ -27,6 +27,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="what a missing image file or image column means (default: %(default)s)",
     )
     predict.add_argument(
+        "--coverage",
+        type=float,
+        default=0.9,
+        metavar="SHARE",
+        help="of the sets of a run with calibration cases (default: %(default)s)",
+    )
+    predict.add_argument(
         "--formulas",
         action="store_true",
         help="do not put an apostrophe before texts that a spreadsheet program would take for formulas (those that "
@@ -51,6 +58,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         frame,
         root,
         arguments.missing_images,
+        coverage=arguments.coverage,
         say=lambda text: reporter.say(text[0].upper() + text[1:]),
     )
     result_files.write_text(arguments.out, spreadsheet.to_csv(result, formulas=arguments.formulas))

@@ -25,6 +25,7 @@ class DataBundle:
         about: Description of the data in lines, shown when the run begins; may be empty.
         fold: Index of the fold, from 0; 0 without folds.
         subgroups: Subgroups of cases, for results by sex, age or skin type.
+        calibration: Cases that a run takes out of the training set for conformal sets; None: none.
     """
 
     name: str
@@ -37,6 +38,13 @@ class DataBundle:
     about: str = ""
     fold: int = 0
     subgroups: tuple[Subgroup, ...] = ()
+    calibration: CaseDataset | None = None
+
+    @property
+    def sets(self) -> dict[str, CaseDataset]:
+        """All sets by name; ``calibration`` if there is one."""
+        sets = {"train": self.train, "validation": self.validation, "test": self.test}
+        return sets if self.calibration is None else {**sets, "calibration": self.calibration}
 
     @property
     def spec(self) -> DataSpec:

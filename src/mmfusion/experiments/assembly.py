@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,8 +13,10 @@ from mmfusion import registry
 from mmfusion.backbones.base import Backbone
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset, StoredCases, check_classes
+from mmfusion.data.frame import FrameDataset
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.schema.ranges import outside_notes
+from mmfusion.data.splits.folds import held_out
 from mmfusion.data.transforms import Augment
 from mmfusion.data.transforms.table_augment import training_rows
 from mmfusion.experiments import footprint, predictions
@@ -54,7 +57,7 @@ class Parts:
 
     @property
     def datasets(self) -> dict[str, CaseDataset]:
-        return {"train": self.bundle.train, "validation": self.bundle.validation, "test": self.bundle.test}
+        return self.bundle.sets
 
     def case(self) -> dict[str, Any]:
         """The content of ``case.json``: all that is needed to read new cases."""
@@ -259,6 +262,7 @@ def selected(bundle: DataBundle, settings: Settings) -> DataBundle:
             f"{settings.run.dataset} has no test set with these options, and a run ends with its metrics there: give "
             "it cases (another split, data.fold or data.test), or test nothing (run.test=false)"
         )
+    bundle = replace(_with_calibration(bundle, settings), notes=notes)
     if settings.train.select_on == "test":
         return replace(bundle, validation=bundle.test, notes=(*notes, CHOSEN_ON_TEST))
     if not len(bundle.validation):
@@ -266,7 +270,27 @@ def selected(bundle: DataBundle, settings: Settings) -> DataBundle:
             f"{settings.run.dataset} has no validation set with these options, and the epoch is chosen there: take "
             "one from the training set (data.validation=0.125)"
         )
-    return replace(bundle, notes=notes)
+    return bundle
+
+
+def _with_calibration(bundle: DataBundle, settings: Settings) -> DataBundle:
+    """The bundle with the share of the training set that conformal sets need as a set of its own.
+
+    The same cases for every seed, so that an ensemble of seeds has them in common.
+    """
+    share = settings.train.calibration
+    if not share:
+        return bundle
+    train = bundle.train
+    if not isinstance(train, FrameDataset):
+        raise ValueError(f"train.calibration needs a dataset of a table, {settings.run.dataset} gives another one")
+    labels = train.labels(predictions.only_classes(bundle.spec)[0]).numpy()
+    groups = np.asarray(train.groups, dtype=object)
+    try:
+        kept, taken = held_out(np.arange(len(train)), labels, groups, share, 0)
+    except ValueError as error:
+        raise ValueError(f"train.calibration cannot be taken out of the training set: {error}") from error
+    return replace(bundle, train=train.subset(kept), calibration=train.subset(taken))
 
 
 def _image_cache(run: RunSettings, reporter: Reporter) -> ImageCache | None:

@@ -15,7 +15,9 @@ from mmfusion.experiments.locked import Locked
 from mmfusion.experiments.predicted_table import Outputs, tabulate
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.metrics.calibration import fit_temperature
+from mmfusion.metrics.cases import one_per_group
 from mmfusion.metrics.classification import best_threshold
+from mmfusion.metrics.conformal import COVERAGE, calibration_scores
 
 REFITTED = "Threshold and temperature are those of the mean probabilities on the validation cases that the runs share"
 AVERAGED = (
@@ -51,6 +53,7 @@ class Ensemble:
         image_root: str | Path | None = None,
         missing_images: Literal["error", "absent"] = "error",
         *,
+        coverage: float = COVERAGE,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
         """As :meth:`Predictor.predict <mmfusion.experiments.predictor.Predictor.predict>`, of the mean probabilities.
@@ -62,7 +65,7 @@ class Ensemble:
         datasets = read(self.members, frame, image_root, missing_images)
         outputs = mean_outputs(self.members, datasets, frame, missing_images)
         warn = say or (lambda text: warnings.warn(text, stacklevel=3))
-        return tabulate(outputs, frame, self.reader, self.kind, self.locked, warn)
+        return tabulate(outputs, frame, self.reader, self.kind, self.locked, warn, coverage)
 
     def absent(self, frame: pd.DataFrame, missing_images: Literal["error", "absent"] = "error") -> tuple[str, ...]:
         """Modalities that some run uses and all cases lack; see :meth:`.Predictor.absent`."""
@@ -95,7 +98,7 @@ def load(
     if len(members) == 1:
         return members[0]
     check_alike(members, [str(place) for place in places])
-    shared = _shared_validation(places)
+    shared = _shared(places, "validation")
     if shared is None:
         return Ensemble(members, _averaged([member.locked or Locked() for member in members]), AVERAGED)
     fixed = {folder.read_settings(place).train.threshold for place in places}
@@ -104,7 +107,7 @@ def load(
     p, y = shared.probabilities, shared.labels
     if members[0].kind.n == 2 and threshold is None:
         threshold = best_threshold(p, y)
-    return Ensemble(members, Locked(threshold, fit_temperature(p, y)), REFITTED)
+    return Ensemble(members, Locked(threshold, fit_temperature(p, y), _shared_scores(members, places)), REFITTED)
 
 
 def check_alike(members: Sequence[Predictor], names: Sequence[str]) -> None:
@@ -180,11 +183,20 @@ def mean_outputs(
     )
 
 
-def _shared_validation(places: Sequence[Path]) -> Cases | None:
+def _shared_scores(members: Sequence[Predictor], places: Sequence[Path]) -> tuple[tuple[float, ...], ...]:
+    """Conformal scores of the mean probabilities; none if a run has none, or the calibration cases are not the same."""
+    cases = _shared(places, "calibration")
+    if cases is None or not all(member.locked is not None and member.locked.scores for member in members):
+        return ()
+    rows = one_per_group(cases.groups.tolist())
+    return calibration_scores(cases.probabilities[rows], cases.labels[rows])
+
+
+def _shared(places: Sequence[Path], part: str) -> Cases | None:
     held_out = [held_out_cases.read(place) for place in places if place.is_dir()]
     if len(held_out) < len(places):  # a file of weights
         return None
-    return held_out_cases.mean([None if one is None else one.parts.get("validation") for one in held_out])
+    return held_out_cases.mean([None if one is None else one.parts.get(part) for one in held_out])
 
 
 def _averaged(several: Sequence[Locked]) -> Locked:
@@ -194,7 +206,7 @@ def _averaged(several: Sequence[Locked]) -> Locked:
     return Locked(
         float(np.mean(thresholds)) if len(thresholds) == len(several) else None,
         float(np.mean(temperatures)) if len(temperatures) == len(several) else None,
-        all(one.finished for one in several),
+        finished=all(one.finished for one in several),
     )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset
 from mmfusion.experiments import (
     environment,
@@ -24,7 +26,9 @@ from mmfusion.experiments import (
 )
 from mmfusion.experiments.assembly import CHOSEN_ON_TEST, Parts, with_maps
 from mmfusion.experiments.settings import Settings
-from mmfusion.metrics.classification import EXTRA, split_metric
+from mmfusion.metrics.cases import one_per_group
+from mmfusion.metrics.classification import EXTRA, n_not_finite, split_metric
+from mmfusion.metrics.conformal import COVERAGE, calibration_scores, prediction_sets, set_coverage
 from mmfusion.training import checkpoints, inference, optimizers, processes
 from mmfusion.training.checkpoints import load_weights
 from mmfusion.training.progress import Progress
@@ -43,6 +47,8 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
     load_weights(model, weights, out / checkpoints.BEST)
     began = time.perf_counter()
     held_out = {"validation": bundle.validation} | ({"test": bundle.test} if settings.run.test else {})
+    if bundle.calibration is not None and settings.run.test:
+        held_out["calibration"] = bundle.calibration
     # A trial is judged by the maps that it was trained with, which a tested model's images are rounded otherwise than.
     read = {"validation": with_maps(parts, "validation", reporter)} if _by_maps(settings) else held_out
     with reporter.working("evaluating"):
@@ -62,9 +68,10 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         frame = predictions.join(
             held_out, probabilities, parts.target, parts.kind, seed=settings.run.seed, fold=bundle.fold
         )
+        labels = {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()}
         summary = run_report.summarize(
-            probabilities,
-            {name: dataset.labels(parts.target).numpy() for name, dataset in held_out.items()},
+            {name: p for name, p in probabilities.items() if name != "calibration"},
+            labels,
             {name: dataset.groups for name, dataset in held_out.items()},
             names=predictions.class_names(parts.kind),
             ceilings=bundle.ceilings,
@@ -73,6 +80,14 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
             threshold=settings.train.threshold,
             extra=[name for name in split_metric(settings.train.metric) if name in EXTRA],
         )
+    scores = _scores(probabilities, labels, bundle)
+    if scores:
+        names = predictions.class_names(parts.kind)
+        summary["conformal"] = {"coverage": COVERAGE, "calibration": dict(zip(names, map(len, scores)))}
+        if not n_not_finite(probabilities["test"]):
+            sets = prediction_sets(probabilities["test"], scores)
+            covered = set_coverage(sets, labels["test"], bundle.test.groups, names)
+            summary["conformal"]["test"] = covered.to_dict()
     # Needed by tests over several folds, where only the metrics are kept.
     summary["cases"]["train"] = len(bundle.train)
     # Before the robustness evaluation, which is no part of a run's cost.
@@ -111,9 +126,20 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         write_text(out / folder.SUBGROUPS, subgroups.to_csv(index=False, lineterminator="\n"))
     if robustness_table is not None:
         write_json(out / folder.ROBUSTNESS, {"format": robustness_rows.FORMAT, "rows": robustness_table})
-    write_json(out / folder.LOCKED, locked.of_metrics(metrics).to_dict())
+    write_json(out / folder.LOCKED, replace(locked.of_metrics(metrics), scores=scores).to_dict())
     write_json(out / folder.METRICS, metrics)
     return metrics
+
+
+def _scores(
+    probabilities: Mapping[str, NDArray[np.float64]], labels: Mapping[str, NDArray[np.int64]], bundle: DataBundle
+) -> tuple[tuple[float, ...], ...]:
+    """Conformal scores of one calibration case per group; none without such cases, or if an output is not finite."""
+    p = probabilities.get("calibration")
+    if p is None or bundle.calibration is None or n_not_finite(p):
+        return ()
+    rows = one_per_group(bundle.calibration.groups)
+    return calibration_scores(p[rows], labels["calibration"][rows])
 
 
 def show(out: Path, metrics: Mapping[str, Any], reporter: Reporter) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmfusion.experiments import folder
 from mmfusion.metrics.ranking import Floats
 
-PARTS = ("validation", "test")
+PARTS = ("validation", "test", "calibration")
 """Sets of held-out cases."""
 
 _COLUMNS = ("id", "group", "part", "label", "fold", "seed")

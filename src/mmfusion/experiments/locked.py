@@ -15,7 +15,7 @@ from mmfusion.packed import entries, unpack
 from mmfusion.training import checkpoints
 from mmfusion.training.result_files import read_json
 
-_KEYS = ("threshold", "temperature")
+_KEYS = ("threshold", "temperature", "scores")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Locked:
     Attributes:
         threshold: Of two classes: the second one is called at this probability or above. None: the likeliest class is.
         temperature: Of :func:`~mmfusion.metrics.calibration.apply_temperature`; None: it is unknown.
+        scores: By class, the ascending scores of calibration cases for conformal sets, see
+            :mod:`mmfusion.metrics.conformal`; empty: the run took out no calibration cases.
         finished: Whether the run is finished; before, it has neither.
 
     Raises:
@@ -33,6 +35,7 @@ class Locked:
 
     threshold: float | None = None
     temperature: float | None = None
+    scores: tuple[tuple[float, ...], ...] = ()
     finished: bool = True
 
     def __post_init__(self) -> None:
@@ -40,6 +43,10 @@ class Locked:
             raise ValueError(f"threshold expects a number from 0 to 1, got {self.threshold}")
         if self.temperature is not None and not BOUNDS[0] <= self.temperature <= BOUNDS[1]:
             raise ValueError(f"temperature expects a number from {BOUNDS[0]} to {BOUNDS[1]}, got {self.temperature}")
+
+        for own in self.scores:
+            if list(own) != sorted(own) or (own and not 0 <= own[0] <= own[-1] <= 1):
+                raise ValueError("scores expects numbers from 0 to 1 in ascending order for each class")
 
     def labels(self, probabilities: Floats) -> NDArray[np.int64]:
         """The class that each case is given: by the threshold of two classes, else the likeliest.
@@ -73,7 +80,9 @@ class Locked:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of the file, for JSON."""
-        return {"format": checkpoints.FORMAT, "threshold": self.threshold, "temperature": self.temperature}
+        chosen = {"threshold": self.threshold, "temperature": self.temperature}
+        scores = {"scores": [list(own) for own in self.scores]} if self.scores else {}
+        return {"format": checkpoints.FORMAT, **chosen, **scores}
 
 
 def of_metrics(metrics: Mapping[str, Any]) -> Locked:
@@ -85,7 +94,7 @@ def of_metrics(metrics: Mapping[str, Any]) -> Locked:
     Raises:
         ValueError: If a value is not what a run writes.
     """
-    return unpack(Locked, {key: metrics.get(key) for key in _KEYS}, folder.METRICS)
+    return unpack(Locked, {key: metrics[key] for key in _KEYS if key in metrics}, folder.METRICS)
 
 
 def read(place: Path) -> Locked:

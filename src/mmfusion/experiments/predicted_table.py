@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from mmfusion.data.reader import CaseReader
 from mmfusion.experiments import predictions
 from mmfusion.experiments.locked import Locked
+from mmfusion.metrics.conformal import COVERAGE, prediction_sets
 from mmfusion.metrics.ranking import Floats
 from mmfusion.spec import Classes
 
+SET, ABSTAIN, SEPARATOR = "set", "abstain", " | "
+"""Columns of the conformal set and of whether it is none of one class; what divides the classes of a set."""
 UNFINISHED = (
     "the folder has neither locked.json nor metrics.json, as before a run is finished, and so no threshold and no "
     "temperature: label is the likeliest class, and there are no calibrated probabilities"
@@ -57,6 +60,7 @@ def tabulate(
     kind: Classes,
     locked: Locked | None,
     say: Callable[[str], None],
+    coverage: float = COVERAGE,
 ) -> pd.DataFrame:
     """One row per case, with the frame's index.
 
@@ -67,6 +71,7 @@ def tabulate(
         kind: The classes.
         locked: Threshold and temperature; None: none are known, and none are missed.
         say: Receives the remarks, and a sentence on rows without a label.
+        coverage: Of the conformal sets, if the run has calibration cases.
 
     Returns:
         As :meth:`mmfusion.experiments.predictor.Predictor.predict`.
@@ -87,7 +92,7 @@ def tabulate(
     calibrated = decide.calibrated(safe)
     if calibrated is not None:
         columns |= dict(zip(calibrated_columns(kind), calibrated.T))
-    taken = {*columns, "label", "missing", "outside"}
+    taken = {*columns, "label", *((SET, ABSTAIN) if decide.scores else ()), "missing", "outside"}
     identifier = free_name(reader.id_column or "id", "id", taken)
     out = pd.DataFrame({identifier: list(outputs.ids)}, index=frame.index)
     group = reader.group_column
@@ -97,6 +102,11 @@ def tabulate(
         out[column] = np.where(finite, values, np.nan)
     labels = decide.labels(safe).tolist()
     out["label"] = [names[index] if known else None for index, known in zip(labels, finite, strict=True)]
+    if decide.scores:
+        in_set = prediction_sets(safe, decide.scores, coverage)
+        sets = [SEPARATOR.join(name for name, has in zip(names, row) if has) for row in in_set.tolist()]
+        out[SET] = [text if known else None for text, known in zip(sets, finite, strict=True)]
+        out[ABSTAIN] = (in_set.sum(axis=1) != 1) | ~finite
     out["missing"] = [", ".join(row) for row in outputs.missing]
     out["outside"] = [", ".join(row) for row in outputs.outside]
     return out

@@ -13,6 +13,7 @@ from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.ensemble import Ensemble
 from mmfusion.experiments.external import ExternalEvaluation, evaluate, files
 from mmfusion.experiments.predictor import Predictor
+from mmfusion.metrics.conformal import COVERAGE
 from mmfusion.training.reporter import Reporter
 
 Missing = Literal["error", "absent"]
@@ -45,6 +46,7 @@ class Predicting:
         image_root: str | Path | None = None,
         missing_images: Missing = "error",
         *,
+        coverage: float = COVERAGE,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
         """Predictions for new cases.
@@ -53,6 +55,7 @@ class Predicting:
             table: One row per case: a frame or a file.
             image_root: The folder that the image names are relative to; None: that of the file, or the working folder.
             missing_images: What a missing image file or image column means: an error, or that the case lacks it.
+            coverage: Of conformal sets, if the run has calibration cases (``train.calibration``).
             say: Receives remarks; None: each is a warning.
 
         Returns:
@@ -64,7 +67,7 @@ class Predicting:
             FileNotFoundError: As there, or if the table does not exist.
         """
         frame, root = cases_of(table, image_root)
-        return self._predictor.predict(frame, root, missing_images, say=say)
+        return self._predictor.predict(frame, root, missing_images, coverage=coverage, say=say)
 
     def absent(self, frame: pd.DataFrame, missing_images: Missing = "error") -> tuple[str, ...]:
         """Modalities that the model uses and all cases of a table lack, since it has none of their columns.

@@ -20,6 +20,7 @@ from mmfusion.experiments.devices import pick_device
 from mmfusion.experiments.locked import Locked
 from mmfusion.experiments.predicted_table import Outputs, tabulate
 from mmfusion.experiments.settings import Settings
+from mmfusion.metrics.conformal import COVERAGE
 from mmfusion.models import pretrained
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
@@ -64,6 +65,7 @@ class Predictor:
         image_root: str | Path | None = None,
         missing_images: Literal["error", "absent"] = "error",
         *,
+        coverage: float = COVERAGE,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
         """Predict every row, in float32 whatever the precision of the training.
@@ -74,13 +76,15 @@ class Predictor:
             image_root: The folder that the image names are relative to; None: the working folder.
             missing_images: What a missing image file or image column means: an error, or that the case lacks the
                 image.
+            coverage: Of conformal sets, if the run has calibration cases (``train.calibration``).
             say: Receives a sentence for each column with cells that count as missing though they are not empty, or
                 that are bounds such as ``<0.5``; for each with numbers far outside the training range; one if rows
                 have no label; and one if the run has no threshold or temperature. None: each is a warning.
 
         Returns:
             With the frame's index: the case's name under its own column's name, the group's column where there is
-            one, ``prob_<class>``, ``calibrated_<class>``, ``label``, ``missing`` and ``outside``.
+            one, ``prob_<class>``, ``calibrated_<class>``, ``label``, ``missing`` and ``outside``; and of a run with
+            calibration cases ``set``, the classes of the conformal set, and ``abstain``, whether these are not one.
 
             ``prob_<class>`` is the model's output as it is, ``calibrated_<class>`` that at the run's temperature;
             without a temperature there are no such columns. ``label`` is the run's decision: of two classes the second
@@ -99,7 +103,7 @@ class Predictor:
         """
         outputs = self.outputs(self.read(frame, image_root, missing_images), frame, missing_images)
         warn = say or (lambda text: warnings.warn(text, stacklevel=3))
-        return tabulate(outputs, frame, self.reader, self.kind, self.locked, warn)
+        return tabulate(outputs, frame, self.reader, self.kind, self.locked, warn, coverage)
 
     def read(
         self,
@@ -228,8 +232,11 @@ def load(
         raise FileNotFoundError(f"{place} has no trained weights yet: {weights.name} is missing")
     model = build_model(settings, spec, weights=False, module=module)
     load_weights(model, checkpoints.load(weights)[0], weights)
+    chosen, n_classes = locked.read(place), predictions.only_classes(spec)[1].n
+    if chosen.scores and len(chosen.scores) != n_classes:
+        raise ValueError(f"{place / folder.LOCKED} has scores of {len(chosen.scores)} classes, the run has {n_classes}")
     batch_size = settings.train.eval_batch_size
-    return Predictor(model, reader, device=pick_device(device), batch_size=batch_size, locked=locked.read(place))
+    return Predictor(model, reader, device=pick_device(device), batch_size=batch_size, locked=chosen)
 
 
 def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Path) -> None:

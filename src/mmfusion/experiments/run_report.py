@@ -207,10 +207,25 @@ def sentences(metrics: Mapping[str, Any]) -> list[str]:
             f"from {raw['ece']['value']:.3f} to {scaled['ece']['value']:.3f} and its log loss from "
             f"{raw['log_loss']['value']:.3f} to {scaled['log_loss']['value']:.3f}."
         )
+    if metrics.get("conformal", {}).get("test"):
+        lines.append(_covered(metrics["conformal"]))
     # Where the AUC is undefined so is what it loses, which another sentence says.
     if "robustness" in metrics and metrics["test"]["auc"]["value"] is not None:
         lines += _contributions(metrics["robustness"])
     return [*lines, *metrics["notes"]]
+
+
+def _covered(conformal: Mapping[str, Any]) -> str:
+    """How the conformal sets do on the test set."""
+    test, of_calibration = conformal["test"], conformal["calibration"]
+    by_class = ", ".join(f"{name} {share['value']:.3f}" for name, share in test["of_class"].items())
+    n, share = sum(of_calibration.values()), conformal["coverage"]
+    few = [name for name, own in of_calibration.items() if (own + 1) * share > own + 1e-9]
+    return (
+        f"Conformal sets at {share:.0%}, from {n} calibration cases: {interval_cell(test['coverage'])} of the test "
+        f"set's cases are covered ({by_class}); {test['single']:.0%} of the sets have one class."
+        + (f" Too few calibration cases for {', '.join(few)}: every set has it." if few else "")
+    )
 
 
 def _ahead(metrics: Mapping[str, Any]) -> list[str]:

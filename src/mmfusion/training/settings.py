@@ -53,6 +53,8 @@ class Train:
             estimate for new cases any more, and the run's notes say so. No recipe may set it.
         threshold: Probability of class 1, of two classes, from which on it is called for sensitivity, specificity and
             G-mean; None: the one with the greatest G-mean on validation.
+        calibration: Share of the training cases that is taken out of training, stratified and by whole groups, for
+            conformal sets: they choose neither epoch nor threshold nor temperature. 0: none, and no sets.
         eval_batch_size: Cases at a time outside training.
         resamples: Of the bootstrap intervals.
     """
@@ -84,5 +86,6 @@ class Train:
     metric: Name = "auc"
     select_on: Annotated[str, OneOf(("validation", "test"))] = "validation"
     threshold: Probability | None = None
+    calibration: Annotated[float, Range(0, 0.5)] = 0.0
     eval_batch_size: Annotated[int, Range(1, 65536)] = 64
     resamples: Annotated[int, Range(0, 10**6)] = 2000

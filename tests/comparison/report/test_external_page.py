@@ -1,5 +1,6 @@
 """The page of an external validation, of results made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from helpers import browser
 from mmfusion.comparison.report import external_page
 from mmfusion.experiments.external.duplicates import Duplicate
-from mmfusion.experiments.external.results import ExternalEvaluation
+from mmfusion.experiments.external.external_evaluation import ExternalEvaluation
 from mmfusion.experiments.external.scores import LabelledCases, score, score_subgroups
 from mmfusion.experiments.external.shift import Shift
 from mmfusion.experiments.external.true_labels import TrueLabels
 from mmfusion.experiments.locked import Locked
+from mmfusion.metrics.conformal import calibration_scores
 from mmfusion.training.result_files import read_json
 
 pytest.importorskip("matplotlib")
@@ -36,6 +38,7 @@ def evaluation(
     y = np.zeros(n, dtype=np.int64) if single else np.arange(n) % k
     p = rng.dirichlet(np.ones(k), n) + 0.5 * np.eye(k)[y]
     cases = LabelledCases(y, tuple(f"g{i // 2}" for i in range(n)), p / p.sum(1, keepdims=True))
+    locked = replace(locked, scores=calibration_scores(cases.probabilities, y))
     if broken:
         cases.probabilities[0] = np.nan
     options = {"n_resamples": 30, "seed": 0}
@@ -85,6 +88,7 @@ def test_the_page_has_both_sides_and_is_one_file(tmp_path: Path) -> None:
     assert auc is not None
     assert f"the AUC is {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})" in text
     assert "the image derm" in text
+    assert "On another hospital's data nothing is guaranteed" in text
     assert read_json(page.parent / "evaluation.json")["shifts"][0]["shifted"] is True
     assert external_page.render(found) == text
 

@@ -78,6 +78,7 @@ def render(evaluation: ExternalEvaluation) -> str:
         "metrics": _metrics(evaluation),
         "calibration": _calibration(evaluation),
         "risk": _risk(evaluation),
+        "sets": _sets(evaluation),
         "subgroups": _subgroups(evaluation),
         "shifted": [_shift(one) for one in sorted(shifted, key=lambda one: -one.effect)],
         "others": [_shift(one) for one in evaluation.shifts if not one.shifted],
@@ -182,6 +183,22 @@ def _risk(evaluation: ExternalEvaluation) -> list[tuple[str, ...]]:
         (f"{coverage:.0%}", *(formatting.number(side.risk.get(coverage, np.nan)) for side in sides))
         for coverage in COVERAGES
     ]
+
+
+def _sets(evaluation: ExternalEvaluation) -> list[tuple[str, ...]]:
+    """How the conformal sets do; empty without them."""
+    sides = [one.sets for one in (evaluation.scores, evaluation.internal) if one is not None]
+    if not sides or any(one is None for one in sides):
+        return []
+    known = [one for one in sides if one is not None]
+    rows = [("cases covered", *(formatting.interval(*one.coverage) for one in known))]
+    for name in evaluation.classes:
+        cells = (formatting.interval(*one.of_class[name]) if name in one.of_class else formatting.NONE for one in known)
+        rows.append((f"of class {name}", *cells))
+    rows.append(("sets of one class", *(f"{one.single:.0%}" for one in known)))
+    rows.append(("of these, right", *(formatting.number(one.right) for one in known)))
+    rows.append(("empty sets", *(f"{one.empty:.0%}" for one in known)))
+    return rows
 
 
 def _subgroups(evaluation: ExternalEvaluation) -> list[tuple[str, ...]]:

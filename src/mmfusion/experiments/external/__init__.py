@@ -3,7 +3,7 @@
 Nothing is fitted on the table: threshold and temperature are the run's own.
 """
 
-from mmfusion.experiments.external.results import ExternalEvaluation
+from mmfusion.experiments.external.external_evaluation import ExternalEvaluation
 from mmfusion.experiments.external.validation import evaluate
 
 __all__ = ["ExternalEvaluation", "evaluate"]

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mmfusion.experiments import spreadsheet
-from mmfusion.experiments.external.results import ExternalEvaluation
+from mmfusion.experiments.external.external_evaluation import ExternalEvaluation
 from mmfusion.experiments.rich_table import rich_table
 from mmfusion.experiments.run_report import interval_cell
 from mmfusion.metrics.intervals import Estimate

@@ -10,6 +10,7 @@ from mmfusion.data.schema.subgroups import UNKNOWN, in_order
 from mmfusion.experiments.locked import Locked
 from mmfusion.metrics.calibration import fit_temperature
 from mmfusion.metrics.classification import n_not_finite
+from mmfusion.metrics.conformal import SetCoverage, prediction_sets, set_coverage
 from mmfusion.metrics.curves import GRID, risk_coverage_curve
 from mmfusion.metrics.intervals import Estimate, calibration_estimates, estimates
 from mmfusion.metrics.ranking import Floats
@@ -72,6 +73,7 @@ class Scores:
         best_temperature: The temperature that these cases would choose, for comparison alone; NaN where undefined.
         risk: Share of wrong labels among the most confident cases, by the share of the cases that these are.
         mean_risk: Mean over all such shares, the area below the risk-coverage curve.
+        sets: How the run's conformal sets do at 90%; None without calibration cases.
         not_finite: Cases for which the model's output is not finite; then nothing else is defined, since without them
             it would flatter.
     """
@@ -86,6 +88,7 @@ class Scores:
     best_temperature: float = float("nan")
     risk: Mapping[float, float] = field(default_factory=dict)
     mean_risk: float = float("nan")
+    sets: SetCoverage | None = None
     not_finite: int = 0
 
 
@@ -118,6 +121,7 @@ def score(cases: LabelledCases, locked: Locked, classes: Sequence[str], *, n_res
         best_temperature=fit_temperature(p, y),
         risk={coverage: float(risk[0, round(coverage * (len(GRID) - 1))]) for coverage in COVERAGES},
         mean_risk=mean_risk,
+        sets=set_coverage(prediction_sets(p, locked.scores), y, groups, classes) if locked.scores else None,
     )
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmfusion.data.cases import CaseDataset
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.experiments import file_digests, folder, same_cases, survey
@@ -51,15 +50,10 @@ def reach(place: Path, root: str | Path | None = None, reporter: Reporter | None
     try:
         settings.check_options()
         bundle = selected(build_dataset(settings.typed(), reporter or Silent()), settings)
-        datasets: dict[str, CaseDataset] = {
-            "train": bundle.train,
-            "validation": bundle.validation,
-            "test": bundle.test,
-        }
         digests = survey.survey(bundle).digests
     except (ValueError, OSError, ImportError) as error:
         return f"they cannot be read: {' '.join(str(error).split()):.300}"
-    if changed := same_cases.changed_cases(place, datasets, bundle.spec, digests):
+    if changed := same_cases.changed_cases(place, bundle.sets, bundle.spec, digests):
         return f"they changed since: {'; '.join(changed)}"
     if not isinstance(bundle.train, FrameDataset) or not isinstance(bundle.test, FrameDataset):
         return "the dataset does not give its table"

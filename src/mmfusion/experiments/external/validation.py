@@ -16,7 +16,7 @@ from mmfusion.experiments import ensemble, held_out_cases
 from mmfusion.experiments.ensemble import Ensemble
 from mmfusion.experiments.external.alignment import align, lenient
 from mmfusion.experiments.external.duplicates import duplicates, shared_names
-from mmfusion.experiments.external.results import ExternalEvaluation
+from mmfusion.experiments.external.external_evaluation import ExternalEvaluation
 from mmfusion.experiments.external.scores import (
     LabelledCases,
     Scores,
