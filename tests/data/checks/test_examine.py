@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmfusion.data.checks.cells import sentinels_of
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.examine import examine
 from mmfusion.data.checks.finding import Finding
+from mmfusion.data.checks.no_measurements import sentinels_of
 from mmfusion.data.checks.page import picture
 from mmfusion.data.datasets.check import check
 from mmfusion.data.datasets.table import TableDataset

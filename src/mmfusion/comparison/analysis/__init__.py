@@ -1,4 +1,4 @@
-"""Numbers of a comparison, from the runs' predictions: :func:`analyse`, with its results in :mod:`.results`."""
+"""Numbers of a comparison, from the runs' predictions: :func:`analyse`, with results of ``results.py``."""
 
 from mmfusion.comparison.analysis.assemble import analyse
 

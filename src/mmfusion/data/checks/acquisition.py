@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.checks.cohort import Cohort, leak_findings
+from mmfusion.data.checks.checked_cases import Cohort, leak_findings
 from mmfusion.data.checks.finding import Finding, in_rows
 from mmfusion.data.checks.image_files import ImageFile
 from mmfusion.data.images.source import Source

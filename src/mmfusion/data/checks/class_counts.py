@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.finding import Finding, rows_where
 from mmfusion.data.splits import SETS
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.finding import SHOWN, Finding, in_rows, listed
 from mmfusion.data.checks.image_files import ImageFile
 from mmfusion.data.checks.similarity import similar_pairs

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from mmfusion.data.checks.acquisition import acquisition_findings
-from mmfusion.data.checks.cells import cell_findings
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.class_counts import class_findings
-from mmfusion.data.checks.cohort import Cohort
 from mmfusion.data.checks.duplicates import duplicate_findings
 from mmfusion.data.checks.finding import Finding
 from mmfusion.data.checks.identifiers import identifier_findings
 from mmfusion.data.checks.image_files import ImageFile
+from mmfusion.data.checks.no_measurements import cell_findings
 from mmfusion.data.checks.sites import site_findings
 from mmfusion.data.images.source import Source
 

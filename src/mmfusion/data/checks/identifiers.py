@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.checks.cohort import Cohort, leak_findings
+from mmfusion.data.checks.checked_cases import Cohort, leak_findings
 from mmfusion.data.checks.finding import Finding
 from mmfusion.data.schema.cells import texts
 

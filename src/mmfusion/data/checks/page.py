@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.finding import Finding
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.images.dicom_images import DicomSource

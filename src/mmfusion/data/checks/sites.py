@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.finding import Finding, listed
 from mmfusion.data.schema.cells import distinct, one_column
 from mmfusion.data.schema.columns import MIN_CASES

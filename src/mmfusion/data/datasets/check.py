@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.examine import examine
 from mmfusion.data.checks.finding import Finding
 from mmfusion.data.checks.image_files import ImageFile, read_files

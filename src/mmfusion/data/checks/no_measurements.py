@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmfusion.data.checks.cohort import Cohort
+from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.finding import Finding, in_rows, rows_where
 from mmfusion.data.schema.cells import Floats, distinct, key, one_column, parse_numbers
 
