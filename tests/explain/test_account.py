@@ -210,6 +210,8 @@ def test_bad_regions_and_too_many_modalities() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             contributions(model, inputs, regions=regions)
+    with pytest.raises(ValueError, match="pixels"):
+        contributions(model, {**inputs, **model.encode(inputs)}, regions={"image0": grid_regions((16, 16), 2)})
     spec = mmf.DataSpec({f"t{i}": TABLE for i in range(7)}, n_classes=2)
     many = mmf.create_model("concat", spec, dim=8)
     with pytest.raises(ValueError, match="at most 6"):

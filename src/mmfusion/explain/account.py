@@ -36,7 +36,7 @@ from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
 from mmfusion.models import FusionModel
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
-from mmfusion.tokens import Inputs, Present
+from mmfusion.tokens import Inputs, Maps, Present
 
 
 class Parts(NamedTuple):
@@ -122,6 +122,8 @@ def contributions(
         ValueError: If there are more than six modalities, or regions do not fit their image.
     """
     inputs = plain(inputs)
+    if encoded := [name for name in regions or {} if isinstance(inputs.get(name), Maps)]:
+        raise ValueError(f"regions are taken away from pixels, and {encoded} came as maps: give the images")
     game, score = modality_game(model, inputs, present, output)
     labels = {name: _labels(model, name, regions_of, len(game)) for name, regions_of in (regions or {}).items()}
     generator = torch.Generator().manual_seed(seed)
