@@ -104,6 +104,17 @@ def test_a_sentinel_is_no_second_unit() -> None:
     assert {finding.topic for finding in warned(plain().assign(age=[999] * 9 + [40, 55, 65] * 17))} == {"sentinels"}
 
 
+def test_a_table_without_features(tmp_path: Path) -> None:
+    """Its columns are left out, and what was seen in them is said all the same."""
+    cells = [f"{i} {unit}" for i, unit in zip(range(N), ["mg", "g", "kg"] * 20)]
+    frame = pd.DataFrame({"dose": cells, "case_id": [f"{label}{i}" for i, label in enumerate(LABELS)], "y": LABELS})
+    plan = TableDataset(frame.assign(scan=[f"{i}.png" for i in range(N)]), label="y", images=["scan"], root=tmp_path)
+    assert plan.schema is None
+    by_topic = {finding.topic: str(finding) for finding in examine(Cohort.of(plan), [], {})}
+    assert "column 'dose': its numbers have 3 different units" in by_topic["cells"]
+    assert "case_id" in by_topic["identifiers"]
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -10,6 +10,7 @@ import pandas as pd
 from mmfusion.data.checks.finding import Finding
 from mmfusion.data.datasets.plan import Plan
 from mmfusion.data.schema.cells import Codes
+from mmfusion.data.schema.inference import Decision, infer_columns
 from mmfusion.data.schema.leaks import Leak, find_leaks
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.data.splits import SETS
@@ -60,6 +61,14 @@ class Cohort:
             reader.group_column,
             frozenset(name for name in named if name is not None),
         )
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """Decisions on the columns, also of a table of which none is a feature."""
+        if self.schema is not None:
+            return self.schema.decisions
+        others = {name: "has another role" for name in self.roles if name in self.frame.columns}
+        return infer_columns(self.frame, drop=others)
 
     def label(self, position: int) -> str:
         """The class of a row by its position; empty for none."""

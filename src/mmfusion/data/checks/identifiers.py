@@ -18,7 +18,7 @@ _NUMBERED = re.compile(r"(?P<text>\D*)(?P<number>\d{1,15})(?P<rest>\D.*)?", re.D
 
 def identifier_findings(cohort: Cohort) -> list[Finding]:
     """Findings on identifiers: columns that are no features and are numbered or named by class; and running numbers."""
-    left_out = {} if cohort.schema is None else {d.name: d.reason for d in cohort.schema.decisions if d.kind == "drop"}
+    left_out = {decision.name: decision.reason for decision in cohort.decisions if decision.kind == "drop"}
     names = [name for name in (*left_out, cohort.group_column) if name is not None and name in cohort.frame.columns]
     parts = pd.DataFrame(index=cohort.frame.index)
     for name in dict.fromkeys(names):

@@ -50,7 +50,8 @@ _FEWEST = 10
 def cell_findings(cohort: Cohort) -> list[Finding]:
     """Findings on cells of the features: sentinels, words for missing, two units, and the schema's remarks."""
     if cohort.schema is None:
-        return []
+        remarks = [remark for decision in cohort.decisions for remark in decision.remarks]
+        return [Finding("cells", str(remark), remark.fix) for remark in remarks]
     findings = [Finding("cells", str(remark), remark.fix) for remark in cohort.schema.remarks_on(cohort.frame)]
     for column in cohort.schema.numerical:
         if column.kind == "numerical" and not column.part and column.source in cohort.frame.columns:
