@@ -11,6 +11,7 @@ from py_compile import compile as compiled
 
 import pytest
 
+import mmfusion
 from mmfusion.comparison import worker
 from mmfusion.experiments import folder, plugin_files, predictor, run, trust
 from mmfusion.registry import PluginError
@@ -71,7 +72,8 @@ def ordered(out: Path) -> None:
 
 
 ROUTES = [
-    pytest.param(predictor.load, id="load"),
+    pytest.param(mmfusion.load, id="load"),
+    pytest.param(lambda out: mmfusion.Run(out).model, id="the model of a run"),
     pytest.param(resumed, id="resume"),
     pytest.param(ordered, id="order"),
 ]
