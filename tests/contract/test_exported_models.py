@@ -13,7 +13,8 @@ import mmfusion as mmf
 from helpers.marks import EXHAUSTIVE
 from helpers.small import make_inputs, make_spec
 from mmfusion.models import FusionModel
-from mmfusion.models.export import to_onnx, to_program
+from mmfusion.models.export import ExportError, to_onnx, to_program
+from mmfusion.models.pretrained import from_pretrained, save_pretrained
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Inputs, Present, Table
 
@@ -89,3 +90,39 @@ def test_onnx(name: str, layout: str, tmp_path: Path) -> None:
         found = session.run(list(expected), {given.name: tensors[given.name] for given in session.get_inputs()})
         for array, (target, value) in zip(found, expected.items(), strict=True):
             np.testing.assert_allclose(array, value.numpy(), rtol=0, atol=1e-5, err_msg=target)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_an_operator_that_onnx_lacks_is_named(tmp_path: Path) -> None:
+    """With the part of the model; the program itself can be exported."""
+    pytest.importorskip("onnxscript")
+    spec = make_spec(images=0)
+    model = mmf.create_model(mmf.Blueprint(tokenizer={"table": "piecewise_linear"}), spec)
+    message = r"aten\.view\.dtype of its part tokenizers\.table0 \(PiecewiseLinearTokenizer\) cannot be converted"
+    with pytest.raises(ExportError, match=message) as caught:
+        to_onnx(to_program(model, spec), tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("cfcml", "tip") else EXHAUSTIVE)
+        for name in mmf.registry.models.list()
+    ],
+)
+def test_from_a_folder(name: str, tmp_path: Path) -> None:
+    """The blueprint, the spec and every weight; other weights than those that it is built with."""
+    spec, model = model_of(name, "two_images")
+    save_pretrained(model, tmp_path)
+    torch.manual_seed(1)
+    again = from_pretrained(tmp_path)
+    assert again.blueprint == model.blueprint
+    assert again.spec == spec
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in model.state_dict().items())
+    inputs, present = batch(spec, model.names, 2)
+    with torch.no_grad():
+        assert torch.equal(again(inputs, present).logits, model(inputs, present).logits)
