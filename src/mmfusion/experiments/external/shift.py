@@ -5,7 +5,8 @@ All tests are of one case per patient, and corrected together by Holm's method.
 
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ NEW = "(not in training)"
 _NO_TEST = TwoSample(np.nan, np.nan)
 _SHOWN = 3
 T = TypeVar("T", bound=Sized)
+_Located: TypeAlias = tuple[FrameDataset, Path | None]
+"""Cases, and the folder of their images."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Shift:
 
 
 def shifts(
-    member: Predictor, own: TrainingCases, other: FrameDataset, root: Any, *, seed: int
+    member: Predictor, own: TrainingCases, other: FrameDataset, root: Path | None, *, seed: int
 ) -> tuple[tuple[Shift, ...], tuple[str, ...]]:
     """All shifts.
 
@@ -198,7 +201,11 @@ def _of_levels(kind: str, name: str, sides: Sequence[Sequence[str]], seed: int) 
 
 
 def _of_images(
-    member: Predictor, name: str, first: tuple[FrameDataset, Any], second: tuple[FrameDataset, Any], seed: int
+    member: Predictor,
+    name: str,
+    first: tuple[FrameDataset, Path | None],
+    second: tuple[FrameDataset, Path | None],
+    seed: int,
 ) -> list[Shift]:
     source = member.reader.images[name]
     found = []

@@ -105,8 +105,9 @@ def evaluate(
     loaded = ensemble.load(places, device, plugins=plugins)
     members = [lenient(one, group) for one in (loaded.members if isinstance(loaded, Ensemble) else (loaded,))]
     first, locked = members[0], loaded.locked or Locked(finished=False)
-    if image_root is None and not isinstance(table, pd.DataFrame):
-        image_root = Path(table).parent
+    root = None if image_root is None else Path(image_root)
+    if root is None and not isinstance(table, pd.DataFrame):
+        root = Path(table).parent
     frame = table if isinstance(table, pd.DataFrame) else read_table(table)
     aligned = align(frame, members, label=label, group=group, rename=rename)
     frame, labels = aligned.frame, None
@@ -114,8 +115,8 @@ def evaluate(
         labels = read_labels(frame, first.reader.targets[first.target], aliases)
     require_columns(frame, subgroups or ())
     if missing_images == "error":
-        _check_images(members, frame, image_root)
-    datasets = ensemble.read(members, frame, image_root, "absent")
+        _check_images(members, frame, root)
+    datasets = ensemble.read(members, frame, root, "absent")
     outputs = ensemble.mean_outputs(members, datasets, frame, "absent")
     said: list[str] = []
     cases = tabulate(outputs, frame, first.reader, first.kind, locked, said.append)
@@ -126,7 +127,7 @@ def evaluate(
     own = reach(places[0], training_root, reporter) if training else "that was not asked for"
     similar, found = shared_names(places[0], first.reader, frame), summaries(first, datasets[0], seed=seed)
     if isinstance(own, TrainingCases):
-        found, unlike = shifts(first, own, datasets[0], image_root, seed=seed)
+        found, unlike = shifts(first, own, datasets[0], root, seed=seed)
         copies, unsure = duplicates(first, own, datasets[0])
         similar += copies
         notes += [*unlike, *unsure]
