@@ -200,13 +200,7 @@ def _of_levels(kind: str, name: str, sides: Sequence[Sequence[str]], seed: int) 
     return _compared(kind, name, sides, levels_differ(*table, seed=seed) if levels else _NO_TEST, shown)
 
 
-def _of_images(
-    member: Predictor,
-    name: str,
-    first: tuple[FrameDataset, Path | None],
-    second: tuple[FrameDataset, Path | None],
-    seed: int,
-) -> list[Shift]:
+def _of_images(member: Predictor, name: str, first: _Located, second: _Located, seed: int) -> list[Shift]:
     source = member.reader.images[name]
     found = []
     pixels = [image_traits.pixel_traits(dataset, name) for dataset, _ in (first, second)]
