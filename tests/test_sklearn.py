@@ -1,6 +1,7 @@
 """The classifier of scikit-learn: its own checks, and what a frame with images needs."""
 
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from helpers import trees
 from mmfusion.sklearn import FusionClassifier
@@ -27,16 +28,19 @@ def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelerate.utils.memory.clear_device_cache", lambda **_: None)
 
 
-# All checks apply and none is expected to fail; that of other array libraries skips itself where they are not set up.
+def checks() -> Iterator[Any]:
+    """All checks apply and none is expected to fail; that of other array libraries skips itself where they are not set
+    up.
+    """
+    for estimator, check in estimator_checks_generator(FusionClassifier("tabular_mlp", **QUICK)):
+        name, options = check.func.__name__, check.keywords
+        again = [pytest.mark.exhaustive] if options and name in AGAIN else []
+        yield pytest.param(estimator, check, id="-".join([name, *options]), marks=again)
+
+
 @pytest.mark.slow
-@parametrize_with_checks([FusionClassifier("tabular_mlp", **QUICK)])
-def test_checks_of_scikit_learn(estimator: Any, check: Any, request: pytest.FixtureRequest) -> None:
-    if (
-        check.func.__name__ == AGAIN[0]
-        and AGAIN[1] in check.keywords
-        and request.config.option.markexpr != "exhaustive"
-    ):
-        pytest.skip("the same numbers in another array: with -m exhaustive")
+@pytest.mark.parametrize(("estimator", "check"), list(checks()))
+def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
