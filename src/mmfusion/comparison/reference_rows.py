@@ -237,8 +237,8 @@ def _fit(
 def _place(out: Path, settings: Settings) -> Path:
     chosen, counted = settings.run, settings.computed()
     counted["data"] = file_digests.by_content(counted["data"])
-    for key in ("repeat", "test"):
-        del counted["run"][key]  # settings of trained models, which the rows of former versions do not have
+    for section, key in (("run", "repeat"), ("run", "test"), ("train", "calibration")):
+        del counted[section][key]  # settings of trained models, which the rows of former versions do not have
     if chosen.plugins:
         counted["plugins"] = file_digests.of_plugins(settings)
     name = f"{folder.name(settings)}-{short(counted)}"
