@@ -101,5 +101,12 @@ def test_texts_below_the_command_line_name_no_flag() -> None:
                 if isinstance(node, ast.Raise | ast.Call):
                     texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
                     found += [f"{path.name}: {text}" for text in texts if isinstance(text, str) and HINTS.search(text)]
-    programs = ("git", "environment.py", "worker.py", "accelerate launch --multi_gpu", "mmfusion run --resume")
+    programs = (
+        "git",
+        "environment.py",
+        "worker.py",
+        "stand_alone.py",
+        "accelerate launch --multi_gpu",
+        "mmfusion run --resume",
+    )
     assert [text for text in dict.fromkeys(found) if not any(name in text for name in programs)] == []

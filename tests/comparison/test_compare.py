@@ -87,7 +87,7 @@ def test_a_study(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert repr(study).startswith(f"Study('{tmp_path / 'study'}': 4 of 4 runs finished)\n")
     assert "<table" in study._repr_html_()
     assert study.ensemble("tiny").folders == tuple(run.folder for run in study.runs["tiny"])
-    with pytest.raises(ValueError, match=r"finished runs \(tiny, tiny\[width=4\]\), got 'tinny'"):
+    with pytest.raises(ValueError, match=r"method expects one of tiny, tiny\[width=4\], got 'tinny'"):
         study.ensemble("tinny")
     page = study.report(tmp_path / "page", verbose=False)
     assert page.parent == tmp_path / "page"
