@@ -67,6 +67,17 @@ def test_recall_of_few_cases_is_wilsons() -> None:
     assert score_interval("specificity", [0.8], drawn([0.8], 0.01), FEW).kind == "logit"
 
 
+def test_accuracy_of_few_groups_is_no_surer_than_independent_cases() -> None:
+    """Patients of two images, one right and one wrong: the share does not vary over patients."""
+    few = TestCases.of(np.arange(18) // 2 % 2, [str(i // 2) for i in range(18)], 2)
+    found = score_interval("accuracy", [0.5], drawn([0.5], 1e-4), few)
+    reach = t.ppf(0.975, 8) * np.sqrt(0.25 / 18) / 0.25
+    assert (found.low, found.high) == pytest.approx(tuple(expit(np.array([-reach, reach]))))
+    wider = score_interval("accuracy", [0.5], drawn([0.5], 0.2), few)
+    assert wider.error == pytest.approx(0.2)
+    assert score_interval("accuracy", [0.5], drawn([0.5], 1e-4), CASES).error == pytest.approx(1e-4)
+
+
 @pytest.mark.parametrize("auc", [0.0, 1.0])
 def test_an_auc_of_one_is_newcombes(auc: float) -> None:
     y = np.arange(100) < 10

@@ -58,6 +58,8 @@ def score_interval(
     - Most metrics: Student's t on the logit scale of the metric's range, on the log scale for log loss.
     - AUC where a class has less than 50 groups: the same with DeLong's variance; where the AUC is 1 or 0, Newcombe's.
     - Recall of a class under 50 groups: Wilson's, of as many cases as the standard error is worth, at most the class's.
+    - Accuracy under 50 groups: the standard error is at least that of as many independent cases, since resamples of a
+      few groups that are right by halves hardly vary.
     - Means of recalls, F1, G-mean and MCC where a class has less than 50 groups: none.
     - Average precision: about the value less its bias, which the bootstrap estimates.
     - ECE: none.
@@ -96,6 +98,9 @@ def score_interval(
     if cases.few and (metric in _UNPROVEN or (metric == "sensitivity" and cases.n_classes > 2)):
         return _none(f"a class has fewer than {FEW} cases or groups, where no interval of it covers what it should")
     error = two_source_error(x, of_mean, of_single, degrees)
+    if metric == "accuracy" and cases.n_groups < FEW:
+        least = math.sqrt(max(mean * (1 - mean), 0.0) / len(cases.labels))
+        error = error._replace(error=np.maximum(error.error, least))
     members = _recalled(metric, cases)
     if members is not None and members[1] < FEW:
         return _wilson(mean, error, *members, level)
