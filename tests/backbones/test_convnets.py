@@ -125,6 +125,7 @@ def test_parameter_depths() -> None:
     assert encoder.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [0, 1, 2, "all", "none"])
 def test_freeze(stages: Any) -> None:
     """No gradient, batch statistics as they are, nothing kept for the backward pass; and the rest learns."""

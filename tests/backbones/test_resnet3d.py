@@ -45,6 +45,7 @@ def test_coarsest(size: Any, spacing: Any, axis: int) -> None:
     assert coarsest(size, spacing) == axis
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [10, 18, 34])
 def test_shapes(depth: int) -> None:
     with torch.device("meta"):

@@ -157,6 +157,7 @@ def both(name: str, in_channels: int, monkeypatch: pytest.MonkeyPatch) -> tuple[
     return Timm(name, in_channels=in_channels, size=size(name), n_stages=min(4, len(theirs.feature_info))), theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), NAMES)
 def test_family(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     in_channels = 3 if name == "csatv2" else 5  # csatv2 turns RGB into luminance and colour

@@ -41,6 +41,7 @@ def test_a_file(kind: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, source[key]) for key, value in loaded.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_channels", [1, 2, 5])
 def test_a_file_of_rgb_weights_for_other_channels(in_channels: int, tmp_path: Path) -> None:
     """As timm adapts its own downloads: grey is the sum, more channels repeat and keep the sum."""

@@ -240,6 +240,7 @@ def test_all_diverge(tune: Callable[..., list[Outcome]]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_otherwise_is_awaited(tune: Callable[..., list[Outcome]]) -> None:
     """A full disk must not choose: the method is not tuned until the same command has finished the trial."""
     good = by_rate()
@@ -285,6 +286,7 @@ def test_the_default_of_the_command_is_that_of_the_library() -> None:
     assert program.parsed(["run", "--trials"]).trials == tuning.TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -82,6 +82,7 @@ def test_output(name: str, kind: str, n_latents: int, masked: bool) -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([math.nan, math.inf, -math.inf, 1e30]))
 @settings(max_examples=6)
 @every_shape

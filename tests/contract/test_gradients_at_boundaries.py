@@ -95,6 +95,7 @@ def test_token_fusions(name: str, kinds: list[str], seed: int) -> None:
     holds(function, rows(kinds, 8, seed).view(2, 5, 8), seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mmf.registry.compressions.list())
 @given(kinds=kinds_of(8), seed=seeds)
 @a_few

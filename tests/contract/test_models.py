@@ -244,6 +244,7 @@ def test_cases_do_not_see_each_other(name: str, layout: str, condition: str) -> 
         torch.testing.assert_close(one, other[order], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @every_model_and_layout
 @within("missing", ["table0", "image0"])
 def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> None:

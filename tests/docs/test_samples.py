@@ -45,6 +45,7 @@ def test_the_sample_is_drawn_again_from_itself(script: ModuleType) -> None:
     pd.testing.assert_frame_equal(script.chosen(table), table)
 
 
+@pytest.mark.slow
 def test_the_sample_is_a_part_of_the_dataset(script: ModuleType, tmp_path: Path) -> None:
     if not (REAL / "bus_data.csv").is_file():
         pytest.skip(f"BUS-BRA is not at {REAL}: set MMFUSION_DATA to the folder that holds bus_bra/")

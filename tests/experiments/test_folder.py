@@ -33,6 +33,7 @@ def dying(place: Path, call: str, *, before: bool) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("call", ["open", "fsync", "chmod", "replace", "rename", "unlink", "mkdir"])
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "a former run"])

@@ -43,6 +43,7 @@ def test_every_token_fusion_names_the_sets_of_its_attentions(name: str) -> None:
         assert_close(total, torch.ones_like(total))
 
 
+@pytest.mark.slow
 def test_weights_are_those_that_the_model_computes_with(model: FusionModel, inputs: Inputs) -> None:
     with torch.inference_mode(), left_as_it_was(model):
         found = attention(model, inputs)

@@ -294,6 +294,7 @@ def test_what_is_missing_has_no_effect(content: float, on: str | None, seed: int
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     """The table is a function of the direction."""
     torch.manual_seed(0)

@@ -76,6 +76,7 @@ def value_and_gradient(of: Any, batch: Batch, dtype: torch.dtype = torch.float64
 both_kinds = pytest.mark.parametrize("exclude", ["case", "class"])
 
 
+@pytest.mark.slow
 @both_kinds
 @pytest.mark.parametrize("kind", loss_choices.LABELS)
 def test_every_batch_is_its_formula(kind: str, exclude: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from mmfusion.metrics.recalibration import FEWEST, recalibration
 
 
+@pytest.mark.slow
 def test_known_distortions_are_found() -> None:
     rng = np.random.default_rng(4)
     odds = rng.normal(size=40_000)

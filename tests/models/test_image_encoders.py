@@ -192,6 +192,7 @@ def test_identity_parameters_leave_the_bare_encoders_maps(name: str, backbone: s
         assert not torch.allclose(changed[image][-1], maps[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "mmtm"])
 @pytest.mark.parametrize("backbone", ["convnet, 2D", "convnet, 3D"])
 def test_a_case_without_a_table_has_the_bare_encoders_maps(name: str, backbone: str) -> None:
@@ -220,6 +221,7 @@ def by_hand(encoder: Any, x: Tensor, added: Mapping[int, float]) -> list[Tensor]
     return maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [(0,), (1,), (2,), (0, 2), None])
 @pytest.mark.parametrize("shared", [True, False])
 def test_where_it_is_called(at: tuple[int, ...] | None, shared: bool) -> None:
@@ -694,6 +696,7 @@ def test_a_context_of_other_columns() -> None:
         model(make_inputs(SPEC, N))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["film", "hyperfusion", "metablock", "mmtm"])
 def test_rebuilding_from_trained_parts_keeps_their_weights(name: str) -> None:
     make: Make = EVERY[name]

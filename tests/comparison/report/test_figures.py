@@ -49,6 +49,7 @@ def test_a_forest_has_every_row_point_and_number() -> None:
     assert (marks(picture, "ink"), marks(picture, "series-1")) == (3, 1)
 
 
+@pytest.mark.slow
 def test_a_row_far_from_the_reference_is_at_the_edge_with_its_value() -> None:
     near = [Row(f"m{i}", "", (Mark(0.90 + 0.01 * i, 0.88, 0.94, (), OTHER),)) for i in range(4)]
     far = Row("tabular", "0.61 (0.57 to 0.65)", (Mark(0.61, 0.57, 0.65, (0.6, 0.62), A),))

@@ -256,6 +256,7 @@ def test_birads_alone_distinguishes_pathologies(real_bus_bra: Path) -> None:
     assert sum(frame["Device"].str.startswith(device) for device in DEVICES).eq(1).all()
 
 
+@pytest.mark.slow
 def test_real_images_and_masks(bus_bra_sample: Path) -> None:
     report = check("bus_bra", bus_bra_sample)
     assert report.faults == ()

@@ -42,6 +42,7 @@ def test_ham10000(ham_root: Path) -> None:
     assert any("This is a part of the published data" in line for line in report.lines)
 
 
+@pytest.mark.slow
 def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
     lines = check("derm7pt", trees.derm7pt(tmp_path)).lines
     assert lines[0] == "train: NEV 8 (published 256), MEL 5 (published 90)"

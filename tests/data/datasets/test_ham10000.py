@@ -91,6 +91,7 @@ def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_pat
     assert all(item == result[0] for item in result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_either_layout(ham_root, folder):
     for part in FOLDERS[:2]:

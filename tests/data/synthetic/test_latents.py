@@ -220,6 +220,7 @@ def test_what_two_separate_models_reach_as_documented():
     assert result == {"default": [0.915, 0.929], "additive": [0.947, 0.937], "pure-interaction": [0.5, 0.5]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "prevalence", "both"),
     [

@@ -30,6 +30,7 @@ def written(reader: CaseReader) -> dict[str, Any]:
     return json.loads(json.dumps(preprocessing.described(predictor), allow_nan=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_a_table(rows: int) -> None:
     """Odd cells of every kind of column; the whole column is read at once, as its other cells matter."""

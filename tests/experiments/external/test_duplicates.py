@@ -79,6 +79,7 @@ def test_rows_that_patients_share_by_chance_say_nothing_and_are_said() -> None:
     assert duplicates(MEMBER, own(), cases(empty, pictures(3, 1)))[0] == []
 
 
+@pytest.mark.slow
 def test_images_of_one_value_or_absent_ones_are_no_duplicates() -> None:
     train = cases(TRAIN, torch.zeros(40, 3, 32, 32, dtype=torch.uint8))
     other = cases(frame(3, 1, "n"), torch.zeros(3, 3, 32, 32, dtype=torch.uint8))

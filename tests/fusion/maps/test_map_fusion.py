@@ -54,6 +54,7 @@ def test_a_case_without_a_table_keeps_its_map(name: str, there: list[bool], cont
     assert all(torch.equal(x, maps[key]) for key, x in block(maps, None, 1).items())
 
 
+@pytest.mark.slow
 @every
 @given(st.permutations(range(4)))
 def test_cases_do_not_see_each_other(name: str, order: list[int]) -> None:
