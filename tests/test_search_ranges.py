@@ -39,7 +39,7 @@ def test_a_builder_declares_them_with_its_types() -> None:
         rank: Annotated[Count, Among(1, 4)] | None = None,
         dim: int = 3,
         p: Annotated[Dropout, Uniform(0, 0.5)] = 0.1,
-        bare=None,  # type: ignore[no-untyped-def]
+        bare=None,  # type: ignore[no-untyped-def]  # an option without a type is what is tested
     ) -> None: ...
 
     assert search_ranges(builder) == {"n": Among(1, 2), "rank": Among(1, 4), "p": Uniform(0, 0.5)}

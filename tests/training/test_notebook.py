@@ -15,10 +15,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     drawings: list[str] = []
     module = ModuleType("IPython.display")
     handle = SimpleNamespace(update=drawings.append)
-    module.HTML = str  # type: ignore[attr-defined]
-    module.display = lambda content, display_id: handle  # type: ignore[attr-defined]
+    vars(module).update(HTML=str, display=lambda content, display_id: handle)
     ipython = ModuleType("IPython")
-    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+    vars(ipython).update(get_ipython=lambda: SimpleNamespace(kernel=object()))
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setattr("mmfusion.training.notebook._SECONDS", 0)

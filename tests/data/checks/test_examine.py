@@ -105,7 +105,7 @@ def test_a_sentinel_is_no_second_unit() -> None:
 
 
 def test_a_table_without_features(tmp_path: Path) -> None:
-    """Its columns are left out, and what was seen in them is said all the same."""
+    """Its columns are left out, and their findings are reported all the same."""
     cells = [f"{i} {unit}" for i, unit in zip(range(N), ["mg", "g", "kg"] * 20)]
     frame = pd.DataFrame({"dose": cells, "case_id": [f"{label}{i}" for i, label in enumerate(LABELS)], "y": LABELS})
     plan = TableDataset(frame.assign(scan=[f"{i}.png" for i in range(N)]), label="y", images=["scan"], root=tmp_path)
