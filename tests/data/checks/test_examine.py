@@ -12,13 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mmfusion.data.checks.acquisition import acquisition_findings
 from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.examine import examine
 from mmfusion.data.checks.finding import Finding
+from mmfusion.data.checks.image_files import ImageFile
 from mmfusion.data.checks.no_measurements import sentinels_of
 from mmfusion.data.checks.page import picture
 from mmfusion.data.datasets.check import check
 from mmfusion.data.datasets.table import TableDataset
+from mmfusion.data.images.source import Source
+from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.volumes import VolumeSource
 
 N = 60
@@ -224,6 +228,22 @@ def test_a_page_with_thumbnails_by_class(clinic: Path) -> None:
     damaged = check("table", table=str(clinic / "t.csv"), label="no such")
     with pytest.raises(ValueError, match="before its table is without faults"):
         damaged.write_page(clinic / "other.html")
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("resample", [False, True])
+def test_spacings_that_differ_unless_volumes_are_resampled(stacked: bool, resample: bool) -> None:
+    cohort = Cohort.of(TableDataset(plain(), label="y", test="half"))
+    volume = VolumeSource("scan", (4, 4, 4), axes="hws", spacing=(1, 1, 1) if resample else None, resample=resample)
+    files = [
+        ImageFile("image", i, i, Path(f"{i}.nii"), None, {"spacing of height": 1.0, "spacing of slices": slices})
+        for i, slices in enumerate([1.0, 1.05, 3.0, 1.0, 0.5, *[1.0] * 9])
+    ]
+    source: Source = StackSource(volume, ("a.nii",)) if stacked else volume
+    findings = [found for found in acquisition_findings(cohort, files, {"image": source}) if found.topic == "spacings"]
+    assert [(found.rows, "slices 0.5 to 3" in found.text) for found in findings] == (
+        [] if resample else [((2, 4), True)]
+    )
 
 
 def test_a_picture_of_a_volume(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from mmfusion.data.checks.checked_cases import Cohort, leak_findings
 from mmfusion.data.checks.finding import Finding, in_rows
 from mmfusion.data.checks.image_files import ImageFile
 from mmfusion.data.images.source import Source
+from mmfusion.data.images.stack import StackSource
+from mmfusion.data.images.volumes import VolumeSource
 
 _QUESTION = "A model may recognize the file instead of the disease"
 _FIX = "Compare the classes within one source of files, or convert all files in the same way"
@@ -30,7 +32,7 @@ def acquisition_findings(cohort: Cohort, files: Sequence[ImageFile], sources: Ma
         table = _properties(cohort, of_modality)
         columns = {column: f"{source.column}: {column}" for column in table.columns}
         findings += leak_findings(cohort, "files", table.rename(columns=columns), _QUESTION, _FIX)
-        findings += _spacings(source.column, table, resampled=getattr(source, "resample", None) is not None)
+        findings += _spacings(source.column, table, resampled=_is_resampled(source))
         findings += _mixed(source.column, table)
     return findings
 
@@ -45,6 +47,12 @@ def _properties(cohort: Cohort, files: Sequence[ImageFile]) -> pd.DataFrame:
                 cells[file.position] = file.properties[name]
         table[name] = pd.to_numeric(cells) if all(isinstance(c, float | None) for c in cells) else cells
     return table
+
+
+def _is_resampled(source: Source) -> bool:
+    """Whether all volumes are brought to one spacing."""
+    volume = source.volume if isinstance(source, StackSource) else source
+    return isinstance(volume, VolumeSource) and volume.resample
 
 
 def _spacings(column: str, table: pd.DataFrame, *, resampled: bool) -> list[Finding]:
