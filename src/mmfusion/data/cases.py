@@ -172,7 +172,7 @@ def _as_read(batch: Sequence[Any], **_: Any) -> Any:
     # torch gets the whole batch from a dataset with __getitems__; its first entry is the inputs.
     if isinstance(batch, Cases):
         return batch
-    return default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch's  # torch has no types
+    return default_collate([dict(inputs) for inputs in batch])  # type: ignore[no-untyped-call]  # torch's
 
 
 def _single(batch: Sequence[Cases], **_: Any) -> Cases:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mmfusion.data.checks.similarity import SIDE
-from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.foreign_files import opened
-from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.planar import PlanarSource
 from mmfusion.data.images.source import Properties, Source
 from mmfusion.data.images.sources import ImageFiles, Progress, file_fault
 from mmfusion.data.images.threads import in_threads
@@ -103,10 +102,17 @@ def thumbnail(source: Source, path: Path) -> NDArray[np.uint8]:
     Raises:
         ValueError: If the file cannot be decoded.
     """
-    if isinstance(source, ImageSource | DicomSource):
-        # Resized once, with antialiasing; it is decoded all the same.
-        source = replace(source, size=(SIDE, SIDE))
-    return small_grey(source.decode(path))
+    return small_grey(at_size(source, SIDE).decode(path))
+
+
+def at_size(source: Source, side: int) -> Source:
+    """The source that decodes images to squares: resized once, with antialiasing; volumes keep their size.
+
+    Args:
+        source: Of any kind.
+        side: Of the square in pixels.
+    """
+    return replace(source, size=(side, side)) if isinstance(source, PlanarSource) else source
 
 
 def small_grey(image: NDArray[Any]) -> NDArray[np.uint8]:

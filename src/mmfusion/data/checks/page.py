@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ import pandas as pd
 
 from mmfusion.data.checks.checked_cases import Cohort
 from mmfusion.data.checks.finding import Finding
+from mmfusion.data.checks.image_files import at_size
 from mmfusion.data.datasets.plan import Plan
-from mmfusion.data.images.dicom_images import DicomSource
-from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.source import Source
 from mmfusion.data.images.sources import find_images
 from mmfusion.data.whole_files import replace_file
@@ -117,12 +116,9 @@ def picture(source: Source, path: Path) -> str:
         ValueError: If the file cannot be decoded.
     """
     pil: Any = need("PIL.Image", "bench")
-    if isinstance(source, ImageSource | DicomSource):
-        pixels = np.moveaxis(replace(source, size=(SIDE, SIDE)).decode(path), 0, -1)
-    else:
-        pixels = np.moveaxis(source.decode(path), 0, -1).astype(np.float32)
+    pixels = np.moveaxis(at_size(source, SIDE).decode(path), 0, -1)
     if pixels.ndim == 4:
-        pixels = pixels[:, :, pixels.shape[2] // 2, :1]
+        pixels = pixels[:, :, pixels.shape[2] // 2, :1].astype(np.float32)
         low, high = float(pixels.min()), float(pixels.max())
         pixels = ((pixels - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
     image = pil.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])

@@ -13,8 +13,8 @@ from mmfusion.data.images.axes_survey import survey_axes
 from mmfusion.data.images.depth import depth_of
 from mmfusion.data.images.dicom_files import ENDINGS, is_dicom
 from mmfusion.data.images.dicom_images import DicomSource, Frame
-from mmfusion.data.images.photographs import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.planar import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images.source import Source
 from mmfusion.data.images.sources import find_images
 from mmfusion.data.images.volumes import MAX_BYTES as VOLUME_BYTES

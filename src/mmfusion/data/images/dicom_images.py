@@ -21,19 +21,17 @@ from mmfusion.data.images.dicom_files import (
     stored_range,
 )
 from mmfusion.data.images.listing import Listing
-from mmfusion.data.images.photographs import MAX_BYTES
+from mmfusion.data.images.planar import MAX_BYTES, PlanarSource
 from mmfusion.data.images.resampling import resized_map
-from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
-from mmfusion.option_checks import check_fields
-from mmfusion.options import Pixels, Range, Span
-from mmfusion.spec import Image
+from mmfusion.data.images.source import Bytes, Properties, find_file, packed
+from mmfusion.options import Range, Span
 from mmfusion.utils.optional import need
 
 Frame = Annotated[int, Range(0, 2**31)] | Literal["middle"]
 
 
 @dataclass(frozen=True)
-class DicomSource:
+class DicomSource(PlanarSource):
     """Location and decoding of a modality's DICOM images, such as radiographs, ultrasound, or single slices.
 
     Stored values are rescaled (slope and intercept, or a table), windowed, inverted where the smallest is white
@@ -54,27 +52,9 @@ class DicomSource:
 
     kind: ClassVar[str] = "dicom"
 
-    column: str
-    size: tuple[Pixels, Pixels]
-    channels: Literal[1, 3] = 3
-    folders: Folders = ("",)
-    suffix: str = ""
     range: Span | None = None
     image_frame: Frame | None = None
     max_bytes: Bytes = MAX_BYTES
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def spec(self) -> Image:
-        """Channels and size, for models."""
-        return Image(self.channels, self.size)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the stored pixels: uint8."""
-        return np.dtype(np.uint8)
 
     @property
     def decoder(self) -> str:
@@ -84,10 +64,6 @@ class DicomSource:
     def find(self, root: Path, name: str, listing: Listing | None = None) -> Path | None:
         """The file of that name in the first folder that has it."""
         return find_file(root, self.folders, (f"{name}{self.suffix}",), listing)
-
-    def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
-        return (path,)
 
     def probe(self, path: Path) -> None:
         """Check a file by its header only.

@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 
 from mmfusion.data.images.foreign_files import opened, quiet
 from mmfusion.data.images.listing import Listing
+from mmfusion.data.images.planar import MAX_BYTES, PlanarSource
 from mmfusion.data.images.resampling import resized_map
-from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
-from mmfusion.option_checks import check_fields
-from mmfusion.options import Pixels, Range, Span
-from mmfusion.spec import Image
+from mmfusion.data.images.source import Bytes, Properties, find_file, packed
+from mmfusion.options import Range, Span
 from mmfusion.utils.optional import need
 
-MAX_BYTES: Final = 2**29
-"""Limit of an image's memory before it is resized, at four bytes per pixel: 134 million pixels."""
 _PIXEL = 4
 _PROGRAMS = ("EPS",)
 """Formats that Pillow hands to Ghostscript."""
@@ -43,7 +40,7 @@ _STORED: Final[dict[int, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] 
 
 
 @dataclass(frozen=True)
-class ImageSource:
+class ImageSource(PlanarSource):
     """Location and decoding of a modality's photographs.
 
     A photograph is rotated upright by its EXIF orientation, converted to grey or RGB, and resized bilinearly with
@@ -70,11 +67,6 @@ class ImageSource:
 
     kind: ClassVar[str] = "image"
 
-    column: str
-    size: tuple[Pixels, Pixels]
-    channels: Literal[1, 3] = 3
-    folders: Folders = ("",)
-    suffix: str = ""
     endings: tuple[str, ...] = ()
     range: Span | None = None
     order: Literal["rgb", "bgr"] = "rgb"
@@ -82,19 +74,9 @@ class ImageSource:
     bits: Annotated[int, Range(1, 16)] = 16
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.order == "bgr" and self.channels == 1:
             raise ValueError("ImageSource: order 'bgr' expects 3 channels, got 1")
-
-    @property
-    def spec(self) -> Image:
-        """Channels and size, for models."""
-        return Image(self.channels, self.size)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the stored pixels: uint8."""
-        return np.dtype(np.uint8)
 
     @property
     def decoder(self) -> str:
@@ -106,10 +88,6 @@ class ImageSource:
         whole = Path(f"{name}{self.suffix}")
         names = (str(whole), *(str(whole.with_suffix(ending)) for ending in self.endings if whole.name))
         return find_file(root, self.folders, names, listing)
-
-    def files(self, path: Path) -> tuple[Path, ...]:
-        """All files that :meth:`decode` reads for a path of :meth:`find`: the path itself."""
-        return (path,)
 
     def probe(self, path: Path) -> None:
         """Check a file by its header only.
@@ -236,8 +214,7 @@ class ImageSource:
         if self.range is None and (values.min() < low or values.max() > high):
             raise ValueError(
                 f"its values go from {values.min():g} to {values.max():g}, more than {self.bits} bits: give the "
-                "values that "
-                "become black and white by range"
+                "values that become black and white by range"
             )
         grey = np.clip((values - low) * (255 / (high - low)), 0, 255)
         # 0.5 is added and the fraction cut off: rounding.

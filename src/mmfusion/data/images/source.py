@@ -23,7 +23,8 @@ Properties: TypeAlias = Mapping[str, str | float]
 
 class Source(Protocol):
     """Location and decoding of a modality's files: :class:`~mmfusion.data.images.photographs.ImageSource`,
-    :class:`~mmfusion.data.images.volumes.VolumeSource`, :class:`~mmfusion.data.images.stack.StackSource`.
+    :class:`~mmfusion.data.images.dicom_images.DicomSource`, :class:`~mmfusion.data.images.volumes.VolumeSource`,
+    :class:`~mmfusion.data.images.stack.StackSource`.
 
     A frozen dataclass whose ``to_dict`` gives JSON with its ``kind`` and every option that a decoded image depends on.
     """

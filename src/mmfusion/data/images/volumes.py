@@ -47,7 +47,7 @@ class Axes(NamedTuple):
 
 @dataclass(frozen=True)
 class VolumeSource:
-    """Location and decoding of a modality's volumes: NIfTI files, gzipped or not, or DICOM.
+    """Location and decoding of a modality's volumes: NIfTI files, gzipped or not, NRRD, or DICOM.
 
     Voxels are stored in float16: integers up to 2,048 exactly, others to three digits; values above 65,504 are an
     error. The header's scale is applied, but values are not standardized here. A file whose shape differs from
@@ -157,7 +157,8 @@ class VolumeSource:
         Raises:
             ValueError: As :meth:`probe`.
         """
-        header, axes = self._format.header(path), self.axes_of(path)
+        header = self._format.header(path)
+        axes = self._axes_of(header)
         return {
             "voxels": str(header.dtype),
             **{name: float(n) for name, n in zip(_AXES, axes.shape)},
@@ -220,7 +221,9 @@ class VolumeSource:
         Raises:
             ValueError: As :meth:`probe`.
         """
-        header = self._format.header(path)
+        return self._axes_of(self._format.header(path))
+
+    def _axes_of(self, header: VolumeHeader) -> Axes:
         turn = self._turn(header)
         return Axes(
             None if header.directions is None else turned_codes(header.directions, turn),
