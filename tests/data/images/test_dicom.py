@@ -194,6 +194,10 @@ HOSTILE = {
         lambda path: claim(path, TransferSyntaxUID="1.2.840.10008.1.2.1.99"),
         "compressed .deflated.: store it",
     ),
+    "no rows": (lambda path: claim(path, Rows=None), "damaged"),
+    "two numbers of rows": (lambda path: claim(path, Rows=[4, 4]), "damaged"),
+    "two numbers of frames": (lambda path: claim(path, NumberOfFrames=[1, 2]), "damaged"),
+    "two numbers of samples": (lambda path: claim(path, SamplesPerPixel=[1, 3]), "damaged"),
     "document": (document, "it has no image: its kind is Encapsulated PDF"),
 }
 
@@ -218,6 +222,12 @@ def test_hostile_files_get_one_line(tmp_path: Path, kind: str, source: Any, capf
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_spacing_that_is_no_pair_is_unknown(tmp_path: Path) -> None:
+    claim(tmp_path / "a.dcm", PixelSpacing=[1], SliceThickness=3)
+    assert SCAN.axes_of(tmp_path / "a.dcm").spacing == (0, 0, 3)
+    assert SCAN.properties(tmp_path / "a.dcm")["spacing of slices"] == 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -227,6 +237,7 @@ def test_hostile_files_get_one_line(tmp_path: Path, kind: str, source: Any, capf
         ),
         ({"ImagePositionPatient": [0, 0, 500]}, "its slices are uneven"),
         ({"ImagePositionPatient": [-10, -20, 2]}, "its slices are uneven: .* are at one place"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "its voxels are colors"),
     ],
 )
 def test_series_that_are_not_whole(tmp_path: Path, change: dict[str, Any], message: str) -> None:

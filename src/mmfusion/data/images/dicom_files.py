@@ -55,11 +55,16 @@ def is_dicom(path: Path) -> bool:
 
 @contextmanager
 def errors_of_dicom() -> Iterator[None]:
-    """Any error of pydicom, for damaged files of many kinds, as a ValueError in one line."""
+    """Any error in reading a file as a ValueError in one line; decorates what is called with a file.
+
+    An element may have any number of values of any type, whatever the standard says of it.
+    """
     need("pydicom", "dicom")
     try:
         with quiet():
             yield
+    except ImportError:
+        raise
     except ValueError as error:
         raise ValueError(_one_line(error)) from error
     # pydicom and its decoders raise many kinds of errors for damaged data.
@@ -74,7 +79,7 @@ def header_of(path: Path) -> Any:
         ValueError: If it is not DICOM, has no pixels, or no installed package decodes them.
     """
     pydicom = need("pydicom", "dicom")
-    with errors_of_dicom(), opened(path) as file:
+    with opened(path) as file:
         if file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] != _MAGIC:
             raise ValueError(f"not a DICOM file: expected {_MAGIC.decode()} after {_PREAMBLE} bytes")
         file.seek(0)
@@ -142,13 +147,13 @@ def read_frames(path: Path, frame: int | None = None) -> tuple[Any, NDArray[Any]
         ValueError: If the pixels cannot be decoded.
     """
     pydicom = need("pydicom", "dicom")
-    with errors_of_dicom(), opened(path) as file:
+    with opened(path) as file:
         header = pydicom.dcmread(file)
         pixels: NDArray[Any] = need("pydicom.pixels", "dicom").pixel_array(header, index=frame)
         if header.get("PhotometricInterpretation") == "PALETTE COLOR":
             colors = need("pydicom.pixels", "dicom").apply_color_lut(pixels, header)
             pixels = colors if colors.dtype == np.uint8 else (colors >> 8).astype(np.uint8)
-    is_color = pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and _n_samples(header) > 1
+    is_color = pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and n_samples(header) > 1
     shape = pixels.shape[-3:] if is_color else pixels.shape[-2:]
     if shape[:2] != (int(header.Rows), int(header.Columns)):
         raise ValueError(
@@ -157,7 +162,8 @@ def read_frames(path: Path, frame: int | None = None) -> tuple[Any, NDArray[Any]
     return header, pixels.reshape(-1, *shape)
 
 
-def _n_samples(header: Any) -> int:
+def n_samples(header: Any) -> int:
+    """Numbers of a decoded pixel: 1 for grey."""
     return 3 if header.get("PhotometricInterpretation") == "PALETTE COLOR" else int(header.get("SamplesPerPixel") or 1)
 
 
@@ -186,9 +192,7 @@ def of_frame(header: Any, frame: int, group: str) -> Any:
 def rescaled(header: Any, frame: int, values: NDArray[Any]) -> NDArray[np.float32]:
     """Stored values of a frame in the units of its device, such as Hounsfield units."""
     if header.get("ModalityLUTSequence"):
-        with errors_of_dicom():
-            table = need("pydicom.pixels", "dicom").apply_modality_lut(values, header)
-        return np.asarray(table, dtype=np.float32)
+        return np.asarray(need("pydicom.pixels", "dicom").apply_modality_lut(values, header), dtype=np.float32)
     of = of_frame(header, frame, "PixelValueTransformationSequence")
     slope, intercept = of.get("RescaleSlope"), of.get("RescaleIntercept")
     scaled = values.astype(np.float32)

@@ -65,6 +65,7 @@ class DicomSource(PlanarSource):
         """The file of that name in the first folder that has it."""
         return find_file(root, self.folders, (f"{name}{self.suffix}",), listing)
 
+    @errors_of_dicom()
     def probe(self, path: Path) -> None:
         """Check a file by its header only.
 
@@ -73,6 +74,7 @@ class DicomSource(PlanarSource):
         """
         self._checked(path)
 
+    @errors_of_dicom()
     def properties(self, path: Path) -> Properties:
         """Device, protocol, depth and size of a file, as its header names them.
 
@@ -87,6 +89,7 @@ class DicomSource(PlanarSource):
             "bytes per pixel": path.stat().st_size / (n_frames(header) * header.Columns * header.Rows),
         }
 
+    @errors_of_dicom()
     def decode(self, path: Path) -> NDArray[np.uint8]:
         """The image's pixels, shape ``(channels, height, width)`` uint8.
 
@@ -111,6 +114,7 @@ class DicomSource(PlanarSource):
         rounded = np.moveaxis((values.clip(0, 255) + 0.5).astype(np.uint8), -1, 0)
         return np.ascontiguousarray(np.broadcast_to(rounded, (self.channels, *self.size)))
 
+    @errors_of_dicom()
     def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map of the decoded image, shape ``(height, width)``, at the file's rows and columns."""
         header = self._checked(path)[0]
@@ -142,8 +146,7 @@ class DicomSource(PlanarSource):
         elif header.get("VOILUTSequence") and of_frame(header, frame, "PixelValueTransformationSequence") is not header:
             shown = linear(values, low, high)
         elif header.get("VOILUTSequence"):
-            with errors_of_dicom():
-                table = need("pydicom.pixels", "dicom").apply_voi(values.astype(np.int64), header)
+            table = need("pydicom.pixels", "dicom").apply_voi(values.astype(np.int64), header)
             shown = linear(table.astype(np.float32), 0, 2 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1)
         elif center and width and width[0] > 0:
             shown = windowed(values, center[0], width[0], str(voi.get("VOILUTFunction") or "LINEAR"))

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from mmfusion.data.images.dicom_files import (
     check_memory,
     dicom_properties,
+    errors_of_dicom,
     header_of,
     is_dicom,
     is_inverted,
     n_frames,
+    n_samples,
     numbers,
     of_frame,
     read_frames,
@@ -49,6 +51,7 @@ class DicomVolume:
         """The decoding library with its version: another version may give other bits."""
         return f"pydicom {need('pydicom', 'dicom').__version__}"
 
+    @errors_of_dicom()
     def header(self, path: Path) -> VolumeHeader:
         """The header of a file, or of the first slice of a series.
 
@@ -58,7 +61,7 @@ class DicomVolume:
         header, slices = _slices(path)
         measures = of_frame(header, 0, "PixelMeasuresSequence")
         axes = _axes(header)
-        spacing = (numbers(measures.get("PixelSpacing") or header.get("ImagerPixelSpacing")) or [0.0, 0.0])[:2]
+        spacing = numbers(measures.get("PixelSpacing") or header.get("ImagerPixelSpacing"))
         thickness = (
             _distance(slices)
             or (numbers(header.get("SpacingBetweenSlices") or measures.get("SliceThickness")) or [0.0])[0]
@@ -67,12 +70,13 @@ class DicomVolume:
         return VolumeHeader(
             (int(header.Rows), int(header.Columns), len(slices)),
             np.dtype(np.float32),
-            (*spacing, thickness),
+            (*(spacing if len(spacing) == 2 else (0.0, 0.0)), thickness),
             directions,
             0,
             dicom_properties(slices[0].path, header),
         )
 
+    @errors_of_dicom()
     def voxels(self, path: Path, header: VolumeHeader) -> NDArray[np.float32]:
         """The voxels, rescaled; inverted where the smallest value is white.
 
@@ -119,7 +123,7 @@ def _slices(path: Path) -> tuple[Any, list[_Slice]]:
                 f"its {len(files)} files have {len(values)} different values of {name}: put each series into a folder "
                 "of its own"
             )
-    if int(first.get("SamplesPerPixel") or 1) > 1 or first.get("PhotometricInterpretation") == "PALETTE COLOR":
+    if any(n_samples(header) > 1 for header in headers):
         raise ValueError("its voxels are colors, expected one real number each: convert it to grey values")
     slices = [
         _Slice(file, frame, _position(header, frame))
