@@ -9,12 +9,11 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import mmfusion as mmf
-from helpers.explained import batch_for, left_as_it_was, small_model
+from helpers.explained import batch_for, image_of, left_as_it_was, small_model, table_of
 from helpers.marks import EXHAUSTIVE
 from helpers.small import TABLE, make_inputs, make_spec
 from mmfusion.explain import Account, Output, contributions, grid_regions, modality_contributions, without_content
 from mmfusion.explain.coalition_values import known_cells, only_cells
-from mmfusion.tokens import Table
 
 SOME = torch.tensor([True, False, True])
 FEW = {"cfcml", "concat", "film"}
@@ -25,13 +24,11 @@ def test_values_are_means_over_the_orders_that_keep_modalities_together() -> Non
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(), dim=8).double().eval()
     inputs = dict(batch_for(model, 1))
-    inputs["image0"] = inputs["image0"].double()  # type: ignore[union-attr]  # so that baselines are, too
+    inputs["image0"] = image_of(inputs).double()  # so that baselines are, too
     regions = grid_regions((16, 16), (1, 2))
     output = Output(index=1)
     (account,) = contributions(model, inputs, output=output, regions={"image0": regions}, baseline="mean")
-    image, table = inputs["image0"], inputs["table0"]
-    assert isinstance(table, Table)
-    assert isinstance(image, Tensor)
+    image, table = image_of(inputs), table_of(inputs)
 
     @cache
     def value(parts: frozenset[str]) -> float:
@@ -97,7 +94,7 @@ def test_every_models_account_adds_up_and_leaves_it_as_it_was(name: str) -> None
     assert accounts[1].modalities.get("image0", 0) == accounts[1].presence.get("image0", 0) == 0
     assert "image0" not in accounts[1].parts
     if "table0" in model.columns:
-        known = known_cells(inputs["table0"])  # type: ignore[arg-type]
+        known = known_cells(table_of(inputs))
         for account, of_case in zip(accounts, known, strict=True):
             assert ("table0" in account.parts) == bool(of_case.any())
             assert not any(parts.values[~of_case].any() for n, parts in account.parts.items() if n == "table0")
@@ -118,11 +115,11 @@ def test_accounts_of_any_batch_add_up(seed: int) -> None:
 def test_columns_that_the_model_treats_alike_contribute_alike(cell: float, seed: int) -> None:
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(), dim=8).eval()
-    layer = model.tokenizers["table0"].layers[0]  # type: ignore[index, union-attr]
+    layer = model.tokenizers["table0"].layers[0]  # type: ignore[index, union-attr]  # a submodule, for mypy any
     with torch.no_grad():
         layer.weight[:, 1], layer.weight[:, 3] = layer.weight[:, 0], layer.weight[:, 2]  # numbers, and indicators
     inputs = dict(batch_for(model, 1, seed=seed))
-    inputs["table0"] = inputs["table0"]._replace(numerical=torch.full((1, 2), cell))  # type: ignore[union-attr]
+    inputs["table0"] = table_of(inputs)._replace(numerical=torch.full((1, 2), cell))
     values = contributions(model, inputs)[0].parts["table0"].values
     assert_close(values[0], values[1], atol=1e-6, rtol=1e-5)
 
@@ -133,12 +130,12 @@ def test_a_column_that_the_model_ignores_gets_exactly_nothing(missing: str) -> N
     tokenizer = {"name": "mlp", "missing": missing}
     model = mmf.create_model("late", make_spec(), dim=8, tabular_tokenizer=tokenizer).eval()
     with torch.no_grad():
-        layer = model.tokenizers["table0"].layers[0]  # type: ignore[index, union-attr]
+        layer = model.tokenizers["table0"].layers[0]  # type: ignore[index, union-attr]  # a submodule, for mypy any
         layer.weight[:, 1] = 0
         if missing == "token":
             layer.weight[:, 3] = 0
     inputs = dict(batch_for(model, 2))
-    alone = only_cells(inputs["table0"], torch.tensor([[True, True, True, True], [False, True, False, False]]))  # type: ignore[arg-type]
+    alone = only_cells(table_of(inputs), torch.tensor([[True, True, True, True], [False, True, False, False]]))
     every, single = contributions(model, inputs | {"table0": alone}, batch_size=5)
     assert every.parts["table0"].values[1] == 0
     assert every.parts["table0"].values[[0, 2, 3]].all()
@@ -173,10 +170,10 @@ def test_regions_have_captums_shapley_values() -> None:
     )
 
     def forward(x: Tensor) -> Tensor:
-        return model({"image0": x}).logits  # type: ignore[no-any-return]
+        logits: Tensor = model({"image0": x}).logits
+        return logits
 
-    x = inputs["image0"]
-    assert isinstance(x, Tensor)
+    x = image_of(inputs)
     shapley = attributions.ShapleyValues(forward)
     with torch.no_grad():
         expected = shapley.attribute(x, baselines=without_content(x), target=2, feature_mask=regions[None, None])

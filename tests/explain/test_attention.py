@@ -52,7 +52,7 @@ def test_weights_are_those_that_the_model_computes_with(model: FusionModel, inpu
     ]
     tokens = model.tokenize(inputs)[2]
     block = model.per_stage[2]
-    layer = block.attention["table0"]  # type: ignore[index, union-attr]
+    layer = block.attention["table0"]  # type: ignore[index, union-attr]  # a submodule, for mypy any module or tensor
     of_table = next(a for a in found if (a.block, a.query) == ("per_stage.2", "table0"))
     values = layer.value(tokens["image0"].x).unflatten(2, (4, 2)).transpose(1, 2)
     expected = layer.out((of_table.weights @ values).transpose(1, 2).flatten(2))
@@ -88,3 +88,17 @@ def test_latents_are_made_of_positions_and_columns(model: FusionModel, inputs: I
     assert not of_table[:, 0, 2:].any()
     with pytest.raises(ValueError, match="with tokens"):
         token_shares(model, inputs, name="photo")
+    with pytest.raises(ValueError, match="stage expects one of the 4 of 'image0'"):
+        token_shares(model, inputs, name="image0", stage=4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("given", [True, False])
+def test_what_no_case_has_is_made_of_nothing(model: FusionModel, inputs: Inputs, name: str, given: bool) -> None:
+    rest = inputs if given else {other: x for other, x in inputs.items() if other != name}
+    shares = token_shares(model, rest, {name: torch.zeros(3, dtype=torch.bool)}, name=name)
+    assert shares.shape == token_shares(model, inputs, name=name).shape
+    assert not shares.any()
+    if not given:
+        with pytest.raises(ValueError, match=f"lacks the modalities .'{name}'"):
+            token_shares(model, rest, name=name)

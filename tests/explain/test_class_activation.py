@@ -88,10 +88,11 @@ def test_grad_cam_is_captums() -> None:
     attributions = pytest.importorskip("captum.attr")
     model = small_model("concat", size=(32, 32))
     inputs = dict(batch_for(model))
-    layer = model.encoders.backbones["image0"].stages[-1]  # type: ignore[index, union-attr]
+    layer = model.encoders.backbones["image0"].stages[-1]  # type: ignore[index, union-attr]  # a submodule, for mypy any module or tensor
 
     def forward(x: Tensor) -> Tensor:
-        return model(inputs | {"image0": x}).logits  # type: ignore[no-any-return]
+        logits: Tensor = model(inputs | {"image0": x}).logits
+        return logits
 
     expected = attributions.LayerGradCam(forward, layer).attribute(inputs["image0"], target=2, relu_attributions=True)
     heat = class_activation_map(model, inputs, output=Output(index=2, unit="output"))

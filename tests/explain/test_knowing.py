@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mmfusion as mmf
-from helpers.explained import batch_for, left_as_it_was, small_model
+from helpers.explained import batch_for, left_as_it_was, small_model, table_of
 from helpers.small import make_inputs, make_spec
 from mmfusion.explain import Output, value_of_knowing
 from mmfusion.explain.coalition_values import known_cells
@@ -25,7 +25,7 @@ def test_what_is_missing_has_a_worth_and_nothing_else() -> None:
     inputs, reference = batch_for(model, 3, missing_cells=True), batch_for(model, 9, seed=1, missing_cells=True)
     with torch.inference_mode(), left_as_it_was(model):
         worths = value_of_knowing(model, inputs, {"image0": SOME}, reference, n_donors=4, batch_size=5)
-    known = known_cells(inputs["table0"])  # type: ignore[arg-type]
+    known = known_cells(table_of(inputs))
     for i, worth in enumerate(worths):
         missing = {f"table0.{name}" for name, of_case in zip(COLUMNS, known[i].tolist(), strict=True) if not of_case}
         assert set(worth) == missing | ({"image0"} if not SOME[i] else set())
@@ -54,6 +54,22 @@ def test_without_cases_that_know_more_there_is_no_worth() -> None:
     model = small_model("concat", images=0)
     case = {"table0": table([[0.5, math.nan]], [[1, 2]])}
     assert value_of_knowing(model, case, None, case) == [{}]
+
+
+def test_a_reference_without_what_the_case_has_lends_nothing() -> None:
+    model = small_model("concat")
+    inputs = batch_for(model, 2, missing_cells=True)
+    present = {"image0": torch.tensor([True, False])}
+    assert value_of_knowing(model, inputs, present, {"image0": inputs["image0"]}) == [{}, {}]
+
+
+@pytest.mark.parametrize("names", [(), ("image0", "table0")])
+def test_a_reference_needs_the_same_cases_in_each_modality(names: tuple[str, ...]) -> None:
+    model = small_model("concat")
+    inputs, more = batch_for(model, 2), batch_for(model, 3)
+    reference = {name: (inputs if name == "image0" else more)[name] for name in names}
+    with pytest.raises(ValueError, match=r"same number in each modality, got (none|.'image0': 2, 'table0': 3)"):
+        value_of_knowing(model, inputs, None, reference)
 
 
 @pytest.mark.slow

@@ -20,6 +20,10 @@ def test_baselines_keep_what_they_are_to_keep() -> None:
     assert_close(without_content(x, "mean").mean((2, 3)), x.mean((2, 3)))
     assert not without_content(x, "zero").any()
     assert torch.equal(without_content(x, torch.ones(3, 1, 1)), torch.ones_like(x))
+    with pytest.raises(ValueError, match=r"broadcasts to that of the images, \(2, 3, 16, 12\), got \(4, 1, 1\)"):
+        without_content(x, torch.ones(4, 1, 1))
+    with pytest.raises(ValueError, match="expects one of blur, mean, zero"):
+        without_content(x, "black")
     flat = torch.full((1, 1, 8, 8, 4), 0.3)
     assert_close(without_content(flat, "blur"), flat)
     blurred = without_content(x, "blur")
@@ -31,6 +35,8 @@ def test_baselines_keep_what_they_are_to_keep() -> None:
 @pytest.mark.parametrize("size", [(16, 16), (8, 8, 4)])
 def test_superpixels_follow_an_edge(size: tuple[int, ...]) -> None:
     pytest.importorskip("skimage")
+    with pytest.raises(ValueError, match="n expects int of at least 1"):
+        superpixels(torch.zeros(1, *size), 0)
     image = torch.zeros(1, *size)
     image[:, : size[0] // 4] = 1
     regions = superpixels(image, 8)

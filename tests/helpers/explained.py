@@ -6,11 +6,12 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import mmfusion as mmf
 from helpers.small import make_inputs, make_spec
 from mmfusion.models import FusionModel
-from mmfusion.tokens import Inputs
+from mmfusion.tokens import Inputs, Table
 
 
 @cache
@@ -24,6 +25,20 @@ def small_model(name: str = "concat", **options: Any) -> FusionModel:
 def batch_for(model: FusionModel, n: int = 3, **options: Any) -> Inputs:
     assert model.spec is not None
     return make_inputs(model.spec, n, **options)
+
+
+def image_of(inputs: Inputs, name: str = "image0") -> Tensor:
+    """An image's pixels."""
+    image = inputs[name]
+    assert isinstance(image, Tensor)
+    return image
+
+
+def table_of(inputs: Inputs, name: str = "table0") -> Table:
+    """A table's cells."""
+    table = inputs[name]
+    assert isinstance(table, Table)
+    return table
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
 from mmfusion.models import FusionModel
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
-from mmfusion.spec import Classes, Regression
+from mmfusion.spec import Classes, Regression, Target
 from mmfusion.tokens import Content, FusionOutput, Inputs, Maps, Present, Table
 
 
@@ -63,19 +63,23 @@ def value_of_knowing(
         this case has is left out.
 
     Raises:
-        ValueError: If the model does not know the kind of its target.
+        ValueError: If the model does not know the kind of its target, or the reference has no modality, or not the same
+            number of cases in each.
     """
+    sizes = {name: len(_rows(content)) for name, content in reference.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"reference expects training cases, the same number in each modality, got {sizes or 'none'}")
+    n = next(iter(sizes.values()))
     kind_of = Output(output.target, output.index)  # probabilities need the target's kind
     inputs, reference = plain(inputs), plain(reference)
     with undisturbed(model):
         score = kind_of.of(model, inputs, present)
-        kind = cast("Classes", model.spec.targets[score.target])  # type: ignore[union-attr]  # checked by Output
-        n = next(len(_rows(content)) for content in reference.values())
+        kind: Target = model.spec.targets[score.target]  # type: ignore[union-attr]  # Output refuses a model without
         has = _presence(model, reference_present, reference, n)
         if model.reads_maps:
             chunks = [
                 model.encode({k: v for k, v in rows_of(reference, rows).items() if k in model.images})
-                for rows in torch.arange(n, device=score.index.device).split(batch_size)  # type: ignore[no-untyped-call]
+                for rows in torch.split(torch.arange(n, device=score.index.device), batch_size)
             ]
             for name in chunks[0]:
                 stages = zip(*(chunk[name].stages for chunk in chunks), strict=True)
@@ -122,13 +126,13 @@ def _distances(model: FusionModel, case: Inputs, reference: Inputs, has: Present
     own = {name: torch.ones(1, dtype=torch.bool, device=mask.device) for name, mask in has.items() if name in case}
     absent = {name: torch.zeros_like(mask) for name, mask in has.items() if name not in case}
     able = torch.stack([mask for name, mask in has.items() if name in case] or [~next(iter(absent.values()))]).all(0)
+    if not case or not bool(able.any()):
+        return torch.where(able, 0.0, torch.inf)
     less: dict[str, Content] = {name: content for name, content in reference.items() if name in case}
     for name, content in case.items():
         if isinstance(content, Table):
             theirs = cast("Table", less[name])
             less[name] = only_cells(theirs, known_cells(content) & known_cells(theirs))
-    if not case:
-        return torch.where(able, 0.0, torch.inf)
     shown = {name: has[name] if name in case else absent[name] for name in has}
     of_case = _embedded(model(case, {**own, **{name: mask[:1] for name, mask in absent.items()}}), case)
     rows = torch.arange(len(able), device=able.device)
@@ -138,7 +142,7 @@ def _distances(model: FusionModel, case: Inputs, reference: Inputs, has: Present
             for chunk in torch.split(rows, batch_size)
         ]
     )
-    scale = embedded[able].std(0, correction=0).clamp(min=1e-6) if bool(able.any()) else 1.0
+    scale = embedded[able].std(0, correction=0).clamp(min=1e-6)
     return ((embedded - of_case) / scale).square().mean(1).masked_fill(~able, torch.inf)
 
 
@@ -148,7 +152,7 @@ def _embedded(output: FusionOutput, case: Inputs) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def _worth(model: FusionModel, case: Inputs, lent: Inputs, score: Score, kind: Classes | object) -> Worth:
+def _worth(model: FusionModel, case: Inputs, lent: Inputs, score: Score, kind: Target) -> Worth:
     n = next(len(_rows(content)) for content in lent.values())
     repeated = {**rows_of(case, score.index.new_zeros(n)), **lent}
     before, entropy = _probability(_output(model, case, score), score, kind)
@@ -164,7 +168,7 @@ def _output(model: FusionModel, inputs: Inputs, score: Score) -> Tensor:
     return output.outputs[score.target].double()
 
 
-def _probability(x: Tensor, score: Score, kind: Classes | object) -> tuple[Tensor, Tensor | None]:
+def _probability(x: Tensor, score: Score, kind: Target) -> tuple[Tensor, Tensor | None]:
     """Of the explained class, and the entropy of what it is one of; a regression's value."""
     index = score.index.expand(len(x)).unsqueeze(1)
     if isinstance(kind, Regression):

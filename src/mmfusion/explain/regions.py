@@ -1,12 +1,14 @@
 """Regions of images, and images without their content."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmfusion.option_checks import checked
+from mmfusion.options import Range
 from mmfusion.utils.optional import need
 
 Baseline = Literal["blur", "mean", "zero"]
@@ -35,7 +37,8 @@ def grid_regions(size: tuple[int, ...], cells: int | tuple[int, ...]) -> Tensor:
     return regions
 
 
-def superpixels(image: Tensor, n: int, *, compactness: float = 0.1) -> Tensor:
+@checked
+def superpixels(image: Tensor, n: Annotated[int, Range(1)], *, compactness: float = 0.1) -> Tensor:
     """Regions that follow the image, about ``n`` (SLIC, Achanta et al., 2012; of scikit-image, extra ``explain``).
 
     Args:
@@ -45,6 +48,10 @@ def superpixels(image: Tensor, n: int, *, compactness: float = 0.1) -> Tensor:
 
     Returns:
         The number of each position's region, shape ``size`` int64.
+
+    Raises:
+        ImportError: Without scikit-image.
+        ValueError: If no region is asked for, or the image has NaN.
     """
     slic = need("skimage.segmentation", "explain").slic
     x = image.detach().double().cpu()
@@ -53,19 +60,27 @@ def superpixels(image: Tensor, n: int, *, compactness: float = 0.1) -> Tensor:
     return torch.from_numpy(slic(pixels, n_segments=n, compactness=compactness, channel_axis=-1, start_label=0)).long()
 
 
+@checked
 def without_content(x: Tensor, baseline: Baseline | Tensor = "blur") -> Tensor:
     """Images that tell nothing, for regions that are taken away.
 
     Args:
-        x: Shape ``(b, channels, *size)``.
+        x: Shape ``(b, channels, *size)``, floating point.
         baseline: ``"blur"``, a Gaussian of an eighth of each axis; ``"mean"``, of each channel and image; ``"zero"``;
             or images of one's own, of a shape that broadcasts.
 
     Returns:
         The shape of ``x``.
+
+    Raises:
+        ValueError: If the baseline is unknown, or its shape does not broadcast to that of ``x``.
     """
     if isinstance(baseline, Tensor):
-        return baseline.to(x).expand_as(x)
+        try:
+            return baseline.to(x).expand_as(x)
+        except RuntimeError as error:
+            shapes = f"{tuple(x.shape)}, got {tuple(baseline.shape)}"
+            raise ValueError(f"baseline expects a shape that broadcasts to that of the images, {shapes}") from error
     axes = tuple(range(2, x.ndim))
     if baseline == "blur":
         for axis in axes:

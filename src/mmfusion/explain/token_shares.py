@@ -1,5 +1,6 @@
 """What tokens are made of: positions of a map, or columns of a table."""
 
+import math
 from typing import cast
 
 import torch
@@ -28,19 +29,24 @@ def token_shares(
         inputs: As the model's, images as pixels.
         present: As the model's.
         name: The modality, one with tokens.
-        stage: Of the image's encoder.
+        stage: Of the image's encoder, from 0, or -1 back; a table has the same tokens at each.
 
     Returns:
         Shape ``(b, n_tokens, n)`` for n positions in row-major order, or columns. A row sums to 1; or to 0 for a token
         that none of them moves, such as a [CLS], and for a case that lacks the modality.
 
     Raises:
-        ValueError: If there are no tokens of that name.
+        ValueError: If there are no tokens of that name, no such stage, or the inputs do not fit the model.
     """
     if name not in model.tokenizers:
         raise ValueError(f"name expects a modality with tokens, one of {list(model.tokenizers)}, got {name!r}")
+    n_stages = len(model.encoders.map_shapes[name]) if name in model.images else 1
+    if name in model.images and not -n_stages <= stage < n_stages:
+        raise ValueError(f"stage expects one of the {n_stages} of {name!r}, from 0, or -1 back, got {stage}")
     inputs, mask = plain(inputs), (present or {}).get(name)
     with undisturbed(model, gradients=name in model.images):
+        if name not in inputs or (mask is not None and not bool(mask.any())):
+            return _of_no_case(model, inputs, present, name, stage)
         if name in model.images:
             _, points = model.trace(inputs, present)
             shares = _of_positions(model, name, points[name][1:], stage)
@@ -49,6 +55,16 @@ def token_shares(
             shares = _of_columns(model, name, table if mask is None else _rows(table, mask))
     shares = shares / shares.sum(2, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
     return shares if mask is None else Rows.of(mask, static=False).put(shares)
+
+
+def _of_no_case(model: FusionModel, inputs: Inputs, present: Present | None, name: str, stage: int) -> Tensor:
+    """Zeros, where no case has the modality."""
+    x = model.tokenize(inputs, present)[-1][name].x  # an error of the model if it is lacking for another reason
+    shapes = model.token_shapes[name]
+    n_tokens = shapes[stage if len(shapes) > 1 else 0].n_tokens
+    is_table = name in model.columns
+    n = len(model.columns[name].names) if is_table else math.prod(model.encoders.map_shapes[name][stage][1:])
+    return x.new_zeros(len(x), n_tokens, n)
 
 
 def _of_positions(model: FusionModel, name: str, maps: tuple[Tensor, ...], stage: int) -> Tensor:
