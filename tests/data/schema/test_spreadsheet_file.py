@@ -1,4 +1,5 @@
 import datetime
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,30 @@ def test_cells_keep_their_types(tmp_path: Path) -> None:
     assert pd.api.types.is_datetime64_any_dtype(frame["visit"])
     assert frame["mixed"].tolist() == ["2020-03-01", 3, "x"]
     assert frame["y"].tolist() == [0, 1, 1]
+
+
+def test_a_formatted_cell_far_away_costs_nothing(tmp_path: Path) -> None:
+    book = openpyxl.load_workbook(write(tmp_path / "a.xlsx", [["a", "b"], [1, 2], [3, None]]))
+    book.active["ZZ4000"].font = openpyxl.styles.Font(bold=True)
+    book.save(tmp_path / "a.xlsx")
+    tracemalloc.start()
+    try:
+        frame = read_table(tmp_path / "a.xlsx")
+        assert tracemalloc.get_traced_memory()[1] < 2**24  # a cell for each place would be half a gigabyte
+    finally:
+        tracemalloc.stop()
+    assert frame["a"].tolist() == [1, 3]
+    assert frame["b"].tolist() == [2, pytest.approx(float("nan"), nan_ok=True)]
+
+
+def test_a_wrong_range_in_the_file_hides_no_cell(tmp_path: Path) -> None:
+    write(tmp_path / "a.xlsx", [["a", "b"], [1, 2], [3, 4]])
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content.replace(b'<dimension ref="A1:B3"', b'<dimension ref="A1"'))
+            assert (content.count(b"A1:B3") == 1) == name.endswith("sheet1.xml")
+    assert read_table(tmp_path / "b.xlsx").to_numpy().tolist() == [[1, 2], [3, 4]]
 
 
 @pytest.mark.slow

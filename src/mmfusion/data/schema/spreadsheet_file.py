@@ -2,6 +2,8 @@
 
 import datetime
 import zipfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,13 @@ def read_spreadsheet(path: Path, sheet: str | None = None) -> pd.DataFrame:
         ValueError: If the file is no spreadsheet or too large, the sheet is unknown or not the only one, cells are
             merged, a formula has no stored value, or a column has no name.
     """
-    values, formulas = _opened(path, data_only=True), _opened(path, data_only=False)
-    name = _sheet(path, values, sheet)
-    _refuse_formulas(path, values[name], formulas[name])
-    if merged := [str(cells) for cells in formulas[name].merged_cells.ranges]:
-        raise ValueError(
-            f"{path}, sheet {name!r}: cells are merged, {_listed(merged)}: separate them, and fill each one"
-        )
-    rows = [list(row) for row in values[name].iter_rows(values_only=True)]
-    rows = [row for row in rows if any(_is_filled(cell) for cell in row)]
+    with _opened(path, data_only=True) as values, _opened(path, data_only=False) as formulas:
+        name = _sheet(path, values, sheet)
+        _refuse_formulas(path, values[name], formulas[name])
+        rows = [row for row in values[name].values if any(_is_filled(cell) for cell in row)]
+    _refuse_merged(path, name)
     width = max(i + 1 for row in rows for i, cell in enumerate(row) if _is_filled(cell))
+    rows = [(*row, *(None,) * (width - len(row))) for row in rows]
     names = ["" if cell is None else str(cell).strip() for cell in rows[0][:width]]
     if unnamed := [need("openpyxl.utils", "xlsx").get_column_letter(i + 1) for i, text in enumerate(names) if not text]:
         raise ValueError(f"{path}, sheet {name!r}: no name in the first row for column(s) {_listed(unnamed)}: add it")
@@ -47,13 +46,19 @@ def read_spreadsheet(path: Path, sheet: str | None = None) -> pd.DataFrame:
     return frame
 
 
-def _opened(path: Path, *, data_only: bool) -> Any:
+@contextmanager
+def _opened(path: Path, *, data_only: bool = True, read_only: bool = True) -> Iterator[Any]:
+    """A workbook, read row by row: else one formatted cell at the end of a sheet would make a cell of each before."""
     openpyxl = need("openpyxl", "xlsx")
     try:
         with zipfile.ZipFile(path) as content:
             if (size := sum(entry.file_size for entry in content.infolist())) > _MOST_BYTES:
                 raise ValueError(f"{path} has {size / 1e9:.3g} GB of content, the limit is {_MOST_BYTES / 1e9:.3g} GB")
-        return openpyxl.load_workbook(path, data_only=data_only)
+        with closing(openpyxl.load_workbook(path, data_only=data_only, read_only=read_only)) as book:
+            if read_only:
+                for each in book.worksheets:
+                    each.reset_dimensions()  # what a program wrote there may be wrong
+            yield book
     except ValueError:
         raise
     # openpyxl raises many kinds of errors for damaged files.
@@ -79,15 +84,24 @@ def _sheet(path: Path, book: Any, sheet: str | None) -> str:
 def _refuse_formulas(path: Path, values: Any, formulas: Any) -> None:
     """Raise an error for formulas whose value was never computed: they would be empty cells."""
     unknown = [
-        cell.coordinate
-        for row in formulas.iter_rows()
-        for cell in row
-        if cell.data_type == "f" and values[cell.coordinate].value is None
+        formula.coordinate
+        for row, of_formulas in zip(values.rows, formulas.rows, strict=True)
+        for cell, formula in zip(row, of_formulas, strict=True)
+        if formula.data_type == "f" and cell.value is None
     ]
     if unknown:
         raise ValueError(
             f"{path}, sheet {values.title!r}: formulas have no stored value in {_listed(unknown)}: open the file in a "
             "spreadsheet program and save it"
+        )
+
+
+def _refuse_merged(path: Path, name: str) -> None:
+    with _opened(path, read_only=False) as book:
+        merged = [str(cells) for cells in book[name].merged_cells.ranges]
+    if merged:
+        raise ValueError(
+            f"{path}, sheet {name!r}: cells are merged, {_listed(merged)}: separate them, and fill each one"
         )
 
 
