@@ -32,7 +32,7 @@ def test_methods() -> None:
 
 def test_methods_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="got a module: register a function that builds it"):
-        methods_of([nn.Linear(1, 1)])  # type: ignore[list-item]
+        methods_of([nn.Linear(1, 1)])  # type: ignore[list-item]  # a module is refused
     with pytest.raises(ValueError, match=r"models expects a name, got \[\]"):
         methods_of([])
 

@@ -50,7 +50,7 @@ def test_what_was_locked_is_read_from_its_file_before_the_metrics(tmp_path: Path
     [
         ('{"format": 1, "threshold": 1.5}', "threshold expects a number from 0 to 1, got 1.5"),
         ('{"format": 1, "temperature": 0}', "temperature expects a number from 0.05 to 20.0, got 0"),
-        ('{"format": 1, "temperature": "warm"}', "temperature expects float or none, got 'warm'"),
+        ('{"format": 1, "temperature": "warm"}', r"locked\.json\.temperature expects float or none, got 'warm'"),
         ('{"format": 2}', "has format 2, this version of mmfusion reads up to 1"),
         ("[]", "expects an object"),
         ("{", "is not valid JSON"),

@@ -1,4 +1,4 @@
-"""What an exported model's tensors are called, and what is said of a part that cannot be exported."""
+"""The names of an exported model's tensors, and the error of a part that cannot be exported."""
 
 from collections.abc import Mapping
 

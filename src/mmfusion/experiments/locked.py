@@ -85,16 +85,17 @@ class Locked:
         return {"format": checkpoints.FORMAT, **chosen, **scores}
 
 
-def of_metrics(metrics: Mapping[str, Any]) -> Locked:
+def of_metrics(metrics: Mapping[str, Any], where: str = folder.METRICS) -> Locked:
     """What a run's metrics say.
 
     Args:
-        metrics: The content of ``metrics.json``.
+        metrics: The content of ``metrics.json``, or of ``locked.json``.
+        where: Its name, for messages.
 
     Raises:
         ValueError: If a value is not what a run writes.
     """
-    return unpack(Locked, {key: metrics[key] for key in _KEYS if key in metrics}, folder.METRICS)
+    return unpack(Locked, {key: metrics[key] for key in _KEYS if key in metrics}, where)
 
 
 def read(place: Path) -> Locked:
@@ -112,7 +113,7 @@ def read(place: Path) -> Locked:
             content = entries(read_json(path), str(path))
             checkpoints.check_format(path, content)
             try:
-                return of_metrics(content)
+                return of_metrics(content, name)
             except ValueError as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
     return Locked(finished=False)

@@ -22,12 +22,12 @@ from mmfusion.experiments.predicted_table import Outputs, tabulate
 from mmfusion.experiments.settings import Settings
 from mmfusion.metrics.conformal import COVERAGE
 from mmfusion.models import pretrained
+from mmfusion.models.selective import modalities_of
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Table
 from mmfusion.training import checkpoints, inference, memory
 from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.checkpoints import load_weights
-from mmfusion.training.model_protocols import modalities_of
 
 
 class Predictor:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from mmfusion.data.cases import CaseDataset, Cases, without_images
 from mmfusion.metrics.ranking import Floats
 from mmfusion.models.fusion_model import FusionModel
+from mmfusion.models.selective import modalities_of
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import Content, Table, Tokens
 from mmfusion.training import inference
-from mmfusion.training.model_protocols import modalities_of
 from mmfusion.training.reporter import Bar
 from mmfusion.training.whole_tables import whole_tables
 

@@ -16,7 +16,7 @@ from torch import nn
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.cases import CaseDataset
 from mmfusion.data.frame import FrameDataset
-from mmfusion.training.model_protocols import modalities_of
+from mmfusion.models.selective import modalities_of
 
 _INSPECTED = 32
 """Training images of a modality whose pixels are looked at."""
@@ -78,7 +78,7 @@ def check_images(survey: Survey, bundle: DataBundle, model: nn.Module, root: str
     Args:
         survey: From :func:`survey`.
         bundle: What it is of.
-        model: It uses all modalities or, as a :class:`~mmfusion.training.model_protocols.Selective`, some.
+        model: It uses all modalities or, as a :class:`~mmfusion.models.selective.Selective`, some.
         root: The folder of the images, as the settings have it.
 
     Raises:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from mmfusion.models.selective import modalities_of
 from mmfusion.models.shapes import dtype_of
 from mmfusion.spec import DataSpec, Image
 from mmfusion.tokens import Content, Table
@@ -45,8 +46,7 @@ class TensorModel(nn.Module):
         super().__init__()
         self.model = model
         self.spec = spec
-        read = getattr(model, "names", spec.names)
-        self.names = tuple(name for name in spec.names if name in read)
+        self.names = modalities_of(model, spec)
 
     def forward(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Predict.

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmfusion.losses import Objective
-from mmfusion.models.phases import ParameterGroup, Phase
+from mmfusion.models.phases import ParameterGroup, Phase, Phased
+from mmfusion.models.selective import modalities_of
 from mmfusion.registry import models
 from mmfusion.spec import DataSpec
 from mmfusion.tokens import FusionOutput, Inputs, Present
@@ -26,13 +27,13 @@ class OwnModule(nn.Module):
         spec: What the data are, with a single target.
 
     Attributes:
-        names: Modalities that it reads: its own ``names``, or all.
+        names: Modalities that it reads, in the order of ``spec``: those of its own ``names``, or all.
     """
 
     def __init__(self, module: nn.Module, spec: DataSpec) -> None:
         super().__init__()
         self.module = module
-        self.names: tuple[str, ...] = tuple(getattr(module, "names", spec.names))
+        self.names = modalities_of(module, spec)
         self._target, self._kind = spec.single_target()
         parameters = inspect.signature(module.forward).parameters.values()
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -57,10 +58,8 @@ class OwnModule(nn.Module):
 
     def phases(self) -> Iterable[Phase]:
         """The module's own, or one phase with cross-entropy."""
-        if hasattr(self.module, "phases"):
-            phases: Any = self.module.phases
-            own: Iterable[Phase] = phases()
-            return own
+        if isinstance(self.module, Phased):
+            return self.module.phases()
         loss = Objective({self._target: self._kind})
         return [Phase("train", loss, (ParameterGroup("fusion", tuple(self.module.parameters())),))]
 

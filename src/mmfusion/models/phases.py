@@ -1,7 +1,7 @@
 """Phases of training: what is minimized, by which parameters, through which forward."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -37,6 +37,14 @@ class Phase(NamedTuple):
     loss: nn.Module
     parameters: tuple[ParameterGroup, ...]
     model: nn.Module | None = None
+
+
+@runtime_checkable
+class Phased(Protocol):
+    """A model that says how it is trained."""
+
+    def phases(self) -> Iterable[Phase]:
+        """The phases of its training, in order."""
 
 
 class Pretraining(nn.Module):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from mmfusion.data.whole_files import replace_file
@@ -59,32 +60,38 @@ def from_pretrained(place: str | Path) -> FusionModel:
 
     Raises:
         FileNotFoundError: If a file is missing; names it.
-        ValueError: If a file is damaged, of a newer version, or the weights are of another model.
+        ValueError: If a file is damaged, of a newer version, the weights are of another model or not all finite, or the
+            blueprint names a part that is not registered.
     """
     place = Path(place)
     for name in (CONFIG, WEIGHTS):
         if not (place / name).is_file():
             raise FileNotFoundError(f"{place} is no folder of a pretrained model: {name} is missing")
     config = _config(place / CONFIG)
-    model = assemble(Blueprint.from_dict(_without_weights(config["blueprint"])), DataSpec.from_dict(config["spec"]))
+    blueprint, spec = Blueprint.from_dict(_without_weights(config["blueprint"])), DataSpec.from_dict(config["spec"])
     safetensors = need("safetensors", "bench")
     try:
         weights = need("safetensors.torch", "bench").load_file(place / WEIGHTS)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{place / WEIGHTS} is damaged: {error}") from error
-    require_finite(weights, place / WEIGHTS, model.state_dict())
+    with torch.device("meta"):
+        shapes = assemble(blueprint, spec)
     try:
-        model.load_state_dict(weights)
+        # Before memory is taken for a model that the weights are not of.
+        shapes.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         first = " ".join(str(error).splitlines()[1:3]).strip()
         raise ValueError(f"{place / WEIGHTS} holds the weights of another model: {first}") from error
+    model = assemble(blueprint, spec)
+    require_finite(weights, place / WEIGHTS, model.state_dict())
+    model.load_state_dict(weights)
     return model.eval()
 
 
 def _config(path: Path) -> dict[str, Any]:
     try:
         content = entries(json.loads(path.read_text(encoding="utf-8")), "the file", "format", "blueprint", "spec")
-        blueprint, spec = entries(content["blueprint"], "blueprint"), entries(content["spec"], "spec")
+        blueprint, spec = entries(content["blueprint"], "blueprint", "encoder"), entries(content["spec"], "spec")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if content["format"] != FORMAT:

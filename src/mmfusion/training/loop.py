@@ -20,11 +20,11 @@ from mmfusion.data.transforms.modality_dropout import drop_modalities
 from mmfusion.layers.batch_statistics import for_one_case
 from mmfusion.metrics.classification import EXTRA, evaluate, n_not_finite, reported, split_metric
 from mmfusion.models.phases import Pretraining
+from mmfusion.models.selective import modalities_of
 from mmfusion.tokens import FusionOutput, LossInputs
 from mmfusion.training import averaging, checkpoints, divergence, inference, optimizers, processes
 from mmfusion.training.fitting import fit_tokenizers, learners
 from mmfusion.training.loss_log import LossLog
-from mmfusion.training.model_protocols import modalities_of
 from mmfusion.training.perturbation import perturb
 from mmfusion.training.phases import encoders_of, phases_of
 from mmfusion.training.preparation import lay_channels_last, look, set_counts, settle_encoders

@@ -1,29 +1,11 @@
 """What the engine uses of a model beyond its forward; a model of a plug-in may have some of it or none."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmfusion.models.phases import Phase
-from mmfusion.spec import DataSpec
 from mmfusion.tokens import Inputs, Maps, Present, Table
-
-
-@runtime_checkable
-class Selective(Protocol):
-    """A model that uses some of the modalities."""
-
-    names: Sequence[str]
-    """The modalities that it uses."""
-
-
-@runtime_checkable
-class Phased(Protocol):
-    """A model that says how it is trained."""
-
-    def phases(self) -> Iterable[Phase]:
-        """The phases of its training, in order."""
 
 
 class Images(Protocol):
@@ -61,9 +43,3 @@ class RowLearner(Protocol):
 
     def fit(self, table: Table, labels: Tensor | None) -> None:
         """Learn from the rows."""
-
-
-def modalities_of(model: nn.Module, spec: DataSpec) -> tuple[str, ...]:
-    """Modalities of a dataset that a model uses, in the dataset's order; all for a model that does not say."""
-    used: Collection[str] = model.names if isinstance(model, Selective) else spec.names
-    return tuple(name for name in spec.names if name in used)

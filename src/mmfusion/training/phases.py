@@ -7,9 +7,8 @@ from torch import nn
 from mmfusion.models import create_loss
 from mmfusion.models.fusion_model import FusionModel
 from mmfusion.models.image_encoders import ImageEncoders
-from mmfusion.models.phases import ParameterGroup, Phase, Pretraining
+from mmfusion.models.phases import ParameterGroup, Phase, Phased, Pretraining
 from mmfusion.registry import pretrainings
-from mmfusion.training.model_protocols import Phased
 
 
 def phases_of(model: nn.Module) -> list[Phase]:

@@ -12,8 +12,8 @@ def require_finite(tensors: Mapping[str, Tensor], path: Path | str, built: Mappi
     Args:
         tensors: By name.
         path: Where they are from, for the message.
-        built: The same tensors as the model was built with: what is not finite there, such as the -inf of a mask, may
-            be so here.
+        built: The same tensors as the model was built with. What is not finite there, such as the -inf of a mask, may
+            be so here; what is finite has to be so in the model's precision.
 
     Raises:
         ValueError: Naming the tensors.
@@ -22,10 +22,12 @@ def require_finite(tensors: Mapping[str, Tensor], path: Path | str, built: Mappi
     for name, tensor in tensors.items():
         if not (tensor.is_floating_point() or tensor.is_complex()):
             continue
-        bad = ~tensor.isfinite()
         start = (built or {}).get(name)
         if start is not None and start.shape == tensor.shape:
-            bad &= start.detach().to(tensor.device).isfinite()
+            # 1e300 is infinite in float32.
+            bad = ~tensor.to(start.dtype).isfinite() & start.detach().to(tensor.device).isfinite()
+        else:
+            bad = ~tensor.isfinite()
         if n := int(bad.sum()):
             damaged.append(f"{name} ({n} of {tensor.numel()})")
     if damaged:

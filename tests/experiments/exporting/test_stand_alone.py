@@ -16,7 +16,7 @@ from mmfusion.cli import main
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.experiments import spreadsheet
 
-pytest.importorskip("onnxruntime")
+stand_alone = pytest.importorskip("mmfusion.experiments.exporting.stand_alone")
 
 WITHOUT = """\
 import sys
@@ -64,3 +64,29 @@ def test_a_photograph_and_a_table(tmp_path: Path) -> None:
     reader = reader_of({"derm": ImageSource("photo", (16, 16))})
     run = write(tmp_path / "run", "concat", reader, locked={"threshold": 0.49, "temperature": 1.7})
     compared(run, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "out", "message"),
+    [
+        ("case,age\na,3\n", "made/p.csv", "error: no folder made: see --out"),
+        ("case,age\na,3\n", "cases.csv", "error: cases.csv exists already: see --out"),
+        ("case,age\n", "p.csv", "error: cases.csv has a header and no rows"),
+        ("", "p.csv", "error: cases.csv is empty"),
+        (None, "p.csv", "error: no table cases.csv"),
+    ],
+)
+def test_a_complaint_before_anything_is_predicted(
+    table: str | None,
+    out: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if table is not None:
+        Path("cases.csv").write_text(table)
+    monkeypatch.setattr(sys, "argv", ["predict.py", "cases.csv", "--out", out])
+    assert stand_alone.main() == 2
+    assert capsys.readouterr().err.startswith(message)

@@ -110,7 +110,15 @@ def test_what_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     assert "no run folder" in complaint(["export", str(tmp_path / "nowhere")], capsys)
     with pytest.raises(ValueError, match=r"format expects one of onnx, torch, hub, got 'pickle'"):
-        mmfusion.load(run).export(tmp_path / "out", format="pickle")  # type: ignore[arg-type]
+        mmfusion.load(run).export(tmp_path / "out", format="pickle")  # type: ignore[arg-type]  # an unknown format
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [[], {"format": 1}, METRICS | {"notes": 3}, METRICS | {"test": {"auc": 5}}])
+def test_damaged_results_are_named(run: Path, tmp_path: Path, content: object) -> None:
+    write_json(run / "metrics.json", content)
+    with pytest.raises(ValueError, match=r"run.metrics\.json (is not what a run writes: |expects an object, got )"):
+        mmfusion.load(run).export(tmp_path / "out", format="hub")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,8 +10,9 @@ from mmfusion.experiments import folder, run_report
 from mmfusion.experiments.predictions import class_names
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.experiments.settings import Settings
+from mmfusion.models.selective import modalities_of
+from mmfusion.packed import entries
 from mmfusion.spec import Image
-from mmfusion.training.model_protocols import modalities_of
 from mmfusion.training.result_files import read_json
 
 _LICENSE = re.compile(r"licen[cs]e|passed on|citation|CC.BY", re.IGNORECASE)
@@ -38,9 +39,22 @@ def card(place: Path, settings: Settings, predictor: Predictor, *, use: str, lic
         predictor: Of the run.
         use: How the folder beside the card is used: lines of Markdown.
         license_of_data: License of the training data; empty: what the run's notes say of it.
+
+    Raises:
+        ValueError: If the run's ``metrics.json`` is damaged.
     """
     path = place / folder.METRICS
-    metrics: Mapping[str, Any] = read_json(path) if path.is_file() else {}
+    metrics: Mapping[str, Any] = entries(read_json(path), str(path)) if path.is_file() else {}
+    try:
+        return _card(metrics, settings, predictor, use, license_of_data)
+    # What a value of another type, or none, raises where it is written out.
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not metrics:
+            raise
+        raise ValueError(f"{path} is not what a run writes: {type(error).__name__} {error!s:.200}") from error
+
+
+def _card(metrics: Mapping[str, Any], settings: Settings, predictor: Predictor, use: str, license_of_data: str) -> str:
     notes = [str(note) for note in metrics.get("notes", ())]
     classes = class_names(predictor.kind)
     parameters = sum(p.numel() for p in predictor.model.parameters())

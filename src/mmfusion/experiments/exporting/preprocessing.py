@@ -15,7 +15,7 @@ from mmfusion.experiments.locked import Locked
 from mmfusion.experiments.predicted_table import calibrated_columns, free_name
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.models.export import ExportError
-from mmfusion.training.model_protocols import modalities_of
+from mmfusion.models.selective import modalities_of
 
 _OF_PHOTOGRAPHS = {
     "column", "size", "channels", "folders", "suffix", "endings", "range", "bits", "order", "max_bytes",

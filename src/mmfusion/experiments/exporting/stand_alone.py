@@ -351,6 +351,8 @@ def main() -> int:
     try:
         if given.out.exists():
             raise FileExistsError(f"{given.out} exists already: see --out")
+        if not given.out.parent.is_dir():
+            raise FileNotFoundError(f"no folder {given.out.parent}: see --out")
         frame = table_file.read_table(given.table)
         missing = given.missing_images
         result = predict(frame, given.root, missing_images=missing)

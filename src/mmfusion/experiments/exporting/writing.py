@@ -66,7 +66,7 @@ def export(
     Raises:
         FileExistsError: If ``out`` exists and is not an empty folder.
         mmfusion.models.export.ExportError: If a part of the model or of its preprocessing cannot be exported.
-        ValueError: If the format is unknown.
+        ValueError: If the format is unknown, or a file of the run is damaged.
     """
     out = Path(out)
     if format not in FORMATS:
