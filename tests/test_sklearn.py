@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from helpers import trees
+from mmfusion.models import Blueprint
 from mmfusion.sklearn import FusionClassifier
 
 QUICK = {"epochs": 3, "device": "cpu", "settings": {"train": {"lr": 0.01}}}
@@ -108,7 +109,9 @@ def test_parameters_of_nested_mappings() -> None:
     assert (copy.model, copy.settings) == ("late", {"train": {"lr": 1e-2}})
     assert classifier.blueprint == {"dim": 64}, "a clone's keys are its own"
     built = FusionClassifier("gmu", blueprint={"vectors": "concat", "dim": 8, "head": {"dropout": 0.1}})._model()
-    assert (built.vectors, built.dim, built.head["name"], built.head["dropout"]) == ("concat", 8, "mlp", 0.1)  # type: ignore[union-attr,index]
+    assert isinstance(built, Blueprint)
+    head = built.to_dict()["head"]
+    assert (built.vectors, built.dim, head["name"], head["dropout"]) == ("concat", 8, "mlp", 0.1)
     with pytest.raises(ValueError, match="Invalid parameter 'dim'"):
         classifier.set_params(dim=3)
 
@@ -117,10 +120,15 @@ def test_parameters_of_nested_mappings() -> None:
     ("options", "arguments", "message"),
     [
         ({}, {"y": ["a"] * 8}, "y has one class alone, 'a': expected at least two classes"),
+        ({}, {"y": ["a", "b", None, np.nan] * 2}, "Input y contains NaN: 4 of 8 cases have no class"),
         ({}, {"y": ["a", "b"]}, "y expects one class per case, got 2 for 8 rows of X"),
         ({}, {"groups": [1, 2]}, "groups expects one entry per case, got 2 for 8"),
         ({"group": "who"}, {}, r"group expects one of the columns \['age'\], got 'who'"),
         ({"validation": 0.0}, {}, r"validation expects a share above 0 and below 1, got 0\.0"),
+        ({"validation": "a fifth"}, {}, "validation expects a share above 0 and below 1, got 'a fifth'"),
+        ({"blueprint": ["gated"]}, {}, r"blueprint expects a mapping or None, got \['gated'\]"),
+        ({"settings": ["lr"]}, {}, r"settings expects a mapping or None, got \['lr'\]"),
+        ({"settings": {"train": 3}}, {}, "train is a section: set one of its keys"),
         ({"blueprint": {"vector": "gated"}}, {}, "unknown.*vector|vector.*did you mean"),
     ],
 )
@@ -128,6 +136,11 @@ def test_what_cannot_be_fitted(options: dict[str, Any], arguments: dict[str, Any
     cases = pd.DataFrame({"age": np.arange(8.0)})
     with pytest.raises(ValueError, match=message):
         FusionClassifier("tabular_mlp", **options).fit(cases, **{"y": ["a", "b"] * 4, **arguments})
+
+
+def test_no_cases() -> None:
+    with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\): expected at least two cases"):
+        FusionClassifier("tabular_mlp").fit(pd.DataFrame({"age": []}), [])
 
 
 @pytest.mark.slow

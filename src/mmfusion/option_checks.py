@@ -319,10 +319,15 @@ def _described(hint: Any) -> str:
     if kind is not str and _is_kind(kind, Collection) and not _is_made_here(kind):
         parts = [part for part in arguments if part is not ...]
         return f"a list of {' or '.join(dict.fromkeys(map(described, parts)))}" if parts else "a list"
-    return getattr(kind, "__name__", str(kind))
+    return str(getattr(kind, "EXPECTED", "") or getattr(kind, "__name__", kind))
+
+
+class _Shown(reprlib.Repr):
+    def repr_DataFrame(self, frame: Any, level: int) -> str:  # called by the name of the type
+        return f"a DataFrame of {len(frame)} rows"
 
 
 _RULES = (Range, OneOf, Ascending, Length, Nonempty, Modalities)
 _LARGEST = (2 - 2**-23) * 2.0**127  # of float32
-_shown = reprlib.Repr()
+_shown = _Shown()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80

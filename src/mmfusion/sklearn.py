@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -99,7 +100,10 @@ class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        if not 0 < self.validation < 1:
+        for name in _NESTED:
+            if not isinstance(getattr(self, name), Mapping | None):
+                raise ValueError(f"{name} expects a mapping or None, got {getattr(self, name)!r}")
+        if not isinstance(self.validation, Real) or not 0 < self.validation < 1:
             raise ValueError(f"validation expects a share above 0 and below 1, got {self.validation!r}")
         group_of = self._groups(frame, groups)
         codes = [classes.index(name) for name in target]
@@ -114,7 +118,7 @@ class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             _GROUP: group_of,
         }
         cases = pd.concat([frame, pd.DataFrame(added)], axis=1)
-        images = [self.images] if isinstance(self.images, str) else list(self.images)
+        images = [self.images] if isinstance(self.images, str) else list(self.images or ())
         options: dict[str, Any] = {"label": _TARGET, "classes": list(classes), "test": _SET, "group": _GROUP}
         if images:
             options["images"] = images
@@ -274,6 +278,10 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
         labels = column_or_1d(y, warn=True)
         if len(labels) != len(frame):
             raise ValueError(f"y expects one class per case, got {len(labels)} for {len(frame)} rows of X")
+        if not len(labels):
+            raise ValueError("Found array with 0 sample(s): expected at least two cases, one of each class")
+        if n := int(pd.isna(labels).sum()):
+            raise ValueError(f"Input y contains NaN: {n} of {len(labels)} cases have no class; leave them out")
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:

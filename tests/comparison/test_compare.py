@@ -56,6 +56,10 @@ def test_launchers() -> None:
     ("arguments", "message"),
     [
         ({"data": []}, r"data expects one dataset, or several of different names, got \[\]"),
+        ({"data": pd.DataFrame({"x": [1]})}, r"data expects what mmfusion\.read_table or .* got DataFrame"),
+        ({"settings": {"train": None}}, r"^train is a section: set one of its keys, as in train\.key=\.\.\., got None"),
+        ({"settings": ["train"]}, "settings expects a table of options or none, got \\['train'\\]"),
+        ({"plugins": "plugin.py"}, "plugins expects a list of str or none, got 'plugin.py'"),
         ({"data": [Data("table"), Data("table")]}, r"got \['table', 'table'\]: compare each table in a study of its"),
         ({"models": None}, "compare expects models, or a preset"),
         ({"parity": True}, r"parity=True needs a preset, as in preset='paper'"),
@@ -70,6 +74,15 @@ def test_arguments_that_are_refused(fakes: ModuleType, tmp_path: Path, arguments
     with pytest.raises(ValueError, match=message):
         mmf.compare(given.pop("models"), given.pop("data"), **given)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_the_users_own_is_not_replaced(fakes: ModuleType, tmp_path: Path) -> None:
+    mine = tmp_path / "table.csv"
+    mine.write_text("case,diagnosis\n1,nevus\n")
+    with pytest.raises(FileExistsError, match=r"table\.csv would be replaced .* choose another folder \(out=\.\.\.\)$"):
+        mmf.compare("tiny", "tiny", references="none", out=tmp_path, verbose=False)
+    assert mine.read_text() == "case,diagnosis\n1,nevus\n"
+    assert list(tmp_path.iterdir()) == [mine]
 
 
 @pytest.mark.slow

@@ -30,6 +30,26 @@ def outcome(
     return Outcome(Planned(label, Settings(RunSettings("m", dataset)), "0"), metrics, None)
 
 
+def test_no_other_file_is_replaced(tmp_path: Path) -> None:
+    summary.check_free(tmp_path / "new")
+    summary.check_free(tmp_path)
+    mine = tmp_path / summary.CSV
+    for content in ("case,diagnosis\n1,nevus\n", "", "dataset,method,runs,mine\n"):
+        mine.write_text(content)
+        with pytest.raises(
+            FileExistsError, match=r"table\.csv would be replaced .* choose another folder \(run\.out\)$"
+        ):
+            summary.check_free(tmp_path)
+        assert mine.read_text() == content
+    mine.unlink()
+    (tmp_path / summary.MARKDOWN).write_text("mine")
+    with pytest.raises(FileExistsError, match=r"table\.md would be replaced"):
+        summary.check_free(tmp_path)
+    (tmp_path / "study").mkdir()
+    summary.write(summary.rows([outcome("a", 0.8)]), tmp_path / "study")
+    summary.check_free(tmp_path / "study")  # the same call continues
+
+
 def test_a_row_a_method(tmp_path: Path) -> None:
     outcomes = [outcome("a", 0.8, seconds=5), outcome("b[x=1]", 0.9), outcome("a", 0.9, seconds=7)]
     failed = Outcome(outcomes[0].planned, None, "no")

@@ -68,7 +68,7 @@ def test_maps_are_read_in_place_of_images() -> None:
         for name, value in {"left": 3.0, "right": 4.0}.items()
     }
     model = Model()
-    found = embed(model, MapsDataset(cases, maps), batch_size=2, device=CPU)  # type: ignore[arg-type]
+    found = embed(model, MapsDataset(cases, maps), batch_size=2, device=CPU)  # type: ignore[arg-type]  # not on disk
     assert model.seen == []
     assert found.values.shape == (5, 8)
     np.testing.assert_array_equal(found.values[0], [3] * 4 + [4] * 4)

@@ -14,8 +14,10 @@ import mmfusion as mmf
 from helpers import trees
 from mmfusion.experiments import argument_names, folder
 from mmfusion.experiments.fit import nested
+from mmfusion.experiments.predicting import RunEnsemble
 from mmfusion.models import OwnModule
 from mmfusion.tokens import FusionOutput
+from mmfusion.training import checkpoints
 
 QUICK = {"train.resamples": 0, "run": {"cache_gb": 0, "references": False, "robustness": False}, "run.device": "cpu"}
 
@@ -145,6 +147,38 @@ def test_another_table(run: mmf.Run, root: Path, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
+def test_wrong_arguments_of_a_run(run: mmf.Run, root: Path) -> None:
+    table = frame_of(root)
+    for one in (run, mmf.load([run.folder])):
+        for method in (one.predict, one.evaluate):
+            with pytest.raises(ValueError, match="missing_images expects one of error, absent, got 'absnt'"):
+                method(table, image_root=root, missing_images="absnt")
+            with pytest.raises(ValueError, match="table expects a frame or the name of a file, got dict"):
+                method({"age": 1})
+        for coverage in (0, 1, 90):
+            with pytest.raises(ValueError, match="coverage expects float above 0 to below 1, got"):
+                one.predict(table, root, coverage=coverage)
+        with pytest.raises(ValueError, match="subgroups expects a list of str or none, got 'stage'"):
+            one.evaluate(table, image_root=root, subgroups="stage")
+
+
+@pytest.mark.slow
+def test_the_weights_that_predict_are_evaluated(run: mmf.Run, root: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run.folder, tmp_path / "other")
+    weights, about = checkpoints.load(other / checkpoints.BEST)
+    zeros = {name: x * (not name.startswith("head.")) for name, x in weights.items()}
+    checkpoints.save(other / "zeros.safetensors", zeros, about)
+    loaded = mmf.load(other / "zeros.safetensors")
+    evaluation = loaded.evaluate(root / "table.csv", verbose=False)
+    np.testing.assert_allclose(evaluation.cases["prob_benign"], 1 / 3, atol=1e-6)
+    assert (other / "external" / "table" / "evaluation.json").is_file()
+    assert evaluation.unreached == ""
+    assert evaluation.internal is None, "the test set's predictions there are of other weights"
+    alone = RunEnsemble([other / "zeros.safetensors"]).evaluate(frame_of(root), image_root=root, verbose=False)
+    pd.testing.assert_frame_equal(alone.cases, evaluation.cases)
+
+
+@pytest.mark.slow
 def test_several_runs_as_one(run: mmf.Run, root: Path, tmp_path: Path) -> None:
     other = shutil.copytree(run.folder, tmp_path / "other")
     mean = mmf.load([run.folder, other])
@@ -179,6 +213,8 @@ def test_a_module_of_ones_own(data: mmf.Data, root: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"give it, as in mmfusion\.load\(folder, model=Module"):
         mmf.load(tmp_path / "run")
     pd.testing.assert_frame_equal(mmf.load(tmp_path / "run", model=Own()).predict(root / "table.csv"), found)
+    evaluation = run.evaluate(frame_of(root), image_root=root, verbose=False)
+    np.testing.assert_array_equal(evaluation.cases["prob_benign"], found["prob_benign"])
     with pytest.raises(ValueError, match="gives no embeddings"):
         run.embed(root / "table.csv")
     (tmp_path / "run" / folder.METRICS).unlink()
@@ -246,6 +282,20 @@ def test_errors_name_arguments_of_python(data: mmf.Data, root: Path, tmp_path: P
         mmf.fit("concat", data, epochs=1, resume="x")
     with pytest.raises(ValueError, match="settings expects names"):
         nested({1: 2})
+    for settings in ({"train": None}, {"train": 3, "train.lr": 1e-3}):
+        with pytest.raises(ValueError, match=r"^train is a section: set one of its keys"):
+            mmf.fit("concat", data, settings=settings)
+    of_wrong_types: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"settings": ["train"]}, r"settings expects a table of options or none, got \['train'\]"),
+        ({"plugins": "plugin.py"}, "plugins expects a list of str or none, got 'plugin.py'"),
+        ({"callbacks": print}, "callbacks expects a list"),
+        ({"verbose": None}, "verbose expects bool or Reporter, got None"),
+        ({"data": frame_of(root)}, r"data expects what mmfusion\.read_table or .* got a DataFrame"),
+    )
+    for given, message in of_wrong_types:
+        with pytest.raises(ValueError, match=message):
+            mmf.fit("concat", **{"data": data, "out": tmp_path / "run", **given})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -255,6 +305,9 @@ def test_an_occupied_folder(run: mmf.Run, data: mmf.Data) -> None:
         mmf.fit("concat", data, **options)
     before = shutil.copytree(run.folder, run.folder.with_name("copy"))
     assert mmf.fit(resume=before, verbose=False).metrics == run.metrics, "a finished run is only read"
+    (before / folder.METRICS).write_text("[]")
+    with pytest.raises(ValueError, match=r"metrics\.json expects an object, got \[\]"):
+        mmf.fit(resume=before, verbose=False)
 
 
 def test_texts_for_python() -> None:

@@ -58,8 +58,9 @@ def test_what_was_locked_is_read_from_its_file_before_the_metrics(tmp_path: Path
 )
 def test_a_damaged_file_is_named(tmp_path: Path, content: str, fault: str) -> None:
     (tmp_path / folder.LOCKED).write_text(content)
-    with pytest.raises(ValueError, match=rf"locked\.json .*{fault}"):
+    with pytest.raises(ValueError, match=rf"locked\.json .*{fault}") as caught:
         locked.read(tmp_path)
+    assert folder.METRICS not in str(caught.value)
 
 
 @pytest.mark.parametrize(

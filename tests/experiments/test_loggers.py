@@ -70,7 +70,7 @@ def test_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
         finish=lambda exit_code: calls.append(exit_code),
     )
     module = ModuleType("wandb")
-    module.init = lambda **options: calls.append(options) or run  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "init", lambda **options: calls.append(options) or run, raising=False)
     monkeypatch.setitem(sys.modules, "wandb", module)
     log(mmf.WandbLogger(project="derm"))
     config = {"run.model": "tiny", "run.seed": 0, "train.lr": 0.1}

@@ -19,7 +19,7 @@ N = 60
 LABELS = np.arange(N) % 2
 
 
-class Fake(GaussianNB):  # type: ignore[misc]
+class Fake(GaussianNB):  # type: ignore[misc]  # scikit-learn has no types
     """TabPFN's interface; missing values count as 0."""
 
     made: Mapping[str, Any] = {}
@@ -40,7 +40,7 @@ class Fake(GaussianNB):  # type: ignore[misc]
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[Fake]:
     module = ModuleType("tabpfn")
-    module.TabPFNClassifier = Fake  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "TabPFNClassifier", Fake, raising=False)
     monkeypatch.setitem(sys.modules, "tabpfn", module)
     for name in tabpfn_model.SETTINGS:
         monkeypatch.setenv(name, "")  # so that it is not set afterwards
@@ -111,12 +111,12 @@ def test_scaling_is_fitted_in_each_fold(monkeypatch: pytest.MonkeyPatch) -> None
 
     seen: list[int] = []
 
-    class Scaler(StandardScaler):  # type: ignore[misc]
+    class Scaler(StandardScaler):  # type: ignore[misc]  # scikit-learn has no types
         def fit(self, x: Floats, y: Any = None, sample_weight: Any = None) -> Any:
             seen.append(len(x))
             return super().fit(x, y, sample_weight)
 
-    class Components(PCA):  # type: ignore[misc]
+    class Components(PCA):  # type: ignore[misc]  # scikit-learn has no types
         def fit_transform(self, x: Floats, y: Any = None) -> Any:
             seen.append(len(x))
             return super().fit_transform(x, y)

@@ -13,13 +13,7 @@ SUMMARY = "Evaluate a finished run on another labelled table"
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's parser."""
     evaluate = commands.add_parser(NAME, description=SUMMARY)
-    evaluate.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; of several the mean predicts"
-    )
-    evaluate.add_argument("--table", type=Path, required=True, help="table of other cases, one row per case")
-    evaluate.add_argument(
-        "--root", type=Path, dest="image_root", help="folder of the images that the table names (default: the table's)"
-    )
+    flags.add_new_cases(evaluate)
     evaluate.add_argument("--label", metavar="COLUMN", help="the table's column of labels, if it is called otherwise")
     evaluate.add_argument("--group", metavar="COLUMN", help="likewise that of patients or lesions")
     evaluate.add_argument(
@@ -43,19 +37,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--no-training", action="store_true", help="do not read the run's own cases to compare the table with them"
     )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="new folder (default: RUN/external/TABLE)")
-    flags.add_plugin(evaluate)
-    evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    evaluate.add_argument(
-        "--missing-images",
-        default="error",
-        choices=("error", "absent"),
-        help="what a missing image file means (default: %(default)s)",
-    )
-    evaluate.add_argument(
-        "--formulas",
-        action="store_true",
-        help="do not put an apostrophe before texts in CSV files that a spreadsheet program would take for formulas",
-    )
     evaluate.set_defaults(command=_evaluate)
 
 

@@ -1,4 +1,4 @@
-"""Flags of ``mmfusion run`` and the settings that they stand for."""
+"""Flags that commands share, and the settings that they stand for."""
 
 import argparse
 import importlib
@@ -26,6 +26,31 @@ def add_plugin(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> N
         dest="plugins",
         help="Python file that registers models or components; may be repeated",
     )
+
+
+def add_new_cases(parser: argparse.ArgumentParser) -> None:
+    """Add what a command on new cases takes: the runs, the table and its images."""
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; of several the mean predicts"
+    )
+    parser.add_argument("--table", type=Path, required=True, help="table of new cases, one row per case")
+    parser.add_argument(
+        "--root", type=Path, dest="image_root", help="folder of the images that the table names (default: the table's)"
+    )
+    parser.add_argument(
+        "--missing-images",
+        default="error",
+        choices=("error", "absent"),
+        help="what a missing image file or image column means (default: %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument(
+        "--formulas",
+        action="store_true",
+        help="do not put an apostrophe before texts in CSV files that a spreadsheet program would take for formulas "
+        "(those that begin with =, +, - or @)",
+    )
+    add_plugin(parser)
 
 
 def add_own_table(group: "argparse._ArgumentGroup") -> None:

@@ -12,20 +12,8 @@ SUMMARY = "Predict the classes of new cases with a finished run, or several"
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command's parser."""
     predict = commands.add_parser(NAME, description=SUMMARY)
-    predict.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; of several the mean predicts"
-    )
-    predict.add_argument("--table", type=Path, required=True, help="table of new cases, one row per case")
-    predict.add_argument("--root", type=Path, help="folder of the images that the table names (default: the table's)")
+    flags.add_new_cases(predict)
     predict.add_argument("--out", type=Path, required=True, help="CSV file to write")
-    flags.add_plugin(predict)
-    predict.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    predict.add_argument(
-        "--missing-images",
-        default="error",
-        choices=("error", "absent"),
-        help="what a missing image file or image column means (default: %(default)s)",
-    )
     predict.add_argument(
         "--coverage",
         type=float,
@@ -33,25 +21,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="SHARE",
         help="of the sets of a run with calibration cases (default: %(default)s)",
     )
-    predict.add_argument(
-        "--formulas",
-        action="store_true",
-        help="do not put an apostrophe before texts that a spreadsheet program would take for formulas (those that "
-        "begin with =, +, - or @)",
-    )
     predict.set_defaults(command=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.experiments import spreadsheet
-        from mmfusion.experiments.predicting import RunEnsemble, cases_of
+        from mmfusion.experiments.predicting import RunEnsemble
+        from mmfusion.experiments.predictor import cases_of
         from mmfusion.training import result_files
 
         flags.import_ahead()
     if arguments.out.exists():
         raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
-    frame, root = cases_of(arguments.table, arguments.root)
+    frame, root = cases_of(arguments.table, arguments.image_root)
     run = RunEnsemble(arguments.runs, arguments.device, arguments.plugins)
     reporter = option_names.reporter(arguments)
     result = run.predict(

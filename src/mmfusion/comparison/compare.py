@@ -27,12 +27,13 @@ from mmfusion.comparison.study import Study
 from mmfusion.comparison.sweep import Launcher
 from mmfusion.experiments import console, trust
 from mmfusion.experiments.argument_names import named
-from mmfusion.experiments.chosen_data import Data, load_dataset
+from mmfusion.experiments.chosen_data import Data, data_of
 from mmfusion.experiments.devices import pick_device
 from mmfusion.experiments.fit import nested, short
 from mmfusion.experiments.reference_features import EMBEDDINGS
 from mmfusion.experiments.settings import BLUEPRINT, merge
 from mmfusion.models import Blueprint, blueprint_of
+from mmfusion.option_checks import checked
 from mmfusion.training.reporter import Reporter
 
 Model = str | Path | Blueprint
@@ -42,6 +43,7 @@ _TESTED = 5
 
 
 @named
+@checked
 def compare(
     models: Model | Sequence[Model] | Mapping[str, Model] | None,
     data: Data | str | Sequence[Data | str],
@@ -116,6 +118,7 @@ def compare(
     Raises:
         ValueError: If an argument, a setting or a dataset is wrong; no run is started.
         FileNotFoundError: If a file does not exist; no run is started.
+        FileExistsError: If ``out`` has a ``table.csv`` of something else; no run is started.
         mmfusion.comparison.sweep.SweepError: If runs failed, after all others, the table and the report were made; its
             ``study`` has them.
         mmfusion.experiments.run.Interrupted: If the user stops it.
@@ -138,6 +141,7 @@ def compare(
     layers: Layers = [nested(settings or {}), short(arguments, plugins)]
     datasets = _datasets(data)
     out = Path(out)
+    summary.check_free(out)
     compute = _launcher(launcher, launcher_options, jobs, processes, out)
     rows_beside = _references(references, layers)
     if parity and preset is None:
@@ -251,8 +255,8 @@ def _judged_by(loaded: Sequence[presets.Preset], reference: str | None) -> dict[
 
 
 def _datasets(data: Data | str | Sequence[Data | str]) -> list[Data]:
-    chosen = [data] if isinstance(data, Data | str) else list(data)
-    datasets = [one if isinstance(one, Data) else load_dataset(one, verbose=False) for one in chosen]
+    chosen = data if isinstance(data, Sequence) and not isinstance(data, str) else [data]
+    datasets = [data_of(one) for one in chosen]
     names = [one.name for one in datasets]
     if not names or len(set(names)) < len(names):
         raise ValueError(

@@ -18,6 +18,7 @@ from mmfusion.training.result_files import read_json, write_text
 
 CSV = "table.csv"
 MARKDOWN = "table.md"
+_HEADER = ("dataset", "method", "runs", "auc", "auc_sd", "auc_by_run", "gap_closed", "parameters", "seconds")
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,30 @@ def ranking(rows: Sequence[Row], *, n_references: int = 0) -> pd.DataFrame:
     return best.drop(columns="place").set_index(["dataset", "method"])
 
 
+def check_free(out: Path) -> None:
+    """Check that a folder has no other file where the tables go, such as the user's own ``table.csv``.
+
+    Args:
+        out: Folder of a comparison; it need not exist.
+
+    Raises:
+        FileExistsError: Naming the file.
+    """
+    csv, markdown_file = out / CSV, out / MARKDOWN
+    ours = False
+    if csv.is_file():
+        with csv.open("rb") as file:
+            ours = file.readline().decode(errors="replace").strip() == ",".join(_HEADER)
+    if not ours and (taken := [str(path) for path in (csv, markdown_file) if path.exists()]):
+        raise FileExistsError(
+            f"{' and '.join(taken)} would be replaced by a comparison's table, and is none: choose another folder "
+            "(run.out)"
+        )
+
+
 def write(rows: Sequence[Row], out: Path) -> None:
     """``table.csv`` and ``table.md`` into a folder."""
-    cells: list[tuple[object, ...]] = [
-        ("dataset", "method", "runs", "auc", "auc_sd", "auc_by_run", "gap_closed", "parameters", "seconds")
-    ]
+    cells: list[tuple[object, ...]] = [_HEADER]
     for row in rows:
         by_run = " ".join(str(auc) for auc in row.aucs)
         parts = (row.dataset, row.method, len(row.aucs), row.mean, row.spread, by_run, row.gap_closed)

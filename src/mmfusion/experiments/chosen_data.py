@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -37,6 +37,9 @@ class Data:
         options: Of the dataset, where they are not those of its recipe.
         plan: Table, columns and split; None for a dataset that reads no files.
     """
+
+    EXPECTED: ClassVar[str] = "what mmfusion.read_table or mmfusion.load_dataset returns"
+    """It in words, for the message of a wrong argument."""
 
     name: str
     root: str | None = None
@@ -156,6 +159,19 @@ def load_dataset(name: str, root: str | Path | None = None, *, verbose: bool | R
     return Data(
         name, folder, {key: value for key, value in data.options.items() if key not in file_digests.WRITTEN}, data.plan
     )
+
+
+def data_of(data: Data | str) -> Data:
+    """What a user names as data: itself, or a generated dataset by its name.
+
+    Raises:
+        ValueError: If it is something else, such as a frame.
+    """
+    if isinstance(data, Data):
+        return data
+    if not isinstance(data, str):
+        raise ValueError(f"data expects {Data.EXPECTED}, or the name of a generated dataset, got {type(data).__name__}")
+    return load_dataset(data, verbose=False)
 
 
 def _planned(name: str, builder: Any, root: str | None, options: Mapping[str, Any]) -> Plan | None:

@@ -125,9 +125,7 @@ def check_alike(members: Sequence[Predictor], names: Sequence[str]) -> None:
         classes = [", ".join(predictions.class_names(one.kind)) for one in (member, first)]
         if classes[0] != classes[1]:
             faults.append(f"{name} has the classes {classes[0]}, {names[0]} has {classes[1]}")
-        columns = [
-            {modality: set(one.reader.columns_of(modality)) for modality in one.spec.names} for one in (member, first)
-        ]
+        columns = [_columns(one) for one in (member, first)]
         for modality in dict.fromkeys((*columns[1], *columns[0])):
             own, other = columns[0].get(modality, set()), columns[1].get(modality, set())
             if own != other:

@@ -114,12 +114,12 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
         "notes": list(bundle.notes),
         "cost": cost,
     }
-    title = f"{settings.run.model} on {settings.run.dataset}, seed {settings.run.seed}"
     write_json(out / folder.HISTORY, progress.history)
     write_json(out / folder.ENVIRONMENT, {**environment.describe(parts.device), **cost})
     write_text(out / folder.PREDICTIONS, frame.to_csv(index=False, lineterminator="\n"))
     write_bytes(
-        out / folder.CURVE, training_curve.draw(progress.history, settings.train.metric, progress.best_epoch, title)
+        out / folder.CURVE,
+        training_curve.draw(progress.history, settings.train.metric, progress.best_epoch, run_report.title(metrics)),
     )
     subgroups = predictions.subgroups(held_out, bundle.subgroups)
     if subgroups is not None:

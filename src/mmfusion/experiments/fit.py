@@ -8,11 +8,12 @@ from torch import nn
 
 from mmfusion.experiments import console, run
 from mmfusion.experiments.argument_names import SHORT, named
-from mmfusion.experiments.chosen_data import Data, load_dataset
-from mmfusion.experiments.settings import Settings, merge, resolve
+from mmfusion.experiments.chosen_data import Data, data_of
+from mmfusion.experiments.settings import Settings, check_sections, merge, resolve
 from mmfusion.experiments.trained_run import Run
 from mmfusion.models import Blueprint, FusionModel
 from mmfusion.models.own_module import SUFFIX
+from mmfusion.option_checks import checked
 from mmfusion.training.callbacks import Callback, Calls, Entry
 from mmfusion.training.reporter import Reporter
 
@@ -21,6 +22,7 @@ Model = str | Path | Blueprint | nn.Module
 
 
 @named
+@checked
 def fit(
     model: Model | None = None,
     data: Data | str | None = None,
@@ -131,8 +133,7 @@ def settings_of(
     Raises:
         ValueError: If one is wrong.
     """
-    if isinstance(data, str):
-        data = load_dataset(data, verbose=False)
+    data = data_of(data)
     layers = [data.settings, nested(settings or {}), short(arguments, plugins)]
     if not isinstance(model, nn.Module):
         return resolve(model, data.name, layers)
@@ -155,7 +156,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``{"train.lr": 1}`` as ``{"train": {"lr": 1}}``; what is nested already stays.
 
     Raises:
-        ValueError: If a key is not a text.
+        ValueError: If a key is not a text, or a section has no keys.
     """
     layer: dict[str, Any] = {}
     for name, value in settings.items():
@@ -163,6 +164,7 @@ def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"settings expects names as section.key, got {name!r}")
         for key in reversed(name.split(".")):
             value = {key: value}
+        check_sections(value)
         layer = merge(layer, value)
     return layer
 

@@ -156,6 +156,11 @@ def _is_unfinished(path: Path) -> bool:
     return path.name.endswith(SUFFIX) and path.name.startswith(tuple(prefixes))
 
 
+def home(place: Path) -> Path:
+    """The folder of a run that is named by it, or by a file of weights in it."""
+    return place.parent if place.is_file() else place
+
+
 def read_settings(folder: Path) -> Settings:
     """The settings of the run in a folder.
 

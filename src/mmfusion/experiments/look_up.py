@@ -13,10 +13,12 @@ from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.settings import DEFAULT_DATASET, resolve
 from mmfusion.models import Blueprint, blueprint_of
 from mmfusion.models.registration import is_file
+from mmfusion.option_checks import checked
 from mmfusion.training.reporter import Reporter
 
 
 @named
+@checked
 def blueprint(
     model: str | Path,
     dataset: str | None = None,
@@ -45,6 +47,7 @@ def blueprint(
 
 
 @named
+@checked
 def check(
     name: str,
     root: str | Path | None = None,

@@ -3,17 +3,18 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 
-from mmfusion.data.schema.table_file import read_table
-from mmfusion.experiments import console, ensemble
+from mmfusion.experiments import console, ensemble, folder
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.ensemble import Ensemble
 from mmfusion.experiments.external import ExternalEvaluation, evaluate, files
-from mmfusion.experiments.predictor import Predictor
+from mmfusion.experiments.predictor import Predictor, cases_of
 from mmfusion.metrics.conformal import COVERAGE
+from mmfusion.option_checks import checked
+from mmfusion.options import Range
 from mmfusion.training.reporter import Reporter
 
 Missing = Literal["error", "absent"]
@@ -23,7 +24,7 @@ class Predicting:
     """What runs do with other cases.
 
     Args:
-        folders: Of the runs.
+        folders: Of the runs; or files of weights in them.
         device: ``auto``, ``cpu`` or ``cuda``.
         plugins: As for :func:`~mmfusion.load`.
     """
@@ -40,13 +41,14 @@ class Predicting:
         return ensemble.load(self._folders, self._device, plugins=self._plugins)
 
     @named
+    @checked
     def predict(
         self,
         table: pd.DataFrame | str | Path,
         image_root: str | Path | None = None,
         missing_images: Missing = "error",
         *,
-        coverage: float = COVERAGE,
+        coverage: Annotated[float, Range(0, 1, above=True, below=True)] = COVERAGE,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
         """Predictions for new cases.
@@ -55,7 +57,7 @@ class Predicting:
             table: One row per case: a frame or a file.
             image_root: The folder that the image names are relative to; None: that of the file, or the working folder.
             missing_images: What a missing image file or image column means: an error, or that the case lacks it.
-            coverage: Of conformal sets, if the run has calibration cases (``train.calibration``).
+            coverage: Of conformal sets, above 0 and below 1, if the run has calibration cases (``train.calibration``).
             say: Receives remarks; None: each is a warning.
 
         Returns:
@@ -82,6 +84,7 @@ class Predicting:
         return self._predictor.absent(frame, missing_images)
 
     @named
+    @checked
     def evaluate(
         self,
         table: pd.DataFrame | str | Path,
@@ -124,14 +127,15 @@ class Predicting:
             FileNotFoundError: As there.
             FileExistsError: If the folder of the results exists.
         """
-        if out is None and not isinstance(table, pd.DataFrame):
-            out = self._folders[0] / "external" / Path(table).stem
+        if out is None and isinstance(table, str | Path):
+            out = folder.home(self._folders[0]) / "external" / Path(table).stem
         if out is not None:
             files.check_free(Path(out))
         reporter = console.reporter_of(verbose)
         evaluation = evaluate(
             self._folders,
             table,
+            predictor=self._predictor,
             image_root=image_root,
             missing_images=missing_images,
             label=target,
@@ -141,8 +145,6 @@ class Predicting:
             subgroups=subgroups,
             training=training,
             training_root=training_root,
-            device=self._device,
-            plugins=self._plugins,
             reporter=reporter,
         )
         if out is not None:
@@ -174,17 +176,3 @@ class RunEnsemble(Predicting):
 
     def __repr__(self) -> str:
         return f"RunEnsemble({', '.join(repr(str(folder)) for folder in self._folders)})"
-
-
-def cases_of(table: pd.DataFrame | str | Path, root: str | Path | None) -> tuple[pd.DataFrame, Path | None]:
-    """The frame, and the root of its images.
-
-    Raises:
-        FileNotFoundError: If the table does not exist.
-    """
-    if isinstance(table, pd.DataFrame):
-        return table, None if root is None else Path(root)
-    if not Path(table).is_file():
-        raise FileNotFoundError(f"no table {table}")
-    # As text: the reader knows each column's type.
-    return read_table(table), Path(table).parent if root is None else Path(root)

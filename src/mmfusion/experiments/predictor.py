@@ -14,6 +14,7 @@ from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader
 from mmfusion.data.schema.cells import require_columns
 from mmfusion.data.schema.ranges import find_outside, outside_columns
+from mmfusion.data.schema.table_file import read_table
 from mmfusion.experiments import case_file, folder, locked, predictions, trust
 from mmfusion.experiments.assembly import build_model
 from mmfusion.experiments.devices import pick_device
@@ -217,7 +218,7 @@ def load(
         ValueError: If a newer version of the package wrote it, or the weights are of another model.
     """
     path = Path(run_folder)
-    place, weights = (path.parent, path) if path.is_file() else (path, path / checkpoints.BEST)
+    place, weights = folder.home(path), path if path.is_file() else path / checkpoints.BEST
     if not weights.is_file() and (place / pretrained.WEIGHTS).is_file():
         weights = place / pretrained.WEIGHTS  # exported for a hub
     if path.is_file() and not all((place / name).is_file() for name in (folder.SETTINGS, folder.CASE)):
@@ -237,6 +238,22 @@ def load(
         raise ValueError(f"{place / folder.LOCKED} has scores of {len(chosen.scores)} classes, the run has {n_classes}")
     batch_size = settings.train.eval_batch_size
     return Predictor(model, reader, device=pick_device(device), batch_size=batch_size, locked=chosen)
+
+
+def cases_of(table: pd.DataFrame | str | Path, image_root: str | Path | None) -> tuple[pd.DataFrame, Path | None]:
+    """The rows of new cases, and the folder of their images: if None is given, that of the file, or None for a frame.
+
+    Raises:
+        ValueError: If it is neither a frame nor a file's name, or the file is no table.
+        FileNotFoundError: If the table does not exist.
+    """
+    root = None if image_root is None else Path(image_root)
+    if isinstance(table, pd.DataFrame):
+        return table, root
+    if not isinstance(table, str | Path):
+        raise ValueError(f"table expects a frame or the name of a file, got {type(table).__name__}")
+    # As text: the reader knows each column's type.
+    return read_table(table), Path(table).parent if root is None else root
 
 
 def _import(settings: Settings, plugins: Sequence[str | Path] | None, place: Path) -> None:

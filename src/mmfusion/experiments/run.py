@@ -21,6 +21,7 @@ from mmfusion.experiments import (
 from mmfusion.experiments.assembly import Parts, build, prepare
 from mmfusion.experiments.devices import pick_device
 from mmfusion.experiments.settings import Settings
+from mmfusion.packed import entries
 from mmfusion.training import checkpoints, memory, processes
 from mmfusion.training.arithmetic import arithmetic
 from mmfusion.training.callbacks import Calls
@@ -178,7 +179,7 @@ def _resume(
     # Read once in the main process: another process could see what this one is about to write.
     if processes.from_main((out / folder.METRICS).is_file):
         reporter.say(f"{out} holds a finished run: nothing to do")
-        metrics = read_json(out / folder.METRICS)
+        metrics = entries(read_json(out / folder.METRICS), str(out / folder.METRICS))
         checkpoints.check_format(out / folder.METRICS, metrics)
         result = Result(out, metrics)
         evaluation.show(result.folder, result.metrics, reporter)

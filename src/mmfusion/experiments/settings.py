@@ -125,9 +125,7 @@ class Settings:
         Raises:
             ValueError: If a section or key is unknown, or a value is of the wrong type or out of range.
         """
-        for name, section in packed.items():
-            if not isinstance(section, Mapping):
-                raise ValueError(f"{name} is a section: set one of its keys, as in {name}.key=..., got {section!r:.80}")
+        check_sections(packed)
         _closest("section", packed, [f.name for f in fields(cls)])
         settings = cls(
             run=_fill(RunSettings, "run", packed.get("run", {})),
@@ -261,6 +259,17 @@ def resolve(
     for option in FORMER_DEFAULTS.get(model, {}):
         settings.model.setdefault(option, plain(defaults[option]))
     return settings.typed()
+
+
+def check_sections(packed: Mapping[str, Any]) -> None:
+    """Check that what is given for each section has keys: merged over it, anything else would drop its recipe.
+
+    Raises:
+        ValueError: Naming the section.
+    """
+    for name, section in packed.items():
+        if not isinstance(section, Mapping):
+            raise ValueError(f"{name} is a section: set one of its keys, as in {name}.key=..., got {section!r:.80}")
 
 
 def plain(value: Any) -> Any:

@@ -15,10 +15,11 @@ from mmfusion.experiments import case_embeddings, folder, predictor, run_report,
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.exporting import writing
 from mmfusion.experiments.exporting.writing import Format
-from mmfusion.experiments.predicting import Missing, Predicting, RunEnsemble, cases_of
-from mmfusion.experiments.predictor import Predictor
+from mmfusion.experiments.predicting import Missing, Predicting, RunEnsemble
+from mmfusion.experiments.predictor import Predictor, cases_of
 from mmfusion.experiments.settings import Settings
 from mmfusion.models import Blueprint, FusionModel
+from mmfusion.option_checks import checked
 from mmfusion.spec import DataSpec
 from mmfusion.training.result_files import read_json
 
@@ -45,8 +46,8 @@ class Run(Predicting):
         model: nn.Module | None = None,
     ) -> None:
         place = Path(place)
-        self.folder = place.parent if place.is_file() else place
-        super().__init__((self.folder,), device, plugins)
+        self.folder = folder.home(place)
+        super().__init__((place,), device, plugins)
         self._load: Callable[[], Predictor] = functools.partial(
             predictor.load, place, device, plugins=plugins, module=model
         )
@@ -117,6 +118,7 @@ class Run(Predicting):
         return pd.read_csv(path, dtype={"id": str, "group": str, "label": str}, keep_default_na=False)
 
     @named
+    @checked
     def embed(
         self,
         table: pd.DataFrame | str | Path,
@@ -218,6 +220,7 @@ def load(
     run_folder: list[Any] | tuple[Any, ...], device: str = "auto", *, plugins: Sequence[str | Path] | None = None
 ) -> RunEnsemble: ...
 @named
+@checked
 def load(
     run_folder: str | Path | list[Any] | tuple[Any, ...],
     device: str = "auto",

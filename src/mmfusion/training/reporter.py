@@ -5,7 +5,7 @@ The loop knows only the protocol; nothing below the command line prints.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Bar(Protocol):
@@ -18,6 +18,7 @@ class Bar(Protocol):
         """So many of so many are done."""
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """What a run needs for speaking."""
 

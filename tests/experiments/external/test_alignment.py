@@ -15,12 +15,13 @@ TABLE = pd.DataFrame(
 )
 
 
-def member(**options: str | None) -> Predictor:
+def member(id_column: str | None = "case", group_column: str | None = "patient") -> Predictor:
     reader = CaseReader(
         {"label": TargetColumn("dx", ("good", "bad"))},
         images={"derm": ImageSource("photo", (8, 8))},
         schema=TableSchema.fit(TRAIN, numerical=("age",), categorical=("skin_type",)),
-        **{"id_column": "case", "group_column": "patient"} | options,  # type: ignore[arg-type]
+        id_column=id_column,
+        group_column=group_column,
     )
     return Predictor(nn.Identity(), reader, device=torch.device("cpu"))
 

@@ -177,7 +177,7 @@ def test_several_runs_and_a_shared_one(trained: Path, fakes: ModuleType, tmp_pat
     both = evaluate([trained, tmp_path / "seed1"], frame, device="cpu", n_resamples=0)
     alone = evaluate(trained, frame, device="cpu", n_resamples=0)
     assert both.internal is not None
-    assert both.locked.threshold == ensemble.load([trained, tmp_path / "seed1"]).locked.threshold  # type: ignore[union-attr]
+    assert both.locked == ensemble.load([trained, tmp_path / "seed1"]).locked
     np.testing.assert_allclose(both.cases["prob_bad"], alone.cases["prob_bad"], atol=1e-12)
     sharing.share(trained, tmp_path / "shared")
     shared = evaluate(tmp_path / "shared", frame, device="cpu", n_resamples=0)

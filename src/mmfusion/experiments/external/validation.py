@@ -11,8 +11,7 @@ import pandas as pd
 from mmfusion.data.images.sources import find_images, named_columns
 from mmfusion.data.schema.cells import require_columns, texts
 from mmfusion.data.schema.subgroups import by_columns
-from mmfusion.data.schema.table_file import read_table
-from mmfusion.experiments import ensemble, held_out_cases
+from mmfusion.experiments import ensemble, folder, held_out_cases
 from mmfusion.experiments.ensemble import Ensemble
 from mmfusion.experiments.external.alignment import align, lenient
 from mmfusion.experiments.external.duplicates import duplicates, shared_names
@@ -28,9 +27,9 @@ from mmfusion.experiments.external.shift import shifts, summaries
 from mmfusion.experiments.external.training_cases import TrainingCases, reach
 from mmfusion.experiments.external.true_labels import TrueLabels, read_labels
 from mmfusion.experiments.locked import Locked
-from mmfusion.experiments.predicted_table import tabulate
+from mmfusion.experiments.predicted_table import free_name, tabulate
 from mmfusion.experiments.predictions import class_names
-from mmfusion.experiments.predictor import Predictor
+from mmfusion.experiments.predictor import Predictor, cases_of
 from mmfusion.metrics.bootstrap import N_RESAMPLES
 from mmfusion.training.reporter import Reporter
 
@@ -43,6 +42,7 @@ def evaluate(
     runs: str | Path | Sequence[str | Path],
     table: pd.DataFrame | str | Path,
     *,
+    predictor: Predictor | Ensemble | None = None,
     image_root: str | Path | None = None,
     missing_images: Literal["error", "absent"] = "error",
     label: str | None = None,
@@ -70,8 +70,9 @@ def evaluate(
     - A metric for which the cases lack a class is undefined.
 
     Args:
-        runs: Folder of a finished run, or of several whose mean predicts.
+        runs: Folder of a finished run, or of several whose mean predicts; or files of weights in them.
         table: One row per case, or its file.
+        predictor: Of these runs, if it is loaded already; then ``device`` and ``plugins`` are not used.
         image_root: The folder that the image names are relative to; None: that of the table's file, or the working
             folder.
         missing_images: What a missing image file, or an empty cell in its column, means: an error, or that the case
@@ -102,13 +103,10 @@ def evaluate(
         FileNotFoundError: If a folder does not hold a run, or a file does not exist.
     """
     places = [Path(runs)] if isinstance(runs, str | Path) else [Path(place) for place in runs]
-    loaded = ensemble.load(places, device, plugins=plugins)
+    loaded = ensemble.load(places, device, plugins=plugins) if predictor is None else predictor
     members = [lenient(one, group) for one in (loaded.members if isinstance(loaded, Ensemble) else (loaded,))]
     first, locked = members[0], loaded.locked or Locked(finished=False)
-    root = None if image_root is None else Path(image_root)
-    if root is None and not isinstance(table, pd.DataFrame):
-        root = Path(table).parent
-    frame = table if isinstance(table, pd.DataFrame) else read_table(table)
+    frame, root = cases_of(table, image_root)
     aligned = align(frame, members, label=label, group=group, rename=rename)
     frame, labels = aligned.frame, None
     if aligned.labelled:
@@ -120,12 +118,15 @@ def evaluate(
     outputs = ensemble.mean_outputs(members, datasets, frame, "absent")
     said: list[str] = []
     cases = tabulate(outputs, frame, first.reader, first.kind, locked, said.append)
-    cases[_free(TRUE_LABEL, cases)] = [None] * len(frame) if labels is None else labels.names
+    cases[free_name(TRUE_LABEL, f"{TRUE_LABEL}_", cases.columns)] = (
+        [None] * len(frame) if labels is None else labels.names
+    )
     absent = dict.fromkeys(name for one in members for name in one.absent(frame, "absent"))
     notes = [*aligned.notes, *(f"All cases lack {name!r}: the table has none of its columns." for name in absent)]
     notes += [*_levels(members, frame), *map(_sentence, said)]
-    own = reach(places[0], training_root, reporter) if training else "that was not asked for"
-    similar, found = shared_names(places[0], first.reader, frame), summaries(first, datasets[0], seed=seed)
+    place = folder.home(places[0])
+    own = reach(place, training_root, reporter) if training else "that was not asked for"
+    similar, found = shared_names(place, first.reader, frame), summaries(first, datasets[0], seed=seed)
     if isinstance(own, TrainingCases):
         found, unlike = shifts(first, own, datasets[0], root, seed=seed)
         copies, unsure = duplicates(first, own, datasets[0])
@@ -142,7 +143,10 @@ def evaluate(
         scores, of_subgroups = judge(judged, values)
     test = _own_test(places, class_names(first.kind))
     if test is None:
-        notes.append("The run's own test set is not shown: its folder has no predictions of it, as a shared one.")
+        notes.append(
+            "The run's own test set is not shown: its folder has no predictions of it, as a shared one, or "
+            "a file of weights was given."
+        )
     return ExternalEvaluation(
         tuple(map(str, places)),
         "table" if isinstance(table, pd.DataFrame) else Path(table).name,
@@ -246,9 +250,3 @@ def _levels(members: Sequence[Predictor], frame: pd.DataFrame) -> list[str]:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
-
-
-def _free(name: str, frame: pd.DataFrame) -> str:
-    while name in frame.columns:
-        name += "_"
-    return name
