@@ -1,12 +1,16 @@
 import pytest
 import torch
+from einops import rearrange
 from torch.testing import assert_close
 
 import mmfusion as mmf
 from helpers.explained import batch_for, left_as_it_was, small_model
 from mmfusion.explain import attention, token_shares
 from mmfusion.explain.attention import _named, _Recorder
+from mmfusion.fusion.tokens.blocks import Attends
+from mmfusion.layers.windows import Windows
 from mmfusion.models import FusionModel
+from mmfusion.pooling import ThroughoutFusion
 from mmfusion.tokens import Inputs, Tokens
 
 NAMES = ("image0", "table0")
@@ -17,6 +21,11 @@ WITH_ATTENTION = [name for name in mmf.registry.token_fusions.list() if name != 
 @pytest.fixture(scope="module")
 def model() -> FusionModel:
     return small_model("cfcml", image_latents=4, table_latents=3, tabular_tokenizer="feature")
+
+
+@pytest.fixture(scope="module")
+def tformer() -> FusionModel:
+    return small_model("tformer", images=2, n_heads=2, window=2)
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +111,66 @@ def test_what_no_case_has_is_made_of_nothing(model: FusionModel, inputs: Inputs,
     if not given:
         with pytest.raises(ValueError, match=f"lacks the modalities .'{name}'"):
             token_shares(model, rest, name=name)
+
+
+@pytest.mark.slow
+def test_the_pooling_shows_who_attended_to_whom(tformer: FusionModel) -> None:
+    inputs = batch_for(tformer)
+    with torch.inference_mode(), left_as_it_was(tformer):
+        found = attention(tformer, inputs, {"image0": SOME})
+    sides = [(a.block, a.query, a.key, a.grid) for a in found]
+    assert sides[:4] == [
+        ("pooling.stages.0.0", query, key, (4, 4))
+        for query, keys in (("image0", ("image0", "image1")), ("image1", ("image1", "image0")))
+        for key in keys
+    ]
+    assert sides[-2:] == [("pooling.query", "table0", name, None) for name in ("image0", "image1")]
+    sums: dict[tuple[int, str], torch.Tensor] = {}
+    for a in found:
+        sums[a.step, a.query] = sums.get((a.step, a.query), torch.zeros(())) + a.weights.sum(3)
+        if a.key == "image0":
+            assert a.weights[SOME].any()
+            assert not a.weights[~SOME].any()
+    for (_, query), total in sums.items():
+        there = SOME.float() if query == "image0" else torch.ones(3)
+        assert_close(total, there[:, None, None].expand_as(total))
+
+
+@pytest.mark.slow
+def test_windowed_weights_give_what_the_block_computes(tformer: FusionModel) -> None:
+    inputs = batch_for(tformer)
+    pooling = tformer.pooling
+    assert isinstance(pooling, ThroughoutFusion)
+    found = [a for a in attention(tformer, inputs) if a.block == "pooling.stages.2.1" and a.query == "image1"]
+    assert [a.key for a in found] == ["image1", "image0"]
+    torch.manual_seed(1)
+    block = pooling.stages[2][1]["image1"]  # type: ignore[index]  # nested lists and dicts, for mypy a module
+    n = found[0].weights.shape[3]
+    x, other = torch.randn(3, n, 8), torch.randn(3, n, 8)
+    with torch.no_grad(), _Recorder() as recorder:
+        after = block(x, [other], [None, None])
+        named = Attends(("a",), ("a", "b"), block.windows)
+        part = type("Part", (), {"attends": lambda _: [named]})()
+        mine = list(_named("layer", part, recorder.weights, {"a": Tokens(x), "b": Tokens(other)}))
+        attended = sum(
+            rearrange(
+                a.weights @ rearrange(block.value(block.norm1(of)), "b n (h d) -> b h n d", h=block.n_heads),
+                "b h n d -> b n (h d)",
+            )
+            for a, of in zip(mine, (x, other), strict=True)
+        )
+        x = x + block.out(attended)
+        assert_close(after, x + block.feed_forward(block.norm2(x)))
+
+
+@pytest.mark.parametrize(("grid", "window", "shift"), [((5, 3), 2, True), ((4, 4), 4, False), ((3, 4, 2), 2, True)])
+def test_pairs_of_windows_lie_where_the_grid_has_them(grid: tuple[int, ...], window: int, shift: bool) -> None:
+    windows = Windows(grid, window=window, shift=shift)
+    n = torch.Size(grid).numel()
+    x = torch.randn(2, n, 1)
+    cut = windows.cut(x + 10)
+    whole = windows.whole((cut @ cut.mT) * windows.visible())
+    apart = windows.whole(windows.visible().float())
+    assert_close(whole, (x + 10) @ (x + 10).mT * apart)
+    assert_close(apart, apart.mT)
+    assert (apart.diagonal() == 1).all()

@@ -24,6 +24,7 @@ class Windows(nn.Module):
         shift: Move the windows by half of their size.
 
     Attributes:
+        grid: Positions along each axis.
         n_positions: Of a window (t).
         position: Which position of the grid, row-major, stands where in which window, ``(w, t)`` int64; what was filled
             up has the number of positions of the grid.
@@ -51,6 +52,7 @@ class Windows(nn.Module):
         offset = torch.zeros(len(inside), len(inside), dtype=torch.int64)
         for axis, size in enumerate(sizes):
             offset = offset * (2 * size - 1) + inside[:, None, axis] - inside[None, :, axis] + size - 1
+        self.grid = tuple(grid)
         self.n_positions = len(inside)
         self.n_offsets = math.prod(2 * size - 1 for size in sizes)
         # In the state dict: a model built on the meta device gets them from there.
@@ -67,6 +69,20 @@ class Windows(nn.Module):
     def join(self, windows: Tensor) -> Tensor:
         """The inverse of :meth:`cut`."""
         return windows.flatten(1, 2)[:, self.place]
+
+    def whole(self, pairs: Tensor) -> Tensor:
+        """From pairs of positions within windows to pairs of the grid's, zeros where they share no window.
+
+        Args:
+            pairs: Shape ``(..., w, t, t)``; what was filled up is left out.
+
+        Returns:
+            Shape ``(..., n, n)``.
+        """
+        n = len(self.place)
+        every = pairs.new_zeros(*pairs.shape[:-3], n + 1, n + 1)
+        every[..., self.position.unsqueeze(2), self.position.unsqueeze(1)] = pairs
+        return every[..., :n, :n]
 
     def visible(self) -> Tensor:
         """Which position sees which within each window, ``(w, t, t)`` bool; nothing sees what was filled up."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmfusion.fusion.tokens.blocks import CrossBlock, has_tokens
+from mmfusion.fusion.tokens.blocks import Attends, CrossBlock, has_tokens
 from mmfusion.layers.compression.pool import averages
 from mmfusion.layers.presence import where_present
 from mmfusion.layers.windows import WindowCrossBlock, Windows
@@ -139,6 +139,21 @@ class ThroughoutFusion(nn.Module):
             answer = self.query[name](masked_mean(table).unsqueeze(1), context).squeeze(1)
             embeddings[name] = where_present(answer, has_tokens(table), 0.0)
         return {name: embeddings[name] for name in last}
+
+    def attends(self) -> list[Attends]:
+        """Within windows at each stage, between maps shrunk to its grid; then each table's token of all positions."""
+        among = [
+            Attends(
+                (name,),
+                (name, *(other for other in self.images if other != name)),
+                cast("WindowCrossBlock", block).windows,
+                f"stages.{s}.{i}",
+            )
+            for s, layers in enumerate(self.stages)
+            for i, blocks in enumerate(cast("nn.ModuleList", layers))
+            for name, block in cast("nn.ModuleDict", blocks).items()
+        ]
+        return among + [Attends((name,), self.images, where="query") for name in self.tables]
 
     def _fused(self, layers: nn.ModuleList, x: dict[str, Tensor], has: dict[str, Tensor | None]) -> dict[str, Tensor]:
         for layer in layers:

@@ -1,15 +1,37 @@
 """Token fusion: base class, attention blocks with normalizations and shortcuts, and their checks."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from mmfusion.layers.attention import CrossAttention, FeedForward
+from mmfusion.layers.windows import Windows
 from mmfusion.tokens import Tokens
 
-Attends: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
-"""Of one attention: names of the sets whose tokens ask, and of those that are asked."""
+
+class Attends(NamedTuple):
+    """What one ``scaled_dot_product_attention`` of a part is between.
+
+    Attributes:
+        queries: Names of the sets whose tokens ask, in order.
+        keys: Names of the sets that are asked, in order.
+        windows: Of an attention within windows, with the windows beside the heads: all sets are maps of their grid.
+        where: The step within the part, such as ``"stages.1.0"``; empty: the part has no steps with names.
+    """
+
+    queries: tuple[str, ...]
+    keys: tuple[str, ...]
+    windows: Windows | None = None
+    where: str = ""
+
+
+@runtime_checkable
+class Attending(Protocol):
+    """A part of a model that names the sets of its attentions."""
+
+    def attends(self) -> list[Attends]:
+        """Of each attention in turn, the sets that ask and the sets that are asked; see :mod:`mmfusion.explain`."""
 
 
 class TokenFusion(nn.Module):

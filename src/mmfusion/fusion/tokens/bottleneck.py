@@ -78,7 +78,7 @@ class Bottleneck(TokenFusion):
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [
-            ((name, *shared), (name, *shared))
+            Attends((name, *shared), (name, *shared))
             for index in range(len(self.layers))
             for shared in [("bottlenecks",) if index >= self.fusion_layer else ()]
             for name in self.names

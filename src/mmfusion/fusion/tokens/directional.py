@@ -81,7 +81,7 @@ class Directional(TokenFusion):
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [
-            ((target,), (source,))
+            Attends((target,), (source,))
             for target in self.names
             for source, layers in (cast("nn.ModuleDict", self.pairs[target]) if self.pairs else {}).items()
             for _ in cast("nn.ModuleList", layers)

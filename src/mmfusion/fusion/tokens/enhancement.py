@@ -47,7 +47,11 @@ class CrossmodalEnhancement(TokenFusion):
 
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
-        return [((name,), tuple(n for n in self.names if n != name)) for name in self.names if name in self.attention]
+        return [
+            Attends((name,), tuple(other for other in self.names if other != name))
+            for name in self.names
+            if name in self.attention
+        ]
 
     def _completed(self, name: str, tokens: dict[str, Tokens]) -> Tokens:
         query = tokens[name]

@@ -125,7 +125,7 @@ class GatedQuery(TokenFusion):
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         return [
-            ((name,), (asked,))
+            Attends((name,), (asked,))
             for name in self.names
             if name not in self.sources
             for _ in cast("nn.ModuleList", self.asking[name])

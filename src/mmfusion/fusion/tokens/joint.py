@@ -53,4 +53,4 @@ class JointAttention(TokenFusion):
 
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
-        return [(self.names, self.names)] * len(self.blocks)
+        return [Attends(self.names, self.names)] * len(self.blocks)

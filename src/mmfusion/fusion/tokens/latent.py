@@ -85,5 +85,5 @@ class Latent(TokenFusion):
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
         latents = (LATENTS,)
-        layer: list[Attends] = [(latents, (name,)) for name in self.names]
-        return (layer + [(latents, latents)] * bool(len(self.among))) * self.depth
+        layer = [Attends(latents, (name,)) for name in self.names]
+        return (layer + [Attends(latents, latents)] * bool(len(self.among))) * self.depth

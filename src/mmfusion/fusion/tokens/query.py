@@ -64,7 +64,7 @@ class Query(TokenFusion):
 
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
-        block: list[Attends] = [(self.queries, self.queries), (self.queries, self.context)]
+        block = [Attends(self.queries, asked) for asked in (self.queries, self.context)]
         return block[: 2 if self.context else 1] * len(self.blocks)
 
     def ask(self, tokens: dict[str, Tokens]) -> Tokens:

@@ -51,4 +51,4 @@ class SelfAttention(TokenFusion):
 
     def attends(self) -> list[Attends]:
         """As of :class:`~mmfusion.fusion.tokens.blocks.TokenFusion`."""
-        return [((name,), (name,)) for name in self.names]
+        return [Attends((name,), (name,)) for name in self.names]
