@@ -1,4 +1,5 @@
-"""Metrics, their intervals and tests, calibration: functions of labels and probabilities, which train nothing.
+"""Metrics, their intervals and tests, calibration: functions of labels and probabilities or of embeddings, which train
+nothing.
 
 Import the module you need: ``from mmfusion.metrics import classification, intervals``.
 """
