@@ -3,6 +3,9 @@
 from mmfusion.explain.account import Account, Parts, contributions
 from mmfusion.explain.attention import Attention, attention
 from mmfusion.explain.class_activation import class_activation_map
+from mmfusion.explain.faithfulness import Faithfulness, faithfulness
+from mmfusion.explain.faithfulness_test import FaithfulnessTest
+from mmfusion.explain.heat_maps import region_shapley
 from mmfusion.explain.knowing import Worth, value_of_knowing
 from mmfusion.explain.modalities import ModalityContributions, modality_contributions
 from mmfusion.explain.original import original_map
@@ -14,6 +17,8 @@ from mmfusion.explain.token_shares import token_shares
 __all__ = [
     "Account",
     "Attention",
+    "Faithfulness",
+    "FaithfulnessTest",
     "ModalityContributions",
     "Output",
     "Parts",
@@ -21,11 +26,13 @@ __all__ = [
     "attention",
     "class_activation_map",
     "contributions",
+    "faithfulness",
     "grid_regions",
     "integrated_gradients",
     "modality_contributions",
     "occlusion",
     "original_map",
+    "region_shapley",
     "superpixels",
     "token_shares",
     "value_of_knowing",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmfusion.backbones.slices import Slices
 from mmfusion.explain.outputs import Output, Score
-from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
+from mmfusion.explain.undisturbed import plain, plain_present, rows_of, undisturbed
 from mmfusion.fusion.maps import MapFusion
 from mmfusion.models import FusionModel
 from mmfusion.option_checks import checked
@@ -103,14 +103,14 @@ def class_activation_map(
         ValueError: If there is no such image, point or output, or the output does not depend on the maps there.
     """
     name = image_name(model, image)
-    inputs = plain(inputs)
+    inputs, present = plain(inputs), plain_present(present)
     with undisturbed(model, gradients=method != "score_cam"):
         x = inputs.get(name)
         if isinstance(x, Tensor):
             inputs[name] = x.clone().requires_grad_(torch.is_grad_enabled())  # a frozen encoder has a graph, too
         traced, points = model.trace(inputs, present)
         score = output.chosen(model, traced)
-        mask = (present or {}).get(name)
+        mask = present.get(name)
         n_cases = len(score.index)
         rows = torch.arange(n_cases, device=score.index.device) if mask is None else mask.nonzero().squeeze(1)
         size = model.images[name].size
@@ -150,6 +150,8 @@ def image_name(model: FusionModel, image: str | None) -> str:
         ValueError: If there is no such image.
     """
     names = list(model.images)
+    if not names:
+        raise ValueError(f"heat maps need a model with images, this one reads {list(model.names)} alone")
     if (image is None and len(names) != 1) or (image is not None and image not in names):
         raise ValueError(f"expected image=, one of the model's images {names}, got {image!r}")
     return image or names[0]

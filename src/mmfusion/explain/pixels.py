@@ -1,20 +1,20 @@
 """Integrated gradients and occlusion of an image's pixels, by captum."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from mmfusion.explain.class_activation import image_name
-from mmfusion.explain.outputs import Output, Score
+from mmfusion.explain.one_image import OneImage
+from mmfusion.explain.outputs import Output
 from mmfusion.explain.regions import Baseline, without_content
-from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
+from mmfusion.explain.undisturbed import plain, plain_present, rows_of, undisturbed
 from mmfusion.models import FusionModel
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
-from mmfusion.tokens import Content, Inputs, Present
+from mmfusion.tokens import Inputs, Present
 from mmfusion.utils.optional import need
 
 _Attribute = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
@@ -129,7 +129,7 @@ def _each_case(
     gradients: bool,
 ) -> Tensor:
     name = image_name(model, image)
-    inputs = plain(inputs)
+    inputs, present = plain(inputs), plain_present(present)
     with undisturbed(model, gradients=gradients):
         with torch.no_grad():
             score = output.of(model, inputs, present)
@@ -142,18 +142,10 @@ def _each_case(
         empty = without_content(x, baseline)
         heat = x.new_zeros((n, *size))
         for i in range(n):
-            mask = {key: value[i : i + 1] for key, value in (present or {}).items()}
+            mask = {key: value[i : i + 1] for key, value in present.items()}
             if name in mask and not bool(mask[name]):
                 continue
             case = rows_of(inputs, score.index.new_tensor([i]))
-            function = partial(_score_of, model, case, mask, name, score.case(i))
+            function = OneImage(model, case, mask, name, score.case(i))
             heat[i] = attribute(function, x[i : i + 1].clone(), empty[i : i + 1])[0].detach()
         return heat
-
-
-def _score_of(
-    model: FusionModel, case: dict[str, Content], mask: Present, name: str, score: Score, x: Tensor
-) -> Tensor:
-    rows = score.index.new_zeros(len(x))
-    repeated = {**rows_of(case, rows), name: x}
-    return score(model(repeated, {key: value.expand(len(x)) for key, value in mask.items()}))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mmfusion.tokens import Content, Inputs, Maps, Table
+from mmfusion.tokens import Content, Inputs, Maps, Present, Table
 
 
 @contextmanager
@@ -39,6 +39,11 @@ def undisturbed(model: nn.Module, *, gradients: bool = False) -> Iterator[None]:
 def plain(inputs: Inputs) -> dict[str, Content]:
     """The same numbers outside any graph and any inference mode."""
     return {name: _each(content, _plain) for name, content in inputs.items()}
+
+
+def plain_present(present: Present | None) -> dict[str, Tensor]:
+    """The same presence outside any inference mode."""
+    return {name: _plain(mask) for name, mask in (present or {}).items()}
 
 
 def rows_of(inputs: Inputs, index: Tensor) -> dict[str, Content]:
