@@ -7,31 +7,40 @@ from mmfusion.explain.faithfulness import Faithfulness, faithfulness
 from mmfusion.explain.faithfulness_test import FaithfulnessTest
 from mmfusion.explain.heat_maps import region_shapley
 from mmfusion.explain.knowing import Worth, value_of_knowing
+from mmfusion.explain.means import Means, mean_contributions
 from mmfusion.explain.modalities import ModalityContributions, modality_contributions
 from mmfusion.explain.original import original_map
 from mmfusion.explain.outputs import Output
 from mmfusion.explain.pixels import integrated_gradients, occlusion
 from mmfusion.explain.regions import grid_regions, superpixels, without_content
+from mmfusion.explain.resemblance import Embedded, Nearest, embedded, nearest_cases, prototype_similarities
 from mmfusion.explain.token_shares import token_shares
 
 __all__ = [
     "Account",
     "Attention",
+    "Embedded",
     "Faithfulness",
     "FaithfulnessTest",
+    "Means",
     "ModalityContributions",
+    "Nearest",
     "Output",
     "Parts",
     "Worth",
     "attention",
     "class_activation_map",
     "contributions",
+    "embedded",
     "faithfulness",
     "grid_regions",
     "integrated_gradients",
+    "mean_contributions",
     "modality_contributions",
+    "nearest_cases",
     "occlusion",
     "original_map",
+    "prototype_similarities",
     "region_shapley",
     "superpixels",
     "token_shares",

@@ -1,0 +1,20 @@
+import math
+
+import pytest
+import torch
+
+from mmfusion.explain import mean_contributions
+
+
+def test_means_add_up_and_a_case_that_is_not_finite_is_left_out() -> None:
+    values = torch.tensor([[1.0, -2.0], [3.0, 2.0], [math.nan, 0.0], [4.0, 0.0], [5.0, math.inf]])
+    found = mean_contributions(values, ["x", "x", "x", "y", "z"])
+    assert list(found) == ["x", "y"]
+    assert found["x"].n == 2
+    assert found["x"].mean.tolist() == [2, 0]
+    assert found["x"].absolute.tolist() == [2, 2]
+    assert found["x"].error.tolist() == pytest.approx([1, 2])
+    assert float(found["x"].mean.sum()) == pytest.approx(float(values[:2].sum(1).mean()))
+    assert found["y"].error.isnan().all()
+    with pytest.raises(ValueError, match="each of 5 cases, got 1"):
+        mean_contributions(values, ["x"])
