@@ -14,7 +14,7 @@ from torch import Tensor
 from mmfusion.data.cases import ByModality, Cases, check_classes, first_case
 from mmfusion.data.images.checksums import checksums
 from mmfusion.data.images.intensity import Intensity
-from mmfusion.data.images.masks import Masks
+from mmfusion.data.images.masks import RegionMasks
 from mmfusion.data.images.rows import MappedRows, Rows
 from mmfusion.spec import Classes, DataSpec
 from mmfusion.tokens import Content, Table
@@ -73,7 +73,7 @@ class FrameDataset:
         self._left_out: frozenset[str] = frozenset()
         self._stored = False
         self._intensities = dict(intensities or {})
-        self._masks: dict[str, Masks] = {}
+        self._masks: dict[str, RegionMasks] = {}
         self._check(n)
 
     def _check(self, n: int) -> None:
@@ -178,15 +178,16 @@ class FrameDataset:
         return Table(table.numerical[self._rows], table.categorical[self._rows])
 
     def mask(self, modality: str, index: int) -> Tensor | None:
-        """Mask of a region in a case's image, such as its lesion; read from its file.
+        """Mask of a region in a case's image, such as its lesion: read from its file, or of a synthetic dataset where
+        the cues are that the image shows.
 
         Args:
             modality: Name of the image modality.
             index: Position in this dataset.
 
         Returns:
-            Shape ``(height, width)`` bool, resized as the image is, True inside; None if the dataset or the case has no
-            mask, or the case lacks the image.
+            Shape ``size`` bool, resized as the image is, True inside; None if the dataset or the case has no mask, or
+            the case lacks the image.
 
         Raises:
             ValueError: If the image modality is unknown, or the file is damaged or does not fit the image; names it.
@@ -198,7 +199,7 @@ class FrameDataset:
         masks = self._masks.get(modality)
         return None if masks is None else masks[int(self._rows[index])]
 
-    def masked(self, masks: Mapping[str, Masks]) -> "FrameDataset":
+    def masked(self, masks: Mapping[str, RegionMasks]) -> "FrameDataset":
         """The same cases with masks of regions in their images.
 
         Args:

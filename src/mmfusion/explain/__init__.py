@@ -4,7 +4,6 @@ from mmfusion.explain.account import Account, Parts, contributions
 from mmfusion.explain.attention import Attention, attention
 from mmfusion.explain.class_activation import class_activation_map
 from mmfusion.explain.faithfulness import Faithfulness, faithfulness
-from mmfusion.explain.faithfulness_test import FaithfulnessTest
 from mmfusion.explain.heat_maps import region_shapley
 from mmfusion.explain.knowing import Worth, value_of_knowing
 from mmfusion.explain.means import Means, mean_contributions
@@ -15,6 +14,7 @@ from mmfusion.explain.pixels import integrated_gradients, occlusion
 from mmfusion.explain.regions import grid_regions, superpixels, without_content
 from mmfusion.explain.resemblance import Embedded, Nearest, embedded, nearest_cases, prototype_similarities
 from mmfusion.explain.token_shares import token_shares
+from mmfusion.explain.verdicts import FaithfulnessTest
 
 __all__ = [
     "Account",

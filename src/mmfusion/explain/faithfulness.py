@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mmfusion.explain.class_activation import image_name
-from mmfusion.explain.faithfulness_test import ALIKE, UNSTABLE, FaithfulnessTest
 from mmfusion.explain.heat_maps import METHODS, MapMethod, maps_of
 from mmfusion.explain.inside_mask import energy_inside, pointing
 from mmfusion.explain.map_noise import noisy, relative_change
@@ -21,6 +20,7 @@ from mmfusion.explain.random_maps import is_constant, random_fields, ranks, with
 from mmfusion.explain.random_weights import randomized
 from mmfusion.explain.regions import Baseline, without_content
 from mmfusion.explain.undisturbed import plain, plain_present, rows_of, undisturbed
+from mmfusion.explain.verdicts import ALIKE, UNSTABLE, FaithfulnessTest
 from mmfusion.models import FusionModel
 from mmfusion.option_checks import checked
 from mmfusion.options import Range

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -12,6 +13,16 @@ from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.sources import find_images
 from mmfusion.data.images.threads import in_threads
+
+
+class RegionMasks(Protocol):
+    """Masks of one image modality, one per case, from files or drawn."""
+
+    def __len__(self) -> int:
+        """Number of cases."""
+
+    def __getitem__(self, row: int, /) -> Tensor | None:
+        """One case's mask, shape ``size`` bool; None if the case has no mask or lacks the image."""
 
 
 @dataclass(frozen=True)

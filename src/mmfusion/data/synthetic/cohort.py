@@ -16,11 +16,8 @@ from mmfusion.data.free_memory import free_memory, in_words
 from mmfusion.data.reader import CaseReader, Progress
 from mmfusion.data.schema.subgroups import age, sex
 from mmfusion.data.synthetic.latents import LatentModel
+from mmfusion.data.synthetic.planted import Draw, Hidden, PlantedMasks
 
-Hidden: TypeAlias = dict[str, NDArray[Any]]
-"""The hidden state of some cases: arrays of ``n`` rows by name, the states of the cues included."""
-Draw: TypeAlias = Callable[[Hidden, np.random.Generator], Mapping[str, NDArray[Any]]]
-"""From the hidden state of some cases to their images, by modality ``(n, channels, *spatial)``."""
 Preset: TypeAlias = Literal["default", "additive", "pure-interaction"]
 
 NOTES = (
@@ -91,6 +88,7 @@ def build(
     data_seed: int,
     records: Callable[[LatentModel, str, int, np.random.Generator], tuple[Hidden, pd.DataFrame]],
     draw: Draw,
+    draw_masks: Draw,
     chunk: int,
     reader: Callable[[pd.DataFrame], CaseReader],
     progress: Progress | None,
@@ -106,6 +104,7 @@ def build(
         records: From the model, a set's name, its number of cases and a generator to their hidden state and their
             table, with the names of absent images empty.
         draw: Draws their images.
+        draw_masks: Draws where the cues are in them, by modality ``(n, *spatial)`` bool, with the same random numbers.
         chunk: Cases drawn at once; the seeds of the images depend on it.
         reader: From the training set's table to the reader.
         progress: Called with the cases drawn so far and their number.
@@ -138,6 +137,11 @@ def build(
             frame,
             {view: torch.from_numpy(pixels) for view, pixels in images.items()},
             present={view: torch.tensor(mask) for view, mask in present.items()},
+        ).masked(
+            {
+                view: PlantedMasks(draw_masks, view, hidden, mask, [*seeds[set_name], 1], chunk)
+                for view, mask in present.items()
+            }
         )
         n_drawn += len(frame)
         if progress is not None:

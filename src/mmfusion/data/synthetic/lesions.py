@@ -88,7 +88,25 @@ def draw(
         By view, shape ``(n, 3, size, size)``.
     """
     lesions = _Lesions(coarse, fine, rng)
-    return {name: _view(lesions, STYLES[name], size, rng) for name in VIEWS}
+    return {name: _view(lesions, STYLES[name], size, rng)[0] for name in VIEWS}
+
+
+def draw_masks(
+    coarse: NDArray[np.bool_], fine: NDArray[np.bool_], size: int, rng: np.random.Generator
+) -> dict[str, NDArray[np.bool_]]:
+    """Where the cues are in the images of :func:`draw`: the lesions, which the network fills and the blotch lies in.
+
+    Args:
+        coarse: As of :func:`draw`.
+        fine: As there.
+        size: As there.
+        rng: In the state that :func:`draw` was given it in.
+
+    Returns:
+        By view, shape ``(n, size, size)``.
+    """
+    lesions = _Lesions(coarse, fine, rng)
+    return {name: _view(lesions, STYLES[name], size, rng)[1] for name in VIEWS}
 
 
 class _Lesions:
@@ -114,8 +132,10 @@ class _Lesions:
         self.clouds_depth = uniform(0.03, 0.12, 1, 1)
 
 
-def _view(lesions: _Lesions, style: Style, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One view of the lesions, shape ``(n, 3, size, size)``."""
+def _view(
+    lesions: _Lesions, style: Style, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """One view of the lesions, shape ``(n, 3, size, size)``, and where they are, ``(n, size, size)``."""
     uniform = Uniform(rng, lesions.n)
     axis: Floats = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
     v, u = axis[None, :, None], axis[None, None, :]
@@ -149,7 +169,7 @@ def _view(lesions: _Lesions, style: Style, size: int, rng: np.random.Generator) 
     image *= 255
     # 0.5 is added and the fraction cut off: rounding.
     pixels: NDArray[np.uint8] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
-    return pixels
+    return pixels, inside >= 0.5
 
 
 def _inside(lesions: _Lesions, x: Floats, y: Floats) -> Floats:

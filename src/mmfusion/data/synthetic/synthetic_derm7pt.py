@@ -9,18 +9,21 @@ with c, f, a, r in {-1, 1} and e in {-1, 0, 1}. The body region r only acts thro
 of the label unless the coarse cue is known, too. Sex is independent of the label.
 """
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmfusion.data.bundle import DataBundle
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.synthetic.cohort import Hidden, Odds, Preset, build, case_table
+from mmfusion.data.synthetic.cohort import Odds, Preset, build, case_table
 from mmfusion.data.synthetic.latents import SIGNS, Cue, LatentModel
-from mmfusion.data.synthetic.lesions import VIEWS, draw
+from mmfusion.data.synthetic.lesions import VIEWS, draw, draw_masks
+from mmfusion.data.synthetic.planted import Hidden
 from mmfusion.option_checks import checked
 from mmfusion.options import Finite, PartSize, Probability, Range, Seed, Share
 from mmfusion.registry import datasets
@@ -156,6 +159,7 @@ def synthetic_derm7pt(
         data_seed=data_seed,
         records=draw_records,
         draw=lambda hidden, rng: draw(hidden["coarse"] > 0, hidden["fine"] > 0, size, rng),
+        draw_masks=partial(_masks, size),
         chunk=CHUNK,
         reader=reader,
         progress=progress,
@@ -192,3 +196,7 @@ def draw_records(model: LatentModel, set_name: str, n: int, rng: np.random.Gener
     files = {view: f"{view}/{{case}}.png" for view in VIEWS}
     frame = case_table(model, names, columns, labels, rng, id_column="case_id", images=files)
     return dict(cues), frame
+
+
+def _masks(size: int, hidden: Hidden, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    return draw_masks(hidden["coarse"] > 0, hidden["fine"] > 0, size, rng)

@@ -14,7 +14,8 @@ tumor and edema are those of the drawing, and independent of the label.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,10 @@ from mmfusion.data.bundle import DataBundle
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader, Progress, TargetColumn
 from mmfusion.data.schema.table_schema import TableSchema
-from mmfusion.data.synthetic.cohort import Hidden, Odds, Preset, build, case_table
+from mmfusion.data.synthetic.cohort import Odds, Preset, build, case_table
 from mmfusion.data.synthetic.latents import SIGNS, Cue, LatentModel
-from mmfusion.data.synthetic.tumours import BOX, SEQUENCES, SHOW_COARSE, SHOW_FINE, draw
+from mmfusion.data.synthetic.planted import Hidden
+from mmfusion.data.synthetic.tumours import BOX, SEQUENCES, SHOW_COARSE, SHOW_FINE, draw, draw_masks
 from mmfusion.option_checks import checked
 from mmfusion.options import Finite, Length, PartSize, Pixels, Probability, Seed, Share
 from mmfusion.registry import datasets
@@ -181,8 +183,8 @@ def synthetic_men(
         )
 
     def volumes(hidden: Hidden, rng: np.random.Generator) -> dict[str, NDArray[np.float16]]:
-        cues = (hidden["coarse"] > 0, hidden["fine"] > 0, hidden["axes"], hidden["rim"])
-        return {name: GREYS[voxels] for name, voxels in draw(*cues, (height, width, slices), rng).items()}
+        drawn = draw(*_cues(hidden), (height, width, slices), rng)
+        return {name: GREYS[voxels] for name, voxels in drawn.items()}
 
     return build(
         "synthetic_men",
@@ -191,6 +193,7 @@ def synthetic_men(
         data_seed=data_seed,
         records=draw_records,
         draw=volumes,
+        draw_masks=partial(_masks, (height, width, slices)),
         dtype=np.float16,
         chunk=CHUNK,
         reader=reader,
@@ -232,3 +235,11 @@ def draw_records(model: LatentModel, set_name: str, n: int, rng: np.random.Gener
     files = {name: f"{{case}}/{name}_bbox.nii.gz" for name in SEQUENCES}
     frame = case_table(model, names, columns, labels, rng, id_column="patient", images=files)
     return {**cues, "axes": axes, "rim": rim}, frame
+
+
+def _cues(hidden: Hidden) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return hidden["coarse"] > 0, hidden["fine"] > 0, hidden["axes"], hidden["rim"]
+
+
+def _masks(size: tuple[int, int, int], hidden: Hidden, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    return draw_masks(*_cues(hidden), size, rng)

@@ -64,6 +64,44 @@ def draw(
     Returns:
         By sequence, shape ``(n, 1, *size)``.
     """
+    return _drawn(coarse, fine, axes, rim, size, rng)[0]
+
+
+def draw_masks(
+    coarse: NDArray[np.bool_],
+    fine: NDArray[np.bool_],
+    axes: Floats,
+    rim: Floats,
+    size: tuple[int, int, int],
+    rng: np.random.Generator,
+) -> dict[str, NDArray[np.bool_]]:
+    """Where the cues are that each sequence of :func:`draw` shows: in T1 the core, in T2 and ADC the tumor.
+
+    T2's tumor has the core in it, and the mesh fills it.
+
+    Args:
+        coarse: As of :func:`draw`.
+        fine: As there.
+        axes: As there.
+        rim: As there.
+        size: As there.
+        rng: In the state that :func:`draw` was given it in.
+
+    Returns:
+        By sequence, shape ``(n, *size)``.
+    """
+    return _drawn(coarse, fine, axes, rim, size, rng)[1]
+
+
+def _drawn(
+    coarse: NDArray[np.bool_],
+    fine: NDArray[np.bool_],
+    axes: Floats,
+    rim: Floats,
+    size: tuple[int, int, int],
+    rng: np.random.Generator,
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]]]:
+    """The sequences, and where their cues are."""
     uniform = Uniform(rng, len(coarse))
     v, u, s = _grid(size)
     brain, skull, fluid, folds = _brain(v, u, s, uniform, rng, size)
@@ -109,7 +147,8 @@ def draw(
         level *= 255
         # 0.5 is added and the fraction cut off: rounding.
         drawn[name] = np.clip(level + 0.5, 0, 255).astype(np.uint8)[:, None]
-    return drawn
+    tumor = inside >= 0.5
+    return drawn, {name: tumor if name in SHOW_FINE else tumor & (core > 0) for name in SEQUENCES}
 
 
 def _grid(size: tuple[int, int, int]) -> tuple[Floats, Floats, Floats]:
