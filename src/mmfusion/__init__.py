@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mmfusion import registry
+    from mmfusion.api.compare import compare
+    from mmfusion.api.fit import fit
+    from mmfusion.api.look_up import blueprint, check
+    from mmfusion.api.predicting import RunEnsemble
+    from mmfusion.api.study import Study
+    from mmfusion.api.trained_run import Run, load
     from mmfusion.comparison.compact import compact
-    from mmfusion.comparison.compare import compare
     from mmfusion.comparison.report.command import report
     from mmfusion.comparison.report.external_page import write_evaluation
-    from mmfusion.comparison.study import Study
     from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
-    from mmfusion.experiments.fit import fit
     from mmfusion.experiments.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
-    from mmfusion.experiments.look_up import blueprint, check
-    from mmfusion.experiments.predicting import RunEnsemble
-    from mmfusion.experiments.trained_run import Run, load
     from mmfusion.models import Blueprint, FusionModel, ImageEncoders, ablate, create_loss, create_model
     from mmfusion.models.pretrained import from_pretrained, save_pretrained
     from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
@@ -87,17 +87,17 @@ _HOMES = {
     **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
     **dict.fromkeys(("Data", "load_dataset", "read_table"), "experiments.chosen_data"),
     "compact": "comparison.compact",
-    "compare": "comparison.compare",
-    "fit": "experiments.fit",
-    **dict.fromkeys(("blueprint", "check"), "experiments.look_up"),
+    "compare": "api.compare",
+    "fit": "api.fit",
+    **dict.fromkeys(("blueprint", "check"), "api.look_up"),
     **dict.fromkeys(("MLflowLogger", "TensorBoardLogger", "WandbLogger"), "experiments.loggers"),
     "Callback": "training.callbacks",
     **dict.fromkeys(("from_pretrained", "save_pretrained"), "models.pretrained"),
     "report": "comparison.report.command",
-    "Study": "comparison.study",
+    "Study": "api.study",
     "write_evaluation": "comparison.report.external_page",
-    "RunEnsemble": "experiments.predicting",
-    **dict.fromkeys(("Run", "load"), "experiments.trained_run"),
+    "RunEnsemble": "api.predicting",
+    **dict.fromkeys(("Run", "load"), "api.trained_run"),
 }
 
 

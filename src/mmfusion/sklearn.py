@@ -14,9 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from mmfusion.api.fit import fit, nested
 from mmfusion.data.splits.deal import deal
 from mmfusion.experiments.chosen_data import TABLE, Data
-from mmfusion.experiments.fit import fit, nested
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.experiments.settings import merge
 from mmfusion.models import Blueprint, blueprint_of

@@ -32,8 +32,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _check(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
+        from mmfusion.api.look_up import check
         from mmfusion.experiments import settings
-        from mmfusion.experiments.look_up import check
     if arguments.dataset is None and arguments.table is None:
         raise ValueError("check expects the NAME of a dataset, or --table FILE --label COLUMN")
     arguments.overrides = [

@@ -42,8 +42,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.comparison.report import external_page
-        from mmfusion.experiments.predicting import RunEnsemble
+        from mmfusion.api.predicting import RunEnsemble
 
         flags.import_ahead()
     RunEnsemble(arguments.runs, arguments.device, arguments.plugins).evaluate(
@@ -59,7 +58,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         training_root=arguments.training_root,
         out=arguments.out,
         formulas=arguments.formulas,
-        write=external_page.write_evaluation,
         verbose=option_names.reporter(arguments),
     )
 

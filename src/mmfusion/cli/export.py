@@ -30,7 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _export(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.experiments.trained_run import load
+        from mmfusion.api.trained_run import load
 
         flags.import_ahead()
     kind, run = arguments.format, load(arguments.run, "cpu", plugins=arguments.plugins)

@@ -26,8 +26,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
+        from mmfusion.api.predicting import RunEnsemble
         from mmfusion.experiments import spreadsheet
-        from mmfusion.experiments.predicting import RunEnsemble
         from mmfusion.experiments.predictor import cases_of
         from mmfusion.training import result_files
 

@@ -74,9 +74,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is None and arguments.preset is None and not arguments.parity:
         raise ValueError("run expects --model NAME; see mmfusion list models")
     with interrupt.at_once():
+        from mmfusion.api.fit import fit
         from mmfusion.experiments import settings
         from mmfusion.experiments.chosen_data import Data
-        from mmfusion.experiments.fit import fit
 
         flags.import_ahead()
     if _is_sweep(arguments):
@@ -105,7 +105,7 @@ def _is_sweep(arguments: argparse.Namespace) -> bool:
 
 def _resume(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
-        from mmfusion.experiments.fit import fit
+        from mmfusion.api.fit import fit
 
         flags.import_ahead()
     moved = {"device", "root"}

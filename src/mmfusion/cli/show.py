@@ -29,8 +29,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _show(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
         from mmfusion import registry
+        from mmfusion.api.look_up import blueprint
         from mmfusion.experiments import settings
-        from mmfusion.experiments.look_up import blueprint
 
     # Options of a model alone: the section may be left out.
     texts = [text if "." in text.partition("=")[0] else f"model.{text}" for text in arguments.overrides]

@@ -60,8 +60,8 @@ def add_flags(run: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """The runs, their table and their report."""
     with interrupt.at_once():
+        from mmfusion.api.compare import compare
         from mmfusion.comparison import grid
-        from mmfusion.comparison.compare import compare
         from mmfusion.experiments import settings
         from mmfusion.experiments.chosen_data import Data
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 import mmfusion as mmf
 from helpers import trees
+from mmfusion.api.fit import nested
+from mmfusion.api.predicting import RunEnsemble
 from mmfusion.experiments import argument_names, folder
-from mmfusion.experiments.fit import nested
-from mmfusion.experiments.predicting import RunEnsemble
 from mmfusion.models import OwnModule
 from mmfusion.tokens import FusionOutput
 from mmfusion.training import checkpoints
@@ -172,6 +172,7 @@ def test_the_weights_that_predict_are_evaluated(run: mmf.Run, root: Path, tmp_pa
     evaluation = loaded.evaluate(root / "table.csv", verbose=False)
     np.testing.assert_allclose(evaluation.cases["prob_benign"], 1 / 3, atol=1e-6)
     assert (other / "external" / "table" / "evaluation.json").is_file()
+    assert (other / "external" / "table" / "evaluation.html").is_file()
     assert evaluation.unreached == ""
     assert evaluation.internal is None, "the test set's predictions there are of other weights"
     alone = RunEnsemble([other / "zeros.safetensors"]).evaluate(frame_of(root), image_root=root, verbose=False)

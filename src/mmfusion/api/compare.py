@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from mmfusion.api.fit import nested, short
+from mmfusion.api.study import Study
 from mmfusion.comparison import (
     cluster,
     grid,
@@ -23,13 +25,11 @@ from mmfusion.comparison import (
 from mmfusion.comparison.analysis import assemble
 from mmfusion.comparison.grid import Method, Planned
 from mmfusion.comparison.reference_choice import Choice
-from mmfusion.comparison.study import Study
 from mmfusion.comparison.sweep import Launcher
 from mmfusion.experiments import console, trust
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.chosen_data import Data, data_of
 from mmfusion.experiments.devices import pick_device
-from mmfusion.experiments.fit import nested, short
 from mmfusion.experiments.reference_features import EMBEDDINGS
 from mmfusion.experiments.settings import BLUEPRINT, merge
 from mmfusion.models import Blueprint, blueprint_of

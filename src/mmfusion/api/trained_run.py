@@ -10,12 +10,12 @@ from typing import Any, overload
 import pandas as pd
 from torch import nn
 
+from mmfusion.api.predicting import Missing, Predicting, RunEnsemble
 from mmfusion.data.reader import CaseReader
 from mmfusion.experiments import case_embeddings, folder, predictor, run_report, sharing
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.exporting import writing
 from mmfusion.experiments.exporting.writing import Format
-from mmfusion.experiments.predicting import Missing, Predicting, RunEnsemble
 from mmfusion.experiments.predictor import Predictor, cases_of
 from mmfusion.experiments.settings import Settings
 from mmfusion.models import Blueprint, FusionModel

@@ -100,7 +100,6 @@ class Predicting:
         training_root: str | Path | None = None,
         out: str | Path | None = None,
         formulas: bool = False,
-        write: Callable[..., Path] = files.write,
         verbose: bool | Reporter = True,
     ) -> ExternalEvaluation:
         """Evaluate on another labelled table, another hospital's say, at the locked threshold and temperature.
@@ -116,10 +115,9 @@ class Predicting:
             subgroups: Columns for results per subgroup; None: those of the run's dataset.
             training: Whether the run's own cases are read again, for shifts and duplicates.
             training_root: Where the run's dataset is now, if it was moved.
-            out: New folder of the results; None: ``external/<name of the table>`` in the run's folder, and for a frame
-                nowhere.
+            out: New folder of the results and their page, see :func:`mmfusion.write_evaluation`; None:
+                ``external/<name of the table>`` in the run's folder, and for a frame nowhere.
             formulas: Whether texts in CSV files may be formulas for a spreadsheet program.
-            write: What writes the results; :func:`mmfusion.write_evaluation` writes the command's page, too.
             verbose: True to show the results, False for silence, or a reporter.
 
         Raises:
@@ -148,13 +146,15 @@ class Predicting:
             reporter=reporter,
         )
         if out is not None:
-            written = write(evaluation, Path(out), formulas=formulas)
+            from mmfusion.comparison.report import external_page  # slow to import, and predictions do without
+
+            page = external_page.write_evaluation(evaluation, out, formulas=formulas)
         if evaluation.scores is not None:
             reporter.show(files.table(evaluation))
         for sentence in evaluation.sentences():
             reporter.say(sentence)
         if out is not None:
-            reporter.say(f"The results are in {written}")
+            reporter.say(f"The results are in {page}")
         return evaluation
 
 

@@ -9,9 +9,9 @@ import pytest
 from torch import nn
 
 import mmfusion as mmf
+from mmfusion.api.compare import _judged_by, _launcher, methods_of
+from mmfusion.api.study import Study
 from mmfusion.comparison import presets, sweep
-from mmfusion.comparison.compare import _judged_by, _launcher, methods_of
-from mmfusion.comparison.study import Study
 from mmfusion.experiments.chosen_data import Data
 from mmfusion.training.reporter import Silent
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from mmfusion.api.trained_run import Run
 from mmfusion.experiments import console, run
 from mmfusion.experiments.argument_names import SHORT, named
 from mmfusion.experiments.chosen_data import Data, data_of
 from mmfusion.experiments.settings import Settings, check_sections, merge, resolve
-from mmfusion.experiments.trained_run import Run
 from mmfusion.models import Blueprint, FusionModel
 from mmfusion.models.own_module import SUFFIX
 from mmfusion.option_checks import checked

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmfusion.api.predicting import RunEnsemble
+from mmfusion.api.trained_run import Run, load
 from mmfusion.comparison import summary
 from mmfusion.comparison.report import command
 from mmfusion.comparison.summary import Row
 from mmfusion.comparison.sweep import Outcome
 from mmfusion.experiments.argument_names import named
-from mmfusion.experiments.predicting import RunEnsemble
-from mmfusion.experiments.trained_run import Run, load
 from mmfusion.training.reporter import Reporter
 
 
