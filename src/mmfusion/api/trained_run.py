@@ -5,7 +5,7 @@ import functools
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import pandas as pd
 from torch import nn
@@ -16,10 +16,14 @@ from mmfusion.experiments import case_embeddings, folder, predictor, run_report,
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.exporting import writing
 from mmfusion.experiments.exporting.writing import Format
+from mmfusion.experiments.modality_gap import gap
+from mmfusion.experiments.modality_gap.gap import ModalityGap
+from mmfusion.experiments.modality_gap.projections import Neighbors
 from mmfusion.experiments.predictor import Predictor, cases_of
 from mmfusion.experiments.settings import Settings
 from mmfusion.models import Blueprint, FusionModel
 from mmfusion.option_checks import checked
+from mmfusion.options import Range, Seed
 from mmfusion.spec import DataSpec
 from mmfusion.training.result_files import read_json
 
@@ -48,6 +52,7 @@ class Run(Predicting):
         place = Path(place)
         self.folder = folder.home(place)
         super().__init__((place,), device, plugins)
+        self._module = model
         self._load: Callable[[], Predictor] = functools.partial(
             predictor.load, place, device, plugins=plugins, module=model
         )
@@ -142,6 +147,58 @@ class Run(Predicting):
         """
         frame, root = cases_of(table, image_root)
         return case_embeddings.embed(self.predictor, frame, root, missing_images)
+
+    @named
+    @checked
+    def modality_gap(
+        self,
+        table: pd.DataFrame | str | Path | None = None,
+        image_root: str | Path | None = None,
+        missing_images: Missing = "error",
+        *,
+        before: bool = True,
+        neighbors: Neighbors = "auto",
+        n_cases: Annotated[int, Range(2, 20_000)] = gap.N_CASES,
+        n_resamples: Annotated[int, Range(0, 1_000_000)] = gap.N_RESAMPLES,
+        seed: Seed = 0,
+    ) -> ModalityGap:
+        """Where the model puts the modalities of cases, before and after training: numbers, and pictures to look at.
+
+        Args:
+            table: As for :meth:`predict`; with the label's column classes are colored and compared. None: the run's own
+                test set.
+            image_root: As for :meth:`predict`. Without a table: where the run's dataset is now, if it was moved.
+            missing_images: As for :meth:`predict`.
+            before: Whether the weights that the training began with are compared: they are built again from the run's
+                seed.
+            neighbors: What is drawn next to PCA: ``"umap"`` (``pip install "mmfusion[umap]"``), ``"tsne"``, ``"none"``,
+                or ``"auto"``, UMAP where it is installed, else t-SNE.
+            n_cases: The most cases; of more this many are drawn at random.
+            n_resamples: Resamples of the intervals; 0: there are none.
+            seed: Of the drawing, the resamples, and of t-SNE and UMAP.
+
+        Returns:
+            ``numbers``, ``png``, ``html`` and ``write(out)``; in a notebook it shows itself.
+
+        Raises:
+            ValueError: As :meth:`predict`, if the model has no embeddings, the run's own cases or first weights cannot
+                be had, or an option is out of range.
+            FileNotFoundError: As :meth:`predict`.
+            ImportError: If umap-learn is asked for and not installed.
+        """
+        return gap.modality_gap(
+            self.predictor,
+            self.folder,
+            table,
+            image_root,
+            missing_images,
+            before=before,
+            neighbors=neighbors,
+            n_cases=n_cases,
+            n_resamples=n_resamples,
+            seed=seed,
+            module=self._module,
+        )
 
     @named
     def share(self, out: str | Path) -> list[Path]:

@@ -4,19 +4,25 @@ All numbers are of directions: embeddings divided by their lengths. One with len
 absent. With ``u_i`` and ``v_i`` the directions of case i in two modalities, over the cases that have both:
 
 - ``distance``: ``|mean u - mean v|`` (Liang et al., 2022, arXiv 2203.02053, section 2.1), 0 to 2.
-- ``modality_share``: the share of the variance of all directions together that lies between the two modalities, 0 to 1.
-  Unlike the distance it does not shrink where everything moves together.
+- ``modality_share``: the share of the variance of all directions together that lies between the two modalities, at most
+  1. Unlike the distance it does not shrink where everything moves together.
 - ``alignment``: mean of ``|u_i - v_i|^alpha`` (Wang and Isola, 2020, arXiv 2005.10242), 0 where both are one.
 - ``prototype_distance``: mean over the classes of the distance between the class's prototypes, the directions of the
   class's mean in either modality, as the anchor losses take them; 0 to 2.
-- ``class_share``: as ``modality_share``, between the classes.
+- ``class_share``: as ``modality_share``, between the classes; 0 by chance.
 
 Of one set of embeddings, over the cases that have it:
 
 - ``uniformity``: ``log mean exp(-t |u_i - u_j|^2)`` over pairs of different cases (Wang and Isola, 2020), ``-4 t`` to
   0: 0 where all directions are one.
-- ``class_share``: the share of the variance that lies between the classes, 0 to 1. By chance alone it is about
-  ``(k - 1) / (n - 1)`` for k classes and n cases.
+- ``class_share``: the share of the variance that lies between the classes, at most 1.
+
+The mean of a sample is not that of all cases, and two such means are farther apart than these: distances and shares
+computed from them are too large, by more the fewer the cases and the wider they spread. Here products of means are
+therefore means over pairs of different cases, of different groups where cases come in groups, ``mean u . mean v`` being
+``mean over i != j of u_i . v_j``. This has no bias, but is not exactly what the means of the sample give: a share can
+fall slightly below 0, a square of a distance as well, which is then 0. A class with the cases of a single group does
+not count.
 """
 
 import itertools
@@ -27,6 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmfusion.metrics.bootstrap import N_RESAMPLES, percentiles, resample
+from mmfusion.metrics.mean_products import LEAST_SQUARE, GroupSums, direction_distance, n_pairs, product_of_means
 from mmfusion.metrics.ranking import Floats, divide
 
 ALPHA = 2.0
@@ -41,8 +48,8 @@ class GapNumber(NamedTuple):
     Attributes:
         measure: One of those above.
         of: The two modalities, or the one set.
-        value: On the cases as they are; NaN where it is undefined: no case, one case for a variance or for pairs of
-            cases, a single class.
+        value: On the cases as they are; NaN where it is undefined: without two cases (``alignment``: one) of different
+            groups, two classes, or any variance.
         low: Lower end of the interval, NaN where there is none.
         high: Upper end.
         n_cases: Cases that it is computed from.
@@ -56,7 +63,14 @@ class GapNumber(NamedTuple):
     n_cases: int
 
 
-class _Set(NamedTuple):
+class Directions(NamedTuple):
+    """One set of embeddings, divided by their lengths.
+
+    Attributes:
+        directions: Shape ``(n, d)``, of length 1; zeros for a case that does not count.
+        counted: Which cases have the set, with a length above 0, shape ``(n,)``.
+    """
+
     directions: Floats
     counted: NDArray[np.bool_]
 
@@ -174,12 +188,16 @@ class _Compared:
     ) -> None:
         if not (alpha > 0 and np.isfinite(alpha) and t > 0 and np.isfinite(t)):
             raise ValueError(f"alpha and t expect positive numbers, got {alpha} and {t}")
-        self.sets = _directions(embeddings, present or {})
+        self.sets = directions(embeddings, present or {})
         n = len(next(iter(self.sets.values())).counted)
         self.labels = np.full(n, -1) if labels is None else np.asarray(labels)
         if self.labels.shape != (n,) or self.labels.dtype.kind not in "iu" or self.labels.min() < -1:
             raise ValueError(f"labels expect shape ({n},), class indices or -1, got {self.labels.shape}")
         self.groups = groups
+        names = np.arange(n) if groups is None else np.asarray(groups, dtype=str)
+        if names.shape != (n,):
+            raise ValueError(f"groups expects one per case, got {len(names)} groups and {n} cases")
+        self.first, group = np.unique(names, return_index=True, return_inverse=True)[1:]
         widths = {name: one.directions.shape[1] for name, one in self.sets.items()}
         if pairs is None:
             pairs = [(a, b) for a, b in itertools.combinations(widths, 2) if widths[a] == widths[b]]
@@ -187,13 +205,14 @@ class _Compared:
             if a not in widths or b not in widths or widths[a] != widths[b]:
                 raise ValueError(f"pairs expect two sets of one width, got {a!r} and {b!r} of {widths}")
         self.of: dict[tuple[str, ...], _Weighted] = {
-            **{(a, b): _of_pair(self.sets[a], self.sets[b], self.labels, alpha) for a, b in pairs},
-            **{(name,): _of_set(one, self.labels, t) for name, one in self.sets.items()},
+            **{(a, b): _of_pair(self.sets[a], self.sets[b], self.labels, group, alpha) for a, b in pairs},
+            **{(name,): _of_set(one, self.labels, group, t) for name, one in self.sets.items()},
         }
         self.has_labels = labels is not None
 
     def measured(self, weights: Floats) -> dict[tuple[str, tuple[str, ...]], Floats]:
-        """Numbers ``(r,)`` under weights ``(r, n)``, by measure and sets."""
+        """Numbers ``(r,)`` under weights ``(r, n)``, the same for all cases of a group, by measure and sets."""
+        weights = weights[:, self.first]
         return {
             (measure, of): values
             for of, measures in self.of.items()
@@ -218,7 +237,16 @@ class _Compared:
 _OF_CLASSES = ("prototype_distance", "class_share")
 
 
-def _directions(embeddings: Mapping[str, ArrayLike], present: Mapping[str, ArrayLike]) -> dict[str, _Set]:
+def directions(embeddings: Mapping[str, ArrayLike], present: Mapping[str, ArrayLike]) -> dict[str, Directions]:
+    """Embeddings divided by their lengths, whatever these are.
+
+    Args:
+        embeddings: As for :func:`gap_numbers`.
+        present: As there.
+
+    Raises:
+        ValueError: As there.
+    """
     arrays = {name: np.asarray(x, dtype=np.float64) for name, x in embeddings.items()}
     shapes: dict[str, tuple[int, ...]] = {name: x.shape for name, x in arrays.items()}
     if not arrays or any(len(shape) != 2 or not all(shape) for shape in shapes.values()):
@@ -241,90 +269,91 @@ def _directions(embeddings: Mapping[str, ArrayLike], present: Mapping[str, Array
         largest = np.where(has, np.abs(np.where(has[:, None], x, 0.0)).max(axis=1), 0.0)
         scaled = np.where(has[:, None], x, 0.0) / np.where(largest > 0, largest, 1.0)[:, None]
         length = np.linalg.norm(scaled, axis=1)
-        found[name] = _Set(scaled / np.where(length > 0, length, 1.0)[:, None], has & (length > 0))
+        found[name] = Directions(scaled / np.where(length > 0, length, 1.0)[:, None], has & (length > 0))
     return found
 
 
-def _of_pair(first: _Set, second: _Set, labels: NDArray[np.int64], alpha: float) -> _Weighted:
+def _of_pair(
+    first: Directions, second: Directions, labels: NDArray[np.int64], group: NDArray[np.intp], alpha: float
+) -> _Weighted:
     rows = np.flatnonzero(first.counted & second.counted)
-    u, v, y = first.directions[rows], second.directions[rows], labels[rows]
-    apart = np.linalg.norm(u - v, axis=1) ** alpha
+    u, v, y, g = first.directions[rows], second.directions[rows], labels[rows], group[rows]
+    n_groups = int(group.max()) + 1
+    apart = GroupSums.of((np.linalg.norm(u - v, axis=1) ** alpha)[:, None], g, n_groups)
+    difference, middle = (GroupSums.of(x, g, n_groups) for x in (u - v, (u + v) / 2))
+    of_class = [tuple(GroupSums.of(x[y == c], g[y == c], n_groups) for x in (u, v)) for c in np.unique(y[y >= 0])]
+    class_share = _class_share((u + v) / 2, y, g, n_groups)
 
     def measured(weights: Floats) -> dict[str, Floats]:
-        w = weights[:, rows]
-        total = w.sum(axis=1)
-        one, other = (divide(w @ x, total[:, None]) for x in (u, v))
-        between = ((one - other) ** 2).sum(axis=1)
+        square = product_of_means(weights, difference, difference)
         # Directions have length 1, so their mean square is 1.
-        variance = 1 - (((one + other) / 2) ** 2).sum(axis=1)
-        prototypes = []
-        for c in np.unique(y[y >= 0]):
-            of_class = w[:, y == c]
-            p, q = (_unit(of_class @ x[y == c]) for x in (u, v))
-            prototypes.append(np.linalg.norm(p - q, axis=1))
-        labeled = y >= 0
+        variance = 1 - product_of_means(weights, middle, middle)
+        prototypes = [direction_distance(weights, *both) for both in of_class]
         return {
-            "distance": np.sqrt(between),
-            "modality_share": _share(between / 4, variance),
-            "alignment": divide(w @ apart, total),
-            "prototype_distance": _nanmean(prototypes, len(w)),
-            "class_share": _class_share((u[labeled], v[labeled]), y[labeled], w[:, labeled]),
+            "distance": np.sqrt(np.maximum(square, 0)),
+            "modality_share": _share(square / 4, variance),
+            "alignment": divide((weights @ apart.sums)[:, 0], weights @ apart.counts),
+            "prototype_distance": _nanmean(prototypes, len(weights)),
+            "class_share": class_share(weights),
         }
 
     return measured
 
 
-def _of_set(one: _Set, labels: NDArray[np.int64], t: float) -> _Weighted:
+def _of_set(one: Directions, labels: NDArray[np.int64], group: NDArray[np.intp], t: float) -> _Weighted:
     rows = np.flatnonzero(one.counted)
-    u, y = one.directions[rows], labels[rows]
+    u, y, g = one.directions[rows], labels[rows], group[rows]
+    n_groups = int(group.max()) + 1
     square = np.maximum(2 - 2 * (u @ u.T), 0)
-    np.fill_diagonal(square, np.inf)
+    square[g[:, None] == g] = np.inf
     least = square.min(initial=4.0)  # apart from it nothing underflows in its own exponential
     near = np.exp(-t * (square - least))
-    labeled = y >= 0
+    counts = GroupSums.of(u, g, n_groups).counts
+    class_share = _class_share(u, y, g, n_groups)
 
     def measured(weights: Floats) -> dict[str, Floats]:
-        w = weights[:, rows]
-        # A case that is drawn twice is no pair with itself.
-        n_pairs = w.sum(axis=1) ** 2 - (w**2).sum(axis=1)
-        mean = divide(((w @ near) * w).sum(axis=1), n_pairs)
+        w = weights[:, g]
+        mean = divide(((w @ near) * w).sum(axis=1), n_pairs(weights, counts))
         return {
             "uniformity": np.log(mean, out=np.full_like(mean, np.nan), where=mean > 0) - t * least,
-            "class_share": _class_share((u[labeled],), y[labeled], w[:, labeled]),
+            "class_share": class_share(weights),
         }
 
     return measured
 
 
-def _class_share(sets: tuple[Floats, ...], labels: NDArray[np.int64], w: Floats) -> Floats:
-    """Share of the variance of the sets' directions together that lies between the classes, ``(r,)``."""
-    classes = np.unique(labels)
-    total = w.sum(axis=1)
-    mean = sum((divide(w @ x, total[:, None]) for x in sets), np.zeros(())) / len(sets)
-    square, n_classes = np.zeros(len(w)), np.zeros(len(w))
-    for c in classes:
-        of_class = w[:, labels == c]
-        n = of_class.sum(axis=1)
-        of_sets = sum((of_class @ x[labels == c] for x in sets), np.zeros(())) / len(sets)
-        square += np.where(n > 0, (of_sets**2).sum(axis=1) / np.where(n > 0, n, 1), 0)
-        n_classes += n > 0
-    square_of_mean = (np.broadcast_to(mean, (len(w), sets[0].shape[1])) ** 2).sum(axis=1)
-    between = divide(square, total) - square_of_mean
-    return np.where(n_classes > 1, _share(between, 1 - square_of_mean), np.nan)
+def _class_share(
+    x: Floats, labels: NDArray[np.int64], group: NDArray[np.intp], n_groups: int
+) -> Callable[[Floats], Floats]:
+    """Share of the variance of directions that lies between the classes, ``(r,)`` from weights ``(r, g)``.
 
+    Args:
+        x: Shape ``(n, d)``, of each case the mean of its directions.
+        labels: Shape ``(n,)``, -1 for a case without one.
+        group: Shape ``(n,)``.
+        n_groups: g.
+    """
+    classes = [c for c in np.unique(labels[labels >= 0]) if len(np.unique(group[labels == c])) > 1]
+    of_class = [GroupSums.of(x[labels == c], group[labels == c], n_groups) for c in classes]
+    counted = np.isin(labels, classes)
+    every = GroupSums.of(x[counted], group[counted], n_groups)
 
-_LEAST_VARIANCE = 1e-12
-"""Below it all directions are one, up to rounding, and there is no share of the variance."""
+    def measured(weights: Floats) -> Floats:
+        if len(classes) < 2:
+            return np.full(len(weights), np.nan)
+        n = weights @ every.counts
+        square = sum(
+            (divide(weights @ one.counts, n) * product_of_means(weights, one, one) for one in of_class),
+            np.zeros(len(weights)),
+        )
+        square_of_mean = product_of_means(weights, every, every)
+        return _share(square - square_of_mean, 1 - square_of_mean)
+
+    return measured
 
 
 def _share(part: Floats, variance: Floats) -> Floats:
-    defined = variance > _LEAST_VARIANCE
-    return np.clip(divide(part, np.where(defined, variance, 0)), 0, 1)
-
-
-def _unit(x: Floats) -> Floats:
-    """Divided by the length; NaN where the directions of a class cancel, or it has no case."""
-    return divide(x, np.linalg.norm(x, axis=1, keepdims=True))
+    return divide(part, np.where(variance > LEAST_SQUARE, variance, 0))
 
 
 def _nanmean(values: list[Floats], n: int) -> Floats:

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "umap": "umap-learn"}
 
 
 def need(module: str, extra: str) -> ModuleType:
