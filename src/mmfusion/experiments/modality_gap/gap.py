@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from torch import nn
@@ -137,7 +137,7 @@ def modality_gap(
         if after.modalities[a].shape[1] == after.modalities[b].shape[1]
     ]
     labels = cases.labels if cases.has_labels else None
-    options = {"pairs": pairs, "n_resamples": n_resamples, "seed": seed}
+    options: dict[str, Any] = {"pairs": pairs, "n_resamples": n_resamples, "seed": seed}
     found = {when: gap_numbers(_all(s), labels, s.present, cases.groups, **options) for when, s in states.items()}
     if before:
         both = _all(states[BEFORE]), _all(after)

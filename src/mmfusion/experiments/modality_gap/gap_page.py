@@ -90,11 +90,8 @@ def _table(numbers: pd.DataFrame) -> str:
     columns = list(dict.fromkeys(numbers["when"]))
     rows = [f"<tr><th>number</th><th>of</th>{''.join(f'<th>{html.escape(when)}</th>' for when in columns)}</tr>"]
     for (measure, of), members in numbers.groupby(["measure", "of"], sort=False):
-        by_state = {row.when: row for row in members.itertuples()}
-        cells = "".join(
-            f"<td>{_cell(row.value, row.low, row.high, signed=when == CHANGE)}</td>"
-            for when, row in ((when, by_state[when]) for when in columns)
-        )
+        by_state = dict(zip(members["when"], members[["value", "low", "high"]].to_numpy(dtype=float).tolist()))
+        cells = "".join(f"<td>{_cell(*by_state[when], signed=when == CHANGE)}</td>" for when in columns)
         rows.append(f'<tr><td>{_words(str(measure))}</td><td class="of">{html.escape(str(of))}</td>{cells}</tr>')
     return f"<table>{''.join(rows)}</table>"
 
