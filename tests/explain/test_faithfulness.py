@@ -136,6 +136,19 @@ def test_maps_that_do_not_look_at_the_model_fail() -> None:
     assert measured.method == "brightness"
 
 
+def test_a_map_of_random_weights_that_is_not_finite_is_no_map() -> None:
+    model = small_model("concat")
+
+    def method(
+        here: FusionModel, inputs: Inputs, present: Present | None = None, /, *, image: str, output: Output
+    ) -> Tensor:
+        return image_of(inputs).mean(1) / torch.tensor(float(here is model))
+
+    measured = faithfulness(model, batch_for(model, 2), method=method, **QUICK)
+    assert measured.tests["random_weights"].values.tolist() == [0, 0]
+    assert measured.ssim.isfinite().all()
+
+
 def test_constant_maps_are_said() -> None:
     model = small_model("concat")
     masks = torch.zeros((3, 16, 16), dtype=torch.bool)
@@ -231,6 +244,7 @@ def test_bad_input() -> None:
         ({"method": "eigen_cam"}, "grad_cam_plus_plus, .* or a function, got 'eigen_cam'"),
         ({"image": "photo"}, "image0"),
         ({"n_steps": 1}, "n_steps"),
+        ({"noise": 0}, "noise"),
         ({"masks": torch.zeros(2, 8, 8, dtype=torch.bool)}, r"masks expects \(2, 16, 16\) torch.bool"),
         ({"masks": torch.zeros(2, 16, 16)}, "float32"),
         ({"method": given(nan)}, r"\[0, 1\] of the batch have NaN"),

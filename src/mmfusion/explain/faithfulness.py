@@ -100,11 +100,11 @@ def faithfulness(
     n_random: Annotated[int, Range(1)] = 4,
     n_randomizations: Annotated[int, Range(1)] = 2,
     n_noises: Annotated[int, Range(1)] = 3,
-    noise: Annotated[float, Range(0, 10)] = 0.1,
+    noise: Annotated[float, Range(1e-6, 10)] = 0.1,
     cascade: bool = False,
     level: Annotated[float, Range(0.5, 0.9999)] = 0.95,
     seed: int = 0,
-    batch_size: Annotated[int, Range(1)] = 32,
+    batch_size: Annotated[int, Range(1)] = 16,
 ) -> Faithfulness:
     """Measure whether a method's maps show what matters to a model, against random maps and random weights.
 
@@ -139,7 +139,8 @@ def faithfulness(
         output: What is explained.
         n_steps: Steps from the whole image to none of it.
         n_random: Random maps of each case.
-        n_randomizations: Copies with weights in random order; a case's value is the mean over them.
+        n_randomizations: Copies with weights in random order; a case's value is the mean over them. A copy's map that
+            is not finite counts as zeros.
         n_noises: Noisy images of each case.
         noise: Greatest change of a pixel, in standard deviations of its image.
         cascade: Also compute the maps after each part whose weights are put in random order.
@@ -169,7 +170,7 @@ def faithfulness(
         ssim = []
         for _ in range(n_randomizations):
             for part, other in randomized(model, generator, cascade=cascade):
-                of_copy = maps(other, batch.inputs).abs()
+                of_copy = maps(other, batch.inputs, checked=False).abs()
                 alike.setdefault(part, []).append(rank_correlation(heat.abs(), of_copy))
             ssim.append(structural_similarity(heat.abs(), of_copy))
         noisy_maps = [maps(model, {**batch.inputs, name: noisy(batch.x, noise, generator)}) for _ in range(n_noises)]

@@ -84,9 +84,25 @@ ROUNDING = 2**20
 
 
 def maps_of(
-    method: MapMethod, model: FusionModel, inputs: Inputs, present: Present | None, image: str, score: Score
+    method: MapMethod,
+    model: FusionModel,
+    inputs: Inputs,
+    present: Present | None,
+    image: str,
+    score: Score,
+    *,
+    checked: bool = True,
 ) -> Tensor:
     """Maps of the outputs that a score has chosen for each case, whatever this model predicts for them.
+
+    Args:
+        method: What computes them.
+        model: In any mode.
+        inputs: As the model's.
+        present: As the model's.
+        image: The image.
+        score: For these cases.
+        checked: Whether a value that is not finite is an error; else such a map is zeros.
 
     Returns:
         Shape ``(b, *size)`` float64, on the CPU, rounded to a millionth of each map's largest value.
@@ -99,15 +115,18 @@ def maps_of(
     unit: Literal["log_odds", "output"] = "log_odds" if score.classes else "output"
     for index in sorted(set(score.index.tolist())):
         rows = (score.index == index).nonzero().squeeze(1)
-        known = {name: mask.index_select(0, rows) for name, mask in (present or {}).items()}
+        known = {name: mask.index_select(0, rows.to(mask.device)) for name, mask in (present or {}).items()}
         of_class = method(model, rows_of(inputs, rows), known, image=image, output=Output(score.target, index, unit))
         if tuple(of_class.shape) != (len(rows), *size):
             raise ValueError(
                 f"method= expects maps of shape {(len(rows), *size)}, one per case, got {tuple(of_class.shape)}"
             )
         heat[rows.cpu()] = of_class.detach().double().cpu()
-    if not bool(heat.isfinite().all()):
-        wrong = (~heat.flatten(1).isfinite().all(1)).nonzero().squeeze(1).tolist()
+    finite = heat.flatten(1).isfinite().all(1)
+    if not checked:
+        heat[~finite] = 0
+    elif not bool(finite.all()):
+        wrong = (~finite).nonzero().squeeze(1).tolist()
         raise ValueError(
             f"heat maps expect finite values; those of the cases {wrong} of the batch have NaN or infinity"
         )
