@@ -42,14 +42,14 @@ def by_hand(kind: str, logits: list[list[float]], weights: list[float]) -> list[
     return [sum(math.exp(w) / total * x for w, x in zip(weights, column, strict=True)) for column in columns]
 
 
-def test_each_registered_one_is_tested_here() -> None:
+def test_all_registered_decisions_are_tested() -> None:
     assert KINDS == ["learned", "max", "mean", "product"]
 
 
 @every
 @given(have=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=4, max_size=4))
-def test_what_is_there_is_combined(kind: str, have: list[list[bool]]) -> None:
-    """Whatever the head makes of an absent modality: its bias, or NaN."""
+def test_combines_present_modalities_only(kind: str, have: list[list[bool]]) -> None:
+    """Whatever the head outputs for an absent modality: its bias, or NaN."""
     decide, outputs, weights = build(kind), batch(), [0.3, -1.0, 2.0]
     if isinstance(decide, LearnedDecision):
         decide.weight.data = torch.tensor(weights, dtype=torch.float64)
@@ -62,7 +62,7 @@ def test_what_is_there_is_combined(kind: str, have: list[list[bool]]) -> None:
         assert found[case].tolist() == pytest.approx(by_hand(kind, each, kept), abs=1e-12)
 
 
-def test_zeros_are_no_sign_of_absence() -> None:
+def test_zero_outputs_do_not_mean_absent() -> None:
     """A modality whose outputs happen to be 0 counts, unless it is marked absent."""
     outputs = batch()
     outputs["b"]["label"].zero_()
@@ -70,13 +70,13 @@ def test_zeros_are_no_sign_of_absence() -> None:
     torch.testing.assert_close(found, (outputs["a"]["label"] + outputs["t"]["label"]) / 3)
 
 
-def test_the_product_is_that_of_the_probabilities() -> None:
+def test_product_of_class_probabilities() -> None:
     outputs = batch()
     p = torch.stack([x["label"].softmax(-1) for x in outputs.values()]).prod(0)
     torch.testing.assert_close(build("product")(outputs)["label"].softmax(-1), p / p.sum(-1, keepdim=True))
 
 
-def test_the_product_of_labels_is_that_of_both_outcomes() -> None:
+def test_product_of_label_probabilities() -> None:
     outputs = batch(n_out=2, target="marks")
     p = torch.stack([x["marks"].sigmoid() for x in outputs.values()])
     yes, no = p.prod(0), (1 - p).prod(0)
@@ -84,7 +84,7 @@ def test_the_product_of_labels_is_that_of_both_outcomes() -> None:
     torch.testing.assert_close(found.sigmoid(), yes / (yes + no))
 
 
-def test_each_target_and_equal_weights_at_the_start() -> None:
+def test_targets_are_combined_with_equal_initial_weights() -> None:
     outputs = {name: {"y": torch.randn(4, 3).double(), "z": torch.randn(4, 2).double()} for name in NAMES}
     one, other = build("learned")(outputs), build("mean")(outputs)
     assert {name: tuple(x.shape) for name, x in one.items()} == {"y": (4, 3), "z": (4, 2)}
@@ -93,7 +93,7 @@ def test_each_target_and_equal_weights_at_the_start() -> None:
 
 
 @every
-def test_gradients_of_a_case_that_has_nothing(kind: str) -> None:
+def test_gradients_of_empty_case_are_zero(kind: str) -> None:
     decide, heads = build(kind), nn.ModuleDict({name: nn.Linear(4, 3).double() for name in NAMES})
     inputs = {name: torch.randn(4, 4, dtype=torch.float64, requires_grad=True) for name in NAMES}
     present = dict.fromkeys(NAMES, torch.tensor([False, True, True, True]))
@@ -105,7 +105,7 @@ def test_gradients_of_a_case_that_has_nothing(kind: str) -> None:
     assert all(bool(p.grad.isfinite().all()) for p in [*decide.parameters(), *heads.parameters()])
 
 
-def test_weights_far_apart() -> None:
+def test_extreme_learned_weights_are_stable() -> None:
     decide, outputs = build("learned"), batch()
     decide.weight.data = torch.tensor([0.0, 2000.0, 0.0], dtype=torch.float64)
     torch.testing.assert_close(decide(outputs)["label"], outputs["b"]["label"])
@@ -114,7 +114,7 @@ def test_weights_far_apart() -> None:
     torch.testing.assert_close(found, (outputs["a"]["label"] + outputs["t"]["label"]) / 2)
 
 
-def test_refuses() -> None:
+def test_product_of_target_without_probabilities_raises() -> None:
     with pytest.raises(ValueError, match=r"multiplies probabilities, the targets \['z'\] have none: take 'mean'"):
         registry.decisions.build("product", names=NAMES, targets=TARGETS)
     assert isinstance(registry.decisions.build("mean", names=NAMES, targets=TARGETS), MeanDecision)
@@ -122,6 +122,6 @@ def test_refuses() -> None:
         registry.decisions.create("vote", NAMES)
 
 
-def test_abstract() -> None:
+def test_missing_combine_raises() -> None:
     with pytest.raises(NotImplementedError, match=r"a decision fusion defines combine\(\)"):
         DecisionFusion(NAMES)(batch())

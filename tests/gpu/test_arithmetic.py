@@ -14,7 +14,7 @@ GPU = torch.device("cuda")
 
 
 @pytest.mark.parametrize("operation", ["convolution", "product"])
-def test_errors(operation: str) -> None:
+def test_float32_and_tf32_errors_against_float64(operation: str) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(8, 64, 24, 24, generator=generator, dtype=torch.float64).to(GPU)
     weight = torch.randn(64, 64, 3, 3, generator=generator, dtype=torch.float64).to(GPU)

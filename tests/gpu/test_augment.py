@@ -20,7 +20,7 @@ EVERYTHING = Augment(
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 24, 24)])
-def test_the_same_numbers_on_both(shape: tuple[int, ...]) -> None:
+def test_augmentation_on_gpu_matches_cpu(shape: tuple[int, ...]) -> None:
     table = Table(torch.rand(6, 3), torch.randint(0, 4, (6, 2)))
     present = {"image": torch.ones(6, dtype=torch.bool), "meta": torch.arange(6) != 2}
     cases = Cases({"image": torch.rand(6, *shape), "meta": table}, present, {}, torch.arange(6))

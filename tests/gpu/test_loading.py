@@ -12,7 +12,7 @@ pytestmark = [
 ]
 
 
-def test_to_the_last_bit() -> None:
+def test_stored_pixels_on_gpu_equal_cpu() -> None:
     device = torch.device("cuda")
     halves = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
     for stored in (torch.arange(256, dtype=torch.uint8), halves[halves.isfinite()]):

@@ -68,7 +68,9 @@ def _exact_products() -> Any:
         pytest.param(torch.float16, 1e-2, 0.05, id="float16"),
     ],
 )
-def test_step(dtype: torch.dtype | None, tolerance: float, gradient: float, missing: bool) -> None:
+def test_training_step_on_gpu_matches_cpu(
+    dtype: torch.dtype | None, tolerance: float, gradient: float, missing: bool
+) -> None:
     """The same numbers as the CPU in float32, within what the format rounds."""
     present = {"image1": torch.arange(N) % 3 != 0, "table0": torch.arange(N) % 4 != 0} if missing else {}
     model = build()
@@ -80,7 +82,7 @@ def test_step(dtype: torch.dtype | None, tolerance: float, gradient: float, miss
     assert (there["gradient"] - here["gradient"]).norm() < gradient * here["gradient"].norm()
 
 
-def test_values_are_looked_at_when_asked() -> None:
+def test_values_are_checked_only_by_check() -> None:
     """A step does not stop the device for them; ``check`` does."""
     model = build().cuda()
     inputs: dict[str, Any] = {

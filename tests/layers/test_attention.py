@@ -25,7 +25,7 @@ def by_hand(attention: CrossAttention, queries: Tensor, context: Tensor, mask: T
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("n_heads", [1, 2, 4])
-def test_is_softmax_attention(n_heads: int, masked: bool) -> None:
+def test_cross_attention_matches_softmax_reference(n_heads: int, masked: bool) -> None:
     attention = CrossAttention(8, n_heads=n_heads).double()
     queries, context = torch.randn(3, 2, 8).double(), torch.randn(3, 5, 8).double()
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 0, 0], [0, 0, 0, 0, 1]]).bool() if masked else None
@@ -34,7 +34,7 @@ def test_is_softmax_attention(n_heads: int, masked: bool) -> None:
 
 
 @pytest.mark.parametrize("content", [float("nan"), float("inf"), 1e30])
-def test_masked_content_has_no_effect(content: float) -> None:
+def test_masked_context_has_no_effect(content: float) -> None:
     attention, queries = CrossAttention(4), torch.randn(2, 3, 4)
     mask = torch.tensor([[True, False, True], [True, True, False]])
     clean = torch.randn(2, 3, 4)
@@ -49,7 +49,7 @@ def test_masked_content_has_no_effect(content: float) -> None:
     assert not bool(results[1][1][~mask].any())
 
 
-def test_nothing_to_attend_to() -> None:
+def test_fully_masked_context_gives_zeros() -> None:
     """Zeros, and gradients as if the case were not in the batch."""
     attention = CrossAttention(4)
     queries = torch.randn(2, 3, 4, requires_grad=True)
@@ -67,13 +67,13 @@ def test_nothing_to_attend_to() -> None:
 
 
 @pytest.mark.parametrize(("dim", "n_heads"), [(8, 3), (8, 0), (8, -2)])
-def test_refuses_heads_that_do_not_fit(dim: int, n_heads: int) -> None:
+def test_n_heads_not_dividing_dim_raises(dim: int, n_heads: int) -> None:
     CrossAttention(dim, n_heads=2)
     with pytest.raises(ValueError, match=rf"n_heads must divide dim, got dim={dim} and n_heads={n_heads}"):
         CrossAttention(dim, n_heads=n_heads)
 
 
-def test_feed_forward() -> None:
+def test_feed_forward_matches_reference() -> None:
     layers = FeedForward(4, expansion=1.5)
     assert [tuple(p.shape) for p in layers.parameters()] == [(6, 4), (6,), (4, 6), (4,)]
     x = torch.randn(2, 3, 4)

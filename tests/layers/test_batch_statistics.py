@@ -31,7 +31,7 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", NORMS)
-def test_one_value_a_channel(kind: str) -> None:
+def test_single_value_per_channel_uses_running_statistics(kind: str) -> None:
     """As in evaluation mode, behind a layer that had seen the case already, and with dropout as in training."""
     make, shape = NORMS[kind]
     wide = nn.BatchNorm1d(shape[0])
@@ -50,7 +50,7 @@ def test_one_value_a_channel(kind: str) -> None:
     torch.testing.assert_close(module.eval()(one), made, rtol=0, atol=0)
 
 
-def test_defined_statistics_are_used() -> None:
+def test_map_of_several_positions_uses_batch_statistics() -> None:
     """A map of several positions has statistics, and the running ones move."""
     norm = nn.BatchNorm2d(2).train()
     x = torch.randn(1, 2, 2, 2)
@@ -59,14 +59,14 @@ def test_defined_statistics_are_used() -> None:
     assert int(norm.num_batches_tracked) == 1
 
 
-def test_dropout_stays_as_in_training() -> None:
+def test_dropout_stays_in_training_mode() -> None:
     module = nn.Sequential(nn.BatchNorm1d(64), nn.Dropout(0.5)).train()
     made = for_one_case(partial(module, torch.ones(1, 64)), module, 1)
     assert 0 < int((made == 0).sum()) < 64
 
 
 @pytest.mark.parametrize("order", [(1, 5), (5, 1), (1, 1), (5, 1, 5)])
-def test_several_passes_in_one_step(order: tuple[int, ...]) -> None:
+def test_several_passes_in_one_step_keep_their_gradients(order: tuple[int, ...]) -> None:
     """A later pass moves the statistics, and an earlier one keeps those that it had for its gradient."""
     norm, once = (nn.BatchNorm1d(3).train() for _ in range(2))
     batches = [torch.randn(n, 3, requires_grad=True) for n in order]
@@ -79,7 +79,7 @@ def test_several_passes_in_one_step(order: tuple[int, ...]) -> None:
     torch.testing.assert_close(norm.state_dict(), once.state_dict(), rtol=0, atol=0)
 
 
-def test_other_errors_are_raised() -> None:
+def test_other_errors_are_not_swallowed() -> None:
     module = nn.Sequential(nn.BatchNorm1d(2)).train()
     with pytest.raises(ValueError, match="expected 2D or 3D input"):
         for_one_case(partial(module, torch.ones(1, 2, 1, 1)), module, 1)
@@ -92,7 +92,7 @@ def test_other_errors_are_raised() -> None:
 @pytest.mark.parametrize("size", [(4, 4), (4, 4, 4)])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.slow
-def test_a_single_image_of_a_batch(size: tuple[int, ...], checkpointing: bool) -> None:
+def test_single_image_in_batch_matches_evaluation(size: tuple[int, ...], checkpointing: bool) -> None:
     """The encoder's maps of that case are those of evaluation; statistics stay; the other cases are as without it."""
     spec = make_spec(images=2, size=size)
     model = mmf.create_model("concat", spec, dropout=0.0, shared_encoder=False)
@@ -116,7 +116,7 @@ def test_a_single_image_of_a_batch(size: tuple[int, ...], checkpointing: bool) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_single_image_in_lower_precision(dtype: torch.dtype) -> None:
+def test_single_image_in_lower_precision_has_finite_gradients(dtype: torch.dtype) -> None:
     spec = make_spec(images=1, size=(4, 4))
     model, inputs = mmf.create_model("concat", spec, dropout=0.0).train(), make_inputs(spec, 1)
     before = copied(model.encoders)
@@ -128,7 +128,7 @@ def test_a_single_image_in_lower_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_of_one_image_and_then_two() -> None:
+def test_one_image_then_two_have_finite_gradients() -> None:
     """timm's norms, at one position, with timm's own checkpointing."""
     spec = make_spec(images=1, channels=3, size=(32, 32))
     model = mmf.create_model("concat", spec, encoder="efficientnet_lite0", dropout=0.0).train()

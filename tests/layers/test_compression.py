@@ -29,7 +29,7 @@ from mmfusion.tokens import Tokens
     st.sampled_from([1, 3, 5]),
     st.booleans(),
 )
-def test_is_a_convolution_over_the_features(
+def test_conv_compression_matches_conv1d(
     n_cases: int, n_tokens: int, n_latents: int, dim: int, kernel_size: int, mean: bool
 ) -> None:
     """Values and gradients of ``F.conv1d`` with the tokens as channels; also those of the mean of the latents."""
@@ -45,7 +45,7 @@ def test_is_a_convolution_over_the_features(
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-11, atol=1e-12)
 
 
-def test_starts_like_a_convolution() -> None:
+def test_initial_weights_match_conv1d() -> None:
     torch.manual_seed(3)
     compress = ConvCompression(50, n_latents=40)
     torch.manual_seed(3)
@@ -55,7 +55,7 @@ def test_starts_like_a_convolution() -> None:
     assert compress.n_latents == 40
 
 
-def test_a_masked_token_counts_as_zeros() -> None:
+def test_masked_token_equals_zeros() -> None:
     compress = ConvCompression(3, n_latents=2)
     x, mask = torch.randn(2, 3, 4), torch.tensor([[True, False, True], [False, False, False]])
     spoilt = torch.where(mask.unsqueeze(-1), x, float("nan"))
@@ -65,7 +65,7 @@ def test_a_masked_token_counts_as_zeros() -> None:
 
 
 @pytest.mark.parametrize("call", ["forward", "mean"])
-def test_refuses_another_number_of_tokens(call: str) -> None:
+def test_other_number_of_tokens_raises(call: str) -> None:
     compress = getattr(ConvCompression(3, n_latents=2), call)
     compress(Tokens(torch.ones(1, 3, 4)))
     with pytest.raises(ValueError, match="built for 3 tokens, got 4: the image size or the number of columns"):
@@ -81,7 +81,7 @@ def test_refuses_another_number_of_tokens(call: str) -> None:
         ({"n_tokens": 3, "n_latents": 2, "kernel_size": -1}, "odd and positive, got kernel_size=-1"),
     ],
 )
-def test_refuses(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConvCompression(**options)
 
@@ -90,7 +90,7 @@ def test_refuses(options: dict[str, Any], message: str) -> None:
     ("name", "kind"),
     [("conv", ConvCompression), ("pool", PoolCompression), ("resampler", Resampler), ("topk", TopKCompression)],
 )
-def test_by_name(name: str, kind: type[nn.Module]) -> None:
+def test_created_by_name(name: str, kind: type[nn.Module]) -> None:
     shape = TokenShape(4, 3)
     assert isinstance(mmf.registry.compressions.create(name, shape, n_latents=2), kind)
     made = create_compression(name, shape, n_latents=2)
@@ -98,7 +98,7 @@ def test_by_name(name: str, kind: type[nn.Module]) -> None:
     assert made.n_latents == 2
 
 
-def test_a_mapping_brings_options() -> None:
+def test_mapping_gives_options() -> None:
     shape = TokenShape(4, 3)
     assert create_compression({"name": "conv", "kernel_size": 5}, shape, n_latents=2).weight.shape == (2, 4, 5)
     choice = {"name": "resampler", "depth": 3}
@@ -118,12 +118,12 @@ def test_a_mapping_brings_options() -> None:
         ({"name": "pool", "kernel_size": 5}, "token compression 'pool' has no option 'kernel_size'"),
     ],
 )
-def test_refuses_a_choice(choice: Any, message: str) -> None:
+def test_invalid_choice_raises(choice: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_compression(choice, TokenShape(4, 3), n_latents=2)
 
 
-def test_the_shape_of_a_map() -> None:
+def test_token_shape_of_map() -> None:
     assert TokenShape.of_map((5, 4, 3, 2)) == TokenShape(24, 5, (4, 3, 2))
     assert TokenShape(24, 5, [4, 3, 2]).grid == (4, 3, 2)
     assert TokenShape(24, 5).grid is None
@@ -139,13 +139,13 @@ def test_the_shape_of_a_map() -> None:
         ((4, 5, (-2, -2)), r"grid expects a list of int of at least 1 or none, got \(-2, -2\)"),
     ],
 )
-def test_refuses_a_shape(values: tuple[Any, ...], message: str) -> None:
+def test_invalid_token_shape_raises(values: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TokenShape(*values)
 
 
-def test_the_compression_of_the_docs() -> None:
-    """A compression of one's own, as the module's docstring writes it, wherever a compression can be chosen."""
+def test_docstring_example_runs() -> None:
+    """The custom compression in the module's docstring works wherever a compression can be chosen."""
     code = textwrap.dedent(compression.__doc__.split("For example::\n", 1)[1].split("Wherever", 1)[0])
     registered = dict(mmf.registry.compressions._builders)
     try:

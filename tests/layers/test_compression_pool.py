@@ -40,8 +40,8 @@ def boxes(grid: tuple[int, ...], n_latents: int) -> list[list[tuple[int, int]]]:
     return found
 
 
-def test_by_hand() -> None:
-    """Two of a row of five: three each, with the one in the middle in both."""
+def test_two_cells_of_a_row_of_five_by_hand() -> None:
+    """Three positions each; the middle one is in both."""
     compress = PoolCompression(TokenShape(5, 1), n_latents=2)
     x = torch.tensor([[[1.0], [2], [6], [3], [0]]])
     assert compress(Tokens(x)).tolist() == [[[3], [3]]]
@@ -52,13 +52,13 @@ def test_by_hand() -> None:
 
 
 def test_three_cells_of_a_square_by_hand() -> None:
-    """The upper half, and the two quarters of the lower."""
+    """The upper half, and the two quarters of the lower half."""
     x = torch.arange(16.0).view(1, 16, 1)
     assert pool((4, 4), 3, 1)(Tokens(x))[0, :, 0].tolist() == [3.5, 10.5, 12.5]
 
 
-def test_nearly_as_many_cells_as_positions() -> None:
-    """Rows of 4, 5, 5, 5 and 5."""
+def test_almost_as_many_cells_as_positions() -> None:
+    """Rows of 4, 5, 5, 5 and 5 cells."""
     x = torch.randn(1, 25, 1)
     found = pool((5, 5), 24, 1)(Tokens(x))
     torch.testing.assert_close(found[:, :4], (x[:, :4] + x[:, 1:5]) / 2)
@@ -82,7 +82,7 @@ def test_nearly_as_many_cells_as_positions() -> None:
     ],
 )
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_regular_grid_is_adaptive_pooling(
+def test_regular_grid_matches_adaptive_pooling(
     grid: tuple[int, ...], n_latents: int, cells: tuple[int, ...], channels_last: bool
 ) -> None:
     x = torch.randn(2, 3, *grid, dtype=torch.float64)
@@ -92,7 +92,7 @@ def test_a_regular_grid_is_adaptive_pooling(
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4))
-def test_a_sequence_is_adaptive_pooling_of_whatever_length(n: int, n_latents: int, built_for: int) -> None:
+def test_sequence_of_any_length_matches_adaptive_pooling(n: int, n_latents: int, built_for: int) -> None:
     x = torch.randn(2, n, 3, dtype=torch.float64)
     compress = PoolCompression(TokenShape(built_for, 3), n_latents=n_latents)
     expected = F.adaptive_avg_pool1d(x.mT, n_latents).mT
@@ -101,7 +101,7 @@ def test_a_sequence_is_adaptive_pooling_of_whatever_length(n: int, n_latents: in
 
 @pytest.mark.slow
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=3), st.integers(1, 20))
-def test_every_position_is_in_a_cell_and_every_cell_a_box(grid: list[int], n_latents: int) -> None:
+def test_boxes_cover_every_position(grid: list[int], n_latents: int) -> None:
     found = boxes(tuple(grid), n_latents)
     assert len(found) == n_latents
     covered = {at for box in found for at in itertools.product(*(range(a, z + 1) for a, z in box))}
@@ -112,8 +112,8 @@ def test_every_position_is_in_a_cell_and_every_cell_a_box(grid: list[int], n_lat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", [(24, 24), (24, 12), (8, 8, 8)])
-def test_cells_are_about_as_long_as_wide(grid: tuple[int, ...]) -> None:
-    """Also where no regular grid has so many, as for a prime number of them."""
+def test_cell_aspect_ratio_is_at_most_3(grid: tuple[int, ...]) -> None:
+    """Also where no regular grid has that many cells, as for a prime number."""
     for n_latents in range(2, 40):
         for box in boxes(grid, n_latents):
             sides = [last - first + 1 for first, last in box]
@@ -121,7 +121,7 @@ def test_cells_are_about_as_long_as_wide(grid: tuple[int, ...]) -> None:
 
 
 @given(st.integers(0, 10**6))
-def test_masked_mean(seed: int) -> None:
+def test_masked_mean_matches_loop(seed: int) -> None:
     """A loop over cells and positions; zeros where a cell has none."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(2, 24, 3, generator=g, dtype=torch.float64)
@@ -135,7 +135,7 @@ def test_masked_mean(seed: int) -> None:
 
 
 def test_half_precision_is_averaged_in_float32() -> None:
-    """In float16 the sum of 100,000 ones would be infinite, and the share of one in them nearly zero."""
+    """In float16 the sum of 100,000 ones would be infinite, and the share of a single one nearly zero."""
     x = torch.full((1, 100_000, 1), 3.0, dtype=torch.float16)
     mask = torch.zeros(1, 100_000, dtype=torch.bool)
     mask[0, 7] = True
@@ -147,7 +147,7 @@ def test_half_precision_is_averaged_in_float32() -> None:
         assert compress(Tokens(torch.full((1, 1000, 1), 1.001))).item() == pytest.approx(1.001, rel=1e-6)
 
 
-def test_refuses() -> None:
+def test_invalid_options_and_inputs_raise() -> None:
     with pytest.raises(ValueError, match="n_latents expects int from 1 to 4096, got 0"):
         pool((4, 6), 0)
     with pytest.raises(ValueError, match="built for 24 tokens, got 23: the image size or the number of columns"):

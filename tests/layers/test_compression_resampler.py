@@ -51,7 +51,7 @@ def shaken(compress: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     "options", [{}, {"depth": 1}, {"n_heads": 3, "expansion": 0.5}, {"width": 4}, {"positions": False}]
 )
-def test_is_its_formula(options: dict[str, Any]) -> None:
+def test_resampler_matches_reference(options: dict[str, Any]) -> None:
     compress = shaken(Resampler(MAP, n_latents=5, **options).double())
     x = torch.randn(3, 12, 6, dtype=torch.float64)
     expected = torch.stack([by_hand(compress, case) for case in x])
@@ -60,7 +60,7 @@ def test_is_its_formula(options: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6))
-def test_a_masked_token_is_as_good_as_left_out(seed: int) -> None:
+def test_masked_token_equals_removed_token(seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     compress = shaken(Resampler(TokenShape(7, 6), n_latents=3).double())
     x, mask = torch.randn(2, 7, 6, generator=g).double(), torch.rand(2, 7, generator=g) < 0.5
@@ -71,7 +71,7 @@ def test_a_masked_token_is_as_good_as_left_out(seed: int) -> None:
 
 @pytest.mark.slow
 @given(st.permutations(range(12)))
-def test_without_positions_the_order_has_no_effect(order: list[int]) -> None:
+def test_without_positions_is_permutation_invariant(order: list[int]) -> None:
     x, mask = torch.randn(2, 12, 6).double(), torch.rand(2, 12) < 0.7
     for shape, options in ((MAP, {"positions": False}), (TokenShape(12, 6), {})):
         compress = Resampler(shape, n_latents=5, **options).double()
@@ -80,12 +80,12 @@ def test_without_positions_the_order_has_no_effect(order: list[int]) -> None:
         torch.testing.assert_close(compress(Tokens(x[:, order])), compress(Tokens(x)))
 
 
-def test_with_positions_the_order_counts() -> None:
+def test_with_positions_token_order_matters() -> None:
     x, compress = torch.randn(2, 12, 6), Resampler(MAP, n_latents=5)
     assert not torch.allclose(compress(Tokens(x.flip(1))), compress(Tokens(x)), atol=1e-3)
 
 
-def test_any_number_of_tokens_without_positions() -> None:
+def test_without_positions_accepts_any_number_of_tokens() -> None:
     for shape, options in ((MAP, {"positions": False}), (TokenShape(12, 6), {})):
         compress = Resampler(shape, n_latents=5, **options)
         for n in (1, 12, 30):
@@ -95,13 +95,13 @@ def test_any_number_of_tokens_without_positions() -> None:
 @pytest.mark.parametrize(
     ("dim", "n_heads"), [(1, 1), (7, 1), (16, 1), (32, 2), (34, 2), (60, 2), (64, 4), (65, 1), (300, 4)]
 )
-def test_heads_fit_any_width(dim: int, n_heads: int) -> None:
+def test_default_n_heads_divides_any_dim(dim: int, n_heads: int) -> None:
     compress = Resampler(TokenShape(3, dim), n_latents=2)
     assert [block.attention.n_heads for block in compress.blocks] == [n_heads, n_heads]
     assert compress(Tokens(torch.randn(1, 3, dim))).shape == (1, 2, dim)
 
 
-def test_wide_tokens_are_narrower_inside() -> None:
+def test_wide_tokens_are_projected_down() -> None:
     assert Resampler(TokenShape(3, 300), n_latents=2).latents.shape == (2, 128)
     narrow = Resampler(TokenShape(3, 8), n_latents=2, width=8)
     assert isinstance(narrow.down, nn.Identity)
@@ -110,15 +110,15 @@ def test_wide_tokens_are_narrower_inside() -> None:
     assert (wide.down.weight.shape, wide.up.weight.shape) == ((8, 9), (9, 8))
 
 
-def test_dropout_in_training_alone() -> None:
+def test_dropout_only_in_training() -> None:
     compress, x = Resampler(MAP, n_latents=5, dropout=0.5), Tokens(torch.randn(1, 12, 6))
     assert not torch.equal(compress(x), compress(x))
     compress.eval()
     assert torch.equal(compress(x), compress(x))
 
 
-def test_position_by_hand() -> None:
-    """One loop a position, an axis and a band."""
+def test_grid_position_matches_loop() -> None:
+    """One loop per position, axis and band."""
     position, grid = GridPosition(4, n_axes=3, n_bands=2).double(), (2, 3, 1)
     expected = []
     for at in ((i, j, k) for i in range(2) for j in range(3) for k in range(1)):
@@ -132,14 +132,14 @@ def test_position_by_hand() -> None:
     torch.testing.assert_close(position(grid), torch.stack(expected), rtol=1e-12, atol=1e-12)
 
 
-def test_positions_tell_all_cells_apart() -> None:
+def test_grid_positions_are_distinct() -> None:
     vectors = GridPosition(8, n_axes=2)((12, 16))
     assert vectors.shape == (192, 8)
     assert (torch.cdist(vectors, vectors) + torch.eye(192) * 9).min().item() > 0.05
 
 
-def test_position_does_not_depend_on_the_resolution() -> None:
-    """A cell of three by three small ones has the position of the one in its middle."""
+def test_grid_position_is_invariant_to_resolution() -> None:
+    """A cell of three by three small ones has the position of the middle one."""
     position = GridPosition(4, n_axes=2).double()
     fine = position((6, 9)).view(6, 9, 4)
     torch.testing.assert_close(fine[1::3, 1::3].reshape(6, 4), position((2, 3)))
@@ -157,11 +157,11 @@ def test_position_does_not_depend_on_the_resolution() -> None:
         ({"n_heads": 3, "width": 4}, "n_heads must divide dim, got dim=4 and n_heads=3"),
     ],
 )
-def test_refuses(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Resampler(MAP, **{"n_latents": 5} | options)
 
 
-def test_refuses_another_number_of_tokens_where_they_have_positions() -> None:
+def test_with_positions_other_number_of_tokens_raises() -> None:
     with pytest.raises(ValueError, match="built for 12 tokens, got 13: the image size"):
         Resampler(MAP, n_latents=5)(Tokens(torch.ones(1, 13, 6)))

@@ -31,7 +31,7 @@ def by_hand(compress: TopKCompression, x: Tensor, mask: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-def test_small_case() -> None:
+def test_keeps_highest_scores_in_token_order() -> None:
     """Scores 3, -1, 5, 0 along the first feature: the first and the third token, in this order."""
     x = torch.tensor([[[3.0, 1], [-1, 2], [5, 3], [0, 4]]])
     gates = [1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-5))]
@@ -42,7 +42,7 @@ def test_small_case() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 8), st.sampled_from([0.0, 0.4, 0.8, 1.0]))
-def test_is_its_definition(seed: int, n_latents: int, share: float) -> None:
+def test_topk_matches_reference(seed: int, n_latents: int, share: float) -> None:
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(3, 6, 2, generator=g, dtype=torch.float64)
     mask = torch.rand(3, 6, generator=g) < share
@@ -53,7 +53,7 @@ def test_is_its_definition(seed: int, n_latents: int, share: float) -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 8))
-def test_a_masked_token_is_as_good_as_left_out(seed: int, n_latents: int) -> None:
+def test_masked_token_equals_removed_token(seed: int, n_latents: int) -> None:
     g = torch.Generator().manual_seed(seed)
     x, compress = torch.randn(1, 6, 2, generator=g), topk(n_latents)
     mask = torch.rand(1, 6, generator=g) < 0.5
@@ -62,8 +62,8 @@ def test_a_masked_token_is_as_good_as_left_out(seed: int, n_latents: int) -> Non
 
 
 @given(st.permutations(range(6)))
-def test_latents_follow_the_order_of_the_tokens(order: list[int]) -> None:
-    """The same tokens are kept whatever the order, and they stand in it."""
+def test_latents_follow_token_order(order: list[int]) -> None:
+    """The same tokens are kept whatever the order, and the latents follow it."""
     x, compress = torch.randn(1, 6, 2), topk(3)
     latents = compress(Tokens(x))
     moved = compress(Tokens(x[:, order]))
@@ -73,8 +73,8 @@ def test_latents_follow_the_order_of_the_tokens(order: list[int]) -> None:
     torch.testing.assert_close(moved, gates[:, [t for t in order if t in kept]])
 
 
-def test_the_gradient_reaches_the_direction_and_the_kept_tokens() -> None:
-    """That of ``x sigmoid(x p / |p|)``; nothing for a token that is not kept."""
+def test_gradient_reaches_direction_and_kept_tokens() -> None:
+    """The gradient of ``x sigmoid(x p / |p|)``; zero for a token that is not kept."""
     x = torch.tensor([[[3.0, 1], [-1, 2], [5, 3]]], dtype=torch.float64, requires_grad=True)
     compress = topk(2, [1.0, 0.5]).double()
     weights = torch.randn(1, 2, 2, dtype=torch.float64)
@@ -87,13 +87,13 @@ def test_the_gradient_reaches_the_direction_and_the_kept_tokens() -> None:
     assert bool(found[1].any())
 
 
-def test_the_length_of_the_direction_has_no_effect() -> None:
+def test_invariant_to_length_of_direction() -> None:
     x = torch.randn(2, 6, 2)
     torch.testing.assert_close(topk(3, [3.0, 4.0])(Tokens(x)), topk(3, [0.06, 0.08])(Tokens(x)))
 
 
 def test_half_precision_is_scored_in_float32() -> None:
-    """Two scores that bfloat16 does not tell apart."""
+    """Two scores that bfloat16 does not distinguish."""
     x = torch.tensor([[[1.0, 1.0], [1.0, 1.0078125]]], dtype=torch.bfloat16)
     for swap in (False, True):
         compress = topk(1, [64.0, 1.0])
@@ -104,6 +104,6 @@ def test_half_precision_is_scored_in_float32() -> None:
             torch.testing.assert_close(compress(Tokens(tokens.x.float()))[0, 0], expected)
 
 
-def test_refuses() -> None:
+def test_negative_n_latents_raises() -> None:
     with pytest.raises(ValueError, match="n_latents expects int from 1 to 4096, got -1"):
         topk(-1)

@@ -16,7 +16,7 @@ def jacobian(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_one_entry(dtype: torch.dtype) -> None:
+def test_unit_gradient_of_one_nonzero_entry(dtype: torch.dtype) -> None:
     x = torch.tensor([0.0, 0.0, 2.132], dtype=dtype, requires_grad=True)
     unit(x).sum().backward()
     torch.testing.assert_close(x.grad, torch.tensor([1 / 2.132, 1 / 2.132, 0.0], dtype=dtype))
@@ -29,7 +29,7 @@ def test_one_entry(dtype: torch.dtype) -> None:
     power=st.integers(-100, 100),
     seed=st.integers(0, 10**6),
 )
-def test_the_jacobian_at_any_scale(dtype: torch.dtype, kind: str, dim: int, power: int, seed: int) -> None:
+def test_unit_jacobian_at_any_scale(dtype: torch.dtype, kind: str, dim: int, power: int, seed: int) -> None:
     x = rows([kind], dim, seed)[0]
     if not bool(x.any()):
         return
@@ -37,6 +37,6 @@ def test_the_jacobian_at_any_scale(dtype: torch.dtype, kind: str, dim: int, powe
     torch.testing.assert_close(found.double() * 2.0**power, jacobian(x), rtol=1e-5, atol=1e-6)
 
 
-def test_gradcheck_of_every_kind_of_row() -> None:
+def test_unit_gradcheck() -> None:
     x = rows([kind for kind in ROWS if kind != "zero"], 4, 0).requires_grad_()
     assert torch.autograd.gradcheck(unit, (x,))

@@ -44,20 +44,20 @@ OPTIONS: list[dict[str, Any]] = [{}, {"state": 3, "conv": 1, "expand": 1}, {"con
 
 @pytest.mark.parametrize("n_tokens", [1, 2, 11])
 @pytest.mark.parametrize("options", OPTIONS)
-def test_is_its_formula(options: dict[str, Any], n_tokens: int) -> None:
+def test_mamba_matches_reference(options: dict[str, Any], n_tokens: int) -> None:
     mamba = Mamba(4, **options).double()
     tokens = torch.randn(2, n_tokens, 4, dtype=torch.float64)
     torch.testing.assert_close(mamba(tokens), by_hand(mamba, tokens), rtol=1e-11, atol=1e-13)
 
 
-def test_float32() -> None:
+def test_float32_is_close_to_float64() -> None:
     mamba, tokens = Mamba(8), torch.randn(2, 30, 8)
     expected = by_hand(mamba, tokens.double())
     assert (mamba(tokens) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize(("dim", "rank"), [(1, 1), (16, 1), (17, 2), (128, 8)])
-def test_state_dict(dim: int, rank: int) -> None:
+def test_state_dict_matches_mamba_ssm(dim: int, rank: int) -> None:
     """mamba_ssm's names and shapes."""
     inner = 2 * dim
     assert {name: tuple(value.shape) for name, value in Mamba(dim).state_dict().items()} == {
@@ -73,8 +73,8 @@ def test_state_dict(dim: int, rank: int) -> None:
     }
 
 
-def test_starts_as_published() -> None:
-    """States that fade 1 to N times as fast as a step is long, steps between a thousandth and a tenth."""
+def test_initial_parameters_match_published() -> None:
+    """Decay rates 1 to N; step sizes between a thousandth and a tenth."""
     mamba = Mamba(64, state=5)
     torch.testing.assert_close(mamba.A_log.exp(), torch.arange(1.0, 6).expand(128, 5))
     assert torch.equal(mamba.D, torch.ones(128))
@@ -86,7 +86,7 @@ def test_starts_as_published() -> None:
     assert 0.9 * bound < mamba.dt_proj.weight.abs().max() <= bound
 
 
-def test_a_token_sees_those_before_it() -> None:
+def test_mamba_is_causal() -> None:
     mamba, tokens = Mamba(4), torch.randn(1, 9, 4)
     changed = tokens.clone()
     changed[:, 5] += 1
@@ -95,13 +95,13 @@ def test_a_token_sees_those_before_it() -> None:
     assert bool((difference[5:] > 0).all())
 
 
-def test_every_parameter_gets_a_gradient() -> None:
+def test_every_parameter_gets_gradient() -> None:
     mamba = Mamba(4)
     mamba(torch.randn(2, 9, 4)).square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in mamba.parameters())
 
 
-def test_autocast() -> None:
+def test_autocast_scans_in_float32() -> None:
     """Projections in half precision, the scan in float32."""
     mamba, tokens = Mamba(8), torch.randn(2, 20, 8)
     expected = mamba(tokens)
@@ -114,19 +114,19 @@ def test_autocast() -> None:
 
 
 @pytest.mark.parametrize("shape", [(9, 4), (2, 9, 5), (2, 0, 4)])
-def test_refuses_tokens(shape: tuple[int, ...]) -> None:
+def test_invalid_token_shape_raises(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"tokens must be \(b, n, 4\), n at least 1, got"):
         Mamba(4)(torch.ones(shape))
 
 
 @pytest.mark.parametrize("options", [{"dim": 0}, {"state": 0}, {"conv": 0}, {"expand": 0}, {"dt_rank": 0}])
-def test_refuses_options(options: dict[str, int]) -> None:
+def test_invalid_sizes_raise(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="sizes must be positive, got "):
         Mamba(**{"dim": 4} | options)
 
 
-def test_four_flips() -> None:
-    """One after another, with reversed indices."""
+def test_flipped_mamba_matches_loop() -> None:
+    """One flip after another, with reversed indices."""
     mamba = Mamba(4).double()
     tokens = torch.randn(3, 7, 4, dtype=torch.float64)
     channels, order = torch.arange(3, -1, -1), torch.arange(6, -1, -1)
@@ -139,7 +139,7 @@ def test_four_flips() -> None:
     torch.testing.assert_close(flipped_mamba(mamba, tokens), expected, rtol=1e-12, atol=1e-14)
 
 
-def test_flips_are_one_batch() -> None:
+def test_flips_run_as_one_batch() -> None:
     seen: list[tuple[int, ...]] = []
 
     class Same(nn.Module):
@@ -152,7 +152,7 @@ def test_flips_are_one_batch() -> None:
     assert seen == [(12, 7, 4)]
 
 
-def test_no_direction_is_preferred() -> None:
+def test_flipped_mamba_is_equivariant_to_flips() -> None:
     """Flipping the tokens flips the result."""
     mamba, tokens = Mamba(4).double(), torch.randn(2, 7, 4, dtype=torch.float64)
     result = flipped_mamba(mamba, tokens)

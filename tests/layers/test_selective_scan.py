@@ -70,7 +70,7 @@ LENGTHS = [1, 2, 3, 4, 5, 16, 17, 31, 97]
 
 @pytest.mark.parametrize("cells", [40, 2**16])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_is_the_recurrence(length: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scan_matches_recurrence(length: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and all gradients, however the channels and the cases are cut into blocks."""
     monkeypatch.setattr(module, "_CELLS", cells)
     parts = make(3, 5, 2, length)
@@ -90,7 +90,7 @@ def test_is_the_recurrence(length: int, cells: int, monkeypatch: pytest.MonkeyPa
     st.tuples(*[st.booleans()] * 4),
     st.integers(0, 10**6),
 )
-def test_every_option(b: int, d: int, n: int, length: int, chosen: tuple[bool, ...], seed: int) -> None:
+def test_all_options_match_recurrence(b: int, d: int, n: int, length: int, chosen: tuple[bool, ...], seed: int) -> None:
     x, delta, A, B, C, D, z, bias = make(b, d, n, length, seed=seed)
     with_D, with_z, with_bias, softplus = chosen
     options = {"delta_bias": bias if with_bias else None, "delta_softplus": softplus}
@@ -99,7 +99,7 @@ def test_every_option(b: int, d: int, n: int, length: int, chosen: tuple[bool, .
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10 * float(expected.detach().abs().max()))
 
 
-def test_by_hand() -> None:
+def test_scan_by_hand() -> None:
     """One channel, one state: h = 2, then 2 / e + 3, then twice as long a step."""
     x = torch.tensor([[[2.0, 3.0, 1.0]]], dtype=torch.float64)
     delta = torch.tensor([[[1.0, 1.0, 2.0]]], dtype=torch.float64)
@@ -118,7 +118,7 @@ def test_gradcheck(length: int) -> None:
 
 
 @pytest.mark.slow
-def test_float32() -> None:
+def test_float32_is_close_to_float64() -> None:
     """Against float64: values to 1e-5, gradients to 1e-4 of the largest entry."""
     exact = make(2, 6, 16, 1000)
     rough = [part.detach().float().requires_grad_() for part in exact]
@@ -134,7 +134,7 @@ def test_float32() -> None:
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype, autocast: bool) -> None:
-    """The float32 result of the rounded inputs, rounded once, and gradients in the inputs' own dtype."""
+    """The float32 result of the rounded inputs, rounded once, and gradients in the dtype of the inputs."""
     parts = [part.detach().to(dtype).requires_grad_() for part in make(2, 3, 4, 50)]
     with torch.autocast("cpu", dtype=dtype, enabled=autocast):
         found = run(selective_scan, parts)
@@ -146,7 +146,7 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype, autocast: boo
     assert all(bool(grad.isfinite().all()) for grad in grads)
 
 
-def test_mixed_precision() -> None:
+def test_mixed_precision_keeps_dtypes() -> None:
     """Half-precision tokens with float32 weights, as under autocast."""
     parts = make(2, 3, 4, 20, dtype=torch.float32)
     for i in (0, 1, 3, 4, 6):
@@ -158,8 +158,8 @@ def test_mixed_precision() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 1.0, 1e3, 1e30])
-def test_any_decay(scale: float) -> None:
-    """States that stay for ever, states that fade at once: finite, and the recurrence."""
+def test_any_decay_is_finite_and_matches_recurrence(scale: float) -> None:
+    """Decay rates near zero and very large: finite, and equal to the recurrence."""
     x, delta, A, B, C, *_ = make(2, 3, 4, 60, dtype=torch.float32)
     delta = F.softplus(delta.detach()).requires_grad_()
     A = (A.detach() * scale).requires_grad_()
@@ -172,8 +172,8 @@ def test_any_decay(scale: float) -> None:
         close(one, other, 1e-4)
 
 
-def test_a_decay_beyond_float32() -> None:
-    """Steps so long that a chunk's whole decay overflows where there is nothing to grow: no 0 times infinity."""
+def test_overflowing_decay_gives_no_nan() -> None:
+    """Steps so long that a chunk's decay overflows while its input is zero: no 0 times infinity."""
     x, delta = torch.zeros(1, 1, 30), torch.full((1, 1, 30), 50.0)
     x[..., -1] = 1
     ones = torch.ones(1, 1, 30)
@@ -181,7 +181,7 @@ def test_a_decay_beyond_float32() -> None:
     assert y.flatten().tolist() == [0.0] * 29 + [50.0]
 
 
-def test_a_broken_case_stays_alone() -> None:
+def test_nan_case_does_not_affect_others() -> None:
     parts = make(3, 2, 2, 20)
     clean = run(selective_scan, parts)
     parts[0] = parts[0].detach().clone()
@@ -193,8 +193,8 @@ def test_a_broken_case_stays_alone() -> None:
     assert bool(found[1, 0, 4:].isnan().all())
 
 
-def test_transposed_inputs() -> None:
-    """As they come from linear layers, tokens before channels."""
+def test_transposed_inputs_match() -> None:
+    """The layout that linear layers give, tokens before channels."""
     parts = make(2, 3, 4, 20)
     flipped = [p.detach().transpose(1, 2).contiguous().transpose(1, 2) if p.ndim == 3 else p.detach() for p in parts]
     flipped = [part.requires_grad_() for part in flipped]
@@ -204,7 +204,7 @@ def test_transposed_inputs() -> None:
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-12, atol=1e-12)
 
 
-def test_an_empty_batch() -> None:
+def test_empty_batch_has_zero_gradients() -> None:
     parts = make(0, 3, 2, 7)
     found = run(selective_scan, parts)
     assert found.shape == (0, 3, 7)
@@ -212,7 +212,7 @@ def test_an_empty_batch() -> None:
     assert torch.equal(parts[2].grad, torch.zeros(3, 2, dtype=torch.float64))
 
 
-def test_without_gradients() -> None:
+def test_inference_mode_matches_training() -> None:
     parts = make(2, 3, 2, 7)
     expected = run(selective_scan, parts)
     with torch.no_grad():
@@ -221,7 +221,7 @@ def test_without_gradients() -> None:
     assert torch.equal(found, expected)
 
 
-def test_shapes_alone() -> None:
+def test_meta_tensors_give_shapes() -> None:
     parts = [part.detach().to("meta").requires_grad_() for part in make(2, 3, 4, 11, dtype=torch.float32)]
     found = run(selective_scan, parts)
     found.sum().backward()
@@ -229,8 +229,8 @@ def test_shapes_alone() -> None:
     assert all(part.grad.shape == part.shape for part in parts)
 
 
-def test_nothing_of_the_size_of_all_states_is_kept() -> None:
-    """What the backward pass is given: a few tensors of ``b d l``, none of ``b d n l``."""
+def test_backward_does_not_store_all_states() -> None:
+    """The backward pass stores a few tensors of size ``b d l``, none of size ``b d n l``."""
     parts, kept = make(2, 4, 16, 300), []
 
     def keep(x: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ def test_nothing_of_the_size_of_all_states_is_kept() -> None:
     assert sum(kept) < 2 * 4 * 16 * 300
 
 
-def test_has_no_second_derivative() -> None:
+def test_second_derivative_raises() -> None:
     parts = make(1, 2, 2, 5)
     (slope,) = torch.autograd.grad(run(selective_scan, parts).sum(), parts[0], create_graph=True)
     with pytest.raises(NotImplementedError, match="no second derivative"):
@@ -282,8 +282,8 @@ def test_exports_for_any_length() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("transposed", [False, True])
-def test_operators_are_what_they_declare(transposed: bool) -> None:
-    """Shapes and strides among other things, for tokens before channels too."""
+def test_operators_pass_opcheck(transposed: bool) -> None:
+    """Shapes and strides among other things, also for tokens before channels."""
     parts = [part.detach() for part in make(2, 3, 2, 7)[:5]]
     if transposed:
         parts = [part.mT.contiguous().mT for part in parts]
@@ -308,14 +308,14 @@ def test_operators_are_what_they_declare(transposed: bool) -> None:
         ({"delta_bias": (3, 1)}, r"delta_bias must have the shape \(3\)"),
     ],
 )
-def test_refuses_shapes(change: dict[str, tuple[int, ...]], message: str) -> None:
+def test_invalid_shapes_raise(change: dict[str, tuple[int, ...]], message: str) -> None:
     given = dict(zip(NAMES, make(2, 3, 4, 7), strict=True))
     selective_scan(**given)
     with pytest.raises(ValueError, match=message):
         selective_scan(**given | {name: torch.ones(shape) for name, shape in change.items()})
 
 
-def test_refuses_other_things() -> None:
+def test_invalid_dtype_and_kernel_raise() -> None:
     given = dict(zip(NAMES, make(2, 3, 4, 7), strict=True))
     with pytest.raises(ValueError, match=r"B must be floating point, got torch\.int64"):
         selective_scan(**given | {"B": torch.ones(2, 4, 7, dtype=torch.int64)})
@@ -324,8 +324,8 @@ def test_refuses_other_things() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_the_other_kernel_is_given(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for mamba_ssm's function, which has its arguments in this order and wants these dtypes."""
+def test_mamba_ssm_kernel_receives_arguments(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for mamba_ssm's function, with its order of arguments and the dtypes that it needs."""
     seen: list[tuple[torch.dtype, ...]] = []
 
     def selective_scan_fn(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: Any) -> Any:
@@ -357,7 +357,7 @@ def test_what_the_other_kernel_is_given(dtype: torch.dtype, monkeypatch: pytest.
         (True, True, torch.float32, 257, False),
     ],
 )
-def test_when_the_other_kernel_is_taken(
+def test_mamba_ssm_kernel_is_chosen_if_usable(
     installed: bool,
     is_cuda: bool,
     dtype: torch.dtype,
@@ -372,8 +372,8 @@ def test_when_the_other_kernel_is_taken(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_on_the_gpu() -> None:
-    """This package's own steps there, against those on the CPU."""
+def test_gpu_matches_cpu() -> None:
+    """The pure PyTorch kernel on the GPU against the CPU."""
     parts = make(2, 6, 16, 1000, dtype=torch.float32)
     there = [part.detach().cuda().requires_grad_() for part in parts]
     direction = torch.randn(2, 6, 1000)
@@ -387,7 +387,7 @@ def test_on_the_gpu() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_mamba_ssm_gives_the_same(dtype: torch.dtype) -> None:
+def test_mamba_ssm_matches_torch_kernel(dtype: torch.dtype) -> None:
     pytest.importorskip("mamba_ssm", reason="mamba_ssm is not installed")
     parts = [part.detach().cuda().requires_grad_() for part in make(2, 6, 16, 1000, dtype=torch.float32)]
     for i in (0, 1, 3, 4, 6):

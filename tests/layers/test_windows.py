@@ -44,7 +44,7 @@ def sees(grid: tuple[int, ...], window: int, shift: bool) -> dict[tuple[int, int
 
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize(("grid", "window"), GRIDS)
-def test_who_sees_whom(grid: tuple[int, ...], window: int, shift: bool) -> None:
+def test_window_mask_matches_search(grid: tuple[int, ...], window: int, shift: bool) -> None:
     windows = Windows(grid, window=window, shift=shift)
     n = len(windows.place)
     found = {}
@@ -59,7 +59,7 @@ def test_who_sees_whom(grid: tuple[int, ...], window: int, shift: bool) -> None:
 
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize(("grid", "window"), GRIDS)
-def test_cut_and_joined_it_is_the_same(grid: tuple[int, ...], window: int, shift: bool) -> None:
+def test_cut_join_round_trip(grid: tuple[int, ...], window: int, shift: bool) -> None:
     windows = Windows(grid, window=window, shift=shift)
     x = torch.randn(2, len(windows.place), 3)
     assert torch.equal(windows.join(windows.cut(x)), x)
@@ -67,7 +67,7 @@ def test_cut_and_joined_it_is_the_same(grid: tuple[int, ...], window: int, shift
 
 @pytest.mark.parametrize("shift", [False, True])
 @pytest.mark.parametrize(("grid", "window"), [((5, 3), 2), ((3, 3), 7)])
-def test_block_against_loops(grid: tuple[int, ...], window: int, shift: bool) -> None:
+def test_window_block_matches_loops(grid: tuple[int, ...], window: int, shift: bool) -> None:
     """Two maps; case 0 has both, case 1 lacks the other."""
     torch.manual_seed(0)
     windows, heads, dim = Windows(grid, window=window, shift=shift), 2, 4
@@ -107,8 +107,8 @@ def biased(state: dict[str, Any], query: ref.Row, rows: ref.Rows, ways: list[int
     return ref.linear(ref.under(state, "out"), heads)
 
 
-def test_a_map_that_is_not_there_has_no_effect() -> None:
-    """On any bit of the others; and where there is none at all, nothing but finite numbers comes out."""
+def test_absent_map_has_no_effect() -> None:
+    """Not a bit of the others changes; a case without any map gives finite numbers."""
     windows = Windows((4, 4), window=2, shift=True)
     block = WindowCrossBlock(windows, dim=4, n_heads=2)
     x, y = torch.randn(2, 3, 16, 4)
@@ -120,7 +120,7 @@ def test_a_map_that_is_not_there_has_no_effect() -> None:
     assert bool(nobody.isfinite().all())
 
 
-def test_refuses() -> None:
+def test_invalid_options_raise() -> None:
     with pytest.raises(ValueError, match=r"grid and window must be positive, got \(4, 4\) and 0"):
         Windows((4, 4), window=0)
     with pytest.raises(ValueError, match="n_heads must divide dim"):

@@ -51,7 +51,9 @@ def golden_case(key: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, int, floa
     ],
 )
 @pytest.mark.parametrize("key", golden.cases("loss_bank"))
-def test_golden(key: str, dtype: torch.dtype, relative: float, absolute: float, gradient: float) -> None:
+def test_matches_published_values_and_gradients(
+    key: str, dtype: torch.dtype, relative: float, absolute: float, gradient: float
+) -> None:
     x, labels, n_classes, tau = golden_case(key, dtype)
     found = losses(x, labels, n_classes, temperature=tau, reduction="published", eps=1e-8)
     for name, value in found.items():
@@ -63,13 +65,8 @@ def test_golden(key: str, dtype: torch.dtype, relative: float, absolute: float, 
 
 
 @pytest.mark.parametrize("key", golden.cases("loss_bank"))
-def test_what_the_published_eps_changes(key: str) -> None:
-    """Almost nothing where the losses are ordinary; where anchors sit far from their positives it holds them back.
-
-    A term of size ``l`` loses ``log(1 + eps * exp(l))``, and each sum of prototype terms gains an ``eps``. Two of the
-    stored cases have terms large enough to show: in p05 the modalities lie apart (unimodal loss 27), in p02 the
-    samples of a few dimensions lie anywhere (sample loss 22).
-    """
+def test_published_eps_changes_values(key: str) -> None:
+    """Almost nothing for ordinary losses; it lowers the loss of anchors far from their positives."""
     x, labels, n_classes, tau = golden_case(key, torch.float64)
     exact = losses(x, labels, n_classes, temperature=tau, reduction="published")
     published = losses(x, labels, n_classes, temperature=tau, reduction="published", eps=1e-8)
@@ -82,7 +79,7 @@ def test_what_the_published_eps_changes(key: str) -> None:
     assert max(gaps.values()) < 2e-6
 
 
-def test_the_published_eps_stops_learning_where_it_is_needed_most() -> None:
+def test_published_eps_removes_gradient_of_hard_anchors() -> None:
     """Two classes on each other's side at a low temperature: the cap is reached and its gradient is lost."""
     x = torch.tensor([[[1.0, 0.1], [-1.0, 0.1]], [[-1.0, 0.1], [1.0, 0.1]]], dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 1])
@@ -119,8 +116,8 @@ def reference(x: Tensor, labels: Tensor, n_classes: int, present: Tensor, **opti
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["normalized", "published"])
-def test_every_batch_is_its_formula(reduction: str) -> None:
-    """Value and gradient; a gradient goes with one over the length, and is compared in those units."""
+def test_matches_reference_on_degenerate_batches(reduction: str) -> None:
+    """Value and gradient; a gradient scales with one over the length, and is compared in those units."""
     for kind in KINDS:
         x, labels, n_classes, present = degenerate(kind)
         x.requires_grad_()
@@ -137,7 +134,7 @@ def test_every_batch_is_its_formula(reduction: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("key", ["p00", "p04", "p05"])
-def test_golden_in_half_precision(key: str, dtype: torch.dtype) -> None:
+def test_matches_published_values_in_half_precision(key: str, dtype: torch.dtype) -> None:
     """Where the published code gives NaN in float16: within what rounding the embeddings costs."""
     x, labels, n_classes, tau = golden_case(key, dtype)
     x = x.detach().requires_grad_()
@@ -150,7 +147,7 @@ def test_golden_in_half_precision(key: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
+def test_autocast_has_no_effect(dtype: torch.dtype) -> None:
     x, labels, n_classes, present = degenerate("absent_class")
     x = x.float().requires_grad_()
     expected = losses(x, labels, n_classes, present)
@@ -164,7 +161,7 @@ def test_autocast_changes_nothing(dtype: torch.dtype) -> None:
     assert torch.equal(torch.autograd.grad(sum(found.values()), x)[0], wanted)
 
 
-def test_all_identical_in_closed_form() -> None:
+def test_identical_embeddings_match_closed_form() -> None:
     """m = 3, k = 2, b = 8, the same vector everywhere: only the numbers of positives and negatives are left."""
     x = torch.ones(3, 8, 5, dtype=torch.float64)
     found = losses(x, torch.arange(8) % 2, 2, reduction="published")
@@ -174,7 +171,7 @@ def test_all_identical_in_closed_form() -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_learned_temperature(name: str) -> None:
+def test_learned_temperature_gradcheck(name: str) -> None:
     x = torch.randn(2, 4, 3, dtype=torch.float64)
     anchors = anchor_set(x, torch.tensor([0, 1, 0, 1]), 2)
     tau = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
@@ -189,7 +186,7 @@ def test_a_learned_temperature(name: str) -> None:
         ({"reduction": "sum"}, "reduction expects one of normalized, published"),
     ],
 )
-def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(name: str, options: dict[str, Any], message: str) -> None:
     anchors = anchor_set(torch.ones(1, 2, 3), torch.tensor([0, 1]), 2)
     LOSSES[name](anchors)
     with pytest.raises(ValueError, match=message):
@@ -199,7 +196,7 @@ def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("term", TERMS.values())
-def test_term_refuses(term: Any) -> None:
+def test_invalid_options_of_loss_raise(term: Any) -> None:
     x, labels = torch.ones(1, 2, 3), torch.tensor([0, 1])
     with pytest.raises(ValueError, match=r"eps expects float from 0 to 1, got -1\.0"):
         term(eps=-1.0)
@@ -225,19 +222,19 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 @pytest.mark.slow
 @given(batches(), st.sampled_from(["normalized", "published"]))
-def test_any_batch_is_the_formula(batch: tuple[Tensor, Tensor, int, Tensor], reduction: str) -> None:
+def test_matches_reference_on_any_batch(batch: tuple[Tensor, Tensor, int, Tensor], reduction: str) -> None:
     close(losses(*batch, reduction=reduction), reference(*batch, published=reduction == "published"))
 
 
 @pytest.mark.slow
 @given(batches())
-def test_more_classes_than_there_are_changes_nothing(batch: Any) -> None:
+def test_invariant_to_unused_classes(batch: Any) -> None:
     x, labels, n_classes, present = batch
     close(losses(x, labels, n_classes + 3, present), losses(x, labels, n_classes, present))
 
 
 @pytest.mark.parametrize("key", golden.cases("loss_bank"))
-def test_hierarchical_golden(key: str) -> None:
+def test_hierarchical_matches_published_values(key: str) -> None:
     x, labels, n_classes, tau = golden_case(key, torch.float64)
     term = HierarchicalAnchorLoss(n_classes=n_classes, temperature=tau, reduction="published", eps=1e-8)
     loss = term(x, labels)
@@ -249,7 +246,7 @@ def test_hierarchical_golden(key: str) -> None:
 
 @pytest.mark.slow
 @given(batches(), st.tuples(*[st.sampled_from([0.0, 0.5, 2.0])] * 3).filter(any))
-def test_hierarchical_is_the_weighted_sum(batch: Any, weights: tuple[float, float, float]) -> None:
+def test_hierarchical_equals_weighted_sum(batch: Any, weights: tuple[float, float, float]) -> None:
     x, labels, n_classes, present = batch
     parts = losses(*batch)
     expected = sum(weight * parts[name].item() for name, weight in zip(LOSSES, weights))
@@ -260,7 +257,7 @@ def test_hierarchical_is_the_weighted_sum(batch: Any, weights: tuple[float, floa
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (-1.0, 1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, 1.0)])
-def test_hierarchical_refuses(weights: Any) -> None:
+def test_hierarchical_invalid_weights_raise(weights: Any) -> None:
     anchors = anchor_set(torch.ones(1, 2, 3), torch.tensor([0, 1]), 2)
     with pytest.raises(
         ValueError, match=r"(weights must be above 0|weights expects 3 values, a list of float from 0 to 1000000), got"

@@ -38,7 +38,7 @@ def inputs(x: Tensor = X, labels: Tensor = LABELS, **present: Tensor) -> LossInp
     return LossInputs({}, {"a": x[0], "b": x[1]}, {"label": labels}, present, {})
 
 
-def test_weights() -> None:
+def test_bank_weights_each_loss() -> None:
     losses = bank()
     values = losses(X, LABELS)
     terms = {"sample": SampleAnchorLoss, "unimodal": UnimodalAnchorLoss, "crossmodal": CrossmodalAnchorLoss}
@@ -49,7 +49,7 @@ def test_weights() -> None:
         assert torch.equal(losses.unweighted()[name], alone[name])
 
 
-def test_unweighted_is_detached_and_of_the_last_call() -> None:
+def test_unweighted_values_are_detached() -> None:
     losses = bank()
     assert losses.unweighted() == {}
     losses(X.clone().requires_grad_(), LABELS)
@@ -66,13 +66,13 @@ def test_weight_zero_is_not_computed() -> None:
     assert constant.n_calls == 0
 
 
-def test_a_term_of_ones_own() -> None:
+def test_custom_loss_in_bank() -> None:
     losses = LossBank(3, {"sample": (1.0, SampleAnchorLoss()), "other": (0.25, Constant(3.0))})
     assert losses(inputs())["other"].item() == 0.75
     assert losses(X, LABELS)["other"].item() == 0.75
 
 
-def test_the_terms_share_one_set_of_prototypes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_share_one_set_of_prototypes(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfusion.losses import batch
 
     calls = []
@@ -84,7 +84,7 @@ def test_the_terms_share_one_set_of_prototypes(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("present", [False, True])
-def test_the_ways_to_call(present: bool) -> None:
+def test_call_signatures_agree(present: bool) -> None:
     there = torch.tensor([[True] * 6, [True, False] * 3])
     named = {"a": there[0], "b": there[1]}
     expected = bank()(inputs(**named if present else {}))
@@ -98,8 +98,8 @@ def test_the_ways_to_call(present: bool) -> None:
         assert all(torch.equal(values[name], expected[name]) for name in expected)
 
 
-def test_the_example_of_the_guide() -> None:
-    """With anybody's network: the sum goes backward."""
+def test_guide_example_runs() -> None:
+    """With any network: the sum goes backward."""
     x = X.clone().requires_grad_()
     sum(bank()({"a": x[0], "b": x[1]}, LABELS).values()).backward()
     assert bool(x.grad.any())
@@ -135,7 +135,7 @@ def test_created_by_name() -> None:
         (lambda: bank().check(inputs(labels=LABELS - 1)), "labels must lie in 0..2, got -1 to 1"),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_options_and_inputs_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -149,7 +149,7 @@ def test_check_names_the_modality() -> None:
         bank().check(inputs(x))
 
 
-def test_check_ignores_what_is_missing() -> None:
+def test_check_ignores_missing_modalities() -> None:
     x = X.clone()
     x[1, 2] = float("nan")
     there = torch.arange(6) != 2

@@ -31,7 +31,7 @@ class Prior(Loss):
         return self.factor * (self.counts / self.counts.sum())[batch.labels].mean() * (self.n_classes or 0)
 
 
-def test_what_no_batch_holds_is_given() -> None:
+def test_bank_sets_n_classes_and_objective_sets_counts() -> None:
     """The number of classes by the bank, the counts by the objective, once."""
     loss, untouched = Prior(), SampleAnchorLoss(n_classes=3)
     bank = LossBank(3, {"prior": (1.0, loss), "sample": (1.0, untouched)})
@@ -46,7 +46,7 @@ def test_what_no_batch_holds_is_given() -> None:
         Objective({"label": Classes(3)}, LossBank(3, {"prior": (1.0, Prior())})).set_counts({"other": LABELS})
 
 
-def test_a_batch_computes_what_it_derives_once() -> None:
+def test_batch_caches_derived_values() -> None:
     batch = Batch(LossInputs({}, {"a": X[0], "b": X[1]}, {"label": LABELS}, {}, {}))
     assert batch.units is batch.units
     assert batch.anchors(3) is batch.anchors(3)
@@ -66,17 +66,17 @@ def test_a_batch_computes_what_it_derives_once() -> None:
         (lambda: SampleAnchorLoss(n_classes=3).set_n_classes(4), "was built for 3 classes, it cannot have 4"),
     ],
 )
-def test_what_is_missing_is_named(call: Any, message: str) -> None:
+def test_missing_inputs_raise_with_their_names(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
 @pytest.mark.parametrize("method", ["compute", "set_counts"])
-def test_a_loss_must_define_what_it_is_asked_for(method: str) -> None:
+def test_missing_method_raises(method: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"Loss must define {method}\(\)"):
         getattr(Loss(), method)(None)
 
 
-def test_options_are_printed() -> None:
+def test_repr_shows_options() -> None:
     assert repr(Prior(factor=0.5)) == "Prior(factor=0.5)"
     assert "beta=0.9, gamma=2.0" in repr(ClassBalancedLoss(beta=0.9, gamma=2.0))

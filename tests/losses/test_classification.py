@@ -138,7 +138,7 @@ def batch(kind: str, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @every_variant
 @pytest.mark.parametrize("kind", LABELS)
-def test_every_batch_is_its_formula(name: str, kind: str) -> None:
+def test_matches_reference_on_degenerate_batches(name: str, kind: str) -> None:
     """Value and gradient, in float64 and, but for rounding, in float32."""
     logits, labels = batch(kind)
     wanted, wanted_grad = value_and_gradient(VARIANTS[name][1], logits, labels)
@@ -166,7 +166,7 @@ def test_finite_at_any_scale_in_float32(name: str, scale: float) -> None:
 
 @every_variant
 @pytest.mark.parametrize("content", [NAN, INF, -INF])
-def test_a_case_that_is_left_out_may_hold_anything(name: str, content: float) -> None:
+def test_ignored_case_has_no_effect(name: str, content: float) -> None:
     """Bit for bit, in value and gradient."""
     logits, labels = batch("out_of_range")
     inside = ((labels >= 0) & (labels < K)).unsqueeze(1)
@@ -187,7 +187,7 @@ def test_a_case_that_is_left_out_may_hold_anything(name: str, content: float) ->
     smoothing=st.sampled_from([0.0, 0.1, 1.0]),
     weights=st.sampled_from([None, WEIGHTS, torch.tensor([0.0, 1.0, 3.0])]),
 )
-def test_cross_entropy_is_that_of_torch(seed: int, smoothing: float, weights: Tensor | None) -> None:
+def test_cross_entropy_matches_torch(seed: int, smoothing: float, weights: Tensor | None) -> None:
     logits, labels = batch("whole", seed)
     weights = None if weights is None else weights.double()
     found = cross_entropy_loss(logits, labels, label_smoothing=smoothing, class_weights=weights)
@@ -204,7 +204,7 @@ def test_cross_entropy_by_hand() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
-def test_weights_of_zero_alone(smoothing: float) -> None:
+def test_zero_class_weights_give_zero(smoothing: float) -> None:
     """Where torch divides by zero."""
     logits = torch.randn(2, 2, requires_grad=True)
     weights = torch.tensor([0.0, 1.0])
@@ -217,7 +217,7 @@ def test_weights_of_zero_alone(smoothing: float) -> None:
 # Focal loss
 
 
-def test_focal_of_two_classes_is_the_papers() -> None:
+def test_focal_of_two_classes_matches_paper() -> None:
     """Equation 5, on the difference of the logits, p = sigmoid(x)."""
     x = torch.tensor([-2.0, 0.3, 4.0], dtype=torch.float64)
     labels, alpha, gamma = torch.tensor([1, 0, 1]), 0.25, 2.0
@@ -232,7 +232,7 @@ def test_focal_of_two_classes_is_the_papers() -> None:
 
 @pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("margin", [-200.0, -90.0, -40.0, -17.0, -5.0, 5.0, 40.0, 200.0])
-def test_focal_keeps_its_digits(gamma: float, margin: float) -> None:
+def test_focal_is_precise_in_float32(gamma: float, margin: float) -> None:
     """In float32: of two classes with logits 0 and m, ``p = 1 / (1 + e^m)`` for the first."""
     logits = torch.tensor([[0.0, margin]], requires_grad=True)
     loss = focal_loss(logits, torch.tensor([0]), gamma=gamma)
@@ -255,7 +255,7 @@ def test_focal_of_one_class_is_zero() -> None:
 
 
 @given(seed=st.integers(0, 10**6))
-def test_more_gamma_is_less_loss(seed: int) -> None:
+def test_focal_decreases_with_gamma(seed: int) -> None:
     logits, labels = batch("whole", seed)
     values = [focal_loss(logits, labels, gamma=gamma).item() for gamma in (0.0, 0.5, 1.0, 2.0)]
     assert values == sorted(values, reverse=True)
@@ -268,7 +268,7 @@ def test_more_gamma_is_less_loss(seed: int) -> None:
     counts=st.lists(st.integers(0, 300), min_size=1, max_size=5).filter(any),
     beta=st.sampled_from([0.0, 0.5, 0.9, 0.99, 0.9999]),
 )
-def test_effective_numbers(counts: list[int], beta: float) -> None:
+def test_effective_number_weights_match_reference(counts: list[int], beta: float) -> None:
     found = effective_number_weights(torch.tensor(counts).double(), beta=beta)
     torch.testing.assert_close(found, numbers(counts, beta), rtol=1e-9, atol=0)
     assert found.sum().item() == pytest.approx(sum(n > 0 for n in counts))
@@ -282,7 +282,7 @@ def test_effective_numbers_by_hand() -> None:
 
 
 @pytest.mark.parametrize("beta", [1 - 1e-7, 1 - 1e-12, math.nextafter(1, 0)])
-def test_beta_near_1_is_the_inverse_of_the_counts_in_float32(beta: float) -> None:
+def test_beta_near_1_equals_inverse_counts_in_float32(beta: float) -> None:
     found = effective_number_weights(torch.tensor([1, 10, 100]), beta=beta)
     assert found.dtype == torch.float32
     inverse = torch.tensor([1.0, 0.1, 0.01])
@@ -290,23 +290,23 @@ def test_beta_near_1_is_the_inverse_of_the_counts_in_float32(beta: float) -> Non
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9])
-def test_enough_cases_are_enough(beta: float) -> None:
-    """Where ``beta^n`` is nothing the weights are equal, also for counts that float32 holds and int32 does not."""
+def test_effective_numbers_of_large_counts_are_equal(beta: float) -> None:
+    """Where ``beta^n`` vanishes the weights are equal, also for counts that float32 holds and int32 does not."""
     assert effective_number_weights(torch.tensor([10**4, 10**12]), beta=beta).tolist() == [1.0, 1.0]
 
 
-def test_no_counts_at_all() -> None:
+def test_effective_numbers_of_zero_counts_are_zero() -> None:
     assert effective_number_weights(torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_class_balanced_is_divided_by_the_number_of_cases() -> None:
-    """Not by their weights: then a batch of one class would not know which."""
+def test_class_balanced_is_mean_over_cases() -> None:
+    """Not over their weights: then a batch of one class would not depend on the class."""
     logits = torch.zeros(2, 2, dtype=torch.float64)
     rare, common = (class_balanced_loss(logits, torch.tensor([y, y]), torch.tensor([1, 2]), beta=0.5) for y in (0, 1))
     assert (rare.item(), common.item()) == pytest.approx((1.2 * math.log(2), 0.8 * math.log(2)))
 
 
-def test_a_class_without_a_count() -> None:
+def test_class_with_zero_count() -> None:
     """Class-balanced: left out. Logit-adjusted: as a class of one case."""
     logits, counts = torch.tensor([[1.0, 2.0, 0.5], [0.2, -1.0, 3.0]]).double(), torch.tensor([7, 0, 2])
     alone = class_balanced_loss(logits[:1], torch.tensor([0]), counts)
@@ -323,7 +323,7 @@ def test_a_class_without_a_count() -> None:
 
 
 def test_logit_adjusted_by_hand() -> None:
-    """Three quarters and one quarter, logits equal: the shares are the prior's."""
+    """Three quarters and one quarter, logits equal: the shares equal the prior."""
     logits, counts = torch.zeros(1, 2), torch.tensor([30, 10])
     for label, share in ((0, 3 / 4), (1, 1 / 4)):
         found = logit_adjusted_loss(logits, torch.tensor([label]), counts)
@@ -332,7 +332,7 @@ def test_logit_adjusted_by_hand() -> None:
     assert squared.item() == pytest.approx(-math.log(1 / 10))
 
 
-def test_tau_of_zero_is_cross_entropy() -> None:
+def test_logit_adjusted_with_tau_zero_is_cross_entropy() -> None:
     logits, labels = batch("whole")
     assert torch.equal(logit_adjusted_loss(logits, labels, COUNTS, tau=0.0), cross_entropy_loss(logits, labels))
 
@@ -344,7 +344,7 @@ def inputs_of(**outputs: Tensor) -> LossInputs:
     return LossInputs(outputs, {}, dict.fromkeys(outputs, torch.tensor([0, 1, 2, 1, 0, 2])), {}, {})
 
 
-def test_the_target() -> None:
+def test_loss_reads_its_target() -> None:
     one, two = torch.randn(2, 6, K)
     expected = F.cross_entropy(two, torch.tensor([0, 1, 2, 1, 0, 2]))
     torch.testing.assert_close(CrossEntropyLoss()(inputs_of(grade=two)), expected)
@@ -352,7 +352,7 @@ def test_the_target() -> None:
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "class_balanced", "logit_adjusted"])
-def test_is_registered(name: str) -> None:
+def test_created_by_name(name: str) -> None:
     term = registry.losses.create(name, n_classes=K, target="grade")
     if "counts" in term.needs:
         term.set_counts(COUNTS)
@@ -364,7 +364,7 @@ counted_terms = pytest.mark.parametrize("kind", [ClassBalancedLoss, LogitAdjuste
 
 
 @counted_terms
-def test_counts_are_needed(kind: Any) -> None:
+def test_missing_counts_raise(kind: Any) -> None:
     logits, labels = batch("whole")
     for term in (kind(), kind(n_classes=K)):
         with pytest.raises(ValueError, match=rf"{kind.__name__} needs .* give counts=..., or call set_counts\(\)"):
@@ -377,7 +377,7 @@ def test_counts_are_needed(kind: Any) -> None:
 
 
 @counted_terms
-def test_new_counts_replace_the_old(kind: Any) -> None:
+def test_new_counts_replace_old_ones(kind: Any) -> None:
     logits, labels = batch("whole")
     term = kind(counts=[1, 1, 1])
     before = term(logits, labels).item()
@@ -386,7 +386,7 @@ def test_new_counts_replace_the_old(kind: Any) -> None:
 
 
 @counted_terms
-def test_a_bank_tells_the_number_of_classes(kind: Any) -> None:
+def test_bank_sets_n_classes(kind: Any) -> None:
     term = kind()
     assert term.n_classes is None
     assert dict(term.named_buffers()) == {}
@@ -401,7 +401,7 @@ def test_a_bank_tells_the_number_of_classes(kind: Any) -> None:
 @counted_terms
 @pytest.mark.parametrize("options", [{}, {"n_classes": K}, {"counts": [1, 1, 1]}], ids=["nothing", "classes", "counts"])
 @pytest.mark.parametrize("assign", [False, True])
-def test_a_state_dict_brings_the_counts(kind: Any, options: dict[str, Any], assign: bool) -> None:
+def test_state_dict_restores_counts(kind: Any, options: dict[str, Any], assign: bool) -> None:
     logits, labels = batch("whole")
     bank = LossBank(None, {"it": (1.0, kind(counts=SOME))})
     file = io.BytesIO()
@@ -414,20 +414,20 @@ def test_a_state_dict_brings_the_counts(kind: Any, options: dict[str, Any], assi
 
 
 @counted_terms
-def test_a_state_dict_without_counts_brings_none(kind: Any) -> None:
+def test_state_dict_without_counts_removes_counts(kind: Any) -> None:
     term = kind(counts=SOME)
     term.load_state_dict(kind(n_classes=K).state_dict())
     with pytest.raises(ValueError, match="needs the number of training cases"):
         term(*batch("whole"))
 
 
-def test_a_state_dict_of_other_classes() -> None:
+def test_state_dict_of_other_n_classes_raises() -> None:
     with pytest.raises(RuntimeError, match="size mismatch for counts"):
         LogitAdjustedLoss(n_classes=2).load_state_dict(LogitAdjustedLoss(counts=SOME).state_dict())
 
 
 @counted_terms
-def test_counts_survive_copies_half_precision_and_the_meta_device(kind: Any) -> None:
+def test_counts_survive_copy_cast_and_meta_device(kind: Any) -> None:
     logits, labels = batch("whole")
     large = [10**7 + 1, 70_000, 2]  # beyond float16, and beyond what bfloat16 tells apart
     term = kind(counts=large)
@@ -463,7 +463,7 @@ LOGITS, RIGHT = torch.randn(6, K), torch.tensor([0, 1, 2, 1, 0, 2])
         (LOGITS[:, :0], RIGHT, r"logits must be of one class at least, got \(6, 0\)"),
     ],
 )
-def test_refuses_logits_and_labels(name: str, logits: Tensor, labels: Tensor, message: str) -> None:
+def test_invalid_logits_or_labels_raise(name: str, logits: Tensor, labels: Tensor, message: str) -> None:
     assert built(name, torch.float32)(LOGITS, RIGHT).isfinite()
     with pytest.raises(ValueError, match=message):
         built(name)(logits, labels)
@@ -543,6 +543,6 @@ def test_refuses_logits_and_labels(name: str, logits: Tensor, labels: Tensor, me
         (lambda: focal_loss(LOGITS, RIGHT, class_weights=torch.ones(3).long()), "class_weights must be floating point"),
     ],
 )
-def test_refuses(build: Callable[[], Any], message: str) -> None:
+def test_invalid_options_raise(build: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()

@@ -18,7 +18,7 @@ HALVES = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 UNEVEN = [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9]]
 
 
-def test_alone_nothing_is_gathered() -> None:
+def test_single_process_gathers_nothing() -> None:
     x = torch.randn(3, 2)
     inputs = LossInputs({}, {"a": x}, {}, {}, {})
     assert n_processes() == 1
@@ -35,7 +35,7 @@ def test_alone_nothing_is_gathered() -> None:
         pytest.param(cases.model_steps, HALVES, id="models, halves"),
     ],
 )
-def test_losses_gradients_and_memories(compute: Callable[..., Any], parts: list[list[int]], tmp_path: Path) -> None:
+def test_two_processes_match_whole_batch(compute: Callable[..., Any], parts: list[list[int]], tmp_path: Path) -> None:
     expected = compute(0, WHOLE)
     for found in together(compute, tmp_path, parts):
         assert found.keys() == expected.keys()
@@ -46,7 +46,7 @@ def test_losses_gradients_and_memories(compute: Callable[..., Any], parts: list[
 
 
 @pytest.mark.slow
-def test_rows_and_their_gradients(tmp_path: Path) -> None:
+def test_gathered_rows_have_gradients(tmp_path: Path) -> None:
     counts = [[2, 3], [4, 1], [0, 2]]
     for rank, found in enumerate(together(cases.all_gathers, tmp_path, counts)):
         for here, of in zip(found, counts, strict=True):

@@ -19,7 +19,7 @@ def random_masks(a: int, c: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 1e-8, 1e-3]), st.sampled_from([0.05, 0.5]))
-def test_contrast_is_its_formula(seed: int, eps: float, tau: float) -> None:
+def test_contrast_matches_reference(seed: int, eps: float, tau: float) -> None:
     g = torch.Generator().manual_seed(seed)
     anchors = torch.randn(4, 3, generator=g, dtype=torch.float64, requires_grad=True)
     candidates = torch.randn(6, 3, generator=g, dtype=torch.float64, requires_grad=True)
@@ -52,7 +52,7 @@ def test_contrast_by_hand() -> None:
     assert contrast(anchors, candidates, positive, negative, 1.0).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_contrast_of_a_batch_of_sets() -> None:
+def test_contrast_of_batch_matches_each_set() -> None:
     anchors, candidates = torch.randn(5, 2, 3), torch.randn(5, 4, 3)
     positive, negative = random_masks(2, 4, 1)
     together = contrast(anchors, candidates, positive, negative, 0.1)
@@ -61,7 +61,7 @@ def test_contrast_of_a_batch_of_sets() -> None:
 
 
 @pytest.mark.parametrize(("positive", "negative"), [(False, True), (True, False), (False, False)])
-def test_contrast_without_a_side_is_zero(positive: bool, negative: bool) -> None:
+def test_contrast_without_positives_or_negatives_is_zero(positive: bool, negative: bool) -> None:
     anchors = torch.randn(1, 3, requires_grad=True)
     masks = (torch.full((1, 2), side) for side in (positive, negative))
     loss = contrast(anchors, torch.randn(2, 3), *masks, 0.07)
@@ -78,7 +78,7 @@ def test_contrast_without_candidates_is_zero() -> None:
     assert torch.equal(anchors.grad, torch.zeros(2, 3))
 
 
-def test_contrast_in_autocast_is_in_full_precision() -> None:
+def test_contrast_in_autocast_computes_in_float32() -> None:
     anchors, candidates = torch.randn(3, 64), torch.randn(5, 64)
     masks = random_masks(3, 5, 0)
     expected = contrast(anchors, candidates, *masks, 0.07)
@@ -87,7 +87,7 @@ def test_contrast_in_autocast_is_in_full_precision() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_contrast_of_half_precision_is_float32(dtype: torch.dtype) -> None:
+def test_contrast_of_half_precision_computes_in_float32(dtype: torch.dtype) -> None:
     anchors, candidates = torch.randn(3, 8).to(dtype), torch.randn(5, 8).to(dtype)
     masks = random_masks(3, 5, 0)
     loss = contrast(anchors, candidates, *masks, 0.07)
@@ -116,7 +116,7 @@ RIGHT: dict[str, Any] = {
         ({"negative": BOOL.float()}, r"negative must be bool of shape .*got torch.float32"),
     ],
 )
-def test_contrast_refuses(wrong: dict[str, Any], message: str) -> None:
+def test_contrast_invalid_inputs_raise(wrong: dict[str, Any], message: str) -> None:
     assert contrast(**RIGHT).shape == (2,)
     with pytest.raises(ValueError, match=message):
         contrast(**RIGHT | wrong)
@@ -131,7 +131,7 @@ def test_unit_at_any_scale(scale: float) -> None:
     torch.testing.assert_close((x.grad.double() * 5 * scale), torch.tensor([[0.64, 0.48]]).double(), rtol=1e-5, atol=0)
 
 
-def test_unit_of_a_zero_vector_is_zero_and_so_is_its_gradient() -> None:
+def test_unit_of_zero_vector_has_zero_value_and_gradient() -> None:
     x = torch.tensor([[0.0, 0.0], [1.0, 1.0]], requires_grad=True)
     (unit(x) * torch.tensor([3.0, 5.0])).sum().backward()
     assert torch.equal(unit(x)[0], torch.zeros(2))
@@ -140,11 +140,11 @@ def test_unit_of_a_zero_vector_is_zero_and_so_is_its_gradient() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_unit_does_not_hide_what_is_not_finite(value: float) -> None:
+def test_unit_propagates_nan(value: float) -> None:
     assert bool(unit(torch.tensor([[value, 1.0]])).isnan().any())
 
 
-def test_masked_logsumexp() -> None:
+def test_masked_logsumexp_ignores_masked_entries() -> None:
     x = torch.tensor([[1.0, float("nan"), 2.0], [5.0, 6.0, 7.0]])
     mask = torch.tensor([[True, False, True], [False, False, False]])
     value, nothing = masked_logsumexp(x, mask).tolist()
@@ -152,13 +152,13 @@ def test_masked_logsumexp() -> None:
     assert -math.inf < nothing < -1e30
 
 
-def test_masked_logsumexp_over_nothing_has_no_gradient() -> None:
+def test_masked_logsumexp_of_empty_mask_has_zero_gradient() -> None:
     x = torch.tensor([5.0, float("nan")], requires_grad=True)
     masked_logsumexp(x, torch.zeros(2, dtype=torch.bool)).backward()
     assert x.grad.tolist() == [0.0, 0.0]
 
 
-def test_negative_log_share_keeps_its_digits() -> None:
+def test_negative_log_share_is_precise_in_float32() -> None:
     """Where the share is nearly 1, ``1 - share`` would be rounding noise in float32."""
     positive, negative = torch.tensor([20.0]), torch.tensor([0.0])
     assert negative_log_share(positive, negative).item() == pytest.approx(math.log1p(math.exp(-20)), rel=1e-6)
@@ -176,7 +176,7 @@ def test_eps_caps_the_loss_and_its_gradient() -> None:
 
 
 @given(st.floats(-15, 15))
-def test_eps_costs_its_share(difference: float) -> None:
+def test_eps_gap_matches_closed_form(difference: float) -> None:
     """``exact - with_eps = log(1 + eps / share)``."""
     positive, negative = torch.zeros(1, dtype=torch.float64), torch.tensor([difference], dtype=torch.float64)
     exact = negative_log_share(positive, negative)

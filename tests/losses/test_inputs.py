@@ -24,7 +24,7 @@ def batch(embeddings: Any = NAMED, present: Any = None) -> Batch:
     return Batch(of(embeddings, present))
 
 
-def test_every_way_to_give_embeddings() -> None:
+def test_embeddings_as_tensor_list_or_dict_agree() -> None:
     for embeddings in (X, list(X), dict(zip("012", X))):
         found = loss_inputs(embeddings, LABELS, PRESENT, {"more": X[0]})
         assert list(found.embeddings) == ["0", "1", "2"]
@@ -35,12 +35,12 @@ def test_every_way_to_give_embeddings() -> None:
     assert loss_inputs(X).targets == {}
 
 
-def test_loss_inputs_stay_themselves() -> None:
+def test_loss_inputs_are_returned_unchanged() -> None:
     given = of()
     assert loss_inputs(given) is given
 
 
-def test_units_replace_what_is_missing() -> None:
+def test_units_of_missing_embeddings_are_zero() -> None:
     x = X.clone()
     x[~PRESENT] = float("nan")
     x[0, 0] = 0
@@ -57,7 +57,7 @@ def test_units_replace_what_is_missing() -> None:
     assert not bool(leaf.grad[0, 0].any())
 
 
-def test_pairs_of_modalities() -> None:
+def test_modality_pairs_default_to_all() -> None:
     first, second, both = modality_pairs(batch(present={"b": PRESENT[1], "c": PRESENT[2]}))
     unit_x, there = units_of(NAMED, dict(zip(NAMED, PRESENT)))
     assert first.shape == (3, 4, 2)
@@ -67,7 +67,7 @@ def test_pairs_of_modalities() -> None:
         assert torch.equal(both[p], there[i] & there[j])
 
 
-def test_named_pairs() -> None:
+def test_modality_pairs_by_name() -> None:
     c, a, _ = modality_pairs(batch(), [("c", "a")])
     first, second, _ = modality_pairs(batch())
     assert torch.equal(c, second[1:2])
@@ -79,7 +79,7 @@ class Sum(Loss):
         return stack_embeddings(batch.embeddings).sum()
 
 
-def test_a_term_takes_both() -> None:
+def test_loss_accepts_tensors_and_loss_inputs() -> None:
     assert Sum()(X) == Sum()(NAMED, LABELS) == Sum()(of()) == X.sum()
 
 
@@ -104,11 +104,11 @@ def test_a_term_takes_both() -> None:
         ),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_inputs_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_a_term_must_say_its_loss() -> None:
+def test_missing_compute_raises() -> None:
     with pytest.raises(NotImplementedError, match=r"Loss must define compute\(\)"):
         Loss()(X)

@@ -61,7 +61,7 @@ def a_batch(columns: Columns, n: int, seed: int, dtype: torch.dtype = torch.floa
 @pytest.mark.parametrize("split", SPLITS)
 @given(seed=st.integers(0, 10**6), n=st.integers(0, 4))
 @settings(max_examples=15)
-def test_it_is_its_formula(split: str, seed: int, n: int) -> None:
+def test_function_matches_reference(split: str, seed: int, n: int) -> None:
     predicted, table, masked = a_batch(SPLITS[split], n, seed)
     predicted.requires_grad_()
     wanted = reference(predicted, table, SPLITS[split], masked)
@@ -91,8 +91,8 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("cell", [(0, NAN), (1, INF), (1, -INF), (2, -1), (2, 2), (3, 4), (3, -100), (4, 1)])
-def test_what_is_no_target(cell: tuple[int, float]) -> None:
-    """A cell without a truth is as one that is not masked."""
+def test_cell_without_target_is_ignored(cell: tuple[int, float]) -> None:
+    """A cell without a target counts as one that is not masked."""
     predicted, table, _ = a_batch(COLUMNS, 3, 0)
     table = Table(torch.zeros(3, 2), torch.zeros(3, 3).long())
     masked = torch.ones(3, 5, dtype=torch.bool)
@@ -110,7 +110,7 @@ def test_what_is_no_target(cell: tuple[int, float]) -> None:
 
 
 @pytest.mark.parametrize("content", [NAN, INF, -INF, 1e30])
-def test_predictions_for_cells_that_were_seen_have_no_effect(content: float) -> None:
+def test_predictions_of_unmasked_cells_have_no_effect(content: float) -> None:
     predicted, table, masked = a_batch(COLUMNS, 4, 1)
     masked[:, 4] = False
     of_column = torch.tensor([0, 1, 2, 2, 3, 3, 3, 3, 4])
@@ -124,7 +124,7 @@ def test_predictions_for_cells_that_were_seen_have_no_effect(content: float) -> 
     assert torch.equal(values[0][1], values[1][1])
 
 
-def test_a_prediction_that_is_not_finite_comes_through() -> None:
+def test_nan_prediction_gives_nan() -> None:
     predicted, _, _ = a_batch(COLUMNS, 1, 1)
     table = Table(torch.zeros(1, 2), torch.zeros(1, 3).long())
     for column in (0, 3):
@@ -134,7 +134,7 @@ def test_a_prediction_that_is_not_finite_comes_through() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e15])
-def test_large_and_small_predictions_in_float32(scale: float) -> None:
+def test_extreme_predictions_are_precise_in_float32(scale: float) -> None:
     predicted, table, masked = a_batch(COLUMNS, 6, 2)
     predicted = (predicted * scale).float().requires_grad_()
     found = masked_columns_loss(predicted, table, COLUMNS, masked)
@@ -180,7 +180,7 @@ RIGHT: dict[str, Any] = {
         ({"masked": torch.ones(3, 9).bool()}, r"masked must be bool of shape \(3, 5\), got torch.bool \(3, 9\)"),
     ],
 )
-def test_refuses(wrong: dict[str, Any], message: str) -> None:
+def test_invalid_inputs_raise(wrong: dict[str, Any], message: str) -> None:
     assert masked_columns_loss(**RIGHT).isfinite()
     with pytest.raises(ValueError, match=message):
         masked_columns_loss(**RIGHT | wrong)
@@ -258,7 +258,7 @@ def reference_of_term(inputs: LossInputs, built: MaskedColumnsLoss) -> Tensor:
 
 @pytest.mark.parametrize("options", [{}, {"on": "b"}, {"on": "a", "hidden": 3}], ids=["all", "one", "hidden"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_batch_is_its_formula(kind: str, options: dict[str, Any]) -> None:
+def test_loss_matches_reference_on_degenerate_batches(kind: str, options: dict[str, Any]) -> None:
     """Value and gradients in float64; finite and the same value in float32."""
     built, inputs = term(**options), cast(inputs_of(kind), torch.float64)
     leaves = [*inputs.embeddings.values(), *built.parameters()]
@@ -278,8 +278,8 @@ def test_every_batch_is_its_formula(kind: str, options: dict[str, Any]) -> None:
 
 @given(content=st.sampled_from([NAN, INF, -1e30]), on=st.sampled_from([None, "a", "c"]), seed=st.integers(0, 99))
 @settings(max_examples=15)
-def test_what_is_missing_has_no_effect(content: float, on: str | None, seed: int) -> None:
-    """Bit for bit; the truth of a case that is left out has none either."""
+def test_missing_cases_have_no_effect(content: float, on: str | None, seed: int) -> None:
+    """Bit for bit; the target of an ignored case has no effect either."""
     inputs = inputs_of("some_missing", seed)
     spoilt = {
         name: torch.where(inputs.present[name].unsqueeze(-1), x, content) for name, x in inputs.embeddings.items()
@@ -295,7 +295,7 @@ def test_what_is_missing_has_no_effect(content: float, on: str | None, seed: int
 
 
 @pytest.mark.slow
-def test_it_learns() -> None:
+def test_training_lowers_loss() -> None:
     """The table is a function of the direction."""
     torch.manual_seed(0)
     x = torch.randn(64, D)
@@ -333,14 +333,16 @@ X = torch.randn(5, D)
         ({}, {"a": X, "b": X[1:]}, AUX, r"'b' must be .* \(5, 4\), got torch.float32 \(4, 4\)"),
     ],
 )
-def test_the_term_refuses(options: dict[str, Any], embeddings: dict[str, Tensor], aux: Any, message: str) -> None:
+def test_invalid_options_and_inputs_of_loss_raise(
+    options: dict[str, Any], embeddings: dict[str, Tensor], aux: Any, message: str
+) -> None:
     right: dict[str, Any] = {"columns": COLUMNS, "dim": D}
     assert MaskedColumnsLoss(**right)({"a": X}, aux=AUX).isfinite()
     with pytest.raises(ValueError, match=message):
         MaskedColumnsLoss(**right | options)(embeddings, aux=aux)
 
 
-def test_is_registered() -> None:
+def test_created_by_name() -> None:
     built = registry.losses.create("masked_columns", columns=COLUMNS, dim=D, on="a")
     assert isinstance(built, MaskedColumnsLoss)
     assert "on='a'" in repr(built)

@@ -79,7 +79,7 @@ both_kinds = pytest.mark.parametrize("exclude", ["case", "class"])
 @pytest.mark.slow
 @both_kinds
 @pytest.mark.parametrize("kind", loss_choices.LABELS)
-def test_every_batch_is_its_formula(kind: str, exclude: str) -> None:
+def test_matches_reference_on_degenerate_batches(kind: str, exclude: str) -> None:
     """Value and gradients, in float64; finite and the same value in float32."""
     batch = degenerate(kind)
     matching = term(exclude=exclude)
@@ -101,8 +101,8 @@ def test_every_batch_is_its_formula(kind: str, exclude: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "exclude"), [("one_case", "case"), ("all_zero", "case"), ("one_class", "class")])
-def test_without_a_negative_it_is_zero(kind: str, exclude: str) -> None:
-    """Matches alone would teach to say yes to everything: the classifier gets no gradient either."""
+def test_without_negatives_is_zero(kind: str, exclude: str) -> None:
+    """Positives alone would teach a constant answer: the classifier gets no gradient either."""
     matching = term(exclude=exclude)
     value, grad = value_and_gradient(matching, degenerate(kind))
     matching(*degenerate(kind)).backward()
@@ -111,8 +111,8 @@ def test_without_a_negative_it_is_zero(kind: str, exclude: str) -> None:
     assert not any(bool(p.grad.any()) for p in matching.parameters())
 
 
-def test_by_hand() -> None:
-    """A classifier that says ten times the cosine; two cases, the second of which disagrees with itself."""
+def test_loss_by_hand() -> None:
+    """A classifier that outputs ten times the cosine; two cases, the second of which disagrees with itself."""
     first = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
     second = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     found = matching_loss(first, second, lambda a, b: 10 * (a * b).sum(-1))
@@ -122,7 +122,7 @@ def test_by_hand() -> None:
     assert found.item() == pytest.approx((yes + math.log(2) + 2 * math.log(2) + 2 * no) / 6, rel=1e-6)
 
 
-def test_a_case_with_one_side_is_a_candidate() -> None:
+def test_case_with_one_modality_is_a_negative() -> None:
     """The first case alone has both sides: its first has a negative, its second has none."""
     x = torch.randn(2, 2, D, dtype=torch.float64)
     present = torch.tensor([[True, False], [True, True]])
@@ -133,8 +133,8 @@ def test_a_case_with_one_side_is_a_candidate() -> None:
     assert matching(x, present=present).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_class_of_a_negative() -> None:
-    """The nearest case is of the same class: only ``exclude="class"`` passes it over."""
+def test_exclude_class_skips_negatives_of_same_class() -> None:
+    """The nearest case is of the same class: only ``exclude="class"`` skips it."""
     x = torch.tensor([[1.0, 0, 0, 0], [1.0, 0.1, 0, 0], [0, 1.0, 0, 0]]).repeat(2, 1, 1).double()
     similarity = (x[:1] / x[:1].norm(dim=-1, keepdim=True)) @ (x[1:] / x[1:].norm(dim=-1, keepdim=True)).mT
     labels = torch.tensor([0, 0, 1])
@@ -143,7 +143,7 @@ def test_the_class_of_a_negative() -> None:
     assert term(exclude="class")(x, labels).item() != term(exclude="case")(x, labels).item()
 
 
-def test_hard_negatives() -> None:
+def test_hard_negatives_are_most_similar_eligible() -> None:
     nan = math.nan
     similarity = torch.tensor([[[0.9, 0.2, 0.5], [nan, -1.0, nan], [0.1, 0.2, 0.3]]], requires_grad=True)
     eligible = torch.tensor([[[False, True, True], [False, True, False], [False, False, False]]])
@@ -153,7 +153,7 @@ def test_hard_negatives() -> None:
         assert found.tolist() == [[True, True, False]]
 
 
-def test_negatives_are_drawn_in_proportion() -> None:
+def test_proportional_negatives_match_probabilities() -> None:
     similarity = torch.tensor([0.3, -0.2, 0.9, 0.5]).repeat(40_000, 1)
     eligible = torch.tensor([True, True, False, True]).expand_as(similarity)
     index, _ = hard_negatives(similarity, eligible, temperature=0.4)
@@ -164,7 +164,7 @@ def test_negatives_are_drawn_in_proportion() -> None:
     assert frequency[2].item() == 0
 
 
-def test_proportional_negatives() -> None:
+def test_proportional_negatives_at_low_temperature_are_hardest() -> None:
     batch = degenerate("whole")
     hardest = term()(*batch).item()
     matching = term(negatives="proportional", temperature=1.0)
@@ -179,7 +179,7 @@ def test_proportional_negatives() -> None:
     assert torch.equal(matching(*batch), first)
 
 
-def test_features_are_symmetric_and_of_size_1() -> None:
+def test_pair_features_are_symmetric() -> None:
     a, b = torch.randn(2, 100, 64, dtype=torch.float64)
     a, b = a / a.norm(dim=-1, keepdim=True), b / b.norm(dim=-1, keepdim=True)
     features = pair_features(a, b)
@@ -189,7 +189,7 @@ def test_features_are_symmetric_and_of_size_1() -> None:
     assert features.abs().mean().item() == pytest.approx((2 / math.pi + 2) / 2, rel=0.05)  # of normal variables
 
 
-def test_a_classifier_in_half_precision_computes_in_float32() -> None:
+def test_half_precision_classifier_computes_in_float32() -> None:
     batch = degenerate("whole")
     half = term(torch.bfloat16)
     value = half(batch[0].float(), *batch[1:])
@@ -201,7 +201,7 @@ def test_a_classifier_in_half_precision_computes_in_float32() -> None:
 @pytest.mark.parametrize(
     "options", [{"exclude": "class", "pairs": [("0", "2")]}, {"negatives": "proportional"}], ids=["class", "drawn"]
 )
-def test_compiles_without_a_break(options: dict[str, Any]) -> None:
+def test_compiles_without_graph_break(options: dict[str, Any]) -> None:
     batch = degenerate("two_cases" if "negatives" in options else "some_missing")  # nothing to draw from in two cases
     matching = term(torch.float32, **options)
     torch._dynamo.reset()
@@ -211,14 +211,14 @@ def test_compiles_without_a_break(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("negatives", ["hardest", "proportional"])
-def test_the_meta_device(negatives: str) -> None:
+def test_runs_on_meta_device(negatives: str) -> None:
     x, labels, present = (y.to("meta") for y in degenerate("some_missing"))
     leaf = x.float().requires_grad_()
     term(torch.float32, exclude="class", negatives=negatives).to("meta")(leaf, labels, present).backward()
     assert leaf.grad.shape == leaf.shape
 
 
-def test_pairs() -> None:
+def test_pairs_select_modalities() -> None:
     x, _, present = degenerate("whole")
     named = dict(zip("abc", x))
     there = dict(zip("abc", present))
@@ -226,8 +226,8 @@ def test_pairs() -> None:
     assert term(pairs=[["c", "a"]])(named, present=there).item() == pytest.approx(alone.item(), rel=1e-12)
 
 
-def test_it_learns() -> None:
-    """Cases whose modalities agree are told from mixed ones."""
+def test_training_lowers_loss() -> None:
+    """Cases whose modalities agree are distinguished from mixed ones."""
     torch.manual_seed(0)
     x = torch.randn(1, 16, 8).repeat(2, 1, 1)
     matching = MatchingLoss(dim=8, hidden=16)
@@ -260,7 +260,7 @@ LABELS = torch.tensor([0, 1, 0, 1])
         ({"exclude": "class"}, (X, LABELS.float()), "labels must be int64.*got torch.float32"),
     ],
 )
-def test_refuses(options: dict[str, Any], batch: tuple[Any, ...], message: str) -> None:
+def test_invalid_options_and_inputs_raise(options: dict[str, Any], batch: tuple[Any, ...], message: str) -> None:
     assert MatchingLoss(dim=D)(X, LABELS).isfinite()
     with pytest.raises(ValueError, match=message):
         MatchingLoss(**{"dim": D} | options)(*batch)
@@ -275,18 +275,20 @@ def test_refuses(options: dict[str, Any], batch: tuple[Any, ...], message: str) 
         (torch.zeros(2, 3), torch.ones(2, 3).bool(), -1.0, "temperature must be positive"),
     ],
 )
-def test_hard_negatives_refuse(similarity: Tensor, eligible: Tensor, temperature: float | None, message: str) -> None:
+def test_hard_negatives_invalid_inputs_raise(
+    similarity: Tensor, eligible: Tensor, temperature: float | None, message: str
+) -> None:
     assert hard_negatives(torch.zeros(2, 3), torch.ones(2, 3).bool())[1].all()
     with pytest.raises(ValueError, match=message):
         hard_negatives(similarity, eligible, temperature=temperature)
 
 
-def test_matching_loss_refuses() -> None:
+def test_function_invalid_inputs_raise() -> None:
     with pytest.raises(ValueError, match=r"second side must be .* \(1, 2, 3\), got torch.float32 \(1, 2, 4\)"):
         matching_loss(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4), lambda a, b: a.sum(-1))
 
 
-def test_is_registered() -> None:
+def test_created_by_name() -> None:
     built = registry.losses.create("matching", dim=D, hidden=7)
     assert isinstance(built, MatchingLoss)
     assert built.classifier.hidden.out_features == 7

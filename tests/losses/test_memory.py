@@ -43,7 +43,7 @@ def check(found: Prototypes, expected: Prototypes) -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.5, 0.9]))
-def test_moving_average(seed: int, momentum: float) -> None:
+def test_moving_prototypes_match_reference(seed: int, momentum: float) -> None:
     source = MovingPrototypes(M, K, D, momentum=momentum).double()
     means: dict[tuple[int, int], Tensor] = {}
     for step in range(4):
@@ -59,7 +59,7 @@ def test_moving_average(seed: int, momentum: float) -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 5, 7, 12, 100]))
-def test_memory(seed: int, size: int) -> None:
+def test_memory_prototypes_match_reference(seed: int, size: int) -> None:
     """All cases of this batch and the last ``size`` before it, equally; sizes below, at and above the batch's five."""
     source = MemoryPrototypes(M, K, D, size=size).double()
     past: list[tuple[Tensor, int, Tensor]] = []
@@ -81,14 +81,14 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: typ
 
 
 @every_source
-def test_the_first_batch_is_as_without_memory(source: Any) -> None:
+def test_first_batch_matches_no_memory(source: Any) -> None:
     x, labels, counted = batch(0)
     fresh = type(source)(M, K, D).double()
     check(fresh(x, labels, counted), anchor_set(x, labels, K, counted).prototypes)
 
 
 @every_source
-def test_only_this_batch_has_gradient(source: Any) -> None:
+def test_only_current_batch_gets_gradient(source: Any) -> None:
     fresh = type(source)(M, K, D).double()
     x, labels, counted = batch(1)
     first = x.clone().requires_grad_()
@@ -101,8 +101,8 @@ def test_only_this_batch_has_gradient(source: Any) -> None:
 
 
 @every_source
-def test_gradient_of_a_step_after_the_next_has_begun(source: Any) -> None:
-    """The update must not write over what autograd kept."""
+def test_backward_after_next_forward(source: Any) -> None:
+    """The update must not overwrite what autograd stored."""
     fresh = type(source)(M, K, D).double()
     x, labels, counted = batch(1)
     fresh(*batch(0))
@@ -115,7 +115,7 @@ def test_gradient_of_a_step_after_the_next_has_begun(source: Any) -> None:
 
 
 @every_source
-def test_evaluation_remembers_nothing(source: Any) -> None:
+def test_evaluation_does_not_update_memory(source: Any) -> None:
     fresh = type(source)(M, K, D).double()
     fresh(*batch(0))
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
@@ -126,7 +126,7 @@ def test_evaluation_remembers_nothing(source: Any) -> None:
 
 
 @every_source
-def test_the_state_dict_holds_it(source: Any) -> None:
+def test_state_dict_round_trip(source: Any) -> None:
     fresh = type(source)(M, K, D, **({"size": 7} if isinstance(source, MemoryPrototypes) else {})).double()
     other = type(source)(M, K, D, **({"size": 7} if isinstance(source, MemoryPrototypes) else {})).double()
     fresh(*batch(0))
@@ -136,7 +136,7 @@ def test_the_state_dict_holds_it(source: Any) -> None:
 
 
 @every_source
-def test_what_is_not_finite_does_not_stay(source: Any) -> None:
+def test_nonfinite_values_are_not_stored(source: Any) -> None:
     fresh = type(source)(M, K, D).double()
     x, labels, counted = batch(3)
     bad = x.clone()
@@ -146,8 +146,8 @@ def test_what_is_not_finite_does_not_stay(source: Any) -> None:
     assert all(bool(part.isfinite().all()) for part in found[:2])
 
 
-def test_a_class_that_is_not_in_the_batch_still_pushes() -> None:
-    """One class in the batch: alone there is nothing to tell apart, with what came before there is."""
+def test_class_absent_in_batch_still_repels() -> None:
+    """One class in the batch: without a memory the loss is zero, with one it is not."""
     g = torch.Generator().manual_seed(0)
     x, labels = torch.randn(M, 6, D, generator=g), torch.arange(6) % K
     later, one_class = torch.randn(M, 4, D, generator=g), torch.zeros(4, dtype=torch.int64)
@@ -159,7 +159,7 @@ def test_a_class_that_is_not_in_the_batch_still_pushes() -> None:
         assert (bank(later, one_class)["unimodal"].item() > 0) == more
 
 
-def test_a_term_with_its_own() -> None:
+def test_loss_with_separate_prototypes() -> None:
     g = torch.Generator().manual_seed(0)
     x, labels = torch.randn(M, 6, D, generator=g), torch.arange(6) % K
     terms = {"own": (1.0, SampleAnchorLoss(prototypes=MovingPrototypes(M, K, D))), "batch": (1.0, SampleAnchorLoss())}
@@ -172,7 +172,7 @@ def test_a_term_with_its_own() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @every_source
-def test_half_precision_state(source: Any, dtype: torch.dtype) -> None:
+def test_half_precision_state_computes_in_float32(source: Any, dtype: torch.dtype) -> None:
     """A bank that was cast with its model still works; its memory is then as coarse as the dtype."""
     fresh = type(source)(M, K, D).to(dtype)
     x, labels, counted = batch(0)
@@ -198,6 +198,6 @@ def test_half_precision_state(source: Any, dtype: torch.dtype) -> None:
         (lambda: MemoryPrototypes(M, K, D + 1)(*batch(0)), "built for 2 modalities of width 5"),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_options_and_inputs_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

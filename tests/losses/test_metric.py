@@ -216,7 +216,7 @@ def expected_relations(x: dict[str, Tensor], on: Any, positives: str) -> list[Re
     ],
 )
 @pytest.mark.parametrize("name", FORMULAS)
-def test_formulas_in_a_bank(name: str, on: Any, positives: Any) -> None:
+def test_losses_in_bank_match_reference(name: str, on: Any, positives: Any) -> None:
     options, formula = FORMULAS[name]
     x, y = embeddings(), embeddings()
     bank = LossBank(N_CLASSES, {"it": (0.5, MetricLoss(on=on, positives=positives, **options))})
@@ -231,7 +231,7 @@ def test_formulas_in_a_bank(name: str, on: Any, positives: Any) -> None:
         torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-7, check_dtype=False)
 
 
-def test_fused_of_the_model_goes_before_side_by_side() -> None:
+def test_fused_embedding_replaces_concatenation() -> None:
     x, fused = embeddings(), random(8, 7, seed=3)
     fused[6] = NAN  # of the case that lacks everything
     found = MetricLoss(loss="NTXentLoss")(x, LABELS, THERE, {"fused": fused})
@@ -240,7 +240,7 @@ def test_fused_of_the_model_goes_before_side_by_side() -> None:
     assert found.item() == pytest.approx(nt_xent(relate(rows, labels, rows, labels)).item(), rel=1e-9)
 
 
-def test_fused_without_modalities() -> None:
+def test_fused_embedding_without_modalities() -> None:
     fused = random(6, 5)
     inputs = LossInputs({}, {}, {"label": LABELS[:6].abs()}, {}, {"fused": fused})
     rows, labels = directions(list(fused)), LABELS[:6].abs().tolist()
@@ -248,7 +248,7 @@ def test_fused_without_modalities() -> None:
     assert MetricLoss(loss="NTXentLoss")(inputs).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_modalities_of_different_widths_side_by_side() -> None:
+def test_modalities_of_different_widths_are_concatenated() -> None:
     x, y = random(6, 3), random(6, 5, seed=1)
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     rows = directions([torch.cat(directions([x[i], y[i]])) for i in range(6)])
@@ -291,7 +291,7 @@ def soft_triple(rows: list[Tensor], labels: list[int], centers: Tensor) -> Tenso
     ("name", "parameter", "formula"),
     [("ProxyAnchorLoss", "proxies", proxy_anchor), ("SoftTripleLoss", "fc", soft_triple)],
 )
-def test_losses_with_proxies_in_a_bank(name: str, parameter: str, formula: Callable[..., Tensor]) -> None:
+def test_proxy_losses_in_bank_match_reference(name: str, parameter: str, formula: Callable[..., Tensor]) -> None:
     bank = LossBank(N_CLASSES, {"it": (2.0, MetricLoss(loss={"name": name, "embedding_size": DIM}, on="a"))})
     ((key, proxies),) = bank.named_parameters()
     assert key == f"terms.it.loss_function.{parameter}"
@@ -312,7 +312,7 @@ def test_losses_with_proxies_in_a_bank(name: str, parameter: str, formula: Calla
 # PML is the definition
 
 
-def made(name: str, on: Any = "a", width: int = DIM, **more: Any) -> MetricLoss:
+def build_loss(name: str, on: Any = "a", width: int = DIM, **more: Any) -> MetricLoss:
     return MetricLoss(loss={"name": name, **NEEDS[name](width)}, on=on, n_classes=N_CLASSES, **more)
 
 
@@ -320,19 +320,19 @@ def place_of(name: str) -> Any:
     return ("a", "b") if name == "SelfSupervisedLoss" else "a"
 
 
-def test_every_loss_of_the_library_is_tried() -> None:
+def test_all_pml_losses_are_tested() -> None:
     kinds = (nn.Module, pml.BaseMetricLossFunction, pml.BaseLossWrapper, pml.GenericPairLoss)
     found = {name for name, kind in vars(pml).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
     assert found - {kind.__name__ for kind in kinds} <= set(NEEDS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_ordinary_batch_is_what_the_library_says(name: str) -> None:
+def test_ordinary_batch_matches_pml(name: str) -> None:
     x = {key: random(9, DIM, seed=i, dtype=torch.float32).requires_grad_() for i, key in enumerate("ab")}
     y = {key: value.detach().clone().requires_grad_() for key, value in x.items()}
     labels = torch.arange(9) // 3
     torch.manual_seed(0)
-    term = made(name, place_of(name))
+    term = build_loss(name, place_of(name))
     torch.manual_seed(1)
     found = term(x, labels)
     torch.manual_seed(0)
@@ -359,8 +359,8 @@ def test_an_ordinary_batch_is_what_the_library_says(name: str) -> None:
 
 @pytest.mark.parametrize("argument", ["labels", "indices_tuple", "ref_emb"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_table_of_what_a_loss_refuses_is_that_of_the_library(name: str, argument: str) -> None:
-    loss = made(name, place_of(name)).loss_function
+def test_table_of_unsupported_arguments_matches_pml(name: str, argument: str) -> None:
+    loss = build_loss(name, place_of(name)).loss_function
     x, labels = torch.nn.functional.normalize(random(9, DIM)), torch.arange(9) // 3
     known: dict[str, Any] = {} if name in WITHOUT_LABELS else {"labels": labels}
     given = {
@@ -377,7 +377,7 @@ def test_the_table_of_what_a_loss_refuses_is_that_of_the_library(name: str, argu
     assert accepts(type(loss), argument) is not (refused or wrong)
 
 
-def test_a_pair_is_both_directions() -> None:
+def test_pair_is_mean_of_both_directions() -> None:
     x, labels = random(2, 6, DIM), torch.tensor([0, 1, 2, 0, 1, 2])
     a, b = torch.nn.functional.normalize(x, dim=-1)
     alone = pml.CircleLoss()
@@ -387,7 +387,7 @@ def test_a_pair_is_both_directions() -> None:
     assert found.item() == pytest.approx((there.item() + back.item()) / 2, rel=1e-9)
 
 
-def test_the_parts_are_handed_on() -> None:
+def test_distance_reducer_and_miner_are_passed_on() -> None:
     """A distance by name, for loss and miner; a reducer with options; instances."""
     x, labels = random(1, 9, DIM) * 3, torch.arange(9) % 3
     built = MetricLoss(
@@ -411,7 +411,7 @@ def test_the_parts_are_handed_on() -> None:
     assert own.miner.distance is p1
 
 
-def test_any_module_is_a_loss() -> None:
+def test_any_module_can_be_the_loss() -> None:
     class Spread(nn.Module):
         def forward(self, x: Tensor, labels: Tensor) -> Tensor:
             return x[labels == 0].var()
@@ -439,7 +439,7 @@ def test_created_by_name() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) -> None:
     x, labels = random(1, 9, DIM).to(dtype), torch.arange(9) % 3
-    term = made(name, "0")
+    term = build_loss(name, "0")
     expected = copy.deepcopy(term)(x.float(), labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = copy.deepcopy(term)(x, labels)
@@ -452,7 +452,7 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 
 @pytest.mark.slow
 @given(st.integers(0, 10**6), st.sampled_from(list(FORMULAS)), st.sampled_from(["all", "fused", ("0", "1")]))
-def test_invariants(seed: int, name: str, on: Any) -> None:
+def test_loss_invariants(seed: int, name: str, on: Any) -> None:
     g = torch.Generator().manual_seed(seed)
     x, labels = torch.randn(2, 7, DIM, generator=g, dtype=torch.float64), torch.randint(0, 3, (7,), generator=g)
     term = MetricLoss(on=on, **FORMULAS[name][0])
@@ -515,8 +515,8 @@ def check_finite(term: MetricLoss, x: Tensor, labels: Tensor, there: Tensor) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_always_finite(name: str) -> None:
-    term = made(name, place_of(name))
+def test_losses_are_finite_on_degenerate_batches(name: str) -> None:
+    term = build_loss(name, place_of(name))
     for dtype in (torch.float32, torch.float64):
         for key, (rows, labels) in batches().items():
             if key == "a zero" and name == "SmoothAPLoss":
@@ -533,26 +533,26 @@ def test_always_finite(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("miner", [name for name in vars(miners) if name.endswith("Miner") and name != "BaseMiner"])
-def test_miners_are_always_finite(miner: str) -> None:
+def test_miners_are_finite_on_degenerate_batches(miner: str) -> None:
     for name, on in (("TripletMarginLoss", "a"), ("MultiSimilarityLoss", ("a", "b")), ("ProxyAnchorLoss", "a")):
-        term = made(name, on, miner=miner)
+        term = build_loss(name, on, miner=miner)
         for rows, labels in batches().values():
             x = torch.stack([rows, rows.flip(1)])
             check_finite(term, x, labels, torch.ones(2, len(labels), dtype=torch.bool))
 
 
-def test_a_zero_embedding_is_left_out() -> None:
+def test_zero_embedding_is_ignored() -> None:
     x, labels = random(1, 6, DIM), torch.tensor([0, 0, 1, 1, 0, 1])
     x[0, 4] = 0
     others = torch.tensor([0, 1, 2, 3, 5])
     for name in ("SupConLoss", "P2SGradLoss", "ProxyAnchorLoss"):
-        term = made(name, "0")
+        term = build_loss(name, "0")
         value = term(x, labels)
         assert value > 0
         assert torch.equal(value, term(x[:, others], labels[others]))
 
 
-def test_a_parameter_without_a_part_in_the_loss_has_a_gradient() -> None:
+def test_unused_parameter_gets_zero_gradient() -> None:
     """No triplet, and so no learned margin: DistributedDataParallel would wait for it."""
     term = MetricLoss(loss={"name": "MarginLoss", "learn_beta": True, "nu": 0.1}, on="0")
     value = term(random(1, 4, DIM), torch.zeros(4, dtype=torch.int64))
@@ -561,7 +561,7 @@ def test_a_parameter_without_a_part_in_the_loss_has_a_gradient() -> None:
     assert term.loss_function.beta.grad.tolist() == [0.0]
 
 
-def test_the_dynamic_margin_at_distances_above_two() -> None:
+def test_dynamic_margin_of_distance_above_two_is_finite() -> None:
     """Rounding puts some opposite directions further apart than two directions can be."""
     term, furthest = MetricLoss(loss="DynamicSoftMarginLoss", on="0"), 0.0
     for seed in range(60):
@@ -572,18 +572,18 @@ def test_the_dynamic_margin_at_distances_above_two() -> None:
     assert furthest > 2
 
 
-def test_an_anchor_without_pairs_and_a_reducer_by_anchor() -> None:
+def test_anchor_without_pairs_with_per_anchor_reducer() -> None:
     x, labels = torch.stack([random(4, DIM)] * 2), torch.tensor([0, 0, 1, 2])
     term = MetricLoss(loss="NTXentLoss", on="a", reducer="PerAnchorReducer")
     assert check_finite(term, x, labels, torch.ones(2, 4, dtype=torch.bool)) > 0
 
 
 @pytest.mark.parametrize("name", ["TupletMarginLoss", "ArcFaceLoss", "SubCenterArcFaceLoss"])
-def test_the_angle_of_a_cosine_of_one(name: str) -> None:
-    """Embeddings that lie on their class's proxy, and on each other."""
+def test_angle_of_cosine_one_has_finite_gradient(name: str) -> None:
+    """Embeddings that coincide with the proxy of their class, and with each other."""
     x = torch.eye(DIM)[[0, 0, 1, 1]].repeat(2, 1, 1)
     labels = torch.tensor([0, 0, 1, 1])
-    term = made(name)
+    term = build_loss(name)
     with torch.no_grad():
         for parameter in term.parameters():
             parameter.copy_(torch.eye(DIM)[:, torch.arange(parameter.shape[1]) % DIM])
@@ -594,11 +594,11 @@ def test_the_angle_of_a_cosine_of_one(name: str) -> None:
         assert value.item() == pytest.approx(expected, rel=0.01)
 
 
-def test_what_is_there_and_not_finite_comes_through() -> None:
+def test_nan_of_present_embedding_gives_nan() -> None:
     for name in NAMES:
         x = torch.stack([random(6, DIM), random(6, DIM)])
         x[:, 2, 1] = NAN
-        term = made(name, place_of(name))
+        term = build_loss(name, place_of(name))
         labels = torch.tensor([0, 0, 1, 1, 2, 2])
         assert term({"a": x[0], "b": x[1]}, labels).isnan()
         if name != "MultipleLosses":
@@ -606,7 +606,7 @@ def test_what_is_there_and_not_finite_comes_through() -> None:
             assert term({"a": x[0], "b": x[1]}, labels).isfinite()  # and is not remembered
 
 
-def test_smooth_ap_sorts_its_rows() -> None:
+def test_smooth_ap_matches_paper() -> None:
     """As many classes as cases of each, where PML's is the formula of its paper, eq. 5 and 8 there."""
     x, labels = random(9, DIM), torch.tensor([0, 1, 2, 2, 1, 0, 1, 0, 2])
     units = directions(x)
@@ -638,7 +638,7 @@ def remembered_nt_xent(rows: list[Tensor], labels: list[int], past: list[Tensor]
 
 
 @pytest.mark.parametrize("sizes", [(6, 6, 6), (1, 6, 1), (5, 1, 6), (6, 6, 1)])
-def test_a_memory_of_three_batches(sizes: tuple[int, ...]) -> None:
+def test_cross_batch_memory_matches_reference(sizes: tuple[int, ...]) -> None:
     """The queue of 12 is full in the third batch, and what does not fit is forgotten; its own rows are no positives."""
     term = MetricLoss(loss=pml.CrossBatchMemory(pml.NTXentLoss(), DIM, memory_size=12), on="0")
     past: list[Tensor] = []
@@ -662,7 +662,7 @@ def test_a_memory_of_three_batches(sizes: tuple[int, ...]) -> None:
         past_labels += labels.tolist()
 
 
-def test_cases_remembered_are_other_cases() -> None:
+def test_stored_cases_are_not_positives_of_themselves() -> None:
     term = MetricLoss(
         loss={"name": "CrossBatchMemory", "loss": pml.NTXentLoss(), "embedding_size": DIM, "memory_size": 20},
         on="all",
@@ -678,7 +678,7 @@ def test_cases_remembered_are_other_cases() -> None:
 
 
 @pytest.mark.parametrize("n_before", [1, 3])
-def test_a_memory_in_the_state_dict(n_before: int) -> None:
+def test_state_dict_restores_memory(n_before: int) -> None:
     """As a whole: with its position, before and after it has been filled."""
 
     def make() -> LossBank:
@@ -698,9 +698,9 @@ def test_a_memory_in_the_state_dict(n_before: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["CrossBatchMemory", "DynamicSoftMarginLoss"])
-def test_evaluation_is_not_remembered(name: str) -> None:
+def test_evaluation_does_not_update_memory(name: str) -> None:
     x, labels = random(3, 1, 6, DIM, dtype=torch.float32), torch.arange(6) % 3
-    term = made(name, "0")
+    term = build_loss(name, "0")
     term(x[0], labels)
     before = copy.deepcopy(term.state_dict())
     twin = copy.deepcopy(term)
@@ -715,17 +715,17 @@ def test_evaluation_is_not_remembered(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_batches_before_they_go_backward(name: str) -> None:
+def test_backward_after_two_forwards(name: str) -> None:
     x, labels = random(2, 2, 6, DIM, dtype=torch.float32).requires_grad_(), torch.tensor([0, 0, 1, 1, 2, 2])
-    term = made(name, place_of(name))
+    term = build_loss(name, place_of(name))
     first, second = (term({"a": x[i, 0], "b": x[i, 1]}, labels) for i in (0, 1))
     first.backward()
     second.backward()
     assert x.grad.isfinite().all()
 
 
-def test_the_history_of_the_dynamic_margin() -> None:
-    """Each loss is weighed by the share of smaller ones, in a histogram with momentum 0.01 and shared bins."""
+def test_dynamic_margin_histogram_matches_reference() -> None:
+    """Each loss is weighted by the share of smaller ones, in a histogram with momentum 0.01 and shared bins."""
     term = MetricLoss(loss="DynamicSoftMarginLoss", on="0")
     labels, history = torch.tensor([0, 0, 1, 1, 2, 2]), torch.zeros(12, dtype=torch.float64)
     for step in range(3):
@@ -751,7 +751,7 @@ def test_the_history_of_the_dynamic_margin() -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path) -> None:
+def test_two_processes_match_whole_batch(tmp_path: Path) -> None:
     """Not as many rows in both, and something else is missing in each."""
     expected = steps(0, [list(range(10))], wrap=False)
     assert all(bool(value.any()) for value in expected.values())
@@ -764,7 +764,7 @@ def test_two_processes_are_one_with_the_whole_batch(tmp_path: Path) -> None:
                 )
 
 
-def test_alone_the_wrapper_changes_nothing() -> None:
+def test_distributed_wrapper_in_one_process_has_no_effect() -> None:
     x, labels = random(1, 6, DIM), torch.arange(6) % 3
     wrapped = MetricLoss(loss=DistributedLossWrapper(pml.SupConLoss()), on="0")
     assert wrapped._gathers
@@ -772,7 +772,7 @@ def test_alone_the_wrapper_changes_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_the_library_is_imported_when_a_term_is_built() -> None:
+def test_pml_is_imported_lazily() -> None:
     code = (
         "import sys, mmfusion.losses.metric; print('pytorch_metric_learning' in sys.modules, 'sklearn' in sys.modules)"
     )
@@ -783,7 +783,7 @@ def test_the_library_is_imported_when_a_term_is_built() -> None:
 # Refusals
 
 
-def test_the_number_of_classes() -> None:
+def test_proxies_wait_for_n_classes() -> None:
     waiting = MetricLoss(loss={"name": "ProxyAnchorLoss", "embedding_size": DIM}, on="0")
     assert not list(waiting.parameters())
     with pytest.raises(ValueError, match="number of classes is unknown"):
@@ -918,7 +918,7 @@ WIDE = {"embedding_size": DIM}
         ),
     ],
 )
-def test_refuses_to_be_built(build: Callable[[], MetricLoss], message: str) -> None:
+def test_invalid_options_raise(build: Callable[[], MetricLoss], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
@@ -959,13 +959,13 @@ NAMED = {"a": X[0], "b": X[1]}
         ({"loss": "SmoothAPLoss"}, (NAMED, torch.tensor([0, 0, 0, 1, 1, 2])), "same number of elements"),
     ],
 )
-def test_refuses_to_be_called(options: dict[str, Any], arguments: tuple[Any, ...], message: str) -> None:
+def test_invalid_inputs_raise(options: dict[str, Any], arguments: tuple[Any, ...], message: str) -> None:
     term = MetricLoss(**{"loss": "SupConLoss", **options})
     with pytest.raises(ValueError, match=message):
         term(*arguments)
 
 
-def test_a_modality_called_fused_can_be_one_of_a_pair() -> None:
+def test_modality_named_fused_in_pair() -> None:
     term = MetricLoss(loss="NTXentLoss", on=("a", "fused"), positives="case")
     other = MetricLoss(loss="NTXentLoss", on=("a", "b"), positives="case")
     assert torch.equal(term({"a": X[0], "fused": X[1]}), other(NAMED))

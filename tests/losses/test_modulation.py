@@ -50,7 +50,7 @@ def by_hand(parts: dict[str, int], x: dict[str, Tensor], have: dict[str, list[bo
 
 @pytest.mark.parametrize("parts", [PARTS, THREE, {"only": 4}])
 @pytest.mark.parametrize("missing", [False, True])
-def test_by_hand(parts: dict[str, int], missing: bool) -> None:
+def test_losses_match_reference(parts: dict[str, int], missing: bool) -> None:
     x = embeddings(parts)
     have = {name: [not (missing and (i + case) % 3 == 0) for case in range(4)] for i, name in enumerate(parts)}
     present = {name: torch.tensor(row) for name, row in have.items()} if missing else {}
@@ -58,15 +58,15 @@ def test_by_hand(parts: dict[str, int], missing: bool) -> None:
     assert found == pytest.approx(by_hand(parts, x, have), abs=1e-12)
 
 
-def test_of_two_leakage_is_the_mean_over_both() -> None:
-    """As the paper has it: each modality's mean size in the other's part."""
+def test_leakage_of_two_modalities_by_hand() -> None:
+    """As in the paper: each modality's mean magnitude in the other's part."""
     x = {"image": torch.tensor([[9.0, 9.0, 1.0, -2.0, 3.0]]), "table": torch.tensor([[4.0, -6.0, 9.0, 9.0, 9.0]])}
     assert LeakageLoss(parts=PARTS)(x).item() == pytest.approx((2 + 5) / 2)
     assert DensityLoss(parts=PARTS)(x).item() == pytest.approx(0)
 
 
 @pytest.mark.parametrize("term", [DensityLoss, LeakageLoss])
-def test_what_is_missing_has_no_effect(term: Any) -> None:
+def test_missing_modality_has_no_effect(term: Any) -> None:
     x, there = embeddings(PARTS), torch.tensor([True, False, True, False])
     grads = []
     for content in (0.0, float("nan"), float("inf")):
@@ -81,7 +81,7 @@ def test_what_is_missing_has_no_effect(term: Any) -> None:
     assert term(parts=PARTS)(x, present=nobody).item() == 0
 
 
-def test_masks() -> None:
+def test_parts_mask_values() -> None:
     assert parts_mask(PARTS).squeeze(1).tolist() == [
         [True, True, False, False, False],
         [False, False, True, True, True],
@@ -113,7 +113,7 @@ def test_masks() -> None:
         ),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_parts_raise(call: Any, message: str) -> None:
     DensityLoss(parts=PARTS)(dict.fromkeys(PARTS, torch.zeros(2, 5)))
     with pytest.raises(ValueError, match=message):
         call()

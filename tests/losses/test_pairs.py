@@ -139,8 +139,8 @@ def expected(name: str, batch: Batch) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.slow
 @every_variant
-def test_every_batch_is_its_formula(name: str) -> None:
-    """Value and gradient; a gradient goes with one over the length, and is compared in those units."""
+def test_matches_reference_on_degenerate_batches(name: str) -> None:
+    """Value and gradient; a gradient scales with one over the length, and is compared in those units."""
     for kind in LABELS:
         batch = degenerate(kind)
         value, grad = value_and_gradient(built(name), batch)
@@ -152,7 +152,7 @@ def test_every_batch_is_its_formula(name: str) -> None:
         )
 
 
-def test_raw_embeddings_in_half_precision_are_squared_in_float32() -> None:
+def test_half_precision_mse_computes_in_float32() -> None:
     x = torch.tensor([[[300.0]], [[-300.0]]], dtype=torch.float16)  # 600 squared is beyond float16
     assert ConsistencyLoss(kind="mse", normalize=False)(x).item() == 360000.0
 
@@ -169,14 +169,14 @@ def batches(draw: st.DrawFn) -> Batch:
 @every_variant
 @given(batch=batches())
 @settings(max_examples=5)
-def test_any_batch_is_its_formula(name: str, batch: Batch) -> None:
+def test_matches_reference_on_any_batch(name: str, batch: Batch) -> None:
     assert built(name)(*batch).item() == pytest.approx(expected(name, batch)[0].item(), rel=1e-10, abs=1e-12)
 
 
 @given(batch=batches(), content=st.sampled_from([float("nan"), float("inf")]), seed=st.integers(0, 9))
 @settings(max_examples=10)
-def test_functions_replace_what_is_left_out(batch: Batch, content: float, seed: int) -> None:
-    """They do not need a term before them, nor a stack of pairs."""
+def test_functions_ignore_masked_cases(batch: Batch, content: float, seed: int) -> None:
+    """They need neither a loss module before them nor a stack of pairs."""
     x, labels, present = batch
     both = present[0] & present[1]
     spoilt = torch.where(both.unsqueeze(-1), x[:2], content).requires_grad_()
@@ -197,7 +197,7 @@ def test_functions_replace_what_is_left_out(batch: Batch, content: float, seed: 
 # InfoNCE
 
 
-def test_info_nce_is_the_cross_entropy_of_clip() -> None:
+def test_info_nce_matches_clip_loss() -> None:
     g = torch.Generator().manual_seed(0)
     image, text = torch.randn(2, 6, 5, generator=g, dtype=torch.float64)
     scores = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T / 0.07
@@ -208,7 +208,7 @@ def test_info_nce_is_the_cross_entropy_of_clip() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_the_directions_may_count_differently(weight: float) -> None:
+def test_info_nce_direction_weights_match_clip(weight: float) -> None:
     image, text = torch.randn(2, 6, 5, dtype=torch.float64)
     scores = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T / 0.07
     own = torch.arange(6)
@@ -227,7 +227,7 @@ def test_info_nce_by_hand() -> None:
     assert swapped.item() == pytest.approx(math.log1p(math.exp(2)))
 
 
-def test_positives_of_a_class_are_summed() -> None:
+def test_info_nce_sums_positives_of_class() -> None:
     """Four cases, two classes, everything alike: half of the similarity is on the positives."""
     x, labels = torch.ones(2, 4, 3), torch.tensor([0, 0, 1, 1])
     assert InfoNCELoss(positives="class")(x, labels).item() == pytest.approx(math.log(2))
@@ -237,14 +237,14 @@ def test_positives_of_a_class_are_summed() -> None:
     )
 
 
-def test_a_pair_with_one_case_is_left_out_of_the_mean() -> None:
+def test_info_nce_ignores_pair_with_one_case() -> None:
     x, labels, present = degenerate("one_case_of_a_modality")
     assert InfoNCELoss()(x, labels, present).item() == InfoNCELoss(pairs=[("0", "2")])(x, labels, present).item()
     assert InfoNCELoss(pairs=[("0", "1")])(x, labels, present).item() == 0
 
 
-def test_a_case_needs_both() -> None:
-    """What has one modality is neither an anchor nor a negative."""
+def test_case_with_one_modality_is_ignored() -> None:
+    """It is neither an anchor nor a negative."""
     x, labels, _ = degenerate("whole")
     present = torch.ones(2, 7, dtype=torch.bool)
     present[0, 1] = present[1, 4] = False
@@ -254,7 +254,7 @@ def test_a_case_needs_both() -> None:
         assert built(name)(x[:2], labels, present).item() == pytest.approx(alone.item(), rel=1e-12)
 
 
-def test_a_learned_temperature() -> None:
+def test_learned_temperature_gradcheck() -> None:
     x, _, present = degenerate("whole")
     term = InfoNCELoss(temperature=0.3, learn_temperature=True).double()
     assert [name for name, _ in term.named_parameters()] == ["temperature.theta"]
@@ -272,7 +272,7 @@ def test_a_learned_temperature() -> None:
 
 @pytest.mark.parametrize(("alpha", "value"), [(2.0, (2 + 0) / 2), (1.0, (2**0.5 + 0) / 2), (4.0, (4 + 0) / 2)])
 def test_alignment_by_hand(alpha: float, value: float) -> None:
-    """The first case's modalities stand at right angles, the second's are one direction."""
+    """The first case's modalities are orthogonal, the second's have one direction."""
     first, second = torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([[0.0, 7.0], [0.5, 0.5]])
     found = alignment_loss(first, second, torch.tensor([True, True]), alpha=alpha)
     assert found.item() == pytest.approx(value, rel=1e-6)
@@ -280,7 +280,7 @@ def test_alignment_by_hand(alpha: float, value: float) -> None:
 
 @pytest.mark.parametrize("alpha", [0.01, 0.5, 1.0, 1.5, 2.0])
 @pytest.mark.parametrize("apart", [0.0, 1e-30, 1e-21, 1e-18, 1e-9, 1e-4])
-def test_the_gradient_of_a_root_is_finite(alpha: float, apart: float) -> None:
+def test_alignment_gradient_at_zero_distance_is_finite(alpha: float, apart: float) -> None:
     x = torch.tensor([[[1.0, 0.0]], [[1.0, apart]]], requires_grad=True)
     value = AlignmentLoss(alpha=alpha)(x)
     value.backward()
@@ -300,8 +300,8 @@ def test_uniformity_by_hand() -> None:
     assert UniformityLoss(t=0.5)(x).item() == pytest.approx(expected_value, rel=1e-6)
 
 
-def test_uniformity_of_all_leaves_out_the_modalities_of_a_case() -> None:
-    """The first case's modalities are opposite, which has no effect; each is at a right angle to the second case."""
+def test_uniformity_over_all_ignores_pairs_within_a_case() -> None:
+    """The first case's modalities are opposite, which has no effect; each is orthogonal to the second case."""
     x = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 1.0]]])
     assert UniformityLoss(over="all")(x).item() == pytest.approx(-4.0, rel=1e-6)
     # Here every pair of cases is one direction in one modality; the pairs across modalities are at right angles.
@@ -310,7 +310,7 @@ def test_uniformity_of_all_leaves_out_the_modalities_of_a_case() -> None:
     assert UniformityLoss(over="all")(x).item() == pytest.approx(math.log((1 + math.exp(-4)) / 2), rel=1e-5)
 
 
-def test_uniformity_of_one_modality_and_of_those_with_two_cases() -> None:
+def test_uniformity_averages_modalities_with_two_cases() -> None:
     x, labels, present = degenerate("one_case_of_a_modality")
     found = UniformityLoss()(x, labels, present).item()
     alone = [UniformityLoss()(x[[m]]).item() for m in (0, 2)]
@@ -326,7 +326,7 @@ def test_uniformity_of_a_steep_kernel_is_stable() -> None:
 
 
 def test_consistency_by_hand() -> None:
-    """Modalities at 60 degrees, and a case whose second embedding has no direction."""
+    """Modalities at 60 degrees, and a case whose second embedding is zero."""
     first = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
     second = torch.tensor([[0.5, 3**0.5 / 2], [0.0, 0.0]])
     x = {"a": first, "b": second}
@@ -337,7 +337,7 @@ def test_consistency_by_hand() -> None:
 
 
 @given(batch=batches())
-def test_mse_of_directions_is_a_multiple_of_the_cosine(batch: Batch) -> None:
+def test_normalized_mse_is_proportional_to_cosine(batch: Batch) -> None:
     x, labels, present = batch
     expected_value = 2 * ConsistencyLoss()(x, labels, present).item() / x.shape[-1]
     assert ConsistencyLoss(kind="mse")(x, labels, present).item() == pytest.approx(expected_value, rel=1e-9, abs=1e-12)
@@ -345,7 +345,7 @@ def test_mse_of_directions_is_a_multiple_of_the_cosine(batch: Batch) -> None:
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("detach", [None, "first", "second"])
-def test_the_side_that_is_not_moved(detach: Any, normalize: bool) -> None:
+def test_detached_side_gets_no_gradient(detach: Any, normalize: bool) -> None:
     x, labels, present = degenerate("some_missing")
     options: dict[str, Any] = {"pairs": [["1", "0"]], "kind": "mse", "normalize": normalize}
     _, whole = value_and_gradient(ConsistencyLoss(**options), (x, labels, present))
@@ -361,8 +361,8 @@ def test_the_side_that_is_not_moved(detach: Any, normalize: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["info_nce", "alignment", "cosine", "mse", "raw"])
-def test_pairs_choose(name: str) -> None:
-    """The mean over the named ones, in any order of names."""
+def test_pairs_select_modalities(name: str) -> None:
+    """The mean over the named pairs, in any order of names."""
     x, labels, present = degenerate("whole")
     term = built(name)
     term.pairs = (("2", "0"), ("1", "2"))
@@ -370,7 +370,7 @@ def test_pairs_choose(name: str) -> None:
     assert term(x, labels, present).item() == pytest.approx(sum(of_pairs) / 2, rel=1e-10)
 
 
-def test_registered_with_options_as_a_file_of_settings_has_them() -> None:
+def test_created_by_name_with_options_from_settings() -> None:
     x, labels, _ = degenerate("whole")
     named = dict(zip("abc", x))
     built_terms = {
@@ -449,12 +449,12 @@ RIGHT = (X[0], X[1], BOTH)
         (lambda: consistency_loss(X[0], X[1], BOTH[:2]), r"both must be bool of shape \(3,\), got torch.bool \(2,\)"),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_options_and_inputs_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_accepts_what_stands_beside() -> None:
+def test_boundary_options_and_inputs_are_accepted() -> None:
     labels = torch.tensor([0, 1, 0])
     for term in (
         InfoNCELoss(pairs=[("0", "1")], positives="class"),

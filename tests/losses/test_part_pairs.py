@@ -108,8 +108,8 @@ def expected(name: str, batch: Batch) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.slow
 @every_variant
-def test_every_batch_is_its_formula(name: str) -> None:
-    """Value and gradient; a gradient goes with one over the length, and is compared in those units."""
+def test_matches_reference_on_degenerate_batches(name: str) -> None:
+    """Value and gradient; a gradient scales with one over the length, and is compared in those units."""
     for kind in LABELS:
         batch = degenerate(kind)
         value, grad = value_and_gradient(VARIANTS[name][0](), batch)
@@ -122,7 +122,7 @@ def test_every_batch_is_its_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"kernel": "linear", "cka": True}])
-def test_functions_compute_half_precision_in_float32(options: dict[str, Any]) -> None:
+def test_half_precision_is_computed_in_float32(options: dict[str, Any]) -> None:
     first, second = torch.randn(5, 3).half(), torch.randn(5, 4).half()
     mask = torch.tensor([True, True, False, True, True])
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -161,8 +161,8 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", OPTIONS)
 @given(given_sides=sides(), content=st.sampled_from([float("nan"), float("inf"), 0.0]))
 @settings(max_examples=6)
-def test_hsic_is_its_formula_as_it_is_given(options: dict[str, Any], given_sides: Any, content: float) -> None:
-    """Of embeddings of any length and width, whatever stands in what does not count."""
+def test_hsic_matches_reference(options: dict[str, Any], given_sides: Any, content: float) -> None:
+    """Embeddings of any length and width, whatever the content of masked cases."""
     *both, mask = given_sides
     both = [torch.where(mask.unsqueeze(-1), 3 * x, content).requires_grad_() for x in both]
     found = hsic_loss(*both, mask, **options)
@@ -180,7 +180,7 @@ def test_hsic_is_its_formula_as_it_is_given(options: dict[str, Any], given_sides
 @pytest.mark.parametrize("options", OPTIONS)
 @given(given_sides=sides(), seed=st.integers(0, 10**6))
 @settings(max_examples=6)
-def test_what_hsic_does_not_depend_on(options: dict[str, Any], given_sides: Any, seed: int) -> None:
+def test_hsic_invariances(options: dict[str, Any], given_sides: Any, seed: int) -> None:
     first, second, mask = given_sides
     value = hsic_loss(first, second, mask, **options).item()
     wanted = pytest.approx(value, rel=1e-9, abs=1e-11)
@@ -210,14 +210,14 @@ def test_hsic_by_hand() -> None:
     assert hsic_loss(first, second, both, cka=True).item() == pytest.approx(1.0)
 
 
-def test_the_rbf_kernel_sees_what_covariance_does_not() -> None:
+def test_rbf_hsic_detects_nonlinear_dependence() -> None:
     x = torch.tensor([[-1.0], [0.0], [1.0]])
     mask = torch.ones(3, dtype=torch.bool)
     assert hsic_loss(x, x.square(), mask, kernel="linear").item() == pytest.approx(0.0, abs=1e-7)
     assert hsic_loss(x, x.square(), mask).item() > 0.02
 
 
-def test_of_independent_variables_it_falls_with_the_cases() -> None:
+def test_hsic_of_independent_variables_falls_with_n() -> None:
     g = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, 256, 1, generator=g)
     mask = torch.ones(256, dtype=torch.bool)
@@ -236,9 +236,7 @@ def test_of_independent_variables_it_falls_with_the_cases() -> None:
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_median_of_the_distances_of_cases_that_differ(
-    at: list[float], bandwidth: float, dtype: torch.dtype
-) -> None:
+def test_bandwidth_is_median_of_nonzero_distances(at: list[float], bandwidth: float, dtype: torch.dtype) -> None:
     x = torch.tensor(at, dtype=dtype).unsqueeze(-1)
     other = torch.randn(len(x) + 2, 2, dtype=dtype)
     # Two more that do not count, far away.
@@ -264,7 +262,7 @@ def nearly_alike() -> Tensor:
     return x
 
 
-def test_the_median_is_not_that_of_rounding() -> None:
+def test_bandwidth_ignores_rounding_noise() -> None:
     x, mask = nearly_alike(), torch.ones(16, dtype=torch.bool)
     assert len(x.unique(dim=0)) == 16
     squares = [(x[i] - x[j]).square().sum().item() for i, j in itertools.combinations(range(16), 2)]
@@ -274,22 +272,22 @@ def test_the_median_is_not_that_of_rounding() -> None:
 
 
 @pytest.mark.parametrize("bandwidth", [1e-6, 1e-3, 1.0])
-def test_a_kernel_of_rounding_is_not_above_1(bandwidth: float) -> None:
-    """A squared distance must not come out below 0: its exponential has no bound."""
+def test_rbf_kernel_is_at_most_1_despite_rounding(bandwidth: float) -> None:
+    """A squared distance below 0 would make the exponential unbounded."""
     x = 100 * nearly_alike().requires_grad_()
     found = hsic_loss(x, x, torch.ones(16, dtype=torch.bool), bandwidth=bandwidth)
     assert 0 <= found.item() <= 16
     assert bool(torch.autograd.grad(found, x)[0].isfinite().all())
 
 
-def test_no_gradient_through_the_bandwidth() -> None:
-    """With the gradient through it a change of scale would have none at all."""
+def test_bandwidth_gets_no_gradient() -> None:
+    """With a gradient through it, a change of scale would have none at all."""
     x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     hsic_loss(x, torch.randn(5, 2, dtype=torch.float64), torch.ones(5, dtype=torch.bool)).backward()
     assert abs((x.grad * x.detach()).sum().item()) > 1e-4
 
 
-def test_far_from_the_origin_distances_keep_their_digits() -> None:
+def test_distances_far_from_origin_are_precise() -> None:
     x = 100 + torch.randn(6, 4)
     y, mask = torch.randn(6, 4), torch.ones(6, dtype=torch.bool)
     for options in OPTIONS:
@@ -297,14 +295,14 @@ def test_far_from_the_origin_distances_keep_their_digits() -> None:
         assert hsic_loss(x, y, mask, **options).item() == pytest.approx(exact, rel=1e-4)
 
 
-def test_a_nearly_flat_kernel_keeps_its_digits() -> None:
+def test_nearly_flat_kernel_is_precise() -> None:
     x, y, mask = torch.randn(6, 4), torch.randn(6, 4), torch.ones(6, dtype=torch.bool)
     for cka in (True, False):
         exact = hsic_loss(x.double(), y.double(), mask, bandwidth=1e4, cka=cka).item()
         assert hsic_loss(x, y, mask, bandwidth=1e4, cka=cka).item() == pytest.approx(exact, rel=1e-4, abs=0)
 
 
-def test_a_large_constant_column_does_not_hide_the_others() -> None:
+def test_invariant_to_large_constant_column() -> None:
     x, mask = torch.randn(6, 2), torch.ones(6, dtype=torch.bool)
     y = torch.randn(6, 2)
     wide = torch.cat([torch.full((6, 1), 1e7), x], 1)
@@ -313,8 +311,8 @@ def test_a_large_constant_column_does_not_hide_the_others() -> None:
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("value", [0.1, 1e-20, 3e5])
-def test_a_constant_side_is_zero(options: dict[str, Any], value: float) -> None:
-    """Not the rounding noise of its mean, blown up."""
+def test_constant_side_gives_zero(options: dict[str, Any], value: float) -> None:
+    """Not the rounding noise of its mean, amplified."""
     x = torch.full((7, 3), value, requires_grad=True)
     found = hsic_loss(x, torch.randn(7, 3), torch.ones(7, dtype=torch.bool), **options)
     found.backward()
@@ -323,7 +321,7 @@ def test_a_constant_side_is_zero(options: dict[str, Any], value: float) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name][2] == 2])
-def test_multiples_of_one_direction_are_constant(name: str) -> None:
+def test_multiples_of_one_direction_give_zero(name: str) -> None:
     """Their directions differ by rounding."""
     x = torch.randn(2, 7, 5)
     x[0] = x[0, 0] * torch.tensor([1.0, 3.0, 0.7, 11.0, 1e-3, 0.1, 1e5]).unsqueeze(-1)
@@ -351,7 +349,7 @@ def test_orthogonality_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["difference", "cosine"])
-def test_orthogonality_does_not_grow_with_the_batch(kind: Any) -> None:
+def test_orthogonality_is_invariant_to_batch_size(kind: Any) -> None:
     first, second = torch.randn(2, 4, 3)
     once = orthogonality_loss(first, second, torch.ones(4, dtype=torch.bool), kind=kind).item()
     twice = orthogonality_loss(
@@ -361,7 +359,7 @@ def test_orthogonality_does_not_grow_with_the_batch(kind: Any) -> None:
 
 
 @given(given_sides=sides(), content=st.sampled_from([float("nan"), float("inf"), 1e30]))
-def test_orthogonality_replaces_what_does_not_count(given_sides: Any, content: float) -> None:
+def test_orthogonality_ignores_masked_cases(given_sides: Any, content: float) -> None:
     first, second, mask = given_sides
     sides_ = [torch.where(mask.unsqueeze(-1), x, content).requires_grad_() for x in (first, second)]
     found = orthogonality_loss(*sides_, mask)
@@ -380,7 +378,7 @@ def of_parts(term: Loss, aux: Mapping[str, Tensor] | None = None, present: Any =
     return term(loss_inputs({"ct": x[0], "ct.late": x[1]}, None, present, aux)).item()
 
 
-def test_parts_of_aux_of_another_width() -> None:
+def test_aux_parts_of_other_width() -> None:
     g = torch.Generator().manual_seed(5)
     embedding = torch.randn(2, 6, 4, generator=g)[0]
     aux = {"ct.shared": torch.randn(6, 2, generator=g), "ct.specific": torch.randn(6, 3, generator=g)}
@@ -406,7 +404,7 @@ def test_parts_of_aux_of_another_width() -> None:
         ("mr.shared", [True, True, True, True, False, True]),  # a modality without an embedding
     ],
 )
-def test_the_presence_of_a_part_is_that_of_its_modality(name: str, there: list[bool]) -> None:
+def test_presence_of_part_follows_its_modality(name: str, there: list[bool]) -> None:
     present = {
         "ct": torch.tensor([True, True, True, False, True, True]),
         "ct.late": torch.tensor([True, False, True, True, True, True]),
@@ -418,7 +416,7 @@ def test_the_presence_of_a_part_is_that_of_its_modality(name: str, there: list[b
     assert found == pytest.approx(hsic_loss(unit(part), unit(other), torch.tensor(there)).item(), rel=1e-5)
 
 
-def test_where_both_have_a_name_the_embedding_is_meant() -> None:
+def test_embedding_takes_precedence_over_aux() -> None:
     term = HSICLoss(parts=[("ct", "ct.late")])
     assert of_parts(term, {"ct": torch.randn(6, 2)}) == of_parts(HSICLoss())
 
@@ -440,14 +438,14 @@ class _Aux(Mapping[str, Tensor]):
         return 3
 
 
-def test_looks_only_at_the_parts_it_was_asked_for() -> None:
+def test_reads_only_requested_parts() -> None:
     aux = _Aux()
     of_parts(HSICLoss(parts=[("a", "b"), ("ct", "a")]), aux)
     assert sorted(aux.looked_at) == ["a", "b"]
 
 
 @every_variant
-def test_a_pair_with_too_few_cases_is_left_out_of_the_mean(name: str) -> None:
+def test_pair_with_too_few_cases_is_ignored(name: str) -> None:
     x, present = degenerate("one_case_of_a_modality")
     present[1, 0] = VARIANTS[name][2] == 2
     term = VARIANTS[name][0]()
@@ -456,7 +454,7 @@ def test_a_pair_with_too_few_cases_is_left_out_of_the_mean(name: str) -> None:
     assert found == term(x, None, present).item() > 0
 
 
-def test_registered_with_options_as_a_file_of_settings_has_them() -> None:
+def test_created_by_name_with_options_from_settings() -> None:
     built = {
         "hsic": {"parts": [["0", "1"]], "kernel": "rbf", "bandwidth": 0.5, "cka": True, "normalize": False},
         "orthogonality": {"parts": [["0", "1"]], "kind": "cosine"},
@@ -520,12 +518,12 @@ NAMED = {"a": X[0], "b": X[1]}
         (lambda: HSICLoss()(NAMED, present={"b": MASK[:2]}), r"present\['b'\] must be bool of shape \(3,\)"),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_options_and_inputs_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_accepts_what_stands_beside() -> None:
+def test_boundary_options_and_inputs_are_accepted() -> None:
     for term in (HSICLoss(bandwidth=1.0), HSICLoss(kernel="linear"), OrthogonalityLoss(parts=[("a", "y")])):
         assert term(NAMED, aux={"y": X[0]}, present={"b": MASK}).shape == ()
     assert hsic_loss(X[0], X[1], MASK).shape == orthogonality_loss(X[0], X[1, :, :2], MASK).shape == ()

@@ -14,7 +14,7 @@ def prototypes(*args: Any) -> Prototypes:
 
 
 @pytest.mark.parametrize("key", golden.cases("loss_bank"))
-def test_golden(key: str) -> None:
+def test_matches_published_prototypes(key: str) -> None:
     n_classes = golden.case("loss_bank", key)["num_classes"]
     found = prototypes(
         golden.array("loss_bank", f"{key}__features"), golden.array("loss_bank", f"{key}__labels"), n_classes
@@ -25,7 +25,7 @@ def test_golden(key: str) -> None:
     assert bool(found.has_crossmodal.all())
 
 
-def test_by_hand() -> None:
+def test_prototypes_by_hand() -> None:
     """Lengths do not count; the crossmodal direction is that of the mean of the means, not of the directions."""
     embeddings = {
         "a": torch.tensor([[5.0, 0.0], [0.0, 0.1], [-1.0, 0.0]]),
@@ -39,15 +39,15 @@ def test_by_hand() -> None:
     torch.testing.assert_close(found.crossmodal[1], torch.tensor([-ROOT, -ROOT]))
 
 
-def test_an_absent_class_and_a_label_out_of_range() -> None:
+def test_absent_class_and_out_of_range_label() -> None:
     x = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [3.0, 3.0]]])
     found = prototypes(x, torch.tensor([0, 2, -1]), 3)
     assert found.has_crossmodal.tolist() == [True, False, True]
     assert torch.equal(found.unimodal[0], torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]))
 
 
-def test_an_absent_modality() -> None:
-    """Case 1 lacks the second modality, class 1 lacks it altogether; what stands there has no effect."""
+def test_absent_modality_has_no_effect() -> None:
+    """Case 1 lacks the second modality, class 1 lacks it altogether."""
     x = torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[0.0, 1.0], [float("nan"), 7.0]]], requires_grad=True)
     found = prototypes(x, torch.tensor([0, 1]), 2, torch.tensor([[True, True], [True, False]]))
     assert found.has_unimodal.tolist() == [[True, True], [True, False]]
@@ -60,7 +60,7 @@ def test_an_absent_modality() -> None:
 
 
 @pytest.mark.parametrize("kind", ["dict", "list", "stacked"])
-def test_the_ways_to_give_embeddings(kind: str) -> None:
+def test_embeddings_as_tensor_list_or_dict_agree(kind: str) -> None:
     x = torch.randn(2, 4, 3)
     given: dict[str, Any] = {"dict": {"a": x[0], "b": x[1]}, "list": [x[0], x[1]], "stacked": x}
     labels = torch.tensor([0, 1, 0, 1])
@@ -86,6 +86,6 @@ ROW = torch.ones(4, dtype=torch.bool)
         ({"a": X[0]}, LABELS, {"a": ROW[:3]}, r"present\['a'\] must be bool of shape \(4,\), got torch.bool \(3,\)"),
     ],
 )
-def test_refuses(embeddings: Any, labels: Any, present: Any, message: str) -> None:
+def test_invalid_inputs_raise(embeddings: Any, labels: Any, present: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         prototypes(embeddings, labels, 2, present)

@@ -9,14 +9,14 @@ from mmfusion.losses import HierarchicalAnchorLoss, SampleAnchorLoss, Temperatur
 X, LABELS = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
 
 
-def test_fixed() -> None:
+def test_fixed_temperature_has_no_parameters() -> None:
     temperature = Temperature(0.2)
     assert temperature() == 0.2
     assert list(temperature.parameters()) == []
     assert temperature.state_dict() == {}
 
 
-def test_learned_starts_there() -> None:
+def test_learned_temperature_starts_at_given_value() -> None:
     temperature = Temperature(0.2, learned=True)
     value = temperature()
     value.backward()
@@ -26,17 +26,17 @@ def test_learned_starts_there() -> None:
 
 
 @pytest.mark.parametrize("theta", [-1e4, -30.0, 30.0])
-def test_learned_stays_positive(theta: float) -> None:
+def test_learned_temperature_stays_above_minimum(theta: float) -> None:
     temperature = Temperature(0.2, learned=True, minimum=0.01)
     temperature.theta.data.fill_(theta)
     assert temperature().item() >= 0.01 * (1 - 1e-6)
 
 
-def test_half_precision_parameter() -> None:
+def test_half_precision_temperature_is_float32() -> None:
     assert Temperature(0.07, learned=True).half()().dtype == torch.float32
 
 
-def test_a_learned_one_is_learnt() -> None:
+def test_learned_temperature_gets_gradient() -> None:
     """Its gradient is that of the loss by the temperature, and descent lowers the loss."""
     term = SampleAnchorLoss(n_classes=3, temperature=0.5, learn_temperature=True).double()
     x = X.double()
@@ -51,7 +51,7 @@ def test_a_learned_one_is_learnt() -> None:
     assert term(x, LABELS) < loss
 
 
-def test_each_level_by_one_temperature() -> None:
+def test_hierarchical_levels_share_one_temperature() -> None:
     term = HierarchicalAnchorLoss(n_classes=3, learn_temperature=True)
     assert [name for name, _ in term.named_parameters()] == ["temperature.theta"]
     term(X, LABELS).backward()
@@ -68,6 +68,6 @@ def test_each_level_by_one_temperature() -> None:
         (lambda: SampleAnchorLoss(temperature=-1.0), "temperature expects float from 0.0001 to 10000, got -1.0"),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_options_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

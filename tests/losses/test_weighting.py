@@ -42,12 +42,12 @@ def embeddings(value: float = 1.0) -> dict[str, Tensor]:
         ("cosine", [1.0, 1.0, 1.0, 2 - math.sqrt(0.5), 2.0, 2 + math.sqrt(0.5), 3.0, 3.0]),
     ],
 )
-def test_schedule(shape: str, expected: list[float]) -> None:
+def test_schedule_values_by_shape(shape: str, expected: list[float]) -> None:
     schedule = Schedule(start=1.0, end=3.0, steps=4, delay=2, shape=shape)
     assert [schedule().item() for _ in range(8)] == pytest.approx(expected, rel=1e-6)
 
 
-def test_schedule_counts_in_training_alone_and_is_saved() -> None:
+def test_schedule_steps_only_in_training_and_is_saved() -> None:
     schedule = Schedule(start=0.0, end=1.0, steps=2)
     schedule()
     schedule.eval()
@@ -57,7 +57,7 @@ def test_schedule_counts_in_training_alone_and_is_saved() -> None:
     assert [other().item(), other().item()] == [0.5, 1.0]
 
 
-def test_a_schedule_in_a_bank() -> None:
+def test_schedule_in_bank() -> None:
     bank = LossBank(2, {"moves": (Schedule(start=0.0, end=2.0, steps=1), Squares(1.0)), "stays": (3.0, Squares(1.0))})
     for weight in (0.0, 2.0, 2.0):
         values = bank(embeddings(), LABELS)
@@ -65,7 +65,7 @@ def test_a_schedule_in_a_bank() -> None:
     assert bank.unweighted()["moves"].item() == 4.0
 
 
-def test_uncertainty_starts_at_the_given_weights() -> None:
+def test_uncertainty_starts_at_given_weights() -> None:
     weighting = UncertaintyWeighting(regressions=["second"])
     bank = LossBank(2, {"first": (0.2, Squares(1.0)), "second": (3.0, Squares(2.0))}, weighting=weighting)
     assert {name: w.item() for name, w in weighting.weights().items()} == pytest.approx({"first": 0.2, "second": 3.0})
@@ -76,7 +76,7 @@ def test_uncertainty_starts_at_the_given_weights() -> None:
 
 
 @pytest.mark.slow
-def test_uncertainty_finds_the_variance() -> None:
+def test_uncertainty_converges_to_inverse_variance() -> None:
     """At the minimum over s of ``exp(-s) L + s / 2`` the weight is ``1 / (2 L)``, and for a regression, too."""
     weighting = UncertaintyWeighting(regressions=["second"])
     bank = LossBank(2, {"first": (1.0, Squares(1.0)), "second": (1.0, Squares(0.1))}, weighting=weighting)
@@ -89,13 +89,13 @@ def test_uncertainty_finds_the_variance() -> None:
     assert found == pytest.approx({"first": 1 / 8, "second": 1 / 0.8}, rel=1e-3)
 
 
-def test_weight_zero_is_left_to_itself() -> None:
+def test_weight_zero_is_excluded_from_weighting() -> None:
     bank = LossBank(2, {"on": (1.0, Squares(1.0)), "off": (0.0, Squares(1.0))}, weighting=UncertaintyWeighting())
     assert list(bank(embeddings(), LABELS)) == ["on"]
 
 
 def test_gradnorm_by_hand() -> None:
-    """Two terms at their first step: the same pace, gradients of length 4 and 12 (2 scale sqrt(4))."""
+    """Two losses at their first step: equal rates, gradients of length 4 and 12 (2 scale sqrt(4))."""
     weighting = GradNormWeighting(alpha=1.0, lr=0.1)
     bank = LossBank(2, {"small": (1.0, Squares(1.0)), "large": (1.0, Squares(3.0))}, weighting=weighting)
     values = bank(embeddings(), LABELS)
@@ -107,7 +107,7 @@ def test_gradnorm_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_gradnorm_evens_out_the_gradients() -> None:
+def test_gradnorm_equalizes_gradients() -> None:
     weighting = GradNormWeighting(alpha=1.0, lr=0.02)
     bank = LossBank(2, {"small": (1.0, Squares(1.0)), "large": (1.0, Squares(3.0))}, weighting=weighting)
     for _ in range(200):
@@ -117,7 +117,7 @@ def test_gradnorm_evens_out_the_gradients() -> None:
     assert sum(w.item() for w in found.values()) == pytest.approx(2.0)
 
 
-def test_gradnorm_gives_more_to_what_learns_slowly() -> None:
+def test_gradnorm_raises_weight_of_slow_loss() -> None:
     """Equal gradients; one loss has halved since the first step, the other has not moved."""
 
     class Fixed(Loss):
@@ -138,7 +138,7 @@ def test_gradnorm_gives_more_to_what_learns_slowly() -> None:
     assert weighting.weights()["slow"] > weighting.weights()["fast"]
 
 
-def test_gradnorm_moves_only_in_training_with_gradients() -> None:
+def test_gradnorm_updates_only_in_training() -> None:
     weighting = GradNormWeighting()
     bank = LossBank(2, {"small": (1.0, Squares(1.0)), "large": (1.0, Squares(3.0))}, weighting=weighting)
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_gradnorm_moves_only_in_training_with_gradients() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, float("inf"), float("nan")])
-def test_gradnorm_survives_a_batch_without_a_sound_gradient(value: float) -> None:
+def test_gradnorm_ignores_batch_with_nonfinite_gradient(value: float) -> None:
     weighting = GradNormWeighting()
     bank = LossBank(2, {"small": (1.0, Squares(1.0)), "large": (1.0, Squares(3.0))}, weighting=weighting)
     bank(embeddings(value), LABELS)
@@ -159,7 +159,7 @@ def test_gradnorm_survives_a_batch_without_a_sound_gradient(value: float) -> Non
 
 
 @pytest.mark.parametrize("weighting", [UncertaintyWeighting, GradNormWeighting])
-def test_anchor_terms_go_backward_and_state_is_saved(weighting: Any) -> None:
+def test_backward_and_state_dict_round_trip(weighting: Any) -> None:
     def build() -> LossBank:
         terms = {"s": (0.5, SampleAnchorLoss()), "u": (1.0, UnimodalAnchorLoss()), "c": (2.0, CrossmodalAnchorLoss())}
         return LossBank(2, terms, weighting=weighting())
@@ -201,6 +201,6 @@ def test_anchor_terms_go_backward_and_state_is_saved(weighting: Any) -> None:
         ),
     ],
 )
-def test_refuses(call: Any, message: str) -> None:
+def test_invalid_options_raise(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -52,25 +52,25 @@ def built(kind: str) -> Any:
 KINDS = ["mean", "first", "stage_pool", "merge"]
 
 
-def test_mean() -> None:
+def test_mean_pooling_averages_present_tokens() -> None:
     x = torch.tensor([[[1.0, 2], [3, 6]], [[5, 5], [NAN, NAN]]])
     tokens = Tokens(x, torch.tensor([[True, True], [True, False]]))
     assert MeanPooling()([{}, {"a": tokens}])["a"].tolist() == [[2, 4], [5, 5]]
     assert MeanPooling()([{"a": Tokens(x[:1])}])["a"].tolist() == [[2, 4]]
 
 
-def test_first() -> None:
+def test_first_pooling_takes_first_token() -> None:
     given = stages()
     assert torch.equal(FirstPooling()(given)["a"], given[1]["a"].x[:, 0])
 
 
-def test_stage_pool() -> None:
+def test_stage_pooling_matches_reference() -> None:
     given, pooling = stages(), built("stage_pool")
     pooled = torch.cat([given[0]["a"].x.mean(1), given[1]["a"].x.mean(1)], 1)
     torch.testing.assert_close(pooling(given)["a"], pooling.project["a"](pooled))
 
 
-def test_granularity_merge() -> None:
+def test_merge_matches_convolution_over_stages() -> None:
     """All stages' tokens through one convolution, then the mean over its filters."""
     given, pooling = stages(), built("merge")
     for name, n_filters, n_tokens in (("a", 3, 5), ("b", 1, 2)):
@@ -82,7 +82,7 @@ def test_granularity_merge() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_zeros_for_what_is_missing_whatever_stands_there(kind: str) -> None:
+def test_missing_modality_is_zeros_whatever_its_content(kind: str) -> None:
     pooling, given = built(kind), stages(3)
     there = torch.tensor([True, False, True])
     whole = pooling(given)
@@ -94,7 +94,7 @@ def test_zeros_for_what_is_missing_whatever_stands_there(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_there_has_finite_gradients(kind: str) -> None:
+def test_absent_modalities_have_finite_gradients(kind: str) -> None:
     pooling = built(kind)
     given = masked(stages(), torch.zeros(2, dtype=torch.bool), NAN)
     for stage in given:
@@ -104,7 +104,7 @@ def test_nothing_there_has_finite_gradients(kind: str) -> None:
     assert bool(given[-1]["b"].x.grad.isfinite().all())
 
 
-def test_first_of_some() -> None:
+def test_first_pooling_of_some_modalities() -> None:
     """The others are averaged."""
     given = stages()
     found = FirstPooling(of=["b"])(given)
@@ -112,8 +112,8 @@ def test_first_of_some() -> None:
     torch.testing.assert_close(found["a"], given[1]["a"].x.mean(1))
 
 
-def test_stage_pool_takes_tokens_of_any_width() -> None:
-    """Each stage of its own; the embedding is as wide as the last stage's tokens unless asked."""
+def test_stage_pooling_accepts_any_token_width() -> None:
+    """Each stage has its width; the embedding is as wide as the last stage's tokens unless given."""
     wide = stages()
     wide[1]["b"] = Tokens(torch.randn(2, 1, 6))
     pooling = StagePooling(shapes(wide), ["a", "b"])
@@ -123,14 +123,14 @@ def test_stage_pool_takes_tokens_of_any_width() -> None:
 
 
 @pytest.mark.parametrize("n_filters", [{"a": 0}, {"x": 2}, {"images": 2}])
-def test_merge_refuses(n_filters: dict[str, int]) -> None:
+def test_merge_invalid_n_filters_raises(n_filters: dict[str, int]) -> None:
     with pytest.raises(
         ValueError, match=r"n_filters(.a expects int from 1| must be for the modalities \('a', 'b'\), got)"
     ):
         GranularityMerge(SHAPES, ["a", "b"], n_filters=n_filters)
 
 
-def test_merge_by_kind() -> None:
+def test_merge_filters_by_kind_of_modality() -> None:
     kinds = {"images": ("a",), "tables": ("b",)}
     merge = GranularityMerge(SHAPES, ["a", "b"], kinds, n_filters={"images": 3, "tables": 2}).merge
     assert [len(merge[name].weight) for name in ("a", "b")] == [3, 2]

@@ -25,7 +25,7 @@ def shapes(*grids: tuple[int, ...], other: tuple[int, ...] | None = None) -> lis
 @pytest.mark.parametrize(
     ("grid", "target"), [((6, 4), (3, 2)), ((5, 7), (3, 4)), ((3, 3), (3, 3)), ((4, 6, 5), (2, 3, 3))]
 )
-def test_merge_is_adaptive_pooling(grid: tuple[int, ...], target: tuple[int, ...]) -> None:
+def test_merge_matches_adaptive_pooling(grid: tuple[int, ...], target: tuple[int, ...]) -> None:
     merge, n = Merge(grid, target, dim=5), torch.Size(grid).numel()
     x = torch.randn(2, n, 5)
     pool = F.adaptive_avg_pool2d if len(grid) == 2 else F.adaptive_avg_pool3d
@@ -33,7 +33,7 @@ def test_merge_is_adaptive_pooling(grid: tuple[int, ...], target: tuple[int, ...
     torch.testing.assert_close(merge(x), merge.project(merge.norm(means)), rtol=1e-4, atol=1e-5)
 
 
-def test_embeddings_of_all_modalities() -> None:
+def test_embeddings_of_all_modalities_have_shape() -> None:
     stages = shapes((4, 6), (2, 3))
     pooling = ThroughoutFusion(stages, KINDS, dim=8, depths=(1, 2), window=2).eval()
     tokens = [{name: Tokens(torch.randn(3, shape.n_tokens, 8)) for name, shape in stage.items()} for stage in stages]
@@ -50,6 +50,6 @@ def test_embeddings_of_all_modalities() -> None:
         ([{"a": TokenShape(5, 8), "b": TokenShape(5, 8), "t": TokenShape(1, 8)}] * 2, KINDS, "the positions of maps"),
     ],
 )
-def test_refuses(stages: Any, kinds: Any, message: str) -> None:
+def test_invalid_stages_raise(stages: Any, kinds: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ThroughoutFusion(stages, kinds, dim=8, depths=(1, 1), window=2)

@@ -3,7 +3,7 @@ from pathlib import Path
 from mmfusion.utils.cache_folders import cache_folder
 
 
-def test_where_things_are_kept(monkeypatch):
+def test_cache_folder_follows_environment(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder("maps") == Path("/somewhere/mmfusion/maps")
     assert cache_folder("maps", "/mine") == Path("/mine/maps")

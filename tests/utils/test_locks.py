@@ -14,7 +14,7 @@ def free(path) -> bool:
         return ours
 
 
-def test_shares_keep_others_from_having_it_alone(tmp_path):
+def test_shared_lock_blocks_exclusive(tmp_path):
     path = tmp_path / "lock"
     one, two = Hold(path), Hold(path)
     assert not free(path)
@@ -30,7 +30,7 @@ def test_shares_keep_others_from_having_it_alone(tmp_path):
     assert free(path)
 
 
-def test_one_at_a_time(tmp_path):
+def test_exclusive_lock_blocks_others(tmp_path):
     path = tmp_path / "lock"
     with alone(path, wait=True) as ours:
         assert ours
@@ -38,7 +38,7 @@ def test_one_at_a_time(tmp_path):
     assert free(path)
 
 
-def test_a_copy_is_a_share_of_its_own(tmp_path):
+def test_copied_lock_is_held_separately(tmp_path):
     path = tmp_path / "lock"
     one = Hold(path)
     two = pickle.loads(pickle.dumps(one))
@@ -48,7 +48,7 @@ def test_a_copy_is_a_share_of_its_own(tmp_path):
     assert free(path)
 
 
-def test_a_process_that_dies_gives_it_back(tmp_path):
+def test_lock_is_released_when_process_dies(tmp_path):
     path = tmp_path / "lock"
     context = multiprocessing.get_context("fork")
     ready, hang = context.Event(), context.Event()
@@ -67,7 +67,7 @@ def test_a_process_that_dies_gives_it_back(tmp_path):
     assert free(path)
 
 
-def test_what_may_only_be_read_can_be_shared(tmp_path, monkeypatch):
+def test_read_only_lock_file_can_be_shared(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     path.touch()
     whole = os.open

@@ -9,13 +9,13 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 5))
 
 
-def test_shapes_without_numbers() -> None:
+def test_run_on_meta_gives_shapes() -> None:
     out = run_on_meta(network(), torch.empty(2, 3, 4, 4, device="meta"))
     assert out.shape == (2, 5)
     assert out.device.type == "meta"
 
 
-def test_the_module_is_untouched() -> None:
+def test_run_on_meta_leaves_module_unchanged() -> None:
     module = network()
     module[2].eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -29,7 +29,7 @@ def test_the_module_is_untouched() -> None:
     assert all(p.grad is None and p.requires_grad for p in module.parameters())
 
 
-def test_the_module_is_untouched_after_a_failure() -> None:
+def test_run_on_meta_leaves_module_unchanged_after_error() -> None:
     module = network()
     modes = [part.training for part in module.modules()]
     with pytest.raises(RuntimeError):
@@ -43,13 +43,13 @@ class Two(nn.Module):
         return {name: a + value for name, value in b.items()}
 
 
-def test_any_arguments_and_results() -> None:
+def test_run_on_meta_accepts_nested_arguments() -> None:
     a = torch.empty(2, 1, device="meta")
     out = run_on_meta(Two(), a, {"x": torch.empty(1, 3, device="meta")})
     assert out["x"].shape == (2, 3)
 
 
-def test_a_module_under_two_names_and_a_tensor_in_two_places() -> None:
+def test_run_on_meta_keeps_shared_modules_and_tensors() -> None:
     shared = nn.Linear(3, 3)
     module = nn.ModuleDict({"one": nn.Sequential(shared), "two": nn.Sequential(shared, nn.BatchNorm1d(3))})
     tied = nn.Linear(3, 3, bias=False)

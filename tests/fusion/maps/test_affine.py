@@ -23,8 +23,8 @@ def called(block: Any, point: int, n_axes: int) -> tuple[Tensor, list[list[float
 
 @both_kinds
 @pytest.mark.parametrize("point", CHANNELS)
-def test_mul(point: int, n_axes: int) -> None:
-    """One vector a point, each a linear function of the one before."""
+def test_mul_matches_reference(point: int, n_axes: int) -> None:
+    """One vector per point, each a linear function of the previous one."""
     block = built(lambda sites: Mul(sites, hidden=4), ROUTES, n_axes=n_axes)
     x, tables, made = called(block, point, n_axes)
     first = block.first["skin"]
@@ -35,7 +35,7 @@ def test_mul(point: int, n_axes: int) -> None:
     torch.testing.assert_close(made, elementwise(x, lambda i, c, value: value * vectors[i][c]), **EXACT)
 
 
-def test_mul_starts_near_the_bare_maps() -> None:
+def test_mul_biases_start_at_one() -> None:
     block = Mul(sites_of(ROUTES))
     layers = [block.first["skin"][2], *block.onward["skin"].values()]
     assert all(torch.equal(layer.bias, torch.ones_like(layer.bias)) for layer in layers)
@@ -51,7 +51,7 @@ def test_mul_starts_near_the_bare_maps() -> None:
         ({"hidden": (7,), "bias": False, "offset": 0.0}, True),
     ],
 )
-def test_film(options: dict[str, Any], hidden: bool, point: int, n_axes: int) -> None:
+def test_film_matches_reference(options: dict[str, Any], hidden: bool, point: int, n_axes: int) -> None:
     block = built(lambda sites: Film(sites, **options), ROUTES, n_axes=n_axes)
     x, tables, made = called(block, point, n_axes)
     layers, n = block.generate["skin"][str(point)], CHANNELS[point]
@@ -63,7 +63,7 @@ def test_film(options: dict[str, Any], hidden: bool, point: int, n_axes: int) ->
 
 
 @both_kinds
-def test_film_with_normalisation(n_axes: int) -> None:
+def test_film_with_norm_matches_reference(n_axes: int) -> None:
     """Each case by its own mean and variance, then scale and shift, then ReLU."""
     block = built(lambda sites: Film(sites, norm=True), ROUTES, n_axes=n_axes)
     x, tables, made = called(block, 1, n_axes)
@@ -91,7 +91,7 @@ ACTIVATIONS: dict[str, Callable[[float], float]] = {
 @both_kinds
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("offset", [0.0, 1.0])
-def test_daft(activation: str, offset: float, n_axes: int) -> None:
+def test_daft_matches_reference(activation: str, offset: float, n_axes: int) -> None:
     block = built(
         lambda sites: Daft(sites, at=(1,), reduction=1.5, activation=activation, offset=offset),
         ROUTES,
@@ -110,8 +110,8 @@ def test_daft(activation: str, offset: float, n_axes: int) -> None:
     torch.testing.assert_close(made, expected, **EXACT)
 
 
-def test_daft_at_batch_1() -> None:
-    """A known fault elsewhere: squeezing the mean takes the batch's axis with it."""
+def test_daft_batch_of_one_matches_batch() -> None:
+    """Squeezing the mean would also remove the axis of the batch."""
     block = built(lambda sites: Daft(sites, at=(1,)), ROUTES).train()
     maps, context = maps_of(1, ROUTES, b=3), context_of(3)
     whole = block(maps, context, 1)["a"]
@@ -121,7 +121,7 @@ def test_daft_at_batch_1() -> None:
 
 
 @pytest.mark.parametrize(("reduction", "hidden"), [(7.0, 1), (1.0, 6), (100.0, 1)])
-def test_daft_reduces(reduction: float, hidden: int) -> None:
+def test_daft_hidden_width_follows_reduction(reduction: float, hidden: int) -> None:
     block = built(lambda sites: Daft(sites, at=(1,), reduction=reduction), ROUTES)
     assert block.generate["skin"]["1"][0].out_features == hidden
 
@@ -133,6 +133,6 @@ def test_daft_reduces(reduction: float, hidden: int) -> None:
         ({"reduction": 0.0}, "reduction expects float from 1 to 16384, got 0.0"),
     ],
 )
-def test_daft_refuses(options: dict[str, Any], message: str) -> None:
+def test_daft_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Daft(sites_of(ROUTES), **options)

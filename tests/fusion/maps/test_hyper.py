@@ -9,8 +9,8 @@ ROUTES = {"a": "skin"}
 
 
 @pytest.mark.parametrize("n_axes", [2, 3])
-def test_what_it_computes(n_axes: int) -> None:
-    """Each case's own convolution over each position, beside the map."""
+def test_hyper_conv_matches_reference(n_axes: int) -> None:
+    """Each case's own convolution at each position, next to the map."""
     block = built(lambda sites: HyperConv(sites, at=(1,), dim=4), ROUTES, n_axes=n_axes)
     maps, context = maps_of(1, ROUTES, n_axes=n_axes), context_of()
     x, made, n = maps["a"].flatten(2), block(maps, context, 1)["a"].flatten(2), CHANNELS[1]
@@ -26,7 +26,7 @@ def test_what_it_computes(n_axes: int) -> None:
                 assert made[i, out, position].item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_it_is_torchs_convolution_case_by_case() -> None:
+def test_hyper_conv_matches_torch_per_case() -> None:
     block = built(lambda sites: HyperConv(sites, at=(2,)), ROUTES, n_axes=3)
     maps, context = maps_of(2, ROUTES, b=5, n_axes=3), context_of(5)
     made, x, n = block(maps, context, 2)["a"], maps["a"], CHANNELS[2]
@@ -39,7 +39,7 @@ def test_it_is_torchs_convolution_case_by_case() -> None:
 
 @pytest.mark.parametrize(("c", "dim"), [(64, 8), (32, 16)])
 @pytest.mark.parametrize("mean_square", [1.0, 0.25])
-def test_the_generated_weights_start_as_large_as_a_layers_own(c: int, dim: int, mean_square: float) -> None:
+def test_generated_weights_have_initial_variance(c: int, dim: int, mean_square: float) -> None:
     """Variance 1 / c for weights, so that the convolution of a map of unit squares has variance 1, and 1 for biases."""
     sites = MapSites(ROUTES, {"a": [(c, 2, 2)] * 2}, d_context=40, mean_square=mean_square)
     g = torch.Generator().manual_seed(0)
@@ -54,7 +54,7 @@ def test_the_generated_weights_start_as_large_as_a_layers_own(c: int, dim: int, 
     torch.testing.assert_close(found, torch.ones(2), rtol=0.25, atol=0.0)
 
 
-def test_one_matrix_product_for_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generates_weights_with_one_product_per_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[torch.Size] = []
     product = torch.baddbmm
 
@@ -68,7 +68,7 @@ def test_one_matrix_product_for_the_batch(monkeypatch: pytest.MonkeyPatch) -> No
     assert calls == [(7, 3, 3)]
 
 
-def test_refuses() -> None:
+def test_invalid_options_raise() -> None:
     HyperConv(sites_of(ROUTES), dim=D)
     with pytest.raises(ValueError, match="dim expects int from 1 to 16384, got 0"):
         HyperConv(sites_of(ROUTES), dim=0)

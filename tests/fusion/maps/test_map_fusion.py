@@ -20,7 +20,7 @@ every = pytest.mark.parametrize("name", EVERY)
 conditioned = pytest.mark.parametrize("name", CONDITIONED)
 
 
-def test_each_registered_one_is_tested_here() -> None:
+def test_all_registered_map_fusions_are_tested() -> None:
     assert {name.partition(",")[0] for name in EVERY} == set(registry.map_fusions.list())
     for name in registry.map_fusions.list():
         assert isinstance(registry.map_fusions.create(name, sites_of(ROUTES)), MapFusion)
@@ -28,7 +28,7 @@ def test_each_registered_one_is_tested_here() -> None:
 
 @every
 @pytest.mark.parametrize("n_axes", [2, 3])
-def test_shapes_stay(name: str, n_axes: int) -> None:
+def test_output_shapes_match_maps(name: str, n_axes: int) -> None:
     block = built(EVERY[name], ROUTES, n_axes=n_axes)
     for point in CHANNELS:
         maps = maps_of(point, ROUTES, n_axes=n_axes)
@@ -42,8 +42,8 @@ def test_shapes_stay(name: str, n_axes: int) -> None:
 @pytest.mark.slow
 @conditioned
 @given(st.lists(st.booleans(), min_size=1, max_size=5), st.sampled_from([float("nan"), float("inf"), 3.0]))
-def test_a_case_without_a_table_keeps_its_map(name: str, there: list[bool], content: float) -> None:
-    """Bit for bit, whatever stands in the table; the others come out as without it."""
+def test_case_without_table_keeps_its_map(name: str, there: list[bool], content: float) -> None:
+    """Bit for bit, whatever the table contains; the other cases are as without it."""
     block, row = built(EVERY[name], ROUTES), torch.tensor(there)
     maps, context = maps_of(1, ROUTES, b=len(there)), context_of(len(there))
     spoilt = Tokens(torch.where(row.view(-1, 1, 1), context.x, content), row.view(-1, 1))
@@ -57,7 +57,7 @@ def test_a_case_without_a_table_keeps_its_map(name: str, there: list[bool], cont
 @pytest.mark.slow
 @every
 @given(st.permutations(range(4)))
-def test_cases_do_not_see_each_other(name: str, order: list[int]) -> None:
+def test_equivariant_to_case_order(name: str, order: list[int]) -> None:
     block = built(EVERY[name], ROUTES)
     maps, context = maps_of(2, ROUTES, b=4), context_of(4)
     whole = block(maps, context, 2)
@@ -99,7 +99,7 @@ def test_state_dict_round_trip_and_gradients(name: str) -> None:
         ((0, -6), 4, None),
     ],
 )
-def test_points(at: tuple[int, ...] | None, n_stages: int, points: set[int] | None) -> None:
+def test_points_of_at(at: tuple[int, ...] | None, n_stages: int, points: set[int] | None) -> None:
     sites = MapSites({"a": "skin"}, {"a": [(2, 3, 3)] * (n_stages + 1)}, d_context=D)
     assert sites.n_stages == n_stages
     if points is None:
@@ -110,7 +110,7 @@ def test_points(at: tuple[int, ...] | None, n_stages: int, points: set[int] | No
 
 
 def test_complete_when_constructed() -> None:
-    """Parameters for each route and point, of the channels there; nothing is left to a first batch."""
+    """Parameters per route and point, of the channels there; no lazy parameters."""
     sites = MapSites({"a": "skin", "b": "deep"}, {"a": [(2, 4), (3, 2)], "b": [(4, 4), (5, 2)]}, d_context=D)
     block = Film(sites, at=(1,))
     assert block.channels == {"skin": {1: 3}, "deep": {1: 5}}
@@ -122,7 +122,7 @@ def test_complete_when_constructed() -> None:
     }
 
 
-def test_some_of_the_images() -> None:
+def test_subset_of_images() -> None:
     block = Film(sites_of(ROUTES).only("a", "c"), at=(1,))
     assert (block.routes, set(block.channels)) == ({"a": "skin", "c": "deep"}, {"skin", "deep"})
     with pytest.raises(ValueError, match=r"there is no map of \['x'\]; there are maps of \['a', 'b', 'c'\]"):
@@ -157,17 +157,17 @@ def unlike() -> MapSites:
         (lambda: built(EVERY["film"], ROUTES)({"x": X}, context_of(1), 0), r"not built for the images \['x'\]"),
     ],
 )
-def test_refuses(wrong: Callable[[], object], message: str) -> None:
+def test_invalid_sites_and_inputs_raise(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()
 
 
-def test_behind_the_last_stage_any_encoder_will_do() -> None:
+def test_last_point_accepts_encoder_without_stages() -> None:
     sites = MapSites({"a": "x"}, {"a": [None, None, (2, 3)]}, d_context=D, whole=["vit"])
     assert Film(sites, at=(-1,)).channels == {"x": {2: 2}}
 
 
-def test_abstract() -> None:
+def test_missing_forward_raises() -> None:
     class Half(MapFusion):
         pass
 
@@ -176,7 +176,7 @@ def test_abstract() -> None:
 
 
 @pytest.mark.parametrize("there", [None, [True, False, True], [False] * 3, [True] * 3])
-def test_over_present(there: list[bool] | None) -> None:
+def test_over_present_computes_present_rows_only(there: list[bool] | None) -> None:
     seen: list[Tensor] = []
 
     class Seen(nn.Linear):

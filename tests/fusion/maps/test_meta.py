@@ -31,7 +31,7 @@ def normed(layers: Any, table: list[float]) -> list[float]:
 
 
 @both_kinds
-def test_metablock(n_axes: int) -> None:
+def test_metablock_matches_reference(n_axes: int) -> None:
     block = built(lambda sites: MetaBlock(sites, at=(1,)), ROUTES, n_axes=n_axes)
     maps, context = maps_of(1, ROUTES, n_axes=n_axes), context_of()
     tables = context.x[:, 0].tolist()
@@ -42,7 +42,7 @@ def test_metablock(n_axes: int) -> None:
 
 
 @both_kinds
-def test_metanet(n_axes: int) -> None:
+def test_metanet_matches_reference(n_axes: int) -> None:
     block = built(lambda sites: MetaNet(sites, at=(2,), hidden=5), ROUTES, n_axes=n_axes)
     maps, context = maps_of(2, ROUTES, n_axes=n_axes), context_of()
     layers = block.gate["skin"]["2"]
@@ -51,8 +51,8 @@ def test_metanet(n_axes: int) -> None:
     torch.testing.assert_close(block(maps, context, 2)["a"], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_metablock_counts_the_tables_that_are_there() -> None:
-    """In training: batch statistics are of them alone, and of each of them once, for two images on one route too."""
+def test_metablock_batch_statistics_are_of_present_tables() -> None:
+    """In training: statistics of present tables only, each counted once, also for two images on one route."""
     routes = {"a": "skin", "b": "skin"}
     there = torch.tensor([True, False, True, True])
     context = context_of(4, mask=there)
@@ -68,8 +68,8 @@ def test_metablock_counts_the_tables_that_are_there() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_metablock_trains_with_a_single_table(dtype: torch.dtype) -> None:
-    """By the running statistics, which stay as they are: the value is that of evaluation, the mode that of training."""
+def test_metablock_batch_of_one_uses_running_statistics(dtype: torch.dtype) -> None:
+    """The running statistics stay as they are: the value is that of evaluation, the mode that of training."""
     block = built(lambda sites: MetaBlock(sites, at=(1,)), ROUTES).train()
     maps = maps_of(1, ROUTES, b=3)
     block(maps, context_of(3), 1)  # so that they are not the initial ones

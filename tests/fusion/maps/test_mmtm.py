@@ -25,7 +25,7 @@ def by_scalars(block: MMTM, maps: dict[str, Tensor], tables: list[list[float]], 
 @pytest.mark.parametrize("n_axes", [2, 3])
 @pytest.mark.parametrize("point", CHANNELS)
 @pytest.mark.parametrize("d", [0, 3])
-def test_what_it_computes(d: int, point: int, n_axes: int) -> None:
+def test_mmtm_matches_reference(d: int, point: int, n_axes: int) -> None:
     block = built(lambda sites: MMTM(sites, at=None, ratio=3.0), ROUTES, d=d, n_axes=n_axes)
     width = 2 * CHANNELS[point] + d
     assert block.join[str(point)].weight.shape == (int(2 * width / 3), width)
@@ -35,15 +35,15 @@ def test_what_it_computes(d: int, point: int, n_axes: int) -> None:
         torch.testing.assert_close(made[name], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_streams_see_each_other() -> None:
+def test_streams_exchange_information() -> None:
     block = built(lambda sites: MMTM(sites, at=(1,)), ROUTES, d=0)
     maps = maps_of(1, ROUTES)
     before = block(maps, None, 1)["a"]
     assert not torch.allclose(block(maps | {"b": maps["b"] + 1}, None, 1)["a"], before)
 
 
-def test_the_factor_of_two() -> None:
-    """A gate of nothing leaves a map as it is; public copies halve it."""
+def test_zero_gate_is_identity() -> None:
+    """A gate of zero leaves a map as it is; public copies halve it."""
     block = built(lambda sites: MMTM(sites, at=(1,)), ROUTES)
     for layer in block.gate["1"].values():
         nn.init.zeros_(layer.weight)
@@ -53,7 +53,7 @@ def test_the_factor_of_two() -> None:
     assert all(torch.equal(made[name], maps[name]) for name in maps)
 
 
-def test_what_is_not_there_stands_as_zeros() -> None:
+def test_absent_streams_and_tables_count_as_zeros() -> None:
     """A stream that is left out, a table that is masked, a table that is left out."""
     block = built(lambda sites: MMTM(sites, at=(1,)), ROUTES)
     maps, context = maps_of(1, ROUTES), context_of()
@@ -74,7 +74,7 @@ def test_what_is_not_there_stands_as_zeros() -> None:
         (ROUTES, 0, None),
     ],
 )
-def test_needs_two_streams(routes: dict[str, str], d: int, message: str | None) -> None:
+def test_fewer_than_two_streams_raises(routes: dict[str, str], d: int, message: str | None) -> None:
     if message is None:
         built(lambda sites: MMTM(sites), routes, d=d)
     else:
@@ -82,7 +82,7 @@ def test_needs_two_streams(routes: dict[str, str], d: int, message: str | None) 
             built(lambda sites: MMTM(sites), routes, d=d)
 
 
-def test_refuses() -> None:
+def test_invalid_options_and_inputs_raise() -> None:
     with pytest.raises(ValueError, match=r"ratio expects float from 1 to 16384, got 0.0"):
         MMTM(sites_of(ROUTES), ratio=0.0)
     block = built(lambda sites: MMTM(sites, at=(1,)), ROUTES)

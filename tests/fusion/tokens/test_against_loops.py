@@ -59,8 +59,8 @@ def agree(block: nn.Module, by_hand: Callable[[dict[str, object], Case], dict[st
 
 @pytest.mark.parametrize("out_norm", [False, True])
 @pytest.mark.parametrize("input_norm", [False, True])
-def test_self_attention(input_norm: bool, out_norm: bool) -> None:
-    """Each modality by itself; a normalisation before the attention and one behind the block, or neither."""
+def test_self_attention_matches_loops(input_norm: bool, out_norm: bool) -> None:
+    """Each modality by itself; normalization before the attention and after the block, or neither."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case
@@ -76,7 +76,7 @@ def test_self_attention(input_norm: bool, out_norm: bool) -> None:
     agree(block, by_hand)
 
 
-def test_joint_attention() -> None:
+def test_joint_attention_matches_loops() -> None:
     """All tokens are one sequence."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
@@ -90,8 +90,8 @@ def test_joint_attention() -> None:
 
 
 @pytest.mark.parametrize("fusion_layer", [0, 1, 2])
-def test_bottleneck(fusion_layer: int) -> None:
-    """MBT: apart below the fusion layer, then each with the bottlenecks, which become the mean over what a case has."""
+def test_bottleneck_matches_loops(fusion_layer: int) -> None:
+    """MBT: separate below the fusion layer, then each attends with the bottlenecks, which are averaged."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case
@@ -115,11 +115,8 @@ def test_bottleneck(fusion_layer: int) -> None:
 
 
 @pytest.mark.parametrize(("expansion", "out_norm"), [(0, False), (2, False), (2, True)])
-def test_directional(expansion: int, out_norm: bool) -> None:
-    """MulT: for each ordered pair, the target's tokens through layers that look at the source's; side by side.
-
-    With a normalisation at each one's end, also of a source that a case lacks.
-    """
+def test_directional_matches_loops(expansion: int, out_norm: bool) -> None:
+    """MulT: for each ordered pair, the target's tokens attend to the source's; concatenated."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case
@@ -143,8 +140,8 @@ def test_directional(expansion: int, out_norm: bool) -> None:
 
 @pytest.mark.parametrize("share_layers", [False, True])
 @pytest.mark.parametrize("self_attention", [False, True])
-def test_latent(self_attention: bool, share_layers: bool) -> None:
-    """HEALNet: one modality after the other; one that is missing is skipped."""
+def test_latent_matches_loops(self_attention: bool, share_layers: bool) -> None:
+    """HEALNet: one modality after the other; a missing one is skipped."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case
@@ -170,8 +167,8 @@ def test_latent(self_attention: bool, share_layers: bool) -> None:
     agree(random(block), by_hand)
 
 
-def test_query() -> None:
-    """TIP: the queries look at each other and at the normalised others."""
+def test_query_matches_loops() -> None:
+    """TIP: the queries attend to each other and to the normalized others."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case
@@ -186,8 +183,8 @@ def test_query() -> None:
     agree(random(Query(NAMES, dim=DIM, depth=2, n_heads=HEADS)), by_hand)
 
 
-def test_gated_query() -> None:
-    """RoVTL, with two sources: the gate of one whose tokens behind the first are all masked is 0."""
+def test_gated_query_matches_loops() -> None:
+    """RoVTL with two sources: the gate of a source whose tokens after the first are all masked is 0."""
 
     def by_hand(state: dict[str, object], case: Case) -> dict[str, ref.Rows]:
         tokens, real = case

@@ -36,7 +36,7 @@ from mmfusion.tokens import Tokens
         ("gated_query", ("a", "b"), {"depth": 0}, "depth expects int from 1 to 128, got 0"),
     ],
 )
-def test_options(name: str, names: tuple[str, ...], options: dict[str, Any], message: str | None) -> None:
+def test_invalid_options_raise(name: str, names: tuple[str, ...], options: dict[str, Any], message: str | None) -> None:
     if message is None:
         mmf.registry.token_fusions.create(name, names, dim=8, **options)
         return
@@ -45,14 +45,14 @@ def test_options(name: str, names: tuple[str, ...], options: dict[str, Any], mes
 
 
 @pytest.mark.parametrize(("names", "width"), [(("a",), 8), (("a", "b"), 8), (("a", "b", "c", "d"), 24)])
-def test_directional_is_as_wide_as_it_says(names: tuple[str, ...], width: int) -> None:
+def test_directional_width_matches_dim_out(names: tuple[str, ...], width: int) -> None:
     block = Directional(names, dim=8)
     assert block.dim_out == width
     assert block({name: Tokens(torch.randn(1, 2, 8)) for name in names})["a"].x.shape == (1, 2, width)
 
 
-def test_bottlenecks_are_the_only_way() -> None:
-    """Without the first of two layers that fuse there is no exchange at all: one layer hands on, the next receives."""
+def test_modalities_exchange_only_through_bottlenecks() -> None:
+    """No exchange without the first of two fusion layers: one layer writes, the next one reads."""
     a, b, other = (Tokens(torch.randn(2, 3, 8)) for _ in range(3))
     for depth, seen in ((1, False), (2, True)):
         block = Bottleneck(("a", "b"), dim=8, depth=depth).eval()
@@ -60,7 +60,7 @@ def test_bottlenecks_are_the_only_way() -> None:
         assert torch.equal(one["a"].x, two["a"].x) != seen
 
 
-def test_a_modality_that_nobody_has_leaves_the_bottlenecks_to_the_others() -> None:
+def test_bottleneck_ignores_modality_absent_in_batch() -> None:
     block = Bottleneck(("a", "b"), dim=8).eval()
     a, missing = Tokens(torch.randn(2, 3, 8)), Tokens(torch.randn(2, 4, 8), torch.zeros(2, 4, dtype=torch.bool))
     alone = Bottleneck(("a",), dim=8).eval()
@@ -68,7 +68,7 @@ def test_a_modality_that_nobody_has_leaves_the_bottlenecks_to_the_others() -> No
     torch.testing.assert_close(block({"a": a, "b": missing})["a"].x, alone({"a": a})["a"].x)
 
 
-def test_latents_of_a_missing_modality_are_those_without_it() -> None:
+def test_latent_ignores_missing_modality() -> None:
     block = Latent(("a", "b"), dim=8, self_attention=True).eval()
     a, missing = Tokens(torch.randn(2, 3, 8)), Tokens(torch.randn(2, 4, 8), torch.zeros(2, 4, dtype=torch.bool))
     alone = Latent(("a",), dim=8, self_attention=True).eval()
@@ -77,8 +77,8 @@ def test_latents_of_a_missing_modality_are_those_without_it() -> None:
 
 
 @pytest.mark.parametrize("mask", [[False, False, False], [True, False, False]])
-def test_a_missing_source_is_as_good_as_none(mask: list[bool]) -> None:
-    """Also where its [CLS] is there, which tokenizers never mask."""
+def test_gated_query_ignores_missing_source(mask: list[bool]) -> None:
+    """Also where its [CLS] token is present, which tokenizers never mask."""
     block = GatedQuery(("a", "b"), dim=8).eval()
     a, source = Tokens(torch.randn(2, 3, 8)), Tokens(torch.randn(2, 3, 8), torch.tensor([mask, mask]))
     alone = GatedQuery(("a",), dim=8).eval()
@@ -86,7 +86,7 @@ def test_a_missing_source_is_as_good_as_none(mask: list[bool]) -> None:
     assert torch.equal(block({"a": a, "b": source})["a"].x, alone({"a": a})["a"].x)
 
 
-def test_the_gate_lies_between_0_and_1_and_follows_the_first_token() -> None:
+def test_gate_is_between_0_and_1() -> None:
     block = GatedQuery(("a", "b"), dim=8).eval()
     layer = block.asking["a"][0]
     x = 10 * torch.randn(50, 3, 8)
@@ -97,7 +97,7 @@ def test_the_gate_lies_between_0_and_1_and_follows_the_first_token() -> None:
     assert not torch.equal(layer.share("b", Tokens(x + 1)), gate)
 
 
-def test_queries_of_several_modalities_stand_one_behind_the_other() -> None:
+def test_queries_of_several_modalities_are_concatenated() -> None:
     block = Query(("a", "b", "c"), dim=8, queries=("c", "a")).eval()
     assert (block.queries, block.context) == (("a", "c"), ("b",))
     tokens = {name: Tokens(torch.randn(2, n, 8)) for name, n in (("a", 2), ("b", 3), ("c", 4))}

@@ -15,8 +15,8 @@ def random(module: nn.Module) -> nn.Module:
     return module.double()
 
 
-def test_a_map_behind_a_normalisation() -> None:
-    """The same numbers, and the same gradients of all five tensors, as one after the other."""
+def test_folded_norm_and_linear_match_separate_layers() -> None:
+    """The same numbers, and the same gradients of all five tensors."""
     norm, linear = random(nn.LayerNorm(DIM)), random(nn.Linear(DIM, 4))
     x, direction = torch.randn(3, 5, DIM).double().requires_grad_(), torch.randn(3, 5, 4).double()
     leaves = [x, *norm.parameters(), *linear.parameters()]
@@ -26,7 +26,7 @@ def test_a_map_behind_a_normalisation() -> None:
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-def test_a_block_is_its_layers_one_after_the_other() -> None:
+def test_block_matches_its_layers_in_sequence() -> None:
     """Values and gradients, with a masked token and a case whose context is masked; normalizations folded or not."""
     block = random(CrossBlock(DIM, n_heads=HEADS, expansion=0))
     x, content = (torch.randn(3, n, DIM).double().requires_grad_() for n in (2, 4))

@@ -17,7 +17,7 @@ def tokens(b: int = 2, dim: int = 4, seed: int = 0) -> dict[str, Tokens]:
     return {name: Tokens(torch.randn(b, n, dim, generator=g)) for name, n in zip(NAMES, (2, 3, 1), strict=True)}
 
 
-def test_what_it_computes() -> None:
+def test_enhancement_matches_reference() -> None:
     block, given_tokens = CrossmodalEnhancement(NAMES, dim=4, n_heads=2), tokens()
     out = block(given_tokens)
     assert [(name, one.x.shape[1], one.mask) for name, one in out.items()] == [
@@ -30,7 +30,7 @@ def test_what_it_computes() -> None:
     assert torch.equal(out["b"].x[:, 3:], block.attention["b"](given_tokens["b"].x, others))
 
 
-def test_one_modality_finds_nothing() -> None:
+def test_single_modality_is_padded_with_zeros() -> None:
     block = CrossmodalEnhancement(["a"], dim=4)
     assert list(block.parameters()) == []
     x = torch.randn(2, 3, 4)
@@ -38,8 +38,8 @@ def test_one_modality_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("content", [float("nan"), float("inf"), 3.0])
-def test_a_missing_modality_has_no_effect(content: float) -> None:
-    """Case 1 lacks b: nothing that stands there changes a bit, and the rest is as if b were not in the block."""
+def test_missing_modality_has_no_effect(content: float) -> None:
+    """Case 1 lacks b: its content changes no bit, and the rest is as if b were not in the block."""
     block, clean = CrossmodalEnhancement(NAMES, dim=4), tokens()
     mask = torch.tensor([[True] * 3, [False] * 3])
     out = block(clean | {"b": Tokens(clean["b"].x, mask)})
@@ -52,7 +52,7 @@ def test_a_missing_modality_has_no_effect(content: float) -> None:
     torch.testing.assert_close(out["a"].x[1, 2:], alone[1])
 
 
-def test_nothing_but_oneself() -> None:
+def test_only_present_modality_is_padded_with_zeros() -> None:
     """The others are all missing: the completion is zeros, with finite gradients."""
     block, clean = CrossmodalEnhancement(NAMES, dim=4), tokens()
     absent = {name: Tokens(clean[name].x, torch.zeros(clean[name].x.shape[:2]).bool()) for name in ("b", "c")}
@@ -63,8 +63,8 @@ def test_nothing_but_oneself() -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(NAMES)))
-def test_the_order_of_the_modalities_does_not_matter(order: tuple[str, ...]) -> None:
-    """With the weights moved alike: attention does not know the order of its keys."""
+def test_invariant_to_modality_order(order: tuple[str, ...]) -> None:
+    """With the weights permuted alike: attention does not know the order of its keys."""
     block, moved = CrossmodalEnhancement(NAMES, dim=4).double(), CrossmodalEnhancement(order, dim=4).double()
     moved.load_state_dict(block.state_dict())
     given_tokens = {name: Tokens(one.x.double()) for name, one in tokens().items()}
@@ -75,7 +75,7 @@ def test_the_order_of_the_modalities_does_not_matter(order: tuple[str, ...]) -> 
 
 
 @given(st.permutations(range(5)), st.integers(0, 10**6))
-def test_cases_do_not_see_each_other(order: list[int], seed: int) -> None:
+def test_equivariant_to_case_order(order: list[int], seed: int) -> None:
     block, given_tokens = CrossmodalEnhancement(NAMES, dim=4), tokens(5, seed=seed)
     out = block(given_tokens)
     again = block({name: Tokens(one.x[order]) for name, one in given_tokens.items()})
@@ -84,14 +84,14 @@ def test_cases_do_not_see_each_other(order: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ("b", "a", "c"), ("a", "b", "x")])
-def test_refuses_other_modalities(names: tuple[str, ...]) -> None:
+def test_unknown_modalities_raise(names: tuple[str, ...]) -> None:
     given_tokens = {name: Tokens(torch.zeros(1, 1, 4)) for name in names}
     with pytest.raises(ValueError, match=r"built for the modalities \('a', 'b', 'c'\), got"):
         CrossmodalEnhancement(NAMES, dim=4)(given_tokens)
 
 
 @pytest.mark.parametrize("mask", [None, torch.tensor([[True, False]])])
-def test_join(mask: Tensor | None) -> None:
+def test_join_concatenates_tokens_and_masks(mask: Tensor | None) -> None:
     joined = join([Tokens(torch.zeros(1, 1, 2)), Tokens(torch.ones(1, 2, 2), mask)])
     assert joined.x.tolist() == [[[0, 0], [1, 1], [1, 1]]]
     assert joined.mask is None if mask is None else joined.mask.tolist() == [[True, True, False]]

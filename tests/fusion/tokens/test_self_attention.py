@@ -6,7 +6,7 @@ from mmfusion.layers.attention import TransformerBlock
 from mmfusion.tokens import Tokens
 
 
-def test_what_it_computes() -> None:
+def test_transformer_block_matches_reference() -> None:
     block, x = TransformerBlock(4, n_heads=2), torch.randn(2, 3, 4)
     normed = block.norm1(x)
     middle = x + block.attention(normed, Tokens(normed))
@@ -28,7 +28,7 @@ def test_masked_tokens_have_no_effect() -> None:
     assert all(bool(p.grad.isfinite().all()) for p in block.parameters())
 
 
-def test_modalities_do_not_see_each_other() -> None:
+def test_modalities_are_independent() -> None:
     block = SelfAttention(["a", "b"], dim=4)
     a, b = Tokens(torch.randn(2, 3, 4)), Tokens(torch.randn(2, 2, 4))
     out = block({"a": a, "b": b})
@@ -37,7 +37,7 @@ def test_modalities_do_not_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
-def test_refuses_other_modalities(names: tuple[str, ...]) -> None:
+def test_unknown_modalities_raise(names: tuple[str, ...]) -> None:
     block = SelfAttention(["a", "b"], dim=4)
     with pytest.raises(ValueError, match=r"built for the modalities \('a', 'b'\), got"):
         block({name: Tokens(torch.zeros(1, 1, 4)) for name in names})

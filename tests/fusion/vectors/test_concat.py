@@ -4,8 +4,8 @@ import torch
 from mmfusion.fusion.vectors import Concat
 
 
-def test_one_behind_the_other() -> None:
-    """By name: the order of the dict does not matter."""
+def test_concatenates_by_name() -> None:
+    """By name: the order of the dict has no effect."""
     fusion = Concat(("x", "t"), dim=2)
     x, t = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
     assert fusion({"t": t, "x": x, "other": t}).tolist() == [[1, 2, 3, 4]]
@@ -13,7 +13,7 @@ def test_one_behind_the_other() -> None:
     assert not list(fusion.parameters())
 
 
-def test_an_absent_modality_is_zeros_whatever_stands_there() -> None:
+def test_absent_modality_is_zeros_whatever_its_content() -> None:
     fusion = Concat(("x", "t"), dim=2)
     x, t = torch.ones(2, 2), torch.full((2, 2), float("nan"), requires_grad=True)
     fused = fusion({"x": x, "t": t}, {"t": torch.zeros(2, dtype=torch.bool)})
@@ -23,19 +23,19 @@ def test_an_absent_modality_is_zeros_whatever_stands_there() -> None:
     assert not bool(t.grad.any())
 
 
-def test_zeros_are_no_sign_of_absence() -> None:
-    """What is present counts as it is."""
+def test_zero_embeddings_do_not_mean_absent() -> None:
+    """A present modality counts as it is."""
     x = torch.zeros(2, 2, requires_grad=True)
     Concat(("x",), dim=2)({"x": x}, {"x": torch.ones(2, dtype=torch.bool)}).sum().backward()
     assert x.grad is not None
     assert bool(x.grad.all())
 
 
-def test_a_missing_modality_is_an_error_not_a_guess() -> None:
+def test_missing_modality_raises() -> None:
     with pytest.raises(KeyError, match="t"):
         Concat(("x", "t"), dim=4)({"x": torch.randn(2, 4)})
 
 
-def test_refuses() -> None:
+def test_negative_dim_raises() -> None:
     with pytest.raises(ValueError, match="Concat: dim expects int from 1 to 16384, got -1"):
         Concat(("x",), dim=-1)

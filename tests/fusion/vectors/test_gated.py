@@ -31,7 +31,7 @@ def by_hand(
 
 
 @pytest.mark.parametrize(("n", "width"), [(1, None), (2, None), (2, 5), (3, None), (4, 2)])
-def test_equations(n: int, width: int | None) -> None:
+def test_gated_fusion_matches_equations(n: int, width: int | None) -> None:
     fusion = build(n, dim_out=width)
     x = batch(fusion)
     found = fusion(x)
@@ -43,7 +43,7 @@ def test_equations(n: int, width: int | None) -> None:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_the_other_of_two_passes_whole(missing: int) -> None:
+def test_remaining_modality_of_two_is_not_gated(missing: int) -> None:
     fusion = build(2)
     x = batch(fusion)
     there = torch.tensor([True, False])
@@ -54,7 +54,7 @@ def test_the_other_of_two_passes_whole(missing: int) -> None:
     torch.testing.assert_close(found[1], fusion.project[left](x[left]).tanh()[1])
 
 
-def test_of_three_what_is_missing_is_left_out() -> None:
+def test_missing_modality_of_three_counts_as_zeros() -> None:
     """The gates of the others see zeros in its place."""
     fusion = build(3)
     x = batch(fusion)
@@ -63,7 +63,7 @@ def test_of_three_what_is_missing_is_left_out() -> None:
     assert not fusion(x, dict.fromkeys(fusion.names, torch.zeros(2, dtype=torch.bool))).any()
 
 
-def test_number_of_gates() -> None:
-    """No biases; one gate for two, one a modality otherwise."""
+def test_parameter_count_matches_number_of_gates() -> None:
+    """No biases; one gate for two modalities, otherwise one per modality."""
     counts = {n: sum(p.numel() for p in build(n).parameters()) for n in (1, 2, 3)}
     assert counts == {1: 9 + 9, 2: 2 * 9 + 6 * 3, 3: 3 * 9 + 9 * 9}

@@ -20,8 +20,8 @@ def randomised(fusion: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-def test_low_rank_equation(rank: int) -> None:
-    """Once by factors, once by the whole tensor of weights that they stand for."""
+def test_low_rank_fusion_matches_equation(rank: int) -> None:
+    """Once by factors, once by the whole weight tensor that they factorize."""
     fusion = LowRankFusion(NAMES, dim=2, dim_out=4, rank=rank).double()
     randomised(fusion)
     x = batch(2)
@@ -41,8 +41,8 @@ def test_low_rank_equation(rank: int) -> None:
         assert by_factors == pytest.approx(by_tensor, abs=1e-9)
 
 
-def test_every_factor_is_a_parameter_that_learns() -> None:
-    """What public code keeps in a plain list is neither saved nor trained."""
+def test_every_factor_gets_gradient_and_is_saved() -> None:
+    """Factors in a plain list, as in public code, are neither saved nor trained."""
     fusion = LowRankFusion(NAMES, dim=2, dim_out=4, rank=3)
     assert {name: tuple(p.shape) for name, p in fusion.named_parameters()} == {
         "factors": (3, 3, 3, 4),
@@ -56,7 +56,7 @@ def test_every_factor_is_a_parameter_that_learns() -> None:
     assert bool((fusion.factors != before).flatten(2).any(-1).all())
 
 
-def test_of_what_is_missing_the_constant_is_left() -> None:
+def test_missing_modality_leaves_its_constant() -> None:
     fusion = LowRankFusion(NAMES, dim=3, dim_out=4).double()
     randomised(fusion)
     x, there = batch(3), torch.tensor([True, False])
@@ -65,6 +65,6 @@ def test_of_what_is_missing_the_constant_is_left() -> None:
     assert torch.equal(found[1], fusion(x | {"b": torch.zeros(2, 3, dtype=torch.float64)})[1])
 
 
-def test_refuses() -> None:
+def test_invalid_rank_raises() -> None:
     with pytest.raises(ValueError, match="LowRankFusion: rank expects int from 1 to 4096, got 0"):
         LowRankFusion(NAMES, dim=2, rank=0)

@@ -3,7 +3,7 @@ import torch
 from mmfusion.fusion.vectors import MaxFusion
 
 
-def test_of_what_is_there() -> None:
+def test_maximum_over_present_modalities() -> None:
     a, b = torch.tensor([[1.0, -2.0], [-1.0, -3.0], [5.0, 5.0]]), torch.tensor([[0.0, 4.0], [-2.0, -1.0], [0.0, 0.0]])
     fusion = MaxFusion(("a", "b"), dim=2)
     assert fusion({"a": a, "b": b}).tolist() == [[1.0, 4.0], [-1.0, -1.0], [5.0, 5.0]]

@@ -10,7 +10,7 @@ from mmfusion.spec import DataSpec
 SPEC = make_spec()
 
 
-def test_each_modality_gives_its_own_part() -> None:
+def test_each_modality_gives_its_share() -> None:
     fusion = SplitFusion({"a": 1, "b": 2, "t": 1})
     x = {name: torch.arange(4.0).repeat(2, 1) + shift for name, shift in (("t", 100), ("a", 0), ("b", 10))}
     assert fusion(x).tolist() == [[0.0, 11.0, 12.0, 103.0]] * 2
@@ -32,19 +32,21 @@ def test_each_modality_gives_its_own_part() -> None:
         (0, 2, 6, 100.0, {"table0": 3, "table1": 3}),
     ],
 )
-def test_shares(images: int, tables: int, dim: int, confidence: float, expected: dict[str, int]) -> None:
+def test_shares_follow_confidence(
+    images: int, tables: int, dim: int, confidence: float, expected: dict[str, int]
+) -> None:
     found = shares(make_spec(images=images, tables=tables), dim, confidence)
     assert found == expected
     assert list(found) == list(expected)
     assert sum(found.values()) == dim
 
 
-def test_the_order_of_the_spec_is_that_of_the_parts() -> None:
+def test_shares_follow_spec_order() -> None:
     other = DataSpec({name: SPEC[name] for name in reversed(SPEC.names)}, targets=SPEC.targets)
     assert list(shares(other, 8, 3.0).items()) == [("table0", 2), ("image0", 6)]
 
 
-def test_the_registered_one_shares_out() -> None:
+def test_split_created_by_name_gets_shares() -> None:
     fusion = registry.vector_fusions.build({"name": "split", "confidence": 3.0}, spec=SPEC, dim=8)
     assert fusion.parts == {"image0": 6, "table0": 2}
     assert (fusion.names, fusion.dim_out) == (("image0", "table0"), 8)

@@ -20,7 +20,7 @@ def randomised(fusion: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize(("dim", "project"), [(2, 32), (3, 2)])
-def test_tensor_equation(dim: int, project: int) -> None:
+def test_tensor_fusion_matches_equation(dim: int, project: int) -> None:
     fusion = TensorFusion(NAMES, dim=dim, dim_out=4, project=project).double()
     x = batch(dim)
     found = fusion(x)
@@ -39,7 +39,7 @@ def test_tensor_equation(dim: int, project: int) -> None:
         assert found[case].tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_of_what_is_missing_the_constant_is_left() -> None:
+def test_missing_modality_leaves_its_constant() -> None:
     fusion = TensorFusion(NAMES, dim=3, dim_out=4, project=2).double()
     randomised(fusion)
     x, there = batch(3), torch.tensor([True, False])
@@ -51,7 +51,7 @@ def test_of_what_is_missing_the_constant_is_left() -> None:
     torch.testing.assert_close(found[1], fusion(x)[1])
 
 
-def test_what_does_not_fit_into_memory_is_refused_before_it_is_made() -> None:
+def test_too_large_tensor_raises_before_allocation() -> None:
     names = [f"m{i}" for i in range(4)]
     with pytest.raises(
         ValueError,
@@ -64,6 +64,6 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_made() -> None:
         TensorFusion([f"m{i}" for i in range(12)], dim=128, dim_out=128)
 
 
-def test_refuses() -> None:
+def test_invalid_project_raises() -> None:
     with pytest.raises(ValueError, match="project expects int from 1 to 16384, got 0"):
         TensorFusion(NAMES, dim=2, project=0)

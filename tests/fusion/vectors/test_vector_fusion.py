@@ -21,15 +21,15 @@ def built(name: str) -> tuple[VectorFusion, dict[str, Tensor]]:
 
 
 @every
-def test_as_wide_as_it_says(name: str) -> None:
+def test_output_width_matches_dim_out(name: str) -> None:
     fusion, x = built(name)
     assert isinstance(fusion, VectorFusion)
     assert fusion(x).shape == (3, fusion.dim_out)
 
 
 @every
-def test_what_is_absent_has_no_effect(name: str) -> None:
-    """Whatever stands there, on no bit; and zeros of a case that has the modality are not its absence."""
+def test_absent_modality_has_no_effect(name: str) -> None:
+    """Whatever its content, bit for bit; zeros in a case that has the modality do not mean absent."""
     fusion, x = built(name)
     if name == "single":
         return
@@ -42,7 +42,7 @@ def test_what_is_absent_has_no_effect(name: str) -> None:
 
 
 @every
-def test_a_case_that_has_nothing(name: str) -> None:
+def test_empty_case_is_finite(name: str) -> None:
     fusion, x = built(name)
     for one in x.values():
         one.requires_grad_()
@@ -61,15 +61,15 @@ def test_a_case_that_has_nothing(name: str) -> None:
         (lambda: registry.vector_fusions.build("concat", names=SPEC.names), "vector fusion 'concat' needs dim"),
     ],
 )
-def test_refuses(build: Callable[[], object], message: str) -> None:
+def test_invalid_options_raise(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_abstract() -> None:
+def test_missing_forward_raises() -> None:
     with pytest.raises(NotImplementedError, match=r"a vector fusion defines forward\(\)"):
         VectorFusion(("a",), dim_out=2)({})
 
 
-def test_a_split_may_be_given_by_hand() -> None:
+def test_split_accepts_explicit_parts() -> None:
     assert SplitFusion({"a": 2, "b": 1}).dim_out == 3
