@@ -9,8 +9,8 @@ from mmfusion.spec import Classes, Regression, Survival
 TARGETS = {"y": Classes(3), "z": Regression(2), "s": Survival(5)}
 
 
-def test_published_head() -> None:
-    """Two hidden layers with ReLU and dropout, shared; one linear layer a target."""
+def test_mlp_head_matches_published() -> None:
+    """Two shared hidden layers with ReLU and dropout; one linear layer per target."""
     head = MLPHead(TARGETS, dim=8, hidden=(6, 5), dropout=0.5).eval()
     kinds = [type(layer) for layer in head.shared]
     assert kinds == [nn.Linear, nn.ReLU, nn.Dropout] * 2
@@ -23,14 +23,14 @@ def test_published_head() -> None:
         torch.testing.assert_close(value, head.outputs[name](hidden))
 
 
-def test_linear_head() -> None:
+def test_linear_head_has_one_layer_per_target() -> None:
     head = MLPHead(TARGETS, dim=8, hidden=())
     assert sum(p.numel() for p in head.parameters()) == 8 * (3 + 2 + 5) + 3 + 2 + 5
 
 
 @pytest.mark.parametrize(("hidden", "n_layers"), [((), 0), ((6,), 1)])
-def test_rectified_first(hidden: tuple[int, ...], n_layers: int) -> None:
-    """What is negative in the vector has no effect; it takes no parameter."""
+def test_rectified_input(hidden: tuple[int, ...], n_layers: int) -> None:
+    """Negative values of the embedding have no effect; no additional parameter."""
     plain, head = (MLPHead(TARGETS, dim=4, hidden=hidden, rectify=rectify).eval() for rectify in (False, True))
     head.load_state_dict(plain.state_dict())
     assert len([layer for layer in head.shared if isinstance(layer, nn.Linear)]) == n_layers
@@ -39,8 +39,8 @@ def test_rectified_first(hidden: tuple[int, ...], n_layers: int) -> None:
     assert not torch.equal(head(x)["y"], plain(x)["y"])
 
 
-def test_normalized_first() -> None:
-    """By hand, in double precision; and its scale has no effect."""
+def test_normalized_input() -> None:
+    """By hand, in double precision; the scale of the input has no effect."""
     head = MLPHead(TARGETS, dim=4, hidden=(), norm=True).double().eval()
     scale, shift = torch.tensor([1.0, -2.0, 0.5, 3.0]).double(), torch.tensor([0.1, 0.2, -0.3, 0.4]).double()
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_normalized_first() -> None:
     assert [type(layer) for layer in layers] == [nn.LayerNorm, nn.Linear, nn.ReLU, nn.Dropout]
 
 
-def test_dropout_is_off_in_evaluation_only() -> None:
+def test_dropout_only_in_training() -> None:
     head, x = MLPHead(TARGETS, dim=4, hidden=(64,), dropout=0.5), torch.randn(2, 4)
     assert not torch.equal(head(x)["y"], head(x)["y"])
     head.eval()
@@ -73,10 +73,10 @@ def test_dropout_is_off_in_evaluation_only() -> None:
         ({"dim": 0, "hidden": [0]}, "MLPHead: dim expects .*; hidden expects"),
     ],
 )
-def test_built_within_declared_ranges(options: dict[str, object], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MLPHead(TARGETS, **options)
 
 
-def test_the_registered_one() -> None:
+def test_created_by_name() -> None:
     assert isinstance(registry.heads.build("mlp", targets=TARGETS, dim=4), MLPHead)

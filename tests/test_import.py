@@ -16,20 +16,20 @@ def python(code: str) -> str:
 
 
 @pytest.mark.slow
-def test_what_the_package_imports() -> None:
+def test_import_loads_no_heavy_dependency() -> None:
     heavy = ["timm", "pandas", "sklearn", "matplotlib", "accelerate", "scipy", "rich", "pytorch_metric_learning"]
     found = python(f"import sys, mmfusion; print([name for name in {heavy} if name in sys.modules])")
     assert found.strip() == "[]"
 
 
-def test_an_unknown_attribute() -> None:
+def test_unknown_attribute_raises() -> None:
     with pytest.raises(AttributeError, match="module 'mmfusion' has no attribute 'nothing'"):
         _ = mmfusion.nothing
 
 
 @pytest.mark.slow
-def test_how_long_the_import_takes() -> None:
-    """At most 0.3 s more than torch alone, in seconds of the processor: whatever else runs takes none of those."""
+def test_import_time_is_bounded() -> None:
+    """At most 0.3 s of processor time more than torch alone."""
     code = "import time, torch; began = time.process_time(); import mmfusion; print(time.process_time() - began)"
     python(code)  # files into the system's cache, byte code written
     assert min(float(python(code)) for _ in range(3)) < 0.3

@@ -29,12 +29,12 @@ def things() -> Registry:
     return registry
 
 
-def test_create(things: Registry) -> None:
+def test_create_by_name(things: Registry) -> None:
     assert things.create("alpha_one", "x", depth=5) == ("x", 1, 5)
     assert things.create("alpha_two") == "two"
 
 
-def test_a_hyphen_is_read_as_an_underscore(things: Registry) -> None:
+def test_hyphen_is_read_as_underscore(things: Registry) -> None:
     """As names were written once; a name that has a hyphen keeps it."""
     things.register("gamma-one")(lambda: "hyphen")
     things.register("gamma_one")(lambda: "underscore")
@@ -45,12 +45,12 @@ def test_a_hyphen_is_read_as_an_underscore(things: Registry) -> None:
         things.get("alpha-three")
 
 
-def test_options(things: Registry) -> None:
+def test_options_and_defaults(things: Registry) -> None:
     assert {name: p.default for name, p in things.options("alpha_one").items()} == {"size": 1, "depth": 2}
     assert things.defaults("alpha_one") == {"size": 1, "depth": 2}
 
 
-def test_an_option_that_must_be_given_has_no_default(things: Registry) -> None:
+def test_required_option_has_no_default(things: Registry) -> None:
     @things.register("needy")
     def needy(*, root: str, depth: int = 2) -> tuple[str, int]:
         return root, depth
@@ -58,7 +58,7 @@ def test_an_option_that_must_be_given_has_no_default(things: Registry) -> None:
     assert things.defaults("needy") == {"depth": 2}
 
 
-def test_duplicate(things: Registry) -> None:
+def test_duplicate_name_raises(things: Registry) -> None:
     with pytest.raises(ValueError, match=r"thing 'alpha_one' is registered already, by .*alpha_one: choose another"):
         things.register("alpha_one")(lambda: None)
     assert things.create("alpha_one") == (1, 2)
@@ -81,7 +81,7 @@ BETA = """
     [("__main__", "<cell 1>"), ("one_module", __file__)],
     ids=["in a notebook", "of one file"],
 )
-def test_a_builder_takes_its_own_place(things: Registry, module: str, file: str) -> None:
+def test_redefined_builder_replaces_itself(things: Registry, module: str, file: str) -> None:
     for size in (1, 2):
         cell(things, BETA.format(function="beta", size=size), module, file)
         assert things.create("beta") == size
@@ -96,14 +96,14 @@ def test_a_builder_takes_its_own_place(things: Registry, module: str, file: str)
         ("beta", "another_module", str(Path(__file__).with_name("another.py"))),
     ],
 )
-def test_another_builder_of_the_name_is_refused(things: Registry, function: str, module: str, file: str) -> None:
+def test_other_builder_of_same_name_raises(things: Registry, function: str, module: str, file: str) -> None:
     cell(things, BETA.format(function="beta", size=1), "__main__", "<cell 1>")
     with pytest.raises(ValueError, match=r"thing 'beta' is registered already, by __main__.beta: choose another"):
         cell(things, BETA.format(function=function, size=2), module, file)
     assert things.create("beta") == 1
 
 
-def test_a_lambda_is_nobody_again(things: Registry) -> None:
+def test_second_lambda_of_same_name_raises(things: Registry) -> None:
     things.register("beta")(lambda: 1)
     with pytest.raises(ValueError, match=r"thing 'beta' is registered already"):
         things.register("beta")(lambda: 2)
@@ -116,7 +116,7 @@ def test_a_lambda_is_nobody_again(things: Registry) -> None:
         ("zzz", r"unknown thing 'zzz'; there are: alpha_one, alpha_two"),
     ],
 )
-def test_unknown_name(things: Registry, name: str, message: str) -> None:
+def test_unknown_name_raises(things: Registry, name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         things.create(name)
 
@@ -128,12 +128,12 @@ def test_unknown_name(things: Registry, name: str, message: str) -> None:
         ("zzz", r"thing 'alpha_one' has no option 'zzz'. Valid: depth, size"),
     ],
 )
-def test_unknown_option(things: Registry, option: str, message: str) -> None:
+def test_unknown_option_raises(things: Registry, option: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         things.create("alpha_one", **{option: 1})
 
 
-def test_a_builder_without_options() -> None:
+def test_unknown_option_of_builder_without_options_raises() -> None:
     with pytest.raises(ValueError, match=r"has no option 'a'. Valid: none"):
         check_options("it", lambda: None, {"a": 1})
 
@@ -147,16 +147,16 @@ def test_a_builder_without_options() -> None:
         ("beta*", []),
     ],
 )
-def test_list(things: Registry, pattern: str, expected: list[str]) -> None:
+def test_list_by_pattern(things: Registry, pattern: str, expected: list[str]) -> None:
     assert things.list(pattern) == expected
 
 
-def test_contains(things: Registry) -> None:
+def test_contains_name(things: Registry) -> None:
     assert "alpha_one" in things
     assert "beta" not in things
 
 
-def test_built_in_names() -> None:
+def test_built_in_names_are_listed() -> None:
     assert {"cfcml", "concat", "image", "tabular"} <= set(mmf.registry.models.list())
     own = {"convnet", "res_mamba", "resnet3d10", "resnet3d18", "resnet3d34", "tiny_convnet"}
     assert own <= set(mmf.registry.backbones.list())
@@ -195,8 +195,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_file_of_parts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Known after it, run once however it is named, its classes found by their module."""
+def test_plugin_file_is_run_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its names are registered, it is run once however it is named, and its classes are importable."""
     import_files([file])
     thing = mmf.registry.models.create("mine", None, size=3)
     assert thing.size == 3
@@ -207,8 +207,8 @@ def test_a_file_of_parts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         mmf.registry.models.create("mine", None, sise=3)
 
 
-def test_a_file_that_was_imported_is_not_run_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As its author does it in Python, before a run is loaded that names the file."""
+def test_imported_plugin_is_not_run_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its author does in Python, before loading a run that names the file."""
     module = file.rename(file.with_name("models_of_mine.py"))
     link = file.with_name("link.py")
     link.symlink_to(module)
@@ -222,7 +222,7 @@ def test_a_file_that_was_imported_is_not_run_again(file: Path, monkeypatch: pyte
         sys.modules.pop("models_of_mine", None)
 
 
-def test_a_file_may_be_imported_after_it_was_run(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_can_be_imported_after_it_ran(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = file.rename(file.with_name("models_of_mine.py"))
     import_files([module])
     monkeypatch.syspath_prepend(file.parent)
@@ -242,7 +242,7 @@ def test_a_file_may_be_imported_after_it_was_run(file: Path, monkeypatch: pytest
         ("    def (", "fails to load: SyntaxError"),
     ],
 )
-def test_a_file_that_fails_leaves_nothing(file: Path, source: str, message: str) -> None:
+def test_failing_plugin_registers_nothing(file: Path, source: str, message: str) -> None:
     before = mmf.registry.models.list(), mmf.registry.poolings.list()
     file.write_text(textwrap.dedent(source))
     for _ in range(2):
@@ -254,7 +254,7 @@ def test_a_file_that_fails_leaves_nothing(file: Path, source: str, message: str)
     assert "mine" in mmf.registry.models
 
 
-def test_no_file_and_another_kind_of_file(file: Path) -> None:
+def test_missing_or_non_python_plugin_raises(file: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no plug-in .*nowhere.py: give its place by plugins="):
         import_files([file.with_name("nowhere.py")])
     other = file.rename(file.with_suffix(".txt"))
@@ -298,7 +298,7 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_plugins(site: Path) -> None:
+def test_entry_points_are_registered(site: Path) -> None:
     script = """
         import json, sys
         import mmfusion as mmf

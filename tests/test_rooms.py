@@ -59,24 +59,24 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     return sorted(found)
 
 
-def test_a_circle_is_seen() -> None:
+def test_import_cycles_are_detected() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set(), "f": {"g"}, "g": {"f"}}
     assert circles(graph) == [["a", "b", "c"], ["f", "g"]]
 
 
-def test_an_import_is_seen_wherever_it_is() -> None:
+def test_imports_are_detected_anywhere_in_a_module() -> None:
     text = "from p import a\ndef f():\n    import p.b\nif TYPE_CHECKING:\n    from p.c import X\nimport other"
     assert set(imported(ast.parse(text), dict.fromkeys(("p", "p.a", "p.b", "p.c")))) == {"p.a", "p.b", "p.c"}
 
 
 @pytest.mark.slow
-def test_no_modules_import_one_another() -> None:
+def test_package_has_no_import_cycles() -> None:
     files = {module_of(path): path for path in PACKAGE.rglob("*.py")}
     graph = {name: set(imported(ast.parse(path.read_text(encoding="utf-8")), files)) for name, path in files.items()}
     assert [circle for circle in circles(graph) if circle not in CIRCLES] == []
 
 
-def test_no_file_is_long() -> None:
+def test_no_file_is_too_long() -> None:
     n_lines = {
         path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")
     }

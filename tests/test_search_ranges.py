@@ -6,7 +6,7 @@ from mmfusion.option_checks import search_ranges
 from mmfusion.options import Among, Count, Dropout, LogUniform, Uniform
 
 
-def test_where_the_values_lie() -> None:
+def test_values_at_quantiles() -> None:
     rate, share, count = LogUniform(1e-4, 1e-2), Uniform(0, 0.7), Among(8, 16, 32, 64)
     assert [rate.at(u) for u in (0, 0.5, 0.75, 1)] == [1e-4, 1e-3, 0.00316, 1e-2]
     assert [share.at(u) for u in (0, 0.5, 0.123456, 1)] == [0, 0.35, 0.0864, 0.7]
@@ -24,7 +24,7 @@ def test_rounding_stays_in_the_range() -> None:
     assert Uniform(0, 0.12345).at(1) == 0.123
 
 
-def test_a_range_is_not_empty() -> None:
+def test_empty_range_raises() -> None:
     for kind, low, high in ((LogUniform, 0, 1), (LogUniform, 2, 1), (Uniform, 1, 1)):
         with pytest.raises(ValueError, match=r"expects .*low < high, got"):
             kind(low, high)
@@ -32,7 +32,7 @@ def test_a_range_is_not_empty() -> None:
         Among(3)
 
 
-def test_a_builder_declares_them_with_its_types() -> None:
+def test_ranges_are_declared_in_annotations() -> None:
     def builder(
         *,
         n: Annotated[Count, Among(1, 2)] = 1,

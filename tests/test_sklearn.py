@@ -41,7 +41,7 @@ def checks() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "check"), list(checks()))
-def test_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
+def test_sklearn_estimator_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
@@ -63,7 +63,7 @@ def fitted(frame: pd.DataFrame) -> FusionClassifier:
 
 
 @pytest.mark.slow
-def test_a_frame_with_images(fitted: FusionClassifier, frame: pd.DataFrame) -> None:
+def test_fit_and_predict_with_images(fitted: FusionClassifier, frame: pd.DataFrame) -> None:
     cases = frame.drop(columns="diagnosis")
     assert fitted.classes_.tolist() == ["benign", "malignant", "unsure"]
     assert fitted.predictor_.spec.names == ("photo", "meta")
@@ -100,7 +100,7 @@ def test_groups_are_kept_together(monkeypatch: pytest.MonkeyPatch, frame: pd.Dat
         assert pd.crosstab(np.asarray(names), sets).ne(0).sum(axis=1).eq(1).all()
 
 
-def test_parameters_of_nested_mappings() -> None:
+def test_get_params_of_nested_mappings() -> None:
     classifier = FusionClassifier("gmu", blueprint={"dim": 64}, settings={"train": {"lr": 1e-3}})
     assert classifier.get_params()["blueprint__dim"] == 64
     assert classifier.get_params()["settings__train__lr"] == 1e-3
@@ -132,19 +132,19 @@ def test_parameters_of_nested_mappings() -> None:
         ({"blueprint": {"vector": "gated"}}, {}, "unknown.*vector|vector.*did you mean"),
     ],
 )
-def test_what_cannot_be_fitted(options: dict[str, Any], arguments: dict[str, Any], message: str) -> None:
+def test_invalid_fit_arguments_raise(options: dict[str, Any], arguments: dict[str, Any], message: str) -> None:
     cases = pd.DataFrame({"age": np.arange(8.0)})
     with pytest.raises(ValueError, match=message):
         FusionClassifier("tabular_mlp", **options).fit(cases, **{"y": ["a", "b"] * 4, **arguments})
 
 
-def test_no_cases() -> None:
+def test_fit_without_cases_raises() -> None:
     with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\): expected at least two cases"):
         FusionClassifier("tabular_mlp").fit(pd.DataFrame({"age": []}), [])
 
 
 @pytest.mark.slow
-def test_cross_validation_pipelines_and_grids(frame: pd.DataFrame) -> None:
+def test_works_in_cross_validation_pipeline_and_grid_search(frame: pd.DataFrame) -> None:
     cases, labels = frame[["age", "stage", "smoker", "patient"]], frame["diagnosis"]
     classifier = FusionClassifier("tabular_mlp", group="patient", **QUICK)
     pipeline = make_pipeline(FunctionTransformer(lambda table: table.drop(columns="smoker")), classifier)

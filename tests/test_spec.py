@@ -127,20 +127,20 @@ RIGHT_AND_WRONG: list[Any] = [
 
 
 @pytest.mark.parametrize(("what", "right", "wrong", "message"), RIGHT_AND_WRONG)
-def test_right_and_wrong(what: Any, right: dict[str, Any], wrong: dict[str, Any], message: str) -> None:
+def test_invalid_values_raise(what: Any, right: dict[str, Any], wrong: dict[str, Any], message: str) -> None:
     what(**right)
     with pytest.raises(ValueError, match=message):
         what(**wrong)
 
 
-def test_shorthand_is_the_long_form() -> None:
+def test_shorthand_equals_long_form() -> None:
     short, long = DataSpec({"x": IMAGE}, n_classes=4), DataSpec({"x": IMAGE}, targets={"label": Classes(4)})
     assert short == long
     assert short.n_classes == long.n_classes == 4
     assert DataSpec({"x": IMAGE}, targets={"y": Regression()}).n_classes is None
 
 
-def test_another_order_is_another_spec() -> None:
+def test_specs_of_other_order_are_unequal() -> None:
     a, b = Columns(("a",)), Columns(("b",))
     assert DataSpec({"a": a, "b": b}, n_classes=2) == DataSpec({"a": a, "b": b}, n_classes=2)
     assert DataSpec({"a": a, "b": b}, n_classes=2) != DataSpec({"b": b, "a": a}, n_classes=2)
@@ -152,14 +152,14 @@ def test_sequences_become_tuples() -> None:
     assert Image(1, [2, 3]).shape == (1, 2, 3)
 
 
-def test_columns() -> None:
+def test_columns_names_and_cardinalities() -> None:
     columns = Columns(("a", "b"), (("c", 2), ("d", 5)))
     assert columns.names == ("a", "b", "c", "d")
     assert columns.cardinalities == (2, 5)
     assert len(columns) == 4
 
 
-def test_a_cell_in_words() -> None:
+def test_wording_sentences() -> None:
     assert Wording(unit="years").sentence("age_at_visit", "45") == "The age at visit is 45 years"
     assert Wording("The lesion elevation is {value}").sentence("elevation", "palpable") == (
         "The lesion elevation is palpable"
@@ -169,11 +169,11 @@ def test_a_cell_in_words() -> None:
 
 
 @pytest.mark.parametrize(("target", "n_out"), [(Classes(3), 3), (Labels(4), 4), (Regression(2), 2), (Survival(7), 7)])
-def test_width_of_the_output(target: Any, n_out: int) -> None:
+def test_output_width_of_targets(target: Any, n_out: int) -> None:
     assert target.n_out == n_out
 
 
-def test_views_keep_the_order() -> None:
+def test_views_keep_order() -> None:
     spec = DataSpec({"t": Columns(("a",)), "b": IMAGE, "a": IMAGE, "s": Columns(("a",))}, n_classes=2)
     assert spec.names == ("t", "b", "a", "s")
     assert list(spec.images) == ["b", "a"]
@@ -183,7 +183,7 @@ def test_views_keep_the_order() -> None:
     assert spec.only("a").targets == spec.targets
 
 
-def test_unknown_modality() -> None:
+def test_unknown_modality_raises() -> None:
     spec = DataSpec({"x": IMAGE}, n_classes=2)
     with pytest.raises(KeyError, match="no modality 'y'; there are"):
         spec["y"]
@@ -191,7 +191,7 @@ def test_unknown_modality() -> None:
         spec.only("x", "y")
 
 
-def test_single_target() -> None:
+def test_single_target_of_several_raises() -> None:
     spec = DataSpec({"x": IMAGE}, targets={"y": Classes(2)})
     assert spec.single_target() == ("y", Classes(2))
     several = DataSpec({"x": IMAGE}, targets={"b": Regression(), "a": Classes(2)})
@@ -199,7 +199,7 @@ def test_single_target() -> None:
         several.single_target()
 
 
-def test_unknown_kind() -> None:
+def test_unknown_kind_raises() -> None:
     packed = DataSpec({"x": IMAGE}, n_classes=2).to_dict()
     packed["modalities"]["x"]["kind"] = "Sound"
     with pytest.raises(ValueError, match=r"spec.modalities.x.kind expects one of .*, got 'Sound'"):

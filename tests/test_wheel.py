@@ -9,7 +9,7 @@ HERE = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
-def test_files_beside_the_code_are_in_the_wheel(tmp_path: Path) -> None:
+def test_data_files_are_in_the_wheel(tmp_path: Path) -> None:
     wheel = pytest.importorskip("hatchling.builders.wheel")
     [path] = wheel.WheelBuilder(str(HERE)).build(directory=str(tmp_path), versions=["standard"])
     package = HERE / "src" / "mmfusion"

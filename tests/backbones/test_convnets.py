@@ -39,7 +39,7 @@ def shapes(encoder: ConvNet, size: tuple[int, ...], channels: int = 3) -> list[t
         ),
     ],
 )
-def test_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: Any) -> None:
+def test_map_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: Any) -> None:
     encoder = ConvNet(**options)
     assert shapes(encoder, size) == [(2, *one) for one in expected]
     assert encoder.channels == tuple(one[0] for one in expected)
@@ -49,7 +49,7 @@ def test_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: 
 
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 32, 8)])
-def test_a_tiny_one_halves_every_map(size: tuple[int, ...]) -> None:
+def test_tiny_convnet_halves_every_map(size: tuple[int, ...]) -> None:
     plain, tiny = (create_backbone(name, Image(2, size), n_stages=4) for name in ("convnet", "tiny_convnet"))
     x = torch.rand(2, 2, *size)
     assert tiny.channels == plain.channels
@@ -62,8 +62,8 @@ def test_any_number_of_channels(in_channels: int) -> None:
     assert shapes(ConvNet(in_channels=in_channels, widths=(4,)), (4, 4), in_channels) == [(2, 4, 2, 2)]
 
 
-def test_the_last_stages() -> None:
-    """The same network; the maps before those asked for stay inside."""
+def test_last_stages_only() -> None:
+    """The same network; earlier maps are not returned."""
     whole = ConvNet(widths=(4, 6, 8))
     last = ConvNet(widths=(4, 6, 8), n_stages=1)
     last.load_state_dict(whole.state_dict())
@@ -73,7 +73,7 @@ def test_the_last_stages() -> None:
     assert torch.equal(found, whole.eval()(x)[-1])
 
 
-def test_stage_by_stage() -> None:
+def test_stage_by_stage_matches_forward() -> None:
     encoder, x = ConvNet(widths=(4, 6, 8), n_stages=2).eval(), torch.rand(2, 3, 16, 16)
     y = encoder.stem(x)
     for i, expected in enumerate(encoder(x)):
@@ -81,18 +81,18 @@ def test_stage_by_stage() -> None:
         assert torch.equal(y, expected)
 
 
-def test_normalisation() -> None:
+def test_normalization_of_pixels() -> None:
     x = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
     assert ConvNet(in_channels=1).normalise(x).flatten().tolist() == [-1, 0, 1]
 
 
-def test_every_parameter_gets_a_gradient() -> None:
+def test_every_parameter_gets_gradient() -> None:
     encoder = ConvNet(widths=(4, 8), n_blocks=2)
     encoder(torch.rand(2, 3, 8, 8))[-1].square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
 
 
-def test_mean_pooling_leaves_out_what_is_not_there() -> None:
+def test_mean_pool_ignores_padding() -> None:
     x = torch.tensor([[1.0, 2, 3], [4, 5, 6]]).view(1, 1, 2, 3)
     assert MeanPool((2, 2))(x).flatten().tolist() == [3, 4.5]
     assert MeanPool((1, 2))(x).flatten().tolist() == [1.5, 3, 4.5, 6]
@@ -100,7 +100,7 @@ def test_mean_pooling_leaves_out_what_is_not_there() -> None:
     assert MeanPool((2, 2, 2))(torch.ones(1, 1, 3, 1, 2)).flatten().tolist() == [1, 1]
 
 
-def test_a_pooled_shortcut_passes_over_no_position() -> None:
+def test_pooled_shortcut_uses_every_position() -> None:
     block = ResidualBlock(2, 3, stride=(2, 2), pooled=True).eval()
     x = torch.rand(1, 2, 4, 4, requires_grad=True)
     (grad,) = torch.autograd.grad(block.shortcut(x).sum(), x)
@@ -127,8 +127,8 @@ def test_parameter_depths() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stages", [0, 1, 2, "all", "none"])
-def test_freeze(stages: Any) -> None:
-    """No gradient, batch statistics as they are, nothing kept for the backward pass; and the rest learns."""
+def test_freeze_stages(stages: Any) -> None:
+    """No gradient, fixed batch statistics, nothing stored for the backward pass; the rest is trained."""
     encoder = network()
     encoder.freeze(stages)
     encoder.train()
@@ -147,7 +147,7 @@ def test_freeze(stages: Any) -> None:
 
 
 @pytest.mark.slow
-def test_each_freeze_stands_for_itself() -> None:
+def test_freeze_replaces_previous_freeze() -> None:
     encoder = network()
     encoder.stages[2][0].conv1.weight.requires_grad_(False)  # by hand
     for stages in ("all", 1, 0):
@@ -164,13 +164,13 @@ def test_each_freeze_stands_for_itself() -> None:
     assert all(part.training for part in encoder.modules())
 
 
-def test_evaluation_mode_stays() -> None:
+def test_freeze_keeps_evaluation_mode() -> None:
     encoder = network().eval()
     encoder.freeze(0)
     assert not any(part.training for part in encoder.modules())
 
 
-def test_a_frozen_encoder_passes_gradients_to_the_image() -> None:
+def test_frozen_encoder_passes_gradient_to_image() -> None:
     encoder, x = network(), torch.rand(1, 3, 16, 16, requires_grad=True)
     encoder.freeze("all")
     encoder(x)[-1].sum().backward()
@@ -178,7 +178,7 @@ def test_a_frozen_encoder_passes_gradients_to_the_image() -> None:
     assert bool(x.grad.any())
 
 
-def test_a_frozen_copy_is_frozen() -> None:
+def test_copy_of_frozen_encoder_is_frozen() -> None:
     encoder = network()
     encoder.freeze(1)
     twin = copy.deepcopy(encoder).train()
@@ -188,8 +188,8 @@ def test_a_frozen_copy_is_frozen() -> None:
     assert not encoder.entry[0].weight.requires_grad
 
 
-def test_a_model_trains_what_is_not_frozen() -> None:
-    """The module above calls train() on it."""
+def test_train_mode_keeps_frozen_stages_in_eval() -> None:
+    """The parent module calls train() on it."""
     encoder = network()
     encoder.freeze(0)
     whole = nn.Sequential(encoder)
@@ -211,7 +211,7 @@ class OneStage(Backbone):
         return (self.conv(self.normalise(x)),)
 
 
-def test_an_encoder_that_only_has_a_forward() -> None:
+def test_minimal_encoder_with_forward_only() -> None:
     encoder = OneStage()
     assert encoder.parameter_depths() == {"conv.weight": 1, "conv.bias": 1}
     encoder.freeze(0)
@@ -224,7 +224,7 @@ def test_an_encoder_that_only_has_a_forward() -> None:
 
 
 @pytest.mark.parametrize("stages", [-1, 3, True, "some", 1.0, None])
-def test_freezing_stages_that_are_not_there(stages: Any) -> None:
+def test_freeze_of_unknown_stages_raises(stages: Any) -> None:
     with pytest.raises(
         ValueError, match=r"ConvNet has 2 stages: freeze 0 \(the stem\) to 2 of them, 'all' or 'none', got"
     ):
@@ -237,7 +237,7 @@ def test_freezing_stages_that_are_not_there(stages: Any) -> None:
     [(network(), (16, 16)), (ResNet3d(10, in_channels=3, size=(16, 16, 4)), (16, 16, 4))],
     ids=["ConvNet", "ResNet3d"],
 )
-def test_checkpointing_changes_nothing_but_what_is_kept(encoder: Backbone, size: tuple[int, ...]) -> None:
+def test_checkpointing_matches_and_saves_memory(encoder: Backbone, size: tuple[int, ...]) -> None:
     x, weighing = torch.rand(2, 3, *size), torch.rand(1)
     runs = []
     for enable in (False, True):
@@ -260,7 +260,7 @@ def test_checkpointing_changes_nothing_but_what_is_kept(encoder: Backbone, size:
     assert with_it < without / 3
 
 
-def test_checkpointing_keeps_to_no_grad_and_can_be_taken_back() -> None:
+def test_checkpointing_respects_no_grad_and_can_be_disabled() -> None:
     encoder, x = network().eval(), torch.rand(1, 3, 16, 16)
     expected = encoder(x)
     encoder.set_grad_checkpointing()
@@ -270,7 +270,7 @@ def test_checkpointing_keeps_to_no_grad_and_can_be_taken_back() -> None:
     assert encoder(x)[0].grad_fn.name() == expected[0].grad_fn.name()
 
 
-def test_checkpointing_and_freezing_go_together() -> None:
+def test_checkpointing_with_freezing() -> None:
     encoder = network()
     encoder.set_grad_checkpointing()
     encoder.freeze(1)
@@ -293,7 +293,7 @@ def test_checkpointing_and_freezing_go_together() -> None:
         ((2, 3, 8, 8), torch.uint8, r"takes floating-point images in \[0, 1\], got torch.uint8: convert them first"),
     ],
 )
-def test_refuses_what_is_no_image(shape: tuple[int, ...], dtype: Any, message: str) -> None:
+def test_invalid_images_raise(shape: tuple[int, ...], dtype: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConvNet()(torch.zeros(shape, dtype=dtype))
 
@@ -313,17 +313,17 @@ def test_refuses_what_is_no_image(shape: tuple[int, ...], dtype: Any, message: s
         ({"widths": ()}, "widths expects 1 to 16 values"),
     ],
 )
-def test_refuses(options: Any, message: str) -> None:
+def test_invalid_options_raise(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConvNet(**options)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 8, 4)])
-def test_by_name(size: tuple[int, ...]) -> None:
+def test_created_by_name(size: tuple[int, ...]) -> None:
     encoder = create_backbone("convnet", Image(2, size), n_stages=3)
     assert [m.shape[1] for m in encoder(torch.rand(2, 2, *size))] == [32, 64, 128]
 
 
-def test_has_no_weights_to_load() -> None:
+def test_pretrained_weights_raise() -> None:
     with pytest.raises(ValueError, match="'convnet' has no weights to load, got weights='pretrained'"):
         create_backbone("convnet", Image(3, (8, 8)), weights="pretrained")

@@ -25,7 +25,7 @@ def count(module: nn.Module) -> int:
 
 
 @pytest.mark.slow
-def test_published_sizes() -> None:
+def test_map_shapes_and_parameters_match_published() -> None:
     """CFCML on MEN: the maps of its four stages, and a third of the parameters of its three encoders."""
     with torch.device("meta"):
         encoder = ResMamba(in_channels=1, n_axes=3)
@@ -60,7 +60,7 @@ def test_published_sizes() -> None:
         ({"widths": (4, 6, 8)}, (2, 1), [(4, 1, 1), (6, 1, 1), (8, 1, 1)], [(2, 2), (4, 4), (8, 8)]),
     ],
 )
-def test_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: Any) -> None:
+def test_map_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: Any) -> None:
     encoder = ResMamba(**options).eval()
     assert shapes(encoder, size) == [(2, *one) for one in expected]
     assert encoder.channels == tuple(one[0] for one in expected)
@@ -70,7 +70,7 @@ def test_shapes(options: Any, size: tuple[int, ...], expected: Any, reductions: 
 
 
 def test_kernels_along_each_axis() -> None:
-    """1 wide along an axis does not look along it; the scan looks everywhere."""
+    """A kernel of 1 along an axis sees one position along it; the scan sees all."""
     encoder = ResMamba(
         n_axes=3, widths=(4, 6), stem_kernel=(3, 3, 1), stage_kernels=[(3, 3, 1)], stage_strides=[1], stem_stride=1
     ).eval()
@@ -111,8 +111,8 @@ def normalised(x: Tensor, conv: nn.Module, norm: nn.Module, stride: int = 1) -> 
 
 
 @pytest.mark.parametrize("share", [True, False])
-def test_a_stage_by_hand(share: bool) -> None:
-    """Three blocks; the scan layer of what comes into the second and the third is a summand of what goes out."""
+def test_stage_matches_reference(share: bool) -> None:
+    """Three blocks; the scan layer of the input of the second and third is added to the output."""
     stage: Any = ResidualStage(3, 4, n_blocks=3, stride=(2, 2), kernel=(3, 3), scan=True, share_scan=share).double()
     for parameter in stage.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -135,7 +135,7 @@ def test_a_stage_by_hand(share: bool) -> None:
     torch.testing.assert_close(found, x, rtol=1e-10, atol=1e-11)
 
 
-def test_the_first_stage_by_hand() -> None:
+def test_first_stage_matches_reference() -> None:
     encoder = ResMamba(widths=(4,)).double()
     layers: Any = encoder.stages[0]
     x = torch.rand(2, 3, 6, 6, dtype=torch.float64)
@@ -144,8 +144,8 @@ def test_the_first_stage_by_hand() -> None:
     torch.testing.assert_close(encoder(x)[0], y, rtol=1e-10, atol=1e-11)
 
 
-def test_scan_layers() -> None:
-    """One a stage that its blocks share, one a block, none; the first stage and a lone block have none."""
+def test_number_of_scan_layers() -> None:
+    """One per stage shared by its blocks, one per block, or none; the first stage and a single block have none."""
 
     def n_scans(**options: Any) -> int:
         return sum(isinstance(module, ScanLayer) for module in ResMamba(**SMALL, **options).modules())
@@ -159,8 +159,8 @@ def test_scan_layers() -> None:
     assert len(shared.state_dict()) == len({id(value) for value in shared.state_dict().values()})
 
 
-def test_starts_with_the_variance_of_what_flows_back() -> None:
-    """He et al., 2015, eq. 14: 2 over the number of outputs that a number goes into; Mamba as it starts itself."""
+def test_initial_variance_matches_he() -> None:
+    """He et al., 2015, eq. 14: 2 over the fan-out; Mamba has its own initialization."""
     encoder: Any = ResMamba(n_axes=3, widths=(16, 32))
     conv, scan = encoder.stages[1].blocks[1].conv2, encoder.stages[1].scans[0]
     assert conv.weight.std().item() == pytest.approx((2 / (27 * 32)) ** 0.5, rel=0.05)
@@ -168,8 +168,8 @@ def test_starts_with_the_variance_of_what_flows_back() -> None:
     assert scan.mamba.conv1d.weight.abs().max() <= 0.5
 
 
-def test_the_last_stages() -> None:
-    """The same network; the maps before those asked for stay inside."""
+def test_last_stages_only() -> None:
+    """The same network; earlier maps are not returned."""
     whole, last = ResMamba(**SMALL), ResMamba(**SMALL, n_stages=1)
     last.load_state_dict(whole.state_dict())
     assert (last.channels, last.reductions, last.n_stages) == ((8,), ((8, 8),), 1)
@@ -179,7 +179,7 @@ def test_the_last_stages() -> None:
 
 
 @pytest.mark.parametrize("n_stages", [1, 2, 3])
-def test_stage_by_stage(n_stages: int) -> None:
+def test_stage_by_stage_matches_forward(n_stages: int) -> None:
     encoder, x = ResMamba(**SMALL, n_stages=n_stages).eval(), torch.rand(2, 3, 16, 16)
     y = encoder.stem(x)
     for i, expected in enumerate(encoder(x)):
@@ -187,7 +187,7 @@ def test_stage_by_stage(n_stages: int) -> None:
         assert torch.equal(y, expected)
 
 
-def test_cases_do_not_see_each_other() -> None:
+def test_equivariant_to_case_order() -> None:
     encoder, x = ResMamba(**SMALL, n_axes=3).eval(), torch.rand(4, 3, 8, 8, 8)
     order = torch.tensor([2, 0, 3, 1])
     for one, other in zip(encoder(x), encoder(x[order]), strict=True):
@@ -196,22 +196,22 @@ def test_cases_do_not_see_each_other() -> None:
 
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("n_axes", [2, 3])
-def test_every_parameter_gets_a_gradient(n_axes: int, share: bool) -> None:
-    """In evaluation mode: in training, a normalisation cancels the biases before it."""
+def test_every_parameter_gets_gradient(n_axes: int, share: bool) -> None:
+    """In evaluation mode: in training, a norm cancels the biases before it."""
     encoder = ResMamba(n_axes=n_axes, widths=(4, 6), share_scan=share).eval()
     encoder(torch.rand(2, 3, *(8,) * n_axes))[-1].square().sum().backward()
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not bool(p.grad.any())] == []
 
 
 def test_parameter_depths() -> None:
-    """The first stage asked for is the second of the network."""
+    """The first returned stage is the second of the network."""
     encoder = ResMamba(**SMALL, n_stages=2)
     assert encoder.parameter_depths() == {name: int(name.split(".")[1]) for name, _ in encoder.named_parameters()}
 
 
 @pytest.mark.parametrize("share", [True, False])
-def test_checkpointing_changes_nothing(share: bool) -> None:
-    """Values, gradients and batch statistics, those of a scan layer that runs twice included."""
+def test_checkpointing_does_not_change_numbers(share: bool) -> None:
+    """Values, gradients and batch statistics, also of a scan layer that runs twice."""
     runs = []
     for enable in (False, True):
         torch.manual_seed(0)
@@ -223,7 +223,7 @@ def test_checkpointing_changes_nothing(share: bool) -> None:
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
 
-def test_frozen_stages() -> None:
+def test_frozen_stages_get_no_gradient() -> None:
     encoder = ResMamba(**SMALL)
     encoder.freeze(2)
     steps = encoder.steps(torch.rand(2, 3, 16, 16))
@@ -232,13 +232,13 @@ def test_frozen_stages() -> None:
     assert all((p.grad is None) == name.startswith(("stages.0", "stages.1")) for name, p in encoder.named_parameters())
 
 
-def test_normalisation() -> None:
+def test_normalization_of_pixels() -> None:
     x = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
     assert ResMamba(in_channels=1, widths=(4,)).normalise(x).flatten().tolist() == [-1, 0, 1]
 
 
-def test_one_case_of_one_position_cannot_be_normalised() -> None:
-    """As every network with batch normalisation: an error in training, a result in evaluation."""
+def test_single_position_in_training_raises() -> None:
+    """As every network with batch norm: an error in training, a result in evaluation."""
     encoder, x = ResMamba(**SMALL), torch.rand(1, 3, 2, 2)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         encoder(x)
@@ -264,13 +264,13 @@ def test_one_case_of_one_position_cannot_be_normalised() -> None:
         ({"widths": ()}, "widths expects 1 to 16 values"),
     ],
 )
-def test_refuses(options: Any, message: str) -> None:
+def test_invalid_options_raise(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ResMamba(**options)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 16, 4)])
-def test_by_name(size: tuple[int, ...]) -> None:
+def test_created_by_name(size: tuple[int, ...]) -> None:
     encoder = create_backbone("res_mamba", Image(2, size), n_stages=3)
     assert isinstance(encoder, ResMamba)
     assert [m.shape[1] for m in encoder.eval()(torch.rand(2, 2, *size))] == [32, 64, 128]
@@ -278,8 +278,8 @@ def test_by_name(size: tuple[int, ...]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
-def test_in_a_model(shared: bool) -> None:
-    """Volumes of three sequences and a table: one training step of CFCML."""
+def test_trains_in_cfcml(shared: bool) -> None:
+    """Volumes of three sequences and a table: one training step."""
     spec = make_spec(images=3, size=(16, 16, 8), channels=1)
     model = mmf.create_model(
         "cfcml", spec, encoder="res_mamba", shared_encoder=shared, dim=8, image_latents=3, table_latents=2, hidden=(8,)

@@ -33,7 +33,7 @@ ALL, PLANE = (1, 1, 1), (1, 1, 0)
         ((1, 1, 1), None, [ALL] * 5, [ALL] * 5),
     ],
 )
-def test_plan(size: Any, spacing: Any, strides: Any, reach: Any) -> None:
+def test_plan_of_strides(size: Any, spacing: Any, strides: Any, reach: Any) -> None:
     assert plan(size, spacing) == (strides, reach)
 
 
@@ -41,13 +41,13 @@ def test_plan(size: Any, spacing: Any, strides: Any, reach: Any) -> None:
     ("size", "spacing", "axis"),
     [((9, 9, 9), None, 2), ((4, 9, 9), None, 0), ((9, 9, 9), (1, 3, 2), 1), ((4, 9, 9), (1, 1, 1), 2)],
 )
-def test_coarsest(size: Any, spacing: Any, axis: int) -> None:
+def test_coarsest_axis(size: Any, spacing: Any, axis: int) -> None:
     assert coarsest(size, spacing) == axis
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [10, 18, 34])
-def test_shapes(depth: int) -> None:
+def test_map_shapes(depth: int) -> None:
     with torch.device("meta"):
         encoder = ResNet3d(depth, in_channels=2, size=(128, 128, 24), n_stages=3)
         maps = encoder(torch.empty(2, 2, 128, 128, 24))
@@ -68,7 +68,7 @@ def test_strides_and_kernels_by_hand() -> None:
     assert encoder.entry[0].kernel_size == kernels[0]
 
 
-def test_inflate() -> None:
+def test_inflate_by_hand() -> None:
     kernel = torch.tensor([[1.0, 2.0], [3.0, 6.0]]).view(1, 1, 2, 2)
     found = inflate(kernel, 2, axis=2)
     assert found.shape == (1, 1, 2, 2, 2)
@@ -101,7 +101,7 @@ def flat(depth: int, tmp_path: Path) -> tuple[Any, Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("depth", "depth_axis"), [(10, 0), (18, 2), (34, 2)])
-def test_a_constant_volume_gives_the_2d_values(depth: int, depth_axis: int, tmp_path: Path) -> None:
+def test_constant_volume_matches_2d_network(depth: int, depth_axis: int, tmp_path: Path) -> None:
     """Carreira and Zisserman's "boring video", at every depth."""
     model, path = flat(depth, tmp_path)
     encoder = ResNet3d(depth, depth_axis=depth_axis, weights=path).eval()
@@ -117,8 +117,8 @@ def test_a_constant_volume_gives_the_2d_values(depth: int, depth_axis: int, tmp_
 
 
 @pytest.mark.slow
-def test_the_first_stage_of_coarse_slices_is_the_2d_network(tmp_path: Path) -> None:
-    """Kernels that do not reach along the depth: each slice by itself, whatever lies beside it."""
+def test_first_stage_of_coarse_slices_matches_2d_network(tmp_path: Path) -> None:
+    """Kernels of size 1 along the depth: each slice by itself, whatever its neighbors."""
     model, path = flat(18, tmp_path)
     encoder = ResNet3d(18, size=(64, 64, 3), spacing=(1, 1, 99), weights=path).eval()
     volume = torch.rand(1, 3, 64, 64, 3)
@@ -130,7 +130,7 @@ def test_the_first_stage_of_coarse_slices_is_the_2d_network(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("in_channels", [5, pytest.param(1, marks=pytest.mark.slow)])
-def test_weights_for_other_channels(in_channels: int, tmp_path: Path) -> None:
+def test_weights_are_adapted_to_other_channels(in_channels: int, tmp_path: Path) -> None:
     """Adapted as timm adapts them, then inflated."""
     model, path = flat(10, tmp_path)
     encoder = ResNet3d(10, in_channels=in_channels, weights=path)
@@ -142,7 +142,7 @@ def test_weights_for_other_channels(in_channels: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [10, 18, 34])
-def test_every_2d_weight_has_a_place(depth: int) -> None:
+def test_every_2d_weight_is_used(depth: int) -> None:
     from mmfusion.backbones.resnet3d import _renamed
 
     with torch.device("meta"):
@@ -152,8 +152,8 @@ def test_every_2d_weight_has_a_place(depth: int) -> None:
 
 
 @pytest.mark.slow
-def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The builders take weights: a file of the 2D network's or of their own, or timm's download."""
+def test_weights_from_file_or_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the 2D network, a file of the 3D network, or timm's download."""
     model, path = flat(10, tmp_path)
     image = Image(1, (32, 32, 8))
     encoder = create_backbone("resnet3d10", image, weights=path, n_stages=2)
@@ -176,14 +176,14 @@ def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-def test_every_parameter_gets_a_gradient() -> None:
+def test_every_parameter_gets_gradient() -> None:
     encoder = ResNet3d(10, in_channels=1, size=(16, 16, 4))
     encoder(torch.rand(2, 1, 16, 16, 4))[-1].square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in encoder.parameters())
 
 
 @pytest.mark.slow
-def test_stage_by_stage() -> None:
+def test_stage_by_stage_matches_forward() -> None:
     encoder, x = ResNet3d(10, in_channels=1, size=(16, 16, 4), n_stages=2).eval(), torch.rand(1, 1, 16, 16, 4)
     y: Tensor = encoder.stem(x)
     for i, expected in enumerate(encoder(x)):
@@ -211,20 +211,20 @@ def test_stage_by_stage() -> None:
         ),
     ],
 )
-def test_refuses(options: Any, message: str) -> None:
+def test_invalid_options_raise(options: Any, message: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         ResNet3d(**options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", [{"conv1.weight": torch.ones(2, 3, 1, 1)}, {"a": torch.ones(1, 1, 1, 1, 1)}])
-def test_another_architecture(state: Any, tmp_path: Path) -> None:
+def test_weights_of_other_architecture_raise(state: Any, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=r"of another architecture than ResNet.*keys missing"):
         ResNet3d(10, weights=tmp_path / "weights.pth")
 
 
-def test_2d_images_are_refused() -> None:
+def test_2d_images_raise() -> None:
     with pytest.raises(ValueError, match="'resnet3d18' encodes volumes, got images of 2 axes: take 'resnet18'"):
         create_backbone("resnet3d18", Image(1, (8, 8)))
     with torch.device("meta"), pytest.raises(ValueError, match=r"encoder resnet3d10 takes 3D images of 3 channels"):

@@ -19,7 +19,7 @@ def encoder(**options: Any) -> Slices:
     return Slices(ConvNet(in_channels=2, widths=(4, 6)), **options).eval()
 
 
-def test_attention_by_hand() -> None:
+def test_attention_matches_loop() -> None:
     """One instance after another, in scalars."""
     attend, x = GatedAttention(2, d_hidden=3), torch.randn(1, 4, 2)
     v, u, w = attend.content.weight, attend.gate.weight, attend.score.weight[0]
@@ -31,7 +31,7 @@ def test_attention_by_hand() -> None:
     torch.testing.assert_close(attend(x)[0], weights / weights.sum())
 
 
-def test_maps_are_weighted_means_of_the_slices() -> None:
+def test_maps_are_weighted_means_of_slices() -> None:
     ours, x = encoder(), torch.rand(2, 2, 8, 12, 5)
     found, weights = ours(x), ours.attention(x)
     assert [tuple(m.shape) for m in found] == [(2, 4, 4, 6), (2, 6, 2, 3)]
@@ -47,20 +47,20 @@ def test_maps_are_weighted_means_of_the_slices() -> None:
             torch.testing.assert_close(weights[stage][case], ours.attend[stage](pooled[None])[0])
 
 
-def test_the_order_of_the_slices_does_not_matter() -> None:
+def test_invariant_to_slice_order() -> None:
     ours, x = encoder(), torch.rand(1, 2, 8, 8, 4)
     for one, other in zip(ours(x), ours(x.flip(-1)), strict=True):
         torch.testing.assert_close(one, other)
 
 
-def test_a_volume_of_one_slice_is_an_image() -> None:
+def test_volume_of_one_slice_equals_image() -> None:
     ours, x = encoder(), torch.rand(2, 2, 8, 8, 1)
     for one, other in zip(ours(x), ours.encoder(x.squeeze(-1)), strict=True):
         torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -3])
-def test_the_depth_axis(axis: int) -> None:
+def test_depth_axis_is_configurable(axis: int) -> None:
     x = torch.rand(1, 2, 8, 12, 5)
     last = encoder()
     ours = encoder(depth_axis=axis)
@@ -69,13 +69,13 @@ def test_the_depth_axis(axis: int) -> None:
         assert torch.equal(one, other)
 
 
-def test_every_parameter_gets_a_gradient() -> None:
+def test_every_parameter_gets_gradient() -> None:
     ours = encoder().train()
     sum(m.square().sum() for m in ours(torch.rand(2, 2, 8, 8, 3))).backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in ours.parameters())
 
 
-def test_freezing_leaves_the_attention() -> None:
+def test_freeze_leaves_attention_trainable() -> None:
     ours = encoder().train()
     ours.freeze("all")
     ours.train()
@@ -90,7 +90,7 @@ def test_freezing_leaves_the_attention() -> None:
     assert frozen == {key for key, depth in depths.items() if depth < 2 and key.startswith("encoder")}
 
 
-def test_checkpointing_is_the_encoders() -> None:
+def test_checkpointing_applies_to_encoder() -> None:
     ours, x = encoder().train(), torch.rand(2, 2, 8, 8, 3)
     grads = []
     for enable in (False, True):
@@ -104,7 +104,7 @@ def test_checkpointing_is_the_encoders() -> None:
 
 
 @pytest.mark.slow
-def test_by_name() -> None:
+def test_created_by_name() -> None:
     found = create_backbone("slices/test_resnet", Image(1, (32, 48, 6)), n_stages=2)
     assert isinstance(found, Slices)
     assert isinstance(found.encoder, Timm)
@@ -119,7 +119,7 @@ def test_by_name() -> None:
     assert found(torch.rand(1, 1, 3, 32, 48))[0].shape[2:] == (2, 3)
 
 
-def test_weights_are_those_of_the_2d_encoder(tmp_path: Path) -> None:
+def test_weights_load_into_2d_encoder(tmp_path: Path) -> None:
     source = timm.create_model("test_resnet").state_dict()
     torch.save(source, tmp_path / "weights.pth")
     found = create_backbone("slices/test_resnet", Image(3, (32, 32, 4)), weights=tmp_path / "weights.pth")
@@ -129,8 +129,8 @@ def test_weights_are_those_of_the_2d_encoder(tmp_path: Path) -> None:
         create_backbone("slices/convnet", Image(3, (32, 32, 4)), weights="pretrained")
 
 
-def test_in_a_model() -> None:
-    """Tokenizers take the 2D maps of volumes as they come."""
+def test_trains_in_model() -> None:
+    """Tokenizers accept the 2D maps of volumes."""
     spec = DataSpec({"scan": Image(2, (16, 16, 4))}, n_classes=3)
     encoders = ImageEncoders(spec.images, {"scan": encoder()})
     vectors = Concat(spec.names, dim=8)
@@ -166,11 +166,11 @@ def test_in_a_model() -> None:
         (lambda: create_backbone("resnet18", Image(1, (8, 8, 8))), "Take 'slices/resnet18' for its slices"),
     ],
 )
-def test_refuses(build: Any, message: str) -> None:
+def test_invalid_options_raise(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_a_3d_encoder_is_no_2d_encoder() -> None:
+def test_3d_encoder_raises() -> None:
     with torch.device("meta"), pytest.raises(ValueError, match="resnet3d10 encodes images of 3 axes"):
         Slices(ResNet3d(10))

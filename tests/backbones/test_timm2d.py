@@ -19,7 +19,7 @@ def make(name: str, size: int = 64, **options: Any) -> Timm:
 
 @pytest.mark.parametrize("stages", [None, (1, 3), "all"])
 @pytest.mark.parametrize("name", [*APART, pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow)])
-def test_stage_by_stage(name: str, stages: Any) -> None:
+def test_stage_by_stage_matches_timm(name: str, stages: Any) -> None:
     encoder = make(name, stages=stages).eval()
     n_levels = len(timm.create_model(name).feature_info) if stages == "all" else 4
     x = torch.rand(1, 3, 64, 64)
@@ -33,15 +33,15 @@ def test_stage_by_stage(name: str, stages: Any) -> None:
 
 
 @pytest.mark.parametrize("name", APART)
-def test_a_modulator_sees_channels_first(name: str) -> None:
-    """What the stem and each stage give has the channels that are told, behind the cases."""
+def test_stages_are_channels_first(name: str) -> None:
+    """The stem and each stage have the declared channels at dimension 1."""
     encoder = make(name).eval()
     steps = encoder.steps(torch.rand(1, 3, 64, 64))
     assert tuple(step.shape[1] for step in steps[1:]) == encoder.channels
     assert all(step.shape[2] == step.shape[3] for step in steps)
 
 
-def test_what_lies_before_the_first_stage_is_the_stem() -> None:
+def test_layers_before_first_stage_are_the_stem() -> None:
     def paths(stages: Any) -> Any:
         return Timm("test_resnet", stages=stages)._groups
 
@@ -53,14 +53,14 @@ def test_what_lies_before_the_first_stage_is_the_stem() -> None:
 
 @pytest.mark.parametrize("stages", [(0,), (1, 3)])
 @pytest.mark.parametrize("name", [*APART, VIT, *(pytest.param(n, marks=pytest.mark.slow) for n in RAGGED)])
-def test_what_lies_behind_the_last_stage_is_not_trained(name: str, stages: Any) -> None:
+def test_layers_after_last_stage_get_no_gradient(name: str, stages: Any) -> None:
     encoder = make(name, 32, stages=stages)
     sum(m.square().mean() for m in encoder(torch.rand(2, 3, 32, 32))).backward()
     assert [key for key, p in encoder.named_parameters() if p.requires_grad and p.grad is None] == []
     assert any(p.grad is not None for p in encoder.parameters())
 
 
-def test_a_model_that_cannot_be_taken_apart_says_so() -> None:
+def test_model_without_stages_raises() -> None:
     encoder = make(VIT, 32, n_stages=1)
     for call in (lambda: encoder.stem(torch.rand(1, 3, 32, 32)), lambda: encoder.stage(0, torch.rand(1, 3, 2, 2))):
         with pytest.raises(ValueError, match=r"'test_vit' cannot be taken apart.*ConvNeXt.*SwinTransformer"):
@@ -68,7 +68,7 @@ def test_a_model_that_cannot_be_taken_apart_says_so() -> None:
 
 
 @pytest.mark.parametrize("i", [-1, 2])
-def test_a_stage_that_is_not_there(i: int) -> None:
+def test_unknown_stage_raises(i: int) -> None:
     encoder = Timm("test_resnet", n_stages=2)
     with pytest.raises(ValueError, match=f"'test_resnet' has the stages 0 to 1 here, got {i}"):
         encoder.stage(i, torch.rand(1, 32, 8, 8))
@@ -86,26 +86,26 @@ def test_a_stage_that_is_not_there(i: int) -> None:
         ((4, 1, 1), 4, (32, 96)),
     ],
 )
-def test_which_stages(stages: Any, n_stages: int, channels: tuple[int, ...]) -> None:
+def test_selected_stages_give_their_channels(stages: Any, n_stages: int, channels: tuple[int, ...]) -> None:
     encoder = Timm("test_resnet", stages=stages, n_stages=n_stages)
     assert encoder.channels == channels
     assert tuple(m.shape[1] for m in encoder(torch.rand(2, 3, 32, 32))) == channels
 
 
 @pytest.mark.parametrize(("n_stages", "levels"), [(1, (5,)), (3, (1, 3, 5)), (4, (0, 2, 3, 5)), (6, tuple(range(6)))])
-def test_stages_of_one_resolution_are_spread_evenly(n_stages: int, levels: tuple[int, ...]) -> None:
+def test_stages_of_one_resolution_are_evenly_spaced(n_stages: int, levels: tuple[int, ...]) -> None:
     assert make(VIT, 32, n_stages=n_stages)._levels == levels
 
 
 @pytest.mark.slow
-def test_normalisation_travels_with_the_weights() -> None:
+def test_normalization_is_in_the_state_dict() -> None:
     encoder = Timm("resnet18")
     assert encoder.state_dict()["mean"].tolist() == pytest.approx([0.485, 0.456, 0.406])
     assert encoder.state_dict()["std"].tolist() == pytest.approx([0.229, 0.224, 0.225])
 
 
 @pytest.mark.parametrize("in_channels", [1, 2])
-def test_grey_and_other_channels(in_channels: int) -> None:
+def test_other_numbers_of_channels(in_channels: int) -> None:
     encoder = Timm("test_efficientnet", in_channels=in_channels)
     assert len(encoder.mean) == len(encoder.std) == in_channels
     assert encoder(torch.rand(2, in_channels, 32, 32))[-1].shape[1] == encoder.channels[-1]
@@ -116,8 +116,8 @@ def test_grey_and_other_channels(in_channels: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_mambaout", "test_coatnet", VIT, "test_convnext"])
-def test_parameters_are_as_deep_as_the_first_map_that_they_act_on(name: str) -> None:
-    """Against gradients of each map by itself, in training, with numbers."""
+def test_parameter_depths_match_gradients(name: str) -> None:
+    """Against the gradients of each map by itself."""
     encoder = make(name, n_stages=3)
     found = encoder.parameter_depths()
     parameters = dict(encoder.named_parameters())
@@ -139,14 +139,14 @@ def test_parameters_are_as_deep_as_the_first_map_that_they_act_on(name: str) -> 
         ("test_convnext", ["stem.0.weight", "stem.0.bias", "stem.1.weight", "stem.1.bias"]),
     ],
 )
-def test_the_stem(name: str, stem: list[str]) -> None:
+def test_stem_parameters_have_depth_0(name: str, stem: list[str]) -> None:
     depths = make(name, 32).parameter_depths()
     assert sorted(key for key, depth in depths.items() if depth == 0) == sorted(f"model.{key}" for key in stem)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", VIT, "test_mambaout"])
-def test_freeze(name: str) -> None:
+def test_freeze_stages(name: str) -> None:
     encoder = make(name, 32)
     encoder.freeze(2)
     encoder.train()
@@ -167,8 +167,8 @@ def test_freeze(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*APART, VIT, "test_convnext", "test_nfnet", "test_efficientnet_ln"])
 @pytest.mark.parametrize("by_stages", [False, True])
-def test_checkpointing_changes_nothing_but_what_is_kept(name: str, by_stages: bool) -> None:
-    """Both ways: timm's own, and by stages and blocks where batches are counted; also when stages are called alone."""
+def test_checkpointing_matches_and_saves_memory(name: str, by_stages: bool) -> None:
+    """timm's own, and by stages and blocks where batches are counted; also when stages are called alone."""
     x = torch.rand(2, 3, 64, 64)
     encoder = make(name)
     state = {key: value.clone() for key, value in encoder.state_dict().items()}
@@ -195,7 +195,7 @@ def test_checkpointing_changes_nothing_but_what_is_kept(name: str, by_stages: bo
 
 
 @pytest.mark.slow
-def test_a_model_without_checkpointing_says_so() -> None:
+def test_model_without_checkpointing_raises() -> None:
     encoder = make("pit_ti_224", 32, n_stages=3)
     with pytest.raises(ValueError, match="'pit_ti_224' has no gradient checkpointing in timm, and cannot be taken"):
         encoder.set_grad_checkpointing()
@@ -242,7 +242,7 @@ def test_a_model_without_checkpointing_says_so() -> None:
         ),
     ],
 )
-def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Timm(name, **options)
 
@@ -264,8 +264,8 @@ def test_refuses(name: str, options: dict[str, Any], message: str) -> None:
         ("edgenext_xx_small", (1, 3, 4, 4), "'edgenext_xx_small' cannot take images .*4x4 pixels .*multiples of 32"),
     ],
 )
-def test_refuses_images(name: str, shape: tuple[int, ...], message: str) -> None:
-    """Those of a dry run too."""
+def test_invalid_images_raise(name: str, shape: tuple[int, ...], message: str) -> None:
+    """Also in a dry run."""
     encoder = make(name, 32)
     with pytest.raises(ValueError, match=message):
         encoder(torch.zeros(shape))
@@ -274,8 +274,8 @@ def test_refuses_images(name: str, shape: tuple[int, ...], message: str) -> None
 
 
 @pytest.mark.slow
-def test_a_size_that_weights_were_made_for_is_taken_as_it_is() -> None:
-    """384 pixels are 27 patches of 14 and a rest, and timm's own weights are for 27."""
+def test_pretrained_image_size_is_accepted() -> None:
+    """384 pixels are 27 patches of 14 and a remainder, and timm's own weights are for 27."""
     name = "vit_so400m_patch14_siglip_384"
     with torch.device("meta"):
         assert Timm(name, n_stages=1)(torch.zeros(1, 3, 384, 384))[0].shape[2:] == (27, 27)
@@ -283,7 +283,7 @@ def test_a_size_that_weights_were_made_for_is_taken_as_it_is() -> None:
             Timm(name, size=(390, 390))
 
 
-def test_an_error_that_is_not_the_sizes_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_not_about_shape_pass_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = make("test_resnet", 32)
 
     def broken(x: Tensor) -> Tensor:
@@ -296,19 +296,19 @@ def test_an_error_that_is_not_the_sizes_is_told_as_it_is(monkeypatch: pytest.Mon
         encoder(torch.rand(1, 3, 32, 32))
 
 
-def test_one_case_of_one_position_in_training_is_torchs_own_error() -> None:
+def test_single_position_in_training_raises() -> None:
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
         make("test_resnet", 32)(torch.rand(1, 3, 32, 32))
 
 
-def test_a_model_without_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_without_features_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", lambda *args, **options: torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="'resnet18' gives no intermediate features: choose another"):
         Timm("resnet18")
 
 
 @pytest.mark.slow
-def test_by_name() -> None:
+def test_created_by_name() -> None:
     encoder = create_backbone("resnet18", Image(1, (32, 32)), n_stages=2)
     assert encoder.channels == (256, 512)
     with pytest.raises(ValueError, match="'resnet18' would be a timm model, which encodes 2D images; the image is"):

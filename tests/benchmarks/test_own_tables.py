@@ -70,14 +70,14 @@ def differences(frame: pd.DataFrame, candidate: str, splits: list[int], tables: 
     return cells
 
 
-def test_the_first_split_is_told_as_it_was_measured() -> None:
+def test_page_matches_results_of_first_split() -> None:
     frame, told = rows(), section("What was tried on the first split")
     candidates = {name: cells for name, cells in told.items() if name in set(frame["candidate"])}
     assert len(candidates) > 8
     assert candidates == {name: scores(frame, name, [0]) for name in candidates}
 
 
-def test_the_defaults_are_told_as_they_were_measured() -> None:
+def test_page_matches_results_of_defaults() -> None:
     frame, told = rows(), section("Fusion and the better single modality")
     counts = frame[frame["candidate"].isin([*SINGLE, *DEFAULTS.values()])].groupby("split").size()
     splits = [split for split, count in counts.items() if count == len(TABLES) * len((*SINGLE, *DEFAULTS))]
@@ -89,7 +89,7 @@ def test_the_defaults_are_told_as_they_were_measured() -> None:
         assert told[f"{name} minus the better one"] == differences(frame, candidate, splits)
 
 
-def test_the_other_methods_are_told_as_they_were_measured() -> None:
+def test_page_matches_results_of_other_methods() -> None:
     frame, told = rows(), section("Other methods where the table is strong")
     assert {name: cells for name, cells in told.items() if name in OTHERS} == {
         name: differences(frame, candidate, [0, 1], STRONG) for name, candidate in OTHERS.items()

@@ -24,8 +24,8 @@ def predicted(labels: np.ndarray, p: np.ndarray, part: str, order: np.ndarray) -
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_the_product_is_that_of_the_cases_whatever_their_order(tmp_path: Path) -> None:
-    """Two halves of what there is to know, each half right: together they tell all pairs apart."""
+def test_product_joins_cases_by_id(tmp_path: Path) -> None:
+    """Two halves of the information, each half right: together they separate all pairs."""
     labels = np.array([0, 0, 1, 1])
     halves = np.array([0.1, 0.5, 0.5, 0.9]), np.array([0.5, 0.1, 0.9, 0.5])
     for name, p, order in (("image", halves[0], [0, 1, 2, 3]), ("tabular", halves[1], [3, 1, 0, 2])):

@@ -28,7 +28,7 @@ def study() -> Any:
 
 
 @pytest.mark.parametrize("model", ["concat", "cfcml"])
-def test_what_was_chosen_is_the_default(study: Any, model: str) -> None:
+def test_default_recipe_is_the_chosen_candidate(study: Any, model: str) -> None:
     candidates = {
         name: grid.address(resolve(model, study.DATASET, [changes[model]]))
         for name, changes in study.CANDIDATES.items()
@@ -37,7 +37,7 @@ def test_what_was_chosen_is_the_default(study: Any, model: str) -> None:
     assert len(set(candidates.values())) == len(candidates)
 
 
-def test_a_run_is_made_once(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_not_repeated(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, int, int]] = []
 
     def trained(candidate: str, model: str, seed: int, repeat: int) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_a_run_is_made_once(study: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert {path.name for path in tmp_path.iterdir()} == {"rows.csv"}
 
 
-def test_the_page_says_what_was_measured(study: Any) -> None:
+def test_page_matches_results(study: Any) -> None:
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| ([^|]+) \| `(\w+)` \| (\d+) \| ([\d.]+) \| ([\d.]*) \| ([\d.]*) \| (\d+) \|$", page, re.M)
     expected = []

@@ -31,7 +31,7 @@ def told(title: str) -> Mapping[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_the_pages_numbers_are_those_of_the_predictions(name: str) -> None:
+def test_page_matches_predictions(name: str) -> None:
     found = collect([ROOT / "benchmarks" / "results" / name])
     assert not found.skipped
     [table] = tables(found.runs)
@@ -44,19 +44,19 @@ def test_the_pages_numbers_are_those_of_the_predictions(name: str) -> None:
     assert told(SECTIONS[name]) == measured
 
 
-def test_nothing_of_a_machine_is_in_them() -> None:
+def test_results_have_no_absolute_paths() -> None:
     for path in (ROOT / "benchmarks" / "results").rglob("*.json"):
         assert not re.search(r'": "(/|[A-Z]:)', path.read_text(encoding="utf-8")), path
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_the_command_that_made_them_finds_them(name: str) -> None:
-    """A changed default would give the runs of the preset another address, or take another model's run for its own."""
+def test_preset_addresses_match_committed_runs(name: str) -> None:
+    """A changed default would give the preset's runs another address, or take another model's run for its own."""
     planned = presets.load(name, "ham10000").plan(out=Path("runs"))
     committed = (ROOT / "benchmarks" / "results" / name / "ham10000").glob("*/seed*")
     assert {one.folder.name for one in planned} <= {path.name for path in committed}
 
 
-def test_another_default_is_another_address() -> None:
+def test_other_default_gives_other_address() -> None:
     former = {"model": {"compression": "conv", "hidden": [128, 16]}}
     assert grid.address(resolve("cfcml")) != grid.address(resolve("cfcml", overrides=[former]))

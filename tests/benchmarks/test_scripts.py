@@ -14,7 +14,7 @@ SCRIPTS = sorted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_each_prints_its_help(name: str) -> None:
+def test_scripts_print_help(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / name), "--help"], capture_output=True, text=True, timeout=300, check=False
     )

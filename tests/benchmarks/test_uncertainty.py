@@ -21,7 +21,7 @@ def part(name: str) -> pd.DataFrame:
     return frame[frame["part"] == name]
 
 
-def test_type_i_error_keeps_its_bounds() -> None:
+def test_type_i_error_is_within_bounds() -> None:
     errors = part("type I error")
     assert set(zip(errors["n"], errors["seed_sd"])) == {(n, sd) for n in (320, 959, 1500) for sd in (0, 0.01, 0.02)}
     assert errors["rate"].max() <= 0.08
@@ -37,7 +37,7 @@ def test_family_wise_error_is_below_a_tenth() -> None:
 
 
 @pytest.mark.parametrize("metric", ["auc", "average_precision", "accuracy_1"])
-def test_intervals_cover(metric: str) -> None:
+def test_interval_coverage_is_within_bounds(metric: str) -> None:
     rates = part("coverage").query("metric == @metric")
     assert {0.75, 0.9, 0.97} == set(rates["auc"])
     assert {0, 1} == set(rates["grouped"])
@@ -47,7 +47,7 @@ def test_intervals_cover(metric: str) -> None:
     assert rates["rate"].between(0.91, 0.99 + 2 * np.sqrt(0.99 * 0.01 / 600)).all()
 
 
-def test_the_page_has_the_numbers() -> None:
+def test_page_matches_results() -> None:
     text = PAGE.read_text(encoding="utf-8")
     power = part("power")
     for row in part("type I error").itertuples():
@@ -67,7 +67,7 @@ def test_the_page_has_the_numbers() -> None:
 
 
 @pytest.mark.slow
-def test_a_small_part_of_it_again() -> None:
+def test_rerun_of_small_part_matches() -> None:
     """Seeds that vary by 0.02: with the cases alone a third of the tests err."""
     spec = importlib.util.spec_from_file_location("uncertainty", SCRIPT)
     assert spec is not None

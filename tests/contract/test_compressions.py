@@ -40,7 +40,7 @@ masked_or_not = within("masked", [False, True])
 
 
 @cache
-def made(name: str, kind: str, n_latents: int, dtype: torch.dtype = torch.float32) -> nn.Module:
+def build_compression(name: str, kind: str, n_latents: int, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Built once; tests leave it as they find it."""
     torch.manual_seed(0)
     return create_compression(name, SHAPES[kind], n_latents=n_latents).to(dtype)
@@ -72,9 +72,9 @@ def with_gradients(compress: nn.Module, tokens: Tokens) -> list[Tensor]:
 @every_compression
 @masked_or_not
 @every_number
-def test_output(name: str, kind: str, n_latents: int, masked: bool) -> None:
-    """Shape; finite latents and gradients, also of a case whose tokens are all masked; the same again."""
-    compress, tokens = made(name, kind, n_latents), tokens_of(kind, masked)
+def test_output_shape_is_finite_and_deterministic(name: str, kind: str, n_latents: int, masked: bool) -> None:
+    """Shape; finite latents and gradients, also of a case whose tokens are all masked; deterministic."""
+    compress, tokens = build_compression(name, kind, n_latents), tokens_of(kind, masked)
     found, again = (with_gradients(compress, tokens) for _ in range(2))
     assert found[0].shape == (B, n_latents, SHAPES[kind].dim)
     assert compress.n_latents == n_latents
@@ -90,7 +90,7 @@ def test_output(name: str, kind: str, n_latents: int, masked: bool) -> None:
 def test_masked_content_has_no_effect(name: str, kind: str, seed: int, content: float) -> None:
     """On any bit of latents or gradients, and no gradient reaches it."""
     for n_latents in LATENTS:
-        compress, tokens = made(name, kind, n_latents), tokens_of(kind, True, seed=seed)
+        compress, tokens = build_compression(name, kind, n_latents), tokens_of(kind, True, seed=seed)
         one, other = with_gradients(compress, tokens), with_gradients(compress, spoilt(tokens, content))
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         assert not bool(other[1][~tokens.mask].any())
@@ -101,8 +101,8 @@ def test_masked_content_has_no_effect(name: str, kind: str, seed: int, content: 
 @every_shape
 @every_compression
 @masked_or_not
-def test_cases_do_not_see_each_other(name: str, kind: str, masked: bool, seed: int, order: list[int]) -> None:
-    compress, tokens = made(name, kind, 3), tokens_of(kind, masked, seed=seed)
+def test_equivariant_to_case_order(name: str, kind: str, masked: bool, seed: int, order: list[int]) -> None:
+    compress, tokens = build_compression(name, kind, 3), tokens_of(kind, masked, seed=seed)
     whole = compress(tokens)
     for rows in (order, order[:1]):
         some = compress(Tokens(tokens.x[rows], tokens.mask[rows] if masked else None))
@@ -112,8 +112,8 @@ def test_cases_do_not_see_each_other(name: str, kind: str, masked: bool, seed: i
 @every_shape
 @every_compression
 @masked_or_not
-def test_how_the_tokens_are_stored_has_no_effect(name: str, kind: str, masked: bool) -> None:
-    compress, tokens = made(name, kind, 3), tokens_of(kind, masked)
+def test_invariant_to_memory_layout(name: str, kind: str, masked: bool) -> None:
+    compress, tokens = build_compression(name, kind, 3), tokens_of(kind, masked)
     stored = Tokens(tokens.x.contiguous(), tokens.mask)
     torch.testing.assert_close(compress(stored), compress(tokens), rtol=1e-4, atol=1e-5)
 
@@ -121,8 +121,8 @@ def test_how_the_tokens_are_stored_has_no_effect(name: str, kind: str, masked: b
 @pytest.mark.parametrize("kind", ["map", "volume", "table"])
 @every_compression
 @masked_or_not
-def test_every_parameter_gets_a_gradient(name: str, kind: str, masked: bool) -> None:
-    compress = made(name, kind, 3)
+def test_every_parameter_gets_gradient(name: str, kind: str, masked: bool) -> None:
+    compress = build_compression(name, kind, 3)
     _, of_tokens, *grads = with_gradients(compress, tokens_of(kind, masked))
     assert bool(of_tokens.any())
     names = [key for key, _ in compress.named_parameters()]
@@ -134,10 +134,12 @@ def test_every_parameter_gets_a_gradient(name: str, kind: str, masked: bool) -> 
 @pytest.mark.parametrize("kind", ["map", "table"])
 @every_compression
 @masked_or_not
-def test_precision(name: str, kind: str, dtype: torch.dtype, tolerance: float, masked: bool) -> None:
-    """Computed in the precision that it is given in, close to float64."""
+def test_precision_follows_input_dtype(
+    name: str, kind: str, dtype: torch.dtype, tolerance: float, masked: bool
+) -> None:
+    """Computed in the dtype of the input, close to float64."""
     tokens = tokens_of(kind, masked, dtype=dtype)
-    compress = made(name, kind, 8, dtype)
+    compress = build_compression(name, kind, 8, dtype)
     exact = create_compression(name, SHAPES[kind], n_latents=8).double()
     exact.load_state_dict({key: value.double() for key, value in compress.state_dict().items()})
     found, expected = compress(tokens), exact(Tokens(tokens.x.double(), tokens.mask))
@@ -149,9 +151,9 @@ def test_precision(name: str, kind: str, dtype: torch.dtype, tolerance: float, m
 @pytest.mark.parametrize("kind", ["map", "table"])
 @every_compression
 @masked_or_not
-def test_autocast(name: str, kind: str, dtype: torch.dtype, masked: bool) -> None:
+def test_autocast_is_close_to_float32(name: str, kind: str, dtype: torch.dtype, masked: bool) -> None:
     """Tokens in full or in half precision; latents and gradients close to those without."""
-    compress, tokens = made(name, kind, 8), tokens_of(kind, masked)
+    compress, tokens = build_compression(name, kind, 8), tokens_of(kind, masked)
     expected = with_gradients(compress, tokens)
     for given_in in (torch.float32, dtype):
         with torch.autocast("cpu", dtype):
@@ -163,8 +165,8 @@ def test_autocast(name: str, kind: str, dtype: torch.dtype, masked: bool) -> Non
 
 @every_shape
 @every_compression
-def test_gradients_are_those_of_the_function(name: str, kind: str) -> None:
-    compress, tokens = made(name, kind, 3, torch.float64), tokens_of(kind, True, dtype=torch.float64)
+def test_gradcheck(name: str, kind: str) -> None:
+    compress, tokens = build_compression(name, kind, 3, torch.float64), tokens_of(kind, True, dtype=torch.float64)
     x = tokens.x.detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: compress(Tokens(x, tokens.mask)), (x,), fast_mode=True)
 
@@ -173,8 +175,8 @@ def test_gradients_are_those_of_the_function(name: str, kind: str) -> None:
 @every_shape
 @every_compression
 @masked_or_not
-def test_the_meta_device(name: str, kind: str, masked: bool) -> None:
-    """Built and run there, backward too: shapes without numbers."""
+def test_runs_on_meta_device(name: str, kind: str, masked: bool) -> None:
+    """Built and run there, backward too: shapes only."""
     with torch.device("meta"):
         compress = create_compression(name, SHAPES[kind], n_latents=3)
     tokens = tokens_of(kind, masked)
@@ -187,8 +189,8 @@ def test_the_meta_device(name: str, kind: str, masked: bool) -> None:
 @every_shape
 @every_compression
 def test_state_dict_round_trip(name: str, kind: str) -> None:
-    """Into one built elsewhere, and into one built on the meta device: nothing is kept beside it."""
-    compress, tokens = made(name, kind, 3), tokens_of(kind, False)
+    """Into another instance, and into one built on the meta device: no state outside."""
+    compress, tokens = build_compression(name, kind, 3), tokens_of(kind, False)
     with torch.device("meta"):
         empty = create_compression(name, SHAPES[kind], n_latents=3).to_empty(device="cpu")
     for other in (create_compression(name, SHAPES[kind], n_latents=3), empty):
@@ -197,7 +199,7 @@ def test_state_dict_round_trip(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_ONE_SIZE])
-def test_parameters_fit_any_number_of_tokens(name: str) -> None:
+def test_parameters_fit_any_image_size(name: str) -> None:
     """What was learned at one image size loads at another."""
     small, large = (create_compression(name, TokenShape.of_map((6, n, n + 1)), n_latents=3) for n in (4, 9))
     large.load_state_dict(small.state_dict())
@@ -214,9 +216,9 @@ def test_parameters_fit_any_number_of_tokens(name: str) -> None:
 )
 @every_compiler
 @every_compression
-def test_compiled(name: str, backend: str, kind: str, masked: bool) -> None:
-    """As one graph, with the same numbers; what is masked has no effect there either."""
-    compress, tokens = made(name, kind, 8), tokens_of(kind, masked)
+def test_compiles_without_graph_break(name: str, backend: str, kind: str, masked: bool) -> None:
+    """As one graph, with the same numbers; masked content has no effect there either."""
+    compress, tokens = build_compression(name, kind, 8), tokens_of(kind, masked)
     torch.compiler.reset()
     compiled = torch.compile(compress, backend=backend, fullgraph=True)
     found, expected = with_gradients(compiled, tokens), with_gradients(compress, tokens)
@@ -229,11 +231,11 @@ def test_compiled(name: str, backend: str, kind: str, masked: bool) -> None:
 
 @pytest.mark.slow
 @every_compression
-def test_exported(name: str) -> None:
+def test_exports(name: str) -> None:
     class Latents(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.compress = made(name, "map", 8)
+            self.compress = build_compression(name, "map", 8)
 
         def forward(self, x: Tensor, mask: Tensor) -> Tensor:
             out: Tensor = self.compress(Tokens(x, mask))
@@ -246,8 +248,8 @@ def test_exported(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", [*NAMES, *({"name": name} for name in NAMES)], ids=str)
-def test_wherever_a_compression_can_be_chosen(choice: Any) -> None:
-    """Pyramid, table and the method that uses both; every part of it trains."""
+def test_compressions_work_in_pyramid_table_and_model(choice: Any) -> None:
+    """Every parameter is trained."""
     spec = make_spec(size=(16, 16))
     for n_latents in (2, 20):
         maps = [torch.randn(2, 6, 4, 4), torch.randn(2, 8, 2, 2)]
@@ -267,7 +269,7 @@ def test_wherever_a_compression_can_be_chosen(choice: Any) -> None:
 
 
 @every_compression
-def test_refuses(name: str) -> None:
+def test_invalid_options_raise(name: str) -> None:
     with pytest.raises(ValueError, match=r"n_latents expects int from 1 to 4096, got 0"):
         create_compression(name, SHAPES["map"], n_latents=0)
     with pytest.raises(ValueError, match=f"token compression {name!r} has no option 'latents'"):

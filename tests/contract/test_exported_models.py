@@ -61,8 +61,8 @@ def flat(inputs: Inputs, present: Present) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(("name", "layout"), cases(USUAL))
-def test_program(name: str, layout: str) -> None:
-    """One program gives what the model gives, for 1, 2 and 7 cases."""
+def test_exported_program_matches_model(name: str, layout: str) -> None:
+    """One program gives the model's outputs, for 1, 2 and 7 cases."""
     spec, model = model_of(name, layout)
     program = to_program(model, spec).module()
     for n in (1, 2, 7):
@@ -76,8 +76,8 @@ def test_program(name: str, layout: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "layout"), cases(set()))
-def test_onnx(name: str, layout: str, tmp_path: Path) -> None:
-    """Likewise one ONNX file, in onnxruntime; the tests of the exported script have one in every run."""
+def test_onnx_file_matches_model(name: str, layout: str, tmp_path: Path) -> None:
+    """One ONNX file, in onnxruntime; the tests of the exported script have one in every run."""
     runtime = pytest.importorskip("onnxruntime")
     spec, model = model_of(name, layout)
     to_onnx(to_program(model, spec), tmp_path / "model.onnx")
@@ -94,8 +94,8 @@ def test_onnx(name: str, layout: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_an_operator_that_onnx_lacks_is_named(tmp_path: Path) -> None:
-    """With the part of the model; the program itself can be exported."""
+def test_unsupported_onnx_operator_raises(tmp_path: Path) -> None:
+    """The error names the operator and the part of the model; the program itself can be exported."""
     pytest.importorskip("onnxscript")
     spec = make_spec(images=0)
     model = mmf.create_model(mmf.Blueprint(tokenizer={"table": "piecewise_linear"}), spec)
@@ -113,8 +113,8 @@ def test_an_operator_that_onnx_lacks_is_named(tmp_path: Path) -> None:
         for name in mmf.registry.models.list()
     ],
 )
-def test_from_a_folder(name: str, tmp_path: Path) -> None:
-    """The blueprint, the spec and every weight; other weights than those that it is built with."""
+def test_exported_folder_round_trip(name: str, tmp_path: Path) -> None:
+    """The blueprint, the spec and every weight; other weights than the initial ones."""
     spec, model = model_of(name, "two_images")
     save_pretrained(model, tmp_path)
     torch.manual_seed(1)

@@ -67,7 +67,7 @@ def holds(function: Callable[[Tensor], Tensor], x: Tensor, seed: int) -> None:
 @pytest.mark.parametrize("name", HEADS)
 @given(kinds=kinds_of(9), seed=seeds)
 @a_few
-def test_heads(name: str, kinds: list[str], seed: int) -> None:
+def test_head_gradients(name: str, kinds: list[str], seed: int) -> None:
     torch.manual_seed(0)
     head = HEADS[name]().double().eval()
     present = {"b": torch.tensor([True, False, True])}
@@ -83,7 +83,7 @@ def test_heads(name: str, kinds: list[str], seed: int) -> None:
 @pytest.mark.parametrize("name", mmf.registry.token_fusions.list())
 @given(kinds=kinds_of(10), seed=seeds)
 @a_few
-def test_token_fusions(name: str, kinds: list[str], seed: int) -> None:
+def test_token_fusion_gradients(name: str, kinds: list[str], seed: int) -> None:
     torch.manual_seed(0)
     block = mmf.registry.token_fusions.create(name, ("a", "b"), dim=8).double().eval()
     mask = torch.tensor([[True, False], [True, True]])
@@ -99,7 +99,7 @@ def test_token_fusions(name: str, kinds: list[str], seed: int) -> None:
 @pytest.mark.parametrize("name", mmf.registry.compressions.list())
 @given(kinds=kinds_of(8), seed=seeds)
 @a_few
-def test_compressions(name: str, kinds: list[str], seed: int) -> None:
+def test_compression_gradients(name: str, kinds: list[str], seed: int) -> None:
     torch.manual_seed(0)
     compress = create_compression(name, TokenShape(4, 6), n_latents=2).double()
     mask = torch.tensor([[True, True, False, True], [True] * 4])
@@ -109,7 +109,7 @@ def test_compressions(name: str, kinds: list[str], seed: int) -> None:
 @pytest.mark.parametrize("name", EVERY)
 @given(seed=seeds, shape=st.sampled_from(["sparse", "constant", "zero"]))
 @a_few
-def test_map_fusions(name: str, seed: int, shape: str) -> None:
+def test_map_fusion_gradients(name: str, seed: int, shape: str) -> None:
     torch.manual_seed(0)
     block = built(EVERY[name], {"a": "a"})
     point = min(block.points)
@@ -119,20 +119,20 @@ def test_map_fusions(name: str, seed: int, shape: str) -> None:
 
 @given(value=st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 3.0, 4.0]), seed=seeds)
 @a_few
-def test_piecewise_linear_at_its_edges(value: float, seed: int) -> None:
+def test_piecewise_linear_gradient_at_edges(value: float, seed: int) -> None:
     edges = torch.tensor([[-1.0, 0.0, 1.0, 1.0, 3.0]], dtype=torch.float64)
     holds(lambda x: piecewise_linear(x, edges), torch.tensor([[value]], dtype=torch.float64), seed)
 
 
-def test_piecewise_linear_at_an_edge_has_half_of_both_sides() -> None:
+def test_piecewise_linear_gradient_at_edge_is_mean_of_sides() -> None:
     x = torch.tensor([[1.0]], requires_grad=True)
     encoded = piecewise_linear(x, torch.tensor([[-1.0, 1.0, 1.0, 2.0, 5.0]]))
     slopes = [torch.autograd.grad(one, x, retain_graph=True)[0].item() for one in encoded[0, 0]]
     assert slopes == [0.25, 0.0, 0.5, 0.0]
 
 
-def test_equal_maxima_share_the_gradient() -> None:
-    """By halves, by thirds; what is missing has none, whatever stands there."""
+def test_equal_maxima_share_gradient() -> None:
+    """By halves, by thirds; a missing modality gets none, whatever its content."""
     x = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]], [[0.5, 0.0]]], requires_grad=True)
     (grad,) = torch.autograd.grad(maximum(x, torch.ones(3, 1, 1, dtype=torch.bool)).sum(), x)
     torch.testing.assert_close(grad[:, 0], torch.tensor([[0.5, 1 / 3], [0.5, 1 / 3], [0.0, 1 / 3]]))
@@ -142,8 +142,8 @@ def test_equal_maxima_share_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e30])
-def test_topk_at_any_length_of_its_direction(scale: float) -> None:
-    """A direction of zero scores every token 0 and has no gradient; any other counts by its direction alone."""
+def test_topk_gradient_at_any_length_of_direction(scale: float) -> None:
+    """A direction of zero scores every token 0 and has no gradient; otherwise only the direction counts."""
     compress = TopKCompression(TokenShape(3, 2), n_latents=2)
     x = torch.tensor([[[3.0, 1.0], [-1.0, 2.0], [5.0, 3.0]]])
     with torch.no_grad():

@@ -66,7 +66,7 @@ def held(patch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 @over(CHOICES + METRIC_CHOICES)
 @given(kinds=kinds, labels=labels_of_cases, seed=st.integers(0, 10**6), missing=st.booleans())
 @settings(max_examples=3, phases=(Phase.explicit, Phase.generate))
-def test_gradient_is_that_of_one_sided_differences(
+def test_gradient_matches_one_sided_differences(
     name: str, options: dict[str, Any], kinds: list[str], labels: list[int], seed: int, missing: bool
 ) -> None:
     x = rows(kinds, WIDTH, seed).view(2, CASES, WIDTH)
@@ -98,8 +98,8 @@ def test_gradient_is_that_of_one_sided_differences(
 @pytest.mark.parametrize("term", [DensityLoss(parts=PARTS), LeakageLoss(parts=PARTS)], ids=["density", "leakage"])
 @given(kinds=kinds, seed=st.integers(0, 10**6))
 @settings(max_examples=3)
-def test_gradient_of_sizes(term: nn.Module, kinds: list[str], seed: int) -> None:
-    """Sizes have kinks at features of 0, their differences at sizes that are equal."""
+def test_gradient_of_sizes_at_kinks(term: nn.Module, kinds: list[str], seed: int) -> None:
+    """Sizes have kinks at features of 0, their differences at equal sizes."""
     x = rows(kinds, WIDTH, seed).view(2, CASES, WIDTH)
 
     def value(x: Tensor) -> Tensor:
@@ -114,8 +114,8 @@ def test_gradient_of_sizes(term: nn.Module, kinds: list[str], seed: int) -> None
 
 @pytest.mark.parametrize("name", ["sample_anchor", "unimodal_anchor", "crossmodal_anchor", "hierarchical_anchor"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_one_active_unit(name: str, dtype: torch.dtype) -> None:
-    """Every row has one entry: the gradient is that of loops over vectors, at any scale."""
+def test_gradient_of_one_active_unit(name: str, dtype: torch.dtype) -> None:
+    """Every row has one nonzero entry: the gradient equals that of loops over vectors, at any scale."""
     x = torch.zeros(2, 4, 3, dtype=torch.float64)
     x[0, range(4), [0, 1, 2, 1]] = torch.tensor([2.0, 0.25, 1.0, 4.0]).double()
     x[1, range(4), [1, 2, 0, 0]] = torch.tensor([1.0, 8.0, 0.5, 2.0]).double()

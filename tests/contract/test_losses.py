@@ -48,8 +48,8 @@ def gradients(value: Tensor, inputs: LossInputs) -> dict[str, Tensor]:
 
 @pytest.mark.slow
 @every_choice
-def test_defined_on_every_batch(name: str, options: dict[str, Any]) -> None:
-    """Finite in value and gradient, in float64 and float32, and the same number in both; 0 where it is not defined."""
+def test_finite_on_every_degenerate_batch(name: str, options: dict[str, Any]) -> None:
+    """Finite in value and gradient, in float64 and float32, and equal in both; 0 where it is not defined."""
     of_directions = options.get("normalize", True)
     for kind in LABELS:
         if not of_directions and kind in UNBOUNDED:
@@ -77,7 +77,7 @@ def test_defined_on_every_batch(name: str, options: dict[str, Any]) -> None:
 
 
 @every_own_choice
-def test_a_batch_of_no_case(name: str, options: dict[str, Any]) -> None:
+def test_empty_batch_is_zero(name: str, options: dict[str, Any]) -> None:
     inputs = cast(LossInputs(*({key: x[:0] for key, x in part.items()} for part in batch("whole"))), torch.float64)
     value = create(name, options)(inputs)
     assert value.item() == pytest.approx(0, abs=1e-7)
@@ -103,13 +103,13 @@ def test_half_precision_is_computed_in_float32(name: str, options: dict[str, Any
 
 
 @over([(name, options) for name, options in CHOICES if options.get("normalize", True)])
-def test_a_zero_vector_has_no_gradient(name: str, options: dict[str, Any]) -> None:
+def test_zero_vector_gets_no_gradient(name: str, options: dict[str, Any]) -> None:
     inputs = cast(batch("a_zero_vector"), torch.float64)
     assert not bool(gradients(create(name, options)(inputs), inputs)["a"][1].any())
 
 
 @every_own_choice
-def test_a_nan_that_counts_comes_through(name: str, options: dict[str, Any]) -> None:
+def test_nan_input_gives_nan(name: str, options: dict[str, Any]) -> None:
     inputs = batch("whole")
     for x in (*inputs.embeddings.values(), *inputs.outputs.values()):
         x[0, 0] = torch.nan
@@ -120,7 +120,7 @@ def test_a_nan_that_counts_comes_through(name: str, options: dict[str, Any]) -> 
 @every_choice
 @given(content=st.sampled_from([float("nan"), float("inf"), -1e30, 0.0]), seed=st.integers(0, 1000))
 @settings(max_examples=6)
-def test_what_is_missing_has_no_effect(name: str, options: dict[str, Any], content: float, seed: int) -> None:
+def test_missing_inputs_have_no_effect(name: str, options: dict[str, Any], content: float, seed: int) -> None:
     """Bit for bit, in value and gradient: an absent embedding, and the logits of a case without a label."""
     inputs = cast(batch("some_missing", seed), torch.float64)
     inputs.targets["label"][1] = -1
@@ -143,7 +143,7 @@ def test_what_is_missing_has_no_effect(name: str, options: dict[str, Any], conte
 @every_choice
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(["whole", "some_missing", "unlabelled"]))
 @settings(max_examples=6)
-def test_order_and_length_do_not_matter(name: str, options: dict[str, Any], seed: int, kind: str) -> None:
+def test_invariant_to_case_order_and_scale(name: str, options: dict[str, Any], seed: int, kind: str) -> None:
     g = torch.Generator().manual_seed(seed)
     inputs = batch(kind, seed)
     n = len(inputs.targets["label"])
@@ -162,7 +162,7 @@ def test_order_and_length_do_not_matter(name: str, options: dict[str, Any], seed
 
 
 @every_choice
-def test_the_names_of_the_classes_do_not_matter(name: str, options: dict[str, Any]) -> None:
+def test_invariant_to_class_permutation(name: str, options: dict[str, Any]) -> None:
     inputs, order = batch("whole"), torch.tensor([2, 0, 1])
     before = order.argsort()  # class k becomes order[k]: its labels, its logit, its weight and its count
     outputs = {"label": inputs.outputs["label"][:, before]}
@@ -179,7 +179,7 @@ def test_the_names_of_the_classes_do_not_matter(name: str, options: dict[str, An
     [pytest.param(name, options, marks=EXHAUSTIVE if options else ()) for name, options in CHOICES if name != "metric"],
 )
 @every_compiler
-def test_compiles_without_a_break(name: str, backend: str, options: dict[str, Any]) -> None:
+def test_compiles_without_graph_break(name: str, backend: str, options: dict[str, Any]) -> None:
     inputs = cast(batch("some_missing"), torch.float32)
     loss = create(name, options, torch.float32)
     torch._dynamo.reset()
@@ -191,7 +191,7 @@ def test_compiles_without_a_break(name: str, backend: str, options: dict[str, An
 
 
 @every_own_choice
-def test_the_meta_device(name: str, options: dict[str, Any]) -> None:
+def test_runs_on_meta_device(name: str, options: dict[str, Any]) -> None:
     inputs = LossInputs(*({key: x.to("meta") for key, x in part.items()} for part in batch("some_missing")))
     inputs = cast(inputs, torch.float32)
     value = create(name, options, torch.float32).to("meta")(inputs)
@@ -210,7 +210,7 @@ def test_state_dict_round_trip(name: str, options: dict[str, Any]) -> None:
 
 
 @every_loss
-def test_a_bank_sets_the_number_of_classes(name: str, options: dict[str, Any]) -> None:
+def test_bank_sets_n_classes(name: str, options: dict[str, Any]) -> None:
     known = registry.losses.options(name)
     bank = LossBank(
         N_CLASSES, {"it": (0.5, create(name, options, **({"n_classes": None} if "n_classes" in known else {})))}
@@ -220,7 +220,7 @@ def test_a_bank_sets_the_number_of_classes(name: str, options: dict[str, Any]) -
 
 
 @every_loss
-def test_refuses(name: str, options: dict[str, Any]) -> None:
+def test_invalid_options_and_inputs_raise(name: str, options: dict[str, Any]) -> None:
     inputs = batch("whole")
     with pytest.raises(ValueError, match="has no option 'colour'"):
         create(name, options, colour="red")

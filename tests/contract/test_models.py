@@ -91,7 +91,7 @@ def create(name: str, spec: DataSpec, *, few_layers: bool = False) -> FusionMode
 
 
 @cache
-def made(name: str, layout: str) -> tuple[DataSpec, FusionModel]:
+def build_model(name: str, layout: str) -> tuple[DataSpec, FusionModel]:
     """Built once from its spec alone; tests leave it as they find it."""
     torch.manual_seed(0)
     spec = make_spec(**LAYOUTS[layout])
@@ -118,7 +118,7 @@ def batch(spec: DataSpec, condition: str) -> tuple[dict[str, Tensor | Table], di
 def phases(name: str, layout: str) -> list[Phase]:
     """The phases of :func:`made`'s model."""
     torch.manual_seed(0)
-    found = phases_of(made(name, layout)[1])
+    found = phases_of(build_model(name, layout)[1])
     for phase in found:
         for part in (phase.loss, phase.model):
             if part is not None:
@@ -159,9 +159,9 @@ def flat(output: FusionOutput) -> list[Tensor]:
 @pytest.mark.slow
 @every_phase_and_layout
 @within("condition", CONDITIONS)
-def test_output(name: str, layout: str, condition: str) -> None:
-    """Shapes; finite outputs and losses; the same again; zeros for what is missing."""
-    spec, model = made(name, layout)
+def test_output_shapes_are_finite_and_deterministic(name: str, layout: str, condition: str) -> None:
+    """Shapes; finite outputs and losses; deterministic; zeros for missing modalities."""
+    spec, model = build_model(name, layout)
     inputs, targets, present = batch(spec, condition)
     n = len(targets["label"])
     model.check(inputs, present)
@@ -180,8 +180,8 @@ def test_output(name: str, layout: str, condition: str) -> None:
 
 
 @every_phase_and_layout
-def test_every_parameter_gets_a_gradient(name: str, layout: str) -> None:
-    spec, model = made(name, layout)
+def test_every_parameter_gets_gradient(name: str, layout: str) -> None:
+    spec, model = build_model(name, layout)
     inputs, targets, _ = batch(spec, "cells_missing")
     parameters = trained(model, phases(name, layout))
     for p in parameters.values():
@@ -197,7 +197,7 @@ def test_every_parameter_gets_a_gradient(name: str, layout: str) -> None:
 
 @every_phase_and_layout
 def test_every_parameter_is_in_a_phase(name: str, layout: str) -> None:
-    _, model = made(name, layout)
+    _, model = build_model(name, layout)
     found = phases(name, layout)
     in_phases = {id(p) for phase in found for group in phase.parameters for p in group.parameters}
     assert in_phases == {id(p) for p in trained(model, found).values()}
@@ -209,9 +209,9 @@ def test_every_parameter_is_in_a_phase(name: str, layout: str) -> None:
 
 
 @every_phase_and_layout
-def test_a_models_state_is_its_weights_alone(name: str, layout: str) -> None:
+def test_state_dict_has_weights_only(name: str, layout: str) -> None:
     """No loss, no projection of a pretraining, no tensor twice."""
-    _, model = made(name, layout)
+    _, model = build_model(name, layout)
     tensors = {id(x) for x in model.state_dict(keep_vars=True).values()}
     assert len(tensors) == len(model.state_dict())
     elsewhere = [phase.loss for phase in phases(name, layout)]
@@ -224,7 +224,7 @@ def test_a_models_state_is_its_weights_alone(name: str, layout: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*NAMES, *VARIANTS])
 def test_state_dict_round_trip(name: str) -> None:
-    spec, model = made(name, "two_images")
+    spec, model = build_model(name, "two_images")
     inputs, _, _ = batch(spec, "cells_missing")
     other = create(name, spec).eval()
     other.load_state_dict(model.state_dict())
@@ -234,8 +234,8 @@ def test_state_dict_round_trip(name: str) -> None:
 # With all cells there, nothing happens that does not where some are missing.
 @every_model_and_layout
 @within("condition", ["cells_missing", "table_missing", "image_missing"])
-def test_cases_do_not_see_each_other(name: str, layout: str, condition: str) -> None:
-    spec, model = made(name, layout)
+def test_equivariant_to_case_order(name: str, layout: str, condition: str) -> None:
+    spec, model = build_model(name, layout)
     inputs, _, present = batch(spec, condition)
     order = torch.randperm(N)
     whole = model(inputs, present)
@@ -247,9 +247,9 @@ def test_cases_do_not_see_each_other(name: str, layout: str, condition: str) -> 
 @pytest.mark.slow
 @every_model_and_layout
 @within("missing", ["table0", "image0"])
-def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> None:
-    """Bit for bit: in part of the batch, in all of it, and left out of the inputs."""
-    spec, model = made(name, layout)
+def test_missing_modality_has_no_effect(name: str, layout: str, missing: str) -> None:
+    """Bit for bit: in some cases, in all of them, and left out of the inputs."""
+    spec, model = build_model(name, layout)
     inputs, _, _ = batch(spec, "everything")
     for there in (SOME, torch.zeros(N, dtype=torch.bool)):
         present = {missing: there}
@@ -270,11 +270,8 @@ def test_what_is_missing_has_no_effect(name: str, layout: str, missing: str) -> 
         for layout in LAYOUTS
     ],
 )
-def test_the_meta_device(name: str, layout: str) -> None:
-    """Built there, run there, losses and backward: shapes without numbers, and no tensor of its own device.
-
-    With what is missing; which cells are, has no meaning there. A single case once, which has no batch statistics.
-    """
+def test_runs_on_meta_device(name: str, layout: str) -> None:
+    """Built and run there, losses and backward: shapes only, and no tensor of another device."""
     spec, here = shallow(name, layout)
     with torch.device("meta"):
         model = create(name, spec, few_layers=True)
@@ -304,8 +301,8 @@ def test_the_meta_device(name: str, layout: str) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in SOME_MODELS else EXHAUSTIVE) for name in NAMES]
 )
-def test_compiled(name: str, backend: str, present: dict[str, Tensor]) -> None:
-    """As one graph, with the same numbers; what is missing has no effect there either, each modality in other cases."""
+def test_compiles_without_graph_break(name: str, backend: str, present: dict[str, Tensor]) -> None:
+    """As one graph, with the same numbers; a missing modality has no effect there either, each in other cases."""
     spec, model = shallow(name, "one_image")
     inputs, _, _ = batch(spec, "everything")
     torch.compiler.reset()
@@ -321,8 +318,8 @@ def test_compiled(name: str, backend: str, present: dict[str, Tensor]) -> None:
 
 @pytest.mark.slow
 @every_model
-def test_exported(name: str) -> None:
-    spec, model = made(name, "one_image")
+def test_exports(name: str) -> None:
+    spec, model = build_model(name, "one_image")
     inputs, _, _ = batch(spec, "cells_missing")
     present = dict.fromkeys(spec.names, SOME)
     program = torch.export.export(model, (inputs, present))
@@ -332,7 +329,7 @@ def test_exported(name: str) -> None:
 
 @pytest.mark.slow
 @every_model
-def test_what_is_tuned_changes_the_blueprint(name: str) -> None:
+def test_tuned_options_change_the_blueprint(name: str) -> None:
     """At most two options of its own, whose range has the default and whose every value is another blueprint."""
     spec, builder = make_spec(**LAYOUTS["one_image"]), mmf.registry.models.get(name)
     ranges, defaults = search_ranges(builder), mmf.registry.models.defaults(name)

@@ -160,7 +160,7 @@ def marks_of(kind: str, name: str) -> Any:
     ("kind", "name"),
     [pytest.param(*part, marks=marks_of(*part), id="-".join(part)) for part in PARTS],
 )
-def test_hostile_options(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_option_values_raise(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     args, options = CALLS[kind](name)
     with torch.device("meta"):
@@ -181,7 +181,7 @@ UNREGISTERED: dict[type[torch.nn.Module], Mapping[str, Any]] = {
 
 
 @pytest.mark.parametrize("part", UNREGISTERED, ids=lambda part: part.__name__)
-def test_hostile_options_of_parts_of_losses(part: type[torch.nn.Module]) -> None:
+def test_invalid_option_values_of_loss_parts_raise(part: type[torch.nn.Module]) -> None:
     needed, hints = UNREGISTERED[part], option_hints(part.__init__)
     for name in {**needed, **keyword_options(part)}:
         if name in ("targets", "classification"):
@@ -195,7 +195,7 @@ def test_hostile_options_of_parts_of_losses(part: type[torch.nn.Module]) -> None
                     part(**{**needed, name: value})
 
 
-def test_declared_ranges_hold_by_position_too() -> None:
+def test_declared_ranges_hold_for_positional_arguments() -> None:
     for build in (
         lambda: losses.MovingPrototypes(2, 0, 4),
         lambda: losses.Temperature(-1.0),
@@ -206,8 +206,8 @@ def test_declared_ranges_hold_by_position_too() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["prototypes", "weighting", "classification", "weight", "term"])
-def test_hostile_choices_of_an_objective(kind: str) -> None:
-    """What a recipe or a command line says of the losses."""
+def test_invalid_objective_options_raise(kind: str) -> None:
+    """Options of a recipe or a command line."""
     for value in HOSTILE:
         entry = {"term": "sample_anchor", "weight": 0.5}
         changed = kind in ("weight", "term")

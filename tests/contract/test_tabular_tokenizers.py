@@ -64,7 +64,7 @@ def empty(name: str, kind: str, missing: str, *, cls: bool = False) -> TabularTo
 
 
 @cache
-def made(name: str, kind: str, missing: str, cls: bool = False) -> TabularTokenizer:
+def build_tokenizer(name: str, kind: str, missing: str, cls: bool = False) -> TabularTokenizer:
     """Built and fitted once; tests leave it as they find it."""
     torch.manual_seed(0)
     tokenizer = empty(name, kind, missing, cls=cls)
@@ -108,9 +108,9 @@ def with_gradients(tokenizer: nn.Module, rows: Table) -> list[Tensor]:
 @every_tokenizer
 @within("missing", MISSING)
 @within("condition", CONDITIONS)
-def test_output(name: str, kind: str, missing: str, condition: str) -> None:
-    """Shapes; finite tokens and gradients; the same again; a mask only where cells are masked."""
-    tokenizer, rows = made(name, kind, missing), table(kind, condition)
+def test_output_shape_is_finite_and_deterministic(name: str, kind: str, missing: str, condition: str) -> None:
+    """Shapes; finite tokens and gradients; deterministic; a mask only where cells are masked."""
+    tokenizer, rows = build_tokenizer(name, kind, missing), table(kind, condition)
     (tokens,) = tokenizer(rows)
     n = len(rows.numerical)
     assert tokens.x.shape == (n, tokenizer.n_tokens, tokenizer.dim) == (n, tokenizer.n_tokens, DIM)
@@ -128,9 +128,9 @@ def test_output(name: str, kind: str, missing: str, condition: str) -> None:
 @some_columns
 @every_tokenizer
 @within("missing", MISSING)
-def test_a_missing_cell_is_one_whatever_it_holds(name: str, kind: str, missing: str) -> None:
+def test_missing_cell_is_invariant_to_its_code(name: str, kind: str, missing: str) -> None:
     """Any NaN, any negative code: no bit of tokens, mask or gradients changes."""
-    tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing")
+    tokenizer, rows = build_tokenizer(name, kind, missing), table(kind, "cells_missing")
     other = torch.full_like(rows.numerical, -1).sqrt()  # of another sign than the constant
     changed = Table(
         torch.where(rows.numerical.isnan(), other, rows.numerical),
@@ -142,9 +142,9 @@ def test_a_missing_cell_is_one_whatever_it_holds(name: str, kind: str, missing: 
 
 @every_tokenizer
 @within("missing", MISSING)
-def test_a_missing_cell_is_not_like_one_that_is_there(name: str, missing: str) -> None:
+def test_missing_cell_differs_from_present_cell(name: str, missing: str) -> None:
     """Each column alone changes the tokens, or their mask, when it is missing."""
-    tokenizer, rows = made(name, "both", missing), table("both", "everything", n=40)
+    tokenizer, rows = build_tokenizer(name, "both", missing), table("both", "everything", n=40)
     (before,) = tokenizer(rows)
     for j in range(4):
         numerical, categorical = rows.numerical.clone(), rows.categorical.clone()
@@ -159,8 +159,8 @@ def test_a_missing_cell_is_not_like_one_that_is_there(name: str, missing: str) -
 @some_columns
 @every_tokenizer
 @within("missing", MISSING)
-def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: int, order: list[int]) -> None:
-    tokenizer, rows = made(name, kind, missing), table(kind, "cells_missing", seed=seed)
+def test_equivariant_to_case_order(name: str, kind: str, missing: str, seed: int, order: list[int]) -> None:
+    tokenizer, rows = build_tokenizer(name, kind, missing), table(kind, "cells_missing", seed=seed)
     (whole,) = tokenizer(rows)
     for some in (order, order[:1]):
         (tokens,) = tokenizer(Table(rows.numerical[some], rows.categorical[some]))
@@ -171,8 +171,8 @@ def test_cases_do_not_see_each_other(name: str, kind: str, missing: str, seed: i
 @some_columns
 @every_tokenizer
 @within("missing", MISSING)
-def test_every_parameter_gets_a_gradient(name: str, kind: str, missing: str) -> None:
-    tokenizer = made(name, kind, missing, True)
+def test_every_parameter_gets_gradient(name: str, kind: str, missing: str) -> None:
+    tokenizer = build_tokenizer(name, kind, missing, True)
     _, _, *grads = with_gradients(tokenizer, table(kind, "cells_missing", n=40))
     names = [key for key, _ in tokenizer.named_parameters()]
     without = [key for key, grad in zip(names, grads, strict=True) if grad.numel() and not bool(grad.any())]
@@ -184,8 +184,8 @@ def test_every_parameter_gets_a_gradient(name: str, kind: str, missing: str) -> 
 @every_tokenizer
 @within("missing", MISSING)
 def test_state_dict_round_trip(name: str, kind: str, missing: str) -> None:
-    """Into one that was never fitted, and into one built on the meta device: nothing is kept beside it."""
-    tokenizer, rows = made(name, kind, missing, True), table(kind, "cells_missing")
+    """Into an unfitted instance, and into one built on the meta device: no state outside."""
+    tokenizer, rows = build_tokenizer(name, kind, missing, True), table(kind, "cells_missing")
     with torch.device("meta"):
         elsewhere = empty(name, kind, missing, cls=True).to_empty(device="cpu")
     for other in (empty(name, kind, missing, cls=True), elsewhere, copy.deepcopy(tokenizer)):
@@ -196,9 +196,9 @@ def test_state_dict_round_trip(name: str, kind: str, missing: str) -> None:
 
 @every_tokenizer
 @within("missing", MISSING)
-def test_cls(name: str, missing: str) -> None:
-    """One token before the others, the same for all cases, real also where all is missing."""
-    tokenizer = made(name, "both", missing, True)
+def test_cls_token_comes_first(name: str, missing: str) -> None:
+    """One token before the others, the same for all cases, unmasked also where all cells are missing."""
+    tokenizer = build_tokenizer(name, "both", missing, True)
     for condition in CONDITIONS:
         rows = table("both", condition)
         (tokens,), own = tokenizer(rows), tokenizer.tokens(rows)
@@ -213,8 +213,8 @@ def test_cls(name: str, missing: str) -> None:
 @some_columns
 @every_tokenizer
 @within("missing", MISSING)
-def test_the_meta_device(name: str, kind: str, missing: str) -> None:
-    """Built and run there without having been fitted, backward too: shapes without numbers."""
+def test_runs_on_meta_device(name: str, kind: str, missing: str) -> None:
+    """Built and run there unfitted, backward too: shapes only."""
     with torch.device("meta"):
         tokenizer = empty(name, kind, missing, cls=True)
     rows = Table(*(part.to("meta") for part in table(kind, "everything")))
@@ -227,14 +227,14 @@ def test_the_meta_device(name: str, kind: str, missing: str) -> None:
 @every_tokenizer
 @within("missing", MISSING)
 @within("dtype", [torch.float32, torch.bfloat16])
-def test_precision(name: str, kind: str, missing: str, dtype: torch.dtype) -> None:
+def test_precision_follows_module_dtype(name: str, kind: str, missing: str, dtype: torch.dtype) -> None:
     """A module cast to another precision computes in it, close to float64."""
     rows = table(kind, "cells_missing")
     double = rows.numerical.double()
     double[0, :1] = 0.1  # not a number of float32
     rows = Table(double.to(dtype), rows.categorical)
-    half = copy.deepcopy(made(name, kind, missing, True)).to(dtype)
-    exact = copy.deepcopy(made(name, kind, missing, True)).to(dtype).double()
+    half = copy.deepcopy(build_tokenizer(name, kind, missing, True)).to(dtype)
+    exact = copy.deepcopy(build_tokenizer(name, kind, missing, True)).to(dtype).double()
     (found,), (expected,) = half(rows), exact(Table(rows.numerical.double(), rows.categorical))
     assert (found.x.dtype, expected.x.dtype) == (dtype, torch.float64)
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 1e-1}[dtype]
@@ -243,8 +243,8 @@ def test_precision(name: str, kind: str, missing: str, dtype: torch.dtype) -> No
 
 @every_tokenizer
 @within("missing", MISSING)
-def test_autocast(name: str, missing: str) -> None:
-    tokenizer, rows = made(name, "both", missing, True), table("both", "cells_missing")
+def test_autocast_is_close_to_float32(name: str, missing: str) -> None:
+    tokenizer, rows = build_tokenizer(name, "both", missing, True), table("both", "cells_missing")
     expected = with_gradients(tokenizer, rows)
     with torch.autocast("cpu", torch.bfloat16):
         found = with_gradients(tokenizer, rows)
@@ -253,7 +253,7 @@ def test_autocast(name: str, missing: str) -> None:
 
 
 @every_tokenizer
-def test_refuses(name: str) -> None:
+def test_invalid_options_raise(name: str) -> None:
     columns = COLUMNS["both"]
     with pytest.raises(ValueError, match="missing expects one of token, mask, impute, got 'zero'"):
         create_tabular_tokenizer(choice(name, "zero"), columns, dim=DIM)
@@ -279,8 +279,8 @@ def test_refuses(name: str) -> None:
         (torch.tensor(0.0), torch.zeros(2, 2).long()),
     ],
 )
-def test_refuses_another_table(name: str, cells: tuple[Tensor, Tensor]) -> None:
-    tokenizer = made(name, "both", "impute")
+def test_mismatched_table_raises(name: str, cells: tuple[Tensor, Tensor]) -> None:
+    tokenizer = build_tokenizer(name, "both", "impute")
     tokenizer(Table(torch.zeros(2, 2), torch.zeros(2, 2).long()))
     for method in (tokenizer, lambda rows: tokenizer.fit(rows, torch.tensor([0, 1]))):
         with pytest.raises(ValueError, match=r"(numerical|categorical) cells must be .* of shape \(.*, 2\)"):
@@ -297,9 +297,9 @@ def test_refuses_another_table(name: str, cells: tuple[Tensor, Tensor]) -> None:
 )
 @every_compiler
 @every_tokenizer
-def test_compiled(name: str, backend: str, kind: str, missing: str) -> None:
+def test_compiles_without_graph_break(name: str, backend: str, kind: str, missing: str) -> None:
     """As one graph, with the same numbers and gradients."""
-    tokenizer, rows = made(name, kind, missing, True), table(kind, "cells_missing")
+    tokenizer, rows = build_tokenizer(name, kind, missing, True), table(kind, "cells_missing")
     torch.compiler.reset()
     compiled = torch.compile(tokenizer, backend=backend, fullgraph=True)
     for one, other in zip(with_gradients(compiled, rows), with_gradients(tokenizer, rows), strict=True):
@@ -309,11 +309,11 @@ def test_compiled(name: str, backend: str, kind: str, missing: str) -> None:
 @pytest.mark.slow
 @every_way
 @every_tokenizer
-def test_exported(name: str, missing: str) -> None:
+def test_exports(name: str, missing: str) -> None:
     class Made(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.tokenizer = made(name, "both", missing, True)
+            self.tokenizer = build_tokenizer(name, "both", missing, True)
 
         def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
             (tokens,) = self.tokenizer(Table(numerical, categorical))
@@ -360,7 +360,7 @@ def small(model_name: str, tabular_tokenizer: Any) -> mmf.FusionModel:
     return model
 
 
-def test_every_model_that_looks_at_a_table_takes_them() -> None:
+def test_every_model_with_a_table_accepts_all_tokenizers() -> None:
     assert set(mmf.registry.models.list()) - set(MODELS) == {"image"}
     for name in MODELS:
         option = mmf.registry.models.options(name)["tabular_tokenizer"]
@@ -368,8 +368,8 @@ def test_every_model_that_looks_at_a_table_takes_them() -> None:
 
 
 @pytest.mark.parametrize(("model_name", "name", "missing"), IN_A_MODEL)
-def test_in_a_model(model_name: str, name: str, missing: str) -> None:
-    """Chosen by its settings; losses and gradients; a missing table has no effect; loads into a fresh model."""
+def test_trains_in_model(model_name: str, name: str, missing: str) -> None:
+    """Chosen by option; losses and gradients; a missing table has no effect; loads into a fresh model."""
     model = small(model_name, choice(name, missing))
     rows, inputs = table("both", "cells_missing", n=80, seed=1), make_inputs(SPEC, N, missing_cells=True)
     phases = phases_of(model)
@@ -396,8 +396,8 @@ def test_in_a_model(model_name: str, name: str, missing: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
-    """The default of each model is what it was before there was a choice: first what modulators are told, if any."""
+def test_default_tokenizers_of_models() -> None:
+    """The default of each model; the context of map fusions comes first, if any."""
     found: dict[str, list[str]] = {}
     for name in MODELS:
         model = mmf.create_model(name, SPEC, dim=DIM)
@@ -415,4 +415,4 @@ def test_the_tokens_are_what_a_model_makes_of_a_table() -> None:
         "TableMLP": ["amf", "concat", "gmu", "late", "lmf", "max", "mmcl", "tabular_mlp", "tformer"],
     }
     assert type(mmf.create_model("cfcml", SPEC, dim=DIM).tokenizers["table0"].tokenizer).__name__ == "FeatureTokenizer"
-    assert isinstance(made("feature", "both", "token")(table("both", "everything"))[0], Tokens)
+    assert isinstance(build_tokenizer("feature", "both", "token")(table("both", "everything"))[0], Tokens)

@@ -37,7 +37,7 @@ masked_or_not = within("masked", [False, True])
 
 
 @cache
-def made(name: str, layout: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+def build_block(name: str, layout: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Built once, with its default options; tests leave it as they find it."""
     torch.manual_seed(0)
     block: nn.Module = mmf.registry.token_fusions.create(name, tuple(LAYOUTS[layout]), dim=DIM).to(dtype).eval()
@@ -97,9 +97,9 @@ def with_gradients(block: nn.Module, tokens: dict[str, Tokens]) -> tuple[list[Te
 @every_layout
 @every_interaction
 @masked_or_not
-def test_output(name: str, layout: str, masked: bool) -> None:
-    """The modalities in their order, and what is added after them; the same masks; finite; the same again."""
-    block, tokens = made(name, layout), tokens_of(layout, masked)
+def test_output_sets_masks_and_shapes(name: str, layout: str, masked: bool) -> None:
+    """The modalities in their order, then added sets; the same masks; finite; deterministic."""
+    block, tokens = build_block(name, layout), tokens_of(layout, masked)
     out = block(tokens)
     assert tuple(out)[: len(tokens)] == tuple(tokens)
     width = getattr(block, "dim_out", DIM)
@@ -124,8 +124,8 @@ def test_output(name: str, layout: str, masked: bool) -> None:
 @every_layout
 @every_interaction
 def test_masked_content_has_no_effect(name: str, layout: str, seed: int, content: float) -> None:
-    """On any bit of what goes out or of a gradient, and no gradient reaches it; of a wholly masked modality too."""
-    block, tokens = made(name, layout), tokens_of(layout, True, seed=seed)
+    """On any bit of the output or of a gradient, and no gradient reaches it; also of a wholly masked modality."""
+    block, tokens = build_block(name, layout), tokens_of(layout, True, seed=seed)
     one, other = with_gradients(block, tokens), with_gradients(block, spoilt(tokens, content))
     for expected, found in zip(one, other, strict=True):
         assert all(bool(x.isfinite().all()) for x in found)
@@ -137,8 +137,8 @@ def test_masked_content_has_no_effect(name: str, layout: str, seed: int, content
 
 @every_layout
 @every_interaction
-def test_a_mask_of_nothing_but_real_tokens_is_none(name: str, layout: str) -> None:
-    block, tokens = made(name, layout), tokens_of(layout, False)
+def test_mask_of_ones_equals_no_mask(name: str, layout: str) -> None:
+    block, tokens = build_block(name, layout), tokens_of(layout, False)
     full = {key: Tokens(one.x, torch.ones(one.x.shape[:2], dtype=torch.bool)) for key, one in tokens.items()}
     for one, other in zip(filled(block(full)), filled(block(tokens)), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -146,9 +146,9 @@ def test_a_mask_of_nothing_but_real_tokens_is_none(name: str, layout: str) -> No
 
 @every_layout
 @every_interaction
-def test_masked_tokens_are_as_good_as_none(name: str, layout: str) -> None:
-    """More of them, behind the others, change nothing."""
-    block, tokens = made(name, layout), tokens_of(layout, False)
+def test_masked_tokens_equal_removed_tokens(name: str, layout: str) -> None:
+    """Additional masked tokens at the end change nothing."""
+    block, tokens = build_block(name, layout), tokens_of(layout, False)
     longer = {}
     for key, one in tokens.items():
         x = torch.cat([one.x, torch.full((B, 2, DIM), 7.0)], 1)
@@ -166,8 +166,8 @@ def test_masked_tokens_are_as_good_as_none(name: str, layout: str) -> None:
 @every_layout
 @every_interaction
 @masked_or_not
-def test_cases_do_not_see_each_other(name: str, layout: str, masked: bool, seed: int, order: list[int]) -> None:
-    block, tokens = made(name, layout), tokens_of(layout, masked, seed=seed)
+def test_equivariant_to_case_order(name: str, layout: str, masked: bool, seed: int, order: list[int]) -> None:
+    block, tokens = build_block(name, layout), tokens_of(layout, masked, seed=seed)
     whole = block(tokens)
     for chosen in (order, order[:1]):
         some = block(rows(tokens, chosen))
@@ -180,11 +180,9 @@ def test_cases_do_not_see_each_other(name: str, layout: str, masked: bool, seed:
 @every_layout
 @every_interaction
 @masked_or_not
-def test_the_order_of_the_tokens_has_no_meaning(
-    name: str, layout: str, masked: bool, seed: int, data: st.DataObject
-) -> None:
-    """Tokens of a modality in another order come out in that order, and all other sets are as they were."""
-    block, tokens = made(name, layout), tokens_of(layout, masked, seed=seed)
+def test_equivariant_to_token_order(name: str, layout: str, masked: bool, seed: int, data: st.DataObject) -> None:
+    """Permuted tokens of a modality come out permuted, and all other sets are unchanged."""
+    block, tokens = build_block(name, layout), tokens_of(layout, masked, seed=seed)
     out = block(tokens)
     for key, one in (next(iter(tokens.items())), *list(tokens.items())[1:][-1:]):
         n = one.x.shape[1]
@@ -201,9 +199,9 @@ def test_the_order_of_the_tokens_has_no_meaning(
 
 
 @every_interaction
-def test_modalities_see_each_other(name: str) -> None:
-    """Another content of one changes some other set; but for the blocks that keep them apart."""
-    block, tokens = made(name, "four"), tokens_of("four", True)
+def test_modalities_exchange_information(name: str) -> None:
+    """A change of one changes some other set; except for the blocks that keep them apart."""
+    block, tokens = build_block(name, "four"), tokens_of("four", True)
     out = block(tokens)
     seen = set()
     for key in tokens:
@@ -217,8 +215,8 @@ def test_modalities_see_each_other(name: str) -> None:
 @every_layout
 @every_interaction
 @masked_or_not
-def test_every_parameter_gets_a_gradient(name: str, layout: str, masked: bool) -> None:
-    block = made(name, layout)
+def test_every_parameter_gets_gradient(name: str, layout: str, masked: bool) -> None:
+    block = build_block(name, layout)
     _, _, grads = with_gradients(block, tokens_of(layout, masked))
     names = [key for key, _ in block.named_parameters()]
     assert len(grads) == len(names)
@@ -227,8 +225,8 @@ def test_every_parameter_gets_a_gradient(name: str, layout: str, masked: bool) -
 
 
 @every_interaction
-def test_gradients_are_those_of_the_function(name: str) -> None:
-    block, tokens = made(name, "two", torch.float64), tokens_of("two", True, dtype=torch.float64)
+def test_gradcheck(name: str) -> None:
+    block, tokens = build_block(name, "two", torch.float64), tokens_of("two", True, dtype=torch.float64)
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
         out = block({key: Tokens(x, tokens[key].mask) for key, x in zip(tokens, leaves, strict=True)})
@@ -241,15 +239,15 @@ def test_gradients_are_those_of_the_function(name: str) -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 2e-1)])
 @every_interaction
 @masked_or_not
-def test_half_precision(name: str, dtype: torch.dtype, tolerance: float, masked: bool) -> None:
-    """In the precision that it is given in, and under autocast: close to float64."""
+def test_half_precision_is_close_to_float64(name: str, dtype: torch.dtype, tolerance: float, masked: bool) -> None:
+    """In the dtype of the input, and under autocast."""
     tokens = tokens_of("four", masked, dtype=dtype)
-    exact = filled(made(name, "four", torch.float64)(tokens_of("four", masked, dtype=torch.float64)))
-    for one, expected in zip(filled(made(name, "four", dtype)(tokens)), exact, strict=True):
+    exact = filled(build_block(name, "four", torch.float64)(tokens_of("four", masked, dtype=torch.float64)))
+    for one, expected in zip(filled(build_block(name, "four", dtype)(tokens)), exact, strict=True):
         assert one.dtype == dtype
         torch.testing.assert_close(one.double(), expected, rtol=tolerance, atol=tolerance)
     with torch.autocast("cpu", dtype):
-        found = with_gradients(made(name, "four"), tokens_of("four", masked))
+        found = with_gradients(build_block(name, "four"), tokens_of("four", masked))
     assert all(bool(x.isfinite().all()) for part in found for x in part)
     for one, expected in zip(found[0], exact, strict=True):
         torch.testing.assert_close(one.double(), expected, rtol=tolerance, atol=tolerance)
@@ -260,8 +258,8 @@ def test_half_precision(name: str, dtype: torch.dtype, tolerance: float, masked:
     "layout", [pytest.param(layout, marks=() if layout == "two" else pytest.mark.slow) for layout in LAYOUTS]
 )
 @every_interaction
-def test_the_meta_device(name: str, layout: str, masked: bool) -> None:
-    """Built and run there, backward too: shapes without numbers."""
+def test_runs_on_meta_device(name: str, layout: str, masked: bool) -> None:
+    """Built and run there, backward too: shapes only."""
     with torch.device("meta"):
         block = mmf.registry.token_fusions.create(name, tuple(LAYOUTS[layout]), dim=DIM)
     tokens = {
@@ -270,7 +268,7 @@ def test_the_meta_device(name: str, layout: str, masked: bool) -> None:
     }
     out = block(tokens)
     sum(one.filled().sum() for one in out.values()).backward()
-    here = made(name, layout)(tokens_of(layout, masked))
+    here = build_block(name, layout)(tokens_of(layout, masked))
     assert {key: one.x.shape for key, one in out.items()} == {key: one.x.shape for key, one in here.items()}
     assert all(one.x.device.type == "meta" for one in out.values())
 
@@ -278,8 +276,8 @@ def test_the_meta_device(name: str, layout: str, masked: bool) -> None:
 @every_layout
 @every_interaction
 def test_state_dict_round_trip(name: str, layout: str) -> None:
-    """Into one built elsewhere, and into one built on the meta device: nothing is kept beside it."""
-    block, tokens, names = made(name, layout), tokens_of(layout, True), tuple(LAYOUTS[layout])
+    """Into another instance, and into one built on the meta device: no state outside."""
+    block, tokens, names = build_block(name, layout), tokens_of(layout, True), tuple(LAYOUTS[layout])
     with torch.device("meta"):
         empty = mmf.registry.token_fusions.create(name, names, dim=DIM).to_empty(device="cpu")
     for other in (mmf.registry.token_fusions.create(name, names, dim=DIM), empty):
@@ -289,10 +287,10 @@ def test_state_dict_round_trip(name: str, layout: str) -> None:
 
 @pytest.mark.parametrize("names", [("a",), ("b", "a"), ("a", "b", "c"), ("a", "x")])
 @every_interaction
-def test_refuses_other_modalities(name: str, names: tuple[str, ...]) -> None:
+def test_unknown_modalities_raise(name: str, names: tuple[str, ...]) -> None:
     given_tokens = {key: Tokens(torch.zeros(1, 2, DIM)) for key in names}
     with pytest.raises(ValueError, match=r"built for the modalities \('a', 'b'\), got"):
-        made(name, "two")(given_tokens)
+        build_block(name, "two")(given_tokens)
 
 
 @pytest.mark.parametrize(
@@ -304,9 +302,9 @@ def test_refuses_other_modalities(name: str, names: tuple[str, ...]) -> None:
 )
 @every_compiler
 @every_interaction
-def test_compiled(name: str, backend: str, layout: str, masked: bool) -> None:
-    """As one graph, with the same numbers; what is masked has no effect there either."""
-    block, tokens = made(name, layout), tokens_of(layout, masked)
+def test_compiles_without_graph_break(name: str, backend: str, layout: str, masked: bool) -> None:
+    """As one graph, with the same numbers; masked content has no effect there either."""
+    block, tokens = build_block(name, layout), tokens_of(layout, masked)
     torch.compiler.reset()
     compiled = torch.compile(block, backend=backend, fullgraph=True)
     found = filled(compiled(tokens))

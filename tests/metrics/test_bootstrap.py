@@ -9,14 +9,14 @@ def weights(*arguments: object, **options: object) -> np.ndarray:
     return np.concatenate(list(resample(*arguments, **options)))
 
 
-def test_each_class_keeps_its_number_of_cases() -> None:
+def test_resamples_are_stratified_by_class() -> None:
     y = np.array([0] * 30 + [1] * 5 + [2])
     w = weights(y, n_resamples=50)
     assert w.shape == (50, 36)
     np.testing.assert_array_equal(w @ np.eye(3)[y], np.tile([30, 5, 1], (50, 1)))
 
 
-def test_a_group_comes_and_goes_together() -> None:
+def test_resamples_draw_whole_groups() -> None:
     y = np.array([0, 0, 1, 1, 0, 1])
     groups = ["a", "a", "b", "b", "c", "d"]
     w = weights(y, groups, n_resamples=40)
@@ -27,13 +27,13 @@ def test_a_group_comes_and_goes_together() -> None:
     assert len(np.unique(w[:, 0])) == 3
 
 
-def test_a_group_of_mixed_labels_counts_once() -> None:
+def test_group_with_mixed_labels_counts_once() -> None:
     w = weights(np.array([0, 1, 1, 0]), ["a", "a", "a", "b"], n_resamples=20)
     # "a" is the only group of class 1 and "b" of class 0: each is drawn once, every time.
     np.testing.assert_array_equal(w, 1)
 
 
-def test_the_seed_decides_and_the_blocks_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seed_determines_resamples_and_block_size_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     y = np.arange(20) % 3
     first = weights(y, n_resamples=30, seed=1)
     monkeypatch.setattr(bootstrap, "BLOCK", 100)
@@ -48,12 +48,12 @@ def test_draws_are_uniform() -> None:
     np.testing.assert_allclose(w.var(axis=0), 0.9, atol=0.1)
 
 
-def test_groups_must_fit() -> None:
+def test_wrong_number_of_groups_raises() -> None:
     with pytest.raises(ValueError, match="2 groups and 3 cases"):
         weights(np.array([0, 1, 0]), ["a", "b"])
 
 
-def test_percentiles_need_most_of_the_resamples() -> None:
+def test_percentiles_need_most_resamples_defined() -> None:
     drawn = np.array([0.1, 0.2, np.nan, np.nan])
     assert percentiles(drawn)[0] == pytest.approx(0.1025)
     assert np.isnan(percentiles(np.append(drawn, np.nan))).all()

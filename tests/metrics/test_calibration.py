@@ -13,7 +13,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def test_two_classes_by_hand() -> None:
+def test_temperature_of_two_classes_by_hand() -> None:
     # All at odds of 9 to 1 for class 1 and three of four right: odds of 3 to 1 are due, and 9 ** (1/T) = 3.
     p = [[0.1, 0.9]] * 4
     temperature = fit_temperature(p, [1, 1, 1, 0])
@@ -21,14 +21,14 @@ def test_two_classes_by_hand() -> None:
     np.testing.assert_allclose(apply_temperature(p, 2.0), [[0.25, 0.75]] * 4)
 
 
-def test_labels_drawn_at_a_temperature_give_it_back() -> None:
+def test_recovers_simulated_temperature() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(40_000, 3)) * 2
     drawn = (softmax(logits / 1.7).cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
     assert fit_temperature(softmax(logits), drawn) == pytest.approx(1.7, rel=0.03)
 
 
-def test_no_other_temperature_has_a_lower_loss() -> None:
+def test_fitted_temperature_minimizes_loss() -> None:
     rng = np.random.default_rng(1)
     p, y = softmax(rng.normal(size=(60, 4))), rng.integers(4, size=60)
     p[np.arange(60), y] += 0.3
@@ -59,7 +59,7 @@ def test_no_other_temperature_has_a_lower_loss() -> None:
         pytest.param([[0.501, 0.499]] * 99 + [[0.49999, 0.50001]], [0] * 98 + [1, 0], BOUNDS[0], id="too unsure"),
     ],
 )
-def test_where_there_is_no_minimum(p: list[list[float]], y: list[int], temperature: float) -> None:
+def test_temperature_is_bounded_without_minimum(p: list[list[float]], y: list[int], temperature: float) -> None:
     assert fit_temperature(p, y) == temperature
 
 
@@ -69,7 +69,9 @@ def test_where_there_is_no_minimum(p: list[list[float]], y: list[int], temperatu
     ),
     st.floats(*BOUNDS),
 )
-def test_always_a_number_and_the_same_order(rows: list[tuple[float, float, float, int]], temperature: float) -> None:
+def test_scaled_probabilities_are_finite_and_keep_order(
+    rows: list[tuple[float, float, float, int]], temperature: float
+) -> None:
     p = np.array([row[:3] for row in rows]) + 1e-320
     p /= p.sum(axis=1, keepdims=True)
     fitted = fit_temperature(p, [row[3] for row in rows])
@@ -81,7 +83,7 @@ def test_always_a_number_and_the_same_order(rows: list[tuple[float, float, float
     assert (scaled[np.arange(len(p)), p.argmax(axis=1)] == scaled.max(axis=1)).all()
 
 
-def test_one_changes_nothing_and_two_halves_the_log_odds() -> None:
+def test_apply_temperature_by_hand() -> None:
     p = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]])
     np.testing.assert_allclose(apply_temperature(p, 1.0), p, atol=1e-300, rtol=1e-12)
     roots = np.sqrt(p[0]) / np.sqrt(p[0]).sum()
@@ -89,7 +91,7 @@ def test_one_changes_nothing_and_two_halves_the_log_odds() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
-def test_a_temperature_is_positive(temperature: float) -> None:
+def test_nonpositive_temperature_raises(temperature: float) -> None:
     with pytest.raises(ValueError, match="positive and finite"):
         apply_temperature([[0.5, 0.5]], temperature)
 
@@ -102,6 +104,6 @@ def test_a_temperature_is_positive(temperature: float) -> None:
         ([0.5, 0.5], [0, 1], "expect probabilities"),
     ],
 )
-def test_wrong_inputs(p: list[list[float]], y: list[int], message: str) -> None:
+def test_invalid_inputs_raise(p: list[list[float]], y: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_temperature(p, y)

@@ -18,7 +18,7 @@ def by_hand(confidence: np.ndarray, hit: np.ndarray) -> float:
     return max(total, 0.0) / len(gaps)
 
 
-def test_it_is_its_definition() -> None:
+def test_matches_definition() -> None:
     rng = np.random.default_rng(0)
     confidence, hit = rng.random(60), rng.random(60) < 0.2
     found = CalibrationError(confidence, hit)(np.ones((60, 1)))
@@ -26,15 +26,15 @@ def test_it_is_its_definition() -> None:
     assert found[0] > 0.1
 
 
-def test_bins_are_closed_above() -> None:
+def test_bins_include_upper_edge() -> None:
     np.testing.assert_array_equal(confidence_bins(np.array([0.0, 1 / 15, 1 / 15 + 1e-9, 1.0])), [0, 0, 1, ECE_BINS - 1])
 
 
-def test_a_bin_of_one_case_says_nothing() -> None:
+def test_bin_of_one_case_is_ignored() -> None:
     assert CalibrationError(np.array([0.9, 0.1]), np.array([False, False]))(np.ones((2, 1)))[0] == 0
 
 
-def test_a_case_that_weighs_nothing_is_not_there() -> None:
+def test_zero_weight_equals_removed_case() -> None:
     rng = np.random.default_rng(1)
     confidence, hit = rng.random(40), rng.random(40) < 0.5
     weights = np.stack([np.arange(40) < 30, np.zeros(40)], axis=1).astype(float)
@@ -45,7 +45,7 @@ def test_a_case_that_weighs_nothing_is_not_there() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("overconfident", [0.0, 0.1])
-def test_it_has_little_bias(overconfident: float) -> None:
+def test_bias_is_small(overconfident: float) -> None:
     """Confidences between 0.6 and 0.9 whose cases are right that often, or a tenth less."""
     rng = np.random.default_rng(2)
     found = []
@@ -57,7 +57,7 @@ def test_it_has_little_bias(overconfident: float) -> None:
     assert np.mean(found) == pytest.approx(overconfident, abs=0.015)
 
 
-def test_gaps_without_noise() -> None:
+def test_constant_gap_has_no_noise_correction() -> None:
     """Every case of the bin has the same gap, so that the standard error is 0."""
     assert CalibrationError(np.full(4, 0.7), np.ones(4, dtype=bool))(np.ones((4, 1)))[0] == pytest.approx(0.3)
     assert CalibrationError(np.ones(4), np.ones(4, dtype=bool))(np.ones((4, 1)))[0] == 0

@@ -63,7 +63,7 @@ def reference(p: np.ndarray, y: np.ndarray, w: np.ndarray, threshold: float) -> 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("k", "decimals"), [(2, None), (2, 1), (3, None), (7, None)])
-def test_every_metric_equals_scikit_learn(k: int, decimals: int | None, weighted: bool) -> None:
+def test_metrics_match_sklearn(k: int, decimals: int | None, weighted: bool) -> None:
     p, y, w = case(120, k, seed=k, decimals=decimals)
     if not weighted:
         w = np.ones(120)
@@ -78,7 +78,7 @@ def test_every_metric_equals_scikit_learn(k: int, decimals: int | None, weighted
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 4), st.integers(8, 40), st.integers(0, 10**6))
-def test_a_weight_of_two_is_a_case_twice(k: int, n: int, seed: int) -> None:
+def test_weight_of_two_equals_duplicated_case(k: int, n: int, seed: int) -> None:
     p, y, w = case(n, k, seed, decimals=1)
     repeated = np.repeat(np.arange(n), w)
     weighted, copied = evaluate(p, y, w[None]), evaluate(p[repeated], y[repeated])
@@ -86,7 +86,7 @@ def test_a_weight_of_two_is_a_case_twice(k: int, n: int, seed: int) -> None:
         np.testing.assert_allclose(value, copied[name], atol=1e-12, err_msg=name)
 
 
-def test_many_weightings_in_blocks_are_the_same_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_weights_match_single_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     p, y, _ = case(30, 3, seed=1)
     w = np.random.default_rng(0).integers(0, 3, size=(11, 30))
     monkeypatch.setattr(classification, "BLOCK", 60)
@@ -102,7 +102,7 @@ def test_auc_by_hand_with_ties() -> None:
     assert evaluate(np.stack([1 - p1, p1], axis=1), [1, 1, 0, 0])["auc"][0] == 3.5 / 4
 
 
-def test_all_scores_equal_is_chance() -> None:
+def test_equal_scores_give_chance() -> None:
     found = evaluate(np.full((6, 2), 0.5), [0, 0, 0, 0, 1, 1])
     assert found["auc"][0] == 0.5
     assert found["average_precision"][0] == pytest.approx(2 / 6)
@@ -116,11 +116,11 @@ def test_calibration_by_hand() -> None:
     assert found["brier"][0] == pytest.approx((0.01 + 0.81 + 0.04 + 0.16) / 4)
 
 
-def test_certainty_that_is_wrong_has_a_finite_log_loss() -> None:
+def test_log_loss_of_wrong_certainty_is_finite() -> None:
     assert 30 < evaluate([[1.0, 0.0], [0.0, 1.0]], [1, 1])["log_loss"][0] * 2 < 40
 
 
-def test_one_class_only_is_undefined_not_an_error() -> None:
+def test_single_class_labels_give_undefined_metrics() -> None:
     found = evaluate([[0.2, 0.8], [0.6, 0.4]], [1, 1], extra=["average_precision_called"])
     defined = {name: value[0] for name, value in found.items() if not np.isnan(value[0])}
     assert set(defined) == {"accuracy", "accuracy_1", "sensitivity", "brier", "ece", "log_loss"}
@@ -129,15 +129,15 @@ def test_one_class_only_is_undefined_not_an_error() -> None:
 
 
 @pytest.mark.parametrize("only", [0, 2])
-def test_one_class_of_three_leaves_what_needs_no_other(only: int) -> None:
-    """Also where all is right: a perfect score on one class is not reported as one on three."""
+def test_single_class_of_three_leaves_class_free_metrics(only: int) -> None:
+    """Also for perfect predictions: a perfect score on one class is not reported as one on three."""
     found = evaluate(np.eye(3)[[only] * 4] * 0.7 + 0.1, [only] * 4)
     defined = {name for name, value in found.items() if not np.isnan(value[0])}
     assert defined == {"accuracy", f"accuracy_{only}", "brier", "ece", "log_loss"}
 
 
-def test_a_class_without_cases_is_left_out_of_every_mean() -> None:
-    """Calls of that class are wrong, but neither its F1 of 0 nor its specificity near 1 is in a mean."""
+def test_absent_class_is_excluded_from_means() -> None:
+    """Predictions of that class are wrong, but neither its F1 of 0 nor its specificity near 1 is in a mean."""
     p, y, _ = case(40, 3, seed=3)
     found = evaluate(p, y, np.where(y == 2, 0, 1)[None])
     kept = y != 2
@@ -167,26 +167,26 @@ def test_a_class_without_cases_is_left_out_of_every_mean() -> None:
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_a_model_that_calls_one_class_has_an_mcc_of_0(k: int) -> None:
-    """Not undefined: it would drop out of the mean over runs, which would be the better for it."""
+def test_constant_prediction_has_mcc_zero(k: int) -> None:
+    """Not undefined: it would drop out of the mean over runs and raise it."""
     found = evaluate(np.eye(k)[np.zeros(2 * k, dtype=int)], np.arange(2 * k) % k)
     assert found["mcc"][0] == 0
     assert found["f1_macro"][0] == pytest.approx(2 / (1 + k) / k)
 
 
-def test_no_weight_at_all_is_undefined() -> None:
+def test_all_zero_weights_are_undefined() -> None:
     p, y, _ = case(10, 3, seed=4)
     assert all(np.isnan(value[0]) for value in evaluate(p, y, np.zeros((1, 10))).values())
 
 
-def test_names_of_the_classes() -> None:
+def test_metric_names_use_class_names() -> None:
     found = evaluate([[0.2, 0.8], [0.6, 0.4]], [1, 0], names=("nevus", "melanoma"))
     assert found["accuracy_nevus"][0] == 1
     assert "accuracy_0" not in found
 
 
 @pytest.mark.slow
-def test_the_threshold_has_the_greatest_g_mean() -> None:
+def test_best_threshold_maximizes_g_mean() -> None:
     p, y, _ = case(200, 2, seed=5)
     t = best_threshold(p, y)
     best = evaluate(p, y, threshold=t)["g_mean"][0]
@@ -194,7 +194,7 @@ def test_the_threshold_has_the_greatest_g_mean() -> None:
     assert best >= max(others)
 
 
-def test_the_threshold_lies_between_two_cases() -> None:
+def test_best_threshold_is_midpoint_of_scores() -> None:
     p1 = np.array([0.1, 0.2, 0.4, 0.9])
     assert best_threshold(np.stack([1 - p1, p1], axis=1), [0, 0, 1, 1]) == pytest.approx(0.3)
     assert best_threshold([[0.5, 0.5]], [1]) == 0.5
@@ -213,12 +213,12 @@ def test_the_threshold_lies_between_two_cases() -> None:
         ([[0.5, 0.5]], [0], [1], r"shape \(r, 1\)"),
     ],
 )
-def test_what_is_refused(p: object, y: object, w: object, message: str) -> None:
+def test_invalid_inputs_raise(p: object, y: object, w: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(p, y, w)
 
 
-def test_average_precision_of_the_called_class_is_scikit_learns_of_labels() -> None:
+def test_average_precision_called_matches_sklearn() -> None:
     p, y, w = case(60, 2, seed=3)
     assert "average_precision_called" not in evaluate(p, y)
     found = evaluate(p, y, np.stack([np.ones(60), w]), extra=["average_precision_called"])["average_precision_called"]
@@ -234,7 +234,7 @@ def test_average_precision_of_the_called_class_is_scikit_learns_of_labels() -> N
         (3, "average_precision_called", "is defined for two classes, the probabilities are of 3"),
     ],
 )
-def test_extra_metrics_that_are_refused(k: int, extra: str, message: str) -> None:
+def test_invalid_extra_metrics_raise(k: int, extra: str, message: str) -> None:
     p, y, _ = case(20, k, seed=0)
     with pytest.raises(ValueError, match=message):
         evaluate(p, y, extra=[extra])
@@ -252,12 +252,12 @@ def test_extra_metrics_that_are_refused(k: int, extra: str, message: str) -> Non
         ("auc+brier", "only of those where more is better, got 'brier' in 'auc.brier'"),
     ],
 )
-def test_a_mean_of_metrics(metric: str, message: str) -> None:
+def test_mean_of_metrics_is_validated(metric: str, message: str) -> None:
     found = classification.metric_faults(metric)
     assert re.search(message, found) if message else not found
 
 
-def test_sets_of_metrics_name_what_is_evaluated() -> None:
+def test_metric_sets_name_evaluated_metrics() -> None:
     known = evaluate([[0.3, 0.7], [0.6, 0.4]], [1, 0], names=("NEV", "MEL"))
     assert set(metric_set("derm7pt", ("NEV", "MEL"))) < set(known)
     assert metric_set("men", ("I", "II", "III")) == (
@@ -274,7 +274,7 @@ def test_sets_of_metrics_name_what_is_evaluated() -> None:
         metric_set("mnist", ())
 
 
-def test_parts_of_the_metrics_are_those_of_all() -> None:
+def test_subset_of_metrics_matches_full_evaluation() -> None:
     rng = np.random.default_rng(0)
     p, y, w = rng.dirichlet([1, 1, 1], 20), np.arange(20) % 3, rng.integers(0, 3, (5, 20))
     whole = evaluate(p, y, w)

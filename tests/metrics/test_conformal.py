@@ -12,7 +12,7 @@ def cases(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return p / p.sum(1, keepdims=True), y
 
 
-def test_the_limit_is_the_score_of_the_right_rank() -> None:
+def test_limits_are_order_statistics() -> None:
     scores = (tuple(np.arange(1, 10) / 10), tuple(np.arange(1, 20) / 20), ())
     # Of 9 the ninth, of 19 the eighteenth, of none nothing is excluded.
     assert limits(scores, 0.9).tolist() == [0.9, 0.9, np.inf]
@@ -24,7 +24,7 @@ def test_the_limit_is_the_score_of_the_right_rank() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
-def test_too_few_calibration_cases_give_all_classes(n: int) -> None:
+def test_too_few_calibration_cases_give_full_sets(n: int) -> None:
     p, y = cases(n, np.random.default_rng(0))
     sets = prediction_sets(cases(20, np.random.default_rng(1))[0], calibration_scores(p, y), 0.9)
     assert sets.shape == (20, 3)
@@ -32,7 +32,7 @@ def test_too_few_calibration_cases_give_all_classes(n: int) -> None:
 
 
 @given(st.integers(0, 60), st.integers(1, 99), st.integers(0, 2**16))
-def test_any_number_of_cases_and_any_coverage_give_sets(n: int, percent: int, seed: int) -> None:
+def test_sets_grow_with_coverage(n: int, percent: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     p, y = cases(n, rng)
     new, _ = cases(5, rng)
@@ -43,7 +43,7 @@ def test_any_number_of_cases_and_any_coverage_give_sets(n: int, percent: int, se
     assert (sets <= prediction_sets(new, scores, min(0.995, percent / 100 + 0.2))).all()
 
 
-def test_coverage_holds_on_average_for_every_class() -> None:
+def test_class_conditional_coverage_holds() -> None:
     rng, hit = np.random.default_rng(0), np.zeros(3)
     marginal = []
     for _ in range(200):
@@ -58,7 +58,7 @@ def test_coverage_holds_on_average_for_every_class() -> None:
     assert 0.79 <= np.mean(marginal) <= 0.83
 
 
-def test_how_sets_do() -> None:
+def test_set_statistics_by_hand() -> None:
     sets = np.array([[True, False], [True, True], [False, False], [True, False]])
     found = set_coverage(sets, np.array([0, 1, 0, 1]), ["a", "a", "b", "c"], ("good", "bad"))
     assert found.coverage[0] == 0.5

@@ -5,7 +5,7 @@ from sklearn import metrics as sk
 from mmfusion.metrics.curves import GRID, pointwise_band, precision_recall_curve, risk_coverage_curve, roc_curve
 
 
-def test_a_weight_counts_as_so_many_cases() -> None:
+def test_weight_equals_duplicated_cases() -> None:
     rng = np.random.default_rng(0)
     scores, positive = rng.normal(size=40).round(1), rng.random(40) < 0.4
     weights = rng.integers(0, 3, (40, 1)).astype(float)
@@ -18,7 +18,7 @@ def test_a_weight_counts_as_so_many_cases() -> None:
     assert precision == pytest.approx(sk.average_precision_score(positive[many], scores[many]))
 
 
-def test_no_curve_without_a_class() -> None:
+def test_missing_class_gives_undefined_curve() -> None:
     drawn, _ = roc_curve(np.arange(3.0), np.ones(3, dtype=bool), np.ones((3, 2)))
     assert np.isnan(drawn).all()
     drawn, area = precision_recall_curve(np.arange(3.0), np.zeros(3, dtype=bool), np.ones((3, 2)))
@@ -26,14 +26,14 @@ def test_no_curve_without_a_class() -> None:
     assert np.isnan(area)
 
 
-def test_a_band_is_of_what_is_defined() -> None:
+def test_band_ignores_undefined_resamples() -> None:
     drawn = np.array([[0.0, 0.0, np.nan], [1.0, np.nan, np.nan], [2.0, 2.0, np.nan]])
     low, high = pointwise_band(drawn, 0.5)
     np.testing.assert_allclose(low, [0.5, 0.5, np.nan])
     np.testing.assert_allclose(high, [1.5, 1.5, np.nan])
 
 
-def test_risk_is_the_share_of_errors_among_the_most_confident() -> None:
+def test_risk_coverage_by_hand() -> None:
     confidence = np.array([0.9, 0.8, 0.7, 0.6])
     wrong = np.array([False, True, False, True])
     risk, area = risk_coverage_curve(confidence, wrong, np.ones((4, 1)))

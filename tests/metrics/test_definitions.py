@@ -31,7 +31,7 @@ def predicted(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(predicted())
-def test_every_metric_is_in_its_range_or_undefined(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_metrics_are_in_range_or_undefined(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     p, y, w = case
     k = p.shape[1]
     extra = EXTRA if k == 2 else ()
@@ -43,7 +43,7 @@ def test_every_metric_is_in_its_range_or_undefined(case: tuple[np.ndarray, np.nd
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(predicted())
-def test_what_is_undefined_hangs_on_the_labels_alone(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_undefined_metrics_depend_on_labels_only(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     p, y, w = case
     k = p.shape[1]
     found = {name for name, (value,) in evaluate(p, y).items() if np.isnan(value)}
@@ -60,8 +60,8 @@ def test_what_is_undefined_hangs_on_the_labels_alone(case: tuple[np.ndarray, np.
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(predicted())
-def test_guessing_the_only_class_is_not_flattered(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    """What cases of one class leave is what is never better than their share that is right, or an error."""
+def test_single_class_metrics_equal_accuracy_or_error(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """With one class, what remains is never better than the share of correct cases, or an error."""
     p, y, _ = case
     found = evaluate(p, np.full_like(y, y[0]))
     right = (p.argmax(axis=1) == y[0]).mean()
@@ -70,7 +70,7 @@ def test_guessing_the_only_class_is_not_flattered(case: tuple[np.ndarray, np.nda
     assert all(defined[name] == pytest.approx(right) for name in left)
 
 
-def test_names_and_extras_of_what_is_undefined() -> None:
+def test_undefined_uses_class_names_and_extras() -> None:
     found = undefined([0, 0], 2, names=("good", "bad"), extra=EXTRA)
     assert {"auc", "average_precision_called", "accuracy_bad"} <= set(found)
     assert "accuracy_good" not in found
@@ -78,7 +78,7 @@ def test_names_and_extras_of_what_is_undefined() -> None:
     assert without_cases([2, 0, 0], ("a", "b", "c", "d")) == ["b", "d"]
 
 
-def test_it_is_said_in_a_sentence() -> None:
+def test_undefined_sentence_names_classes_and_metrics() -> None:
     assert undefined_sentence(["bad"], ["auc", "mcc"], "The test set") == (
         "The test set has no cases of 'bad': undefined there are auc, mcc."
     )
@@ -88,7 +88,7 @@ def test_it_is_said_in_a_sentence() -> None:
     )
 
 
-def test_ranges_of_differences() -> None:
+def test_difference_range_values() -> None:
     assert difference_range("auc", 2) == (-1, 1)
     assert difference_range("mcc", 2) == (-2, 2)
     assert difference_range("brier", 2) == (-1, 1)
@@ -96,7 +96,7 @@ def test_ranges_of_differences() -> None:
     assert difference_range("log_loss", 2) == (-np.inf, np.inf)
 
 
-def test_a_resample_that_lost_a_class_has_no_mean_over_classes() -> None:
+def test_resample_without_a_class_has_no_class_mean() -> None:
     y = np.array([0, 0, 1, 2])
     w = np.array([[1, 1, 1, 1], [2, 0, 2, 0], [0, 0, 3, 1]])
     assert keeps_classes(y, w).tolist() == [True, False, False]

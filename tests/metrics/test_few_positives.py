@@ -18,8 +18,8 @@ def predicted(n: int, k: int, seed: int, shift: float = 1.5) -> tuple[np.ndarray
     return np.exp(z) / np.exp(z).sum(1, keepdims=True), y
 
 
-def test_two_classes_are_delongs() -> None:
-    """Where Hanley and McNeil's variance is no greater; else it lies between that and half as much again."""
+def test_variance_of_two_classes_matches_delong() -> None:
+    """Where Hanley and McNeil's variance is no greater; else it is between that and half as much again."""
     for seed in range(8):
         p, y = predicted(60, 2, seed)
         found = auc_variance(p[None], TestCases.of(y, None, 2))
@@ -32,7 +32,7 @@ def test_two_classes_are_delongs() -> None:
 
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("per_group", [1, 2])
-def test_several_classes_and_groups_are_those_of_the_bootstrap(k: int, per_group: int) -> None:
+def test_variance_of_classes_and_groups_matches_bootstrap(k: int, per_group: int) -> None:
     p, y = predicted(240, k, seed=3)
     p, y = np.repeat(p, per_group, axis=0), np.repeat(y, per_group)
     groups = [str(i // per_group) for i in range(len(y))]
@@ -41,7 +41,7 @@ def test_several_classes_and_groups_are_those_of_the_bootstrap(k: int, per_group
     assert drawn.var() * 0.93 < found.of_mean < drawn.var() * 1.3
 
 
-def test_the_mean_of_equal_runs_is_no_surer() -> None:
+def test_equal_runs_do_not_reduce_variance() -> None:
     p, y = predicted(60, 3, seed=4)
     cases = TestCases.of(y, None, 3)
     one, three = auc_variance(p[None], cases), auc_variance(np.stack([p] * 3), cases)
@@ -51,7 +51,7 @@ def test_the_mean_of_equal_runs_is_no_surer() -> None:
     assert both.of_mean < both.of_single
 
 
-def test_a_class_of_one_group_has_no_variance() -> None:
+def test_class_with_one_group_has_no_variance() -> None:
     p = predicted(7, 2, seed=0)[0]
     for cases in (TestCases.of(np.arange(7) == 0, None, 2), TestCases.of(np.zeros(7), None, 2)):
         assert np.isnan(auc_variance(p[None], cases)).all()
@@ -60,7 +60,7 @@ def test_a_class_of_one_group_has_no_variance() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0.5, 300))
-def test_wilson_is_a_score_interval(share: float, n: float) -> None:
+def test_wilson_inverts_score_test(share: float, n: float) -> None:
     low, high = wilson(share, n)
     assert 0 <= low <= share <= high <= 1
     for end in (low, high):
@@ -68,19 +68,19 @@ def test_wilson_is_a_score_interval(share: float, n: float) -> None:
             assert abs(share - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n), rel=1e-5)
 
 
-def test_wilson_is_scipys() -> None:
+def test_wilson_matches_scipy() -> None:
     wanted = stats.binomtest(7, 10).proportion_ci(method="wilson")
     assert wilson(0.7, 10) == pytest.approx((wanted.low, wanted.high))
 
 
 @pytest.mark.parametrize(("share", "n"), [(1.1, 5), (-0.1, 5), (0.5, 0), (np.nan, 5)])
-def test_wilson_of_what_is_no_share(share: float, n: float) -> None:
+def test_wilson_invalid_share_raises(share: float, n: float) -> None:
     with pytest.raises(ValueError, match="expects a share"):
         wilson(share, n)
 
 
 @given(st.floats(0, 1), st.integers(2, 60), st.integers(2, 60))
-def test_newcombes_interval_solves_its_equation(auc: float, n1: int, n0: int) -> None:
+def test_newcombe_solves_its_equation(auc: float, n1: int, n0: int) -> None:
     low, high = newcombe(auc, n1, n0)
     assert 0 <= low <= auc <= high <= 1
     for end in (low, high):

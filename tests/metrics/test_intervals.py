@@ -15,7 +15,7 @@ def synthetic(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([1 - p1, p1], axis=1), y
 
 
-def test_the_error_of_auc_is_that_of_hanley_and_mcneil() -> None:
+def test_auc_error_matches_hanley_mcneil() -> None:
     p, y = synthetic(400, seed=0)
     found = estimates(p, y)["auc"]
     a, n = found.value, 200
@@ -26,7 +26,7 @@ def test_the_error_of_auc_is_that_of_hanley_and_mcneil() -> None:
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(found.error, rel=0.1)
 
 
-def test_copies_of_a_case_do_not_narrow_the_interval() -> None:
+def test_duplicated_cases_do_not_narrow_interval() -> None:
     p, y = synthetic(60, seed=1)
     once = estimates(p, y, n_resamples=500)["auc"]
     thrice = estimates(
@@ -37,13 +37,13 @@ def test_copies_of_a_case_do_not_narrow_the_interval() -> None:
     assert naive.error < 0.7 * once.error
 
 
-def test_what_is_undefined_has_no_interval() -> None:
+def test_undefined_metric_has_no_interval() -> None:
     found = estimates([[0.4, 0.6], [0.7, 0.3]], [1, 1], n_resamples=20)["auc"]
     assert found.to_dict() == {"value": None, "low": None, "high": None, "error": None}
 
 
 @pytest.mark.slow
-def test_two_thousand_cases_and_resamples_take_seconds() -> None:
+def test_runtime_of_2000_cases_and_resamples() -> None:
     p, y = synthetic(2000, seed=2)
     began = time.process_time()
     estimates(p, y)
@@ -55,7 +55,7 @@ def test_two_thousand_cases_and_resamples_take_seconds() -> None:
     ("auc", "cases_of_a_patient"),
     [(0.75, 1), (0.9, 2), *(pytest.param(*one, marks=EXHAUSTIVE) for one in ((0.75, 2), (0.9, 1)))],
 )
-def test_the_interval_holds_the_true_auc_as_often_as_it_says(auc: float, cases_of_a_patient: int) -> None:
+def test_auc_interval_has_nominal_coverage(auc: float, cases_of_a_patient: int) -> None:
     """320 patients, 30% of them positive, whose cases share half of their variance; nominal 95%."""
     rng = np.random.default_rng(0)
     n, draws = 320, 400
@@ -73,7 +73,7 @@ def test_the_interval_holds_the_true_auc_as_often_as_it_says(auc: float, cases_o
     assert 0.92 <= held / draws <= 0.98
 
 
-def test_resamples_that_lost_a_class_are_left_out() -> None:
+def test_resamples_without_a_class_are_ignored() -> None:
     """The only case of class 2 is in a patient who counts to class 0, so that a resample may lack it."""
     y = np.array([0, 0, 2, 0, 0, 1, 1])
     groups = ["a", "a", "a", "b", "c", "d", "e"]
@@ -87,7 +87,7 @@ def test_resamples_that_lost_a_class_are_left_out() -> None:
     assert found["accuracy"].error > 0
 
 
-def test_without_resamples_there_is_no_interval() -> None:
+def test_no_resamples_give_no_interval() -> None:
     found = estimates([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], [0, 1, 0], n_resamples=0)["auc"]
     assert found.value == 1.0
     assert np.isnan([found.low, found.high]).all()

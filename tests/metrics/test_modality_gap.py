@@ -120,7 +120,7 @@ def test_few_cases_have_no_larger_gap_than_many() -> None:
     assert np.mean(plain) > 0.09
 
 
-def test_what_is_absent_or_has_no_direction_does_not_count() -> None:
+def test_absent_and_zero_embeddings_are_ignored() -> None:
     kept = np.r_[0:30]
     present = {"a": np.arange(N) < 32, "b": np.ones(N, dtype=bool)}
     a, b = A.copy(), B.copy()
@@ -146,7 +146,7 @@ def test_intervals_are_those_of_the_resamples_computed_one_by_one() -> None:
         assert (one.value, one.low, one.high) == pytest.approx((point[key], low, high), abs=1e-10)
 
 
-def test_differences_are_of_the_same_resamples() -> None:
+def test_differences_are_paired_by_resample() -> None:
     first, second = {"a": A, "b": B}, {"a": A, "b": -B}
     one, other = values(first, Y), values(second, Y)
     found = gap_differences(first, second, Y, n_resamples=50)
@@ -239,6 +239,6 @@ def test_sets_of_other_widths_have_no_pair() -> None:
         (({"a": A}, Y, None, ["p"]), {}, "groups expects one per case, got 1 groups and 40 cases"),
     ],
 )
-def test_refuses(arguments: Any, options: Any, message: str) -> None:
+def test_invalid_options_and_inputs_raise(arguments: Any, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gap_numbers(*arguments, **options)

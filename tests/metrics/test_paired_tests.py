@@ -22,7 +22,7 @@ OVARIAN = np.fromstring(
 ).reshape(-1, 4)
 
 
-def test_delong_on_its_published_example() -> None:
+def test_delong_matches_published_example() -> None:
     labels = OVARIAN[:, 3]
     protein, score = OVARIAN[:, 1], 10 - OVARIAN[:, 2]
     found = delong([score, protein], labels)
@@ -50,7 +50,7 @@ def by_pairs(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), min_size=6, max_size=25))
-def test_delong_is_its_definition(rows: list[tuple[int, int, bool]]) -> None:
+def test_delong_matches_definition(rows: list[tuple[int, int, bool]]) -> None:
     a, b, label = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     if min(label.sum(), (1 - label).sum()) < 2:
         return
@@ -69,7 +69,7 @@ def scored(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack([1 - p[0], p[0]], 1), np.stack([1 - p[1], p[1]], 1), y
 
 
-def test_delong_and_the_bootstrap_agree() -> None:
+def test_delong_matches_bootstrap() -> None:
     one, other, y = scored(600, seed=0)
     exact = compare_auc(one[:, 1], other[:, 1], y)
     drawn = compare(one, other, y, n_resamples=4000)
@@ -79,7 +79,7 @@ def test_delong_and_the_bootstrap_agree() -> None:
 
 
 @pytest.mark.slow
-def test_delong_and_a_bootstrap_by_brute_force_agree() -> None:
+def test_delong_matches_brute_force_bootstrap() -> None:
     """Cases drawn with replacement in each class, areas by counting pairs."""
     one, other, y = scored(150, seed=3)
     scores = np.stack([one[:, 1], other[:, 1]])
@@ -97,14 +97,14 @@ def test_delong_and_a_bootstrap_by_brute_force_agree() -> None:
     assert (difference.std() / ((exact.high - exact.low) / 3.92)) == pytest.approx(1, abs=0.06)
 
 
-def test_pairing_is_what_makes_it_sharp() -> None:
+def test_paired_interval_is_narrower_than_unpaired() -> None:
     one, other, y = scored(600, seed=1)
     paired = compare(one, other, y)
     apart = np.hypot(estimates(one, y)["auc"].error, estimates(other, y)["auc"].error)
     assert (paired.high - paired.low) / 3.92 < 0.8 * apart
 
 
-def test_copies_of_a_patient_are_not_more_patients() -> None:
+def test_duplicated_patients_do_not_narrow_interval() -> None:
     one, other, y = scored(90, seed=2)
     owner = [str(i) for i in np.repeat(np.arange(90), 4)]
     repeated = [np.repeat(x, 4, axis=0) for x in (one, other, y)]
@@ -114,14 +114,14 @@ def test_copies_of_a_patient_are_not_more_patients() -> None:
     assert naive.high - naive.low < 0.7 * (once.high - once.low)
 
 
-def test_no_difference() -> None:
+def test_equal_models_have_no_difference() -> None:
     one, _, y = scored(60, seed=3)
     assert compare_auc(one[:, 1], one[:, 1] ** 3, y) == (0.0, 0.0, 0.0, 1.0)
     same = compare(one, one, y, n_resamples=50)
     assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_a_certain_difference_of_a_bootstrap_is_not_more_certain_than_its_resamples() -> None:
+def test_bootstrap_p_is_at_least_two_over_resamples() -> None:
     y = np.arange(40) % 2
     good, bad = np.eye(2)[y], np.eye(2)[1 - y]
     found = compare(good, bad, y, n_resamples=99)
@@ -130,8 +130,8 @@ def test_a_certain_difference_of_a_bootstrap_is_not_more_certain_than_its_resamp
 
 
 @pytest.mark.slow
-def test_the_level_of_both_tests_where_there_is_no_difference() -> None:
-    """5% of tests find something that is not there, within what 400 draws of it allow."""
+def test_tests_have_nominal_level_under_null() -> None:
+    """5% false positives, within what 400 draws allow."""
     rng = np.random.default_rng(0)
     found = np.zeros(2)
     for draw in range(400):
@@ -160,7 +160,7 @@ def test_holm_by_hand() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p: list[float]) -> None:
+def test_holm_keeps_order_and_is_at_most_bonferroni(p: list[float]) -> None:
     found = holm(p)
     assert (found >= np.array(p) - 1e-15).all()
     assert (found <= np.minimum(1, len(p) * np.array(p)) + 1e-15).all()
@@ -178,13 +178,13 @@ def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p: list[float
         (lambda: holm([0.1, 1.2]), "expects probabilities"),
     ],
 )
-def test_wrong_inputs(call, message: str) -> None:
+def test_invalid_inputs_raise(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=4, max_size=8))
-def test_the_interval_of_two_aucs_is_possible(rows: list[tuple[int, int, bool]]) -> None:
+def test_auc_difference_interval_is_in_range(rows: list[tuple[int, int, bool]]) -> None:
     a, b, label = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     if min(label.sum(), (1 - label).sum()) < 2:
         return
@@ -192,7 +192,7 @@ def test_the_interval_of_two_aucs_is_possible(rows: list[tuple[int, int, bool]])
     assert -1 <= found.low <= found.mean <= found.high <= 1
 
 
-def test_two_models_on_one_class_are_not_compared() -> None:
+def test_single_class_labels_give_no_comparison() -> None:
     p = np.random.default_rng(0).dirichlet(np.ones(2), 8)
     for metric in ("auc", "average_precision", "f1_macro", "mcc"):
         assert np.isnan(compare(p, p[::-1], np.ones(8, dtype=int), metric=metric, n_resamples=20)).all()

@@ -5,7 +5,7 @@ from mmfusion.metrics.recalibration import FEWEST, recalibration
 
 
 @pytest.mark.slow
-def test_known_distortions_are_found() -> None:
+def test_recovers_simulated_slope_and_intercept() -> None:
     rng = np.random.default_rng(4)
     odds = rng.normal(size=40_000)
     positive = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
@@ -20,7 +20,7 @@ def test_known_distortions_are_found() -> None:
         assert found.slope.low < 1 / slope < found.slope.high
 
 
-def test_it_is_the_maximum_of_the_likelihood() -> None:
+def test_matches_logistic_regression() -> None:
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(1)
@@ -31,7 +31,7 @@ def test_it_is_the_maximum_of_the_likelihood() -> None:
     assert recalibration(p, positive).slope.value == pytest.approx(wanted, abs=1e-5)
 
 
-def test_groups_widen_the_interval_and_few_have_none() -> None:
+def test_groups_widen_interval() -> None:
     rng = np.random.default_rng(2)
     p = rng.uniform(0.1, 0.9, 60)
     positive = rng.random(60) < p
@@ -55,7 +55,7 @@ def test_groups_widen_the_interval_and_few_have_none() -> None:
         ([0.0, 1.0, 0.0, 1.0], [False, True, True, False], True, True),
     ],
 )
-def test_what_cannot_be_fitted_is_undefined(p: list[float], positive: list[bool], intercept: bool, slope: bool) -> None:
+def test_unidentifiable_fit_is_undefined(p: list[float], positive: list[bool], intercept: bool, slope: bool) -> None:
     found = recalibration(np.array(p), np.array(positive))
     assert np.isfinite(found.intercept.value) == intercept
     assert np.isfinite(found.slope.value) == slope

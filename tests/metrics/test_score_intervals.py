@@ -21,20 +21,20 @@ def drawn(values: list[float], sd: float, r: int = 400) -> np.ndarray:
     return np.array(values)[:, None] + sd * (noise - noise.mean()) / noise.std(ddof=1)
 
 
-def test_one_run_is_students_t_on_the_logit_scale() -> None:
+def test_one_run_matches_t_interval_on_logit_scale() -> None:
     found = score_interval("accuracy", [0.9], drawn([0.9], 0.02), CASES)
     reach = t.ppf(0.975, 199) * 0.02 / 0.09
     assert (found.low, found.high) == pytest.approx(tuple(expit(logit(0.9) + np.array([-reach, reach]))))
     assert (found.kind, found.error, found.reason) == ("logit", pytest.approx(0.02), "")
 
 
-def test_runs_that_differ_widen_it() -> None:
+def test_variance_between_runs_widens_interval() -> None:
     values = [0.88, 0.9, 0.92, 0.9, 0.9]
     found = score_interval("accuracy", values, drawn(values, 0.01), CASES)
     assert found.error**2 == pytest.approx(0.01**2 + np.var(values, ddof=1) / 5)
 
 
-def test_other_ranges() -> None:
+def test_scale_interval_of_other_ranges() -> None:
     low, high = scale_interval(0.5, 0.1, 1e9, (-1.0, 1.0), level=0.95)
     # Half the range of twice the width: Fisher's transformation.
     assert (low, high) == pytest.approx(tuple(np.tanh(np.arctanh(0.5) + 1.959964 * 0.1 / 0.75 * np.array([-1, 1]))))
@@ -43,7 +43,7 @@ def test_other_ranges() -> None:
 
 
 @given(st.sampled_from(NAMES), st.floats(0, 1), st.floats(1e-9, 3), st.integers(1, 6), st.sampled_from([CASES, FEW]))
-def test_the_value_is_in_it_and_it_in_the_range(name: str, value: float, sd: float, n: int, cases: TestCases) -> None:
+def test_interval_contains_value_and_is_in_range(name: str, value: float, sd: float, n: int, cases: TestCases) -> None:
     found = score_interval(name, [value] * n, drawn([value] * n, sd), cases)
     assert math.isnan(found.low) is math.isnan(found.high) is (found.kind == "") is (found.reason != "")
     if found.kind:
@@ -53,12 +53,12 @@ def test_the_value_is_in_it_and_it_in_the_range(name: str, value: float, sd: flo
 
 
 @pytest.mark.parametrize(("metric", "n"), [("accuracy", 200), ("accuracy_1", 100), ("sensitivity", 100)])
-def test_shares_of_all_cases_are_wilsons(metric: str, n: int) -> None:
+def test_perfect_share_gets_wilson_interval(metric: str, n: int) -> None:
     found = score_interval(metric, [1.0], drawn([1.0], 0.0), CASES)
     assert (found.low, found.high) == pytest.approx(wilson(1.0, n))
 
 
-def test_recall_of_few_cases_is_wilsons() -> None:
+def test_recall_of_few_cases_gets_wilson_interval() -> None:
     found = score_interval("sensitivity", [0.8], drawn([0.8], np.sqrt(0.16 / 10)), FEW)
     # A bootstrap of ten has nine tenths of the variance, which is put right.
     assert (found.low, found.high) == pytest.approx(wilson(0.8, 9))
@@ -67,7 +67,7 @@ def test_recall_of_few_cases_is_wilsons() -> None:
     assert score_interval("specificity", [0.8], drawn([0.8], 0.01), FEW).kind == "logit"
 
 
-def test_accuracy_of_few_groups_is_no_surer_than_independent_cases() -> None:
+def test_accuracy_of_few_groups_is_not_narrower() -> None:
     """Patients of two images, one right and one wrong: the share does not vary over patients."""
     few = TestCases.of(np.arange(18) // 2 % 2, [str(i // 2) for i in range(18)], 2)
     found = score_interval("accuracy", [0.5], drawn([0.5], 1e-4), few)
@@ -79,7 +79,7 @@ def test_accuracy_of_few_groups_is_no_surer_than_independent_cases() -> None:
 
 
 @pytest.mark.parametrize("auc", [0.0, 1.0])
-def test_an_auc_of_one_is_newcombes(auc: float) -> None:
+def test_auc_of_one_gets_newcombe_interval(auc: float) -> None:
     y = np.arange(100) < 10
     p1 = np.where(y == bool(auc), 0.9, 0.1)
     found = score_interval("auc", [auc], drawn([auc], 0.0), FEW, [np.stack([1 - p1, p1], 1)])
@@ -87,7 +87,7 @@ def test_an_auc_of_one_is_newcombes(auc: float) -> None:
     assert found.low < found.high
 
 
-def test_average_precision_is_about_the_value_less_its_bias() -> None:
+def test_average_precision_interval_is_bias_corrected() -> None:
     replicates = drawn([0.6], 0.05) + 0.03
     found = score_interval("average_precision", [0.6], replicates, CASES)
     assert logit(found.low) + logit(found.high) == pytest.approx(2 * logit(0.57))
@@ -106,13 +106,13 @@ def test_average_precision_is_about_the_value_less_its_bias() -> None:
         ("average_precision", 0.2, 0.1, TestCases.of([0, 1, 1], None, 2), "single case or group"),
     ],
 )
-def test_where_there_is_none_it_says_why(metric: str, value: float, sd: float, cases: TestCases, reason: str) -> None:
+def test_undefined_interval_has_reason(metric: str, value: float, sd: float, cases: TestCases, reason: str) -> None:
     found = score_interval(metric, [value], drawn([value], sd), cases)
     assert math.isnan(found.low)
     assert reason in found.reason
 
 
-def test_what_is_undefined_needs_no_reason() -> None:
+def test_undefined_value_has_no_reason() -> None:
     assert score_interval("auc", [0.5, math.nan], None, CASES).reason == ""
     assert score_interval("accuracy", [0.5], None, CASES).reason == "no resamples were drawn"
     lost = np.where(np.arange(400) < 250, np.nan, drawn([0.5], 0.1))

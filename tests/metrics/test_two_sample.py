@@ -7,7 +7,7 @@ from mmfusion.metrics.cases import one_per_group
 from mmfusion.metrics.two_sample import levels_differ, numbers_differ, vectors_differ
 
 
-def test_numbers_are_compared_without_what_is_missing() -> None:
+def test_numbers_differ_ignores_nan() -> None:
     found = numbers_differ([1, 2, 3, np.nan], [2.5, 3.5, 4.5])
     wanted = stats.ks_2samp([1, 2, 3], [2.5, 3.5, 4.5])
     assert found == pytest.approx((wanted.statistic, wanted.pvalue))
@@ -15,7 +15,7 @@ def test_numbers_are_compared_without_what_is_missing() -> None:
     assert numbers_differ([1.0] * 5, [1.0] * 5).p == 1.0
 
 
-def test_many_levels_are_compared_by_the_distribution_and_few_cases_by_drawing() -> None:
+def test_levels_differ_by_chi_square_or_permutation() -> None:
     counts = np.array([[30, 20, 50], [20, 40, 40]])
     found = levels_differ(*counts)
     assert found.p == pytest.approx(stats.chi2_contingency(counts, correction=False).pvalue)
@@ -25,13 +25,13 @@ def test_many_levels_are_compared_by_the_distribution_and_few_cases_by_drawing()
     assert levels_differ([3, 0], [0, 3]).effect == 1.0
 
 
-def test_levels_without_a_difference_or_without_cases() -> None:
+def test_levels_differ_of_single_level_or_no_cases() -> None:
     assert levels_differ([5, 0], [9, 0]) == (0.0, 1.0)
     assert np.isnan(levels_differ([0, 0], [1, 2])).all()
     assert np.isnan(levels_differ([], [])).all()
 
 
-def test_vectors_of_one_distribution_are_rarely_told_apart_and_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_differ_has_nominal_level_and_power(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(two_sample, "N_PERMUTATIONS", 199)
     rng = np.random.default_rng(0)
     p = [vectors_differ(rng.normal(size=(20, 3)), rng.normal(size=(15, 3)), seed=i).p for i in range(60)]
@@ -44,20 +44,20 @@ def test_vectors_of_one_distribution_are_rarely_told_apart_and_others_are(monkey
     assert vectors_differ(rng.normal(size=(100, 2)), 4 * rng.normal(size=(100, 2))).p < 0.01
 
 
-def test_vectors_that_do_not_vary_or_are_too_few() -> None:
+def test_vectors_differ_of_constant_or_too_few() -> None:
     assert vectors_differ(np.ones((3, 2)), np.ones((4, 2))) == (0.0, 1.0)
     assert np.isnan(vectors_differ(np.ones((1, 2)), np.ones((4, 2)))).all()
     assert vectors_differ(np.zeros((3, 1)), np.ones((3, 1))).effect == pytest.approx(1)
 
 
-def test_many_vectors_are_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_differ_subsamples_many_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(two_sample, "MOST", 50)
     monkeypatch.setattr(two_sample, "N_PERMUTATIONS", 199)
     x = np.random.default_rng(0).normal(size=(5000, 1))
     assert vectors_differ(x, x).p > 0.05
 
 
-def test_one_case_of_each_group_is_chosen_at_random() -> None:
+def test_draws_one_case_per_group() -> None:
     groups = ["a", "b", "a", "c", "b", "a"]
     chosen = [one_per_group(groups, seed=seed) for seed in range(20)]
     for rows in chosen:

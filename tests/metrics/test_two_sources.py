@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mmfusion.metrics.two_sources import case_variances, resampled_error, two_source_error
 
 
-def test_the_formula_by_hand() -> None:
+def test_error_by_hand() -> None:
     """d = 0.01, 0.02, 0.03, 0.04, 0.05: s^2 = 2.5e-4. V = 1e-4, mean V_s = 1.4e-4, 100 groups."""
     found = two_source_error([0.01, 0.02, 0.03, 0.04, 0.05], 1e-4, 1.4e-4, 99)
     square = 1e-4 + 5e-5 - 1e-5
@@ -15,12 +15,12 @@ def test_the_formula_by_hand() -> None:
     assert found.cases == pytest.approx(0.01)
 
 
-def test_one_run_has_the_cases_alone() -> None:
+def test_one_run_has_case_variance_only() -> None:
     found = two_source_error([0.9], 4e-4, 4e-4, 49)
     assert (float(found.error), float(found.degrees)) == pytest.approx((0.02, 49))
 
 
-def test_the_error_is_never_below_that_of_the_cases() -> None:
+def test_error_is_at_least_case_error() -> None:
     found = two_source_error([0.5, 0.5, 0.5], 1e-4, 9e-4, 99)
     assert found.error == pytest.approx(0.01)
 
@@ -28,16 +28,16 @@ def test_the_error_is_never_below_that_of_the_cases() -> None:
 @pytest.mark.parametrize(
     ("values", "variance", "degrees"), [([0.1, np.nan], 1e-4, 9), ([0.1, 0.2], np.nan, 9), ([0.1, 0.2], 1e-4, 0)]
 )
-def test_what_is_unknown_is_nan(values: list[float], variance: float, degrees: float) -> None:
+def test_unknown_variance_gives_nan(values: list[float], variance: float, degrees: float) -> None:
     assert np.isnan(two_source_error(values, variance, variance, degrees)).all()
 
 
-def test_runs_that_are_equal_to_the_bit_have_no_error() -> None:
+def test_identical_runs_have_no_error() -> None:
     found = two_source_error([0.0, 0.0], 0.0, 0.0, 9)
     assert (float(found.error), float(found.degrees)) == (0.0, 9.0)
 
 
-def test_wrong_arguments() -> None:
+def test_invalid_arguments_raise() -> None:
     with pytest.raises(ValueError, match="at least one run"):
         two_source_error(np.empty((0,)), 0.1, 0.1, 9)
     with pytest.raises(ValueError, match="not negative"):
@@ -45,7 +45,7 @@ def test_wrong_arguments() -> None:
 
 
 @given(st.integers(2, 6), st.integers(0, 100))
-def test_places_are_independent(n: int, seed: int) -> None:
+def test_batched_inputs_match_single_inputs(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     values, v = rng.normal(size=(n, 3)), rng.random(3)
     together = two_source_error(values, v, 2 * v, 30)
@@ -54,7 +54,7 @@ def test_places_are_independent(n: int, seed: int) -> None:
         np.testing.assert_allclose([part[place] for part in together], alone)
 
 
-def test_the_three_components_are_recovered() -> None:
+def test_variance_components_are_recovered() -> None:
     """Mean of 5 runs with case noise 0.02 in common, 0.03 of each run, and training noise 0.04."""
     rng = np.random.default_rng(0)
     squares = []
@@ -66,7 +66,7 @@ def test_the_three_components_are_recovered() -> None:
     assert np.mean(squares) == pytest.approx(0.02**2 + 0.03**2 / 5 + 0.04**2 / 5, rel=0.05)
 
 
-def test_case_variances_need_most_of_the_resamples() -> None:
+def test_case_variances_need_most_resamples_defined() -> None:
     drawn = np.array([[1.0, 2.0, np.nan, 4.0], [2.0, 2.0, 2.0, np.nan]])
     of_mean, of_single = case_variances(drawn)
     assert of_mean == pytest.approx(np.var([1.5, 2.0], ddof=1))
@@ -74,8 +74,8 @@ def test_case_variances_need_most_of_the_resamples() -> None:
     assert np.isnan(case_variances(drawn[:, 1:])).all()
 
 
-def test_degrees_of_freedom_are_one_at_least() -> None:
-    """Runs that differ far less than their own case noise says: what is left of the variance is next to nothing."""
+def test_degrees_of_freedom_are_at_least_one() -> None:
+    """Runs that differ far less than their own case noise suggests: the remaining variance is nearly zero."""
     found = two_source_error([0.0, 0.02, 0.0, 0.02, 0.0], 1e-6, 1.2e-4, 99)
     assert found.degrees == 1
     assert 1e-3 <= found.error < 5e-3

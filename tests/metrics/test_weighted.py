@@ -8,8 +8,8 @@ P = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]])
 Y = np.array([0, 0, 1, 1])
 
 
-def test_a_column_a_resample() -> None:
-    """As they are, then the second case twice and the first not at all, then nothing."""
+def test_one_column_per_resample() -> None:
+    """Unweighted, then the second case twice and the first not at all, then all zero."""
     w = np.array([[1.0, 0, 0], [1, 2, 0], [1, 1, 0], [1, 1, 0]])
     np.testing.assert_allclose(Ranks(P, Y)(w)["auc"], [3 / 4, 1 / 2, np.nan])
     found = Counts(P, Y, 0.65, ("a", "b"))(w)
@@ -22,7 +22,7 @@ def test_a_column_a_resample() -> None:
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_prepared_once_is_evaluated_each_time(k: int) -> None:
+def test_prepared_metrics_match_direct_evaluation(k: int) -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(k), 30)
     y, w = rng.integers(k, size=30), rng.integers(0, 3, (5, 30)).astype(float)
@@ -34,5 +34,5 @@ def test_prepared_once_is_evaluated_each_time(k: int) -> None:
         assert all((own[name] == wanted[name]).all() for name in own)
 
 
-def test_the_mean_of_what_is_defined() -> None:
+def test_mean_defined_ignores_nan() -> None:
     np.testing.assert_array_equal(mean_defined(np.array([[1.0, np.nan], [np.nan, np.nan]])), [1, np.nan])

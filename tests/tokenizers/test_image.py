@@ -24,7 +24,7 @@ def volumes(b: int = 2) -> list[Tensor]:
     return [torch.randn(b, 3, 4, 2, 2), torch.randn(b, 6, 2, 1, 1)]
 
 
-def test_positions_in_row_major_order() -> None:
+def test_projection_keeps_row_major_order() -> None:
     x = torch.arange(8.0).view(1, 2, 2, 2)
     tokens = map_tokens(x)
     assert tokens.mask is None
@@ -32,8 +32,8 @@ def test_positions_in_row_major_order() -> None:
 
 
 @pytest.mark.parametrize("made", [maps, volumes])
-def test_pyramid(made: object) -> None:
-    """``U(conv(positions))``; where the channels are ``dim`` already there is no U, as published."""
+def test_pyramid_matches_reference(made: object) -> None:
+    """``U(conv(positions))``; no U where the channels are ``dim`` already, as published."""
     x = made()
     tokenizer = Pyramid(IMAGE, shapes(x), dim=6, n_latents=5)
     first, second = tokenizer(x)
@@ -46,7 +46,9 @@ def test_pyramid(made: object) -> None:
 
 
 @pytest.mark.parametrize(("made", "cells"), [(maps, (2, 2)), (volumes, (2, 1, 2))])
-def test_pyramid_says_what_the_positions_are(made: Callable[[], list[Tensor]], cells: tuple[int, ...]) -> None:
+def test_pyramid_passes_grid_and_options_to_compression(
+    made: Callable[[], list[Tensor]], cells: tuple[int, ...]
+) -> None:
     """Cells of the map's own grid, options that arrive, and each stage's own channels."""
     x = made()
     tokenizer = Pyramid(IMAGE, shapes(x), dim=6, n_latents=4, compression="pool")
@@ -69,19 +71,19 @@ def test_pyramid_detaches_stages() -> None:
     assert all(p.grad is not None for p in tokenizer.parameters())
 
 
-def test_pyramid_refuses_to_detach_what_is_not_there() -> None:
+def test_pyramid_detach_of_unknown_stage_raises() -> None:
     with pytest.raises(ValueError, match=r"detach names stages \[5, 2\], the encoder has the stages 0 to 1"):
         Pyramid(IMAGE, shapes(maps()), dim=6, detach=[0, 5, 2])
 
 
-def test_pyramid_refuses_an_unknown_compression() -> None:
+def test_pyramid_unknown_compression_raises() -> None:
     with pytest.raises(ValueError, match="unknown token compression 'cnv'; did you mean 'conv'"):
         Pyramid(IMAGE, shapes(maps()), dim=6, compression="cnv")
     with pytest.raises(ValueError, match="token compression 'conv' has no option 'kernel'"):
         Pyramid(IMAGE, shapes(maps()), dim=6, compression={"name": "conv", "kernel": 5})
 
 
-def test_pool() -> None:
+def test_pool_is_projected_mean() -> None:
     x = maps()
     tokenizer = Pool(IMAGE, shapes(x), dim=4)
     (tokens,) = tokenizer(x)
@@ -90,7 +92,7 @@ def test_pool() -> None:
 
 
 @pytest.mark.parametrize("kind", [Pyramid, Pool, Patches])
-def test_maps_of_other_shapes_are_refused(kind: type[ImageTokenizer]) -> None:
+def test_other_map_shapes_raise(kind: type[ImageTokenizer]) -> None:
     """Of another size, number or channels; the number of cases is free."""
     tokenizer = kind(IMAGE, shapes(maps()), dim=4)
     tokenizer(maps(5))
@@ -100,7 +102,7 @@ def test_maps_of_other_shapes_are_refused(kind: type[ImageTokenizer]) -> None:
 
 
 @pytest.mark.parametrize("name", mmf.registry.image_tokenizers.list())
-def test_every_image_tokenizer(name: str) -> None:
+def test_image_tokenizers_give_unmasked_tokens_of_dim(name: str) -> None:
     """Unmasked tokens of the width asked for, in as many sets as it says, a case at a time."""
     tokenizer = mmf.registry.image_tokenizers.create(name, IMAGE, shapes(maps()), dim=4)
     x = maps(3)

@@ -17,8 +17,8 @@ def built(kind: str, **options: Any) -> tuple[Patches, list[torch.Tensor]]:
 
 @pytest.mark.parametrize("kind", IMAGES)
 @pytest.mark.parametrize("cls", [False, True])
-def test_a_token_a_position(kind: str, cls: bool) -> None:
-    """Row-major order: the projected channels of the position, and its vector; the learned token first."""
+def test_one_token_per_position(kind: str, cls: bool) -> None:
+    """Row-major order: the projected channels of the position plus its vector; the learned token first."""
     tokenizer, maps = built(kind, cls=cls)
     (tokens,) = tokenizer(maps)
     grid = tuple(maps[-1].shape[2:])
@@ -33,7 +33,7 @@ def test_a_token_a_position(kind: str, cls: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_all_stages(kind: str) -> None:
+def test_all_stages_give_one_set_each(kind: str) -> None:
     tokenizer, maps = built(kind, stages="all", norm=True)
     sets = tokenizer(maps)
     assert [one.x.shape[1] for one in sets] == [m[0, 0].numel() for m in maps]
@@ -41,7 +41,7 @@ def test_all_stages(kind: str) -> None:
         torch.testing.assert_close(one.x.mean(-1), torch.zeros(one.x.shape[:2]), atol=1e-5, rtol=0)
 
 
-def test_without_positions_like_places_have_like_tokens() -> None:
+def test_without_positions_equal_pixels_give_equal_tokens() -> None:
     tokenizer, maps = built("2D", positions=False)
     (tokens,) = tokenizer([maps[0], torch.ones(2, 6, 2, 2)])
     # Not to the last bit: a matrix product may sum one row in another order than the next.
@@ -51,7 +51,7 @@ def test_without_positions_like_places_have_like_tokens() -> None:
     assert not torch.allclose(tokens.x[:, 0], tokens.x[:, 3])
 
 
-def test_weights_fit_another_size() -> None:
+def test_weights_fit_other_image_size() -> None:
     small, _ = built("2D")
     large = Patches(Image(3, (64, 64)), [(4, 8, 6), (6, 4, 3)], dim=8)
     maps = [torch.randn(2, 4, 8, 6), torch.randn(2, 6, 4, 3)]
@@ -60,12 +60,12 @@ def test_weights_fit_another_size() -> None:
     assert isinstance(large.position[0], GridPosition)
 
 
-def test_refuses() -> None:
+def test_invalid_stages_raises() -> None:
     with pytest.raises(ValueError, match="stages expects one of last, all, got 'first'"):
         Patches(*IMAGES["2D"], dim=8, stages="first")
 
 
-def test_grid() -> None:
+def test_grid_of_each_stage() -> None:
     """The positions of each stage; none with a [CLS] before them."""
     assert built("2D")[0].grid(0) == (2, 2)
     every, _ = built("3D", stages="all")

@@ -86,9 +86,7 @@ def _as_before() -> Iterator[None]:
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("tf32", [False, True])
 @pytest.mark.parametrize("device", [CPU, GPU], ids=str)
-def test_it_is_what_is_asked_for_and_the_callers_own_afterwards(
-    device: torch.device, tf32: bool, caller: Callable[[], None]
-) -> None:
+def test_precision_is_set_and_restored(device: torch.device, tf32: bool, caller: Callable[[], None]) -> None:
     def on_gpu() -> dict[str, Any]:
         return {name: value for name, value in module._read(GPU).items() if name.startswith("cuda")}
 
@@ -114,7 +112,7 @@ def test_it_is_what_is_asked_for_and_the_callers_own_afterwards(
 
 
 @needs_newer
-def test_the_switches_of_torch_are_never_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_and_new_precision_settings_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("get_float32_matmul_precision", "set_float32_matmul_precision"):
         monkeypatch.setattr(torch, name, lambda *arguments: pytest.fail("the older switches are used"))
     with arithmetic(GPU):
@@ -126,7 +124,7 @@ def test_the_switches_of_torch_are_never_mixed(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("tf32", [False, True])
 @pytest.mark.parametrize("caller", [leave, allow, forbid, medium])
-def test_older_torch(monkeypatch: pytest.MonkeyPatch, caller: Callable[[], None], tf32: bool) -> None:
+def test_older_torch_uses_old_settings(monkeypatch: pytest.MonkeyPatch, caller: Callable[[], None], tf32: bool) -> None:
     caller()
     before = older()
     with monkeypatch.context() as patch:  # undone before the fixture's end
@@ -141,15 +139,15 @@ def test_older_torch(monkeypatch: pytest.MonkeyPatch, caller: Callable[[], None]
         assert older() == before
 
 
-def test_what_torch_does_by_itself_has_its_name() -> None:
-    """Convolutions in TF32 and products in float32; an autocast is told by its dtype."""
+def test_default_precision_of_torch_has_a_name() -> None:
+    """Convolutions in TF32 and products in float32; an autocast is named by its dtype."""
     assert in_use(CPU) == "float32"
     assert in_use(GPU).startswith("convolution=tf32,product=float32")
     with torch.autocast("cpu", torch.bfloat16):
         assert in_use(CPU) == "bfloat16"
 
 
-def test_a_device_without_the_precision_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_precision_of_device_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     for precision in ("tf32", "fp16"):
         with pytest.raises(ValueError, match=f"'{precision}' needs a CUDA device, got cpu: use run.precision=no or"):
             check(precision, CPU)
@@ -166,13 +164,13 @@ def test_a_device_without_the_precision_is_an_error(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("precision", "mixed"), [("no", "no"), ("tf32", "no"), ("bf16", "bf16")])
-def test_accelerate_hears_of_mixed_precision_alone(precision: str, mixed: str) -> None:
+def test_accelerator_receives_mixed_precision_only(precision: str, mixed: str) -> None:
     assert devices.accelerator(precision, CPU).mixed_precision == mixed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["no", "tf32"])
-def test_a_run_trains_as_it_says_and_its_results_are_float32(
+def test_run_trains_in_precision_and_evaluates_in_float32(
     start: Callable[..., Path], fakes: ModuleType, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     inside: list[bool] = []

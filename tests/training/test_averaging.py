@@ -3,8 +3,8 @@ import torch
 from mmfusion.training import averaging
 
 
-def test_a_single_process_keeps_what_it_has() -> None:
-    """Of two, see test_processes.py."""
+def test_single_process_keeps_gradients() -> None:
+    """For two, see test_processes.py."""
     parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     parameters[1].grad = torch.full((2,), 3.0)
     averaging.average_gradients(parameters)

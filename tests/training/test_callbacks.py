@@ -38,7 +38,7 @@ class Noting(Callback):
         self._note("end", metrics)
 
 
-def test_calls_in_order() -> None:
+def test_callbacks_are_called_in_order() -> None:
     notes: list[Any] = []
     calls = Calls([Noting(notes), lambda entry: notes.append(entry["lr"])])
     with calls.around(Path("run"), {}):
@@ -48,7 +48,7 @@ def test_calls_in_order() -> None:
 
 
 @pytest.mark.parametrize("fails", ["begin", "epoch", "end"])
-def test_all_that_began_end(fails: str) -> None:
+def test_all_begun_callbacks_end(fails: str) -> None:
     """A logger that fails does not leave another's file open."""
     notes: list[Any] = []
     calls = Calls([Noting(notes, fails), Noting(notes)])
@@ -58,12 +58,12 @@ def test_all_that_began_end(fails: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["tensorboard", Noting])
-def test_what_is_no_callback(wrong: Any) -> None:
+def test_invalid_callback_raises(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"callbacks expects functions .* got"):
         Calls([wrong])
 
 
-def test_flat_numbers() -> None:
+def test_numbers_are_flattened() -> None:
     assert numbers(ENTRY) == {"loss/label": 0.5, "validation/auc": 0.75, "lr": 0.1, "seconds": 2.0}
     metrics = {"test": {"auc": {"value": 0.9}, "mcc": {"value": None}}, "validation": {"auc": {"value": 0.8}}}
     assert results(metrics) == {"test/auc": 0.9}

@@ -18,7 +18,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert about == {"format": checkpoints.FORMAT, "epoch": 3, "note": "ä"}
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_missing_or_invalid_checkpoint_raises(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     with pytest.raises(FileNotFoundError, match=r"no checkpoint .*a\.safetensors"):
         checkpoints.load(path)
@@ -36,7 +36,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD])
-def test_an_optimiser_goes_on_where_it_was(tmp_path: Path, kind: type[torch.optim.Optimizer]) -> None:
+def test_optimizer_state_round_trip(tmp_path: Path, kind: type[torch.optim.Optimizer]) -> None:
     def made() -> tuple[nn.Linear, torch.optim.Optimizer]:
         torch.manual_seed(0)
         layer = nn.Linear(3, 2)
@@ -63,7 +63,7 @@ def test_an_optimiser_goes_on_where_it_was(tmp_path: Path, kind: type[torch.opti
     assert torch.equal(again.bias, layer.bias)
 
 
-def test_names_are_taken_apart_at_the_first_dot_only() -> None:
+def test_names_split_at_first_dot_only() -> None:
     tensors = {"a.b": torch.ones(1), "ab": torch.zeros(1)}
     packed = checkpoints.prefixed("model", tensors) | {"modelled.x": torch.ones(1)}
     assert checkpoints.under("model", packed) == tensors

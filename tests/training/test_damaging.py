@@ -41,7 +41,7 @@ def damaged(table: Path, place: Path, how: str, *more: str) -> "subprocess.Compl
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "workers"), [pytest.param("flip", 0, marks=pytest.mark.exhaustive), ("cut", 1)])
-def test_a_damaged_cache_is_repaired_while_the_run_goes_on(table: Path, how: str, workers: int, tmp_path: Path) -> None:
+def test_damaged_cache_is_repaired_during_run(table: Path, how: str, workers: int, tmp_path: Path) -> None:
     outs = {}
     for kind in ("none", how):
         done = damaged(table, tmp_path / kind, kind, "--set", f"train.workers={workers}")
@@ -53,7 +53,7 @@ def test_a_damaged_cache_is_repaired_while_the_run_goes_on(table: Path, how: str
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_what_cannot_be_repaired_is_one_line(table: Path, tmp_path: Path) -> None:
+def test_unrepairable_cache_is_one_line_error(table: Path, tmp_path: Path) -> None:
     """Neither the cache nor the files."""
     saved = {path: path.read_bytes() for path in table.parent.glob("*.png")}
     try:

@@ -24,7 +24,7 @@ def log_of(losses: list[float]) -> LossLog:
     return log
 
 
-def test_any_step_that_is_not_finite_is_told_with_its_rate() -> None:
+def test_nonfinite_loss_raises_with_step_and_rate() -> None:
     assert log_of([1.0, 3.0]).close() == {"ce": 2.0}
     for bad in (float("nan"), float("inf"), float("-inf")):
         for at in range(3):
@@ -38,7 +38,7 @@ def test_any_step_that_is_not_finite_is_told_with_its_rate() -> None:
             assert f"at learning rate {0.1 * (at + 1):.3g}; start anew with less" in text
 
 
-def test_a_step_that_fails_after_a_loss_was_not_finite_is_told_as_that() -> None:
+def test_error_after_nonfinite_loss_raises_nonfinite_loss() -> None:
     log = log_of([1.0, float("nan")])
     with pytest.raises(NonFiniteLoss, match="step 2 of the epoch"), log.explaining():
         raise RuntimeError("linalg.svd: the input has NaN")
@@ -47,7 +47,7 @@ def test_a_step_that_fails_after_a_loss_was_not_finite_is_told_as_that() -> None
         raise ValueError("something else")
 
 
-def test_the_advice_names_what_can_be_changed() -> None:
+def test_advice_names_settings() -> None:
     text = divergence.advice(Train(lr=0.5, clip_norm=2.0), "bf16")
     assert "a lower train.lr (it is 0.5)" in text
     assert "a lower train.clip_norm (it is 2)" in text
@@ -59,8 +59,8 @@ def test_the_advice_names_what_can_be_changed() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four steps an epoch; the objective explodes in the third of the second."""
+def test_diverged_run_is_not_resumed(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four steps per epoch; the objective explodes in the third of the second."""
     overrides = {"model": {"explode_after": 6}}
     with pytest.raises(NonFiniteLoss, match=r"epoch 2 of 3: the loss is not finite in step 3 of the epoch .*rate 0\.0"):
         start(overrides=overrides)
@@ -85,10 +85,10 @@ def test_a_run_that_diverged_is_not_repeated(start: Start, tmp_path: Path, monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pretrain", [False, True])
-def test_weights_that_the_last_step_destroyed_are_not_kept(
+def test_nonfinite_weights_after_last_step_raise(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrain: bool
 ) -> None:
-    """All losses of the epoch are finite; what the last step has left is seen before anything is written."""
+    """All losses of the epoch are finite; the weights are checked before anything is written."""
     real = Training._step
     steps = 0
 
@@ -111,9 +111,7 @@ def test_weights_that_the_last_step_destroyed_are_not_kept(
 
 
 @pytest.mark.slow
-def test_outputs_that_are_not_finite_on_validation(
-    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nonfinite_validation_outputs_raise(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     real = fakes.Tiny.forward
 
     def forward(self: nn.Module, *arguments: Any, **options: Any) -> Any:

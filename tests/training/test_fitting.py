@@ -56,7 +56,7 @@ def seen(net: mmf.FusionModel, monkeypatch: pytest.MonkeyPatch) -> dict[str, tup
 
 
 @pytest.mark.slow
-def test_each_sees_the_rows_that_have_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizers_are_fitted_on_present_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, more than fit into a batch too, with their labels."""
     data, net = dataset(), model("piecewise_linear")
     found = seen(net, monkeypatch)
@@ -71,8 +71,8 @@ def test_each_sees_the_rows_that_have_its_table(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_a_precomputed_dataset_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And its maps are not read."""
+def test_fits_on_precomputed_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its maps are not read."""
     data, net = dataset(), model({"name": "trees", "n_trees": 3})
     maps = precompute(net, data, tmp_path, batch_size=8, device=CPU)
     found = seen(net, monkeypatch)
@@ -86,7 +86,7 @@ def test_a_precomputed_dataset_will_do(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_who_learns_from_rows() -> None:
+def test_tokenizers_that_learn_from_rows() -> None:
     names = {
         "feature": False, "mlp": False, "periodic": False, "tabtransformer": False, "text": True, "trees": True,
         "piecewise_linear": True,
@@ -99,8 +99,8 @@ def test_who_learns_from_rows() -> None:
 
 
 @pytest.mark.slow
-def test_tokenizers_are_found_wherever_they_are() -> None:
-    """Behind a compression, inside a table encoder, in the context of map fusions, or both; each once."""
+def test_nested_tokenizers_are_fitted_once() -> None:
+    """In a compression, in a table encoder, in the context of map fusions, or both; each once."""
     spec, choice = make_spec(), {"name": "trees", "n_trees": 2}
     for name, places in {
         "cfcml": ["tokenizers.table0.tokenizer"],
@@ -114,8 +114,8 @@ def test_tokenizers_are_found_wherever_they_are() -> None:
 
 
 @pytest.mark.slow
-def test_where_sentences_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the run's folder for such things; a tokenizer that has one of its own keeps it."""
+def test_sentence_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the run's cache folder; a tokenizer with its own folder keeps it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     for own, place in ((None, tmp_path / "run"), (tmp_path / "own", tmp_path / "own")):
         net = model({"name": "text", "encoder": FakeEncoder("fake"), "cache": own})
@@ -172,10 +172,10 @@ TOKENIZERS: dict[str, dict[str, Any]] = {
         pytest.param("gated_query", "text", marks=pytest.mark.exhaustive),
     ],
 )
-def test_a_run_and_what_is_left_of_it(
+def test_run_is_fitted_once_and_folder_predicts_the_same(
     model_name: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fitted once; the folder alone predicts the same, on a machine without text encoder or scikit-learn's trees."""
+    """The folder alone is enough, on a machine without text encoder or scikit-learn's trees."""
     encoder = Named(monkeypatch)
     fits: list[int] = []
     for kind in (TextTokenizer, TreeTokenizer, mmf.registry.tabular_tokenizers.get("piecewise_linear")):
@@ -211,8 +211,8 @@ def test_a_run_and_what_is_left_of_it(
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "trees" else pytest.mark.exhaustive) for name in TOKENIZERS]
 )
-def test_a_resumed_run_is_not_fitted_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends like one that was not interrupted, and needs no encoder to go on."""
+def test_resumed_run_is_not_fitted_again(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends like one that was not interrupted, and needs no encoder."""
     encoder = Named(monkeypatch)
     whole = run.start(chosen(tmp_path, "whole", {"tabular_tokenizer": TOKENIZERS[name]}))
     from mmfusion.training.loop import Training
@@ -236,8 +236,8 @@ def test_a_resumed_run_is_not_fitted_again(name: str, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_the_seed_is_the_run_whatever_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether sentences are encoded or found, the same run follows."""
+def test_cached_sentences_do_not_change_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether sentences are encoded or read from the cache, the run is the same."""
     encoder = Named(monkeypatch)
     first, second = (
         run.start(chosen(tmp_path, name, {"tabular_tokenizer": TOKENIZERS["text"]})) for name in ("first", "second")
@@ -247,8 +247,8 @@ def test_the_seed_is_the_run_whatever_is_on_disk(tmp_path: Path, monkeypatch: py
     assert one == two
 
 
-def test_by_the_command_line() -> None:
-    """A name, or options beside the recipe's."""
+def test_chosen_on_command_line() -> None:
+    """A name, or options next to the recipe's."""
     for words, expected in (
         (["model.tabular_tokenizer=text"], "text"),
         (
@@ -261,8 +261,8 @@ def test_by_the_command_line() -> None:
 
 
 @pytest.mark.slow
-def test_columns_without_a_target_of_classes() -> None:
-    """No labels are handed on then."""
+def test_fit_without_class_target() -> None:
+    """No labels are passed then."""
     spec = DataSpec({"image": Image(1, (8, 8)), "meta": Columns(("age",))}, targets={"size": mmf.Regression()})
     net = mmf.create_model("concat", spec, dim=4, tabular_tokenizer="piecewise_linear")
     data = FrameDataset(

@@ -31,8 +31,8 @@ def weights_of(out: Path, **train: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "freeze", [pytest.param(0, marks=pytest.mark.exhaustive), 2, pytest.param("all", marks=pytest.mark.exhaustive)]
 )
-def test_what_is_frozen_does_not_move(freeze: Any, tmp_path: Path) -> None:
-    """Parameters and batch statistics, to the bit; what is not frozen moves."""
+def test_frozen_parameters_and_statistics_do_not_change(freeze: Any, tmp_path: Path) -> None:
+    """Bit for bit; what is not frozen changes."""
     frozen = weights_of(tmp_path / "frozen", freeze=freeze)
     # The same start, of which nothing is left in the folder: a run whose encoder does not move at all.
     start = weights_of(tmp_path / "start", freeze="all")
@@ -49,7 +49,7 @@ def test_what_is_frozen_does_not_move(freeze: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_layer_decay() -> None:
+def test_layer_decay_rates() -> None:
     model = mmf.create_model("cfcml", SPEC)
     train = Train(lr=1.0, encoder_lr_scale=0.5, layer_decay=0.1)
     above = model.encoders.stages_above()
@@ -66,7 +66,7 @@ def test_layer_decay() -> None:
 
 
 @pytest.mark.slow
-def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
+def test_optimizer_excludes_frozen_parameters() -> None:
     model = mmf.create_model("cfcml", SPEC)
     model.encoders.freeze(1)
     optimizer = optimizers.build(phases_of(model)[0].parameters, Train())
@@ -77,7 +77,7 @@ def test_frozen_parameters_are_not_given_to_the_optimiser() -> None:
 
 
 @pytest.mark.slow
-def test_checkpointing_changes_no_number() -> None:
+def test_checkpointing_does_not_change_numbers() -> None:
     from helpers.small import loss_inputs, make_inputs, make_labels
 
     results = []
@@ -98,6 +98,6 @@ def test_checkpointing_changes_no_number() -> None:
 
 
 @pytest.mark.slow
-def test_a_stage_that_is_not_there() -> None:
+def test_unknown_stage_raises() -> None:
     with pytest.raises(ValueError, match=r"has 4 stages: freeze 0 \(the stem\) to 4 of them"):
         mmf.create_model("cfcml", SPEC).encoders.freeze(5)

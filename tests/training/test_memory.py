@@ -36,7 +36,7 @@ def advice(**train: Any) -> str:
 
 
 @pytest.mark.parametrize("error", SHORT)
-def test_a_lack_of_memory_is_one_error_that_names_what_to_change(error: Exception) -> None:
+def test_out_of_memory_error_names_settings(error: Exception) -> None:
     with pytest.raises(memory.OutOfMemory) as caught, memory.guard("training", "cuda", advice()):
         raise error
     text = str(caught.value)
@@ -51,30 +51,30 @@ def test_a_lack_of_memory_is_one_error_that_names_what_to_change(error: Exceptio
 
 
 @pytest.mark.parametrize("error", OTHER)
-def test_other_errors_are_left_alone(error: Exception) -> None:
+def test_other_errors_pass_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, memory.guard("training", "cpu", advice()):
         raise error
     assert caught.value is error
 
 
-def test_what_is_done_already_is_not_proposed() -> None:
+def test_advice_skips_settings_in_use() -> None:
     assert "checkpointing" not in advice(checkpointing=True)
     assert "fewer train.workers (they are 3)" in advice(workers=3)
 
 
-def test_how_much_was_wanted() -> None:
+def test_requested_size_is_parsed() -> None:
     assert [memory.size_wanted(error) for error in SHORT[:3]] == ["", "20.00 GiB", "4.29 GB"]
 
 
 @pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60, dtype=torch.uint8), lambda: np.empty(2**60, np.uint8)])
-def test_what_torch_and_numpy_raise_is_known(allocate: Callable[[], object]) -> None:
+def test_torch_and_numpy_errors_are_recognized(allocate: Callable[[], object]) -> None:
     wanted = r"while testing \(1(.15 EB|.00 EiB) more were requested\)"
     with pytest.raises(memory.OutOfMemory, match=wanted), memory.guard("testing", "cpu", advice()):
         allocate()
 
 
 @pytest.mark.slow
-def test_a_run_without_memory(start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_out_of_memory_raises(start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def step(self: Training, *_: Any, **__: Any) -> None:
         torch.empty(2**60, dtype=torch.uint8)
 
@@ -84,7 +84,7 @@ def test_a_run_without_memory(start: Callable[..., Path], monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("error", SHORT[:4])
-def test_any_command_says_it_in_a_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_out_of_memory_is_one_line_error(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> None:
         raise error
 
@@ -92,7 +92,7 @@ def test_any_command_says_it_in_a_line(error: Exception, capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith("mmfusion: error: out of memory")
 
 
-def test_a_fault_of_ours_keeps_its_traceback() -> None:
+def test_internal_error_keeps_traceback() -> None:
     def command() -> None:
         raise OTHER[0]
 

@@ -48,7 +48,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, torch.Tensor | Non
 
 
 @pytest.mark.slow
-def test_in_training_alone(begin: Start, seen: list[tuple[bool, torch.Tensor | None]]) -> None:
+def test_modality_dropout_only_in_training(begin: Start, seen: list[tuple[bool, torch.Tensor | None]]) -> None:
     begin("run", 0.5)
     trained = [rows for training, rows in seen if training]
     assert len(trained) == 4
@@ -62,7 +62,7 @@ def test_in_training_alone(begin: Start, seen: list[tuple[bool, torch.Tensor | N
 
 
 @pytest.mark.slow
-def test_one_of_what_the_model_looks_at_stays(begin: Start, seen: list[tuple[bool, torch.Tensor | None]]) -> None:
+def test_at_least_one_modality_of_the_model_stays(begin: Start, seen: list[tuple[bool, torch.Tensor | None]]) -> None:
     begin("run", 0.9, model="image")
     rows = torch.cat([rows for training, rows in seen if training and rows is not None], 1)
     assert len(rows) == 2
@@ -70,8 +70,8 @@ def test_one_of_what_the_model_looks_at_stays(begin: Start, seen: list[tuple[boo
 
 
 @pytest.mark.slow
-def test_off_it_is_not_there(begin: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a number is drawn, and a folder of settings that do not know it is read as ever."""
+def test_modality_dropout_off_draws_nothing(begin: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No random number is drawn, and settings files without the option are still read."""
     monkeypatch.setattr(loop, "drop_modalities", lambda *_, **__: pytest.fail("called"))
     one, other = begin("one", None), begin("other", 0.0)
     assert (one / checkpoints.BEST).read_bytes() == (other / checkpoints.BEST).read_bytes()
@@ -89,7 +89,7 @@ class Stop(Silent):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_drops_the_same(begin: Start, tmp_path: Path) -> None:
+def test_resumed_run_drops_the_same(begin: Start, tmp_path: Path) -> None:
     whole = begin("whole", 0.4)
     with pytest.raises(run.Interrupted):
         begin("cut", 0.4, reporter=Stop())

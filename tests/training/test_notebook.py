@@ -24,7 +24,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return drawings
 
 
-def test_a_bar_is_drawn_and_taken_away(drawn: list[str]) -> None:
+def test_bar_is_drawn_and_removed(drawn: list[str]) -> None:
     reporter = console.reporter_of(True)
     assert isinstance(reporter, Notebook)
     with reporter.bar("epoch <1>", 2) as bar:
@@ -35,14 +35,14 @@ def test_a_bar_is_drawn_and_taken_away(drawn: list[str]) -> None:
     assert drawn[-1] == ""
 
 
-def test_a_bar_without_an_end(drawn: list[str]) -> None:
+def test_bar_without_total(drawn: list[str]) -> None:
     with console.reporter_of(True).bar("reading", None) as bar:
         bar.at(3, 9)
     assert drawn[0] == "<progress></progress> <code>reading 0 </code>"
     assert 'value="3" max="9"' in drawn[1]
 
 
-def test_a_reporter_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reporter_outside_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     own: Any = Silent()
     assert console.reporter_of(own) is own

@@ -21,7 +21,7 @@ def perturbed(parameters: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
     return copies
 
 
-def test_weights_change_by_rounding_and_no_more() -> None:
+def test_weights_change_by_rounding_only() -> None:
     torch.manual_seed(0)
     weights = torch.randn(40_000)
     counts, zeros, exact = torch.arange(3), torch.zeros(5), torch.randn(40_000, dtype=torch.float64)
@@ -61,7 +61,7 @@ def first_weights(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pretrain", [False, True])
-def test_every_repeat_has_its_own_start(start: Start, tmp_path: Path, pretrain: bool) -> None:
+def test_repeats_have_distinct_start_weights(start: Start, tmp_path: Path, pretrain: bool) -> None:
     def begun(name: str, **chosen: int) -> list[torch.Tensor]:
         return first_weights(start, tmp_path, name, pretrain=pretrain, **chosen)
 
@@ -76,7 +76,7 @@ def test_every_repeat_has_its_own_start(start: Start, tmp_path: Path, pretrain: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "calls"), [("_epoch", 1), ("_keep", 2)])
-def test_a_resumed_repeat_ends_with_the_same_numbers(
+def test_resumed_repeat_matches_uninterrupted(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, calls: int
 ) -> None:
     """Interrupted before the first checkpoint, and after it."""
@@ -99,7 +99,7 @@ def test_a_resumed_repeat_ends_with_the_same_numbers(
     assert all(torch.equal(x, found[key]) for key, x in expected.items())
 
 
-def test_folders_of_repeats() -> None:
+def test_repeat_folder_names() -> None:
     assert folder.default(Settings(RunSettings("m", "d", seed=4))).name == "seed4"
     assert (
         folder.default(Settings(RunSettings("m", "d", seed=4, repeat=2), data={"fold": 1})).name

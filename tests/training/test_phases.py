@@ -42,7 +42,7 @@ def tensors(out: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_each_phase_has_its_model_and_objective(start: Start, fakes: ModuleType, monkeypatch: Any) -> None:
+def test_phases_use_their_model_and_objective(start: Start, fakes: ModuleType, monkeypatch: Any) -> None:
     """The first phase hides cells of the model in training mode, the second does not, and validation never."""
     called: list[tuple[str, bool]] = []
     for kind in (fakes.Hiding, fakes.Tiny):
@@ -66,8 +66,8 @@ def test_each_phase_has_its_model_and_objective(start: Start, fakes: ModuleType,
 
 
 @pytest.mark.slow
-def test_the_first_phase_counts(start: Start) -> None:
-    """Its weights go into the second: the loss of hidden cells falls, and the outcome is another than without it."""
+def test_first_phase_changes_outcome(start: Start) -> None:
+    """Its weights enter the second phase: the loss of masked cells falls, and the outcome differs."""
     two = start("two", TWO)
     one = start("one", {"train": {"epochs": 2}})
     losses = [entry["losses"].get("guess") for entry in read_json(two / folder.HISTORY)]
@@ -87,10 +87,10 @@ def test_the_first_phase_counts(start: Start) -> None:
         pytest.param(3 * STEPS + 2, "no", id="within the second phase", marks=EXHAUSTIVE),
     ],
 )
-def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(
+def test_resumed_run_in_either_phase_matches_uninterrupted(
     start: Start, tmp_path: Path, after: int, precision: str
 ) -> None:
-    """Every tensor of both checkpoints, bit for bit: weights, what the objective counts, the optimiser."""
+    """Every tensor of both checkpoints, bit for bit: weights, objective state, optimizer."""
     overrides = TWO | {"run": {"precision": precision}}
     whole = start("whole", overrides)
     with pytest.raises(run.Interrupted):
@@ -103,10 +103,8 @@ def test_interrupted_in_either_phase_it_ends_with_the_same_numbers(
 
 
 @pytest.mark.slow
-def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With clipping, as fp16 has it: the gradients are divided by the scale once, whatever phases there were."""
+def test_scaled_loss_gradients_match_float32_in_both_phases(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With clipping, as fp16 has it: the gradients are divided by the scale once in each phase."""
     norms: list[float] = []
     optimizers: list[int] = []
     clip, build = torch.nn.utils.clip_grad_norm_, assembly.accelerator
@@ -144,8 +142,8 @@ def test_a_scaled_loss_has_the_gradients_of_float32_in_both_phases(
         torch.testing.assert_close(scaled[name], x, rtol=1e-3, atol=1e-5)
 
 
-def test_what_accelerate_would_inherit_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model is compiled and no loss divided that nobody asked for; another device is an error."""
+def test_accelerate_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is compiled and no loss divided unasked; another device is an error."""
     monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")

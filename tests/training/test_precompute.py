@@ -53,7 +53,7 @@ def entries(tmp_path: Path) -> int:
 
 
 @pytest.mark.slow
-def test_the_same_outputs_as_from_the_images(tmp_path: Path) -> None:
+def test_outputs_from_maps_match_outputs_from_images(tmp_path: Path) -> None:
     data, net = dataset(), model()
     indices = [5, 2, 0, 6]
     images, maps = data.__getitems__(indices), cached(tmp_path, net, data).__getitems__(indices)
@@ -67,7 +67,7 @@ def test_the_same_outputs_as_from_the_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_a_dataset_like_the_other(tmp_path: Path) -> None:
+def test_precomputed_dataset_has_same_interface(tmp_path: Path) -> None:
     data = dataset()
     maps = cached(tmp_path, data=data)
     assert (len(maps), list(maps.ids), list(maps.groups), maps.spec) == (len(data), data.ids, data.groups, data.spec)
@@ -78,7 +78,7 @@ def test_it_is_a_dataset_like_the_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_subset_has_its_own_cases(tmp_path: Path) -> None:
+def test_subset_has_its_cases(tmp_path: Path) -> None:
     data, net = dataset(), model()
     part = data.subset([4, 1])
     found = cached(tmp_path, net, part).__getitems__([1])
@@ -87,7 +87,7 @@ def test_a_subset_has_its_own_cases(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached(tmp_path)
     monkeypatch.setattr(module, "_compute", lambda *args, **kw: pytest.fail("computed again"))
     cached(tmp_path)
@@ -96,7 +96,7 @@ def test_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["image0.0.npy", "image1.1.npy", "maps.json"])
-def test_damaged_maps_are_computed_anew(tmp_path: Path, name: str) -> None:
+def test_damaged_maps_are_recomputed(tmp_path: Path, name: str) -> None:
     first = cached(tmp_path).__getitems__([0, 6]).inputs["image0"].stages
     (home,) = (tmp_path / "maps").iterdir()
     whole = (home / name).read_bytes()
@@ -108,7 +108,7 @@ def test_damaged_maps_are_computed_anew(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_maps_that_are_cut_off_during_a_run(tmp_path: Path) -> None:
+def test_truncated_maps_during_run_raise(tmp_path: Path) -> None:
     maps = cached(tmp_path)
     (home,) = (tmp_path / "maps").iterdir()
     os.truncate(home / "image0.0.npy", 200)
@@ -117,7 +117,7 @@ def test_maps_that_are_cut_off_during_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_maps_that_are_damaged_during_a_run(tmp_path: Path) -> None:
+def test_damaged_maps_during_run_raise(tmp_path: Path) -> None:
     maps = cached(tmp_path)
     (home,) = (tmp_path / "maps").iterdir()
     content = bytearray((home / "image1.0.npy").read_bytes())
@@ -129,7 +129,7 @@ def test_maps_that_are_damaged_during_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
+def test_changed_weight_or_pixel_recomputes_maps(tmp_path: Path) -> None:
     cached(tmp_path)
     changed = model()
     with torch.no_grad():
@@ -148,8 +148,8 @@ def test_another_weight_or_pixel_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_precision_is_noticed(tmp_path: Path) -> None:
-    """Maps have the name of the precision that they were made in, whatever the run's settings call it."""
+def test_changed_precision_recomputes_maps(tmp_path: Path) -> None:
+    """Maps are named by the precision of their computation, whatever the settings call it."""
     net = model()
     plain = cached(tmp_path, net)
     with arithmetic(CPU):
@@ -167,7 +167,7 @@ def test_another_precision_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tf32", [False, True])
-def test_maps_made_on_a_gpu_are_named_by_its_switches(tf32: bool) -> None:
+def test_gpu_maps_are_named_by_precision(tf32: bool) -> None:
     gpu, net = torch.device("cuda"), model()
     names = [module._weights_digest(net, in_use(gpu))]
     with arithmetic(gpu, tf32=tf32):
@@ -177,7 +177,7 @@ def test_maps_made_on_a_gpu_are_named_by_its_switches(tf32: bool) -> None:
 
 
 @pytest.mark.slow
-def test_images_that_are_scaled_otherwise_are_noticed(tmp_path: Path) -> None:
+def test_changed_intensity_scaling_recomputes_maps(tmp_path: Path) -> None:
     net, plain = model(), dataset()
     scaled = plain.scaled({"image0": Intensity("image")})
     found = [cached(tmp_path, net, data)[0].inputs["image0"].stages[0] for data in (plain, scaled)]
@@ -190,7 +190,7 @@ def test_images_that_are_scaled_otherwise_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_head_is_not(tmp_path: Path) -> None:
+def test_changed_head_keeps_maps(tmp_path: Path) -> None:
     """The encoder's weights count, and nothing else of the model."""
     cached(tmp_path)
     changed = model()
@@ -202,7 +202,7 @@ def test_another_head_is_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_computation_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = model()
 
     def stop(*args: Any) -> Any:
@@ -217,7 +217,7 @@ def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_insufficient_disk_space_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = module.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=100))
     with pytest.raises(OSError, match=r"the maps of 7 cases take .* GB, .* free: make room"):
@@ -225,7 +225,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_maps_of_another_encoder_are_refused() -> None:
+def test_maps_of_other_encoder_raise() -> None:
     net, data = model(), dataset()
     maps = net.encode(data.__getitems__([0, 1]).inputs)
     inputs = data.__getitems__([0, 1]).inputs | maps
@@ -244,7 +244,7 @@ def test_maps_of_another_encoder_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_missing_image_may_have_any_maps() -> None:
+def test_maps_of_missing_image_have_no_effect() -> None:
     net, data = model(), dataset()
     cases = data.__getitems__([0, 1, 2])
     maps = net.encode(cases.inputs)
@@ -256,14 +256,14 @@ def test_a_missing_image_may_have_any_maps() -> None:
 
 
 @pytest.mark.slow
-def test_no_images_nothing_to_encode() -> None:
+def test_encode_without_images_is_empty() -> None:
     spec = DataSpec(SPEC.tables, targets=SPEC.targets)
     assert mmf.create_model("tabular", spec).encode(make_inputs(spec, 2)) == {}
 
 
 @pytest.mark.slow
-def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
-    """Batch statistics frozen, no augmentation: to the rounding of convolutions over other batch sizes."""
+def test_run_from_maps_matches_run_from_images(tmp_path: Path) -> None:
+    """Batch statistics frozen, no augmentation: up to the rounding of convolutions over other batch sizes."""
 
     def result(name: str, precomputed: bool) -> Any:
         overrides = {
@@ -298,7 +298,7 @@ def test_a_run_from_the_cache_is_the_run_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_space_for_test_maps_does_not_lose_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = evaluation.with_maps
 
     def full(parts: Any, name: str, reporter: Any) -> Any:
@@ -328,11 +328,11 @@ def test_no_room_for_the_test_parts_maps_does_not_lose_the_run(tmp_path: Path, m
         ({"layer_decay": 0.0}, "train.layer_decay expects float above 0 to 1000000, got 0.0"),
     ],
 )
-def test_settings_refused(train: dict[str, Any], message: str) -> None:
+def test_invalid_settings_raise(train: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings.Settings.from_dict({"run": {"model": "cfcml"}, "train": train})
 
 
-def test_cells_of_tables_may_change_where_maps_are_read() -> None:
+def test_table_augmentation_with_precomputed_maps() -> None:
     train = {"precompute": True, "freeze": "all", "augment": {"flips": False, "table": {"mask": 0.1}}}
     assert settings.Settings.from_dict({"run": {"model": "cfcml"}, "train": train}).augment.images_idle

@@ -19,7 +19,7 @@ from mmfusion.training.result_files import read_json
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_single_process_has_everything() -> None:
+def test_single_process_has_all_cases() -> None:
     assert (processes.index(), processes.is_main(), processes.launched()) == (0, True, False)
     assert processes.share(5) == range(5)
     assert processes.process_seed(7) == 7
@@ -30,7 +30,7 @@ def test_a_single_process_has_everything() -> None:
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 2), (11, 3), (2, 3), (0, 2)])
-def test_shares_are_parts_in_order(n: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_partition_cases_in_order(n: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "n_processes", lambda: size)
     shares = []
     for rank in range(size):
@@ -40,7 +40,7 @@ def test_shares_are_parts_in_order(n: int, size: int, monkeypatch: pytest.Monkey
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_a_process_draws_by_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_seeds_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = set()
     for rank in range(4):
         monkeypatch.setattr(processes, "index", lambda rank=rank: rank)
@@ -49,7 +49,7 @@ def test_a_process_draws_by_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     assert len(seeds) == 4
 
 
-def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "local_index", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match=r"torch sees 2: start at most 2, or use run\.device=cpu"):
@@ -92,7 +92,7 @@ FAULT, GONE = ValueError("rotten"), RuntimeError("Connection closed by peer")
         (1, KeyboardInterrupt(), {}, SystemExit(130), "interrupted"),
     ],
 )
-def test_who_tells(
+def test_one_process_reports_the_error(
     rank: int,
     error: BaseException,
     others: dict[int, str],
@@ -152,7 +152,7 @@ def check_same(found: Path, expected: Path) -> None:
     "name",
     [pytest.param(name, marks=() if name in ("cfcml", "tip") else pytest.mark.exhaustive) for name in runs.RUNS],
 )
-def test_two_processes_find_what_one_finds(name: str, two: Any, tmp_path: Path) -> None:
+def test_two_processes_match_one(name: str, two: Any, tmp_path: Path) -> None:
     check_same(two[0] / name, alone(name, tmp_path / name))
     assert read_json(two[0] / name / folder.METRICS)["cost"]["processes"] == 2
     assert read_json(two[0] / name / folder.ENVIRONMENT)["processes"] == 2
@@ -160,7 +160,7 @@ def test_two_processes_find_what_one_finds(name: str, two: Any, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_share_without_a_modality(two: Any, tmp_path: Path) -> None:
+def test_share_without_a_modality_matches_one_process(two: Any, tmp_path: Path) -> None:
     """Its encoder gets no gradient there, and that of the others counts."""
     steps = list(zip(*(seen["absent"] for seen in two[1])))
     assert any(one[name] != other[name] for one, other in steps for name in one)
@@ -168,7 +168,7 @@ def test_a_share_without_a_modality(two: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_maps_are_encoded_once_for_all(two: Any, tmp_path: Path) -> None:
+def test_maps_are_encoded_once_for_all_processes(two: Any, tmp_path: Path) -> None:
     kept = sorted((two[0] / "cache" / "maps").iterdir())
     check_same(two[0] / "maps", alone("concat", tmp_path / "maps", runs.cached(two[0])))
     assert len(kept) == 3  # training, validation and, for the robustness, test
@@ -176,7 +176,7 @@ def test_maps_are_encoded_once_for_all(two: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_in_two_processes_or_in_one(two: Any, tmp_path: Path) -> None:
+def test_interrupted_run_resumes_in_two_processes_or_one(two: Any, tmp_path: Path) -> None:
     expected = alone("concat", tmp_path / "whole")
     with runs.exactly():
         run.resume(two[0] / "killed-alone")
@@ -185,8 +185,8 @@ def test_an_interrupted_run_goes_on_in_two_processes_or_in_one(two: Any, tmp_pat
 
 
 @pytest.mark.slow
-def test_processes_drop_out_by_numbers_of_their_own(two: Any, tmp_path: Path) -> None:
-    """And the main one by those of a single process."""
+def test_modality_dropout_differs_between_processes(two: Any, tmp_path: Path) -> None:
+    """The main process draws as a single process does."""
     first, second = (seen["drawn"] for seen in two[1])
     with runs.exactly():
         single = runs.drawn(tmp_path / "dropout")
@@ -198,14 +198,14 @@ def test_processes_drop_out_by_numbers_of_their_own(two: Any, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_both_have_the_metrics_and_one_has_written_them(two: Any) -> None:
+def test_all_processes_have_metrics_and_one_writes_them(two: Any) -> None:
     written = read_json(two[0] / "absent" / folder.METRICS)
     assert [seen["metrics"] for seen in two[1]] == [written, written]
 
 
 @pytest.mark.slow
 def test_gradients_and_statistics_are_averaged(two: Any) -> None:
-    """One that a process lacks is zero there, one that all lack stays away; rank 1's numbers are 10 larger."""
+    """A missing one counts as zero, one missing everywhere stays missing; rank 1's numbers are 10 larger."""
     for rank, seen in enumerate(two[1]):
         small = seen["small"]
         assert small["grads"] == [[1.5, 1.5], [4.0, 4.0], None]
@@ -246,7 +246,7 @@ def launch(launcher: tuple[str, ...], *arguments: str, where: Path) -> "subproce
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_torchrun(tmp_path: Path) -> None:
+def test_torchrun_writes_one_run(tmp_path: Path) -> None:
     size = ("--size", "32", *(f"--set=data.n_{part}=24" for part in ("train", "validation", "test")))
     with launch(
         TORCHRUN, str(ROOT / "benchmarks/run.py"), "--model=cfcml", "--epochs=1", *size, where=tmp_path
@@ -260,7 +260,7 @@ def test_torchrun(tmp_path: Path) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_accelerate_launch_and_an_error_told_once(tmp_path: Path) -> None:
+def test_accelerate_launch_reports_error_once(tmp_path: Path) -> None:
     with launch(ACCELERATE, *TINY, "--set", "model.explode_after=6", where=tmp_path) as process:
         said, _ = process.communicate(timeout=300)
     assert process.returncode != 0
@@ -272,7 +272,7 @@ def test_accelerate_launch_and_an_error_told_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_ctrl_c_ends_all(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
     with launch(TORCHRUN, *TINY, "--epochs=200", "--set", "model.pause=0.02", where=tmp_path) as process:
         assert process.stdout is not None
         said = ""

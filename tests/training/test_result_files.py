@@ -9,7 +9,7 @@ import pytest
 from mmfusion.training import result_files
 
 
-def test_the_new_content_takes_the_place(tmp_path: Path) -> None:
+def test_write_replaces_content(tmp_path: Path) -> None:
     path = tmp_path / "a"
     result_files.write_text(path, "one")
     result_files.write_text(path, "two ä")
@@ -17,14 +17,14 @@ def test_the_new_content_takes_the_place(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_result_is_as_readable_as_any_file(tmp_path: Path) -> None:
+def test_written_file_has_default_permissions(tmp_path: Path) -> None:
     result_files.write_text(tmp_path / "a", "one")
     (tmp_path / "b").write_text("one")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_former_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_full_disk_keeps_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "a"
     result_files.write_text(path, "one")
 
@@ -41,7 +41,7 @@ def test_a_full_disk_leaves_the_former_file_whole(tmp_path: Path, monkeypatch: p
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
-def test_ctrl_c_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -51,12 +51,12 @@ def test_ctrl_c_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(result_files.WriteError, match="No such file or directory"):
         result_files.write_text(tmp_path / "b" / "a", "one")
 
 
-def test_json_is_strict_both_ways(tmp_path: Path) -> None:
+def test_json_rejects_nan_both_ways(tmp_path: Path) -> None:
     result_files.write_json(tmp_path / "a.json", {"x": [1, None, "ä"]})
     assert result_files.read_json(tmp_path / "a.json") == {"x": [1, None, "ä"]}
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -18,7 +18,7 @@ def of(tokenizer: TabularTokenizer, table: Table) -> Tensor:
     return tokens.x
 
 
-def test_compressed() -> None:
+def test_compresses_tokens_of_tokenizer() -> None:
     t = CompressedTable(COLUMNS, dim=4, n_latents=3, compression="conv")
     (tokens,) = t(TABLE)
     assert tokens.mask is None
@@ -28,7 +28,7 @@ def test_compressed() -> None:
     assert t.columns is COLUMNS
 
 
-def test_compressed_says_what_the_tokens_are() -> None:
+def test_compression_receives_token_shape_and_options() -> None:
     """No grid, the columns' number and width, options that arrive."""
     t = CompressedTable(COLUMNS, dim=4, of=MASKED, n_latents=3, compression={"name": "resampler", "depth": 3})
     assert t.compress.grid is t.compress.position is None
@@ -41,20 +41,20 @@ def test_compressed_says_what_the_tokens_are() -> None:
     torch.testing.assert_close(tokens.x[:, 0], torch.stack([x[m].mean(0) for x, m in zip(own.x, own.mask)]))
 
 
-def test_compressed_is_masked_where_every_cell_is() -> None:
+def test_compressed_is_masked_if_all_cells_are() -> None:
     t = CompressedTable(COLUMNS, dim=4, of=MASKED, n_latents=3)
     nothing = Table(torch.tensor([[NAN, NAN], [1.0, NAN]]), torch.tensor([[-1, -1], [-1, -1]]))
     (tokens,) = t(nothing)
     assert tokens.mask.tolist() == [[False] * 3, [True] * 3]
 
 
-def test_compressed_refuses_an_unknown_compression() -> None:
+def test_unknown_compression_raises() -> None:
     with pytest.raises(ValueError, match="unknown token compression 'nope'"):
         CompressedTable(COLUMNS, dim=4, n_latents=3, compression="nope")
 
 
-def test_what_it_compresses_is_fitted() -> None:
-    """Found inside it, by whoever fits a model's tokenizers."""
+def test_inner_tokenizer_is_fitted() -> None:
+    """The search for a model's tokenizers to fit includes it."""
     t = CompressedTable(COLUMNS, dim=4, of={"name": "feature", "missing": "impute"}, n_latents=3)
     assert (t.n_tokens, t.dim, t.columns) == (3, 4, COLUMNS)
     assert row_learners(t) == [t.tokenizer]

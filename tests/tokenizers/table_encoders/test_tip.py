@@ -9,8 +9,8 @@ from mmfusion.tokenizers import TipTableEncoder
 from mmfusion.tokens import Table, Tokens
 
 
-def test_the_table_encoder_against_loops() -> None:
-    """Embedding or w x + b, [MASK] for the unknown, column vectors, normalisation; none attends to the unknown."""
+def test_tip_table_encoder_matches_loops() -> None:
+    """Embedding or w x + b, [MASK] for missing cells, column vectors, norm; missing cells are masked in attention."""
     torch.manual_seed(0)
     encoder = TipTableEncoder(TABLE, dim=4, depth=2, n_heads=2).double().eval()
     for parameter in encoder.parameters():
@@ -38,8 +38,8 @@ def test_the_table_encoder_against_loops() -> None:
             assert row == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_another_tokenizer_takes_the_cells_place() -> None:
-    """Its [CLS] and a vector a token; nothing attends to a missing cell, nor to a masked token."""
+def test_tip_with_other_tokenizer_matches_reference() -> None:
+    """Its [CLS] and one vector per token; nothing attends to a missing cell, nor to a masked token."""
     nan = math.nan
     numbers, codes = torch.tensor([[0.5, nan], [nan, nan], [-1.0, 2.0]]), torch.tensor([[1, 3], [-1, -1], [0, -1]])
     cells = torch.cat([torch.ones(3, 1).bool(), ~numbers.isnan(), codes >= 0], 1)

@@ -12,7 +12,7 @@ from mmfusion.tokenizers import TabularTokenizer, create_tabular_tokenizer
 from mmfusion.tokens import Table, Tokens
 
 
-def test_chosen_by_name_or_with_options() -> None:
+def test_created_by_name_or_with_options() -> None:
     for choice in ("feature", {"name": "feature"}, {"name": "feature", "missing": "mask"}):
         t = create_tabular_tokenizer(choice, TABLE, dim=4)
         assert (type(t).__name__, t.dim, t.cls) == ("FeatureTokenizer", 4, None)
@@ -21,8 +21,8 @@ def test_chosen_by_name_or_with_options() -> None:
     assert (tuple(t.cls.shape), t.n_tokens) == ((1, 1, 4), 2)
 
 
-def test_cls_is_put_once() -> None:
-    """By the option of the one that had it first, and by the model."""
+def test_cls_token_is_added_once() -> None:
+    """By the option of the tokenizer that had it first, and by the model."""
     t = create_tabular_tokenizer({"name": "feature", "cls": True}, TABLE, dim=4, cls=True)
     assert t.n_tokens == len(TABLE) + 1
 
@@ -36,7 +36,7 @@ def test_cls_is_put_once() -> None:
         ({"name": "feature", "mising": "mask"}, "has no option 'mising'; did you mean 'missing'"),
     ],
 )
-def test_refuses(choice: Any, message: str) -> None:
+def test_invalid_choice_raises(choice: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_tabular_tokenizer(choice, TABLE, dim=4)
     with pytest.raises(ValueError, match=message):
@@ -57,7 +57,7 @@ class Count(TabularTokenizer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cfcml", "concat", "tabular"])
-def test_a_tokenizer_of_ones_own(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_tokenizer_in_model(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tabular_tokenizers.list()
     monkeypatch.setitem(tabular_tokenizers._builders, "count", Count)
     spec = make_spec()

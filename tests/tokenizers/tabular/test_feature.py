@@ -12,8 +12,8 @@ COLUMNS = Columns(("age", "size"), (("sex", 2), ("place", 3)))
 TABLE = Table(torch.tensor([[2.0, NAN], [0.5, -1.0]]), torch.tensor([[1, 2], [-1, 0]]))
 
 
-def test_feature_tokens() -> None:
-    """``x w + b`` for a number, ``e[x] + b`` for a category, a token of the column's own for what is missing."""
+def test_feature_tokens_by_hand() -> None:
+    """``x w + b`` for a number, ``e[x] + b`` for a category, a learned token per column for a missing cell."""
     t = FeatureTokenizer(COLUMNS, dim=4)
     (tokens,) = t(TABLE)
     sex, place = t.embedding[:2], t.embedding[2:]
@@ -26,14 +26,14 @@ def test_feature_tokens() -> None:
     assert t.n_tokens == 4
 
 
-def test_missing_cells_masked() -> None:
+def test_missing_mask_masks_cells() -> None:
     (tokens,) = FeatureTokenizer(COLUMNS, dim=4, missing="mask")(TABLE)
     assert tokens.mask.tolist() == [[True, False, True, True], [True, True, False, True]]
     assert bool(tokens.x.isfinite().all())
 
 
 @pytest.mark.parametrize("missing", ["token", "mask", "impute"])
-def test_cls(missing: Any) -> None:
+def test_cls_token_comes_first(missing: Any) -> None:
     t = FeatureTokenizer(COLUMNS, dim=4, missing=missing, cls=True)
     (tokens,) = t(TABLE)
     assert t.n_tokens == tokens.x.shape[1] == 5
@@ -43,7 +43,7 @@ def test_cls(missing: Any) -> None:
 
 
 @pytest.mark.parametrize("missing", ["token", "mask"])
-def test_a_missing_cell_sends_no_gradient_into_numbers(missing: Any) -> None:
+def test_missing_cell_gives_no_gradient_to_weights(missing: Any) -> None:
     t = FeatureTokenizer(Columns(("age",), (("sex", 2),)), dim=3, missing=missing)
     (tokens,) = t(Table(torch.tensor([[NAN]]), torch.tensor([[-1]])))
     tokens.filled().sum().backward()
@@ -53,8 +53,8 @@ def test_a_missing_cell_sends_no_gradient_into_numbers(missing: Any) -> None:
         assert torch.equal(t.absent.grad, torch.ones(2, 3))
 
 
-def test_missing_cells_imputed() -> None:
-    """The mean's token, or the mean token by shares, and a vector that says so; unfitted, 0 and equal shares."""
+def test_missing_impute_matches_marginals() -> None:
+    """The mean's token, or the mean token by shares, and a missing indicator; unfitted, 0 and equal shares."""
     t = FeatureTokenizer(COLUMNS, dim=4, missing="impute")
     sex = t.embedding[:2]
     expected = [t.bias[1] + t.absent[1], sex.mean(0) + t.bias[2] + t.absent[2]]
@@ -77,7 +77,7 @@ def _same(t: FeatureTokenizer) -> FeatureTokenizer:
     return other
 
 
-def test_the_same_seed_makes_the_same_parameters_in_the_same_places() -> None:
+def test_parameter_names_and_initial_values_are_stable() -> None:
     """Checkpoints and seeds of before there was a choice of tokenizers hold."""
     t = FeatureTokenizer(COLUMNS, dim=4, cls=True)
     shapes = {key: tuple(value.shape) for key, value in t.state_dict().items()}

@@ -21,8 +21,8 @@ def rows(n: int, *, missing: float, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", ["classes", "numbers"])
-def test_the_same_leaves_as_scikit_learn(kind: str, missing: float) -> None:
-    """Two cases share a leaf there if and only if they do here, also with cells missing that never were before."""
+def test_leaves_match_sklearn(kind: str, missing: float) -> None:
+    """Two cases share a leaf there if and only if they do here, also with cells missing only at prediction."""
     ensemble = pytest.importorskip("sklearn.ensemble")
     x, labels = rows(300, missing=missing)
     made = {"classes": ensemble.RandomForestClassifier, "numbers": ensemble.RandomForestRegressor}[kind]
@@ -40,8 +40,8 @@ def test_the_same_leaves_as_scikit_learn(kind: str, missing: float) -> None:
         assert len(pairs) > 4
 
 
-def test_by_hand() -> None:
-    """Which leaf, and whether something missing was looked at on the way."""
+def test_leaves_by_hand() -> None:
+    """Which leaf, and whether a missing cell was used on the way."""
     forest = Forest(torch.tensor([[0, 1, 0]]), torch.tensor([[0.5, 2.0, NAN]]), torch.tensor([[True, False, False]]))
     x = torch.tensor([[0.5, 2.0], [0.5, 2.1], [0.6, NAN], [NAN, 0.0], [0.0, NAN], [NAN, NAN]])
     found, met = leaves(x, forest)
@@ -49,20 +49,20 @@ def test_by_hand() -> None:
     assert met.squeeze(1).tolist() == [False, False, False, True, True, True]
 
 
-def test_a_split_of_what_is_missing_from_what_is_not() -> None:
+def test_split_on_missing() -> None:
     forest = Forest(torch.tensor([[0]]), torch.tensor([[float("inf")]]), torch.tensor([[True]]))
     found, met = leaves(torch.tensor([[5.0], [NAN]]), forest)
     assert found.squeeze(1).tolist() == [0, 1]
     assert met.squeeze(1).tolist() == [False, True]
 
 
-def test_trees_that_look_at_nothing() -> None:
+def test_empty_forest_has_one_leaf() -> None:
     found, met = leaves(torch.tensor([[NAN], [3.0]]), empty_forest(3, 2))
     assert not bool(found.any())
     assert not bool(met.any())
 
 
-def test_grown_from_a_seed() -> None:
+def test_forest_is_reproducible_by_seed() -> None:
     pytest.importorskip("sklearn")
     x, labels = rows(100, missing=0.2)
     one, two, other = (grow(x, labels, n_trees=3, depth=3, min_leaf=5, seed=seed) for seed in (1, 1, 2))

@@ -10,14 +10,14 @@ NAN = float("nan")
 COLUMNS = Columns(("a", "b"), (("c", 2), ("d", 3), ("e", 1)))
 
 
-def test_before_it_is_fitted() -> None:
+def test_unfitted_marginals() -> None:
     m = Marginals(COLUMNS)
     assert m.mean.tolist() == [0, 0]
     torch.testing.assert_close(m.share, torch.tensor([1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3, 1]))
 
 
-def test_means_and_shares_of_what_is_there() -> None:
-    """A column without a value keeps what it had."""
+def test_means_and_shares_ignore_missing_cells() -> None:
+    """A column without a value keeps its previous statistics."""
     m = Marginals(COLUMNS)
     m.fit(
         Table(torch.tensor([[1.0, NAN], [2.0, NAN], [NAN, NAN]]), torch.tensor([[1, -1, 0], [1, -1, 0], [0, -1, -1]]))
@@ -29,14 +29,14 @@ def test_means_and_shares_of_what_is_there() -> None:
     torch.testing.assert_close(m.expected(x), torch.stack(expected))
 
 
-def test_the_mean_of_many_rows_is_exact() -> None:
+def test_mean_of_many_rows_is_exact() -> None:
     """Summed in double precision."""
     m, n = Marginals(Columns(("a",))), 3_000_000
     m.fit(Table(torch.full((n, 1), 0.1), torch.zeros(n, 0, dtype=torch.int64)))
     assert math.isclose(m.mean.item(), torch.tensor(0.1).item(), rel_tol=1e-7)
 
 
-def test_without_categories() -> None:
+def test_no_categorical_columns() -> None:
     m = Marginals(Columns(("a",)))
     m.fit(Table(torch.tensor([[4.0]]), torch.zeros(1, 0, dtype=torch.int64)))
     assert m.mean.tolist() == [4]

@@ -10,14 +10,14 @@ COLUMNS = Columns(("age", "size"), (("sex", 2), ("place", 3)))
 TABLE = Table(torch.tensor([[2.0, NAN], [NAN, NAN], [0.5, -1.0]]), torch.tensor([[1, 2], [-1, -1], [-1, 0]]))
 
 
-def test_all_are_real() -> None:
+def test_unmasked_mean() -> None:
     cells = FeatureTokenizer(COLUMNS, dim=5)
     (tokens,), (own,) = MeanToken(cells)(TABLE), cells(TABLE)
     assert tokens.mask is None
     torch.testing.assert_close(tokens.x, torch.stack([sum(case) / 4 for case in own.x]).unsqueeze(1))
 
 
-def test_masked_ones_do_not_count() -> None:
+def test_masked_tokens_are_ignored() -> None:
     """Three known cells, none, three: the mean of three, a masked zero, the mean of three."""
     cells = FeatureTokenizer(COLUMNS, dim=5, missing="mask")
     (tokens,), (own,) = MeanToken(cells)(TABLE), cells(TABLE)
@@ -27,7 +27,7 @@ def test_masked_ones_do_not_count() -> None:
     torch.testing.assert_close(tokens.x[2, 0], (own.x[2, 0] + own.x[2, 1] + own.x[2, 3]) / 3)
 
 
-def test_learns_what_its_tokenizer_learns() -> None:
+def test_needs_rows_follows_inner_tokenizer() -> None:
     assert not MeanToken(FeatureTokenizer(COLUMNS, dim=5)).needs_rows
     trees = TreeTokenizer(COLUMNS, dim=5, n_trees=2, min_leaf=1)
     mean = MeanToken(trees)

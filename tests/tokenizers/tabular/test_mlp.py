@@ -26,8 +26,8 @@ INPUTS: dict[str, list[list[float]]] = {
 
 
 @pytest.mark.parametrize("missing", INPUTS)
-def test_mlp(missing: Any) -> None:
-    """Numbers, one-hot categories, and what stands for a missing cell."""
+def test_mlp_input_by_hand(missing: Any) -> None:
+    """Numbers, one-hot categories, and the representation of a missing cell."""
     t = TableMLP(COLUMNS, dim=4, missing=missing)
     rows = Table(
         torch.tensor([[0.0, 1.0], [1.0, NAN], [0.5, NAN], [NAN, NAN]]),
@@ -42,7 +42,7 @@ def test_mlp(missing: Any) -> None:
     )
 
 
-def test_parameters_are_in_the_same_places_as_before() -> None:
+def test_state_dict_is_stable() -> None:
     """Checkpoints of before there was a choice of tokenizers load."""
     shapes = {key: tuple(value.shape) for key, value in TableMLP(COLUMNS, dim=4).state_dict().items()}
     assert shapes == {

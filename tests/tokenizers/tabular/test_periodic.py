@@ -11,7 +11,7 @@ from mmfusion.tokens import Table
 COLUMNS = Columns(("age", "size"), (("sex", 2),))
 
 
-def test_periodic_tokens() -> None:
+def test_periodic_tokens_match_paper() -> None:
     """Cell by cell and feature by feature, from the paper's equation 3."""
     t = PeriodicTokenizer(COLUMNS, dim=3, n_frequencies=2, scale=1.0).double()
     values = [[0.3, -1.2], [2.0, 0.0]]
@@ -26,18 +26,18 @@ def test_periodic_tokens() -> None:
     torch.testing.assert_close(tokens.x[:, 2], t.embedding[[1, 0]] + t.bias[2])
 
 
-def test_frequencies_have_the_deviation_asked_for() -> None:
+def test_frequencies_have_given_standard_deviation() -> None:
     t = PeriodicTokenizer(COLUMNS, dim=3, n_frequencies=2000, scale=0.5)
     assert t.frequencies.std().item() == pytest.approx(0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("options", [{"n_frequencies": 0}, {"scale": 0.0}, {"scale": float("nan")}])
-def test_refuses(options: dict[str, Any]) -> None:
+def test_invalid_options_raise(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"(n_frequencies expects int from 1|scale expects float above 0)"):
         PeriodicTokenizer(COLUMNS, dim=3, **options)
 
 
-def test_the_reference_implementation() -> None:
+def test_matches_rtdl_num_embeddings() -> None:
     """With its parameters, rtdl_num_embeddings gives the same."""
     rtdl = pytest.importorskip("rtdl_num_embeddings", reason="rtdl_num_embeddings is not installed")
     theirs = rtdl.PeriodicEmbeddings(2, 5, n_frequencies=7, frequency_init_scale=0.3, lite=False)

@@ -37,8 +37,8 @@ def encoding(x: float, edges: list[float]) -> list[float]:
     st.lists(st.floats(-100, 100), min_size=1, max_size=5),
     st.data(),
 )
-def test_piecewise_linear(edges: list[int], values: list[float], data: st.DataObject) -> None:
-    """And where an edge occurs several times, what it is without the others, with zeros between."""
+def test_encoding_matches_definition(edges: list[int], values: list[float], data: st.DataObject) -> None:
+    """Repeated edges give the encoding without them, with zeros between."""
     times = data.draw(st.lists(st.integers(1, 3), min_size=len(edges), max_size=len(edges)))
     repeated = [float(edge) for edge, n in zip(edges, times, strict=True) for _ in range(n)]
     found = piecewise_linear(
@@ -50,7 +50,7 @@ def test_piecewise_linear(edges: list[int], values: list[float], data: st.DataOb
         assert not any(e for e, there in zip(row, real, strict=True) if not there)
 
 
-def test_tokens() -> None:
+def test_tokens_by_hand() -> None:
     t = PiecewiseLinearTokenizer(COLUMNS, dim=3, n_bins=4).double()
     rows = Table(torch.tensor([[0.0, 1.0], [1.0, NAN], [2.0, 1.0], [3.0, 4.0], [4.0, 9.0]]), torch.zeros(5, 1).long())
     t.fit(rows)
@@ -64,8 +64,8 @@ def test_tokens() -> None:
     torch.testing.assert_close(tokens.x[:, 2], t.embedding[[1]] + t.bias[2])
 
 
-def test_edges_are_quantiles() -> None:
-    """As numpy has them; a column without any value keeps those of a normal distribution."""
+def test_edges_match_numpy_quantiles() -> None:
+    """A column without any value keeps those of a normal distribution."""
     t = PiecewiseLinearTokenizer(COLUMNS, dim=3, n_bins=10)
     before = from_bits(t.edges).clone()
     np.testing.assert_allclose(before[0, [0, 5, 10]], [-3.0902, 0, 3.0902], atol=1e-4)
@@ -78,7 +78,7 @@ def test_edges_are_quantiles() -> None:
     assert torch.equal(from_bits(t.edges)[1], before[1])
 
 
-def test_a_constant_column() -> None:
+def test_constant_column_gives_bias() -> None:
     """Nothing to tell apart: the bias is left."""
     t = PiecewiseLinearTokenizer(Columns(("age",)), dim=3, n_bins=4)
     t.fit(Table(torch.full((9, 1), 2.0), torch.zeros(9, 0, dtype=torch.int64)))
@@ -86,13 +86,13 @@ def test_a_constant_column() -> None:
     torch.testing.assert_close(tokens.x[:, 0], t.bias.relu().expand(2, -1))
 
 
-def test_refuses() -> None:
+def test_invalid_n_bins_raises() -> None:
     with pytest.raises(ValueError, match="n_bins expects int from 1 to 4096, got 0"):
         PiecewiseLinearTokenizer(COLUMNS, dim=3, n_bins=0)
 
 
-def test_the_reference_implementation() -> None:
-    """With its parameters, and bins with equal edges taken out, rtdl_num_embeddings gives the same."""
+def test_matches_rtdl_num_embeddings() -> None:
+    """With its parameters and distinct bin edges, rtdl_num_embeddings gives the same."""
     rtdl = pytest.importorskip("rtdl_num_embeddings", reason="rtdl_num_embeddings is not installed")
     rows = torch.stack([torch.randn(500), torch.randn(500).round().clamp(0)], 1)
     theirs = rtdl.PiecewiseLinearEmbeddings(rtdl.compute_bins(rows, n_bins=6), 5, activation=True, version="A")

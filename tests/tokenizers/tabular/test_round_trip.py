@@ -33,7 +33,7 @@ def built(name: str, missing: str, schema: TableSchema, encoder: FakeEncoder) ->
 @pytest.mark.parametrize("name", tabular_tokenizers.list())
 @given(frame=tables())
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_table_comes_back_the_same(name: str, missing: str, tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_tokenizer_round_trip_on_any_table(name: str, missing: str, tmp_path: Path, frame: pd.DataFrame) -> None:
     try:
         schema = TableSchema.infer(frame)
     except ValueError as error:

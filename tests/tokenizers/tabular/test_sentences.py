@@ -32,7 +32,7 @@ COLUMNS = Columns(("lesion_size",), (("sex", 2),), (Wording(unit="mm"), Wording(
         (Wording(low=0, high=0.3, step=0.1), 256, Grid(0, 0.1, 4)),  # 0.3 / 0.1 is not 3 in floating point
     ],
 )
-def test_grid(wording: Wording, n_values: int, expected: Grid) -> None:
+def test_grid_values(wording: Wording, n_values: int, expected: Grid) -> None:
     found = grid(wording, n_values)
     assert found.n == expected.n
     assert (found.low, found.step) == pytest.approx((expected.low, expected.step))
@@ -44,9 +44,7 @@ def test_grid(wording: Wording, n_values: int, expected: Grid) -> None:
     st.sampled_from([0.0, 0.01, 0.1, 0.5, 1.0, 10.0]),
     st.integers(2, 300),
 )
-def test_a_grid_covers_its_range_in_few_values_that_read_differently(
-    low: float, span: float, step: float, n_values: int
-) -> None:
+def test_grid_covers_range_with_distinct_values(low: float, span: float, step: float, n_values: int) -> None:
     wording = Wording(low=low, high=low + span, step=step)
     found = grid(wording, n_values)
     assert 1 < found.n <= n_values
@@ -77,7 +75,7 @@ def test_number_text(value: float, step: float, known: bool, text: str) -> None:
     assert number_text(value, step, known) == text
 
 
-def test_sentences() -> None:
+def test_default_sentences() -> None:
     size, sex = worded(COLUMNS)
     assert number_sentences("lesion_size", size, Grid(2, 1, 2)) == [
         "The lesion size is 2 mm",
@@ -87,7 +85,7 @@ def test_sentences() -> None:
     assert category_sentences("sex", Wording(), 2) == ["The sex is category 0", "The sex is category 1"]
 
 
-def test_templates() -> None:
+def test_custom_templates() -> None:
     size, sex = worded(COLUMNS, {"sex": "A {value} patient"})
     assert category_sentences("sex", sex, 2) == ["A female patient", "A male patient"]
     assert size == COLUMNS.wordings[0]
@@ -102,6 +100,6 @@ def test_templates() -> None:
         ({"sex": "{value} {what}"}, "a template is a sentence with {value}"),
     ],
 )
-def test_refuses(templates: Any, message: str) -> None:
+def test_invalid_templates_raise(templates: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         worded(COLUMNS, templates)

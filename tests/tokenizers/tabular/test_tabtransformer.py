@@ -13,12 +13,12 @@ COLUMNS = Columns(("age", "size"), (("sex", 2), ("place", 3)))
 TABLE = Table(torch.tensor([[2.0, NAN], [0.5, -1.0], [NAN, NAN]]), torch.tensor([[1, 2], [-1, 0], [-1, -1]]))
 
 
-def made(missing: Any, columns: Columns = COLUMNS) -> TabTransformer:
+def build_tokenizer(missing: Any, columns: Columns = COLUMNS) -> TabTransformer:
     return TabTransformer(columns, dim=4, n_heads=2, missing=missing).double()
 
 
-def test_categories_through_the_blocks_and_numbers_beside_them() -> None:
-    t = made("token")
+def test_categories_are_transformed_and_numbers_normalized() -> None:
+    t = build_tokenizer("token")
     (tokens,) = t(TABLE)
     x = t.categories(Table(torch.zeros(3, 0), TABLE.categorical))[0]
     for block in t.blocks:
@@ -30,9 +30,9 @@ def test_categories_through_the_blocks_and_numbers_beside_them() -> None:
     assert tokens.mask is None
 
 
-def test_masked() -> None:
-    """A missing category is out of the attention, a missing number out of the sum."""
-    t = made("mask")
+def test_missing_mask() -> None:
+    """A missing category is masked in the attention, a missing number left out of the sum."""
+    t = build_tokenizer("mask")
     (tokens,) = t(TABLE)
     assert tokens.mask.tolist() == [[True, True, True], [False, True, True], [False, False, False]]
     w, b = t.project.weight, t.project.bias
@@ -43,8 +43,8 @@ def test_masked() -> None:
     torch.testing.assert_close(tokens.x[1, 1], alone.x[0, 0])
 
 
-def test_imputed() -> None:
-    t = made("impute")
+def test_missing_impute() -> None:
+    t = build_tokenizer("impute")
     t.fit(TABLE)
     (tokens,) = t(TABLE)
     w, b = t.project.weight, t.project.bias
@@ -52,9 +52,9 @@ def test_imputed() -> None:
     assert t.categories.marginals.share.tolist() == [0, 1, 0.5, 0, 0.5]
 
 
-def test_a_single_number_is_not_lost() -> None:
-    """Normalised over the columns, as published, it would be 0 whatever it was."""
-    t = made("token", Columns(("age",)))
+def test_single_number_is_not_normalized_away() -> None:
+    """Normalized over the columns, as published, it would always be 0."""
+    t = build_tokenizer("token", Columns(("age",)))
     (tokens,) = t(Table(torch.tensor([[0.5], [1.0]]), torch.zeros(2, 0, dtype=torch.int64)))
     assert not torch.allclose(tokens.x[0], tokens.x[1])
 
@@ -62,18 +62,18 @@ def test_a_single_number_is_not_lost() -> None:
 @pytest.mark.parametrize(
     ("columns", "n_tokens"), [(COLUMNS, 3), (Columns(("a", "b")), 1), (Columns((), (("c", 2), ("d", 3))), 2)]
 )
-def test_tokens(columns: Columns, n_tokens: int) -> None:
-    assert made("token", columns).n_tokens == n_tokens
+def test_n_tokens_by_columns(columns: Columns, n_tokens: int) -> None:
+    assert build_tokenizer("token", columns).n_tokens == n_tokens
 
 
-def test_categories_know_of_each_other_and_not_of_numbers() -> None:
-    t = made("token")
+def test_categories_attend_to_categories_only() -> None:
+    t = build_tokenizer("token")
     (tokens,) = t(Table(torch.zeros(3, 2), torch.tensor([[0, 0], [0, 1], [0, 0]])))
     assert not torch.allclose(tokens.x[0, 0], tokens.x[1, 0])
     (other,) = t(Table(torch.ones(3, 2), torch.tensor([[0, 0], [0, 1], [0, 0]])))
     assert torch.equal(other.x[:, :2], tokens.x[:, :2])
 
 
-def test_refuses() -> None:
+def test_invalid_n_heads_raises() -> None:
     with pytest.raises(ValueError, match="n_heads must divide dim"):
         TabTransformer(COLUMNS, dim=4, n_heads=3)

