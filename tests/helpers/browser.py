@@ -38,7 +38,8 @@ function measure(frame, width) {
   const page = frame.contentDocument, view = frame.contentWindow;
   page.querySelectorAll("details").forEach(lid => { lid.open = true; });
   const root = page.documentElement;
-  const found = {scroll: root.scrollWidth, client: root.clientWidth, figures: [], small: [], outside: [], covered: []};
+  const found = {scroll: root.scrollWidth, client: root.clientWidth, figures: [], small: [], outside: [], covered: [],
+    broken: []};
   for (const svg of page.querySelectorAll("svg")) {
     const box = svg.getBoundingClientRect();
     if (!box.width) continue;  // the drawing for other screens
@@ -63,6 +64,13 @@ function measure(frame, width) {
     const holder = walk.currentNode.parentElement;
     if (walk.currentNode.textContent.trim() && !holder.closest("svg") &&
         parseFloat(view.getComputedStyle(holder).fontSize) < 14) found.small.push(walk.currentNode.textContent);
+  }
+  // A cell that is shown as a line: its label must keep its words whole.
+  for (const cell of page.querySelectorAll("td[data-label]")) {
+    const label = view.getComputedStyle(cell, "::before");
+    if (label.content == "none" || !cell.textContent) continue;
+    const longest = Math.max(...cell.dataset.label.split(/[\\s-]/).map(word => word.length));
+    if (parseFloat(label.width) < 5 * Math.min(longest, 12)) found.broken.push(cell.dataset.label);
   }
   all[width] = found;
   if (Object.keys(all).length == WIDTHS.length) document.getElementById("found").textContent = JSON.stringify(all);

@@ -44,6 +44,8 @@ def test_a_page_that_errs_would_be_noticed(tmp_path: Path) -> None:
         "<body><script>console.error('bad')</script><p style='width:900px;font-size:13px'>wide</p><figure "
         "id='f'><svg viewBox='0 0 100 100' width='100' style='font-size:16px'><title>t</title><text x='5' "
         "y='50'>one</text><text x='5' y='50'>two</text><text x='95' y='20'>three</text></svg></figure>"
+        "<style>td::before {content: attr(data-label); display: block; width: 9px}</style>"
+        "<table><tr><td data-label='left to the authors'>all</td></tr></table>"
     )
     result, console = browser.measure(PROGRAM, page, tmp_path, WIDTHS)
     assert len(console) == len(WIDTHS)
@@ -52,6 +54,7 @@ def test_a_page_that_errs_would_be_noticed(tmp_path: Path) -> None:
     assert result[360]["small"] == ["wide"]
     assert result[360]["outside"] == ["f: three"]
     assert result[360]["covered"] == ["f: one / two"]
+    assert result[360]["broken"] == ["left to the authors"]
     assert result[1300]["scroll"] <= 1300
 
 
@@ -70,3 +73,4 @@ def test_every_figure_is_there_and_nothing_is_cut(analysis: Callable[[], Analysi
         assert seen["small"] == []
         assert seen["outside"] == []
         assert seen["covered"] == []
+        assert seen["broken"] == []

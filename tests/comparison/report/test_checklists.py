@@ -42,10 +42,10 @@ def chapter(comparison: Comparison | None = None) -> Chapter:
     return Chapter.of(comparison or made_analyses.small().comparisons[0], 1, 0.95)
 
 
-def rows(of: Chapter) -> dict[tuple[str, str], str]:
-    return {
-        (name, number): text for name, table, *_ in checklists.part(of).values["tables"] for number, _, text in table
-    }
+def rows(of: Chapter) -> dict[tuple[str, str], tuple[str, str]]:
+    """What the runs say about each item, and what is left to the authors."""
+    tables = checklists.part(of).values["tables"]
+    return {(name, number): (fact, left) for name, table, *_ in tables for number, _, fact, left in table}
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,16 @@ def test_every_fact_is_used() -> None:
 
 def test_blanks_are_named() -> None:
     found = rows(chapter())
-    assert found["TRIPOD+AI", "17"] == "to be filled by the authors: approval, and consent or its waiver"
+    assert found["TRIPOD+AI", "17"] == ("", "Approval, and consent or its waiver")
     assert found["TRIPOD+AI", "8a"] == (
-        "One of 2 classes: benign and malignant. To be filled by the authors: how the outcome was established"
+        "One of 2 classes: benign and malignant.",
+        "How the outcome was established",
     )
     # Of 52 and 44 items each is filled, filled in part, or blank.
     for name, table, filled, partly, blank in checklists.part(chapter()).values["tables"]:
         assert filled + partly + blank == len(table)
-        assert blank == sum(text.startswith("to be filled") for *_, text in table), name
-        assert filled == sum("o be filled" not in text for *_, text in table)
+        assert blank == sum(fact == "" != left for *_, fact, left in table), name
+        assert filled == sum(left == "" != fact for *_, fact, left in table)
 
 
 def test_what_the_runs_know_is_filled() -> None:
@@ -98,8 +99,8 @@ def test_what_they_do_not_know_is_a_blank() -> None:
     for name in ("predictors", "fairness", "characteristics", "software", "clusters", "updating", "data_terms"):
         assert known[name] == ""
     # An item that the runs might have filled alone names itself.
-    assert rows(of)["TRIPOD+AI", "24"] == "to be filled by the authors: the updated model and its performance"
-    assert not re.search(r"\bnan\b|None", " ".join(rows(of).values()))
+    assert rows(of)["TRIPOD+AI", "24"] == ("", "The updated model and its performance")
+    assert not re.search(r"\bnan\b|None", " ".join(text for texts in rows(of).values() for text in texts))
 
 
 def test_an_epoch_chosen_on_the_test_set_is_not_called_unseen() -> None:

@@ -1,5 +1,6 @@
 """What a table and its files are warned of."""
 
+import re
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
@@ -225,6 +226,12 @@ def test_a_page_with_thumbnails_by_class(clinic: Path) -> None:
     assert "<h3>&lt;i&gt;: 12</h3>" in page
     assert "cannot identify image file" in page
     assert page.count("<li>duplicates: ") == 2
+    # Every image has words, no size is fixed beyond a phone, nothing is loaded from elsewhere.
+    assert page.count("<img ") == len(re.findall(r'<img [^>]* alt="[^"]*row \d+, [^"]+">', page))
+    assert all(int(width) <= 360 for width in re.findall(r"[^-]width: (\d+)px", page.replace("max-width: 1240px", "")))
+    assert not re.search(r"(src|href)=.?(https?:|//)|url\(", page)
+    # A class shows its label once, as its heading.
+    assert "<figcaption>row 0, train<span>" in page
     damaged = check("table", table=str(clinic / "t.csv"), label="no such")
     with pytest.raises(ValueError, match="before its table is without faults"):
         damaged.write_page(clinic / "other.html")

@@ -10,12 +10,19 @@ from mmfusion.comparison.report.canvas import clean
 from mmfusion.comparison.report.table_width import ALWAYS, SCREENS, stacking
 from mmfusion.utils.optional import need
 
+_LONG = 28
+"""Characters that fit next to a label."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 
 
 def escape(text: str) -> str:
     """Text on one line in which nothing is Markdown."""
     return _SPECIAL.sub(r"\\\1", " ".join(clean(text).replace("&", "&amp;").split())).replace("\\<", "&lt;")
+
+
+def _kind(cell: str, numeric: bool) -> str:
+    """Class of a table cell: a number, or text that is too long to stand next to its label on a phone."""
+    return ' class="n"' if numeric else ' class="long"' if len(cell) > _LONG else ""
 
 
 def rendered(page: str, format: str, values: Mapping[str, Any]) -> str:
@@ -39,6 +46,7 @@ def rendered(page: str, format: str, values: Mapping[str, Any]) -> str:
     environment.filters["flow"] = lambda text: markup(" ".join(text.split()))
     environment.filters["metric"] = formatting.metric
     environment.filters["stacking"] = stacking
+    environment.filters["kind"] = lambda cell, numeric: markup(_kind(str(cell), numeric))
     environment.globals["screens"] = (*SCREENS, ALWAYS)
     blocks = environment.get_template(f"{format}.jinja").module
     template = environment.get_template(f"{page}.jinja")

@@ -28,11 +28,22 @@ _OF_WARNING = 12
 
 @dataclass(frozen=True)
 class _Picture:
-    """A thumbnail: its content for the page, or why there is none; and what is below it."""
+    """A thumbnail: its content for the page, or why there is none; and what is below it.
+
+    Attributes:
+        content: PNG, base64; empty if there is none.
+        fault: Why there is none.
+        row: Label of its row.
+        set: ``train``, ``validation`` or ``test``; empty for none.
+        about: Set and class, as far as they are known.
+        name: Of its file.
+    """
 
     content: str
     fault: str
-    caption: str
+    row: str
+    set: str
+    about: str
     name: str
 
 
@@ -63,9 +74,19 @@ def write_page(
     drawer = _Drawer(plan)
     shown = [(finding, drawer.rows(finding.rows) if finding.topic == "duplicates" else []) for finding in warnings]
     text = environment.get_template("page.html.jinja").render(
-        name=plan.name, lines=lines, warnings=shown, faults=faults, columns=drawer.by_class(), side=SIDE
+        name=plan.name,
+        lines=lines,
+        warnings=shown,
+        faults=faults,
+        columns=drawer.by_class(),
+        side=SIDE,
+        counted=_counted,
     )
     replace_file(Path(path), text.encode())
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n or 'no'} {what}{'' if n == 1 else 's'}"
 
 
 class _Drawer:
@@ -99,14 +120,15 @@ class _Drawer:
 
     def _draw(self, name: str, place: int) -> _Picture:
         path = self._paths[name][place]
-        about = (self._cohort.sets[place], self._cohort.label(place))
-        caption = f"row {self._cohort.frame.index[place]} {' '.join(text for text in about if text)}"
+        of_set, label = self._cohort.sets[place], self._cohort.label(place)
+        about = ", ".join(text for text in (of_set, label) if text)
+        words = (str(self._cohort.frame.index[place]), of_set, about)
         if path is None:
-            return _Picture("", "absent", caption, "")
+            return _Picture("", "absent", *words, "")
         try:
-            return _Picture(picture(self._sources[name], path), "", caption, path.name)
+            return _Picture(picture(self._sources[name], path), "", *words, path.name)
         except (OSError, ValueError) as error:
-            return _Picture("", str(error), caption, path.name)
+            return _Picture("", str(error), *words, path.name)
 
 
 def picture(source: Source, path: Path) -> str:

@@ -6,11 +6,11 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
+from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part
 from mmfusion.comparison.report.chapters.checklist_facts import facts
 
 FILES = ("tripod_ai", "claim")
-BLANK = "to be filled by the authors: "
 
 
 class Item(NamedTuple):
@@ -43,20 +43,20 @@ def part(chapter: Chapter) -> Part:
     tables = []
     for file in FILES:
         name, items = read(file)
-        rows = [(item.number, item.asks, _text(item, known.get(item.fact, ""))) for item in items]
+        rows = [(item.number, item.asks, *_texts(item, known.get(item.fact, ""))) for item in items]
         tables.append((name, rows, *_counts(rows)))
     title = "Reporting checklists: what is left to write?"
     return Part(chapter.key("checklists"), title, "checklists", chapter.comparison.methods, values={"tables": tables})
 
 
-def _text(item: Item, fact: str) -> str:
+def _texts(item: Item, fact: str) -> tuple[str, str]:
     """What the runs say, and the blank: an item that they could have filled and did not is one too."""
-    blank = BLANK + (item.authors or item.asks[:1].lower() + item.asks[1:]) if item.authors or not fact else ""
-    return " ".join(text for text in (fact, blank if not fact else blank[:1].upper() + blank[1:]) if text)
+    blank = item.authors or ("" if fact else item.asks)
+    return fact, formatting.capitalized(blank)
 
 
-def _counts(rows: Sequence[tuple[str, str, str]]) -> tuple[int, int, int]:
+def _counts(rows: Sequence[tuple[str, str, str, str]]) -> tuple[int, int, int]:
     """Items that are filled, those that are partly, and blanks."""
-    blank = sum(text.startswith(BLANK) for *_, text in rows)
-    partly = sum(BLANK in text.lower() for *_, text in rows) - blank
+    blank = sum(not fact for _, _, fact, _ in rows)
+    partly = sum(bool(left) for *_, left in rows) - blank
     return len(rows) - partly - blank, partly, blank
