@@ -9,7 +9,7 @@ from mmfusion.cli import main
 
 
 @pytest.mark.slow
-def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = trees.men(tmp_path, train=2, test=1)
     words = ["check", "men", "--root", str(root), "--set", "shape=[16,12,4]", "--set", "data.size=[16, 12, 4]"]
     assert main(words) == 0

@@ -145,8 +145,8 @@ def wheel(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_distributions_parts_in_a_blueprint(tmp_path: Path) -> None:
-    """Installed, compared with a published method, and listed in the sweep's table, without a line of model code."""
+def test_parts_of_installed_distribution_in_blueprint(tmp_path: Path) -> None:
+    """Installed, compared with a published method, and listed in the sweep's table, without model code."""
     site, out = tmp_path / "site", tmp_path / "runs"
     install = ["pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(site), str(wheel(tmp_path))]
     subprocess.run([sys.executable, "-m", *install], check=True, capture_output=True)

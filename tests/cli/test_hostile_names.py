@@ -29,7 +29,7 @@ def table(n: int = 48, **columns: list[str]) -> pd.DataFrame:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("group", "case"), [("label", "missing"), ("prob_[/b]", "outside"), ("split", "part")])
-def test_columns_that_are_called_as_those_of_the_result(
+def test_columns_named_like_result_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, case: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,7 +56,7 @@ def test_columns_that_are_called_as_those_of_the_result(
 
 
 @pytest.mark.slow
-def test_a_subgroup_that_is_called_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_subgroup_column_named_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     table(id=["m", "f", "f"] * 16).to_csv("some.csv", index=False)
     assert main([*RUN, "--set", 'data.subgroups=["id"]']) == 0
@@ -83,7 +83,7 @@ def test_a_subgroup_that_is_called_id(tmp_path: Path, monkeypatch: pytest.Monkey
         ("--set model.dim=-1 --set model.dropout=nan", "model.dropout expects float from 0 to below 1, got nan"),
     ],
 )
-def test_options_fail_before_a_folder_is_made(
+def test_invalid_options_fail_before_creating_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -93,7 +93,7 @@ def test_options_fail_before_a_folder_is_made(
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
-def test_a_table_of_a_few_rows(
+def test_table_of_too_few_rows_is_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], n: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -115,7 +115,7 @@ def test_a_table_of_a_few_rows(
         (["--model", "tiny[width=4"], "with closed brackets, got 'tiny[width=4'"),
     ],
 )
-def test_names_that_are_none(
+def test_invalid_names_are_one_line_errors(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert message in complaint([*tiny, *words], capsys)
@@ -123,6 +123,6 @@ def test_names_that_are_none(
 
 
 @pytest.mark.parametrize("device", ["tpu", "", "cuda:99", "CPU"])
-def test_a_device_that_is_none(device: str, fakes: ModuleType) -> None:
+def test_unknown_device_raises(device: str, fakes: ModuleType) -> None:
     with pytest.raises(ValueError, match="device expects one of auto, cpu, cuda, got"):
         pick_device(device)

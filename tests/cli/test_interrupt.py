@@ -41,7 +41,7 @@ sys.exit(main(sys.argv[2:]))
         ("torch", "report run"),
     ],
 )
-def test_during_the_imports_it_is_one_line(tmp_path: Path, module: str, command: str) -> None:
+def test_interrupt_during_imports_is_one_line(tmp_path: Path, module: str, command: str) -> None:
     words = [sys.executable, "-c", CODE, module, *command.split()]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == "mmfusion: interrupted; nothing was written yet\n"
@@ -49,14 +49,14 @@ def test_during_the_imports_it_is_one_line(tmp_path: Path, module: str, command:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_handler_is_put_back() -> None:
+def test_signal_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     with interrupt.at_once():
         assert (signal.getsignal(signal.SIGINT) is before) == (before is not signal.default_int_handler)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_another_handler_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_signal_handler_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     caught: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
     try:
@@ -121,7 +121,7 @@ for at in [*range(2, 30), *range(30, last - 30, (last - 60) // 40), *range(last 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_at_any_line_of_ours_it_is_one_line(tmp_path: Path) -> None:
+def test_interrupt_at_any_line_is_one_line(tmp_path: Path) -> None:
     """Of a command that ends soon, from its first line to its last."""
     words = [sys.executable, "-c", AT_EACH_LINE, "compact", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -138,7 +138,7 @@ def test_at_any_line_of_ours_it_is_one_line(tmp_path: Path) -> None:
             assert said.count("\\n") <= 2, place
 
 
-def test_at_the_end_it_ends_with_the_code_of_the_command() -> None:
+def test_interrupt_at_exit_keeps_exit_code() -> None:
     code = (
         "import atexit, os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"

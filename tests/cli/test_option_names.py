@@ -49,18 +49,18 @@ from mmfusion.experiments.settings import parse_override
         ("concat[size=[8, 8], dim=4] on tiny: failed", "concat[size=[8, 8], dim=4] on tiny: failed"),
     ],
 )
-def test_names_become_flags(text: str, expected: str) -> None:
+def test_argument_names_become_flags(text: str, expected: str) -> None:
     arguments = program.parsed(["run", "--model", "concat", "--table", "t.csv", "--label", "y"])
     assert translate(text, arguments) == expected
 
 
-def test_a_flag_of_columns_is_read_back() -> None:
+def test_column_override_flag_round_trip() -> None:
     arguments = program.parsed(["run", "--model", "concat", "--table", "t.csv", "--label", "y"])
     _, flag = shlex.split(translate("overrides={'b.p. \"left\"': 'ratio'}", arguments))
     assert parse_override(flag) == {"data": {"overrides": {'b.p. "left"': "ratio"}}}
 
 
-def test_a_command_without_a_flag_for_an_option() -> None:
+def test_option_without_flag_becomes_set() -> None:
     arguments = program.parsed(["check", "table", "--set", "table=t.csv"])
     assert translate("needs label=COLUMN, id=COLUMN", arguments) == "needs --label COLUMN, --set data.id=COLUMN"
     text = translate("overrides={'crp': {'censored': 'flag'}} or drop=['nr', 'b c']", arguments)
@@ -68,14 +68,14 @@ def test_a_command_without_a_flag_for_an_option() -> None:
     assert text == flag.replace('": ', '" = ')
 
 
-def test_an_argument_of_predict() -> None:
+def test_predict_arguments_become_flags() -> None:
     arguments = program.parsed(["predict", "runs/a", "--table", "t.csv", "--out", "p.csv"])
     text = translate("use missing_images='absent' or unlabelled='drop'", arguments)
     assert text == "use --missing-images absent or unlabelled='drop'"
 
 
-def test_rows_without_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same fault names the flag to whoever typed one and the argument in Python."""
+def test_unlabeled_rows_error_names_flag_or_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same error names the flag on the command line and the argument in Python."""
     path = tmp_path / "t.csv"
     pd.DataFrame({"age": range(20), "y": [*"ab" * 9, None, None]}).to_csv(path, index=False)
     command = ["run", "--model", "tabular", "--table", str(path), "--label", "y", "--out", str(tmp_path / "run")]
@@ -91,8 +91,8 @@ HINTS = re.compile(r"(?<![\w'])--[a-z][a-z-]+")
 
 
 @pytest.mark.slow
-def test_texts_below_the_command_line_name_no_flag() -> None:
-    """They are read in Python too: `translate` puts the flags in their place."""
+def test_library_messages_name_no_flags() -> None:
+    """Python users read them too: `translate` inserts the flags."""
     package = Path(mmfusion.__file__).parent
     found = []
     for room in ("training", "experiments", "comparison", "backbones"):

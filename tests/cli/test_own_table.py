@@ -10,7 +10,7 @@ from mmfusion.cli import main
 from mmfusion.data.datasets.check import check
 
 
-def test_a_table_of_ones_own_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_own_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = trees.own_table(tmp_path)
     words = ["check", "--table", f"{root}/table.csv", "--label", "diagnosis", "--group", "patient", "--fast"]
     assert main([*words, "--images", "photo"]) == 0
@@ -21,7 +21,7 @@ def test_a_table_of_ones_own_from_the_command_line(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.slow
-def test_run_and_predict_from_the_command_line(
+def test_run_and_predict_on_own_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = trees.own_table(tmp_path / "own")
@@ -45,7 +45,7 @@ def test_run_and_predict_from_the_command_line(
 
 
 @pytest.mark.slow
-def test_a_part_of_the_real_ham10000(real_ham10000: Path) -> None:
+def test_check_of_real_ham10000_subset(real_ham10000: Path) -> None:
     report = check("ham10000", real_ham10000)
     assert report.faults == ()
     assert report.lines[:2] == ("images: 4787, published 10015", "lesions: 4787, published 7470")

@@ -28,14 +28,14 @@ def forget() -> None:
 
 
 @pytest.mark.slow
-def test_a_plugin(
+def test_plugin_trains_resumes_and_predicts(
     tiny: list[str],
     fakes: ModuleType,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One file, one decorator: trained, resumed and asked for predictions by the run's folder alone."""
+    """One file, one decorator; predictions need the run's folder only."""
     monkeypatch.setattr(registry.models, "_builders", dict(registry.models._builders))
     place, table, out = tmp_path / "plugin", tmp_path / "new.csv", tmp_path / "run"
     place.mkdir()
@@ -71,7 +71,7 @@ def test_a_plugin(
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-def test_a_plugin_that_fails(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_plugin_is_one_line_error(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.py").write_text("import nothing_of_that_name")
     text = complaint([*tiny, "--plugin", str(tmp_path / "bad.py")], capsys)
     assert "bad.py fails to load: ModuleNotFoundError: No module named 'nothing_of_that_name'" in text

@@ -12,7 +12,9 @@ from mmfusion.experiments import folder
 
 
 @pytest.mark.slow
-def test_predict(tiny: list[str], fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_writes_predictions(
+    tiny: list[str], fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(tiny) == 0
     table, out = tmp_path / "new.csv", tmp_path / "out.csv"
     fakes.table(64, seed=2).drop(columns="dx").to_csv(table, index=False)

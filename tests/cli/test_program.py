@@ -13,7 +13,7 @@ from mmfusion.training import checkpoints
 
 
 @pytest.mark.slow
-def test_ctrl_c(
+def test_ctrl_c_is_one_line(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = checkpoints.save
@@ -35,7 +35,7 @@ def test_ctrl_c(
     assert not (tmp_path / "other").exists()
 
 
-def test_a_fault_of_ours_keeps_its_traceback(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_keeps_traceback(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("ours")
 
@@ -44,14 +44,14 @@ def test_a_fault_of_ours_keeps_its_traceback(tiny: list[str], monkeypatch: pytes
         main(tiny)
 
 
-def test_the_traceback_on_demand(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_variable_shows_traceback(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMFUSION_DEBUG", "1")
     with pytest.raises(ValueError, match="from 2 to 65536"):
         main([*tiny, "--batch-size", "1"])
 
 
 @pytest.mark.slow
-def test_the_benchmark_script_is_the_same_command() -> None:
+def test_benchmark_script_equals_run_command() -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "run.py"
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: mmfusion run ")

@@ -7,5 +7,7 @@ import pytest
 from helpers.commands import complaint
 
 
-def test_a_report_of_nothing(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_without_runs_is_one_line_error(
+    several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "no finished run" in complaint(["report", str(tmp_path)], capsys)

@@ -12,7 +12,7 @@ from mmfusion.training import checkpoints
 
 
 @pytest.mark.slow
-def test_a_run_from_the_command_line(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_writes_results(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*tiny, "--seed", "3", "--set", "train.lr=0.01", "--set", "model.width=4"]) == 0
     text = capsys.readouterr().out
     assert "epoch 2/2" in text
@@ -24,13 +24,13 @@ def test_a_run_from_the_command_line(tiny: list[str], tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_a_flag_has_the_last_word(tiny: list[str], tmp_path: Path) -> None:
+def test_flag_overrides_set(tiny: list[str], tmp_path: Path) -> None:
     assert main([*tiny, "--set", "train.epochs=9"]) == 0
     assert folder.read_settings(tmp_path / "run").train.epochs == 2
 
 
 @pytest.mark.slow
-def test_flags_that_are_options_of_the_builders(tiny: list[str], tmp_path: Path) -> None:
+def test_flags_reach_builders(tiny: list[str], tmp_path: Path) -> None:
     assert main([*tiny, "--encoder", "small", "--weights", "none", "--task", "dx", "--modality-dropout", "0.3"]) == 0
     settings = folder.read_settings(tmp_path / "run")
     assert settings.train.modality_dropout == 0.3
@@ -39,7 +39,7 @@ def test_flags_that_are_options_of_the_builders(tiny: list[str], tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_output_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([*tiny[:-2], "--seed", "5"]) == 0
     assert (tmp_path / "runs" / "tiny" / "tiny" / "seed5" / folder.METRICS).is_file()
@@ -62,7 +62,7 @@ def test_the_default_folder(tiny: list[str], tmp_path: Path, monkeypatch: pytest
         (["--seed", "-1"], "--seed expects int from 0 to 4294967295, got -1"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_arguments_are_one_line_errors(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
 ) -> None:
     text = complaint([*tiny, *change], capsys)
@@ -72,8 +72,8 @@ def test_what_is_refused(
 
 
 @pytest.mark.slow
-def test_tensor_fusion_from_the_command_line(tmp_path: Path) -> None:
-    """Its rank is None, which a shell has no word for but ``none``."""
+def test_none_on_command_line_gives_tensor_fusion(tmp_path: Path) -> None:
+    """Its rank is None, written as ``none`` on the command line."""
     sizes = "--set data.n_train=8 --set data.n_validation=8 --set data.n_test=8 --set data.size=32 --epochs 1"
     narrow = "--set model.dim=8 --set model.tensor_dim=2 --set model.hidden=[] --set train.resamples=20"
     words = f"run --model lmf --set model.rank=none {sizes} {narrow} --batch-size 8 --device cpu --set run.cache_gb=0"
@@ -85,19 +85,21 @@ def test_tensor_fusion_from_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_unknown_encoder(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_encoder_is_one_line_error(
+    fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = "run --model image --encoder resnet_of_the_moon --set data.n_train=8 --set data.n_validation=8"
     arguments = [*words.split(), "--set", "data.n_test=8", "--out", str(tmp_path / "run")]
     assert "resnet_of_the_moon" in complaint(arguments, capsys)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_model_is_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run expects --model NAME; see mmfusion list models" in complaint(["run"], capsys)
 
 
 @pytest.mark.slow
-def test_a_run_is_not_overwritten(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_run_is_not_overwritten(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tiny) == 0
     before = (tmp_path / "run" / folder.PREDICTIONS).read_bytes()
     assert "already holds a run" in complaint([*tiny, "--seed", "1"], capsys)
@@ -107,7 +109,7 @@ def test_a_run_is_not_overwritten(tiny: list[str], tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.slow
-def test_resume(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_finished_run(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tiny) == 0
     out = tmp_path / "run"
     before = (out / folder.PREDICTIONS).read_bytes()
@@ -124,7 +126,7 @@ def test_resume(tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full(
+def test_full_disk_keeps_last_checkpoint(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = checkpoints.write_bytes
@@ -157,7 +159,7 @@ def _no_space(_: int) -> None:
         ("--dataset pad_ufes_20 --root . --size 8 8", "--size expects int from 1 to 8192, got [8, 8]"),
     ],
 )
-def test_flags_of_a_table_of_ones_own(
+def test_invalid_table_flags_are_one_line_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

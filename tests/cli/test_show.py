@@ -19,7 +19,7 @@ def shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cfcml", "tip", "film", "mbt"])
-def test_the_printed_file_is_the_same_model(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_file_gives_same_model(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, spec = tmp_path / "mine.toml", make_spec(images=1)
     file.write_text(shown([name], capsys))
     torch.manual_seed(0)
@@ -34,7 +34,7 @@ def test_the_printed_file_is_the_same_model(name: str, tmp_path: Path, capsys: p
 
 
 @pytest.mark.slow
-def test_options_and_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_with_options_and_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     plain = tomllib.loads(shown(["cfcml"], capsys))
     wide = tomllib.loads(shown(["cfcml", "--set", "dim=16", "--set", "model.compression=conv"], capsys))
     published = tomllib.loads(shown(["cfcml", "--dataset", "derm7pt"], capsys))
@@ -52,5 +52,7 @@ def test_options_and_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
         (["nowhere.toml"], "no blueprint nowhere.toml"),
     ],
 )
-def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_one_line_errors(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert message in complaint(["show", *arguments], capsys)

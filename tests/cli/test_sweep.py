@@ -16,7 +16,7 @@ from mmfusion.training.result_files import read_json
 
 
 @pytest.mark.slow
-def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_prints_plan_and_table(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*several, "--model", "tiny,tiny[width=4]", "--seeds", "1"]) == 0
     text = capsys.readouterr().out
     assert "2 runs: 0 already finished, 0 to resume, 2 to start" in text
@@ -28,7 +28,7 @@ def test_several_runs(several: list[str], tmp_path: Path, capsys: pytest.Capture
     assert "| tiny[width=4] |" in (out / "table.md").read_text()
 
 
-def test_a_reference_that_is_not_there_is_told_before_anything_runs(
+def test_missing_reference_is_reported_before_runs(
     several: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said: list[str] = []
@@ -46,7 +46,7 @@ def test_a_reference_that_is_not_there_is_told_before_anything_runs(
 
 
 @pytest.mark.slow
-def test_ablations_are_runs_beside_it(
+def test_ablations_are_listed_as_runs(
     several: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry.ablations.list()
@@ -102,7 +102,7 @@ def test_ablations_are_runs_beside_it(
         (["--seeds", "2", "--reference", "tiny"], "--reference needs a report: add --report"),
     ],
 )
-def test_several_runs_that_are_refused(
+def test_invalid_arguments_are_one_line_errors(
     fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
 ) -> None:
     arguments = ["run", "--model", "tiny", "--dataset", "tiny", *change]
@@ -113,8 +113,8 @@ def test_several_runs_that_are_refused(
 
 
 @pytest.mark.slow
-def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reference rows of scikit-learn, against the reference that was named; a second time all is there."""
+def test_sweep_writes_report(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With scikit-learn's reference rows, against the named reference; a second call trains nothing."""
     out = tmp_path / "runs"
     command = [*several, "--model", "tiny,tiny[width=4]", "--seeds", "2", "--report", "--reference", "tiny"]
     assert main(command) == 0
@@ -151,9 +151,7 @@ def test_a_sweep_ends_in_a_report(several: list[str], tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_repeats_have_a_table_of_their_own(
-    several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_repeats_have_their_own_table(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [*several, "--model", "tiny", "--seeds", "2", "--repeats", "2", "--report"]
     assert main(command) == 0
     text = capsys.readouterr().out
@@ -172,8 +170,10 @@ def test_repeats_have_a_table_of_their_own(
 
 
 @pytest.mark.slow
-def test_a_tuned_comparison(several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Trials without a test set, then the choice and the recipe with fresh seeds; the same command trains nothing."""
+def test_tuned_comparison_trains_trials_then_choice(
+    several: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trials without a test set, then the choice and the recipe with fresh seeds; a second call trains nothing."""
     command = [*several, "--model", "tiny", "--trials", "2", "--seeds", "2"]
     assert main(command) == 0
     assert "tiny on tiny: " in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_a_tuned_comparison(several: list[str], tmp_path: Path, capsys: pytest.C
     assert "--trials expects a power of two" in capsys.readouterr().err
 
 
-def test_trials_take_the_launcher_and_five_fresh_seeds(
+def test_trials_use_launcher_and_five_fresh_seeds(
     several: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: dict[str, Any] = {}

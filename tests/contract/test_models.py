@@ -100,7 +100,7 @@ def build_model(name: str, layout: str) -> tuple[DataSpec, FusionModel]:
 
 @cache
 def shallow(name: str, layout: str) -> tuple[DataSpec, FusionModel]:
-    """As :func:`made`, of few layers."""
+    """As :func:`build_model`, of few layers."""
     torch.manual_seed(0)
     spec = make_spec(**LAYOUTS[layout])
     return spec, create(name, spec, few_layers=True).eval()
@@ -116,7 +116,7 @@ def batch(spec: DataSpec, condition: str) -> tuple[dict[str, Tensor | Table], di
 
 @cache
 def phases(name: str, layout: str) -> list[Phase]:
-    """The phases of :func:`made`'s model."""
+    """The phases of :func:`build_model`'s model."""
     torch.manual_seed(0)
     found = phases_of(build_model(name, layout)[1])
     for phase in found:

@@ -35,7 +35,7 @@ WITH_CODE = [page.relative_to(ROOT).as_posix() for page in pages() if blocks(pag
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in WITH_CODE]
 )
-def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfusion import registry
 
     monkeypatch.chdir(tmp_path)
@@ -51,7 +51,7 @@ def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         exec(compile("\n" * line + code, name, "exec"), namespace)
 
 
-def test_the_readme_and_the_quickstart_have_blocks() -> None:
+def test_readme_and_quickstart_have_code_blocks() -> None:
     assert {"README.md", "docs/quickstart.md", "docs/methods/cfcml.md"} <= set(WITH_CODE)
 
 
@@ -62,7 +62,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_code_is_narrow_enough_to_be_seen(page: Path) -> None:
+def test_code_lines_fit_the_page(page: Path) -> None:
     text = page.read_text()
     lines = [line for block in FENCE.finditer(text) for line in block["code"].splitlines()]
     lines += [line[4:] for block in INDENTED.findall(FENCE.sub("", text)) for line in block.splitlines()]
@@ -70,7 +70,7 @@ def test_code_is_narrow_enough_to_be_seen(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_markdown_reads_as_it_is_meant(page: Path) -> None:
+def test_markdown_fences_and_underscores_are_valid(page: Path) -> None:
     """Options of a fence in braces, or it becomes a paragraph; double underscores in code, or they are bold."""
     text = page.read_text()
     assert [block["options"] for block in FENCE.finditer(text) if not OPENING.fullmatch(block["options"])] == []
@@ -79,8 +79,8 @@ def test_markdown_reads_as_it_is_meant(page: Path) -> None:
     assert re.findall(r"__\w+__", prose) == []
 
 
-def test_commands_are_those_of_an_installed_package() -> None:
-    """``benchmarks/run.py`` exists in a checkout alone; a page names it only where the checkout is installed from."""
+def test_commands_work_with_installed_package() -> None:
+    """``benchmarks/run.py`` exists in a checkout alone; a page names it only where it installs from one."""
     for page in pages():
         for block in FENCE.finditer(page.read_text()):
             if "benchmarks/run.py" in block["code"]:

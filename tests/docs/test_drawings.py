@@ -77,7 +77,7 @@ def test_no_drawing_is_empty(name: str) -> None:
         assert drawing.slopes.abs().max() > 0
 
 
-def test_what_is_hidden_alone_has_forces_towards_what_it_was() -> None:
+def test_masked_cells_have_forces_towards_their_targets() -> None:
     cells = draw.DRAWINGS["masked_columns"]()
     (age, sex, site), hidden = cells.forces.split((1, 2, 3), 1), cells.hidden
     forces = torch.stack([age.abs().amax(1), sex.abs().amax(1), site.abs().amax(1)], 1)
@@ -90,11 +90,11 @@ def test_what_is_hidden_alone_has_forces_towards_what_it_was() -> None:
         assert torch.equal(part < 0, ~right & there)
 
 
-def test_committed_drawings_are_those_of_the_code() -> None:
+def test_every_committed_drawing_has_code() -> None:
     assert {path.stem for path in (DOCS / "drawings").glob("*.svg")} == set(draw.DRAWINGS)
 
 
-def test_every_drawing_is_shown_with_words_for_it() -> None:
+def test_every_drawing_is_shown_with_alt_text() -> None:
     pages = "".join(page.read_text() for page in (DOCS / "methods" / "losses").glob("*.md"))
     shown = re.findall(r"!\[([^\]]+)\]\(../../drawings/(\w+).svg\)", pages)
     assert {name for _, name in shown} == set(draw.DRAWINGS)
@@ -138,26 +138,26 @@ RELATIONS = {
 
 
 @pytest.mark.parametrize("name", RELATIONS)
-def test_who_pulls_and_pushes(name: str) -> None:
+def test_signs_of_forces_match_relations(name: str) -> None:
     drawing = draw.DRAWINGS[name]()
     named = list(zip(map(str, drawing.points), drawing.slopes.tolist(), strict=True))
     assert {point for point, slope in named if slope < -1e-9} == RELATIONS[name][0]
     assert {point for point, slope in named if slope > 1e-9} == RELATIONS[name][1]
 
 
-def test_slopes_are_those_by_the_cosines() -> None:
+def test_slopes_match_derivative_by_cosines() -> None:
     factors = torch.randn(5, 5, dtype=torch.float64).triu(1)
     x = draw.directions([0.0, 10.0, 75.0, 180.0, 300.0])
     slopes = draw.slopes_by_cosine(lambda x: (factors * (x @ x.T)).sum(), x)
     torch.testing.assert_close(slopes, factors + factors.T)
 
 
-def test_slopes_refuse_what_is_no_matter_of_cosines() -> None:
+def test_slopes_of_other_function_raise() -> None:
     with pytest.raises(ValueError, match="depends on more than their cosines"):
         draw.slopes_by_cosine(lambda x: x[:, 0].pow(3).sum(), draw.directions([0.0, 60.0, 200.0]))
 
 
-def test_forces_pull_towards_what_lowers_the_loss() -> None:
+def test_forces_lower_the_loss() -> None:
     forces = draw.forces_on(lambda x: -(x[0] * x[1]).sum(), [10.0, 100.0])
     torch.testing.assert_close(forces, torch.tensor([1.0, -1.0], dtype=torch.float64) * math.pi / 180)
 
@@ -167,7 +167,7 @@ PAGES = sorted((DOCS / "methods" / "losses").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "index"], ids=lambda page: page.stem)
-def test_a_page_has_its_headings_and_true_tables_of_options(page: Path) -> None:
+def test_pages_have_headings_and_option_tables(page: Path) -> None:
     text = page.read_text()
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
     tables = OPTIONS.findall(text)
@@ -181,7 +181,7 @@ def test_a_page_has_its_headings_and_true_tables_of_options(page: Path) -> None:
         }
 
 
-def test_every_registered_loss_has_a_drawing_and_a_table_of_options() -> None:
+def test_every_loss_has_drawing_and_option_table() -> None:
     own = {name for name in registry.losses.list() if registry.losses.get(name).__module__.startswith("mmfusion.")}
     own -= {"density", "leakage"}  # of one method, whose page has them
     described = {name for page in PAGES for name, _ in OPTIONS.findall(page.read_text())}

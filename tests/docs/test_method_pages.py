@@ -22,7 +22,7 @@ def linked() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", mmf.registry.models.list())
-def test_each_model_has_a_page(name: str) -> None:
+def test_every_model_has_a_page(name: str) -> None:
     page = METHODS / linked()[name]
     text = page.read_text()
     found = re.findall(r"^## (.*)$", text, re.MULTILINE)
@@ -33,8 +33,8 @@ def test_each_model_has_a_page(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", mmf.registry.models.list())
-def test_what_a_method_needs_it_says(name: str) -> None:
-    """A spec without it is refused with the method's name and what it needs, which its page says; any other will do."""
+def test_required_modalities_are_documented(name: str) -> None:
+    """A spec without them raises an error that names the method and them, as its page does; any other works."""
     refusals: dict[tuple[int, int], str] = {}
     for images, tables in ((2, 0), (0, 2)):  # the contract builds all with both
         try:
@@ -47,8 +47,8 @@ def test_what_a_method_needs_it_says(name: str) -> None:
     assert bool(re.search(rf"^`{name.removesuffix('-image')}` needs", page, re.MULTILINE)) == bool(refusals)
 
 
-def test_the_overview_says_what_is_missing() -> None:
-    """Five cells a row; the last two say where the table enters and what happens without a modality."""
+def test_overview_table_is_complete() -> None:
+    """Five cells per row; the last two say where the table enters and what happens without a modality."""
     rows = [row for row in ROW.finditer((METHODS / "index.md").read_text()) if "`" in row["names"]]
     names = {name for row in rows for name in re.findall(r"`([\w-]+)`", row["names"])}
     assert set(mmf.registry.models.list()) <= names

@@ -27,7 +27,7 @@ def exists(name: str) -> bool:
     return False
 
 
-def test_a_name_is_distinguished_from_none() -> None:
+def test_unknown_names_are_detected() -> None:
     assert exists("mmfusion.fusion.vectors.GatedFusion.forward")
     assert not exists("mmfusion.fusion.vectors.GatedFusio")
     assert not exists("mmfusion.fusio.vectors")

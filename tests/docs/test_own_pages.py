@@ -22,14 +22,14 @@ KINDS = {
 }
 
 
-def test_there_is_a_page_per_kind() -> None:
+def test_every_kind_of_part_has_a_page() -> None:
     assert {page.stem for page in PAGES} == set(KINDS)
     index = (FOLDER / "index.md").read_text()
     assert all(f"]({name}.md)" in index for name in KINDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_part_takes_forty_lines_at_most_and_is_used_by_its_name(page: Path) -> None:
+def test_code_has_at_most_forty_lines_and_uses_name(page: Path) -> None:
     """The code runs with that of all pages; the dataset's second block writes files in its layout."""
     blocks = BLOCK.findall(page.read_text())
     assert all(len(block.splitlines()) <= 40 for block in blocks)

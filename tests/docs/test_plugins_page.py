@@ -22,13 +22,13 @@ def first_block() -> str:
     return found[1]
 
 
-def test_the_file_takes_forty_lines_at_most() -> None:
+def test_file_has_at_most_forty_lines() -> None:
     assert len(first_block().splitlines()) <= 40
 
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_the_benchmark_script_takes_it(tmp_path: Path) -> None:
+def test_benchmark_script_accepts_plugin(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(first_block())
     script = str(ROOT / "benchmarks" / "run.py")
     (command,) = re.findall(r"^mmfusion run (--plugin .*)$", PAGE.read_text(), re.MULTILINE)
@@ -47,8 +47,8 @@ def test_the_benchmark_script_takes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_file_in_a_distribution(tmp_path: Path) -> None:
-    """A blueprint takes the part of the entry point that the page prints, without an import or a plug-in's path."""
+def test_same_file_as_entry_point(tmp_path: Path) -> None:
+    """A blueprint uses the printed entry point, without an import or a plug-in's path."""
     table = re.search(r'^\[project\.entry-points\."(.*)"\]\n(\w+) = "([\w.]+):(\w+)"$', PAGE.read_text(), re.MULTILINE)
     assert table is not None
     group, name, module, attribute = table.groups()

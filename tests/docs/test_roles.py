@@ -46,7 +46,7 @@ def hook(name: str) -> ModuleType:
         (":exc:`ValueError`", None),
     ],
 )
-def test_a_role_becomes_a_link_or_code(role: str, link: tuple[str, str] | None) -> None:
+def test_role_becomes_link_or_code(role: str, link: tuple[str, str] | None) -> None:
     with griffe.temporary_visited_module(CODE, module_name="small") as module:
         text = hook("docstrings").Roles(module).replace(f"See {role}.", module["Part"])
     shown = f'<autoref identifier="{link[0]}" optional><code>{link[1]}</code></autoref>' if link else None
@@ -54,7 +54,7 @@ def test_a_role_becomes_a_link_or_code(role: str, link: tuple[str, str] | None) 
 
 
 @pytest.mark.parametrize("name", ["Abent", "small.Abent", "Part.backward", "the part <Abent>"])
-def test_a_role_that_names_nothing_is_reported(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_role_of_unknown_name_is_reported(name: str, caplog: pytest.LogCaptureFixture) -> None:
     with griffe.temporary_visited_module(CODE, module_name="small") as module, caplog.at_level(logging.WARNING):
         text = hook("docstrings").Roles(module).replace(f":class:`{name}`", module["Part"])
     assert text == f"`{name.split(' <')[0]}`"

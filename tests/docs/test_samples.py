@@ -23,7 +23,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_at_most_sixty_small_images_with_their_licence() -> None:
+def test_sample_has_at_most_sixty_small_images_and_license() -> None:
     table = pd.read_csv(SAMPLE / "bus_data.csv")
     assert len(table) <= 60
     assert {path.stem for path in (SAMPLE / "Images").iterdir()} == set(table["ID"])
@@ -39,14 +39,14 @@ def test_at_most_sixty_small_images_with_their_licence() -> None:
     assert table["Case"].nunique() == 33
 
 
-def test_the_sample_is_drawn_again_from_itself(script: ModuleType) -> None:
-    """The rule needs nothing but the table."""
+def test_sampling_rule_is_idempotent(script: ModuleType) -> None:
+    """The rule needs the table only."""
     table = pd.read_csv(SAMPLE / "bus_data.csv")
     pd.testing.assert_frame_equal(script.chosen(table), table)
 
 
 @pytest.mark.slow
-def test_the_sample_is_a_part_of_the_dataset(script: ModuleType, tmp_path: Path) -> None:
+def test_sample_is_subset_of_dataset(script: ModuleType, tmp_path: Path) -> None:
     if not (REAL / "bus_data.csv").is_file():
         pytest.skip(f"BUS-BRA is not at {REAL}: set MMFUSION_DATA to the folder that holds bus_bra/")
     script.copy(REAL, tmp_path)

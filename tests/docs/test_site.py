@@ -78,7 +78,7 @@ def missing(site: Path, pages: dict[Path, Page]) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_the_built_site_is_whole(tmp_path: Path) -> None:
+def test_built_site_is_self_contained(tmp_path: Path) -> None:
     build(mkdocs_config.load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True))
     pages = {path: Page(path.read_text()) for path in tmp_path.rglob("*.html")}
     assert {tmp_path / "index.html", tmp_path / "api" / "losses.html"} <= set(pages)
@@ -102,7 +102,7 @@ def test_the_built_site_is_whole(tmp_path: Path) -> None:
         ('<a href="https://host/paper">', []),
     ],
 )
-def test_a_load_is_distinguished_from_a_hyperlink(html: str, loads: list[str]) -> None:
+def test_loads_are_distinguished_from_links(html: str, loads: list[str]) -> None:
     assert Page(html).loads == loads
 
 
@@ -118,7 +118,7 @@ def contrast(first: str, second: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_contrast_of_known_pairs() -> None:
+def test_contrast_of_known_colors() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#009485", "#ffffff") == pytest.approx(3.77, abs=0.01)  # the theme's own teal
 
@@ -169,7 +169,7 @@ def test_links_are_underlined() -> None:
     assert re.search(r"\.md-typeset a:not\(\.headerlink\) \{\s*text-decoration: underline;", STYLE)
 
 
-def test_vendored_scripts_come_with_their_licenses() -> None:
+def test_vendored_scripts_have_licenses() -> None:
     scripts = ROOT / "docs" / "javascripts"
     assert "Apache License" in (scripts / "mathjax" / "LICENSE").read_text()
     assert "Permission is hereby granted" in (scripts / "iframe-worker" / "LICENSE").read_text()
@@ -183,7 +183,7 @@ def test_vendored_scripts_come_with_their_licenses() -> None:
     assert sum(path.stat().st_size for path in scripts.rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_the_extras_of_the_installation_page_are_those_of_the_package() -> None:
+def test_extras_on_installation_page_match_pyproject() -> None:
     """Each with what it brings, under the names of its distributions."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)

@@ -35,7 +35,7 @@ def test_committed_pictures_are_up_to_date(name: str) -> None:
     assert np.abs(drawn - committed).max() <= 2, "run python docs/drawings/synthetic.py"
 
 
-def test_committed_pictures_are_small_and_shown_with_words_for_them() -> None:
+def test_committed_pictures_are_small_and_have_alt_text() -> None:
     assert {path.stem for path in (DOCS / "drawings").glob("*.png")} == set(pictures)
     shown = re.findall(r"!\[([^\]]+)\]\(../drawings/([\w-]+).png\)", (DOCS / "guide" / "synthetic.md").read_text())
     assert {name for _, name in shown} == set(pictures)

@@ -10,7 +10,7 @@ from mmfusion.option_checks import search_ranges
 PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "tuning.md").read_text()
 
 
-def test_the_options_are_those_of_the_methods() -> None:
+def test_options_match_methods() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE)
     assert rows == [
         (name, option, str(values))
@@ -19,7 +19,7 @@ def test_the_options_are_those_of_the_methods() -> None:
     ]
 
 
-def test_the_shared_settings_are_those_of_the_code() -> None:
+def test_shared_settings_match_code() -> None:
     named = re.findall(r"^\| `((?:train|model)\.\w+)` \|", PAGE, re.MULTILINE)
     assert tuple(named) == search_space.SHARED
     for values in (search_space.DROPOUT, search_space.ENCODER_RATE):

@@ -20,7 +20,7 @@ FEW = {"cfcml", "concat", "film"}
 
 
 @pytest.mark.slow
-def test_values_are_means_over_the_orders_that_keep_modalities_together() -> None:
+def test_values_match_mean_over_grouped_orders() -> None:
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(), dim=8).double().eval()
     inputs = dict(batch_for(model, 1))
@@ -75,7 +75,7 @@ def adds_up(account: Account) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in FEW else EXHAUSTIVE) for n in mmf.registry.models.list()]
 )
-def test_every_models_account_adds_up_and_leaves_it_as_it_was(name: str) -> None:
+def test_account_adds_up_and_leaves_model_unchanged(name: str) -> None:
     torch.manual_seed(0)
     spec = make_spec()
     model = mmf.create_model(name, spec, dim=8).train()
@@ -103,7 +103,7 @@ def test_every_models_account_adds_up_and_leaves_it_as_it_was(name: str) -> None
 @pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10**6))
-def test_accounts_of_any_batch_add_up(seed: int) -> None:
+def test_account_adds_up_on_any_batch(seed: int) -> None:
     model = small_model("concat")
     for account in contributions(model, batch_for(model, 1, seed=seed)):
         adds_up(account)
@@ -112,7 +112,7 @@ def test_accounts_of_any_batch_add_up(seed: int) -> None:
 @pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(st.floats(-3, 3), st.integers(0, 10**6))
-def test_columns_that_the_model_treats_alike_contribute_alike(cell: float, seed: int) -> None:
+def test_symmetric_columns_have_equal_contributions(cell: float, seed: int) -> None:
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(), dim=8).eval()
     layer = model.tokenizers["table0"].layers[0]  # type: ignore[index, union-attr]  # a submodule, for mypy any
@@ -125,7 +125,7 @@ def test_columns_that_the_model_treats_alike_contribute_alike(cell: float, seed:
 
 
 @pytest.mark.parametrize("missing", ["token", "mask"])
-def test_a_column_that_the_model_ignores_gets_exactly_nothing(missing: str) -> None:
+def test_ignored_column_has_zero_contribution(missing: str) -> None:
     torch.manual_seed(0)
     tokenizer = {"name": "mlp", "missing": missing}
     model = mmf.create_model("late", make_spec(), dim=8, tabular_tokenizer=tokenizer).eval()
@@ -148,7 +148,7 @@ def test_a_column_that_the_model_ignores_gets_exactly_nothing(missing: str) -> N
         adds_up(account)
 
 
-def test_sampled_values_are_near_the_exact_ones() -> None:
+def test_sampled_values_are_close_to_exact() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 1)
     (exact,), (sampled,) = contributions(model, inputs), contributions(model, inputs, exact=0, n_orders=60)
@@ -160,7 +160,7 @@ def test_sampled_values_are_near_the_exact_ones() -> None:
 
 
 @pytest.mark.slow
-def test_regions_have_captums_shapley_values() -> None:
+def test_region_values_match_captum() -> None:
     attributions = pytest.importorskip("captum.attr")
     model = small_model("image")
     inputs = batch_for(model, 1)
@@ -181,7 +181,7 @@ def test_regions_have_captums_shapley_values() -> None:
     assert_close(account.parts["image0"].values, by_region.double(), atol=1e-5, rtol=1e-5)
 
 
-def test_modalities_of_a_model_whose_outputs_add_do_not_interact() -> None:
+def test_additive_model_has_no_interactions() -> None:
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(images=2), dim=8, hidden=()).eval()
     inputs = batch_for(model)
@@ -197,7 +197,7 @@ def test_modalities_of_a_model_whose_outputs_add_do_not_interact() -> None:
     assert_close(in_log_odds.mean_interaction(), in_log_odds.interactions.mean(0))
 
 
-def test_bad_regions_and_too_many_modalities() -> None:
+def test_invalid_regions_and_too_many_modalities_raise() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 2)
     for regions, message in (

@@ -34,7 +34,7 @@ def inputs(model: FusionModel) -> Inputs:
 
 
 @pytest.mark.parametrize("name", WITH_ATTENTION)
-def test_every_token_fusion_names_the_sets_of_its_attentions(name: str) -> None:
+def test_token_fusions_name_their_attention_sets(name: str) -> None:
     torch.manual_seed(0)
     fusion = mmf.registry.token_fusions.create(name, ("a", "b", "c"), dim=8).eval()
     tokens = {n: Tokens(torch.randn(2, k, 8)) for n, k in zip("abc", (5, 3, 2), strict=True)}
@@ -53,7 +53,7 @@ def test_every_token_fusion_names_the_sets_of_its_attentions(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_weights_are_those_that_the_model_computes_with(model: FusionModel, inputs: Inputs) -> None:
+def test_weights_reproduce_model_output(model: FusionModel, inputs: Inputs) -> None:
     with torch.inference_mode(), left_as_it_was(model):
         found = attention(model, inputs)
     assert [(a.block, a.query, a.key) for a in found] == [
@@ -68,19 +68,19 @@ def test_weights_are_those_that_the_model_computes_with(model: FusionModel, inpu
     assert_close(block(tokens)["table0"].x[:, 3:], expected)
 
 
-def test_what_is_missing_is_not_attended_to(model: FusionModel, inputs: Inputs) -> None:
+def test_missing_tokens_get_no_attention(model: FusionModel, inputs: Inputs) -> None:
     found = attention(model, inputs, {"image0": SOME})
     for one in found:
         assert one.weights[SOME].any()
         assert not one.weights[~SOME].any()
 
 
-def test_models_without_attention_have_none() -> None:
+def test_model_without_attention_gives_empty_list() -> None:
     model = small_model("concat")
     assert attention(model, batch_for(model)) == []
 
 
-def test_latents_are_made_of_positions_and_columns(model: FusionModel, inputs: Inputs) -> None:
+def test_token_shares_of_latents_sum_to_one(model: FusionModel, inputs: Inputs) -> None:
     with torch.no_grad(), left_as_it_was(model):
         of_image = token_shares(model, inputs, {"image0": SOME}, name="image0", stage=0)
         of_table = token_shares(model, inputs, name="table0")
@@ -103,7 +103,7 @@ def test_latents_are_made_of_positions_and_columns(model: FusionModel, inputs: I
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("given", [True, False])
-def test_what_no_case_has_is_made_of_nothing(model: FusionModel, inputs: Inputs, name: str, given: bool) -> None:
+def test_token_shares_of_absent_modality_are_zero(model: FusionModel, inputs: Inputs, name: str, given: bool) -> None:
     rest = inputs if given else {other: x for other, x in inputs.items() if other != name}
     shares = token_shares(model, rest, {name: torch.zeros(3, dtype=torch.bool)}, name=name)
     assert shares.shape == token_shares(model, inputs, name=name).shape
@@ -114,7 +114,7 @@ def test_what_no_case_has_is_made_of_nothing(model: FusionModel, inputs: Inputs,
 
 
 @pytest.mark.slow
-def test_the_pooling_shows_who_attended_to_whom(tformer: FusionModel) -> None:
+def test_tformer_pooling_attention_is_recorded(tformer: FusionModel) -> None:
     inputs = batch_for(tformer)
     with torch.inference_mode(), left_as_it_was(tformer):
         found = attention(tformer, inputs, {"image0": SOME})
@@ -137,7 +137,7 @@ def test_the_pooling_shows_who_attended_to_whom(tformer: FusionModel) -> None:
 
 
 @pytest.mark.slow
-def test_windowed_weights_give_what_the_block_computes(tformer: FusionModel) -> None:
+def test_windowed_weights_reproduce_block_output(tformer: FusionModel) -> None:
     inputs = batch_for(tformer)
     pooling = tformer.pooling
     assert isinstance(pooling, ThroughoutFusion)
@@ -164,7 +164,7 @@ def test_windowed_weights_give_what_the_block_computes(tformer: FusionModel) -> 
 
 
 @pytest.mark.parametrize(("grid", "window", "shift"), [((5, 3), 2, True), ((4, 4), 4, False), ((3, 4, 2), 2, True)])
-def test_pairs_of_windows_lie_where_the_grid_has_them(grid: tuple[int, ...], window: int, shift: bool) -> None:
+def test_window_pairs_match_grid_positions(grid: tuple[int, ...], window: int, shift: bool) -> None:
     windows = Windows(grid, window=window, shift=shift)
     n = torch.Size(grid).numel()
     x = torch.randn(2, n, 1)

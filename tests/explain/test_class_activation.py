@@ -23,7 +23,7 @@ SLOW = pytest.mark.slow
 exhaustive = pytest.mark.exhaustive
 
 
-def test_formulas_by_hand() -> None:
+def test_weights_by_hand() -> None:
     maps = torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]])
     gradient = torch.tensor([[[[1.0, -0.5]], [[0.0, 2.0]]]])
     weights = {name: formula(maps, gradient).flatten().tolist() for name, formula in FORMULAS.items()}
@@ -38,7 +38,7 @@ def test_formulas_by_hand() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in FEW else EXHAUSTIVE) for n in WITH_IMAGES]
 )
-def test_every_model_has_maps_that_leave_it_as_it_was(name: str, layout: str) -> None:
+def test_maps_of_every_model_leave_it_unchanged(name: str, layout: str) -> None:
     torch.manual_seed(0)
     spec = make_spec(size=(16, 16) if layout == "image" else (8, 8, 8))
     model = mmf.create_model(name, spec, encoder="tiny_convnet").train()
@@ -59,7 +59,7 @@ def test_every_model_has_maps_that_leave_it_as_it_was(name: str, layout: str) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cfcml", "film", "mmtm"])
-def test_a_trace_gives_what_the_model_gives(name: str) -> None:
+def test_trace_matches_model_output(name: str) -> None:
     model = small_model(name, images=2)
     inputs = batch_for(model)
     present = {"image1": SOME}
@@ -69,7 +69,7 @@ def test_a_trace_gives_what_the_model_gives(name: str) -> None:
     assert len(maps["image1"][0]) == 2
 
 
-def test_on_a_linear_model_the_heat_adds_up_to_the_output() -> None:
+def test_heat_of_linear_model_sums_to_output() -> None:
     model = small_model("image", hidden=(), dropout=0.0)
     inputs = batch_for(model)
     output = Output(index=1, unit="output")
@@ -84,7 +84,7 @@ def test_on_a_linear_model_the_heat_adds_up_to_the_output() -> None:
 
 
 @pytest.mark.slow
-def test_grad_cam_is_captums() -> None:
+def test_grad_cam_matches_captum() -> None:
     attributions = pytest.importorskip("captum.attr")
     model = small_model("concat", size=(32, 32))
     inputs = dict(batch_for(model))
@@ -100,7 +100,7 @@ def test_grad_cam_is_captums() -> None:
 
 
 @pytest.mark.slow
-def test_a_stage_that_is_detached_in_training_has_the_gradient_of_one_that_is_not() -> None:
+def test_detached_stage_has_same_map() -> None:
     maps = []
     for detach in (False, True):
         torch.manual_seed(0)
@@ -111,7 +111,7 @@ def test_a_stage_that_is_detached_in_training_has_the_gradient_of_one_that_is_no
     assert torch.equal(*maps)
 
 
-def test_a_frozen_encoder_has_maps() -> None:
+def test_frozen_encoder_has_same_map() -> None:
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(), dim=8).eval()
     inputs = make_inputs(make_spec(), 2)
@@ -139,7 +139,7 @@ def test_score_cam_by_hand() -> None:
 
 
 @exhaustive
-def test_slices_share_the_heat_of_their_weighed_map() -> None:
+def test_slices_share_heat_by_attention_weight() -> None:
     torch.manual_seed(0)
     spec = make_spec(tables=0, size=(16, 16, 3), channels=3)
     blueprint = blueprint_of("image", spec, hidden=(), dim=8)
@@ -157,7 +157,7 @@ def test_slices_share_the_heat_of_their_weighed_map() -> None:
         class_activation_map(model, inputs, at=1)
 
 
-def test_other_targets() -> None:
+def test_maps_of_other_targets() -> None:
     spec = mmf.DataSpec(make_spec().modalities, targets={"size": Regression(2), "kind": mmf.Labels(3)})
     torch.manual_seed(0)
     model = mmf.create_model("concat", spec, dim=8).eval()
@@ -169,7 +169,7 @@ def test_other_targets() -> None:
             class_activation_map(model, inputs, output=wrong)
 
 
-def test_bad_choices() -> None:
+def test_invalid_options_raise() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 1)
     for options, message in (

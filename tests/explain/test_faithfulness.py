@@ -43,7 +43,7 @@ def brightness(
 @SLOW
 @pytest.mark.parametrize("name", ["concat", "cfcml", "film", "mbt"])
 @pytest.mark.parametrize("size", [(16, 16), (8, 8, 4)])
-def test_models_are_left_as_they_were(name: str, size: tuple[int, ...]) -> None:
+def test_measuring_leaves_model_unchanged(name: str, size: tuple[int, ...]) -> None:
     model = small_model(name, size=size, images=2)
     inputs = dict(batch_for(model, 3))
     present = {"image0": torch.tensor([True, False, True]), "image1": torch.tensor([True, True, False])}
@@ -73,7 +73,7 @@ def test_models_are_left_as_they_were(name: str, size: tuple[int, ...]) -> None:
     assert json.loads(json.dumps(measured.to_dict()))["tests"]["noise"]["passed"] == measured.tests["noise"].passed
 
 
-def test_the_number_of_forwards_is_the_stated_one() -> None:
+def test_number_of_forwards_matches() -> None:
     model = small_model("concat")
     seen = []
     hook = model.head.register_forward_hook(lambda part, args, out: seen.append(len(out["label"])))  # type: ignore[union-attr]
@@ -86,13 +86,13 @@ def test_the_number_of_forwards_is_the_stated_one() -> None:
 
 
 @SLOW
-def test_defaults_cost_what_the_docstring_says() -> None:
+def test_default_cost_matches_docstring() -> None:
     model = small_model("concat")
     measured = faithfulness(model, batch_for(model, 2))
     assert (measured.n_forwards, measured.n_maps) == (2 * 92, 2 * 6)
 
 
-def test_the_account_of_each_region_is_better_than_random_and_its_opposite_is_worse() -> None:
+def test_exact_map_passes_and_its_negative_fails() -> None:
     """A model that adds the pixels: the exact answer is known."""
     model, inputs, heat = adding(6)
     good = faithfulness(model, inputs, method=given(heat), **FEW, baseline="zero", output=Output(unit="output"))
@@ -125,7 +125,7 @@ def adding(n: int) -> tuple[FusionModel, Inputs, Tensor]:
     return other, inputs, image_of(inputs).sum(1)
 
 
-def test_maps_that_do_not_look_at_the_model_fail() -> None:
+def test_model_independent_maps_fail() -> None:
     model = small_model("concat")
     measured = faithfulness(model, batch_for(model, 3), method=brightness, **QUICK)
     test = measured.tests["random_weights"]
@@ -149,7 +149,7 @@ def test_a_map_of_random_weights_that_is_not_finite_is_no_map() -> None:
     assert measured.ssim.isfinite().all()
 
 
-def test_constant_maps_are_said() -> None:
+def test_constant_maps_are_flagged() -> None:
     model = small_model("concat")
     masks = torch.zeros((3, 16, 16), dtype=torch.bool)
     masks[:, :4] = True
@@ -166,7 +166,7 @@ def test_constant_maps_are_said() -> None:
     assert measured.tests["noise"].value.mean == 0
 
 
-def test_one_case_has_no_verdict() -> None:
+def test_single_case_has_no_verdict() -> None:
     model = small_model("concat")
     measured = faithfulness(model, batch_for(model, 1), **QUICK)
     for test in measured.tests.values():
@@ -177,7 +177,7 @@ def test_one_case_has_no_verdict() -> None:
     json.dumps(measured.to_dict())
 
 
-def test_verdicts_are_students() -> None:
+def test_verdicts_match_t_test() -> None:
     g = torch.Generator().manual_seed(0)
     rows, values, reference = torch.arange(9), torch.randn(9, generator=g).double() + 1, torch.zeros(9).double()
     expected = ttest_1samp(values.numpy(), 0).confidence_interval(0.9)
@@ -189,7 +189,7 @@ def test_verdicts_are_students() -> None:
     assert FaithfulnessTest("deletion", rows, reference, reference).passed is False
 
 
-def test_the_class_is_that_of_the_case_as_it_is() -> None:
+def test_class_is_fixed_by_unchanged_case() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 3)
     asked: list[tuple[int, int]] = []
@@ -208,7 +208,7 @@ def test_the_class_is_that_of_the_case_as_it_is() -> None:
 
 
 @SLOW
-def test_each_method_by_name() -> None:
+def test_methods_by_name() -> None:
     model = small_model("cfcml", size=(8, 8, 8))
     inputs = batch_for(model, 2)
     for name in METHODS:
@@ -227,7 +227,7 @@ def test_each_method_by_name() -> None:
 
 @SLOW
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_precisions(dtype: torch.dtype) -> None:
+def test_other_dtypes_are_finite(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = mmf.create_model("concat", make_spec(), dim=8).to(dtype)
     inputs = make_inputs(make_spec(), 2)
@@ -236,7 +236,7 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     assert all(test.values.isfinite().all() for test in measured.tests.values())
 
 
-def test_bad_input() -> None:
+def test_invalid_inputs_raise() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 2)
     nan = torch.full((2, 16, 16), torch.nan)

@@ -38,7 +38,7 @@ def reference_interaction(game: Tensor, n: int, i: int, j: int) -> Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(games)
-def test_values_are_means_over_orders_and_add_up(numbers: list[float]) -> None:
+def test_shapley_values_match_reference_and_add_up(numbers: list[float]) -> None:
     game = torch.tensor(numbers, dtype=torch.float64)
     n = len(numbers).bit_length() - 1
     values = shapley_values(game)
@@ -49,7 +49,7 @@ def test_values_are_means_over_orders_and_add_up(numbers: list[float]) -> None:
             assert_close(interactions(game)[i, j], reference_interaction(game, n, i, j))
 
 
-def test_interactions_of_sums_and_products() -> None:
+def test_interactions_of_sum_and_product_by_hand() -> None:
     members = coalitions(3).double()
     of_sum = members @ torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
     assert torch.equal(shapley_values(of_sum), torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64))
@@ -57,13 +57,13 @@ def test_interactions_of_sums_and_products() -> None:
     assert interactions(members[:, 0] * members[:, 2])[0].tolist() == [0, 0, 1]
 
 
-def test_of_a_player_that_adds_rounding_alone_nothing_is_left() -> None:
+def test_value_below_rounding_is_zero() -> None:
     game = coalitions(2).double() @ torch.tensor([1.0, 1e-9], dtype=torch.float64)
     assert shapley_values(game, rounding=1e-8).tolist() == [1, 0]
     assert shapley_values(game)[1] > 0
 
 
-def test_the_first_step_can_be_nobodys() -> None:
+def test_sampling_can_skip_first_step() -> None:
     game = torch.tensor([9.0, 1.0, 1.0, 2.0], dtype=torch.float64)
     values = shapley_values(game, first_counts=False)
     assert values.tolist() == [0.5, 0.5]
@@ -72,7 +72,7 @@ def test_the_first_step_can_be_nobodys() -> None:
     assert sampled_values(tried, order, first_counts=False).values.tolist() == [0.5, 0.5]
 
 
-def test_sampled_orders_add_up_and_know_their_error() -> None:
+def test_sampled_values_add_up_within_error() -> None:
     generator = torch.Generator().manual_seed(0)
     game = torch.rand(2**5, generator=generator, dtype=torch.float64)
     order = orders(5, 400, generator)
@@ -87,6 +87,6 @@ def test_sampled_orders_add_up_and_know_their_error() -> None:
     assert off.abs().max() > 0.01
 
 
-def test_a_game_has_a_value_for_each_coalition() -> None:
+def test_wrong_number_of_coalitions_raises() -> None:
     with pytest.raises(ValueError, match=r"2\*\*n"):
         shapley_values(torch.zeros(3))

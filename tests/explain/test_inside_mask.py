@@ -4,7 +4,7 @@ from mmfusion.explain.inside_mask import energy_inside, pointing
 from mmfusion.explain.map_noise import noisy, relative_change
 
 
-def test_by_hand() -> None:
+def test_energy_and_pointing_by_hand() -> None:
     mask = torch.tensor([[True, True], [False, False]])
     heat = torch.tensor([[1.0, 3.0], [-5.0, 1.0]])
     assert energy_inside(heat, mask).item() == 0.8
@@ -17,7 +17,7 @@ def test_by_hand() -> None:
     assert pointing(several, mask).tolist() == [1, 0]
 
 
-def test_a_map_without_heat_has_the_masks_share() -> None:
+def test_constant_map_has_share_of_mask() -> None:
     mask = torch.zeros(4, 4, 2, dtype=torch.bool)
     mask[0] = True
     for heat in (torch.zeros(4, 4, 2), torch.full((4, 4, 2), 0.7), torch.full((4, 4, 2), -1.0)):
@@ -25,7 +25,7 @@ def test_a_map_without_heat_has_the_masks_share() -> None:
         assert pointing(heat, mask).item() == 0.25
 
 
-def test_noise_stays_in_range_and_has_its_size() -> None:
+def test_noise_is_in_range_with_given_size() -> None:
     g = torch.Generator().manual_seed(0)
     x = torch.rand((3, 2, 8, 8), generator=g)
     x[1] = 0.5

@@ -20,7 +20,7 @@ def table(numerical: list[list[float]], categorical: list[list[int]]) -> Table:
 
 
 @pytest.mark.slow
-def test_what_is_missing_has_a_worth_and_nothing_else() -> None:
+def test_only_missing_values_have_worth() -> None:
     model = small_model("concat")
     inputs, reference = batch_for(model, 3, missing_cells=True), batch_for(model, 9, seed=1, missing_cells=True)
     with torch.inference_mode(), left_as_it_was(model):
@@ -32,7 +32,7 @@ def test_what_is_missing_has_a_worth_and_nothing_else() -> None:
         assert all(w.change > 0 and 1 <= w.n_donors <= 4 for w in worth.values())
 
 
-def test_the_worth_is_the_mean_over_the_closest_cases() -> None:
+def test_worth_is_mean_over_closest_cases() -> None:
     model = small_model("concat", images=0)
     nan = math.nan
     case = {"table0": table([[0.5, nan]], [[1, 2]])}
@@ -50,13 +50,13 @@ def test_the_worth_is_the_mean_over_the_closest_cases() -> None:
     assert worth["table0.size"].n_donors == 2
 
 
-def test_without_cases_that_know_more_there_is_no_worth() -> None:
+def test_no_donors_give_no_worth() -> None:
     model = small_model("concat", images=0)
     case = {"table0": table([[0.5, math.nan]], [[1, 2]])}
     assert value_of_knowing(model, case, None, case) == [{}]
 
 
-def test_a_reference_without_what_the_case_has_lends_nothing() -> None:
+def test_reference_without_shared_modality_gives_no_worth() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 2, missing_cells=True)
     present = {"image0": torch.tensor([True, False])}
@@ -64,7 +64,7 @@ def test_a_reference_without_what_the_case_has_lends_nothing() -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("image0", "table0")])
-def test_a_reference_needs_the_same_cases_in_each_modality(names: tuple[str, ...]) -> None:
+def test_reference_with_unequal_case_counts_raises(names: tuple[str, ...]) -> None:
     model = small_model("concat")
     inputs, more = batch_for(model, 2), batch_for(model, 3)
     reference = {name: (inputs if name == "image0" else more)[name] for name in names}
@@ -73,7 +73,7 @@ def test_a_reference_needs_the_same_cases_in_each_modality(names: tuple[str, ...
 
 
 @pytest.mark.slow
-def test_values_of_a_regression_have_no_entropy_and_encoders_inside_work() -> None:
+def test_regression_worth_has_no_entropy_reduction() -> None:
     targets = {"volume": Regression(1), "kind": mmf.Labels(2)}
     spec = mmf.DataSpec(make_spec().modalities, targets=targets)
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from mmfusion.explain.map_similarity import rank_correlation, structural_similar
 
 
 @pytest.mark.parametrize("size", [(5, 7), (3, 4, 5)])
-def test_rank_correlation_is_scipys(size: tuple[int, ...]) -> None:
+def test_rank_correlation_matches_scipy(size: tuple[int, ...]) -> None:
     g = torch.Generator().manual_seed(0)
     first, second = (torch.randint(0, 6, (3, *size), generator=g).double() for _ in range(2))
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second)]
@@ -17,7 +17,7 @@ def test_rank_correlation_is_scipys(size: tuple[int, ...]) -> None:
     assert_close(rank_correlation(first, -first), -torch.ones(3).double())
 
 
-def test_constant_maps() -> None:
+def test_similarity_of_constant_maps() -> None:
     constant, other = torch.full((1, 3, 3), 0.2), torch.arange(9.0).view(1, 3, 3)
     assert rank_correlation(constant, torch.zeros(1, 3, 3)).item() == 1
     assert rank_correlation(constant, other).item() == 0
@@ -25,7 +25,7 @@ def test_constant_maps() -> None:
     assert 0 <= structural_similarity(constant, other).item() < 1
 
 
-def test_structural_similarity_is_skimages() -> None:
+def test_structural_similarity_matches_skimage() -> None:
     metrics = pytest.importorskip("skimage.metrics")
     g = torch.Generator().manual_seed(0)
     for size in ((12, 9), (8, 9, 7)):

@@ -6,7 +6,7 @@ import torch
 from mmfusion.explain import mean_contributions
 
 
-def test_means_add_up_and_a_case_that_is_not_finite_is_left_out() -> None:
+def test_means_add_up_and_ignore_nonfinite_cases() -> None:
     values = torch.tensor([[1.0, -2.0], [3.0, 2.0], [math.nan, 0.0], [4.0, 0.0], [5.0, math.inf]])
     found = mean_contributions(values, ["x", "x", "x", "y", "z"])
     assert list(found) == ["x", "y"]

@@ -13,7 +13,7 @@ TURNED = np.array([[0, 0, -2, 0], [-1, 0, 0, 0], [0, 3, 0, 0], [0, 0, 0, 1]], dt
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photographs_map_lies_on_its_stored_pixels(tmp_path: Path, orientation: int) -> None:
+def test_map_follows_photo_orientation(tmp_path: Path, orientation: int) -> None:
     pil = pytest.importorskip("PIL.Image")
     stored = np.arange(15, dtype=np.uint8).reshape(3, 5) * 10
     exif = pil.Exif()
@@ -24,7 +24,7 @@ def test_a_photographs_map_lies_on_its_stored_pixels(tmp_path: Path, orientation
     assert np.array_equal(original_map(upright, source, tmp_path / "a.png"), stored)
 
 
-def test_a_map_is_resized_to_its_file(tmp_path: Path) -> None:
+def test_map_is_resized_to_file(tmp_path: Path) -> None:
     pil = pytest.importorskip("PIL.Image")
     pil.new("L", (8, 4)).save(tmp_path / "a.png")
     heat = original_map(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), ImageSource("file", size=(2, 2)), tmp_path / "a.png")
@@ -36,7 +36,7 @@ def test_a_map_is_resized_to_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("affine", [np.eye(4), TURNED])
 @pytest.mark.parametrize("shape", [(4, 6, 3), (4, 6, 3, 1)])
-def test_a_volumes_map_lies_on_its_voxels(tmp_path: Path, affine: np.ndarray, shape: tuple[int, ...]) -> None:
+def test_map_follows_volume_orientation(tmp_path: Path, affine: np.ndarray, shape: tuple[int, ...]) -> None:
     nibabel = pytest.importorskip("nibabel")
     content = np.arange(72, dtype=np.int16).reshape(shape)
     path = tmp_path / "a.nii.gz"
@@ -48,7 +48,7 @@ def test_a_volumes_map_lies_on_its_voxels(tmp_path: Path, affine: np.ndarray, sh
         assert np.array_equal(original_map(decoded, source, path), content)
 
 
-def test_what_resampling_cut_has_no_heat(tmp_path: Path) -> None:
+def test_cropped_voxels_have_no_heat(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     path = tmp_path / "a.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 6), np.int16), np.diag([1, 1, 2, 1])), path)

@@ -18,7 +18,7 @@ def linear(weights: Tensor, seen: list[int] | None = None) -> object:
 
 
 @given(st.integers(0, 1000), st.sampled_from([(3, 4), (2, 3, 2)]))
-def test_of_a_linear_function_in_closed_form(seed: int, size: tuple[int, ...]) -> None:
+def test_curves_of_linear_function_match_closed_form(seed: int, size: tuple[int, ...]) -> None:
     g = torch.Generator().manual_seed(seed)
     weights, x = torch.randn((2, *size), generator=g).double(), torch.rand((2, *size), generator=g).double()
     empty = torch.rand((2, *size), generator=g).double()

@@ -18,7 +18,7 @@ def logit(model: FusionModel, inputs: Inputs) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_integrated_gradients_add_up_to_what_the_image_changes() -> None:
+def test_integrated_gradients_sum_to_output_change() -> None:
     model = small_model("concat")
     inputs = dict(batch_for(model, 2))
     output = Output(index=1, unit="output")

@@ -18,7 +18,7 @@ def smooth(size: tuple[int, ...], seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 16, 8)])
-def test_random_fields_are_as_smooth_as_the_map(size: tuple[int, ...]) -> None:
+def test_random_fields_match_smoothness_of_map(size: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(1)
     for heat in (smooth(size), torch.rand(size, generator=generator).double()):
         fields = random_fields(heat, 20, generator)
@@ -28,7 +28,7 @@ def test_random_fields_are_as_smooth_as_the_map(size: tuple[int, ...]) -> None:
         assert float((fields > 0).double().mean()) == pytest.approx(0.5, abs=0.1)
 
 
-def test_they_are_a_function_of_the_seed_alone() -> None:
+def test_random_fields_depend_on_seed_only() -> None:
     heat = smooth((8, 8))
     before = torch.random.get_rng_state()
     first, again, other = (random_fields(heat, 2, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
@@ -37,7 +37,7 @@ def test_they_are_a_function_of_the_seed_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_ranks_break_ties_by_the_field() -> None:
+def test_ranks_break_ties_by_field() -> None:
     heat, field = torch.tensor([[0.0, 2.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [5.0, 9.0]])
     places = ranks(heat, field)
     assert places.tolist() == [[3, 0], [2, 1]]

@@ -6,7 +6,7 @@ from mmfusion.explain.random_weights import randomized
 
 
 @pytest.mark.parametrize("name", ["concat", pytest.param("cfcml", marks=pytest.mark.slow)])
-def test_a_copys_weights_are_the_models_in_another_order(name: str) -> None:
+def test_randomized_copy_permutes_weights(name: str) -> None:
     model = small_model(name)
     inputs = batch_for(model)
     with left_as_it_was(model):
@@ -23,7 +23,7 @@ def test_a_copys_weights_are_the_models_in_another_order(name: str) -> None:
         assert not torch.allclose(model(inputs).logits, other(inputs).logits)
 
 
-def test_a_cascade_goes_from_the_head_to_the_encoders() -> None:
+def test_cascade_goes_from_head_to_encoders() -> None:
     model = small_model("concat")
     before = {name: p.clone() for name, p in model.named_parameters()}
     done: list[str] = []
@@ -41,7 +41,7 @@ def test_a_cascade_goes_from_the_head_to_the_encoders() -> None:
     assert not any(torch.equal(before[name], last[name]) for name in several)
 
 
-def test_the_order_is_the_generators() -> None:
+def test_permutation_depends_on_generator() -> None:
     model = small_model("concat")
     first, again, other = (
         next(iter(randomized(model, torch.Generator().manual_seed(seed))))[1].state_dict() for seed in (0, 0, 1)

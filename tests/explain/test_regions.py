@@ -5,7 +5,7 @@ from torch.testing import assert_close
 from mmfusion.explain import grid_regions, superpixels, without_content
 
 
-def test_a_grid_numbers_its_boxes_in_order() -> None:
+def test_grid_regions_are_numbered_in_order() -> None:
     assert grid_regions((2, 5), (1, 2)).tolist() == [[0, 0, 0, 1, 1]] * 2
     regions = grid_regions((4, 4, 2), 2)
     assert regions[0, 0].tolist() == [0, 1]
@@ -15,7 +15,7 @@ def test_a_grid_numbers_its_boxes_in_order() -> None:
         grid_regions((4, 4), 5)
 
 
-def test_baselines_keep_what_they_are_to_keep() -> None:
+def test_baselines_keep_mean() -> None:
     x = torch.rand(2, 3, 16, 12)
     assert_close(without_content(x, "mean").mean((2, 3)), x.mean((2, 3)))
     assert not without_content(x, "zero").any()

@@ -70,7 +70,7 @@ def reference(a: Any, b: Any, y: Any, w: Any = None, group: Any = None, alpha: f
     }
 
 
-def test_numbers_are_their_definitions_and_those_of_the_losses() -> None:
+def test_numbers_match_losses_and_definitions() -> None:
     found = values({"a": A, "b": B}, Y, alpha=1.5, t=3)
     expected = reference(A, B, Y, alpha=1.5, t=3)
     assert list(found) == list(expected)
@@ -80,7 +80,7 @@ def test_numbers_are_their_definitions_and_those_of_the_losses() -> None:
     assert found["uniformity", ("a",)] == pytest.approx(uniformity_loss(x[:1], both[None], t=3).item())
 
 
-def test_with_many_cases_the_numbers_are_those_of_the_means() -> None:
+def test_numbers_of_many_cases_match_class_means() -> None:
     rng, n = np.random.default_rng(1), 1200
     y = np.arange(n) % 3
     a, b = rng.normal(size=(n, 4)) + 2 * np.eye(4)[y], rng.normal(size=(n, 4)) + np.eye(4)[3]
@@ -104,7 +104,7 @@ def share(x: Any, groups: Any) -> float:
     return float(1 - within / ((x - x.mean(0)) ** 2).sum())
 
 
-def test_few_cases_have_no_larger_gap_than_many() -> None:
+def test_gap_is_unbiased_in_number_of_cases() -> None:
     """Of one distribution, two sets explain nothing on average, nor do classes; their sample means seem to."""
     rng = np.random.default_rng(2)
     squares, shares, plain = [], [], []
@@ -135,7 +135,7 @@ def test_absent_and_zero_embeddings_are_ignored() -> None:
     assert numbers["distance", ("a", "b")].n_cases == 30
 
 
-def test_intervals_are_those_of_the_resamples_computed_one_by_one() -> None:
+def test_intervals_match_resamples() -> None:
     groups = [str(i // 2) for i in range(N)]
     found = by_key(gap_numbers({"a": A, "b": B}, Y, groups=groups, n_resamples=5, seed=3))
     (weights,) = resample(Y, groups, n_resamples=5, seed=3)
@@ -195,7 +195,7 @@ def test_degenerate_cases() -> None:
     assert far["uniformity", ("a",)] == pytest.approx(-2000 + np.log(2 / 3))
 
 
-def test_class_that_is_absent_and_cases_without_a_label() -> None:
+def test_absent_class_and_unlabeled_cases() -> None:
     alone = np.where(np.arange(N) == 0, 7, Y)  # of a class with a single case there is no pair
     without = values({"a": A[1:], "b": B[1:]}, Y[1:])
     with_it = values({"a": A, "b": B}, alone)
@@ -215,7 +215,7 @@ def test_class_that_is_absent_and_cases_without_a_label() -> None:
     assert low_and_high.low < low_and_high.high
 
 
-def test_sets_of_other_widths_have_no_pair() -> None:
+def test_sets_of_unequal_widths_have_no_pair() -> None:
     found = values({"a": A, "b": B, "wide": np.concatenate([A, B], 1)}, Y)
     assert {of for _, of in found} == {("a", "b"), ("a",), ("b",), ("wide",)}
     assert {of for _, of in values({"a": A, "b": B}, Y, pairs=[])} == {("a",), ("b",)}

@@ -23,7 +23,7 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     return table
 
 
-def test_the_whole_method_first(mine: dict[str, dict[str, Any]]) -> None:
+def test_ablate_lists_full_method_first(mine: dict[str, dict[str, Any]]) -> None:
     assert ablate("mine") == {"full": {}, "no-gate": {"gate": False}, "narrow": {"dim": 4}}
     assert list(ablate("mine")) == ["full", "no-gate", "narrow"]
     assert ablate("mine", ["narrow", "full"]) == {"full": {}, "narrow": {"dim": 4}}
@@ -44,7 +44,7 @@ def test_the_whole_method_first(mine: dict[str, dict[str, Any]]) -> None:
         ("mine", (), {"a/b": {}}, "becomes a folder's: letters, digits, - and _, got 'a/b'"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_ablations_raise(
     mine: dict[str, dict[str, Any]], model: str, only: tuple[str, ...], change: dict[str, Any], message: str
 ) -> None:
     mine.update(change)
@@ -52,7 +52,7 @@ def test_what_is_refused(
         ablate(model, only)
 
 
-def test_cfcml_has_every_part_and_every_choice() -> None:
+def test_cfcml_ablations_cover_all_parts() -> None:
     table = ablate("cfcml")
     expected = {
         "full": {},
@@ -77,7 +77,7 @@ def test_cfcml_has_every_part_and_every_choice() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ablate("cfcml") if name != "tokenizer-text"])
-def test_each_of_cfcml_is_a_model(name: str) -> None:
+def test_cfcml_ablations_build(name: str) -> None:
     spec = make_spec(images=2)
     model = mmf.create_model("cfcml", spec, dim=16, image_latents=4, table_latents=4, **ablate("cfcml")[name])
     inputs = make_inputs(spec, 6)

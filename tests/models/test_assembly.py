@@ -18,7 +18,7 @@ SPEC = make_spec(images=2, tables=2)
 N = 3
 
 
-def test_names_by_kind() -> None:
+def test_select_by_kind_or_name() -> None:
     kinds = kinds_of(SPEC)
     assert select("images", kinds) == select(["images"], kinds) == ("image0", "image1")
     assert select(["tables", "image1"], kinds) == ("table0", "table1", "image1")
@@ -34,8 +34,8 @@ def test_names_by_kind() -> None:
         (["image1", "table0"], ("image1", "table0")),
     ],
 )
-def test_a_parts_modalities_by_kind(queries: Any, found: tuple[str, ...]) -> None:
-    """A word or a list, names and kinds; the options of the blueprint stay as they were written."""
+def test_modalities_of_parts_by_kind(queries: Any, found: tuple[str, ...]) -> None:
+    """A word or a list, names and kinds; the options of the blueprint stay as written."""
     blueprint = Blueprint.from_dict(
         {
             "dim": 8,
@@ -70,19 +70,19 @@ def test_a_parts_modalities_by_kind(queries: Any, found: tuple[str, ...]) -> Non
         ({"tokens": {"layers": ["crossmodal"]}}, "unknown token fusion 'crossmodal'"),
     ],
 )
-def test_refuses(slots: dict[str, Any], message: str) -> None:
+def test_invalid_slots_raise(slots: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_model(Blueprint(**slots), SPEC)
 
 
-def test_needs_a_modality_to_read() -> None:
+def test_reads_without_modality_raises() -> None:
     with pytest.raises(ValueError, match=r"it reads images, of which the spec has none: it has \('table0',\)"):
         create_model(Blueprint(reads=("images",)), make_spec(images=0))
 
 
 @pytest.mark.slow
-def test_parts_follow_each_other() -> None:
-    """Several at each stage and behind; each is built for the widths that the one before it gives."""
+def test_parts_are_chained() -> None:
+    """Several at each stage and at the end; each is built for the widths of the previous one."""
     blueprint = Blueprint(
         dim=8,
         encoder=part("convnet", n_stages=2),
@@ -103,8 +103,8 @@ def test_parts_follow_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_parts_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a registered name in any slot, with what they ask for by the names of their parameters."""
+def test_custom_parts_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a registered name in any slot, with the arguments that their parameters name."""
 
     class Shift(nn.Module):
         def __init__(self, names: Any, kinds: Any, *, dim: int, by: float = 1.0) -> None:
@@ -134,7 +134,7 @@ def test_parts_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_map_fusion_of_ones_own_is_complete_when_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_map_fusion_has_parameters_when_built(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfusion.fusion.maps import MapFusion, MapSites
 
     class Gain(MapFusion):
@@ -154,7 +154,7 @@ def test_a_map_fusion_of_ones_own_is_complete_when_built(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_one_head_for_all_or_one_each() -> None:
+def test_shared_or_separate_heads() -> None:
     for shared in (True, False):
         head = part("mlp", shared=shared, hidden=[4])
         model = mmf.create_model(Blueprint(dim=8, decision="mean", head=head), SPEC).eval()

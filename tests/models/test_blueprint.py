@@ -47,7 +47,7 @@ def same(one: mmf.FusionModel, other: mmf.FusionModel) -> None:
         for name in models.list()
     ],
 )
-def test_every_method_to_a_file_and_back(name: str, tmp_path: Path) -> None:
+def test_method_round_trip_through_file(name: str, tmp_path: Path) -> None:
     """As a dictionary, as a file, and built by the method: one model, one loss."""
     options = {"dim": 8} | SMALL.get(name, {})
     blueprint = blueprint_of(name, SPEC, **options)
@@ -69,7 +69,7 @@ def test_every_method_to_a_file_and_back(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_from_a_file_and_its_changes(tmp_path: Path) -> None:
+def test_model_from_file_with_changes(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(blueprint_of("gmu", SPEC, dim=8).to_toml(), encoding="utf-8")
     torch.manual_seed(0)
@@ -92,12 +92,12 @@ def test_a_model_from_a_file_and_its_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_left_out_has_its_default() -> None:
+def test_omitted_slots_have_defaults() -> None:
     assert Blueprint.from_dict({}) == Blueprint()
     same(made(Blueprint.from_dict({"dim": 8, "vectors": "gated"})), made(blueprint_of("gmu", SPEC, dim=8)))
 
 
-def test_a_change_leaves_the_blueprint_as_it_was() -> None:
+def test_changes_do_not_modify_the_original() -> None:
     blueprint = Blueprint(loss={"terms": {"own": {"term": "info_nce", "weight": 1.0}}})
     before = blueprint.to_dict()
     changed = blueprint.changed(dim=8, terms={"more": {"term": "info_nce", "weight": 0.5}}, weights="bundled")
@@ -110,8 +110,8 @@ def test_a_change_leaves_the_blueprint_as_it_was() -> None:
 
 
 @pytest.mark.slow
-def test_another_table_tokenizer_stays_inside_its_encoder() -> None:
-    """And behind the same [CLS]; and it conditions the map fusions where there are some."""
+def test_tabular_tokenizer_option_keeps_table_encoder() -> None:
+    """With the same [CLS]; it also is the context of map fusions, if any."""
     inside = blueprint_of("cfcml", SPEC, tabular_tokenizer="periodic").tokenizer["table"]
     assert (inside["name"], inside["of"]) == ("compressed", "periodic")
     assert blueprint_of("mbt", SPEC, tabular_tokenizer="mlp").tokenizer["table"] == {"name": "mlp", "cls": True}
@@ -120,8 +120,8 @@ def test_another_table_tokenizer_stays_inside_its_encoder() -> None:
 
 
 @pytest.mark.slow
-def test_none_in_a_file() -> None:
-    """The word is None where a slot or an option admits it, and a word of its own elsewhere."""
+def test_none_round_trip_through_file() -> None:
+    """The word is None where a slot or an option accepts it, and a plain word elsewhere."""
     text = """
         decision = "none"
         context = "none"
@@ -139,14 +139,14 @@ def test_none_in_a_file() -> None:
     assert "label" not in mmf.create_loss(made(blueprint)).classification
 
 
-def test_names_that_need_quotes_and_terms_called_name() -> None:
+def test_quoted_names_round_trip_through_file() -> None:
     terms = {key: {"term": "info_nce", "weight": 1.0} for key in ("a b", 'quo"te', "näme", "a.b")}
     for one in (terms, {"name": {"term": "info_nce", "weight": 1.0}}):
         blueprint = Blueprint(loss={"terms": one})
         assert Blueprint.from_dict(tomllib.loads(blueprint.to_toml())).loss["terms"] == one
 
 
-def test_what_is_for_python_only(tmp_path: Path) -> None:
+def test_function_options_cannot_be_written(tmp_path: Path) -> None:
     """A path is written as text; a function cannot be."""
     assert Blueprint(encoder=part("convnet", weights=tmp_path)).to_dict()["encoder"]["weights"] == str(tmp_path)
     blueprint = blueprint_of("concat", SPEC, tabular_tokenizer={"name": "text", "encoder": len})
@@ -154,7 +154,7 @@ def test_what_is_for_python_only(tmp_path: Path) -> None:
         blueprint.to_toml()
 
 
-def test_every_fault_of_a_file_in_one_error(tmp_path: Path) -> None:
+def test_file_errors_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(
         """
@@ -216,8 +216,8 @@ def test_every_fault_of_a_file_in_one_error(tmp_path: Path) -> None:
         assert fault in text
 
 
-def test_every_fault_in_python_in_one_error() -> None:
-    """With the ranges of the parts of a loss, and of parts inside other parts."""
+def test_python_errors_are_reported_together() -> None:
+    """With the ranges of the parts of a loss, and of nested parts."""
     compressed = part("compressed", of=part("periodic", scale=-1.0), compression=part("resampler", depth=0))
     with pytest.raises(ValueError, match=r"^a blueprint: dim expects int from 1 to 16384, got 0; ") as caught:
         Blueprint(
@@ -259,21 +259,21 @@ def test_every_fault_in_python_in_one_error() -> None:
         (b"maps = 'film'", "maps expects a list of str or a table of options, got 'film'"),
     ],
 )
-def test_refuses_a_file(content: bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_file_raises(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "one.toml")
 
 
 @pytest.mark.parametrize("name", models.list())
-def test_plain_values_there_and_back(name: str) -> None:
+def test_blueprint_round_trip(name: str) -> None:
     """Equal as values: of the same parts, whatever form they were written in."""
     blueprint = blueprint_of(name)
     assert Blueprint.from_dict(blueprint.to_dict()) == blueprint
     assert Blueprint.from_dict(tomllib.loads(blueprint.to_toml())).to_toml() == blueprint.to_toml()
 
 
-def test_options_of_a_backbone() -> None:
+def test_backbone_options() -> None:
     model = create_model(Blueprint(encoder={"name": "convnet", "widths": [4, 8], "n_stages": 2}), SPEC)
     assert [shape[0] for shape in model.encoders.map_shapes["image0"]] == [4, 8]
     with pytest.raises(ValueError, match="'convnet' has no option 'width'"):

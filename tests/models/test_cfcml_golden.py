@@ -46,7 +46,7 @@ def fill_attention(module: nn.Module, arrays: dict[str, Tensor], prefix: str = "
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("key", golden.cases("mg_cie", "mhca"))
-def test_attention(key: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_attention_matches_published(key: str, dtype: torch.dtype, tolerance: float) -> None:
     info, arrays = golden.case("mg_cie", key), golden.attention_arrays(key)
     attention = CrossAttention(info["D"], n_heads=info["heads"]).to(dtype)
     fill_attention(attention, arrays)
@@ -56,7 +56,7 @@ def test_attention(key: str, dtype: torch.dtype, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("key", golden.cases("mg_cie", "cie"))
-def test_enhancement(key: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_enhancement_matches_published(key: str, dtype: torch.dtype, tolerance: float) -> None:
     info = golden.case("mg_cie", key)
     names = [f"m{i}" for i in range(len(info["tokens"]))]
     block = CrossmodalEnhancement(names, dim=info["D"], n_heads=info["heads"]).to(dtype)
@@ -71,7 +71,7 @@ def test_enhancement(key: str, dtype: torch.dtype, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("key", golden.cases("mg_cie", "token_compression"))
-def test_token_compression(key: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_token_compression_matches_published(key: str, dtype: torch.dtype, tolerance: float) -> None:
     info = golden.case("mg_cie", key)
     compress = ConvCompression(info["tokens"], n_latents=info["latents"]).to(dtype)
     fill(
@@ -202,7 +202,7 @@ def build(key: str, dtype: torch.dtype) -> tuple[FusionModel, Objective, dict[st
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
 @pytest.mark.parametrize("key", FULL_SIZE)
-def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> None:
+def test_model_matches_published(key: str, dtype: torch.dtype, tolerance: float) -> None:
     info = golden.case("mg_cie", key)
     model, loss, inputs = build(key, dtype)
     # Intermediate tokens, where they are stored.
@@ -246,7 +246,7 @@ def test_multi_granularity(key: str, dtype: torch.dtype, tolerance: float) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", ["mg_derm_small", "mg_men_small"])
-def test_gradients_of_the_stage_features(key: str) -> None:
+def test_stage_gradients_match_published(key: str) -> None:
     info = golden.case("mg_cie", key)
     model, loss, inputs = build(key, torch.float64)
     model.tokenizers.train()  # stages are detached in training alone
@@ -268,7 +268,7 @@ def test_gradients_of_the_stage_features(key: str) -> None:
 
 
 @pytest.mark.slow
-def test_images_on_one_route_are_one_pass() -> None:
+def test_images_on_one_route_are_encoded_in_one_pass() -> None:
     model, _, inputs = build("mg_derm_small", torch.float64)
     model(inputs)
     assert model.encoders.backbones["stored"].n_passes == 1

@@ -12,8 +12,8 @@ from mmfusion.models.export import ExportError, tensor_names, to_program
 SPEC = make_spec(images=1, size=(8, 8))
 
 
-def test_names() -> None:
-    """Modalities in the order of the spec, those alone that the model reads."""
+def test_tensor_names_follow_spec() -> None:
+    """Modalities in the order of the spec, only those that the model reads."""
     model = mmf.create_model("concat", SPEC)
     assert tensor_names(model, SPEC) == (
         "image0", "image0.present", "table0.numerical", "table0.categorical", "table0.present",
@@ -33,8 +33,8 @@ class Reading(nn.Module):
 
 
 @pytest.mark.slow
-def test_a_part_that_cannot_be_exported_is_named() -> None:
-    """The innermost part and the reason, in one line; the model stays in the mode it was in."""
+def test_unexportable_part_raises_with_its_name() -> None:
+    """The innermost part and the reason, in one line; the model stays in its mode."""
     model = mmf.create_model("concat", SPEC)
     model.head = Reading()
     model.train()

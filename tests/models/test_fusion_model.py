@@ -87,7 +87,7 @@ def same(one: mmf.FusionOutput, other: mmf.FusionOutput) -> bool:
     return all(torch.equal(a, b) for a, b in zip(flat(one), flat(other), strict=True))
 
 
-def test_output() -> None:
+def test_output_shapes() -> None:
     output = evaluated()(make_inputs(SPEC, N))
     assert {name: tuple(x.shape) for name, x in output.outputs.items()} == {"label": (N, 3)}
     assert {name: tuple(x.shape) for name, x in output.embeddings.items()} == dict.fromkeys(SPEC.names, (N, 8))
@@ -96,27 +96,27 @@ def test_output() -> None:
 
 
 @pytest.mark.slow
-def test_images_on_one_route_are_one_pass() -> None:
+def test_images_on_one_route_are_encoded_in_one_pass() -> None:
     model = build()
     model(make_inputs(SPEC, N))
     assert model.encoders.backbones["skin"].seen == [(2 * N, 2, 16, 16)]
 
 
-def test_images_on_two_routes_are_two_passes() -> None:
+def test_images_on_two_routes_are_encoded_in_two_passes() -> None:
     model = build(shared=False)
     model(make_inputs(SPEC, N))
     assert [encoder.seen for encoder in model.encoders.backbones.values()] == [[(N, 2, 16, 16)]] * 2
 
 
-def test_images_of_two_sizes_on_one_route() -> None:
-    """Weights are shared all the same; each size is a pass."""
+def test_images_of_two_sizes_share_weights() -> None:
+    """One pass per size."""
     spec = DataSpec({"a": Image(2, (16, 16)), "b": Image(2, (8, 8)), "c": Image(2, (16, 16))}, n_classes=2)
     model = build(spec)
     assert model(make_inputs(spec, N)).logits.shape == (N, 2)
     assert model.encoders.backbones["skin"].seen == [(2 * N, 2, 16, 16), (N, 2, 8, 8)]
 
 
-def test_only_present_rows_reach_the_encoder() -> None:
+def test_only_present_images_reach_the_encoder() -> None:
     model = build()
     there = torch.tensor([True, False, True, False])
     model(make_inputs(SPEC, N), {"image1": there})
@@ -126,7 +126,7 @@ def test_only_present_rows_reach_the_encoder() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPEC.names)
 @pytest.mark.parametrize("there", [[True, False, True, False], [False] * N, [True] * N])
-def test_what_is_missing_has_no_effect(name: str, there: list[bool]) -> None:
+def test_missing_modality_has_no_effect(name: str, there: list[bool]) -> None:
     """Not on a bit of the output, nor of the gradients; its embedding is zero."""
     row = torch.tensor(there)
     results = []
@@ -146,7 +146,7 @@ def test_what_is_missing_has_no_effect(name: str, there: list[bool]) -> None:
 
 
 @pytest.mark.slow
-def test_absent_rows_stay_out_of_batch_statistics() -> None:
+def test_absent_images_do_not_enter_batch_statistics() -> None:
     spec = make_spec(images=1)
     there = torch.tensor([True, False, True, False])
     inputs = make_inputs(spec, N)
@@ -163,7 +163,7 @@ def test_absent_rows_stay_out_of_batch_statistics() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPEC.names)
-def test_a_modality_left_out_of_the_inputs(name: str) -> None:
+def test_omitted_modality_equals_absent_modality(name: str) -> None:
     """As when it is there and nobody has it."""
     model, inputs = build().eval(), make_inputs(SPEC, N)
     nobody = {name: torch.zeros(N, dtype=torch.bool)}
@@ -174,7 +174,7 @@ def test_a_modality_left_out_of_the_inputs(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_there() -> None:
+def test_batch_without_any_modality_is_finite() -> None:
     model = build()
     nobody = {name: torch.zeros(N, dtype=torch.bool) for name in SPEC.names}
     output = model(make_inputs(SPEC, N), nobody)
@@ -184,8 +184,8 @@ def test_nothing_is_there() -> None:
 
 
 @pytest.mark.slow
-def test_each_case_by_itself() -> None:
-    """A batch of 1 evaluates, to what the case has in a batch; with each set of modalities."""
+def test_batch_of_one_matches_batch() -> None:
+    """In evaluation; with each set of modalities."""
     model, inputs = build().eval(), make_inputs(SPEC, 8)
     present = {name: (torch.arange(8) // 2**i) % 2 == 0 for i, name in enumerate(SPEC.names)}
     together = model(inputs, present)
@@ -198,7 +198,7 @@ def test_each_case_by_itself() -> None:
 
 @pytest.mark.slow
 def test_batch_of_one_in_training() -> None:
-    """By the batch's statistics as long as a map has more than one position, else by the running ones, which stay."""
+    """With the batch's statistics if a map has more than one position, else with the fixed running ones."""
     model = build()
     assert model(make_inputs(SPEC, 1)).logits.isfinite().all()
     spec = make_spec(images=1, size=(4, 4))
@@ -229,8 +229,8 @@ def test_state_dict_round_trip() -> None:
 
 
 @pytest.mark.slow
-def test_no_step_leaves_anything_behind() -> None:
-    """The published code adds a hook a layer a step; nothing may stay here."""
+def test_training_step_leaves_no_hooks_or_tensors() -> None:
+    """The published code adds one hook per layer and step."""
     model, inputs, labels = build(), make_inputs(SPEC, N), make_labels(SPEC, N)
     loss = Objective(SPEC.targets)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -267,7 +267,7 @@ def test_no_step_leaves_anything_behind() -> None:
     assert after[-1] <= before[-1]  # fewer, where something older than this test was cleared away meanwhile
 
 
-def test_what_is_no_modality_reaches_the_fusion_and_aux() -> None:
+def test_additional_token_sets_reach_fusion_and_aux() -> None:
     class Joint(nn.Module):
         def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
             return tokens | {"joint": join(list(tokens.values()))}
@@ -283,8 +283,8 @@ def test_what_is_no_modality_reaches_the_fusion_and_aux() -> None:
     assert torch.equal(output.logits, output.aux["joint"][:, :3])
 
 
-def test_presence_of_what_is_no_modality_is_that_of_its_tokens() -> None:
-    """Also in a decision: a set without a real token is left out, as a modality that a case lacks."""
+def test_presence_of_additional_set_follows_its_mask() -> None:
+    """Also in a decision: a set without an unmasked token is left out, as a missing modality is."""
 
     class Joint(nn.Module):
         def forward(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
@@ -304,7 +304,7 @@ def test_presence_of_what_is_no_modality_is_that_of_its_tokens() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_decision_of_one_head_or_of_one_each(shared: bool) -> None:
+def test_decision_with_shared_or_separate_heads(shared: bool) -> None:
     names, heads = SPEC.names, {name: MLPHead(SPEC.targets, dim=8, hidden=()) for name in SPEC.names}
     head = heads["image0"] if shared else nn.ModuleDict(heads)
     model = build(vectors=None, decision=MeanDecision(names), head=head).eval()
@@ -314,8 +314,8 @@ def test_a_decision_of_one_head_or_of_one_each(shared: bool) -> None:
 
 
 @pytest.mark.slow
-def test_no_presence_is_guessed() -> None:
-    """An embedding of zeros counts as what it is; a case counts as absent only where it is marked so."""
+def test_presence_is_not_inferred_from_zeros() -> None:
+    """A zero embedding counts; a case is absent only where it is marked so."""
 
     class Zeros(nn.Module):
         def forward(self, stages: list[dict[str, Tokens]]) -> dict[str, Tensor]:
@@ -332,7 +332,7 @@ def test_no_presence_is_guessed() -> None:
     torch.testing.assert_close(gone.logits, torch.stack(rest).mean(0))
 
 
-def test_ignored_modalities() -> None:
+def test_unknown_modalities_are_ignored() -> None:
     spec = make_spec(images=1)
     model = build(spec, ignored=["image1"]).eval()
     inputs = make_inputs(SPEC, N)
@@ -344,7 +344,7 @@ def test_ignored_modalities() -> None:
 
 
 @pytest.mark.slow
-def test_rebuilding_from_trained_parts_keeps_their_weights() -> None:
+def test_model_of_trained_parts_keeps_weights() -> None:
     model, inputs = build(), make_inputs(SPEC, N)
     model(inputs)
     again = FusionModel(
@@ -407,7 +407,7 @@ CELLS = Table(torch.zeros(N, 2), torch.zeros(N, 2).long())
         ),
     ],
 )
-def test_refuses_shapes(change: dict[str, Any], present: Any, message: str) -> None:
+def test_invalid_shapes_raise(change: dict[str, Any], present: Any, message: str) -> None:
     inputs = {name: value for name, value in (make_inputs(SPEC, N) | change).items() if value is not None}
     model = evaluated()
     for call in (model, model.check):
@@ -436,8 +436,8 @@ def put(name: str, index: tuple[int, ...], value: float, part: int = 0) -> dict[
         (put("table0", (1, 1), -2, part=1), "'table0' has a category outside"),
     ],
 )
-def test_refuses_values(inputs: Any, message: str) -> None:
-    """On the CPU in a step, elsewhere when asked; a case that lacks the modality may hold anything."""
+def test_invalid_values_raise(inputs: Any, message: str) -> None:
+    """On the CPU in each step, elsewhere by ``check``; a case without the modality may have any content."""
     model = evaluated()
     for call in (model, model.check):
         with pytest.raises(ValueError, match=message):
@@ -449,7 +449,7 @@ def test_refuses_values(inputs: Any, message: str) -> None:
     assert model(inputs, present).logits.isfinite().all()
 
 
-def test_missing_cells_are_no_wrong_values() -> None:
+def test_missing_cells_are_valid() -> None:
     inputs = make_inputs(SPEC, N, missing_cells=True)
     model = build()
     model.check(inputs)
@@ -457,7 +457,7 @@ def test_missing_cells_are_no_wrong_values() -> None:
 
 
 @pytest.mark.slow
-def test_present_but_not_given() -> None:
+def test_present_modality_without_input_raises() -> None:
     inputs = make_inputs(SPEC, N)
     del inputs["image0"]
     model = build()
@@ -496,7 +496,7 @@ class Whole(nn.Module):
         ),
     ],
 )
-def test_refuses_parts_that_do_not_fit(options: Callable[[], dict[str, Any]], message: str) -> None:
+def test_mismatched_parts_raise(options: Callable[[], dict[str, Any]], message: str) -> None:
     build()
     with pytest.raises(ValueError, match=message):
         build(**options())
@@ -521,12 +521,12 @@ TOO_SMALL = r"the encoder convnext_atto( cannot take 'image0', 2 channels of \(8
         ("vit_tiny_patch16_224", "of an image of 8x8 would be cut off: height and width must be multiples of 16"),
     ],
 )
-def test_an_image_that_the_encoder_cannot_take(encoder: str, message: str) -> None:
+def test_image_size_too_small_for_encoder_raises(encoder: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mmf.create_model("concat", make_spec(images=1, size=(8, 8)), encoder=encoder)
 
 
-def test_by_hand_as_in_the_guide() -> None:
+def test_guide_example_of_assembly_runs() -> None:
     spec = DataSpec({"derm": Image(3, (32, 32)), "clinic": Image(3, (32, 32)), "meta": TABLE}, n_classes=2)
     encoders = ImageEncoders(spec.images, {"skin": backbones.Timm("test_resnet")}, {"derm": "skin", "clinic": "skin"})
     vectors = Concat(spec.names, dim=16)
@@ -546,7 +546,7 @@ def test_by_hand_as_in_the_guide() -> None:
     assert model.blueprint is model.spec is None
 
 
-def test_parts_in_double_precision() -> None:
+def test_double_precision() -> None:
     spec = DataSpec({"x": Image(3, (16, 16)), "meta": TABLE}, n_classes=2)
     encoders = ImageEncoders(spec.images, {"x": backbones.ConvNet(widths=(4, 8)).double()})
     model = FusionModel(
@@ -566,12 +566,12 @@ def test_parts_in_double_precision() -> None:
     assert model(double).logits.dtype == torch.float64
 
 
-def test_columns_without_numbers_or_without_categories() -> None:
+def test_one_kind_of_columns() -> None:
     spec = DataSpec({"a": Columns(("x",)), "b": Columns(categorical=(("y", 3),))}, n_classes=2)
     assert build(spec)(make_inputs(spec, N, missing_cells=True)).logits.isfinite().all()
 
 
-def test_forward_is_fusion_of_the_tokens() -> None:
+def test_forward_equals_fusion_of_tokens() -> None:
     model = evaluated()
     inputs, present = make_inputs(SPEC, N), {"image1": torch.arange(N) != 1}
     with torch.no_grad():
@@ -588,7 +588,7 @@ def test_forward_is_fusion_of_the_tokens() -> None:
 
 
 @pytest.mark.slow
-def test_only_present_images_are_encoded() -> None:
+def test_encode_skips_absent_images() -> None:
     model = build().eval()
     inputs, there = make_inputs(SPEC, N), torch.tensor([True, False, True, False])
     spoilt_image = inputs["image1"].clone()

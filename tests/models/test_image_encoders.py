@@ -176,7 +176,7 @@ def encoder_of(backbone: str) -> Backbone:
         for backbone in BACKBONES
     ],
 )
-def test_identity_parameters_leave_the_bare_encoders_maps(name: str, backbone: str) -> None:
+def test_identity_fusion_leaves_maps_unchanged(name: str, backbone: str) -> None:
     spec = make_spec(images=2, size=BACKBONES[backbone][0])
     model = build(spec, EVERY[name], encoder=lambda _: encoder_of(backbone)).eval()
     inputs = make_inputs(spec, 2)
@@ -195,8 +195,8 @@ def test_identity_parameters_leave_the_bare_encoders_maps(name: str, backbone: s
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "mmtm"])
 @pytest.mark.parametrize("backbone", ["convnet, 2D", "convnet, 3D"])
-def test_a_case_without_a_table_has_the_bare_encoders_maps(name: str, backbone: str) -> None:
-    """In evaluation mode, whatever stands in the table; and the whole table may be left out."""
+def test_case_without_table_has_unfused_maps(name: str, backbone: str) -> None:
+    """In evaluation mode, whatever the table contains; and the whole table may be left out."""
     spec = make_spec(images=1, size=BACKBONES[backbone][0])
     model = build(spec, EVERY[name], encoder=lambda _: encoder_of(backbone)).eval()
     inputs = make_inputs(spec, 3)
@@ -224,8 +224,8 @@ def by_hand(encoder: Any, x: Tensor, added: Mapping[int, float]) -> list[Tensor]
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [(0,), (1,), (2,), (0, 2), None])
 @pytest.mark.parametrize("shared", [True, False])
-def test_where_it_is_called(at: tuple[int, ...] | None, shared: bool) -> None:
-    """Once a point, with all the images and all the cases, however many encoders there are."""
+def test_map_fusion_is_called_once_per_point(at: tuple[int, ...] | None, shared: bool) -> None:
+    """With all the images and all the cases, however many encoders there are."""
     model = build(make=lambda sites: Adding(sites, at=at), shared=shared).eval()
     inputs = make_inputs(SPEC, N)
     model(inputs)
@@ -240,7 +240,7 @@ def test_where_it_is_called(at: tuple[int, ...] | None, shared: bool) -> None:
             torch.testing.assert_close(maps, one)
 
 
-def test_images_on_one_route_are_one_pass() -> None:
+def test_images_on_one_route_are_encoded_in_one_pass() -> None:
     model = build()
     model(make_inputs(SPEC, N))
     assert [(stage, b) for stage, b, *_ in model.encoders.backbones["skin"].seen] == [
@@ -258,8 +258,8 @@ def test_images_of_two_sizes_on_one_route() -> None:
     assert [len(maps) for _, maps, *_ in fusion_of(model).seen] == [3, 3, 3]
 
 
-def test_only_present_rows_reach_the_encoder() -> None:
-    """The map fusion sees every case, with zeros for a map that is not there."""
+def test_only_present_images_reach_the_encoder() -> None:
+    """The map fusion receives every case, with zeros for an absent map."""
     model = build().eval()
     inputs = make_inputs(SPEC, N)
     model(spoilt(inputs, "image1", SOME), {"image1": SOME})
@@ -276,7 +276,7 @@ def test_only_present_rows_reach_the_encoder() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_an_image_that_nobody_has() -> None:
+def test_image_absent_in_batch_is_skipped() -> None:
     model = build()
     output = model(make_inputs(SPEC, N), {"image1": torch.zeros(N, dtype=torch.bool)})
     assert [list(maps) for _, maps, *_ in fusion_of(model).seen] == [["image0"]] * 3
@@ -287,7 +287,7 @@ def test_an_image_that_nobody_has() -> None:
     assert fusion_of(model).seen == []
 
 
-def test_several_follow_each_other() -> None:
+def test_several_map_fusions_are_chained() -> None:
     encoders = encoders_of()
     sites = sites_for(encoders)
     first, second = Adding(sites, 1.0, at=(1, 2)), Adding(sites, 10.0, at=(1,))
@@ -304,8 +304,8 @@ def test_several_follow_each_other() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("at", [(1,), (-1,), None])
-def test_some_of_the_images_only(at: tuple[int, ...] | None, shared: bool) -> None:
-    """The maps of the others are those without a map fusion, bit for bit."""
+def test_map_fusion_of_some_images(at: tuple[int, ...] | None, shared: bool) -> None:
+    """The maps of the others equal those without a map fusion, bit for bit."""
     route = "skin" if shared else "image0"
     model = build(make=lambda sites: Adding(sites.only("image0"), at=at), shared=shared).eval()
     encoders = ImageEncoders(SPEC.images, dict(model.encoders.backbones), model.encoders.routes)
@@ -327,7 +327,7 @@ def test_some_of_the_images_only(at: tuple[int, ...] | None, shared: bool) -> No
     torch.testing.assert_close(kept(model)["image1"][-1], without["image1"][-1])
 
 
-def test_a_table_conditions_one_of_two_images() -> None:
+def test_table_conditions_one_of_two_images() -> None:
     model = build(make=lambda sites: Film(sites.only("image0"), at=(1,))).eval()
     for parameter in model.encoders.fusions.parameters():
         nn.init.normal_(parameter)
@@ -340,7 +340,7 @@ def test_a_table_conditions_one_of_two_images() -> None:
     assert not torch.allclose(kept(model)["image0"][-1], before["image0"][-1])
 
 
-def test_a_fusion_for_each_image() -> None:
+def test_one_map_fusion_per_image() -> None:
     encoders = encoders_of()
     sites = sites_for(encoders)
     first, second = Adding(sites.only("image0"), 1.0, at=(1,)), Adding(sites.only("image1"), 10.0, at=(1, 2))
@@ -357,8 +357,8 @@ def test_a_fusion_for_each_image() -> None:
             torch.testing.assert_close(maps, one)
 
 
-def test_what_it_is_told() -> None:
-    """The cells of all tables side by side, zeros for a table that a case lacks; masked if it lacks all."""
+def test_context_concatenates_tables() -> None:
+    """Zeros for a table that a case lacks; masked if it lacks all."""
     spec = make_spec(images=1, tables=2)
     model = build(spec, lambda sites: Adding(sites, at=(1,))).eval()
     inputs = make_inputs(spec, N, missing_cells=True)
@@ -378,7 +378,7 @@ def test_what_it_is_told() -> None:
     assert not bool(told[2].x[3].any())
 
 
-def test_a_table_may_have_tokens_too() -> None:
+def test_table_in_context_and_tokens() -> None:
     spec = make_spec(images=1)
     encoders = encoders_of(spec)
     encoders.add_fusion(Adding(sites_for(encoders, spec)))
@@ -401,7 +401,7 @@ def test_a_table_may_have_tokens_too() -> None:
     assert set(alone(make_inputs(spec, N)).embeddings) == {"image0"}
 
 
-def test_who_has_which_image_is_told() -> None:
+def test_map_fusion_receives_presence() -> None:
     model = build(make=lambda sites: Adding(sites, at=(1, -1))).eval()
     model(make_inputs(SPEC, N), {"image1": SOME})
     for *_, present in fusion_of(model).seen:
@@ -409,8 +409,8 @@ def test_who_has_which_image_is_told() -> None:
         assert torch.equal(present["image1"], SOME)
 
 
-def test_streams_are_linked_at_one_stage() -> None:
-    """The gates of one image depend on the other's map, from its own encoder, and on nothing that is missing."""
+def test_mmtm_links_streams_at_one_stage() -> None:
+    """The gates of one image depend on the other's map, and on nothing that is missing."""
     model = build(make_spec(images=2, tables=0), lambda sites: MMTM(sites, at=None), shared=False).eval()
     inputs = make_inputs(make_spec(images=2, tables=0), N)
     before = model(inputs).embeddings["image0"]
@@ -425,7 +425,7 @@ def test_streams_are_linked_at_one_stage() -> None:
 
 @every_compiler
 @pytest.mark.parametrize("missing", ["image1", "table0"])
-def test_compiled_as_eager(backend: str, missing: str) -> None:
+def test_compiled_matches_eager(backend: str, missing: str) -> None:
     model = build(make=lambda sites: MMTM(sites, at=None), shared=False).eval()
     inputs, present = make_inputs(SPEC, N), {missing: SOME}
     torch.compiler.reset()
@@ -445,8 +445,8 @@ def trained(model: FusionModel, inputs: Any) -> dict[str, Tensor | None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stages", [0, 1, "all"])
-def test_frozen_stages(stages: Any) -> None:
-    """What is frozen gets no gradient and keeps its statistics; map fusions inside it learn all the same."""
+def test_frozen_stages_get_no_gradient(stages: Any) -> None:
+    """Frozen stages keep their statistics; map fusions inside them are trained."""
     model = build(make=lambda sites: Film(sites)).train()
     model.encoders.freeze(stages)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
@@ -461,7 +461,7 @@ def test_frozen_stages(stages: Any) -> None:
         assert not any("stages.0" in name for name in moved)
 
 
-def test_groups_of_parameters() -> None:
+def test_parameter_groups() -> None:
     """Map fusions are trained at the rate of the fusion; together the groups have every parameter once."""
     model = build(make=lambda sites: Film(sites))
     encoder, fusion = groups(model)
@@ -473,7 +473,7 @@ def test_groups_of_parameters() -> None:
     assert not encoder_ids & fusion_ids
 
 
-def test_groups_without_some_parts() -> None:
+def test_parameter_groups_without_some_parts() -> None:
     model = build(make=lambda sites: Film(sites))
     (fusion,) = groups(model, without=[model.encoders, model.head])
     assert fusion.name == "fusion"
@@ -482,8 +482,8 @@ def test_groups_without_some_parts() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["convnet", "test_resnet", "test_convnext", "test_efficientnet_ln"])
-def test_gradient_checkpointing(name: str) -> None:
-    """The same gradients and statistics from fewer kept tensors."""
+def test_checkpointing_matches_and_saves_memory(name: str) -> None:
+    """The same gradients and statistics from fewer stored tensors."""
     spec, results = make_spec(images=1, size=(32, 32), channels=3), []
     for enable in (False, True):
         torch.manual_seed(0)
@@ -507,8 +507,8 @@ def test_gradient_checkpointing(name: str) -> None:
     assert all(torch.equal(state_again[key], value) for key, value in state.items())
 
 
-def test_maps_in_place_of_images() -> None:
-    """Where it acts behind the last stage alone, also beside images; inside, the refusal says why."""
+def test_precomputed_maps_replace_images() -> None:
+    """If fusion acts after the last stage only, also next to images; inside, the error says why."""
     last = build(make=lambda sites: MetaBlock(sites)).eval()
     inputs = make_inputs(SPEC, N)
     encoded = last.encode(inputs)
@@ -531,8 +531,8 @@ def test_maps_in_place_of_images() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["test_vit", "slices/test_resnet", "whole"])
-def test_an_encoder_that_cannot_be_taken_apart(encoder: str) -> None:
-    """Inside, an error names it; it takes map fusions behind its last stage."""
+def test_encoder_without_stages_raises(encoder: str) -> None:
+    """An error names it for map fusions inside; it accepts them after its last stage."""
     size = (32, 32, 4) if encoder.startswith("slices") else (32, 32)
     spec = make_spec(images=1, size=size, channels=3)
     if encoder == "test_vit":
@@ -658,12 +658,12 @@ def two_depths() -> ImageEncoders:
         (lambda: encoders_of().freeze(3), "2 stages"),
     ],
 )
-def test_refuses(wrong: Callable[[], object], message: str) -> None:
+def test_invalid_parts_and_inputs_raise(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()
 
 
-def test_what_looks_at_numbers_is_left_to_the_first_batch() -> None:
+def test_value_dependent_fusion_is_checked_at_first_batch() -> None:
     assert build(make=lambda sites: Reading(sites))(make_inputs(SPEC, N)).logits.shape == (N, 3)
 
 
@@ -681,15 +681,15 @@ class Vanishing(backbones.Backbone):
         return (x[..., ::32, ::32][..., 1:, 1:],)
 
 
-def test_an_image_of_which_nothing_is_left() -> None:
+def test_image_too_small_for_encoder_raises() -> None:
     with pytest.raises(
         ValueError, match=r"images of \(16, 16\) are too small for the encoder Vanishing: .*after stage 0"
     ):
         encoders_of(encoder=lambda image: Vanishing())
 
 
-def test_a_context_of_other_columns() -> None:
-    """As many features of other columns: refused with the batch."""
+def test_context_of_other_columns_raises() -> None:
+    """As many features of other columns."""
     columns = Columns(("age", "size"), (("sex", 6),))
     model = build(context=Context({"table0": TableCells(columns)}), make=lambda sites: Film(sites))
     with pytest.raises(ValueError, match=r"'table0': categorical cells must be int64 of shape \(4, 1\)"):
@@ -698,7 +698,7 @@ def test_a_context_of_other_columns() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["film", "hyperfusion", "metablock", "mmtm"])
-def test_rebuilding_from_trained_parts_keeps_their_weights(name: str) -> None:
+def test_model_of_trained_parts_keeps_weights(name: str) -> None:
     make: Make = EVERY[name]
     model, inputs = build(make=make), make_inputs(SPEC, N)
     model(inputs)
@@ -711,7 +711,7 @@ def test_rebuilding_from_trained_parts_keeps_their_weights(name: str) -> None:
     assert torch.equal(again.eval()(inputs).logits, model.eval()(inputs).logits)
 
 
-def test_parts_in_double_precision() -> None:
+def test_double_precision() -> None:
     spec = make_spec(images=1)
     encoders = encoders_of(spec, encoder=lambda image: Counting(in_channels=2).double())
     encoders.add_fusion(Film(sites_for(encoders, spec)).double())
@@ -724,7 +724,7 @@ def test_parts_in_double_precision() -> None:
     assert model(double | {"table0": table}).logits.dtype == torch.float64
 
 
-def test_no_step_leaves_anything_behind() -> None:
+def test_training_step_leaves_no_hooks_or_tensors() -> None:
     model, inputs = build(make=lambda sites: Film(sites)), make_inputs(SPEC, N)
 
     def hooks() -> int:
@@ -737,8 +737,8 @@ def test_no_step_leaves_anything_behind() -> None:
     assert before[0] == 0
 
 
-def test_lanes() -> None:
-    """As few batches as there can be: one for each shape on each route."""
+def test_lanes_batch_images_by_shape_and_route() -> None:
+    """One batch for each shape on each route."""
     images = {"a": torch.ones(2, 3, 4, 4), "b": torch.zeros(1, 3, 4, 4), "c": torch.ones(2, 3, 2, 2)}
     images["d"] = images["a"] * 2
     one, other, third = _lanes(images, {"a": "x", "b": "x", "c": "x", "d": "y"})
@@ -751,7 +751,7 @@ def test_lanes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 2), (False, 3)])
-def test_created_from_settings(shared: bool, n_encoders: int) -> None:
+def test_created_with_shared_or_separate_encoders(shared: bool, n_encoders: int) -> None:
     """Images of one shape share an encoder, whatever their spacing."""
     images = {"a": Image(2, (16, 16), (1.0, 1.0)), "b": Image(2, (16, 16), (0.5, 0.5)), "c": Image(1, (16, 16))}
     encoders = ImageEncoders.create(images, name="convnet", shared=shared, n_stages=3)
@@ -762,8 +762,8 @@ def test_created_from_settings(shared: bool, n_encoders: int) -> None:
         ImageEncoders.create(images, name="convnt")
 
 
-def test_encoded_maps_have_no_context() -> None:
-    """Maps of one image alone, beside the other that is left out."""
+def test_encode_without_context() -> None:
+    """Maps of one image, with the other left out."""
     model = build(make=lambda sites: MetaBlock(sites)).eval()
     inputs = make_inputs(SPEC, N)
     made = model.encode({"image1": inputs["image1"]})

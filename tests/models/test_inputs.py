@@ -67,7 +67,7 @@ def batch(entrance: str) -> tuple[dict[str, Any], str]:
 
 @pytest.mark.parametrize("dtype", FLOATING, ids=str)
 @pytest.mark.parametrize("entrance", ["photo", "scan", "meta", "maps"])
-def test_floating_point_of_another_precision_is_cast(entrance: str, dtype: torch.dtype) -> None:
+def test_other_floating_dtype_is_cast(entrance: str, dtype: torch.dtype) -> None:
     inputs, name = batch(entrance)
     given = {**inputs, name: converted(inputs[name], dtype)}
     expected = {**inputs, name: converted(given[name], torch.float32)}
@@ -80,14 +80,14 @@ def test_floating_point_of_another_precision_is_cast(entrance: str, dtype: torch
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_single_precision_is_cast_to_the_model_s(dtype: torch.dtype) -> None:
+def test_float32_is_cast_to_dtype_of_model(dtype: torch.dtype) -> None:
     inputs, model = make_inputs(SPEC, N), build(dtype).eval()
     with torch.no_grad():
         assert model(inputs).logits.dtype == dtype
         assert {stage.dtype for maps in model.encode(inputs).values() for stage in maps.stages} == {dtype}
 
 
-def test_an_encoder_alone_casts() -> None:
+def test_encoder_casts_input() -> None:
     x = make_inputs(SPEC, N)["photo"]
     encoder = backbones.ConvNet(widths=(4, 8)).eval()
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_an_encoder_alone_casts() -> None:
 
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)
 @pytest.mark.parametrize("entrance", ["photo", "scan", "meta", "maps"])
-def test_whole_numbers_are_refused_by_name(entrance: str, dtype: torch.dtype) -> None:
+def test_integer_inputs_raise_with_their_name(entrance: str, dtype: torch.dtype) -> None:
     inputs, name = batch(entrance)
     given = {**inputs, name: converted(inputs[name], dtype)}
     for call in (evaluated(), evaluated().check):
@@ -137,14 +137,14 @@ CATEGORIES = torch.zeros(N, 2, dtype=torch.int64)
         ({}, [True] * N, "present must be a dictionary by modality.*got list$"),
     ],
 )
-def test_what_is_no_tensor_of_the_right_kind(change: dict[str, Any], present: Any, message: str) -> None:
+def test_wrong_input_types_raise(change: dict[str, Any], present: Any, message: str) -> None:
     for call in (evaluated(), evaluated().check):
         with pytest.raises(ValueError, match=message):
             call({**make_inputs(SPEC, N), **change}, present)
 
 
 @pytest.mark.parametrize("inputs", [torch.zeros(N, 3, 16, 16), [1], None])
-def test_inputs_that_are_no_dictionary(inputs: Any) -> None:
+def test_inputs_not_a_dict_raise(inputs: Any) -> None:
     with pytest.raises(ValueError, match=r"inputs must be a dictionary by modality, .*'photo', 'scan', 'meta'"):
         evaluated()(inputs)
 
@@ -168,7 +168,7 @@ def changed(change: Callable[[torch.Tensor], torch.Tensor], case: int | None = N
         (lambda x: x / x.amax() * 1.01, 3, "the first is case 3"),
     ],
 )
-def test_check_reports_pixels_outside_0_to_1(change: Any, case: int | None, message: str, dtype: torch.dtype) -> None:
+def test_check_out_of_range_pixels_raise(change: Any, case: int | None, message: str, dtype: torch.dtype) -> None:
     inputs = changed(change, case)
     inputs["photo"] = inputs["photo"].to(dtype)
     model = evaluated()
@@ -179,8 +179,8 @@ def test_check_reports_pixels_outside_0_to_1(change: Any, case: int | None, mess
     model.check(inputs, absent)
 
 
-def test_pixels_that_may_be_anything() -> None:
-    """Scans have no fixed range; rounding is no fault; whole images of 0 or 1 are in range."""
+def test_standardized_images_have_any_range() -> None:
+    """Scans have no fixed range; rounding errors are allowed; constant images of 0 or 1 are in range."""
     inputs: dict[str, Any] = dict(make_inputs(SPEC, N))
     for x in (torch.zeros(N, 3, 16, 16), torch.ones(N, 3, 16, 16), torch.full((N, 3, 16, 16), 1.0004)):
         evaluated().check({**inputs, "photo": x, "scan": inputs["scan"] * 4000 - 1000})
@@ -193,7 +193,7 @@ def test_pixels_that_may_be_anything() -> None:
 @pytest.mark.parametrize(
     "labels", [torch.zeros(N), torch.zeros(N).int(), torch.zeros(N).bool(), torch.zeros(N, 1).long(), [0] * N]
 )
-def test_labels_of_another_kind_are_refused(labels: Any) -> None:
+def test_labels_of_wrong_dtype_raise(labels: Any) -> None:
     logits = torch.randn(N, 3)
     for call in (
         lambda: losses.cross_entropy_loss(logits, labels),

@@ -29,12 +29,12 @@ def bank_of(**loss: Any) -> LossBank:
 
 
 @pytest.mark.slow
-def test_nothing_asked_for() -> None:
+def test_default_loss_has_no_bank() -> None:
     assert loss_of().bank is None
     assert loss_of(terms={"off": SAMPLE | {"weight": 0.0}}).bank is None
 
 
-def test_terms_of_the_method_and_of_the_settings() -> None:
+def test_terms_of_method_and_settings_are_merged() -> None:
     model = create_model(Blueprint(loss={"terms": OWN}, dim=4), SPEC, terms={"more": SAMPLE})
     bank = create_loss(model).bank
     assert bank is not None
@@ -43,7 +43,7 @@ def test_terms_of_the_method_and_of_the_settings() -> None:
     assert bank.terms["more"].n_classes == 3
 
 
-def test_changes_of_the_loss_alone() -> None:
+def test_create_loss_with_changes() -> None:
     """Another loss for the same weights."""
     model = create_model(Blueprint(loss={"terms": OWN}, dim=4), SPEC)
     assert create_loss(model, terms={"more": SAMPLE}).bank.weights == {"more": 0.5}
@@ -54,12 +54,12 @@ def test_changes_of_the_loss_alone() -> None:
         create_loss(model, label_smoothing=2)
 
 
-def test_a_model_without_a_blueprint_has_no_loss_of_its_own() -> None:
+def test_model_without_blueprint_raises() -> None:
     with pytest.raises(ValueError, match=r"Linear without a blueprint has no loss of its own: build one, .*Objective"):
         create_loss(torch.nn.Linear(2, 2))
 
 
-def test_a_weight_can_be_a_schedule() -> None:
+def test_weight_as_schedule() -> None:
     bank = bank_of(terms={"more": SAMPLE | {"weight": {"start": 0.0, "end": 1.0, "steps": 2}}})
     assert isinstance(bank.schedules["more"], Schedule)
     assert [bank.schedules["more"]().item() for _ in range(4)] == [0.0, 0.5, 1.0, 1.0]
@@ -74,20 +74,20 @@ def test_a_weight_can_be_a_schedule() -> None:
         ({"name": "memory", "size": 10}, MemoryPrototypes, {"size": 10}),
     ],
 )
-def test_prototypes(choice: Any, kind: type, options: dict[str, Any]) -> None:
+def test_prototypes_option_selects_source(choice: Any, kind: type, options: dict[str, Any]) -> None:
     source = bank_of(terms=OWN, prototypes=choice).prototypes
     assert isinstance(source, kind)
     assert (source.n_modalities, source.n_classes, source.dim) == (2, 3, 4)
     assert all(getattr(source, name) == value for name, value in options.items())
 
 
-def test_weighting() -> None:
+def test_weighting_option_selects_weighting() -> None:
     found = bank_of(terms=OWN, weighting={"name": "gradnorm", "alpha": 0.5}).weighting
     assert isinstance(found, GradNormWeighting)
     assert found.alpha == 0.5
 
 
-def test_what_a_loss_needs_of_the_data_is_filled_in() -> None:
+def test_losses_receive_columns_and_widths_of_spec() -> None:
     terms = {
         "match": {"term": "matching", "weight": 1.0},
         "columns": {"term": "masked_columns", "weight": 1.0},
@@ -98,7 +98,7 @@ def test_what_a_loss_needs_of_the_data_is_filled_in() -> None:
     assert any(2 * 6 in parameter.shape for parameter in bank.terms["match"].parameters())
 
 
-def test_without_classes() -> None:
+def test_label_free_loss_works_with_any_target() -> None:
     """A loss that needs no labels goes with any target."""
     spec = DataSpec(SPEC.modalities, targets={"size": Regression()})
     objective = loss_of(spec, terms={"nce": {"term": "info_nce", "weight": 1.0}})
@@ -110,7 +110,7 @@ def test_without_classes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "tabular", "concat", "cfcml"])
-def test_every_model_takes_terms_and_a_classification_loss(name: str) -> None:
+def test_every_model_accepts_terms_and_classification_loss(name: str) -> None:
     terms = {"more": {"term": "sample_anchor", "weight": 0.5}}
     model = mmf.create_model(name, SPEC, terms=terms, classification={"name": "focal", "gamma": 1.0})
     objective = create_loss(model)
@@ -140,23 +140,23 @@ def test_every_model_takes_terms_and_a_classification_loss(name: str) -> None:
         ({"classification": {"gamma": 1}}, "loss.classification: a loss is a name, or a mapping"),
     ],
 )
-def test_refuses(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         loss_of(**{"terms": OWN} | options)
 
 
-def test_refuses_what_would_do_nothing() -> None:
+def test_options_without_effect_raise() -> None:
     with pytest.raises(ValueError, match="about terms beside the targets' losses, and there are none"):
         loss_of(weighting="uncertainty")
 
 
-def test_refuses_anchors_without_classes() -> None:
+def test_anchors_without_classes_raise() -> None:
     spec = DataSpec(SPEC.modalities, targets={"size": Regression()})
     with pytest.raises(ValueError, match="prototypes='moving' needs a single target of classes"):
         loss_of(spec, terms=OWN, prototypes="moving")
 
 
-def test_refuses_a_term_of_the_methods_name() -> None:
+def test_term_named_like_term_of_method_raises() -> None:
     with pytest.raises(ValueError, match=r"the method has its own terms \['sample'\]: choose other names in terms"):
         create_model("cfcml", SPEC, terms={"sample": SAMPLE})
 
@@ -166,7 +166,7 @@ STATEFUL = {"prototypes": "memory", "weighting": "gradnorm", "learn_temperature"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cfcml", "concat", "tip", "mmcl", "mmcl_image", "amf"])
-def test_a_models_state_is_its_weights_and_nothing_of_the_loss(name: str) -> None:
+def test_state_dict_has_nothing_of_the_loss(name: str) -> None:
     """No prototype, label or embedding of a case, temperature, weighting; nothing of a pretraining either."""
     options = {"cfcml": STATEFUL, "tip": {"pretrain": True}}.get(name, {})
     spec = make_spec()
@@ -204,7 +204,7 @@ def test_a_models_state_is_its_weights_and_nothing_of_the_loss(name: str) -> Non
 
 
 @pytest.mark.slow
-def test_the_losss_own_state_goes_on() -> None:
+def test_loss_state_dict_round_trip() -> None:
     """Saved and loaded apart from the model, it gives the same next loss."""
     spec = make_spec()
     model = create_model("cfcml", spec, dim=8, **STATEFUL)

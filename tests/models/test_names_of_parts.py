@@ -31,7 +31,7 @@ def build(spec: DataSpec, **parts: Any) -> FusionModel:
 
 
 @pytest.mark.parametrize("name", registry.vector_fusions.list())
-def test_vectors(name: str) -> None:
+def test_vector_fusion_of_other_modalities_raises(name: str) -> None:
     names = THREE.names[2:] if name == "single" else THREE.names
     vectors = registry.vector_fusions.build(name, names=names, spec=THREE, dim=8)
     with pytest.raises(ValueError, match=r"\w+ is built for \['table2'\], which the model does not have: it"):
@@ -39,7 +39,7 @@ def test_vectors(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", registry.decisions.list())
-def test_decisions(name: str) -> None:
+def test_decision_of_other_modalities_raises(name: str) -> None:
     decision = registry.decisions.build(name, names=THREE.names, targets=THREE.targets)
     heads = nn.ModuleDict({key: MLPHead(THREE.targets, dim=8) for key in THREE.names})
     for head in (heads, heads["table0"]):
@@ -47,7 +47,7 @@ def test_decisions(name: str) -> None:
             build(TWO, vectors=None, decision=decision, head=head)
 
 
-def test_heads_of_other_modalities_than_the_decision() -> None:
+def test_heads_of_other_modalities_raise() -> None:
     decision = MeanDecision(TWO.names)
     for names in (TWO.names[:1], THREE.names):
         heads = nn.ModuleDict({name: MLPHead(TWO.targets, dim=8) for name in names})
@@ -55,18 +55,18 @@ def test_heads_of_other_modalities_than_the_decision() -> None:
             build(TWO, vectors=None, decision=decision, head=heads)
 
 
-def test_vectors_may_read_fewer_than_there_are() -> None:
-    """As in gated_query, where the table asks and the images answer."""
+def test_vector_fusion_may_read_fewer_modalities() -> None:
+    """As in gated_query, where the table is the query and the images are read."""
     build(THREE, vectors=Concat(TWO.names, dim=8))
     build(THREE, vectors=Single(["table1"], dim=8))
 
 
 @pytest.mark.parametrize("pooling", [StagePooling(STAGES, THREE.names), GranularityMerge(STAGES, THREE.names)])
-def test_poolings(pooling: nn.Module) -> None:
+def test_pooling_of_other_modalities_raises(pooling: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"the pooling \w+ is built for 'table2', which is not among its"):
         build(TWO, pooling=pooling)
 
 
-def test_token_fusions() -> None:
+def test_token_fusion_of_other_modalities_raises() -> None:
     with pytest.raises(ValueError, match=r"built for the modalities \('table0', 'table1', 'table2'\), got"):
         build(TWO, layers=[CrossmodalEnhancement(THREE.names, dim=8)])

@@ -27,7 +27,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layout"), cases())
-def test_numbers(name: str, layout: str) -> None:
+def test_model_matches_stored_numbers(name: str, layout: str) -> None:
     """Outputs, embeddings, losses and gradients to 1e-9, relative to the largest of their kind."""
     found, expected = numbers(name, layout), stored()[f"{name} | {layout}"]
     assert found.keys() == expected.keys()

@@ -57,26 +57,26 @@ def changed(config: dict[str, Any], path: str, value: Any) -> str:
         ("format", 2, r"has format 2, this version of mmfusion reads 1"),
     ],
 )
-def test_a_config_that_is_wrong(place: Path, config: dict[str, Any], path: str, value: Any, message: str) -> None:
+def test_invalid_config_value_raises(place: Path, config: dict[str, Any], path: str, value: Any, message: str) -> None:
     (place / CONFIG).write_text(changed(config, path, value))
     with pytest.raises(ValueError, match=message):
         from_pretrained(place)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"format": 1', '{"format":' + "1" * 5000 + "}"])
-def test_a_config_that_is_no_config(place: Path, text: str) -> None:
+def test_damaged_config_raises(place: Path, text: str) -> None:
     (place / CONFIG).write_text(text)
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
         from_pretrained(place)
 
 
-def test_weights_elsewhere_are_not_read(place: Path, config: dict[str, Any]) -> None:
-    """The encoder's are in the folder."""
+def test_weights_path_in_config_is_ignored(place: Path, config: dict[str, Any]) -> None:
+    """The encoder's weights are in the folder."""
     (place / CONFIG).write_text(changed(config, "blueprint.encoder", {"name": "convnet", "weights": "/no/such/file"}))
     assert from_pretrained(place).blueprint is not None
 
 
-def test_a_model_that_the_weights_are_not_of_takes_no_memory(
+def test_mismatched_model_raises_before_allocation(
     place: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """32 layers of 16384 features would be 32 GB."""
@@ -103,7 +103,7 @@ def test_a_model_that_the_weights_are_not_of_takes_no_memory(
     ],
     ids=["nan", "infinite_in_float32", "shape", "missing"],
 )
-def test_weights_that_are_wrong(place: Path, change: Callable[[torch.Tensor], Any], message: str) -> None:
+def test_mismatched_weights_raise(place: Path, change: Callable[[torch.Tensor], Any], message: str) -> None:
     weights = safetensors.load_file(place / WEIGHTS)
     weights[NORM] = change(weights[NORM])
     safetensors.save_file({name: x for name, x in weights.items() if x is not None}, place / WEIGHTS)
@@ -112,14 +112,14 @@ def test_weights_that_are_wrong(place: Path, change: Callable[[torch.Tensor], An
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100])
-def test_a_file_of_weights_that_is_none(place: Path, content: bytes) -> None:
+def test_damaged_weights_raise(place: Path, content: bytes) -> None:
     (place / WEIGHTS).write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         from_pretrained(place)
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
-def test_a_missing_file_is_named(place: Path, name: str) -> None:
+def test_missing_file_raises_with_its_name(place: Path, name: str) -> None:
     (place / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
         from_pretrained(place)

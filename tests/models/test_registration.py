@@ -17,14 +17,14 @@ SPEC = make_spec()
 METHODS = [name for name in models.list() if isinstance(models.get(name), Method)]
 
 
-def test_every_registered_model_is_a_blueprint() -> None:
+def test_registered_models_are_blueprints() -> None:
     assert models.list() == METHODS
     assert len(METHODS) >= 25
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_options(name: str) -> None:
-    """Its own and the shared ones, each with a default; those of a method say what they are."""
+def test_options_of_methods(name: str) -> None:
+    """Its own and the shared ones, each with a default; those of a method are documented."""
     found, shared = models.options(name), keyword_options(shared_options)
     assert all(option.default is not inspect.Parameter.empty for option in found.values())
     assert len(set(shared) - set(found)) <= 3
@@ -34,7 +34,7 @@ def test_options(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_method_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_method(monkeypatch: pytest.MonkeyPatch) -> None:
     models.list()
     monkeypatch.setattr(models, "_builders", dict(models._builders))
 
@@ -58,12 +58,12 @@ def test_a_method_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         mmf.create_model("mine", SPEC, gate=1)
 
 
-def test_refuses_defaults_of_what_is_not_shared() -> None:
+def test_default_of_unknown_shared_option_raises() -> None:
     with pytest.raises(ValueError, match=r"method 'x' sets \['widht'\], which are no shared options"):
         method("x", widht=3)(lambda spec: Blueprint())
 
 
-def test_a_model_that_is_no_blueprint_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blueprint_of_custom_builder_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     models.list()
     monkeypatch.setitem(models._builders, "own", lambda spec: None)
     with pytest.raises(ValueError, match="model 'own' is built by code of its own and has no blueprint"):

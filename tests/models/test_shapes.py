@@ -35,7 +35,7 @@ def heads(**dims: int) -> nn.ModuleDict:
     return nn.ModuleDict({name: MLPHead(SPEC.targets, dim=dims.get(name, 16)) for name in SPEC.names})
 
 
-def test_what_fits_is_built() -> None:
+def test_matching_parts_are_built() -> None:
     assert build()(make_inputs(SPEC, 2)).logits.shape == (2, 3)
 
 
@@ -75,7 +75,7 @@ def test_what_fits_is_built() -> None:
     ],
     ids=["head", "vectors", "pooling", "layers", "per_stage", "shared head", "a head"],
 )
-def test_what_does_not_fit_is_named(parts: dict[str, Any], message: str) -> None:
+def test_mismatched_parts_raise_with_their_names(parts: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**parts)
 
@@ -92,7 +92,7 @@ class Pooling(nn.Module):
 
 
 @pytest.mark.slow
-def test_a_pooling_of_ones_own() -> None:
+def test_custom_pooling_of_wrong_width_raises() -> None:
     build(pooling=Pooling(16))
     with pytest.raises(ValueError, match=r"^the pooling Pooling does not fit its inputs, tokens of the widths"):
         build(pooling=Pooling(8))
@@ -124,7 +124,7 @@ class LookingPooling(MeanPooling):
     ],
     ids=["looking", "looking pooling", "double"],
 )
-def test_what_cannot_be_asked_yet_is_left_to_the_first_batch(parts: dict[str, Any]) -> None:
+def test_value_dependent_parts_are_checked_at_first_batch(parts: dict[str, Any]) -> None:
     model = build(**parts).double()
     inputs = {
         name: type(table)(table.numerical.to(next(model.tokenizers.parameters()).dtype), table.categorical)
@@ -134,13 +134,13 @@ def test_what_cannot_be_asked_yet_is_left_to_the_first_batch(parts: dict[str, An
     assert (model.embedding_widths is None) == isinstance(model.pooling, LookingPooling)
 
 
-def test_what_is_known_without_a_batch() -> None:
+def test_widths_are_known_without_a_batch() -> None:
     model = build()
     assert model.embedding_widths == dict.fromkeys(SPEC.names, 16)
     assert model.token_shapes == dict.fromkeys(SPEC.names, (TokenShape(1, 8),))
 
 
-def test_the_dry_run_leaves_nothing_behind() -> None:
+def test_dry_run_has_no_side_effects() -> None:
     head = MLPHead(SPEC.targets, dim=48)
     before = {name: value.clone() for name, value in head.state_dict().items()}
     model = build(head=head)

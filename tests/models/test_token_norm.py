@@ -11,7 +11,7 @@ from mmfusion.tokens import Table, Tokens
 WITH_IT = ("amf", "cfcml", "concat", "gmu", "late", "lmf", "max")
 
 
-def test_each_token_has_mean_zero_and_variance_one() -> None:
+def test_tokens_have_mean_zero_and_variance_one() -> None:
     x = torch.randn(2, 3, 16, dtype=torch.float64) * torch.tensor([1e-2, 1.0, 1e3], dtype=torch.float64)[:, None] + 7
     found = normalized(Tokens(x, None)).x
     torch.testing.assert_close(found.mean(-1), torch.zeros(2, 3, dtype=torch.float64), rtol=0, atol=1e-12)
@@ -19,7 +19,7 @@ def test_each_token_has_mean_zero_and_variance_one() -> None:
     torch.testing.assert_close(found.var(-1, correction=0), expected)
 
 
-def test_a_token_of_zeros_stays_zero_with_a_finite_gradient() -> None:
+def test_zero_token_stays_zero_with_finite_gradient() -> None:
     x = torch.zeros(1, 2, 8, requires_grad=True)
     mask = torch.tensor([[True, False]])
     tokens = normalized(Tokens(x, mask))
@@ -32,7 +32,7 @@ def test_a_token_of_zeros_stays_zero_with_a_finite_gradient() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_IT)
-def test_modalities_meet_at_one_scale_and_an_absent_one_adds_nothing(name: str) -> None:
+def test_modalities_have_one_scale_and_absent_ones_are_zero(name: str) -> None:
     spec = make_spec(images=2)
     torch.manual_seed(0)
     model = mmf.create_model(name, spec, token_norm=True).eval()
@@ -53,7 +53,7 @@ def test_modalities_meet_at_one_scale_and_an_absent_one_adds_nothing(name: str) 
 
 
 @pytest.mark.slow
-def test_the_default_leaves_tokens_as_they_are() -> None:
+def test_default_leaves_tokens_unchanged() -> None:
     spec = make_spec()
     torch.manual_seed(0)
     plain = mmf.create_model("concat", spec).eval()

@@ -18,13 +18,13 @@ SPEC = make_spec()
         (20.0, r"without a feature: {'image0': 8, 'table0': 0}.*larger dim"),
     ],
 )
-def test_refuses(confidence: float, message: str) -> None:
+def test_invalid_confidence_raises(confidence: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mmf.create_model("amf", SPEC, dim=8, confidence=confidence)
 
 
 @pytest.mark.slow
-def test_the_diagram() -> None:
+def test_model_matches_diagram() -> None:
     """Embedding, ReLU, linear, each modality's own part, head."""
     model, inputs = mmf.create_model("amf", SPEC, dim=8, confidence=3.0).eval(), make_inputs(SPEC, 4)
     output = model(inputs)
@@ -40,7 +40,7 @@ def test_the_diagram() -> None:
 
 
 @pytest.mark.slow
-def test_the_losses_and_their_weights() -> None:
+def test_losses_and_weights() -> None:
     model, inputs, labels = mmf.create_model("amf", SPEC, dim=8), make_inputs(SPEC, 4), make_labels(SPEC, 4)
     output = model(inputs)
     losses = create_loss(model)(LossInputs(output.outputs, output.embeddings, labels, {}, {}))
@@ -55,7 +55,7 @@ def test_the_losses_and_their_weights() -> None:
 
 
 @pytest.mark.slow
-def test_training_empties_what_is_not_ones_own() -> None:
+def test_training_reduces_leakage() -> None:
     model, inputs, labels = mmf.create_model("amf", SPEC, dim=8), make_inputs(SPEC, 6), make_labels(SPEC, 6)
     loss = create_loss(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)

@@ -23,8 +23,8 @@ N = 4
         ("concat", ("image0", "image1", "table0")),
     ],
 )
-def test_which_modalities_count(name: str, used: tuple[str, ...]) -> None:
-    """A model takes the whole inputs; what it is not about changes nothing, and may be left out."""
+def test_unused_modalities_have_no_effect(name: str, used: tuple[str, ...]) -> None:
+    """A model accepts all inputs; unused ones change nothing, and may be left out."""
     model, inputs = mmf.create_model(name, SPEC, dim=8).eval(), make_inputs(SPEC, N)
     assert model.names == used
     output = model(inputs)
@@ -48,7 +48,7 @@ def test_which_modalities_count(name: str, used: tuple[str, ...]) -> None:
         ),
     ],
 )
-def test_needs_its_modality(name: str, options: dict[str, int], message: str) -> None:
+def test_missing_required_modality_raises(name: str, options: dict[str, int], message: str) -> None:
     mmf.create_model(name, make_spec())
     with pytest.raises(ValueError, match=message):
         mmf.create_model(name, make_spec(**options))
@@ -57,12 +57,12 @@ def test_needs_its_modality(name: str, options: dict[str, int], message: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "concat"])
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 1), (False, 2)])
-def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
+def test_number_of_encoders(name: str, shared: bool, n_encoders: int) -> None:
     model = mmf.create_model(name, SPEC, dim=8, shared_encoder=shared)
     assert len(model.encoders.backbones) == n_encoders
 
 
-def test_image_is_pool_and_mlp() -> None:
+def test_image_matches_diagram() -> None:
     """Mean over the last map's positions, a projection, the head."""
     spec = make_spec()
     model, inputs = mmf.create_model("image", spec, dim=8, hidden=(5,)).eval(), make_inputs(spec, N)
@@ -74,11 +74,8 @@ def test_image_is_pool_and_mlp() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("input_norm", [True, False])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_tabular_is_ft_transformer(depth: int, input_norm: bool) -> None:
-    """A [CLS] before the columns' tokens; blocks, the paper's first without a normalisation; linear(relu(norm([CLS]))).
-
-    In loops over scalars, in double precision, with weights that make every part count.
-    """
+def test_tabular_matches_ft_transformer(depth: int, input_norm: bool) -> None:
+    """A [CLS] and the columns' tokens; blocks, the first without a norm as in the paper; linear(relu(norm([CLS])))."""
     spec = make_spec(images=0)
     model = mmf.create_model("tabular", spec, dim=8, depth=depth, n_heads=2, input_norm=input_norm).double().eval()
     g = torch.Generator().manual_seed(1)
@@ -103,8 +100,8 @@ def test_tabular_is_ft_transformer(depth: int, input_norm: bool) -> None:
 
 
 @pytest.mark.slow
-def test_tabular_has_the_parameters_of_its_equation() -> None:
-    """Tokens, blocks, normalisations and the linear map, counted by hand."""
+def test_tabular_parameter_count() -> None:
+    """Tokens, blocks, norms and the linear map, counted by hand."""
     d, depth = 8, 3
     spec = make_spec(images=0)
     model = mmf.create_model("tabular", spec, dim=d, depth=depth, expansion=2)
@@ -115,7 +112,7 @@ def test_tabular_has_the_parameters_of_its_equation() -> None:
 
 
 @pytest.mark.slow
-def test_tabular_without_its_table_is_the_heads_bias() -> None:
+def test_tabular_without_table_gives_bias_of_head() -> None:
     spec = make_spec(images=0)
     model, inputs = mmf.create_model("tabular", spec, dim=8).eval(), make_inputs(spec, N)
     there = torch.tensor([True, False, True, False])
@@ -125,8 +122,8 @@ def test_tabular_without_its_table_is_the_heads_bias() -> None:
 
 
 @pytest.mark.parametrize(("depth", "right"), [(1, True), (0, False), (-1, False)])
-def test_tabular_needs_a_block(depth: int, right: bool) -> None:
-    """Without one the [CLS] would be read out as it was before any column, and predict a constant."""
+def test_tabular_depth_zero_raises(depth: int, right: bool) -> None:
+    """Without a block the [CLS] would not depend on any column, and the prediction would be constant."""
     spec = make_spec(images=0)
     if right:
         mmf.create_model("tabular", spec, dim=8, depth=depth)
@@ -135,7 +132,7 @@ def test_tabular_needs_a_block(depth: int, right: bool) -> None:
         mmf.create_model("tabular", spec, dim=8, depth=depth)
 
 
-def test_tabular_mlp_is_an_mlp() -> None:
+def test_tabular_mlp_matches_reference() -> None:
     """Cells and indicators through linear layers with a ReLU between any two, in double precision, by hand."""
     spec = make_spec(images=0)
     model = mmf.create_model("tabular_mlp", spec, dim=5, hidden=(6,)).double().eval()
@@ -154,7 +151,7 @@ def test_tabular_mlp_is_an_mlp() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tabular", "tabular_mlp"])
-def test_the_table_alone_tells_its_columns_apart(name: str) -> None:
+def test_table_model_distinguishes_columns(name: str) -> None:
     spec = make_spec(images=0)
     model = mmf.create_model(name, spec, dim=8).eval()
     none = torch.zeros(1, 2).long()
@@ -165,7 +162,7 @@ def test_the_table_alone_tells_its_columns_apart(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "concat"])
-def test_an_encoder_of_fewer_stages_will_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_uses_last_stage_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the last map is asked for."""
     asked: list[Any] = []
     from mmfusion.models import image_encoders
@@ -182,6 +179,6 @@ def test_an_encoder_of_fewer_stages_will_do(name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_label_smoothing_reaches_the_loss() -> None:
+def test_label_smoothing_reaches_loss() -> None:
     for name in ("image", "tabular", "tabular_mlp", "concat"):
         assert mmf.create_loss(mmf.create_model(name, SPEC, label_smoothing=0.1)).label_smoothing == 0.1

@@ -30,7 +30,7 @@ def count(module: nn.Module, keep: str = "") -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(16, 16), (8, 8, 8)])
 @pytest.mark.parametrize(("images", "tables"), [(0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 2), (3, 1)])
-def test_any_number_of_images_and_tables(images: int, tables: int, size: tuple[int, ...]) -> None:
+def test_trains_with_any_number_of_images_and_tables(images: int, tables: int, size: tuple[int, ...]) -> None:
     spec = make_spec(images=images, tables=tables, size=size)
     model = mmf.create_model("cfcml", spec, **SMALL)
     losses = step(model, spec)
@@ -41,7 +41,7 @@ def test_any_number_of_images_and_tables(images: int, tables: int, size: tuple[i
 
 
 @pytest.mark.slow
-def test_one_encoder_each() -> None:
+def test_separate_encoders() -> None:
     spec = make_spec(images=2)
     model = mmf.create_model("cfcml", spec, shared_encoder=False, **SMALL)
     assert model.encoders.routes == {"image0": "image0", "image1": "image1"}
@@ -49,7 +49,7 @@ def test_one_encoder_each() -> None:
 
 
 @pytest.mark.slow
-def test_images_of_one_shape_share_whatever_their_spacing() -> None:
+def test_images_of_one_shape_share_encoder_despite_spacing() -> None:
     images = {"a": Image(2, (16, 16), (1.0, 1.0)), "b": Image(2, (16, 16), (0.5, 0.5)), "c": Image(1, (16, 16))}
     model = mmf.create_model("cfcml", DataSpec(images, n_classes=2), **SMALL)
     assert model.encoders.routes == {"a": "a", "b": "a", "c": "c"}
@@ -58,8 +58,8 @@ def test_images_of_one_shape_share_whatever_their_spacing() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["convnet", "test_resnet"])
 @pytest.mark.parametrize(("options", "n_stages"), [({}, 4), ({"n_stages": 2}, 2), ({"multigranularity": False}, 1)])
-def test_granularity(options: dict[str, Any], n_stages: int, encoder: str) -> None:
-    """Without it the last stage alone is tokenised, enhanced and merged; the encoder is as deep as ever."""
+def test_without_granularity_uses_last_stage_only(options: dict[str, Any], n_stages: int, encoder: str) -> None:
+    """The last stage alone is tokenized, enhanced and merged; the encoder keeps its depth."""
     spec = make_spec(size=(32, 32))
     model = mmf.create_model("cfcml", spec, encoder=encoder, **SMALL | options)
     full = mmf.create_model("cfcml", spec, encoder=encoder, **SMALL)
@@ -72,7 +72,7 @@ def test_granularity(options: dict[str, Any], n_stages: int, encoder: str) -> No
 
 
 @pytest.mark.slow
-def test_without_enhancement() -> None:
+def test_without_enhancement_modalities_are_independent() -> None:
     """The modalities do not see each other: one's content does not touch the other's embedding."""
     spec = make_spec()
     model = mmf.create_model("cfcml", spec, enhancement=False, **SMALL).eval()
@@ -89,14 +89,14 @@ def test_without_enhancement() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("off", ["sample", "unimodal", "crossmodal"])
-def test_each_anchor_loss_can_be_left_out(off: str) -> None:
+def test_anchor_losses_can_be_disabled(off: str) -> None:
     spec = make_spec()
     losses = step(mmf.create_model("cfcml", spec, **SMALL, **{f"{off}_weight": 0.0}), spec)
     assert list(losses) == [name for name in ("label", "sample", "unimodal", "crossmodal") if name != off]
 
 
 @pytest.mark.slow
-def test_without_any_anchor_loss() -> None:
+def test_without_anchor_losses_any_target_works() -> None:
     """Then any targets will do."""
     off = {"sample_weight": 0.0, "unimodal_weight": 0.0, "crossmodal_weight": 0.0}
     spec = make_spec()
@@ -108,7 +108,7 @@ def test_without_any_anchor_loss() -> None:
 
 
 @pytest.mark.slow
-def test_weights_and_options_reach_the_losses() -> None:
+def test_options_reach_losses() -> None:
     spec = make_spec()
     options = {"sample_weight": 0.5, "temperature": 0.3, "reduction": "published", "eps": 1e-8}
     bank = create_loss(mmf.create_model("cfcml", spec, **SMALL, **options)).bank
@@ -118,7 +118,7 @@ def test_weights_and_options_reach_the_losses() -> None:
 
 
 @pytest.mark.slow
-def test_memory_learned_temperatures_and_moving_weights() -> None:
+def test_memory_learned_temperature_and_schedules_train() -> None:
     spec = make_spec()
     options = {"prototypes": {"name": "moving", "momentum": 0.7}, "weighting": "gradnorm", "learn_temperature": True}
     model = mmf.create_model("cfcml", spec, **SMALL, **options)
@@ -136,8 +136,8 @@ def test_memory_learned_temperatures_and_moving_weights() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("detach", [False, True])
-def test_detached_stages(detach: bool) -> None:
-    """Only the last stage's tokens train the encoder; every part still trains."""
+def test_detached_stages_do_not_train_encoder(detach: bool) -> None:
+    """Only the last stage's tokens train the encoder; every other parameter is still trained."""
     spec = make_spec()
     model = mmf.create_model("cfcml", spec, detach_stages=detach, **SMALL)
     maps = []
@@ -153,7 +153,7 @@ def test_detached_stages(detach: bool) -> None:
 
 
 @pytest.mark.slow
-def test_a_single_filter_is_the_mean_of_the_published_ones() -> None:
+def test_single_filter_equals_mean_of_published_filters() -> None:
     """The same function with fewer parameters (24 n^2 + n act as 24 n + 1)."""
     spec = make_spec()
     published = mmf.create_model("cfcml", spec, **SMALL).eval()
@@ -182,7 +182,7 @@ def test_a_single_filter_is_the_mean_of_the_published_ones() -> None:
         ({"dims": 8}, "model 'cfcml' has no option 'dims'; did you mean 'dim'?"),
     ],
 )
-def test_refuses(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         mmf.create_model("cfcml", make_spec(size=(32, 32)), **SMALL | options)
 
@@ -204,7 +204,7 @@ def published_counts(model: FusionModel) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_published_derm7pt_model_has_the_published_parameters() -> None:
+def test_parameter_count_on_derm7pt_matches_published() -> None:
     """Swin-T at 224, two images on one encoder, 32 and 24 latents.
 
     Five columns give as many table tokens as the published five sentences, so that every convolution is of the same
@@ -225,12 +225,8 @@ def test_published_derm7pt_model_has_the_published_parameters() -> None:
 
 
 @pytest.mark.slow
-def test_published_men_model_has_the_published_parameters() -> None:
-    """Three volumes, an encoder each, 48 and 16 latents; the small network's maps are as large as the published one's.
-
-    Six columns stand for six sentences. The published model also builds three projections of 128 to 128 channels that
-    it never uses (49,536); they are not built here.
-    """
+def test_parameter_count_on_men_matches_published() -> None:
+    """Three volumes with one encoder each, 48 and 16 latents; the small network has maps of the published size."""
     image = Image(1, (128, 128, 24))
     columns = Columns(numerical=("a", "b", "c"), categorical=(("d", 2), ("e", 2), ("f", 3)))
     spec = DataSpec({"t1": image, "t2": image, "flair": image, "meta": columns}, n_classes=3)

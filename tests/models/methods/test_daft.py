@@ -13,7 +13,7 @@ from helpers.map_fusion_by_hand import SPEC, close, column, expected
     ("options", "hidden"),
     [({}, 10), ({"activation": "tanh", "reduction": 2.0}, 37), ({"activation": "sigmoid", "offset": 1.0}, 10)],
 )
-def test_prediction(options: dict[str, Any], hidden: int) -> None:
+def test_prediction_matches_reference(options: dict[str, Any], hidden: int) -> None:
     """Before the last stage, from the means of its 64 channels and the table's 10 features."""
     model = mmf.create_model("daft", SPEC, **options)
     generate = model.encoders.fusions[0].generate["image0"]
@@ -32,6 +32,6 @@ def test_prediction(options: dict[str, Any], hidden: int) -> None:
     close(*expected(model, act))
 
 
-def test_refuses() -> None:
+def test_unknown_activation_raises() -> None:
     with pytest.raises(ValueError, match="activation expects one of linear, tanh, sigmoid"):
         mmf.create_model("daft", SPEC, activation="gelu")

@@ -18,7 +18,9 @@ from helpers.map_fusion_by_hand import SPEC, close, column, expected
         ({"variant": "poelsterl", "at": (0, -1), "table_hidden": (5, 4)}, {0, 4}, (5, 4), 0),
     ],
 )
-def test_prediction(options: dict[str, Any], points: set[int], widths: tuple[int, ...], offset: int) -> None:
+def test_prediction_matches_reference(
+    options: dict[str, Any], points: set[int], widths: tuple[int, ...], offset: int
+) -> None:
     """``(1 + gamma) * map + beta`` behind each stage, or ``gamma * map + beta`` before the last, without biases."""
     model = mmf.create_model("film", SPEC, **options)
     generate = model.encoders.fusions[0].generate["image0"]
@@ -38,11 +40,11 @@ def test_prediction(options: dict[str, Any], points: set[int], widths: tuple[int
 
 
 @pytest.mark.slow
-def test_normalisation_is_an_option() -> None:
+def test_norm_option_reaches_fusion() -> None:
     assert mmf.create_model("film", SPEC, norm=True).encoders.fusions[0].norm
     assert not mmf.create_model("film", SPEC).encoders.fusions[0].norm
 
 
-def test_refuses_an_unknown_variant() -> None:
+def test_unknown_variant_raises() -> None:
     with pytest.raises(ValueError, match="variant expects one of perez, poelsterl, got 'daft'"):
         mmf.create_model("film", SPEC, variant="daft")

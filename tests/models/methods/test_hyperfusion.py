@@ -9,8 +9,8 @@ from helpers.map_fusion_by_hand import SPEC, close, expected
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table_dim", [8, 3])
-def test_prediction(table_dim: int) -> None:
-    """Before the last stage, beside 64 channels, a convolution a case."""
+def test_prediction_matches_reference(table_dim: int) -> None:
+    """Before the last stage, next to 64 channels, one convolution per case."""
     model = mmf.create_model("hyperfusion", SPEC, table_dim=table_dim)
     block = model.encoders.fusions[0]
     embed, generate = block.embed["image0"], block.generate["image0"]
@@ -29,6 +29,6 @@ def test_prediction(table_dim: int) -> None:
     close(*expected(model, act))
 
 
-def test_the_initial_variance_is_for_this_table() -> None:
+def test_initial_variance_follows_table() -> None:
     """Two numbers and two categorical columns of 2 and 4: four squares of 1 among ten features."""
     assert mmf.create_model("hyperfusion", SPEC).encoders.fusions[0].mean_square == pytest.approx(0.4)

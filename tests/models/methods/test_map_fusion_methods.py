@@ -29,7 +29,7 @@ def made(name: str) -> FusionModel:
 
 @pytest.mark.slow
 @every
-def test_what_counts(name: str) -> None:
+def test_embeddings_and_used_modalities(name: str) -> None:
     """The images have embeddings, and MMTM's table; each modality changes the prediction."""
     model, inputs = made(name), make_inputs(SPEC, N)
     assert model.names == SPEC.names
@@ -41,7 +41,7 @@ def test_what_counts(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONDITIONED)
-def test_a_missing_table_acts_on_nothing(name: str) -> None:
+def test_missing_table_leaves_maps_unchanged(name: str) -> None:
     """In evaluation mode a case without a table is encoded by the bare encoder."""
     model, inputs = made(name), make_inputs(SPEC, N)
     output = model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)})
@@ -53,8 +53,8 @@ def test_a_missing_table_acts_on_nothing(name: str) -> None:
 
 @pytest.mark.slow
 @every
-def test_what_a_map_fusion_is_told(name: str) -> None:
-    """The cells, or the mean of another tokenizer's tokens that are real; absent without any."""
+def test_context_of_map_fusion(name: str) -> None:
+    """The cells, or the mean of another tokenizer's unmasked tokens; absent without any."""
     assert isinstance(made(name).context.tokenizers["table0"], TableCells)
     choice = {"name": "feature", "missing": "mask"}
     model, inputs = mmf.create_model(name, SPEC, dim=8, tabular_tokenizer=choice).eval(), make_inputs(SPEC, N)
@@ -74,8 +74,8 @@ def test_what_a_map_fusion_is_told(name: str) -> None:
 @pytest.mark.slow
 @every
 @pytest.mark.parametrize(("shared", "n_encoders"), [(True, 1), (False, 2)])
-def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
-    """Modulators share their weights as the encoders do; MMTM's gates are each image's own."""
+def test_number_of_encoders(name: str, shared: bool, n_encoders: int) -> None:
+    """Map fusions share their weights as the encoders do; MMTM's gates are separate per image."""
     model = mmf.create_model(name, SPEC, dim=8, shared_encoder=shared)
     assert len(model.encoders.backbones) == n_encoders
     if name != "mmtm":
@@ -89,7 +89,7 @@ def test_encoders(name: str, shared: bool, n_encoders: int) -> None:
 
 @pytest.mark.slow
 @every
-def test_needs_its_modalities(name: str) -> None:
+def test_missing_required_modalities_raise(name: str) -> None:
     alone = "streams gate each other, there is a single one" if name == "mmtm" else "is conditioned on a table"
     with pytest.raises(ValueError, match=f"model '{name}': .*{alone}"):
         mmf.create_model(name, make_spec(images=1, tables=0))
@@ -99,8 +99,8 @@ def test_needs_its_modalities(name: str) -> None:
 
 @pytest.mark.slow
 @every
-def test_an_encoder_that_cannot_be_taken_apart(name: str) -> None:
-    """Refused by name where the method acts inside; behind the last stage any encoder will do."""
+def test_encoder_without_stages_raises(name: str) -> None:
+    """An error names it where the method acts inside; after the last stage any encoder works."""
     spec = make_spec(images=1, size=(160, 160), channels=3)
     if name in INSIDE:
         with pytest.raises(ValueError, match=r"'test_vit' cannot be taken apart .*, so \w+ cannot act inside"):
@@ -112,7 +112,7 @@ def test_an_encoder_that_cannot_be_taken_apart(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", INSIDE)
-def test_fewer_stages(name: str) -> None:
+def test_encoder_of_fewer_stages(name: str) -> None:
     spec = make_spec(images=1)
     given = {"at": (-2,)} if name == "mmtm" else {}
     model = mmf.create_model(name, spec, n_stages=1, dim=8, **given).eval()
@@ -124,7 +124,7 @@ def test_fewer_stages(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["film", "daft", "hyperfusion", "mmtm"])
-def test_where(name: str) -> None:
+def test_points_are_configurable(name: str) -> None:
     model = mmf.create_model(name, SPEC, dim=8, at=(1, -1))
     assert model.encoders.fusions[0].points == {1, 4}
     with pytest.raises(ValueError, match=r"is to act at \[9\]; 4 stages have the points"):
@@ -133,7 +133,7 @@ def test_where(name: str) -> None:
 
 @pytest.mark.slow
 @every
-def test_settings_reach_the_loss(name: str) -> None:
+def test_options_reach_loss(name: str) -> None:
     model = mmf.create_model(
         name, SPEC, dim=8, label_smoothing=0.1, terms={"nce": {"term": "sample_anchor", "weight": 0.5}}
     )
@@ -145,7 +145,7 @@ def test_settings_reach_the_loss(name: str) -> None:
 
 @pytest.mark.slow
 @every
-def test_a_batch_whose_table_is_all_missing_cells_trains(name: str) -> None:
+def test_table_of_missing_cells_has_finite_gradients(name: str) -> None:
     model = mmf.create_model(name, SPEC, dim=8).train()
     nothing = Table(torch.full((N, 2), float("nan")), torch.full((N, 2), -1))
     output = model(make_inputs(SPEC, N) | {"table0": nothing})
@@ -155,8 +155,8 @@ def test_a_batch_whose_table_is_all_missing_cells_trains(name: str) -> None:
 
 @pytest.mark.slow
 @every
-def test_half_precision(name: str) -> None:
-    """A step under autocast, with cells and a table missing: finite, and near the step in full precision."""
+def test_half_precision_step_is_finite(name: str) -> None:
+    """Under autocast, with missing cells and a missing table: finite, and close to full precision."""
     model, inputs = mmf.create_model(name, SPEC, dim=8, dropout=0.0).train(), make_inputs(SPEC, 8, missing_cells=True)
     present = {"table0": torch.arange(8) % 3 > 0}
     with torch.autocast("cpu", torch.bfloat16):
@@ -183,7 +183,7 @@ ENCODERS = {
         for j, encoder in enumerate(ENCODERS)
     ],
 )
-def test_other_encoders(name: str, encoder: str) -> None:
+def test_trains_with_other_encoders(name: str, encoder: str) -> None:
     spec = make_spec(images=2, **ENCODERS[encoder])
     model = mmf.create_model(name, spec, encoder=encoder, dim=8).train()
     inputs = make_inputs(spec, 3, missing_cells=True)
@@ -193,8 +193,8 @@ def test_other_encoders(name: str, encoder: str) -> None:
 
 
 @pytest.mark.parametrize("columns", [TABLE, Columns(("x",)), Columns(categorical=(("y", 7), ("z", 2)))])
-def test_mean_square(columns: Columns) -> None:
-    """Of standardised numbers and one-hot categories, by far the most of them there."""
+def test_mean_square_of_context(columns: Columns) -> None:
+    """Of standardized numbers and one-hot categories, nearly all of them present."""
     n = 20_000
     categorical = [torch.randint(0, k, (n,)) for k in columns.cardinalities]
     table = Table(

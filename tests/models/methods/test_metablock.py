@@ -8,8 +8,8 @@ from helpers.small import make_inputs
 
 
 @pytest.mark.slow
-def test_prediction() -> None:
-    """Behind the last stage alone; the encoder has a single stage to give."""
+def test_prediction_matches_reference() -> None:
+    """After the last stage only; the encoder returns a single stage."""
     model = mmf.create_model("metablock", SPEC)
     block = model.encoders.fusions[0]
     assert model.encoders.backbones["image0"].n_stages == 1
@@ -24,14 +24,14 @@ def test_prediction() -> None:
 
 
 @pytest.mark.slow
-def test_a_frozen_encoders_maps_will_do() -> None:
+def test_prediction_from_precomputed_maps() -> None:
     model, inputs = mmf.create_model("metablock", SPEC).eval(), make_inputs(SPEC, 3)
     torch.testing.assert_close(model(inputs | model.encode(inputs)).logits, model(inputs).logits)
 
 
 @pytest.mark.slow
-def test_a_single_table_in_training() -> None:
-    """It is normalized by the running statistics, which stay; the cases without one keep their maps."""
+def test_single_table_in_training_uses_running_statistics() -> None:
+    """The statistics stay as they are; the cases without a table keep their maps."""
     model, inputs = mmf.create_model("metablock", SPEC, dropout=0.0).train(), make_inputs(SPEC, 3)
     one = {"table0": torch.tensor([True, False, False])}
     block = model.encoders.fusions[0]

@@ -9,8 +9,8 @@ from helpers.small import make_inputs
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table_hidden", [64, 3])
-def test_prediction(table_hidden: int) -> None:
-    """Behind the last stage alone; the encoder has a single stage to give."""
+def test_prediction_matches_reference(table_hidden: int) -> None:
+    """After the last stage only; the encoder returns a single stage."""
     model = mmf.create_model("metanet", SPEC, table_hidden=table_hidden)
     one, _, two, _ = model.encoders.fusions[0].gate["image0"]["1"]
     assert one.out_features == table_hidden
@@ -21,6 +21,6 @@ def test_prediction(table_hidden: int) -> None:
     close(*expected(model, act))
 
 
-def test_a_frozen_encoders_maps_will_do() -> None:
+def test_prediction_from_precomputed_maps() -> None:
     model, inputs = mmf.create_model("metanet", SPEC).eval(), make_inputs(SPEC, 3)
     torch.testing.assert_close(model(inputs | model.encode(inputs)).logits, model(inputs).logits)

@@ -11,8 +11,8 @@ from helpers.small import make_inputs, make_spec
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("options", "points"), [({}, {2, 3, 4}), ({"at": (1,), "ratio": 2.0}, {1})])
-def test_prediction(options: dict[str, Any], points: set[int]) -> None:
-    """Behind the last three stages; a table is a stream of ten features, and has an embedding of its own."""
+def test_prediction_matches_reference(options: dict[str, Any], points: set[int]) -> None:
+    """After each of the last three stages; a table is a stream of ten features, and has its own embedding."""
     model = mmf.create_model("mmtm", SPEC, **options)
     block = model.encoders.fusions[0]
     assert {int(point) for point in block.join} == points
@@ -29,12 +29,12 @@ def test_prediction(options: dict[str, Any], points: set[int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("images", "tables"), [(2, 0), (1, 1), (3, 2)])
-def test_modalities(images: int, tables: int) -> None:
+def test_embeddings_of_any_modalities(images: int, tables: int) -> None:
     spec = make_spec(images=images, tables=tables)
     model = mmf.create_model("mmtm", spec, dim=8)
     assert tuple(model(make_inputs(spec, 3)).embeddings) == spec.names
 
 
-def test_one_stream_alone() -> None:
+def test_single_stream_raises() -> None:
     with pytest.raises(ValueError, match=r"streams gate each other, there is a single one: \['image0'\]"):
         mmf.create_model("mmtm", make_spec(images=1, tables=0))

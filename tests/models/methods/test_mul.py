@@ -7,8 +7,8 @@ from helpers.map_fusion_by_hand import SPEC, close, column, expected
 
 @pytest.mark.slow
 @pytest.mark.parametrize("table_hidden", [8, 3])
-def test_prediction(table_hidden: int) -> None:
-    """The maps before each of four stages and behind the last, times a chain of vectors."""
+def test_prediction_matches_reference(table_hidden: int) -> None:
+    """The maps before each of four stages and after the last, times a chain of vectors."""
     model = mmf.create_model("mul", SPEC, table_hidden=table_hidden)
     block = model.encoders.fusions[0]
     first, onward = block.first["image0"], list(block.onward["image0"].values())

@@ -28,8 +28,8 @@ def halved(x: torch.Tensor, stage: int) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_a_stream_beside_the_encoder() -> None:
-    """Stage by stage: own tokens, and what the stage before made of them; then means, and the table's question."""
+def test_prediction_matches_reference() -> None:
+    """Stage by stage: its tokens and the fused tokens of the previous stage; then means, and the table's query."""
     model, inputs = made(), make_inputs(SPEC, N)
     stages, part = model.tokenize(inputs), model.pooling
     fused: dict[str, torch.Tensor] = {}
@@ -54,7 +54,7 @@ def test_a_stream_beside_the_encoder() -> None:
 
 
 @pytest.mark.slow
-def test_layers_and_windows() -> None:
+def test_layers_and_shifted_windows_match_paper() -> None:
     """As many layers a stage as the paper has, every second one of a stage with shifted windows."""
     model = made()
     grids = [(8, 6), (4, 3), (2, 2), (2, 2)]  # each stage at the size of the next one's map
@@ -69,8 +69,8 @@ def test_layers_and_windows() -> None:
 
 
 @pytest.mark.slow
-def test_the_order_of_the_images_has_no_meaning() -> None:
-    """With the weights moved alike."""
+def test_invariant_to_image_order() -> None:
+    """With the weights permuted alike."""
     turned = mmf.DataSpec({name: SPEC[name] for name in ("image1", "image0", "table0")}, n_classes=3)
     model, other, inputs = made(shared_encoder=False), made(turned, shared_encoder=False), make_inputs(SPEC, N)
     weights = model.state_dict()
@@ -82,7 +82,7 @@ def test_the_order_of_the_images_has_no_meaning() -> None:
 
 
 @pytest.mark.slow
-def test_an_image_that_is_missing_is_not_seen() -> None:
+def test_missing_image_has_no_effect() -> None:
     """The other image's embedding is that of the image alone."""
     model, inputs = made(), make_inputs(SPEC, N)
     alone = made(SPEC.only("image0", "table0"))
@@ -97,7 +97,7 @@ def test_an_image_that_is_missing_is_not_seen() -> None:
 
 
 @pytest.mark.slow
-def test_images_alone_will_do() -> None:
+def test_works_with_images_only() -> None:
     spec = make_spec(images=3, tables=0, size=(32, 24))
     assert made(spec)(make_inputs(spec, N)).logits.shape == (N, 3)
 
@@ -118,7 +118,7 @@ def test_images_alone_will_do() -> None:
         (make_spec(size=(1, 1)), {"encoder": "convnet"}, None),
     ],
 )
-def test_refuses(spec: mmf.DataSpec, options: dict[str, Any], message: str | None) -> None:
+def test_invalid_spec_or_options_raise(spec: mmf.DataSpec, options: dict[str, Any], message: str | None) -> None:
     if message is None:
         made(spec, **options)
         return

@@ -20,8 +20,8 @@ def made(**options: Any) -> mmf.FusionModel:
 
 
 @pytest.mark.slow
-def test_three_kinds_of_classifiers_are_averaged() -> None:
-    """Of each image, of the table's [CLS], and of the [CLS] that asked the images."""
+def test_prediction_is_mean_of_classifiers() -> None:
+    """Of each image, of the table's [CLS], and of the [CLS] that attended to the images."""
     model, inputs = made(), make_inputs(SPEC, N, missing_cells=True)
     tokens = model.tokenize(inputs)[-1]
     joint = model.layers[0](tokens)["joint"].x[:, 0]
@@ -34,7 +34,7 @@ def test_three_kinds_of_classifiers_are_averaged() -> None:
 
 
 @pytest.mark.slow
-def test_without_a_table_the_images_classify_alone() -> None:
+def test_without_table_prediction_is_mean_of_images() -> None:
     model, inputs = made(), make_inputs(SPEC, N)
     output = model(inputs, {"table0": torch.zeros(N, dtype=torch.bool)})
     each = [model.head[name].outputs["label"](output.embeddings[name]) for name in ("image0", "image1")]
@@ -43,8 +43,8 @@ def test_without_a_table_the_images_classify_alone() -> None:
 
 
 @pytest.mark.slow
-def test_phases() -> None:
-    """Pretraining is asked for; the model itself is the same with it."""
+def test_pretraining_adds_a_phase() -> None:
+    """Pretraining is optional; the model itself is the same with it."""
     assert [phase.name for phase in phases_of(made())] == ["train"]
     pretrained = made(pretrain=True)
     assert [phase.name for phase in phases_of(pretrained)] == ["pretrain", "finetune"]

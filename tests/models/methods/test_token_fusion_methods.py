@@ -25,7 +25,7 @@ def made(name: str, **options: Any) -> tuple[mmf.FusionModel, dict[str, Any], di
 
 
 @pytest.mark.slow
-def test_mbt_reads_the_first_tokens_with_one_classifier() -> None:
+def test_mbt_matches_reference() -> None:
     model, inputs, tokens = made("mbt", out_norm=True)
     assert {name: one.x.shape[1] for name, one in tokens.items()} == {"image0": 2, "image1": 2, "table0": 5}
     firsts = [one.x[:, 0] for one in model.layers[0](tokens).values()]
@@ -34,7 +34,7 @@ def test_mbt_reads_the_first_tokens_with_one_classifier() -> None:
 
 
 @pytest.mark.slow
-def test_mbt_and_mult_end_without_a_normalisation_unless_asked() -> None:
+def test_mbt_and_mult_have_no_final_norm_by_default() -> None:
     model, inputs, tokens = made("mbt")
     linear = model.head.outputs["label"]
     firsts = [one.x[:, 0] for one in model.layers[0](tokens).values()]
@@ -64,7 +64,7 @@ def mbt_classifier(model: mmf.FusionModel) -> Callable[[Tensor], Tensor]:
 
 
 @pytest.mark.slow
-def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
+def test_mbt_averages_present_modalities() -> None:
     model, inputs, _ = made("mbt", out_norm=True)
     present = {"image1": torch.tensor([True, True, False, True])}
     classify = mbt_classifier(model)
@@ -74,8 +74,8 @@ def test_mbt_of_a_case_that_lacks_a_modality_averages_the_others() -> None:
 
 
 @pytest.mark.slow
-def test_mult_is_pairs_then_each_by_itself() -> None:
-    """Each crossmodal transformer ends in a normalisation, and so does the last of a modality's own, no other."""
+def test_mult_matches_reference() -> None:
+    """Each crossmodal transformer ends in a norm, and so does the last of a modality's own, no other."""
     model, inputs, tokens = made("mult", depth=2, self_depth=2, out_norm=True)
     crossmodal, first, last = model.layers
     norms = [*(norm for one in crossmodal.out_norms.values() for norm in one.values()), *last.out_norms.values()]
@@ -107,7 +107,7 @@ def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
 
 
 @pytest.mark.slow
-def test_mult_of_one_modality_is_a_transformer() -> None:
+def test_mult_of_one_modality_is_transformer() -> None:
     spec = SPEC.only("table0")
     model = mmf.create_model("mult", spec, **SMALL).eval()
     assert model.layers[0].dim_out == 16
@@ -115,7 +115,7 @@ def test_mult_of_one_modality_is_a_transformer() -> None:
 
 
 @pytest.mark.slow
-def test_healnet_reads_the_latents() -> None:
+def test_healnet_prediction_is_from_mean_latent() -> None:
     model, inputs, tokens = made("healnet", n_latents=5)
     latents = model.layers[0](tokens)["latents"].x
     assert latents.shape == (N, 5, 16)
@@ -128,8 +128,8 @@ def test_healnet_reads_the_latents() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", ["image0", "table0"])
-def test_healnet_without_a_modality_is_the_model_that_never_had_it(missing: str) -> None:
-    """Skipped, and nothing else changes: the same numbers from a model of the others with the same weights."""
+def test_healnet_skips_missing_modality(missing: str) -> None:
+    """The same numbers as a model of the other modalities with the same weights."""
     model, inputs, _ = made("healnet", shared_encoder=False)
     rest = SPEC.only(*(name for name in SPEC.names if name != missing))
     other = mmf.create_model("healnet", rest, **SMALL, shared_encoder=False).eval()
@@ -141,13 +141,13 @@ def test_healnet_without_a_modality_is_the_model_that_never_had_it(missing: str)
 
 
 @pytest.mark.slow
-def test_healnet_shares_its_layers_if_told() -> None:
+def test_healnet_share_layers() -> None:
     own, shared = (made("healnet", share_layers=share)[0] for share in (False, True))
     assert (len(own.layers[0].layers), len(shared.layers[0].layers)) == (3, 1)
 
 
 @pytest.mark.slow
-def test_gated_query_is_read_from_its_images() -> None:
+def test_gated_query_matches_reference() -> None:
     model, inputs, tokens = made("gated_query")
     assert tokens["table0"].mask.tolist()[0] == [True, False, False, False, False]  # a case without a known cell
     out = model.layers[0](tokens)
@@ -157,8 +157,8 @@ def test_gated_query_is_read_from_its_images() -> None:
 
 
 @pytest.mark.slow
-def test_gated_query_without_a_table_is_its_images_alone() -> None:
-    """A table that is missing and one without a known cell give the same bits: those of a gate of 0."""
+def test_gated_query_without_known_cells_uses_images_only() -> None:
+    """A missing table and one without a known cell give the same bits: those of a gate of 0."""
     model, inputs, _ = made("gated_query")
     nothing = Table(torch.full((N, 2), torch.nan), torch.full((N, 2), -1))
     empty = model(inputs | {"table0": nothing}).logits
@@ -177,8 +177,8 @@ class _Shut(torch.nn.Module):
 
 
 @pytest.mark.slow
-def test_gated_query_sees_known_cells_only() -> None:
-    """What an unknown cell's token would have been has no effect on the other tokens."""
+def test_gated_query_masks_missing_cells() -> None:
+    """The token of a missing cell has no effect on the other tokens."""
     model, inputs, tokens = made("gated_query")
     cells = model.tokenizers["table0"].cells
     with torch.no_grad():
@@ -203,7 +203,9 @@ def test_gated_query_sees_known_cells_only() -> None:
         ("mult", SPEC.names, {"depth": 0}, "depth expects int from 1 to 128, got 0"),
     ],
 )
-def test_refuses(name: str, names: tuple[str, ...], options: dict[str, Any], message: str) -> None:
+def test_invalid_spec_or_options_raise(
+    name: str, names: tuple[str, ...], options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         mmf.create_model(name, SPEC.only(*names), **SMALL | options)
 
@@ -211,7 +213,7 @@ def test_refuses(name: str, names: tuple[str, ...], options: dict[str, Any], mes
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mbt", "mult", "healnet"])
 @pytest.mark.parametrize("names", [("image0",), ("table0",), ("image0", "image1"), ("table0", "table1")])
-def test_images_or_tables_alone_will_do(name: str, names: tuple[str, ...]) -> None:
+def test_works_with_images_or_tables_only(name: str, names: tuple[str, ...]) -> None:
     spec = make_spec(images=2, tables=2).only(*names)
     model = mmf.create_model(name, spec, **SMALL)
     output = model(make_inputs(spec, N, missing_cells=True))

@@ -30,8 +30,8 @@ def read(model: mmf.FusionModel, embeddings: dict[str, torch.Tensor], present: A
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FUSIONS, "late"])
-def test_embeddings_are_those_of_concat(name: str) -> None:
-    """The same encoders and tokenizers, under the same names: only what follows differs."""
+def test_embeddings_match_concat(name: str) -> None:
+    """The same encoders and tokenizers, under the same names: only the fusion differs."""
     model, plain, inputs = (
         mmf.create_model(name, SPEC, dim=8),
         mmf.create_model("concat", SPEC, dim=8),
@@ -48,13 +48,13 @@ def test_embeddings_are_those_of_concat(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FUSIONS)
-def test_which_fusion(name: str) -> None:
+def test_method_uses_its_fusion(name: str) -> None:
     assert type(mmf.create_model(name, SPEC, dim=8).vectors) is FUSIONS[name]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("combine", ["mean", "learned", "product", "max"])
-def test_late_combines_as_asked(combine: str) -> None:
+def test_late_uses_given_decision(combine: str) -> None:
     model = mmf.create_model("late", SPEC, dim=8, combine=combine)
     assert type(model.decision) is COMBINED[combine]
     assert list(model.head) == list(model.decision.names) == list(SPEC.names)
@@ -62,7 +62,7 @@ def test_late_combines_as_asked(combine: str) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_rank_it_is_tensor_fusion() -> None:
+def test_lmf_without_rank_is_tensor_fusion() -> None:
     model = mmf.create_model("lmf", SPEC, dim=40, rank=None, tensor_dim=4)
     assert isinstance(model.vectors, vectors.TensorFusion)
     assert model.vectors.linear.in_features == 5**3
@@ -72,15 +72,15 @@ def test_without_a_rank_it_is_tensor_fusion() -> None:
 
 @pytest.mark.parametrize("name", [*FUSIONS, "late"])
 @pytest.mark.parametrize("options", [{"images": 0}, {"tables": 0}, {"images": 0, "tables": 2}])
-def test_any_modalities_will_do(name: str, options: dict[str, int]) -> None:
+def test_works_with_any_modalities(name: str, options: dict[str, int]) -> None:
     spec = make_spec(**options)
     assert mmf.create_model(name, spec, dim=8).eval()(make_inputs(spec, 3, missing_cells=True)).logits.shape == (3, 3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FUSIONS, "late"])
-def test_an_absent_modality_is_not_a_modality_of_zeros(name: str) -> None:
-    """The fusion receives presence: a case that lacks the table is not one whose embedding happens to be zero."""
+def test_absent_modality_differs_from_zero_embedding(name: str) -> None:
+    """The fusion receives presence: a case without a table is not one whose embedding is zero."""
     model, inputs = mmf.create_model(name, SPEC, dim=8).eval(), make_inputs(SPEC, 4)
     gone = {"table0": torch.zeros(4, dtype=torch.bool)}
     output = model(inputs, gone)

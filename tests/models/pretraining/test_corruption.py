@@ -30,7 +30,7 @@ def shares(values: Tensor) -> dict[float, float]:
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
-def test_how_many_cells(rate: float) -> None:
+def test_share_of_corrupted_cells_matches_rate(rate: float) -> None:
     corruption = Corruption(TABLE, rate=rate)
     corruption.fit(Table(torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int64)))
     numerical, categorical = corruption(batch())
@@ -51,8 +51,8 @@ def test_draws_follow_the_marginals() -> None:
     assert shares(categorical[:, 1]) == pytest.approx({0: 0.25, 3: 0.75}, abs=0.02)
 
 
-def test_without_rows_the_batch_gives_the_marginals() -> None:
-    """Of the cases that have the table alone."""
+def test_without_rows_draws_from_batch() -> None:
+    """Only from the cases that have the table."""
     corruption = Corruption(TABLE, rate=1.0)
     few = rows()
     many = Table(few.numerical.repeat(N // 4, 1), few.categorical.repeat(N // 4, 1))
@@ -64,7 +64,7 @@ def test_without_rows_the_batch_gives_the_marginals() -> None:
     assert corruption(many, nobody).numerical.shape == (N, 2)
 
 
-def test_a_whole_column_missing() -> None:
+def test_column_of_missing_cells_stays_missing() -> None:
     corruption = Corruption(TABLE, rate=1.0)
     corruption.fit(Table(torch.full((2, 2), float("nan")), torch.full((2, 2), -1)))
     numerical, categorical = corruption(batch(5))
@@ -72,7 +72,7 @@ def test_a_whole_column_missing() -> None:
     assert bool((categorical == -1).all())
 
 
-def test_marginals_travel_in_the_state_dict_and_rows_do_not() -> None:
+def test_state_dict_has_marginals_without_rows() -> None:
     corruption = Corruption(TABLE, rate=1.0)
     assert not corruption.has_rows
     unfitted = Corruption(TABLE, rate=1.0)
@@ -95,7 +95,7 @@ def test_marginals_travel_in_the_state_dict_and_rows_do_not() -> None:
     }
 
 
-def test_numbers_alone_and_categories_alone() -> None:
+def test_one_kind_of_columns() -> None:
     for columns in (Columns(("a",)), Columns(categorical=(("b", 3),))):
         n_numerical, n_categorical = len(columns.numerical), len(columns.categorical)
         table = Table(torch.rand(6, n_numerical), torch.randint(0, 3, (6, n_categorical)))
@@ -115,6 +115,6 @@ def test_numbers_alone_and_categories_alone() -> None:
         (0.5, Table(torch.zeros(3, 1), torch.zeros(3, 2, dtype=torch.int64)), r"numerical cells .* of shape \(b, 2\)"),
     ],
 )
-def test_what_is_refused(rate: float, table: Table | None, message: str) -> None:
+def test_invalid_rate_or_table_raises(rate: float, table: Table | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Corruption(TABLE, rate=rate).fit(table or rows())

@@ -37,7 +37,7 @@ def clip_by_hand(image: list[list[float]], table: list[list[float]], tau: float,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
-def test_the_pretraining_loss(name: str) -> None:
+def test_pretraining_loss_matches_clip(name: str) -> None:
     """CLIP's, between each image and the table, by loops over scalars."""
     model = mmf.create_model(name, SPEC, dim=8, projection_dim=4, temperature=0.2, image_weight=0.7).double().eval()
     pretrain, _ = phases_of(model)
@@ -54,7 +54,7 @@ def test_the_pretraining_loss(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_defaults_of_the_paper() -> None:
+def test_defaults_match_paper() -> None:
     contrast = phases_of(mmf.create_model("mmcl", SPEC))[0].model
     assert float(contrast.loss.terms["clip"].temperature()) == pytest.approx(0.1)
     assert contrast.loss.terms["clip"].first_weight == 0.5
@@ -63,7 +63,7 @@ def test_defaults_of_the_paper() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_is_corrupted_in_pretraining_alone() -> None:
+def test_table_is_corrupted_only_in_pretraining() -> None:
     model = mmf.create_model("mmcl", SPEC, dim=8, corruption_rate=1.0).eval()
     pretrain, train = phases_of(model)
     inputs = make_inputs(SPEC, N)
@@ -79,7 +79,7 @@ def test_the_table_is_corrupted_in_pretraining_alone() -> None:
 
 
 @pytest.mark.slow
-def test_the_image_variant_predicts_without_the_table() -> None:
+def test_image_variant_ignores_table() -> None:
     model, inputs = mmf.create_model("mmcl_image", SPEC, dim=8).eval(), make_inputs(SPEC, N)
     assert model.names == ("image0", "image1")
     images = {name: inputs[name] for name in model.names}
@@ -92,7 +92,7 @@ def test_the_image_variant_predicts_without_the_table() -> None:
 
 
 @pytest.mark.slow
-def test_the_other_variant_is_concat() -> None:
+def test_multimodal_variant_equals_concat() -> None:
     model, plain = (mmf.create_model(name, SPEC, dim=8).eval() for name in ("mmcl", "concat"))
     plain.load_state_dict(model.state_dict())
     inputs = make_inputs(SPEC, N, missing_cells=True)
@@ -101,7 +101,7 @@ def test_the_other_variant_is_concat() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
-def test_each_phase_trains_what_it_reaches(name: str) -> None:
+def test_phases_train_reached_parameters(name: str) -> None:
     model = mmf.create_model(name, SPEC, dim=8)
     inputs, labels = make_inputs(SPEC, N), make_labels(SPEC, N)
     for phase in phases_of(model):
@@ -121,8 +121,8 @@ def test_each_phase_trains_what_it_reaches(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("missing", ["image0", "table0"])
-def test_what_is_missing_has_no_effect_on_pretraining(name: str, missing: str) -> None:
-    """Neither its content, nor, drawn as another case's cell, in other cases."""
+def test_missing_modality_has_no_effect_on_pretraining(name: str, missing: str) -> None:
+    """Neither its content, nor its cells drawn for other cases."""
     model = mmf.create_model(name, SPEC, dim=8, corruption_rate=0.5).eval()
     pretrain, _ = phases_of(model)
     inputs, there = make_inputs(SPEC, N), torch.tensor([True, True, False, True, False])
@@ -138,7 +138,7 @@ def test_what_is_missing_has_no_effect_on_pretraining(name: str, missing: str) -
 
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("options", [{"images": 0}, {"tables": 0}])
-def test_needs_both(name: str, options: dict[str, int]) -> None:
+def test_missing_required_modality_raises(name: str, options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"'{name}': it needs an image and a table modality, the spec has"):
         mmf.create_model(name, make_spec(**options))
 
@@ -159,8 +159,10 @@ def start(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [BOTH[0], *(pytest.param(name, marks=pytest.mark.exhaustive) for name in BOTH[1:])])
-def test_a_run(name: str, start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two phases; the marginals are those of the training part; loaded, it predicts; interrupted, it ends the same."""
+def test_run_has_two_phases_and_resumes(
+    name: str, start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marginals are of the training set; the loaded model predicts; a resumed run ends the same."""
     out = start(name, "whole", phase_epochs={"pretrain": 2})
     history = read_json(out / folder.HISTORY)
     assert [entry["phase"] for entry in history] == ["pretrain", "pretrain", "finetune"]

@@ -47,7 +47,7 @@ def pretrained(part: Any, inputs: Any, present: Any = None, seed: int = 0) -> Fu
 
 
 @pytest.mark.slow
-def test_phases_train_what_their_losses_reach() -> None:
+def test_phases_train_reached_parameters() -> None:
     (model, _), inputs, labels = made(), make_inputs(SPEC, N, missing_cells=True), make_labels(SPEC, N)
     phases = phases_of(model)
     assert [phase.name for phase in phases] == ["pretrain", "finetune"]
@@ -70,8 +70,8 @@ def test_phases_train_what_their_losses_reach() -> None:
 
 
 @pytest.mark.slow
-def test_what_it_keeps_of_its_own() -> None:
-    """Its projections, heads and mask bookkeeping; nothing of the model or the loss; loaded again it goes on."""
+def test_pretraining_state_dict_round_trip() -> None:
+    """Its projections, heads and mask bookkeeping; nothing of the model or the loss."""
     (model, part), inputs = made(), make_inputs(SPEC, N)
     own = part.own_state()
     assert {name.partition(".")[0] for name in own} == {"projections", "match", "number", "category", "column_of"}
@@ -87,8 +87,8 @@ def test_what_it_keeps_of_its_own() -> None:
         other.load_own_state({name: x for name, x in own.items() if name != "match.weight"})
 
 
-def test_the_loss_by_hand() -> None:
-    """A third each: InfoNCE at its temperature, the binary cross-entropy of the pairs that count, the hidden cells."""
+def test_pretraining_loss_by_hand() -> None:
+    """A third each: InfoNCE at its temperature, binary cross-entropy of the counted pairs, the masked cells."""
     columns = Columns(("age",), (("sex", 2),))
     loss_of_all = TipLoss(("image",), "table", columns, temperature=0.5)
     eye = torch.eye(2)
@@ -113,8 +113,8 @@ def test_the_loss_by_hand() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "n"), [(0.01, 1), (0.3, 1), (0.5, 2), (1.0, 4)])
-def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
-    """Of 4 columns, others in each case and step; the truth goes out as it was."""
+def test_number_of_masked_cells_matches_rate(rate: float, n: int) -> None:
+    """Of 4 columns, others in each case and step; the targets are the original cells."""
     (_, part), inputs = made(mask_rate=rate), make_inputs(SPEC, 64)
     output, again = pretrained(part, inputs), pretrained(part, inputs, seed=1)
     hidden = output.aux[AUX[2]]
@@ -130,8 +130,8 @@ def test_as_many_cells_as_asked_are_hidden(rate: float, n: int) -> None:
     "choice",
     [None, "feature", {"name": "periodic", "missing": "mask"}, {"name": "piecewise_linear", "missing": "impute"}],
 )
-def test_hidden_cells_are_hidden(choice: Any) -> None:
-    """With everything hidden, what is told of the cells does not depend on them, but on the image it does."""
+def test_masked_cells_do_not_reach_predictions(choice: Any) -> None:
+    """With all cells masked, their predictions depend on the image and not on the cells."""
     (_, part), inputs = made(mask_rate=1.0, tabular_tokenizer=choice), make_inputs(SPEC, N)
     told = pretrained(part, inputs).aux[PREDICTED]
     other = make_inputs(SPEC, N, seed=1)
@@ -140,8 +140,8 @@ def test_hidden_cells_are_hidden(choice: Any) -> None:
 
 
 @pytest.mark.slow
-def test_each_cell_is_told_at_its_own_place() -> None:
-    """Values of the numbers, then each column's categories, read at that column's token."""
+def test_cells_are_predicted_from_their_own_tokens() -> None:
+    """Values of the numbers, then each column's categories, from that column's token."""
     (model, part), inputs = made(mask_rate=1.0), make_inputs(SPEC, N)
     told = pretrained(part, inputs).aux[PREDICTED]
     assert isinstance(part, TipPretraining)
@@ -154,8 +154,8 @@ def test_each_cell_is_told_at_its_own_place() -> None:
 
 
 @pytest.mark.slow
-def test_matches_and_their_negatives() -> None:
-    """The first row pairs a case with itself; the others are what another case's table or images give."""
+def test_matching_pairs_and_negatives() -> None:
+    """The first row pairs a case with itself; the others are with another case's table or images."""
     (model, part), inputs = made(), make_inputs(SPEC, N)
     logits = pretrained(part, inputs).aux[MATCH].T
     joint, match, tokens = model.layers[0], part.match, model.tokenize(inputs)[-1]
@@ -175,8 +175,8 @@ def test_matches_and_their_negatives() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_missing_has_no_effect_on_pretraining() -> None:
-    """Bit for bit, table or image; the cases that lack a side are in no pair and no cell of theirs is told."""
+def test_missing_modality_has_no_effect_on_pretraining() -> None:
+    """Bit for bit, table or image; a case that lacks a side is in no pair and its cells are not predicted."""
     (_, part), inputs = made(), make_inputs(SPEC, N)
     there = torch.arange(N) % 3 != 0
     for missing in ("table0", "image0"):
@@ -196,7 +196,7 @@ def test_what_is_missing_has_no_effect_on_pretraining() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("left_out", [False, True])
-def test_pretraining_without_any_table_is_nothing(left_out: bool) -> None:
+def test_pretraining_without_tables_is_zero(left_out: bool) -> None:
     (_, part), inputs = made(), make_inputs(SPEC, N)
     present = {"table0": torch.zeros(N, dtype=torch.bool)}
     if left_out:
@@ -211,8 +211,8 @@ def test_pretraining_without_any_table_is_nothing(left_out: bool) -> None:
 
 
 @pytest.mark.slow
-def test_one_case_alone() -> None:
-    """No other to contrast or to be confused with; its cells can be told."""
+def test_pretraining_of_batch_of_one() -> None:
+    """No other case to contrast or match with; its cells can be predicted."""
     (_, part), inputs = made(), rows(make_inputs(SPEC, N), torch.tensor([0]))
     output = pretrained(part, inputs)
     losses = part.loss(loss_inputs(output, {}, {}))
@@ -222,7 +222,7 @@ def test_one_case_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [Columns(("age",)), Columns((), (("sex", 2),))])
-def test_tables_of_one_kind_of_columns(columns: Columns) -> None:
+def test_one_kind_of_columns(columns: Columns) -> None:
     spec = mmf.DataSpec({"photo": mmf.Image(1, (16, 16)), "meta": columns}, n_classes=2)
     model = mmf.create_model("tip", spec, **SMALL, pretrain=True)
     part = pretraining_of(model)
@@ -235,7 +235,7 @@ def test_tables_of_one_kind_of_columns(columns: Columns) -> None:
 
 
 @pytest.mark.slow
-def test_pretraining_on_the_meta_device() -> None:
+def test_pretraining_runs_on_meta_device() -> None:
     with torch.device("meta"):
         part = pretraining_of(mmf.create_model("tip", SPEC, **SMALL, pretrain=True))
     inputs = {
@@ -248,8 +248,8 @@ def test_pretraining_on_the_meta_device() -> None:
 
 
 @pytest.mark.slow
-def test_pretraining_learns() -> None:
-    """A table that says what the image shows: in a few steps contrast and matching fall well below chance."""
+def test_pretraining_lowers_losses() -> None:
+    """A table that describes the image: in a few steps contrast and matching fall well below chance."""
     spec = mmf.DataSpec({"photo": mmf.Image(1, (16, 16)), "meta": Columns((), (("shade", 4),))}, n_classes=2)
     torch.manual_seed(0)
     model = mmf.create_model("tip", spec, **SMALL | {"projection": 16}, pretrain=True)
@@ -278,14 +278,14 @@ def test_pretraining_learns() -> None:
         ({"temperature": 0.0}, "temperature expects float from 0.0001 to 10000, got 0.0"),
     ],
 )
-def test_refuses(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_raise(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(**options)
 
 
 @pytest.mark.slow
-def test_pretraining_needs_a_token_a_column() -> None:
-    """For others, an error names them; without it they are as good as any, as the contract of tokenizers has it."""
+def test_pretraining_without_column_tokens_raises() -> None:
+    """The error names the tokenizer; without pretraining it works, as the contract of tokenizers has it."""
     for name, kind in (("mlp", "TableMLP"), ("tabtransformer", "TabTransformer"), ("trees", "TreeTokenizer")):
         with pytest.raises(ValueError, match=f"{kind} does not make one token per column: take one that does"):
             made(tabular_tokenizer=name)
@@ -293,9 +293,7 @@ def test_pretraining_needs_a_token_a_column() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_interrupted_in_its_pretraining_ends_with_the_same_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_resumed_in_pretraining_matches_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmfusion.training.loop import Training
 
     def started(name: str) -> Path:
