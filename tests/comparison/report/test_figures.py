@@ -1,4 +1,5 @@
 import itertools
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,7 +11,7 @@ from mmfusion.comparison.report.curve_plot import Line, square
 from mmfusion.comparison.report.drawing import spread
 from mmfusion.comparison.report.forest_plot import Mark, Row, axis_ends, forest
 from mmfusion.comparison.report.line_plot import Trend, trends
-from mmfusion.comparison.report.matrix_plot import matrix, shade
+from mmfusion.comparison.report.matrix_plot import ink_on, matrix, shade
 from mmfusion.comparison.report.palette import OTHER, REFERENCE, styles
 from mmfusion.comparison.report.scatter_plot import Dot, scatter, ticks
 
@@ -133,8 +134,14 @@ def test_trends_name_their_ends() -> None:
     picture = trends("k", "t", "d", lines, x="cells missing", y="AUC", percent=True, about=REFERENCE)
     assert {"a", "grey", "short", "far 0.400", "0%", "cells missing", "AUC"} <= set(texts(picture))
     on_phone = set(texts(picture, phone=True))
-    assert {"a", "short"} <= on_phone
-    assert "grey" not in on_phone
+    assert {"a", "short", "grey"} <= on_phone
+    several = [*lines, Trend("also grey", x, 0.88 - x / 10, OTHER)]
+    key = texts(trends("k", "t", "d", several, x="cells missing", y="AUC", panel=True))
+    assert "2 other methods" in key or "3 other methods" in key
+    assert "grey" not in key
+    at = trends("k", "t", "d", lines, x="cells missing", y="AUC", percent=True, at=[0, 0.1, 0.3, 0.5, 0.7, 0.9])
+    assert {"0%", "10%", "30%", "90%"} <= set(texts(at))
+    assert "10%" not in texts(at, phone=True)
     panel = trends("k", "t", "d", lines, x="cells missing", y="AUC", panel=True)
     assert (panel.width, panel.phone) == (WIDTH, "")
 
@@ -173,7 +180,7 @@ def test_a_scatter_names_what_is_in_front_and_what_is_far_off() -> None:
     far = Dot("tabular", 1e5, 0.6, 0.58, 0.62, OTHER)
     picture = scatter("k", "t", "d", [*dots, far], x="parameters", y="AUC", about=0.9)
     assert {"concat", "parameters", "AUC", "tabular 0.600"} <= set(texts(picture))
-    assert "grey" not in texts(picture)
+    assert "grey" in texts(picture)
     assert "0.70" not in texts(picture)
     only = texts(scatter("k", "t", "d", dots[:1], x="parameters", y="AUC"))
     assert any(word.endswith("M") for word in only)
@@ -200,6 +207,24 @@ def test_shades_darken_evenly() -> None:
         for s in (0, 0.25, 0.5, 0.75, 1)
     ]
     assert all(a - b > 25 for a, b in itertools.pairwise(grey))
+
+
+def test_a_number_on_a_shade_is_readable() -> None:
+    def luminance(color: str) -> float:
+        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return sum(c * weight for c, weight in zip(linear, (0.2126, 0.7152, 0.0722)))
+
+    for percent in range(101):
+        paper = shade(percent / 100)
+        light, dark = sorted((luminance(paper), luminance(ink_on(paper))), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, percent
+
+
+def test_an_axis_counts_in_ones_twos_and_fives() -> None:
+    rows = [Row("a", "", (Mark(0.934, 0.919, 0.946, (), A),)), Row("b", "", (Mark(0.955, 0.942, 0.965, (), A),))]
+    shown = [float(word) for word in texts(forest("k", "t", "d", rows, axis="AUC")) if re.fullmatch(r"0\.\d+", word)]
+    assert shown == [0.92, 0.93, 0.94, 0.95, 0.96]
 
 
 def test_the_mean_of_runs_that_ended_at_different_epochs() -> None:

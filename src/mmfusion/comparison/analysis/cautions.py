@@ -10,6 +10,7 @@ from mmfusion.comparison.analysis.grouping import Table
 from mmfusion.comparison.analysis.judged import Judged
 from mmfusion.comparison.analysis.learning import hardware
 from mmfusion.comparison.analysis.methods import shown
+from mmfusion.comparison.analysis.metric_names import metric as metric_words
 from mmfusion.comparison.analysis.results import Method, Surroundings
 from mmfusion.comparison.finished_run import FinishedRun
 from mmfusion.experiments.recipes import SHARED
@@ -54,14 +55,10 @@ def noise(methods: Sequence[Method], metric: str, resolution: float, n_cases: in
         cases = f"{n_cases} test cases" + (f" in {folds} folds" if folds > 1 else "")
         others = "All others" if len(near) == len(ranked) - 1 else f"{len(near)} of {len(ranked) - 1} others"
         yield (
-            f"With {cases} the {_metric_words(metric)} of a run has a standard error near {resolution / 2:.3f} from "
+            f"With {cases} the {metric_words(metric)} of a run has a standard error near {resolution / 2:.3f} from "
             f"the test cases alone. {others} are within twice that of the first, {ranked[0].label}; only the paired "
             "tests say whether one is better."
         )
-
-
-def _metric_words(metric: str) -> str:
-    return metric.upper() if metric in ("auc", "mcc", "ece") else metric.replace("_", " ")
 
 
 def seeds(methods: Sequence[Method]) -> Texts:
@@ -117,7 +114,7 @@ def without_interval(methods: Sequence[Method], metrics: Sequence[str]) -> Texts
     for method in methods:
         for metric in metrics:
             if (reason := method.scores[metric].reason) and np.isfinite(method.scores[metric].mean):
-                by_reason.setdefault(reason, {})[_metric_words(metric)] = None
+                by_reason.setdefault(reason, {})[metric_words(metric)] = None
     for reason, names in by_reason.items():
         yield f"Without an interval in some or all rows: {', '.join(names)}: {reason}."
 

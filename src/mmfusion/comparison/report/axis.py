@@ -10,6 +10,9 @@ import numpy as np
 
 from mmfusion.metrics.ranking import Floats
 
+STEPS = (1, 2, 2.5, 5, 10)
+"""Steps between the ticks of an axis, times a power of ten: what readers count in."""
+
 _HALF_WIDTHS, _MEDIANS = 3.0, 2.0
 """A value matters within so many typical half-widths of an interval, or typical distances, of the center."""
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmfusion.comparison.report import formatting
-from mmfusion.comparison.report.palette import INK, Style
+from mmfusion.comparison.report.palette import DOT, INK, PAPER, Style
 from mmfusion.comparison.report.text_layout import LINE, text_width, wrap
 from mmfusion.metrics.ranking import Floats
 
@@ -118,7 +118,10 @@ def draw_key(page: Any, entries: Sequence[Named], left: float, top: float, width
     for label, style, *_ in entries:
         ends = ([left, left + 34], [top + 9, top + 9])
         page.plot(*ends, color=style.color, linestyle=style.line, linewidth=style.width)
-        page.plot([left + 17], [top + 9], style.marker, color=style.color, ms=6)
+        if style.prominent:
+            page.plot([left + 17], [top + 9], style.marker, color=style.color, ms=6)
+        elif style.line == DOT:
+            page.plot([left + 17], [top + 9], style.marker, color=PAPER, mec=style.color, mew=1.5, ms=6)
         for line in wrap(label, width - _SAMPLE):
             page.text(left + _SAMPLE, top + 14, line, va="baseline", color=INK)
             top += LINE

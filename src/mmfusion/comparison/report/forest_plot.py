@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmfusion.comparison.report import formatting
-from mmfusion.comparison.report.axis import limits, reach
+from mmfusion.comparison.report.axis import STEPS, limits, reach
 from mmfusion.comparison.report.canvas import WIDTH, Picture, full_width, picture
 from mmfusion.comparison.report.drawing import plot_axes, sheet
 from mmfusion.comparison.report.palette import GRID, INK, MUTED, PAPER, Style
@@ -175,7 +175,7 @@ def _paint(
     axes.grid(axis="x")
     # A number at the very end would stick out of the picture.
     inner = 0.045 * (right - left)
-    ticks = MaxNLocator(8 if layout.side else 4).tick_values(left, right)
+    ticks = MaxNLocator(8 if layout.side else 4, steps=STEPS).tick_values(left, right)
     axes.set_xticks([x for x in ticks if left + inner <= x <= right - inner])
     for number, (row, lines, height, top, end) in enumerate(
         zip(rows, layout.labels, layout.heights, [0.0, *layout.ends], layout.ends)

@@ -4,24 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmfusion.comparison.analysis.metric_names import metric as metric
 from mmfusion.comparison.analysis.results import Named
 
-METRICS: Mapping[str, str] = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "average_precision_called": "average precision of called classes",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "f1_macro": "macro F1",
-    "f1_weighted": "weighted F1",
-    "mcc": "MCC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "g_mean": "G-mean",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
-    "log_loss": "log loss",
-}
 KINDS: Mapping[str, str] = {
     "cases and seeds": "paired t-test with the variance of test cases and of training runs",
     "cases": "paired bootstrap of the test cases, of two trained models",
@@ -44,15 +29,6 @@ NONE = "\u2013"
 """Cell of an unknown value."""
 
 MINUS = "\u2212"
-
-
-def metric(name: str) -> str:
-    """A metric's name in words."""
-    if name in METRICS:
-        return METRICS[name]
-    if name.startswith("accuracy_"):
-        return f"accuracy of {name.removeprefix('accuracy_')}"
-    return name.replace("_", " ")
 
 
 def capitalized(text: str) -> str:

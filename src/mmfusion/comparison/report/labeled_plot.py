@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmfusion.comparison.report.axis import STEPS
 from mmfusion.comparison.report.canvas import WIDTH, Picture, full_width, picture
 from mmfusion.comparison.report.drawing import (
     Named,
@@ -32,7 +33,7 @@ def labeled(
     ends: tuple[float, float],
     panel: bool = False,
 ) -> Picture:
-    """Draw axes with labels; a key names the prominent ones alone.
+    """Draw axes with labels; a key names the prominent ones, and the number of the others.
 
     Args:
         key: Of the picture.
@@ -46,6 +47,10 @@ def labeled(
         panel: Whether it is one of several panels in a row, not over the full width.
     """
     key_entries = [name for name in names if name.style.prominent]
+    grey = [name for name in names if not name.style.prominent]
+    if grey:
+        words = grey[0].label if len(grey) == 1 else f"{len(grey)} other methods"
+        key_entries.append(Named(words, grey[0].style))
     inside = [name._replace(y=float(np.clip(name.y, *ends))) for name in names]
 
     def draw(key: str, width: float) -> Picture:
@@ -61,7 +66,7 @@ def labeled(
             axes = plot_axes(figure, (width, height), _LEFT, _TOP, right, bottom, x=x, y=y)
             paint(axes, wide)
             axes.set_ylim(*ends)
-            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
             if wide:
                 label_points(axes, page, inside, width - right + _LEADER, right - _LEADER)
             else:

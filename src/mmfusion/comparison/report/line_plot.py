@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmfusion.comparison.report.axis import limits, reach
+from mmfusion.comparison.report.axis import STEPS, limits, reach
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.drawing import draw_line, named
 from mmfusion.comparison.report.labeled_plot import edge_mark, labeled
@@ -51,6 +51,7 @@ def trends(
     y: str,
     percent: bool = False,
     whole: bool = False,
+    at: Sequence[float] | None = None,
     about: Style | None = None,
     span: tuple[float, float] = (-np.inf, np.inf),
     panel: bool = False,
@@ -66,6 +67,7 @@ def trends(
         y: Label of the axis.
         percent: Whether ``x`` are shares, shown in percent.
         whole: Whether ``x`` are whole numbers.
+        at: Ticks of ``x``, in ascending order; those too near to the one before have no tick. None: even steps.
         about: Style of the reference's line: lines that end far from it are outliers; None: none is.
         span: Where values lie beyond, the axis ends there.
         panel: Whether it is one of several panels in a row, not over the full width.
@@ -95,7 +97,10 @@ def trends(
 
         for line in reversed(lines):
             _draw(axes, line)
-        axes.xaxis.set_major_locator(MaxNLocator(8 if wide else 4, integer=whole))
+        if at is None:
+            axes.xaxis.set_major_locator(MaxNLocator(8 if wide else 4, steps=STEPS, integer=whole))
+        else:
+            axes.set_xticks(_apart(at, 0.06 if wide else 0.18))
         if percent:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for line, end in zip(lines, last):
@@ -103,6 +108,15 @@ def trends(
                 edge_mark(axes, *end[:2], ends, line.style.color)
 
     return labeled(key, title, description, paint, names, x=x, y=y, ends=ends, panel=panel)
+
+
+def _apart(at: Sequence[float], share: float) -> list[float]:
+    """Those of which each is at least a share of the whole length from the one before."""
+    kept: list[float] = []
+    for value in at:
+        if not kept or value - kept[-1] >= share * (at[-1] - at[0]):
+            kept.append(value)
+    return kept
 
 
 def _draw(axes: Any, line: Trend) -> None:

@@ -58,8 +58,17 @@ def _cell(page: Any, box: tuple[float, float, float, float], share: float, hit: 
     corner = (x + 1, y + 1)
     page.add_patch(Rectangle(corner, across - 2, down - 2, facecolor=shade(dark), edgecolor=edge, linewidth=width))
     text = formatting.NONE if np.isnan(share) else f"{100 * share:.0f}"
-    ink = "#fffffe" if dark > 0.5 else "#000001"
+    ink = ink_on(shade(dark))
     page.text(x + across / 2, y + down / 2, text, ha="center", va="center", color=ink)
+
+
+def ink_on(paper: str) -> str:
+    """Black or white, whichever has the higher contrast to a color, by the relative luminance of WCAG."""
+    channels = np.array([int(paper[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    # Both have 4.58 : 1 where (1 + 0.05) / (L + 0.05) = (L + 0.05) / 0.05.
+    return "#fffffe" if luminance < 0.179 else "#000001"
 
 
 def shade(share: float) -> str:

@@ -49,6 +49,9 @@ NAMES = {
 }
 """Variables of the page's style sheet, which has light and dark values."""
 
+DOT = "None"
+"""Line style of what is a point without a line."""
+
 REFERENCE = Style(INK, "solid", "D", 2.2, True)
 OTHER = Style(REST, "solid", "o", 1.0, False)
 _LINES: tuple[Any, ...] = ("solid", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)))
@@ -72,3 +75,8 @@ def styles(labels: Sequence[str], reference: str | None) -> dict[str, Style]:
     for label, color, line, marker in zip(best, SERIES, _LINES, _MARKERS):
         out[label] = Style(color, line, marker, 2.2, True)
     return out
+
+
+def foremost(style: Style) -> Style:
+    """Style in a picture of the series' own: a grey one is no longer in the background."""
+    return style if style.prominent else Style(MUTED, style.line, style.marker, 2.0, True)

@@ -10,7 +10,7 @@ from mmfusion.comparison.report.axis import limits, reach
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.drawing import named
 from mmfusion.comparison.report.labeled_plot import edge_mark, labeled
-from mmfusion.comparison.report.palette import MUTED, PAPER, Style
+from mmfusion.comparison.report.palette import DOT, MUTED, PAPER, Style
 
 
 class Dot(NamedTuple):
@@ -56,7 +56,8 @@ def scatter(
         low, high = reach(values, (intervals[:, 1] - intervals[:, 0]) / 2, about)
     near = ~((values < low) | (values > high))
     ends = limits([values[near], intervals[near]])
-    names = [named(dot.label, dot.style, dot.x, dot.y, ends) for dot in dots]
+    shown = [dot.style if dot.style.prominent else dot.style._replace(color=MUTED, line=DOT) for dot in dots]
+    names = [named(dot.label, style, dot.x, dot.y, ends) for dot, style in zip(dots, shown)]
 
     def paint(axes: Any, wide: bool) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator

@@ -7,7 +7,7 @@ from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import UNKNOWN, Chapter, Part, cell, overall, score
 from mmfusion.comparison.report.curve_plot import Line, square
-from mmfusion.comparison.report.palette import MUTED
+from mmfusion.comparison.report.palette import REST, foremost
 
 METRICS = ("brier", "ece", "log_loss")
 LEAST = 10
@@ -46,7 +46,7 @@ def _row(method: Method) -> tuple[str, ...]:
 
 def _picture(chapter: Chapter, method: Method) -> Picture:
     curve = overall(method.curves.reliability)
-    style = chapter.style(method)
+    style = foremost(chapter.style(method))
     # As in the table: for two classes the curve's ECE is over bins of a different probability.
     error = formatting.number(score(method, "ece").mean)
     lines, counts = [], None
@@ -54,11 +54,11 @@ def _picture(chapter: Chapter, method: Method) -> Picture:
         cases = np.ones(0) if curve.share is None else curve.share * chapter.comparison.n_cases
         few = np.resize(cases < LEAST, curve.y.shape)
         low, high = np.where(few, np.nan, curve.low), np.where(few, np.nan, curve.high)
-        lines.append(Line("raw", curve.x, curve.y, style._replace(prominent=True, width=2.0), low, high, every=True))
+        lines.append(Line("raw", curve.x, curve.y, style._replace(width=2.0), low, high, every=True))
         counts = None if curve.share is None else ("cases", cases)
     scaled = overall(method.curves.reliability_scaled)
     if scaled is not None:
-        dashed = style._replace(color=MUTED, line=(0, (4, 3)), marker="x", width=1.5, prominent=True)
+        dashed = style._replace(color=REST, line=(0, (4, 3)), marker="x", width=1.5)
         lines.append(Line("temperature-scaled", scaled.x, scaled.y, dashed))
     return square(
         chapter.key("reliability", chapter.method_key(method)),

@@ -24,7 +24,7 @@ def part(chapter: Chapter) -> Part:
     pictures = [
         forest(
             chapter.key("contribution", number),
-            name,
+            f"Modality: {name}",
             f"Fall of the AUC of {formatting.plural(len(rows), 'method')} without {name}, and with it permuted between "
             "cases; the numbers are in the table below.",
             rows,

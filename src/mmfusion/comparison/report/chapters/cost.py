@@ -51,10 +51,15 @@ def _row(label: str, cost: Cost) -> tuple[str, ...]:
         formatting.amount(cost.flops_per_case),
         formatting.number(cost.epochs, 1).removesuffix(".0"),
         formatting.count(cost.train_seconds),
-        formatting.amount(cost.train_cases_per_second),
-        formatting.amount(cost.inference_cases_per_second),
+        _rate(cost.train_cases_per_second),
+        _rate(cost.inference_cases_per_second),
         formatting.number(cost.peak_memory_bytes / 2**30, 2),
     )
+
+
+def _rate(value: float) -> str:
+    """Three digits, as many behind the point in a column of the same size: ``29.0`` below ``28.8``."""
+    return formatting.number(value, 1) if 10 <= value < 99.95 else formatting.amount(value)
 
 
 def _picture(chapter: Chapter, key: str, title: str, axis: str, of: Callable[[Cost], float]) -> Picture | None:

@@ -10,6 +10,7 @@ from mmfusion.comparison.report import formatting
 from mmfusion.comparison.report.canvas import Picture
 from mmfusion.comparison.report.chapters.chapter import Chapter, Part, overall, thin
 from mmfusion.comparison.report.curve_plot import Line, square
+from mmfusion.comparison.report.palette import foremost
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,10 @@ def _prevalence(chapter: Chapter, of: str | None) -> float | None:
 
 
 def _line(chapter: Chapter, curve: Curve, method: Method, label: str, *, band: bool) -> Line:
+    """A line with its band is the one that its picture is of."""
     x, y, low, high = thin(curve)
-    return Line(label, x, y, chapter.style(method), low if band else None, high if band else None)
+    style = chapter.style(method)
+    return Line(label, x, y, foremost(style), low, high) if band else Line(label, x, y, style)
 
 
 def _all(chapter: Chapter, kind: _Kind, methods: Sequence[Method]) -> Picture:

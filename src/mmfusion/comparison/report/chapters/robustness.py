@@ -22,13 +22,13 @@ def part(chapter: Chapter) -> Part:
         "Robustness to missing cells",
         "robustness",
         methods,
-        [_picture(chapter, metric)] if curves else [],
+        [_picture(chapter, metric, shares)] if curves else [],
         values={"metric": metric, "shares": [f"{share:.0%}" for share in shares], "rows": rows},
         lacking=chapter.lacking("This", lambda method: method.robustness),
     )
 
 
-def _picture(chapter: Chapter, metric: str) -> Picture:
+def _picture(chapter: Chapter, metric: str, shares: list[float]) -> Picture:
     lines = []
     # More bands would cover each other: that of the reference, and of the best other method.
     best = next((method.label for method in chapter.ranked if not method.is_reference), None)
@@ -49,5 +49,6 @@ def _picture(chapter: Chapter, metric: str) -> Picture:
         x="cells missing",
         y=metric,
         percent=True,
+        at=shares,
         about=REFERENCE,
     )

@@ -76,7 +76,8 @@ def _picture(chapter: Chapter, number: int, by: str, groups: Sequence[Subgroup],
         values = [(_value(chapter, method, group), chapter.style(method)) for method in shown]
         marks = tuple(Mark(value.mean, value.low, value.high, (), style) for value, style in values)
         rows.append(Row(group.value, formatting.plural(group.n_cases, "case"), marks))
-    names = " above ".join(method.label for method in shown)
+    labels = [method.label for method in shown]
+    names = labels[0] if len(labels) == 1 else f"upper line {labels[0]}, lower line {labels[1]}"
     return forest(
         chapter.key("subgroups", number),
         f"By {by}: {names}",
