@@ -20,7 +20,7 @@ from PIL import Image
 
 from mmfusion.experiments import folder, predictor, run, settings
 from mmfusion.experiments.modality_gap import gap_picture
-from mmfusion.experiments.modality_gap.embedding_sets import FUSED, EmbeddingSets, sets_of
+from mmfusion.experiments.modality_gap.embedding_sets import EmbeddingSets, all_sets, sets_of
 from mmfusion.experiments.modality_gap.gap_cases import GapCases, gap_cases
 from mmfusion.experiments.modality_gap.gap_panels import panels_of
 from mmfusion.experiments.modality_gap.initial_weights import initial_model
@@ -86,7 +86,7 @@ def embedded(runs: Path, seed: int) -> tuple[dict[str, EmbeddingSets], GapCases]
 
 def measured(runs: Path, seed: int, states: dict[str, EmbeddingSets], cases: GapCases) -> list[dict[str, Any]]:
     """All rows of a seed."""
-    embeddings = {when: {**sets.modalities, FUSED: sets.fused} for when, sets in states.items()}
+    embeddings = {when: all_sets(sets) for when, sets in states.items()}
     names = list(states[WITH].modalities)
     options: dict[str, Any] = {
         "pairs": [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]],
@@ -132,7 +132,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     rows = rows.assign(kind=np.where(rows["of"].str.contains(" and "), "pairs", rows["of"]))
-    rows.loc[(rows["kind"] != "pairs") & (rows["kind"] != FUSED), "kind"] = "modalities"
+    rows.loc[(rows["kind"] != "pairs") & (rows["kind"] != "fused"), "kind"] = "modalities"
     for (measure, kind), members in rows.groupby(["measure", "kind"], sort=False):
         line = {"number": measure.replace("_", " "), "of": kind}
         for when in STATES:

@@ -97,7 +97,7 @@ def test_numbers_are_those_of_the_embeddings(run: mmf.Run, root: Path, frame: pd
     after = gap.numbers[(gap.numbers["when"] == AFTER) & (gap.numbers["of"] != "fused")]
     assert len(after) == len(expected) == 9
     for row, one in zip(after.itertuples(), expected, strict=True):
-        assert (row.measure, row.of, row.cases) == (one.measure, " and ".join(one.of), one.n_cases)
+        assert (row.measure, row.of, row.to, row.cases) == (one.measure, one.of[0], "".join(one.of[1:]), one.n_cases)
         assert (row.value, row.low, row.high) == pytest.approx((one.value, one.low, one.high), abs=1e-5, nan_ok=True)
     fused = gap.numbers[gap.numbers["of"] == "fused"]
     assert fused["measure"].tolist() == ["uniformity", "class_share"] * 3
@@ -108,7 +108,7 @@ def test_numbers_are_those_of_the_embeddings(run: mmf.Run, root: Path, frame: pd
 
 
 def test_change_is_after_less_before(gap: ModalityGap) -> None:
-    table = gap.numbers.pivot_table(index=["measure", "of"], columns="when", values="value", sort=False)
+    table = gap.numbers.pivot_table(index=["measure", "of", "to"], columns="when", values="value", sort=False)
     np.testing.assert_allclose(table["change"], table[AFTER] - table[BEFORE], atol=1e-12)
     # The weights are the same and the statistics of batches are not.
     assert (table["change"].abs() > 1e-6).any()
@@ -139,9 +139,9 @@ def test_cases_may_lack_a_modality_or_a_label(run: mmf.Run, root: Path, frame: p
     found = run.modality_gap(some.drop(columns="diagnosis"), root, "absent", before=False, neighbors="none")
     assert set(found.numbers["when"]) == {AFTER}
     assert set(found.numbers["measure"]) == {"distance", "modality_share", "alignment", "uniformity"}
-    cases = found.numbers.set_index(["measure", "of"])["cases"]
-    assert cases["distance", "photo and meta"] == cases["uniformity", "photo"] == 19
-    assert cases["uniformity", "meta"] == 20
+    cases = found.numbers.set_index(["measure", "of", "to"])["cases"]
+    assert cases["distance", "photo", "meta"] == cases["uniformity", "photo", ""] == 19
+    assert cases["uniformity", "meta", ""] == 20
     photo, meta = found.panels[AFTER][0].clouds
     assert (len(photo.points), len(meta.points), photo.prototypes) == (19, 20, None)
     assert found.classes == ()
@@ -167,7 +167,7 @@ def test_files_need_nothing_else(gap: ModalityGap, tmp_path: Path) -> None:
     page = files[1].read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert page.count("data:image/png;base64,") == 4
-    pd.testing.assert_frame_equal(pd.read_csv(files[2]), gap.numbers)
+    pd.testing.assert_frame_equal(pd.read_csv(files[2]).fillna({"to": ""}), gap.numbers)
     row = gap.numbers[gap.numbers["measure"] == "distance"].iloc[1]
     assert f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" in page
     assert gap._repr_html_() in page
@@ -176,10 +176,10 @@ def test_files_need_nothing_else(gap: ModalityGap, tmp_path: Path) -> None:
 def test_names_are_texts_and_not_markup() -> None:
     points, classes = np.array([[0.0, 1], [1, 0]]), np.array([0, -1])
     panel = Panel("<q>", "PCA", (0.5, 0.5), (Cloud("<i>", points, classes, np.array([[0.5, 0], [np.nan, np.nan]])),))
-    numbers = pd.DataFrame([("<u>", "distance", "<i> and b", np.nan, np.nan, np.nan, 2)])
-    numbers.columns = pd.Index(["when", "measure", "of", "value", "low", "high", "cases"])
+    numbers = pd.DataFrame([("<u>", "distance", "<i>", "<a>", np.nan, np.nan, np.nan, 2)])
+    numbers.columns = pd.Index(["when", "measure", "of", "to", "value", "low", "high", "cases"])
     made = ModalityGap(numbers, {"<u>": [panel]}, ("<s>", "t"), "<em>", "<h1>")
-    for tag in ("<q>", "<i>", "<u>", "<s>", "<em>", "<h1>"):
+    for tag in ("<q>", "<i>", "<u>", "<s>", "<em>", "<h1>", "<a>"):
         assert tag not in made.html
         assert tag.replace("<", "&lt;").replace(">", "&gt;") in made.html
     assert "undefined" in made.html

@@ -15,8 +15,6 @@ from mmfusion.models import FusionModel
 from mmfusion.training import inference
 from mmfusion.training.arithmetic import arithmetic
 
-FUSED = "fused"
-
 
 class EmbeddingSets(NamedTuple):
     """Embeddings of n cases.
@@ -31,6 +29,19 @@ class EmbeddingSets(NamedTuple):
     modalities: dict[str, Floats]
     present: dict[str, NDArray[np.bool_]]
     fused: Floats | None
+
+
+def fused_name(sets: EmbeddingSets) -> str:
+    """What the fused embeddings are called: ``"fused"``, or if a modality is called so, something longer."""
+    name = "fused"
+    while name in sets.modalities:
+        name += " embedding"
+    return name
+
+
+def all_sets(sets: EmbeddingSets) -> dict[str, Floats]:
+    """The modalities' embeddings, and the fused ones where there are any, by name."""
+    return sets.modalities | ({} if sets.fused is None else {fused_name(sets): sets.fused})
 
 
 def sets_of(model: nn.Module, dataset: CaseDataset, batch_size: int, device: torch.device) -> EmbeddingSets:

@@ -11,14 +11,13 @@ import pandas as pd
 from torch import nn
 
 from mmfusion.experiments.modality_gap import gap_page, gap_picture
-from mmfusion.experiments.modality_gap.embedding_sets import FUSED, EmbeddingSets, sets_of
+from mmfusion.experiments.modality_gap.embedding_sets import all_sets, sets_of
 from mmfusion.experiments.modality_gap.gap_cases import gap_cases
 from mmfusion.experiments.modality_gap.gap_panels import Panel, panels_of
 from mmfusion.experiments.modality_gap.initial_weights import initial_model
 from mmfusion.experiments.modality_gap.projections import Neighbors, chosen
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.metrics.modality_gap import ALPHA, GapNumber, T, gap_differences, gap_numbers
-from mmfusion.metrics.ranking import Floats
 from mmfusion.training.result_files import write_bytes, write_text
 
 BEFORE, AFTER = "before training", "after training"
@@ -32,9 +31,9 @@ class ModalityGap:
     """Where a model puts the modalities of its cases. In a notebook it shows its page.
 
     Attributes:
-        numbers: One row per ``when`` (before or after training, or the change), ``measure`` and ``of`` (two modalities,
-            or a set): ``value``, ``low`` and ``high``, a 95 % interval for other cases, and ``cases``; see
-            :mod:`mmfusion.metrics.modality_gap`.
+        numbers: One row per ``when`` (before or after training, or the change), ``measure``, and ``of`` and ``to``, two
+            modalities, or one set and an empty text: ``value``, ``low`` and ``high``, a 95 % interval for other cases,
+            and ``cases``; see :mod:`mmfusion.metrics.modality_gap`.
         panels: What is drawn, by ``when``.
         classes: Names of the classes; empty if no case has a label.
         about: A sentence on the cases.
@@ -138,9 +137,9 @@ def modality_gap(
     ]
     labels = cases.labels if cases.has_labels else None
     options: dict[str, Any] = {"pairs": pairs, "n_resamples": n_resamples, "seed": seed}
-    found = {when: gap_numbers(_all(s), labels, s.present, cases.groups, **options) for when, s in states.items()}
+    found = {when: gap_numbers(all_sets(s), labels, s.present, cases.groups, **options) for when, s in states.items()}
     if before:
-        both = _all(states[BEFORE]), _all(after)
+        both = all_sets(states[BEFORE]), all_sets(after)
         found[gap_page.CHANGE] = gap_differences(*both, labels, after.present, cases.groups, **options)
     n = len(cases.labels)
     of = f"{n} cases" if n == cases.n_all else f"{n} cases, drawn at random, of the {cases.n_all}"
@@ -153,10 +152,9 @@ def modality_gap(
     )
 
 
-def _all(sets: EmbeddingSets) -> dict[str, Floats]:
-    return sets.modalities | ({} if sets.fused is None else {FUSED: sets.fused})
-
-
 def _frame(when: str, numbers: list[GapNumber]) -> pd.DataFrame:
-    rows = [(when, one.measure, " and ".join(one.of), one.value, one.low, one.high, one.n_cases) for one in numbers]
-    return pd.DataFrame(rows, columns=["when", "measure", "of", "value", "low", "high", "cases"])
+    rows = [
+        (when, one.measure, one.of[0], "".join(one.of[1:]), one.value, one.low, one.high, one.n_cases)
+        for one in numbers
+    ]
+    return pd.DataFrame(rows, columns=["when", "measure", "of", "to", "value", "low", "high", "cases"])

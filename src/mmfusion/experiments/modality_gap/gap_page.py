@@ -72,7 +72,7 @@ def fragment(
 def _key(states: Mapping[str, Sequence[Panel]], classes: Sequence[str]) -> str:
     dots = [f'<span><b style="color:{color_of(i)}">●</b> {html.escape(name)}</span>' for i, name in enumerate(classes)]
     for name, marker in markers_of(states).items():
-        label = f"prototypes across {ACROSS}" if name == ACROSS else name
+        label = "prototypes across all modalities" if name is ACROSS else str(name)
         dots.append(f"<span>{_SHAPES[marker]} {html.escape(label)}</span>")
     if classes:
         dots.append("<span>large, dark edge: prototype of a class</span>")
@@ -89,10 +89,11 @@ def _figure(state: str, panel: Panel, png: bytes) -> str:
 def _table(numbers: pd.DataFrame) -> str:
     columns = list(dict.fromkeys(numbers["when"]))
     rows = [f"<tr><th>number</th><th>of</th>{''.join(f'<th>{html.escape(when)}</th>' for when in columns)}</tr>"]
-    for (measure, of), members in numbers.groupby(["measure", "of"], sort=False):
+    for (measure, of, to), members in numbers.groupby(["measure", "of", "to"], sort=False):
         by_state = dict(zip(members["when"], members[["value", "low", "high"]].to_numpy(dtype=float).tolist()))
         cells = "".join(f"<td>{_cell(*by_state[when], signed=when == CHANGE)}</td>" for when in columns)
-        rows.append(f'<tr><td>{_words(str(measure))}</td><td class="of">{html.escape(str(of))}</td>{cells}</tr>')
+        sets = html.escape(f"{of} and {to}" if to else str(of))
+        rows.append(f'<tr><td>{_words(str(measure))}</td><td class="of">{sets}</td>{cells}</tr>')
     return f"<table>{''.join(rows)}</table>"
 
 

@@ -7,26 +7,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmfusion.experiments.modality_gap.embedding_sets import FUSED, EmbeddingSets
+from mmfusion.experiments.modality_gap.embedding_sets import EmbeddingSets, fused_name
 from mmfusion.experiments.modality_gap.projections import project
 from mmfusion.losses.prototypes import membership, prototypes_of_units
 from mmfusion.metrics.modality_gap import Directions, directions
 from mmfusion.metrics.ranking import Floats
 
-ACROSS = "all modalities"
+ACROSS = None
+"""In the place of a modality's name: across all of them."""
 
 
 class Cloud(NamedTuple):
     """Points of one set.
 
     Attributes:
-        name: Of the set.
+        name: Of the set; :data:`ACROSS` for prototypes across modalities.
         points: Shape ``(n, 2)``; none for a set of prototypes alone.
         classes: Shape ``(n,)``, -1 without a label.
         prototypes: Shape ``(k, 2)``; NaN for a class without one. None without labels.
     """
 
-    name: str
+    name: str | None
     points: Floats
     classes: NDArray[np.int64]
     prototypes: Floats | None
@@ -68,7 +69,8 @@ def panels_of(
         widths.setdefault(x.shape[1], []).append(name)
     spaces = [(", ".join(names), {name: sets.modalities[name] for name in names}) for names in widths.values()]
     if sets.fused is not None:
-        spaces.append((FUSED, {FUSED: sets.fused}))
+        name = fused_name(sets)
+        spaces.append((name, {name: sets.fused}))
     found = []
     for title, embeddings in spaces:
         known = directions(embeddings, {name: row for name, row in sets.present.items() if name in embeddings})
@@ -76,16 +78,14 @@ def panels_of(
         units = {name: one.directions[rows[name]] for name, one in known.items()}
         if not any(map(len, rows.values())):
             continue  # no case has any of them
-        blocks = dict(units)
-        if (labels >= 0).any():
-            blocks |= {f"prototypes {name}": x for name, x in _prototypes(known, labels, n_classes).items()}
+        prototypes = _prototypes(known, labels, n_classes) if (labels >= 0).any() else {}
         for projection in projections:
-            placed = _placed(blocks, projection, seed)
-            clouds = [
-                Cloud(name, placed.of[name], labels[rows[name]], placed.of.get(f"prototypes {name}")) for name in units
-            ]
-            if across := [x for key, x in placed.of.items() if key == f"prototypes {ACROSS}"]:
-                clouds.append(Cloud(ACROSS, np.zeros((0, 2)), np.zeros(0, dtype=np.int64), across[0]))
+            placed = _placed([*units.values(), *prototypes.values()], projection, seed)
+            points = dict(zip(units, placed.parts))
+            of_classes = dict(zip(prototypes, placed.parts[len(units) :]))
+            clouds = [Cloud(name, points[name], labels[rows[name]], of_classes.get(name)) for name in units]
+            if ACROSS in of_classes:
+                clouds.append(Cloud(ACROSS, np.zeros((0, 2)), np.zeros(0, dtype=np.int64), of_classes[ACROSS]))
             found.append(Panel(title, placed.projection, placed.shares, tuple(clouds)))
     return found
 
@@ -93,21 +93,20 @@ def panels_of(
 class _Placed(NamedTuple):
     projection: str
     shares: tuple[float, ...]
-    of: dict[str, Floats]
+    parts: list[Floats]
 
 
-def _placed(blocks: dict[str, Floats], projection: str, seed: int) -> _Placed:
+def _placed(blocks: Sequence[Floats], projection: str, seed: int) -> _Placed:
     """All rows that are finite by one fit; the others are NaN."""
-    together = np.concatenate(list(blocks.values()))
+    together = np.concatenate(blocks)
     sound = np.isfinite(together).all(axis=1)
     projected = project(together[sound], projection, seed)
     points = np.full((len(together), 2), np.nan)
     points[sound] = projected.points
-    parts = np.split(points, np.cumsum([len(x) for x in blocks.values()])[:-1])
-    return _Placed(projected.name, projected.shares, dict(zip(blocks, parts)))
+    return _Placed(projected.name, projected.shares, np.split(points, np.cumsum([len(x) for x in blocks])[:-1]))
 
 
-def _prototypes(known: dict[str, Directions], labels: NDArray[np.int64], n_classes: int) -> dict[str, Floats]:
+def _prototypes(known: dict[str, Directions], labels: NDArray[np.int64], n_classes: int) -> dict[str | None, Floats]:
     """By set, shape ``(k, d)``, and across several sets; NaN where a class has none."""
     units = torch.from_numpy(np.stack([one.directions for one in known.values()]))
     member = membership(torch.from_numpy(labels), n_classes)
@@ -115,7 +114,7 @@ def _prototypes(known: dict[str, Directions], labels: NDArray[np.int64], n_class
     prototypes = prototypes_of_units(units, member, counted)
     has_direction = prototypes.present & prototypes.directions.any(-1)  # directions may cancel
     shown = torch.where(has_direction.unsqueeze(-1), prototypes.directions, torch.nan).numpy()
-    found = dict(zip((*known, ACROSS), shown))
+    found: dict[str | None, Floats] = dict(zip((*known, ACROSS), shown))
     if len(known) == 1:
         del found[ACROSS]  # it would be the set's own
     return found

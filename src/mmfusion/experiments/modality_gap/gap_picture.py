@@ -34,7 +34,7 @@ def overview(states: Mapping[str, Sequence[Panel]], classes: Sequence[str]) -> b
     Returns:
         A PNG file.
     """
-    columns, markers = max(map(len, states.values())), markers_of(states)
+    columns, markers = max(1, *map(len, states.values())), markers_of(states)
     with _plain():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -71,23 +71,23 @@ def pictures(states: Mapping[str, Sequence[Panel]]) -> dict[str, list[bytes]]:
     return found
 
 
-def markers_of(states: Mapping[str, Sequence[Panel]]) -> dict[str, str]:
+def markers_of(states: Mapping[str, Sequence[Panel]]) -> dict[str | None, str]:
     """The marker of each set, in order."""
     names = [cloud.name for panels in states.values() for panel in panels for cloud in panel.clouds]
-    sets = [name for name in dict.fromkeys(names) if name != ACROSS]
-    found = {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(sets)}
+    sets = [name for name in dict.fromkeys(names) if name is not ACROSS]
+    found: dict[str | None, str] = {name: _MARKERS[i % len(_MARKERS)] for i, name in enumerate(sets)}
     return found | ({ACROSS: "*"} if ACROSS in names else {})
 
 
 def _draw(
-    axes: Any, panel: Panel, limits: tuple[float, float] | None, markers: Mapping[str, str], title: str = ""
+    axes: Any, panel: Panel, limits: tuple[float, float] | None, markers: Mapping[str | None, str], title: str = ""
 ) -> None:
     for cloud in panel.clouds:
         colors = [color_of(int(c)) for c in cloud.classes]
         axes.scatter(*cloud.points.T, c=colors, marker=markers[cloud.name], s=9, alpha=0.55, linewidths=0)
     for cloud in panel.clouds:
         if cloud.prototypes is not None:
-            style = {"marker": markers[cloud.name], "s": 160 if cloud.name == ACROSS else 75}
+            style = {"marker": markers[cloud.name], "s": 160 if cloud.name is ACROSS else 75}
             axes.scatter(
                 *cloud.prototypes.T,
                 c=[color_of(c) for c in range(len(cloud.prototypes))],
@@ -124,7 +124,7 @@ def _legend(states: Mapping[str, Sequence[Panel]], classes: Sequence[str]) -> li
 
     handles = [line(name, "o", color_of(i)) for i, name in enumerate(classes)]
     for name, marker in markers_of(states).items():
-        if name != ACROSS:
+        if name is not ACROSS:
             handles.append(line(name, marker, "#555555"))
     if classes:
         handles.append(line("prototype", "o", "white", markeredgecolor=_INK))

@@ -28,8 +28,8 @@ def initial_model(place: Path, spec: DataSpec, trained: nn.Module, module: nn.Mo
         In evaluation mode, on the device of the trained model. The random state is left as it was.
 
     Raises:
-        ValueError: If the folder does not say what the run began with, as a shared one.
-        OSError: If pretrained weights are needed and cannot be had.
+        ValueError: If the folder does not say what the run began with, as a shared one, or pretrained weights cannot be
+            had.
     """
     if not (place / folder.SPLITS).is_file():
         raise ValueError(
@@ -39,7 +39,13 @@ def initial_model(place: Path, spec: DataSpec, trained: nn.Module, module: nn.Mo
     settings = folder.read_settings(place)
     with torch.random.fork_rng(devices=[]):
         seed_all(derive(settings.run.seed))
-        model = build_model(settings, spec, weights=True, module=module)
+        try:
+            model = build_model(settings, spec, weights=True, module=module)
+        except (OSError, ImportError, ValueError) as error:
+            raise ValueError(
+                f"the model that the training of {place} began with cannot be built again: {error}. What came after is "
+                "shown by before=False"
+            ) from error
     for (_, fresh), (_, fitted) in zip(learning(model), learning(trained), strict=True):
         learned_by_gradient = dict(fitted.named_parameters())
         rows = {name: x for name, x in fitted.state_dict().items() if name not in learned_by_gradient}
