@@ -65,7 +65,7 @@ def compare(name: str, source: Source, frame: pd.DataFrame, folder: Path, batch_
     began = time.perf_counter()
     mapped, _ = load_images(sources, frame, folder, cache=cache)
     again = time.perf_counter() - began
-    decoded = DecodedRows(source, find_images(sources, frame, folder).paths["image"])
+    decoded = DecodedRows(source, [path for _, path in find_images(sources, frame, folder).each("image")])
     some = torch.arange(0, len(frame), 7)
     if not torch.equal(decoded[some], mapped["image"][some]):
         raise RuntimeError("the cache gives other pixels than the files")

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from mmfusion.models.pretrained import from_pretrained, save_pretrained
     from mmfusion.registry import list_backbones, list_datasets, list_losses, list_models
     from mmfusion.spec import Classes, Columns, DataSpec, Image, Labels, Regression, Survival, Wording
-    from mmfusion.tokens import FusionOutput, LossInputs, Maps, Table, Tokens
+    from mmfusion.tokens import Bag, FusionOutput, LossInputs, Maps, Table, Tokens
     from mmfusion.training.callbacks import Callback
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Bag",
     "Blueprint",
     "Callback",
     "Classes",
@@ -84,7 +85,7 @@ _HOMES = {
     **dict.fromkeys(("Blueprint", "FusionModel", "ImageEncoders", "ablate", "create_loss", "create_model"), "models"),
     **dict.fromkeys(("list_backbones", "list_datasets", "list_losses", "list_models"), "registry"),
     **dict.fromkeys(("Classes", "Columns", "DataSpec", "Image", "Labels", "Regression", "Survival", "Wording"), "spec"),
-    **dict.fromkeys(("FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
+    **dict.fromkeys(("Bag", "FusionOutput", "LossInputs", "Maps", "Table", "Tokens"), "tokens"),
     **dict.fromkeys(("Data", "load_dataset", "read_table"), "experiments.chosen_data"),
     "compact": "comparison.compact",
     "compare": "api.compare",

@@ -25,11 +25,13 @@ class Image:
         channels: Number of channels.
         size: Pixels or voxels along each spatial axis, in the tensor's order: ``(height, width)`` or three.
         spacing: Distance between neighbours along each axis, in millimetres, where known.
+        bag: Most images that a case may have. Above 1 a batch holds them as a :class:`~mmfusion.tokens.Bag`.
     """
 
     channels: AtLeastOne
     size: Annotated[tuple[AtLeastOne, ...], Length(2, 3)]
     spacing: Annotated[tuple[Annotated[float, Range(0, above=True)], ...], Length(2, 3)] | None = None
+    bag: AtLeastOne = 1
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -38,7 +40,7 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(channels, *size)``."""
+        """``(channels, *size)``, of one image."""
         return (self.channels, *self.size)
 
 
@@ -225,7 +227,10 @@ def _check_name(what: str, name: str) -> None:
 
 
 def _pack(value: Modality | Target) -> dict[str, Any]:
-    return {"kind": type(value).__name__, **asdict(value)}
+    packed = {"kind": type(value).__name__, **asdict(value)}
+    if isinstance(value, Image) and value.bag == 1:
+        del packed["bag"]  # the digests of former runs hold
+    return packed
 
 
 def _unpack(packed: object, where: str) -> Any:

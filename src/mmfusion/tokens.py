@@ -28,11 +28,24 @@ class Table(NamedTuple):
     categorical: Tensor
 
 
+class Bag(NamedTuple):
+    """Several images per case of one modality, in no order.
+
+    Attributes:
+        x: Shape ``(b, k, channels, *spatial)``; k is any number that holds the largest bag of the batch. What is not
+            real may hold anything.
+        mask: Shape ``(b, k)``, bool; True is a real image. A case without any lacks the modality.
+    """
+
+    x: Tensor
+    mask: Tensor
+
+
 class Maps(NamedTuple):
     """What an encoder made of a batch of images, in place of the images: a frozen encoder need not run again.
 
     Attributes:
-        stages: One map per stage, shape ``(b, c, *spatial)``, in network order.
+        stages: One map per stage, shape ``(b, c, *spatial)``, in network order; of a bag, pooled over its images.
     """
 
     stages: tuple[Tensor, ...]
@@ -109,8 +122,9 @@ class TokenShape:
         return cls(math.prod(grid), dim, tuple(grid))
 
 
-Content: TypeAlias = Tensor | Maps | Table
-"""A modality's part of a batch: an image ``(b, channels, *spatial)``, 2D or 3D, or its maps, or a table."""
+Content: TypeAlias = Tensor | Bag | Maps | Table
+"""A modality's part of a batch: an image ``(b, channels, *spatial)``, 2D or 3D, or several per case, or its maps, or a
+table."""
 
 Inputs: TypeAlias = Mapping[str, Content]
 """One entry per modality."""

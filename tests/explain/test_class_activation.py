@@ -63,7 +63,7 @@ def test_trace_matches_model_output(name: str) -> None:
     model = small_model(name, images=2)
     inputs = batch_for(model)
     present = {"image1": SOME}
-    output, maps = model.trace(inputs, present)
+    output, maps, _ = model.trace(inputs, present)
     assert_close(output.logits, model(inputs, present).logits)
     assert {key: len(of_image) for key, of_image in maps.items()} == dict.fromkeys(maps, model.encoders.n_stages + 1)
     assert len(maps["image1"][0]) == 2
@@ -73,7 +73,7 @@ def test_heat_of_linear_model_sums_to_output() -> None:
     model = small_model("image", hidden=(), dropout=0.0)
     inputs = batch_for(model)
     output = Output(index=1, unit="output")
-    _, points = model.trace(inputs)
+    points = model.trace(inputs).points
     nothing = {"image0": Maps(tuple(torch.zeros_like(x) for x in points["image0"][1:]))}
     expected = (model(inputs).logits - model(nothing).logits)[:, 1]
     for method in ("hires_cam", "grad_cam"):
@@ -148,7 +148,7 @@ def test_slices_share_heat_by_attention_weight() -> None:
     inputs = make_inputs(spec, 2)
     output = Output(index=1, unit="output")
     heat = class_activation_map(model, inputs, method="hires_cam", positive=False, output=output)
-    _, points = model.trace(inputs)
+    points = model.trace(inputs).points
     nothing = {"image0": Maps(tuple(torch.zeros_like(x) for x in points["image0"][1:]))}
     expected = (model(inputs).logits - model(nothing).logits)[:, 1]
     assert heat.shape == (2, 16, 16, 3)

@@ -18,7 +18,7 @@ from mmfusion.fusion.vectors import Concat
 from mmfusion.heads import MLPHead
 from mmfusion.losses import Objective
 from mmfusion.models import Context, FusionModel, ImageEncoders
-from mmfusion.models.image_encoders import _lanes
+from mmfusion.models.lanes import lanes
 from mmfusion.pooling import MeanPooling
 from mmfusion.spec import Columns, DataSpec, Image
 from mmfusion.tokenizers import FeatureTokenizer, Pool, TableCells
@@ -741,7 +741,7 @@ def test_lanes_batch_images_by_shape_and_route() -> None:
     """One batch for each shape on each route."""
     images = {"a": torch.ones(2, 3, 4, 4), "b": torch.zeros(1, 3, 4, 4), "c": torch.ones(2, 3, 2, 2)}
     images["d"] = images["a"] * 2
-    one, other, third = _lanes(images, {"a": "x", "b": "x", "c": "x", "d": "y"})
+    one, other, third = lanes(images, {"a": "x", "b": "x", "c": "x", "d": "y"})
     assert (one.route, one.names, one.sizes, len(one.x)) == ("x", ("a", "b"), (2, 1), 3)
     assert (other.names, third.names, third.route) == (("c",), ("d",), "y")
     assert third.x is images["d"]

@@ -12,9 +12,10 @@ import torch
 import mmfusion as mmf
 from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion.data.frame import FrameDataset
+from mmfusion.data.images.bag_rows import BagRows
 from mmfusion.data.images.intensity import Intensity
 from mmfusion.experiments import evaluation, run, settings
-from mmfusion.spec import DataSpec
+from mmfusion.spec import DataSpec, Image
 from mmfusion.tokens import Maps, Table
 from mmfusion.training import precompute as module
 from mmfusion.training.arithmetic import arithmetic, in_use
@@ -336,3 +337,31 @@ def test_invalid_settings_raise(train: dict[str, Any], message: str) -> None:
 def test_table_augmentation_with_precomputed_maps() -> None:
     train = {"precompute": True, "freeze": "all", "augment": {"flips": False, "table": {"mask": 0.1}}}
     assert settings.Settings.from_dict({"run": {"model": "cfcml"}, "train": train}).augment.images_idle
+
+
+def bag_model(sizes: list[int], *, how: str = "mean", seed: int = 0) -> tuple[Any, FrameDataset]:
+    spec = DataSpec({"image0": Image(2, (16, 16), bag=3)}, n_classes=3)
+    pixels = torch.rand(sum(sizes), 2, 16, 16, generator=torch.Generator().manual_seed(seed))
+    data = FrameDataset(
+        spec,
+        pd.DataFrame(index=range(len(sizes))),
+        images={"image0": BagRows(pixels, sizes)},
+        tables={},
+        targets=make_labels(spec, len(sizes)),
+    )
+    torch.manual_seed(0)
+    return mmf.create_model(mmf.Blueprint(encoder={"name": "convnet", "bag": how}, dim=8), spec).eval(), data
+
+
+def test_maps_of_bags_are_pooled_and_named_by_bags_and_pool(tmp_path: Path) -> None:
+    of, data = bag_model([2, 0, 3, 1])
+    maps = cached(tmp_path, of, data)
+    cases = maps.__getitems__([0, 1, 2, 3])
+    assert isinstance(cases.inputs["image0"], Maps)
+    with torch.no_grad():
+        expected = of(data.__getitems__([0, 1, 2, 3]).inputs).logits
+        found = of(cases.inputs, cases.present).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    for sizes, how in (([2, 1, 2, 1], "mean"), ([2, 0, 3, 1], "max")):
+        cached(tmp_path, *bag_model(sizes, how=how))
+    assert len([path for path in (tmp_path / "maps").iterdir() if path.is_dir()]) == 3

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate, default_collate_fn_map
 
 from mmfusion.spec import DataSpec
-from mmfusion.tokens import Content, Maps, Table
+from mmfusion.tokens import Bag, Content, Maps, Table
 
 
 class ByModality(dict[str, Content]):
@@ -21,8 +21,8 @@ class Cases(NamedTuple):
 
     Attributes:
         inputs: By modality: image ``(b, channels, *spatial)`` float32, photographs in [0, 1] (the backbone applies the
-            normalization of its weights), or its :class:`~mmfusion.tokens.Maps` if they were computed before, or
-            :class:`~mmfusion.tokens.Table`.
+            normalization of its weights), or a :class:`~mmfusion.tokens.Bag` of several, or their
+            :class:`~mmfusion.tokens.Maps` if they were computed before, or :class:`~mmfusion.tokens.Table`.
         present: By modality, ``(b,)`` bool; True is present. Every modality has an entry.
         targets: By target; class indices ``(b,)`` int64.
         position: Shape ``(b,)`` int64, the position in the dataset.
@@ -89,7 +89,10 @@ class StoredCases(CaseDataset, Protocol):
         """Scaling of intensities by image modality, without those that change nothing."""
 
     def pixels(self, modality: str, rows: slice) -> Tensor:
-        """Images of one modality as they are stored, shape ``(n, channels, *spatial)``."""
+        """Images of one modality as they are stored, shape ``(n, channels, *spatial)``; of bags all of the cases."""
+
+    def n_images(self, modality: str, rows: slice) -> Tensor:
+        """Number of images of each case in :meth:`pixels`, shape ``(n,)`` int64."""
 
     def stored(self) -> CaseDataset:
         """The same cases with images as they are stored, to be converted by ``as_floats``."""
@@ -142,6 +145,8 @@ def first_case(batch: Cases) -> Cases:
     def first(content: Content) -> Content:
         if isinstance(content, Maps):
             return Maps(tuple(stage[0] for stage in content.stages))
+        if isinstance(content, Bag):
+            return Bag(content.x[0], content.mask[0])
         return Table(content.numerical[0], content.categorical[0]) if isinstance(content, Table) else content[0]
 
     return Cases(
@@ -184,7 +189,18 @@ def _maps(batch: Sequence[Maps], **_: Any) -> Maps:
     return Maps(tuple(torch.stack(stage) for stage in stages))
 
 
+def _bags(batch: Sequence[Bag], **_: Any) -> Bag:
+    # Without a batch axis: (k, channels, *spatial), and k differs.
+    width = max(len(bag.mask) for bag in batch)
+    x = batch[0].x.new_zeros((len(batch), width, *batch[0].x.shape[1:]))
+    mask = batch[0].mask.new_zeros((len(batch), width))
+    for i, bag in enumerate(batch):
+        x[i, : len(bag.mask)], mask[i, : len(bag.mask)] = bag.x, bag.mask
+    return Bag(x, mask)
+
+
 # So that DataLoader(bundle.train, batch_size=16) needs no collate_fn.
 default_collate_fn_map[ByModality] = _as_read
 default_collate_fn_map[Cases] = _single
 default_collate_fn_map[Maps] = _maps
+default_collate_fn_map[Bag] = _bags

@@ -1,6 +1,7 @@
 """Dataset of a table's cases: columns in memory, images in memory or mapped from disk."""
 
 import copy
+import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.cases import ByModality, Cases, check_classes, first_case
+from mmfusion.data.images.bag_rows import BagRows
 from mmfusion.data.images.checksums import checksums
 from mmfusion.data.images.intensity import Intensity
 from mmfusion.data.images.masks import RegionMasks
 from mmfusion.data.images.rows import MappedRows, Rows
 from mmfusion.spec import Classes, DataSpec
-from mmfusion.tokens import Content, Table
+from mmfusion.tokens import Bag, Content, Table
 
 T = TypeVar("T")
 _ALL = slice(None)
@@ -31,7 +33,8 @@ class FrameDataset:
         frame: One row per case; kept for reports, not read again.
         images: By image modality, shape ``(n, channels, *spatial)``; uint8 (0 to 255 becomes 0 to 1), or float of any
             width. Tensors, :class:`~mmfusion.data.images.rows.Rows`, or arrays, such as
-            ``numpy.load(..., mmap_mode="r")``, of which only the rows of a batch are read.
+            ``numpy.load(..., mmap_mode="r")``, of which only the rows of a batch are read; and
+            :class:`~mmfusion.data.images.bag_rows.BagRows` where the spec's ``bag`` is above 1.
         tables: By table modality, ``n`` rows.
         targets: By target, ``n`` rows; empty for cases without labels.
         present: By modality, shape ``(n,)`` bool, True is present; other modalities are present in all cases.
@@ -48,7 +51,7 @@ class FrameDataset:
         spec: DataSpec,
         frame: pd.DataFrame,
         *,
-        images: Mapping[str, Tensor | Rows | NDArray[Any]],
+        images: Mapping[str, Tensor | Rows | BagRows | NDArray[Any]],
         tables: Mapping[str, Table],
         targets: Mapping[str, Tensor],
         present: Mapping[str, Tensor] | None = None,
@@ -59,13 +62,17 @@ class FrameDataset:
         n = len(frame)
         self._spec = spec
         self._frame = frame
-        self._images: dict[str, Tensor | Rows] = {
+        self._images: dict[str, Tensor | Rows | BagRows] = {
             name: MappedRows(image) if isinstance(image, np.ndarray) else image for name, image in images.items()
         }
         self._tables = dict(tables)
         self._targets = dict(targets)
         everyone = torch.ones(n, dtype=torch.bool)
         self._present = {name: (present or {}).get(name, everyone) for name in spec.names}
+        # A case with an empty bag lacks it.
+        for name, image in self._images.items():
+            if isinstance(image, BagRows) and len(image) == len(self._present[name]):
+                self._present[name] = self._present[name] & (image.sizes > 0)
         self._ids = [str(row) for row in frame.index] if ids is None else list(ids)
         self._groups = list(self._ids) if groups is None else list(groups)
         # The cases of this dataset, as rows of the storage: a subset differs from its parent in this alone.
@@ -92,6 +99,16 @@ class FrameDataset:
             if tuple(image.shape[1:]) != self._spec[name].shape:
                 raise ValueError(
                     f"image {name!r} expects shape (n, *{self._spec[name].shape}), got {tuple(image.shape)}"
+                )
+            most = self._spec[name].bag
+            if isinstance(image, BagRows) != (most > 1):
+                raise ValueError(
+                    f"image {name!r} has bag={most} in the spec: expected {'BagRows' if most > 1 else 'one image'} per "
+                    f"case, got {type(image).__name__}"
+                )
+            if isinstance(image, BagRows) and len(image) and int(image.sizes.max()) > most:
+                raise ValueError(
+                    f"image {name!r} has at most {most} per case in the spec (bag), got {int(image.sizes.max())}"
                 )
         for name, table in self._tables.items():
             columns = self._spec[name]
@@ -151,6 +168,8 @@ class FrameDataset:
     def pixels(self, modality: str, rows: slice = _ALL) -> Tensor:
         """Images of one modality as they are stored, shape ``(n, channels, *spatial)``.
 
+        Of bags all images of the cases, one case's after another's; :meth:`n_images` says how many each has.
+
         Args:
             modality: Name of the image modality.
             rows: Cases of this dataset; all at once may not fit into memory.
@@ -158,7 +177,19 @@ class FrameDataset:
         Raises:
             ValueError: If the image modality is unknown.
         """
-        return _entry(self._images, modality, "image modality")[self._rows[rows]]
+        stored, chosen = _entry(self._images, modality, "image modality"), self._rows[rows]
+        return stored.all_images(chosen) if isinstance(stored, BagRows) else stored[chosen]
+
+    def n_images(self, modality: str, rows: slice = _ALL) -> Tensor:
+        """Number of images of each case in :meth:`pixels`, shape ``(n,)`` int64.
+
+        It is 1 for a modality of one image per case, also where a case lacks it and its pixels are zeros.
+
+        Raises:
+            ValueError: If the image modality is unknown.
+        """
+        stored, chosen = _entry(self._images, modality, "image modality"), self._rows[rows]
+        return stored.sizes[chosen] if isinstance(stored, BagRows) else torch.ones_like(chosen)
 
     def present(self, modality: str) -> Tensor:
         """Whether each case has a modality, shape ``(len(self),)`` bool.
@@ -219,12 +250,18 @@ class FrameDataset:
 
         Returns:
             What is summed: ``"pixels"`` as they are stored, or ``"files"`` if images are decoded batch by batch; and
-            CRC-32 of each case, 0 without the image, shape ``(len(self),)``.
+            CRC-32 of each case, 0 without the image, shape ``(len(self),)``; of a bag that of its images' sums.
 
         Raises:
             ValueError: If the image modality is unknown.
         """
-        kind, stored_sums = checksums(_entry(self._images, modality, "image modality"), self._rows)
+        stored = _entry(self._images, modality, "image modality")
+        if isinstance(stored, BagRows):
+            kind, stored_sums = checksums(stored.images, stored.places(self._rows))
+            ends = self.n_images(modality).cumsum(0).numpy()
+            stored_sums = np.array([zlib.crc32(sums.tobytes()) for sums in np.split(stored_sums, ends)[:-1]], np.uint32)
+        else:
+            kind, stored_sums = checksums(stored, self._rows)
         return kind, np.where(self.present(modality).numpy(), stored_sums, 0).astype(np.uint32)
 
     def without(self, images: Collection[str]) -> "FrameDataset":
@@ -244,7 +281,11 @@ class FrameDataset:
             # Rows of the storage, read in chunks: all of them may not fit into memory.
             chosen = torch.zeros(len(self._images[name]), dtype=torch.bool)
             chosen[self._rows] = self._present[name][self._rows]
-            fitted[name] = intensity.fit(self._images[name], chosen)
+            stored = self._images[name]
+            if isinstance(stored, BagRows):
+                fitted[name] = intensity.fit(stored.images, torch.repeat_interleave(chosen, stored.sizes))
+            else:
+                fitted[name] = intensity.fit(stored, chosen)
         return fitted
 
     def scaled(self, intensities: Mapping[str, Intensity]) -> "FrameDataset":
@@ -300,17 +341,23 @@ class FrameDataset:
             elif name not in self._left_out:
                 stored = self._images[name]
                 image = stored.index_select(0, rows) if isinstance(stored, Tensor) else stored[rows]
-                intensity = self._intensities.get(name)
-                if intensity is not None and not intensity.idle:
-                    inputs[name] = intensity(image)
-                else:
-                    inputs[name] = image if self._stored else as_floats(image)
+                inputs[name] = (
+                    Bag(self._read(name, image.x), image.mask) if isinstance(image, Bag) else self._read(name, image)
+                )
         return Cases(
             ByModality(inputs),
             {name: values[rows] for name, values in self._present.items()},
             {name: values[rows] for name, values in self._targets.items()},
             position,
         )
+
+    def _read(self, name: str, images: Tensor) -> Tensor:
+        """Images or bags of them, scaled as their modality is."""
+        intensity = self._intensities.get(name)
+        if intensity is None or intensity.idle:
+            return images if self._stored else as_floats(images)
+        shape = self._spec[name].shape
+        return intensity(images.reshape(-1, *shape)).view(images.shape)
 
 
 def _entry(values: Mapping[str, T], name: str, kind: str) -> T:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfusion.data.frame import FrameDataset
+from mmfusion.data.images.bag_rows import BagRows
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.intensity import Intensity
-from mmfusion.data.images.rows import torch_dtype
 from mmfusion.data.images.source import Source
-from mmfusion.data.images.sources import load_images, named_columns, source_from_dict
+from mmfusion.data.images.sources import load_images, named_columns, no_images, source_from_dict
 from mmfusion.data.schema.cells import distinct, key, one_column, require_columns, texts
 from mmfusion.data.schema.table_schema import TableSchema
 from mmfusion.packed import entries, text, unpack
@@ -194,16 +194,13 @@ class CaseReader:
         for name in without:
             present[name] = torch.zeros(len(frame), dtype=torch.bool)
             if name in self.images:
-                # A single zero, expanded.
-                source = self.images[name]
-                nothing = torch.zeros((), dtype=torch_dtype(source.dtype))
-                images[name] = nothing.expand(len(frame), *source.spec.shape)
+                images[name] = no_images(self.images[name], len(frame))
         return FrameDataset(self.spec, frame, images=images, present=present, intensities=self._ready, **columns)
 
     def assemble(
         self,
         frame: pd.DataFrame,
-        images: Mapping[str, Tensor],
+        images: Mapping[str, Tensor | BagRows],
         with_targets: bool = True,
         *,
         present: Mapping[str, Tensor] | None = None,
@@ -212,7 +209,7 @@ class CaseReader:
 
         Args:
             frame: One row per case.
-            images: By modality, shape ``(n, channels, *spatial)``, uint8 or float in [0, 1].
+            images: By modality, shape ``(n, channels, *spatial)``, uint8 or float in [0, 1]; or bags of such images.
             with_targets: As in :meth:`read`.
             present: By modality, shape ``(n,)`` bool, True is present; other modalities are present in all cases.
 

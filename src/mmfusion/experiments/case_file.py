@@ -73,6 +73,7 @@ def _check_same(spec: DataSpec, reader: CaseReader, read: DataSpec) -> None:
 def _width(modality: Image | Columns) -> str:
     """Width of a model's inputs, for messages."""
     if isinstance(modality, Image):
-        return f"{modality.channels} x {' x '.join(map(str, modality.size))}"
+        several = f", up to {modality.bag} per case" if modality.bag > 1 else ""
+        return f"{modality.channels} x {' x '.join(map(str, modality.size))}{several}"
     categories = (f"{name} of {n} categories" for name, n in modality.categorical)
     return ", ".join([*modality.numerical, *categories])

@@ -36,7 +36,7 @@ from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
 from mmfusion.models import FusionModel
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
-from mmfusion.tokens import Inputs, Maps, Present
+from mmfusion.tokens import Bag, Inputs, Maps, Present
 
 
 class Parts(NamedTuple):
@@ -108,7 +108,8 @@ def contributions(
         present: As the model's.
         output: What is explained, and its unit.
         regions: By image the number of each position's region, shape ``size`` or ``(b, *size)`` int64; see
-            :func:`grid_regions` and :func:`superpixels`. An image without counts as a whole.
+            :func:`grid_regions` and :func:`superpixels`. An image without counts as a whole, as a bag
+            does.
         baseline: What a region is replaced by; see :func:`without_content`.
         exact: Parts of which all coalitions are tried at most; regions among them where they are so few.
         n_orders: Random orders where there are more.
@@ -124,6 +125,11 @@ def contributions(
     inputs = plain(inputs)
     if encoded := [name for name in regions or {} if isinstance(inputs.get(name), Maps)]:
         raise ValueError(f"regions are taken away from pixels, and {encoded} came as maps: give the images")
+    if bagged := [name for name in regions or {} if isinstance(inputs.get(name), Bag)]:
+        raise ValueError(
+            f"regions are of one image per case, and {bagged} came as bags: leave them out of regions, and a bag "
+            "counts as a whole; class_activation_map and occlusion show each of its images"
+        )
     game, score = modality_game(model, inputs, present, output)
     labels = {name: _labels(model, name, regions_of, len(game)) for name, regions_of in (regions or {}).items()}
     generator = torch.Generator().manual_seed(seed)

@@ -12,9 +12,10 @@ from mmfusion.explain.outputs import Output, Score
 from mmfusion.explain.undisturbed import plain, plain_present, rows_of, undisturbed
 from mmfusion.fusion.maps import MapFusion
 from mmfusion.models import FusionModel
+from mmfusion.models.bags import BagLayout, without_empty
 from mmfusion.option_checks import checked
 from mmfusion.options import OneOf, Range
-from mmfusion.tokens import Inputs, Present
+from mmfusion.tokens import Bag, Content, Inputs, Present
 
 
 def grad_cam(maps: Tensor, gradient: Tensor) -> Tensor:
@@ -97,7 +98,8 @@ def class_activation_map(
         batch_size: Masked images that Score-CAM runs at once.
 
     Returns:
-        Shape ``(b, *size)`` of the model's input; zeros for a case that lacks the image.
+        Shape ``(b, *size)`` of the model's input; zeros for a case that lacks the image. Of a bag one map per image,
+        ``(b, k, *size)``: zeros where no image is, and the last point is before the map fusions behind the last stage.
 
     Raises:
         ValueError: If there is no such image, point or output, or the output does not depend on the maps there.
@@ -108,13 +110,16 @@ def class_activation_map(
         x = inputs.get(name)
         if isinstance(x, Tensor):
             inputs[name] = x.clone().requires_grad_(torch.is_grad_enabled())  # a frozen encoder has a graph, too
-        traced, points = model.trace(inputs, present)
+        elif isinstance(x, Bag):
+            inputs[name] = Bag(x.x.clone().requires_grad_(torch.is_grad_enabled()), x.mask)
+        traced, points, _ = model.trace(inputs, present)
         score = output.chosen(model, traced)
-        mask = present.get(name)
+        mask = without_empty({} if x is None else {name: x}, present).get(name)
         n_cases = len(score.index)
         rows = torch.arange(n_cases, device=score.index.device) if mask is None else mask.nonzero().squeeze(1)
         size = model.images[name].size
-        heat = score.index.new_zeros((n_cases, *size), dtype=traced.outputs[score.target].dtype)
+        n_images = x.mask.shape[1:] if isinstance(x, Bag) else ()
+        heat = score.index.new_zeros((n_cases, *n_images, *size), dtype=traced.outputs[score.target].dtype)
         if name not in points or not len(rows):
             return heat
         if not -len(points[name]) <= at < len(points[name]):
@@ -122,8 +127,9 @@ def class_activation_map(
                 f"the encoder of {name!r} has the points 0 to {len(points[name]) - 1}, or -1 back, got {at=}"
             )
         maps = points[name][at]
+        layout = BagLayout.of(x.mask.index_select(0, rows)) if isinstance(x, Bag) else None
         if method == "score_cam":
-            weights = _increases(model, inputs, present, name, rows, maps, score, batch_size)
+            weights = _increases(model, inputs, present, name, rows, layout, maps, score, batch_size)
         else:
             (gradient,) = torch.autograd.grad(score(traced).sum(), maps, allow_unused=True)
             if gradient is None:
@@ -135,12 +141,15 @@ def class_activation_map(
         backbone = model.encoders.backbones[model.encoders.routes[name]]
         with torch.no_grad():
             if isinstance(backbone, Slices) and maps.ndim < len(size) + 2:
-                pixels = cast("Tensor", inputs[name]).index_select(0, rows)
-                cam = _over_slices(backbone, model, pixels, weights, maps, at)
+                (pixels,) = (rows_of({name: inputs[name]}, rows)).values()
+                if layout is not None:
+                    pixels = layout.images(cast("Bag", pixels).x)
+                cam = _over_slices(backbone, model, cast("Tensor", pixels), weights, maps, at, whole=layout is None)
             else:
                 cam = (weights * maps).sum(1)
             cam = cam.relu() if positive else cam
-            return heat.index_copy(0, rows, resized(cam.unsqueeze(1), size).squeeze(1).to(heat.dtype))
+            cam = resized(cam.unsqueeze(1), size).squeeze(1).to(heat.dtype)
+            return heat.index_copy(0, rows, cam if layout is None else layout.put(cam))
 
 
 def image_name(model: FusionModel, image: str | None) -> str:
@@ -162,11 +171,24 @@ def resized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear" if len(size) == 2 else "trilinear", align_corners=False)
 
 
-def _over_slices(backbone: Slices, model: FusionModel, x: Tensor, weights: Tensor, maps: Tensor, at: int) -> Tensor:
-    """The heat of each slice, whose sum is that of the weighed maps; shape ``(r, *spatial)``."""
+def _over_slices(
+    backbone: Slices, model: FusionModel, x: Tensor, weights: Tensor, maps: Tensor, at: int, *, whole: bool
+) -> Tensor:
+    """The heat of each slice, whose sum is that of the weighed maps; shape ``(r, *spatial)``.
+
+    Args:
+        backbone: The encoder.
+        model: Its model.
+        x: The images.
+        weights: Of the maps.
+        maps: At the point.
+        at: The point.
+        whole: Whether the last maps have gone through the map fusions behind the last stage.
+    """
     share, of_slices = backbone.slice_maps(x)[at if at < 0 else at - 1]
     fusions = (cast("MapFusion", fusion) for fusion in model.encoders.fusions)
-    if any(model.encoders.n_stages in fusion.points for fusion in fusions):  # the map is not the slices' sum any more
+    if whole and any(model.encoders.n_stages in fusion.points for fusion in fusions):
+        # The map is not the slices' sum any more.
         cam = share[:, :, None, None] * (weights * maps).sum(1, keepdim=True)
     else:
         cam = torch.einsum("bn,bnchw,bchw->bnhw", share, of_slices, weights.expand_as(maps))
@@ -179,20 +201,22 @@ def _increases(
     present: Present | None,
     name: str,
     rows: Tensor,
+    layout: BagLayout | None,
     maps: Tensor,
     score: Score,
     batch_size: int,
 ) -> Tensor:
     """Weights of Score-CAM: softmax over the channels of what each leaves of the output (Wang et al., 2020).
 
-    The image is multiplied by each channel, scaled to [0, 1] and to the image's size.
+    The image is multiplied by each channel, scaled to [0, 1] and to the image's size; the others of a bag stay.
     """
     known = {key: mask.index_select(0, rows) for key, mask in (present or {}).items()}
     cases, size = rows_of(inputs, rows), model.images[name].size
     backbone = model.encoders.backbones[model.encoders.routes[name]]
     weights = maps.new_zeros(maps.shape[:2])
-    for i in range(len(rows)):
-        of_case = rows_of(cases, rows.new_tensor([i]))
+    of_images = range(len(maps)) if layout is None else layout.cases().tolist()
+    for i, row in enumerate(of_images):
+        of_case = rows_of(cases, rows.new_tensor([row]))
         channels = maps[i]
         if isinstance(backbone, Slices) and channels.ndim <= len(size):
             channels = channels.unsqueeze(1 + backbone.depth_axis)
@@ -203,8 +227,17 @@ def _increases(
         for start in range(0, len(scaled), batch_size):
             masks = resized(scaled[start : start + batch_size].unsqueeze(1), size)
             masked = rows_of(of_case, rows.new_zeros(len(masks)))
-            masked[name] = cast("Tensor", of_case[name]) * masks
-            mask = {key: value[i].expand(len(masks)) for key, value in known.items()}
-            weights[i, start : start + batch_size] = score.case(int(rows[i]))(model(masked, mask))
+            masked[name] = _times(masked[name], masks, None if layout is None else layout.slot, i)
+            mask = {key: value[row].expand(len(masks)) for key, value in known.items()}
+            weights[i, start : start + batch_size] = score.case(int(rows[row]))(model(masked, mask))
     # The black image's output, the same for all channels of a case, does not change the softmax.
     return weights.softmax(1).view(*weights.shape, *(1,) * (maps.ndim - 2))
+
+
+def _times(content: Content, masks: Tensor, slots: Tensor | None, i: int) -> Content:
+    """An image times masks, one per row; or the i-th image of a bag, whose place is ``slots[i]``."""
+    if not isinstance(content, Bag) or slots is None:
+        return cast("Tensor", content) * masks
+    x = content.x.clone()
+    x[:, slots[i]] *= masks
+    return Bag(x, content.mask)

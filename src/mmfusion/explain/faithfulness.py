@@ -13,7 +13,7 @@ from mmfusion.explain.heat_maps import METHODS, MapMethod, maps_of
 from mmfusion.explain.inside_mask import energy_inside, pointing
 from mmfusion.explain.map_noise import noisy, relative_change
 from mmfusion.explain.map_similarity import rank_correlation, structural_similarity
-from mmfusion.explain.one_image import OneImage
+from mmfusion.explain.one_image import OneImage, refuse_bag
 from mmfusion.explain.outputs import Output, Score
 from mmfusion.explain.perturbation import Curves, perturbation_curves
 from mmfusion.explain.random_maps import is_constant, random_fields, ranks, with_values_of
@@ -280,6 +280,7 @@ def _cases(
     n, size = len(score.index), model.images[name].size
     x = inputs.get(name)
     has = (present or {}).get(name, torch.full((n,), x is not None))
+    refuse_bag(name, x)
     if x is not None and not isinstance(x, Tensor):
         raise ValueError(f"faithfulness takes pixels away, and {name!r} came as maps: give the pixels")
     if masks is not None and (tuple(masks.shape) != (n, *size) or masks.dtype != torch.bool):

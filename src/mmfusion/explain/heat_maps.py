@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmfusion.explain.account import contributions
 from mmfusion.explain.class_activation import FORMULAS, class_activation_map, image_name
+from mmfusion.explain.one_image import refuse_bag
 from mmfusion.explain.outputs import Output, Score
 from mmfusion.explain.pixels import integrated_gradients, occlusion
 from mmfusion.explain.regions import grid_regions
@@ -108,8 +109,9 @@ def maps_of(
         Shape ``(b, *size)`` float64, on the CPU, rounded to a millionth of each map's largest value.
 
     Raises:
-        ValueError: If a map has another shape, or a value that is not finite; names the rows.
+        ValueError: If a map has another shape, or a value that is not finite, naming the rows; or the image is a bag.
     """
+    refuse_bag(image, inputs.get(image))
     size = model.images[image].size
     heat = torch.zeros((len(score.index), *size), dtype=torch.float64)
     unit: Literal["log_odds", "output"] = "log_odds" if score.classes else "output"

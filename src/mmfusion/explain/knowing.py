@@ -10,10 +10,11 @@ from mmfusion.explain.coalition_values import known_cells, only_cells
 from mmfusion.explain.outputs import Output, Score
 from mmfusion.explain.undisturbed import plain, rows_of, undisturbed
 from mmfusion.models import FusionModel
+from mmfusion.models.bags import without_empty
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
 from mmfusion.spec import Classes, Regression, Target
-from mmfusion.tokens import Content, FusionOutput, Inputs, Maps, Present, Table
+from mmfusion.tokens import Bag, Content, FusionOutput, Inputs, Maps, Present, Table
 
 
 class Worth(NamedTuple):
@@ -182,7 +183,7 @@ def _probability(x: Tensor, score: Score, kind: Target) -> tuple[Tensor, Tensor 
 def _presence(model: FusionModel, present: Present | None, inputs: Inputs, n: int) -> dict[str, Tensor]:
     """Of every modality, shape ``(n,)`` or longer; what is in no input is absent."""
     device = next(model.parameters()).device
-    given = present or {}
+    given = without_empty(inputs, present or {})
     return {
         name: given.get(name, torch.full((n,), name in inputs, dtype=torch.bool, device=device)) for name in model.names
     }
@@ -191,4 +192,6 @@ def _presence(model: FusionModel, present: Present | None, inputs: Inputs, n: in
 def _rows(content: Content) -> Tensor:
     if isinstance(content, Maps):
         return content.stages[0]
+    if isinstance(content, Bag):
+        return content.mask
     return content.numerical if isinstance(content, Table) else content

@@ -13,6 +13,7 @@ from mmfusion.explain.games import coalitions, interactions, shapley_values
 from mmfusion.explain.outputs import Output, Score
 from mmfusion.explain.undisturbed import plain, undisturbed
 from mmfusion.models import FusionModel
+from mmfusion.models.bags import without_empty
 from mmfusion.tokens import Inputs, Maps, Present
 
 MOST = 6
@@ -83,7 +84,8 @@ def modality_game(model: FusionModel, inputs: Inputs, present: Present | None, o
             pixels = {name: x for name, x in inputs.items() if name in model.images and not isinstance(x, Maps)}
             encoded = model.encode(pixels, present)
         every = torch.ones_like(score.index, dtype=torch.bool)
-        has = {name: (present or {}).get(name, every) for name in model.names}
+        known = without_empty(inputs, present or {})
+        has = {name: known.get(name, every) for name in model.names}
         values = []
         for members in coalitions(n).tolist():
             some = {name: mask & member for (name, mask), member in zip(has.items(), members, strict=True)}

@@ -12,9 +12,10 @@ from mmfusion.explain.outputs import Output
 from mmfusion.explain.regions import Baseline, without_content
 from mmfusion.explain.undisturbed import plain, plain_present, rows_of, undisturbed
 from mmfusion.models import FusionModel
+from mmfusion.models.bags import without_empty
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
-from mmfusion.tokens import Inputs, Present
+from mmfusion.tokens import Bag, Inputs, Present
 from mmfusion.utils.optional import need
 
 _Attribute = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
@@ -48,7 +49,8 @@ def integrated_gradients(
         batch_size: Points at once.
 
     Returns:
-        Shape ``(b, *size)``, the channels' sum; zeros for a case that lacks the image.
+        Shape ``(b, *size)``, the channels' sum; zeros for a case that lacks the image. Of a bag ``(b, k, *size)``, each
+        image with the others as they are.
 
     Raises:
         ImportError: Without captum.
@@ -90,7 +92,8 @@ def occlusion(
         batch_size: Windows at once.
 
     Returns:
-        Shape ``(b, *size)``, the mean over the windows that cover a position; zeros for a case that lacks the image.
+        Shape ``(b, *size)``, the mean over the windows that cover a position; zeros for a case that lacks the image. Of
+        a bag ``(b, k, *size)``, each image with the others as they are.
 
     Raises:
         ImportError: Without captum.
@@ -135,17 +138,33 @@ def _each_case(
             score = output.of(model, inputs, present)
         n, size = len(score.index), model.images[name].size
         x = inputs.get(name)
-        if not isinstance(x, Tensor):
-            if x is not None:
-                raise ValueError(f"{name!r} came as maps: give the pixels")
+        if isinstance(x, Bag):
+            pixels, real = x.x, without_empty({name: x}, present)
+            has = x.mask if name not in real else x.mask & real[name].unsqueeze(1)
+        elif isinstance(x, Tensor):
+            pixels = x.unsqueeze(1)
+            has = present.get(name, torch.ones(n, dtype=torch.bool, device=x.device)).unsqueeze(1)
+        elif x is None:
             return torch.zeros((n, *size), device=score.index.device)
-        empty = without_content(x, baseline)
-        heat = x.new_zeros((n, *size))
-        for i in range(n):
+        else:
+            raise ValueError(f"{name!r} came as maps: give the pixels")
+        heat = pixels.new_zeros((*has.shape, *size))
+        for i, slot in has.nonzero().tolist():
             mask = {key: value[i : i + 1] for key, value in present.items()}
-            if name in mask and not bool(mask[name]):
-                continue
             case = rows_of(inputs, score.index.new_tensor([i]))
-            function = OneImage(model, case, mask, name, score.case(i))
-            heat[i] = attribute(function, x[i : i + 1].clone(), empty[i : i + 1])[0].detach()
-        return heat
+            x_i = pixels[i : i + 1, slot].clone()
+            empty = without_content(x_i, _baseline(baseline, pixels, i) if isinstance(baseline, Tensor) else baseline)
+            function = OneImage(model, case, mask, name, score.case(i), slot=slot if isinstance(x, Bag) else None)
+            heat[i, slot] = attribute(function, x_i, empty)[0].detach()
+        return heat if isinstance(x, Bag) else heat.squeeze(1)
+
+
+def _baseline(baseline: Tensor, pixels: Tensor, i: int) -> Tensor:
+    """The baseline of one case's images, from one that broadcasts to those of all cases."""
+    shape = (len(pixels), *pixels.shape[2:])
+    try:
+        return baseline.expand(shape)[i : i + 1]
+    except RuntimeError as error:
+        raise ValueError(
+            f"baseline expects a shape that broadcasts to that of the images, {shape}, got {tuple(baseline.shape)}"
+        ) from error

@@ -9,8 +9,9 @@ from torch import Tensor
 from mmfusion.explain.coalition_values import known_cells, only_cells
 from mmfusion.explain.undisturbed import plain, undisturbed
 from mmfusion.models import FusionModel
+from mmfusion.models.bags import without_empty
 from mmfusion.models.rows import Rows
-from mmfusion.tokens import Inputs, Present, Table, Tokens
+from mmfusion.tokens import Bag, Inputs, Present, Table, Tokens
 
 _N_DIRECTIONS = 4
 
@@ -20,9 +21,9 @@ def token_shares(
 ) -> Tensor:
     """What a modality's tokens are made of, before any token fusion.
 
-    For an image, how long a token's gradient by each position of its map is, on average over four directions; for a
-    table, how far a token moves when a column goes missing. With it, attention of tokens is attention of columns and
-    regions: ``shares_of_queries.mT @ weights @ shares_of_keys``.
+    For an image, how long a token's gradient by each position of its map is (of a bag, of its pooled map), on average
+    over four directions; for a table, how far a token moves when a column goes missing. With it, attention of tokens is
+    attention of columns and regions: ``shares_of_queries.mT @ weights @ shares_of_keys``.
 
     Args:
         model: In any mode.
@@ -43,13 +44,16 @@ def token_shares(
     n_stages = len(model.encoders.map_shapes[name]) if name in model.images else 1
     if name in model.images and not -n_stages <= stage < n_stages:
         raise ValueError(f"stage expects one of the {n_stages} of {name!r}, from 0, or -1 back, got {stage}")
-    inputs, mask = plain(inputs), (present or {}).get(name)
+    inputs = plain(inputs)
+    mask = without_empty({name: x for name, x in inputs.items() if isinstance(x, Bag)}, present or {}).get(name)
     with undisturbed(model, gradients=name in model.images):
         if name not in inputs or (mask is not None and not bool(mask.any())):
             return _of_no_case(model, inputs, present, name, stage)
         if name in model.images:
-            _, points = model.trace(inputs, present)
-            shares = _of_positions(model, name, points[name][1:], stage)
+            stages = model.trace(inputs, present).stages
+            if name not in stages:  # every bag is empty
+                return _of_no_case(model, inputs, present, name, stage)
+            shares = _of_positions(model, name, stages[name], stage)
         else:
             table = cast("Table", inputs[name])
             shares = _of_columns(model, name, table if mask is None else _rows(table, mask))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mmfusion.tokens import Content, Inputs, Maps, Present, Table
+from mmfusion.tokens import Bag, Content, Inputs, Maps, Present, Table
 
 
 @contextmanager
@@ -58,6 +58,8 @@ def _plain(x: Tensor) -> Tensor:
 def _each(content: Content, act: Callable[[Tensor], Tensor]) -> Content:
     if isinstance(content, Table):
         return Table(act(content.numerical), act(content.categorical))
+    if isinstance(content, Bag):
+        return Bag(act(content.x), act(content.mask))
     if isinstance(content, Maps):
         return Maps(tuple(act(stage) for stage in content.stages))
     return act(content)

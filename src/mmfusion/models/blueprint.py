@@ -24,8 +24,8 @@ class Blueprint:
     """A fusion model and its losses as plain values: it can be printed, saved, changed, compared.
 
     Attributes:
-        encoder: Image encoder: ``name``, ``weights``, ``shared``, ``n_stages``, and a registered backbone's
-            options.
+        encoder: Image encoder: ``name``, ``weights``, ``shared``, ``n_stages``, ``bag`` (how several images of a case
+            are pooled: ``mean`` or ``max``), and a registered backbone's options.
         tokenizer: ``image`` and ``table``, a tokenizer each; without them ``pool`` and ``mlp``.
         reads: Modalities that become tokens: names, ``images``, ``tables`` or ``*``.
         context: What conditions ``maps``: ``cells``, the tables' cells, or a tabular tokenizer, whose tokens are

@@ -17,10 +17,10 @@ from torch.export import Dim, ExportedProgram
 from mmfusion.models.selective import modalities_of
 from mmfusion.models.shapes import dtype_of
 from mmfusion.spec import DataSpec, Image
-from mmfusion.tokens import Content, Table
+from mmfusion.tokens import Bag, Content, Table
 from mmfusion.utils.optional import need
 
-NUMERICAL, CATEGORICAL, PRESENT = ".numerical", ".categorical", ".present"
+NUMERICAL, CATEGORICAL, PRESENT, MASK = ".numerical", ".categorical", ".present", ".mask"
 """What follows a modality's name in the name of a tensor."""
 BATCH = "batch"
 """Name of the axis whose size is left open."""
@@ -57,22 +57,24 @@ class TensorModel(nn.Module):
         Returns:
             The model's outputs by target, such as logits ``(b, k)``.
         """
-        inputs: dict[str, Content] = {
-            name: tensors[name]
-            if isinstance(self.spec[name], Image)
-            else Table(tensors[name + NUMERICAL], tensors[name + CATEGORICAL])
-            for name in self.names
-        }
+        inputs: dict[str, Content] = {name: self._content(name, tensors) for name in self.names}
         output = self.model(inputs, {name: tensors[name + PRESENT] for name in self.names})
         return {name: output.outputs[name] for name in self.spec.targets}
+
+    def _content(self, name: str, tensors: Mapping[str, Tensor]) -> Content:
+        modality = self.spec[name]
+        if not isinstance(modality, Image):
+            return Table(tensors[name + NUMERICAL], tensors[name + CATEGORICAL])
+        return Bag(tensors[name], tensors[name + MASK]) if modality.bag > 1 else tensors[name]
 
 
 def tensor_names(model: nn.Module, spec: DataSpec) -> tuple[str, ...]:
     """The names of an exported model's inputs, in order.
 
-    For an image ``NAME``, ``(b, channels, *size)`` float. For a table ``NAME.numerical``, ``(b, n_num)`` float with NaN
-    for missing cells, and ``NAME.categorical``, ``(b, n_cat)`` int64 with -1. For each modality ``NAME.present``,
-    ``(b,)`` bool: what a case lacks may hold anything.
+    For an image ``NAME``, ``(b, channels, *size)`` float; of a bag ``(b, k, channels, *size)`` for any k up to its
+    ``bag``, and ``NAME.mask``, ``(b, k)`` bool, True for a real image. For a table ``NAME.numerical``, ``(b, n_num)``
+    float with NaN for missing cells, and ``NAME.categorical``, ``(b, n_cat)`` int64 with -1. For each modality
+    ``NAME.present``, ``(b,)`` bool: what a case lacks may hold anything.
 
     Args:
         model: A fusion model.
@@ -99,11 +101,10 @@ def to_program(model: nn.Module, spec: DataSpec) -> ExportedProgram:
         model = copy.deepcopy(model).to("cpu")  # a program keeps the device that it was traced on
     wrapped = TensorModel(model, spec)
     examples = _examples(wrapped)
-    batch = Dim(BATCH, min=1)
     with _evaluating(wrapped), torch.no_grad():
         try:
             return torch.export.export(
-                wrapped, (examples,), dynamic_shapes={"tensors": {name: {0: batch} for name in examples}}, strict=False
+                wrapped, (examples,), dynamic_shapes={"tensors": _open_sizes(wrapped, examples)}, strict=False
             )
         # Whatever the operators of a part raise when they are traced.
         except Exception as error:
@@ -142,12 +143,25 @@ def _examples(model: TensorModel) -> dict[str, Tensor]:
     for name in model.names:
         modality = model.spec[name]
         if isinstance(modality, Image):
-            examples[name] = torch.zeros(_EXAMPLES, *modality.shape, dtype=dtype)
+            several = () if modality.bag == 1 else (min(modality.bag, _EXAMPLES + 1),)
+            examples[name] = torch.zeros(_EXAMPLES, *several, *modality.shape, dtype=dtype)
+            if several:
+                examples[name + MASK] = torch.ones(_EXAMPLES, *several, dtype=torch.bool)
         else:
             examples[name + NUMERICAL] = torch.zeros(_EXAMPLES, len(modality.numerical), dtype=dtype)
             examples[name + CATEGORICAL] = torch.zeros(_EXAMPLES, len(modality.categorical), dtype=torch.int64)
         examples[name + PRESENT] = torch.ones(_EXAMPLES, dtype=torch.bool)
     return examples
+
+
+def _open_sizes(model: TensorModel, examples: Mapping[str, Tensor]) -> dict[str, dict[int, Dim]]:
+    """By tensor and axis, the sizes that are left open: of the batch, and of each bag."""
+    batch = Dim(BATCH, min=1)
+    sizes = {name: {0: batch} for name in examples}
+    for name in model.names:
+        if name + MASK in examples:
+            sizes[name][1] = sizes[name + MASK][1] = Dim(f"{name}_images", min=1, max=model.spec[name].bag)
+    return sizes
 
 
 @contextmanager

@@ -36,6 +36,21 @@ class Batch(NamedTuple):
     n_cases: int
 
 
+class Trace(NamedTuple):
+    """What a model computes on its way from images to outputs.
+
+    Attributes:
+        output: The outputs.
+        points: By image the maps that each stage computes on, as :class:`~mmfusion.models.image_encoders.Points` has
+            them; an image that no case has is left out.
+        stages: By image the maps that its tokens are made of, ``(r, c, *spatial)`` each.
+    """
+
+    output: FusionOutput
+    points: dict[str, tuple[Tensor, ...]]
+    stages: dict[str, tuple[Tensor, ...]]
+
+
 class FusionModel(nn.Module):
     """Encoders, tokenizers, token fusion, pooling, vector fusion and head.
 
@@ -110,8 +125,9 @@ class FusionModel(nn.Module):
         """Predict.
 
         Args:
-            inputs: One entry per modality: an image ``(b, channels, *size)``, or :meth:`encode`'s
-                :class:`~mmfusion.tokens.Maps` of it, or a :class:`~mmfusion.tokens.Table`. Floating point of any
+            inputs: One entry per modality: an image ``(b, channels, *size)``, a :class:`~mmfusion.tokens.Bag` of
+                several where its :class:`~mmfusion.Image` has ``bag`` above 1, :meth:`encode`'s
+                :class:`~mmfusion.tokens.Maps` of them, or a :class:`~mmfusion.tokens.Table`. Floating point of any
                 precision, cast to the model's; photographs in [0, 1].
             present: Which cases have which modality, ``(b,)`` bool, True is present; a name left out has all. What a
                 case lacks may hold anything, or the whole modality may be left out of ``inputs``.
@@ -128,18 +144,12 @@ class FusionModel(nn.Module):
         tokens = self._tokenize(maps, batch)
         return self.predict(tokens, batch.present)
 
-    def trace(
-        self, inputs: Inputs, present: Present | None = None
-    ) -> tuple[FusionOutput, dict[str, tuple[Tensor, ...]]]:
+    def trace(self, inputs: Inputs, present: Present | None = None) -> "Trace":
         """:meth:`forward` with the maps that it went through, in one graph; see :mod:`mmfusion.explain`.
 
         Args:
             inputs: As in :meth:`forward`, images as pixels.
             present: As there.
-
-        Returns:
-            The output, and by image the maps ``(r, c, *spatial)`` of the cases that have it, as
-            :meth:`~mmfusion.models.ImageEncoders.at_points` gives them; an image that no case has is left out.
 
         Raises:
             ValueError: As :meth:`forward`, or if an image comes as maps.
@@ -147,10 +157,10 @@ class FusionModel(nn.Module):
         if encoded := [name for name, x in inputs.items() if isinstance(x, Maps)]:
             raise ValueError(f"a trace starts at the pixels, and {encoded} came as maps: give the images")
         batch = self._batch(inputs, present)
-        images = {name: x for name, x in batch.content.items() if isinstance(x, Tensor)}
-        maps = self.encoders.at_points(images, self._context(batch), batch.rows)
-        tokens = self._tokenize({name: of_image[1:] for name, of_image in maps.items()}, batch)
-        return self.predict(tokens, batch.present), maps
+        images = {name: x for name, x in batch.content.items() if name in self.images}
+        points, stages = self.encoders.at_points(images, self._context(batch), batch.rows)
+        tokens = self._tokenize(stages, batch)
+        return Trace(self.predict(tokens, batch.present), points, stages)
 
     def predict(self, tokens: Sequence[Mapping[str, Tokens]], present: Present | None = None) -> FusionOutput:
         """From :meth:`tokenize`'s tokens to outputs: fuse, pool, head.

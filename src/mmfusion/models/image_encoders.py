@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import Literal, NamedTuple, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,15 @@ from mmfusion.backbones import create_backbone
 from mmfusion.backbones.base import Backbone
 from mmfusion.fusion.maps import MapFusion, MapSites
 from mmfusion.layers.batch_statistics import for_one_case
+from mmfusion.models.bags import BagLayout, BagPooling, Unbagged
+from mmfusion.models.fused_maps import fused
+from mmfusion.models.lanes import by_image, joined, lanes
 from mmfusion.models.rows import Rows
 from mmfusion.models.shapes import check_map_fusion, dtype_of
 from mmfusion.option_checks import check_options, keyword_options
 from mmfusion.registry import backbones, named
 from mmfusion.spec import Image
-from mmfusion.tokens import Content, Maps, Tokens
+from mmfusion.tokens import Bag, Content, Maps, Tokens
 from mmfusion.utils.meta import run_on_meta
 
 Result = TypeVar("Result")
@@ -30,6 +33,7 @@ class ImageEncoders(nn.Module):
         backbones: Encoders by name.
         routes: For each image the encoder that it takes; images on one route share weights and run as one batch. None:
             each takes the encoder of its own name.
+        bag: How the maps of several images of a case become one, at each stage: ``"mean"`` or ``"max"``.
 
     Attributes:
         map_shapes: By image, the shapes ``(c, *spatial)`` of its encoder's maps, one per stage.
@@ -41,10 +45,18 @@ class ImageEncoders(nn.Module):
     """
 
     def __init__(
-        self, images: Mapping[str, Image], backbones: Mapping[str, nn.Module], routes: Mapping[str, str] | None = None
+        self,
+        images: Mapping[str, Image],
+        backbones: Mapping[str, nn.Module],
+        routes: Mapping[str, str] | None = None,
+        *,
+        bag: BagPooling = "mean",
     ) -> None:
         super().__init__()
+        if bag not in get_args(BagPooling):
+            raise ValueError(f"bag expects one of {', '.join(get_args(BagPooling))}, got {bag!r}")
         self.images = dict(images)
+        self.bag: BagPooling = bag
         self.routes = {name: name for name in images} if routes is None else dict(routes)
         if set(self.routes) != set(images) or set(self.routes.values()) != set(backbones):
             raise ValueError(
@@ -65,6 +77,7 @@ class ImageEncoders(nn.Module):
         weights: object = "none",
         shared: bool = True,
         n_stages: int = 1,
+        bag: BagPooling = "mean",
         **options: object,
     ) -> "ImageEncoders":
         """Build encoders for images.
@@ -75,6 +88,7 @@ class ImageEncoders(nn.Module):
             weights: ``"none"``, ``"pretrained"``, ``"bundled"`` or a file.
             shared: Images of one shape take one encoder, as one batch; False gives each image its own.
             n_stages: How many of the encoder's stages are used, counted from the last.
+            bag: How several images of a case become one map: ``"mean"`` or ``"max"``.
             options: More options of a registered backbone.
         """
         first: dict[tuple[int, ...], str] = {}
@@ -83,7 +97,7 @@ class ImageEncoders(nn.Module):
             route: create_backbone(name, images[route], weights=weights, n_stages=n_stages, **options)  # type: ignore[arg-type]  # checked there
             for route in dict.fromkeys(routes.values())
         }
-        return cls(images, backbones, routes)
+        return cls(images, backbones, routes, bag=bag)
 
     def sites(self, *, d_context: int = 0, mean_square: float = 1.0) -> MapSites:
         """The maps that a map fusion can act on.
@@ -145,8 +159,8 @@ class ImageEncoders(nn.Module):
         """Encode.
 
         Args:
-            images: By name, pixels ``(r, channels, *size)`` or :class:`~mmfusion.tokens.Maps`, of the cases that have
-                the image; images that no case has are left out.
+            images: By name, pixels ``(r, channels, *size)``, a :class:`~mmfusion.tokens.Bag` without an empty one, or
+                :class:`~mmfusion.tokens.Maps`, of the cases that have the image; images that no case has are left out.
             context: Features of the tables for the map fusions, one row per case.
             rows: For the images that some case may lack, which rows they are.
 
@@ -155,102 +169,104 @@ class ImageEncoders(nn.Module):
         """
         rows = rows or {}
         maps = {name: x.stages for name, x in images.items() if isinstance(x, Maps)}
-        pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
-        maps |= self._by_stage(pixels, context, rows, first=1) if self.inside else self.encode(pixels)
-        return self._fused_last(maps, context, rows)
+        if not self.inside:
+            return self._fused_last(maps | self.encode(images), context, rows)
+        unbagged = Unbagged.of(images)
+        by_stage = self._by_stage(unbagged, context, rows, first=1)
+        return self._fused_last(maps | unbagged.pooled(by_stage, self.bag), context, rows)
 
     def at_points(
         self,
-        images: Mapping[str, Tensor],
+        images: Mapping[str, Content],
         context: Tokens | None = None,
         rows: Mapping[str, Rows] | None = None,
-    ) -> dict[str, tuple[Tensor, ...]]:
+    ) -> "Points":
         """:meth:`forward` with the map before the first stage, each map being the one that the next stage computes on.
 
         A map's gradient then comes through all later stages, and not through the tokens made from it alone; except in
         an encoder that cannot be taken apart, whose first map is the image.
 
         Args:
-            images: By name, pixels as in :meth:`forward`.
+            images: By name, pixels or bags as in :meth:`forward`.
             context: As there.
             rows: As there.
-
-        Returns:
-            By image, ``n_stages + 1`` maps ``(r, c, *spatial)``.
         """
+        unbagged = Unbagged.of(images)
         if self.inside:
-            maps = self._by_stage(images, context, rows or {}, first=0)
+            maps = self._by_stage(unbagged, context, rows or {}, first=0)
         else:
-            steps = {name: _steps(self.backbones[self.routes[name]], x) for name, x in images.items()}
+            steps = {name: _steps(self.backbones[self.routes[name]], x) for name, x in unbagged.pixels.items()}
             maps = {name: tuple(of_image[-len(self.map_shapes[name]) - 1 :]) for name, of_image in steps.items()}
-        return self._fused_last(maps, context, rows or {})
+        stages = unbagged.pooled({name: of_image[1:] for name, of_image in maps.items()}, self.bag)
+        stages = self._fused_last(stages, context, rows or {})
+        points = {name: x if name in unbagged.layouts else (x[0], *stages[name]) for name, x in maps.items()}
+        return Points(points, stages)
 
-    def encode(self, images: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, ...]]:
-        """The encoders' maps ``(r, c, *spatial)`` of pixels, before any map fusion."""
+    def encode(self, images: Mapping[str, Content]) -> dict[str, tuple[Tensor, ...]]:
+        """The encoders' maps ``(r, c, *spatial)`` of pixels and bags, before any map fusion."""
         maps: dict[str, tuple[Tensor, ...]] = {}
-        for lane in _lanes(images, self.routes):
+        unbagged = Unbagged.of(images)
+        for lane in lanes(unbagged.pixels, self.routes):
             stages = [lane.split(x) for x in self._run(lane.route, self.backbones[lane.route], lane.x)]
             maps |= {name: tuple(stage[name] for stage in stages) for name in lane.names}
-        return maps
+        return unbagged.pooled(maps, self.bag)
 
     def encode_present(self, images: Mapping[str, Content], rows: Mapping[str, Rows]) -> dict[str, Maps]:
         """:meth:`encode` of the cases that have each image; the maps of the others are zeros.
 
         Args:
-            images: Pixels ``(b, channels, *size)``, or maps, which stay as they are.
+            images: Pixels ``(b, channels, *size)``, bags, or maps, which stay as they are.
             rows: For the images that some case may lack, which rows have it.
 
         Returns:
             Maps ``(b, c, *spatial)`` by image.
         """
-        pixels = {name: x for name, x in images.items() if isinstance(x, Tensor)}
-        some = {name: rows[name].take(x) if name in rows else x for name, x in pixels.items()}
-        encoded = self.encode({name: x for name, x in some.items() if len(x)})
+        pixels = {name: x for name, x in images.items() if not isinstance(x, Maps)}
+        some = {name: rows[name].take_content(x) if name in rows else x for name, x in pixels.items()}
+        encoded = self.encode({name: x for name, x in some.items() if _n_rows(x)})
         maps = {name: x for name, x in images.items() if isinstance(x, Maps)}
-        for name, x in some.items():
-            of_none = tuple(x.new_zeros(0, *shape, dtype=dtype_of(self)) for shape in self.map_shapes[name])
+        like = next(self.parameters())
+        for name in some:
+            of_none = tuple(like.new_zeros(0, *shape, dtype=dtype_of(self)) for shape in self.map_shapes[name])
             stages = encoded.get(name, of_none)
             maps[name] = Maps(tuple(rows[name].put(stage) if name in rows else stage for stage in stages))
         return maps
 
     def _by_stage(
-        self, images: Mapping[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows], *, first: int
+        self, images: Unbagged, context: Tokens | None, rows: Mapping[str, Rows], *, first: int
     ) -> dict[str, tuple[Tensor, ...]]:
-        """Maps from a point on."""
-        lanes = _lanes(images, self.routes)
-        backbones = {lane.route: cast("Backbone", self.backbones[lane.route]) for lane in lanes}
+        """Maps from a point on, one row per image."""
+        of_batch = lanes(images.pixels, self.routes)
+        backbones = {lane.route: cast("Backbone", self.backbones[lane.route]) for lane in of_batch}
         # All encoders stage by stage: a map fusion may link the images.
-        xs = [self._run(lane.route, backbones[lane.route].stem, lane.x) for lane in lanes]
+        xs = [self._run(lane.route, backbones[lane.route].stem, lane.x) for lane in of_batch]
         at_points: list[dict[str, Tensor]] = []
         for s in range(self.n_stages):
-            maps = self._fused(s, _by_image(lanes, xs), context, rows)
+            maps = self._fused(s, by_image(of_batch, xs), context, rows, images.layouts)
             at_points.append(maps)
-            xs = [_joined([maps[name] for name in lane.names]) for lane in lanes]
-            stages = [partial(backbones[lane.route].stage, s) for lane in lanes]
-            xs = [self._run(lane.route, stage, x) for lane, stage, x in zip(lanes, stages, xs, strict=True)]
-        at_points.append(_by_image(lanes, xs))
-        return {name: tuple(maps[name] for maps in at_points[first:]) for name in images}
+            xs = [joined([maps[name] for name in lane.names]) for lane in of_batch]
+            stages = [partial(backbones[lane.route].stage, s) for lane in of_batch]
+            xs = [self._run(lane.route, stage, x) for lane, stage, x in zip(of_batch, stages, xs, strict=True)]
+        at_points.append(by_image(of_batch, xs))
+        return {name: tuple(maps[name] for maps in at_points[first:]) for name in images.pixels}
 
     def _fused_last(
         self, maps: Mapping[str, tuple[Tensor, ...]], context: Tokens | None, rows: Mapping[str, Rows]
     ) -> dict[str, tuple[Tensor, ...]]:
         last = {name: stages[-1] for name, stages in maps.items()}
-        fused = self._fused(self.n_stages, last, context, rows)
+        fused = self._fused(self.n_stages, last, context, rows, {})
         return {name: (*stages[:-1], fused[name]) for name, stages in maps.items()}
 
     def _fused(
-        self, point: int, maps: dict[str, Tensor], context: Tokens | None, rows: Mapping[str, Rows]
+        self,
+        point: int,
+        maps: dict[str, Tensor],
+        context: Tokens | None,
+        rows: Mapping[str, Rows],
+        layouts: Mapping[str, BagLayout],
     ) -> dict[str, Tensor]:
-        """Every map fusion that acts at a point, in order, on the maps of whole batches."""
         acting = [fusion for fusion in cast("Iterable[MapFusion]", self.fusions) if point in fusion.points]
-        if not acting or not maps:
-            return maps
-        maps = {name: rows[name].put(x) if name in rows else x for name, x in maps.items()}
-        present = {name: rows[name].present for name in maps if name in rows}
-        for fusion in acting:
-            if known := {name: x for name, x in maps.items() if name in fusion.routes}:
-                maps = maps | fusion(known, context, point, present)
-        return {name: rows[name].again(x) if name in rows else x for name, x in maps.items()}
+        return fused(acting, point, maps, context, rows, layouts, self.bag)
 
     def _run(self, route: str, part: Callable[[Tensor], Result], x: Tensor) -> Result:
         # In training a single case of the batch may have the image.
@@ -328,41 +344,18 @@ def encoders_for(images: Mapping[str, Image], choice: object) -> ImageEncoders:
     return ImageEncoders.create(images, name=name, **options)
 
 
-class _Lane(NamedTuple):
-    """Images of one shape on one route: one batch.
+class Points(NamedTuple):
+    """Maps along the encoders.
 
     Attributes:
-        route: The encoder.
-        names: The images, in order.
-        sizes: Rows of each.
-        x: Their rows, one image's after another's.
+        points: By image, ``n_stages + 1`` maps ``(r, c, *spatial)`` of the cases that have it. Of a bag one row per
+            image, ``(n, c, *spatial)``, in the order of a :class:`~mmfusion.models.bags.BagLayout`, the last without
+            the map fusions behind the last stage, which act on pooled maps.
+        stages: By image, what :meth:`ImageEncoders.forward` gives.
     """
 
-    route: str
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    x: Tensor
-
-    def split(self, x: Tensor) -> dict[str, Tensor]:
-        """Each image's rows, views."""
-        return dict(zip(self.names, torch.split(x, list(self.sizes)), strict=True))
-
-
-def _lanes(images: Mapping[str, Tensor], routes: Mapping[str, str]) -> list[_Lane]:
-    """As few batches as there can be."""
-    together: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for name, image in images.items():
-        together.setdefault((routes[name], tuple(image.shape[1:])), []).append(name)
-    lanes = []
-    for (route, _), names in together.items():
-        parts = [images[name] for name in names]
-        lanes.append(_Lane(route, tuple(names), tuple(part.shape[0] for part in parts), _joined(parts)))
-    return lanes
-
-
-def _by_image(lanes: Sequence[_Lane], xs: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Each image's rows of what all lanes gave."""
-    return {name: part for lane, x in zip(lanes, xs, strict=True) for name, part in lane.split(x).items()}
+    points: dict[str, tuple[Tensor, ...]]
+    stages: dict[str, tuple[Tensor, ...]]
 
 
 def _steps(backbone: nn.Module, x: Tensor) -> Sequence[Tensor]:
@@ -373,8 +366,8 @@ def _label(backbone: nn.Module) -> str:
     return str(getattr(backbone, "name", type(backbone).__name__))
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+def _n_rows(content: Content) -> int:
+    return len(content.mask) if isinstance(content, Bag) else len(cast("Tensor", content))
 
 
 def _pixels(image: Image, module: nn.Module) -> Tensor:

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmfusion.models.bags import without_empty
 from mmfusion.spec import Columns, Image
 from mmfusion.tokenizers.tabular.base import check_table
-from mmfusion.tokens import Content, Inputs, Maps, Present, Table
+from mmfusion.tokens import Bag, Content, Inputs, Maps, Present, Table
 from mmfusion.utils.tensor_checks import require
 
 _ROUNDING = 1e-3
@@ -72,13 +73,15 @@ def checked(
     if any(n != n_cases for n in others):
         raise ValueError(f"all modalities must have the same number of cases, got {sizes}")
     cast = {name: _cast(value, dtypes[name]) if name in dtypes else value for name, value in inputs.items()}
-    return cast, mask, n_cases
+    return cast, without_empty(cast, mask), n_cases
 
 
 def _cast(content: Content, dtype: torch.dtype) -> Content:
     """Floating-point numbers in one dtype; what has it already comes back itself."""
     if isinstance(content, Table):
         return Table(content.numerical.to(dtype), content.categorical)
+    if isinstance(content, Bag):
+        return Bag(content.x.to(dtype), content.mask)
     if isinstance(content, Maps):
         # An encoder under autocast gives maps of half precision, which are to act as they would inside the model.
         if torch.is_autocast_enabled(content.stages[0].device.type):
@@ -104,8 +107,24 @@ def _check_content(
         return content.numerical.shape[0]
     if isinstance(content, Maps):
         return _check_maps(name, content, maps[name])
+    if isinstance(content, Bag):
+        return _check_bag(name, content, images[name])
     hint = ": convert bytes by x.float() / 255" if getattr(content, "dtype", None) == torch.uint8 else ""
     return require(repr(name), content, "floating point", "b", *images[name].shape, hint=hint).shape[0]
+
+
+def _check_bag(name: str, bag: Bag, image: Image) -> int:
+    if image.bag == 1:
+        raise ValueError(f"{name!r} has one image per case, got a Bag: build the model for Image(..., bag=) above 1")
+    hint = ": convert bytes by x.float() / 255" if getattr(bag.x, "dtype", None) == torch.uint8 else ""
+    x = require(f"the images of the bag {name!r}", bag.x, "floating point", "b", "k", *image.shape, hint=hint)
+    require(f"the mask of the bag {name!r}", bag.mask, torch.bool, "b", "k")
+    if bag.mask.shape != x.shape[:2] or x.shape[1] > image.bag:
+        raise ValueError(
+            f"the bag {name!r} expects a mask of shape {tuple(x.shape[:2])}, of at most {image.bag} images a case "
+            f"(bag={image.bag} of its Image), got {tuple(bag.mask.shape)}"
+        )
+    return x.shape[0]
 
 
 def _check_maps(name: str, content: Maps, expected: Sequence[tuple[int, ...]]) -> int:
@@ -140,16 +159,18 @@ def check_range(
         raise ValueError(f"standardized names {unknown}; the image modalities are {sorted(images)}")
     faults = []
     for name, x in inputs.items():
-        if name not in images or len(images[name].size) != 2 or name in standardized or not isinstance(x, Tensor):
+        if name not in images or len(images[name].size) != 2 or name in standardized or isinstance(x, Maps | Table):
             continue
-        low, high = x.flatten(1).aminmax(dim=1)
+        # What is no image of a bag is taken for black.
+        pixels = x if isinstance(x, Tensor) else torch.where(_like(x.mask, x.x), x.x, 0.0)
+        low, high = pixels.flatten(1).aminmax(dim=1)
         outside = (low < -_ROUNDING) | (high > 1 + _ROUNDING)
         if name in present:
             outside = outside & present[name]
         if bool(outside.any()):
             values = f"{float(low[outside].amin()):g} to {float(high[outside].amax()):g}"
             faults.append(
-                f"{name!r} has pixels from {values} in {int(outside.sum())} of {len(x)} cases, the first is case "
+                f"{name!r} has pixels from {values} in {int(outside.sum())} of {len(pixels)} cases, the first is case "
                 f"{int(outside.nonzero()[0])}"
             )
     if faults:
@@ -181,8 +202,16 @@ def check_values(inputs: Inputs, present: Present, columns: Mapping[str, Columns
         elif isinstance(content, Maps):
             for stage in content.stages:
                 _refuse(name, "a map that is NaN or infinite", ~stage.isfinite(), mask)
+        elif isinstance(content, Bag):
+            wrong = ~content.x.isfinite() & _like(content.mask, content.x)
+            _refuse(name, "a pixel that is NaN or infinite", wrong, mask)
         else:
             _refuse(name, "a pixel that is NaN or infinite", ~content.isfinite(), mask)
+
+
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask with axes of width 1 behind, to go with ``x``."""
+    return mask.view(*mask.shape, *(1,) * (x.ndim - mask.ndim))
 
 
 def _refuse(name: str, what: str, wrong: Tensor, mask: Tensor | None) -> None:

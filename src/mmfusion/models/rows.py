@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.layers.presence import where_present
-from mmfusion.tokens import Content, Inputs, Maps, Present, Table, Tokens
+from mmfusion.tokens import Bag, Content, Inputs, Maps, Present, Table, Tokens
 
 
 class Rows(NamedTuple):
@@ -52,7 +52,11 @@ class Rows(NamedTuple):
         return x if self.where is None or self.all else x[self.where]
 
     def take_content(self, content: Content) -> Content:
-        """:meth:`take` of an image, its maps or a table."""
+        """:meth:`take` of an image, a bag, maps or a table."""
+        if isinstance(content, Bag):
+            if self.where is None:
+                return Bag(content.x, content.mask & self.present.unsqueeze(1))
+            return Bag(self.take(content.x), self.take(content.mask))
         if isinstance(content, Table):
             return Table(self.take(content.numerical), self.take(content.categorical))
         if isinstance(content, Maps):
@@ -76,8 +80,8 @@ class Rows(NamedTuple):
 def device_of(inputs: Inputs, present: Present) -> torch.device:
     """Where a batch is; one of the two is not empty."""
     value = next(iter((*inputs.values(), *present.values())))
-    if isinstance(value, Maps):
-        return value.stages[0].device
+    if isinstance(value, Maps | Bag):
+        return value.mask.device if isinstance(value, Bag) else value.stages[0].device
     return value.numerical.device if isinstance(value, Table) else value.device
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from mmfusion import registry
 from mmfusion.losses import Schedule
+from mmfusion.models.bags import BagPooling
 from mmfusion.option_checks import keyword_options, marks, option_hints, takes_none, unknown_option, value_faults
 from mmfusion.options import LossWeight, Modalities, ModalityNames, PartOf, Probability, Stages
 from mmfusion.registry import Choice, PluginError, Registry, named
@@ -51,7 +52,9 @@ def _tokenizer_kinds(*, image: Choice = "pool", table: Choice = "mlp") -> None:
     """The keys of ``tokenizer``."""
 
 
-def _encoder_options(*, weights: str | Path = NONE, shared: bool = True, n_stages: Stages = 1) -> None:
+def _encoder_options(
+    *, weights: str | Path = NONE, shared: bool = True, n_stages: Stages = 1, bag: BagPooling = "mean"
+) -> None:
     """The options of ``encoder``, beside the backbone's."""
 
 

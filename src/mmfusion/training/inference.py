@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from mmfusion.data.cases import CaseDataset, Cases, StoredCases, collate
 from mmfusion.data.frame import as_floats
-from mmfusion.tokens import Maps, Table
+from mmfusion.tokens import Bag, Maps, Table
 from mmfusion.training import processes
 from mmfusion.utils.process_group import gather_rows
 
@@ -61,6 +61,8 @@ def move(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         moved = value.to(device, non_blocking=True)
         return as_floats(moved) if value.dtype in (torch.uint8, torch.float16) else moved
+    if isinstance(value, Bag):
+        return Bag(move(value.x, device), move(value.mask, device))
     if isinstance(value, Table):
         return Table(*(move(part, device) for part in value))
     if isinstance(value, Maps):

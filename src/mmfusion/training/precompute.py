@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from mmfusion.data.cases import ByModality, CaseDataset, Cases, StoredCases, first_case, without_images
 from mmfusion.data.images.rows import MappedRows
 from mmfusion.spec import DataSpec
-from mmfusion.tokens import Maps
+from mmfusion.tokens import Bag, Maps
 from mmfusion.training import inference
 from mmfusion.training.arithmetic import in_use
 from mmfusion.training.reporter import Bar
@@ -232,10 +232,17 @@ def _images_digest(model: Any, dataset: CaseDataset) -> str:
             if name in dataset.intensities:
                 digest.update(repr(dataset.intensities[name]).encode())
             for start in range(0, len(dataset), _AT_ONCE):
-                _feed(digest, dataset.pixels(name, slice(start, start + _AT_ONCE)))
+                rows = slice(start, start + _AT_ONCE)
+                if dataset.spec.images[name].bag > 1:
+                    digest.update(repr((model.encoders.bag, dataset.n_images(name, rows).tolist())).encode())
+                _feed(digest, dataset.pixels(name, rows))
             continue
         for cases in inference.in_order(dataset, 64, workers=0, device=torch.device("cpu")):
-            _feed(digest, cases.inputs[name])
+            content = cases.inputs[name]
+            if isinstance(content, Bag):
+                digest.update(repr((model.encoders.bag, content.mask.sum(1).tolist())).encode())
+                content = content.x[content.mask]
+            _feed(digest, content)
     return digest.hexdigest()
 
 

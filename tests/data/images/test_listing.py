@@ -65,7 +65,7 @@ def test_each_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "scandir", lambda place: seen.append(str(place)) or scandir(place))
     frame = pd.DataFrame({"file": ["NEL/NEL025.JPG", "NEL/a.png", "NEL/b.png"] * 20})
     result = find_images({"image": ImageSource("file", (8, 8))}, frame, root)
-    assert result.paths["image"][:3] == [root / "NEL/Nel025.jpg", root / "NEL/a.png", None]
+    assert result.paths["image"][:3] == [(root / "NEL/Nel025.jpg",), (root / "NEL/a.png",), ()]
     assert sorted(seen) == [str(root), str(root / "NEL")]
 
 

@@ -21,9 +21,9 @@ def test_a_pattern_of_columns(tmp_path, write_image, frame):
     source = ImageSource("{fold}fold/{patient}-left", (8, 8), folders=("in",), suffix=".png")
     result = find_images({"eye": source}, frame, tmp_path)
     assert result.paths["eye"] == [
-        tmp_path / "in" / "1fold" / "a-left.png",
-        tmp_path / "in" / "2fold" / "b-left.png",
-        None,
+        (tmp_path / "in" / "1fold" / "a-left.png",),
+        (tmp_path / "in" / "2fold" / "b-left.png",),
+        (),
     ]
     assert result.absent == ["row 2, column '{fold}fold/{patient}-left': an empty cell"]
 

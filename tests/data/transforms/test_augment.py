@@ -4,7 +4,7 @@ import torch
 from mmfusion.data.cases import Cases
 from mmfusion.data.transforms import Augment, pixel_values
 from mmfusion.data.transforms import augment as augment_module
-from mmfusion.tokens import Table
+from mmfusion.tokens import Bag, Table
 
 
 def batch(n: int = 16, shape: tuple[int, ...] = (3, 9, 9), names: tuple[str, ...] = ("derm",)) -> Cases:
@@ -298,3 +298,40 @@ def test_wrong_settings(settings, message):
 def test_an_axis_that_an_image_lacks():
     with pytest.raises(ValueError, match=r"has the axes \[2\], but the image has 2 spatial axes"):
         Augment(flips=(2,))(batch(), seeded())
+
+
+BAG_MASK = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
+
+
+def bags(x: torch.Tensor) -> Cases:
+    everyone = torch.ones(len(x), dtype=torch.bool)
+    return Cases({"derm": Bag(x, BAG_MASK)}, {"derm": everyone}, {}, torch.arange(len(x)))
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 9), (1, 6, 6, 4)], ids=["planar", "volume"])
+def test_each_image_of_a_bag_is_augmented_by_itself(shape):
+    """As so many cases of one image; what is no image contributes nothing, and becomes zeros."""
+    augment = Augment(**(ALL if len(shape) == 3 else {**GEOMETRY, **SCANS, "erase": 1.0}), clamp=False)
+    x = torch.rand(3, 3, *shape, generator=seeded(7))
+    x[~BAG_MASK] = torch.nan
+    changed = augment(bags(x), seeded()).inputs["derm"]
+    n = int(BAG_MASK.sum())
+    alone = Cases({"derm": x[BAG_MASK]}, {"derm": torch.ones(n, dtype=torch.bool)}, {}, torch.arange(n))
+    assert torch.equal(changed.x[BAG_MASK], augment(alone, seeded()).inputs["derm"])
+    assert not changed.x[~BAG_MASK].any()
+    assert torch.equal(changed.mask, BAG_MASK)
+
+
+def test_jointly_all_images_of_a_bag_have_one_geometry():
+    x = torch.rand(3, 1, 3, 9, 9, generator=seeded(7)).repeat(1, 3, 1, 1, 1)
+    changed = Augment(**GEOMETRY, joint=True)(bags(x), seeded()).inputs["derm"].x
+    assert torch.equal(changed[0, 0], changed[0, 2])
+    assert torch.equal(changed[2, 0], changed[2, 1])
+    apart = Augment(**GEOMETRY)(bags(x), seeded()).inputs["derm"].x
+    assert not torch.equal(apart[0, 0], apart[0, 2])
+
+
+def test_bags_of_no_case_stay():
+    x = torch.rand(3, 3, 3, 9, 9)
+    cases = bags(x)._replace(inputs={"derm": Bag(x, torch.zeros_like(BAG_MASK))})
+    assert torch.equal(Augment(**ALL)(cases, seeded()).inputs["derm"].x, x)

@@ -14,12 +14,14 @@ from helpers.odd_cases import new_cases, photographs, reader_of, training
 from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.intensity import Intensity
 from mmfusion.data.images.photographs import ImageSource
+from mmfusion.data.images.sources import find_images
 from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader
 from mmfusion.experiments.exporting import preprocessing
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.models.export import ExportError
+from mmfusion.tokens import Bag
 
 stand_alone = pytest.importorskip("mmfusion.experiments.exporting.stand_alone")
 
@@ -63,8 +65,8 @@ def test_photographs(options: dict[str, Any], tmp_path: Path) -> None:
     source = ImageSource("photo", (16, 12), folders=("", "images"), **options)
     about = written(reader_of({"derm": source}))["images"]["derm"]
     files = stand_alone.paths(new_cases(), tmp_path, about, "absent")
-    assert [file is None for file in files] == [False] * 5 + [True, True]
-    for file in files[:5]:
+    assert [len(of_case) for of_case in files] == [1] * 5 + [0, 0]
+    for (file,) in files[:5]:
         assert file == source.find(tmp_path, file.name)
         np.testing.assert_array_equal(stand_alone.photograph(file, about), source.decode(file))
 
@@ -86,9 +88,34 @@ def test_endings_and_patterns(tmp_path: Path) -> None:
     source = ImageSource("p.{age}/{photo}", (8, 8), suffix=".tif", endings=(".jpg",))
     about = written(reader_of({"derm": source}))["images"]["derm"]
     frame = new_cases().iloc[:2].assign(age="1", photo=["gone", "turned"])
-    assert stand_alone.paths(frame, tmp_path, about, "absent") == [None, tmp_path / "p.1" / "turned.jpg"]
+    assert stand_alone.paths(frame, tmp_path, about, "absent") == [(), (tmp_path / "p.1" / "turned.jpg",)]
     with pytest.raises(FileNotFoundError, match=r"1 image\(s\) are not in .*row 0: \['1', 'gone'\]"):
         stand_alone.paths(frame, tmp_path, about, "error")
+
+
+def test_several_images_per_case(tmp_path: Path) -> None:
+    """The same files, pixels and masks, and the same complaints."""
+    photographs(tmp_path / "images")
+    source = ImageSource("photo", (8, 8), folders=("nowhere", "images"), bag=3)
+    reader = reader_of({"derm": source}, {"derm": Intensity("image")})
+    about = written(reader)["images"]["derm"]
+    cells = ["A.PNG; turned.jpg;A.PNG", "gr*.png", "deep.png;gone.png", "", "gone/*", "grey.png", "[gp]*.png"]
+    frame = new_cases().assign(photo=cells)
+    files = stand_alone.paths(frame, tmp_path, about, "absent")
+    assert files == find_images({"derm": source}, frame, tmp_path).paths["derm"]
+    bag = (
+        reader.read(frame, tmp_path, with_targets=False, missing_images="absent").__getitems__(range(7)).inputs["derm"]
+    )
+    assert isinstance(bag, Bag)
+    np.testing.assert_array_equal(stand_alone.masks(files), bag.mask.numpy())
+    x = stand_alone.images(files, about)
+    np.testing.assert_allclose(x[bag.mask], bag.x[bag.mask], rtol=0, atol=1e-5)
+    with pytest.raises(
+        FileNotFoundError, match=r"3 image\(s\) are not in .*: row 2: gone.png; row 3: .*; row 4: gone/\*"
+    ):
+        stand_alone.paths(frame, tmp_path, about, "error")
+    with pytest.raises(ValueError, match=r"more images than 3: row 0: 5"):
+        stand_alone.paths(frame.assign(photo="*"), tmp_path, about, "error")
 
 
 @pytest.mark.parametrize(

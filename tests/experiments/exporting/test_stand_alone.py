@@ -1,9 +1,9 @@
 """The exported script gives the numbers of ``mmfusion predict`` from files and a table, without mmfusion and torch."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,8 @@ for rows, out in ((1, "1.csv"), (2, "2.csv"), (7, "7.csv")):
 """The script in a process without what it must not need; its only entry is the command line."""
 
 
-def compared(run: Path, work: Path, **options: Any) -> None:
+def compared(run: Path, work: Path, frame: pd.DataFrame) -> None:
     """1, 2 and 7 cases by the script and by ``mmfusion predict``."""
-    frame = new_cases()
     assert main(["export", str(run), "--out", str(work / "exported")]) == 0
     for n in (1, 2, 7):
         frame.iloc[:n].to_csv(work / f"table{n}.csv", index=False)
@@ -63,7 +62,19 @@ def test_a_photograph_and_a_table(tmp_path: Path) -> None:
     photographs(tmp_path / "images")
     reader = reader_of({"derm": ImageSource("photo", (16, 16))})
     run = write(tmp_path / "run", "concat", reader, locked={"threshold": 0.49, "temperature": 1.7})
-    compared(run, tmp_path)
+    compared(run, tmp_path, new_cases())
+
+
+@pytest.mark.slow
+def test_several_photographs_per_case(tmp_path: Path) -> None:
+    photographs(tmp_path / "images")
+    (tmp_path / "images" / "more").mkdir()
+    for name in ("grey.png", "deep.png"):
+        shutil.copy(tmp_path / "images" / name, tmp_path / "images" / "more")
+    reader = reader_of({"derm": ImageSource("photo", (16, 16), bag=4)})
+    run = write(tmp_path / "run", "film", reader, locked={"threshold": 0.49, "temperature": 1.7})
+    cells = ["more/*.PNG", "A.PNG; turned.jpg;gone.png", "deep.png", "**/g*.png;palette.png", "grey.png;", "", "A.PNG"]
+    compared(run, tmp_path, new_cases().assign(photo=cells))
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,8 @@ def test_the_script_imports_four_packages() -> None:
     assert lines == [
         "import argparse", "import json", "import os", "import sys", "from pathlib import Path",
         "from typing import Any", "import numpy as np", "import onnxruntime", "import pandas as pd",
-        "from PIL import Image, ImageOps", "from reading.listing import Listing",
+        "from PIL import Image, ImageOps", "from reading.bag_cells import BagFiles, bag_files",
+        "from reading.listing import Listing",
         "from reading import cells, number_cells, table_file", "from reading.numerals import Notation",
         "from reading import spreadsheet",
     ]  # fmt: skip

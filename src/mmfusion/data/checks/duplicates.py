@@ -26,7 +26,7 @@ def duplicate_findings(cohort: Cohort, files: Sequence[ImageFile]) -> list[Findi
     """Findings on images that occur more than once.
 
     Reported are those of two sets, which make results too good; those of two patients in one set; those of two classes;
-    and those of two columns of one case.
+    and those of two columns of one case, or identical ones among its several of one column.
 
     Args:
         cohort: The rows.
@@ -40,7 +40,7 @@ def duplicate_findings(cohort: Cohort, files: Sequence[ImageFile]) -> list[Findi
     across = [match for match, of in zip(apart, sets) if len(of) > 1]
     others = [match for match, of, same in zip(apart, sets, groups) if len(of) < 2 and not same]
     conflicts = [match for match, of in zip(apart, labels) if len(of) > 1]
-    within = [match for match in matches if match.first.position == match.second.position]
+    within = [match for match in matches if match.first.position == match.second.position and _is_fault(match)]
     findings = [
         _finding(cohort, across, "images are in two sets, which makes results too good", _REMOVE),
         _finding(cohort, others, "images belong to different cases or patients of one set", _REMOVE),
@@ -48,11 +48,18 @@ def duplicate_findings(cohort: Cohort, files: Sequence[ImageFile]) -> list[Findi
         _finding(
             cohort,
             within,
-            "cases have one image in two columns",
-            "Correct the name of the file, or leave the cell empty (missing_images='absent')",
+            "cases have one image twice, in two columns or among several of one",
+            "Correct the name of the file, or leave it out (missing_images='absent' for a cell that is empty then)",
         ),
     ]
     return [finding for finding in findings if finding is not None]
+
+
+def _is_fault(match: _Match) -> bool:
+    """Whether two files of one case should differ: frames of one examination may show nearly the same."""
+    return match.first.modality != match.second.modality or (
+        match.first.digest is not None and match.first.digest == match.second.digest
+    )
 
 
 def _identical(files: Sequence[ImageFile]) -> list[_Match]:

@@ -26,7 +26,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image of a case.
+    """An image of a case, of several where it has a bag.
 
     Attributes:
         modality: Its modality.
@@ -66,7 +66,7 @@ def read_files(
         decode: Whether the images are decoded; else only their headers are read, and files of equal size.
         progress: Called with the number of files read so far and of all files.
     """
-    tasks = [(name, i, path) for name, paths in files.paths.items() for i, path in enumerate(paths) if path is not None]
+    tasks = [(name, i, path) for name in files.paths for i, path in files.each(name)]
     sizes = [_size(sources[name], path) for name, _, path in tasks]
     # Files of different sizes have different content: most need not be read for that.
     counts = Counter(size for size in sizes if size is not None)

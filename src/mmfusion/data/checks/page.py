@@ -95,19 +95,20 @@ class _Drawer:
     def __init__(self, plan: Plan) -> None:
         self._sources = plan.reader.images
         self._cohort = Cohort.of(plan)
-        self._paths = find_images(self._sources, plan.frame, plan.root).paths if self._sources else {}
+        files = find_images(self._sources, plan.frame, plan.root) if self._sources else None
+        self._files = {name: files.each(name) for name in self._sources} if files is not None else {}
 
     def by_class(self) -> list[tuple[str, list[tuple[str, int, list[_Picture]]]]]:
         """By image column and class: the number of images, and some of them, evenly over the table."""
         columns = []
         for name, source in self._sources.items():
-            present = np.array([path is not None for path in self._paths[name]])
+            codes = np.array([self._cohort.codes[place] for place, _ in self._files[name]], dtype=np.int64)
             classes = []
             for code, label in [*enumerate(self._cohort.classes), (-1, "without a label")]:
-                places = np.flatnonzero(present & (self._cohort.codes == code)).tolist()
-                if places:
-                    some = places[:: -(-len(places) // PER_CLASS)]
-                    classes.append((label, len(places), [self._draw(name, place) for place in some]))
+                files = np.flatnonzero(codes == code).tolist()
+                if files:
+                    some = files[:: -(-len(files) // PER_CLASS)]
+                    classes.append((label, len(files), [self._draw(name, *self._files[name][i]) for i in some]))
             columns.append((source.column, classes))
         return columns
 
@@ -115,16 +116,17 @@ class _Drawer:
         """All images of some rows."""
         places = self._cohort.frame.index.get_indexer(pd.Index(rows[:_OF_WARNING]))
         return [
-            self._draw(name, place) for place in places.tolist() for name in self._sources if self._paths[name][place]
+            self._draw(name, place, path)
+            for chosen in places.tolist()
+            for name in self._sources
+            for place, path in self._files[name]
+            if place == chosen
         ]
 
-    def _draw(self, name: str, place: int) -> _Picture:
-        path = self._paths[name][place]
+    def _draw(self, name: str, place: int, path: Path) -> _Picture:
         of_set, label = self._cohort.sets[place], self._cohort.label(place)
         about = ", ".join(text for text in (of_set, label) if text)
         words = (str(self._cohort.frame.index[place]), of_set, about)
-        if path is None:
-            return _Picture("", "absent", *words, "")
         try:
             return _Picture(picture(self._sources[name], path), "", *words, path.name)
         except (OSError, ValueError) as error:

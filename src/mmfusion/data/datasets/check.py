@@ -117,7 +117,7 @@ def check(
     if sources:
         found = find_images(sources, plan.frame, plan.root)
         files = read_files(sources, plan.frame, found, decode=not fast, progress=progress)
-        faults += absent_faults(found) if plan.missing_images == "error" else []
+        faults += [*found.excess, *(absent_faults(found) if plan.missing_images == "error" else [])]
         faults += [file.fault for file in files if file.fault]
     faults += [fault for masks in plan.masks.values() for fault in masks.faults(plan.frame)]
     of_files = bool(faults)

@@ -4,15 +4,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Literal, TypeAlias
 
 import pandas as pd
 
 from mmfusion.data.datasets.faults import Faults
 from mmfusion.data.images.axes_survey import survey_axes
+from mmfusion.data.images.bag_cells import SEPARATOR, may_be_bag, names_of
 from mmfusion.data.images.depth import depth_of
 from mmfusion.data.images.dicom_files import ENDINGS, is_dicom
 from mmfusion.data.images.dicom_images import DicomSource, Frame
+from mmfusion.data.images.listing import Listing, is_pattern
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.planar import MAX_BYTES as IMAGE_BYTES
 from mmfusion.data.images.source import Source
@@ -46,7 +49,7 @@ def image_sources(
     is_turned: bool,
     faults: Faults,
 ) -> tuple[dict[str, Source], tuple[str, ...]]:
-    """The image sources of a table, by modality, and notes on the depth of images and the orientation of volumes.
+    """The image sources of a table, by modality, and notes on bags, depth and orientation.
 
     Args:
         frame: The table.
@@ -66,10 +69,11 @@ def image_sources(
     if not folder.is_dir():
         return sources, ()
     files = find_images(sources, frame, folder)
-    notes: list[str] = []
+    faults += files.excess
+    notes: list[str] = [_in_bags(source, files.paths[name]) for name, source in sources.items() if source.bag > 1]
     for name, of_column in sources.items():
         if isinstance(of_column, ImageSource) and of_column.range is None:
-            bits = depth_of(of_column, files.paths[name])
+            bits = depth_of(of_column, [path for _, path in files.each(name)])
             if bits < of_column.bits:
                 sources[name] = replace(of_column, bits=bits)
                 notes.append(
@@ -97,6 +101,7 @@ class ImageOptions:
     window: Sequence[float] | None
     image_frame: Frame | None
     spacing: Sequence[float] | None
+    max_images: int
 
     def __post_init__(self) -> None:
         if self.window is not None and (self.range is not None or self.clip is not None):
@@ -141,9 +146,11 @@ def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: 
     """
     size = options.size
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    names = distinct(one_column(frame, column))[1]
-    if not names:
+    cells = distinct(one_column(frame, column))[1]
+    if not cells:
         raise ValueError(f"image column {column!r} is empty in all rows: leave it out")
+    is_bag, names = _names(cells, folder)
+    bag = options.max_images if is_bag else 1
     kinds: dict[str, str] = {}
     for name in names:
         kinds.setdefault(kind_of(name, folder), name)
@@ -175,14 +182,44 @@ def source_of(frame: pd.DataFrame, folder: Path, options: ImageOptions, column: 
             resample=spacing is not None,
             format="nifti" if kind == "nifti" else "nrrd" if kind == "nrrd" else "dicom",
             max_bytes=VOLUME_BYTES if options.max_bytes is None else options.max_bytes,
+            bag=bag,
         )
     limit = IMAGE_BYTES if options.max_bytes is None else options.max_bytes
     pixels = (sides[0], sides[1])
     if kind == "dicom":
         return DicomSource(
-            column, pixels, options.channels, range=options.shown, image_frame=options.image_frame, max_bytes=limit
+            *(column, pixels, options.channels),
+            range=options.shown,
+            image_frame=options.image_frame,
+            max_bytes=limit,
+            bag=bag,
         )
-    return ImageSource(column, pixels, options.channels, range=options.shown, max_bytes=limit)
+    return ImageSource(column, pixels, options.channels, range=options.shown, max_bytes=limit, bag=bag)
+
+
+def _names(cells: Sequence[str], folder: Path) -> tuple[bool, list[str]]:
+    """Whether some cell names several images, and all names; of a pattern those of its files."""
+    listing, names = Listing(), []
+    is_bag = False
+    for cell in cells:
+        if not may_be_bag(cell) or listing.file(folder, cell) or listing.folder(folder, cell):
+            names.append(cell)
+            continue
+        for name in names_of(cell):
+            plain = not is_pattern(name) or listing.file(folder, name) or listing.folder(folder, name)
+            names += [name] if plain else (matched := listing.matches(folder, name)) or [name]
+            # A pattern without a file may be a name of a missing one.
+            is_bag |= SEPARATOR in cell or (not plain and bool(matched))
+    return is_bag, list(dict.fromkeys(names))
+
+
+def _in_bags(source: Source, paths: Sequence[Sequence[Path]]) -> str:
+    sizes = [len(of_case) for of_case in paths if of_case]
+    counts = f"{min(sizes)} to {max(sizes)} images per case, median {median(sizes):g}" if sizes else "no image"
+    return (
+        f"Column {source.column!r} names several images per case, which are pooled: {counts}, at most {source.bag} "
+        "(max_images)."
+    )
 
 
 _KINDS = {

@@ -20,6 +20,7 @@ from mmfusion.data.datasets.split_column import column_split
 from mmfusion.data.datasets.table_frame import read_frame
 from mmfusion.data.images.dicom_images import Frame
 from mmfusion.data.images.intensity import Intensity, Standardize
+from mmfusion.data.images.source import Most
 from mmfusion.data.images.sources import Missing, find_images
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader
@@ -49,8 +50,9 @@ class TableDataset(Plan):
         table: A DataFrame, or a ``.csv``, ``.tsv``, ``.parquet`` or ``.xlsx`` file.
         label: The column of labels, texts or whole numbers.
         images: Columns with names of image files, one modality each: photographs, DICOM images, or volumes (``.nii``,
-            ``.nii.gz``, ``.nrrd``; with three sizes also DICOM, files of several frames or folders of slices). Empty:
-            only the table.
+            ``.nii.gz``, ``.nrrd``; with three sizes also DICOM, files of several frames or folders of slices). A cell
+            may name several images of a case, separated by ``;``, or by a pattern such as ``case7/*.png``. Empty: only
+            the table.
         root: The folder that these names are relative to; None: that of the table, or the working folder.
         group: The column of the patient or lesion: a group is never in two sets.
         id: The column with each case's name; None: the number of its row.
@@ -81,6 +83,7 @@ class TableDataset(Plan):
         spacing: For volumes, the distance between neighbors along height, width and slices in millimeters: each is
             interpolated to it by its header, and cut or filled to ``size`` around its center. None: each is resized to
             ``size``, whatever its spacing.
+        max_images: Most images of a case where a cell names several; more are a fault.
         standardise: For volumes, see :class:`~mmfusion.data.images.intensity.Intensity`.
         test: The column with the set of each row: train, test and optionally validation; or train and validation, for
             runs that test nothing (``run.test=false``); or true and false; or, with ``fold``, the number of the fold.
@@ -131,6 +134,7 @@ class TableDataset(Plan):
         window: Annotated[Sequence[float], Length(2)] | None = None,
         image_frame: Frame | None = None,
         spacing: Annotated[Sequence[Positive], Length(3)] | None = None,
+        max_images: Most = 32,
         standardise: Standardize = "image",
         test: Name | None = None,
         fractions: Fractions = (0.7, 0.1, 0.2),
@@ -163,7 +167,7 @@ class TableDataset(Plan):
             faults.append(f"the label column {label!r} cannot be an image or a feature, too")
         frame, target, left_out = read_labels(frame, label, classes, unlabelled, faults)
         of_images = ImageOptions(
-            size, channels, range, axes, orientation, clip, max_bytes, window, image_frame, spacing
+            size, channels, range, axes, orientation, clip, max_bytes, window, image_frame, spacing, max_images
         )
         source = functools.partial(source_of, frame, folder, of_images)
         sources, axes_notes = image_sources(frame, folder, image_columns, source, orientation is None, faults)
@@ -248,7 +252,8 @@ class TableDataset(Plan):
             shape = "x".join(map(str, source.spec.size))
             orientation = source.orientation if isinstance(source, VolumeSource) else None
             lines.append(
-                f"{name:<10}  {'volumes' if is_volume else 'images'} of column {source.column!r}, "
+                f"{name:<10}  {'bags of ' * (source.bag > 1)}{'volumes' if is_volume else 'images'} of column "
+                f"{source.column!r}, "
                 f"{source.spec.channels} x {shape}" + (f", orientation {orientation}" if orientation else "")
             )
         return [*lines, "no column is a feature" if self.schema is None else self.schema.describe()]

@@ -112,10 +112,10 @@ def axes_notes(sources: Mapping[str, Source], frame: pd.DataFrame, files: ImageF
 def _read(
     source: VolumeSource,
     frame: pd.DataFrame,
-    paths: Sequence[Path | None],
+    paths: Sequence[tuple[Path, ...]],
     files: Callable[[Path], tuple[Path, ...]] = lambda path: (path,),
 ) -> list[_File]:
-    tasks = [(str(row), file) for row, path in zip(frame.index, paths) if path is not None for file in files(path)]
+    tasks = [(str(row), file) for row, of_row in zip(frame.index, paths) for path in of_row for file in files(path)]
 
     def read(task: tuple[str, Path]) -> _File | None:
         try:

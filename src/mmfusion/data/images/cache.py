@@ -47,7 +47,7 @@ _DAMAGED = b"\xff" * cache_keys.SIZE
 """The key of a slot whose pixels are not those that were written; it is neither read nor written any more."""
 _CHECK_BYTES = 2**30
 """Most bytes that are read to verify checksums when rows are opened; other slots are verified when first read."""
-_NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing", "max_bytes"}
+_NOT_PIXELS = {"column", "folders", "suffix", "endings", "spacing", "max_bytes", "bag"}
 """Options of sources that do not change the decoded pixels."""
 _LOOK = 0.2
 """Seconds between two checks of another process's progress."""

@@ -1,6 +1,6 @@
 """Depth of greyscale images: 12 bits are often stored in files of 16, and would be nearly black."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmfusion.data.images.photographs import ImageSource
@@ -11,14 +11,14 @@ _SAMPLE = 64
 """Files that are looked at; a larger value in another one is an error that names it."""
 
 
-def depth_of(source: ImageSource, paths: Sequence[Path | None]) -> int:
+def depth_of(source: ImageSource, paths: Iterable[Path]) -> int:
     """Bits that the values of a column's deep greyscale images need, of a sample of the files; 16 if none is deep.
 
     Args:
         source: The column's images.
-        paths: One file per row; None for a row without an image.
+        paths: All files of the column.
     """
-    files = [path for path in dict.fromkeys(paths) if path is not None]
+    files = list(dict.fromkeys(paths))
 
     def look(path: Path) -> float | None:
         try:

@@ -43,6 +43,7 @@ class DicomSource(PlanarSource):
         channels: 3 for color, 1 for grey.
         folders: Folders below the root, searched in order.
         suffix: Appended to each name, ``".dcm"``; empty if the column has complete file names.
+        bag: Most images of a case; above 1 a cell may name several.
         range: Rescaled values that become black and white: linear between, clipped beyond. None: the first window of
             each file (VOI), or without one all values that its depth allows.
         image_frame: The frame of a file with several, from 0, or ``"middle"``; None: such a file is an error. As a
@@ -155,8 +156,8 @@ class DicomSource(PlanarSource):
         return 255 - shown if is_inverted(header) else shown
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the default limit is left out."""
-        return packed(self, ("max_bytes",))
+        """Plain dictionaries and lists, for JSON; the default limit and bag are left out."""
+        return packed(self, ("max_bytes", "bag"))
 
 
 def linear(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:

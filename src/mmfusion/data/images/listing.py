@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
 
@@ -31,6 +32,46 @@ class Listing:
         Empty if the folder does not exist.
         """
         return self._entries(str(folder))[0]
+
+    def matches(self, root: Path, pattern: str) -> list[str]:
+        """Names of files and folders below the root that a pattern matches, sorted.
+
+        Args:
+            root: The folder that the pattern is relative to.
+            pattern: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of folders. Upper and lower case do
+                not differ; hidden files are left out.
+        """
+        found = [""]
+        for piece in PurePath(pattern).parts:
+            found = list(dict.fromkeys(name for start in found for name in self._step(root, start, piece)))
+        return sorted(name for name in found if name)
+
+    def _step(self, root: Path, start: str, piece: str) -> list[str]:
+        """The names that one piece of a pattern leads to, from a folder below the root."""
+        place = os.path.join(root, start)
+        if piece == ".." or PurePath(piece).is_absolute():
+            return [os.path.join(start, piece)]
+        if piece == "**":
+            return self._folders_below(root, start)
+        entries, folded = self._entries(place)
+        if not is_pattern(piece):
+            alike = [piece] if piece in entries else folded.get(_fold(piece), [])
+            return [os.path.join(start, name) for name in alike if len(alike) == 1]
+        wanted = _fold(piece)
+        return [os.path.join(start, name) for name in entries if fnmatchcase(_fold(name), wanted)]
+
+    def _folders_below(self, root: Path, start: str) -> list[str]:
+        """A folder and all folders in it; each once, also where links lead in circles."""
+        found, left, seen = [], [start], set()
+        while left:
+            name = left.pop()
+            real = os.path.realpath(os.path.join(root, name))
+            if real not in seen:
+                seen.add(real)
+                found.append(name)
+                entries = self._entries(os.path.join(root, name))[0]
+                left += [os.path.join(name, entry) for entry, is_folder in entries.items() if is_folder]
+        return found
 
     def _find(self, root: Path, name: str) -> tuple[Path, bool] | None:
         """A path, and whether it is a folder."""
@@ -62,6 +103,11 @@ class Listing:
                 folded.setdefault(_fold(name), []).append(name)
             self._folders[place] = entries, folded
         return self._folders[place]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name has a character that stands for others: ``*``, ``?`` or ``[``."""
+    return any(character in name for character in "*?[")
 
 
 def _kind(entry: "os.DirEntry[str] | Path") -> bool | None:

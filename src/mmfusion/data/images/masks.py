@@ -57,7 +57,8 @@ class Masks:
         """
         listing = Listing()
         paths = (None if name is None else listing.file(root, name) for name in names)
-        return cls(source, tuple(paths), tuple(find_images({"image": source}, frame, root).paths["image"]))
+        images = (files[0] if files else None for files in find_images({"image": source}, frame, root).paths["image"])
+        return cls(source, tuple(paths), tuple(images))
 
     def __len__(self) -> int:
         return len(self.paths)

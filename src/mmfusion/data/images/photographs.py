@@ -53,6 +53,7 @@ class ImageSource(PlanarSource):
         channels: 3 for color, 1 for grey.
         folders: Folders below the root, searched in order.
         suffix: Appended to each name, ``".jpg"``; empty if the column has complete file names.
+        bag: Most images of a case; above 1 a cell may name several.
         endings: Alternative endings, tried in order if there is no file of the given name, such as ``(".jpg",)`` for
             PNG files that were converted.
         range: For greyscale deeper than 8 bits, the values that become 0 and 255: linear between, clipped beyond. None:
@@ -222,8 +223,8 @@ class ImageSource(PlanarSource):
         return rounded
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the default order of colors, limit and depth are left out."""
-        return packed(self, ("order", "max_bytes", "bits"))
+        """Plain dictionaries and lists, for JSON; the default order of colors, limit, depth and bag are left out."""
+        return packed(self, ("order", "max_bytes", "bits", "bag"))
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Images of two axes as models take them: bytes, resized to one size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from mmfusion.data.images.source import Folders
+from mmfusion.data.images.source import Folders, Most
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels
 from mmfusion.spec import Image
@@ -25,6 +25,7 @@ class PlanarSource:
         channels: 3 for color, 1 for grey.
         folders: Folders below the root, searched in order.
         suffix: Appended to each name, ``".jpg"``; empty if the column has complete file names.
+        bag: Most images of a case; above 1 a cell may name several.
     """
 
     column: str
@@ -32,14 +33,15 @@ class PlanarSource:
     channels: Literal[1, 3] = 3
     folders: Folders = ("",)
     suffix: str = ""
+    bag: Most = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         check_fields(self)
 
     @property
     def spec(self) -> Image:
-        """Channels and size, for models."""
-        return Image(self.channels, self.size)
+        """Channels, size and most images of a case, for models."""
+        return Image(self.channels, self.size, bag=self.bag)
 
     @property
     def dtype(self) -> np.dtype[Any]:

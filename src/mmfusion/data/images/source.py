@@ -1,14 +1,15 @@
 """Interface of image sources: location and decoding of a modality's files."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmfusion.data.images.bag_cells import BagFiles, bag_files
 from mmfusion.data.images.listing import Listing
 from mmfusion.options import Length, Range
 from mmfusion.spec import Image
@@ -17,6 +18,8 @@ Folders: TypeAlias = Annotated[tuple[str, ...], Length(1, 1000)]
 """Folders below the root, searched in order; ``""`` is the root itself."""
 Bytes: TypeAlias = Annotated[int, Range(1, 2**50)]
 """Limit of the memory of one image."""
+Most: TypeAlias = Annotated[int, Range(1, 10_000)]
+"""Most images of a case; above 1 a cell may name several."""
 Properties: TypeAlias = Mapping[str, str | float]
 """Properties of a file by name, such as its format and size: a class should not be known by them."""
 
@@ -46,8 +49,12 @@ class Source(Protocol):
         """Appended to each name."""
 
     @property
+    def bag(self) -> int:
+        """Most images of a case; above 1 a cell may name several, see :mod:`~mmfusion.data.images.bag_cells`."""
+
+    @property
     def spec(self) -> Image:
-        """Channels and size, for models."""
+        """Channels, size and most images of a case, for models."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -110,3 +117,42 @@ def find_file(root: Path, folders: Iterable[str], names: Iterable[str], listing:
     listing, folders = listing or Listing(), list(folders)
     paths = (listing.file(root, os.path.join(folder, name)) for name in names for folder in folders)
     return next((path for path in paths if path is not None), None)
+
+
+def find_bag(source: Source, root: Path, text: str, listing: Listing) -> BagFiles:
+    """The files that a cell names: one, or any number where the source's cases may have several images.
+
+    Args:
+        source: Where the images are.
+        root: The folder that names are relative to.
+        text: The cell.
+        listing: Saves reading the same folders again.
+    """
+
+    def find(name: str) -> Path | None:
+        return source.find(root, name, listing)
+
+    def matches(pattern: str) -> list[Path]:
+        # What a pattern matches is a name below the root, whatever folder it was found in.
+        anywhere = replace(source, folders=("",), suffix="")  # type: ignore[type-var]  # sources with bags are dataclasses
+        for folder in source.folders:
+            names = listing.matches(root, os.path.join(folder, f"{pattern}{source.suffix}"))
+            if paths := [path for name in names if (path := anywhere.find(root, name, listing)) is not None]:
+                return paths
+        return []
+
+    return bag_files(text, find, matches, source.bag)
+
+
+def of_case(properties: Sequence[Properties]) -> Properties:
+    """Properties of all files of a case: means of numbers, and texts that differ side by side."""
+    if len(properties) == 1:
+        return properties[0]
+    together: dict[str, str | float] = {}
+    for name in dict.fromkeys(name for each in properties for name in each):
+        values = [each[name] for each in properties if name in each]
+        numbers = [value for value in values if not isinstance(value, str)]
+        together[name] = (
+            sum(numbers) / len(numbers) if len(numbers) == len(values) else " + ".join(sorted(set(map(str, values))))
+        )
+    return together

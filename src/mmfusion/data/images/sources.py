@@ -10,12 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmfusion.data.images.bag_cells import BagFiles, may_be_bag
+from mmfusion.data.images.bag_rows import BagRows
 from mmfusion.data.images.cache import ImageCache
 from mmfusion.data.images.dicom_images import DicomSource
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.images.photographs import ImageSource
 from mmfusion.data.images.rows import DecodedRows, Rows, torch_dtype
-from mmfusion.data.images.source import Source, n_bytes
+from mmfusion.data.images.source import Source, find_bag, n_bytes
 from mmfusion.data.images.stack import StackSource
 from mmfusion.data.images.threads import in_threads
 from mmfusion.data.images.volumes import VolumeSource
@@ -61,12 +63,18 @@ class ImageFiles(NamedTuple):
     """The image files of a table.
 
     Attributes:
-        paths: By modality, one file per row; None where it does not exist.
+        paths: By modality, the files of each row: none if it does not exist, several where a case may have several.
         absent: One line per file that does not exist: row, column, name.
+        excess: One line per case with more images than its source allows.
     """
 
-    paths: dict[str, list[Path | None]]
+    paths: dict[str, list[tuple[Path, ...]]]
     absent: list[str]
+    excess: list[str]
+
+    def each(self, name: str) -> list[tuple[int, Path]]:
+        """All files of a modality, each with the position of its row."""
+        return [(row, path) for row, paths in enumerate(self.paths[name]) for path in paths]
 
 
 def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path | str | None) -> ImageFiles:
@@ -85,15 +93,21 @@ def find_images(sources: Mapping[str, Source], frame: pd.DataFrame, root: Path |
     folder = Path() if root is None else Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"the image folder {folder} does not exist, or is not a folder")
-    files, listing = ImageFiles({}, []), Listing()
+    files, listing = ImageFiles({}, [], []), Listing()
     for name, source in sources.items():
-        paths: list[Path | None] = []
+        files.paths[name] = []
         for row, text in zip(frame.index, _names(frame, source.column)):
-            paths.append(None if text is None else source.find(folder, text, listing))
-            if paths[-1] is None:
-                what = "an empty cell" if text is None else _cut(f"{text}{source.suffix}")
-                files.absent.append(f"row {row}, column {source.column!r}: {what}")
-        files.paths[name] = paths
+            where = f"row {row}, column {source.column!r}"
+            found = BagFiles((), ()) if text is None else find_bag(source, folder, text, listing)
+            files.paths[name].append(found.paths)
+            lacking = ["an empty cell"] if text is None else [_cut(f"{n}{source.suffix}") for n in found.lacking]
+            whole = " (read as one name)" if text is not None and source.bag == 1 and may_be_bag(text) else ""
+            files.absent.extend(f"{where}: {what}{whole}" for what in lacking)
+            if len(found.paths) > source.bag:
+                files.excess.append(
+                    f"{where}: {_cut(str(text))} are {len(found.paths)} images, at most {source.bag} are read per "
+                    "case: name fewer, or train with a larger max_images"
+                )
     return files
 
 
@@ -127,7 +141,7 @@ def check_images(
     if not sources:
         return []
     files = find_images(sources, frame, root)
-    tasks = _tasks(files)
+    tasks = _tasks({name: _slots(source, files.paths[name]) for name, source in sources.items()})
 
     def look(task: _Task) -> str | None:
         source = sources[task.name]
@@ -140,7 +154,7 @@ def check_images(
             return _fault(frame, sources[task.name], task, error)
         return None
 
-    faults = absent_faults(files) if missing == "error" else []
+    faults = [*files.excess, *(absent_faults(files) if missing == "error" else [])]
     for done, fault in enumerate(in_threads(look, tasks), start=1):
         if fault is not None:
             faults.append(fault)
@@ -150,7 +164,7 @@ def check_images(
 
 
 def absent_faults(files: ImageFiles) -> list[str]:
-    """One line per empty cell and per file that does not exist."""
+    """One line per empty cell and per file that does not exist, or pattern that matches none."""
     return [line if line.endswith("an empty cell") else f"{line} does not exist" for line in files.absent]
 
 
@@ -163,7 +177,7 @@ def load_images(
     missing: Missing = "error",
     cache: ImageCache | None = None,
     progress: Progress | None = None,
-) -> tuple[dict[str, Tensor | Rows], dict[str, Tensor]]:
+) -> tuple[dict[str, Tensor | Rows | BagRows], dict[str, Tensor]]:
     """Read all images of a table, decoding each once.
 
     With a cache they are mapped from its files. Without one, or if it is full, they are in memory if all of them
@@ -180,10 +194,12 @@ def load_images(
 
     Returns:
         By modality, the pixels ``(n, channels, *spatial)``, uint8 for photographs, float16 for volumes (zeros where
-        absent), and ``(n,)`` bool, True where the image is present.
+        absent), or a :class:`~mmfusion.data.images.bag_rows.BagRows` where a case may have several; and ``(n,)`` bool,
+        True where an image is present.
 
     Raises:
-        ValueError: If ``missing`` is unknown, a column is not in the table, or images cannot be decoded.
+        ValueError: If ``missing`` is unknown, a column is not in the table, a case has too many images, or images
+            cannot be decoded.
         FileNotFoundError: If the root, or with ``missing="error"`` an image, does not exist; lists the first ten
             images by row and file, and their number.
     """
@@ -197,9 +213,13 @@ def load_images(
             f"{len(files.absent)} image(s) of the table are not in {', '.join(searched)}: {_first(files.absent)}. Add "
             "the files, or read such cases without the image (missing_images='absent', if the dataset has the option)"
         )
-    present = {name: torch.tensor([path is not None for path in paths]) for name, paths in files.paths.items()}
+    if files.excess:
+        raise ValueError(f"{len(files.excess)} case(s) have too many images: {_first(files.excess)}")
+    present = {name: torch.tensor([bool(paths) for paths in files.paths[name]], dtype=torch.bool) for name in sources}
+    # One entry per image; of a modality with one image per case, None for a case that lacks it.
+    slots = {name: _slots(source, files.paths[name]) for name, source in sources.items()}
     images: dict[str, Tensor | Rows] = {}
-    tasks = _tasks(files)
+    tasks = _tasks(slots)
     done, faults = 0, []
 
     def advance(n: int) -> None:
@@ -210,32 +230,35 @@ def load_images(
 
     if cache is not None:
         for name, source in sources.items():
-            paths = files.paths[name]
             before = done
-            rows, damaged = cache.rows(source, paths, root, advance=advance)
-            faults += [_fault(frame, source, _Task(name, i, path), e) for i, e in damaged.items() if (path := paths[i])]
+            rows, damaged = cache.rows(source, [slot.path for slot in slots[name]], root, advance=advance)
+            faults += [
+                file_fault(frame.index[slot.row], source.column, slot.path, error)
+                for i, error in damaged.items()
+                if (slot := slots[name][i]).path
+            ]
             if rows is None:
                 done = before
             else:
                 images[name] = rows
     uncached = {name: source for name, source in sources.items() if name not in images}
-    size = len(frame) * sum(n_bytes(source) for source in uncached.values())
+    size = sum(len(slots[name]) * n_bytes(source) for name, source in uncached.items())
     if size > IN_MEMORY:
         warnings.warn(
             f"the images of {len(frame)} cases need {size / 1e9:.1f} GB, more than is kept in memory: they are decoded "
             "again for each batch; a cache with enough space avoids that",
             stacklevel=2,
         )
-        images |= {name: DecodedRows(source, files.paths[name]) for name, source in uncached.items()}
+        images |= {name: DecodedRows(source, [slot.path for slot in slots[name]]) for name, source in uncached.items()}
         uncached = {}
     pixels = {
-        name: torch.zeros((len(frame), *s.spec.shape), dtype=torch_dtype(s.dtype)) for name, s in uncached.items()
+        name: torch.zeros((len(slots[name]), *s.spec.shape), dtype=torch_dtype(s.dtype)) for name, s in uncached.items()
     }
     arrays = {name: tensor.numpy() for name, tensor in pixels.items()}
 
     def decode(task: _Task) -> str | None:
         try:
-            arrays[task.name][task.row] = sources[task.name].decode(task.path)
+            arrays[task.name][task.place] = sources[task.name].decode(task.path)
         except (OSError, ValueError) as error:
             return _fault(frame, sources[task.name], task, error)
         return None
@@ -249,7 +272,21 @@ def load_images(
             f"{len(faults)} image file(s) cannot be decoded, truncated or damaged: {_first(faults)}. Restore "
             "them, or leave their cells empty (missing_images='absent', if the dataset has the option)"
         )
-    return {name: pixels[name] if name in pixels else images[name] for name in sources}, present
+    stored = {name: pixels[name] if name in pixels else images[name] for name in sources}
+    bags = {
+        name: BagRows(stored[name], [len(paths) for paths in files.paths[name]])
+        for name, source in sources.items()
+        if source.bag > 1
+    }
+    return {**stored, **bags}, present
+
+
+def no_images(source: Source, n: int) -> Tensor | BagRows:
+    """The images of n cases that all lack them; they take no memory."""
+    nothing = torch.zeros((), dtype=torch_dtype(source.dtype))
+    if source.bag > 1:
+        return BagRows(nothing.expand(0, *source.spec.shape), [0] * n)
+    return nothing.expand(n, *source.spec.shape)
 
 
 def _cut(name: str) -> str:
@@ -257,17 +294,34 @@ def _cut(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}... ({len(name)} characters)"
 
 
+class _Slot(NamedTuple):
+    """An image in a storage: the position of its row, and its file; None for a row that lacks it."""
+
+    row: int
+    path: Path | None
+
+
 class _Task(NamedTuple):
-    """One file of a table: its modality, the position of its row, its path."""
+    """One file of a table: its modality, the positions of its row and in the storage, its path."""
 
     name: str
     row: int
+    place: int
     path: Path
 
 
-def _tasks(files: ImageFiles) -> list[_Task]:
+def _slots(source: Source, paths: list[tuple[Path, ...]]) -> list[_Slot]:
+    if source.bag > 1:
+        return [_Slot(row, path) for row, of_row in enumerate(paths) for path in of_row]
+    return [_Slot(row, of_row[0] if of_row else None) for row, of_row in enumerate(paths)]
+
+
+def _tasks(slots: Mapping[str, list[_Slot]]) -> list[_Task]:
     return [
-        _Task(name, i, path) for name, paths in files.paths.items() for i, path in enumerate(paths) if path is not None
+        _Task(name, slot.row, place, slot.path)
+        for name, of_name in slots.items()
+        for place, slot in enumerate(of_name)
+        if slot.path is not None
     ]
 
 
@@ -275,7 +329,7 @@ def _fault(frame: pd.DataFrame, source: Source, task: _Task, error: Exception | 
     return file_fault(frame.index[task.row], source.column, task.path, error)
 
 
-def file_fault(row: object, column: str, path: Path, error: Exception | str) -> str:
+def file_fault(row: object, column: str, path: Path | None, error: Exception | str) -> str:
     """What is wrong with a file, with its row and column."""
     return f"row {row}, column {column!r}: {path} ({error})"
 

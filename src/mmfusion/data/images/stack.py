@@ -34,6 +34,13 @@ class StackSource:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.volume.bag != 1:
+            raise ValueError(f"StackSource expects one stack per case, volumes with bag=1, got {self.volume.bag}")
+
+    @property
+    def bag(self) -> int:
+        """A case has one stack."""
+        return 1
 
     @property
     def column(self) -> str:

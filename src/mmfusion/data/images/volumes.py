@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from mmfusion.data.images.nifti import Nifti
 from mmfusion.data.images.nrrd_volumes import Nrrd
 from mmfusion.data.images.orientation import Turn, check_orientation, extreme_axis, turn_to, turned_codes
 from mmfusion.data.images.resampling import resampled, resized_map
-from mmfusion.data.images.source import Bytes, Folders, Properties, find_file, packed
+from mmfusion.data.images.source import Bytes, Folders, Most, Properties, find_file, packed
 from mmfusion.data.images.volume_formats import VolumeFormat, VolumeFormatName, VolumeHeader
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Pixels, Positive, Span
@@ -75,6 +75,7 @@ class VolumeSource:
         format: ``"nifti"``; ``"nrrd"``; ``"dicom"``, files of several frames or folders with the slices of one series.
         resample: Whether each volume is interpolated to ``spacing`` by the spacing in its header, and cut or filled to
             ``size`` around its center, so that a structure keeps its size.
+        bag: Most volumes of a case; above 1 a cell may name several.
     """
 
     kind: ClassVar[str] = "volume"
@@ -91,6 +92,7 @@ class VolumeSource:
     orientation: str | None = None
     format: VolumeFormatName = "nifti"
     resample: bool = False
+    bag: Most = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -107,8 +109,8 @@ class VolumeSource:
 
     @property
     def spec(self) -> Image:
-        """One channel, size and spacing, for models."""
-        return Image(1, self.size, self.spacing)
+        """One channel, size, spacing and most volumes of a case, for models."""
+        return Image(1, self.size, self.spacing, self.bag)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -292,5 +294,5 @@ class VolumeSource:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists, for JSON; the default limit, orientation and format are left out."""
-        return packed(self, ("max_bytes", "orientation", "format", "resample"))
+        """Plain dictionaries and lists, for JSON; the default limit, orientation, format and bag are left out."""
+        return packed(self, ("max_bytes", "orientation", "format", "resample", "bag"))

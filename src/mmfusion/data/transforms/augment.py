@@ -17,7 +17,7 @@ from mmfusion.losses.masked_columns import AUX
 from mmfusion.option_checks import check_fields
 from mmfusion.options import Probability, Range
 from mmfusion.packed import unpack
-from mmfusion.tokens import Content, Table
+from mmfusion.tokens import Bag, Content, Table
 
 Axis: TypeAlias = Annotated[int, Range(-3, 2)]
 Angle: TypeAlias = Annotated[float, Range(0, 180)]
@@ -35,8 +35,8 @@ class Augment:
     """Geometry, intensity and erasing for images, corruption for cells of tables; drawn for each case.
 
     Called with a batch and a CPU generator, it returns a changed copy of the batch. Image modalities are drawn
-    independently, unless ``joint``. The random numbers of a setting do not depend on other settings. With all strengths
-    0 and no flips the batch is returned unchanged.
+    independently, and each image of a bag by itself, unless ``joint``. The random numbers of a setting do not depend on
+    other settings. With all strengths 0 and no flips the batch is returned unchanged.
 
     Cases do not affect each other, except by cells that are taken from another case: NaN in an absent image stays
     there. Plain torch instead of torchvision, whose functions take one number per batch; here each case has its own.
@@ -63,8 +63,8 @@ class Augment:
         noise: Largest standard deviation of Gaussian noise, in the image's units.
         erase: Probability that a box is filled with the image's mean, from 0 to 1.
         erase_area: Largest share of the image that a box covers; the smallest is a tenth of it.
-        joint: The same geometry (flips to aspect) for all image modalities of a case, for aligned images. Intensities,
-            noise and boxes are still drawn for each modality.
+        joint: The same geometry (flips to aspect) for all image modalities of a case and all images of a bag, for
+            aligned images. Intensities, noise and boxes are still drawn for each.
         padding: Values from outside the image: "reflection", "border" or "zeros".
         plane: The two axes of a volume in which rotation, shear and aspect act; by default the last two.
         clamp: Clamp images of two spatial axes to [0, 1]; False for standardized images.
@@ -150,7 +150,8 @@ class Augment:
         """Augment a batch.
 
         Args:
-            cases: A batch; images ``(b, channels, *spatial)`` of any floating-point type, photographs in [0, 1].
+            cases: A batch; images ``(b, channels, *spatial)``, or bags of them, of any floating-point type, photographs
+                in [0, 1].
             generator: On the CPU, whatever the batch's device, so that a seed gives the same everywhere; only noise
                 depends on the kind of device.
 
@@ -165,16 +166,26 @@ class Augment:
         if self.idle:
             return cases
         images = {name: value for name, value in cases.inputs.items() if isinstance(value, Tensor)}
+        bags = {name: value for name, value in cases.inputs.items() if isinstance(value, Bag)}
+        images = {name: bags[name].x[bags[name].mask] if name in bags else images[name] for name in (*images, *bags)}
         basic: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         for name, image in images.items():
             first = next(iter(basic.values()), None)
-            basic[name] = first if self.joint and first is not None else Geometry.basic(len(image), generator)
+            n = len(cases.position) if self.joint else len(image)
+            basic[name] = first if self.joint and first is not None else Geometry.basic(n, generator)
         streams = Streams(generator)
         inputs: dict[str, Content] = dict(cases.inputs)
         if not self.images_idle:
             for name, image in images.items():
                 geometry = Geometry.of(self._strengths, basic[name], streams, "" if self.joint else name)
-                inputs[name] = self._image(image, geometry, name, streams)
+                if name not in bags:
+                    inputs[name] = self._image(image, geometry, name, streams)
+                elif len(image):
+                    x, mask = bags[name]
+                    if self.joint:
+                        geometry = geometry.rows(mask.nonzero()[:, 0].cpu())
+                    changed = self._image(image, geometry, name, streams)
+                    inputs[name] = Bag(torch.zeros_like(x).masked_scatter(_like(mask, x), changed), mask)
         cases = cases._replace(inputs=inputs)
         return cases if self.table.idle else self._cells(cases, streams)
 
@@ -233,3 +244,7 @@ class Augment:
             if len(tables) == 1:
                 aux |= dict(zip(AUX, (table.numerical, table.categorical, changed)))
         return cases._replace(inputs=inputs, aux=aux)
+
+
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    return mask.view(*mask.shape, *(1,) * (x.ndim - mask.ndim))

@@ -1,7 +1,7 @@
 """Geometric augmentation: flips, and affine maps in one resampling; erasing."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -80,6 +80,10 @@ class Geometry:
             uniform(n, generator=generator),
             uniform(n, generator=generator),
         )
+
+    def rows(self, index: Tensor) -> "Geometry":
+        """That of some cases, shape ``(r,)`` int64; one may come several times."""
+        return Geometry(**{entry.name: getattr(self, entry.name)[index] for entry in fields(self)})
 
     @classmethod
     def of(cls, strengths: Strengths, basic: tuple[Tensor, Tensor, Tensor], streams: Streams, name: str) -> "Geometry":

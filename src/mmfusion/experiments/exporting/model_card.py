@@ -90,7 +90,8 @@ def _data(settings: Settings, predictor: Predictor, metrics: Mapping[str, Any]) 
         modality = predictor.spec[name]
         if isinstance(modality, Image):
             size = " x ".join(map(str, modality.size))
-            lines.append(f"- `{name}`: images of {size} with {modality.channels} channel(s)")
+            several = f", up to {modality.bag} per case" if modality.bag > 1 else ""
+            lines.append(f"- `{name}`: images of {size} with {modality.channels} channel(s){several}")
         else:
             numbers, categories = ", ".join(modality.numerical), ", ".join(column for column, _ in modality.categorical)
             lines.append(f"- `{name}`: numbers {numbers or 'none'}; categories {categories or 'none'}")

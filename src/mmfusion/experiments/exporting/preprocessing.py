@@ -19,6 +19,7 @@ from mmfusion.models.selective import modalities_of
 
 _OF_PHOTOGRAPHS = {
     "column", "size", "channels", "folders", "suffix", "endings", "range", "bits", "order", "max_bytes",
+    "bag",
 }  # fmt: skip
 """Options of photographs that the script knows."""
 
@@ -111,6 +112,7 @@ def _image(name: str, source: Source) -> dict[str, Any]:
         "pieces": [list(piece) for piece in found],
         "columns": list(dict.fromkeys(column for _, column in found if column is not None)),
         "folders": list(source.folders),
+        "bag": source.bag,
     }
     if isinstance(source, ImageSource):
         defaults = {entry.name: entry.default for entry in fields(source) if entry.default is not MISSING}

@@ -19,6 +19,7 @@ import onnxruntime
 import pandas as pd
 from PIL import Image, ImageOps
 
+from mmfusion.data.images.bag_cells import BagFiles, bag_files
 from mmfusion.data.images.listing import Listing
 from mmfusion.data.schema import cells, number_cells, table_file
 from mmfusion.data.schema.numerals import Notation
@@ -151,46 +152,69 @@ def array_name(name: str) -> str:
     return f"{name}.npy"
 
 
-def find(root: Path, name: str, about: About, files: Listing) -> Path | None:
-    """The file of an image in the first folder that has it."""
+def found_as(name: str, about: About) -> list[str]:
+    """The names, below a folder, of the file that a table names so."""
     whole = Path(name + about["suffix"])
-    names = [str(whole)]
     if about["kind"] == "image":
-        names += [str(whole.with_suffix(e)) for e in about["endings"]]
-    elif about["parts"]:
-        names = [str(whole / array_name(about["parts"][0]))]
-    else:
-        names = [array_name(str(whole))]
-    places = (os.path.join(f, n) for n in names for f in about["folders"])
-    return next((p for x in places if (p := files.file(root, x))), None)
+        others = (str(whole.with_suffix(e)) for e in about["endings"])
+        return [str(whole), *others]
+    if about["parts"]:
+        return [str(whole / array_name(about["parts"][0]))]
+    return [array_name(str(whole))]
+
+
+def find(root: Path, text: str, about: About, files: Listing) -> BagFiles:
+    """The files that a cell names: one, or several if the run had them."""
+
+    def one(name: str) -> Path | None:
+        names = found_as(name, about)
+        places = (os.path.join(f, n) for n in names for f in about["folders"])
+        return next((p for x in places if (p := files.file(root, x))), None)
+
+    def several(pattern: str) -> list[Path]:
+        for folder in about["folders"]:
+            name = os.path.join(folder, found_as(pattern, about)[0])
+            names = files.matches(root, name)
+            if found := [p for n in names if (p := files.file(root, n))]:
+                return found
+        return []
+
+    return bag_files(text, one, several, about["bag"])
 
 
 def paths(
     frame: pd.DataFrame, root: Path, about: About, missing_images: str
-) -> list[Path | None]:
-    """The file of each row; None if the case lacks the image."""
+) -> list[tuple[Path, ...]]:
+    """The files of each row; none if the case lacks the image."""
     cells.require_columns(frame, about["columns"])
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}")
-    listing, found, absent = Listing(), [], []
+    listing, found, absent, excess = Listing(), [], [], []
     columns = {name: cells.texts(frame, name) for name in about["columns"]}
     for i in range(len(frame)):
         row = {name: texts[i] for name, texts in columns.items()}
-        path = None
+        cell = str(list(row.values()))
+        of_row = BagFiles((), (cell,))
         if None not in row.values():
             name = "".join(
                 t + (row[c] or "" if c else "") for t, c in about["pieces"]
             )
-            path = find(root, name, about, listing)
-        found.append(path)
-        if path is None:
-            absent.append(f"row {frame.index[i]}: {list(row.values())}")
+            of_row = find(root, name, about, listing)
+        found.append(of_row.paths)
+        for name in of_row.lacking:
+            named = name if about["bag"] > 1 else cell
+            absent.append(f"row {frame.index[i]}: {named}")
+        if len(of_row.paths) > about["bag"]:
+            excess.append(f"row {frame.index[i]}: {len(of_row.paths)}")
     if absent and missing_images == "error":
         raise FileNotFoundError(
             f"{len(absent)} image(s) are not in {root}: "
             f"{'; '.join(absent[:10])}. --missing-images absent predicts "
             "such cases without the image"
         )
+    if excess:
+        listed = "; ".join(excess[:10])
+        raise ValueError(f"more images than {about['bag']}: {listed}")
     return found
 
 
@@ -219,39 +243,45 @@ def scaled(x: Array, how: About | None) -> Array:
     return np.asarray(out, dtype=np.float32)
 
 
-def images(files: list[Path | None], about: About) -> Array:
-    """A batch of images, zeros where a case lacks one."""
+def images(files: list[tuple[Path, ...]], about: About) -> Array:
+    """A batch of images, zeros where a case lacks one; bags (n, k, ...)."""
     decode = photograph if about["kind"] == "image" else volume
     kind = np.uint8 if about["kind"] == "image" else np.float16
-    out = np.zeros((len(files), *about["shape"]), dtype=kind)
-    for i, path in enumerate(files):
-        if path is not None:
+    k = masks(files).shape[1]
+    out = np.zeros((len(files) * k, *about["shape"]), dtype=kind)
+    for i, of_case in enumerate(files):
+        for j, path in enumerate(of_case):
             try:
-                out[i] = decode(path, about)
+                out[i * k + j] = decode(path, about)
             except (OSError, ValueError) as error:
                 raise ValueError(f"{path} cannot be read: {error}") from error
-    return scaled(out, about["intensity"])
+    x = scaled(out, about["intensity"])
+    return x if about["bag"] == 1 else x.reshape(len(files), k, *x.shape[1:])
+
+
+def masks(files: list[tuple[Path, ...]]) -> Array:
+    """Which of the places for images have one, (n, k)."""
+    sizes = np.array([len(of_case) for of_case in files])
+    return np.asarray(np.arange(max(1, *sizes)) < sizes[:, None])
 
 
 def inputs(
     frame: pd.DataFrame, root: Path, about: About, missing_images: str
-) -> tuple[dict[str, Array], dict[str, list[Path | None]]]:
+) -> tuple[dict[str, Array], dict[str, list[tuple[Path, ...]]]]:
     """The model's tensors but images, and the images' files."""
     n = len(frame)
     tensors: dict[str, Array] = {}
-    files: dict[str, list[Path | None]] = {}
+    files: dict[str, list[tuple[Path, ...]]] = {}
     lacking = []
     for name, image in about["images"].items():
         if set(image["columns"]) & set(frame.columns):
             files[name] = paths(frame, root, image, missing_images)
         elif missing_images == "absent":
-            files[name] = [None] * n
+            files[name] = [()] * n
             lacking += image["columns"]
         else:
             cells.require_columns(frame, image["columns"])
-        tensors[f"{name}.present"] = np.array(
-            [p is not None for p in files[name]]
-        )
+        tensors[f"{name}.present"] = np.array([len(p) > 0 for p in files[name]])
     for name, columns in about["tables"].items():
         present = bool(set(columns["sources"]) & set(frame.columns))
         if present:
@@ -301,6 +331,7 @@ def predict(
         batch = {name: x[rows] for name, x in tensors.items()}
         for name, of_name in files.items():
             batch[name] = images(of_name[rows], about["images"][name])
+            batch[f"{name}.mask"] = masks(of_name[rows])
         given = {name: batch[name] for name in used}
         outputs.append(model.run([about["target"]], given)[0])
     return labeled(frame, np.concatenate(outputs), about)

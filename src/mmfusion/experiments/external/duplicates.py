@@ -1,16 +1,16 @@
 """Cases of another table that resemble training cases too much to be new ones."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from mmfusion.data.checks.image_files import small_grey
-from mmfusion.data.checks.similarity import Pair, Thumbnails, similar_pairs
+from mmfusion.data.checks.similarity import SIDE, Pair, Thumbnails, similar_pairs
 from mmfusion.data.frame import FrameDataset
 from mmfusion.data.reader import CaseReader
 from mmfusion.experiments import folder
@@ -106,31 +106,65 @@ def duplicates(member: Predictor, own: TrainingCases, other: FrameDataset) -> tu
 
 
 def _images(name: str, train: FrameDataset, other: FrameDataset) -> list[Duplicate]:
-    sides = [(dataset, np.flatnonzero(dataset.present(name).numpy()).tolist()) for dataset in (train, other)]
-    n_train = len(sides[0][1])
-    if not all(rows for _, rows in sides):
+    sides = [_Side.of(dataset, name) for dataset in (train, other)]
+    n_train = len(sides[0].cases)
+    if not all(len(side.cases) for side in sides):
         return []
-    pictures = np.concatenate([_small(dataset, name, rows) for dataset, rows in sides])
-    best: dict[int, Pair] = {}
+    pictures = np.concatenate([side.pictures for side in sides])
+    best: dict[int, tuple[Pair, int]] = {}
     for pair in similar_pairs(pictures):
-        known = best.get(pair.second)
-        if pair.first < n_train <= pair.second and (known is None or pair.correlation > known.correlation):
-            best[pair.second] = pair
+        if not pair.first < n_train <= pair.second:
+            continue
+        case = int(sides[1].cases[pair.second - n_train])
+        if case not in best or pair.correlation > best[case][0].correlation:
+            best[case] = pair, pair.second - n_train
     found = []
-    for second, pair in best.items():
-        own, row = sides[0][1][pair.first], sides[1][1][second - n_train]
-        same = torch.equal(other.pixels(name, slice(row, row + 1)), train.pixels(name, slice(own, own + 1)))
+    for case, (pair, second) in best.items():
+        own = int(sides[0].cases[pair.first])
+        same = torch.equal(sides[1].pixels(second), sides[0].pixels(pair.first))
         turned = ", mirrored or rotated" * pair.turned
         what = f"the image {name}" if same else f"nearly the image {name}{turned}, correlation {pair.correlation:.2f}"
-        found.append(Duplicate(other.ids[row], train.ids[own], what))
+        found.append(Duplicate(other.ids[case], train.ids[own], what))
     return found
 
 
-def _small(dataset: FrameDataset, name: str, rows: Sequence[int]) -> Thumbnails:
-    """Small grey pictures of images as they are stored."""
-    cases = dataset.subset(np.array(rows))
-    blocks = (cases.pixels(name, slice(at, at + _AT_ONCE)).numpy() for at in range(0, len(rows), _AT_ONCE))
-    return np.stack([small_grey(image) for block in blocks for image in block])
+@dataclass(frozen=True)
+class _Side:
+    """All images of a dataset's cases.
+
+    Attributes:
+        dataset: The cases.
+        name: Of the image modality.
+        cases: Position of each image's case.
+        places: Position of each image among its case's.
+        pictures: Small grey pictures of the images as they are stored.
+    """
+
+    dataset: FrameDataset
+    name: str
+    cases: NDArray[np.int64]
+    places: NDArray[np.int64]
+    pictures: Thumbnails
+
+    @classmethod
+    def of(cls, dataset: FrameDataset, name: str) -> "_Side":
+        rows = np.flatnonzero(dataset.present(name).numpy())
+        some = dataset.subset(rows)
+        sizes = some.n_images(name).numpy()
+        blocks = (some.pixels(name, slice(at, at + _AT_ONCE)).numpy() for at in range(0, len(rows), _AT_ONCE))
+        pictures = [small_grey(image) for block in blocks for image in block]
+        return cls(
+            dataset,
+            name,
+            np.repeat(rows, sizes),
+            np.concatenate([np.arange(size) for size in sizes.tolist()] or [np.zeros(0, np.int64)]),
+            np.stack(pictures) if pictures else np.zeros((0, SIDE, SIDE), np.uint8),
+        )
+
+    def pixels(self, image: int) -> torch.Tensor:
+        """One image as it is stored."""
+        case = int(self.cases[image])
+        return self.dataset.pixels(self.name, slice(case, case + 1))[self.places[image]]
 
 
 def _rows(dataset: FrameDataset, table: str) -> list[bytes | None]:

@@ -147,9 +147,27 @@ class ConditionedMapFusion(MapFusion):
         super().__init__(sites, at=at)
 
     def forward(
-        self, maps: dict[str, Tensor], context: Tokens | None, stage: int, present: Present | None = None
+        self,
+        maps: dict[str, Tensor],
+        context: Tokens | None,
+        stage: int,
+        present: Present | None = None,
+        *,
+        cases: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """As :meth:`MapFusion.forward`."""
+        """As :meth:`MapFusion.forward`.
+
+        Args:
+            maps: As there; of an image in ``cases`` any number of rows.
+            context: As there.
+            stage: As there.
+            present: As there.
+            cases: For images of which a case has several: the case of each row, shape ``(n,)`` int64.
+
+        Returns:
+            As there.
+        """
+        cases = cases or {}
         if context is None:
             return dict(maps)
         if wrong := [name for name in maps if stage not in self.channels.get(self.routes.get(name, ""), {})]:
@@ -157,7 +175,9 @@ class ConditionedMapFusion(MapFusion):
         features = context.filled().flatten(1).to(next(self.parameters()).dtype)
         mask = None if context.mask is None else context.mask.any(1)
         read = {route: self.read(route, stage, features, mask) for route in {self.routes[name]: 0 for name in maps}}
-        return {name: self.act(x, read[self.routes[name]], mask) for name, x in maps.items()}
+        return {
+            name: self.act(x, *_of_rows((read[self.routes[name]], mask), cases.get(name))) for name, x in maps.items()
+        }
 
     def read(self, route: str, stage: int, features: Tensor, mask: Tensor | None) -> Any:
         """What the tables give for the maps of a route at a point, computed once for all images on it.
@@ -169,13 +189,22 @@ class ConditionedMapFusion(MapFusion):
             mask: Shape ``(b,)``, bool: True has a table. None: all have.
 
         Returns:
-            Whatever :meth:`act` takes.
+            Whatever :meth:`act` takes: a tensor ``(b, ...)``, or a tuple with such tensors and whatever else.
         """
         raise NotImplementedError("a conditioned map fusion defines read()")  # abstract
 
     def act(self, x: Tensor, read: Any, mask: Tensor | None) -> Tensor:
         """The map ``(b, c, *spatial)``, changed by what :meth:`read` gave; as it is for a case without a table."""
         raise NotImplementedError("a conditioned map fusion defines act()")  # abstract
+
+
+def _of_rows(values: Any, cases: Tensor | None) -> Any:
+    """What belongs to cases, for each row of maps that are several per case; None: each case is a row."""
+    if cases is None:
+        return values
+    if isinstance(values, Tensor):
+        return values.index_select(0, cases)
+    return tuple(_of_rows(value, cases) for value in values) if isinstance(values, tuple) else values
 
 
 def layer_per_site(channels: Mapping[str, Mapping[int, int]], make: Callable[[int], nn.Module]) -> nn.ModuleDict:
