@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mmfusion.api.trained_run import Run, load
     from mmfusion.comparison.compact import compact
     from mmfusion.comparison.report.command import report
+    from mmfusion.comparison.report.explanation_page import write_explanation
     from mmfusion.comparison.report.external_page import write_evaluation
     from mmfusion.experiments.chosen_data import Data, load_dataset, read_table
     from mmfusion.experiments.loggers import MLflowLogger, TensorBoardLogger, WandbLogger
@@ -79,6 +80,7 @@ __all__ = [
     "report",
     "save_pretrained",
     "write_evaluation",
+    "write_explanation",
 ]
 
 _HOMES = {
@@ -97,6 +99,7 @@ _HOMES = {
     "report": "comparison.report.command",
     "Study": "api.study",
     "write_evaluation": "comparison.report.external_page",
+    "write_explanation": "comparison.report.explanation_page",
     "RunEnsemble": "api.predicting",
     **dict.fromkeys(("Run", "load"), "api.trained_run"),
 }

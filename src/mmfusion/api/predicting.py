@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import pandas as pd
 
@@ -173,6 +173,15 @@ class RunEnsemble(Predicting):
     def about(self) -> str:
         """A sentence on where threshold and temperature come from."""
         return self._predictor.about if isinstance(self._predictor, Ensemble) else ""
+
+    def explain(self, *_: object, **__: object) -> NoReturn:
+        """Not of several runs: their mean has no maps and no embeddings of its own.
+
+        Raises:
+            ValueError: Always; says how to explain one of them.
+        """
+        first = str(self._folders[0])
+        raise ValueError(f"explain expects one run, got {len(self._folders)}: mmfusion.load({first!r}).explain(...)")
 
     def __repr__(self) -> str:
         return f"RunEnsemble({', '.join(repr(str(folder)) for folder in self._folders)})"

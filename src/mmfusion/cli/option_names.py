@@ -31,6 +31,11 @@ _FLAGS = {
     "launcher_options": "cluster",
     "image_root": "root",
     "aliases": "alias",
+    "target_class": "class",
+    "map_method": "map",
+    "n_orders": "orders",
+    "n_cohort": "cohort",
+    "n_faithfulness": "faithfulness",
 }
 """Flags whose names are not those of their arguments."""
 

@@ -4,12 +4,25 @@ import argparse
 from collections.abc import Sequence
 
 from mmfusion import __version__
-from mmfusion.cli import check, compact, evaluate, export, names, option_names, predict, report, run, share, show
+from mmfusion.cli import (
+    check,
+    compact,
+    evaluate,
+    explain,
+    export,
+    names,
+    option_names,
+    predict,
+    report,
+    run,
+    share,
+    show,
+)
 from mmfusion.experiments import argument_names, console
 
 GROUPS = {
     "Train and compare models": (run, report),
-    "Use or pass on a finished run": (predict, evaluate, export, share, compact),
+    "Use or pass on a finished run": (predict, evaluate, explain, export, share, compact),
     "Look something up": (names, show, check),
 }
 """The commands by what a user wants to do."""

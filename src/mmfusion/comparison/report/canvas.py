@@ -3,9 +3,10 @@
 import io
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 from mmfusion.comparison.report.palette import GRID, INK, MUTED, NAMES, PAPER
@@ -70,6 +71,7 @@ class Picture:
         inline: SVG for an HTML page; its colors are variables of the page.
         file: Self-contained SVG on white paper.
         phone: The same for a narrow screen, where it is drawn differently; empty if it is not.
+        paint: What draws it, for :func:`png`.
     """
 
     key: str
@@ -80,6 +82,7 @@ class Picture:
     inline: str
     file: str
     phone: str = ""
+    paint: Callable[[Any], None] | None = field(default=None, repr=False, compare=False)
 
 
 def clean(text: str) -> str:
@@ -110,20 +113,8 @@ def picture(
         height: Pixels.
         width: Pixels.
     """
-    matplotlib = need("matplotlib", "bench")
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     file = io.BytesIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # Ignore a matplotlibrc in the working folder: it may have texts set by another program.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_RC)
-        # The page's font has what matplotlib's lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        # An SVG's point is 1/72 inch for matplotlib, whatever the resolution.
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(figure)
+    with _figure(width, height, "svg") as figure:
         paint(figure)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     root = _plain(file.getvalue(), key)
@@ -138,7 +129,42 @@ def picture(
     paper = f'<rect width="100%" height="100%" fill="{PAPER}" />'
     # Behind everything, but after the title.
     alone = alone.replace("<svg ", header, 1).replace("</desc>", f"</desc>{paper}", 1)
-    return Picture(key, title, description, width, height, inline, alone + "\n")
+    return Picture(key, title, description, width, height, inline, alone + "\n", paint=paint)
+
+
+def png(picture: Picture, scale: float = 2.0) -> bytes:
+    """A picture as PNG on white paper, at so many pixels for each of its own.
+
+    Raises:
+        ValueError: If it was not drawn by :func:`picture`.
+    """
+    if picture.paint is None:
+        raise ValueError(f"nothing draws {picture.key}")
+    file = io.BytesIO()
+    with _figure(picture.width, picture.height, "agg") as figure:
+        picture.paint(figure)
+        figure.savefig(file, format="png", dpi=72 * scale, facecolor=PAPER, metadata={"Software": None})
+    return file.getvalue()
+
+
+@contextmanager
+def _figure(width: float, height: float, backend: Literal["svg", "agg"]) -> Iterator[Any]:
+    """An empty figure in the report's style; a unit of its fonts and lines is a pixel."""
+    matplotlib = need("matplotlib", "bench")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # Ignore a matplotlibrc in the working folder: it may have texts set by another program.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_RC)
+        # The page's font has what matplotlib's lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        # An SVG's point is 1/72 inch for matplotlib, whatever the resolution.
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        (FigureCanvasSVG if backend == "svg" else FigureCanvasAgg)(figure)
+        yield figure
 
 
 def _plain(svg: bytes, key: str) -> ElementTree.Element:

@@ -29,6 +29,7 @@ class Mark(NamedTuple):
         points: Values of single runs.
         style: How it is drawn.
         hollow: Whether the marker is only an outline.
+        bar: Whether it is a bar from 0, with the interval at its end, in place of a marker.
     """
 
     value: float
@@ -37,6 +38,7 @@ class Mark(NamedTuple):
     points: tuple[float, ...]
     style: Style
     hollow: bool = False
+    bar: bool = False
 
 
 class Row(NamedTuple):
@@ -203,6 +205,12 @@ def _draw(axes: Any, mark: Mark, y: float, ends: tuple[float, float]) -> None:
     color = mark.style.color if mark.style.prominent else MUTED
     left, right = ends
     if not np.isfinite(mark.value):
+        return
+    if mark.bar:
+        of_bar = [min(max(x, left), right) for x in (0.0, mark.value)]
+        axes.plot(of_bar, [y, y], color=mark.style.color, linewidth=_LANE - 2, solid_capstyle="butt", zorder=3)
+        if mark.low < mark.high:
+            axes.plot([mark.low, mark.high], [y, y], color=INK, linewidth=1.4, solid_capstyle="butt", zorder=4)
         return
     if not left <= mark.value <= right:
         below = mark.value < left

@@ -19,12 +19,17 @@ _TELLING = 0.2
 """Difference of a class's share between two sites from which it is reported."""
 
 
+def names_a_site(column: str) -> bool:
+    """Whether a heading seems to name scanners, sites or people."""
+    return _NAMED.fullmatch(column) is not None
+
+
 def site_findings(cohort: Cohort) -> list[Finding]:
     """Findings on columns of scanners, sites and readers: features, and those whose classes or sets differ."""
     findings = []
     features = set() if cohort.schema is None else set(cohort.schema.sources)
     for name in map(str, cohort.frame.columns):
-        if name in cohort.roles or not _NAMED.fullmatch(name):
+        if name in cohort.roles or not names_a_site(name):
             continue
         codes, values = distinct(one_column(cohort.frame, name))
         if not 2 <= len(values) <= _MOST:

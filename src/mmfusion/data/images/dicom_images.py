@@ -1,6 +1,6 @@
 """DICOM images of two axes: rescaled, windowed, upright in grey, and resized to one size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -120,6 +120,12 @@ class DicomSource(PlanarSource):
         """A map of the decoded image, shape ``(height, width)``, at the file's rows and columns."""
         header = self._checked(path)[0]
         return resized_map(heat, (int(header.Rows), int(header.Columns)))
+
+    @errors_of_dicom()
+    def at_file_size(self, path: Path) -> "DicomSource":
+        """The same source for images of the file's rows and columns."""
+        header = self._checked(path)[0]
+        return replace(self, size=(int(header.Rows), int(header.Columns)))
 
     def _checked(self, path: Path) -> tuple[Any, int]:
         """The header of a file, and the frame to decode."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -157,6 +157,16 @@ class ImageSource(PlanarSource):
             width, height = _upright_size(image)
             rotation = int(image.getexif().get(_ORIENTATION, 1))
         return np.ascontiguousarray(_STORED.get(rotation, np.asarray)(resized_map(heat, (height, width))))
+
+    def at_file_size(self, path: Path) -> "ImageSource":
+        """The same source for upright images as large as the file's.
+
+        Raises:
+            ValueError: If the file cannot be read.
+        """
+        with _opened(path, self.max_bytes) as image:
+            width, height = _upright_size(image)
+        return replace(self, size=(height, width))
 
     def largest(self, path: Path) -> float | None:
         """The largest value of a greyscale image deeper than 8 bits; None for any other image.

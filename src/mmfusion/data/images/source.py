@@ -79,6 +79,9 @@ class Source(Protocol):
     def file_map(self, path: Path, heat: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map of the decoded image, shape ``spec.size``, for the file's own pixels: their number, order and axes."""
 
+    def at_file_size(self, path: Path) -> "Source":
+        """The same source for images as large as the file's; itself where they are resampled to a spacing."""
+
     def properties(self, path: Path) -> Properties:
         """Properties of a file by its header: format, depth, size, device; a ValueError if it is damaged."""
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -97,6 +97,10 @@ class StackSource:
                 self.volume.probe(file)
             except (OSError, ValueError) as error:
                 raise ValueError(f"{file.name}: {error}") from error
+
+    def at_file_size(self, path: Path) -> "StackSource":
+        """As :meth:`VolumeSource.at_file_size`, for one of :meth:`files`."""
+        return replace(self, volume=self.volume.at_file_size(path))
 
     def properties(self, path: Path) -> Properties:
         """Properties of the first file; see :meth:`VolumeSource.properties`.

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
@@ -216,6 +216,24 @@ class VolumeSource:
             turned = resized_map(heat, shape)
         back = np.flip(turned, turn.flipped).transpose(np.argsort(turn.order))
         return np.ascontiguousarray(back).reshape(header.shape)
+
+    def at_file_size(self, path: Path) -> "VolumeSource":
+        """The same source for volumes of the file's voxels; itself where they are resampled to a spacing.
+
+        Raises:
+            ValueError: As :meth:`probe`.
+        """
+        if self.resample:
+            return self
+        axes = self.axes_of(path)
+        height, width, slices = axes.shape
+        known = all(0 < n < math.inf for n in axes.spacing)
+        return replace(
+            self,
+            size=(height, width, slices),
+            shape=self.shape or self.size,
+            spacing=(axes.spacing[0], axes.spacing[1], axes.spacing[2]) if known else self.spacing,
+        )
 
     def axes_of(self, path: Path) -> Axes:
         """A file's axes by its header, in the order that :meth:`decode` gives them.

@@ -1,0 +1,117 @@
+"""``mmfusion explain``: sheets of a run's cases, and a cohort."""
+
+import argparse
+from pathlib import Path
+
+from mmfusion.cli import flags, interrupt, option_names
+
+NAME = "explain"
+SUMMARY = "Show where a run's predictions come from: sheets of cases, and means"
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser."""
+    explain = commands.add_parser(NAME, description=SUMMARY)
+    explain.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; one alone")
+    explain.add_argument(
+        "--cases",
+        nargs="+",
+        default=["worst,best,random"],
+        metavar="WHICH",
+        help="worst, best (by loss), random, or names of cases, divided by commas (default: worst,best,random)",
+    )
+    explain.add_argument("--n", type=int, default=8, metavar="N", help="sheets in all (default: %(default)s)")
+    explain.add_argument("--table", type=Path, help="other cases than the run's test set; labels are optional")
+    explain.add_argument(
+        "--root", type=Path, dest="image_root", help="folder of the images that the table names (default: the table's)"
+    )
+    explain.add_argument(
+        "--missing-images",
+        default="error",
+        choices=("error", "absent"),
+        help="what a missing image file or image column of the table means (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--class",
+        dest="target_class",
+        metavar="NAME",
+        help="class to explain (default: of two the second, of more the one that each case is given)",
+    )
+    explain.add_argument(
+        "--map",
+        default="grad_cam",
+        dest="map_method",
+        choices=("grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam", "none"),
+        help="heat map (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--at", type=int, default=-1, metavar="N", help="stage of the encoder, 0: before the first (default: the last)"
+    )
+    explain.add_argument(
+        "--regions", type=int, default=12, metavar="N", help="of each image, about; 0: none (default: %(default)s)"
+    )
+    explain.add_argument(
+        "--baseline",
+        default="blur",
+        choices=("blur", "mean", "zero"),
+        help="what a region is replaced by (default: %(default)s)",
+    )
+    explain.add_argument("--orders", type=int, dest="n_orders", metavar="N", help="random orders where sampled")
+    explain.add_argument(
+        "--cohort", type=int, default=48, dest="n_cohort", metavar="N", help="cases behind the means (default: 48)"
+    )
+    explain.add_argument(
+        "--faithfulness",
+        type=int,
+        default=16,
+        dest="n_faithfulness",
+        metavar="N",
+        help="most cases on which the maps are measured; 0: none (default: %(default)s)",
+    )
+    explain.add_argument("--seed", type=int, default=0, help="of random cases and orders (default: %(default)s)")
+    explain.add_argument(
+        "--coverage", type=float, default=0.9, metavar="SHARE", help="of conformal sets (default: %(default)s)"
+    )
+    explain.add_argument(
+        "--training-root", type=Path, metavar="DIR", help="where the run's own dataset is now, if it was moved"
+    )
+    explain.add_argument("--no-training", action="store_true", help="do not read the run's training cases")
+    explain.add_argument("--out", type=Path, metavar="DIR", help="folder of the pages (default: RUN/explanation)")
+    explain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    explain.add_argument("--formulas", action="store_true", help="as of mmfusion predict")
+    flags.add_plugin(explain)
+    explain.set_defaults(command=_explain)
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    with interrupt.at_once():
+        from mmfusion.api.trained_run import load
+
+        flags.import_ahead()
+    if len(arguments.runs) > 1:
+        raise ValueError(f"explain takes one run, got {len(arguments.runs)}: explain each with a call of its own")
+    run = load(arguments.runs[0], arguments.device, plugins=arguments.plugins)
+    table = arguments.table
+    out = arguments.out or run.folder / ("explanation" if table is None else f"explanation-{table.stem}")
+    run.explain(
+        arguments.cases,
+        n=arguments.n,
+        table=table,
+        image_root=arguments.image_root,
+        missing_images=arguments.missing_images,
+        target_class=arguments.target_class,
+        map_method=arguments.map_method,
+        at=arguments.at,
+        regions=arguments.regions,
+        baseline=arguments.baseline,
+        n_orders=arguments.n_orders,
+        n_cohort=arguments.n_cohort,
+        n_faithfulness=arguments.n_faithfulness,
+        seed=arguments.seed,
+        coverage=arguments.coverage,
+        training=not arguments.no_training,
+        training_root=arguments.training_root,
+        out=out,
+        formulas=arguments.formulas,
+        verbose=option_names.reporter(arguments),
+    )
