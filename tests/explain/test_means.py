@@ -16,5 +16,6 @@ def test_means_add_up_and_ignore_nonfinite_cases() -> None:
     assert found["x"].error.tolist() == pytest.approx([1, 2])
     assert float(found["x"].mean.sum()) == pytest.approx(float(values[:2].sum(1).mean()))
     assert found["y"].error.isnan().all()
+    assert mean_contributions(torch.zeros(2, 0), ["x", "x"])["x"].mean.shape == (0,)
     with pytest.raises(ValueError, match="each of 5 cases, got 1"):
         mean_contributions(values, ["x"])

@@ -59,3 +59,23 @@ def test_cropped_voxels_have_no_heat(tmp_path: Path) -> None:
     expected = np.zeros((8, 8, 6), np.float32)
     expected[2:6, 2:6, 2:4] = -1
     assert np.allclose(heat, expected)
+
+
+def test_sources_at_the_size_of_a_file(tmp_path: Path) -> None:
+    pil, nibabel = pytest.importorskip("PIL.Image"), pytest.importorskip("nibabel")
+    exif = pil.Exif()
+    exif[0x0112] = 6
+    pil.fromarray(np.arange(15, dtype=np.uint8).reshape(3, 5)).save(tmp_path / "a.png", exif=exif)
+    larger = ImageSource("file", size=(2, 2), channels=1).at_file_size(tmp_path / "a.png")
+    assert larger.size == (5, 3)
+    path = tmp_path / "a.nii.gz"
+    content = np.arange(72, dtype=np.int16).reshape(4, 6, 3)
+    nibabel.save(nibabel.Nifti1Image(content, np.diag([1, 2, 3, 1])), path)
+    volume = VolumeSource("file", size=(2, 3, 3), shape="any", axes="hws")
+    for source in (volume, StackSource(volume, ("a.nii.gz",))):
+        whole = source.at_file_size(path)
+        assert whole.spec.size == (4, 6, 3)
+        assert whole.spec.spacing == (1, 2, 3)
+        assert np.array_equal(whole.decode(path)[0], content)
+    resampled = VolumeSource("file", size=(4, 4, 4), shape="any", axes="hws", spacing=(1, 1, 1), resample=True)
+    assert resampled.at_file_size(path) is resampled

@@ -45,6 +45,7 @@ def mean_contributions(values: Tensor, groups: Sequence[str]) -> dict[str, Means
         rows = [i for i, group in enumerate(groups) if group == name and sound[i]]
         if rows:
             own = values[rows].double()
-            error = own.std(0) / len(rows) ** 0.5 if len(rows) > 1 else torch.full_like(own[0], torch.nan)
+            few = len(rows) < 2 or not own.shape[1]
+            error = torch.full_like(own[0], torch.nan) if few else own.std(0) / len(rows) ** 0.5
             found[name] = Means(len(rows), own.mean(0), error, own.abs().mean(0))
     return found

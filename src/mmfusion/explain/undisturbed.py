@@ -52,7 +52,8 @@ def rows_of(inputs: Inputs, index: Tensor) -> dict[str, Content]:
 
 
 def _plain(x: Tensor) -> Tensor:
-    return x.clone() if x.is_inference() else x.detach()
+    with torch.inference_mode(False):  # else the copy of an inference tensor is one, too
+        return x.clone() if x.is_inference() else x.detach()
 
 
 def _each(content: Content, act: Callable[[Tensor], Tensor]) -> Content:

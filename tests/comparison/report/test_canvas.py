@@ -1,11 +1,13 @@
+import io
 import re
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from mmfusion.comparison.report import canvas
-from mmfusion.comparison.report.canvas import FONT, WIDTH, Picture, picture
+from mmfusion.comparison.report.canvas import FONT, WIDTH, Picture, picture, png
 from mmfusion.comparison.report.palette import INK, SERIES
 
 pytest.importorskip("matplotlib")
@@ -30,6 +32,16 @@ def one() -> Picture:
 
 def test_the_same_numbers_give_the_same_bytes(one: Picture) -> None:
     assert drawn() == one
+
+
+@pytest.mark.slow
+def test_a_picture_as_png_is_twice_as_large_and_on_white(one: Picture) -> None:
+    image = pytest.importorskip("PIL.Image").open(io.BytesIO(png(one)))
+    assert image.size == (2 * WIDTH, 600)
+    assert image.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
+    assert png(drawn()) == png(one)
+    with pytest.raises(ValueError, match="nothing draws c1-one"):
+        png(replace(one, paint=None))
 
 
 def test_a_picture_says_what_it_is(one: Picture) -> None:

@@ -50,6 +50,19 @@ def test_a_forest_has_every_row_point_and_number() -> None:
     assert (marks(picture, "ink"), marks(picture, "series-1")) == (3, 1)
 
 
+def test_bars_start_at_zero_and_have_their_interval() -> None:
+    bar = Mark(-2.0, -2.5, -1.5, (), A, bar=True)
+    rows = [Row("down", "", (bar,)), Row("exact", "", (Mark(1.0, NAN, NAN, (), A, bar=True),))]
+    low, high = axis_ends(rows, 0.0, None)
+    assert low < -2.5
+    assert high > 1
+    picture = forest("k", "t", "d", rows, axis="log odds", line=0.0)
+    paths = [x.attrib.get("style", "") for x in ElementTree.fromstring(picture.inline).iter("path")]
+    assert sum("stroke-width: 11" in style for style in paths) == 2
+    assert sum("stroke: var(--ink); stroke-width: 1.4" in style for style in paths) == 1
+    assert marks(picture, "series-1") == 0
+
+
 @pytest.mark.slow
 def test_a_row_far_from_the_reference_is_at_the_edge_with_its_value() -> None:
     near = [Row(f"m{i}", "", (Mark(0.90 + 0.01 * i, 0.88, 0.94, (), OTHER),)) for i in range(4)]

@@ -134,7 +134,7 @@ def test_another_table_with_missing_cells_and_images(tmp_path: Path) -> None:
 def test_what_training_cases_lend(derm: Path, tmp_path: Path) -> None:
     from mmfusion.data import export
 
-    data = mmf.load_dataset("synthetic_derm7pt", verbose=False, n_train=8, n_validation=4, n_test=4, size=32)
+    data = mmf.load_dataset("synthetic_derm7pt", verbose=False, n_train=16, n_validation=16, n_test=16, size=32)
     export(data.load(), tmp_path / "other")
     frame = pd.read_csv(tmp_path / "other" / "table.csv", dtype={"case_id": str})
     frame.loc[0, "age"] = np.nan
