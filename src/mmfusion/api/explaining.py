@@ -11,8 +11,7 @@ from mmfusion.comparison.report.explanation_page import write_explanation
 from mmfusion.experiments import console, explaining
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.ensemble import Ensemble
-from mmfusion.experiments.explaining import ExplainOptions, Explanation
-from mmfusion.experiments.explaining import files as explaining_files
+from mmfusion.experiments.explaining import ExplainOptions, Explanation, explanation_files
 from mmfusion.experiments.predictor import Predictor
 from mmfusion.explain.regions import Baseline
 from mmfusion.metrics.conformal import COVERAGE
@@ -80,7 +79,8 @@ class Explaining(Predicting):
             training_root: Where the run's dataset is now, if it was moved.
             out: Folder of the results; None: nothing is written.
             formulas: As for :meth:`evaluate`.
-            write: What writes the results; :func:`mmfusion.experiments.explaining.files.write` writes numbers alone.
+            write: What writes the results; :func:`mmfusion.experiments.explaining.explanation_files.write` writes the
+                numbers alone.
             verbose: True to show progress, False for silence, or a reporter.
 
         Raises:
@@ -103,7 +103,7 @@ class Explaining(Predicting):
             coverage=coverage,
         )
         if out is not None:
-            explaining_files.check_free(Path(out))
+            explanation_files.check_free(Path(out))
         reporter = console.reporter_of(verbose)
         explanation = explaining.explain(
             self._folders[0],

@@ -41,8 +41,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--map",
         default="grad_cam",
         dest="map_method",
-        choices=("grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam", "none"),
-        help="heat map (default: %(default)s)",
+        metavar="METHOD",
+        help="grad_cam, grad_cam_plus_plus, hires_cam, layer_cam, score_cam or none (default: %(default)s)",
     )
     explain.add_argument(
         "--at", type=int, default=-1, metavar="N", help="stage of the encoder, 0: before the first (default: the last)"

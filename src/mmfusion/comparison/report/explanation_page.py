@@ -7,7 +7,7 @@ from mmfusion.comparison.report.canvas import Picture, png
 from mmfusion.comparison.report.sheets.cohort_page import cohort_page
 from mmfusion.comparison.report.sheets.overlay import as_png
 from mmfusion.comparison.report.sheets.sheet_page import sheet_page
-from mmfusion.experiments.explaining import files
+from mmfusion.experiments.explaining import explanation_files
 from mmfusion.experiments.explaining.explanation import Explanation
 from mmfusion.training.result_files import write_bytes, write_text
 
@@ -22,7 +22,7 @@ def write_explanation(explanation: Explanation, folder: str | Path, *, formulas:
     Args:
         explanation: The result.
         folder: Where; a former explanation in it is replaced.
-        formulas: As for :func:`mmfusion.experiments.explaining.files.write`.
+        formulas: As for :func:`mmfusion.experiments.explaining.explanation_files.write`.
 
     Returns:
         The cohort's page, ``explanation.html``. It lists the sheets, ``sheets/*.html``; each page needs no other file
@@ -33,7 +33,7 @@ def write_explanation(explanation: Explanation, folder: str | Path, *, formulas:
         mmfusion.training.result_files.WriteError: If a file cannot be written.
     """
     names = [f"{number:02d}-{file_name(sheet.id)}" for number, sheet in enumerate(explanation.sheets, start=1)]
-    place = files.write(explanation, folder, formulas=formulas)
+    place = explanation_files.write(explanation, folder, formulas=formulas)
     sheets, figures = place / SHEETS, place / FIGURES
     for home, old in ((sheets, "[0-9]*-*.html"), (figures, "*.png")):
         home.mkdir(exist_ok=True)

@@ -8,8 +8,7 @@ import mmfusion as mmf
 from helpers import browser, explanations
 from helpers.explanations import EVIL
 from mmfusion.comparison.report.explanation_page import file_name
-from mmfusion.experiments.explaining import Explanation
-from mmfusion.experiments.explaining import files as explaining_files
+from mmfusion.experiments.explaining import Explanation, explanation_files
 from mmfusion.training.result_files import read_json
 
 pytest.importorskip("matplotlib")
@@ -99,7 +98,7 @@ def test_a_former_explanation_is_replaced_and_other_files_are_not(hostile: tuple
     (out.parent / "mine").mkdir()
     (out.parent / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="holds other files"):
-        explaining_files.write(found, out.parent / "mine")
+        explanation_files.write(found, out.parent / "mine")
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no chromium, chromium-browser or google-chrome is installed")
