@@ -36,10 +36,12 @@ def cases(root: Path, n: int = 6, names: tuple[str, ...] = ("good", "bad"), colu
     return frame
 
 
-def reader_of(frame: pd.DataFrame, names: tuple[str, ...] = ("good", "bad"), column: str = "age") -> CaseReader:
+def reader_of(
+    frame: pd.DataFrame, names: tuple[str, ...] = ("good", "bad"), column: str = "age", bag: int = 1
+) -> CaseReader:
     return CaseReader(
         {"dx": TargetColumn("dx", names)},
-        images={"photo": ImageSource("file", (16, 16))},
+        images={"photo": ImageSource("file", (16, 16), bag=bag)},
         schema=TableSchema.fit(pd.concat([frame] * 4), numerical=(column,), categorical=("sex",)),
         id_column="case",
     )
@@ -48,8 +50,8 @@ def reader_of(frame: pd.DataFrame, names: tuple[str, ...] = ("good", "bad"), col
 def run(place: Path, frame: pd.DataFrame, model: str = "concat", **options: Any) -> Path:
     """A run's folder, with threshold, temperature and calibration scores."""
     names = options.pop("names", ("good", "bad"))
-    column = options.pop("column", "age")
+    column, bag = options.pop("column", "age"), options.pop("bag", 1)
     locked = {"temperature": 1.5, "scores": [[0.1 * i for i in range(10)]] * len(names)}
     if len(names) == 2:
         locked["threshold"] = 0.5
-    return untrained_runs.write(place, model, reader_of(frame, names, column), locked=locked, **options)
+    return untrained_runs.write(place, model, reader_of(frame, names, column, bag), locked=locked, **options)

@@ -191,6 +191,29 @@ def test_a_model_of_the_table_alone_and_one_whose_output_is_not_finite(tmp_path:
     json.dumps(broken.to_dict(), allow_nan=False)
 
 
+def test_each_image_of_a_case_with_several_has_its_map(tmp_path: Path) -> None:
+    frame = explanations.cases(tmp_path)
+    frame.loc[0, "file"] = "3.png;4.png"
+    place = explanations.run(tmp_path / "run", frame, bag=3, dim=8)
+    options = {"table": frame, "image_root": tmp_path, "missing_images": "absent", **SMALL}
+    found = mmf.load(place, "cpu").explain(["c0", "c1", "c2"], **options)
+    several, one, none = found.sheets
+    planes = several.images["photo"].planes
+    assert [plane.title for plane in planes] == ["image 1 of 2", "image 2 of 2"]
+    assert all(plane.heat is not None and plane.pixels.shape == (30, 40, 3) for plane in planes)
+    assert not np.array_equal(planes[0].pixels, planes[1].pixels)
+    assert len(one.images["photo"].planes) == 1
+    assert none.images == {}
+    for sheet in (several, one):
+        assert sheet.account is not None
+        assert set(sheet.account.parts) == {"meta"}
+        assert sheet.account.total == pytest.approx(sheet.account.output, abs=1e-5)
+    assert isinstance(found.cohort, CohortMeans)
+    assert not isinstance(found.trust, str)
+    page = mmf.write_explanation(found, tmp_path / "out")
+    assert "image 2 of 2" in sorted((page.parent / "sheets").iterdir())[0].read_text()
+
+
 def test_several_runs_are_refused(derm: Path, tmp_path: Path) -> None:
     import shutil
 

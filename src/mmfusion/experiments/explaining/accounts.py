@@ -14,7 +14,7 @@ from mmfusion.experiments.predictor import Predictor
 from mmfusion.explain import Account, Output, Worth, class_activation_map, contributions, value_of_knowing
 from mmfusion.explain.coalition_values import known_cells
 from mmfusion.models import FusionModel
-from mmfusion.tokens import Content, Inputs, Present, Table
+from mmfusion.tokens import Bag, Content, Inputs, Present, Table
 from mmfusion.training import inference
 
 _MOST_REFERENCES = 128
@@ -94,7 +94,7 @@ def with_regions(
 
 
 def heat_of(model: FusionModel, case: CaseInputs, image: str, output: Output, options: ExplainOptions) -> Tensor:
-    """The map of an image of one case, shape ``size``.
+    """The map of an image of one case, shape ``size``; of a bag those of its images, ``(k, *size)``.
 
     Raises:
         ValueError: If there is none at that point of the encoder.
@@ -109,7 +109,8 @@ def heat_of(model: FusionModel, case: CaseInputs, image: str, output: Output, op
         output=output,
         batch_size=min(32, regions.batch_size(positions_of(model))),
     )
-    return heat[0]
+    content = case.inputs[image]
+    return heat[0][content.mask[0]] if isinstance(content, Bag) else heat[0]
 
 
 def missing_of(model: FusionModel, case: CaseInputs) -> tuple[str, ...]:
@@ -147,5 +148,5 @@ def worths(
 
 
 def positions_of(model: FusionModel) -> int:
-    """Pixels or voxels of a case's images together."""
-    return regions.positions([image.size for image in model.images.values()])
+    """Pixels or voxels of a case's images together, of as many as it may have."""
+    return regions.positions([image.size for image in model.images.values() for _ in range(image.bag)])

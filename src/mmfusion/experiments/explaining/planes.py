@@ -54,10 +54,12 @@ class Overlaid:
     Attributes:
         planes: One; of a volume three, through the strongest place of the map.
         about: What is shown, as a sentence without its end.
+        volume: Whether planes are cut through a volume.
     """
 
     planes: tuple[Plane, ...]
     about: str
+    volume: bool = False
 
 
 def overlaid(
@@ -103,7 +105,7 @@ def overlaid(
         at: tuple[slice | int, ...] = (*(slice(None),) * axis, peak[axis])
         of_map, of_parts = None if hot is None else hot[at], None if parts is None else parts[at]
         planes.append(_plane(title, rgb[at], of_map, of_parts, values, (apart[rest[0]], apart[rest[1]])))
-    return Overlaid(tuple(planes), f"{what}, cut at the strongest place of the map")
+    return Overlaid(tuple(planes), f"{what}, cut at the strongest place of the map", True)
 
 
 def _from_file(

@@ -135,7 +135,7 @@ def _thumbnail(dataset: FrameDataset, image: str | None, i: int) -> NDArray[np.u
     """A case's image, small; of a volume its middle slice."""
     if image is None or not bool(dataset.present(image)[i]):
         return None
-    rgb: NDArray[Any] = shades(np.asarray(dataset.pixels(image, slice(i, i + 1))[0]))
+    rgb: NDArray[Any] = shades(np.asarray(dataset.pixels(image, slice(i, i + 1))[0]))  # of a bag the first
     if rgb.ndim == 4:
         rgb = rgb[:, :, rgb.shape[2] // 2]
     step = max(1, min(rgb.shape[:2]) // _THUMBNAIL)

@@ -2,22 +2,21 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmfusion.data.images.sources import find_images, named_columns
 from mmfusion.data.schema.ranges import find_outside, outside_columns
 from mmfusion.experiments.explaining import accounts, regions, resembling
 from mmfusion.experiments.explaining.accounts import CaseInputs
+from mmfusion.experiments.explaining.case_images import shown_images
 from mmfusion.experiments.explaining.case_set import CaseSet, probabilities
 from mmfusion.experiments.explaining.cell_texts import cell_texts
 from mmfusion.experiments.explaining.chosen_cases import Chosen
 from mmfusion.experiments.explaining.options import ExplainOptions
-from mmfusion.experiments.explaining.planes import Overlaid, overlaid
+from mmfusion.experiments.explaining.planes import Overlaid
 from mmfusion.experiments.explaining.resembling import Training
 from mmfusion.experiments.explaining.sheet import Neighbor, Sheet
 from mmfusion.experiments.locked import Locked
@@ -139,7 +138,11 @@ class SheetMaker:
         self, model: FusionModel, case: CaseInputs, output: Output, lacking: dict[str, str]
     ) -> tuple[Account | None, dict[str, Tensor], str]:
         account = _or_why(lambda: accounts.account_of(model, case, output, self.options), "account", lacking)
-        images = [name for name in model.images if bool(case.present[name][0])]
+        images = [
+            name
+            for name in model.images
+            if bool(case.present[name][0]) and isinstance(case.inputs[name], Tensor)  # a bag counts as a whole
+        ]
         if account is None or not self.options.regions or not images:
             return account, {}, ""
         numbers, kinds = {}, set()
@@ -162,7 +165,7 @@ class SheetMaker:
         lacking: dict[str, str],
     ) -> dict[str, Overlaid]:
         found = {}
-        dataset, model, options = self.cases.dataset, self.model, self.options
+        model, options = self.model, self.options
         for name in (name for name in self.predictor.seen if name in self.predictor.spec.images):
             if not bool(case.present[name][0]):
                 lacking[f"image {name}"] = "the case lacks it"
@@ -174,26 +177,8 @@ class SheetMaker:
             values: NDArray[np.float64] | None = None
             if account is not None and name in numbers:
                 values = account.parts[name].values.numpy()
-            found[name] = overlaid(
-                dataset.pixels(name, slice(i, i + 1))[0],
-                heat,
-                numbers[name].cpu() if name in numbers else None,
-                values,
-                source=self.predictor.reader.images.get(name),
-                path=self._path(i, name),
-                spacing=self.predictor.spec.images[name].spacing,
-            )
+            found[name] = shown_images(self.predictor, self.cases, i, name, heat, numbers.get(name), values)
         return found
-
-    def _path(self, i: int, name: str) -> Path | None:
-        """The file of an image; None for cases that are made up, or whose file is gone."""
-        source, frame = self.predictor.reader.images.get(name), self.cases.dataset.frame
-        if source is None or not set(named_columns(source.column)) <= set(map(str, frame.columns)):
-            return None
-        try:
-            return find_images({name: source}, frame.iloc[[i]], self.cases.root).paths[name][0]
-        except (OSError, ValueError):
-            return None
 
     def _cells(self, case: CaseInputs) -> dict[str, dict[str, str]]:
         found = {}

@@ -4,11 +4,13 @@ import functools
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from mmfusion.experiments.explaining import accounts, regions
 from mmfusion.experiments.explaining.case_set import drawn
 from mmfusion.experiments.explaining.sheets import SheetMaker
 from mmfusion.explain import Faithfulness, Output, class_activation_map, faithfulness
+from mmfusion.tokens import Bag, Content
 from mmfusion.training.reporter import Reporter
 
 _NAMES = "the maps' faithfulness"
@@ -18,7 +20,7 @@ def trust_of(maker: SheetMaker, reporter: Reporter) -> Mapping[str, Faithfulness
     """By image the tests of the map method; or why there are none, as the end of a sentence.
 
     Cases are drawn among those that have the image. Each costs about a hundred forward passes: fewer are taken where
-    images are large.
+    images are large. Of a case with several images the first counts as its only one.
     """
     model, options, cases = maker.model, maker.options, maker.cases
     if model is None:
@@ -45,7 +47,7 @@ def trust_of(maker: SheetMaker, reporter: Reporter) -> Mapping[str, Faithfulness
             try:
                 found[name] = faithfulness(
                     model,
-                    batch.inputs,
+                    _of_one_image(batch.inputs, name),
                     batch.present,
                     method=method,
                     image=name,
@@ -58,3 +60,12 @@ def trust_of(maker: SheetMaker, reporter: Reporter) -> Mapping[str, Faithfulness
                 return " ".join(str(error).split())
             bar.advance()
     return found or "no case has an image"
+
+
+def _of_one_image(inputs: Mapping[str, Content], name: str) -> dict[str, Content]:
+    """The inputs with the first image of each case in a bag's place."""
+    content = inputs[name]
+    if not isinstance(content, Bag):
+        return dict(inputs)
+    first = content.mask.int().argmax(1)
+    return {**inputs, name: content.x[torch.arange(len(first), device=first.device), first]}

@@ -126,7 +126,7 @@ def _images(sheet: Sheet) -> tuple[list[dict[str, Any]], dict[str, Any]]:
                 of_plane = f"{name}-{number}" if len(one.planes) > 1 else name
                 files[f"{of_plane}-{panel.kind}"] = panel.image
         why = sheet.lacking.get(f"map {name}", "")
-        kind = "flat" if len(one.planes) == 1 else "cut"
+        kind = "cut" if one.volume else "flat"
         found.append({"name": name, "rows": rows, "about": one.about, "why": why, "kind": kind})
     return found, files
 
