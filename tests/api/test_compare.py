@@ -19,7 +19,7 @@ QUICK = {"train": {"resamples": 0, "batch_size": 16}, "run": {"robustness": Fals
 GATED = mmf.Blueprint(vectors="gated")
 
 
-def test_methods() -> None:
+def test_methods_of_names_patterns_and_blueprints() -> None:
     methods = methods_of(["concat, mb*", "tip[pretrain=true]", GATED, mmf.Blueprint(dim=8)])
     assert [method.label for method in methods] == [
         *("concat", "mbt", "tip[pretrain=true]"),
@@ -30,20 +30,20 @@ def test_methods() -> None:
     assert [method.label for method in methods_of("late")] == ["late"]
 
 
-def test_methods_that_cannot_be_compared() -> None:
+def test_invalid_models_raise() -> None:
     with pytest.raises(ValueError, match="got a module: register a function that builds it"):
         methods_of([nn.Linear(1, 1)])  # type: ignore[list-item]  # a module is refused
     with pytest.raises(ValueError, match=r"models expects a name, got \[\]"):
         methods_of([])
 
 
-def test_a_study_of_several_presets_has_the_metrics_of_each() -> None:
+def test_several_presets_merge_metrics() -> None:
     judged_by = _judged_by([presets.load("paper", name) for name in ("derm7pt", "men")], None)
     assert judged_by["reference"] == "concat"
     assert {"g_mean", "accuracy_Grade_1"} <= set(judged_by["metrics"].split(","))
 
 
-def test_launchers() -> None:
+def test_launchers_by_arguments() -> None:
     assert isinstance(_launcher(None, None, None, None, Path()), sweep.Here)
     several = _launcher(None, None, 2, None, Path())
     assert isinstance(several, sweep.Processes)
@@ -69,14 +69,14 @@ def test_launchers() -> None:
         ({"references": "table", "settings": {"run.references": False}}, "leave it out for references='table'"),
     ],
 )
-def test_arguments_that_are_refused(fakes: ModuleType, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_raise(fakes: ModuleType, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     given = {"models": "tiny", "data": "tiny", "references": "none", "out": tmp_path, "verbose": False, **arguments}
     with pytest.raises(ValueError, match=message):
         mmf.compare(given.pop("models"), given.pop("data"), **given)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_table_of_the_users_own_is_not_replaced(fakes: ModuleType, tmp_path: Path) -> None:
+def test_existing_table_raises(fakes: ModuleType, tmp_path: Path) -> None:
     mine = tmp_path / "table.csv"
     mine.write_text("case,diagnosis\n1,nevus\n")
     with pytest.raises(FileExistsError, match=r"table\.csv would be replaced .* choose another folder \(out=\.\.\.\)$"):
@@ -86,7 +86,7 @@ def test_a_table_of_the_users_own_is_not_replaced(fakes: ModuleType, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_study(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_study_has_runs_and_table(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"seeds": 2, "epochs": 1, "settings": QUICK, "out": tmp_path / "study"}
     study = mmf.compare(["tiny", "tiny[width=4]"], "tiny", reference="tiny", **options)
     assert "The table is in" in capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_a_study(fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.slow
-def test_a_run_that_fails(fakes: ModuleType, tmp_path: Path) -> None:
+def test_failing_run_raises_with_partial_study(fakes: ModuleType, tmp_path: Path) -> None:
     options = {"epochs": 1, "settings": QUICK, "out": tmp_path, "references": "none", "verbose": Silent()}
     with pytest.raises(sweep.SweepError, match="1 of 2 runs failed") as failed:
         mmf.compare("tiny,tiny[explode_after=1]", "tiny", **options)

@@ -55,7 +55,7 @@ class Own(nn.Module):
         return self.last(inputs["photo"].flatten(1))
 
 
-def test_what_was_inferred_is_shown(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_read_table_shows_inferred_columns(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = mmf.read_table(root / "table.csv", target="diagnosis", images=["photo"], group="patient")
     shown = capsys.readouterr().out
     assert "smoker       boolean      its values are no, yes" in shown
@@ -70,7 +70,7 @@ def test_what_was_inferred_is_shown(root: Path, capsys: pytest.CaptureFixture[st
     }
 
 
-def test_a_frame_is_what_its_file_is(root: Path, data: mmf.Data, tmp_path: Path, monkeypatch: Any) -> None:
+def test_frame_equals_its_file(root: Path, data: mmf.Data, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     options = {"target": "diagnosis", "images": "photo", "group": "patient", "test": "part", "size": 16}
     of_frame = mmf.read_table(frame_of(root), root=root, **options, verbose=False)
@@ -80,7 +80,7 @@ def test_a_frame_is_what_its_file_is(root: Path, data: mmf.Data, tmp_path: Path,
     assert of_frame.options["table"] == str(kept)
 
 
-def test_a_generated_dataset() -> None:
+def test_synthetic_dataset() -> None:
     sizes = {"n_train": 40, "n_validation": 20, "n_test": 20, "size": 32}
     data = mmf.load_dataset("synthetic-derm7pt", **sizes)
     assert (data.name, data.options, data.plan) == ("synthetic_derm7pt", sizes, None)
@@ -89,7 +89,7 @@ def test_a_generated_dataset() -> None:
 
 
 @pytest.mark.slow
-def test_a_run(run: mmf.Run, root: Path) -> None:
+def test_run_has_metrics_and_history(run: mmf.Run, root: Path) -> None:
     assert run.metrics["dataset"] == "table"
     assert list(run.history.index) == [1, 2]
     assert {"losses.label", "validation.auc", "lr"} <= set(run.history.columns)
@@ -105,7 +105,7 @@ def test_a_run(run: mmf.Run, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_predictions_of_a_frame_and_a_file(run: mmf.Run, root: Path) -> None:
+def test_predict_accepts_frame_and_file(run: mmf.Run, root: Path) -> None:
     found = run.predict(root / "table.csv")
     wanted = run.predictions.set_index("id")["prob_benign"].astype(float)
     np.testing.assert_allclose(found.set_index("id").loc[wanted.index, "prob_benign"], wanted, rtol=0, atol=1e-6)
@@ -117,7 +117,7 @@ def test_predictions_of_a_frame_and_a_file(run: mmf.Run, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_embeddings_are_those_that_are_fused(run: mmf.Run, root: Path) -> None:
+def test_embeddings_of_a_frame(run: mmf.Run, root: Path) -> None:
     frame = frame_of(root)[:3].set_index(pd.Index([7, 8, 9])).astype({"photo": object})
     frame.loc[8, "photo"] = None
     found = run.embed(frame, root, "absent")
@@ -132,7 +132,7 @@ def test_embeddings_are_those_that_are_fused(run: mmf.Run, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_table(run: mmf.Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_on_other_table(run: mmf.Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = frame_of(root).rename(columns={"diagnosis": "Dx"})
     evaluation = run.evaluate(other, target="Dx", image_root=root)
     assert evaluation.scores is not None
@@ -147,7 +147,7 @@ def test_another_table(run: mmf.Run, root: Path, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
-def test_wrong_arguments_of_a_run(run: mmf.Run, root: Path) -> None:
+def test_invalid_arguments_of_run_raise(run: mmf.Run, root: Path) -> None:
     table = frame_of(root)
     for one in (run, mmf.load([run.folder])):
         for method in (one.predict, one.evaluate):
@@ -163,7 +163,7 @@ def test_wrong_arguments_of_a_run(run: mmf.Run, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_weights_that_predict_are_evaluated(run: mmf.Run, root: Path, tmp_path: Path) -> None:
+def test_evaluate_uses_loaded_weights(run: mmf.Run, root: Path, tmp_path: Path) -> None:
     other = shutil.copytree(run.folder, tmp_path / "other")
     weights, about = checkpoints.load(other / checkpoints.BEST)
     zeros = {name: x * (not name.startswith("head.")) for name, x in weights.items()}
@@ -180,7 +180,7 @@ def test_the_weights_that_predict_are_evaluated(run: mmf.Run, root: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_several_runs_as_one(run: mmf.Run, root: Path, tmp_path: Path) -> None:
+def test_several_runs_form_an_ensemble(run: mmf.Run, root: Path, tmp_path: Path) -> None:
     other = shutil.copytree(run.folder, tmp_path / "other")
     mean = mmf.load([run.folder, other])
     assert mean.folders == (run.folder, other)
@@ -192,7 +192,7 @@ def test_several_runs_as_one(run: mmf.Run, root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_shared_run_has_no_results(run: mmf.Run, root: Path, tmp_path: Path) -> None:
+def test_shared_run_has_no_metrics(run: mmf.Run, root: Path, tmp_path: Path) -> None:
     run.share(tmp_path / "shared")
     shared = mmf.load(tmp_path / "shared")
     assert repr(shared) == f"Run('{tmp_path / 'shared'}')"
@@ -204,7 +204,7 @@ def test_a_shared_run_has_no_results(run: mmf.Run, root: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_module_of_ones_own(data: mmf.Data, root: Path, tmp_path: Path) -> None:
+def test_fit_custom_module(data: mmf.Data, root: Path, tmp_path: Path) -> None:
     module = Own()
     before = {name: x.clone() for name, x in module.state_dict().items()}
     run = mmf.fit(module, data, epochs=1, out=tmp_path / "run", settings=QUICK, verbose=False)
@@ -225,7 +225,7 @@ def test_a_module_of_ones_own(data: mmf.Data, root: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_model_from_a_blueprint_can_be_loaded_by_its_folder(data: mmf.Data, root: Path, tmp_path: Path) -> None:
+def test_blueprint_model_loads_from_run_folder(data: mmf.Data, root: Path, tmp_path: Path) -> None:
     spec = data.load(verbose=False).spec
     model = mmf.create_model("gmu", spec, encoder="tiny_convnet", dim=16)
     with torch.no_grad():
@@ -238,7 +238,7 @@ def test_a_model_from_a_blueprint_can_be_loaded_by_its_folder(data: mmf.Data, ro
     np.testing.assert_allclose(found["prob_benign"], 1 / 3, atol=1e-6)  # the weights that were given
 
 
-def test_outputs_of_a_module() -> None:
+def test_outputs_of_custom_module() -> None:
     spec = mmf.DataSpec({"photo": mmf.Image(3, (16, 16))}, n_classes=3)
     images = {"photo": torch.rand(2, 3, 16, 16)}
     assert OwnModule(Own(), spec)(images, {}).logits.shape == (2, 3)
@@ -262,7 +262,7 @@ def test_outputs_of_a_module() -> None:
     assert list(full.phases()) == ["mine"]
 
 
-def test_errors_name_arguments_of_python(data: mmf.Data, root: Path, tmp_path: Path) -> None:
+def test_errors_name_python_arguments(data: mmf.Data, root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^epochs expects int from 1 to 100000, got 0$"):
         mmf.fit("concat", data, epochs=0)
     with pytest.raises(ValueError, match=r"^target expects str .* got ''$"):
@@ -300,7 +300,7 @@ def test_errors_name_arguments_of_python(data: mmf.Data, root: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_an_occupied_folder(run: mmf.Run, data: mmf.Data) -> None:
+def test_occupied_folder_raises(run: mmf.Run, data: mmf.Data) -> None:
     options = {"out": run.folder, "settings": QUICK, "verbose": False}
     with pytest.raises(FileExistsError, match=r"continue it with resume='.*overwrite=True, or .* \(out=\.\.\.\)"):
         mmf.fit("concat", data, **options)
@@ -311,7 +311,7 @@ def test_an_occupied_folder(run: mmf.Run, data: mmf.Data) -> None:
         mmf.fit(resume=before, verbose=False)
 
 
-def test_texts_for_python() -> None:
+def test_flags_are_translated_to_arguments() -> None:
     translate = argument_names.translate
     assert translate("choose another folder (run.out)") == "choose another folder (out=...)"
     assert translate("data.label expects a name, train.lr expects a number") == (

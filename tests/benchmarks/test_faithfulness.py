@@ -35,7 +35,7 @@ def row(test: str, **values: Any) -> dict[str, Any]:
     }
 
 
-def test_what_is_measured_is_measured_once(
+def test_finished_measurements_are_not_repeated(
     study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[tuple[str, ...]] = []
@@ -78,7 +78,7 @@ def test_every_method_is_studied(study: Any) -> None:
     assert all(set(study.methods(dataset)) == named for dataset in study.SETTINGS)
 
 
-def test_the_spot_in_the_center_is_one(study: Any) -> None:
+def test_center_spot_is_symmetric(study: Any) -> None:
     model = small_model("concat")
     spots = study.center(model, batch_for(model, 2), None, image="image0", output=explain.Output())
     assert spots.shape == (2, 16, 16)
@@ -86,6 +86,6 @@ def test_the_spot_in_the_center_is_one(study: Any) -> None:
     assert spots[0].argmax() == 7 * 16 + 7
 
 
-def test_the_page_says_what_was_measured(study: Any) -> None:
+def test_page_matches_results(study: Any) -> None:
     page = (ROOT / "docs" / "guide" / "explain-faithfulness.md").read_text(encoding="utf-8")
     assert study.markdown(pd.read_csv(SCRIPT.with_suffix(".csv"))) in page

@@ -33,13 +33,13 @@ def rows() -> pd.DataFrame:
     return pd.read_csv(SCRIPT.with_suffix(".csv"))
 
 
-def test_what_is_compared_is_the_default_with_and_without_anchors(study: Any) -> None:
+def test_compares_default_with_and_without_anchors(study: Any) -> None:
     assert study.ANCHORS[study.WITHOUT] == ablate("cfcml")["no-anchors"]
     default = resolve("cfcml", study.DATASET, [{"model": study.ANCHORS[study.WITH]}])
     assert grid.address(default) == grid.address(resolve("cfcml"))
 
 
-def test_the_table_is_of_the_rows(study: Any) -> None:
+def test_table_summarizes_rows(study: Any) -> None:
     made = pd.DataFrame(
         [
             (seed, when, "distance", of, value + 0.1 * seed, low, high)
@@ -67,7 +67,7 @@ def test_rows_are_complete_and_consistent(study: Any, rows: pd.DataFrame) -> Non
     assert (rows["low"] <= rows["high"]).all()
 
 
-def test_the_page_says_what_was_measured(study: Any, rows: pd.DataFrame) -> None:
+def test_page_matches_results(study: Any, rows: pd.DataFrame) -> None:
     page = (ROOT / "docs" / "guide" / "modality-gap.md").read_text(encoding="utf-8")
     shown = [
         tuple(cell.strip().replace("\N{MINUS SIGN}", "-") for cell in line.strip("|").split("|"))

@@ -10,12 +10,12 @@ from mmfusion.training.reporter import Silent
 BASE = {"run": {"device": "cpu"}, "train": {"epochs": 1, "batch_size": 16, "resamples": 50}}
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_unknown_system_raises(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="system expects one of slurm, local, got 'pbs'"):
         cluster.Cluster("pbs", logs=tmp_path)
 
 
-def test_slurm_is_told(tmp_path: Path) -> None:
+def test_slurm_options(tmp_path: Path) -> None:
     launcher = cluster.Cluster("slurm", jobs=3, options={"slurm_partition": "gpu", "timeout_min": 5}, logs=tmp_path)
     assert launcher.options == {
         "name": "mmfusion",
@@ -25,7 +25,7 @@ def test_slurm_is_told(tmp_path: Path) -> None:
     }
 
 
-def test_a_job_that_is_taken_off_its_node(fakes: ModuleType, tmp_path: Path) -> None:
+def test_preempted_job_is_resubmitted(fakes: ModuleType, tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit")
     [first] = grid.plan(grid.methods("tiny"), ["tiny"], [BASE], out=tmp_path)
     job = cluster.Job(first, overwrite=True, processes=2)
@@ -38,7 +38,7 @@ def test_a_job_that_is_taken_off_its_node(fakes: ModuleType, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_job_runs_a_run(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_runs_a_run(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = grid.plan(grid.methods("tiny,tiny[weights=some]"), ["tiny"], [BASE], out=tmp_path)
     monkeypatch.setenv("TINY_OFFLINE", "1")
     assert cluster.Job(good, overwrite=False)() is None
@@ -46,7 +46,7 @@ def test_a_job_runs_a_run(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest
     assert cluster.Job(bad, overwrite=False)() == "these weights cannot be fetched"
 
 
-def test_without_submitit(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_submitit_raises(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "submitit", None)
     planned = grid.plan(grid.methods("tiny"), ["tiny"], [BASE], out=tmp_path)
     with pytest.raises(ImportError, match=r'pip install "mmfusion\[cluster\]"'):
@@ -54,8 +54,8 @@ def test_without_submitit(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_submitits_local_executor(tmp_path: Path) -> None:
-    """Runs and a failure come back as from processes of our own, and an unknown option is told."""
+def test_local_executor_runs_jobs(tmp_path: Path) -> None:
+    """Runs and a failure come back as from our processes, and an unknown option raises an error."""
     pytest.importorskip("submitit")
     small = {
         "run": {"device": "cpu"},

@@ -7,12 +7,12 @@ from mmfusion.comparison.collect import collect
 from mmfusion.comparison.finished_run import complete
 
 
-def test_a_path_may_be_the_run_itself_and_come_twice(tmp_path: Path) -> None:
+def test_path_of_run_and_duplicate_paths(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "a", n=6)
     assert len(collect([place, tmp_path, tmp_path / "a"]).runs) == 1
 
 
-def test_the_same_settings_elsewhere_are_named(tmp_path: Path) -> None:
+def test_duplicate_run_is_skipped_with_reason(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "a", n=6)
     run_folders.write(tmp_path / "b", n=6, overrides={"run": {"device": "cpu"}})
     run_folders.write(tmp_path / "c", n=6, seed=1)
@@ -21,13 +21,13 @@ def test_the_same_settings_elsewhere_are_named(tmp_path: Path) -> None:
     assert run_folders.reasons(tmp_path) == {"b": f"it has the same settings and test cases as {tmp_path / 'a'}"}
 
 
-def test_no_such_folder(tmp_path: Path) -> None:
+def test_nonexistent_folder_is_skipped(tmp_path: Path) -> None:
     assert run_folders.reasons(tmp_path / "nowhere") == {"nowhere": "the folder does not exist"}
     assert not collect([tmp_path]).skipped
 
 
-def test_a_seed_counts_once(tmp_path: Path) -> None:
-    """What changes no prediction, or says what holds anyway, makes no second run of a method and seed."""
+def test_duplicate_seed_is_skipped(tmp_path: Path) -> None:
+    """Settings that change no prediction, or explicit defaults, make no second run of a method and seed."""
     run_folders.write(tmp_path / "a", n=6)
     run_folders.write(tmp_path / "b", n=6, overrides={"train": {"resamples": 9, "eval_batch_size": 2}})
     run_folders.write(tmp_path / "c", n=6, overrides={"model": {"dim": 128}, "data": {"n_train": 3000}})
@@ -44,8 +44,8 @@ def recorded(**content: object) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path: Path) -> None:
-    """What a run says of its files goes before their paths."""
+def test_other_file_content_is_not_a_duplicate(tmp_path: Path) -> None:
+    """Recorded file contents go before their paths."""
     first, other = "1" * 64, "2" * 64
     for name, content in {
         "a": {"data": {"split_file": first}},
@@ -67,8 +67,8 @@ def test_another_content_at_the_same_path_is_no_seed_that_counts_twice(tmp_path:
 
 
 @pytest.mark.parametrize(("column", "value"), [("id", "new"), ("label", "nevus"), ("group", "new")])
-def test_other_test_cases_are_no_seed_that_counts_twice(tmp_path: Path, column: str, value: str) -> None:
-    """A run that says nothing of its files; the same cases in another order are the same."""
+def test_other_test_cases_are_not_a_duplicate(tmp_path: Path, column: str, value: str) -> None:
+    """Without recorded file contents; the same cases in another order are the same."""
     frame = run_folders.predictions(n=6)
     assert frame.loc[7, "part"] == "test"
     assert frame.loc[7, column] != value
@@ -78,7 +78,7 @@ def test_other_test_cases_are_no_seed_that_counts_twice(tmp_path: Path, column: 
     assert [run.folder.name for run in collect([tmp_path]).runs] == ["a", "b"]
 
 
-def test_a_trial_is_no_result(tmp_path: Path) -> None:
+def test_trial_is_not_a_result(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "a", n=6)
     run_folders.write(tmp_path / "trial", n=6, overrides={"run": {"test": False}}, parts=["validation"])
     unfinished = run_folders.write(tmp_path / "unfinished", n=6, overrides={"run": {"test": False}})

@@ -26,7 +26,7 @@ def content(place: Path) -> dict[str, bytes]:
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-def test_trials_are_kept_for_a_sweep_that_goes_on(tmp_path: Path) -> None:
+def test_trials_are_kept(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "runs" / "a", n=12)
     run_folders.write(tmp_path / "runs" / "b", n=12, overrides={"run": {"test": False}}, parts=["validation"])
     kept = compact([tmp_path / "runs"], tmp_path / "small")
@@ -35,7 +35,7 @@ def test_trials_are_kept_for_a_sweep_that_goes_on(tmp_path: Path) -> None:
     assert (len(again.runs), again.trials, again.skipped) == (1, (tmp_path / "small" / "b",), ())
 
 
-def test_what_is_kept(tmp_path: Path) -> None:
+def test_kept_files(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "runs" / "d" / "a", n=12, files=FILES)
     run_folders.write(tmp_path / "runs" / "d" / "b", seed=1, n=12, files=FILES, names=("007", "NA"))
     kept = compact([tmp_path / "runs"], tmp_path / "small")
@@ -63,7 +63,7 @@ def test_what_is_kept(tmp_path: Path) -> None:
         assert after.subgroups is None
 
 
-def test_subgroups_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_subgroups_are_optional(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "a", n=3, files=FILES)
     [place] = compact([tmp_path / "a"], tmp_path / "small", subgroups=True).folders
     assert place == tmp_path / "small" / "a"
@@ -79,7 +79,7 @@ def test_small_probabilities_keep_their_order(tmp_path: Path) -> None:
     assert pd.read_csv(place / "predictions.csv.gz")["prob_melanoma"].tolist() == [1.2345e-7, 1.2346e-7, 0.5, 0.25]
 
 
-def test_nothing_of_the_machine(tmp_path: Path) -> None:
+def test_copy_has_no_machine_paths(tmp_path: Path) -> None:
     path = run_folders.write(tmp_path / "a", overrides={"train": {"epochs": 3}}) / "settings.json"
     packed = json.loads(path.read_text())
     plugins = ["/home/me/mine.py", "other.py"]
@@ -91,7 +91,7 @@ def test_nothing_of_the_machine(tmp_path: Path) -> None:
     assert read(place).settings.train.epochs == 3
 
 
-def test_the_same_runs_give_the_same_bytes_and_may_be_made_small_again(tmp_path: Path) -> None:
+def test_compact_is_deterministic_and_idempotent(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "runs" / "a", n=12, files=FILES)
     compact([tmp_path / "runs"], tmp_path / "small")
     first = content(tmp_path / "small")
@@ -103,7 +103,7 @@ def test_the_same_runs_give_the_same_bytes_and_may_be_made_small_again(tmp_path:
     assert again == {name: result for name, result in first.items() if not name.startswith("splits/")}
 
 
-def test_two_that_would_go_to_the_same_place(tmp_path: Path) -> None:
+def test_colliding_folders_raise(tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "other")):
         run_folders.write(tmp_path / name / "a", seed=seed)
     with pytest.raises(ValueError, match=r"would both be copied to .*a: give each its own folder"):
@@ -111,8 +111,8 @@ def test_two_that_would_go_to_the_same_place(tmp_path: Path) -> None:
     assert not (tmp_path / "small").exists()
 
 
-def test_which_files_a_run_read_is_kept(tmp_path: Path) -> None:
-    """A run on another table at the same path does not take the former one's place."""
+def test_file_digests_are_kept(tmp_path: Path) -> None:
+    """A run on another table at the same path does not replace the previous one."""
     contents = [{"data": {"table": digit * 64}, "plugins": [digit * 64]} for digit in "12"]
     for name, content in zip(("one", "other"), contents):
         run_folders.write(tmp_path / name / "a", metrics={"content": content})
@@ -123,7 +123,7 @@ def test_which_files_a_run_read_is_kept(tmp_path: Path) -> None:
     assert read(place).metrics["content"] == contents[0]
 
 
-def test_what_cannot_be_kept(tmp_path: Path) -> None:
+def test_unfinished_runs_are_skipped(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "runs" / "a")
     run_folders.write(tmp_path / "runs" / "b", seed=1)
     (tmp_path / "runs" / "b" / "metrics.json").unlink()

@@ -22,7 +22,7 @@ def labels(text: str, ablate: list[str] | None = None) -> list[str]:
     return [method.label for method in grid.methods(text, ablate)]
 
 
-def test_methods_by_name_pattern_and_all() -> None:
+def test_methods_by_name_and_pattern() -> None:
     assert labels("cfcml") == ["cfcml"]
     assert labels("late, cfcml,late") == ["late", "cfcml"]
     assert labels("mm*") == ["mmcl", "mmcl_image", "mmtm"]
@@ -30,14 +30,14 @@ def test_methods_by_name_pattern_and_all() -> None:
     assert labels("all") == registry.models.list()
 
 
-def test_options_of_a_methods_own() -> None:
+def test_options_in_brackets() -> None:
     plain, rows = grid.methods("tip,tip[pretrain=true, train.phase_epochs.pretrain=3]")
     assert (plain.label, plain.changes) == ("tip", {})
     assert (rows.label, rows.model) == ("tip[pretrain=true, train.phase_epochs.pretrain=3]", "tip")
     assert rows.changes == {"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 3}}}
 
 
-def test_an_option_may_be_a_list() -> None:
+def test_list_option_in_brackets() -> None:
     first, second = grid.methods("concat[hidden=[128, 16], dropout=0.5], concat[data.size=[8,8]]")
     assert first.label == "concat[hidden=[128, 16], dropout=0.5]"
     assert first.changes == {"model": {"hidden": [128, 16], "dropout": 0.5}}
@@ -53,14 +53,14 @@ FORMER = {
 
 
 @pytest.mark.parametrize(("model", "address"), [("cfcml", "7cebe81635"), ("concat", "22bc8950bc")])
-def test_runs_of_a_former_recipe_are_runs_of_these_settings_alone(model: str, address: str) -> None:
+def test_explicit_former_recipe_has_former_address(model: str, address: str) -> None:
     methods = grid.methods(f"{model},cfcml") if model == "concat" else grid.methods(model)
     former, now = (grid.plan(methods, ["synthetic_derm7pt"], layers)[0] for layers in ([FORMER], []))
     assert former.address == address
     assert now.address != address
 
 
-def test_none_is_none_to_a_builder_that_takes_it() -> None:
+def test_none_is_parsed_if_builder_accepts_it() -> None:
     # Weights are called none where there are none: the third is the first.
     low, whole = grid.plan(grid.methods("lmf,lmf[rank=none],lmf[weights=none]"), ["synthetic_derm7pt"])
     assert "rank" not in low.settings.model
@@ -80,7 +80,7 @@ def test_none_is_none_to_a_builder_that_takes_it() -> None:
         ("concat]", "with closed brackets"),
     ],
 )
-def test_methods_that_do_not_exist(text: str, message: str) -> None:
+def test_unknown_methods_raise(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         grid.methods(text)
 
@@ -101,7 +101,7 @@ def test_ablations_are_methods() -> None:
 
 @pytest.mark.usefixtures("fakes")
 class TestAddress:
-    def test_a_setting_that_is_another_is_another_address(self) -> None:
+    def test_other_setting_has_other_address(self) -> None:
         base = resolve("tiny", "tiny")
         others = [
             resolve("tiny", "tiny", [{section: {key: value}}])
@@ -116,23 +116,23 @@ class TestAddress:
         ]
         assert len({grid.address(settings) for settings in (base, *others)}) == 7
 
-    def test_a_place_is_not(self, tmp_path: Path) -> None:
+    def test_paths_do_not_change_address(self, tmp_path: Path) -> None:
         base = resolve("tiny", "tiny")
         place = {"out": "o", "device": "cpu", "cache": "c", "cache_gb": 0.0, "root": str(tmp_path)}
         moved = resolve("tiny", "tiny", [{"run": place, "train": {"workers": 2}}])
         assert grid.address(moved) == grid.address(base)
 
-    def test_a_default_that_is_said_is_no_change(self) -> None:
+    def test_explicit_default_does_not_change_address(self) -> None:
         texts = resolve("tiny", "tiny", [{"model": {"width": 8}, "data": {"n": 64}, "train": {"epochs": 10}}])
         assert grid.address(texts) == grid.address(resolve("tiny", "tiny"))
 
-    def test_a_default_that_is_a_tuple_is_said_as_a_list(self) -> None:
+    def test_list_equals_tuple_default(self) -> None:
         texts = resolve("concat", "tiny", [{"model": {"hidden": [128], "dropout": 0.5}}])
         assert grid.address(texts) == grid.address(resolve("concat", "tiny", [{"model": {"dropout": 0.5}}]))
         other = resolve("concat", "tiny", [{"model": {"hidden": [128, 16], "dropout": 0.5}}])
         assert grid.address(other) != grid.address(texts)
 
-    def test_a_plug_in_counts_by_its_content(self, tmp_path: Path) -> None:
+    def test_plugin_changes_address_by_content(self, tmp_path: Path) -> None:
         single, copy, other = (tmp_path / name for name in ("one.py", "copy.py", "other.py"))
         for path, content in ((single, "A = 1\n"), (copy, "A = 1\n"), (other, "A = 2\n")):
             path.write_text(content)
@@ -144,7 +144,7 @@ class TestAddress:
         assert first == second != third != grid.address(settings)
 
     @pytest.mark.parametrize("option", ["table", "split_file"])
-    def test_a_file_of_cases_counts_by_its_content(
+    def test_split_file_changes_address_by_content(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
     ) -> None:
         """Another split in the same file is another run; the same by another path is not."""
@@ -163,7 +163,7 @@ class TestAddress:
         assert named("cases.csv") != before
         assert len({grid.address(settings), named("none.csv"), absent, before}) == 4
 
-    def test_an_option_that_is_new_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_new_option_does_not_change_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before = grid.address(resolve("tiny", "tiny"))
         assert len(before) == 10
         former = registry.models.get("tiny")
@@ -178,7 +178,7 @@ class TestAddress:
 
 @pytest.mark.usefixtures("fakes")
 class TestPlan:
-    def test_every_seed_of_every_method(self, tmp_path: Path) -> None:
+    def test_plan_has_every_seed_of_every_method(self, tmp_path: Path) -> None:
         planned = grid.plan(
             grid.methods("tiny,tiny[width=4]"), ["tiny"], [{"train": {"epochs": 2}}], seeds=(0, 3), out=tmp_path
         )
@@ -195,21 +195,21 @@ class TestPlan:
             assert item.name == f"{item.label} on tiny, seed {seed}"
         assert len({item.folder for item in planned}) == 4
 
-    def test_what_comes_to_the_same_is_run_once(self) -> None:
+    def test_equal_runs_are_planned_once(self) -> None:
         planned = grid.plan(grid.methods("tiny,tiny[width=8],tiny[width=4]"), ["tiny"])
         assert [item.label for item in planned] == ["tiny", "tiny[width=4]"]
 
-    def test_options_reach_those_that_have_them(self) -> None:
+    def test_options_reach_methods_that_have_them(self) -> None:
         planned = grid.plan(grid.methods("tabular,late"), ["synthetic_derm7pt"], [{"model": {"encoder": "convnet"}}])
         assert [item.settings.model.get("encoder") for item in planned] == [None, "convnet"]
         with pytest.raises(ValueError, match="no option 'encodr'"):
             grid.plan(grid.methods("tabular,late"), ["synthetic_derm7pt"], [{"model": {"encodr": "convnet"}}])
 
-    def test_several_datasets(self) -> None:
+    def test_plan_of_several_datasets(self) -> None:
         planned = grid.plan(grid.methods("late"), ["synthetic_derm7pt", "synthetic_men"])
         assert [item.settings.run.dataset for item in planned] == ["synthetic_derm7pt", "synthetic_men"]
 
-    def test_folds(self, tmp_path: Path) -> None:
+    def test_plan_of_folds(self, tmp_path: Path) -> None:
         planned = grid.plan(grid.methods("tabular"), ["ham10000"], seeds=(0, 1), folds=3, out=tmp_path)
         evaluated = [
             (item.settings.run.seed, item.settings.data["fold"], item.settings.data["folds"]) for item in planned
@@ -229,17 +229,17 @@ class TestPlan:
             ("hamm10000", None, "unknown dataset 'hamm10000'; did you mean 'ham10000'"),
         ],
     )
-    def test_what_is_refused(self, dataset: str, folds: int | None, message: str) -> None:
+    def test_invalid_plan_raises(self, dataset: str, folds: int | None, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             grid.plan(grid.methods("tabular"), [dataset], folds=folds)
 
 
 @pytest.mark.parametrize(("text", "numbers"), [("3", [0, 1, 2]), ("0,4, 2", [0, 4, 2]), ("7,7", [7]), ("1", [0])])
-def test_seeds(text: str, numbers: list[int]) -> None:
+def test_seeds_are_parsed(text: str, numbers: list[int]) -> None:
     assert grid.seeds(text) == numbers
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a", "", "1,", "1,b"])
-def test_seeds_that_are_none(text: str) -> None:
+def test_invalid_seeds_raise(text: str) -> None:
     with pytest.raises(ValueError, match="seeds expects a number of seeds"):
         grid.seeds(text)

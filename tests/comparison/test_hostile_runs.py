@@ -81,11 +81,11 @@ HARMLESS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JSON)
-def test_damaged_json(tmp_path: Path, name: str) -> None:
+def test_damaged_json_is_skipped_with_reason(tmp_path: Path, name: str) -> None:
     assert set(spoilt(tmp_path, name, writers(CONTENTS))) >= set(CONTENTS) - HARMLESS.get(name, set())
 
 
-def test_damaged_predictions(tmp_path: Path) -> None:
+def test_damaged_predictions_are_skipped_with_reason(tmp_path: Path) -> None:
     assert set(spoilt(tmp_path, "predictions.csv", writers(CONTENTS))) == set(CONTENTS)
 
 
@@ -99,11 +99,11 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_what_is_no_file(tmp_path: Path, name: str) -> None:
+def test_special_files_are_skipped_with_reason(tmp_path: Path, name: str) -> None:
     assert set(spoilt(tmp_path, name, SPECIAL)) == set(SPECIAL)
 
 
-def test_a_compressed_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressed_bomb_is_skipped_with_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = runs(tmp_path)
     (place / "predictions.csv").unlink()
     (place / "predictions.csv.gz").write_bytes(gzip.compress(bytes(2**22)))
@@ -114,7 +114,7 @@ def test_a_compressed_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert "predictions.csv.gz cannot be read" in run_folders.reasons(tmp_path)["bad"]
 
 
-def test_links_in_a_circle_between_the_runs(tmp_path: Path) -> None:
+def test_circular_links_are_skipped(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "good", n=6)
     (tmp_path / "good" / "again").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "loop").symlink_to("loop")
@@ -125,8 +125,8 @@ def test_links_in_a_circle_between_the_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_every_other_reader_of_a_run(tmp_path: Path, kind: str) -> None:
-    """``predict`` and ``--resume``, a sweep, a checkpoint's header: a ValueError of one line that names the file."""
+def test_other_readers_raise_one_line_errors(tmp_path: Path, kind: str) -> None:
+    """``predict`` and ``--resume``, a sweep, a checkpoint's header: a ValueError that names the file."""
     place = tmp_path
     for name, read in (
         (folder.SETTINGS, lambda: folder.read_settings(place)),
@@ -146,7 +146,7 @@ def test_every_other_reader_of_a_run(tmp_path: Path, kind: str) -> None:
             read()
 
 
-def test_nesting_that_is_allowed() -> None:
+def test_json_nesting_limit() -> None:
     for n, good in ((DEEPEST, True), (DEEPEST + 1, False)):
         text = "[" * n + "]" * n
         if good:
@@ -156,7 +156,7 @@ def test_nesting_that_is_allowed() -> None:
                 parse_json(text)
 
 
-def test_the_file_is_named(tmp_path: Path) -> None:
+def test_error_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(CONTENTS["deep list"])
     with pytest.raises(ValueError, match=r"a\.json is not valid JSON: it is nested deeper"):
         read_json(tmp_path / "a.json")

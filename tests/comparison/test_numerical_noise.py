@@ -23,13 +23,13 @@ from mmfusion.metrics.classification import evaluate
 NAN = math.nan
 
 
-def test_pooled_by_degrees_of_freedom() -> None:
+def test_pooled_sd_by_degrees_of_freedom() -> None:
     assert pooled_sd([[1.0, 3.0], [5.0]]) == pytest.approx(2**0.5)
     assert pooled_sd([[0.0, 2.0], [10.0, 10.0, 10.0]]) == pytest.approx((2 / 3) ** 0.5)
     assert math.isnan(pooled_sd([[1.0], []]))
 
 
-def test_within_and_over_seeds() -> None:
+def test_spread_within_and_over_seeds() -> None:
     found = spread([[[0.5, 0.7], [0.9, NAN, 0.7]], [[0.1], [0.3]]])
     assert found.mean == pytest.approx(0.45)
     assert found.within == pytest.approx(0.02**0.5)
@@ -62,7 +62,7 @@ def test_repeats_are_planned_after_all_seeds(tmp_path: Path) -> None:
     assert planned[5].name == "late on synthetic_derm7pt, seed 0, repeat 1"
 
 
-def test_repeats_that_are_refused() -> None:
+def test_invalid_repeats_raise() -> None:
     methods = grid.methods("concat")
     with pytest.raises(ValueError, match="repeats expects at least 1, got 0"):
         grid.plan(methods, ["synthetic_derm7pt"], repeats=0)
@@ -78,7 +78,7 @@ def outcome(label: str, validation: float | None, test: float | None, **chosen: 
     return Outcome(Planned(label, Settings(RunSettings("m", "d", **chosen)), "0"), metrics, None)
 
 
-def test_the_table_of_a_sweep(tmp_path: Path) -> None:
+def test_table_of_noise(tmp_path: Path) -> None:
     outcomes = [
         outcome("a", 0.7, 0.6, repeat=1),
         outcome("a", 0.5, 0.6),
@@ -123,7 +123,7 @@ def folders(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_repeats_are_no_runs(folders: Path) -> None:
+def test_repeats_are_not_collected_as_runs(folders: Path) -> None:
     collection = collect([folders])
     assert [run.folder.name for run in collection.runs] == ["concat0", "concat1", "late0", "late1"]
     assert {first.name: [run.repeat for run in runs] for first, runs in collection.repeats.items()} == {
@@ -134,7 +134,7 @@ def test_repeats_are_no_runs(folders: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_report_counts_no_repeat_as_a_seed(folders: Path, tmp_path: Path) -> None:
+def test_report_does_not_count_repeats_as_seeds(folders: Path, tmp_path: Path) -> None:
     collection = collect([folders])
     alone = analyse(collection.runs, n_resamples=50)
     (comparison,) = analyse(collection.runs, n_resamples=50, repeats=collection.repeats).comparisons
@@ -159,7 +159,7 @@ def test_a_report_counts_no_repeat_as_a_seed(folders: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_chapter_of_the_report(folders: Path) -> None:
+def test_report_has_noise_chapter(folders: Path) -> None:
     pytest.importorskip("matplotlib")
     from mmfusion.comparison.report import pages, tables
 

@@ -38,7 +38,7 @@ def settings_of(dataset: str, parity: bool, model: str = "cfcml") -> Settings:
     return preset.plan(methods=grid.methods(model), seeds=[0])[0].settings
 
 
-def test_what_there_is() -> None:
+def test_available_presets() -> None:
     assert presets.available() == {
         "finetuned": ("bus_bra", "ham10000"),
         "frozen": ("bus_bra", "ham10000"),
@@ -49,7 +49,7 @@ def test_what_there_is() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "dataset", "parity"), ALL)
-def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
+def test_presets_are_valid(name: str, dataset: str, parity: bool) -> None:
     preset = presets.load(name, dataset, parity)
     listed = grid.methods(",".join(preset.models))
     assert [method.label for method in listed] == list(preset.models)
@@ -76,7 +76,7 @@ def test_every_preset_is_sound(name: str, dataset: str, parity: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["frozen", "finetuned"])
-def test_cfcml_is_compared_as_published_and_with_the_defaults_of_the_package(name: str) -> None:
+def test_cfcml_is_compared_as_published_and_with_defaults(name: str) -> None:
     own, published = [
         item.settings.model
         for item in presets.load(name, "bus_bra").plan(seeds=[0])
@@ -90,7 +90,7 @@ def test_cfcml_is_compared_as_published_and_with_the_defaults_of_the_package(nam
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
-def test_the_sizes_and_schedule_are_the_papers(dataset: str) -> None:
+def test_sizes_and_schedule_match_paper(dataset: str) -> None:
     train, model = settings_of(dataset, False).train, settings_of(dataset, False).model
     assert (train.epochs, train.batch_size, train.step_epochs, train.gamma, train.warmup_epochs) == (50, 36, 5, 0.8, 5)
     assert (train.optimizer, train.weight_decay, train.sampler) == ("adam", 1e-4, "balanced")
@@ -103,8 +103,8 @@ def test_the_sizes_and_schedule_are_the_papers(dataset: str) -> None:
         assert settings_of("men", False, "concat").model["shared_encoder"] is False
 
 
-def test_models_without_an_encoder_may_be_chosen_alone() -> None:
-    """The preset's encoder is for those that have one; what the user asks for must exist."""
+def test_models_without_encoder_can_be_chosen_alone() -> None:
+    """The preset's encoder applies to models that have one; options that the user gives must exist."""
     preset = presets.load("frozen", "ham10000")
     [first, *_] = preset.plan(methods=grid.methods("tabular"))
     assert "encoder" not in first.settings.model
@@ -114,7 +114,7 @@ def test_models_without_an_encoder_may_be_chosen_alone() -> None:
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
-def test_the_paper_has_the_published_ends_of_transformers(dataset: str) -> None:
+def test_paper_preset_has_published_norms(dataset: str) -> None:
     assert settings_of(dataset, False, "tabular").model["input_norm"] is False
     assert settings_of(dataset, False, "mbt").model["out_norm"] is True
     assert settings_of(dataset, False, "mult").model["out_norm"] is True
@@ -150,7 +150,7 @@ def flat(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
-def test_parity_differs_in_what_it_says_and_in_nothing_else(dataset: str) -> None:
+def test_parity_differs_only_as_documented(dataset: str) -> None:
     paper, parity = flat(settings_of(dataset, False)), flat(settings_of(dataset, True))
     keys = [key for key in {**paper, **parity} if paper.get(key) != parity.get(key)]
     assert {key: (paper.get(key), parity.get(key)) for key in keys} == PARITY[dataset]
@@ -170,7 +170,7 @@ def test_parity_differs_in_what_it_says_and_in_nothing_else(dataset: str) -> Non
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
-def test_every_fault_says_what_is_done_in_both(dataset: str) -> None:
+def test_faults_are_documented_for_both_presets(dataset: str) -> None:
     paper, parity = (presets.load("paper", dataset, item).faults for item in (False, True))
     assert [(item.fault, item.where) for item in paper] == [(item.fault, item.where) for item in parity]
     for fault in (*paper, *parity):
@@ -187,7 +187,7 @@ def test_every_fault_says_what_is_done_in_both(dataset: str) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
-def test_the_guide_has_the_same_sentences(dataset: str) -> None:
+def test_guide_matches_documented_faults(dataset: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "guide" / "presets.md").read_text(encoding="utf-8")
     page = page.replace("`__getitem__`", "__getitem__")  # as code, or Markdown makes it bold
     paper, parity = (presets.load("paper", dataset, item).faults for item in (False, True))
@@ -195,7 +195,7 @@ def test_the_guide_has_the_same_sentences(dataset: str) -> None:
         assert f"| {item.fault} | {item.where} | {item.here} | {other.here} |\n" in page
 
 
-def test_metrics_to_choose_by_exist_for_the_classes() -> None:
+def test_selection_metrics_exist_for_classes() -> None:
     for dataset, n_classes in (("derm7pt", 2), ("men", 3)):
         names = split_metric(settings_of(dataset, True).train.metric)
         assert set(names) <= {*NAMES, *EXTRA, *(f"accuracy_{index}" for index in range(n_classes))}
@@ -214,8 +214,8 @@ def test_seeds_and_folds() -> None:
     assert [run.settings.data["fold"] for run in two] == [1, 2]
 
 
-def test_the_user_has_the_last_word() -> None:
-    """Over what all models share, and over what is one model's own."""
+def test_user_options_override_preset() -> None:
+    """Both shared options and options of one model."""
     preset = presets.load("paper", "derm7pt", True)
     layers = [
         {"train": {"epochs": 3, "warmup_by": "step"}, "model": {"tabular_tokenizer": "feature"}},
@@ -233,7 +233,7 @@ def test_the_user_has_the_last_word() -> None:
     assert not any("differ from the preset" in note for note in preset.plan(seeds=[0])[0].settings.run.notes)
 
 
-def test_what_is_said_of_a_run_is_not_what_it_computes() -> None:
+def test_descriptions_do_not_change_address() -> None:
     settings = settings_of("derm7pt", False)
     bare = copy.deepcopy(settings)
     bare.run.notes, bare.run.preset = [], None
@@ -241,7 +241,7 @@ def test_what_is_said_of_a_run_is_not_what_it_computes() -> None:
     assert grid.address(settings_of("derm7pt", True)) != grid.address(settings)
 
 
-def test_how_long_a_cpu_takes() -> None:
+def test_estimated_cpu_time() -> None:
     preset = presets.load("paper", "derm7pt")
     planned = preset.plan([{"train": {"epochs": 100}}], methods=grid.methods("cfcml"), seeds=[0, 1])
     days = preset.cost["seconds_a_case"] * 504 * 200 / 86400
@@ -258,7 +258,7 @@ def test_how_long_a_cpu_takes() -> None:
         (("quick", "men", True), "'quick' follows no published procedure: leave out parity=True"),
     ],
 )
-def test_what_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+def test_invalid_presets_raise(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         presets.load(*arguments)
 
@@ -274,7 +274,7 @@ def test_what_is_refused(arguments: tuple[Any, ...], message: str) -> None:
         ("--preset paper --dataset men --set train.epoch=3", "unknown key of [train] 'epoch'"),
     ],
 )
-def test_commands_that_are_refused(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_commands_are_one_line_errors(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *words.split()]) == 2
     assert message in capsys.readouterr().err
 
@@ -291,7 +291,7 @@ def results(out: Path, dataset: str, model: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_both_presets_run_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The command, at sizes that two cores can pay."""
     root = trees.derm7pt(tmp_path / "derm7pt", others=1)
     words = f"run --preset paper --dataset derm7pt --root {root} --model cfcml --size 16 {SMALL}"
@@ -322,8 +322,8 @@ def test_both_on_derm7pt(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """With parity the whole training folder trains, and the epoch is chosen on the test part, as a note says."""
+def test_both_presets_run_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With parity the whole training folder trains, and the epoch is chosen on the test set, as a note says."""
     root = trees.men(tmp_path / "men", train=4, test=2)
     words = f"run --preset paper --dataset men --root {root} --model cfcml --size 16 12 4 {SMALL} --set data.fold=1"
     arguments = [*words.split(), "--set", "model.tabular_tokenizer=feature", "--set", "data.shape=[16, 12, 4]"]
@@ -351,7 +351,7 @@ def test_both_on_men(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_the_quick_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_quick_preset_runs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     root = trees.men(tmp_path / "men", train=8, test=2)
     words = "run --preset quick --epochs 1 --batch-size 8 --seeds 1 --set train.resamples=20 --set run.cache_gb=0 "
     words += f"--set run.robustness=false --dataset men --root {root} --set data.size=[8,8,4] --device cpu "
@@ -396,8 +396,8 @@ def n_parameters(model: FusionModel) -> int:
         ("men", 35_984_771, 3 * (128 * 128 + 128), 6 * 128),
     ],
 )
-def test_parameters_are_the_published_ones(dataset: str, published: int, fewer: int, more: int) -> None:
-    """The text encoder apart. What is published and not built here never gets a gradient there, but for the norm."""
+def test_parameter_count_matches_published(dataset: str, published: int, fewer: int, more: int) -> None:
+    """Without the text encoder. Published parameters that are not built here never get a gradient, but for the norm."""
     with torch.device("meta"):
         model = build_model(settings_of(dataset, True), spec_of(dataset), weights=False)
     assert n_parameters(model) == published - fewer + more
@@ -407,8 +407,8 @@ def test_parameters_are_the_published_ones(dataset: str, published: int, fewer: 
 @pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["derm7pt", "men"])
-def test_a_step_at_the_papers_sizes(dataset: str) -> None:
-    """Two cases, forward and backward, all of the model but the encoder's weights and the text's vectors."""
+def test_training_step_at_published_sizes(dataset: str) -> None:
+    """Two cases, forward and backward, the whole model but the encoder's weights and the text's vectors."""
     model = build_model(settings_of(dataset, False), spec_of(dataset), weights=False)
     state = model.state_dict()
     filled = {name: torch.randn_like(value) for name, value in state.items() if name.endswith("sentences")}
@@ -431,8 +431,8 @@ def test_a_step_at_the_papers_sizes(dataset: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["derm7pt", pytest.param("men", marks=pytest.mark.exhaustive)])
-def test_every_model_of_the_comparison_can_be_built(dataset: str) -> None:
-    """At the paper's sizes, without numbers, with a small encoder; the paper's is in the tests of CFCML."""
+def test_models_of_presets_are_built(dataset: str) -> None:
+    """At the paper's sizes, on the meta device, with a small encoder; the paper's is in the tests of CFCML."""
     preset = presets.load("paper", dataset)
     for planned in preset.plan(seeds=[0], folds=2 if dataset == "men" else None)[: len(preset.models)]:
         if "encoder" in planned.settings.model:

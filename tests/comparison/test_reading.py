@@ -13,7 +13,7 @@ from mmfusion.comparison.reading import read
 HISTORY = [{"epoch": 1, "phase": "train", "losses": {"ce": 0.5}, "validation": {"auc": 0.7}}]
 
 
-def test_three_files_are_enough(tmp_path: Path) -> None:
+def test_run_is_read_from_three_files(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "a" / "b", "cfcml", seed=3, n=12, names=("x", "NA", "007"))
     result = collect([tmp_path])
     assert not result.skipped
@@ -29,7 +29,7 @@ def test_three_files_are_enough(tmp_path: Path) -> None:
     assert (run.history, run.environment, run.robustness, run.subgroups, run.n_train, run.row) == (None,) * 6
 
 
-def test_all_that_may_stand_beside_them(tmp_path: Path) -> None:
+def test_optional_files_are_read(tmp_path: Path) -> None:
     ids = ["t0-001", "t0-000"]
     rows = [{"kind": "cells", "modality": None, "share": 0.0, "metrics": {"auc": {"value": 0.5}}}]
     files = {
@@ -44,7 +44,7 @@ def test_all_that_may_stand_beside_them(tmp_path: Path) -> None:
     assert run.subgroups["sex"].tolist() == ["m", "f", ""]
 
 
-def test_compact_results(tmp_path: Path) -> None:
+def test_compact_results_are_read(tmp_path: Path) -> None:
     """Compressed, and without the cases of validation."""
     place = run_folders.write(tmp_path / "a", n=6, parts=("test",), metrics={"threshold": 0.3})
     path = place / "predictions.csv"
@@ -103,9 +103,7 @@ BROKEN = {
 @pytest.mark.parametrize(
     ("name", "content", "reason"), [(name, *item) for name, many in BROKEN.items() for item in many]
 )
-def test_what_is_broken_is_named_and_the_others_are_read(
-    tmp_path: Path, name: str, content: object, reason: str
-) -> None:
+def test_damaged_run_is_skipped_with_reason(tmp_path: Path, name: str, content: object, reason: str) -> None:
     run_folders.write(tmp_path / "good", "max", n=6)
     place = run_folders.write(tmp_path / "bad", n=6)
     (place / name).unlink(missing_ok=True)
@@ -118,7 +116,7 @@ def test_what_is_broken_is_named_and_the_others_are_read(
     assert reason in result.skipped[0].reason
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_binary_predictions_are_skipped_with_reason(tmp_path: Path) -> None:
     place = run_folders.write(tmp_path / "a", n=6)
     (place / "predictions.csv").unlink()
     (place / "predictions.csv.gz").write_bytes(b"\x1f\x8b broken")
@@ -128,7 +126,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert "predictions.csv cannot be read" in run_folders.reasons(tmp_path)["a"]
 
 
-def test_a_reference_row_says_what_it_is_fitted_with(tmp_path: Path) -> None:
+def test_reference_row_records_its_library(tmp_path: Path) -> None:
     run = read(run_folders.write(tmp_path / "a", "logistic regression", n=6, row=True))
     assert (run.model, run.row) == ("logistic regression", "scikit-learn")
     packed = json.loads((tmp_path / "a" / "metrics.json").read_text())

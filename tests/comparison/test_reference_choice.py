@@ -13,7 +13,7 @@ LEARNERS = ["logistic regression", "gradient boosting"]
 ON_EMBEDDINGS = [f"{inputs}: {learner}" for inputs in ("embeddings", "embeddings + table") for learner in LEARNERS]
 
 
-def test_names_say_what_a_row_sees() -> None:
+def test_row_names_round_trip() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS) == 12
     assert all(of_name(row.name) == row for row in ROWS)
     assert of_name("concat") is None
@@ -22,7 +22,7 @@ def test_names_say_what_a_row_sees() -> None:
     assert not sees_embeddings("concat")
 
 
-def test_the_default_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_rows_are_installed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names() == [*LEARNERS, *ON_EMBEDDINGS]
     monkeypatch.setattr(reference_choice, "installed", lambda module: True)
     assert set(names()) - {*LEARNERS, *ON_EMBEDDINGS} == {
@@ -31,7 +31,7 @@ def test_the_default_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> No
     assert choose().left_out == ()
 
 
-def test_inputs_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice_by_inputs_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference_choice, "need", lambda *_: None)
     assert names("table") == LEARNERS
     assert names("embeddings") == ON_EMBEDDINGS
@@ -41,14 +41,14 @@ def test_inputs_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names("none") == []
 
 
-def test_all_says_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_reports_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference_choice, "installed", lambda module: module == "lightgbm")
     choice = choose("all")
     assert len(choice.rows) == 9
     assert choice.left_out == ('No reference rows of TabPFN: it is not installed (pip install "mmfusion[tabpfn]")',)
 
 
-def test_a_named_library_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_library_not_installed_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference_choice, "need", lambda module, extra: need("mmfusion_no_such_module", extra))
     with pytest.raises(ImportError, match=r'pip install "mmfusion\[tabpfn\]"'):
         choose("table,tabpfn")
@@ -66,6 +66,6 @@ def test_a_named_library_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> N
         ("", "or one of all and none, got ''"),
     ],
 )
-def test_faults(text: str, message: str) -> None:
+def test_invalid_choices_raise(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         choose(text)

@@ -14,8 +14,8 @@ def finish(planned: Planned) -> None:
     (planned.folder / "metrics.json").write_text("{}")
 
 
-def test_a_reference_named_at_the_start_stays_so(tmp_path: Path) -> None:
-    """After a kill and at the end; another one, named when some numbers are there, was not named beforehand."""
+def test_reference_named_at_start_is_kept(tmp_path: Path) -> None:
+    """After a kill and at the end; one named after some results exist was not named beforehand."""
     out = tmp_path / "runs"
     planned = plan(out)
     assert reference_note.note(out, "concat", planned)
@@ -31,14 +31,14 @@ def test_a_reference_named_at_the_start_stays_so(tmp_path: Path) -> None:
     }
 
 
-def test_runs_that_were_there_already_count(tmp_path: Path) -> None:
-    """A sweep that adds a method to finished ones; not where all begin anew."""
+def test_existing_runs_count_as_results(tmp_path: Path) -> None:
+    """A sweep that adds a method to finished ones; not if all are overwritten."""
     finish(plan(tmp_path, "concat")[0])
     assert not reference_note.note(tmp_path, "cfcml", plan(tmp_path))
     assert reference_note.note(tmp_path, "cfcml", plan(tmp_path), overwrite=True)
 
 
-def test_a_reference_of_finished_runs_leaves_nothing(tmp_path: Path) -> None:
+def test_reference_of_finished_runs_writes_no_note(tmp_path: Path) -> None:
     [planned] = plan(tmp_path, "concat")
     finish(planned)
     assert not reference_note.note(tmp_path, "concat", [planned])

@@ -131,7 +131,7 @@ def test_reference_rows_are_read_as_runs(
     assert len(read) == len(encoded) == 1
 
 
-def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
+def test_missing_dataset_skips_rows_with_message(
     planned: list[grid.Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> DataBundle:
@@ -144,7 +144,7 @@ def test_a_dataset_that_is_gone_is_no_reason_to_have_no_report(
 
 
 @pytest.mark.slow
-def test_rows_are_fitted_once_each_and_finished_ones_need_no_dataset(
+def test_rows_are_fitted_once(
     with_weights: list[grid.Planned], tmp_path: Path, read: list[Settings], constant: list[str]
 ) -> None:
     rows = (*TABLE_ROWS, of_name("embeddings: logistic regression"))
@@ -159,10 +159,10 @@ def test_rows_are_fitted_once_each_and_finished_ones_need_no_dataset(
     assert constant[4:] == ["embeddings: logistic regression, seed 0", "embeddings: logistic regression, seed 1"]
 
 
-def test_what_is_left_out_is_one_line_with_the_reason(
+def test_omitted_rows_are_reported_once(
     planned: list[grid.Planned], tmp_path: Path, read: list[Settings], constant: list[str]
 ) -> None:
-    """Untrained weights make no embeddings, in any seed."""
+    """Untrained weights give no embeddings, in any seed."""
     rows = (TABLE_ROWS[0], of_name("embeddings: logistic regression"))
     lines = Lines()
     assert len(reference_rows.beside(planned, tmp_path, lines, Choice(rows, ("No TabPFN: why",)))) == 2
@@ -173,7 +173,7 @@ def test_what_is_left_out_is_one_line_with_the_reason(
     ]
 
 
-def test_a_row_that_cannot_be_fitted_leaves_the_others(
+def test_failing_row_keeps_the_others(
     planned: list[grid.Planned], tmp_path: Path, read: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
@@ -194,9 +194,7 @@ def test_a_row_that_cannot_be_fitted_leaves_the_others(
 
 
 @pytest.mark.slow
-def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
-    tmp_path: Path, bundle: DataBundle, constant: list[str]
-) -> None:
+def test_changed_table_refits_rows(tmp_path: Path, bundle: DataBundle, constant: list[str]) -> None:
     table, copy = tmp_path / "cases.csv", tmp_path / "copy.csv"
     out = tmp_path / "out"
 
@@ -222,7 +220,7 @@ def test_rows_are_fitted_anew_to_another_table_at_the_same_path(
     assert {digests[place] for place in second} == {hashlib.sha256(b"a,b\n1,3\n").hexdigest()}
 
 
-def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> None:
+def test_plugin_dataset_changes_place_by_content(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
 
     def places(dataset: str) -> list[Path]:
@@ -235,14 +233,12 @@ def test_a_row_of_a_plugins_dataset_counts_by_the_plug_in(tmp_path: Path) -> Non
     assert not set(places("mine")) & set(foreign)
 
 
-def test_a_place_without_files_is_that_of_former_versions(tmp_path: Path) -> None:
+def test_place_without_files_is_stable(tmp_path: Path) -> None:
     [row] = reference_rows.wanted(TABLE_ROWS[:1], "ham10000", tmp_path, data={"size": 128})
     assert row.place == tmp_path / "ham10000" / "logistic-regression" / "seed0-9b655acb73"
 
 
-def test_the_place_of_embeddings_depends_on_encoder_and_weights(
-    with_weights: list[grid.Planned], tmp_path: Path
-) -> None:
+def test_embedding_place_depends_on_encoder_and_weights(with_weights: list[grid.Planned], tmp_path: Path) -> None:
     def places(**changes: Any) -> set[Path]:
         encoder = Encoder(OPTIONS | changes, True, with_weights[0])
         rows = reference_rows.wanted(ROWS, "ham10000", tmp_path, encoder=encoder)
@@ -256,14 +252,14 @@ def test_the_place_of_embeddings_depends_on_encoder_and_weights(
     assert {place.parent.name for place in one - other} >= {"embeddings-LightGBM", "embeddings-table-LightGBM"}
 
 
-def test_without_validation_there_are_none(tmp_path: Path, bundle: DataBundle) -> None:
+def test_missing_validation_set_raises(tmp_path: Path, bundle: DataBundle) -> None:
     [row] = reference_rows.wanted(TABLE_ROWS[:1], "synthetic_derm7pt", tmp_path, data=DATA)
     with pytest.raises(ValueError, match="the reference rows need a validation set"):
         reference_rows.write(row, Inputs(replace(bundle, validation=[])))
 
 
-def test_encoders_are_taken_once_and_where_maps_are_kept(tmp_path: Path) -> None:
-    """Of two runs with the same encoder the one whose maps are precomputed; models without an encoder have none."""
+def test_distinct_encoders_prefer_precomputed_maps(tmp_path: Path) -> None:
+    """Of two runs with the same encoder the one with precomputed maps; models without an encoder have none."""
     frozen = {"train": {"freeze": "all", "precompute": True}, "model": {"weights": "file.pt"}}
     layers = [[{"model": {"weights": "file.pt"}}], [frozen], [{"model": {"weights": "other.pt"}}]]
     planned = [
@@ -279,7 +275,7 @@ def test_encoders_are_taken_once_and_where_maps_are_kept(tmp_path: Path) -> None
     assert reference_encoder.encoders(alone) == ([], "no method has the options encoder and weights")
 
 
-def test_the_maps_of_a_run_are_read_where_they_are(
+def test_precomputed_maps_of_run_are_used(
     with_weights: list[grid.Planned], bundle: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = with_weights[0].settings
@@ -323,10 +319,10 @@ class Unlabeled:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic regression", "embeddings + table: gradient boosting"])
-def test_no_label_of_a_held_out_case_is_seen(
+def test_held_out_labels_are_not_used(
     name: str, bundle: DataBundle, with_weights: list[grid.Planned], encoded: list[str]
 ) -> None:
-    """Rows are fitted and predict without these labels, so that no order of them changes a prediction."""
+    """Rows are fitted and predict without these labels: no order of them changes a prediction."""
     hidden = replace(bundle, validation=Unlabeled(bundle.validation), test=Unlabeled(bundle.test))
     encoder = Encoder(OPTIONS, True, with_weights[0])
     kind = bundle.spec.targets["label"]
@@ -344,7 +340,7 @@ def test_no_label_of_a_held_out_case_is_seen(
 
 
 @pytest.mark.slow
-def test_embeddings_are_those_of_the_methods_encoder(bundle: DataBundle, tmp_path: Path) -> None:
+def test_embeddings_match_encoder_of_method(bundle: DataBundle, tmp_path: Path) -> None:
     """Whether its maps are precomputed for the run or not; the first call leaves the run its maps."""
     frozen = {"train": {"freeze": "all", "precompute": True}, "run": {"cache": str(tmp_path / "cache")}}
     run = {"data": DATA}

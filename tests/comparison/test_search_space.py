@@ -26,26 +26,26 @@ def settings(name: str = "concat", /, **sections: dict[str, Any]) -> Settings:
     return resolve(name, overrides=[sections])
 
 
-def test_the_points_are_these() -> None:
-    """A version of torch that draws others would start all trials anew."""
+def test_points_are_stable() -> None:
+    """A version of torch that draws others would start all trials again."""
     np.testing.assert_allclose(points(2), FIRST, atol=1e-9)
     assert (points(16)[:2] == points(2)).all()
 
 
 @given(st.integers(0, 7))
-def test_each_column_is_even(power: int) -> None:
+def test_points_are_evenly_spread_per_column(power: int) -> None:
     n = 2**power
     strata = np.sort(np.floor(points(n) * n), axis=0)
     assert (strata == np.arange(n)[:, None]).all()
 
 
 @pytest.mark.parametrize(("n", "words"), [(12, "8 or 16, got 12"), (0, "16, got 0"), (-4, "16, got -4")])
-def test_only_powers_of_two(n: int, words: str) -> None:
+def test_non_power_of_two_raises(n: int, words: str) -> None:
     with pytest.raises(ValueError, match=f"trials expects a power of two, .*: {words}"):
         points(n)
 
 
-def test_the_shared_settings() -> None:
+def test_shared_settings_and_ranges() -> None:
     space = search_space(settings(train={"lr": 0.002}), NOMINAL)
     assert space.ranges == {
         "train.lr": LogUniform(2e-4, 2e-2),
@@ -59,7 +59,7 @@ def test_the_shared_settings() -> None:
     assert space.values(np.full(6, 0.5)) == middle
 
 
-def test_a_dropped_setting_moves_no_other() -> None:
+def test_dropped_setting_does_not_move_others() -> None:
     point = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     whole = search_space(settings("cfcml"), NOMINAL)
     assert list(whole.ranges) == [*SHARED, "model.image_latents", "model.crossmodal_weight"]
@@ -82,13 +82,13 @@ def test_a_dropped_setting_moves_no_other() -> None:
         ("image", NOMINAL, {}, {}),
     ],
 )
-def test_what_does_nothing_is_dropped(
+def test_settings_without_effect_are_dropped(
     model: str, spec: DataSpec, sections: dict[str, Any], dropped: dict[str, str]
 ) -> None:
     assert search_space(settings(model, **sections), spec).dropped == dropped
 
 
-def test_what_a_name_says_is_fixed(tmp_path: Path) -> None:
+def test_options_in_name_are_fixed(tmp_path: Path) -> None:
     """Options in brackets, and what an ablation changes: an ablation without a loss does not get it back."""
     methods = grid.methods("mbt[n_bottlenecks=2, train.lr=0.1],cfcml", ["no-crossmodal-anchor"])
     planned = grid.plan(methods, ["synthetic_derm7pt"], [{"model": {"n_heads": 2}}], out=tmp_path)
@@ -102,7 +102,7 @@ def test_what_a_name_says_is_fixed(tmp_path: Path) -> None:
         assert space.dropped == dict.fromkeys(run.fixed, "it is part of the method's name")
 
 
-def test_a_blueprints_file(tmp_path: Path) -> None:
+def test_search_space_of_blueprint_file(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[head]\nname = 'mlp'\nhidden = [8]\ndropout = 0.25\n")
     mine = resolve(str(tmp_path / "mine.toml"))
     assert tuple(search_space(mine, NOMINAL).ranges) == SHARED
@@ -111,7 +111,7 @@ def test_a_blueprints_file(tmp_path: Path) -> None:
     assert "model.dropout" in search_space(resolve(str(tmp_path / "bare.toml")), NOMINAL).dropped
 
 
-def test_a_builder_of_ones_own(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_space_of_custom_builder(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def builder(spec: DataSpec, *, width: Annotated[int, Among(4, 8)] = 8) -> None: ...
 
     monkeypatch.setitem(registry.models._builders, "tiny", builder)
@@ -123,7 +123,7 @@ def test_a_builder_of_ones_own(fakes: ModuleType, monkeypatch: pytest.MonkeyPatc
     }
 
 
-def test_too_many_options(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_options_raise(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = Annotated[int, Among(4, 8)]
 
     def builder(spec: DataSpec, *, a: kind = 4, b: kind = 4, c: kind = 4) -> None: ...
@@ -133,6 +133,6 @@ def test_too_many_options(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) ->
         search_space(resolve("tiny", "tiny"), TABLE)
 
 
-def test_a_method_that_is_not_for_the_data() -> None:
+def test_method_not_for_the_data_raises() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         search_space(settings("tip"), TABLE)

@@ -30,7 +30,7 @@ def outcome(
     return Outcome(Planned(label, Settings(RunSettings("m", dataset)), "0"), metrics, None)
 
 
-def test_no_other_file_is_replaced(tmp_path: Path) -> None:
+def test_other_files_are_not_replaced(tmp_path: Path) -> None:
     summary.check_free(tmp_path / "new")
     summary.check_free(tmp_path)
     mine = tmp_path / summary.CSV
@@ -50,7 +50,7 @@ def test_no_other_file_is_replaced(tmp_path: Path) -> None:
     summary.check_free(tmp_path / "study")  # the same call continues
 
 
-def test_a_row_a_method(tmp_path: Path) -> None:
+def test_one_row_per_method(tmp_path: Path) -> None:
     outcomes = [outcome("a", 0.8, seconds=5), outcome("b[x=1]", 0.9), outcome("a", 0.9, seconds=7)]
     failed = Outcome(outcomes[0].planned, None, "no")
     trial = Outcome(Planned("a", Settings(RunSettings("m", "d", test=False)), "1"), {"chosen": {"value": 1.0}}, None)
@@ -82,7 +82,7 @@ def test_a_row_a_method(tmp_path: Path) -> None:
     assert (read[0]["runs"], read[0]["parameters"], read[1]["auc_sd"]) == ("2", "1234", "")
 
 
-def test_what_is_undefined() -> None:
+def test_undefined_values() -> None:
     rows = summary.rows([outcome("a", None, ceilings={})])
     assert (rows[0].mean, rows[0].gap_closed, rows[0].interval) == (None, None, None)
     assert "| a | undefined | 1,234 | 10 |" in summary.markdown(rows)
@@ -90,7 +90,7 @@ def test_what_is_undefined() -> None:
     assert "| a | 0.850 ± 0.071, undefined in 1 of 3 |" in summary.markdown(some)
 
 
-def test_datasets_have_tables_of_their_own() -> None:
+def test_one_table_per_dataset() -> None:
     text = summary.markdown(summary.rows([outcome("a", 0.8), outcome("a", 0.7, dataset="e", ceilings={})]))
     first, second = text.split("`e`")
     assert "0.800" in first
@@ -99,7 +99,7 @@ def test_datasets_have_tables_of_their_own() -> None:
     assert "Ceilings" not in second
 
 
-def test_on_a_terminal() -> None:
+def test_table_on_terminal() -> None:
     console = Console(width=100)
     with console.capture() as capture:
         console.print(summary.table(summary.rows([outcome("tip[dim=3]", 0.8)]), "d"))

@@ -55,7 +55,7 @@ def aucs(outcomes: Sequence[sweep.Outcome]) -> list[float | None]:
 
 
 @pytest.mark.slow
-def test_all_of_them_and_then_none(
+def test_finished_sweep_trains_nothing(
     plan: Callable[..., list[Planned]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned, lines = plan(), Lines()
@@ -77,7 +77,7 @@ def test_all_of_them_and_then_none(
 
 
 @pytest.mark.slow
-def test_a_setting_more_is_a_run_more(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+def test_additional_setting_adds_a_run(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
     sweep.sweep(plan("tiny", (0,)), launcher=sweep.Here())
     before, lines = written(tmp_path), Lines()
     sweep.sweep(plan("tiny,tiny[width=4]", (0,)), lines, launcher=sweep.Here())
@@ -86,7 +86,7 @@ def test_a_setting_more_is_a_run_more(plan: Callable[..., list[Planned]], tmp_pa
 
 
 @pytest.mark.slow
-def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+def test_interrupted_sweep_resumes(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
     """In the middle of the second run: the first stays, the second is resumed; the numbers are the same."""
     planned = plan()
     whole = aucs(sweep.sweep(planned, launcher=sweep.Here()))
@@ -105,7 +105,7 @@ def test_what_was_interrupted_goes_on(plan: Callable[..., list[Planned]], tmp_pa
 
 
 @pytest.mark.slow
-def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
+def test_overwrite_starts_again(plan: Callable[..., list[Planned]]) -> None:
     planned = plan("tiny", (0,))
     first = aucs(sweep.sweep(planned, launcher=sweep.Here()))
     before, lines = written(planned[0].folder), Lines()
@@ -116,7 +116,7 @@ def test_overwrite_begins_anew(plan: Callable[..., list[Planned]]) -> None:
     assert all(after[name] > before[name] for name in before)
 
 
-def test_a_reason_that_runs_share_is_given_once(plan: Callable[..., list[Planned]]) -> None:
+def test_shared_failure_reason_is_given_once(plan: Callable[..., list[Planned]]) -> None:
     first, second, third = plan("tiny", (0, 1, 2))
     reasons = (first, "no table"), (second, None), (third, "no table")
     with pytest.raises(sweep.SweepError) as caught:
@@ -125,9 +125,7 @@ def test_a_reason_that_runs_share_is_given_once(plan: Callable[..., list[Planned
 
 
 @pytest.mark.slow
-def test_one_that_fails_does_not_stop_the_others(
-    plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_run_does_not_stop_others(plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_OFFLINE", "1")
     lines = Lines()
     outcomes = sweep.sweep(plan("tiny[weights=some],tiny", (0,)), lines, launcher=sweep.Here())
@@ -147,10 +145,10 @@ def test_one_that_fails_does_not_stop_the_others(
         ('{"format": 1, "test": {"auc": {"value": 0.5}}}', "metrics.json has no test.auc.low"),
     ],
 )
-def test_a_finished_run_that_cannot_be_read_is_named_and_left(
+def test_unreadable_finished_run_is_reported_and_kept(
     plan: Callable[..., list[Planned]], content: str, reason: str
 ) -> None:
-    """The others are finished, and the table is made of them."""
+    """The others are finished, and are in the table."""
     bad, good = plan("tiny", (0, 1))
     bad.folder.mkdir(parents=True)
     (bad.folder / folder.METRICS).write_text(content)
@@ -168,8 +166,8 @@ def test_a_finished_run_that_cannot_be_read_is_named_and_left(
 
 
 @pytest.mark.slow
-def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
-    """It is no part of what a run computes, so that asking for it finds the run that was made without."""
+def test_finished_runs_without_robustness_are_reported(plan: Callable[..., list[Planned]], tmp_path: Path) -> None:
+    """Robustness is not in the address of a run: asking for it finds the run made without."""
     without = {**BASE, "run": {**BASE["run"], "robustness": False}}
     built = grid.plan(grid.methods("tiny"), ["tiny"], [without], out=tmp_path / "runs")
     sweep.sweep(built, launcher=sweep.Here())
@@ -190,7 +188,7 @@ def test_finished_runs_without_robustness_are_told(plan: Callable[..., list[Plan
     assert len(again.lines) == 1
 
 
-def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]]) -> None:
+def test_launcher_that_skips_a_run_is_a_failure(plan: Callable[..., list[Planned]]) -> None:
     class Nothing:
         def __call__(self, *_: object, **__: object) -> Mapping[str, str]:
             return {}
@@ -198,14 +196,14 @@ def test_a_launcher_that_leaves_a_run_undone(plan: Callable[..., list[Planned]])
     assert [outcome.failure for outcome in sweep.sweep(plan(), launcher=Nothing())] == ["it did not finish"] * 4
 
 
-def test_a_number_of_jobs() -> None:
+def test_zero_jobs_raises() -> None:
     with pytest.raises(ValueError, match="jobs expects at least 1, got 0"):
         sweep.Processes(0)
 
 
 class TestWork:
     @pytest.mark.slow
-    def test_what_a_kill_left_of_the_first_file_is_nobodys(self, plan: Callable[..., list[Planned]]) -> None:
+    def test_partial_first_file_of_killed_run_is_removed(self, plan: Callable[..., list[Planned]]) -> None:
         [first] = plan("tiny", (0,))
         first.folder.mkdir(parents=True)
         (first.folder / ".settings.json.abc.part").write_text("{")
@@ -213,7 +211,7 @@ class TestWork:
         assert worker.finished(first.folder)
         assert not list(first.folder.glob(".*"))
 
-    def test_others_files_are_not_touched(self, plan: Callable[..., list[Planned]]) -> None:
+    def test_folder_with_other_files_raises(self, plan: Callable[..., list[Planned]]) -> None:
         [first] = plan("tiny", (0,))
         first.folder.mkdir(parents=True)
         (first.folder / "mine.txt").write_text("mine")
@@ -222,7 +220,7 @@ class TestWork:
 
     @pytest.mark.slow
     @pytest.mark.skipif(not locks.AVAILABLE, reason="no locks on this system")
-    def test_one_process_a_run(self, plan: Callable[..., list[Planned]]) -> None:
+    def test_one_process_per_run(self, plan: Callable[..., list[Planned]]) -> None:
         [first] = plan("tiny", (0,))
         home = first.folder.parent / ".locks"
         home.mkdir(parents=True)
@@ -234,7 +232,7 @@ class TestWork:
         run.resume(first.folder, lines)
         assert "holds a finished run" in lines.lines[0]
 
-    def test_a_missing_file_fails_one_run_alone(self, plan: Callable[..., list[Planned]]) -> None:
+    def test_missing_file_fails_one_run_only(self, plan: Callable[..., list[Planned]]) -> None:
         def absent(settings: object, *_: object, **__: object) -> bool:
             raise FileNotFoundError("no folder x")
 
@@ -245,7 +243,7 @@ class TestWork:
         assert outcome.failure == "no folder x"
 
 
-def test_what_others_have_is_begun_twice_at_most(
+def test_locked_runs_are_started_at_most_twice(
     plan: Callable[..., list[Planned]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First to see whether it is free, then to wait for it, all of them."""
@@ -295,7 +293,7 @@ def runs(place: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_several_at_a_time(command: list[str], tmp_path: Path) -> None:
+def test_several_jobs_in_parallel(command: list[str], tmp_path: Path) -> None:
     """Two at a time; one of the methods fails, and the table has the others."""
     models = ["--model", "tiny,tiny[width=4],tiny[weights=some]", "--seeds", "1", "--references", "table"]
     done = run_command(command, *models, "--jobs", "2", env={**os.environ, "TINY_OFFLINE": "1"})
@@ -313,8 +311,8 @@ def test_several_at_a_time(command: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
-    """``kill -9`` of the sweep ends its runs; the same command goes on, and two at a time give the numbers of one."""
+def test_killed_sweep_resumes(command: list[str], tmp_path: Path) -> None:
+    """``kill -9`` of the sweep ends its runs; the same command resumes, and two jobs give the numbers of one."""
     models = ["--model", "tiny[pause=0.1],tiny[pause=0.11]", "--seeds", "1", "--set", "run.references=false"]
     whole = tmp_path / "whole"
     assert run_command(command, *models, "--out", str(whole)).returncode == 0
@@ -333,7 +331,7 @@ def test_a_kill_at_any_moment(command: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c(command: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_resumes_with_same_command(command: list[str], tmp_path: Path) -> None:
     place = tmp_path / "runs"
     process = subprocess.Popen(
         [sys.executable, "-c", LISTENS, *command, "--model", "tiny[pause=0.2]", "--seeds", "2"],
@@ -361,8 +359,8 @@ def imported(plugin: Path) -> Iterator[Path]:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_a_process_ends_with_its_input_where_that_is_a_pipe(imported: Path, tmp_path: Path) -> None:
-    """Even where Ctrl-C is ignored, as in a shell's background jobs; with no input at all it goes on to its end."""
+def test_process_ends_when_its_input_pipe_closes(imported: Path, tmp_path: Path) -> None:
+    """Even where Ctrl-C is ignored, as in a shell's background jobs; without input it runs to its end."""
     changes = [BASE, {"run": {"plugins": [str(imported)]}}]
     [first] = grid.plan(grid.methods("tiny[pause=0.2]"), ["tiny"], changes, out=tmp_path / "runs")
     orders = tmp_path / "orders.json"
@@ -400,8 +398,8 @@ def free(path: Path) -> bool:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
-    """Two of them, started by torchrun; what went wrong in them is told once."""
+def test_several_processes_per_run(command: list[str], tmp_path: Path) -> None:
+    """Two of them, started by torchrun; errors in them are reported once."""
     arguments = ["--model", "tiny,tiny[weights=some]", "--processes", "2", "--set", "run.references=false"]
     done = run_command(command, *arguments, env={**os.environ, "TINY_OFFLINE": "1"})
     assert done.returncode == 2
@@ -410,8 +408,8 @@ def test_several_processes_a_run(command: list[str], tmp_path: Path) -> None:
     assert metrics["cost"]["processes"] == 2
 
 
-def test_files_that_do_not_exist_stop_a_sweep_at_once(tmp_path: Path) -> None:
-    """One error that names them all, and no run is tried."""
+def test_missing_files_stop_sweep_at_start(tmp_path: Path) -> None:
+    """One error that names them all, and no run is started."""
     table = {"run": {"root": str(tmp_path / "images")}, "data": {"table": str(tmp_path / "no.csv"), "label": "y"}}
     planned = grid.plan(grid.methods("concat,max"), ["table"], [table], seeds=(0, 1), out=tmp_path / "out")
 

@@ -105,7 +105,7 @@ def record(outcome: Outcome) -> Tuning:
 
 
 @pytest.mark.slow
-def test_the_stages(tune: Callable[..., list[Outcome]]) -> None:
+def test_tuning_stages(tune: Callable[..., list[Outcome]]) -> None:
     launcher, lines = Writing(by_rate()), Lines()
     outcomes = tune(launcher, reporter=lines, text="tiny,tiny[width=4]")
     first, second, third = launcher.stages
@@ -138,7 +138,7 @@ def test_the_stages(tune: Callable[..., list[Outcome]]) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_anywhere_it_goes_on_to_the_same(tune: Callable[..., list[Outcome]], tmp_path: Path) -> None:
+def test_resumed_tuning_matches_uninterrupted(tune: Callable[..., list[Outcome]], tmp_path: Path) -> None:
     whole = Writing(by_rate())
     tuned = [outcome.planned for outcome in tune(whole, 2)]
     (tmp_path / "runs").rename(tmp_path / "whole")
@@ -154,8 +154,8 @@ def test_stopped_anywhere_it_goes_on_to_the_same(tune: Callable[..., list[Outcom
     assert done == Counter({run.folder: 1 for run in whole.started})
 
 
-def test_the_best_three_are_told_apart_by_two_more_seeds(tune: Callable[..., list[Outcome]]) -> None:
-    """The first with one seed is not the first in the mean; a fourth, which is the best there, had its chance."""
+def test_best_three_trials_get_two_more_seeds(tune: Callable[..., list[Outcome]]) -> None:
+    """The best of one seed is not the best in the mean; a fourth, best there, had its chance."""
     rates = [1e-3, *(float(f"{1e-4 * 100**u:.3g}") for u in points(4)[:, 0])]
     by_seed = [0.9, 0.1, 0.1], [0.8, 0.9, 0.9], [0.7, 0.8, 0.8], [0.6, 1, 1], [0.5, 1, 1]
     scores = dict(zip(rates, by_seed, strict=True))
@@ -168,7 +168,7 @@ def test_the_best_three_are_told_apart_by_two_more_seeds(tune: Callable[..., lis
 
 
 @pytest.mark.slow
-def test_less_is_better_for_some_metrics(tune: Callable[..., list[Outcome]]) -> None:
+def test_lower_is_better_metric(tune: Callable[..., list[Outcome]]) -> None:
     score = by_rate()
     launcher = Writing(lambda settings: 1 - score(settings))  # type: ignore[operator]  # a number
     chosen = record(tune(launcher, layer={"train": {"metric": "log_loss"}})[0])
@@ -176,14 +176,14 @@ def test_less_is_better_for_some_metrics(tune: Callable[..., list[Outcome]]) -> 
 
 
 @pytest.mark.slow
-def test_more_trials_go_on_where_fewer_ended(tune: Callable[..., list[Outcome]]) -> None:
+def test_more_trials_reuse_finished_ones(tune: Callable[..., list[Outcome]]) -> None:
     tune(Writing(by_rate()), 2)
     launcher = Writing(by_rate())
     tune(launcher, 4)
     assert [run.label for run in launcher.stages[0]] == ["tiny, trial 3", "tiny, trial 4"]
 
 
-def test_the_recipe_may_be_the_best(tune: Callable[..., list[Outcome]]) -> None:
+def test_recipe_can_be_chosen(tune: Callable[..., list[Outcome]]) -> None:
     launcher, lines = Writing(by_rate(1e-3)), Lines()
     outcomes = tune(launcher, reporter=lines, seeds=(0,))
     assert [run.label for run in launcher.stages[2]] == ["tiny (tuned)"]
@@ -195,8 +195,8 @@ def test_the_recipe_may_be_the_best(tune: Callable[..., list[Outcome]]) -> None:
 
 
 @pytest.mark.slow
-def test_what_diverges_is_the_worst_and_said(tune: Callable[..., list[Outcome]]) -> None:
-    """By its rate, or with one of two more seeds: then it is behind those that did not."""
+def test_diverged_trials_rank_last(tune: Callable[..., list[Outcome]]) -> None:
+    """By its rate, or with one of two more seeds: then it ranks after those that did not."""
     rates = [1e-3, *(float(f"{1e-4 * 100**u:.3g}") for u in points(4)[:, 0])]
     best, second, *others = rates
 
@@ -224,7 +224,7 @@ def test_what_diverges_is_the_worst_and_said(tune: Callable[..., list[Outcome]])
     assert not again.started
 
 
-def test_all_diverge(tune: Callable[..., list[Outcome]]) -> None:
+def test_all_trials_diverge_raises(tune: Callable[..., list[Outcome]]) -> None:
     wide = by_rate()
     launcher = Writing(lambda settings: "diverged" if settings.model.get("width") == 4 else wide(settings))
     outcomes = tune(launcher, text="tiny[width=4],tiny")
@@ -241,7 +241,7 @@ def test_all_diverge(tune: Callable[..., list[Outcome]]) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_that_fails_otherwise_is_awaited(tune: Callable[..., list[Outcome]]) -> None:
+def test_failed_trial_postpones_choice(tune: Callable[..., list[Outcome]]) -> None:
     """A full disk must not choose: the method is not tuned until the same command has finished the trial."""
     good = by_rate()
     launcher = Writing(lambda settings: "disk full" if settings.train.lr == 1e-3 else good(settings))
@@ -256,7 +256,7 @@ def test_a_trial_that_fails_otherwise_is_awaited(tune: Callable[..., list[Outcom
 
 
 @pytest.mark.slow
-def test_each_fold_has_its_own_choice(tune: Callable[..., list[Outcome]]) -> None:
+def test_folds_are_tuned_separately(tune: Callable[..., list[Outcome]]) -> None:
     of_fold = [by_rate(4e-4), by_rate(4e-3)]
     launcher = Writing(lambda settings: of_fold[settings.data["fold"]](settings))
     rates = [tune(launcher, seeds=(0,), layer={"data": {"fold": fold}})[0].planned.settings.train.lr for fold in (0, 1)]
@@ -273,7 +273,7 @@ def test_each_fold_has_its_own_choice(tune: Callable[..., list[Outcome]]) -> Non
         ({"run": {"root": "nowhere"}}, (0,), 4, "run.root: nowhere"),
     ],
 )
-def test_what_is_refused_before_anything_runs(
+def test_invalid_options_raise_before_any_run(
     tune: Callable[..., list[Outcome]], layer: dict[str, Any], seeds: tuple[int, ...], n: int, message: str
 ) -> None:
     launcher = Writing(by_rate())
@@ -282,7 +282,7 @@ def test_what_is_refused_before_anything_runs(
     assert not launcher.stages
 
 
-def test_the_default_of_the_command_is_that_of_the_library() -> None:
+def test_command_default_matches_library() -> None:
     assert program.parsed(["run", "--trials"]).trials == tuning.TRIALS
 
 
@@ -298,7 +298,7 @@ def test_the_default_of_the_command_is_that_of_the_library() -> None:
         {"metric": None},
     ],
 )
-def test_a_damaged_record(tune: Callable[..., list[Outcome]], change: dict[str, Any]) -> None:
+def test_damaged_record_raises(tune: Callable[..., list[Outcome]], change: dict[str, Any]) -> None:
     packed = read_json(tune(Writing(by_rate()), 1)[0].planned.folder / folder.TUNING)
     assert Tuning.from_dict(packed).to_dict() == Tuning.from_dict(json.loads(json.dumps(packed))).to_dict()
     with pytest.raises(ValueError, match=r"it is not what a sweep writes|its trials are not|a trial lacks"):

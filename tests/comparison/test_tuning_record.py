@@ -17,5 +17,5 @@ from mmfusion.comparison.tuning_record import beyond
         ([0.1, 0.1], 0.1, None),
     ],
 )
-def test_optima_on_a_border(tried: list[Any], value: Any, where: str | None) -> None:
+def test_optimum_on_border_is_reported(tried: list[Any], value: Any, where: str | None) -> None:
     assert beyond(tried, value) == where

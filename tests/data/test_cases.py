@@ -9,8 +9,8 @@ from mmfusion.data.cases import without_images
 from mmfusion.data.frame import FrameDataset
 
 
-def test_images_are_left_out() -> None:
-    """They are not read, and their presence stays known; an unknown name is an error."""
+def test_without_images_keeps_presence() -> None:
+    """The images are not read; an unknown name is an error."""
     spec = make_spec(images=2, size=(4, 4))
     inputs = make_inputs(spec, 3)
     dataset = FrameDataset(
@@ -29,6 +29,6 @@ def test_images_are_left_out() -> None:
         without_images(dataset, ["image7"])
 
 
-def test_a_dataset_that_reads_everything_stays_as_it_is() -> None:
+def test_without_images_of_plain_dataset_is_identity() -> None:
     plain = object()
     assert without_images(plain, ["image"]) is plain  # type: ignore[arg-type, comparison-overlap]  # it needs nothing

@@ -11,7 +11,7 @@ from mmfusion.training.precompute import MapsDataset
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_default_collation(workers: int) -> None:
+def test_dataloader_with_collate(workers: int) -> None:
     train = datasets.create(
         "synthetic_derm7pt", n_train=48, n_validation=24, n_test=24, size=32, missing_images=0.3
     ).train
@@ -28,7 +28,7 @@ def test_default_collation(workers: int) -> None:
     assert next(iter(singles)).position.tolist() == [0, 1, 2, 3]
 
 
-def test_maps_in_place_of_images() -> None:
+def test_dataloader_with_precomputed_maps() -> None:
     train = datasets.create("synthetic_derm7pt", n_train=48, n_validation=24, n_test=24, size=32).train
     maps = {name: [np.random.default_rng(0).random((48, 2, 3, 3), dtype=np.float32)] for name in ("derm", "clinic")}
     computed = MapsDataset(train, {name: [MappedRows(stage) for stage in stages] for name, stages in maps.items()})

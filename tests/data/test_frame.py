@@ -30,7 +30,7 @@ def dataset(n: int = 5, **changes) -> FrameDataset:
     return FrameDataset(SPEC, pd.DataFrame({"age": range(n)}), **parts)
 
 
-def test_a_batch_is_read_at_once_with_images_from_0_to_1():
+def test_batch_has_images_from_0_to_1():
     batch = dataset().__getitems__([4, 0])
     assert batch.position.tolist() == [4, 0]
     assert batch.targets["label"].tolist() == [0, 0]
@@ -40,7 +40,7 @@ def test_a_batch_is_read_at_once_with_images_from_0_to_1():
     assert {name: p.tolist() for name, p in batch.present.items()} == {"derm": [True, True], "meta": [True, True]}
 
 
-def test_single_cases_collate_to_the_batch():
+def test_single_cases_collate_to_batch():
     data = dataset()
     batch, stacked = data.__getitems__([1, 3]), collate([data[1], data[3]])
     assert data[1].inputs["derm"].shape == (3, 2, 2)
@@ -54,12 +54,12 @@ def test_single_cases_collate_to_the_batch():
         data[5]
 
 
-def test_torch_loaders_take_it():
+def test_works_with_torch_dataloader():
     batches = list(DataLoader(dataset(), batch_size=2, collate_fn=collate))
     assert [b.position.tolist() for b in batches] == [[0, 1], [2, 3], [4]]
 
 
-def test_a_subset_shares_storage_and_counts_anew():
+def test_subset_shares_storage():
     data = dataset()
     part = data.subset(np.array([4, 2, 1]))
     again = part.subset([2, 0])
@@ -77,13 +77,13 @@ def test_a_subset_shares_storage_and_counts_anew():
         data.subset([5])
 
 
-def test_float_images_stay_as_they_are():
+def test_float_images_are_unchanged():
     image = torch.randn(5, 3, 2, 2)
     assert torch.equal(dataset(images={"derm": image}).__getitems__([0, 1]).inputs["derm"], image[:2])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
-def test_mapped_arrays(tmp_path, dtype):
+def test_memory_mapped_arrays(tmp_path, dtype):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 2)).astype(dtype)
     np.save(tmp_path / "pixels.npy", pixels)
     whole = dataset(images={"derm": torch.from_numpy(pixels)})
@@ -98,12 +98,12 @@ def test_mapped_arrays(tmp_path, dtype):
     assert torch.equal(pickle.loads(pickle.dumps(mapped)).pixels("derm"), whole.pixels("derm"))
 
 
-def test_a_mapped_array_of_another_shape():
+def test_mapped_array_of_other_shape_raises():
     with pytest.raises(ValueError, match=r"'derm' expects shape \(n, \*\(3, 2, 2\)\), got \(5, 3, 2, 3\)"):
         dataset(images={"derm": np.zeros((5, 3, 2, 3), dtype=np.uint8)})
 
 
-def test_as_stored_and_as_floats():
+def test_as_floats_divides_bytes_by_255():
     every_byte = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(as_floats(every_byte), torch.from_numpy(np.arange(256, dtype=np.float32) / np.float32(255)))
     assert every_byte[255] == 255
@@ -147,12 +147,12 @@ def test_cases_without_labels():
         ({"groups": ["a"]}, "groups"),
     ],
 )
-def test_parts_that_do_not_fit(changes, message):
+def test_mismatched_arguments_raise(changes, message):
     with pytest.raises(ValueError, match=message):
         dataset(**changes)
 
 
-def test_scaled_images_come_scaled_however_they_are_read():
+def test_intensities_apply_to_every_access():
     data = dataset()
     by_image = data.scaled({"derm": Intensity("image")})
     plain = data[2].inputs["derm"]
@@ -165,7 +165,7 @@ def test_scaled_images_come_scaled_however_they_are_read():
     assert data.scaled({"derm": Intensity()}).stored()[2].inputs["derm"].dtype == torch.uint8
 
 
-def test_intensities_learn_from_the_images_that_are_there():
+def test_intensities_are_fitted_to_present_images():
     data = dataset(present={"derm": torch.tensor([True, True, False, True, True])})
     fitted = data.subset([1, 2, 4]).fitted({"derm": Intensity("sequence")})["derm"]
     values = torch.stack([data[i].inputs["derm"] for i in (1, 4)]).transpose(0, 1).flatten(1).double()

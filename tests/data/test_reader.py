@@ -44,7 +44,7 @@ def root(tmp_path, write_image):
     return tmp_path
 
 
-def test_spec_has_the_images_first():
+def test_spec_lists_images_first():
     spec = reader().spec
     assert spec.names == ("derm", "meta")
     assert spec["derm"] == Image(3, (8, 8))
@@ -54,7 +54,7 @@ def test_spec_has_the_images_first():
     assert spec.targets == {"label": Classes(2, ("NEV", "MEL"))}
 
 
-def test_read(root):
+def test_read_gives_dataset(root):
     data = reader().read(FRAME, root)
     assert data.spec == reader().spec
     assert data.ids == ["a", "b", "c"]
@@ -69,7 +69,7 @@ def test_read(root):
     assert batch.inputs["meta"].categorical.tolist() == [[1], [-1]]
 
 
-def test_json_round_trip_reads_the_same(root):
+def test_json_round_trip(root):
     first = reader()
     second = CaseReader.from_dict(json.loads(json.dumps(first.to_dict())))
     assert second == first
@@ -78,14 +78,14 @@ def test_json_round_trip_reads_the_same(root):
     assert torch.equal(a.pixels("derm"), b.pixels("derm"))
 
 
-def test_new_cases_need_no_labels_nor_names(root):
+def test_new_cases_need_no_labels_or_names(root):
     new = FRAME.drop(columns=["diagnosis", "name", "patient"])
     data = reader().read(new, root, with_targets=False)
     assert data.ids == data.groups == ["0", "1", "2"]
     assert data[0].targets == {}
 
 
-def test_absent_images_when_asked_for(root):
+def test_absent_images_if_allowed(root):
     (root / "b.png").unlink()
     data = reader().read(FRAME, root, missing_images="absent")
     assert data.__getitems__([0, 1, 2]).present["derm"].tolist() == [True, False, True]
@@ -94,12 +94,12 @@ def test_absent_images_when_asked_for(root):
         reader().read(FRAME, root)
 
 
-def test_image_alone_and_table_alone(root):
+def test_images_only_and_table_only(root):
     assert reader(schema=None).read(FRAME, root).spec.names == ("derm",)
     assert reader(images={}).read(FRAME).spec.names == ("meta",)
 
 
-def test_images_in_memory():
+def test_assemble_with_images_in_memory():
     pixels = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
     assert torch.equal(reader().assemble(FRAME, {"derm": pixels}).pixels("derm"), pixels)
     mask = torch.arange(len(FRAME)) != 1
@@ -121,29 +121,29 @@ def test_images_in_memory():
         (lambda f: f.assign(name=["a", "b", "a"]), "'a' occurs 2 times"),
     ],
 )
-def test_tables_that_cannot_be_used(root, change, message):
+def test_invalid_tables_raise(root, change, message):
     with pytest.raises(ValueError, match=message):
         reader().read(change(FRAME), root)
 
 
-def test_the_table_is_checked_before_any_image_is_read(tmp_path):
+def test_table_is_checked_before_images_are_read(tmp_path):
     with pytest.raises(ValueError, match="column 'age'"):
         reader().read(FRAME.assign(age="x"), tmp_path / "nowhere")
 
 
-def test_wrong_readers():
+def test_invalid_readers_raise():
     with pytest.raises(ValueError, match="both called 'derm'"):
         reader(table_name="derm")
     with pytest.raises(ValueError, match=r"aliases of \['SK'\]"):
         TargetColumn("diagnosis", ("NEV", "MEL"), {"wart": "SK"})
 
 
-def test_numbers_as_classes():
+def test_numeric_classes():
     target = TargetColumn("y", ("0", "1"))
     assert target.encode(pd.DataFrame({"y": np.array([0.0, 1.0])})).tolist() == [0, 1]
 
 
-def test_labels_whose_capitals_differ():
+def test_labels_are_case_insensitive():
     frame = pd.DataFrame({"diagnosis": ["Nevus", " MELANOMA", "nev", "MEL"]})
     assert TARGET.encode(frame).tolist() == [0, 1, 0, 1]
     # Where classes differ by capitals alone, these count.
@@ -151,7 +151,7 @@ def test_labels_whose_capitals_differ():
     assert exact.encode(pd.DataFrame({"diagnosis": ["A", "a"]})).tolist() == [1, 0]
 
 
-def test_all_wrong_labels_at_once():
+def test_wrong_labels_are_reported_together():
     frame = pd.DataFrame({"diagnosis": ["nevus", "wart", None, "nevi"]}, index=[3, 5, 7, 9])
     with pytest.raises(ValueError, match="'wart' in row 5, no label in row 7, the label 'nevi' in row 9; known"):
         TARGET.encode(frame)
@@ -162,7 +162,7 @@ def test_all_wrong_labels_at_once():
     ]
 
 
-def test_intensities_travel_with_the_reader(root):
+def test_json_round_trip_with_intensities(root):
     scaled = reader(intensities={"derm": Intensity("image")})
     again = CaseReader.from_dict(json.loads(json.dumps(scaled.to_dict())))
     assert again == scaled
@@ -173,13 +173,13 @@ def test_intensities_travel_with_the_reader(root):
         reader(intensities={"clinic": Intensity("image")})
 
 
-def test_a_reader_of_a_run_that_knew_no_intensities():
+def test_json_without_intensities_is_read():
     packed = reader().to_dict()
     del packed["intensities"]
     assert CaseReader.from_dict(packed) == reader()
 
 
-def test_without_a_modality_nothing_of_it_is_read(root):
+def test_omitted_modality_is_not_read(root):
     image_alone = reader().read(FRAME.drop(columns=["age", "sex"]), root, without=["meta"])
     batch = image_alone.__getitems__([0, 2])
     assert batch.present["meta"].tolist() == [False, False]
@@ -199,7 +199,7 @@ def test_without_a_modality_nothing_of_it_is_read(root):
         reader().read(FRAME, root, without=["mate"])
 
 
-def test_the_columns_of_a_modality():
+def test_columns_of_modality():
     pattern = reader(images={"derm": ImageSource("{patient}/{file}", (8, 8))})
     assert pattern.columns_of("derm") == ("patient", "file")
     assert pattern.columns_of("meta") == ("age", "sex")

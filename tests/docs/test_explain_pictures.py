@@ -25,7 +25,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_every_picture_is_small_and_shown_with_words_for_it(script: ModuleType) -> None:
+def test_pictures_are_small_and_have_alt_text(script: ModuleType) -> None:
     shown = [match for page in (DOCS / "guide").glob("*.md") for match in SHOWN.findall(page.read_text("utf-8"))]
     assert sorted(name for _, name in shown) == sorted(path.stem for path in FIGURES.glob("*.png"))
     assert all(len(words) > 100 for words, _ in shown)
@@ -42,7 +42,7 @@ def test_ultrasound_images_are_at_most_eight_and_attributed(script: ModuleType) 
     assert "bus_bra/LICENSE.txt" in below
 
 
-def test_heat_colors_where_it_is_and_nowhere_else(script: ModuleType) -> None:
+def test_heat_overlay_leaves_pixels_without_heat(script: ModuleType) -> None:
     pixels = np.full((2, 2, 3), 0.4)
     pixels[0, 0] = [0.1, 0.2, 0.6]
     heat = np.array([[0.0, -1.0], [2.0, 0.0]])

@@ -64,7 +64,7 @@ def build(
         ("own", 3, 3),
     ],
 )
-def test_what_a_builder_takes(option: str, value: object, wanted: object) -> None:
+def test_options_are_converted_to_declared_types(option: str, value: object, wanted: object) -> None:
     assert typed_options("model", build, {option: value}) == {option: wanted}
 
 
@@ -90,13 +90,13 @@ def test_what_a_builder_takes(option: str, value: object, wanted: object) -> Non
         ("forgetful", "abc", "model.forgetful expects int, got 'abc'"),
     ],
 )
-def test_what_it_does_not_take(option: str, value: object, message: str) -> None:
+def test_invalid_options_raise(option: str, value: object, message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole message is compared
         typed_options("model", build, {option: value})
     assert str(caught.value) == message
 
 
-def test_annotations_as_texts() -> None:
+def test_string_annotations_are_resolved() -> None:
     def texts(*, dim: "int | None" = 8) -> None: ...
 
     def foreign(*, dim: "int" = 8, thing: "Thing | None" = None, rank: "Thing" = 3) -> None: ...
@@ -109,7 +109,7 @@ def test_annotations_as_texts() -> None:
     assert typed_options("data", foreign, given) == {"dim": "abc", "thing": None, "rank": "none"}
 
 
-def test_a_class_is_a_builder() -> None:
+def test_class_as_builder() -> None:
     class Build:
         def __init__(self, *, dim: int | None = 8) -> None: ...
 

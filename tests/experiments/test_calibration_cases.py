@@ -19,7 +19,7 @@ from mmfusion.training.result_files import read_json
 pytestmark = pytest.mark.slow
 
 
-def test_calibration_cases_are_held_out_and_give_sets(
+def test_calibration_cases_are_held_out_and_give_prediction_sets(
     start: Callable[..., Path], fakes: ModuleType, tmp_path: Path
 ) -> None:
     chosen = {"train": {"calibration": 0.4, "epochs": 1}, "run": {"robustness": False, "references": False}}
@@ -78,7 +78,7 @@ def test_calibration_cases_are_held_out_and_give_sets(
     assert locked.read(tmp_path / "shared").scores == known.scores
 
 
-def test_without_calibration_cases_there_are_no_sets(trained: Path, fakes: ModuleType) -> None:
+def test_without_calibration_cases_no_prediction_sets(trained: Path, fakes: ModuleType) -> None:
     found = mmfusion.load(trained).predict(fakes.table(4, seed=2))
     assert "set" not in found
     assert "abstain" not in found

@@ -75,7 +75,9 @@ def survivors(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_run_with_any_damage_in_its_case_file(start: Callable[..., Path], fakes: ModuleType, tmp_path: Path) -> None:
+def test_any_damage_of_case_file_raises_or_is_harmless(
+    start: Callable[..., Path], fakes: ModuleType, tmp_path: Path
+) -> None:
     out = start(overrides={"train": {"epochs": 1}})
     path = out / folder.CASE
     whole = json.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +96,7 @@ def test_a_run_with_any_damage_in_its_case_file(start: Callable[..., Path], fake
 
 
 @pytest.mark.slow
-def test_every_kind_of_source_and_column(tmp_path: Path) -> None:
+def test_all_sources_and_columns_round_trip(tmp_path: Path) -> None:
     root = trees.own_table(tmp_path, 30, volumes=True)
     found = TableDataset(
         root / "table.csv",
@@ -125,12 +127,12 @@ def test_every_kind_of_source_and_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["spec", "reader"])
-def test_a_part_is_missing(key: str, tmp_path: Path) -> None:
+def test_missing_key_raises(key: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"case\.json is damaged: the file lacks '{key}'"):
         case_file.read({one: {} for one in ("spec", "reader") if one != key}, tmp_path / "case.json")
 
 
-def test_messages(tmp_path: Path) -> None:
+def test_messages_name_the_damaged_key(tmp_path: Path) -> None:
     reader = CaseReader({"label": TargetColumn("dx", ("a", "b"))}, {"photo": VolumeSource("f", (4, 4, 2), axes="hws")})
     case = json.loads(json.dumps({"spec": reader.spec.to_dict(), "reader": reader.to_dict()}))
 

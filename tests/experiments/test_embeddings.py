@@ -50,7 +50,7 @@ def dataset(n: int = 5) -> FrameDataset:
     )
 
 
-def test_the_last_stage_is_averaged_and_an_absent_image_is_missing() -> None:
+def test_embedding_is_mean_of_last_stage() -> None:
     model = Model().train()
     found = embed(model, dataset(), batch_size=2, device=CPU)
     assert model.training
@@ -61,7 +61,7 @@ def test_the_last_stage_is_averaged_and_an_absent_image_is_missing() -> None:
     assert model.seen == [{"right"}, set(), set()]
 
 
-def test_maps_are_read_in_place_of_images() -> None:
+def test_precomputed_maps_replace_images() -> None:
     cases = dataset()
     maps = {
         name: [torch.zeros(5, 3, 2, 2), torch.full((5, 4, 1, 1), value)]
@@ -75,14 +75,14 @@ def test_maps_are_read_in_place_of_images() -> None:
     assert np.isnan(found.values[1, 4:]).all()
 
 
-def test_maps_that_are_not_finite_are_an_error() -> None:
+def test_nonfinite_maps_raise() -> None:
     with pytest.raises(ValueError, match="maps of 'left' are not finite for 5 of 5 cases"):
         embed(Model(float("nan")), dataset(), batch_size=2, device=CPU)
     with pytest.raises(ValueError, match="need a model with an image encoder"):
         embed(torch.nn.Linear(1, 1), dataset(), batch_size=2, device=CPU)
 
 
-def test_features_are_in_the_order_of_their_layout() -> None:
+def test_features_follow_their_layout() -> None:
     columns = Columns(("age",), (("sex", 3),))
     table = Table(torch.tensor([[1.5], [torch.nan]]), torch.tensor([[2], [-1]]))
     found = embed(Model(), dataset(2), batch_size=2, device=CPU)

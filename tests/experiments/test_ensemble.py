@@ -46,7 +46,7 @@ def member(
     return Predictor(Constant(*logits), reader, device=torch.device("cpu"), locked=Locked(0.5, 1.0))
 
 
-def test_the_mean_predicts_and_what_either_lacked_is_missing() -> None:
+def test_ensemble_predicts_mean_and_merges_missing() -> None:
     of_arms, of_ears = member(0.0, 0.0), member(float(np.log(0.1)), float(np.log(0.9)), sites=("arm", "ear"))
     both = Ensemble([of_arms, of_ears], Locked(0.75, 2.0))
     said: list[str] = []
@@ -60,14 +60,14 @@ def test_the_mean_predicts_and_what_either_lacked_is_missing() -> None:
     assert both.absent(NEW) == ()
 
 
-def test_a_case_without_a_finite_output_of_one_run_has_no_label() -> None:
+def test_nonfinite_output_of_one_run_gives_no_label() -> None:
     both = Ensemble([member(0.0, 0.0), member(float("nan"), 0.0)], Locked(0.5, 1.0))
     with pytest.warns(UserWarning, match="2 of 2 rows have no label"):
         found = both.predict(NEW.assign(age=30.0))
     assert found[["prob_bad", "calibrated_bad", "label"]].isna().all(axis=None)
 
 
-def test_runs_that_differ_in_classes_or_columns_are_all_named() -> None:
+def test_mismatched_runs_raise_with_their_differences() -> None:
     others = [member(0.0, 0.0), member(0.0, 0.0, classes=("bad", "good")), member(0.0, 0.0, age="years")]
     with pytest.raises(
         ValueError, match="same classes and columns: run 2 has the classes bad, good, run 1 has"
@@ -78,7 +78,7 @@ def test_runs_that_differ_in_classes_or_columns_are_all_named() -> None:
         Ensemble(others[:1], Locked())
 
 
-def test_cases_that_differ_have_no_mean() -> None:
+def test_different_cases_have_no_mean() -> None:
     p = np.array([[0.2, 0.8], [0.6, 0.4]])
     one = Cases(np.array(["a", "b"]), np.array(["a", "b"]), np.array([0, 1]), p)
     turned = one.take(np.array([1, 0]))
@@ -104,9 +104,7 @@ def seeds(trained: Path, tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_threshold_and_temperature_are_of_the_mean_on_the_validation_cases_that_all_have(
-    seeds: list[Path], fakes: ModuleType
-) -> None:
+def test_threshold_and_temperature_are_fitted_to_mean_on_validation(seeds: list[Path], fakes: ModuleType) -> None:
     together = ensemble.load(seeds)
     assert isinstance(together, Ensemble)
     held_out = [
@@ -137,7 +135,7 @@ def test_threshold_and_temperature_are_of_the_mean_on_the_validation_cases_that_
 
 
 @pytest.mark.slow
-def test_predict_takes_several_runs(
+def test_predict_accepts_several_runs(
     seeds: list[Path], fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, out = tmp_path / "new.csv", tmp_path / "out.csv"

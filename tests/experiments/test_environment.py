@@ -16,8 +16,8 @@ def test_flops_of_a_linear_layer_by_hand() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compression", mmf.registry.compressions.list())
-def test_flops_of_every_compression(compression: str) -> None:
-    """Modules that are handed a view of a parameter are counted too, and nothing stays frozen."""
+def test_flops_count_every_compression(compression: str) -> None:
+    """Modules that use a view of a parameter are counted too, and nothing stays frozen."""
     spec = make_spec()
     model = mmf.create_model("cfcml", spec, compression=compression)
     model.encoders.backbones["image0"].freeze("all")
@@ -27,5 +27,5 @@ def test_flops_of_every_compression(compression: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["torch", "numpy", "scikit-learn", "scipy"])
-def test_what_numbers_rest_on_is_told(package: str) -> None:
+def test_package_versions_are_recorded(package: str) -> None:
     assert describe(torch.device("cpu"))["versions"][package] == metadata.version(package)

@@ -11,7 +11,7 @@ def sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_file_is_told_by_what_is_in_it(tmp_path: Path) -> None:
+def test_files_are_identified_by_content(tmp_path: Path) -> None:
     table = tmp_path / "cases.csv"
     table.write_text("a\n")
     data = {"table": str(table), "split_file": str(tmp_path / "none.csv"), "label": str(table), "folds": 3}
@@ -21,8 +21,8 @@ def test_a_file_is_told_by_what_is_in_it(tmp_path: Path) -> None:
     assert file_digests.by_content(schema) == {"schema": sha("a\n")}
 
 
-def test_what_is_kept_of_a_run(tmp_path: Path) -> None:
-    """Nothing where there is nothing, and nothing of what cannot be read."""
+def test_digests_of_a_run(tmp_path: Path) -> None:
+    """None for absent or unreadable files."""
     table, *plugins = (tmp_path / name for name in ("cases.csv", "b.py", "a.py"))
     for path, text in ((table, "a\n"), (plugins[0], "B = 1\n"), (plugins[1], "A = 1\n")):
         path.write_text(text)

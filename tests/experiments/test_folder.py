@@ -37,7 +37,7 @@ def dying(place: Path, call: str, *, before: bool) -> bool:
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("call", ["open", "fsync", "chmod", "replace", "rename", "unlink", "mkdir"])
 @pytest.mark.parametrize("there", ["nothing", "an empty folder", "a former run"])
-def test_a_kill_while_the_first_file_is_written(tmp_path: Path, there: str, call: str, before: bool) -> None:
+def test_kill_during_first_write_leaves_usable_folder(tmp_path: Path, there: str, call: str, before: bool) -> None:
     place = tmp_path / "runs" / "run"
     place.parent.mkdir()
     if there != "nothing":
@@ -61,8 +61,8 @@ def test_a_kill_while_the_first_file_is_written(tmp_path: Path, there: str, call
     assert [path.name for path in place.parent.iterdir()] == ["run"]
 
 
-def test_what_a_kill_left_in_a_folder_is_nobodys(tmp_path: Path) -> None:
-    """As older versions did."""
+def test_partial_files_of_killed_run_are_removed(tmp_path: Path) -> None:
+    """As older versions left them."""
     left = tmp_path / f".{folder.SETTINGS}.abc.part"
     left.touch()
     folder.check_free(tmp_path, overwrite=False)
@@ -74,7 +74,7 @@ def test_what_a_kill_left_in_a_folder_is_nobodys(tmp_path: Path) -> None:
         folder.check_free(tmp_path, overwrite=True)
 
 
-def test_the_folder_of_another_run_is_left(tmp_path: Path) -> None:
+def test_folders_of_other_runs_are_kept(tmp_path: Path) -> None:
     other = tmp_path / ".run.abc.part"
     other.mkdir()
     (other / "results.csv").touch()
@@ -82,7 +82,7 @@ def test_the_folder_of_another_run_is_left(tmp_path: Path) -> None:
     assert (other / "results.csv").exists()
 
 
-def test_from_inside_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_in_current_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder.create(Path(), NEW)
     assert [path.name for path in Path().iterdir()] == [folder.SETTINGS]

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("frozen", "times"), [(False, (4, 4)), (True, (1, 4))])
-def test_bytes(frozen: bool, times: tuple[int, int]) -> None:
+def test_n_bytes_of_model(frozen: bool, times: tuple[int, int]) -> None:
     model = mmf.create_model("concat", SPEC, encoder="convnet", dim=4)
     encoder = sum(p.numel() for p in model.encoders.parameters())
     rest = sum(p.numel() for p in model.parameters()) - encoder
@@ -22,7 +22,7 @@ def test_bytes(frozen: bool, times: tuple[int, int]) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_fit_is_an_error_that_names_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_model_raises_with_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "free_memory", lambda device: 10**9)
     settings = resolve("concat", overrides=[{"model": {"encoder": "convnet", "dim": 16384, "hidden": [16384] * 32}}])
     expected = r"'concat' has [\d,]+ parameters.* 1 GB are free on cpu.*largest part is \S+ \([\d,]+ parameters\)"
@@ -32,18 +32,18 @@ def test_a_model_that_cannot_fit_is_an_error_that_names_the_options(monkeypatch:
     assert "model.hidden=[16384, " in str(error.value)
 
 
-def test_what_fits_passes_and_draws_no_random_number() -> None:
+def test_fitting_model_passes_without_random_draws() -> None:
     before = torch.get_rng_state()
     footprint.check_fits(resolve("concat", overrides=[{"model": {"encoder": "convnet"}}]), SPEC, CPU)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_without_knowledge_of_the_memory_nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_memory_skips_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(footprint, "free_memory", lambda device: None)
     footprint.check_fits(resolve("concat"), SPEC, CPU)
 
 
-def test_free_memory() -> None:
+def test_free_memory_is_positive() -> None:
     free = free_memory.free_memory()
     assert free is not None
     assert 0 < free < 2**50
@@ -57,7 +57,7 @@ def test_sizes_in_words(n: float, words: str) -> None:
     assert free_memory.in_words(n) == words
 
 
-def test_images_that_cannot_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_synthetic_images_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmfusion.data.synthetic.cohort.free_memory", lambda: 10**5)
     with pytest.raises(ValueError, match=r"take 147 kB, and 100 kB .*n_train=16, .*n_test=4\) .* \(\(32, 32\)\)"):
         mmf.registry.datasets.create("synthetic_derm7pt", n_train=16, n_validation=4, n_test=4, size=32)

@@ -9,8 +9,8 @@ pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_meth
 
 
 @pytest.mark.slow
-def test_random_kills_change_nothing() -> None:
-    """One of them while the first file is written, and one where a batch has a single case with an image."""
+def test_random_kills_do_not_change_results() -> None:
+    """One of them during the first write, and one where a batch has a single case with an image."""
     script = Path(__file__).parents[1] / "helpers" / "killing.py"
     given = ["--kills", "4", "--lone-kills", "2", "--epochs", "2"]
     done = subprocess.run(

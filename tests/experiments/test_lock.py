@@ -36,7 +36,7 @@ def elsewhere(place: Path) -> Iterator[None]:
         process.join()
 
 
-def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
+def test_lock_is_exclusive_and_leaves_no_file(tmp_path: Path) -> None:
     place = tmp_path / "runs" / "run"
     with elsewhere(place):
         with pytest.raises(ValueError, match=r"another process works on .*run: wait for it, stop it first, or choose"):
@@ -52,7 +52,7 @@ def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_whoever_waits_gets_it(tmp_path: Path) -> None:
+def test_waiting_processes_get_the_lock(tmp_path: Path) -> None:
     place = tmp_path / "run"
     context = multiprocessing.get_context("fork")
     order = context.Queue()
@@ -75,8 +75,8 @@ def test_whoever_waits_gets_it(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_forked_process_does_not_keep_it(tmp_path: Path) -> None:
-    """Those that read images may outlive a run that was killed by a moment."""
+def test_forked_process_does_not_keep_lock(tmp_path: Path) -> None:
+    """Worker processes may outlive a killed run by a moment."""
     place, context = tmp_path / "run", multiprocessing.get_context("fork")
     done = context.Event()
     with lock.held(place):
@@ -90,7 +90,7 @@ def test_a_forked_process_does_not_keep_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_next_to_a_folder_that_is_all_that_may_be_written(tmp_path: Path) -> None:
+def test_lock_with_only_the_folder_writable(tmp_path: Path) -> None:
     place = tmp_path / "above" / "run"
     place.mkdir(parents=True)
     place.parent.chmod(0o500)
@@ -101,7 +101,7 @@ def test_next_to_a_folder_that_is_all_that_may_be_written(tmp_path: Path) -> Non
         place.parent.chmod(0o700)
 
 
-def test_a_folder_itself_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_on_the_folder_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "may_write", lambda folder: False)
     with elsewhere(tmp_path), pytest.raises(ValueError, match="another process works on"), lock.held(tmp_path):
         pass
@@ -109,7 +109,7 @@ def test_a_folder_itself_can_be_locked(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_single_runs_have_it(start: Start) -> None:
+def test_run_holds_the_lock(start: Start) -> None:
     """Neither a second run, nor one that overwrites, nor one that resumes."""
     out = start(overrides={"train": {"epochs": 1}})
     before = {path.name: path.read_bytes() for path in out.iterdir()}

@@ -16,13 +16,13 @@ P = np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
 @pytest.mark.parametrize(
     ("threshold", "labels"), [(None, [0, 0, 1]), (0.5, [0, 1, 1]), (0.2, [1, 1, 1]), (0.95, [0, 0, 0]), (0, [1, 1, 1])]
 )
-def test_the_second_of_two_classes_is_called_from_the_threshold_on(threshold: float | None, labels: list[int]) -> None:
+def test_second_class_is_predicted_from_threshold(threshold: float | None, labels: list[int]) -> None:
     assert Locked(threshold).labels(P).tolist() == labels
     # Of more classes the likeliest, whatever the threshold.
     assert Locked(threshold).labels(np.array([[0.3, 0.3, 0.4]])).tolist() == [2]
 
 
-def test_confidence_is_the_distance_from_the_threshold_on_its_side() -> None:
+def test_confidence_is_distance_from_threshold() -> None:
     np.testing.assert_allclose(Locked(0.2).confidence(P), [0, 0.375, 0.875])
     np.testing.assert_allclose(Locked(0.8).confidence(P), [0.75, 0.375, 0.5])
     np.testing.assert_allclose(Locked(None).confidence(P), [0.8, 0.5, 0.9])
@@ -30,14 +30,14 @@ def test_confidence_is_the_distance_from_the_threshold_on_its_side() -> None:
         assert np.isfinite(Locked(end).confidence(np.array([[1.0, 0.0], [0.0, 1.0]]))).all()
 
 
-def test_the_temperature_scales_what_the_threshold_does_not_see() -> None:
+def test_temperature_does_not_change_labels() -> None:
     calibrated = Locked(0.2, 2.0).calibrated(P)
     assert calibrated is not None
     np.testing.assert_array_equal(calibrated, apply_temperature(P, 2.0))
     assert Locked(0.2).calibrated(P) is None
 
 
-def test_what_was_locked_is_read_from_its_file_before_the_metrics(tmp_path: Path) -> None:
+def test_locked_file_takes_precedence_over_metrics(tmp_path: Path) -> None:
     assert locked.read(tmp_path) == Locked(finished=False)
     (tmp_path / folder.METRICS).write_text('{"format": 1, "threshold": 0.25, "temperature": 2, "test": {}}')
     assert locked.read(tmp_path) == Locked(0.25, 2.0)
@@ -56,7 +56,7 @@ def test_what_was_locked_is_read_from_its_file_before_the_metrics(tmp_path: Path
         ("{", "is not valid JSON"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, content: str, fault: str) -> None:
+def test_damaged_file_raises_with_its_name(tmp_path: Path, content: str, fault: str) -> None:
     (tmp_path / folder.LOCKED).write_text(content)
     with pytest.raises(ValueError, match=rf"locked\.json .*{fault}") as caught:
         locked.read(tmp_path)
@@ -76,5 +76,5 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str, fault: str) -> No
         (Locked(finished=False), 3, [UNFINISHED]),
     ],
 )
-def test_what_a_run_lacks_is_said(known: Locked, n: int, sentences: list[str]) -> None:
+def test_missing_threshold_or_temperature_is_reported(known: Locked, n: int, sentences: list[str]) -> None:
     assert lacking(known, Classes(n)) == sentences

@@ -23,7 +23,7 @@ def log(logger: mmf.Callback, metrics: Any = METRICS) -> None:
 
 
 @pytest.mark.slow
-def test_tensorboard(tmp_path: Path) -> None:
+def test_tensorboard_records_metrics(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -38,7 +38,7 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_records_metrics_and_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "mlruns").as_uri()
@@ -61,7 +61,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.info.experiment_id == experiment.experiment_id
 
 
-def test_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_records_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the calls that wandb documents; the package is not among those of the tests."""
     calls: list[Any] = []
     run = SimpleNamespace(
@@ -85,9 +85,7 @@ def test_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
         (mmf.WandbLogger(), "wandb", "wandb"),
     ],
 )
-def test_a_package_that_is_absent(
-    logger: mmf.Callback, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_raises(logger: mmf.Callback, module: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf'pip install "mmfusion\[{extra}\]"'):
         logger.begin(Path("run"), SETTINGS)
@@ -95,8 +93,8 @@ def test_a_package_that_is_absent(
 
 
 @pytest.mark.slow
-def test_a_run_calls_them(fakes: ModuleType, tmp_path: Path) -> None:
-    """After each epoch is saved: what stops there goes on behind it."""
+def test_run_calls_loggers_after_saving(fakes: ModuleType, tmp_path: Path) -> None:
+    """After each epoch is saved: a run stopped there resumes after it."""
     epochs: list[int] = []
 
     def stop(entry: Any) -> None:

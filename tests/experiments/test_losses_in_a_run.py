@@ -26,7 +26,7 @@ def started(out: Path, *overrides: str, model: str = "cfcml") -> Any:
 
 
 @pytest.mark.slow
-def test_terms_counts_and_weights_reach_the_checkpoint(tmp_path: Path) -> None:
+def test_loss_settings_reach_checkpoint(tmp_path: Path) -> None:
     result = started(
         tmp_path / "run",
         "model.terms.nce.term=info_nce",
@@ -53,9 +53,7 @@ def test_terms_counts_and_weights_reach_the_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_with_memories_goes_on_to_the_same_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_with_memories_matches_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("model.prototypes=memory", "model.weighting=uncertainty", "model.learn_temperature=true")
     whole = started(tmp_path / "whole", *options)
     from mmfusion.training.loop import Training

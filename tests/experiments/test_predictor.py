@@ -24,7 +24,7 @@ Start = Callable[..., Path]
 
 
 @pytest.mark.slow
-def test_it_gives_the_runs_own_test_predictions(
+def test_predictions_match_test_predictions_of_run(
     start: Start, fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = start(overrides={"model": {"weights": "some"}, "run": {"precision": "bf16"}})
@@ -59,7 +59,7 @@ def test_it_gives_the_runs_own_test_predictions(
 
 
 @pytest.mark.slow
-def test_a_batch_of_one_and_the_index_are_kept(start: Start, fakes: ModuleType) -> None:
+def test_batch_of_one_and_index_are_kept(start: Start, fakes: ModuleType) -> None:
     loaded = predictor.load(start())
     frame = fakes.table(6, seed=5).set_index(pd.Index(range(10, 16)))
     whole, one = loaded.predict(frame), loaded.predict(frame.loc[[13]])
@@ -69,7 +69,7 @@ def test_a_batch_of_one_and_the_index_are_kept(start: Start, fakes: ModuleType) 
 
 
 @pytest.mark.slow
-def test_what_was_missing_is_said(start: Start, fakes: ModuleType) -> None:
+def test_missing_values_are_listed(start: Start, fakes: ModuleType) -> None:
     frame = fakes.table(4, seed=5).astype({"site": object})
     frame.loc[1, "size"] = np.nan
     frame.loc[2, ["size", "site"]] = [np.nan, "ear"]
@@ -80,21 +80,21 @@ def test_what_was_missing_is_said(start: Start, fakes: ModuleType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [folder.SETTINGS, folder.CASE, checkpoints.BEST])
-def test_a_file_that_is_missing_is_named(start: Start, name: str) -> None:
+def test_missing_file_raises_with_its_name(start: Start, name: str) -> None:
     out = start()
     (out / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
         predictor.load(out)
 
 
-def test_no_folder_at_all(tmp_path: Path) -> None:
+def test_nonexistent_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no run folder"):
         predictor.load(tmp_path / "nowhere")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [folder.SETTINGS, folder.CASE])
-def test_a_newer_format_is_refused(start: Start, name: str) -> None:
+def test_newer_format_raises(start: Start, name: str) -> None:
     out = start()
     result_files.write_json(out / name, result_files.read_json(out / name) | {"format": checkpoints.FORMAT + 1})
     with pytest.raises(ValueError, match=f"{name} has format 2, this version of mmfusion reads up to 1"):
@@ -102,7 +102,7 @@ def test_a_newer_format_is_refused(start: Start, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_weights_of_another_model_are_refused(start: Start) -> None:
+def test_weights_of_other_model_raise(start: Start) -> None:
     out = start()
     settings = result_files.read_json(out / folder.SETTINGS)
     settings["model"]["width"] = 9
@@ -112,7 +112,7 @@ def test_weights_of_another_model_are_refused(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_new_cases_are_checked(start: Start, fakes: ModuleType) -> None:
+def test_invalid_cases_raise(start: Start, fakes: ModuleType) -> None:
     loaded = predictor.load(start())
     frame = fakes.table(4, seed=5)
     with pytest.raises(ValueError, match="size"):
@@ -153,9 +153,7 @@ def of_a_photo_and_a_table(model: str | nn.Module) -> predictor.Predictor:
         ("tabular", ["photo"], ["", "age"]),
     ],
 )
-def test_what_a_model_does_not_look_at_is_not_needed(
-    photos: Path, model: str, gone: list[str], missing: list[str]
-) -> None:
+def test_unused_modalities_are_not_needed(photos: Path, model: str, gone: list[str], missing: list[str]) -> None:
     loaded = of_a_photo_and_a_table(model)
     root = None if "photo" in gone else photos
     found, wanted = loaded.predict(NEW.drop(columns=gone), root), loaded.predict(NEW, photos)
@@ -167,7 +165,7 @@ def test_what_a_model_does_not_look_at_is_not_needed(
 
 
 @pytest.mark.slow
-def test_a_modality_without_any_of_its_columns_is_absent(photos: Path) -> None:
+def test_modality_without_columns_is_absent(photos: Path) -> None:
     loaded = of_a_photo_and_a_table("concat")
     only_photo, only_table = NEW[["photo"]], NEW[["age", "sex"]]
     assert loaded.absent(only_photo) == ("meta",)
@@ -186,7 +184,7 @@ def test_a_modality_without_any_of_its_columns_is_absent(photos: Path) -> None:
 
 
 @pytest.mark.slow
-def test_some_columns_of_a_modality_or_none_at_all_are_an_error(photos: Path) -> None:
+def test_partial_or_no_modality_raises(photos: Path) -> None:
     loaded = of_a_photo_and_a_table("concat")
     with pytest.raises(ValueError, match=r"the table has no column 'sex'; its columns are: photo, age"):
         loaded.predict(NEW.drop(columns="sex"), photos)
@@ -196,7 +194,7 @@ def test_some_columns_of_a_modality_or_none_at_all_are_an_error(photos: Path) ->
         of_a_photo_and_a_table("image").predict(NEW[["age", "sex"]], photos, missing_images="absent")
 
 
-def test_a_model_that_cannot_do_without(photos: Path) -> None:
+def test_missing_modality_that_model_needs_raises(photos: Path) -> None:
     class Strict(nn.Module):
         def forward(self, inputs: object, present: object = None) -> None:
             raise ValueError("meta is needed")
@@ -209,7 +207,7 @@ def test_a_model_that_cannot_do_without(photos: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("value", [1e6, 1e12, -1e30])
-def test_a_number_far_outside_the_training_range_is_said_and_counts_as_missing(photos: Path, value: float) -> None:
+def test_far_out_of_range_number_is_reported_as_missing(photos: Path, value: float) -> None:
     loaded = of_a_photo_and_a_table("concat")
     odd, said = NEW.assign(age=[30.0, value]), list[str]()
     found = loaded.predict(odd, photos, say=said.append)
@@ -227,7 +225,7 @@ def test_a_number_far_outside_the_training_range_is_said_and_counts_as_missing(p
 
 
 @pytest.mark.parametrize("output", [[float("nan"), 0.0], [float("inf"), 0.0], [float("-inf")] * 2])
-def test_a_row_whose_output_is_not_finite_has_no_label_and_is_counted(photos: Path, output: list[float]) -> None:
+def test_nonfinite_output_has_no_label_and_is_counted(photos: Path, output: list[float]) -> None:
     class Broken(nn.Module):
         def forward(self, inputs: object, present: object = None) -> FusionOutput:
             return FusionOutput({"label": torch.tensor([[0.0, 1.0], output])}, {}, {})
@@ -241,7 +239,7 @@ def test_a_row_whose_output_is_not_finite_has_no_label_and_is_counted(photos: Pa
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_do_not_load(tmp_path: Path, value: float) -> None:
+def test_nonfinite_weights_raise(tmp_path: Path, value: float) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
     sound = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -254,7 +252,7 @@ def test_weights_that_are_not_finite_do_not_load(tmp_path: Path, value: float) -
 
 
 @pytest.mark.slow
-def test_a_run_with_damaged_weights_does_not_load(start: Start) -> None:
+def test_run_with_nonfinite_weights_raises(start: Start) -> None:
     out = start(overrides={"train": {"epochs": 1}, "run": {"robustness": False}})
     tensors, about = checkpoints.load(out / checkpoints.BEST)
     tensors["last.weight"][0, 0] = torch.nan
@@ -266,7 +264,7 @@ def test_a_run_with_damaged_weights_does_not_load(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_strange_cells_of_new_rows_are_said(photos: Path) -> None:
+def test_odd_cells_are_reported(photos: Path) -> None:
     loaded = of_a_photo_and_a_table("concat")
     said = list[str]()
     found = loaded.predict(NEW.assign(age=["<30", "inf"]), photos, say=said.append)

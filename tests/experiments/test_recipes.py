@@ -10,12 +10,12 @@ from mmfusion.experiments.settings import Settings, resolve
 from mmfusion.training.settings import Train
 
 
-def test_a_dataset_without_a_recipe_has_an_empty_one() -> None:
+def test_unknown_dataset_has_empty_recipe() -> None:
     assert recipes.load("none-such", "cfcml") == {"data": {}, "train": {}, "model": {}}
 
 
 @pytest.mark.parametrize("dataset", recipes.available())
-def test_every_recipe_is_sound(dataset: str) -> None:
+def test_recipes_have_known_settings(dataset: str) -> None:
     recipe = tomllib.loads((files(recipes) / f"{dataset}.toml").read_text(encoding="utf-8"))
     for model in (*recipe.get("models", {}), "concat"):
         found = recipes.load(dataset, model)
@@ -44,7 +44,7 @@ def test_recipes_of_registered_datasets_resolve(dataset: str, model: str) -> Non
 
 
 @pytest.mark.parametrize("model", registry.models.list())
-def test_own_tables_are_trained_with_missing_modalities_and_each_methods_own_head(model: str) -> None:
+def test_own_table_recipe_has_modality_dropout(model: str) -> None:
     settings, defaults = resolve(model, "table"), registry.models.defaults(model)
     assert settings.train.modality_dropout == 0.4
     assert settings.train.augment["rotate"] > 0
@@ -60,7 +60,7 @@ def test_own_tables_are_trained_with_missing_modalities_and_each_methods_own_hea
     assert settings.model.get("token_norm") == (True if model in normalized else None)
 
 
-def test_the_published_settings() -> None:
+def test_settings_match_published() -> None:
     found = recipes.load("derm7pt", "cfcml")
     model, train = found["model"], found["train"]
     assert [model[f"{name}_weight"] for name in ("sample", "unimodal", "crossmodal")] == [0.04, 0.06, 0.18]
@@ -69,7 +69,7 @@ def test_the_published_settings() -> None:
     assert "sample_weight" not in recipes.load("derm7pt", "concat")["model"]
 
 
-def test_the_default_recipe_is_the_one_of_the_study() -> None:
+def test_default_recipe_matches_study() -> None:
     """What benchmarks/studies/recipe.py measured, written out."""
     for model, latents in (("cfcml", {"image_latents": 8, "table_latents": 6}), ("concat", {})):
         chosen = resolve(model)
@@ -84,7 +84,7 @@ def test_the_default_recipe_is_the_one_of_the_study() -> None:
         } == latents
 
 
-def test_maps_from_disk_leave_out_the_recipes_augmentation() -> None:
+def test_precomputed_maps_disable_augmentation() -> None:
     from mmfusion.experiments.settings import resolve
 
     frozen = {"train": {"freeze": "all", "precompute": True}}

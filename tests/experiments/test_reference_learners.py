@@ -79,7 +79,7 @@ def cases(seed: int, signal: str = "embeddings") -> Floats:
 
 @pytest.mark.parametrize("name", list(LEARNERS))
 @pytest.mark.parametrize("signal", ["numbers", "categories", "embeddings", "images"])
-def test_each_sees_every_kind_of_column(name: str, signal: str, stand_in: type[Fake]) -> None:
+def test_learners_use_every_kind_of_column(name: str, signal: str, stand_in: type[Fake]) -> None:
     if name == "LightGBM":
         pytest.importorskip("lightgbm")
     folds = splits(LABELS, [str(i) for i in range(N)], seed=0)
@@ -93,8 +93,8 @@ def test_each_sees_every_kind_of_column(name: str, signal: str, stand_in: type[F
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic regression", "gradient boosting"])
-def test_what_is_predicted_of_a_case_depends_on_the_training_cases_and_itself_alone(name: str) -> None:
-    """Nothing is fitted to the cases that are predicted: each has the same prediction alone as among others."""
+def test_prediction_is_independent_of_other_cases(name: str) -> None:
+    """Nothing is fitted to the predicted cases: each has the same prediction alone as among others."""
     folds = splits(LABELS, [str(i) for i in range(N)], seed=0)
     train, other = cases(0), 5 + 3 * cases(1)
     learner = LEARNERS[name](LAYOUT, folds, seed=0)
@@ -132,7 +132,7 @@ def test_scaling_is_fitted_in_each_fold(monkeypatch: pytest.MonkeyPatch) -> None
     assert learner.estimator.best_estimator_["model"].coef_.shape == (1, 2)
 
 
-def test_components_are_no_more_than_a_folds_cases() -> None:
+def test_n_components_is_at_most_cases_of_fold() -> None:
     groups = [str(i) for i in range(20)]
     folds = splits(LABELS[:20], groups, seed=0)
     x = np.random.default_rng(0).normal(size=(20, 600))
@@ -151,16 +151,14 @@ def test_folds_keep_groups_together() -> None:
         splits(LABELS, [str(label) for label in LABELS], seed=0)
 
 
-def test_the_score_bears_a_class_that_a_fold_lacks() -> None:
+def test_score_handles_class_absent_in_fold() -> None:
     x = np.array([[0.0], [1.0], [0.1], [0.9]])
     fitted = GaussianNB().fit(x, [0, 1, 0, 1])
     expected = np.mean([*np.log(fitted.predict_proba(x[:1])[:, 0]), np.log(1e-15)])
     assert log_score(fitted, x[:2], np.array([0, 2])) == pytest.approx(expected)
 
 
-def test_tabpfn_is_given_codes_as_categories_and_asks_nothing(
-    stand_in: type[Fake], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tabpfn_receives_categories_and_runs_offline(stand_in: type[Fake], monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     folds = splits(LABELS, [str(i) for i in range(N)], seed=0)
@@ -172,7 +170,7 @@ def test_tabpfn_is_given_codes_as_categories_and_asks_nothing(
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError, Exception])
-def test_tabpfn_without_its_weights_is_one_error_that_names_their_license(
+def test_tabpfn_without_weights_raises_with_license(
     stand_in: type[Fake], monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def fit(*_: object) -> None:
@@ -186,7 +184,7 @@ def test_tabpfn_without_its_weights_is_one_error_that_names_their_license(
         assert words in str(caught.value)
 
 
-def test_tabpfn_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tabpfn_without_package_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tabpfn", None)
     with pytest.raises(ImportError, match=r'pip install "mmfusion\[tabpfn\]"'):
         LEARNERS["TabPFN"](LAYOUT, [], seed=0)

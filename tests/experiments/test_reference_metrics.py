@@ -35,7 +35,7 @@ def metrics(own: float | None, **references: float | None) -> dict[str, object]:
         (0.8, {"logistic_regression": None}, []),
     ],
 )
-def test_a_row_that_is_ahead_is_named(own, references, expected):
+def test_better_reference_row_is_named(own, references, expected):
     found = run_report._ahead(metrics(own, **references))
     assert len(found) == len(expected)
     for sentence, words in zip(found, expected, strict=True):
@@ -43,12 +43,12 @@ def test_a_row_that_is_ahead_is_named(own, references, expected):
         assert f"higher test AUC than this model ({own:.3f})" in sentence
 
 
-def test_a_run_without_references_says_nothing():
+def test_run_without_references_has_no_sentence():
     assert run_report._ahead({"test": {"auc": estimate(0.5)}}) == []
 
 
 @pytest.mark.slow
-def test_a_run_has_them_and_its_numbers_do_not_depend_on_them(start: Callable[..., Path]) -> None:
+def test_references_do_not_change_metrics(start: Callable[..., Path]) -> None:
     with_them = read_json(start("with") / "metrics.json")
     without = read_json(start("without", {"run": {"references": False}}) / "metrics.json")
     assert set(with_them["references"]) == {"logistic regression", "gradient boosting"}
@@ -63,8 +63,8 @@ def test_a_run_has_them_and_its_numbers_do_not_depend_on_them(start: Callable[..
 
 
 @pytest.mark.slow
-def test_they_are_what_scikit_learn_gives_on_the_same_cases(start: Callable[..., Path]) -> None:
-    """The AUC of the row is that of the estimator fitted by hand on the training set."""
+def test_references_match_sklearn(start: Callable[..., Path]) -> None:
+    """The AUC of the row equals that of the estimator fitted by hand on the training set."""
     from sklearn.metrics import roc_auc_score
 
     from mmfusion import registry

@@ -30,12 +30,12 @@ def dataset(n: int, *, seed: int = 0, present: torch.Tensor | None = None, label
     )
 
 
-def test_features():
+def test_features_concatenate_cells():
     table = Table(torch.tensor([[1.5], [torch.nan]]), torch.tensor([[2], [-1]]))
     np.testing.assert_array_equal(features(table), [[1.5, 2.0], [np.nan, np.nan]])
 
 
-def test_the_table_of_a_dataset():
+def test_table_of_dataset():
     there = torch.tensor([True, False, True])
     columns, table = table_of(dataset(3, present=there))
     assert columns == COLUMNS
@@ -53,8 +53,8 @@ def test_the_table_of_a_dataset():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("builder", [logistic_regression, gradient_boosting])
-def test_they_see_numbers_and_categories_and_what_is_missing(builder):
-    """Fitted without the search, which is slow: what they can tell from each kind of cell alone."""
+def test_models_use_numbers_categories_and_missingness(builder):
+    """Without the search, which is slow: what each can learn from each kind of cell by itself."""
     estimator = builder(COLUMNS)
     search = estimator if builder is gradient_boosting else estimator[-1]
     search.set_params(param_grid={key: values[-1:] for key, values in search.param_grid.items()}, cv=2)
@@ -72,7 +72,7 @@ def test_they_see_numbers_and_categories_and_what_is_missing(builder):
 
 
 @pytest.mark.slow
-def test_probabilities_of_held_out_parts(monkeypatch):
+def test_probabilities_of_held_out_sets(monkeypatch):
     monkeypatch.undo()  # the whole search: what other tests fit is too weak to be judged
     train, test = dataset(200), dataset(40, seed=1)
     found = reference_probabilities(train, {"test": test}, "label", KIND)
@@ -88,7 +88,7 @@ def test_probabilities_of_held_out_parts(monkeypatch):
     assert all((found[name]["test"] == again[name]["test"]).all() for name in found)
 
 
-def test_too_few_of_a_class():
+def test_too_few_cases_of_a_class_raises():
     labels = torch.tensor([0] * 30 + [1] * 4)
     with pytest.raises(ValueError, match=r"5 training cases of each class, classes \[1\] have fewer"):
         reference_probabilities(dataset(34, labels=labels), {}, "label", KIND)

@@ -57,8 +57,8 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.exhaustive
-def test_killed_and_resumed_it_ends_with_the_same_predictions(tmp_path: Path) -> None:
-    """From outside; test_killing.py has kills in every epoch."""
+def test_killed_and_resumed_run_has_same_predictions(tmp_path: Path) -> None:
+    """Killed from outside; test_killing.py has kills in every epoch."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish([*RUN, "--out", str(whole)])
     with spawn([*RUN, *PAUSE, "--out", str(killed)]) as process:
@@ -74,7 +74,7 @@ def test_killed_and_resumed_it_ends_with_the_same_predictions(tmp_path: Path) ->
     assert "holds a finished run" in finish(["run", "--resume", str(killed)])
 
 
-def test_ctrl_c_ends_in_one_line_and_keeps_everything(tmp_path: Path) -> None:
+def test_ctrl_c_is_one_line_and_keeps_progress(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with spawn([*RUN, *PAUSE, "--out", str(out)]) as process:
         wait_for(out / checkpoints.LAST, process)

@@ -88,7 +88,7 @@ def by_hand(net: nn.Module, data: FrameDataset, one: Condition | None) -> np.nda
         pytest.param("tabular", id="the table alone", marks=pytest.mark.slow),
     ],
 )
-def test_every_condition_is_what_it_says(name: str) -> None:
+def test_conditions_match_modified_batches(name: str) -> None:
     net, data = model(name), dataset()
     found = predict(net, data)
     assert list(found.under) == conditions(SPEC)
@@ -102,7 +102,7 @@ def test_every_condition_is_what_it_says(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_cases_as_they_are_come_out_bit_for_bit() -> None:
+def test_unmodified_cases_are_bit_identical() -> None:
     net, data = model("concat"), dataset()
     known = inference.predict(net, inference.in_order(data, 3, workers=0, device=CPU), "label", CPU)
     found = predict(net, data)
@@ -114,7 +114,7 @@ def test_the_cases_as_they_are_come_out_bit_for_bit() -> None:
 
 
 @pytest.mark.slow
-def test_the_size_of_the_batches_does_not_matter(tmp_path: Path) -> None:
+def test_invariant_to_batch_size(tmp_path: Path) -> None:
     net, data = model("concat"), dataset()
     found, ones = predict(net, data), predict(net, data, batch_size=1)
     maps = predict(net, precompute(net, data, tmp_path, batch_size=3, device=CPU))
@@ -124,14 +124,14 @@ def test_the_size_of_the_batches_does_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_table_no_cells() -> None:
+def test_without_table_no_cell_conditions() -> None:
     spec = make_spec(images=2, tables=0)
     found = predict(model("concat", spec), dataset(spec))
     assert [one.kind for one in found.under] == ["without", "without", "permuted", "permuted"]
     assert robustness_rows.area(robustness_rows.rows(found, np.array([0, 1, 0, 1, 0, 1, 0]), list("abcdefg"))) is None
 
 
-def test_cells_go_missing_one_after_the_other() -> None:
+def test_missing_cells_are_nested() -> None:
     spec = make_spec(images=0, tables=2)
     tables = {name: table for name, table in make_inputs(spec, 40).items() if isinstance(table, Table)}
     present = {name: torch.arange(40) % 4 != i for i, name in enumerate(tables)}
@@ -159,7 +159,7 @@ def test_cells_go_missing_one_after_the_other() -> None:
     assert 0 < int((half.categorical < 0).sum()) < half.categorical.numel()
 
 
-def test_rows_are_exchanged_in_one_cycle() -> None:
+def test_permutation_is_one_cycle() -> None:
     source = exchanged(11, "meta", 0).tolist()
     case, seen = 0, []
     for _ in range(11):
@@ -181,7 +181,7 @@ class Strict(nn.Module):
         return FusionOutput({"label": torch.stack([-score, score], 1)}, {}, {})
 
 
-def test_a_model_that_refuses_has_a_reason_in_place_of_metrics() -> None:
+def test_failing_condition_has_a_reason() -> None:
     spec = make_spec(images=1, tables=1)
     inputs = make_inputs(spec, N)
     data = FrameDataset(
@@ -215,7 +215,7 @@ def test_a_model_that_refuses_has_a_reason_in_place_of_metrics() -> None:
         predict(Broken(), data)
 
 
-def test_metrics_and_drops_are_those_of_the_other_functions() -> None:
+def test_metrics_and_drops_match_reference() -> None:
     rng = np.random.default_rng(0)
     y, groups = np.arange(60) % 3, [f"g{i // 2}" for i in range(60)]
     base, other = (rng.dirichlet([1, 1, 1], 60) + np.eye(3)[y] * w for w in (1.0, 0.3))
@@ -247,7 +247,7 @@ def row(auc: float | None, share: float | None = None, modality: str | None = No
     }
 
 
-def test_where_the_output_is_not_finite_metrics_are_undefined() -> None:
+def test_nonfinite_outputs_give_undefined_metrics() -> None:
     p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
     broken = p.copy()
     broken[[0, 2]] = np.nan
@@ -264,7 +264,7 @@ def test_where_the_output_is_not_finite_metrics_are_undefined() -> None:
         assert row["metrics"]["auc"]["value"] == (None if reason else 1.0)
 
 
-def test_the_area_is_the_mean_height_of_the_curve() -> None:
+def test_area_is_mean_height_of_curve() -> None:
     rows = [row(0.8, 0.0), row(0.7, 0.1), row(0.6, 0.3), row(0.6, 0.5), row(0.6, 0.7), row(0.5, 0.9)]
     rows.append(row(0.1, modality="meta", kind="without"))
     by_parts = 0.1 * 0.75 + 0.2 * 0.65 + 0.2 * 0.6 + 0.2 * 0.6 + 0.2 * 0.55
@@ -280,7 +280,7 @@ def test_the_area_is_the_mean_height_of_the_curve() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_says_what_each_modality_brings(start: Start) -> None:
+def test_run_writes_robustness(start: Start) -> None:
     out = start()
     packed, metrics = read_json(out / folder.ROBUSTNESS), read_json(out / folder.METRICS)
     assert packed["format"] == 1
@@ -303,7 +303,7 @@ def test_a_run_says_what_each_modality_brings(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_else_depends_on_it(start: Start) -> None:
+def test_robustness_does_not_change_results(start: Start) -> None:
     on, off = start("on"), start("off", {"run": {"robustness": False}})
     assert not (off / folder.ROBUSTNESS).exists()
     assert (on / folder.PREDICTIONS).read_bytes() == (off / folder.PREDICTIONS).read_bytes()

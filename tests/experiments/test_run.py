@@ -37,7 +37,7 @@ class Lines(Silent):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_a_whole_folder(start: Start) -> None:
+def test_run_writes_all_files(start: Start) -> None:
     out = start()
     assert {path.name for path in out.iterdir()} == set(folder.FILES)
     history, metrics = read_json(out / folder.HISTORY), read_json(out / folder.METRICS)
@@ -56,8 +56,8 @@ def test_a_run_leaves_a_whole_folder(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_path: Path) -> None:
-    """A file that is changed while the run goes on was read before."""
+def test_read_files_are_recorded_at_start(start: Start, tmp_path: Path) -> None:
+    """A file that is changed during the run was read before."""
     split = tmp_path / "split.csv"
     split.write_text("a\n")
     digest = hashlib.sha256(b"a\n").hexdigest()
@@ -83,7 +83,7 @@ def test_the_files_that_a_run_read_are_recorded_as_it_began(start: Start, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_finished_run_of_a_newer_version_is_not_read(start: Start) -> None:
+def test_finished_run_of_newer_version_raises(start: Start) -> None:
     out = start("run", {"train": {"epochs": 1}})
     (out / folder.METRICS).write_text('{"format": 99}')
     with pytest.raises(ValueError, match=r"metrics\.json has format 99, this version of mmfusion reads up to 1"):
@@ -91,7 +91,7 @@ def test_a_finished_run_of_a_newer_version_is_not_read(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
+def test_predictions_reproduce_metrics(start: Start) -> None:
     out = start()
     frame = pd.read_csv(out / folder.PREDICTIONS)
     assert list(frame.columns) == ["id", "group", "part", "label", "fold", "seed", "prob_good", "prob_bad"]
@@ -117,7 +117,7 @@ def test_the_predictions_are_those_of_the_metrics(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_subgroups_are_those_of_the_tables(start: Start, fakes: ModuleType) -> None:
+def test_subgroups_match_table(start: Start, fakes: ModuleType) -> None:
     frame = pd.read_csv(start(overrides={"data": {"missing": 0.2}}) / folder.SUBGROUPS)
     truth = pd.concat([fakes.table(64, seed, 0.2) for seed in (1, 2)], ignore_index=True)
     assert list(frame.columns) == ["id", "where", "how large"]
@@ -129,7 +129,7 @@ def test_subgroups_are_those_of_the_tables(start: Start, fakes: ModuleType) -> N
 
 
 @pytest.mark.slow
-def test_the_fold_is_in_the_predictions_and_the_results(start: Start) -> None:
+def test_fold_is_in_predictions_and_metrics(start: Start) -> None:
     out = start(overrides={"data": {"fold": 2, "split_file": "splits.csv"}})
     assert set(pd.read_csv(out / folder.PREDICTIONS)["fold"]) == {2}
     assert read_json(out / folder.METRICS)["fold"] == 2
@@ -141,7 +141,7 @@ def test_the_fold_is_in_the_predictions_and_the_results(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_learns(start: Start) -> None:
+def test_training_improves_auc(start: Start) -> None:
     metrics = read_json(start(overrides={"train": {"epochs": 12}}) / folder.METRICS)
     assert metrics["test"]["auc"]["value"] > 0.7
     share = (metrics["test"]["auc"]["value"] - 0.8) / 0.1
@@ -172,7 +172,7 @@ def same_weights(one: Path, other: Path) -> bool:
         ),
     ],
 )
-def test_the_same_settings_twice_give_the_same_predictions(start: Start, overrides: dict[str, Any]) -> None:
+def test_runs_are_deterministic(start: Start, overrides: dict[str, Any]) -> None:
     first, second = start("a", overrides), start("b", overrides)
     assert (first / folder.PREDICTIONS).read_bytes() == (second / folder.PREDICTIONS).read_bytes()
     assert (first / checkpoints.BEST).read_bytes() == (second / checkpoints.BEST).read_bytes()
@@ -181,7 +181,7 @@ def test_the_same_settings_twice_give_the_same_predictions(start: Start, overrid
 
 
 @pytest.mark.slow
-def test_a_run_leaves_the_callers_random_numbers_alone(start: Start) -> None:
+def test_run_restores_random_state(start: Start) -> None:
     torch.manual_seed(7)
     wanted = torch.rand(3)
     torch.manual_seed(7)
@@ -215,7 +215,7 @@ OTHERS = (*((at, True) for at in (2, 3, 4, 6, 7, 8, 9, 10, 11)), (1, False), (4,
         *(pytest.param(*one, marks=EXHAUSTIVE) for one in OTHERS),
     ],
 )
-def test_killed_at_any_write_and_resumed_it_ends_the_same(
+def test_resumed_after_kill_at_any_write_matches_uninterrupted(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at: int, pretrain: bool
 ) -> None:
     overrides = {"model": {"pretrain": pretrain}, "train": {"epochs": 2}}
@@ -245,7 +245,7 @@ CHANGED = {"augment": {"table": {"corrupt": 0.3, "mask": 0.1, "cutmix": 0.2}}}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["grouped", "weighted"])
-def test_resumed_with_changed_cells_and_any_sampler_it_ends_the_same(
+def test_resumed_with_augmentation_and_sampler_matches(
     start: Start, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
     overrides = {"train": {**CHANGED, "epochs": 3, "sampler": sampler}}
@@ -266,12 +266,12 @@ def test_resumed_with_changed_cells_and_any_sampler_it_ends_the_same(
 
 
 @pytest.mark.slow
-def test_the_number_of_reading_processes_changes_nothing(start: Start) -> None:
+def test_number_of_workers_does_not_change_results(start: Start) -> None:
     alone, two = (start(f"w{n}", {"train": {**CHANGED, "workers": n, "sampler": "grouped"}}) for n in (0, 2))
     assert same_weights(alone, two)
 
 
-def test_each_process_augments_by_numbers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_augment_with_distinct_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     training = object.__new__(Training)
     training.seed = 0
     seeds = []
@@ -283,7 +283,7 @@ def test_each_process_augments_by_numbers_of_its_own(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Training._epoch
     seen: list[int] = []
 
@@ -303,7 +303,7 @@ def test_resuming_repeats_no_finished_epoch(start: Start, tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_only_read(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_of_finished_run_only_reads(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     out = start()
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     monkeypatch.setattr(run, "build", lambda *_, **__: pytest.fail("built again"))
@@ -314,7 +314,7 @@ def test_a_finished_run_is_only_read(start: Start, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_resuming_needs_no_pretrained_weights(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_needs_no_pretrained_weights(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     out = start(overrides={"model": {"weights": "some"}})
     (out / folder.METRICS).unlink()
     monkeypatch.setenv("TINY_OFFLINE", "1")
@@ -324,7 +324,7 @@ def test_resuming_needs_no_pretrained_weights(start: Start, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_resuming_on_other_data_is_refused(start: Start) -> None:
+def test_resume_on_other_data_raises(start: Start) -> None:
     out = start()
     (out / folder.METRICS).unlink()
     settings = read_json(out / folder.SETTINGS)
@@ -335,9 +335,7 @@ def test_resuming_on_other_data_is_refused(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_and_keeps_the_former_checkpoint(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_keeps_previous_checkpoint(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = start("whole")
     writes, real = 0, os.fsync
 
@@ -361,7 +359,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_former_checkpoint(
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_the_run(start: Start, tmp_path: Path) -> None:
+def test_nonfinite_loss_stops_the_run(start: Start, tmp_path: Path) -> None:
     # Four steps an epoch; the objective explodes in the third step of the second.
     with pytest.raises(ValueError, match=r"not finite in step 3 of the epoch \(ce=\d.*, penalty=nan\)"):
         start(overrides={"model": {"explode_after": 6}})
@@ -370,7 +368,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(start: Start, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def check(self: Any, inputs: Any) -> None:
         raise ValueError("looked at the first step")
 
@@ -380,9 +378,7 @@ def test_the_first_step_is_checked(start: Start, fakes: ModuleType, monkeypatch:
 
 
 @pytest.mark.slow
-def test_the_inputs_are_checked_before_the_first_step(
-    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_are_checked_before_first_step(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
 
     def check(self: Any, inputs: Any, present: Any) -> None:
@@ -403,7 +399,7 @@ def test_the_inputs_are_checked_before_the_first_step(
         {"run": {"device": "auto", "precision": "tf32"}},
     ],
 )
-def test_what_this_machine_cannot_do(
+def test_unavailable_device_raises(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -420,7 +416,7 @@ def test_what_this_machine_cannot_do(
         ({"train": {"batch_size": 1}}, "from 2 to 65536"),
     ],
 )
-def test_bad_input_leaves_nothing(
+def test_invalid_input_leaves_no_folder(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any], message: str
 ) -> None:
     monkeypatch.setenv("TINY_OFFLINE", "1")
@@ -429,7 +425,7 @@ def test_bad_input_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_phase_or_augmentation_is_refused(start: Start, tmp_path: Path) -> None:
+def test_unknown_phase_or_augmentation_raises(start: Start, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"phase_epochs names \['warm'\]; the phases of the model are \['train'\]"):
         start("a", {"train": {"phase_epochs": {"warm": 3}}})
     with pytest.raises(ValueError, match=r"train\.augment"):
@@ -438,7 +434,7 @@ def test_an_unknown_phase_or_augmentation_is_refused(start: Start, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_phase_may_have_epochs_of_its_own(start: Start) -> None:
+def test_phase_epochs(start: Start) -> None:
     out = start(overrides={"model": {"pretrain": True}, "train": {"phase_epochs": {"pretrain": 1}, "epochs": 2}})
     history = read_json(out / folder.HISTORY)
     assert [entry["phase"] for entry in history] == ["pretrain", "train", "train"]
@@ -447,7 +443,7 @@ def test_a_phase_may_have_epochs_of_its_own(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_is_never_overwritten_without_being_told(start: Start, tmp_path: Path) -> None:
+def test_existing_run_raises_without_overwrite(start: Start, tmp_path: Path) -> None:
     out = start()
     before = (out / folder.PREDICTIONS).read_bytes()
     with pytest.raises(FileExistsError, match=r"already holds a run.*resume=.*overwrite=True.*run.out"):
@@ -459,7 +455,7 @@ def test_a_folder_is_never_overwritten_without_being_told(start: Start, tmp_path
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_other_peoples_files_are_left_alone(start: Start, tmp_path: Path) -> None:
+def test_folder_with_other_files_raises(start: Start, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="files that are not a run"):
@@ -470,7 +466,7 @@ def test_other_peoples_files_are_left_alone(start: Start, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_settings_are_what_was_asked(start: Start) -> None:
+def test_settings_are_stored(start: Start) -> None:
     out = start(overrides={"train": {"lr": 0.02}, "data": {"n": 48}})
     packed = json.loads((out / folder.SETTINGS).read_text())
     assert (packed["format"], packed["train"]["lr"], packed["data"], packed["run"]["model"]) == (
@@ -483,9 +479,7 @@ def test_settings_are_what_was_asked(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_the_test_part_is_read_at_the_end_alone(
-    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_test_set_is_read_at_the_end_only(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     real = fakes.FrameDataset.__getitems__
     asked: list[str] = []
 
@@ -504,7 +498,7 @@ def test_the_test_part_is_read_at_the_end_alone(
 
 
 @pytest.mark.slow
-def test_a_trial_leaves_the_test_set_alone(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_does_not_read_test_set(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     real = fakes.FrameDataset.__getitems__
     asked: set[str] = set()
 
@@ -529,10 +523,8 @@ def test_a_trial_leaves_the_test_set_alone(start: Start, fakes: ModuleType, monk
 
 
 @pytest.mark.slow
-def test_augmentation_of_tables_changes_training_and_not_evaluation(
-    start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A whole training part of hidden cells; evaluation sees every cell."""
+def test_table_augmentation_only_in_training(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cells of the training set are masked; evaluation sees every cell."""
     seen: list[tuple[bool, bool]] = []
     forward = fakes.Tiny.forward
 
@@ -547,14 +539,14 @@ def test_augmentation_of_tables_changes_training_and_not_evaluation(
 
 
 @pytest.mark.slow
-def test_augmentation_that_is_off_changes_no_number(start: Start) -> None:
+def test_zero_augmentation_does_not_change_results(start: Start) -> None:
     settings = {"table": {"corrupt": 0.0, "mask": 0.0, "cutmix": 0.0}, "padding": "zeros"}
     off = start("a", {"train": {"augment": settings}})
     assert same_weights(off, start("b"))
 
 
 @pytest.mark.slow
-def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_cells_reach_losses(start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     forward = fakes.Objective.forward
 
@@ -573,7 +565,7 @@ def test_what_was_hidden_reaches_the_losses(start: Start, fakes: ModuleType, mon
 
 
 @pytest.mark.slow
-def test_the_epoch_can_be_chosen_on_the_test_part_which_is_said(start: Start) -> None:
+def test_epoch_chosen_on_test_set_is_noted(start: Start) -> None:
     out = start(overrides={"train": {"select_on": "test", "epochs": 2}, "run": {"notes": ["Mine."], "preset": "p"}})
     metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
     assert metrics["notes"] == ["This dataset is made up.", "Mine.", assembly.CHOSEN_ON_TEST]
@@ -588,7 +580,7 @@ def test_the_epoch_can_be_chosen_on_the_test_part_which_is_said(start: Start) ->
 
 
 @pytest.mark.slow
-def test_the_epoch_can_be_chosen_by_a_mean_of_metrics(start: Start) -> None:
+def test_epoch_chosen_by_mean_of_metrics(start: Start) -> None:
     metric = "auc+accuracy_1+average_precision_called"
     out = start(overrides={"train": {"metric": metric}})
     metrics, history = read_json(out / folder.METRICS), read_json(out / folder.HISTORY)
@@ -603,7 +595,7 @@ def test_the_epoch_can_be_chosen_by_a_mean_of_metrics(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_a_threshold_of_ones_own(start: Start) -> None:
+def test_fixed_threshold(start: Start) -> None:
     out = start(overrides={"train": {"threshold": 0.25, "epochs": 1}})
     metrics, frame = read_json(out / folder.METRICS), pd.read_csv(out / folder.PREDICTIONS)
     assert (metrics["threshold"], metrics["threshold_chosen"]) == (0.25, False)
@@ -615,7 +607,7 @@ def test_a_threshold_of_ones_own(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_images_as_the_dataset_has_them() -> None:
+def test_images_without_encoder_normalization() -> None:
     """Without the mean and deviation of the encoder's weights; a loaded model does the same."""
     spec = DataSpec({"image": Image(3, (16, 16))}, n_classes=2)
     chosen = {"run": {"model": "image", "dataset": "synthetic_derm7pt"}, "model": {"encoder": "convnet"}}
@@ -633,7 +625,7 @@ def test_images_as_the_dataset_has_them() -> None:
 
 
 @pytest.mark.slow
-def test_held_out_rows_whose_output_is_not_finite_are_counted(
+def test_nonfinite_held_out_outputs_are_counted(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run ends, without probabilities or metrics where the model has no answer."""
@@ -662,7 +654,7 @@ def test_held_out_rows_whose_output_is_not_finite_are_counted(
 
 
 @pytest.mark.slow
-def test_held_out_numbers_far_outside_the_training_range_are_noted(
+def test_far_out_of_range_held_out_numbers_are_noted(
     start: Start, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fakes.table

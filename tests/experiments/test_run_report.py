@@ -35,7 +35,7 @@ def rendered(metrics: dict[str, Any]) -> str:
     return file.getvalue()
 
 
-def test_every_metric_has_its_interval() -> None:
+def test_metrics_have_intervals() -> None:
     metrics = summary(2)
     text = rendered(metrics)
     for name, value in metrics["test"].items():
@@ -53,7 +53,7 @@ def test_groups_are_counted() -> None:
     assert "180 cases in 60 groups" in rendered(summary(2, copies=3))
 
 
-def test_ceilings_stand_beside_the_auc() -> None:
+def test_ceilings_are_listed_next_to_auc() -> None:
     metrics = summary(2, {"image": 0.8, "table": 0.75, "both": 0.92})
     row = next(line for line in rendered(metrics).splitlines() if " auc " in line)
     assert "image 0.800, table 0.750, both 0.920" in row
@@ -62,43 +62,43 @@ def test_ceilings_stand_beside_the_auc() -> None:
     assert lines[-1] == "Mind the gap."
 
 
-def test_three_classes_have_no_threshold() -> None:
+def test_no_threshold_with_three_classes() -> None:
     metrics = summary(3)
     assert metrics["threshold"] is None
     assert not any("threshold" in line for line in run_report.sentences(metrics))
 
 
-def test_the_table_names_the_source_of_error_that_its_intervals_hold() -> None:
-    """The test cases alone: one run says nothing about other training runs, so no sentence calls a difference noise."""
+def test_caption_names_source_of_error() -> None:
+    """The test cases only: one run carries no information about other training runs."""
     metrics = summary(2)
     assert "95% intervals for other test cases only." in " ".join(rendered(metrics).split())
     assert not any("standard error" in line or "noise" in line for line in run_report.sentences(metrics))
 
 
-def test_without_intervals_the_table_has_no_caption() -> None:
+def test_no_caption_without_intervals() -> None:
     metrics = summary(2)
     metrics["test"] = {name: {**value, "low": None, "high": None} for name, value in metrics["test"].items()}
     assert "intervals" not in rendered(metrics)
 
 
-def test_an_undefined_metric_is_said_so() -> None:
+def test_undefined_metric_is_shown() -> None:
     metrics = summary(2)
     metrics["test"]["auc"] = dict.fromkeys(("value", "low", "high", "error"))
     assert "undefined" in rendered(metrics)
 
 
-def test_the_share_of_the_gap() -> None:
+def test_gap_closed_by_hand() -> None:
     ceilings = {"image": 0.7, "table": 0.8, "both": 0.9}
     share = run_report.gap_closed(Estimate(0.85, 0.8, 0.9, 0.02), ceilings)
     assert share == pytest.approx({"value": 0.5, "low": 0.0, "high": 1.0, "error": 0.2})
 
 
 @pytest.mark.parametrize("ceilings", [{}, {"both": 0.9}, {"image": 0.9, "table": 0.7, "both": 0.9}])
-def test_without_a_gap_there_is_no_share(ceilings: dict[str, float]) -> None:
+def test_gap_closed_without_gap_is_none(ceilings: dict[str, float]) -> None:
     assert run_report.gap_closed(Estimate(0.85, 0.8, 0.9, 0.02), ceilings) is None
 
 
-def test_the_temperature_is_of_validation_and_said() -> None:
+def test_temperature_is_fitted_on_validation() -> None:
     rng = np.random.default_rng(3)
     y = rng.integers(2, size=50)
     sure = np.where(rng.random(50) < 0.75, y, 1 - y)
@@ -124,7 +124,7 @@ def test_the_temperature_is_of_validation_and_said() -> None:
     assert any(f"Scaled by the temperature {found['temperature']:.2f}" in line for line in lines)
 
 
-def test_of_an_output_that_is_not_finite_nothing_is_computed() -> None:
+def test_nonfinite_output_gives_no_metrics() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet([1, 1], size=40)
     y = np.arange(40) % 2
@@ -163,7 +163,7 @@ def one_class(n: int, label: int, k: int = 2) -> tuple[np.ndarray, np.ndarray]:
     return p, np.full(n, label)
 
 
-def test_a_test_set_of_one_class_is_said_once() -> None:
+def test_test_set_of_one_class_is_reported_once() -> None:
     held_out = {"validation": one_class(10, 0), "test": one_class(12, 0)}
     found = run_report.summarize(
         {part: p for part, (p, _) in held_out.items()},
@@ -195,7 +195,7 @@ def test_a_test_set_of_one_class_is_said_once() -> None:
     assert rendered(metrics).count("undefined") >= 2 * len(undefined)
 
 
-def test_one_of_three_classes_without_cases_is_said() -> None:
+def test_absent_class_is_reported() -> None:
     metrics = summary(3)
     metrics["test"]["accuracy_c2"] = dict.fromkeys(("value", "low", "high", "error"))
     assert run_report.sentences(metrics)[0] == (
@@ -203,7 +203,7 @@ def test_one_of_three_classes_without_cases_is_said() -> None:
     )
 
 
-def test_without_a_test_set_validation_alone_is_shown() -> None:
+def test_without_test_set_only_validation_is_shown() -> None:
     whole = summary(2, {"image": 0.7, "table": 0.6, "both": 0.9})
     probabilities, labels = np.full((6, 2), 0.5), np.arange(6) % 2
     metrics = whole | run_report.summarize(

@@ -21,7 +21,7 @@ ONE, BOTH = [1] * 4, [0, 1, 1]
 @pytest.mark.parametrize(
     "metric", ["auc", "average_precision", "f1_macro", "mcc", "specificity", "accuracy_0", "auc+accuracy"]
 )
-def test_an_undefined_metric_cannot_choose(metric: str) -> None:
+def test_undefined_metric_raises(metric: str) -> None:
     check_metric(metric, BOTH, ("good", "bad"))
     with pytest.raises(
         ValueError, match=r"chooses the epoch on the validation set, which has no cases of 'good'"
@@ -36,7 +36,7 @@ def test_an_undefined_metric_cannot_choose(metric: str) -> None:
         check_metric(other, ONE, ("good", "bad"))
 
 
-def test_a_class_without_cases_leaves_the_others_means() -> None:
+def test_absent_class_allows_means_of_others() -> None:
     for metric in NAMES:
         check_metric(metric, [0, 1, 1], ("a", "b", "c"))
     with pytest.raises(ValueError, match=re.escape("accuracy_2 is undefined there")):
@@ -44,7 +44,7 @@ def test_a_class_without_cases_leaves_the_others_means() -> None:
 
 
 @pytest.mark.parametrize(("metric", "k"), [("accuracy_7", 2), ("auc+accuracy_3", 3), ("average_precision_called", 3)])
-def test_a_metric_of_other_classes(metric: str, k: int) -> None:
+def test_metric_of_other_classes_raises(metric: str, k: int) -> None:
     with pytest.raises(
         ValueError, match=f"which is not defined for {k} classes; expected one of: auc, .*accuracy_{k - 1}"
     ):
@@ -52,7 +52,7 @@ def test_a_metric_of_other_classes(metric: str, k: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_could_not_choose_does_not_begin(
+def test_run_with_undefined_metric_raises_at_start(
     start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, fakes: ModuleType, tmp_path: Path
 ) -> None:
     def single(**options: Any) -> DataBundle:
@@ -76,7 +76,7 @@ def test_a_run_that_could_not_choose_does_not_begin(
     assert any(line.startswith("The validation set has no cases of 'good'") for line in lines)
 
 
-def test_a_run_without_test_cases_does_not_begin(
+def test_run_without_test_cases_raises_at_start(
     start: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, fakes: ModuleType, tmp_path: Path
 ) -> None:
     def without(**options: Any) -> DataBundle:
@@ -89,7 +89,7 @@ def test_a_run_without_test_cases_does_not_begin(
     assert not (tmp_path / "run").exists()
 
 
-def test_as_long_as_nothing_is_defined_the_last_epoch_is_kept() -> None:
+def test_last_epoch_is_kept_while_metric_is_undefined() -> None:
     progress = Progress()
     assert better(None, progress, "auc")
     progress.best_epoch = 1
@@ -101,8 +101,8 @@ def test_as_long_as_nothing_is_defined_the_last_epoch_is_kept() -> None:
     assert better(0.3, progress, "log_loss")
 
 
-def test_what_was_not_chosen_is_not_called_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of a run that a former version made."""
+def test_epoch_without_choice_is_not_reported_as_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a run of an older version."""
     lines: list[str] = []
 
     class Lines(Silent):

@@ -26,24 +26,24 @@ from mmfusion.experiments.settings import Settings, merge, parse_override, resol
         ("run.out=", {"run": {"out": ""}}),
     ],
 )
-def test_an_override_is_toml_or_text(text: str, wanted: dict[str, Any]) -> None:
+def test_override_values_are_toml_or_text(text: str, wanted: dict[str, Any]) -> None:
     assert parse_override(text) == wanted
 
 
 @pytest.mark.parametrize("text", ["lr=1", "train.lr", "train.=1", ".lr=1", "", "="])
-def test_what_is_no_override(text: str) -> None:
+def test_invalid_override_raises(text: str) -> None:
     with pytest.raises(ValueError, match=r"a setting is section\.key=value"):
         parse_override(text)
 
 
-def test_merge_goes_deep_and_changes_neither() -> None:
+def test_merge_is_deep_and_pure() -> None:
     base = {"train": {"lr": 1, "augment": {"flip": 1}}}
     update = {"train": {"augment": {"shift": 2}}, "data": {}}
     assert merge(base, update) == {"train": {"lr": 1, "augment": {"flip": 1, "shift": 2}}, "data": {}}
     assert base == {"train": {"lr": 1, "augment": {"flip": 1}}}
 
 
-def test_later_layers_win(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_layers_override(fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {"train": {"epochs": 7, "lr": 0.5}, "model": {"width": 4, "encoder": "small", "foreign": 1}}
     recipe["models"] = {"tiny": {"train": {"lr": 0.25}, "model": {"width": 5}}}
     monkeypatch.setattr(recipes, "load", lambda dataset, *arguments: recipes.pick(recipe, *arguments))
@@ -60,7 +60,7 @@ def test_json_round_trip(fakes: ModuleType) -> None:
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
-def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
+def test_integer_is_accepted_as_float(fakes: ModuleType) -> None:
     lr = resolve("tiny", "tiny", [{"train": {"lr": 1}}]).train.lr
     assert lr == 1.0
     assert isinstance(lr, float)
@@ -124,20 +124,20 @@ def test_an_integer_will_do_for_a_number(fakes: ModuleType) -> None:
         ({"run": {"cache_gb": -1}}, r"run\.cache_gb expects float from 0 to 1000000, got -1"),
     ],
 )
-def test_what_is_refused(fakes: ModuleType, override: dict[str, Any], message: str) -> None:
+def test_invalid_settings_raise(fakes: ModuleType, override: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve("tiny", "tiny", [override])
 
 
-def test_unknown_names(fakes: ModuleType) -> None:
+def test_unknown_names_raise(fakes: ModuleType) -> None:
     with pytest.raises(ValueError, match="unknown model 'tinny'; did you mean 'tiny'"):
         resolve("tinny", "tiny")
     with pytest.raises(ValueError, match="unknown dataset 'tinny'; did you mean 'tiny'"):
         resolve("tiny", "tinny")
 
 
-def test_a_name_with_hyphens_is_the_registered_one() -> None:
-    """On the command line and in the file of a run that was made when names had hyphens."""
+def test_hyphens_in_names_are_read_as_underscores() -> None:
+    """On the command line and in the file of a run made when names had hyphens."""
     assert resolve("gated-query", "synthetic-men") == resolve("gated_query", "synthetic_men")
     old = resolve("gated_query").to_dict()
     old["run"] |= {"model": "gated-query", "dataset": "synthetic-derm7pt"}

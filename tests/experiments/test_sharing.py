@@ -53,7 +53,7 @@ def shared(start: Start, tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_a_shared_run_predicts_the_same(shared: tuple[Path, Path], fakes: ModuleType) -> None:
+def test_shared_run_predicts_the_same(shared: tuple[Path, Path], fakes: ModuleType) -> None:
     frame = fakes.table(6, seed=5)
     out, small = shared
     pd.testing.assert_frame_equal(mmfusion.load(small).predict(frame), mmfusion.load(out).predict(frame))
@@ -66,7 +66,7 @@ def test_a_shared_run_predicts_the_same(shared: tuple[Path, Path], fakes: Module
 
 
 @pytest.mark.slow
-def test_weights_files_hold_weights(shared: tuple[Path, Path], fakes: ModuleType, tmp_path: Path) -> None:
+def test_weights_files_hold_weights_only(shared: tuple[Path, Path], fakes: ModuleType, tmp_path: Path) -> None:
     out, small = shared
     tensors, about = checkpoints.load(out / checkpoints.BEST)
     assert set(about) == {"format", "epoch", "metric", "value"}
@@ -87,8 +87,8 @@ def test_weights_files_hold_weights(shared: tuple[Path, Path], fakes: ModuleType
 
 
 @pytest.mark.slow
-def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None:
-    """With prototypes from a memory of cases: that is kept to resume, and is no part of the weights."""
+def test_loaded_files_hold_no_case_data(tmp_path: Path) -> None:
+    """With prototypes from a memory of cases: it is stored to resume, not with the weights."""
     chosen = {
         "run": {"out": str(tmp_path / "run"), "device": "cpu", "robustness": False, "references": False},
         "train": {"epochs": 1, "batch_size": 16, "resamples": 0},
@@ -121,7 +121,9 @@ def test_no_embedding_label_or_row_is_in_what_load_reads(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_cannot_be_shared(shared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_one_line_errors(
+    shared: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, small = shared
     command = ["share", str(out), "--out"]
     assert "already exists: choose another folder by --out" in complaint([*command, str(small)], capsys)
@@ -134,7 +136,7 @@ def test_what_cannot_be_shared(shared: tuple[Path, Path], tmp_path: Path, capsys
 
 
 @pytest.mark.slow
-def test_no_surname_date_or_path_is_where_load_reads(tmp_path: Path) -> None:
+def test_loaded_files_reveal_no_names_or_paths(tmp_path: Path) -> None:
     home = tmp_path / "Dr Lindqvist"
     home.mkdir()
     clinic().to_csv(home / "table.csv", index=False)
@@ -162,7 +164,7 @@ def test_no_surname_date_or_path_is_where_load_reads(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
 @pytest.mark.parametrize("mask", [0o000, 0o022])
-def test_what_a_cache_makes_is_private(tmp_path: Path, mask: int) -> None:
+def test_cache_files_are_private(tmp_path: Path, mask: int) -> None:
     from PIL import Image
 
     from mmfusion.data import ImageCache, ImageSource
@@ -206,7 +208,7 @@ def maps_case() -> tuple[Any, Any]:
     return spec, dataset
 
 
-def test_a_former_cache_is_taken_away_from_others(tmp_path: Path) -> None:
+def test_existing_cache_is_made_private(tmp_path: Path) -> None:
     from mmfusion.utils.cache_folders import make_private, private_file, private_folder
 
     file = tmp_path / "file"

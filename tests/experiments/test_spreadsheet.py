@@ -19,17 +19,17 @@ def test_formulas_are_escaped(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-5", "+3.5", "-1e-05", "-.5", "'x", "a=b", "1-2", "007"])
-def test_other_texts_stay(text: str) -> None:
+def test_other_texts_are_unchanged(text: str) -> None:
     assert escape(text) == text
 
 
 @given(st.text("=+-@'\t\r\n a1,\"", max_size=6))
-def test_reading_back_gives_the_original(text: str) -> None:
+def test_escape_round_trip(text: str) -> None:
     assert unescape(escape(text)) == text
 
 
 @given(st.lists(st.text("=+-@'\t\r\n a01,\";#", min_size=1, max_size=6), min_size=2, max_size=6))
-def test_a_file_read_back_is_the_original(texts: list[str]) -> None:
+def test_file_round_trip(texts: list[str]) -> None:
     name, *cells = texts
     frame = pd.DataFrame({name: cells, "": cells})
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def test_a_file_read_back_is_the_original(texts: list[str]) -> None:
     assert found.to_numpy().tolist() == [[cell, cell] for cell in cells]
 
 
-def test_a_table(tmp_path: Path) -> None:
+def test_table_round_trip_with_formulas(tmp_path: Path) -> None:
     frame = pd.DataFrame({"=id": ["=1+1", "'@x", "007"], "value": [-0.5, math.nan, -1e-5], "n": [-1, 2, 3]})
     text = to_csv(frame)
     assert text == "'=id,value,n\n'=1+1,-0.5,-1\n''@x,,2\n007,-1e-05,3\n"
@@ -52,10 +52,10 @@ def test_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [[0.1 + 0.2, 1e-300, 1 / 3], [1, 2**53, -3], [True, False, True], ["a", "b", "c"]])
-def test_numbers_are_written_as_pandas_writes_them(values: list[object]) -> None:
+def test_numbers_are_written_as_pandas_does(values: list[object]) -> None:
     frame = pd.DataFrame({"a": values, "b": values})
     assert to_csv(frame) == frame.to_csv(index=False, lineterminator="\n")
 
 
-def test_rows() -> None:
+def test_write_rows_values() -> None:
     assert write_rows([["a", "b"], [None, -1.5], ["=x", math.nan]]) == "a,b\n,-1.5\n'=x,\n"

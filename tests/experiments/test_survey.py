@@ -50,7 +50,7 @@ def test_absent_images_are_counted(tmp_path: Path) -> None:
     assert found.notes == ("The image 'photo' is absent: 2 of 12 in train, 1 of 6 in validation, 0 of 6 in test.",)
 
 
-def test_no_training_image_at_all(tmp_path: Path) -> None:
+def test_no_training_image_raises_or_is_absent(tmp_path: Path) -> None:
     frame, root = place(tmp_path), tmp_path / "elsewhere"
     root.mkdir()
     bundle = read(tmp_path, frame, root=root)
@@ -71,7 +71,7 @@ def test_no_training_image_at_all(tmp_path: Path) -> None:
     check_images(found, bundle, Tabular(), str(root))
 
 
-def test_images_that_say_nothing(tmp_path: Path) -> None:
+def test_constant_images_are_noted(tmp_path: Path) -> None:
     frame = place(tmp_path)
     one = survey(read(tmp_path, frame.assign(photo="5.png")))
     assert one.notes[0].startswith("The image 'photo' is the same in all 12 training cases that have it")
@@ -81,7 +81,7 @@ def test_images_that_say_nothing(tmp_path: Path) -> None:
     assert flat.notes == ("The image 'photo' has one value in all pixels, in each of 12 training cases looked at.",)
 
 
-def test_with_and_without_a_cache_digests_are_the_same(tmp_path: Path) -> None:
+def test_digests_are_the_same_with_and_without_cache(tmp_path: Path) -> None:
     frame = place(tmp_path)
     memory, cached = (survey(read(tmp_path, frame, cache=c)) for c in (None, ImageCache(tmp_path / "cache")))
     again = survey(read(tmp_path, frame, cache=ImageCache(tmp_path / "cache")))
@@ -93,7 +93,7 @@ def test_with_and_without_a_cache_digests_are_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [3, 14, 20])
-def test_every_change_is_named(tmp_path: Path, row: int) -> None:
+def test_digest_differences_name_every_change(tmp_path: Path, row: int) -> None:
     """In each set."""
     frame = place(tmp_path)
     before = survey(read(tmp_path, frame)).digests
@@ -118,7 +118,7 @@ def test_every_change_is_named(tmp_path: Path, row: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_the_cases_that_it_began_with_alone(tmp_path: Path) -> None:
+def test_resume_needs_the_same_cases(tmp_path: Path) -> None:
     frame = place(tmp_path)
     frame.to_csv(tmp_path / "cases.csv", index=False)
     given = {

@@ -81,7 +81,7 @@ ROUTES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_folder_does_not_run_what_it_names(
+def test_plugins_of_folder_are_not_run_without_consent(
     hostile: Path, plugin: Path, tmp_path: Path, route: Callable[[Path], object]
 ) -> None:
     with pytest.raises(PluginError) as caught:
@@ -104,15 +104,15 @@ def test_a_folder_does_not_run_what_it_names(
 
 
 @pytest.mark.slow
-def test_the_caller_has_the_last_word(hostile: Path, plugin: Path, tmp_path: Path) -> None:
+def test_caller_overrides_plugins(hostile: Path, plugin: Path, tmp_path: Path) -> None:
     predictor.load(hostile, plugins=[])
     assert not (tmp_path / "ran").exists()
     predictor.load(hostile, plugins=[plugin])
     assert (tmp_path / "ran").exists()
 
 
-def test_a_copy_elsewhere_is_another_file(plugin: Path, tmp_path: Path) -> None:
-    """What lies next to it may be another."""
+def test_copy_in_other_folder_is_not_allowed(plugin: Path, tmp_path: Path) -> None:
+    """Other files may lie next to it."""
     trust.run_given([plugin])
     (tmp_path / "ran").unlink()
     (tmp_path / "stranger").mkdir()
@@ -123,7 +123,7 @@ def test_a_copy_elsewhere_is_another_file(plugin: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_one_that_was_not_allowed_stops_all(plugin: Path, tmp_path: Path) -> None:
+def test_one_disallowed_plugin_stops_all(plugin: Path, tmp_path: Path) -> None:
     trust.run_given([plugin])
     (tmp_path / "ran").unlink()
     forget()
@@ -134,8 +134,8 @@ def test_one_that_was_not_allowed_stops_all(plugin: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "ran").exists()
 
 
-def test_byte_code_next_to_an_allowed_file_is_not_run(plugin: Path, tmp_path: Path) -> None:
-    """It says the same size and time of change as the source, and is another program."""
+def test_byte_code_of_allowed_file_is_not_run(plugin: Path, tmp_path: Path) -> None:
+    """It has the same size and time of change as the source, and is another program."""
     innocent = "".ljust(len(plugin.read_text()) - 1, "#") + "\n"
     evil = plugin.read_text()
     cached = Path(cache_from_source(str(plugin)))
@@ -152,7 +152,7 @@ def test_byte_code_next_to_an_allowed_file_is_not_run(plugin: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["code.pyc", "code.so", "code.txt", "code"])
-def test_only_source_is_run(tmp_path: Path, name: str) -> None:
+def test_only_python_source_is_run(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(PluginError, match=r"a name that ends in \.py"):
         trust.run_given([tmp_path / name])
@@ -160,7 +160,7 @@ def test_only_source_is_run(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 3, "b": [1]}', "[" * 100_000])
-def test_a_damaged_memory_allows_nothing(plugin: Path, tmp_path: Path, content: str) -> None:
+def test_damaged_consent_file_allows_nothing(plugin: Path, tmp_path: Path, content: str) -> None:
     memory = tmp_path / "configuration" / "mmfusion" / trust.FILE
     memory.parent.mkdir(parents=True)
     memory.write_text(content)
@@ -173,9 +173,7 @@ def test_a_damaged_memory_allows_nothing(plugin: Path, tmp_path: Path, content: 
     assert stat.S_IMODE(memory.stat().st_mode) == 0o600
 
 
-def test_without_a_place_to_remember_the_user_is_asked_again(
-    plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_consent_file_asks_again(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     trust.run_given([plugin])
@@ -184,6 +182,6 @@ def test_without_a_place_to_remember_the_user_is_asked_again(
         trust.run_named([plugin], tmp_path)
 
 
-def test_what_runs_already_is_not_asked_about(plugin: Path, tmp_path: Path) -> None:
+def test_loaded_plugin_needs_no_consent(plugin: Path, tmp_path: Path) -> None:
     plugin_files.import_files([plugin])
     trust.run_named([plugin], tmp_path)

@@ -58,7 +58,7 @@ def batch(model: FusionModel) -> tuple[dict[str, Content], Bag]:
         pytest.param("cfcml", "grad_cam_plus_plus", 2, marks=EXHAUSTIVE),
     ],
 )
-def test_each_image_has_a_map(name: str, method: str, at: int) -> None:
+def test_every_image_of_a_bag_has_a_map(name: str, method: str, at: int) -> None:
     model = model_of(name, 3)
     inputs, bag = batch(model)
     with left_as_it_was(model):
@@ -77,7 +77,7 @@ def test_each_image_has_a_map(name: str, method: str, at: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_slices_of_a_volume_in_a_bag() -> None:
+def test_bag_of_volumes_has_maps_with_slices() -> None:
     torch.manual_seed(0)
     spec = DataSpec({"image0": Image(3, (16, 16, 3), bag=3), "table0": TABLE}, n_classes=3)
     model = mmf.create_model(mmf.Blueprint(encoder=part("slices/resnet10t"), dim=8), spec).eval()
@@ -88,7 +88,7 @@ def test_slices_of_a_volume_in_a_bag() -> None:
     assert not heat[~MASK].any()
 
 
-def test_occlusion_of_one_image_leaves_the_others() -> None:
+def test_occlusion_changes_one_image_only() -> None:
     pytest.importorskip("captum")
     model = model_of("concat", 3)
     inputs, bag = batch(model)
@@ -103,7 +103,7 @@ def test_occlusion_of_one_image_leaves_the_others() -> None:
 
 
 @pytest.mark.slow
-def test_integrated_gradients_of_a_bag() -> None:
+def test_integrated_gradients_of_bag_sum_to_output_change() -> None:
     pytest.importorskip("captum")
     model = model_of("concat", 3)
     inputs, _ = batch(model)
@@ -112,8 +112,8 @@ def test_integrated_gradients_of_a_bag() -> None:
     assert_close(heat.sum((2, 3)), loss[..., 0, 0], atol=2e-3, rtol=2e-2)
 
 
-def test_a_bag_counts_as_a_whole() -> None:
-    """An empty one contributes exactly nothing, as an absent image."""
+def test_bag_has_one_contribution() -> None:
+    """An empty bag contributes exactly zero, as an absent image."""
     model = model_of("concat", 3)
     inputs, bag = batch(model)
     with left_as_it_was(model):
@@ -133,7 +133,7 @@ def test_a_bag_counts_as_a_whole() -> None:
 
 
 @pytest.mark.slow
-def test_what_tokens_are_made_of() -> None:
+def test_token_shares_of_bag_sum_to_one() -> None:
     model = model_of("cfcml", 3)
     inputs, _ = batch(model)
     shares = token_shares(model, inputs, name="image0")
@@ -144,7 +144,7 @@ def test_what_tokens_are_made_of() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["concat", "film"])
-def test_an_empty_bag_is_missing_and_worth_knowing(name: str) -> None:
+def test_empty_bag_counts_as_missing(name: str) -> None:
     model = model_of(name, 3)
     inputs, bag = batch(model)
     reference = {**make_inputs(model.spec.only("table0"), 3, seed=2), "image0": Bag(bag.x, MASK)}  # type: ignore[union-attr]  # it has one

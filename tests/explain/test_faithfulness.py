@@ -136,7 +136,7 @@ def test_model_independent_maps_fail() -> None:
     assert measured.method == "brightness"
 
 
-def test_a_map_of_random_weights_that_is_not_finite_is_no_map() -> None:
+def test_nonfinite_map_of_random_weights_is_ignored() -> None:
     model = small_model("concat")
 
     def method(

@@ -74,7 +74,7 @@ def usual(inputs: dict[str, Content], bagged: FusionModel) -> dict[str, Content]
 
 @torch.no_grad()
 @over_models()
-def test_every_model(name: str, layout: str) -> None:
+def test_model_output_invariances(name: str, layout: str) -> None:
     """Padding, order, a bag of one, an empty bag, a batch of one, and half precision."""
     bagged, plain = pair(name, layout)
     inputs, x = batch(layout)
@@ -114,8 +114,8 @@ def test_every_model(name: str, layout: str) -> None:
 
 
 @over_models()
-def test_gradients(name: str, layout: str) -> None:
-    """In float64 the gradient of each real image is that of finite differences, and padding has none."""
+def test_gradients_match_finite_differences(name: str, layout: str) -> None:
+    """In float64, of each real image; padding has none."""
     bagged, _ = pair(name, layout)
     inputs, x = batch(layout)
     bagged.double()
@@ -143,8 +143,8 @@ def test_gradients(name: str, layout: str) -> None:
         bagged.float()
 
 
-def test_every_real_image_counts_alike() -> None:
-    """Of equal images each gets an equal share of the gradient, and all together that of the image alone."""
+def test_equal_images_share_the_gradient() -> None:
+    """Of equal images each gets an equal share, which together equal the gradient of the single image."""
     bagged, plain = pair("concat", "planar")
     inputs, x = batch("planar")
     one = x[:, 0].double()
@@ -160,8 +160,8 @@ def test_every_real_image_counts_alike() -> None:
     torch.testing.assert_close(found[MASK], shares[MASK], rtol=0, atol=1e-12)
 
 
-def test_training_counts_images_not_padding() -> None:
-    """Batch statistics are of the real images; a bag of one image trains as the image."""
+def test_batch_statistics_ignore_padding() -> None:
+    """A bag of one image trains as the image."""
     inputs, x = batch("planar")
     torch.manual_seed(0)
     bagged = mmf.create_model("metablock", spec_of(4, "planar")).train()
@@ -179,7 +179,7 @@ def test_training_counts_images_not_padding() -> None:
 
 
 @torch.no_grad()
-def test_by_hand() -> None:
+def test_pooled_maps_by_hand() -> None:
     """Mean and maximum of the maps of each image encoded alone."""
     inputs, x = batch("planar")
     for how in ("mean", "max"):
@@ -195,8 +195,8 @@ def test_by_hand() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["concat", pytest.param("cfcml", marks=pytest.mark.slow), "metablock"])
-def test_maps_take_the_place_of_bags(name: str) -> None:
-    """Precomputed maps are pooled ones; map fusions behind the last stage act on those."""
+def test_precomputed_maps_replace_bags(name: str) -> None:
+    """Precomputed maps are pooled ones; map fusions after the last stage act on those."""
     bagged, _ = pair(name, "planar")
     inputs, x = batch("planar")
     given: dict[str, Content] = {**inputs, "image0": Bag(x, MASK)}
@@ -206,7 +206,7 @@ def test_maps_take_the_place_of_bags(name: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3).filter(any), min_size=1, max_size=5), st.data())
-def test_layout(places: list[list[bool]], data: st.DataObject) -> None:
+def test_layout_round_trip(places: list[list[bool]], data: st.DataObject) -> None:
     mask = torch.tensor(places)
     x = torch.randn(*mask.shape, 2, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99))))
     layout = BagLayout.of(mask)
@@ -224,7 +224,7 @@ def test_layout(places: list[list[bool]], data: st.DataObject) -> None:
     assert layout.pool(images.half() * 0 + 6e4, "mean").isfinite().all()  # the sum would be infinite in half precision
 
 
-def test_what_is_refused() -> None:
+def test_invalid_bags_raise() -> None:
     bagged, plain = pair("concat", "planar")
     inputs, x = batch("planar")
     mask = MASK.clone()

@@ -41,7 +41,7 @@ def test_ranks_and_tests_over_datasets() -> None:
     assert over.critical_difference == critical_difference(3, 3)
 
 
-def test_lower_may_be_better() -> None:
+def test_lower_is_better_metric() -> None:
     made = [comparison(name, concat=0.4, cfcml=0.3) for name in ("a", "b")]
     flipped = [
         dataclasses.replace(
@@ -59,7 +59,7 @@ def test_lower_may_be_better() -> None:
     assert over.methods[0].difference == pytest.approx(0.1)
 
 
-def test_two_comparisons_of_a_dataset_are_ambiguous() -> None:
+def test_dataset_with_two_comparisons_is_skipped() -> None:
     frozen, tuned = (comparison("a", name, concat=0.8, cfcml=0.9) for name in ("a, frozen", "a, tuned"))
     others = [comparison(name, concat=0.8, cfcml=0.9) for name in ("b", "c")]
     over = across_datasets([frozen, tuned, *others], 0.95)
@@ -69,12 +69,12 @@ def test_two_comparisons_of_a_dataset_are_ambiguous() -> None:
     assert across_datasets([frozen, tuned, others[0]], 0.95) is None
 
 
-def test_nothing_in_common() -> None:
+def test_no_common_methods_gives_none() -> None:
     assert across_datasets([comparison("a", concat=0.8, cfcml=0.9), comparison("b", concat=0.8, mbt=0.9)], 0.95) is None
     assert across_datasets([comparison("a", concat=0.8, cfcml=0.9)], 0.95) is None
 
 
-def test_rows_ablations_and_undefined_scores_are_not_ranked() -> None:
+def test_reference_rows_ablations_and_undefined_scores_are_not_ranked() -> None:
     made = [comparison(name, concat=0.8, cfcml=0.9, part=0.7, row=0.85, lost=0.5) for name in ("a", "b")]
     changes = {
         "part": {"whole": "cfcml"},
@@ -93,7 +93,7 @@ def test_rows_ablations_and_undefined_scores_are_not_ranked() -> None:
     assert [standing.label for standing in over.methods] == ["cfcml", "concat"]
 
 
-def test_without_a_common_reference_or_a_margin_there_are_ranks_alone() -> None:
+def test_without_common_reference_only_ranks() -> None:
     made = [comparison("a", concat=0.8, cfcml=0.9), comparison("b", reference="cfcml", concat=0.8, cfcml=0.9)]
     over = across_datasets(made, 0.95)
     assert over is not None

@@ -41,7 +41,7 @@ def cautions(result: Analysis) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
-def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path) -> None:
+def test_methods_are_sorted_and_tested_against_reference(tmp_path: Path) -> None:
     methods = {
         "concat": {"strength": 1.0},
         "cfcml": {"strength": 2.5},
@@ -68,7 +68,7 @@ def test_the_best_comes_first_and_the_reference_is_tested_against(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
+def test_predictions_alone_rebuild_comparison(tmp_path: Path) -> None:
     """Without history, environment, robustness, subgroups, and without validation."""
     stored = {"threshold": 0.4, "temperature": 1.2}
     result = analysed(tmp_path, {"concat": {"parts": ("test",), "metrics": stored}, "max": {"parts": ("test",)}})
@@ -82,7 +82,7 @@ def test_predictions_alone_rebuild_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_folds(tmp_path: Path) -> None:
+def test_folds_are_pooled(tmp_path: Path) -> None:
     methods = {name: {"folds": (0, 1, 2), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
     comparison = only(analysed(tmp_path, methods))
     assert (comparison.folds, comparison.n_cases) == (3, 90)
@@ -93,7 +93,7 @@ def test_folds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(30, 60), (30, 30)])
-def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) -> None:
+def test_fold_with_several_test_sets_is_split(tmp_path: Path, sizes: tuple[int, int]) -> None:
     """Other cases for other seeds, more of them or as many: two comparisons, and the second says why."""
     recorded = {"cases": {"train": 100}}
     for model, strength in (("concat", 1.0), ("max", 2.0)):
@@ -111,7 +111,7 @@ def test_a_fold_with_several_test_parts(tmp_path: Path, sizes: tuple[int, int]) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folds", [2, 3, 4])
-def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
+def test_few_folds_are_cautioned(tmp_path: Path, folds: int) -> None:
     methods = {name: {"folds": range(folds), "n": 30, "strength": s} for name, s in (("concat", 1.0), ("max", 2.0))}
     texts = cautions(analysed(tmp_path, methods)).get("seeds", [])
     if folds == 4:
@@ -122,7 +122,7 @@ def test_few_folds_tell_little(tmp_path: Path, folds: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
+def test_temperature_at_bound_is_cautioned(tmp_path: Path) -> None:
     without = {"parts": ("test",)}
     methods = {
         "concat": {**without, "metrics": {"temperature": 20.0}},
@@ -145,7 +145,7 @@ def test_a_temperature_where_the_search_ends(tmp_path: Path) -> None:
         ("gmu", None, "The reference gmu is not among the methods"),
     ],
 )
-def test_the_reference(tmp_path: Path, named: str, label: str | None, texts: str | None) -> None:
+def test_reference_is_chosen_or_named(tmp_path: Path, named: str, label: str | None, texts: str | None) -> None:
     methods = {"max": {}, "concat": {}, "other": {"model": "concat", "overrides": {"model": {"dim": 16}}}}
     result = analysed(tmp_path, methods, reference=named)
     comparison = only(result)
@@ -156,7 +156,7 @@ def test_the_reference(tmp_path: Path, named: str, label: str | None, texts: str
         assert comparison.tests == ()
 
 
-def test_several_candidates_for_the_reference(tmp_path: Path) -> None:
+def test_ambiguous_reference_is_cautioned(tmp_path: Path) -> None:
     methods = {name: {"model": "concat", "overrides": {"model": {"dim": dim}}} for name, dim in (("a", 16), ("b", 32))}
     result = analysed(tmp_path, methods)
     assert only(result).reference is None
@@ -164,7 +164,7 @@ def test_several_candidates_for_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_metrics_to_show(tmp_path: Path) -> None:
+def test_shown_metrics(tmp_path: Path) -> None:
     methods = {"concat": {"names": ("a", "b")}, "max": {"names": ("a", "b")}}
     shown = only(analysed(tmp_path, methods, metrics="men")).metrics
     assert shown == ("auc", "accuracy", "accuracy_a", "accuracy_b", "f1_weighted", "f1_macro")
@@ -182,8 +182,8 @@ def test_metrics_to_show(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> None:
-    """Tested like any other, and where there are two classes alone."""
+def test_average_precision_called_by_name(tmp_path: Path) -> None:
+    """Tested like any other, and with two classes only."""
     name, sex = "average_precision_called", "id,sex\n" + "".join(f"t0-{i:03d},{'fm'[i % 2]}\n" for i in range(60))
     of_two = {model: {"strength": s, "files": {"subgroups.csv": sex}} for model, s in (("concat", 1.0), ("max", 2.0))}
     comparison = only(analysed(tmp_path / "two", of_two, metrics=[name]))
@@ -213,12 +213,12 @@ def test_published_codes_average_precision_is_had_by_name(tmp_path: Path) -> Non
     ("options", "named"),
     [({}, "default"), ({"reference": "max"}, "report"), ({"reference": "max", "beforehand": True}, "beforehand")],
 )
-def test_how_the_reference_was_named(tmp_path: Path, options: dict[str, Any], named: str) -> None:
+def test_reference_origin_is_recorded(tmp_path: Path, options: dict[str, Any], named: str) -> None:
     assert only(analysed(tmp_path, {"concat": {"n": 12}, "max": {"n": 12}}, **options)).named == named
 
 
 @pytest.mark.slow
-def test_subgroups_have_their_counts(tmp_path: Path) -> None:
+def test_subgroups_have_counts(tmp_path: Path) -> None:
     test = run_folders.predictions(n=40)[lambda frame: frame["part"] == "test"]
     sex = np.where(np.arange(40) < 15, "f", "m")
     text = "id,sex\n" + "".join(f"{i},{s}\n" for i, s in zip(test["id"], sex))
@@ -234,7 +234,7 @@ def test_subgroups_have_their_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_cautions(tmp_path: Path) -> None:
+def test_cautions_of_runs(tmp_path: Path) -> None:
     history = [{"epoch": e + 1, "phase": p, "losses": {}, "validation": {}} for e, p in enumerate(("warm", "train"))]
     other = ENVIRONMENT | {"commit": "def+changes", "versions": {"torch": "3"}}
     note = {"metrics": {"notes": ["A column leaks."]}}
@@ -259,7 +259,7 @@ def test_cautions(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
+def test_uneven_training_is_cautioned(tmp_path: Path) -> None:
     dim = {"model": {"dim": 16}}
     methods = {
         "concat": {"overrides": {**dim, "run": {"precision": "bf16"}}},
@@ -278,15 +278,15 @@ def test_uneven_training_and_options_of_all_are_said(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("named", ["cfcml", "cfcml: no-enhancement", "cfcml[dim=16]: no-enhancement"])
-def test_a_reference_is_found_by_the_name_that_it_was_asked_for(tmp_path: Path, named: str) -> None:
-    """Whatever options its label says."""
+def test_reference_is_found_by_requested_name(tmp_path: Path, named: str) -> None:
+    """Whatever options its label shows."""
     without = {"model": "cfcml", "overrides": {"model": {"dim": 16, "enhancement": False}}}
     methods = {"cfcml": {"overrides": {"model": {"dim": 16}}}, "without": without, "image": {}}
     comparison = only(analysed(tmp_path, methods, reference=named))
     assert comparison.reference == "cfcml[dim=16]" + ": no-enhancement" * named.endswith("enhancement")
 
 
-def test_nothing_to_compare() -> None:
+def test_no_runs_give_no_comparisons() -> None:
     assert analyse([]).comparisons == ()
 
 
@@ -300,7 +300,7 @@ def labelled(labels: list[str], fold: int, *, validation: str | None = None) -> 
 
 
 @pytest.mark.slow
-def test_classes_without_cases_are_said_once(tmp_path: Path) -> None:
+def test_absent_classes_are_cautioned_once(tmp_path: Path) -> None:
     """Fold 1 has one class: its AUC, average precision and MCC are in no mean, whatever its accuracy is."""
     mixed, single = ["nevus", "melanoma"] * 6, ["melanoma"] * 12
     for model in ("concat", "max"):
@@ -320,7 +320,7 @@ def test_classes_without_cases_are_said_once(tmp_path: Path) -> None:
     assert all(np.isnan(test.p) for test in only(analysis).tests if test.metric == "auc")
 
 
-def test_validation_of_one_class_chooses_neither_threshold_nor_temperature(tmp_path: Path) -> None:
+def test_single_class_validation_gives_no_threshold(tmp_path: Path) -> None:
     frame = labelled(["nevus", "melanoma"] * 6, 0, validation="nevus")
     run_folders.write(tmp_path / "concat", "concat", frame=frame)
     analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
@@ -331,7 +331,7 @@ def test_validation_of_one_class_chooses_neither_threshold_nor_temperature(tmp_p
     assert only(analysis).methods[0].runs[0].threshold == 0.5
 
 
-def test_published_sets_of_one_class_are_undefined_where_they_are(tmp_path: Path) -> None:
+def test_single_class_test_set_has_undefined_metrics(tmp_path: Path) -> None:
     run_folders.write(tmp_path / "concat", "concat", frame=labelled(["melanoma"] * 12, 0))
     comparison = only(analyse(collect([tmp_path]).runs, n_resamples=20, metrics="derm7pt"))
     scores = comparison.methods[0].scores
@@ -345,8 +345,8 @@ def test_published_sets_of_one_class_are_undefined_where_they_are(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_reference_rows_are_a_family_of_their_own(tmp_path: Path) -> None:
-    """However many there are, the methods' corrected p stay."""
+def test_reference_rows_are_corrected_separately(tmp_path: Path) -> None:
+    """However many there are, the corrected p of the methods stay the same."""
     seeds = range(5)
     methods = {"concat": {"seeds": seeds}, "cfcml": {"seeds": seeds, "strength": 1.7}}
     rows = {f"row {i}": {"row": True, "seeds": seeds, "strength": 1.4 + i / 10} for i in range(3)}

@@ -18,7 +18,7 @@ def sampled(path: Path, n_resamples: int = 60, **options: object) -> list[Sample
     return sample(runs, n_resamples=n_resamples, seed=0)
 
 
-def test_of_two_classes_one_curve(tmp_path: Path) -> None:
+def test_one_curve_for_two_classes(tmp_path: Path) -> None:
     runs = sampled(tmp_path, n=60)
     result = curves(runs[:1], 0.95)
     cases = runs[0].judged.cases
@@ -33,7 +33,7 @@ def test_of_two_classes_one_curve(tmp_path: Path) -> None:
     assert pr.area == pytest.approx(sk.average_precision_score(cases.labels, cases.probabilities[:, 1]))
 
 
-def test_of_more_classes_each_and_their_mean(tmp_path: Path) -> None:
+def test_one_curve_per_class_and_their_mean(tmp_path: Path) -> None:
     runs = sampled(tmp_path, n=60, names=("a", "b", "c"))
     result = curves(runs, 0.95)
     assert [curve.of for curve in result.roc] == ["a", "b", "c", MACRO]
@@ -47,7 +47,7 @@ def test_of_more_classes_each_and_their_mean(tmp_path: Path) -> None:
     assert result.reliability_scaled[3].area == pytest.approx(np.mean([run.scaled["ece"].value for run in runs]))
 
 
-def test_bands_hold_their_curve_and_narrow_with_the_cases(tmp_path: Path) -> None:
+def test_bands_contain_curve_and_narrow_with_n(tmp_path: Path) -> None:
     widths = []
     for n in (40, 400):
         runs = sampled(tmp_path / str(n), n=n, n_resamples=100, strength=0.7)
@@ -78,7 +78,7 @@ def test_reliability_by_hand(tmp_path: Path) -> None:
     assert result.reliability_scaled == ()
 
 
-def test_a_class_without_cases(tmp_path: Path) -> None:
+def test_absent_class_has_undefined_curve(tmp_path: Path) -> None:
     frame = run_folders.predictions(n=20, names=("a", "b", "c"), parts=("test",))
     frame["label"] = frame["label"].replace("c", "a")
     run = judge(read(run_folders.write(tmp_path / "a", frame=frame)))
@@ -89,7 +89,7 @@ def test_a_class_without_cases(tmp_path: Path) -> None:
     assert result.roc[3].area == pytest.approx(evaluate(run.cases.probabilities, run.cases.labels)["auc"][0])
 
 
-def test_confusion(tmp_path: Path) -> None:
+def test_confusion_is_mean_over_runs(tmp_path: Path) -> None:
     runs = sampled(tmp_path, n=60, names=("a", "b", "c"), strength=0.5)
     result = confusion(runs)
     by_hand = [sk.confusion_matrix(run.judged.cases.labels, run.judged.cases.probabilities.argmax(1)) for run in runs]

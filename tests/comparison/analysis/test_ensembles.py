@@ -24,8 +24,8 @@ def written(tmp_path: Path, *, folds: tuple[int, ...] = (0,)) -> Comparison:
 
 
 @pytest.mark.slow
-def test_an_ensemble_is_the_mean_of_the_probabilities_with_the_threshold_of_their_validation(tmp_path: Path) -> None:
-    """Of methods with two seeds or more; no reference row, no single run."""
+def test_ensemble_averages_probabilities(tmp_path: Path) -> None:
+    """With the threshold of the mean on validation. Methods with two seeds or more; no reference row, no single run."""
     comparison = written(tmp_path)
     [ensemble] = comparison.ensembles
     assert (ensemble.label, ensemble.sizes) == ("concat", (3,))
@@ -42,7 +42,7 @@ def test_an_ensemble_is_the_mean_of_the_probabilities_with_the_threshold_of_thei
 
 
 @pytest.mark.slow
-def test_its_interval_is_of_the_cases_alone(tmp_path: Path) -> None:
+def test_ensemble_interval_is_over_cases_only(tmp_path: Path) -> None:
     """As that of a single run with these probabilities."""
     [ensemble] = written(tmp_path).ensembles
     runs = [run for run in collect([tmp_path]).runs if run.model == "concat"]
@@ -55,13 +55,13 @@ def test_its_interval_is_of_the_cases_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_ensemble_changes_no_test_and_no_rank(tmp_path: Path) -> None:
+def test_ensemble_does_not_change_tests_and_ranks(tmp_path: Path) -> None:
     comparison = written(tmp_path)
     assert {method.label for method in comparison.methods} == set(SEEDS)
     assert {test.method for test in comparison.tests} == {"cfcml", "gradient boosting"}
 
 
-def test_without_a_common_validation_set_thresholds_are_averaged(tmp_path: Path) -> None:
+def test_thresholds_are_averaged_without_common_validation(tmp_path: Path) -> None:
     for seed, threshold in ((0, 0.2), (1, 0.6)):
         frame = run_folders.predictions(seed=seed, parts=("test",))
         metrics = {"threshold": threshold, "temperature": 1.5}
@@ -73,7 +73,7 @@ def test_without_a_common_validation_set_thresholds_are_averaged(tmp_path: Path)
     assert run.metrics["temperature"] == 1.5
 
 
-def test_models_of_different_cases_are_no_ensemble(tmp_path: Path) -> None:
+def test_different_test_cases_raise(tmp_path: Path) -> None:
     for seed, n in ((0, 60), (1, 30)):
         run_folders.write(tmp_path / str(seed), "concat", seed=seed, n=n)
     runs = collect([tmp_path]).runs
@@ -83,14 +83,14 @@ def test_models_of_different_cases_are_no_ensemble(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_folds_have_an_ensemble_each(tmp_path: Path) -> None:
+def test_one_ensemble_per_fold(tmp_path: Path) -> None:
     [ensemble] = written(tmp_path, folds=(0, 1)).ensembles
     assert ensemble.sizes == (3, 3)
     assert len(ensemble.scores["auc"].points) == 2
 
 
 @pytest.mark.slow
-def test_the_numbers_as_csv(tmp_path: Path) -> None:
+def test_ensembles_csv(tmp_path: Path) -> None:
     written(tmp_path)
     analysis = analyse(collect([tmp_path]).runs, n_resamples=20)
     header, *lines = tables(analysis, {})["ensembles.csv"].splitlines()

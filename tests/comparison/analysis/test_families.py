@@ -15,11 +15,11 @@ from mmfusion.comparison.analysis.families import family
         ("of_a_plugin_that_is_absent", ""),
     ],
 )
-def test_a_family_is_where_the_blueprint_fuses(model: str, expected: str) -> None:
+def test_family_follows_fusion_of_blueprint(model: str, expected: str) -> None:
     assert family(model, row=False) == expected
 
 
-def test_a_reference_row_has_no_blueprint() -> None:
+def test_family_of_reference_row() -> None:
     assert family("logistic regression", row=True) == "reference: table"
     assert family("embeddings + table: LightGBM", row=True) == "reference: embeddings + table"
     assert family("of a former version", row=True) == "reference: table"

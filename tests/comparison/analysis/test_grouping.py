@@ -27,7 +27,7 @@ def labels(table: Table) -> list[str]:
     return [group.label for group in table.groups]
 
 
-def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> None:
+def test_runs_of_a_method_are_grouped(tmp_path: Path) -> None:
     [table] = grouped(
         tmp_path,
         ("concat", {"seed": 1}),
@@ -53,18 +53,18 @@ def test_runs_of_one_method_differ_in_seed_fold_and_place(tmp_path: Path) -> Non
         {"model": {"encoder": "resnet18"}},
     ],
 )
-def test_what_must_be_shared_parts_the_tables(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_unequal_shared_settings_split_tables(tmp_path: Path, other: dict[str, Any]) -> None:
     result = grouped(tmp_path, ("concat", {}), ("cfcml", {}), ("concat", {"overrides": other}))
     assert sorted(labels(table) for table in result) == [["cfcml", "concat"], ["concat"]]
     assert len({table.name for table in result}) == 2
 
 
-def test_a_method_may_have_its_own_learning_rate(tmp_path: Path) -> None:
+def test_unequal_learning_rates_share_a_table(tmp_path: Path) -> None:
     [table] = grouped(tmp_path, ("concat", {}), ("cfcml", {"overrides": {"train": {"lr": 1e-4}}}))
     assert labels(table) == ["cfcml", "concat"]
 
 
-def test_a_model_without_an_encoder_stands_in_every_table_that_is_otherwise_its_own(tmp_path: Path) -> None:
+def test_model_without_encoder_is_in_every_matching_table(tmp_path: Path) -> None:
     result = grouped(
         tmp_path,
         ("concat", {}),
@@ -80,13 +80,13 @@ def test_a_model_without_an_encoder_stands_in_every_table_that_is_otherwise_its_
     }
 
 
-def test_tables_alone(tmp_path: Path) -> None:
+def test_table_of_tabular_models(tmp_path: Path) -> None:
     [table] = grouped(tmp_path, ("tabular", {}), ("tabular", {"seed": 1}))
     assert table.name == "synthetic_derm7pt"
     assert table.shared["model"] == {}
 
 
-def test_a_reference_row_goes_where_its_cases_are(tmp_path: Path) -> None:
+def test_reference_row_joins_table_of_its_cases(tmp_path: Path) -> None:
     row = {"row": True, "overrides": {"data": {"size": 32}}}
     result = grouped(
         tmp_path,
@@ -102,8 +102,8 @@ def test_a_reference_row_goes_where_its_cases_are(tmp_path: Path) -> None:
     ]
 
 
-def test_a_reference_row_of_another_table_stands_apart(tmp_path: Path) -> None:
-    """Other columns of the same cases; and of rows that differ in the images' size each table has its own."""
+def test_reference_row_of_other_table_is_separate(tmp_path: Path) -> None:
+    """Other columns of the same cases; rows that differ in image size go to their own table."""
     result = grouped(
         tmp_path,
         ("concat", {"overrides": {"data": {"size": 32}}}),
@@ -128,8 +128,8 @@ def shifted(column: str) -> pd.DataFrame:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("column", ["id", "group", "label"])
-def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None:
-    """Runs that do not say of which version of a file they are, models without an encoder and rows among them."""
+def test_runs_on_other_cases_are_in_separate_tables(tmp_path: Path, column: str) -> None:
+    """Runs without a recorded version of their files, models without an encoder and rows among them."""
     row = {"row": True}
     result = grouped(
         tmp_path,
@@ -153,8 +153,8 @@ def test_runs_on_other_cases_share_no_table(tmp_path: Path, column: str) -> None
 ONE, OTHER = "1" * 64, "2" * 64
 
 
-def test_runs_on_other_files_share_no_table(tmp_path: Path) -> None:
-    """The same path and the same cases, but other cells; a row stands beside the models that saw its table."""
+def test_runs_on_other_files_are_in_separate_tables(tmp_path: Path) -> None:
+    """The same path and cases, but other cells; a row is listed with the models that saw its table."""
     split = {"overrides": {"data": {"n_train": 60}}}
     first, other = ({**split, "metrics": {"content": {"data": {"table": digest}}}} for digest in (ONE, OTHER))
     result = grouped(
@@ -169,8 +169,8 @@ def test_runs_on_other_files_share_no_table(tmp_path: Path) -> None:
     assert names == [["0", "2"], ["1", "3"]]
 
 
-def test_another_version_of_a_plug_in_is_another_method(tmp_path: Path) -> None:
-    """In the same table, where the dataset is none of the plug-in's."""
+def test_other_plugin_version_is_another_method(tmp_path: Path) -> None:
+    """In the same table, if the dataset is not the plug-in's."""
     [table] = grouped(
         tmp_path,
         ("concat", {}),
@@ -187,7 +187,7 @@ def test_another_version_of_a_plug_in_is_another_method(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path: Path) -> None:
+def test_other_version_of_dataset_plugin_is_another_table(tmp_path: Path) -> None:
     for at, digest in enumerate((ONE, OTHER)):
         content = {"metrics": {"content": {"plugins": [digest]}}, "n": 6}
         for model, options in (("concat", {"seed": at}), ("logistic regression", {"row": True})):
@@ -201,13 +201,13 @@ def test_another_version_of_a_plug_in_with_the_dataset_is_another_table(tmp_path
     ]
 
 
-def test_a_default_that_is_set_is_the_same_data(tmp_path: Path) -> None:
+def test_explicit_default_is_the_same_data(tmp_path: Path) -> None:
     default = registry.datasets.options("synthetic_derm7pt")["n_train"].default
     [table] = grouped(tmp_path, ("concat", {}), ("cfcml", {"overrides": {"data": {"n_train": default}}}))
     assert labels(table) == ["cfcml", "concat"]
 
 
-def test_several_methods_of_a_model_are_told_apart(tmp_path: Path) -> None:
+def test_labels_distinguish_options_of_a_model(tmp_path: Path) -> None:
     [table] = grouped(
         tmp_path,
         ("concat", {}),
@@ -251,7 +251,7 @@ DIM, WEIGHT = {"model": {"dim": 16}}, {"model": {"sample_weight": 5.0}}
         ([("cfcml", {"model": {"encoder": "resnet18"}})], ["cfcml"]),
     ],
 )
-def test_a_changed_method_is_not_called_as_the_plain_one(
+def test_changed_method_has_its_own_label(
     tmp_path: Path, runs: list[tuple[str, dict[str, Any]]], expected: list[str]
 ) -> None:
     [table] = grouped(tmp_path, *((model, {"overrides": overrides}) for model, overrides in runs))
@@ -267,7 +267,7 @@ def test_a_changed_method_is_not_called_as_the_plain_one(
         ("of another version", {"eps", "tabular_tokenizer"}),
     ],
 )
-def test_what_a_preset_says_is_no_change(tmp_path: Path, preset: str | None, changed: set[str]) -> None:
+def test_preset_options_are_not_changes(tmp_path: Path, preset: str | None, changed: set[str]) -> None:
     rows = presets.load("paper", "derm7pt", parity=True).of_model["cfcml"]
     place = run_folders.write(tmp_path / "run", "cfcml", n=6, overrides=rows)
     settings = json.loads((place / "settings.json").read_text())
@@ -281,7 +281,7 @@ def test_what_a_preset_says_is_no_change(tmp_path: Path, preset: str | None, cha
     assert ("tabular_tokenizer=" in texts, "eps=" in texts) == ("tabular_tokenizer" in changed, "eps" in changed)
 
 
-def test_what_was_changed(tmp_path: Path) -> None:
+def test_changed_settings_are_listed(tmp_path: Path) -> None:
     changes = {"run": {"precision": "bf16"}, "train": {"lr": 0.5, "weight_decay": 0.25}, "model": {"dim": 16}}
     [table] = grouped(tmp_path, ("cfcml", {"overrides": changes}), ("concat", {}), ("gradient boosting", {"row": True}))
     assert [group.changed for group in table.groups] == [
@@ -291,7 +291,7 @@ def test_what_was_changed(tmp_path: Path) -> None:
     ]
 
 
-def test_an_option_that_says_its_default_is_no_other_method(tmp_path: Path) -> None:
+def test_explicit_default_is_the_same_method(tmp_path: Path) -> None:
     first = run_folders.settings("concat")
     assert "dim" not in first.model
     [table] = grouped(tmp_path, ("concat", {}))
@@ -301,7 +301,7 @@ def test_an_option_that_says_its_default_is_no_other_method(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_ablations_have_their_names(tmp_path: Path) -> None:
+def test_ablations_are_labeled(tmp_path: Path) -> None:
     from mmfusion.models.ablations import ablate
 
     known = ablate("cfcml")
@@ -320,7 +320,7 @@ def test_ablations_have_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_loaded_here(tmp_path: Path) -> None:
+def test_unregistered_model_is_labeled(tmp_path: Path) -> None:
     """A plug-in's: its options are those that were set."""
     for at, dim in enumerate((8, 16)):
         place = run_folders.write(tmp_path / str(at), n=6, overrides={"model": {"dim": dim}})

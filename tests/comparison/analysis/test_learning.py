@@ -20,7 +20,7 @@ def run(path: Path, seed: int = 0, **options: Any) -> FinishedRun:
     return read(run_folders.write(path / str(seed), seed=seed, n=6, **options))
 
 
-def test_a_learning_curve_a_run(tmp_path: Path) -> None:
+def test_one_learning_curve_per_run(tmp_path: Path) -> None:
     history = [entry(1, "pretrain"), entry(2), entry(3, auc=None)]
     first = run(tmp_path, files={"history.json": history}, metrics={"chosen": {"epoch": 2}})
     [result] = learning([first, run(tmp_path, 1)])
@@ -30,7 +30,7 @@ def test_a_learning_curve_a_run(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.loss, [0.75] * 3)
 
 
-def test_cost_is_the_mean_of_those_that_say_it(tmp_path: Path) -> None:
+def test_cost_is_mean_over_runs(tmp_path: Path) -> None:
     texts = {"parameters": {"total": 10, "trainable": 4}, "seconds": 3.0, "peak_memory_bytes": None}
     files = {"environment.json": {"processor": "a fast one"}}
     runs = [run(tmp_path, metrics={"cost": texts}, files=files), run(tmp_path, 1, metrics={"cost": {"seconds": 5.0}})]
@@ -50,6 +50,6 @@ def test_cost_is_the_mean_of_those_that_say_it(tmp_path: Path) -> None:
         ({"files": {"history.json": [entry(1, "pretrain"), entry(2)]}}, r"before the supervised one \(pretrain\)"),
     ],
 )
-def test_more_than_the_equal_budget(tmp_path: Path, options: dict[str, Any], texts: str | None) -> None:
+def test_training_beyond_equal_budget_is_reported(tmp_path: Path, options: dict[str, Any], texts: str | None) -> None:
     result = beyond([run(tmp_path, **options)])
     assert result == texts if texts is None else re.search(texts, str(result))

@@ -26,7 +26,7 @@ def run(path: Path, rows: list[dict[str, Any]] | None, seed: int = 0, **options:
     return read(run_folders.write(place, seed=seed, files=files, **{"n": 6, **options}))
 
 
-def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
+def test_area_is_normalized_by_width(tmp_path: Path) -> None:
     first = [row("cells", value, share=share) for share, value in ((0.0, 0.9), (0.3, 0.9), (0.9, 0.5))]
     second = [row("cells", 0.8, share=share) for share in (0.0, 0.3, 0.9)]
     result = degradation([run(tmp_path, first), run(tmp_path, second, 1)])
@@ -42,7 +42,7 @@ def test_the_area_is_over_the_width_of_the_shares(tmp_path: Path) -> None:
     np.testing.assert_allclose(result.points, [[0.9, 0.9, 0.5], [0.8, 0.8, 0.8]])
 
 
-def test_runs_that_were_not_asked(tmp_path: Path) -> None:
+def test_runs_without_robustness_are_skipped(tmp_path: Path) -> None:
     evaluated, other = run(tmp_path, [row("cells", 0.9, share=s) for s in (0.0, 0.5)]), run(tmp_path, None, 1)
     assert degradation([other]) is None
     assert contributions([other]) == ()
@@ -52,7 +52,7 @@ def test_runs_that_were_not_asked(tmp_path: Path) -> None:
     np.testing.assert_allclose(result.mean, 0.9)
 
 
-def test_the_drop_is_the_runs_own_where_they_have_it(tmp_path: Path) -> None:
+def test_recorded_drop_is_used(tmp_path: Path) -> None:
     drops = [row("without", 0.7, modality="meta", drop=auc(0.2, 0.05)), row("permuted", None, modality="meta")]
     runs = [run(tmp_path, drops), run(tmp_path, [row("without", 0.6, modality="meta", drop=auc(0.3, 0.05))], 1)]
     without, permuted = contributions(runs)
@@ -81,8 +81,8 @@ def grid(path: Path, drops: Sequence[Sequence[float]]) -> list[FinishedRun]:
 
 
 @pytest.mark.slow
-def test_folds_have_one_mean_each(tmp_path: Path) -> None:
-    """With the variance of Nadeau and Bengio; not less than the cases of independent folds give."""
+def test_folds_are_averaged_first(tmp_path: Path) -> None:
+    """With the variance of Nadeau and Bengio; at least that of the cases of independent folds."""
     drops = [(0.1, 0.2), (0.2, 0.3), (0.3, 0.4)]
     runs = []
     for fold, of_seed in enumerate(drops):

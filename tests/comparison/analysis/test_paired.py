@@ -52,7 +52,7 @@ def by_hand(one: Compared, other: Compared, metric: str) -> tuple[float, float, 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"per_group": 2}, THREE])
 @pytest.mark.parametrize("metric", ["auc", "log_loss"])
-def test_several_seeds_have_both_sources_of_error(tmp_path: Path, options: dict[str, Any], metric: str) -> None:
+def test_several_seeds_combine_both_error_sources(tmp_path: Path, options: dict[str, Any], metric: str) -> None:
     one, other = (sampled(tmp_path, m, SEEDS, strength=s, **options) for m, s in (("cfcml", 1.2), ("concat", 1.0)))
     found, cautions = one_test(one, other, metric, margin=0.05)
     mean, error, degrees = by_hand(one, other, metric)
@@ -72,7 +72,7 @@ def test_several_seeds_have_both_sources_of_error(tmp_path: Path, options: dict[
     ("seeds", "kind", "why"),
     [((0,), "cases", "two trained models"), ((0, 1, 2, 3), "cases and seeds", "4 seeds do not show")],
 )
-def test_fewer_than_five_seeds_give_no_verdict(tmp_path: Path, seeds: tuple[int, ...], kind: str, why: str) -> None:
+def test_fewer_than_five_seeds_have_no_verdict(tmp_path: Path, seeds: tuple[int, ...], kind: str, why: str) -> None:
     one, other = (sampled(tmp_path, m, seeds, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
     found, _ = one_test(one, other, margin=0.5)
     assert found is not None
@@ -84,7 +84,7 @@ def test_fewer_than_five_seeds_give_no_verdict(tmp_path: Path, seeds: tuple[int,
     assert ranks([one, other], Rules("auc", 0.95)) == {}
 
 
-def test_one_seed_is_about_other_cases_alone(tmp_path: Path) -> None:
+def test_one_seed_has_case_error_only(tmp_path: Path) -> None:
     one, other = sampled(tmp_path, "cfcml", strength=2.0), sampled(tmp_path, "concat", strength=1.0)
     found, _ = one_test(one, other)
     assert found is not None
@@ -103,7 +103,7 @@ def test_only_the_primary_metric_has_verdicts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ece_has_a_difference_alone(tmp_path: Path) -> None:
+def test_ece_has_difference_without_test(tmp_path: Path) -> None:
     one, other = (sampled(tmp_path, m, SEEDS, strength=s) for m, s in (("cfcml", 5.0), ("concat", 0.1)))
     found, _ = one_test(one, other, "ece")
     assert found is not None
@@ -128,7 +128,7 @@ def test_holm_counts_the_methods(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_folds_are_one_difference_each(tmp_path: Path) -> None:
+def test_seeds_of_a_fold_are_averaged_first(tmp_path: Path) -> None:
     """Seeds of a fold share their cases: they are averaged first."""
     options = {"metrics": {"cases": {"train": 100}}, "n": 30}
     first = sampled(tmp_path, "max", (0, 1), (0, 1, 2), strength=2.0, **options)
@@ -143,7 +143,7 @@ def test_folds_are_one_difference_each(tmp_path: Path) -> None:
     assert (result.difference, result.low, result.high, result.p) == pytest.approx(tuple(wanted))
 
 
-def test_folds_that_nobody_can_size(tmp_path: Path) -> None:
+def test_folds_of_unknown_size_have_no_test(tmp_path: Path) -> None:
     options = {"folds": (0, 1, 2), "n": 30, "parts": ("test",)}
     first, other = (sampled(tmp_path, m, strength=s, **options) for m, s in (("max", 2.0), ("concat", 1.0)))
     result, cautions = one_test(first, other)
@@ -154,7 +154,7 @@ def test_folds_that_nobody_can_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_equal_models_differ_in_nothing(tmp_path: Path) -> None:
+def test_equal_models_have_zero_difference(tmp_path: Path) -> None:
     first, other = (sampled(tmp_path, m, folds=(0, 1, 2, 3, 4), n=30) for m in ("max", "concat"))
     result, _ = one_test(first, other)
     assert result is not None
@@ -174,8 +174,8 @@ def test_two_folds_have_neither_interval_nor_test(tmp_path: Path, strength: floa
         assert result.reason == "2 folds are too few, an interval needs 3"
 
 
-def test_every_interval_of_a_difference_is_possible(tmp_path: Path) -> None:
-    """Three folds of eight cases, on which both methods are now right and now wrong: Student's reach is beyond 1."""
+def test_difference_intervals_are_in_range(tmp_path: Path) -> None:
+    """Three folds of eight cases, each method right on some: Student's reach is beyond 1."""
     recorded = {"cases": {"train": 8}}
     methods = []
     for model, signs in (("max", (4, -4, 4)), ("concat", (-4, 4, 0))):
@@ -195,7 +195,7 @@ def test_every_interval_of_a_difference_is_possible(tmp_path: Path) -> None:
     assert cut > 3
 
 
-def test_only_what_both_have_is_paired(tmp_path: Path) -> None:
+def test_only_common_runs_are_paired(tmp_path: Path) -> None:
     first, other = sampled(tmp_path, "max", (0, 1, 2)), sampled(tmp_path, "concat", (1, 2, 3))
     result, cautions = one_test(first, other)
     assert result is not None
@@ -204,7 +204,7 @@ def test_only_what_both_have_is_paired(tmp_path: Path) -> None:
     assert "compared on the 2 that they have in common" in cautions[0].text
 
 
-def test_nothing_in_common(tmp_path: Path) -> None:
+def test_no_common_runs_is_cautioned(tmp_path: Path) -> None:
     result, cautions = one_test(sampled(tmp_path, "max", (0,)), sampled(tmp_path, "concat", (1,)))
     assert result is None
     assert "no seed and fold in common" in cautions[0].text
@@ -233,8 +233,8 @@ def several_parts(path: Path, model: str, sizes: Sequence[int], strength: float)
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(30, 60, 45), (30, 30, 30)])
 @pytest.mark.parametrize("metric", ["auc", "accuracy"])
-def test_seeds_of_other_cases_are_other_parts(tmp_path: Path, sizes: tuple[int, ...], metric: str) -> None:
-    """One fold with several test parts: within a part the seeds are averaged, and no two parts are taken for one."""
+def test_seeds_of_other_cases_are_separate_test_sets(tmp_path: Path, sizes: tuple[int, ...], metric: str) -> None:
+    """One fold with several test sets: within one the seeds are averaged, and no two are merged."""
     first, other = (several_parts(tmp_path, m, sizes, s) for m, s in (("max", 2.0), ("concat", 1.0)))
     result, cautions = one_test(first, other, metric)
     pairs = zip(first.runs, other.runs, strict=True)

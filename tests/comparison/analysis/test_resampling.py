@@ -15,7 +15,7 @@ from mmfusion.metrics.classification import best_threshold, evaluate
 from mmfusion.metrics.intervals import estimates
 
 
-def test_a_run_is_judged_as_it_judged_itself(tmp_path: Path) -> None:
+def test_metrics_match_those_of_run(tmp_path: Path) -> None:
     """Point values equal those of the run; the interval is the bootstrap's of the same cases."""
     run = read(run_folders.write(tmp_path / "a", n=60, per_group=2))
     judged = judge(run)
@@ -34,7 +34,7 @@ def test_a_run_is_judged_as_it_judged_itself(tmp_path: Path) -> None:
     assert mine.points == (rows.value,)
 
 
-def test_a_threshold_of_the_settings_stays(tmp_path: Path) -> None:
+def test_fixed_threshold_is_kept(tmp_path: Path) -> None:
     fixed = {"overrides": {"train": {"threshold": 0.3}}, "metrics": {"threshold": 0.3}}
     run = read(run_folders.write(tmp_path / "a", n=60, **fixed))
     assert run.validation is not None
@@ -42,7 +42,7 @@ def test_a_threshold_of_the_settings_stays(tmp_path: Path) -> None:
     assert judge(run).threshold == 0.3
 
 
-def test_without_validation_the_stored_choices_hold(tmp_path: Path) -> None:
+def test_stored_choices_are_used_without_validation(tmp_path: Path) -> None:
     stored = {"threshold": 0.3, "temperature": 1.5}
     judged = judge(read(run_folders.write(tmp_path / "a", n=6, parts=("test",), metrics=stored)))
     assert (judged.threshold, judged.temperature) == (0.3, 1.5)
@@ -52,7 +52,7 @@ def test_without_validation_the_stored_choices_hold(tmp_path: Path) -> None:
     assert judge(read(run_folders.write(tmp_path / "c", n=6, **three))).threshold is None
 
 
-def test_the_order_of_the_cases_does_not_matter(tmp_path: Path) -> None:
+def test_invariant_to_case_order(tmp_path: Path) -> None:
     frame = run_folders.predictions(n=30)
     single = read(run_folders.write(tmp_path / "a", frame=frame))
     other = read(run_folders.write(tmp_path / "b", frame=frame.sample(frac=1, random_state=0)))
@@ -77,8 +77,8 @@ def test_runs_share_resamples_and_folds_do_not(tmp_path: Path) -> None:
     assert (other.raw["auc"].drawn != again.raw["auc"].drawn).any()
 
 
-def test_parts_of_one_fold_have_resamples_of_their_own(tmp_path: Path) -> None:
-    """As many cases of each class, but others: drawn by the same numbers they would go up and down together."""
+def test_test_sets_of_one_fold_have_separate_resamples(tmp_path: Path) -> None:
+    """As many cases of each class, but others: with the same draws they would be correlated."""
     runs = []
     for seed, name in enumerate(("a", "a", "b")):
         frame = run_folders.predictions(seed=seed, n=30)
@@ -95,7 +95,7 @@ def test_parts_of_one_fold_have_resamples_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.weights, other.weights)
 
 
-def test_temperature_touches_calibration_alone(tmp_path: Path) -> None:
+def test_temperature_changes_calibration_metrics_only(tmp_path: Path) -> None:
     run = read(run_folders.write(tmp_path / "a", n=30, metrics={"temperature": 2.0}, parts=("test",)))
     [result] = sample([judge(run)], n_resamples=20, seed=0)
     assert set(result.scaled) == {"brier", "ece", "log_loss"}
@@ -104,7 +104,7 @@ def test_temperature_touches_calibration_alone(tmp_path: Path) -> None:
     assert result.scaled["log_loss"].value == pytest.approx(evaluate(p, run.test.labels)["log_loss"][0])
 
 
-def test_bands_come_in_order_and_the_unknown_last(tmp_path: Path) -> None:
+def test_bands_are_sorted_with_unknown_last(tmp_path: Path) -> None:
     ages = ["60 and over", "below 40", "unknown", "40 to 60", "", "below 40"]
     text = "id,age\n" + "".join(f"t0-{i:03d},{age}\n" for i, age in enumerate(ages))
     judged = judge(read(run_folders.write(tmp_path / "a", n=6, files={"subgroups.csv": text})))
@@ -114,8 +114,8 @@ def test_bands_come_in_order_and_the_unknown_last(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_resamples_of_two_thousand_cases_take_seconds(tmp_path: Path) -> None:
-    """A twelfth of what twelve models may take, and the drawing that all of them share; see the speed benchmark."""
+def test_runtime_of_10000_resamples(tmp_path: Path) -> None:
+    """A twelfth of what twelve models may take, and the common drawing; see the speed benchmark."""
     run = read(run_folders.write(tmp_path / "a", n=2000, names=tuple("abcdefg"), per_group=2))
     began = time.process_time()
     [result] = sample([judge(run)], n_resamples=10_000, seed=0)

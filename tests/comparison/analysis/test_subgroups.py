@@ -41,7 +41,7 @@ def judged_of(path: Path, counts: dict[str, tuple[int, int, int]]) -> Judged:
 
 
 @pytest.mark.slow
-def test_classes_are_those_of_which_every_subgroup_has_enough(tmp_path: Path) -> None:
+def test_classes_with_enough_cases_in_every_subgroup(tmp_path: Path) -> None:
     judged = judged_of(tmp_path, {"north": (LEAST, LEAST, 1), "south": (12, 11, 4), "west": (LEAST - 1, 1, 9)})
     of_property = shared([judged])
     # West has too few of two classes, and the third is too rare in the others.
@@ -61,13 +61,13 @@ def test_classes_are_those_of_which_every_subgroup_has_enough(tmp_path: Path) ->
     ],
     ids=["one class in common", "one subgroup", "the unknown", "too few"],
 )
-def test_nothing_is_compared(tmp_path: Path, counts: dict[str, tuple[int, int, int]]) -> None:
+def test_too_small_subgroups_are_not_compared(tmp_path: Path, counts: dict[str, tuple[int, int, int]]) -> None:
     judged = judged_of(tmp_path, counts)
     assert shared([judged]) == {"site": Shared((), ())}
     assert shared_rows(judged, shared([judged])) == {}
 
 
-def test_metrics_are_of_the_shared_classes_alone(tmp_path: Path) -> None:
+def test_metrics_use_shared_classes_only(tmp_path: Path) -> None:
     judged = judged_of(tmp_path, {"north": (10, 10, 3), "south": (12, 11, 4)})
     [result] = sample([judged], n_resamples=20, seed=0)
     rows = shared_rows(judged, shared([judged]))["site", "south"]
@@ -77,7 +77,7 @@ def test_metrics_are_of_the_shared_classes_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_gap_is_between_the_best_and_the_worst(tmp_path: Path) -> None:
+def test_gap_is_between_best_and_worst(tmp_path: Path) -> None:
     plain = judge(read(with_subgroups(tmp_path / "plain", [""] * 90)))
     sites = assigned(plain, {"north": (11, 11, 11), "south": (10, 10, 10), "west": (1, 1, 1)})
     for seed in range(3):

@@ -28,7 +28,7 @@ def said(result: Comparison) -> str:
     return answer.answer(Chapter.of(result, 1, 0.95), "concat")
 
 
-def test_what_was_compared() -> None:
+def test_compared_sentence() -> None:
     result = comparison()
     assert answer.compared(Chapter.of(result, 1, 0.95)) == (
         "3 methods (cfcml, concat and image) on derm7pt: 2 classes, 320 test cases of 300 patients or lesions; 3 "
@@ -110,12 +110,12 @@ def test_what_was_compared() -> None:
         ),
     ],
 )
-def test_the_answer(result: Comparison, expected: str) -> None:
+def test_answer_sentence(result: Comparison, expected: str) -> None:
     assert said(result) == f"At this recipe, without tuning: {expected}"
 
 
-def test_a_reference_row_is_no_method() -> None:
-    """Named for what it is if it is the best, and counted among the methods nowhere."""
+def test_reference_row_is_not_counted_as_method() -> None:
+    """Named for what it is if it is the best."""
     tests = (
         against("cfcml", 0.01, 0.5, None),
         against("image", -0.09, 0.001, False),

@@ -37,7 +37,7 @@ def hostile() -> Analysis:
     return made_analyses.analysis(made_analyses.comparison(methods, classes, shared={"data": {"root": EVIL}}))
 
 
-def test_a_page_that_errs_would_be_noticed(tmp_path: Path) -> None:
+def test_page_errors_are_detected(tmp_path: Path) -> None:
     assert PROGRAM is not None
     page = tmp_path / "bad.html"
     page.write_text(
@@ -59,7 +59,7 @@ def test_a_page_that_errs_would_be_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("analysis", [made_analyses.small, hostile, made_analyses.bare], ids=lambda of: of.__name__)
-def test_every_figure_is_there_and_nothing_is_cut(analysis: Callable[[], Analysis], tmp_path: Path) -> None:
+def test_all_figures_are_shown_uncut(analysis: Callable[[], Analysis], tmp_path: Path) -> None:
     assert PROGRAM is not None
     page = write(analysis(), tmp_path / "report", skipped={EVIL: EVIL})
     wanted = re.findall(r"\]\(figures/(.*?)\.svg\)", (page.parent / "report.md").read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ def one() -> Picture:
     return drawn()
 
 
-def test_the_same_numbers_give_the_same_bytes(one: Picture) -> None:
+def test_drawing_is_deterministic(one: Picture) -> None:
     assert drawn() == one
 
 
@@ -44,7 +44,7 @@ def test_a_picture_as_png_is_twice_as_large_and_on_white(one: Picture) -> None:
         png(replace(one, paint=None))
 
 
-def test_a_picture_says_what_it_is(one: Picture) -> None:
+def test_picture_has_role_and_description(one: Picture) -> None:
     root = ElementTree.fromstring(one.inline)
     assert root.tag == "svg"
     assert root.attrib["role"] == "img"
@@ -56,7 +56,7 @@ def test_a_picture_says_what_it_is(one: Picture) -> None:
     assert root.attrib["aria-labelledby"].split() == [title.attrib["id"], description.attrib["id"]]
 
 
-def test_its_names_are_its_own(one: Picture) -> None:
+def test_ids_are_prefixed(one: Picture) -> None:
     root = ElementTree.fromstring(one.inline)
     rows = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
     used = {result for text in re.findall(r"#([\w-]+)", one.inline) for result in [text] if text.startswith("c1-")}
@@ -65,7 +65,7 @@ def test_its_names_are_its_own(one: Picture) -> None:
     assert rows - used == {"c1-one-title", "c1-one-desc"}
 
 
-def test_nothing_comes_from_elsewhere_and_nothing_is_the_whole_pages(one: Picture) -> None:
+def test_picture_is_self_contained(one: Picture) -> None:
     for text in (one.inline, one.file.replace('xmlns="http://www.w3.org/2000/svg"', "")):
         assert "http" not in text
         assert "<style" not in text
@@ -73,21 +73,21 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_the_whole_pages(one: Pictur
         assert "DOCTYPE" not in text
 
 
-def test_text_is_text_whatever_it_says(one: Picture) -> None:
+def test_hostile_text_is_escaped(one: Picture) -> None:
     root = ElementTree.fromstring(one.inline)
     words = [element.text for element in root.iter("text")]
     assert HOSTILE.replace("\x07", "\ufffd") in words
     assert root.find(".//script") is None
 
 
-def test_text_has_one_size_and_the_pages_font(one: Picture) -> None:
+def test_text_has_one_size_and_page_font(one: Picture) -> None:
     styles = [element.attrib["style"] for element in ElementTree.fromstring(one.inline).iter("text")]
     assert styles
     assert all(f"font-size: {FONT}px" in style for style in styles)
     assert all("font-family" not in style for style in styles)
 
 
-def test_colours_are_the_pages_inside_it_and_fixed_outside(one: Picture) -> None:
+def test_colors_are_variables_inline_and_fixed_in_file(one: Picture) -> None:
     assert "stroke: var(--series-1)" in one.inline
     assert SERIES[0] not in one.inline
     assert INK not in one.inline
@@ -95,14 +95,14 @@ def test_colours_are_the_pages_inside_it_and_fixed_outside(one: Picture) -> None
     assert "var(" not in one.file
 
 
-def test_a_file_stands_alone_on_white(one: Picture) -> None:
+def test_file_is_self_contained_on_white(one: Picture) -> None:
     root = ElementTree.fromstring(one.file)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert (root.attrib["width"], root.attrib["height"]) == (str(WIDTH), "300")
     assert [element.tag.partition("}")[2] for element in root][:3] == ["title", "desc", "rect"]
 
 
-def test_letters_that_matplotlib_lacks_are_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+def test_missing_glyphs_give_no_warning(recwarn: pytest.WarningsRecorder) -> None:
     result = picture("k", "t", "d", lambda figure: figure.text(0.5, 0.5, "黒色腫"), height=50)
     assert "黒色腫" in result.inline
     assert not recwarn.list

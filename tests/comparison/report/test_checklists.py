@@ -51,7 +51,7 @@ def rows(of: Chapter) -> dict[tuple[str, str], tuple[str, str]]:
 @pytest.mark.parametrize(
     ("file", "numbers"), [("tripod_ai", TRIPOD), ("claim", [str(number) for number in range(1, 45)])]
 )
-def test_every_item_is_there_and_has_a_fact_or_a_blank(file: str, numbers: list[str]) -> None:
+def test_every_item_is_filled_or_blank(file: str, numbers: list[str]) -> None:
     _, items = checklists.read(file)
     assert [item.number for item in items] == numbers
     assert all(item.fact or item.authors for item in items)
@@ -77,7 +77,7 @@ def test_blanks_are_named() -> None:
         assert filled == sum(left == "" != fact for *_, fact, left in table)
 
 
-def test_what_the_runs_know_is_filled() -> None:
+def test_facts_of_runs_are_filled() -> None:
     notes = (Caution("note", "It is licensed CC0."), Caution("seeds", "There are 3 seeds."))
     comparison = dataclasses.replace(made_analyses.small().comparisons[0], cautions=notes, n_train=1000.0)
     known = facts(chapter(comparison))
@@ -93,7 +93,7 @@ def test_what_the_runs_know_is_filled() -> None:
     assert known["failures"].startswith("concat most often errs in benign, of which it calls 30% malignant.")
 
 
-def test_what_they_do_not_know_is_a_blank() -> None:
+def test_unknown_facts_are_blank() -> None:
     of = chapter(made_analyses.bare().comparisons[0])
     known = facts(of)
     for name in ("predictors", "fairness", "characteristics", "software", "clusters", "updating", "data_terms"):
@@ -103,7 +103,7 @@ def test_what_they_do_not_know_is_a_blank() -> None:
     assert not re.search(r"\bnan\b|None", " ".join(text for texts in rows(of).values() for text in texts))
 
 
-def test_an_epoch_chosen_on_the_test_set_is_not_called_unseen() -> None:
+def test_epoch_chosen_on_test_set_is_reported() -> None:
     comparison = made_analyses.small().comparisons[0]
     peeking = dataclasses.replace(comparison.methods[0], settings={"train": {"select_on": "test"}})
     assert "never seen" in facts(chapter(comparison))["partition"]

@@ -19,7 +19,7 @@ def rendered(result: object) -> str:
     return file.getvalue()
 
 
-def test_the_table_has_the_ranking_and_the_tests() -> None:
+def test_table_has_ranking_and_tests() -> None:
     lines = rendered(command.table(made_analyses.small().comparisons[0], 0.95)).splitlines()
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert lines[0].strip() == "derm7pt-resnet18"
@@ -30,7 +30,7 @@ def test_the_table_has_the_ranking_and_the_tests() -> None:
     ]
 
 
-def test_names_are_no_markup_of_rich() -> None:
+def test_names_are_escaped_for_rich() -> None:
     text = rendered(
         command.table(made_analyses.comparison([made_analyses.method("[bold]x", 0.9)], name="[red]n"), 0.95)
     )
@@ -39,17 +39,17 @@ def test_names_are_no_markup_of_rich() -> None:
     assert "less" not in text
 
 
-def test_nothing_to_report_is_an_error_that_says_why(tmp_path: Path) -> None:
+def test_no_finished_run_raises_with_reasons(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no finished run in .*none \(skipped: .*none: the folder does not exist\)"):
         command.report([tmp_path / "none"], Silent())
 
 
-def test_the_command_line_says_so_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_finished_run_is_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"mmfusion: error: no finished run in {tmp_path}\n"
 
 
-def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_reference_is_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_folders.write(tmp_path / "runs" / "cfcml", "cfcml", seed=0, strength=1.0)
     assert cli.main(["report", str(tmp_path / "runs"), "--reference", "conct"]) == 2
     message = "mmfusion: error: --reference expects one of the methods that ran (cfcml), got 'conct'\n"
@@ -60,7 +60,7 @@ def test_a_reference_that_is_named_has_to_be_there(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("text", "evaluated"), [("all", "all"), ("men", "men"), ("mcc", ["mcc"]), ("accuracy, mcc,", ["accuracy", "mcc"])]
 )
-def test_metrics_are_names_or_a_set(
+def test_metrics_option_is_names_or_a_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, evaluated: str | list[str]
 ) -> None:
     def message(*_: object, metrics: object, **_options: object) -> None:
@@ -81,8 +81,8 @@ def written(path: Path, *words: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
-    """From the runs nobody can tell when a reference was named; without tests the report does not mention it."""
+def test_report_states_origin_of_reference(tmp_path: Path) -> None:
+    """Runs do not record when a reference was named; without tests the report does not mention it."""
     text = written(tmp_path)
     assert "The reference, concat, is the default. Tests are paired" in text
     assert "The diamond and the dashed line are the default reference." in text
@@ -106,7 +106,7 @@ def test_a_report_claims_of_its_reference_what_it_knows(tmp_path: Path) -> None:
         (None, "The reference, cfcml, was given to this report"),
     ],
 )
-def test_a_sweep_knows_when_its_reference_was_named(tmp_path: Path, beforehand: bool | None, expected: str) -> None:
+def test_sweep_report_states_when_reference_was_named(tmp_path: Path, beforehand: bool | None, expected: str) -> None:
     for model in ("cfcml", "concat"):
         run_folders.write(tmp_path / model, model, n=12)
     page = command.report([tmp_path], Silent(), reference="cfcml", metrics="accuracy", beforehand=beforehand)
@@ -114,8 +114,8 @@ def test_a_sweep_knows_when_its_reference_was_named(tmp_path: Path, beforehand: 
 
 
 @pytest.mark.slow
-def test_a_metric_of_no_class_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As it was asked for; a preset's, of data with other classes, is left out."""
+def test_unknown_class_metric_is_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If requested; a preset's metric for data with other classes is left out."""
     run_folders.write(tmp_path / "a", n=12)
     assert cli.main(["report", str(tmp_path), "--metrics", "auc,accuracy_melanomma"]) == 2
     error = capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_a_metric_of_no_class_is_an_error(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.slow
-def test_predictions_alone_give_the_report_again(
+def test_predictions_alone_rebuild_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model, strength in (("cfcml", 2.0), ("concat", 1.0)):

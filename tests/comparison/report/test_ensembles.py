@@ -13,7 +13,7 @@ def score(value: float) -> Score:
     return Score(value, NAN, value - 0.01, value + 0.02, 0.01, (value,))
 
 
-def test_the_best_ensemble_comes_first_with_what_it_gains() -> None:
+def test_ensembles_are_sorted_with_gain() -> None:
     methods = [made_analyses.method(name, value) for name, value in (("cfcml", 0.9), ("concat", 0.89), ("max", 0.8))]
     comparison = made_analyses.comparison(methods)
     assert ensemble_table.part(Chapter.of(comparison, 1, 0.95)) is None

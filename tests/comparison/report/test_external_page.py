@@ -68,7 +68,7 @@ def evaluation(
     )
 
 
-def test_the_page_has_both_sides_and_is_one_file(tmp_path: Path) -> None:
+def test_page_has_both_datasets_and_is_one_file(tmp_path: Path) -> None:
     found = evaluation()
     page = external_page.write_evaluation(found, tmp_path / "out")
     text = page.read_text()
@@ -104,7 +104,7 @@ def test_the_page_has_both_sides_and_is_one_file(tmp_path: Path) -> None:
     ],
     ids=["no labels", "not finite", "one class", "shared", "three classes"],
 )
-def test_what_is_lacking_is_said(found: ExternalEvaluation, said: str, figures: bool) -> None:
+def test_missing_results_are_stated(found: ExternalEvaluation, said: str, figures: bool) -> None:
     text = external_page.render(found)
     assert said in text
     assert ('<figure id="confusion-1"' in text) == figures
@@ -112,7 +112,7 @@ def test_what_is_lacking_is_said(found: ExternalEvaluation, said: str, figures: 
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no chromium, chromium-browser or google-chrome is installed")
-def test_nothing_is_run_cut_or_scrolls_sideways(tmp_path: Path) -> None:
+def test_page_has_no_scripts_or_horizontal_scroll(tmp_path: Path) -> None:
     assert PROGRAM is not None
     page = external_page.write_evaluation(
         evaluation(("a class with a very long name, indeed", EVIL), name=EVIL), tmp_path / "out"

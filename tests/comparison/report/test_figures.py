@@ -31,7 +31,7 @@ def marks(picture: Picture, colour: str) -> int:
     return sum(f"stroke: var(--{colour})" in element.attrib.get("style", "") for element in uses)
 
 
-def test_a_forest_has_every_row_point_and_number() -> None:
+def test_forest_has_every_row_point_and_number() -> None:
     long = "2 a very long name of a method[that_has_options=5.0, and=many]"
     rows = (
         Row("1 concat", "0.90", (Mark(0.9, 0.88, 0.92, (0.89, 0.91), REFERENCE),), bold=True, note="embeddings"),
@@ -64,7 +64,7 @@ def test_bars_start_at_zero_and_have_their_interval() -> None:
 
 
 @pytest.mark.slow
-def test_a_row_far_from_the_reference_is_at_the_edge_with_its_value() -> None:
+def test_distant_row_is_at_edge_with_its_value() -> None:
     near = [Row(f"m{i}", "", (Mark(0.90 + 0.01 * i, 0.88, 0.94, (), OTHER),)) for i in range(4)]
     far = Row("tabular", "0.61 (0.57 to 0.65)", (Mark(0.61, 0.57, 0.65, (0.6, 0.62), A),))
     # 3 times the median half-width, 0.03, is more than twice the median distance, 0.01.
@@ -79,12 +79,12 @@ def test_a_row_far_from_the_reference_is_at_the_edge_with_its_value() -> None:
     assert "0.900" not in texts(picture)
 
 
-def test_the_longest_label_is_on_one_line() -> None:
+def test_labels_are_on_one_line() -> None:
     rows = [Row(label, "0.9", (Mark(0.9, 0.8, 1.0, (), A),), note="tokens") for label in ("tabular", "cfcml", "mbt")]
     assert {"tabular", "cfcml", "mbt"} <= set(texts(forest("k", "t", "d", rows, axis="AUC")))
 
 
-def test_an_interval_beyond_the_axis_is_cut_with_an_arrow() -> None:
+def test_interval_beyond_axis_has_arrow() -> None:
     rows = [Row(f"m{i}", "", (Mark(0.9, 0.89, 0.91, (), OTHER),)) for i in range(4)]
     wide = Row("wide", "", (Mark(0.9, 0.1, 0.99, (), A),))
     low, high = axis_ends([*rows, wide], 0.9, 0.9)
@@ -94,7 +94,7 @@ def test_an_interval_beyond_the_axis_is_cut_with_an_arrow() -> None:
 
 
 @pytest.mark.slow
-def test_a_number_has_a_line_of_its_own_on_a_phone_if_the_label_is_long() -> None:
+def test_number_of_long_label_is_on_its_own_line_on_phone() -> None:
     number = "0.920 (0.900\u20130.938)"
     mark = Mark(0.92, 0.9, 0.938, (), A)
     long, brief = (Row(name, number, (mark,)) for name in ("4 cfcml: no-crossmodal-anchor", "4 cfcml"))
@@ -107,7 +107,7 @@ def test_a_number_has_a_line_of_its_own_on_a_phone_if_the_label_is_long() -> Non
 
 
 @pytest.mark.slow
-def test_two_intervals_of_a_row_lie_below_each_other() -> None:
+def test_two_intervals_of_a_row_are_stacked() -> None:
     row = Row("a", "", (Mark(0.1, 0.05, 0.15, (), A), Mark(0.2, 0.15, 0.25, (), A, hollow=True)))
     first = Row("a", "", row.marks[:1])
     taller = forest("k", "t", "d", [row], axis="fall", line=0.0)
@@ -117,7 +117,7 @@ def test_two_intervals_of_a_row_lie_below_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_curves_have_their_names_bands_and_counts() -> None:
+def test_curves_have_names_bands_and_counts() -> None:
     x = np.linspace(0, 1, 11)
     long = "cfcml[sample_weight=5.0]: no-crossmodal-anchor"
     lines = (
@@ -136,7 +136,7 @@ def test_curves_have_their_names_bands_and_counts() -> None:
 
 
 @pytest.mark.slow
-def test_trends_name_their_ends() -> None:
+def test_trends_label_their_ends() -> None:
     x = np.array([0.0, 0.5, 0.9])
     lines = [
         Trend("a", x, 1 - x / 10, A, runs=((x, 1 - x / 10),)),
@@ -170,7 +170,7 @@ def test_trends_name_their_ends() -> None:
         ([120], [91]),
     ],
 )
-def test_names_do_not_lie_on_each_other(middles: list[float], expected: list[float]) -> None:
+def test_labels_do_not_overlap(middles: list[float], expected: list[float]) -> None:
     assert spread(middles, [18] * len(middles), 100) == expected
 
 
@@ -188,7 +188,7 @@ def test_ticks_are_round_and_few(low: float, high: float, expected: list[float])
     assert ticks(low, high) == pytest.approx(expected)
 
 
-def test_a_scatter_names_what_is_in_front_and_what_is_far_off() -> None:
+def test_scatter_labels_front_and_outliers() -> None:
     dots = [Dot("concat", 3e6, 0.9, 0.88, 0.92, REFERENCE), Dot("grey", 6e6, 0.91, 0.89, 0.93, OTHER)]
     far = Dot("tabular", 1e5, 0.6, 0.58, 0.62, OTHER)
     picture = scatter("k", "t", "d", [*dots, far], x="parameters", y="AUC", about=0.9)
@@ -199,7 +199,7 @@ def test_a_scatter_names_what_is_in_front_and_what_is_far_off() -> None:
     assert any(word.endswith("M") for word in only)
 
 
-def test_a_matrix_has_a_number_a_cell_and_grows_with_the_classes() -> None:
+def test_matrix_has_one_number_per_cell() -> None:
     shares = np.array([[0.75, 0.25], [NAN, NAN]])
     picture = matrix("k", "t", "d", shares, ["<b>", "empty"])
     words = texts(picture)
@@ -222,7 +222,7 @@ def test_shades_darken_evenly() -> None:
     assert all(a - b > 25 for a, b in itertools.pairwise(grey))
 
 
-def test_a_number_on_a_shade_is_readable() -> None:
+def test_numbers_on_shades_have_contrast() -> None:
     def luminance(color: str) -> float:
         channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
@@ -234,13 +234,13 @@ def test_a_number_on_a_shade_is_readable() -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5, percent
 
 
-def test_an_axis_counts_in_ones_twos_and_fives() -> None:
+def test_axis_steps_are_ones_twos_or_fives() -> None:
     rows = [Row("a", "", (Mark(0.934, 0.919, 0.946, (), A),)), Row("b", "", (Mark(0.955, 0.942, 0.965, (), A),))]
     shown = [float(word) for word in texts(forest("k", "t", "d", rows, axis="AUC")) if re.fullmatch(r"0\.\d+", word)]
     assert shown == [0.92, 0.93, 0.94, 0.95, 0.96]
 
 
-def test_the_mean_of_runs_that_ended_at_different_epochs() -> None:
+def test_mean_of_runs_of_unequal_length() -> None:
     runs = ((np.array([1.0, 2, 3]), np.array([NAN, 0.5, 0.7])), (np.array([1.0, 2]), np.array([NAN, 0.7])))
     x, y = mean(runs)
     np.testing.assert_array_equal(x, [1, 2, 3])

@@ -46,5 +46,5 @@ NAN = math.nan
         (formatting.setting({}), "none"),
     ],
 )
-def test_as_a_reader_sees_it(text: str, expected: str) -> None:
+def test_formatted_numbers(text: str, expected: str) -> None:
     assert text == expected

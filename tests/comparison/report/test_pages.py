@@ -58,7 +58,7 @@ def page(rendered: tuple[str, str]) -> Reader:
 
 
 @pytest.mark.slow
-def test_names_are_text(page: Reader) -> None:
+def test_hostile_names_are_escaped(page: Reader) -> None:
     assert not page.of("script")
     tags = {tag for tag, data in page.text if "alert(1)" in data}
     assert tags >= {"h1", "title", "p", "li", "th", "figcaption"}
@@ -67,14 +67,14 @@ def test_names_are_text(page: Reader) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_for_phones_that_needs_nothing_else(page: Reader) -> None:
+def test_page_is_responsive_and_self_contained(page: Reader) -> None:
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
     assert [link["href"] for link in page.of("link")] == ["data:,"]
     assert not any("src" in attributes for _, attributes in page.tags)
     assert any(":root" in data for tag, data in page.text if tag == "style")
 
 
-def test_headings_and_contents_follow_the_sections(page: Reader) -> None:
+def test_headings_and_contents_match_sections(page: Reader) -> None:
     headings = [(tag, data) for tag, data in page.text if tag in ("h1", "h2", "h3")]
     assert [data for tag, data in headings if tag == "h2"] == [
         "Contents",
@@ -88,7 +88,7 @@ def test_headings_and_contents_follow_the_sections(page: Reader) -> None:
     assert linked == [attributes["id"] for attributes in page.of("section")]
 
 
-def test_cells_say_what_they_head(page: Reader) -> None:
+def test_header_cells_have_scope(page: Reader) -> None:
     assert all(attributes["scope"] in ("col", "row") for attributes in page.of("th"))
     captions = [data for tag, data in page.text if tag == "caption"]
     assert captions[0].startswith("Methods by mean AUC on the test set")
@@ -104,7 +104,7 @@ def test_collapsed_parts_are_closed(page: Reader) -> None:
     assert ("summary", "All other settings") in page.text
 
 
-def test_markdown_says_the_same(rendered: tuple[str, str]) -> None:
+def test_markdown_matches_page(rendered: tuple[str, str]) -> None:
     markdown = rendered[1]
     evil = "&lt;script\\>alert(1)&lt;/script\\>"
     assert markdown.startswith(
@@ -120,7 +120,7 @@ def test_markdown_says_the_same(rendered: tuple[str, str]) -> None:
     assert "\n\n\n" not in markdown
 
 
-def test_a_report_of_nothing() -> None:
+def test_empty_report() -> None:
     page, markdown, pictures = pages.render(made_analyses.analysis(), {})
     assert markdown == "# Comparison of methods\n\nThere is nothing to report: there is no finished run.\n"
     assert '<p class="missing">There is nothing to report' in page

@@ -36,13 +36,13 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def test_contrast_is_as_wcag_says() -> None:
+def test_contrast_matches_wcag() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_text_and_series_stand_out_from_the_paper(theme: str) -> None:
+def test_text_and_series_have_contrast(theme: str) -> None:
     of = THEMES[theme]
     for color in (INK, MUTED):
         assert contrast(of[color], of[PAPER]) >= 4.5
@@ -53,7 +53,7 @@ def test_text_and_series_stand_out_from_the_paper(theme: str) -> None:
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("eye", BLIND)
-def test_no_two_series_look_alike(theme: str, eye: str) -> None:
+def test_series_colors_are_distinct(theme: str, eye: str) -> None:
     seen = [lab(np.clip(np.array(BLIND[eye]) @ linear(THEMES[theme][color]), 0, 1)) for color in (INK, *SERIES)]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 18
 
@@ -66,7 +66,7 @@ def blocks(text: str) -> dict[str, dict[str, str]]:
     return dict(zip(("light", "dark", "print"), result, strict=True))
 
 
-def test_the_style_sheet_has_the_palette() -> None:
+def test_style_sheet_matches_palette() -> None:
     css = blocks(CSS)
     for color, name in NAMES.items():
         assert css["light"][name] == color
@@ -75,7 +75,7 @@ def test_the_style_sheet_has_the_palette() -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "print"])
-def test_words_of_the_page_can_be_read(theme: str) -> None:
+def test_page_text_has_contrast(theme: str) -> None:
     css = blocks(CSS)[theme]
     for text, paper in (
         ("ink", "paper"),
@@ -89,7 +89,7 @@ def test_words_of_the_page_can_be_read(theme: str) -> None:
         assert contrast(css[text], css[paper]) >= 4.5, (text, paper)
 
 
-def test_the_reference_and_the_best_are_told_apart_without_colour() -> None:
+def test_reference_and_best_differ_without_color() -> None:
     labels = ["a", "b", "c", "d", "reference", "e", "f"]
     styles = palette.styles(labels, "reference")
     front = [styles[label] for label in ("reference", "a", "b", "c", "d")]
@@ -101,6 +101,6 @@ def test_the_reference_and_the_best_are_told_apart_without_colour() -> None:
     assert all(style.prominent for style in front)
 
 
-def test_without_a_reference_all_colours_are_the_best_methods() -> None:
+def test_colors_without_reference() -> None:
     styles = palette.styles(["a", "b"], None)
     assert [styles[label].color for label in ("a", "b")] == list(SERIES[:2])

@@ -25,7 +25,7 @@ def chapter(n_classes: int = 2) -> Chapter:
     return Chapter.of(made_analyses.comparison(methods, names), 1, 0.95)
 
 
-def test_reliability_has_the_cases_of_each_bin() -> None:
+def test_reliability_shows_cases_per_bin() -> None:
     part = calibration.part(chapter())
     assert {"cases", "raw", "temperature-scaled"} <= set(texts(part.pictures[0]))
     # A tenth of 320 cases in every bin.
@@ -33,7 +33,7 @@ def test_reliability_has_the_cases_of_each_bin() -> None:
 
 
 @pytest.mark.slow
-def test_a_bin_of_few_cases_has_no_band() -> None:
+def test_bin_of_few_cases_has_no_band() -> None:
     of = chapter()
     [curve] = of.comparison.methods[0].curves.reliability
     few = dataclasses.replace(curve, share=np.full(10, (calibration.LEAST - 1) / 320))
@@ -46,7 +46,7 @@ def test_a_bin_of_few_cases_has_no_band() -> None:
     assert bands == [True, False]
 
 
-def test_two_classes_have_one_decision_curve_over_the_full_width() -> None:
+def test_two_classes_have_one_wide_decision_curve() -> None:
     of = chapter()
     part = decision.part(of)
     assert len(part.pictures) == 1
@@ -57,14 +57,14 @@ def test_two_classes_have_one_decision_curve_over_the_full_width() -> None:
     assert part.values["rows"][0] == ("cfcml", f"{low:.2f}\u2013{high:.2f}")
 
 
-def test_several_classes_have_one_each() -> None:
+def test_several_classes_have_one_decision_curve_each() -> None:
     part = decision.part(chapter(3))
     assert [picture.title.split(",")[0] for picture in part.pictures] == ["benign", "malignant", "other"]
     assert not any(picture.phone for picture in part.pictures)
     assert [len(row) for row in part.values["rows"]] == [4, 4]
 
 
-def test_subgroups_have_their_worst_and_their_gap() -> None:
+def test_subgroups_show_worst_and_gap() -> None:
     part = subgroup_gaps.part(chapter())
     (by, classes, left_out, columns, rows), age = part.values["tables"]
     assert (by, classes, left_out, columns) == ("sex", ("benign", "malignant"), [], ["female", "male"])

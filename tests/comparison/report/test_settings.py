@@ -37,8 +37,8 @@ def comparison() -> Comparison:
     return made_analyses.comparison(methods, shared={"data": {"size": 128}, "train": {"epochs": 8}})
 
 
-def test_every_setting_is_listed_once() -> None:
-    """Of all methods, then each one's own, what was changed first; of a reference row nothing."""
+def test_settings_are_listed_once() -> None:
+    """Common ones, then each method's own, changed ones first; none of a reference row."""
     values = settings.part(Chapter.of(comparison(), 1, 0.95)).values
     assert values["shared"] == [("data.size", "128"), ("train.epochs", "8")]
     assert values["common"] == [
@@ -57,7 +57,7 @@ def test_every_setting_is_listed_once() -> None:
     ]
 
 
-def test_the_same_as_csv() -> None:
+def test_settings_csv_matches_report() -> None:
     text = tables.tables(made_analyses.analysis(comparison()), {})["settings.csv"]
     rows = [(row["method"], row["setting"], row["value"], row["changed"]) for row in csv.DictReader(io.StringIO(text))]
     assert rows == [
@@ -78,7 +78,7 @@ def test_the_same_as_csv() -> None:
 
 
 @pytest.mark.slow
-def test_tables_without_a_row_are_left_out() -> None:
+def test_empty_tables_are_omitted() -> None:
     _, markdown, _ = pages.render(made_analyses.bare(), {})
     text = markdown[markdown.index("### Data, settings, versions") : markdown.index("### Reporting checklists")]
     assert text.count("| --- |") == 1

@@ -5,11 +5,11 @@ from mmfusion.comparison.report.table_width import ALWAYS, SCREENS, stacking
 pytest.importorskip("matplotlib")
 
 
-def test_a_table_that_fits_a_phone_stays_a_table() -> None:
+def test_narrow_table_is_never_stacked() -> None:
     assert stacking([("concat", "0.9")], ("method", "AUC"), 1) == 0
 
 
-def test_a_wider_one_becomes_blocks_on_smaller_screens() -> None:
+def test_wide_table_is_stacked_on_small_screens() -> None:
     number = "0.914 (0.888 to 0.934)"
     widths = [stacking([("concat", *[number] * n)], ("method", *"abcdefghij"[:n]), n) for n in range(1, 11)]
     assert widths == sorted(widths)
@@ -17,11 +17,11 @@ def test_a_wider_one_becomes_blocks_on_smaller_screens() -> None:
     assert (widths[0], widths[-1]) == (0, ALWAYS)
 
 
-def test_text_may_end_its_line_and_numbers_may_not() -> None:
+def test_text_wraps_and_numbers_do_not() -> None:
     row = ("concat", "a b c d e f g h " * 20)
     assert stacking([row], ("method", "text"), 0) <= SCREENS[0]
     assert stacking([row], ("method", "text"), 1) == ALWAYS
 
 
-def test_a_table_without_rows_has_its_headings() -> None:
+def test_empty_table_has_headings() -> None:
     assert stacking([], ("method", "AUC"), 1) == 0

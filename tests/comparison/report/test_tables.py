@@ -21,11 +21,11 @@ def files() -> dict[str, str]:
     return tables.tables(made_analyses.small(), {"runs/a, b": "it is unfinished"})
 
 
-def test_every_table_is_there(files: dict[str, str]) -> None:
+def test_all_tables_are_written(files: dict[str, str]) -> None:
     assert set(files) == {f"{name}.csv" for name in tables.NAMES if name not in _OF_OTHERS}
 
 
-def test_the_ranking_is_not_rounded(files: dict[str, str]) -> None:
+def test_ranking_is_not_rounded(files: dict[str, str]) -> None:
     result = rows(files["ranking.csv"])
     assert len(result) == 3 * 7
     score = made_analyses.small().comparisons[0].methods[0].scores["auc"]
@@ -49,7 +49,7 @@ def test_the_ranking_is_not_rounded(files: dict[str, str]) -> None:
     assert [row["reference"] for row in result if row["metric"] == "auc"] == ["0", "1", "0"]
 
 
-def test_each_run_has_its_own_numbers(files: dict[str, str]) -> None:
+def test_runs_have_their_metrics(files: dict[str, str]) -> None:
     result = rows(files["runs.csv"])
     assert [row["seed"] for row in result] == ["0", "1", "2"] * 3
     points = made_analyses.small().comparisons[0].methods[0].scores["auc"].points
@@ -57,7 +57,7 @@ def test_each_run_has_its_own_numbers(files: dict[str, str]) -> None:
     assert result[0]["folder"] == "runs/cfcml/seed0"
 
 
-def test_what_is_unknown_is_empty(files: dict[str, str]) -> None:
+def test_unknown_values_are_empty(files: dict[str, str]) -> None:
     exploratory = [row for row in rows(files["tests.csv"]) if row["metric"] == "accuracy"]
     assert len(exploratory) == 2
     assert (exploratory[0]["low"], exploratory[0]["p"], exploratory[0]["verdict"]) == ("", "", "none")
@@ -65,7 +65,7 @@ def test_what_is_unknown_is_empty(files: dict[str, str]) -> None:
     assert [row["verdict"] for row in primary] == ["better", "worse"]
 
 
-def test_robustness_has_the_shares_and_the_area(files: dict[str, str]) -> None:
+def test_robustness_has_shares_and_area(files: dict[str, str]) -> None:
     values = [row for row in rows(files["robustness.csv"]) if row["method"] == "concat"]
     assert [row["share"] for row in values] == ["0.0", "0.1", "0.3", "0.5", "0.7", "0.9", ""]
     assert [row["what"] for row in values] == ["cells"] * 6 + ["area"]
@@ -84,20 +84,20 @@ def test_robustness_has_the_shares_and_the_area(files: dict[str, str]) -> None:
         ("skipped", 1),
     ],
 )
-def test_a_row_a_number(files: dict[str, str], name: str, n: int) -> None:
+def test_number_of_rows(files: dict[str, str], name: str, n: int) -> None:
     assert len(rows(files[f"{name}.csv"])) == n
 
 
-def test_one_epoch_of_each_run_was_kept(files: dict[str, str]) -> None:
+def test_one_epoch_per_run_is_chosen(files: dict[str, str]) -> None:
     kept = [row["epoch"] for row in rows(files["learning.csv"]) if row["chosen"] == "1"]
     assert kept == ["6", "7", "8"] * 3
 
 
-def test_what_users_write_stays_in_its_cell() -> None:
+def test_user_text_is_quoted() -> None:
     evil = 'a,"b"\n<script>'
     result = made_analyses.comparison([dataclasses.replace(made_analyses.method("x", 0.9), label=evil)])
     assert {row["method"] for row in rows(tables.tables(made_analyses.analysis(result), {})["ranking.csv"])} == {evil}
 
 
-def test_tables_without_a_row_are_left_out() -> None:
+def test_empty_tables_are_omitted() -> None:
     assert set(tables.tables(made_analyses.bare(), {})) == {"ranking.csv", "runs.csv", "confusion.csv"}

@@ -15,14 +15,14 @@ def test_widths_add_up_and_bold_is_wider() -> None:
     assert text_width("\u9ed2\u8272") == pytest.approx(30, abs=1)
 
 
-def test_lines_end_behind_signs_and_spaces() -> None:
+def test_lines_break_after_punctuation_and_spaces() -> None:
     assert wrap("cfcml: no-crossmodal-anchor", 150) == ["cfcml: no-", "crossmodal-anchor"]
     assert wrap("concat", 400) == ["concat"]
     assert wrap("", 400) == [""]
     assert wrap("a\x00b", 400) == ["a\ufffdb"]
 
 
-def test_a_word_without_signs_is_broken_anywhere() -> None:
+def test_long_word_is_broken_anywhere() -> None:
     lines = wrap("x" * 40, 100)
     assert "".join(lines) == "x" * 40
     assert len(lines) > 2
@@ -30,7 +30,7 @@ def test_a_word_without_signs_is_broken_anywhere() -> None:
 
 @pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=40), st.floats(30, 300))
-def test_nothing_is_cut_and_every_line_fits(text: str, width: float) -> None:
+def test_wrapped_lines_fit_and_keep_text(text: str, width: float) -> None:
     lines = wrap(text, width)
     assert "".join(lines) == text
     assert all(len(line) == 1 or text_width(line) <= width for line in lines if line)

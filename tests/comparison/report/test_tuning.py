@@ -65,7 +65,7 @@ def tuned(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_tuned_methods_are_compared_and_their_recipes_beside_them(tuned: Path) -> None:
+def test_tuned_methods_and_their_recipes_are_compared(tuned: Path) -> None:
     result = comparison(tuned)
     by_label = {method.label: method for method in result.methods}
     assert set(by_label) == {f"{name} ({which})" for name in ("concat", "film") for which in ("tuned", "at the recipe")}
@@ -86,7 +86,7 @@ def test_tuned_methods_are_compared_and_their_recipes_beside_them(tuned: Path) -
 
 
 @pytest.mark.slow
-def test_the_headline(tuned: Path, tmp_path: Path) -> None:
+def test_headline_of_tuned_comparison(tuned: Path, tmp_path: Path) -> None:
     result = comparison(tuned)
     chapter = Chapter.of(result, 1, 0.95)
     assert answer(chapter, "concat").startswith("Tuned with 2 trials each: ")
@@ -101,7 +101,7 @@ def test_the_headline(tuned: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_budgets_are_two_methods(tuned: Path) -> None:
+def test_budgets_are_separate_methods(tuned: Path) -> None:
     for seed in range(2):
         record = {folder.TUNING: tuning(2, 4).to_dict()}
         changed = {"train": {"lr": RATES[2]}, "model": {"dropout": 0.6}}
@@ -114,7 +114,7 @@ def test_two_budgets_are_two_methods(tuned: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ablations_of_tuned_methods(tmp_path: Path) -> None:
+def test_ablations_of_tuned_methods_are_tested(tmp_path: Path) -> None:
     write(tmp_path, "cfcml", 1, strength=1.0)
     ablation = {"model": {"crossmodal_weight": 0.0}}
     for seed in range(2):
@@ -133,7 +133,7 @@ def test_ablations_of_tuned_methods(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_section(tuned: Path) -> None:
+def test_tuning_section(tuned: Path) -> None:
     analysis = analyse(collect([tuned]).runs, n_resamples=50)
     page, markdown, pictures = pages.render(analysis, {})
     section = markdown[markdown.index("Tuning: did every method") :]
@@ -152,7 +152,7 @@ def test_the_section(tuned: Path) -> None:
     assert "Tuned with 2 trials each" in page
 
 
-def test_a_damaged_record_is_named(tuned: Path) -> None:
+def test_damaged_record_is_reported(tuned: Path) -> None:
     path = tuned / "concat" / "seed0-tuned" / folder.TUNING
     damaged = {"{": "is not valid JSON", json.dumps({"format": 1, "chosen": 3}): "not what a sweep writes"}
     for content, words in damaged.items():
@@ -160,7 +160,7 @@ def test_a_damaged_record_is_named(tuned: Path) -> None:
         assert words in run_folders.reasons(tuned)["seed0-tuned"]
 
 
-def test_a_copy_has_the_record(tuned: Path, tmp_path: Path) -> None:
+def test_compact_copy_keeps_record(tuned: Path, tmp_path: Path) -> None:
     compact([tuned], tmp_path / "small")
     runs = collect([tmp_path / "small"]).runs
     assert sorted(run.tuning.chosen for run in runs if run.tuning is not None) == [0, 0, 1, 1]

@@ -15,7 +15,7 @@ def markdown_of(comparison: Comparison) -> str:
 
 
 @pytest.mark.slow
-def test_what_the_tests_are_about() -> None:
+def test_scope_of_tests_is_stated() -> None:
     [comparison] = made_analyses.small().comparisons
     text = markdown_of(comparison)
     assert "for other test cases and other training runs" in text
@@ -26,7 +26,7 @@ def test_what_the_tests_are_about() -> None:
     assert "No interval of some differences: most resamples leave it undefined." in text
 
 
-def test_one_table_has_values_differences_and_verdicts() -> None:
+def test_table_has_values_differences_and_verdicts() -> None:
     [comparison] = made_analyses.small().comparisons
     chapter = Chapter.of(comparison, 1, 0.95)
     tests = [test for test in comparison.tests if test.metric == "auc"]
@@ -50,7 +50,7 @@ def test_one_table_has_values_differences_and_verdicts() -> None:
     assert [row[0] for row in table.details] == ["cfcml", "image"]
 
 
-def test_columns_that_say_nothing_are_left_out() -> None:
+def test_empty_columns_are_omitted() -> None:
     methods = [made_analyses.method(name, 0.9, runs=1, reference=name == "concat") for name in ("a", "concat")]
     comparison = made_analyses.comparison(methods)
     chapter = Chapter.of(comparison, 1, 0.95)
@@ -65,7 +65,7 @@ def test_columns_that_say_nothing_are_left_out() -> None:
 
 
 @pytest.mark.slow
-def test_a_single_run_is_about_other_cases_only() -> None:
+def test_single_run_scope_is_cases_only() -> None:
     methods = [
         made_analyses.method(name, value, runs=1, reference=name == "concat")
         for name, value in (("cfcml", 0.9), ("concat", 0.88))
@@ -79,7 +79,7 @@ def test_a_single_run_is_about_other_cases_only() -> None:
 
 
 @pytest.mark.slow
-def test_ablations_have_their_own_part() -> None:
+def test_ablations_have_their_own_section() -> None:
     [comparison] = made_analyses.small().comparisons
     best, *others = comparison.methods
     ablation = dataclasses.replace(
@@ -96,7 +96,7 @@ def test_ablations_have_their_own_part() -> None:
 
 
 @pytest.mark.slow
-def test_the_origin_of_a_reference_without_tests_is_not_named() -> None:
+def test_origin_of_untested_reference_is_omitted() -> None:
     text = markdown_of(dataclasses.replace(made_analyses.small().comparisons[0], tests=()))
     assert "The diamond and the dashed line are the reference." in text
     assert "There are no tests: no other method has runs that pair with the reference's." in text

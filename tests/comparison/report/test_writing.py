@@ -30,7 +30,7 @@ PARTS = (
 
 
 @pytest.mark.slow
-def test_what_is_absent_is_a_line() -> None:
+def test_missing_parts_are_one_line_each() -> None:
     page, _, pictures = pages.render(made_analyses.bare(), {})
     assert tuple(re.findall(r"<h3[^>]*>([^<]+)</h3>", page)) == PARTS
     assert re.findall(r'<p class="missing">([^<]+)</p>', page) == [
@@ -52,7 +52,7 @@ def test_what_is_absent_is_a_line() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) -> None:
+def test_report_files_are_deterministic(tmp_path: Path) -> None:
     page = write(made_analyses.bare(), tmp_path / "a" / "b", skipped={"x": "y"})
     assert page == tmp_path / "a" / "b" / "report.html"
     before = {path: path.read_bytes() for path in page.parent.rglob("*") if path.is_file()}
@@ -74,7 +74,7 @@ def test_the_same_analysis_gives_the_same_files_and_no_others(tmp_path: Path) ->
     assert after == before | {rows: b"former", page.parent / "notes.csv": b"former"}
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_output_path_is_a_file_raises(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(FileExistsError, match="is a file: choose another folder"):
         write(made_analyses.bare(), tmp_path / "x")
@@ -86,7 +86,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_page_holds_all_and_needs_nothing(whole: Path) -> None:
+def test_page_is_self_contained(whole: Path) -> None:
     text = (whole / "report.html").read_text(encoding="utf-8")
     for outside in ("http:", "https:", "src=", "@import", "url(http", "<script", '<link rel="stylesheet'):
         assert outside not in text
@@ -104,7 +104,7 @@ def test_the_page_holds_all_and_needs_nothing(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_figure_of_the_page_is_a_file_of_the_markdown(whole: Path) -> None:
+def test_figures_of_page_are_files_of_markdown(whole: Path) -> None:
     text, markdown = ((whole / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md"))
     figures = re.findall(r'<figure id="([^"]+)"', text)
     assert re.findall(r"\]\(figures/([^)]+)\.svg\)", markdown) == figures
@@ -116,7 +116,7 @@ def test_every_figure_of_the_page_is_a_file_of_the_markdown(whole: Path) -> None
 
 
 @pytest.mark.slow
-def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
+def test_comparisons_are_separate(tmp_path: Path) -> None:
     first = made_analyses.bare().comparisons[0]
     second = dataclasses.replace(first, name="other-frozen", dataset="men")
     text = write(made_analyses.analysis(first, second), tmp_path).read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def test_comparisons_are_never_mixed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_datasets_have_a_part_of_their_own(tmp_path: Path) -> None:
+def test_several_datasets_have_a_section(tmp_path: Path) -> None:
     [one] = made_analyses.small().comparisons
     other = dataclasses.replace(one, name="men-resnet18", dataset="men")
     page = writing.write(made_analyses.analysis(one, other), tmp_path)
@@ -147,11 +147,11 @@ def test_several_datasets_have_a_part_of_their_own(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("across*"))
 
 
-def test_names_of_tables_are_known() -> None:
+def test_table_names_are_listed() -> None:
     assert set(tables.NAMES) >= {"ranking", "tests", "subgroups", "robustness", "contribution", "cost", "skipped"}
 
 
-def test_what_a_modality_brings_has_one_row_per_method() -> None:
+def test_contribution_table_has_one_row_per_method() -> None:
     full = made_analyses.method("cfcml", 0.9, modalities=("image", "table"))
     image = dataclasses.replace(full, label="image", contributions=full.contributions[:2])
     bare = dataclasses.replace(made_analyses.bare().comparisons[0].methods[0], label="bare")

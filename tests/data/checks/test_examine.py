@@ -47,7 +47,7 @@ def warned(frame: pd.DataFrame, **options: Any) -> list[Finding]:
     return list(examine(Cohort.of(plan), [], {}))
 
 
-def test_a_plain_table_has_no_warning() -> None:
+def test_plain_table_has_no_warning() -> None:
     assert warned(plain()) == []
 
 
@@ -98,18 +98,18 @@ TABLES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_warning_names_the_column_the_rows_and_the_fix(kind: str) -> None:
+def test_warning_names_column_rows_and_fix(kind: str) -> None:
     columns, topic, text = TABLES[kind]
     findings = [finding for finding in warned(plain().assign(**columns)) if finding.topic == topic]
     assert [text in finding.text for finding in findings].count(True) == 1
     assert all(finding.fix for finding in findings)
 
 
-def test_a_sentinel_is_no_second_unit() -> None:
+def test_sentinel_is_not_a_second_unit() -> None:
     assert {finding.topic for finding in warned(plain().assign(age=[999] * 9 + [40, 55, 65] * 17))} == {"sentinels"}
 
 
-def test_a_table_without_features(tmp_path: Path) -> None:
+def test_table_without_features_is_reported(tmp_path: Path) -> None:
     """Its columns are left out, and their findings are reported all the same."""
     cells = [f"{i} {unit}" for i, unit in zip(range(N), ["mg", "g", "kg"] * 20)]
     frame = pd.DataFrame({"dose": cells, "case_id": [f"{label}{i}" for i, label in enumerate(LABELS)], "y": LABELS})
@@ -135,7 +135,7 @@ def test_a_table_without_features(tmp_path: Path) -> None:
         ([999], []),
     ],
 )
-def test_sentinels(values: list[float], expected: list[float]) -> None:
+def test_sentinels_of_values(values: list[float], expected: list[float]) -> None:
     assert sorted(sentinels_of(np.array(values, dtype=float))) == expected
 
 
@@ -151,7 +151,7 @@ CELLS = st.one_of(
 @pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.lists(CELLS, min_size=24, max_size=24), st.sampled_from(["age", "id", "scanner", "{a}", "missing"]))
-def test_no_column_makes_it_fail(cells: list[str], name: str) -> None:
+def test_any_column_is_examined_without_error(cells: list[str], name: str) -> None:
     frame = pd.DataFrame(
         {name: cells, "other": range(24), "y": ["a", "b"] * 12, "half": ["train", "train", "test"] * 8}
     )
@@ -180,7 +180,7 @@ def clinic(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_images_of_two_sets_and_files_that_give_the_class_away(clinic: Path) -> None:
+def test_duplicates_across_sets_and_revealing_files_are_reported(clinic: Path) -> None:
     options = {"table": str(clinic / "t.csv"), "label": "y", "images": ["photo"], "test": "half", "size": 8}
     report = check("table", **options)
     assert report.faults == ()
@@ -197,7 +197,7 @@ def test_images_of_two_sets_and_files_that_give_the_class_away(clinic: Path) -> 
 
 
 @pytest.mark.slow
-def test_one_image_in_two_columns_and_damaged_files(clinic: Path) -> None:
+def test_image_in_two_columns_and_damaged_files_are_reported(clinic: Path) -> None:
     (clinic / "5.jpg").write_bytes(b"nothing")
     (clinic / "6.png").write_bytes((clinic / "6.png").read_bytes()[:-60])
     options = {"table": str(clinic / "t.csv"), "label": "y", "images": ["photo", "second"], "size": 8}
@@ -209,8 +209,8 @@ def test_one_image_in_two_columns_and_damaged_files(clinic: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_with_thumbnails_by_class(clinic: Path) -> None:
-    """Names of files and classes cannot bring markup into it."""
+def test_page_has_thumbnails_by_class(clinic: Path) -> None:
+    """Names of files and classes cannot inject markup."""
     frame = pd.read_csv(clinic / "t.csv")
     (clinic / "4.png").rename(clinic / "<b>.png")
     (clinic / "5.jpg").write_bytes(b"nothing")
@@ -239,7 +239,7 @@ def test_a_page_with_thumbnails_by_class(clinic: Path) -> None:
 
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("resample", [False, True])
-def test_spacings_that_differ_unless_volumes_are_resampled(stacked: bool, resample: bool) -> None:
+def test_unequal_spacings_are_reported_unless_resampled(stacked: bool, resample: bool) -> None:
     cohort = Cohort.of(TableDataset(plain(), label="y", test="half"))
     volume = VolumeSource("scan", (4, 4, 4), axes="hws", spacing=(1, 1, 1) if resample else None, resample=resample)
     files = [
@@ -253,7 +253,7 @@ def test_spacings_that_differ_unless_volumes_are_resampled(stacked: bool, resamp
     )
 
 
-def test_a_picture_of_a_volume(tmp_path: Path) -> None:
+def test_thumbnail_of_volume(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel")
     nibabel.save(nibabel.Nifti1Image(np.arange(64, dtype=np.int16).reshape(4, 4, 4), np.eye(4)), tmp_path / "a.nii")
     content = picture(VolumeSource("file", (4, 4, 4), axes="hws"), tmp_path / "a.nii")

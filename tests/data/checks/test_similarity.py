@@ -39,7 +39,7 @@ COPIES = {
 
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("n", [3, 30])
-def test_a_copy_is_found_and_nothing_else(how: str, n: int) -> None:
+def test_only_the_copy_is_found(how: str, n: int) -> None:
     images = pictures(n)
     images[-1] = COPIES[how](images[1])
     (pair,) = similar_pairs(images)
@@ -50,7 +50,7 @@ def test_a_copy_is_found_and_nothing_else(how: str, n: int) -> None:
 
 
 @pytest.mark.slow
-def test_what_all_images_share_makes_no_pair() -> None:
+def test_shared_border_makes_no_pair() -> None:
     """A scanner's frame around small lesions."""
     images = np.full((40, SIDE, SIDE), 20, dtype=np.uint8)
     images[:, :4] = images[:, -4:] = images[:, :, 30:33] = 255
@@ -60,7 +60,7 @@ def test_what_all_images_share_makes_no_pair() -> None:
     assert [(pair.first, pair.second) for pair in similar_pairs(images)] == [(5, 9)]
 
 
-def test_images_without_detail_are_in_no_pair() -> None:
+def test_constant_images_make_no_pair() -> None:
     assert similar_pairs(np.zeros((4, SIDE, SIDE), dtype=np.uint8)) == []
     assert similar_pairs(pictures(1)) == []
     assert similar_pairs(np.zeros((0, SIDE, SIDE), dtype=np.uint8)) == []

@@ -61,7 +61,7 @@ def test_columns_and_tasks(whole: Path) -> None:
     ]
 
 
-def test_scanners_that_training_never_saw(whole: Path) -> None:
+def test_test_devices_hold_out_scanners(whole: Path) -> None:
     bundle = create(whole, test_devices=["Toshiba Aplio 300"])
     assert set(bundle.test.frame["Device"]) == {"Toshiba Aplio 300 @12-14 MHz"}
     for part in (bundle.train, bundle.validation):
@@ -72,7 +72,7 @@ def test_scanners_that_training_never_saw(whole: Path) -> None:
     assert create(whole, test_devices=["Toshiba Aplio 300"], split_seed=1).test.ids == bundle.test.ids
 
 
-def test_other_images_of_their_patients_are_left_out(root: Path) -> None:
+def test_other_images_of_test_patients_are_excluded(root: Path) -> None:
     def change(table: pd.DataFrame) -> pd.DataFrame:
         table.loc[table["ID"] == "bus_0001-l", "Device"] = "Toshiba Aplio 300 @12-14 MHz"
         return table
@@ -83,7 +83,7 @@ def test_other_images_of_their_patients_are_left_out(root: Path) -> None:
     assert "Images by other scanners of patients in the test set are left out: 1." in bundle.notes
 
 
-def published_folds(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table) -> None:
+def write_published_folds(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table) -> None:
     """As published: a patient's images in one fold, from 1; further columns; rows of images that the table lacks."""
     table = pd.read_csv(root / "bus_data.csv")
     folds = table[["ID", "Pathology"]].assign(kFold=table["Case"] % 5 + 1, valid_1=float("nan"))
@@ -91,8 +91,8 @@ def published_folds(root: Path, change: Callable[[pd.DataFrame], pd.DataFrame] =
     change(folds).to_csv(root / "5-fold-cv.csv", index=False)
 
 
-def test_published_folds(root: Path) -> None:
-    published_folds(root)
+def test_published_folds_are_used(root: Path) -> None:
+    write_published_folds(root)
     tested: list[str] = []
     for fold in range(5):
         plan = bus_bra.plan(root=root, folds=5, fold=fold, published_folds=True)
@@ -117,15 +117,15 @@ def test_published_folds(root: Path) -> None:
         (lambda t: pd.concat([t, t.iloc[:1]]), "'bus_0000-s' occurs 2 times"),
     ],
 )
-def test_published_folds_that_cannot_be_used(
+def test_invalid_published_folds_raise(
     root: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
-    published_folds(root, change)
+    write_published_folds(root, change)
     with pytest.raises(ValueError, match=message):
         bus_bra.plan(root=root, folds=5, published_folds=True)
 
 
-def test_masks_of_lesions(whole: Path) -> None:
+def test_masks_follow_images(whole: Path) -> None:
     """Resized as the images are, in every set and subset; None for the patient without one."""
     bundle = create(whole, size=5, test_devices=["Toshiba Aplio 300"])
     for part in (bundle.train, bundle.validation, bundle.test):
@@ -141,7 +141,7 @@ def test_masks_of_lesions(whole: Path) -> None:
     assert "3" in bundle.test.groups
 
 
-def test_a_damaged_mask_is_named(root: Path) -> None:
+def test_damaged_mask_raises_with_its_name(root: Path) -> None:
     """By the check, and where it is read; training does not read it."""
     (root / "Masks" / "mask_0001-l.png").write_bytes(b"hello")
     trees.draw_mask(root / "Masks" / "mask_0001-r.png", (12, 10))
@@ -184,13 +184,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS)
-def test_trees_that_cannot_be_used(root: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_damaged_folders_raise(root: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(root)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(root)
 
 
-def test_all_faults_at_once(root: Path) -> None:
+def test_all_errors_are_reported_together(root: Path) -> None:
     _cell("Side", "middle")(root)
     _cell("Pathology", "unclear")(root)
     _cell("Device", "Philips")(root)
@@ -220,13 +220,13 @@ def test_all_faults_at_once(root: Path) -> None:
         ({"root": None}, r"needs the folder with bus_data\.csv"),
     ],
 )
-def test_wrong_options(whole: Path, options: dict[str, object], message: str) -> None:
+def test_invalid_options_raise(whole: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(**{"root": whole, **options})
 
 
-def test_the_published_table(some_bus_bra: Path) -> None:
-    """A part of the published images, whose numbers stand beside the published ones."""
+def test_published_table_has_published_counts(some_bus_bra: Path) -> None:
+    """A subset of the published images, whose counts are listed next to the published ones."""
     planned = bus_bra.plan(root=some_bus_bra, columns="reader")
     images, patients, *of_devices = planned.sizes
     assert images == ("images", len(planned.frame), 1875)
@@ -257,7 +257,7 @@ def test_birads_alone_distinguishes_pathologies(real_bus_bra: Path) -> None:
 
 
 @pytest.mark.slow
-def test_real_images_and_masks(bus_bra_sample: Path) -> None:
+def test_check_of_real_images_and_masks(bus_bra_sample: Path) -> None:
     report = check("bus_bra", bus_bra_sample)
     assert report.faults == ()
     assert report.lines[:4] == (
@@ -269,8 +269,8 @@ def test_real_images_and_masks(bus_bra_sample: Path) -> None:
     assert "masks of 'image': 60 of 60 images" in report.lines
 
 
-def test_a_mask_is_where_the_lesion_is(bus_bra_sample: Path) -> None:
-    """BBOX is in pixels of the published image, the mask at the size of the bundle's."""
+def test_masks_match_bounding_boxes(bus_bra_sample: Path) -> None:
+    """BBOX is in pixels of the published image, the mask at the size of the bundle."""
     bundle = create(bus_bra_sample, size=96)
     for index in range(len(bundle.test)):
         row = bundle.test.frame.iloc[index]
@@ -289,7 +289,7 @@ def test_a_mask_is_where_the_lesion_is(bus_bra_sample: Path) -> None:
     [{"columns": "reader", "test_devices": ["Toshiba Aplio 300"]}, {"task": "birads"}],
     ids=["reader, other scanners", "birads"],
 )
-def test_the_recipe_runs(bus_bra_sample: Path, tmp_path: Path, options: dict[str, object]) -> None:
+def test_recipe_runs(bus_bra_sample: Path, tmp_path: Path, options: dict[str, object]) -> None:
     overrides = {
         "run": {"root": str(bus_bra_sample), "out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path)},
         "train": {"epochs": 1, "batch_size": 16, "resamples": 20},

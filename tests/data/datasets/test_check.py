@@ -27,7 +27,7 @@ MAKE: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
-def test_a_whole_tree(name: str, tmp_path: Path) -> None:
+def test_complete_folder_has_no_faults(name: str, tmp_path: Path) -> None:
     root = MAKE[name](tmp_path)
     for fast in (False, True):
         report = check(name, root, fast=fast, **options(name, root))
@@ -35,7 +35,7 @@ def test_a_whole_tree(name: str, tmp_path: Path) -> None:
         assert str(report).endswith(f"{name}: no faults")
 
 
-def test_ham10000(ham_root: Path) -> None:
+def test_ham10000_has_no_faults(ham_root: Path) -> None:
     report = check("ham10000", ham_root)
     assert report.faults == ()
     assert report.lines[:2] == ("images: 60, published 10015", "lesions: 40, published 7470")
@@ -43,7 +43,7 @@ def test_ham10000(ham_root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
+def test_counts_are_listed_next_to_published_ones(tmp_path: Path) -> None:
     lines = check("derm7pt", trees.derm7pt(tmp_path)).lines
     assert lines[0] == "train: NEV 8 (published 256), MEL 5 (published 90)"
     assert lines[3] == "all: NEV 19, MEL 14"
@@ -51,7 +51,7 @@ def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_more_than_was_published_is_a_fault(tmp_path: Path) -> None:
+def test_more_cases_than_published_is_a_fault(tmp_path: Path) -> None:
     counts = {"train": {"NEV": 257, "MEL": 90}, "valid": {"NEV": 100, "MEL": 61}, "test": {"NEV": 219, "MEL": 101}}
     root = trees.derm7pt(tmp_path, counts, others=0, images=False)
     faults = check("derm7pt", root).faults
@@ -60,7 +60,7 @@ def test_more_than_was_published_is_a_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_missing_and_broken_file_is_named(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     root = trees.pad_ufes_20(tmp_path, 36)
     for i in range(12):
         (root / "images" / f"PAT_{i // 2}_{i}_{100 + i}.png").unlink()
@@ -75,7 +75,7 @@ def test_every_missing_and_broken_file_is_named(tmp_path: Path) -> None:
     assert "PAT_10_21_121.png" in check("pad_ufes_20", root).faults[13]
 
 
-def test_faults_of_the_table_come_with_those_of_the_files(tmp_path: Path) -> None:
+def test_faults_of_table_and_files_are_reported_together(tmp_path: Path) -> None:
     root = trees.pad_ufes_20(tmp_path, 36)
     trees.edit(root / "metadata.csv", lambda t: t.assign(diagnostic=["X"] * 15 + list(t["diagnostic"][15:])))
     (root / "images" / "PAT_10_20_120.png").unlink()

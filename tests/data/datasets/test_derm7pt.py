@@ -52,7 +52,7 @@ def test_nevus_or_melanoma_in_the_official_split(whole: Path) -> None:
     assert [("NEV", "MEL")[i] for i in bundle.test.labels("label")] == [DIAGNOSES[meta["diagnosis"][i]] for i in kept]
 
 
-def test_images_are_found_whatever_their_capitals_are(whole: Path) -> None:
+def test_image_names_are_case_insensitive(whole: Path) -> None:
     bundle = create(whole, size=16)
     case = bundle.test[0]
     row = int(bundle.test.ids[0]) - 1
@@ -62,14 +62,14 @@ def test_images_are_found_whatever_their_capitals_are(whole: Path) -> None:
         assert torch.equal(case.inputs[view], torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255)
 
 
-def test_five_classes(whole: Path) -> None:
+def test_diagnosis_task_has_five_classes(whole: Path) -> None:
     bundle = create(whole, task="diagnosis")
     assert bundle.spec.targets["label"].names == ("BCC", "NEV", "MEL", "MISC", "SK")
     assert counts(bundle) == [[2, 8, 5, 2, 2], [2, 5, 4, 2, 2], [2, 6, 5, 2, 2]]
 
 
 @pytest.mark.slow
-def test_the_criteria_are_seven_targets(whole: Path, tmp_path: Path) -> None:
+def test_criteria_task_has_seven_targets(whole: Path, tmp_path: Path) -> None:
     bundle = create(whole, task="criteria")
     assert {name: target.n for name, target in bundle.spec.targets.items()} == {
         "pigment_network": 3,
@@ -94,7 +94,7 @@ def test_the_criteria_are_seven_targets(whole: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_columns(whole: Path) -> None:
+def test_columns_by_option(whole: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clean = create(whole)
@@ -112,7 +112,7 @@ def test_columns(whole: Path) -> None:
     assert parity.notes.count(LEAK) == 1
 
 
-def test_ranks_and_sentences(whole: Path) -> None:
+def test_ranks_and_sentences_of_columns(whole: Path) -> None:
     with pytest.warns(UserWarning, match="management"):
         bundle = create(whole, columns="parity")
     schema = bundle.reader.schema
@@ -139,8 +139,8 @@ def test_a_repeated_image_is_noted(root: Path) -> None:
     assert n == 1
 
 
-def test_the_published_numbers(tmp_path: Path) -> None:
-    """A table of the published size, without images: the split's logic alone."""
+def test_counts_match_published(tmp_path: Path) -> None:
+    """A table of the published size, without images: only the logic of the split."""
     published = {"train" if p == "train" else p[:5]: dict(c) for p, c in PUBLISHED["nev-mel"].items()}
     root = trees.derm7pt(tmp_path, published, others=0, images=False)
     planned = derm7pt.plan(root=root)
@@ -198,13 +198,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS)
-def test_trees_that_cannot_be_used(root: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_damaged_folders_raise(root: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(root)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(root, task="diagnosis")
 
 
-def test_all_faults_at_once(root: Path) -> None:
+def test_all_errors_are_reported_together(root: Path) -> None:
     _cell("diagnosis", 2, "melanomma")(root)
     _cell("sex", 4, "x")(root)
     (root / "images" / "NE0" / "Nel000.jpg").unlink()
@@ -219,7 +219,7 @@ def test_all_faults_at_once(root: Path) -> None:
     ]
 
 
-def test_odd_capitals_of_a_diagnosis(root: Path) -> None:
+def test_diagnosis_is_case_insensitive(root: Path) -> None:
     before = create(root).train.labels("label").tolist()
     _meta(lambda t: t.assign(diagnosis=t["diagnosis"].str.upper()))(root)
     assert create(root).train.labels("label").tolist() == before
@@ -234,14 +234,14 @@ def test_odd_capitals_of_a_diagnosis(root: Path) -> None:
         ({"fold": 1}, "has no option 'fold'"),
     ],
 )
-def test_wrong_options(whole: Path, options: dict[str, object], message: str) -> None:
+def test_invalid_options_raise(whole: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create(**{"root": whole, **options})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["cfcml", "concat"])
-def test_the_recipe_runs(whole: Path, tmp_path: Path, model: str) -> None:
+def test_recipe_runs(whole: Path, tmp_path: Path, model: str) -> None:
     overrides = {
         "run": {"root": str(whole), "out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
         "train": {"epochs": 2, "batch_size": 8, "resamples": 20},
@@ -255,7 +255,7 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path, model: str) -> None:
     np.testing.assert_allclose(result["prob_MEL"].to_numpy(), stored["prob_MEL"].to_numpy(), atol=1e-6)
 
 
-def test_colours_as_opencv_reads_them(whole: Path) -> None:
+def test_bgr_flips_channels(whole: Path) -> None:
     usual, turned = create(whole), create(whole, colours="bgr")
     for name in ("derm", "clinic"):
         assert torch.equal(turned.train[0].inputs[name], usual.train[0].inputs[name].flip(0))

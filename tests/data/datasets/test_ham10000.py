@@ -16,7 +16,7 @@ def create(root, **options) -> DataBundle:
     return datasets.create("ham10000", root=root, **{"size": 8, **options})
 
 
-def test_parts_share_no_lesion(ham_root):
+def test_sets_share_no_lesion(ham_root):
     bundle = create(ham_root)
     parts = (bundle.train, bundle.validation, bundle.test)
     assert sum(len(part) for part in parts) == 60
@@ -30,7 +30,7 @@ def test_parts_share_no_lesion(ham_root):
     assert bundle.ceilings == {}
 
 
-def test_labels_and_cells_are_those_of_the_table(ham_root):
+def test_labels_and_cells_match_table(ham_root):
     train = create(ham_root).train
     batch = train.__getitems__(range(len(train)))
     assert [DIAGNOSES[i] for i in batch.targets["label"]] == train.frame["dx"].tolist()
@@ -40,7 +40,7 @@ def test_labels_and_cells_are_those_of_the_table(ham_root):
     assert ((batch.inputs["meta"].categorical[:, 0] == -1).numpy() == (train.frame["sex"] == "unknown")).all()
 
 
-def test_the_statistics_are_those_of_the_training_rows(ham_root):
+def test_statistics_are_of_training_rows(ham_root):
     bundle = create(ham_root)
     ages = pd.to_numeric(bundle.train.frame["age"])
     assert bundle.reader.schema.numerical[0].mean == pytest.approx(ages.mean())
@@ -49,7 +49,7 @@ def test_the_statistics_are_those_of_the_training_rows(ham_root):
 
 
 @pytest.mark.slow
-def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_path):
+def test_cache_and_workers_give_same_images(ham_root, tmp_path):
     def epoch(workers: int, cache: ImageCache | None) -> list[torch.Tensor]:
         train = create(ham_root, cache=cache).train
         batches = ShuffledBatches(len(train), batch_size=16, seed=3)
@@ -68,8 +68,8 @@ def test_the_same_bits_from_the_cache_and_from_other_processes(ham_root, tmp_pat
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_path):
-    """Built, found again, turned off; read by the process itself and by two others."""
+def test_run_is_the_same_with_and_without_cache(ham_root, tmp_path):
+    """Built, reused, turned off; read by the main process and by two workers."""
     result = []
     for name, cache_gb, workers in (("built", 1.0, 0), ("again", 1.0, 2), ("without", 0.0, 0), ("others", 0.0, 2)):
         overrides = {
@@ -93,7 +93,7 @@ def test_a_run_has_the_same_numbers_with_the_cache_and_without(ham_root, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_either_layout(ham_root, folder):
+def test_accepts_both_folder_layouts(ham_root, folder):
     for part in FOLDERS[:2]:
         for image in (ham_root / part).iterdir():
             (ham_root / folder).mkdir(exist_ok=True)
@@ -102,7 +102,7 @@ def test_either_layout(ham_root, folder):
 
 
 @pytest.mark.slow
-def test_the_split_is_decided_by_its_own_seed(ham_root):
+def test_split_depends_on_split_seed(ham_root):
     first, again, other = (create(ham_root, split_seed=seed).test.ids for seed in (0, 0, 1))
     assert first == again
     assert first != other
@@ -122,7 +122,7 @@ def test_folds_test_every_case_once(ham_root):
     assert create(ham_root).fold == 0
 
 
-def test_a_split_from_a_file(ham_root, tmp_path):
+def test_split_from_file(ham_root, tmp_path):
     first = create(ham_root, split_seed=3)
     parts = {"train": first.train, "validation": first.validation, "test": first.test}
     rows = [{"id": name, "group": "any", "part": part} for part, data in parts.items() for name in data.ids]
@@ -133,7 +133,7 @@ def test_a_split_from_a_file(ham_root, tmp_path):
     assert again.reader.schema == first.reader.schema
 
 
-def test_malignant(ham_root):
+def test_malignant_task_has_two_classes(ham_root):
     bundle = create(ham_root, task="malignant")
     assert bundle.spec.targets["label"].names == ("benign", "malignant")
     labels = bundle.train.labels("label").tolist()
@@ -141,7 +141,7 @@ def test_malignant(ham_root):
 
 
 @pytest.mark.slow
-def test_limit_keeps_the_shares(ham_root):
+def test_limit_keeps_class_shares(ham_root):
     bundle = create(ham_root, limit=20)
     parts = (bundle.train, bundle.validation, bundle.test)
     counts = sum(torch.bincount(part.labels("label"), minlength=7) for part in parts)
@@ -150,34 +150,34 @@ def test_limit_keeps_the_shares(ham_root):
     assert len(create(ham_root, limit=1000).train) == len(create(ham_root).train)
 
 
-def test_progress(ham_root):
+def test_progress_reaches_total(ham_root):
     seen = []
     create(ham_root, progress=lambda *n: seen.append(n))
     assert seen[-1] == (60, 60)
 
 
-def test_no_root():
+def test_missing_root_option_raises():
     with pytest.raises(ValueError, match=r"needs the folder with HAM10000_metadata\.csv"):
         create(None)
 
 
-def test_root_not_there(tmp_path):
+def test_nonexistent_root_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"root .*nowhere does not exist"):
         create(tmp_path / "nowhere")
 
 
-def test_root_empty(tmp_path):
+def test_empty_root_raises(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is empty, expected HAM10000_metadata\.csv"):
         create(tmp_path)
 
 
-def test_root_without_the_table(ham_root):
+def test_root_without_table_raises(ham_root):
     (ham_root / "HAM10000_metadata.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no HAM10000_metadata\.csv; it has: HAM10000_images_part_1"):
         create(ham_root)
 
 
-def test_table_empty(ham_root):
+def test_empty_table_raises(ham_root):
     (ham_root / "HAM10000_metadata.csv").write_text("")
     with pytest.raises(ValueError, match=r"metadata\.csv is empty: expected a header"):
         create(ham_root)
@@ -198,23 +198,23 @@ def test_table_empty(ham_root):
         (lambda t: t.assign(image_id=[t["image_id"][1], *t["image_id"][1:]]), "'ISIC_0000001' occurs 2 times"),
     ],
 )
-def test_tables_that_cannot_be_used(edit_table, change, message):
+def test_invalid_tables_raise(edit_table, change, message):
     with pytest.raises(ValueError, match=message):
         create(edit_table(change))
 
 
-def test_one_class_of_the_malignant_task(edit_table):
+def test_malignant_task_with_one_class_raises(edit_table):
     with pytest.raises(ValueError, match="only one class, 'malignant'"):
         create(edit_table(lambda t: t.assign(dx=["mel", "bcc"] * 30)), task="malignant")
 
 
-def test_an_image_that_the_table_names_is_absent(ham_root):
+def test_missing_image_raises(ham_root):
     (ham_root / "HAM10000_images_part_2" / "ISIC_0000013.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 image.*row 13, column 'image_id': ISIC_0000013\.jpg"):
         create(ham_root)
 
 
-def test_a_truncated_jpeg(ham_root):
+def test_truncated_jpeg_raises(ham_root):
     path = ham_root / "HAM10000_images_part_1" / "ISIC_0000022.jpg"
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(ValueError, match=r"1 image file.*row 22, column .*ISIC_0000022\.jpg"):
@@ -232,13 +232,13 @@ def test_a_truncated_jpeg(ham_root):
         ({"seed": 1}, "has no option 'seed'"),
     ],
 )
-def test_wrong_options(ham_root, options, message):
+def test_invalid_options_raise(ham_root, options, message):
     with pytest.raises(ValueError, match=message):
         create(ham_root, **options)
 
 
 @pytest.mark.slow
-def test_the_real_images(real_ham10000):
+def test_real_images_have_expected_counts(real_ham10000):
     bundle = datasets.create("ham10000", root=real_ham10000, size=32)
     assert [len(part) for part in (bundle.train, bundle.validation, bundle.test)] == [3346, 482, 959]
     for part in (bundle.train, bundle.validation, bundle.test):
@@ -248,7 +248,7 @@ def test_the_real_images(real_ham10000):
     assert bundle.spec["meta"].categorical == (("sex", 2), ("localization", 14))
 
 
-def test_a_column_that_tells_the_diagnosis_is_named(ham_root):
+def test_leaking_column_is_noted(ham_root):
     path = ham_root / "HAM10000_metadata.csv"
     frame = pd.read_csv(path)
     frame["sex"] = np.where(frame["dx"] == frame["dx"].mode()[0], "male", "female")

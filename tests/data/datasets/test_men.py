@@ -40,7 +40,7 @@ def voxels(root: Path, bundle: DataBundle, case: int, file: str) -> torch.Tensor
 
 
 @pytest.mark.slow
-def test_the_folders_are_the_split(whole: Path) -> None:
+def test_folders_define_the_split(whole: Path) -> None:
     bundle = create(whole)
     assert bundle.spec.names == ("t1", "t2", "adc", "meta")
     assert bundle.spec["adc"].shape == (1, H, W, S)
@@ -58,7 +58,7 @@ def test_the_folders_are_the_split(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_validation_has_its_own_seed(whole: Path) -> None:
+def test_validation_depends_on_split_seed(whole: Path) -> None:
     first, again, other = (create(whole, split_seed=seed) for seed in (0, 0, 1))
     assert first.validation.ids == again.validation.ids != other.validation.ids
     assert first.test.ids == other.test.ids
@@ -66,14 +66,14 @@ def test_validation_has_its_own_seed(whole: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fold", [2, 3])
-def test_other_folds(tmp_path: Path, fold: int) -> None:
+def test_fold_is_read_from_folders(tmp_path: Path, fold: int) -> None:
     bundle = create(trees.men(tmp_path, train=2, test=1, fold=fold), fold=fold)
     assert bundle.fold == fold - 1
     assert bundle.test.frame["folder"].str.startswith(f"{fold}fold/").all()
 
 
 @pytest.mark.slow
-def test_each_sequence_by_itself(whole: Path) -> None:
+def test_sequences_are_standardized_separately(whole: Path) -> None:
     bundle = create(whole)
     case = bundle.train[2]
     for name, file in FILES.items():
@@ -83,7 +83,7 @@ def test_each_sequence_by_itself(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_by_the_training_part(whole: Path) -> None:
+def test_sequences_are_standardized_by_training_set(whole: Path) -> None:
     bundle = create(whole, standardise="sequence")
     everything = torch.stack([voxels(whole, bundle, i, FILES["t2"]) for i in range(len(bundle.train))])
     raw = voxels(whole, bundle, 0, FILES["t2"])
@@ -107,7 +107,7 @@ def test_sequences_as_channels(whole: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_channel_is_decoded_again(root: Path, tmp_path: Path) -> None:
+def test_changed_channel_is_decoded_again(root: Path, tmp_path: Path) -> None:
     cache = ImageCache(tmp_path / "cache")
     before = create(root, sequences="channels", cache=cache).test[0].inputs["mri"]
     trees.write_volume(root / "1fold/test/Grade_1/PNTE000/adc_bbox.nii.gz", trees.VOLUME, seed=77)
@@ -117,7 +117,7 @@ def test_a_changed_channel_is_decoded_again(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_slices_first(tmp_path: Path) -> None:
+def test_slices_first_are_moved_last(tmp_path: Path) -> None:
     root = trees.men(tmp_path, train=2, test=1, first=True)
     bundle = create(root, standardise="none")
     raw = voxels(root, bundle, 0, FILES["t1"])
@@ -126,7 +126,7 @@ def test_slices_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_columns_by_their_place(whole: Path) -> None:
+def test_columns_by_position(whole: Path) -> None:
     bundle = create(whole)
     schema = bundle.reader.schema
     assert schema is not None
@@ -228,13 +228,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS)
-def test_trees_that_cannot_be_used(root: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_damaged_folders_raise(root: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(root)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(root)
 
 
-def test_all_faults_at_once(root: Path) -> None:
+def test_all_errors_are_reported_together(root: Path) -> None:
     _cell(4, "5")(root)
     _csv(lambda t: t[t["name"] != "PNTR000"])(root)
     (root / "1fold/train/Grade_1/PNTR001/adc_bbox.nii.gz").unlink()
@@ -243,14 +243,14 @@ def test_all_faults_at_once(root: Path) -> None:
     assert len(caught.value.faults) == 3
 
 
-def test_the_table_by_name_and_encoding(root: Path) -> None:
+def test_table_by_name_and_encoding(root: Path) -> None:
     (root / "more.csv").write_text("a\n1\n")
     table = (root / "clinical.csv").read_text().replace("hospital", "医院")
     (root / "clinical.csv").write_bytes(table.encode("gbk"))
     assert len(create(root, table="clinical.csv", encoding="gbk").test) == 3
 
 
-def test_other_capitals_and_other_files(root: Path) -> None:
+def test_folder_names_are_case_insensitive_and_other_files_ignored(root: Path) -> None:
     _move("1fold/train/Grade_1", "1fold/train/grade_1")(root)
     _move("1fold/test", "1fold/Test")(root)
     trees.write_volume(root / PATIENT.replace("Grade", "grade") / "t1_bbox_noise0.nii.gz", (2, 2, 2))
@@ -270,13 +270,13 @@ def test_other_capitals_and_other_files(root: Path) -> None:
         ({"table": "none.csv"}, r"no table .*none\.csv"),
     ],
 )
-def test_wrong_options(whole: Path, options: dict[str, object], message: str) -> None:
+def test_invalid_options_raise(whole: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(**{"root": whole, **options})
 
 
 @pytest.mark.slow
-def test_the_columns_that_new_cases_need(whole: Path) -> None:
+def test_reader_reads_new_cases(whole: Path) -> None:
     bundle = create(whole)
     new = bundle.test.frame[["folder", *CLINICAL]]
     again = bundle.reader.read(new, whole, with_targets=False)
@@ -287,7 +287,7 @@ def test_the_columns_that_new_cases_need(whole: Path) -> None:
 @pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("sequences", ["modalities", "channels"])
-def test_the_recipe_runs(whole: Path, tmp_path: Path, sequences: str) -> None:
+def test_recipe_runs(whole: Path, tmp_path: Path, sequences: str) -> None:
     overrides = {
         "run": {"root": str(whole), "out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
         "train": {"epochs": 2, "batch_size": 6, "resamples": 20},
@@ -301,7 +301,7 @@ def test_the_recipe_runs(whole: Path, tmp_path: Path, sequences: str) -> None:
     np.testing.assert_allclose(result["prob_Grade_1"].to_numpy(), stored["prob_Grade_1"].to_numpy(), atol=1e-5)
 
 
-def test_files_of_the_published_shape(tmp_path: Path) -> None:
+def test_files_of_published_shape_are_accepted(tmp_path: Path) -> None:
     source = _images("modalities", SIZE, SIZE)["t1"]
     for shape in ((128, 128, 24), (24, 128, 128)):
         trees.write_volume(tmp_path / "x.nii.gz", shape)
@@ -313,7 +313,7 @@ def test_files_of_the_published_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fold_without_validation(whole: Path) -> None:
+def test_validation_zero_trains_on_all(whole: Path) -> None:
     with_one, bundle = create(whole), create(whole, validation=0.0)
     assert len(bundle.validation) == 0
     assert sorted(bundle.train.ids) == sorted([*with_one.train.ids, *with_one.validation.ids])

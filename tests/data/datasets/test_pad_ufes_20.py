@@ -36,7 +36,7 @@ def parts(bundle: DataBundle) -> list[object]:
 
 
 @pytest.mark.slow
-def test_parts_share_no_patient(whole: Path) -> None:
+def test_sets_share_no_patient(whole: Path) -> None:
     bundle = create(whole)
     owners = [set(part.groups) for part in parts(bundle)]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 30
@@ -49,7 +49,7 @@ def test_parts_share_no_patient(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_columns(whole: Path) -> None:
+def test_columns_by_option(whole: Path) -> None:
     clean, everything = create(whole), create(whole, columns="all")
     assert set(clean.spec["meta"].names) == set(CLEAN_NAMES) == set(CLEAN)
     assert set(everything.spec["meta"].names) == {*CLEAN, *ANAMNESIS}
@@ -64,7 +64,7 @@ def test_columns(whole: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("cell", "valid"), [("#DIV/0!", True), ("<30", True), ("inf", True), ("soon", False)])
-def test_a_strange_cell_is_the_same_in_all_folds(root: Path, cell: str, valid: bool) -> None:
+def test_odd_cell_is_treated_alike_in_all_folds(root: Path, cell: str, valid: bool) -> None:
     frame = pd.read_csv(root / "metadata.csv", dtype=str, keep_default_na=False)
     frame.loc[0, "age"] = cell
     frame.to_csv(root / "metadata.csv", index=False)
@@ -81,7 +81,7 @@ def test_a_strange_cell_is_the_same_in_all_folds(root: Path, cell: str, valid: b
 
 
 @pytest.mark.slow
-def test_missing_cells(whole: Path) -> None:
+def test_missing_cells_are_encoded(whole: Path) -> None:
     train = create(whole, columns="all").train
     table = train.__getitems__(range(len(train))).inputs["meta"]
     names = train.spec["meta"].names
@@ -93,7 +93,7 @@ def test_missing_cells(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_missingness_is_noted_with_its_figures(whole: Path) -> None:
+def test_informative_missingness_is_noted(whole: Path) -> None:
     notes = create(whole, columns="all").notes
     assert any("The 30 rows without any anamnesis are of ACK, NEV, SEK" in note for note in notes)
     assert any("'smoke'" in note and "never occur with 'BCC'" in note for note in notes)
@@ -105,7 +105,7 @@ def test_missingness_is_noted_with_its_figures(whole: Path) -> None:
     ("folder", "suffix"),
     [("imgs_part_1", ".png"), ("imgs_part_3", ".jpg"), ("images/imgs_part_2", ".png"), ("images", ".JPG")],
 )
-def test_either_layout(tmp_path: Path, whole: Path, folder: str, suffix: str) -> None:
+def test_accepts_all_folder_layouts(tmp_path: Path, whole: Path, folder: str, suffix: str) -> None:
     bundle = create(trees.pad_ufes_20(tmp_path, folder=folder, suffix=suffix))
     if suffix == ".png":
         assert torch.equal(bundle.test[0].inputs["image"], create(whole).test[0].inputs["image"])
@@ -113,14 +113,14 @@ def test_either_layout(tmp_path: Path, whole: Path, folder: str, suffix: str) ->
 
 
 @pytest.mark.slow
-def test_splits(whole: Path) -> None:
+def test_splits_depend_on_seed_and_folds_cover_all(whole: Path) -> None:
     assert create(whole, split_seed=1).test.ids != create(whole).test.ids
     tested = [name for fold in range(3) for name in create(whole, folds=3, fold=fold).test.ids]
     assert len(tested) == len(set(tested)) == 60
     assert create(whole, folds=3, fold=2).fold == 2
 
 
-def test_images_may_be_absent(root: Path) -> None:
+def test_missing_images_can_be_absent(root: Path) -> None:
     (root / "images" / "PAT_0_0_100.png").unlink()
     bundle = create(root, missing_images="absent")
     present = {name: bool(part[i].present["image"]) for part in parts(bundle) for i, name in enumerate(part.ids)}
@@ -156,13 +156,13 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS)
-def test_trees_that_cannot_be_used(root: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_damaged_folders_raise(root: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(root)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         create(root)
 
 
-def test_all_faults_at_once(root: Path) -> None:
+def test_all_errors_are_reported_together(root: Path) -> None:
     _cell("age", "old")(root)
     _cell("diagnostic", "ACC")(root)
     (root / "images" / "PAT_0_0_100.png").unlink()
@@ -179,13 +179,13 @@ def test_all_faults_at_once(root: Path) -> None:
         ({"root": None}, r"needs the folder with metadata\.csv"),
     ],
 )
-def test_wrong_options(whole: Path, options: dict[str, object], message: str) -> None:
+def test_invalid_options_raise(whole: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create(**{"root": whole, **options})
 
 
 @pytest.mark.slow
-def test_the_published_table(real_pad_ufes_20: Path) -> None:
+def test_published_table_has_published_counts(real_pad_ufes_20: Path) -> None:
     planned = pad_ufes_20.plan(root=real_pad_ufes_20, columns="all")
     output = planned.counts()["label"]
     assert {name: sum(part[name] for part in output.values()) for name in DIAGNOSES} == PUBLISHED
@@ -202,14 +202,14 @@ def test_the_published_table(real_pad_ufes_20: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_images(real_pad_ufes_20: Path) -> None:
+def test_real_images_have_expected_counts(real_pad_ufes_20: Path) -> None:
     bundle = create(real_pad_ufes_20, size=32, missing_images="absent")
     exists = [part.__getitems__(range(len(part))).present["image"] for part in parts(bundle)]
     assert sum(int(mask.sum()) for mask in exists) == 207
 
 
 @pytest.mark.slow
-def test_the_recipe_runs(whole: Path, tmp_path: Path) -> None:
+def test_recipe_runs(whole: Path, tmp_path: Path) -> None:
     overrides = {
         "run": {"root": str(whole), "out": str(tmp_path / "run"), "device": "cpu", "cache": str(tmp_path / "cache")},
         "train": {"epochs": 2, "batch_size": 8, "resamples": 20},

@@ -70,7 +70,9 @@ def words(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_it_is_checked_and_loaded(words: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_third_party_dataset_is_checked_and_loaded(
+    words: list[str], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["check", "clinic", "--root", str(root), *words]
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -93,7 +95,9 @@ def test_it_is_checked_and_loaded(words: list[str], root: Path, capsys: pytest.C
 
 
 @pytest.mark.slow
-def test_wrong_questions(words: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_one_line_errors(
+    words: list[str], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for command, message in (
         (["clinic", "--root", str(root), "--set", "size=0"], "size expects int from 1 to 8192, got 0"),
         (["clinic", "--root", str(root), "--set", "sise=8"], "has no option 'sise'; did you mean 'size'?"),
@@ -104,7 +108,7 @@ def test_wrong_questions(words: list[str], root: Path, capsys: pytest.CaptureFix
         assert message in capsys.readouterr().err
 
 
-def test_the_options_are_those_of_the_planner() -> None:
+def test_options_match_planner() -> None:
     dataset = datasets.get("ham10000")
     assert isinstance(dataset, PlannedDataset)
     assert {"root", "split_seed", "cache", "progress"} < set(datasets.options("ham10000"))
@@ -113,7 +117,7 @@ def test_the_options_are_those_of_the_planner() -> None:
             call(root="anywhere", size=0)
 
 
-def test_a_name_with_hyphens_is_the_registered_one(tmp_path: Path) -> None:
+def test_hyphens_in_names_are_read_as_underscores(tmp_path: Path) -> None:
     """As the names of datasets were written once."""
     report = check("pad-ufes-20", tmp_path / "nowhere")
     assert report.name == "pad_ufes_20"

@@ -15,21 +15,21 @@ def split(sets: list[str], groups: list[str]) -> list[list[int]]:
     return [rows.tolist() for rows in found]
 
 
-def test_training_and_validation_alone() -> None:
+def test_split_column_without_test_set() -> None:
     assert split(SETS, list("abcdef")) == [[0, 1, 2, 3], [4, 5], []]
 
 
-def test_training_and_validation_share_no_group() -> None:
+def test_group_in_two_sets_raises() -> None:
     with pytest.raises(ValueError, match="group 'a' is in the train set and in the validation set"):
         split(SETS, list("abcdea"))
 
 
-def test_training_alone_is_no_split() -> None:
+def test_training_set_only_raises() -> None:
     with pytest.raises(ValueError, match=r"no case has the value \['test'\] of the test set"):
         split(["train"] * 6, list("abcdef"))
 
 
-def test_a_table_without_a_test_set() -> None:
+def test_table_without_test_set() -> None:
     frame = pd.DataFrame({"age": np.arange(6.0), "set": SETS, "y": LABELS})
     bundle = TableDataset(frame, label="y", test="set").load()
     assert [len(bundle.train), len(bundle.validation), len(bundle.test)] == [4, 2, 0]

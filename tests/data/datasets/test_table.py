@@ -38,7 +38,7 @@ def parts(bundle: DataBundle) -> list[object]:
     return [bundle.train, bundle.validation, bundle.test]
 
 
-def test_everything_else_is_inferred(whole: Path) -> None:
+def test_spec_is_inferred(whole: Path) -> None:
     result = open_table(whole)
     bundle = result.load()
     assert bundle.spec.names == ("photo", "second_view", "meta")
@@ -53,7 +53,7 @@ def test_everything_else_is_inferred(whole: Path) -> None:
     assert bundle.train.labels("label").tolist() == [int(name[1:]) % 3 for name in bundle.train.ids]
 
 
-def test_it_says_what_it_found(whole: Path) -> None:
+def test_description_lists_what_was_inferred(whole: Path) -> None:
     result = open_table(whole)
     about = result.load().about
     for line in (
@@ -69,14 +69,14 @@ def test_it_says_what_it_found(whole: Path) -> None:
         assert " ".join(line.split()) in " ".join(about.split())
 
 
-def test_the_schema_is_that_of_the_training_rows(whole: Path) -> None:
+def test_schema_is_fitted_to_training_rows(whole: Path) -> None:
     bundle = open_table(whole).load()
     ages = pd.to_numeric(bundle.train.frame["age"])
     assert bundle.reader.schema.numerical[0].mean == pytest.approx(ages.mean())
 
 
 @pytest.mark.slow
-def test_the_schema_as_a_file(whole: Path, tmp_path: Path) -> None:
+def test_schema_from_file(whole: Path, tmp_path: Path) -> None:
     result = open_table(whole, overrides={"age": {"unit": "years"}})
     result.save_schema(tmp_path / "schema.toml")
     again = open_table(whole, schema=tmp_path / "schema.toml")
@@ -94,7 +94,7 @@ def test_overrides_and_chosen_columns(whole: Path) -> None:
     assert open_table(whole, drop=["part", "age", "smoker"]).schema.names == ("stage",)
 
 
-def test_images_alone_and_table_alone(whole: Path) -> None:
+def test_images_only_and_table_only(whole: Path) -> None:
     alone = open_table(whole, columns=[]).load()
     assert alone.spec.names == ("photo", "second_view")
     assert "no column is a feature" in alone.about
@@ -105,7 +105,7 @@ def test_images_alone_and_table_alone(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_volumes_are_told_by_their_names(volumes: Path) -> None:
+def test_volumes_are_recognized_by_extension(volumes: Path) -> None:
     bundle = open_table(volumes, size=[8, 8, 4]).load()
     assert bundle.spec["photo"].shape == (1, 8, 8, 4)
     assert bundle.spec["second_view"].shape == (3, 8, 8)
@@ -119,7 +119,7 @@ def test_volumes_are_told_by_their_names(volumes: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_frame_of_the_users_own(whole: Path) -> None:
+def test_accepts_data_frame(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv")
     fractions = {"fractions": (0.6, 0.2, 0.2), "split_seed": 3}
     bundle = TableDataset(frame, root=whole, **BASE, **fractions, drop=["part"]).load()
@@ -130,7 +130,7 @@ def test_a_frame_of_the_users_own(whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_parquet(whole: Path, tmp_path: Path) -> None:
+def test_accepts_parquet(whole: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     frame = pd.read_csv(whole / "table.csv")
     frame.to_parquet(tmp_path / "table.parquet")
@@ -138,7 +138,7 @@ def test_parquet(whole: Path, tmp_path: Path) -> None:
     assert bundle.train.ids == open_table(whole).load().train.ids
 
 
-def test_labels_that_are_numbers_in_order(whole: Path, tmp_path: Path) -> None:
+def test_numeric_labels_are_sorted(whole: Path, tmp_path: Path) -> None:
     grades = [str(10 - i % 3) for i in range(48)]
     frame = pd.read_csv(whole / "table.csv", dtype=str).assign(diagnosis=grades)
     target = TableDataset(frame, root=whole, **BASE).reader.targets["label"]
@@ -147,7 +147,7 @@ def test_labels_that_are_numbers_in_order(whole: Path, tmp_path: Path) -> None:
     assert explicit.reader.targets["label"].classes == ("10", "9", "8")
 
 
-def test_spellings_of_one_label(whole: Path) -> None:
+def test_label_spellings_are_merged(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[[0, 3], "diagnosis"] = ["Benign", " BENIGN "]
     result = TableDataset(frame, root=whole, **BASE)
@@ -155,7 +155,7 @@ def test_spellings_of_one_label(whole: Path) -> None:
     assert sum(part["benign"] for part in result.counts()["label"].values()) == 16
 
 
-def test_rows_without_a_label(whole: Path) -> None:
+def test_unlabeled_rows_raise_or_are_dropped(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[[4, 9], "diagnosis"] = [None, "unknown"]
     with pytest.raises(ValueError, match=r"'diagnosis' is empty in 2 row\(s\): 4, 9; .* unlabelled='drop'"):
@@ -165,7 +165,7 @@ def test_rows_without_a_label(whole: Path) -> None:
     assert "2 row(s) without a label were left out." in result.notes
 
 
-def test_missing_images_and_cells(whole: Path, tmp_path: Path) -> None:
+def test_missing_images_raise_or_are_absent(whole: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[7, "photo"] = "photos/none.png"
     frame.loc[8, "photo"] = None
@@ -190,7 +190,7 @@ def _flags(part: str) -> str:
         (lambda t: t.assign(part=[str(i // 2 % 3) for i in range(48)]), {"fold": 2}, [28, 4, 16]),
     ],
 )
-def test_a_column_that_says_the_parts(
+def test_split_column(
     whole: Path, change: Callable[[pd.DataFrame], pd.DataFrame], options: Mapping[str, object], sizes: list[int]
 ) -> None:
     frame = change(pd.read_csv(whole / "table.csv", dtype=str))
@@ -202,7 +202,7 @@ def test_a_column_that_says_the_parts(
 
 
 @pytest.mark.slow
-def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
+def test_folds_and_split_files(whole: Path, tmp_path: Path) -> None:
     bundles = [open_table(whole, folds=3, fold=i).load() for i in range(3)]
     assert sorted(name for bundle in bundles for name in bundle.test.ids) == sorted(f"c{i}" for i in range(48))
     assert [bundle.fold for bundle in bundles] == [0, 1, 2]
@@ -214,7 +214,7 @@ def test_folds_and_files(whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["soon", "<0.5", "inf", "#DIV/0!", "12 mg", "1e12"])
-def test_all_folds_have_the_same_features(whole: Path, cell: str) -> None:
+def test_folds_have_the_same_features(whole: Path, cell: str) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
     frame["crp"] = [cell, *(f"{i / 4}" for i in range(1, len(frame)))]
     result = [
@@ -236,7 +236,7 @@ def test_all_folds_have_the_same_features(whole: Path, cell: str) -> None:
         assert cell in result[0].about
 
 
-def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
+def test_leaks_and_missing_group_column_are_noted(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame["therapy"] = frame["diagnosis"].map({"benign": "none", "malignant": "surgery", "unsure": "surgery"})
     notes = TableDataset(frame, root=whole, **BASE).notes
@@ -245,7 +245,7 @@ def test_leaks_and_unknown_patients_are_noted(whole: Path) -> None:
     assert any("no group column is given" in n for n in TableDataset(frame, root=whole, **without).notes)
 
 
-def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
+def test_class_absent_in_a_set_is_noted(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     frame.loc[frame.index % 3 == 2, "diagnosis"] = "benign"
     frame.loc[[0, 1], "diagnosis"] = "rare"
@@ -254,8 +254,8 @@ def test_a_class_that_a_part_lacks_is_noted(whole: Path) -> None:
     assert sum("set has no case of class 'rare'" in note and "there are 2 in all" in note for note in notes) == 2
 
 
-def test_a_class_that_no_row_has(whole: Path) -> None:
-    """It could be neither learnt nor evaluated, and is most likely misspelt."""
+def test_class_without_rows_raises(whole: Path) -> None:
+    """It could be neither learned nor evaluated, and is most likely misspelled."""
     frame = pd.read_csv(whole / "table.csv", dtype=str)
     names = sorted(frame["diagnosis"].unique())
     with pytest.raises(ValueError, match=r"has no row of class 'bening', 'x': correct classes"):
@@ -263,7 +263,7 @@ def test_a_class_that_no_row_has(whole: Path) -> None:
     assert TableDataset(frame, root=whole, **BASE, classes=names).reader.targets["label"].classes == tuple(names)
 
 
-def test_names_that_no_modality_can_have(whole: Path) -> None:
+def test_invalid_modality_names_are_replaced(whole: Path) -> None:
     frame = pd.read_csv(whole / "table.csv", dtype=str).rename(columns={"photo": "2nd", "second view": "forward"})
     options = {**BASE, "images": ["2nd", "forward"]}
     bundle = TableDataset(frame, root=whole, **options).load()
@@ -324,7 +324,7 @@ def _truncate(root: Path) -> None:
         (edited(lambda t: t.assign(x=1).rename(columns={"x": "age"})), {}, r"several columns called \['age'\]"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_tables_and_options_raise(
     tmp_path: Path, spoil: Callable[[Path], object] | None, options: dict[str, object], message: str
 ) -> None:
     root = trees.own_table(tmp_path)
@@ -334,7 +334,7 @@ def test_what_is_refused(
         open_table(root, **options).load()
 
 
-def test_all_faults_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     root = trees.own_table(tmp_path)
     _first("case", "c1")(root)
     (root / "photos" / "3.png").unlink()
@@ -343,19 +343,19 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 16 + 1 + 1
 
 
-def test_the_registered_name_needs_a_table_and_a_label(whole: Path) -> None:
+def test_registered_dataset_needs_table_and_label(whole: Path) -> None:
     with pytest.raises(ValueError, match="needs a table, table=FILE"):
         datasets.create("table", label="diagnosis")
     with pytest.raises(ValueError, match="needs the column of the labels, label=COLUMN"):
         datasets.create("table", table=whole / "table.csv")
 
 
-def test_the_options_of_the_registered_name_are_those_of_the_class() -> None:
+def test_registered_options_match_class() -> None:
     options = set(registry.keyword_options(TableDataset.__init__))
     assert set(datasets.options("table")) == options | {"table", "cache", "progress"}
 
 
-def test_the_columns_are_written_where_the_registered_name_is_asked(whole: Path, tmp_path: Path) -> None:
+def test_save_schema_writes_file(whole: Path, tmp_path: Path) -> None:
     options = {**BASE, "table": whole / "table.csv", "save_schema": tmp_path / "schema.toml"}
     schema = datasets.get("table").plan(**options).schema
     assert TableSchema.load(tmp_path / "schema.toml") == schema
@@ -377,7 +377,7 @@ def chosen(root: Path, out: Path, model: str, **data: object) -> settings.Settin
         for name in registry.models.list()
     ],
 )
-def test_every_model_runs_on_it(whole: Path, tmp_path: Path, model: str) -> None:
+def test_every_model_runs_on_own_table(whole: Path, tmp_path: Path, model: str) -> None:
     run.start(chosen(whole, tmp_path / "run", model))
     frame = pd.read_csv(whole / "table.csv").drop(columns=["diagnosis", "part", "hospital"])
     result = predictor.load(tmp_path / "run").predict(frame, whole)
@@ -387,7 +387,7 @@ def test_every_model_runs_on_it(whole: Path, tmp_path: Path, model: str) -> None
 
 
 @pytest.mark.slow
-def test_a_run_on_volumes(volumes: Path, tmp_path: Path) -> None:
+def test_run_on_volumes(volumes: Path, tmp_path: Path) -> None:
     run.start(chosen(volumes, tmp_path / "run", "concat", size=[16, 16, 4]))
     frame = pd.read_csv(volumes / "table.csv").drop(columns="diagnosis")
     result = predictor.load(tmp_path / "run").predict(frame, volumes)
@@ -396,7 +396,7 @@ def test_a_run_on_volumes(volumes: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(stored["prob_benign"].to_numpy(), expected.to_numpy(), atol=1e-5)
 
 
-def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
+def test_all_faults_of_check_are_reported_together(whole: Path, tmp_path: Path) -> None:
     table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
     table.loc[3, "diagnosis"] = ""
     table.loc[5, "photo"] = "nowhere.png"
@@ -429,8 +429,8 @@ def test_all_faults_are_told_at_once(whole: Path, tmp_path: Path) -> None:
         assert said in fault
 
 
-def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path: Path) -> None:
-    """Those beside the table: schema, split, root; and where the table itself is not there, or none."""
+def test_missing_files_are_reported_with_other_errors(whole: Path, tmp_path: Path) -> None:
+    """Schema, split file and root; also where the table itself is missing or not given."""
     lacking = {"schema": tmp_path / "a.toml", "split_file": tmp_path / "b.csv", "root": tmp_path / "c"}
     table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
     table.loc[3, "diagnosis"] = ""
@@ -461,7 +461,7 @@ def test_files_that_are_not_there_come_with_all_the_others(whole: Path, tmp_path
 
 
 @pytest.mark.parametrize("name", ["schema", "split_file"])
-def test_files_that_cannot_be_read_come_with_all_the_others(whole: Path, tmp_path: Path, name: str) -> None:
+def test_unreadable_files_are_reported_with_other_errors(whole: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "a").write_bytes(b"\xff\x00\n")
     table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
     table.loc[3, "diagnosis"] = ""
@@ -480,7 +480,7 @@ def test_files_that_cannot_be_read_come_with_all_the_others(whole: Path, tmp_pat
         ({"test": "part", "fold": 7}, "no case has the value ['7'] of the test set"),
     ],
 )
-def test_faults_of_the_split_come_with_the_others(change: dict[str, object], message: str, whole: Path) -> None:
+def test_split_errors_are_reported_with_other_errors(change: dict[str, object], message: str, whole: Path) -> None:
     table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
     table.loc[3, "diagnosis"] = ""
     with pytest.raises(DatasetError) as caught:
@@ -490,7 +490,7 @@ def test_faults_of_the_split_come_with_the_others(change: dict[str, object], mes
     assert message in split
 
 
-def test_faults_of_cells_against_a_schema_file_come_with_the_others(whole: Path, tmp_path: Path) -> None:
+def test_cell_errors_against_schema_are_reported_with_other_errors(whole: Path, tmp_path: Path) -> None:
     overrides = {"age": {"kind": "numerical", "invalid": "error"}}
     open_table(whole, overrides=overrides).save_schema(tmp_path / "schema.toml")
     table = pd.read_csv(whole / "table.csv", dtype=str, keep_default_na=False)
@@ -504,7 +504,7 @@ def test_faults_of_cells_against_a_schema_file_come_with_the_others(whole: Path,
 
 
 @pytest.mark.parametrize("kind", ["whole", "volumes"])
-def test_the_limit_of_bytes_reaches_every_source(kind: str, request: pytest.FixtureRequest) -> None:
+def test_max_bytes_reaches_every_source(kind: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(kind)
     result = open_table(folder, size=(8, 8, 4), max_bytes=12345)
     assert [source.max_bytes for source in result.reader.images.values()] == [12345, 12345]

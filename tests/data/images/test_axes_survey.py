@@ -56,7 +56,7 @@ def opened(root: Path, frame: pd.DataFrame, **options: Any) -> TableDataset:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codes", ["LAS", "PSR", "SRA", "LPI"])
-def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> None:
+def test_other_orientations_are_turned_and_noted(tmp_path: Path, codes: str) -> None:
     images = [head(i) for i in range(N)]
     (tmp_path / "all").mkdir()
     (tmp_path / "some").mkdir()
@@ -82,7 +82,7 @@ def test_what_a_header_tells_is_turned_and_said(tmp_path: Path, codes: str) -> N
         pytest.param(lambda i: head(i, (8, 6, 4), (3, 1, 1)), id="thick-slices-along-the-height"),
     ],
 )
-def test_what_no_header_tells_is_a_fault(tmp_path: Path, odd: Callable[[int], Any]) -> None:
+def test_odd_axes_raise(tmp_path: Path, odd: Callable[[int], Any]) -> None:
     thick = odd(0).header.get_zooms()[0] == 3
     zooms = (1, 1, 3) if thick else (1, 1, 1)
     frame = table(tmp_path, [odd(i) if i == 4 else head(i, zooms=zooms) for i in range(N)])
@@ -98,7 +98,7 @@ def test_what_no_header_tells_is_a_fault(tmp_path: Path, odd: Callable[[int], An
     assert fault in report.faults
 
 
-def test_columns_where_nothing_is_wrong(tmp_path: Path) -> None:
+def test_plausible_columns_have_no_error(tmp_path: Path) -> None:
     """Boxes around lesions of any proportion, and headers without directions."""
     shapes = np.random.default_rng(3).integers(4, 10, (N, 3))
     shapes[0] = (4, 9, 9)
@@ -112,7 +112,7 @@ def test_columns_where_nothing_is_wrong(tmp_path: Path) -> None:
     assert not [note for note in opened(tmp_path, table(tmp_path, every)).notes if "header" in note]
 
 
-def test_two_columns_that_do_not_lie_on_each_other(tmp_path: Path) -> None:
+def test_unequal_orientations_of_columns_are_noted(tmp_path: Path) -> None:
     frame = table(tmp_path, [head(i) if i < N else turned(head(i), "LPS") for i in range(2 * N)])
     other = frame["scan"][N:].tolist()
     frame = frame[:N].assign(second=other)
@@ -120,8 +120,8 @@ def test_two_columns_that_do_not_lie_on_each_other(tmp_path: Path) -> None:
     assert any("differ in orientation ('scan' RAS, 'second' LPS)" in note for note in result.notes)
 
 
-def test_new_volumes_are_turned_as_those_of_training(tmp_path: Path) -> None:
-    """All of another hospital run otherwise: a reader, as it is packed for predicting, gives what it did before."""
+def test_new_volumes_are_turned_to_training_orientation(tmp_path: Path) -> None:
+    """All of another hospital are oriented otherwise: the packed reader gives the same as before."""
     images = [head(i) for i in range(N)]
     frame = table(tmp_path, images)
     reader = CaseReader.from_dict(opened(tmp_path, frame).reader.to_dict())

@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
         ("a\0*", []),
     ],
 )
-def test_patterns(root: Path, pattern: str, expected: list[str]) -> None:
+def test_patterns_match_files(root: Path, pattern: str, expected: list[str]) -> None:
     assert sorted(Listing().matches(root, pattern)) == sorted(expected)
 
 
@@ -63,21 +63,21 @@ def test_patterns(root: Path, pattern: str, expected: list[str]) -> None:
         (";", [], [";"]),
     ],
 )
-def test_cells(root: Path, cell: str, expected: list[str], lacking: list[str]) -> None:
-    """A file of that very name comes first; each file counts once."""
+def test_cells_list_files(root: Path, cell: str, expected: list[str], lacking: list[str]) -> None:
+    """A file of exactly that name comes first; each file counts once."""
     files = find_images({"photo": PHOTO}, pd.DataFrame({"photo": [cell]}), root)
     assert [str(path.relative_to(root)) for path in files.paths["photo"][0]] == expected
     assert files.absent == [f"row 0, column 'photo': {name}" for name in lacking]
 
 
-def test_of_one_image_per_case_the_whole_cell_is_a_name(root: Path) -> None:
+def test_single_image_reads_cell_as_one_name(root: Path) -> None:
     frame = pd.DataFrame({"photo": ["x;y.png", "y.png;odd1.png", "case7/*.png"]})
     files = find_images({"photo": ImageSource("photo", (8, 8))}, frame, root)
     assert [len(paths) for paths in files.paths["photo"]] == [1, 0, 0]
     assert files.absent[0] == "row 1, column 'photo': y.png;odd1.png (read as one name)"
 
 
-def test_folders_suffixes_and_folders_of_slices(root: Path) -> None:
+def test_folders_suffixes_and_slice_folders(root: Path) -> None:
     source = ImageSource("photo", (8, 8), folders=("nowhere", "case7"), suffix=".png", bag=4)
     (paths,) = find_images({"photo": source}, pd.DataFrame({"photo": ["b; ?"]}), root).paths["photo"]
     assert [path.name for path in paths] == ["b.png", "a.PNG"]
@@ -88,7 +88,7 @@ def test_folders_suffixes_and_folders_of_slices(root: Path) -> None:
         StackSource(VolumeSource("photo", (8, 8, 4), axes="hws", bag=4), ("a.nii",))
 
 
-def test_too_many_images_are_a_fault_whatever_else_is_missing(root: Path) -> None:
+def test_too_many_images_raise(root: Path) -> None:
     frame = pd.DataFrame({"photo": ["case7/*.png;odd1.png;y.png;x", "gone.png"]})
     message = (
         "row 0, column 'photo': case7/*.png;odd1.png;y.png;x are 5 images, at most 4 are read per case: name fewer"
@@ -100,7 +100,7 @@ def test_too_many_images_are_a_fault_whatever_else_is_missing(root: Path) -> Non
         load_images({"photo": PHOTO}, frame, root)
 
 
-def test_a_source_without_bags_is_written_as_before() -> None:
+def test_source_without_bag_is_stored_as_before() -> None:
     assert "bag" not in ImageSource("photo", (8, 8)).to_dict()
     assert PHOTO.to_dict()["bag"] == 4
     assert PHOTO.spec.bag == 4

@@ -32,7 +32,7 @@ def dataset(images: object = None, **options: object) -> FrameDataset:
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
-def test_every_image_is_its_cases(sizes: list[int], data: st.DataObject) -> None:
+def test_rows_return_images_of_their_case(sizes: list[int], data: st.DataObject) -> None:
     rows = torch.tensor(data.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=8)), dtype=torch.int64)
     ends = np.cumsum(sizes)
     images = torch.arange(float(ends[-1])).view(-1, 1, 1, 1)
@@ -43,7 +43,7 @@ def test_every_image_is_its_cases(sizes: list[int], data: st.DataObject) -> None
             assert not x[~mask].any()
 
 
-def test_a_dataset_gives_bags() -> None:
+def test_dataset_returns_bags() -> None:
     data = dataset()
     cases = data.__getitems__([3, 0, 1])
     bag = cases.inputs["image0"]
@@ -69,7 +69,7 @@ def test_single_cases_are_collated_to_the_largest_bag() -> None:
         assert torch.equal(getattr(read.inputs["image0"], name), getattr(stacked.inputs["image0"], name))
 
 
-def test_checksums_see_every_image_and_their_number() -> None:
+def test_checksums_cover_images_and_their_number() -> None:
     kind, sums = dataset().image_checksums("image0")
     assert kind == "pixels"
     assert (sums == 0).tolist() == [False, True, False, False]
@@ -81,8 +81,8 @@ def test_checksums_see_every_image_and_their_number() -> None:
     assert (sums != moved).tolist() == [False, True, True, False]
 
 
-def test_intensities_are_of_each_image() -> None:
-    """Standardized one by one; statistics of a sequence are of all images of the cases."""
+def test_intensities_apply_to_each_image() -> None:
+    """Standardized one by one; statistics of a sequence are over all images of the cases."""
     data = dataset()
     scaled = data.scaled({"image0": Intensity("image")}).__getitems__([0, 2]).inputs["image0"]
     torch.testing.assert_close(scaled.x[scaled.mask], Intensity("image")(PIXELS[[0, 1, 2, 3, 4]]))
@@ -90,7 +90,7 @@ def test_intensities_are_of_each_image() -> None:
     assert fitted.mean == Intensity("sequence").fit(PIXELS[:5]).mean
 
 
-def test_what_does_not_fit() -> None:
+def test_mismatched_sizes_raise() -> None:
     with pytest.raises(ValueError, match="sizes that sum to the number of images, 6, got 5"):
         BagRows(PIXELS, [2, 3])
     with pytest.raises(ValueError, match="bag=3 in the spec: expected BagRows per case, got Tensor"):

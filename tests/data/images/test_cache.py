@@ -75,7 +75,7 @@ def sets(tmp_path) -> int:
     return len(list((tmp_path / "cache").glob("*/keys")))
 
 
-def test_the_first_time_and_the_second(make, files, decoded, said):
+def test_images_are_decoded_once(make, files, decoded, said):
     seen = []
     rows, faults = make().rows(SOURCE, files, advance=seen.append)
     assert (rows.shape, rows.dtype, faults) == ((N, 3, 8, 8), torch.uint8, {})
@@ -88,7 +88,7 @@ def test_the_first_time_and_the_second(make, files, decoded, said):
     assert torch.equal(everything(again), direct(files))
 
 
-def test_any_order_and_part_of_the_files(make, files, decoded):
+def test_subset_of_files_in_any_order(make, files, decoded):
     make().rows(SOURCE, files[:3])
     decoded.clear()
     rows, _ = make().rows(SOURCE, [files[5], None, files[1], files[5], files[0]])
@@ -98,7 +98,7 @@ def test_any_order_and_part_of_the_files(make, files, decoded):
     assert not result[1].any()
 
 
-def test_no_file_at_all(make):
+def test_rows_without_files_are_zeros(make):
     rows, _ = make().rows(SOURCE, [None, None])
     assert rows.shape == (2, 3, 8, 8)
     assert not everything(rows).any()
@@ -112,7 +112,7 @@ def test_no_file_at_all(make):
         replace(SOURCE, range=(0, 255)),
     ],
 )
-def test_another_way_of_decoding_is_another_set(make, files, decoded, tmp_path, other):
+def test_other_source_options_decode_again(make, files, decoded, tmp_path, other):
     make().rows(SOURCE, files)
     decoded.clear()
     rows, _ = make().rows(other, files)
@@ -121,14 +121,14 @@ def test_another_way_of_decoding_is_another_set(make, files, decoded, tmp_path, 
     assert torch.equal(everything(rows), direct(files, other))
 
 
-def test_where_the_files_names_stand_is_no_matter(make, files, decoded):
+def test_column_name_does_not_change_the_key(make, files, decoded):
     make().rows(SOURCE, files)
     decoded.clear()
     make().rows(replace(SOURCE, column="name", folders=("images",), suffix=".png"), files)
     assert decoded == []
 
 
-def test_another_decoder_or_format_is_another_set(make, files, decoded, monkeypatch):
+def test_other_decoder_version_decodes_again(make, files, decoded, monkeypatch):
     make().rows(SOURCE, files)
     monkeypatch.setattr(ImageSource, "decoder", "pillow 0")
     make().rows(SOURCE, files)
@@ -137,7 +137,7 @@ def test_another_decoder_or_format_is_another_set(make, files, decoded, monkeypa
     assert len(decoded) == 3 * N
 
 
-def test_a_changed_file_is_decoded_alone_and_who_reads_the_former_goes_on(make, files, decoded, write_image):
+def test_only_changed_file_is_decoded_again(make, files, decoded, write_image):
     before, _ = make().rows(SOURCE, files)
     old = everything(before)
     write_image(files[2], size=(12, 10), seed=99)
@@ -151,7 +151,7 @@ def test_a_changed_file_is_decoded_alone_and_who_reads_the_former_goes_on(make, 
     assert torch.equal(everything(before), old)
 
 
-def test_volumes_are_kept_in_half_precision(make, tmp_path):
+def test_volumes_are_stored_in_half_precision(make, tmp_path):
     nibabel = pytest.importorskip("nibabel")
     content = np.random.default_rng(0).integers(0, 3000, (4, 6, 3)).astype(np.int16)
     nibabel.save(nibabel.Nifti1Image(content, np.eye(4)), tmp_path / "a.nii.gz")
@@ -165,7 +165,7 @@ def test_volumes_are_kept_in_half_precision(make, tmp_path):
     assert torch.equal(everything(again), everything(rows))
 
 
-def test_damaged_files_are_named_and_the_others_kept(make, files, decoded):
+def test_damaged_files_are_reported_and_others_kept(make, files, decoded):
     whole = files[3].read_bytes()
     files[3].write_bytes(whole[: len(whole) // 2])
     _, faults = make().rows(SOURCE, files)
@@ -177,7 +177,7 @@ def test_damaged_files_are_named_and_the_others_kept(make, files, decoded):
     assert torch.equal(everything(rows), direct(files))
 
 
-def test_a_file_that_changes_while_it_is_read(make, files, monkeypatch, write_image):
+def test_file_changed_while_read_is_a_fault(make, files, monkeypatch, write_image):
     whole = ImageSource.decode
 
     def meddle(self, path):
@@ -190,7 +190,7 @@ def test_a_file_that_changes_while_it_is_read(make, files, monkeypatch, write_im
     assert make().rows(SOURCE, files)[1] == {1: "it changed while it was read"}
 
 
-def test_faults_of_all_modalities_at_once(make, files, tmp_path):
+def test_faults_of_all_modalities_are_reported_together(make, files, tmp_path):
     for i in (1, 4):
         files[i].write_bytes(b"hello")
     frame = pd.DataFrame({"file": [path.name for path in files], "other": [path.name for path in reversed(files)]})
@@ -203,7 +203,7 @@ def test_faults_of_all_modalities_at_once(make, files, tmp_path):
     assert seen[-1] == (2 * N, 2 * N)
 
 
-def test_an_interruption_keeps_what_was_done(make, files, decoded, monkeypatch):
+def test_interrupted_build_keeps_decoded_images(make, files, decoded, monkeypatch):
     noting = ImageSource.decode
 
     def stop(self, path):
@@ -222,7 +222,7 @@ def test_an_interruption_keeps_what_was_done(make, files, decoded, monkeypatch):
 
 
 @given(st.lists(st.integers(0, N - 1), min_size=1, max_size=12))
-def test_any_rows_are_what_decoding_gives(shared, chosen):
+def test_cached_rows_match_decoding(shared, chosen):
     rows, expected = shared
     assert torch.equal(rows[torch.tensor(chosen)], expected[chosen])
 
@@ -243,7 +243,7 @@ def shared(tmp_path_factory):
 # Room
 
 
-def test_the_least_recently_used_goes_first(make, files, tmp_path):
+def test_least_recently_used_set_is_evicted(make, files, tmp_path):
     room = make(max_bytes=2 * N * BYTES)
     roots = [tmp_path / name for name in "abc"]
     for i, root in enumerate(roots[:2]):
@@ -260,7 +260,7 @@ def test_the_least_recently_used_goes_first(make, files, tmp_path):
     assert (room._place(SOURCE, roots[0]).home.name in left, seen) == (True, [1])
 
 
-def test_a_set_that_is_read_stays(make, files, tmp_path, said, decoded):
+def test_set_in_use_is_not_evicted(make, files, tmp_path, said, decoded):
     room = make(max_bytes=N * BYTES)
     held, _ = room.rows(SOURCE, files, tmp_path / "a")
     expected = everything(held)
@@ -276,7 +276,7 @@ def test_a_set_that_is_read_stays(make, files, tmp_path, said, decoded):
     assert sets(tmp_path) == 1
 
 
-def test_a_set_sheds_what_nobody_asks_for(make, files, tmp_path, said, write_image):
+def test_unused_images_of_set_are_evicted(make, files, tmp_path, said, write_image):
     room = make(max_bytes=N * BYTES)
     room.rows(SOURCE, files)
     for i in range(2 * N):
@@ -288,7 +288,7 @@ def test_a_set_sheds_what_nobody_asks_for(make, files, tmp_path, said, write_ima
     assert (sets(tmp_path), said) == (1, [])
 
 
-def test_a_set_larger_than_the_cache(make, files, said, tmp_path):
+def test_set_larger_than_cache_is_not_cached(make, files, said, tmp_path):
     assert make(max_bytes=N * BYTES - 1).rows(SOURCE, files) == (None, {})
     assert "6 images need" in said[0]
     assert "raise the limit" in said[0]
@@ -298,7 +298,7 @@ def test_a_set_larger_than_the_cache(make, files, said, tmp_path):
     assert sets(tmp_path) == 0
 
 
-def test_a_disk_that_is_too_small(make, files, said, tmp_path, monkeypatch):
+def test_insufficient_disk_space_skips_cache(make, files, said, tmp_path, monkeypatch):
     usage = module.shutil.disk_usage(tmp_path)
     make().rows(SOURCE, files, tmp_path / "a")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=N * BYTES))
@@ -314,7 +314,7 @@ def test_a_disk_that_is_too_small(make, files, said, tmp_path, monkeypatch):
     assert sets(tmp_path) == 1
 
 
-def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decoded):
+def test_full_disk_falls_back_to_memory(make, files, said, monkeypatch, decoded):
     def full(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -331,7 +331,7 @@ def test_a_disk_that_fills_up_all_the_same(make, files, said, monkeypatch, decod
     assert torch.equal(everything(rows), direct(files))
 
 
-def test_pixels_that_were_cut_off(make, files, decoded, tmp_path):
+def test_truncated_pixels_are_decoded_again(make, files, decoded, tmp_path):
     make().rows(SOURCE, files)
     (pixels,) = (tmp_path / "cache").glob("*/pixels")
     os.truncate(pixels, 4 * BYTES + 5)
@@ -354,7 +354,7 @@ def flip(tmp_path: Path, slot: int, name: str = "pixels", size: int = BYTES, at:
 
 
 @pytest.mark.parametrize("at", [0, 100, BYTES - 1])
-def test_a_flipped_bit_is_noticed_and_the_image_decoded_anew(make, files, decoded, said, tmp_path, at):
+def test_flipped_bit_is_detected_and_image_decoded_again(make, files, decoded, said, tmp_path, at):
     make().rows(SOURCE, files)
     flip(tmp_path, 2, at=at)
     decoded.clear()
@@ -369,7 +369,7 @@ def test_a_flipped_bit_is_noticed_and_the_image_decoded_anew(make, files, decode
 
 
 @pytest.mark.parametrize("at", [0, 15, 16, 19])
-def test_a_flipped_bit_of_a_key_or_a_sum(make, files, decoded, tmp_path, at):
+def test_flipped_bit_of_key_or_checksum_is_detected(make, files, decoded, tmp_path, at):
     make().rows(SOURCE, files)
     flip(tmp_path, 4, "keys", 20, at)
     decoded.clear()
@@ -378,7 +378,7 @@ def test_a_flipped_bit_of_a_key_or_a_sum(make, files, decoded, tmp_path, at):
     assert torch.equal(everything(rows), direct(files))
 
 
-def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_path, monkeypatch):
+def test_damage_outside_sample_is_detected_on_read(make, files, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHECK_BYTES", 3 * BYTES)
     make().rows(SOURCE, files)
     flip(tmp_path, 1)
@@ -395,7 +395,7 @@ def test_damage_beyond_the_sample_is_noticed_when_it_is_read(make, files, tmp_pa
     assert torch.equal(everything(again), direct(files))
 
 
-def test_sums_are_looked_at_again_now_and_then(make, files, monkeypatch):
+def test_checksums_are_verified_periodically(make, files, monkeypatch):
     rows, _ = make().rows(SOURCE, files)
     everything(rows)
     sums, real = [], zlib.crc32
@@ -412,7 +412,7 @@ def pixels_of(tmp_path: Path) -> Path:
     return pixels
 
 
-def test_damage_during_a_run_is_repaired_and_written_back(make, files, decoded, tmp_path):
+def test_damage_during_run_is_repaired(make, files, decoded, tmp_path):
     rows, _ = make().rows(SOURCE, files)
     before = pixels_of(tmp_path).read_bytes()
     for slot in range(N):
@@ -427,7 +427,7 @@ def test_damage_during_a_run_is_repaired_and_written_back(make, files, decoded, 
     assert len(decoded) == N  # of direct
 
 
-def test_damage_while_another_process_writes_stays_in_memory(make, files, decoded, tmp_path):
+def test_damage_while_locked_is_repaired_in_memory(make, files, decoded, tmp_path):
     rows, _ = make().rows(SOURCE, files)
     rows = pickle.loads(pickle.dumps(rows))
     for slot in range(N):
@@ -446,7 +446,7 @@ def test_damage_while_another_process_writes_stays_in_memory(make, files, decode
 
 
 @pytest.mark.parametrize("left", [0, 3 * BYTES + 5])
-def test_cut_off_during_a_run_is_repaired_and_no_signal(make, files, decoded, tmp_path, left):
+def test_truncation_during_run_is_repaired(make, files, decoded, tmp_path, left):
     rows, _ = make().rows(SOURCE, files)
     everything(rows)
     os.truncate(pixels_of(tmp_path), left)
@@ -461,7 +461,7 @@ def test_cut_off_during_a_run_is_repaired_and_no_signal(make, files, decoded, tm
     assert torch.equal(everything(again), direct(files))
 
 
-def test_what_is_kept_in_memory_is_bounded(make, files, decoded, tmp_path, monkeypatch):
+def test_repaired_rows_in_memory_are_bounded(make, files, decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(cache_repair, "_KEPT_BYTES", 2 * BYTES)
     rows, _ = make().rows(SOURCE, files)
     os.truncate(pixels_of(tmp_path), 0)
@@ -474,7 +474,7 @@ def test_what_is_kept_in_memory_is_bounded(make, files, decoded, tmp_path, monke
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 @pytest.mark.parametrize("file", ["gone", "empty", "another"])
-def test_damage_that_no_file_repairs_says_what_to_do(make, files, tmp_path, write_image, damage, file):
+def test_unrepairable_damage_raises_with_advice(make, files, tmp_path, write_image, damage, file):
     rows, _ = make().rows(SOURCE, files)
     rows._checked[:] = False
     if damage == "flip":
@@ -497,7 +497,7 @@ def test_damage_that_no_file_repairs_says_what_to_do(make, files, tmp_path, writ
 # Folders
 
 
-def test_a_folder_that_cannot_be_written(files, tmp_path, said):
+def test_unwritable_folder_skips_cache(files, tmp_path, said):
     (tmp_path / "file").write_text("in the way")
     assert ImageCache(tmp_path / "file" / "cache", say=said.append).rows(SOURCE, files) == (None, {})
     assert "without the cache in" in said[0]
@@ -505,7 +505,7 @@ def test_a_folder_that_cannot_be_written(files, tmp_path, said):
         ImageCache(tmp_path / "file" / "cache").rows(SOURCE, files)
 
 
-def test_a_folder_that_may_only_be_read(make, files, decoded, said, monkeypatch):
+def test_read_only_folder_is_used(make, files, decoded, said, monkeypatch):
     make().rows(SOURCE, files[:4])
     real_open, real_access = os.open, os.access
 
@@ -526,13 +526,13 @@ def test_a_folder_that_may_only_be_read(make, files, decoded, said, monkeypatch)
     assert "Permission denied" in said[0]
 
 
-def test_without_locks_there_is_no_cache(make, files, said, monkeypatch):
+def test_no_file_locks_skips_cache(make, files, said, monkeypatch):
     monkeypatch.setattr(locks, "AVAILABLE", False)
     assert make().rows(SOURCE, files) == (None, {})
     assert "no file locks" in said[0]
 
 
-def test_wrong_options(tmp_path):
+def test_invalid_options_raise(tmp_path):
     with pytest.raises(ValueError, match="0 or more, got -1"):
         ImageCache(tmp_path, max_bytes=-1)
 
@@ -558,7 +558,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_end_in_one_cache(tmp_path, files, decoded):
+def test_concurrent_builders_share_one_cache(tmp_path, files, decoded):
     two = [started(tmp_path, name, pause=0.1) for name in ("one", "two")]
     for process in two:
         assert process.communicate(timeout=120)[1] == ""
@@ -572,7 +572,7 @@ def test_two_processes_at_once_end_in_one_cache(tmp_path, files, decoded):
 
 
 @pytest.mark.slow
-def test_a_killed_builder_loses_nothing_that_was_on_the_disk(tmp_path, files, write_image, monkeypatch):
+def test_killed_builder_keeps_decoded_images(tmp_path, files, write_image, monkeypatch):
     for i in range(N, 40):
         files.append(tmp_path / "images" / f"{i}.png")
         write_image(files[-1], size=(12, 10), seed=i)
@@ -594,7 +594,7 @@ def test_a_killed_builder_loses_nothing_that_was_on_the_disk(tmp_path, files, wr
     assert torch.equal(everything(rows), direct(sorted(files)))
 
 
-def test_whoever_waits_is_told_of_the_progress_and_takes_over(files, make, monkeypatch):
+def test_waiting_process_reports_progress_and_takes_over(files, make, monkeypatch):
     cache, seen, slept = make(), [], []
     cache.folder.mkdir()
     builds = contextlib.ExitStack()
@@ -619,7 +619,7 @@ def dataset(rows) -> FrameDataset:
 
 
 @pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
-def test_processes_that_read_share_the_file(make, files, method):
+def test_worker_processes_share_the_file(make, files, method):
     rows, _ = make().rows(SOURCE, files)
     assert len(pickle.dumps(rows)) < 2000
     data = dataset(rows)
@@ -634,7 +634,7 @@ def test_processes_that_read_share_the_file(make, files, method):
     assert torch.equal(result, direct(files).float() / 255)
 
 
-def test_a_copy_for_another_process_holds_the_set_too(make, files, tmp_path):
+def test_unpickled_rows_keep_set_in_use(make, files, tmp_path):
     room = make(max_bytes=N * BYTES)
     rows, _ = room.rows(SOURCE, files, tmp_path / "a")
     copy = pickle.loads(pickle.dumps(rows))

@@ -21,19 +21,19 @@ def write(path: Path, largest: int, dtype: type = np.uint16) -> Path:
     ("largest", "bits"), [(255, 8), (256, 10), (1023, 10), (4095, 12), (4096, 14), (20000, 16), (65535, 16)]
 )
 @pytest.mark.parametrize("ending", [".png", ".tif"])
-def test_the_depth_that_values_need(tmp_path: Path, largest: int, bits: int, ending: str) -> None:
+def test_depth_of_values(tmp_path: Path, largest: int, bits: int, ending: str) -> None:
     low, high = write(tmp_path / f"low{ending}", 9), write(tmp_path / f"high{ending}", largest)
     assert depth_of(SOURCE, [low, None, high, high]) == bits
 
 
-def test_images_of_bytes_have_no_depth_to_find(tmp_path: Path) -> None:
+def test_byte_images_have_default_depth(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"nothing")
     assert depth_of(SOURCE, [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png", None]) == 16
     assert depth_of(SOURCE, []) == 16
 
 
-def test_a_table_of_twelve_bits(tmp_path: Path) -> None:
+def test_table_of_12_bit_images(tmp_path: Path) -> None:
     for i in range(8):
         write(tmp_path / f"{i}.png", 4095 if i == 5 else 4000)
     frame = pd.DataFrame({"file": [f"{i}.png" for i in range(8)], "y": ["a", "b"] * 4})

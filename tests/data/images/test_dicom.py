@@ -54,17 +54,17 @@ def test_rescaled_windowed_and_inverted(tmp_path: Path, elements, options, expec
     assert decoded(path, (1, 5), **options)[0].tolist() == expected
 
 
-def test_signed_values(tmp_path: Path) -> None:
+def test_signed_values_are_scaled(tmp_path: Path) -> None:
     path = dicom.write(tmp_path / "a", np.array([[-2048, 0, 2047]], dtype=np.int16), BitsStored=12, HighBit=11)
     assert decoded(path, (1, 3))[0].tolist() == [0, 128, 255]
 
 
-def test_the_window_of_the_standard() -> None:
+def test_window_matches_standard() -> None:
     """PS3.3 C.11.2.1.2.1: of center 2048 and width 4096 the ends are 0 and 4095."""
     assert windowed(np.array([0, 4095], dtype=np.float32), 2048, 4096).tolist() == [0, 255]
 
 
-def test_a_table_of_the_window(tmp_path: Path) -> None:
+def test_window_lookup_table(tmp_path: Path) -> None:
     from pydicom.dataset import Dataset
 
     table = Dataset()
@@ -74,7 +74,7 @@ def test_a_table_of_the_window(tmp_path: Path) -> None:
     assert decoded(path, (1, 4))[0].tolist() == [10, 200, 100, 100]
 
 
-def test_colors(tmp_path: Path) -> None:
+def test_color_images_are_decoded(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     path = dicom.write(tmp_path / "a.dcm", pixels)
     result = DicomSource("file", (4, 6)).decode(path)
@@ -82,12 +82,12 @@ def test_colors(tmp_path: Path) -> None:
     assert DicomSource("file", (2, 3), channels=1).decode(path).shape == (1, 2, 3)
 
 
-def test_grey_as_three_channels_and_resized(tmp_path: Path) -> None:
+def test_gray_to_three_channels_and_resized(tmp_path: Path) -> None:
     path = dicom.write(tmp_path / "a.dcm", np.full((4, 4), 100, dtype=np.uint8))
     assert (DicomSource("file", (8, 2)).decode(path) == np.full((3, 8, 2), 100)).all()
 
 
-def test_frames_as_images(tmp_path: Path) -> None:
+def test_frames_are_read_as_images(tmp_path: Path) -> None:
     frames = np.stack([np.full((2, 4), 10 * i, dtype=np.uint8) for i in range(5)])
     path = dicom.write(tmp_path / "a.dcm", frames)
     assert (decoded(path, (2, 4), image_frame="middle") == 20).all()
@@ -103,7 +103,7 @@ def test_frames_as_images(tmp_path: Path) -> None:
 VOXELS = np.random.default_rng(0).integers(0, 1000, (5, 4, 6)).astype(np.uint16)
 
 
-def test_frames_as_a_volume(tmp_path: Path) -> None:
+def test_frames_are_read_as_volume(tmp_path: Path) -> None:
     path = dicom.write(tmp_path / "a.dcm", np.ascontiguousarray(np.moveaxis(VOXELS, -1, 0)), **CT)
     source = VolumeSource("file", VOXELS.shape, format="dicom", axes="hws")
     assert np.allclose(source.decode(path)[0], VOXELS * 2.0 - 1000)
@@ -114,7 +114,7 @@ def test_frames_as_a_volume(tmp_path: Path) -> None:
     assert (source.decode(low) == 255).all()
 
 
-def test_a_series_in_a_folder(tmp_path: Path) -> None:
+def test_series_in_folder_is_read_as_volume(tmp_path: Path) -> None:
     dicom.series(tmp_path / "scan", VOXELS)
     (tmp_path / "scan" / "notes.txt").write_text("no slice")
     source = VolumeSource("file", VOXELS.shape, format="dicom", axes="hws")
@@ -131,7 +131,7 @@ def test_a_series_in_a_folder(tmp_path: Path) -> None:
     assert np.array_equal(images["a"][torch.tensor([0])][0, 0], VOXELS)
 
 
-def test_enhanced_frames_have_their_own_place(tmp_path: Path) -> None:
+def test_enhanced_frames_are_sorted_by_position(tmp_path: Path) -> None:
     from pydicom.dataset import Dataset
 
     def of(keyword: str, **elements: Any) -> Dataset:
@@ -206,7 +206,9 @@ HOSTILE = {
 @pytest.mark.parametrize(
     "source", [DicomSource("file", (4, 4)), VolumeSource("file", (4, 4, 1), format="dicom", shape="any", axes="hws")]
 )
-def test_hostile_files_get_one_line(tmp_path: Path, kind: str, source: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_hostile_files_are_one_line_errors(
+    tmp_path: Path, kind: str, source: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     make, message = HOSTILE[kind]
     if kind == "folder" and isinstance(source, VolumeSource):
         message = "no DICOM file"
@@ -222,7 +224,7 @@ def test_hostile_files_get_one_line(tmp_path: Path, kind: str, source: Any, capf
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_spacing_that_is_no_pair_is_unknown(tmp_path: Path) -> None:
+def test_invalid_spacing_is_unknown(tmp_path: Path) -> None:
     claim(tmp_path / "a.dcm", PixelSpacing=[1], SliceThickness=3)
     assert SCAN.axes_of(tmp_path / "a.dcm").spacing == (0, 0, 3)
     assert SCAN.properties(tmp_path / "a.dcm")["spacing of slices"] == 3
@@ -240,7 +242,7 @@ def test_a_spacing_that_is_no_pair_is_unknown(tmp_path: Path) -> None:
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "its voxels are colors"),
     ],
 )
-def test_series_that_are_not_whole(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_incomplete_series_raise(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     dicom.series(tmp_path / "scan", VOXELS)
     elements = {"SeriesInstanceUID": "1.2.3", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
     dicom.write(
@@ -263,7 +265,7 @@ def clinic(root: Path, n: int = 12, ending: str = ".dcm") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ending", [".dcm", "", ".IMA", ".1"])
-def test_a_table_of_dicom_images(tmp_path: Path, ending: str) -> None:
+def test_table_of_dicom_images(tmp_path: Path, ending: str) -> None:
     dataset = TableDataset(**clinic(tmp_path, ending=ending), window=[40, 400])
     (source,) = dataset.reader.images.values()
     assert isinstance(source, DicomSource)
@@ -271,7 +273,7 @@ def test_a_table_of_dicom_images(tmp_path: Path, ending: str) -> None:
     assert dataset.load().train.spec["scan"].shape == (3, 8, 8)
 
 
-def test_a_table_of_folders_and_of_frames(tmp_path: Path) -> None:
+def test_table_of_series_folders(tmp_path: Path) -> None:
     for i in range(6):
         dicom.series(tmp_path / f"p{i}", VOXELS)
         dicom.write(tmp_path / f"p{i}.dcm", np.moveaxis(VOXELS, -1, 0).copy())
@@ -297,7 +299,7 @@ def test_a_table_of_folders_and_of_frames(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_maker_that_gives_the_class_away(tmp_path: Path) -> None:
+def test_leaking_manufacturer_is_reported(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     report = check("table", **clinic(tmp_path, 40))
     assert report.faults == ()

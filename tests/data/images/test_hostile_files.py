@@ -145,14 +145,14 @@ def refused(source, path: Path, message: str) -> None:
 
 
 @pytest.mark.parametrize("kind", PHOTOS)
-def test_photographs(tmp_path: Path, kind: str) -> None:
+def test_hostile_photographs_are_one_line_errors(tmp_path: Path, kind: str) -> None:
     make, message = PHOTOS[kind]
     make(tmp_path / "a.png")
     refused(PHOTO, tmp_path / "a.png", message)
 
 
 @pytest.mark.parametrize("kind", SCANS)
-def test_scans(tmp_path: Path, kind: str) -> None:
+def test_hostile_volumes_are_one_line_errors(tmp_path: Path, kind: str) -> None:
     name, make, message = SCANS[kind]
     make(tmp_path / name)
     refused(SCAN, tmp_path / name, message)
@@ -160,15 +160,15 @@ def test_scans(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NO_FILES)
 @pytest.mark.parametrize("source", [PHOTO, SCAN], ids=["photo", "scan"])
-def test_what_is_no_file(tmp_path: Path, kind: str, source: ImageSource | VolumeSource) -> None:
+def test_not_a_file_raises(tmp_path: Path, kind: str, source: ImageSource | VolumeSource) -> None:
     NO_FILES[kind](tmp_path / "a")
     refused(source, tmp_path / "a", r"not a file|symbolic links")
     with pytest.raises((ValueError, OSError)):
         opened(tmp_path / "a").__enter__()
 
 
-def test_a_bomb_behind_its_last_voxel(tmp_path: Path) -> None:
-    """16 MB of zeros in some kilobytes; only the first of them is looked at."""
+def test_bytes_after_last_voxel_raise(tmp_path: Path) -> None:
+    """16 MB of zeros in some kilobytes; only the first of them is read."""
     claiming(tmp_path / "a.nii.gz", 0, b"", more=bytes(2**24))
     SCAN.probe(tmp_path / "a.nii.gz")
     tracemalloc.start()
@@ -179,13 +179,13 @@ def test_a_bomb_behind_its_last_voxel(tmp_path: Path) -> None:
     assert most < 2**23
 
 
-def test_a_few_bytes_behind_the_last_voxel_are_no_fault(tmp_path: Path) -> None:
+def test_few_bytes_after_last_voxel_are_accepted(tmp_path: Path) -> None:
     claiming(tmp_path / "a.nii.gz", 0, b"", more=bytes(100))
     assert np.array_equal(SCAN.decode(tmp_path / "a.nii.gz")[0], GRID)
 
 
 @pytest.mark.parametrize("name", ["a.NII.GZ", "a.nii.gz", "a.Nii.Gz", "a.nii"])
-def test_the_checksum_counts_whatever_the_name(tmp_path: Path, name: str) -> None:
+def test_gzip_checksum_is_verified_for_any_name(tmp_path: Path, name: str) -> None:
     nifti(tmp_path / "b.nii.gz")
     whole = (tmp_path / "b.nii.gz").read_bytes()
     (tmp_path / name).write_bytes(whole)
@@ -203,7 +203,7 @@ def test_the_checksum_counts_whatever_the_name(tmp_path: Path, name: str) -> Non
     ],
     ids=["photo", "scan"],
 )
-def test_the_limit_can_be_moved(tmp_path: Path, source: ImageSource | VolumeSource, make) -> None:
+def test_max_bytes_is_configurable(tmp_path: Path, source: ImageSource | VolumeSource, make) -> None:
     path = tmp_path / "a.nii"
     make(path)
     size = 4 * (40 * 40 if source is PHOTO else 16 * 16 * 8)
@@ -217,7 +217,7 @@ def test_the_limit_can_be_moved(tmp_path: Path, source: ImageSource | VolumeSour
         source_from_dict({**packed, "max_bytes": 0})
 
 
-def test_beyond_pillow_s_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_beyond_pillow_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("L", (40, 40)).save(tmp_path / "a.png")
     PHOTO.decode(tmp_path / "a.png")
@@ -232,13 +232,13 @@ def test_beyond_pillow_s_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ((8, 8, 6), "hws", (4, 8, 8)),
     ],
 )
-def test_axes_that_may_be_right(tmp_path: Path, size, axes: str, shape) -> None:
+def test_plausible_axes_are_accepted(tmp_path: Path, size, axes: str, shape) -> None:
     nifti(tmp_path / "a.nii", np.zeros(shape, np.int16))
     VolumeSource("file", size, shape="any", axes=axes).decode(tmp_path / "a.nii")
 
 
-def test_the_others_of_a_table_go_on(tmp_path: Path, write_image) -> None:
-    """Every kind in one folder: one line each, and those that no row names are nobody's."""
+def test_other_files_of_table_are_read(tmp_path: Path, write_image) -> None:
+    """Every kind in one folder: one line each, and files that no row names are ignored."""
     for kind, make in NO_FILES.items():
         make(tmp_path / f"{kind}.png")
     for kind, (make, _) in PHOTOS.items():
@@ -255,7 +255,7 @@ def test_the_others_of_a_table_go_on(tmp_path: Path, write_image) -> None:
         load_images({"a": PHOTO}, frame, tmp_path, missing="absent", cache=cache)
 
 
-def test_absolute_names_and_odd_names(tmp_path: Path) -> None:
+def test_absolute_and_odd_names_are_not_found(tmp_path: Path) -> None:
     for kind, make in NO_FILES.items():
         make(tmp_path / kind)
     frame = pd.DataFrame(
@@ -290,7 +290,7 @@ LOUD: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", LOUD)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_no_warning_of_pillow_reaches_the_user(tmp_path: Path, kind: str, channels: int, monkeypatch) -> None:
+def test_pillow_warnings_are_suppressed(tmp_path: Path, kind: str, channels: int, monkeypatch) -> None:
     LOUD[kind](tmp_path / "a")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # 64 pixels: Pillow warns
     with warnings.catch_warnings(record=True) as caught:
@@ -308,7 +308,7 @@ def test_no_warning_of_pillow_reaches_the_user(tmp_path: Path, kind: str, channe
     ("at", "value"),
     [(76, struct.pack("<f", 7.0)), (123, b"\xff"), (254, struct.pack("<h", -9)), (112, struct.pack("<f", 3e38))],
 )
-def test_no_word_of_nibabel_reaches_the_user(tmp_path: Path, at: int, value: bytes, capfd) -> None:
+def test_nibabel_messages_are_suppressed(tmp_path: Path, at: int, value: bytes, capfd) -> None:
     claiming(tmp_path / "a.nii.gz", at, value)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -319,7 +319,7 @@ def test_no_word_of_nibabel_reaches_the_user(tmp_path: Path, at: int, value: byt
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_user_s_own_filters_stay() -> None:
+def test_warning_filters_are_restored() -> None:
     with warnings.catch_warnings():
         before = list(warnings.filters)
         with quiet(), quiet(), warnings.catch_warnings(record=True) as caught:

@@ -17,14 +17,14 @@ def scans(n: int = 70, channels: int = 2) -> torch.Tensor:
     return x
 
 
-def test_nothing_by_default():
+def test_default_is_identity():
     assert Intensity().idle
     x = scans()
     assert Intensity()(x) is x
     assert Intensity().fit(x) == Intensity()
 
 
-def test_men_each_sequence_by_itself():
+def test_image_standardization_matches_reference():
     x = scans(4, 1)
     men = Intensity("image", clip=(0, 1200))
     out = men(x)
@@ -34,13 +34,13 @@ def test_men_each_sequence_by_itself():
     assert men.fit(x) is men
 
 
-def test_channels_of_an_image_keep_their_distance():
+def test_image_standardization_keeps_channel_differences():
     out = Intensity("image")(scans())
     assert out.flatten(1).mean(1).abs().max() < 1e-5
     assert (out[:, 1].mean() - out[:, 0].mean()) > 0.5
 
 
-def test_a_sequence_by_the_training_part():
+def test_sequence_standardization_uses_training_statistics():
     x = scans()
     present = torch.arange(70) % 3 != 0
     fitted = Intensity("sequence", clip=(0, 1200)).fit(x, present)
@@ -57,7 +57,7 @@ def test_a_sequence_by_the_training_part():
 
 
 @given(st.sampled_from([0.1, 1 / 3, 1199.9, 5000.0, -7.7]), st.sampled_from(["image", "sequence"]))
-def test_a_constant_volume_gives_zeros(value, standardize):
+def test_constant_volume_gives_zeros(value, standardize):
     x = torch.full((3, 1, 5, 6, 7), value)
     for clip in (None, (0, 1200)):
         intensity = Intensity(standardize, clip=clip).fit(x)
@@ -69,7 +69,7 @@ def test_a_constant_volume_gives_zeros(value, standardize):
 
 
 @pytest.mark.parametrize("standardize", ["none", "image", "channel", "sequence"])
-def test_an_absent_image_stays_by_itself(standardize):
+def test_absent_image_has_no_effect(standardize):
     x = scans()
     intensity = Intensity(standardize, clip=(0, 1200)).fit(x)
     spoilt = x.clone()
@@ -78,7 +78,7 @@ def test_an_absent_image_stays_by_itself(standardize):
     assert torch.equal(intensity(spoilt)[others], intensity(x)[others])
 
 
-def test_photographs_of_bytes():
+def test_byte_images_are_scaled_to_unit_range():
     x = torch.randint(0, 256, (40, 3, 4, 4), dtype=torch.uint8)
     assert torch.equal(Intensity()(x), x.float() / 255)
     fitted = Intensity("sequence").fit(x)
@@ -86,7 +86,7 @@ def test_photographs_of_bytes():
 
 
 @pytest.mark.parametrize(("dtype", "out"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
-def test_precision(dtype, out):
+def test_output_dtype_by_input_dtype(dtype, out):
     assert Intensity("image")(scans(3).to(dtype)).dtype == out
 
 
@@ -94,11 +94,11 @@ def test_precision(dtype, out):
     "intensity",
     [Intensity(), Intensity("image", clip=(0, 1200)), Intensity("sequence"), Intensity("sequence").fit(scans())],
 )
-def test_json_keeps_every_bit(intensity):
+def test_json_round_trip_is_exact(intensity):
     assert Intensity.from_dict(json.loads(json.dumps(intensity.to_dict()))) == intensity
 
 
-def test_json_of_former_runs():
+def test_json_of_older_runs_is_read():
     """The key keeps the spelling that run folders have."""
     packed = {"standardise": "channel", "clip": [0.0, 9.0], "mean": [], "std": []}
     intensity = Intensity("channel", clip=(0, 9))
@@ -122,12 +122,12 @@ def test_json_of_former_runs():
         (lambda: Intensity("sequence").fit(scans() * torch.nan), "needs finite values"),
     ],
 )
-def test_wrong_use(call, message):
+def test_invalid_options_and_inputs_raise(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_each_channel_by_itself():
+def test_channel_standardization_matches_reference():
     images = torch.rand(3, 2, 4, 4, 2) * torch.tensor([1.0, 900.0]).view(1, 2, 1, 1, 1)
     result = Intensity("channel")(images)
     for i in range(3):

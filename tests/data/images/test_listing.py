@@ -36,11 +36,11 @@ def root(tmp_path: Path) -> Path:
         ("", None),
     ],
 )
-def test_files(root: Path, name: str, result: str | None) -> None:
+def test_file_lookup(root: Path, name: str, result: str | None) -> None:
     assert Listing().file(root, name) == (None if result is None else root / result)
 
 
-def test_folders_and_entries(root: Path) -> None:
+def test_folder_lookup(root: Path) -> None:
     listing = Listing()
     assert listing.folder(root, "nel") == root / "NEL"
     assert listing.folder(root, "NEL/a.png") is None
@@ -50,7 +50,7 @@ def test_folders_and_entries(root: Path) -> None:
     assert listing.file(root, str(root / "NEL" / "a.png")) == root / "NEL" / "a.png"
 
 
-def test_a_link_that_leads_nowhere(root: Path) -> None:
+def test_dangling_link_is_not_found(root: Path) -> None:
     (root / "gone.jpg").symlink_to(root / "none.jpg")
     (root / "there.jpg").symlink_to(root / "NEL" / "a.png")
     assert Listing().file(root, "gone.jpg") is None
@@ -69,7 +69,7 @@ def test_each_folder_is_listed_once(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert sorted(seen) == [str(root), str(root / "NEL")]
 
 
-def test_other_endings(root: Path) -> None:
+def test_other_extensions_are_found(root: Path) -> None:
     source = ImageSource("file", (8, 8), folders=("", "NEL"), endings=(".png", ".jpg"))
     assert source.find(root, "Nel025.png") == root / "NEL/Nel025.jpg"
     assert source.find(root, "Nel025.gif") == root / "NEL/Nel025.jpg"

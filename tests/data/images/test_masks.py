@@ -34,7 +34,7 @@ def written(tmp_path: Path, pixels: np.ndarray, name: str = "mask.png", **option
 
 @pytest.mark.parametrize("high", [1, 255])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_inside_is_brighter_than_half_of_the_brightest(tmp_path: Path, image: Path, high: int, channels: int) -> None:
+def test_inside_is_above_half_of_maximum(tmp_path: Path, image: Path, high: int, channels: int) -> None:
     grey = (INSIDE * high).astype(np.uint8)
     path = written(tmp_path, grey if channels == 1 else np.repeat(grey[..., None], 3, axis=2))
     mask = masks(path, image)[0]
@@ -42,7 +42,7 @@ def test_inside_is_brighter_than_half_of_the_brightest(tmp_path: Path, image: Pa
     assert np.array_equal(mask.numpy(), INSIDE)
 
 
-def test_other_files_of_the_same_mask(tmp_path: Path, image: Path) -> None:
+def test_mask_formats_agree(tmp_path: Path, image: Path) -> None:
     """One bit per pixel, 16 bits, lossy."""
     for path in (
         written(tmp_path, INSIDE, "bit.png"),
@@ -54,7 +54,7 @@ def test_other_files_of_the_same_mask(tmp_path: Path, image: Path) -> None:
         assert np.array_equal(mask.numpy(), INSIDE), path
 
 
-def test_resized_as_the_image_is(tmp_path: Path, image: Path) -> None:
+def test_mask_is_resized_as_the_image(tmp_path: Path, image: Path) -> None:
     path = written(tmp_path, INSIDE)
     mask = masks(path, image, (3, 4))[0]
     assert mask is not None
@@ -65,8 +65,8 @@ def test_resized_as_the_image_is(tmp_path: Path, image: Path) -> None:
 
 
 @given(st.tuples(*[st.integers(1, 40)] * 4), st.tuples(*[st.integers(3, 20)] * 2))
-def test_a_mask_keeps_its_share_of_the_image(box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
-    """What is inside follows from the image's own resizing: half of a pixel or more."""
+def test_mask_keeps_its_area_share(box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
+    """Resized as the image: half of a pixel or more is inside."""
     pixels = np.zeros((40, 40), dtype=np.uint8)
     (top, bottom), (left, right) = sorted(box[:2]), sorted(box[2:])
     pixels[top : bottom + 1, left : right + 1] = 255
@@ -79,7 +79,7 @@ def test_a_mask_keeps_its_share_of_the_image(box: tuple[int, int, int, int], siz
     assert np.array_equal(mask.numpy(), shares >= 128)
 
 
-def test_rotated_as_the_image_is(tmp_path: Path) -> None:
+def test_mask_is_rotated_as_the_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter clockwise
     grey = (INSIDE * 255).astype(np.uint8)
@@ -91,7 +91,7 @@ def test_rotated_as_the_image_is(tmp_path: Path) -> None:
         assert np.array_equal(mask.numpy(), np.rot90(INSIDE, -1))
 
 
-def test_absent_with_the_image_or_the_mask(tmp_path: Path, image: Path) -> None:
+def test_mask_is_none_without_image_or_mask(tmp_path: Path, image: Path) -> None:
     path = written(tmp_path, INSIDE)
     assert masks(None, image)[0] is None
     assert masks(path, None)[0] is None
@@ -101,7 +101,7 @@ def test_absent_with_the_image_or_the_mask(tmp_path: Path, image: Path) -> None:
         masks(path, image)[1]
 
 
-def test_faults(tmp_path: Path, image: Path) -> None:
+def test_faults_name_rows(tmp_path: Path, image: Path) -> None:
     frame = pd.DataFrame(index=["a", "b", "c", "d"])
     (tmp_path / "text.png").write_bytes(b"text")
     paths = (
@@ -121,7 +121,7 @@ def test_faults(tmp_path: Path, image: Path) -> None:
     assert empty.dtype == torch.bool
 
 
-def test_numbers_that_say_nothing(tmp_path: Path, image: Path) -> None:
+def test_invalid_mask_values_raise(tmp_path: Path, image: Path) -> None:
     values = INSIDE.astype(np.float32)
     values[0, 0] = np.nan
     path = written(tmp_path, values, "mask.tif")
@@ -131,6 +131,6 @@ def test_numbers_that_say_nothing(tmp_path: Path, image: Path) -> None:
         Masks(ImageSource("file", (6, 8), range=(0, 1)), (path,), (image,))[0]
 
 
-def test_one_mask_per_image(image: Path) -> None:
+def test_wrong_number_of_masks_raises(image: Path) -> None:
     with pytest.raises(ValueError, match="one mask, or None, per image, got 0 of 1"):
         Masks(ImageSource("file", (6, 8)), (), (image,))

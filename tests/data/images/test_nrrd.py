@@ -22,7 +22,7 @@ def write(path: Path, voxels: np.ndarray = VOXELS, **fields: Any) -> Path:
 
 @pytest.mark.parametrize("encoding", ["raw", "gzip"])
 @pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64", ">i2", "uint32"])
-def test_voxels_arrive_as_they_are(tmp_path: Path, encoding: str, dtype: str) -> None:
+def test_voxels_round_trip(tmp_path: Path, encoding: str, dtype: str) -> None:
     voxels = (VOXELS % 200).astype(dtype)
     assert np.array_equal(SOURCE.decode(write(tmp_path / "a.nrrd", voxels, encoding=encoding))[0], voxels)
     assert source_from_dict(SOURCE.to_dict()) == SOURCE
@@ -32,7 +32,7 @@ def test_voxels_arrive_as_they_are(tmp_path: Path, encoding: str, dtype: str) ->
     ("space", "expected"),
     [("left-posterior-superior", "LPS"), ("RAS", "RAS"), ("left-anterior-superior", "LAS"), ("scanner-xyz", None)],
 )
-def test_directions_and_spacing(tmp_path: Path, space: str, expected: str | None) -> None:
+def test_directions_and_spacing_of_header(tmp_path: Path, space: str, expected: str | None) -> None:
     path = write(tmp_path / "a.nrrd", space=space, space_directions=np.diag([0.5, 1, 3]), space_origin=[0, 0, 0])
     assert SOURCE.axes_of(path) == (expected, (4, 5, 3), (0.5, 1, 3))
     turned = VolumeSource("file", (4, 5, 3), format="nrrd", axes="hws", orientation="RAS")
@@ -67,7 +67,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("kind", [*HOSTILE, *DAMAGED])
-def test_hostile_files_get_one_line(tmp_path: Path, kind: str) -> None:
+def test_hostile_files_are_one_line_errors(tmp_path: Path, kind: str) -> None:
     make, message = (HOSTILE | DAMAGED)[kind]
     make(tmp_path / "a.nrrd")
     for look in (SOURCE.probe, SOURCE.decode) if kind in HOSTILE else (SOURCE.decode,):
@@ -78,14 +78,14 @@ def test_hostile_files_get_one_line(tmp_path: Path, kind: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_is_read_up_to_the_last_voxel(tmp_path: Path) -> None:
+def test_compressed_bomb_is_read_up_to_last_voxel(tmp_path: Path) -> None:
     compress = zlib.compressobj(wbits=31)
     content = compress.compress(bytes(2**24)) + compress.flush()
     header(tmp_path / "a.nrrd", f"{PLAIN}4 5 3\nencoding: gzip", content)
     assert (SOURCE.decode(tmp_path / "a.nrrd") == 0).all()
 
 
-def test_a_table_of_volumes(tmp_path: Path) -> None:
+def test_table_of_volumes(tmp_path: Path) -> None:
     for i in range(6):
         write(tmp_path / f"{i}.nrrd", space="RAS", space_directions=np.eye(3), space_origin=[0, 0, 0])
     frame = pd.DataFrame(

@@ -17,8 +17,8 @@ ORIENTATIONS = [
 
 
 @pytest.mark.parametrize("result", ORIENTATIONS)
-def test_every_orientation_becomes_the_wanted_one(tmp_path: Path, result: str) -> None:
-    """Against nibabel's own reorientation, whose affine follows the voxels."""
+def test_orientations_match_nibabel(tmp_path: Path, result: str) -> None:
+    """nibabel's own reorientation, whose affine follows the voxels."""
     content = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
     upright = nibabel.Nifti1Image(content, np.diag([1.0, 2.0, 3.0, 1.0]))
     ornt = nibabel.orientations
@@ -37,7 +37,7 @@ def test_every_orientation_becomes_the_wanted_one(tmp_path: Path, result: str) -
         assert source.axes_of(tmp_path / "a.nii.gz") == (wanted, expected.shape, expected.header.get_zooms())
 
 
-def test_a_header_without_directions(tmp_path: Path) -> None:
+def test_header_without_directions(tmp_path: Path) -> None:
     content = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     image = nibabel.Nifti1Image(content, None)
     assert directions(image.header) is None
@@ -49,21 +49,21 @@ def test_a_header_without_directions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", ["", "RA", "RAP", "RRS", "ras", "XYZ", "RASI", 3, ("R", "A", "S")])
-def test_what_is_no_orientation(orientation: object) -> None:
+def test_invalid_orientation_raises(orientation: object) -> None:
     with pytest.raises(ValueError, match="one letter each of L or R"):
         check_orientation(orientation)
     with pytest.raises(ValueError, match="orientation expects "):
         VolumeSource("file", (2, 3, 4), orientation=orientation)
 
 
-def test_without_one_the_settings_are_as_ever() -> None:
+def test_default_orientation_is_not_stored() -> None:
     plain = VolumeSource("file", (2, 3, 4))
     assert "orientation" not in plain.to_dict()
     turned = VolumeSource("file", (2, 3, 4), orientation="LPS")
     assert source_from_dict(turned.to_dict()) == turned
 
 
-def test_turn_and_extreme_axis() -> None:
+def test_turn_and_extreme_axis_by_hand() -> None:
     assert turn_to("RAS", "SRP") == Turn((1, 2, 0), (1,))
     assert extreme_axis((1, 1, 5), largest=True) == 2
     assert extreme_axis((1, 1, 1.4), largest=True) == -1

@@ -15,7 +15,7 @@ def source(**options) -> dict[str, ImageSource]:
     return {"derm": ImageSource("file", **{"size": (8, 8), **options})}
 
 
-def test_lossless_pixels_arrive_unchanged(tmp_path, write_image):
+def test_lossless_pixels_are_unchanged(tmp_path, write_image):
     pixels = write_image(tmp_path / "a.png")
     images, present = load_images(source(), pd.DataFrame({"file": ["a.png"]}), tmp_path)
     assert images["derm"].dtype == torch.uint8
@@ -34,7 +34,7 @@ def test_folders_are_searched_in_order(tmp_path, write_image):
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (3, "L"), (1, "RGBA"), (3, "P"), (3, "CMYK")])
-def test_any_mode_becomes_grey_or_colour(tmp_path, channels, mode):
+def test_any_mode_becomes_gray_or_color(tmp_path, channels, mode):
     suffix = ".tif" if mode == "CMYK" else ".png"
     Image.new("RGB", (9, 5), (204, 204, 204)).convert(mode).save(tmp_path / f"a{suffix}")
     images, _ = load_images(source(size=(4, 6), channels=channels), pd.DataFrame({"file": [f"a{suffix}"]}), tmp_path)
@@ -42,7 +42,7 @@ def test_any_mode_becomes_grey_or_colour(tmp_path, channels, mode):
     assert (images["derm"].float() - 204).abs().max() <= 6
 
 
-def test_a_photograph_is_turned_upright(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     image = Image.new("RGB", (4, 2))
     image.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
@@ -62,7 +62,7 @@ DEEP = np.array([[0, 65535], [32768, 4095]])
 @pytest.mark.parametrize(
     ("name", "dtype"), [("a.png", np.uint16), ("a.tif", np.uint16), ("b.tif", ">u2"), ("c.tif", np.int32)]
 )
-def test_deep_grey_is_scaled_not_clipped(tmp_path, name, dtype):
+def test_deep_gray_is_scaled_not_clipped(tmp_path, name, dtype):
     Image.fromarray(DEEP.astype(dtype)).save(tmp_path / name)
     assert decode(tmp_path / name).tolist() == [[[0, 255], [128, 16]]]
     # 12 bits in 16: what lies beyond is white.
@@ -70,14 +70,14 @@ def test_deep_grey_is_scaled_not_clipped(tmp_path, name, dtype):
     assert decode(tmp_path / name, channels=3).tolist() == [[[0, 255], [128, 16]]] * 3
 
 
-def test_deep_grey_is_resized_before_it_is_rounded(tmp_path):
+def test_deep_gray_is_resized_before_rounding(tmp_path):
     Image.fromarray(np.array([[0, 257], [257, 514]], dtype=np.uint16)).save(tmp_path / "a.png")
     # The mean is 257, which is 1 of 255; rounded first it would be the same four bytes averaged.
     assert decode(tmp_path / "a.png", size=(1, 1)).tolist() == [[[1]]]
     assert decode(tmp_path / "a.png", size=(1, 1), range=(0, 514)).tolist() == [[[128]]]
 
 
-def test_floating_point_grey_needs_a_range(tmp_path):
+def test_floating_point_gray_needs_range(tmp_path):
     Image.fromarray(np.array([[0.0, 1.0], [0.5, -3.0]], dtype=np.float32)).save(tmp_path / "a.tif")
     assert decode(tmp_path / "a.tif", range=(0, 1)).tolist() == [[[0, 255], [128, 0]]]
     for look in (ImageSource("file", (2, 2)).decode, ImageSource("file", (2, 2)).probe):
@@ -94,7 +94,7 @@ def test_floating_point_grey_needs_a_range(tmp_path):
         (np.array([[0.0, np.inf]], dtype=np.float32), {"range": (0, 1)}, "pixels that are NaN or infinite"),
     ],
 )
-def test_deep_values_that_cannot_be_used(tmp_path, values, options, message):
+def test_invalid_deep_values_raise(tmp_path, values, options, message):
     Image.fromarray(values).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match=message):
         decode(tmp_path / "a.tif", size=(1, 2), **options)
@@ -108,7 +108,7 @@ def test_transparency_is_dropped(tmp_path):
     assert decode(tmp_path / "b.png", size=(1, 2)).tolist() == [[[30, 60]]]
 
 
-def test_a_palette_gives_its_colours(tmp_path):
+def test_palette_gives_its_colors(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([1, 2, 3, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -116,19 +116,19 @@ def test_a_palette_gives_its_colours(tmp_path):
     assert decode(tmp_path / "a.png", size=(1, 2), channels=3).tolist() == [[[1, 200]], [[2, 100]], [[3, 50]]]
 
 
-def test_black_and_white(tmp_path):
+def test_binary_image(tmp_path):
     Image.fromarray(np.array([[True, False]])).save(tmp_path / "a.png")
     assert decode(tmp_path / "a.png", size=(1, 2)).tolist() == [[[255, 0]]]
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.tif"])
-def test_the_first_frame(tmp_path, name):
+def test_first_frame_of_animation(tmp_path, name):
     frames = [Image.new("L", (2, 2), value) for value in (40, 200)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
     assert decode(tmp_path / name).tolist() == [[[40, 40], [40, 40]]]
 
 
-def test_a_header_is_looked_at_without_the_rest(tmp_path, write_image):
+def test_check_reads_header_only(tmp_path, write_image):
     write_image(tmp_path / "a.jpg", size=(64, 64))
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2])
@@ -138,14 +138,14 @@ def test_a_header_is_looked_at_without_the_rest(tmp_path, write_image):
         source()["derm"].probe(tmp_path / "a.jpg")
 
 
-def test_json_round_trip_and_what_older_runs_wrote():
+def test_json_round_trip_and_json_of_older_runs():
     item = ImageSource("file", (8, 6), folders=("a", "b"), suffix=".png", range=(0, 4095), channels=1)
     assert source_from_dict(json.loads(json.dumps(item.to_dict()))) == item
     older = {"column": "file", "size": [8, 6], "channels": 3, "folders": [""], "suffix": ".jpg"}
     assert source_from_dict(older) == ImageSource("file", (8, 6), suffix=".jpg")
 
 
-def test_missing_files_are_named_all_at_once(tmp_path, write_image):
+def test_missing_files_are_reported_together(tmp_path, write_image):
     write_image(tmp_path / "there.png")
     frame = pd.DataFrame({"file": ["there.png", *(f"gone{i}.png" for i in range(11)), None]}, index=range(100, 113))
     with pytest.raises(FileNotFoundError) as caught:
@@ -161,7 +161,7 @@ def test_missing_files_are_named_all_at_once(tmp_path, write_image):
         load_images(source(), frame.tail(1), tmp_path)
 
 
-def test_absent_images_are_zeros_when_that_is_asked_for(tmp_path, write_image):
+def test_absent_images_are_zeros_if_allowed(tmp_path, write_image):
     write_image(tmp_path / "a.png")
     frame = pd.DataFrame({"file": ["gone.png", "a.png", None]})
     images, present = load_images(source(), frame, tmp_path, missing="absent")
@@ -172,7 +172,7 @@ def test_absent_images_are_zeros_when_that_is_asked_for(tmp_path, write_image):
 
 @pytest.mark.parametrize("missing", ["error", "absent"])
 @pytest.mark.parametrize("content", ["truncated", "text", "empty"])
-def test_damaged_files_are_named_whatever_missing_ones_mean(tmp_path, write_image, content, missing):
+def test_damaged_files_raise_even_if_missing_ones_may(tmp_path, write_image, content, missing):
     for name in ("a.jpg", "b.jpg"):
         write_image(tmp_path / name, size=(64, 64))
     whole = (tmp_path / "b.jpg").read_bytes()
@@ -182,7 +182,7 @@ def test_damaged_files_are_named_whatever_missing_ones_mean(tmp_path, write_imag
     assert "a.jpg" not in str(caught.value)
 
 
-def test_progress_counts_images_up_to_their_number(tmp_path, write_image):
+def test_progress_counts_images(tmp_path, write_image):
     for i in range(3):
         write_image(tmp_path / f"{i}.png")
     seen = []
@@ -192,7 +192,7 @@ def test_progress_counts_images_up_to_their_number(tmp_path, write_image):
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_wrong_arguments(tmp_path):
+def test_invalid_arguments_raise(tmp_path):
     frame = pd.DataFrame({"file": ["a.png"]})
     with pytest.raises(FileNotFoundError, match=r"image folder .*nowhere does not exist"):
         load_images(source(), frame, tmp_path / "nowhere")
@@ -212,11 +212,11 @@ def test_wrong_arguments(tmp_path):
         source(range=(5, 5))
 
 
-def test_no_image_modality_needs_no_folder():
+def test_no_image_modality_needs_no_root():
     assert load_images({}, pd.DataFrame({"a": [1]}), Path("nowhere")) == ({}, {})
 
 
-def test_the_order_of_colours(tmp_path, write_image):
+def test_channel_order_is_configurable(tmp_path, write_image):
     """As OpenCV reads them; the default order is not in the JSON."""
     write_image(tmp_path / "a.png", size=(4, 5))
     usual, turned = (ImageSource("image", (4, 5), order=order) for order in ("rgb", "bgr"))

@@ -18,12 +18,12 @@ def ramp(shape: tuple[int, int, int]) -> np.ndarray:
     ).astype(np.float32)
 
 
-def test_the_same_spacing_changes_nothing() -> None:
+def test_same_spacing_is_identity() -> None:
     voxels = ramp((4, 5, 3))
     assert np.allclose(resampled(voxels, (1, 2, 3), (1, 2, 3), (4, 5, 3)), voxels, atol=1e-3)
 
 
-def test_cut_and_filled_around_the_center() -> None:
+def test_crops_and_pads_around_center() -> None:
     voxels = ramp((4, 4, 4)) + 7
     assert np.allclose(resampled(voxels, (1, 1, 1), (1, 1, 1), (2, 2, 2)), voxels[1:3, 1:3, 1:3], atol=1e-3)
     wide = resampled(voxels, (1, 1, 1), (1, 1, 1), (8, 8, 8))
@@ -32,7 +32,7 @@ def test_cut_and_filled_around_the_center() -> None:
     assert (wide[:, :, -1] == 7).all()
 
 
-def test_voxels_between_are_interpolated() -> None:
+def test_interpolates_between_voxels() -> None:
     """At half the spacing the inner voxels of a ramp are a ramp of half the steps."""
     result = resampled(ramp((4, 4, 4)), (2, 2, 2), (1, 1, 1), (6, 6, 6))
     expected = (np.arange(6) + 0.5)[:, None, None] * 50 + (np.arange(6) + 0.5)[:, None] * 5 + (np.arange(6) + 0.5) * 0.5
@@ -41,7 +41,7 @@ def test_voxels_between_are_interpolated() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0.1, 10), min_size=3, max_size=3), st.lists(st.floats(0.1, 10), min_size=3, max_size=3))
-def test_no_value_beyond_those_of_the_file(old: list[float], new: list[float]) -> None:
+def test_values_stay_in_range_of_input(old: list[float], new: list[float]) -> None:
     voxels = np.random.default_rng(0).normal(0, 100, (3, 4, 2)).astype(np.float32)
     result = resampled(voxels, old, new, (4, 3, 5))
     assert result.shape == (4, 3, 5)
@@ -49,7 +49,7 @@ def test_no_value_beyond_those_of_the_file(old: list[float], new: list[float]) -
     assert result.max() <= voxels.max() + 1e-2
 
 
-def test_a_ball_has_one_size_whatever_the_spacing(tmp_path: Path) -> None:
+def test_ball_keeps_its_volume_at_any_spacing(tmp_path: Path) -> None:
     """Of radius 6 mm, in files of three spacings, one of them turned."""
     source = VolumeSource(
         "file", (24, 24, 24), shape="any", axes="hws", spacing=(1.0, 1.0, 1.0), resample=True, orientation="RAS"
@@ -68,7 +68,7 @@ def test_a_ball_has_one_size_whatever_the_spacing(tmp_path: Path) -> None:
     assert source.spec.spacing == (1, 1, 1)
 
 
-def test_a_header_without_spacing(tmp_path: Path) -> None:
+def test_missing_spacing_raises(tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     path = dicom.write(tmp_path / "a.dcm", np.zeros((4, 4, 6), np.uint16))
     options = {"shape": "any", "axes": "hws", "format": "dicom"}

@@ -18,7 +18,7 @@ def mapped(tmp_path) -> np.memmap:
     return np.load(tmp_path / "a.npy", mmap_mode="r")
 
 
-def test_rows_of_an_array(mapped):
+def test_rows_match_array(mapped):
     rows = MappedRows(mapped)
     assert (rows.shape, rows.dtype, len(rows)) == (SHAPE, torch.float16, 5)
     result = rows[torch.tensor([4, 0, 4])]
@@ -27,7 +27,7 @@ def test_rows_of_an_array(mapped):
     assert rows[torch.tensor([4])].any()
 
 
-def test_slots_may_be_shared_and_lacking(mapped):
+def test_slots_may_be_shared_or_missing(mapped):
     rows = MappedRows(mapped, np.array([3, -1, 3]))
     assert rows.shape == (3, *SHAPE[1:])
     result = rows[torch.tensor([2, 1, 0])]
@@ -36,7 +36,7 @@ def test_slots_may_be_shared_and_lacking(mapped):
     assert not result[1].any()
 
 
-def test_another_process_gets_the_file_s_name(mapped, tmp_path):
+def test_pickled_rows_hold_the_file_name(mapped, tmp_path):
     large = np.lib.format.open_memmap(tmp_path / "b.npy", mode="w+", dtype=np.uint8, shape=(1000, 3, 8, 8))
     large[7] = 9
     packed = pickle.dumps(MappedRows(large))
@@ -46,7 +46,7 @@ def test_another_process_gets_the_file_s_name(mapped, tmp_path):
     assert torch.equal(again[torch.tensor([0])], MappedRows(mapped)[torch.tensor([4])])
 
 
-def test_a_file_that_is_cut_off_is_an_error_and_no_signal(mapped, tmp_path):
+def test_truncated_file_raises(mapped, tmp_path):
     rows = MappedRows(mapped)
     copy = pickle.loads(pickle.dumps(rows))
     os.truncate(tmp_path / "a.npy", 140)
@@ -55,7 +55,7 @@ def test_a_file_that_is_cut_off_is_an_error_and_no_signal(mapped, tmp_path):
             item[torch.tensor([4])]
 
 
-def test_rows_out_of_range(mapped):
+def test_negative_and_out_of_range_rows(mapped):
     rows = MappedRows(mapped)
     assert torch.equal(rows[torch.tensor([-1])], rows[torch.tensor([4])])
     assert rows[torch.zeros(0, dtype=torch.int64)].shape == (0, *SHAPE[1:])
@@ -64,13 +64,13 @@ def test_rows_out_of_range(mapped):
 
 
 @pytest.mark.parametrize("part", [lambda a: a[2:], lambda a: np.array(a)])
-def test_what_is_no_whole_file_travels_as_it_is(mapped, part):
+def test_partial_array_is_pickled_as_data(mapped, part):
     rows = MappedRows(part(mapped))
     i = torch.tensor([1])
     assert torch.equal(pickle.loads(pickle.dumps(rows))[i], rows[i])
 
 
-def test_decoded_rows(tmp_path, write_image):
+def test_decoded_rows_match_files(tmp_path, write_image):
     pixels = write_image(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"hello")
     rows = DecodedRows(ImageSource("file", (8, 8)), [tmp_path / "a.png", None, tmp_path / "b.png", Path("gone.png")])

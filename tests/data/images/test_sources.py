@@ -15,7 +15,7 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"fold": [1, 2, 2], "patient": ["a", "b", None], "file": ["x.png", "y.png", "z.png"]})
 
 
-def test_a_pattern_of_columns(tmp_path, write_image, frame):
+def test_file_name_pattern_of_columns(tmp_path, write_image, frame):
     write_image(tmp_path / "in" / "1fold" / "a-left.png")
     write_image(tmp_path / "in" / "2fold" / "b-left.png")
     source = ImageSource("{fold}fold/{patient}-left", (8, 8), folders=("in",), suffix=".png")
@@ -28,7 +28,7 @@ def test_a_pattern_of_columns(tmp_path, write_image, frame):
     assert result.absent == ["row 2, column '{fold}fold/{patient}-left': an empty cell"]
 
 
-def test_a_name_of_any_length_is_cut_in_messages(tmp_path):
+def test_long_names_are_shortened_in_messages(tmp_path):
     (absent,) = find_images({"eye": ImageSource("file", (8, 8))}, pd.DataFrame({"file": ["a" * 5000]}), tmp_path).absent
     assert absent == f"row 0, column 'file': {'a' * 200}... (5000 characters)"
 
@@ -43,12 +43,12 @@ def test_a_name_of_any_length_is_cut_in_messages(tmp_path):
         ("{fold!r}", "names of columns in braces"),
     ],
 )
-def test_patterns_that_are_none(tmp_path, frame, column, message):
+def test_invalid_patterns_raise(tmp_path, frame, column, message):
     with pytest.raises(ValueError, match=message):
         find_images({"eye": ImageSource(column, (8, 8))}, frame, tmp_path)
 
 
-def test_several_images_a_row_some_of_them_missing(tmp_path, write_image, frame):
+def test_several_images_per_row_with_missing_ones(tmp_path, write_image, frame):
     for name in ("x.png", "z.png", "1.png"):
         write_image(tmp_path / name)
     both = {"derm": ImageSource("file", (8, 8)), "clinic": ImageSource("fold", (4, 4), channels=1, suffix=".png")}
@@ -62,7 +62,7 @@ def test_several_images_a_row_some_of_them_missing(tmp_path, write_image, frame)
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_a_check_finds_everything(tmp_path, write_image, frame):
+def test_check_finds_all_faults(tmp_path, write_image, frame):
     for name in ("x.png", "z.png"):
         write_image(tmp_path / name, size=(64, 64))
     whole = (tmp_path / "x.png").read_bytes()
@@ -89,7 +89,7 @@ def test_a_check_finds_everything(tmp_path, write_image, frame):
         check_images(both, frame, tmp_path, missing="skip")
 
 
-def test_more_than_fits_into_memory_is_decoded_batch_by_batch(tmp_path, write_image, frame, monkeypatch):
+def test_images_beyond_memory_are_decoded_per_batch(tmp_path, write_image, frame, monkeypatch):
     for i, name in enumerate(frame["file"]):
         write_image(tmp_path / name, seed=i)
     item = {"derm": ImageSource("file", (8, 8))}
@@ -102,7 +102,7 @@ def test_more_than_fits_into_memory_is_decoded_batch_by_batch(tmp_path, write_im
     assert present["derm"].all()
 
 
-def test_threads_keep_the_order_and_pass_errors_on():
+def test_threads_keep_order_and_propagate_errors():
     assert list(in_threads(lambda i: i * i, range(100))) == [i * i for i in range(100)]
 
     def fails(i: int) -> int:

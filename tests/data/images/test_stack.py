@@ -18,7 +18,7 @@ def stack(tmp_path: Path) -> StackSource:
     return StackSource(VolumeSource("folder", (6, 5, 4), clip=(0, 1000)), PARTS)
 
 
-def test_channels_in_the_order_of_the_files(tmp_path: Path, stack: StackSource) -> None:
+def test_channels_follow_file_order(tmp_path: Path, stack: StackSource) -> None:
     path = stack.find(tmp_path, "CASE")
     assert path is not None
     stack.probe(path)
@@ -30,13 +30,13 @@ def test_channels_in_the_order_of_the_files(tmp_path: Path, stack: StackSource) 
     assert stack.files(path) == tuple(tmp_path / "case" / name for name in PARTS)
 
 
-def test_a_case_needs_all_its_files(tmp_path: Path, stack: StackSource) -> None:
+def test_case_with_missing_file_is_not_found(tmp_path: Path, stack: StackSource) -> None:
     (tmp_path / "case" / PARTS[1]).unlink()
     assert stack.find(tmp_path, "case") is None
     assert stack.find(tmp_path, "none") is None
 
 
-def test_the_damaged_file_is_named(tmp_path: Path, stack: StackSource) -> None:
+def test_damaged_file_raises_with_its_name(tmp_path: Path, stack: StackSource) -> None:
     (tmp_path / "case" / PARTS[1]).write_bytes(b"hello")
     path = stack.find(tmp_path, "case")
     assert path is not None
@@ -45,10 +45,10 @@ def test_the_damaged_file_is_named(tmp_path: Path, stack: StackSource) -> None:
             look(path)
 
 
-def test_as_json(stack: StackSource) -> None:
+def test_json_round_trip(stack: StackSource) -> None:
     assert source_from_dict(stack.to_dict()) == stack
 
 
-def test_wrong_parts() -> None:
+def test_invalid_parts_raise() -> None:
     with pytest.raises(ValueError, match=r"parts expects .*, got 't1'"):
         StackSource(VolumeSource("folder", (6, 5, 4)), "t1")

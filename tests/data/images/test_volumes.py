@@ -37,7 +37,7 @@ def source(**options) -> VolumeSource:
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-def test_voxels_arrive_as_they_are(write, name):
+def test_voxels_are_unchanged(write, name):
     result = source().decode(write(voxels(), name))
     assert result.dtype == np.float16
     assert result.flags["C_CONTIGUOUS"]
@@ -56,22 +56,22 @@ def test_voxels_arrive_as_they_are(write, name):
         ("swh", (2, 1, 0)),
     ],
 )
-def test_any_order_of_axes_becomes_height_width_slices(write, axes, order):
+def test_axes_are_moved_to_height_width_slices(write, axes, order):
     path = write(voxels().transpose(order))
     assert np.array_equal(source(axes=axes).decode(path)[0], voxels())
     source(axes=axes).probe(path)
 
 
-def test_the_second_version_of_the_format(tmp_path):
+def test_nifti2_is_read(tmp_path):
     nibabel.save(nibabel.Nifti2Image(voxels(), np.eye(4)), tmp_path / "a.nii.gz")
     assert np.array_equal(source().decode(tmp_path / "a.nii.gz")[0], voxels())
 
 
-def test_a_fourth_axis_of_one(write):
+def test_singleton_fourth_axis_is_dropped(write):
     assert np.array_equal(source().decode(write(voxels()[..., None]))[0], voxels())
 
 
-def test_the_header_s_scale_is_applied(tmp_path):
+def test_header_scale_is_applied(tmp_path):
     image = nibabel.Nifti1Image(voxels(high=100), np.eye(4))
     image.header.set_slope_inter(2, 3)
     nibabel.save(image, tmp_path / "a.nii.gz")
@@ -79,7 +79,7 @@ def test_the_header_s_scale_is_applied(tmp_path):
     assert np.allclose(source().decode(tmp_path / "a.nii.gz")[0], stored.get_fdata(), atol=0.2)
 
 
-def test_clipped_before_resized(write):
+def test_clips_before_resizing(write):
     content = voxels()
     expected = F.interpolate(
         torch.from_numpy(content.clip(0, 1200)).float()[None, None],
@@ -109,7 +109,7 @@ def test_clipped_before_resized(write):
         ((4, 6, 3, 2), {"shape": "any", "axes": "hws"}, r"expected three axes, axes 'hws'; got shape"),
     ],
 )
-def test_a_wrong_shape_is_named(write, shape, options, message):
+def test_wrong_shape_raises(write, shape, options, message):
     path = write(voxels(shape))
     for look in (source(**options).decode, source(**options).probe):
         with pytest.raises(ValueError, match=message):
@@ -124,14 +124,14 @@ def test_a_wrong_shape_is_named(write, shape, options, message):
         (np.full(SIZE, 70000.0), "go from 70000 to 70000, .*float16, up to 65504: give a clip"),
     ],
 )
-def test_values_that_cannot_be_used(write, content, message):
+def test_invalid_values_raise(write, content, message):
     path = write(content.astype(np.float32))
     source().probe(path)
     with pytest.raises(ValueError, match=message):
         source().decode(path)
 
 
-def test_too_large_values_may_be_clipped(write):
+def test_values_beyond_half_precision_can_be_clipped(write):
     assert source(clip=(0, 100)).decode(write(np.full(SIZE, 70000.0, dtype=np.float32))).max() == 100
 
 
@@ -160,7 +160,7 @@ def damaged(path: Path, how: str) -> Path:
     [("a.nii.gz", how) for how in ("no gzip", "empty", "truncated", "checksum", "flipped", "no volume", "gone")]
     + [("a.nii", how) for how in ("empty", "truncated")],
 )
-def test_damaged_files(write, name, how):
+def test_damaged_files_raise(write, name, how):
     path = damaged(write(voxels((4, 6, 3)), name), how)
     looks = [source().decode]
     if how not in ("truncated", "checksum", "flipped"):
@@ -171,7 +171,7 @@ def test_damaged_files(write, name, how):
             look(path)
 
 
-def test_all_faults_of_a_table_at_once(write, tmp_path):
+def test_all_errors_are_reported_together(write, tmp_path):
     for i, shape in enumerate([SIZE, (9, 9, 9), SIZE, SIZE]):
         write(voxels(shape), f"1fold/p{i}/t1.nii.gz")
     damaged(tmp_path / "1fold" / "p3" / "t1.nii.gz", "flipped")
@@ -213,6 +213,6 @@ def test_json_round_trip():
         ({"folders": "images"}, "folders expects .* got 'images'"),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         source(**options)

@@ -24,7 +24,7 @@ from mmfusion.data.samplers import (
         ("grouped", {}, GroupedBatches),
     ],
 )
-def test_by_name(name, options, kind):
+def test_created_by_name(name, options, kind):
     sampler = choose_batches(name, cases.Numbers(), "label", batch_size=6, seed=1, options=options)
     assert type(sampler) is kind
     assert sampler.seed == 1
@@ -40,15 +40,15 @@ def test_by_name(name, options, kind):
         ("weighted", {"pow": 1}, "has no option 'pow'; valid: power, weights"),
     ],
 )
-def test_what_is_refused(name, options, message):
+def test_invalid_choices_raise(name, options, message):
     with pytest.raises(ValueError, match=message):
         choose_batches(name, cases.Numbers(), "label", batch_size=6, seed=1, options=options)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_two_processes_have_together_what_one_has(tmp_path: Path) -> None:
-    """Step by step, whether Accelerate deals out whole batches or pieces of them."""
+def test_two_processes_partition_batches(tmp_path: Path) -> None:
+    """Step by step, whether Accelerate splits batches or distributes whole ones."""
     for split, ranks in zip((False, True), zip(*together(cases.dealt, tmp_path, 2), strict=True), strict=True):
         check_dealt(split, ranks)
 

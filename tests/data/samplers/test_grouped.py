@@ -14,7 +14,7 @@ from mmfusion.data.samplers import GroupedBatches
     st.integers(1, 3),
     st.integers(0, 3),
 )
-def test_every_case_once_and_groups_apart(owners, batch_size, processes, epoch):
+def test_every_case_once_and_groups_in_different_batches(owners, batch_size, processes, epoch):
     groups = [f"p{owner}" for owner in owners]
     sampler = GroupedBatches(groups, batch_size=batch_size, processes=processes, seed=1)
     sampler.set_epoch(epoch)
@@ -40,7 +40,7 @@ def test_every_case_once_and_groups_apart(owners, batch_size, processes, epoch):
         assert most <= max(1, math.ceil(n / max(1, whole)))
 
 
-def test_one_case_of_a_lesion_in_a_batch():
+def test_one_case_per_lesion_in_a_batch():
     # 30 lesions of 3 images, 12 batches: three times as many as it takes.
     groups = [f"lesion {i // 3}" for i in range(90)]
     sampler = GroupedBatches(groups, batch_size=8, seed=0)
@@ -55,6 +55,6 @@ def test_one_case_of_a_lesion_in_a_batch():
 
 
 @pytest.mark.parametrize(("groups", "batch_size", "processes"), [([], 2, 1), (["a"], 0, 1), (["a"], 1, 0)])
-def test_wrong_arguments(groups, batch_size, processes):
+def test_invalid_arguments_raise(groups, batch_size, processes):
     with pytest.raises(ValueError, match=r"GroupedBatches: (groups|batch_size|processes) expects "):
         GroupedBatches(groups, batch_size=batch_size, processes=processes)

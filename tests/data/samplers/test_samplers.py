@@ -30,7 +30,7 @@ def test_no_batch_of_a_single_case(n, batch_size, sizes):
     assert sum(Counter(i for batch in batches for i in batch).values()) == sum(sizes)
 
 
-def test_where_a_single_case_cannot_be_helped():
+def test_batch_of_one_if_unavoidable():
     assert list(ShuffledBatches(1, batch_size=4)) == [[0]]
     assert sorted(ShuffledBatches(3, batch_size=1)) == [[0], [1], [2]]
 
@@ -59,7 +59,7 @@ def test_seed_and_epoch_determine_everything(sampler):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=6, max_size=60), st.integers(3, 16), st.integers(0, 3))
-def test_balanced_batches(labels, batch_size, epoch):
+def test_balanced_batches_have_equal_class_counts(labels, batch_size, epoch):
     n_classes = len(set(labels))
     sampler = ClassBalancedBatches(torch.tensor(labels), batch_size=batch_size, seed=2)
     sampler.set_epoch(epoch)
@@ -76,7 +76,7 @@ def test_balanced_batches(labels, batch_size, epoch):
         assert max(times) - min(times) <= 1
 
 
-def test_a_small_class_comes_in_new_order_each_pass():
+def test_small_class_is_reshuffled_each_pass():
     labels = [0] * 90 + [1] * 10
     batches = list(ClassBalancedBatches(labels, batch_size=20, seed=0))
     passes = [[i for i in batch if labels[i] == 1] for batch in batches]
@@ -92,13 +92,13 @@ def test_a_small_class_comes_in_new_order_each_pass():
         ([[0], [1]], 4, "shape"),
     ],
 )
-def test_balanced_batches_refuse(labels, batch_size, message):
+def test_balanced_batches_invalid_arguments_raise(labels, batch_size, message):
     with pytest.raises(ValueError, match=message):
         ClassBalancedBatches(labels, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(0, 4), (4, 0)])
-def test_shuffled_batches_refuse(n, batch_size):
+def test_shuffled_batches_invalid_arguments_raise(n, batch_size):
     with pytest.raises(ValueError, match="expects int from 1 to 10000000, got 0"):
         ShuffledBatches(n, batch_size=batch_size)
 
@@ -114,7 +114,7 @@ def test_shuffled_batches_refuse(n, batch_size):
         GroupedBatches([str(i // 3) for i in range(42)], batch_size=8, processes=2, seed=1),
     ],
 )
-def test_accelerate_deals_all_batches_out(sampler):
+def test_accelerate_distributes_all_batches(sampler):
     whole = list(sampler)
     shares = [list(BatchSamplerShard(sampler, num_processes=2, process_index=i)) for i in range(2)]
     assert len(shares[0]) == len(shares[1]) == len(BatchSamplerShard(sampler, num_processes=2)) == len(whole) // 2
@@ -123,7 +123,7 @@ def test_accelerate_deals_all_batches_out(sampler):
 
 
 @pytest.mark.parametrize(("epoch", "length"), [("cases", 3), ("largest", 4)])
-def test_an_epoch_of_the_cases_or_of_the_largest_class(epoch, length):
+def test_balanced_epoch_length_by_cases_or_largest_class(epoch, length):
     """13 cases of class 0 and 5 of class 1, three of each in a batch."""
     sampler = ClassBalancedBatches([0] * 13 + [1] * 5, batch_size=6, epoch=epoch)
     batches = list(sampler)
@@ -133,7 +133,7 @@ def test_an_epoch_of_the_cases_or_of_the_largest_class(epoch, length):
     assert max(Counter(i for batch in batches for i in batch if i < 13).values()) == 1
 
 
-def test_an_epoch_that_is_neither():
+def test_unknown_epoch_raises():
     with pytest.raises(ValueError, match="epoch expects one of cases, largest, got 'all'"):
         ClassBalancedBatches([0, 1], batch_size=2, epoch="all")
     assert len(ClassBalancedBatches([0, 1], batch_size=8, epoch="largest")) == 1

@@ -7,7 +7,7 @@ from mmfusion.data.samplers import ClassBalancedBatches, SharedBatches, Shuffled
 
 @settings(deadline=None)
 @given(st.integers(2, 60), st.integers(8, 16), st.integers(1, 4), st.integers(0, 3))
-def test_the_shares_of_a_batch_are_the_batch(n, batch_size, size, epoch):
+def test_shares_partition_the_batch(n, batch_size, size, epoch):
     batches = ShuffledBatches(n, batch_size=batch_size, seed=1)
     shares = [SharedBatches(batches, index=i, processes=size) for i in range(size)]
     for share in shares:
@@ -32,6 +32,6 @@ def test_the_shares_of_a_batch_are_the_batch(n, batch_size, size, epoch):
         (ShuffledBatches(9, batch_size=4), 2, 2, "an index below processes=2, got 2"),
     ],
 )
-def test_what_is_refused(batches, index, processes, message):
+def test_invalid_arguments_raise(batches, index, processes, message):
     with pytest.raises(ValueError, match=message):
         SharedBatches(batches, index=index, processes=processes)

@@ -19,7 +19,7 @@ LABELS = [0] * 800 + [1] * 150 + [2] * 50
         ({"weights": [1, 2, 10]}, [0.5, 0.1875, 0.3125]),
     ],
 )
-def test_classes_come_as_often_as_their_weights_say(options, shares):
+def test_class_frequencies_match_weights(options, shares):
     sampler = WeightedBatches(LABELS, batch_size=32, seed=1, **options)
     drawn = []
     for epoch in range(20):
@@ -32,7 +32,7 @@ def test_classes_come_as_often_as_their_weights_say(options, shares):
     assert [counts[k] / len(drawn) for k in range(3)] == pytest.approx(shares, abs=0.015)
 
 
-def test_every_case_of_a_class_has_the_same_chance():
+def test_cases_of_a_class_are_equally_likely():
     sampler, counts = WeightedBatches([0] * 6 + [1] * 2, batch_size=8, seed=0), Counter()
     for epoch in range(1000):
         sampler.set_epoch(epoch)
@@ -40,7 +40,7 @@ def test_every_case_of_a_class_has_the_same_chance():
     assert [counts[i] / 8000 for i in range(8)] == pytest.approx([1 / 12] * 6 + [1 / 4] * 2, abs=0.015)
 
 
-def test_a_class_that_no_case_has():
+def test_unused_class_is_ignored():
     assert set(next(iter(WeightedBatches([0, 2, 2], batch_size=50)))) == {0, 1, 2}
 
 
@@ -60,6 +60,6 @@ def test_a_class_that_no_case_has():
         ([0, 1], {"weights": [1.0, torch.nan]}, "weights expects a list of float above 0"),
     ],
 )
-def test_wrong_arguments(labels, options, message):
+def test_invalid_arguments_raise(labels, options, message):
     with pytest.raises(ValueError, match=message):
         WeightedBatches(labels, **{"batch_size": 4, **options})

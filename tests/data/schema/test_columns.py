@@ -15,7 +15,7 @@ def frame(*cells):
     return pd.DataFrame({"x": pd.Series(list(cells), dtype=object)})
 
 
-def test_numbers_are_standardised_by_the_training_rows():
+def test_numbers_are_standardized_by_training_rows():
     column = NumericalColumn.fit(frame(20, 40, None), "x", unit="years")
     assert column == NumericalColumn("x", mean=30.0, std=10.0, low=20.0, high=40.0, step=1.0, unit="years")
     assert column.encode(frame(50, "unknown", "20")).tolist()[::2] == [2.0, -1.0]
@@ -26,7 +26,7 @@ def test_numbers_are_standardised_by_the_training_rows():
     ("values", "step"),
     [([1, 2, 5], 1.0), ([0.5, 1.0], 0.1), ([0.25], 0.01), ([1e-6, 2e-6], 1e-6), ([1 / 3], 0.0), ([1e12, 1], 1.0)],
 )
-def test_what_numbers_are_multiples_of(values, step):
+def test_step_of_numbers(values, step):
     assert NumericalColumn.fit(frame(*values), "x").step == step
 
 
@@ -38,13 +38,13 @@ def test_extreme_numbers_stay_finite(values):
     assert np.isfinite(column.encode(frame(*values))).all()
 
 
-def test_a_decimal_comma_is_remembered():
+def test_decimal_comma_is_stored():
     column = NumericalColumn.fit(frame("1,5", "2,5"), "x")
     assert (column.decimal, column.mean, column.step) == (",", 2.0, 0.1)
     assert column.values(frame("3,5", "4.5", 5)).tolist() == [3.5, 4.5, 5.0]
 
 
-def test_dates():
+def test_date_column_is_in_years():
     column = NumericalColumn.fit(frame("31.12.1999", "31.12.2001"), "x", kind="date")
     assert (column.date_format, column.step) == ("%d.%m.%Y", 0.0)
     assert column.mean == pytest.approx(2001.0, abs=0.01)
@@ -54,13 +54,13 @@ def test_dates():
     assert (explicit.low, explicit.high) == (2001.0, 2003.0)
 
 
-def test_a_column_without_any_value():
+def test_column_without_values():
     assert NumericalColumn.fit(frame(None, ""), "x") == NumericalColumn("x")
     assert CategoricalColumn.fit(frame(None, ""), "x").categories == ()
     assert CategoricalColumn("x").encode(frame("a", None)).tolist() == [-1, -1]
 
 
-def test_case_and_blanks_do_not_make_a_category():
+def test_categories_ignore_case_and_blanks():
     column = CategoricalColumn.fit(frame("Male", "male", "male ", "FEMALE", "left  arm"), "x")
     # The name is the spelling that most rows have.
     assert column.categories == ("FEMALE", "left arm", "male")
@@ -68,7 +68,7 @@ def test_case_and_blanks_do_not_make_a_category():
     assert column.unseen(frame("MALE", "diverse", None, "x")) == ["diverse", "x"]
 
 
-def test_aliases():
+def test_aliases_merge_categories():
     column = CategoricalColumn.fit(frame("BRAZIL", "Brasil", "ITALY"), "x", aliases={"BRASIL": "BRAZIL"})
     assert column.categories == ("BRAZIL", "ITALY")
     assert column.encode(frame("brasil", "BRAZIL", "italy")).tolist() == [0, 0, 1]
@@ -79,7 +79,7 @@ def test_aliases():
 @pytest.mark.parametrize(
     "cells", [["yes", "no"], ["Y", "N"], [True, False], ["1", "0"], [1.0, 0.0], ["T", "f"], ["on", "OFF"]]
 )
-def test_booleans_in_every_spelling(cells):
+def test_boolean_spellings(cells):
     column = CategoricalColumn.fit(frame(*cells), "x", kind="boolean")
     assert column.categories == ("false", "true")
     assert column.encode(frame(*cells)).tolist() == [1, 0]
@@ -87,7 +87,7 @@ def test_booleans_in_every_spelling(cells):
     assert column.wording.categories == ("no", "yes")
 
 
-def test_an_order_is_kept():
+def test_ordinal_order_is_kept():
     explicit = CategoricalColumn.fit(frame("high", "low"), "x", kind="ordinal", categories=("low", "medium", "high"))
     assert explicit.categories == ("low", "medium", "high")
     assert explicit.encode(frame("high", "medium")).tolist() == [2, 1]
@@ -110,7 +110,7 @@ def test_an_order_is_kept():
         (["mild"], None),
     ],
 )
-def test_known_orders(categories, expected):
+def test_known_ordinal_scales(categories, expected):
     assert scale_of(categories) == expected
     assert in_order(categories) == (expected or tuple(sorted(categories)))
 
@@ -139,13 +139,13 @@ def test_known_orders(categories, expected):
         ),
     ],
 )
-def test_wrong_options(make, message):
+def test_invalid_options_raise(make, message):
     with pytest.raises(ValueError, match=message.replace("{", r"\{")):
         make()
 
 
 @given(st.lists(st.text(max_size=6) | st.none(), min_size=1, max_size=20))
-def test_every_training_cell_has_its_code(cells):
+def test_training_cells_have_codes(cells):
     column = CategoricalColumn.fit(frame(*cells), "x")
     codes = column.encode(frame(*cells))
     assert codes.max() < max(1, len(column.categories))
@@ -157,7 +157,7 @@ def test_every_training_cell_has_its_code(cells):
 
 @pytest.mark.slow
 @given(st.lists(st.floats(-3e38, 3e38) | st.none(), min_size=1, max_size=20))
-def test_standardised_numbers_come_back(cells):
+def test_standardization_round_trip(cells):
     column = NumericalColumn.fit(frame(*cells), "x")
     encoded = column.encode(frame(*cells))
     # Of the cells that are far outside the range of all the others nothing comes back.
@@ -169,7 +169,7 @@ def test_standardised_numbers_come_back(cells):
     assert NumericalColumn(**json.loads(json.dumps(column.to_dict()))) == column
 
 
-def test_categories_of_few_cases_are_one_and_have_no_name():
+def test_rare_categories_are_merged():
     cells = ["arm"] * 5 + ["Arm", "leg", "leg", "nose", None] + ["ear"] * 5
     column = CategoricalColumn.fit(frame(*cells), "x", min_cases=5)
     assert column.categories == ("arm", "ear", "rare")
@@ -191,7 +191,7 @@ def test_categories_of_few_cases_are_one_and_have_no_name():
     assert "nose" not in text
 
 
-def test_which_categories_are_few():
+def test_rare_category_threshold():
     # Spellings and aliases count together.
     together = CategoricalColumn.fit(
         frame(*["BRAZIL"] * 3, *["Brasil"] * 2), "x", aliases={"BRASIL": "BRAZIL"}, min_cases=5
@@ -216,7 +216,7 @@ def test_which_categories_are_few():
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", "e", None]), max_size=40), st.integers(1, 8))
-def test_every_named_category_has_enough_cases(cells, least):
+def test_named_categories_have_enough_cases(cells, least):
     column = CategoricalColumn.fit(frame(*cells), "x", min_cases=least)
     named = column.categories[:-1] if column.rare else column.categories
     assert all(cells.count(name) >= least for name in named)

@@ -24,11 +24,11 @@ from mmfusion.data.schema.number_cells import read_date_column
         ([], None),
     ],
 )
-def test_formats_of_dates(result, expected):
+def test_date_format_is_inferred(result, expected):
     assert date_format(result) == expected
 
 
-def test_dates_are_years():
+def test_dates_are_converted_to_years():
     def years(cells, *formats):
         return read_date_column(pd.Series(cells), formats or ("ISO8601",)).values
 
@@ -56,11 +56,11 @@ def test_dates_are_years():
         ("soon", "soon"),
     ],
 )
-def test_dates_in_plain_words(text, plain):
+def test_plain_date_formats(text, plain):
     assert plain_date(text) == plain
 
 
-def test_mixed_formats():
+def test_mixed_date_formats():
     result = ["January 22, 2020", "Jan 24, 2020", "2020", "2020-01-26", "27 Jan 2020", "28.01.2020", "soon", "3"]
     formats, fits = date_formats(result, [1] * len(result))
     assert fits.tolist() == [True] * 6 + [False] * 2
@@ -69,7 +69,7 @@ def test_mixed_formats():
     assert np.isnan(days[6:]).all()
 
 
-def test_day_and_month_are_in_one_order():
+def test_day_month_order_is_consistent():
     # One cell can only begin with the month: so do those that could be read either way.
     formats, fits = date_formats(["01/02/2020", "03/04/2020", "01/31/2020", "May 5, 2020"], [5, 5, 1, 1])
     assert fits.all()

@@ -43,21 +43,21 @@ MANY = 40
         ([f"he said {i} times no" for i in range(99)], "text", "free text, 99 different texts in 99 rows"),
     ],
 )
-def test_kinds(cells, kind, reason):
+def test_kinds_of_columns(cells, kind, reason):
     decision = decide(cells)
     assert decision.kind == kind
     assert decision.reason.startswith(reason)
 
 
 @pytest.mark.parametrize("dtype", ["object", "str", "category"])
-def test_the_decision_does_not_depend_on_how_pandas_holds_the_cells(dtype):
+def test_decision_is_invariant_to_pandas_dtype(dtype):
     for cells in ([1.5, 2.5, 4.0], ["a", "b", "a"], ["yes", "no", "no"], [3, 1, 2] * MANY):
         texts = [str(cell) for cell in cells]
         item = infer_columns(pd.DataFrame({"x": pd.Series(texts, dtype=dtype)}))[0]
         assert (item.kind, item.reason) == (decide(cells).kind, decide(cells).reason)
 
 
-def test_dates_that_pandas_knows():
+def test_datetime_dtype_is_date():
     frame = pd.DataFrame({"x": pd.to_datetime(["2020-01-31", "2021-02-28"])})
     assert infer_columns(frame)[0].kind == "date"
 
@@ -65,18 +65,18 @@ def test_dates_that_pandas_knows():
 @pytest.mark.parametrize(
     "name", ["id", "patient_id", "LesionID", "lesionId", "case no", "image", "Unnamed: 0", "MRN", "study-number"]
 )
-def test_identifiers_by_their_name(name):
+def test_identifier_names_are_dropped(name):
     numbered = decide(range(100), name)
     named = decide([f"P{i}" for i in range(100)], name)
     assert (numbered.kind, named.kind) == ("drop", "drop")
 
 
 @pytest.mark.parametrize("name", ["width", "idea", "fluid", "grid_size", "acid"])
-def test_names_that_only_look_like_identifiers(name):
+def test_similar_names_are_kept(name):
     assert decide(range(100), name).kind == "numerical"
 
 
-def test_a_copy_is_left_out():
+def test_duplicate_column_is_dropped():
     frame = pd.DataFrame(
         {"a": [1, 2, None], "b": ["1.0", "2", ""], "c": [1, 3, None], "d": ["p", "q", "p"], "e": ["p", "q", "p"]}
     )
@@ -89,7 +89,7 @@ def test_a_copy_is_left_out():
     assert {item.reason for item in empty} == {"has no value in any row"}
 
 
-def test_remarks():
+def test_remarks_of_columns():
     frame = pd.DataFrame({"country": ["BRAZIL"] * 20 + ["BRASIL"] * 3 + ["ITALY"] * 20})
     [country] = infer_columns(frame)
     assert country.remarks == (
@@ -110,7 +110,7 @@ def test_remarks():
     assert decide(["13/02/2020", "03/04/2021"]).remarks == ()
 
 
-def test_what_is_told_has_the_last_word():
+def test_explicit_options_override_inference():
     frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "y", "x"], "y": [0, 1, 0]})
     explicit = infer_columns(
         frame, {"a": "categorical", "b": {"kind": "ordinal", "categories": ["y", "x"]}}, drop=["y"]
@@ -137,6 +137,6 @@ def test_what_is_told_has_the_last_word():
         (pd.DataFrame({"a": [1]}), {"overrides": {"a": "number"}}, "one of the kinds numerical, .* got 'number'"),
     ],
 )
-def test_wrong_requests(frame, options, message):
+def test_invalid_options_raise(frame, options, message):
     with pytest.raises(ValueError, match=message):
         infer_columns(frame, **options)

@@ -30,7 +30,7 @@ def test_auc_of_ties_and_orders():
     assert np.isnan(_auc(np.ones(4), np.zeros(4, dtype=bool)))
 
 
-def test_an_innocent_column_is_not_named():
+def test_unrelated_column_is_not_reported():
     assert leaks_of(NOISE.tolist()) == []
     assert leaks_of(RNG.choice(["a", "b", "c"], N).tolist()) == []
     # Chance does not add up over many values: they are scored on other rows than they were counted on.
@@ -38,7 +38,7 @@ def test_an_innocent_column_is_not_named():
 
 
 @pytest.mark.parametrize("monotone", [True, False])
-def test_a_number_that_tells_the_class(monotone):
+def test_number_that_determines_class_is_reported(monotone):
     signal = NOISE + 3 * LABELS * (1 if monotone else np.where(np.arange(N) % 8 == 0, 1, -1))
     [leak] = leaks_of(signal.tolist())
     assert (leak.columns, leak.sign, leak.value) == (("x",), "auc", "cells")
@@ -48,7 +48,7 @@ def test_a_number_that_tells_the_class(monotone):
     assert leak.text.startswith("column 'x' alone distinguishes classes from the rest, cross-validated AUC: '")
 
 
-def test_missingness_that_tells_the_class():
+def test_missingness_that_determines_class_is_reported():
     cells = [None if (label and i % 20) or i % 50 == 1 else float(i % 7) for i, label in enumerate(LABELS)]
     leaks = leaks_of(cells, classes=["benign", "malignant"])
     # The values say nothing, but the column as a whole says what its missing cells do.
@@ -59,7 +59,7 @@ def test_missingness_that_tells_the_class():
     assert any("whether column 'x' is missing alone" in leak.text for leak in leaks)
 
 
-def test_a_value_that_never_goes_with_a_class():
+def test_value_that_excludes_class_is_reported():
     # As management in Derm7pt: a tenth of the rows, none of them of class 1.
     cells = ["follow up" if i % 20 == 1 else ["excision", "none"][(i // 4) % 2] for i in range(N)]
     [leak] = leaks_of(cells, classes=["nevus", "melanoma"])
@@ -71,14 +71,14 @@ def test_a_value_that_never_goes_with_a_class():
 
 
 @pytest.mark.parametrize(("share", "named"), [(0.05, True), (0.0475, False)])
-def test_a_value_must_be_in_a_twentieth_of_the_rows(share, named):
+def test_value_needs_a_twentieth_of_rows(share, named):
     without = np.flatnonzero(~LABELS)[: round(share * N)]
     cells = np.where(np.isin(np.arange(N), without), "a", "b")
     assert bool(leaks_of(cells.tolist())) == named
 
 
 @pytest.mark.parametrize(("rows", "named"), [(6, True), (5, False)])
-def test_three_rows_must_be_expected(rows, named):
+def test_exclusion_needs_three_expected_rows(rows, named):
     # Of 40 rows, half are of class 1: of six rows with a value, three are expected to be.
     labels = np.arange(40) % 2 == 1
     without = np.flatnonzero(~labels)[:rows]
@@ -88,14 +88,14 @@ def test_three_rows_must_be_expected(rows, named):
 
 
 @pytest.mark.parametrize(("share", "named"), [(0.10, True), (0.0975, False)])
-def test_a_class_must_have_a_tenth_of_the_rows(share, named):
+def test_class_needs_a_tenth_of_rows(share, named):
     labels = np.arange(N) < round(share * N)
     cells = np.where(np.arange(N) % 3 == 0, "a", "b").astype(object)
     cells[labels] = "b"
     assert bool(leaks_of(cells.tolist(), labels)) == named
 
 
-def test_columns_that_are_missing_together_are_one_finding():
+def test_columns_missing_together_are_one_leak():
     gone = ~LABELS & (np.arange(N) % 3 == 0)
     frame = pd.DataFrame({name: np.where(gone, np.nan, RNG.normal(size=N)) for name in ("a", "b", "c")})
     frame.loc[5, "c"] = np.nan
@@ -109,8 +109,8 @@ def test_columns_that_are_missing_together_are_one_finding():
     )
 
 
-def test_groups_are_not_torn_apart():
-    """A patient's number of rows each: a code of the patient says nothing about other patients."""
+def test_groups_stay_in_one_fold():
+    """Several rows per patient: a code of the patient carries no information about other patients."""
     patients = np.arange(N) // 4
     labels = RNG.permutation(np.arange(N // 4) % 2)[patients]
     cells = [f"p{i}" for i in patients]
@@ -119,7 +119,7 @@ def test_groups_are_not_torn_apart():
     assert torn.figure > 0.9
 
 
-def test_degenerate_tables():
+def test_degenerate_tables_have_no_leak():
     assert leaks_of([1.0, 2.0], np.zeros(2)) == []
     assert leaks_of([None, None, None], np.array([0, 1, 1])) == []
     assert leaks_of([1.0, 1.0, 1.0], np.array([0, 1, 1])) == []
@@ -143,7 +143,7 @@ PAD = Path(__file__).parents[4] / "shared" / "data" / "pad_ufes_20" / "metadata.
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PAD.is_file(), reason="needs the metadata of PAD-UFES-20 beside the checkout")
-def test_pad_ufes_20():
+def test_leaks_of_pad_ufes_20():
     frame = read_table(PAD)
     schema = TableSchema.infer(frame, drop=["diagnostic", "img_id"])
     labels, names = pd.factorize(frame["diagnostic"], sort=True)

@@ -28,16 +28,16 @@ def frame(*cells, dtype=object):
         ([1, 2.5, np.float32(0.5), "3"], ".", [1, 2.5, 0.5, 3]),
     ],
 )
-def test_numbers(cells, decimal, expected):
+def test_numbers_are_parsed(cells, decimal, expected):
     assert read_column(series(*cells), Notation(decimal)).values.tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float32", "Int64", "Float64", "bool", "boolean", "uint8"])
-def test_every_way_in_which_pandas_holds_numbers(dtype):
+def test_numbers_of_any_pandas_dtype(dtype):
     assert numbers(frame(1, 0, dtype=dtype), "x").tolist() == [1, 0]
 
 
-def test_what_is_not_a_number_is_named_with_its_row():
+def test_non_numbers_raise_with_their_rows():
     with pytest.raises(ValueError, match=r"'x' expects numbers, but row 1 has 'forty'; row 3 has 'soon': correct"):
         numbers(frame("40", "forty", "", "soon"), "x")
     with pytest.raises(ValueError, match="row 9 has 'a'; and 5 more"):
@@ -48,14 +48,14 @@ def test_what_is_not_a_number_is_named_with_its_row():
 
 
 @pytest.mark.parametrize("cell", ["inf", "-inf", "1e999", "-1E400", "3.5e38", "9" * 60, "Infinity"])
-def test_numbers_that_no_model_can_be_given(cell):
+def test_numbers_beyond_range_are_missing(cell):
     reading = read_column(series("1", cell, "2"), Notation())
     assert np.isnan(reading.values).tolist() == reading.beyond.tolist() == [False, True, False]
     assert not reading.invalid.any()
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, 1e39, 10**60, 10**400, -(10**400), np.float64(1e300)])
-def test_the_same_as_python_holds_them(value):
+def test_python_numbers_beyond_range_are_missing(value):
     for cells in ([1, value, 2.5], [1, value, "2,5"], ["x", value]):
         reading = read_column(series(*cells), Notation(","))
         assert reading.beyond.tolist()[1]
@@ -64,14 +64,14 @@ def test_the_same_as_python_holds_them(value):
     assert read_column(series(3.4e38, -3.4e38), Notation()).values.tolist() == [3.4e38, -3.4e38]
 
 
-def test_errors_of_a_spreadsheet_are_missing():
+def test_spreadsheet_errors_are_missing():
     reading = read_column(series("1", "#DIV/0!", "#value!", "abc"), Notation())
     assert reading.errors.tolist() == [False, True, True, False]
     assert reading.invalid.tolist() == [False, False, False, True]
     assert np.isnan(numbers(frame("1", "#REF!"), "x")).tolist() == [False, True]
 
 
-def test_a_percent_sign_that_is_left_out_is_not_guessed():
+def test_missing_percent_sign_is_not_guessed():
     explicit = notation_of(series("12%", "30 %", "0.5"))
     assert explicit == Notation(suffix="%", percent=True)
     reading = read_column(series("12%", "30", "0.5", 0.5, 0, "0.5%"), explicit)
@@ -82,7 +82,7 @@ def test_a_percent_sign_that_is_left_out_is_not_guessed():
     assert notation_of(series("10", "20", "0.3", "12%")) == Notation(suffix="%")
 
 
-def test_points_that_separate_thousands():
+def test_thousands_separators():
     german = series("1.500", "2.250.000", "750,5", 1.5)
     explicit = notation_of(german)
     assert explicit == Notation(",", ".")
@@ -95,7 +95,7 @@ def test_points_that_separate_thousands():
 
 
 @given(st.lists(st.one_of(st.text(max_size=8), st.floats(), st.integers(), st.booleans(), st.none()), min_size=1))
-def test_every_cell_is_missing_a_number_or_named(cells):
+def test_cells_are_missing_numbers_or_invalid(cells):
     column = series(*cells)
     reading = read_column(column, notation_of(column))
     assert np.isfinite(reading.values[~np.isnan(reading.values)]).all()
@@ -104,7 +104,7 @@ def test_every_cell_is_missing_a_number_or_named(cells):
     assert not reading.bounds[np.isnan(reading.values)].any()
 
 
-def test_cells_are_quoted_by_their_number():
+def test_quoted_cells_are_ordered_by_count():
     assert quoted(series("a", "b", "a", None)) == "'a' (2x), 'b' (1x)"
     assert quoted(series(*"abcdefg")) == "'a' (1x), 'b' (1x), 'c' (1x), 'd' (1x), 'e' (1x) and 2 more"
     assert quoted(series("x" * 30)) == f"'{'x' * 21}...' (1x)"

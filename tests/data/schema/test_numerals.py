@@ -34,7 +34,7 @@ from mmfusion.data.schema.numerals import (
         (".5", 0.5, 0),
     ],
 )
-def test_numbers_as_people_write_them(text, value, bound):
+def test_handwritten_number_formats(text, value, bound):
     values, bounds = read_numbers([text], Notation(suffix="mg"))
     assert (values.tolist(), bounds.tolist()) == ([value], [bound])
 
@@ -58,7 +58,7 @@ def test_numbers_as_people_write_them(text, value, bound):
         "<>5",
     ],
 )
-def test_what_is_none(text):
+def test_non_numbers_are_nan(text):
     values, bounds = read_numbers([text], Notation(suffix="mg"))
     assert np.isnan(values).tolist() == [True]
     assert bounds.tolist() == [0]
@@ -67,7 +67,7 @@ def test_what_is_none(text):
 @pytest.mark.parametrize(
     ("item", "other"), [("mg", "MG"), ("year", "years"), ("\u00b5l", "\u03bcl"), ("mm Hg", "mmHg"), ("mm", "mm.")]
 )
-def test_spellings_of_one_unit(item, other):
+def test_unit_spellings_are_equal(item, other):
     assert read_numbers([f"5 {other}"], Notation(suffix=item))[0].tolist() == [5]
     assert find_notation([f"5 {item}", f"6 {other}", "7 lb"], [1, 1, 1]).suffix in (item, other)
 
@@ -92,18 +92,18 @@ def test_spellings_of_one_unit(item, other):
         (["a, b", "c"], ["1.5"], Notation()),
     ],
 )
-def test_how_a_column_writes_numbers(result, plain, expected):
+def test_notation_is_inferred(result, plain, expected):
     assert find_notation(result, [1] * len(result), plain) == expected
 
 
-def test_several_numbers_in_a_cell():
+def test_several_numbers_in_a_cell_are_detected():
     several = ["50.1±0.3", "50.1 +/- 0.3", "45 (22%)", "12 mg (0.5)", "5-10 years", "1,5\u20132", "12 to 15 mm"]
     assert [text for text in several if not has_several_numbers(text)] == []
     one = ["-5", "1e-5", "50.1", "3 days", "120/80", "555-49", "2020-01-22", "12:30", "T2N1", "10-", "", "5 (left)"]
     assert [text for text in one if has_several_numbers(text)] == []
 
 
-def test_ratios():
+def test_ratios_are_parsed():
     result = ["120/80", "120 / 80 mmHg", "20/x", "1,5/2", "1/2/2020", "5"]
     assert [is_ratio(text) for text in result] == [True, True, False, True, False, False]
     assert read_ratios(result[:2], Notation(), 1).tolist() == [120, 120]
@@ -131,5 +131,5 @@ def test_ratios():
         "kg/m2",
     ],
 )
-def test_a_common_unit_may_be_rare(unit):
+def test_known_unit_may_be_rare(unit):
     assert find_notation([f"5 {unit}"], [1], ["3", "4"]).suffix == unit

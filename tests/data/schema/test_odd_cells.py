@@ -8,7 +8,7 @@ from mmfusion.data.schema.table_schema import TableSchema
 
 
 @pytest.mark.parametrize("word", ["True", "false", True, False])
-def test_a_truth_value_among_numbers_is_none(word: object) -> None:
+def test_truth_value_among_numbers_is_missing(word: object) -> None:
     cells = [50.5, 47.25, 61.0, 55.5] * 10
     frame = pd.DataFrame({"x": pd.Series([*cells, word], dtype=object), "y": np.arange(41.0)})
     schema = TableSchema.infer(frame)
@@ -21,7 +21,7 @@ def test_a_truth_value_among_numbers_is_none(word: object) -> None:
 
 
 @pytest.mark.parametrize("price", ["${:.2f}", "$ {:.2f}", "€{:.1f}", "{:.2f} $", "£{:,.2f}"])
-def test_a_currency_is_a_unit(price: str) -> None:
+def test_currency_is_a_unit(price: str) -> None:
     amounts = np.random.default_rng(0).uniform(1000, 2000, 60).round(2)
     frame = pd.DataFrame({"x": [price.format(amount) for amount in amounts]})
     (column,) = TableSchema.infer(frame).numerical
@@ -30,7 +30,7 @@ def test_a_currency_is_a_unit(price: str) -> None:
 
 
 @pytest.mark.parametrize("sentinel", ["9999-12-31", "0001-01-01", "1700-01-01", "2999-01-01"])
-def test_a_date_that_stands_for_none_stretches_nothing(sentinel: str) -> None:
+def test_sentinel_date_is_missing(sentinel: str) -> None:
     dates = [f"{1990 + i % 30}-03-{i % 28 + 1:02d}" for i in range(60)]
     frame = pd.DataFrame({"x": [*dates, sentinel, sentinel]})
     (column,) = TableSchema.infer(frame).numerical
@@ -40,7 +40,7 @@ def test_a_date_that_stands_for_none_stretches_nothing(sentinel: str) -> None:
     assert np.abs(encoded[:-2]).max() < 3
 
 
-def test_whole_numbers_that_no_float_holds_are_identifiers() -> None:
+def test_integers_beyond_float_are_identifiers() -> None:
     frame = pd.DataFrame({"x": [str(10**17 + i) for i in range(60)], "y": np.arange(60.0)})
     schema = TableSchema.infer(frame)
     assert [item.name for item in schema.numerical] == ["y"]
@@ -56,5 +56,5 @@ def test_whole_numbers_that_no_float_holds_are_identifiers() -> None:
     ],
     ids=["complex", "long"],
 )
-def test_other_kinds_of_numbers_warn_of_nothing(cells: object) -> None:
+def test_other_number_types_give_no_warning(cells: object) -> None:
     TableSchema.infer(pd.DataFrame({"x": cells, "y": np.arange(60.0)}))

@@ -19,7 +19,7 @@ def schema(**options: object) -> TableSchema:
 
 
 @pytest.mark.parametrize("value", [1e6, 1e12, 1e30, -1e12, 140.001, -40.001])
-def test_a_number_far_outside_the_training_range_is_missing_and_said(value):
+def test_far_out_of_range_number_is_missing_and_reported(value):
     new = pd.DataFrame({"age": [50.0, value, np.nan], "size": [2.0, 2.0, 2.0]}, index=["a", "b", "c"])
     column = schema().transform(new).numerical[:, 0]
     assert column.isnan().tolist() == [False, True, True]
@@ -30,7 +30,7 @@ def test_a_number_far_outside_the_training_range_is_missing_and_said(value):
     assert outside_columns([result], 3) == [(), ("age",), ()]
 
 
-def test_up_to_the_width_of_the_range_beyond_it_a_number_is_taken_as_it_is():
+def test_near_out_of_range_number_is_kept():
     new = pd.DataFrame({"age": [-40.0, 140.0, 95.0], "size": 2.0})
     column = schema().numerical[0]
     assert column.limits == (-40.0, 140.0)
@@ -38,7 +38,7 @@ def test_up_to_the_width_of_the_range_beyond_it_a_number_is_taken_as_it_is():
     assert find_outside(schema(), new) == []
 
 
-def test_a_column_may_clip():
+def test_outside_clip_clips():
     clipped = schema(outside="clip")
     new = pd.DataFrame({"age": [1e12, -1e12, 50.0], "size": 2.0})
     column = clipped.numerical[0]
@@ -52,7 +52,7 @@ def test_a_column_may_clip():
         schema(outside="keep")
 
 
-def test_where_the_range_is_one_value_or_unknown_ten_deviations_are_the_limit():
+def test_limits_without_range_are_ten_deviations():
     assert NumericalColumn.fit(pd.DataFrame({"x": [5.0, 5.0]}), "x").limits == (-5.0, 15.0)
     assert NumericalColumn("x", mean=50.0, std=10.0).limits == (-50.0, 150.0)
     assert np.isnan(NumericalColumn("x").encode(pd.DataFrame({"x": [1e9]}))).all()
@@ -64,7 +64,7 @@ def test_where_the_range_is_one_value_or_unknown_ten_deviations_are_the_limit():
     st.floats(-3e38, 3e38),
     st.sampled_from(["missing", "clip"]),
 )
-def test_training_rows_stay_as_they_are_and_every_other_is_small(values, other, rule):
+def test_training_rows_are_kept_and_others_bounded(values, other, rule):
     frame = pd.DataFrame({"x": values})
     column = NumericalColumn.fit(frame, "x", outside=rule)
     np.testing.assert_array_equal(column.is_outside(frame), ~usual(np.array(values)))
@@ -76,7 +76,7 @@ def test_training_rows_stay_as_they_are_and_every_other_is_small(values, other, 
     assert (np.isnan(encoded) and rule == "missing") or abs(encoded) <= bound
 
 
-def test_notes_for_results_have_no_values():
+def test_notes_quote_no_values():
     parts = {"validation": TRAIN, "test": pd.DataFrame({"age": [1e6, 20.0, 1e7], "size": 1.0}, index=[4, 5, 9])}
     assert outside_notes(schema(), parts) == (
         "Column 'age': 2 values of the test set far outside the training range of 20 to 80 count as missing: row 4, "
@@ -85,6 +85,6 @@ def test_notes_for_results_have_no_values():
     assert outside_notes(None, parts) == ()
 
 
-def test_many_rows_are_counted_and_columns_that_are_not_there_passed_over():
+def test_many_rows_are_counted_and_absent_columns_skipped():
     (result,) = find_outside(schema(), pd.DataFrame({"age": [1e9] * 12}))
     assert str(result).endswith("1e+09 in row 9 and 2 more")

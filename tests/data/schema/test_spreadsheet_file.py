@@ -37,7 +37,7 @@ def test_cells_keep_their_types(tmp_path: Path) -> None:
     assert frame["y"].tolist() == [0, 1, 1]
 
 
-def test_a_formatted_cell_far_away_costs_nothing(tmp_path: Path) -> None:
+def test_distant_formatted_cell_takes_no_memory(tmp_path: Path) -> None:
     book = openpyxl.load_workbook(write(tmp_path / "a.xlsx", [["a", "b"], [1, 2], [3, None]]))
     book.active["ZZ4000"].font = openpyxl.styles.Font(bold=True)
     book.save(tmp_path / "a.xlsx")
@@ -51,7 +51,7 @@ def test_a_formatted_cell_far_away_costs_nothing(tmp_path: Path) -> None:
     assert frame["b"].tolist() == [2, pytest.approx(float("nan"), nan_ok=True)]
 
 
-def test_a_wrong_range_in_the_file_hides_no_cell(tmp_path: Path) -> None:
+def test_wrong_sheet_range_hides_no_cell(tmp_path: Path) -> None:
     write(tmp_path / "a.xlsx", [["a", "b"], [1, 2], [3, 4]])
     with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
         for name in old.namelist():
@@ -62,7 +62,7 @@ def test_a_wrong_range_in_the_file_hides_no_cell(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_features_as_from_text(tmp_path: Path) -> None:
+def test_features_match_those_from_csv(tmp_path: Path) -> None:
     rows = [
         [i, 40 + i % 23, ["yes", "no"][i % 2], f"{1 + i % 28:02d}.03.2020", 0.5 + i % 7, ["a", "b"][i % 3 % 2]]
         for i in range(60)
@@ -120,7 +120,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_what_is_refused(tmp_path: Path, kind: str) -> None:
+def test_invalid_files_raise(tmp_path: Path, kind: str) -> None:
     make, message = FILES[kind]
     make(tmp_path / "a.xlsx")
     with pytest.raises(ValueError, match=message) as caught:
@@ -129,13 +129,13 @@ def test_what_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_bomb(tmp_path: Path) -> None:
+def test_zip_bomb_raises(tmp_path: Path) -> None:
     bomb(tmp_path / "a.xlsx")
     with pytest.raises(ValueError, match=r"has 1\.15 GB of content, the limit is 1\.07 GB"):
         read_table(tmp_path / "a.xlsx")
 
 
-def test_a_sheet(tmp_path: Path) -> None:
+def test_sheet_is_selectable(tmp_path: Path) -> None:
     two_sheets(tmp_path / "a.xlsx")
     assert list(read_table(tmp_path / "a.xlsx", sheet="cases").columns) == ["a"]
     with pytest.raises(ValueError, match="has no sheet 'empty' with cells; its sheets are: cases, more"):

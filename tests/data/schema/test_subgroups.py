@@ -34,11 +34,11 @@ def test_values_of_cells(item: Subgroup, cells: list[Any], values: list[str]) ->
     assert item.of(pd.DataFrame({item.column: cells})) == values
 
 
-def test_a_column_that_is_not_there_says_nothing() -> None:
+def test_missing_column_gives_unknown() -> None:
     assert age().of(pd.DataFrame({"sex": ["m", "f"]})) == ["unknown", "unknown"]
 
 
-def test_wrong_inputs() -> None:
+def test_invalid_inputs_raise_or_are_unknown() -> None:
     with pytest.raises(ValueError, match="ascending edges"):
         Subgroup("age", "age", edges=(60, 40))
     assert age().of(pd.DataFrame({"age": ["old", "<30"]})) == ["unknown", "below 40"]
@@ -49,7 +49,7 @@ def test_wrong_inputs() -> None:
         by_columns(["sex", "sex"], frame, frame)
 
 
-def test_numbers_are_cut_into_thirds_of_the_training_part() -> None:
+def test_numbers_are_cut_into_training_thirds() -> None:
     frame = pd.DataFrame({"age": [*range(1, 10), 500.0, np.nan], "few": [1, 2] * 5 + [1], "none": [None] * 11})
     result = by_columns(["age", "few", "none"], frame, frame.iloc[:9])
     # The tertiles of 1 to 9 are 1 + 8/3 and 1 + 16/3, said and taken with six digits.
@@ -61,7 +61,7 @@ def test_numbers_are_cut_into_thirds_of_the_training_part() -> None:
     assert set(result[2].of(frame)) == {"unknown"}
 
 
-def test_a_table_names_its_own() -> None:
+def test_table_subgroups_by_option() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"sex": ["f", "m"] * 30, "age": rng.permutation(60), "size": rng.normal(size=60), "dx": ["a", "b", "b"] * 20}
@@ -88,14 +88,14 @@ def bands(cells: pd.Series) -> list[str]:
     ]
 
 
-def test_ham10000(ham_root: Path) -> None:
+def test_subgroups_of_ham10000(ham_root: Path) -> None:
     bundle = datasets.create("ham10000", root=ham_root, size=8)
     frame = bundle.test.frame
     assert explicit(bundle) == {"sex": frame["sex"].tolist(), "age": bands(frame["age"])}
 
 
 @pytest.mark.slow
-def test_pad_ufes_20(tmp_path: Path) -> None:
+def test_subgroups_of_pad_ufes_20(tmp_path: Path) -> None:
     bundle = datasets.create("pad_ufes_20", root=trees.pad_ufes_20(tmp_path), size=8)
     frame, result = bundle.test.frame, explicit(bundle)
     assert result["sex"] == [cell.lower() or "unknown" for cell in frame["gender"]]
@@ -106,7 +106,7 @@ def test_pad_ufes_20(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_derm7pt_and_men(tmp_path: Path) -> None:
+def test_subgroups_of_derm7pt_and_men(tmp_path: Path) -> None:
     bundle = datasets.create("derm7pt", root=trees.derm7pt(tmp_path / "derm7pt"), size=8)
     assert explicit(bundle) == {"sex": bundle.test.frame["sex"].tolist()}
     root = trees.men(tmp_path / "men")
@@ -120,7 +120,7 @@ def test_derm7pt_and_men(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["synthetic_derm7pt", "synthetic_men"])
-def test_the_synthetic_ones(name: str) -> None:
+def test_subgroups_of_synthetic_datasets(name: str) -> None:
     small = {"n_train": 8, "n_validation": 4, "n_test": 30}
     size = {"size": 32} if name == "synthetic_derm7pt" else {}
     result = explicit(datasets.create(name, **small, **size))

@@ -24,31 +24,31 @@ def written(folder: Path, content: bytes | str, name: str = "table.csv") -> Path
         "id,age,site\na,1.50,\nb,NA,arm\n".encode("utf-16"),
     ],
 )
-def test_cells_as_they_stand(tmp_path: Path, content: bytes | str) -> None:
+def test_cells_are_read_as_text(tmp_path: Path, content: bytes | str) -> None:
     frame = read_table(written(tmp_path, content))
     assert list(frame.columns) == ["id", "age", "site"]
     assert frame.to_numpy().tolist() == [["a", "1.50", ""], ["b", "NA", "arm"]]
     assert list(frame.index) == [0, 1]
 
 
-def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_column_names_are_kept(tmp_path: Path) -> None:
     frame = read_table(written(tmp_path, "x,x, y \n1,2,3\n"))
     assert list(frame.columns) == ["x", "x", "y"]
     assert list(read_table(written(tmp_path, ",y\n0,3\n", "index.csv")).columns) == ["Unnamed: 0", "y"]
 
 
-def test_a_cell_may_hold_separators_and_lines(tmp_path: Path) -> None:
+def test_quoted_cells_may_hold_separators_and_lines(tmp_path: Path) -> None:
     frame = read_table(written(tmp_path, 'id,said\na,"well, yes\nor no"\n'))
     assert frame["said"].tolist() == ["well, yes\nor no"]
 
 
-def test_a_given_separator_and_encoding(tmp_path: Path) -> None:
+def test_separator_and_encoding_options(tmp_path: Path) -> None:
     path = written(tmp_path, "id:größe,x\na:1,2\n".encode("cp1252"))
     assert read_table(path, separator=":", encoding="cp1252").columns.tolist() == ["id", "größe,x"]
 
 
 @pytest.mark.slow
-def test_parquet_keeps_its_types(tmp_path: Path) -> None:
+def test_parquet_keeps_types(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     frame = pd.DataFrame({"x": [1.5, None], "c": ["a", "b"]}, index=[4, 7])
     frame.to_parquet(tmp_path / "t.parquet")
@@ -72,12 +72,12 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("t.xls", b"a,b\n1,2\n", "is not one of .csv, .tsv, .txt, .parquet"),
     ],
 )
-def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_invalid_files_raise(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_table(written(tmp_path, content, name))
 
 
-def test_bad_requests(tmp_path: Path) -> None:
+def test_missing_file_and_unknown_encoding_raise(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no table"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="unknown encoding: klingon"):

@@ -30,7 +30,7 @@ def test_fit_and_transform():
     assert table.categorical.tolist() == [[1, 0], [0, 1], [-1, -1]]
 
 
-def test_what_a_model_is_told():
+def test_columns_for_the_model():
     schema = TableSchema.fit(
         FRAME, numerical=("age",), categorical=("sex", "grade"), options={"age": {"unit": "years"}}, min_cases=1
     )
@@ -43,7 +43,7 @@ def test_what_a_model_is_told():
     assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
-def test_new_rows_are_in_the_units_of_the_training_rows():
+def test_new_rows_use_training_statistics():
     schema = TableSchema.fit(FRAME, numerical=("age",), categorical=("sex", "grade"), min_cases=1)
     new = pd.DataFrame({"grade": [2, 3], "sex": [" male ", "diverse"], "age": ["50", "NA"], "more": [0, 0]})
     table = schema.transform(new)
@@ -54,7 +54,7 @@ def test_new_rows_are_in_the_units_of_the_training_rows():
     assert schema.unseen(FRAME) == {}
 
 
-def test_one_row():
+def test_fit_on_one_row():
     schema = TableSchema.fit(FRAME.iloc[:1], numerical=("age",), categorical=("sex",), min_cases=1)
     assert schema.transform(FRAME.iloc[:1]).numerical.tolist() == [[0.0]]
     assert schema.transform(FRAME.iloc[1:2]).categorical.tolist() == [[-1]]
@@ -62,7 +62,7 @@ def test_one_row():
         TableSchema.infer(FRAME.iloc[:1])
 
 
-def test_a_column_without_any_value():
+def test_column_without_values():
     frame = pd.DataFrame({"x": [np.nan, np.nan], "c": [None, "unknown"]})
     schema = TableSchema.fit(frame, numerical=("x",), categorical=("c",))
     assert schema.numerical[0] == NumericalColumn("x", 0.0, 1.0)
@@ -73,20 +73,20 @@ def test_a_column_without_any_value():
 
 
 @pytest.mark.parametrize("value", [3.0, 0.1, 1e-12])
-def test_a_constant_column_is_centred_and_not_scaled(value):
+def test_constant_column_is_centered_and_not_scaled(value):
     frame = pd.DataFrame({"x": [value] * 7})
     schema = TableSchema.fit(frame, numerical=("x",))
     assert schema.numerical[0].std == 1.0
     assert schema.transform(frame).numerical.abs().max() < 1e-6
 
 
-def test_true_and_false_are_numbers_in_a_numerical_column():
+def test_booleans_in_numerical_column_are_numbers():
     schema = TableSchema((NumericalColumn("x"),))
     assert schema.transform(pd.DataFrame({"x": [True, "False"]}, dtype=object)).numerical.flatten().tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("text", ["forty", "4O"])
-def test_text_where_numbers_belong(text):
+def test_text_in_numerical_column_raises(text):
     frame = pd.DataFrame({"age": ["40", text]}, index=[7, 11])
     with pytest.raises(ValueError, match=f"column 'age' expects numbers, but row 11 has '{text}'"):
         TableSchema.fit(frame, numerical=("age",))
@@ -95,7 +95,7 @@ def test_text_where_numbers_belong(text):
 
 
 @pytest.mark.parametrize("cell", ["inf", "1e999", "-inf", "1e39", float("inf"), 10**400])
-def test_numbers_that_no_model_can_be_given_are_missing(cell):
+def test_numbers_beyond_range_are_missing(cell):
     cells = pd.Series([*(str(i / 4) for i in range(100)), cell], dtype=object)
     plain = TableSchema.infer(pd.DataFrame({"x": cells[:-1]}))
     for schema in (
@@ -115,7 +115,7 @@ def test_numbers_that_no_model_can_be_given_are_missing(cell):
         assert str(remark).startswith("column 'x': 1 cell in row 100 counts as missing, infinite or beyond")
 
 
-def test_a_column_of_numbers_but_for_a_few_stays_one():
+def test_mostly_numeric_column_is_numerical():
     values = [str(i / 4) for i in range(196)]
     frame = pd.DataFrame({"crp": [*values, "#DIV/0!", "<0.5", "<0.5", "<0.5"]})
     schema = TableSchema.infer(frame)
@@ -142,7 +142,7 @@ def test_a_column_of_numbers_but_for_a_few_stays_one():
     assert len(again.cell_remarks(new)) == 3
 
 
-def test_units_and_ratios():
+def test_units_and_ratios_are_inferred():
     frame = pd.DataFrame({"dose": [f"{i} mg" for i in range(25, 65)], "bp": [f"{100 + i}/{60 + i}" for i in range(40)]})
     schema = TableSchema.infer(frame)
     assert schema.names == ("dose",)
@@ -159,7 +159,7 @@ def test_units_and_ratios():
         TableSchema.infer(frame.assign(bp_1=range(40)), overrides={"bp": "ratio"})
 
 
-def test_several_numbers_in_a_cell_are_a_remark():
+def test_several_numbers_in_a_cell_are_remarked():
     frame = pd.DataFrame({"mean": [f"{50 + i / 10}±0.3" for i in range(200)], "x": range(200)})
     schema = TableSchema.infer(frame)
     assert schema.names == ("x",)
@@ -167,7 +167,7 @@ def test_several_numbers_in_a_cell_are_a_remark():
     assert remark.startswith("column 'mean': its cells hold several numbers each")
 
 
-def test_kinds_are_of_all_rows_and_statistics_of_the_training_rows():
+def test_kinds_use_all_rows_and_statistics_training_rows():
     frame = pd.DataFrame({"x": ["soon", *map(str, range(39))], "c": ["a", "b"] * 19 + ["z", "z"]})
     folds = [range(20), range(20, 40)]
     first, second = (TableSchema.infer(frame, train=rows, min_cases=1) for rows in folds)
@@ -177,7 +177,7 @@ def test_kinds_are_of_all_rows_and_statistics_of_the_training_rows():
     assert (first.categorical[0].categories, second.categorical[0].categories) == (("a", "b"), ("a", "b", "z"))
 
 
-def test_a_missing_column():
+def test_missing_column_raises():
     schema = TableSchema.fit(FRAME, numerical=("age",), categorical=("sex",))
     lacks = pd.DataFrame({"age": [20], "Sex": ["male"]})
     with pytest.raises(ValueError, match=r"no column 'sex'; its columns are: age, Sex"):
@@ -191,7 +191,7 @@ def test_a_missing_column():
         schema.transform(lacks, absent="drop")
 
 
-def test_wrong_options():
+def test_invalid_options_raise():
     with pytest.raises(ValueError, match=r"options are given for \['age'\], which are not among the columns"):
         TableSchema.fit(FRAME, categorical=("sex",), options={"age": {}})
     with pytest.raises(ValueError, match=r"no option \['units'\]; valid: .*unit"):
@@ -216,7 +216,7 @@ CLINIC = pd.DataFrame(
 )
 
 
-def test_infer():
+def test_infer_kinds_of_columns():
     schema = TableSchema.infer(CLINIC, drop=["diagnosis"], overrides={"age": {"unit": "years"}})
     assert {column.name: column.kind for column in schema} == {
         "age": "numerical",
@@ -245,7 +245,7 @@ def test_infer():
     ]
 
 
-def test_toml_round_trip_can_be_edited(tmp_path: Path):
+def test_toml_round_trip(tmp_path: Path):
     schema = TableSchema.infer(CLINIC, drop=["diagnosis"], overrides={"site": {"aliases": {"nase": "nose"}}})
     schema.save(tmp_path / "schema.toml")
     again = TableSchema.load(tmp_path / "schema.toml")
@@ -272,7 +272,7 @@ def test_toml_round_trip_can_be_edited(tmp_path: Path):
         ('format = 1\nnumerical = [{name = "x", decimal = ";"}]\ncategorical = []', "decimal"),
     ],
 )
-def test_a_file_that_is_no_schema(tmp_path: Path, text: str, message: str):
+def test_invalid_schema_file_raises(tmp_path: Path, text: str, message: str):
     path = tmp_path / "schema.toml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -281,7 +281,7 @@ def test_a_file_that_is_no_schema(tmp_path: Path, text: str, message: str):
         TableSchema.load(tmp_path / "none.toml")
 
 
-def test_what_older_runs_stored_is_read():
+def test_schema_of_older_runs_is_read():
     packed = {
         "numerical": [{"name": "age", "mean": 1.5, "std": 2.0}],
         "categorical": [{"name": "sex", "categories": ["f", "m"]}],
@@ -293,7 +293,7 @@ def test_what_older_runs_stored_is_read():
 
 @pytest.mark.slow
 @given(tables())
-def test_any_table_goes_through(frame):
+def test_any_table_is_transformed_or_raises(frame):
     try:
         schema = TableSchema.infer(frame)
     except ValueError as error:
@@ -318,7 +318,7 @@ PAD = Path(__file__).parents[4] / "shared" / "data" / "pad_ufes_20" / "metadata.
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PAD.is_file(), reason="needs the metadata of PAD-UFES-20 beside the checkout")
-def test_pad_ufes_20():
+def test_schema_of_pad_ufes_20():
     typed = pd.read_csv(PAD)
     options = {"background_father": {"aliases": {"BRASIL": "BRAZIL"}}}
     schema = TableSchema.infer(read_table(PAD), drop=["diagnostic", "img_id"], overrides=options, min_cases=1)
@@ -367,7 +367,7 @@ def test_pad_ufes_20():
     assert any("'BRASIL' (3 rows) looks like 'BRAZIL' (89 rows)" in remark for remark in unmerged.remarks)
 
 
-def test_a_schema_names_no_category_of_fewer_than_five_cases_and_quotes_no_cell():
+def test_schema_reveals_no_rare_category_or_cell():
     n = 60
     frame = pd.DataFrame(
         {
@@ -402,7 +402,7 @@ def test_a_schema_names_no_category_of_fewer_than_five_cases_and_quotes_no_cell(
         TableSchema.fit(frame, numerical=["age"], options={"age": {"min_cases": 2}})
 
 
-def test_a_leak_quotes_no_value_of_fewer_than_five_cases():
+def test_leak_quotes_no_rare_value():
     frame = pd.DataFrame({"n": [7.125] * 4 + [float(i) for i in range(36)]})
     labels = [1] * 4 + [0] * 34 + [1] * 2
     schema = TableSchema.fit(frame, numerical=["n"])

@@ -20,7 +20,7 @@ def cases(rows: list[tuple[int, int]]) -> tuple[list[int], list[str]]:
 
 @pytest.mark.slow
 @given(owners, st.integers(2, 5), st.integers(0, 3))
-def test_folds_partition_the_cases_and_no_group_is_in_two_parts(rows, folds, seed):
+def test_folds_partition_cases_and_keep_groups(rows, folds, seed):
     labels, groups = cases(rows)
     created = kfold(labels, groups, folds=folds, seed=seed)
     check_folds(created, groups)
@@ -45,7 +45,7 @@ def test_folds_partition_the_cases_and_no_group_is_in_two_parts(rows, folds, see
                 assert all(label in {labels[i] for i in part} for part in split[:2])
 
 
-def test_sizes_and_shares():
+def test_fold_sizes_and_class_shares():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(400), rng.integers(1, 6, 400))
     labels = (rng.random(400) < 0.2).astype(int)[groups]
@@ -55,14 +55,14 @@ def test_sizes_and_shares():
             assert labels[part].mean() == pytest.approx(labels.mean(), abs=0.02)
 
 
-def test_without_groups():
+def test_folds_without_groups():
     labels = [0] * 40 + [1] * 10
     for split in kfold(labels, folds=5, validation=0.25):
         assert np.bincount(np.asarray(labels)[split.test]).tolist() == [8, 2]
         assert np.bincount(np.asarray(labels)[split.validation]).tolist() == [8, 2]
 
 
-def test_repeats_are_folds_of_the_next_seeds():
+def test_repeats_use_next_seeds():
     labels = [0, 1] * 20
     repeats = repeated_kfold(labels, folds=4, repeats=3, seed=5)
     assert [len(folds) for folds in repeats] == [4, 4, 4]
@@ -84,17 +84,17 @@ def test_repeats_are_folds_of_the_next_seeds():
         ({"folds": 2, "groups": list("aaabbb")}, "2 sets need .* got 1"),
     ],
 )
-def test_wrong_arguments(options, message):
+def test_invalid_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         kfold([0, 1, 0, 1, 0, 1], **options)
 
 
-def test_wrong_repeats():
+def test_invalid_repeats_raise():
     with pytest.raises(ValueError, match="repeats expects"):
         repeated_kfold([0, 1] * 5, repeats=0)
 
 
-def test_folds_on_disk(tmp_path):
+def test_folds_file_round_trip(tmp_path):
     ids = [f"c{i}" for i in range(30)]
     groups = [f"p{i // 2}" for i in range(30)]
     folds, path = kfold([0, 1] * 15, groups, folds=3, seed=1), tmp_path / "folds.csv"
@@ -114,7 +114,7 @@ def test_folds_on_disk(tmp_path):
         load_split(path, ids, ["x"] * 30, fold=0)
 
 
-def test_folds_that_test_a_case_twice_are_refused(tmp_path):
+def test_folds_testing_a_case_twice_raise(tmp_path):
     first, second = np.array([0]), np.array([1])
     rest = np.array([2, 3])
     split = Split(rest, first, second)

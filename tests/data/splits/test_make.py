@@ -23,7 +23,7 @@ def same(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b))
 
 
-def test_one_split_or_a_fold():
+def test_make_split_gives_split_or_fold():
     assert same(make_split(LABELS, GROUPS, seed=3), grouped_stratified_split(LABELS, GROUPS, seed=3))
     folds = kfold(LABELS, GROUPS, folds=4, validation=0.25, seed=3)
     for fold in range(4):
@@ -33,7 +33,7 @@ def test_one_split_or_a_fold():
     assert same(make_split(LABELS), grouped_stratified_split(LABELS, [str(i) for i in range(60)]))
 
 
-def test_from_a_file(tmp_path):
+def test_make_split_from_file(tmp_path):
     split, folds = make_split(LABELS, GROUPS, IDS, seed=1), kfold(LABELS, GROUPS, folds=3)
     save_split(split, IDS, tmp_path / "split.csv")
     save_folds(folds, IDS, tmp_path / "folds.csv")
@@ -57,12 +57,12 @@ def test_from_a_file(tmp_path):
         ({"fractions": (0.5, 0.5, 0.5)}, ValueError, "sum to 1"),
     ],
 )
-def test_what_is_refused(options, error, message):
+def test_invalid_options_raise(options, error, message):
     with pytest.raises(error, match=message):
         make_split(LABELS, GROUPS, IDS, **options)
 
 
-def test_a_column_says_what_is_tested():
+def test_split_from_column():
     fold = [i // 2 % 5 for i in range(60)]
     split = split_from_column(fold, LABELS, GROUPS, test=4, share=0.25)
     assert split.test.tolist() == [i for i in range(60) if fold[i] == 4]
@@ -87,14 +87,14 @@ def test_a_column_says_what_is_tested():
         ([0, 1], {"test": 1}, "as many values and groups as labels, got 2, 4, 4"),
     ],
 )
-def test_columns_that_are_refused(values, options, message):
+def test_invalid_split_columns_raise(values, options, message):
     with pytest.raises(ValueError, match=message):
         split_from_column(values, [0, 1, 0, 1], ["a", "b", "b", "c"], **options)
 
 
 @pytest.mark.slow
-def test_each_class_keeps_its_share_of_ham10000(real_ham10000: Path):
-    """By the table's own counts: a class's share of a part is that of the data to half a per cent."""
+def test_class_shares_of_ham10000_are_kept(real_ham10000: Path):
+    """By the table's counts: a class's share of a set equals its share of the data to half a percent."""
     frame = pd.read_csv(real_ham10000 / "HAM10000_metadata.csv")
     labels, groups = frame["dx"].to_numpy(), frame["lesion_id"].tolist()
     overall = frame["dx"].value_counts(normalize=True)

@@ -21,7 +21,7 @@ cases = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=3, m
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(cases, st.integers(0, 5))
-def test_each_case_once_and_no_group_in_two_parts(rows, seed):
+def test_split_partitions_cases_and_keeps_groups(rows, seed):
     labels, groups = [label for label, _ in rows], [f"p{group}" for _, group in rows]
     split = grouped_stratified_split(labels, groups, seed=seed)
     assert sorted(np.concatenate(split).tolist()) == list(range(len(rows)))
@@ -37,7 +37,7 @@ def test_each_case_once_and_no_group_in_two_parts(rows, seed):
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=9, max_size=80), st.integers(0, 3))
-def test_every_class_is_in_every_part_where_it_has_three_groups(labels, seed):
+def test_class_of_three_groups_is_in_every_set(labels, seed):
     split = grouped_stratified_split(labels, [str(i) for i in range(len(labels))], seed=seed)
     for label in set(labels):
         if labels.count(label) >= 3:
@@ -47,7 +47,7 @@ def test_every_class_is_in_every_part_where_it_has_three_groups(labels, seed):
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=9, max_size=40), st.integers(0, 3))
-def test_every_class_is_in_every_part_where_it_has_three_groups_of_several_cases(owners, seed):
+def test_class_of_three_larger_groups_is_in_every_set(owners, seed):
     labels = [label for label, n in owners for _ in range(n)]
     groups = [str(i) for i, (_, n) in enumerate(owners) for _ in range(n)]
     split = grouped_stratified_split(labels, groups, seed=seed)
@@ -56,14 +56,14 @@ def test_every_class_is_in_every_part_where_it_has_three_groups_of_several_cases
             assert all(label in {labels[i] for i in part} for part in split)
 
 
-def test_groups_of_several_classes_are_exchanged_where_a_class_would_be_lacking():
+def test_mixed_groups_are_swapped_for_lacking_classes():
     # Classes 0 and 1 have three groups each. Dealing one group after the other leaves test without class 1.
     labels, groups = [0, 2, 2, 0, 1, 1, 1, 0], list("14043013")
     split = grouped_stratified_split(labels, groups)
     assert all({0, 1} <= {labels[i] for i in part} for part in split)
 
 
-def test_without_groups_each_case_is_its_own():
+def test_split_without_groups():
     labels = [0] * 70 + [1] * 30
     split = stratified_split(labels, seed=4)
     assert [np.bincount(np.asarray(labels)[part]).tolist() for part in split] == [[49, 21], [7, 3], [14, 6]]
@@ -71,14 +71,14 @@ def test_without_groups_each_case_is_its_own():
     assert all(np.array_equal(a, b) for a, b in zip(split, same))
 
 
-def test_shares_are_kept_within_each_class():
+def test_class_shares_are_kept():
     labels = [0] * 700 + [1] * 200 + [2] * 100
     split = grouped_stratified_split(labels, range(1000), fractions=(0.7, 0.1, 0.2), seed=3)
     counts = [np.bincount([labels[i] for i in part]).tolist() for part in split]
     assert counts == [[490, 140, 70], [70, 20, 10], [140, 40, 20]]
 
 
-def test_groups_of_several_cases_keep_the_shares_nearly():
+def test_grouped_split_nearly_keeps_shares():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(400), rng.integers(1, 6, 400))
     labels = (rng.random(400) < 0.2).astype(int)[groups]
@@ -89,7 +89,7 @@ def test_groups_of_several_cases_keep_the_shares_nearly():
         assert labels[part].mean() == pytest.approx(labels.mean(), abs=0.02)
 
 
-def test_another_seed_is_another_split():
+def test_split_depends_on_seed():
     labels = [0, 1] * 50
     first, second = (grouped_stratified_split(labels, range(100), seed=seed) for seed in (0, 1))
     assert not np.array_equal(first.test, second.test)
@@ -105,12 +105,12 @@ def test_another_seed_is_another_split():
         ([0, 1, 0], ["a", "b", "c"], (0.5, 0.5), "fractions expects 3 values"),
     ],
 )
-def test_wrong_arguments(labels, groups, fractions, message):
+def test_invalid_arguments_raise(labels, groups, fractions, message):
     with pytest.raises(ValueError, match=message):
         grouped_stratified_split(labels, groups, fractions=fractions)
 
 
-def test_saved_and_loaded(tmp_path):
+def test_split_file_round_trip(tmp_path):
     ids = [f"c{i}" for i in range(30)]
     split = grouped_stratified_split([0, 1] * 15, ids, seed=2)
     save_split(split, ids, tmp_path / "split.csv")
@@ -134,13 +134,13 @@ def test_saved_and_loaded(tmp_path):
         ("id,part\na,train\nb,validation\nc,test\nd,test\n", "group 'p' is in the train set and in the test set"),
     ],
 )
-def test_files_that_are_refused(tmp_path, text, message):
+def test_invalid_split_files_raise(tmp_path, text, message):
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         load_split(tmp_path / "split.csv", ["a", "b", "c", "d"], ["p", "q", "r", "p"])
 
 
-def test_a_case_in_two_parts_is_refused():
+def test_case_in_two_sets_raises():
     item = np.array([0])
     with pytest.raises(ValueError, match="in one set only"):
         check_split(Split(item, np.array([1]), item), ["a", "b"])

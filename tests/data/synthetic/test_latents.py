@@ -89,9 +89,7 @@ def enumerated(model: LatentModel) -> dict[str, float]:
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(strengths, strengths, strengths, strengths, st.floats(0.05, 0.9), st.floats(0, 0.4), shares, shares)
-def test_ceilings_equal_an_enumeration_of_their_own(
-    coarse, fine, tabular, interaction, prevalence, noise, missing, missing_images
-):
+def test_ceilings_match_enumeration(coarse, fine, tabular, interaction, prevalence, noise, missing, missing_images):
     model = lesion_model(coarse, fine, tabular, interaction, prevalence, noise, missing, missing_images)
     wanted = enumerated(model)
     assert model.ceilings() == pytest.approx(wanted, abs=1e-8)
@@ -101,7 +99,7 @@ def test_ceilings_equal_an_enumeration_of_their_own(
 @pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(strengths, strengths, strengths, strengths, st.floats(0.1, 0.6), st.floats(0, 0.6), shares, shares)
-def test_ceilings_of_three_classes_equal_an_enumeration_of_their_own(
+def test_ceilings_of_three_classes_match_enumeration(
     coarse, fine, tabular, interaction, first, noise, missing, missing_images
 ):
     prevalence = (first, 0.3 * (1 - first), 0.7 * (1 - first))
@@ -113,7 +111,7 @@ def test_ceilings_of_three_classes_equal_an_enumeration_of_their_own(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missing_images", [0.0, 0.3])
-def test_ceilings_of_the_default_of_three_classes_equal_an_enumeration(missing_images):
+def test_default_ceilings_of_three_classes_match_enumeration(missing_images):
     model = tumours(missing_images=missing_images)
     assert model.ceilings() == pytest.approx(enumerated(model), abs=1e-9)
 
@@ -124,7 +122,7 @@ def empirical(labels: np.ndarray, scores: np.ndarray) -> float:
 
 @pytest.mark.slow
 @BOTH
-def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
+def test_ceilings_match_simulation(make: Callable[..., LatentModel]):
     model = make()
     rng = np.random.default_rng(0)
     states = model.draw(100_000, rng)
@@ -140,8 +138,8 @@ def test_ceilings_equal_a_simulation(make: Callable[..., LatentModel]):
 
 @pytest.mark.slow
 @BOTH
-def test_absent_images_and_empty_cells_equal_a_simulation(make: Callable[..., LatentModel]):
-    """The best score of what is seen, gathered case by case into a dictionary."""
+def test_ceilings_with_missing_data_match_simulation(make: Callable[..., LatentModel]):
+    """The best score given what is visible, computed case by case."""
     model = make(missing=0.2, missing_images=0.4)
     rng = np.random.default_rng(1)
     posterior: dict[tuple, np.ndarray] = {}
@@ -168,7 +166,7 @@ def test_absent_images_and_empty_cells_equal_a_simulation(make: Callable[..., La
 
 
 @BOTH
-def test_defaults_are_in_their_ranges(make: Callable[..., LatentModel]):
+def test_default_ceilings_are_in_range(make: Callable[..., LatentModel]):
     ceilings = make().ceilings()
     assert 0.75 <= ceilings["image"] <= 0.85
     assert 0.70 <= ceilings["table"] <= 0.80
@@ -176,7 +174,7 @@ def test_defaults_are_in_their_ranges(make: Callable[..., LatentModel]):
 
 
 @pytest.mark.slow
-def test_documented_ceilings():
+def test_ceilings_match_documentation():
     result = {
         (make.__name__, preset): [round(value, 3) for value in make(preset).ceilings().values()]
         for make in (lesions, tumours)
@@ -215,7 +213,7 @@ def multiplied(model: LatentModel) -> float:
 
 
 @pytest.mark.slow
-def test_what_two_separate_models_reach_as_documented():
+def test_product_ceilings_match_documentation():
     result = {preset: [round(multiplied(make(preset)), 3) for make in (lesions, tumours)] for preset in LESIONS}
     assert result == {"default": [0.915, 0.929], "additive": [0.947, 0.937], "pure-interaction": [0.5, 0.5]}
 
@@ -230,7 +228,7 @@ def test_what_two_separate_models_reach_as_documented():
         (tumours, (0.5, 0.25, 0.25), 0.98),
     ],
 )
-def test_a_pure_interaction_shows_in_neither_modality(make, prevalence, both):
+def test_pure_interaction_needs_both_modalities(make, prevalence, both):
     model = make("pure-interaction", prevalence=prevalence, label_noise=0.0)
     ceilings = model.ceilings()
     assert [ceilings["image"], ceilings["table"]] == pytest.approx([0.5, 0.5], abs=1e-12)
@@ -241,7 +239,7 @@ def test_a_pure_interaction_shows_in_neither_modality(make, prevalence, both):
 
 
 @BOTH
-def test_without_any_strength_nothing_is_seen(make: Callable[..., LatentModel]):
+def test_zero_effects_give_chance(make: Callable[..., LatentModel]):
     ceilings = make(coarse=0.0, fine=0.0, tabular=0.0, interaction=0.0).ceilings()
     assert list(ceilings.values()) == pytest.approx([0.5] * 3, abs=1e-12)
 
@@ -250,7 +248,7 @@ def test_without_any_strength_nothing_is_seen(make: Callable[..., LatentModel]):
 @pytest.mark.parametrize(
     ("change", "view"), [({"coarse": 0.0, "fine": 0.0}, "image"), ({"tabular": 0.0}, "table")], ids=["image", "table"]
 )
-def test_a_modality_without_cues_is_at_a_half(make: Callable[..., LatentModel], change, view):
+def test_modality_without_cues_is_at_chance(make: Callable[..., LatentModel], change, view):
     ceilings = make(**change, interaction=0.0).ceilings()
     assert ceilings.pop(view) == pytest.approx(0.5, abs=1e-12)
     other = ceilings["table" if view == "image" else "image"]
@@ -259,7 +257,7 @@ def test_a_modality_without_cues_is_at_a_half(make: Callable[..., LatentModel], 
 
 
 @pytest.mark.parametrize(("make", "cues"), [(lesions, ["region"]), (tumours, ["adc", "sex"])])
-def test_some_columns_say_nothing_without_the_interaction(make, cues):
+def test_interaction_columns_are_uninformative_alone(make, cues):
     model = make("additive")
     axes = {cue.name: a for a, cue in enumerate(model.cues)}
     for name in cues:
@@ -269,7 +267,7 @@ def test_some_columns_say_nothing_without_the_interaction(make, cues):
 
 @settings(deadline=None)
 @given(strengths, strengths, st.floats(0.02, 0.98))
-def test_prevalence_is_met(coarse, interaction, prevalence):
+def test_prevalence_matches(coarse, interaction, prevalence):
     model = lesion_model(coarse, 1.0, 1.0, interaction, prevalence)
     share = (model.prior[..., None] * model.probability).reshape(-1, 2).sum(axis=0)
     assert share == pytest.approx([1 - prevalence, prevalence], abs=1e-9)
@@ -278,7 +276,7 @@ def test_prevalence_is_met(coarse, interaction, prevalence):
 @pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(strengths, strengths, st.floats(0.02, 0.9), st.floats(0.05, 0.95))
-def test_prevalence_of_three_classes_is_met(fine, interaction, first, split):
+def test_prevalence_of_three_classes_matches(fine, interaction, first, split):
     prevalence = (first, (1 - first) * split, (1 - first) * (1 - split))
     model = tumour_model(2.0, fine, 1.5, interaction, prevalence)
     share = (model.prior[..., None] * model.probability).reshape(-1, 3).sum(axis=0)
@@ -286,7 +284,7 @@ def test_prevalence_of_three_classes_is_met(fine, interaction, first, split):
 
 
 @BOTH
-def test_labels_follow_their_probability(make: Callable[..., LatentModel]):
+def test_labels_match_their_probability(make: Callable[..., LatentModel]):
     model = make(label_noise=0.1)
     k, n = len(model.prevalence), 50_000
     states = {cue.name: np.full(n, len(cue.prior) - 1) for cue in model.cues}
@@ -297,7 +295,7 @@ def test_labels_follow_their_probability(make: Callable[..., LatentModel]):
 
 @pytest.mark.slow
 @BOTH
-def test_noise_and_what_is_missing_cost(make: Callable[..., LatentModel]):
+def test_noise_and_missing_data_lower_ceilings(make: Callable[..., LatentModel]):
     clean, noisy = make().ceilings(), make(label_noise=0.1).ceilings()
     sparse, empty = (make(missing=m).ceilings() for m in (0.5, 0.999))
     blind = make(missing_images=0.999).ceilings()
@@ -311,8 +309,8 @@ def test_noise_and_what_is_missing_cost(make: Callable[..., LatentModel]):
     assert blind["both"] == pytest.approx(clean["table"], abs=0.01)
 
 
-def test_a_cue_is_seen_where_one_image_shows_it():
-    """Two images, one cue, a sure label: with both absent there is a tie, else nothing is wrong."""
+def test_cue_is_visible_in_any_image():
+    """Two images, one cue, a certain label: with both absent there is a tie, else no error."""
     effects = np.array([[40.0, 0.0], [0.0, 40.0]])
     for shown_by, seen in (("a",), 0.7), (("a", "b"), 1 - 0.3**2):
         model = LatentModel((Cue("c", shown_by=shown_by),), effects, (0.5, 0.5), missing_images=0.3)
@@ -320,7 +318,7 @@ def test_a_cue_is_seen_where_one_image_shows_it():
         assert model.ceilings()["image"] == pytest.approx(1 - (1 - seen) ** 2 / 2, abs=1e-9)
 
 
-def test_bayes_auc():
+def test_bayes_auc_by_hand():
     assert bayes_auc(np.array([0.5, 0.0]), np.array([0.0, 0.5])) == 1.0
     assert bayes_auc(np.array([0.2, 0.1]), np.array([0.4, 0.2])) == 0.5
     # Three of four pairs are ordered, by hand: 0.75 * 0.75 + 0.5 * (0.75 * 0.25 + 0.25 * 0.75).
@@ -345,11 +343,11 @@ def test_bayes_auc():
         (tumours, {"missing_images": -0.1}, "missing_images expects a probability"),
     ],
 )
-def test_wrong_options(make, change, message):
+def test_invalid_options_raise(make, change, message):
     with pytest.raises(ValueError, match=message):
         make(**change)
 
 
-def test_effects_must_fit_the_cues():
+def test_mismatched_effects_raise():
     with pytest.raises(ValueError, match=r"effects expect shape \(2, 3\), states and classes, got \(3, 2\)"):
         LatentModel((Cue("c"),), np.zeros((3, 2)), (0.2, 0.3, 0.5))

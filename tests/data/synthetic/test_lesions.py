@@ -30,7 +30,7 @@ def auc(features: np.ndarray, cue: np.ndarray) -> float:
     return float(roc_auc_score(cue, cross_val_predict(model, features, cue, cv=4, method="decision_function")))
 
 
-def test_shapes_and_determinism():
+def test_images_have_shape_and_are_deterministic():
     coarse, fine = np.array([True, False, True]), np.array([False, False, True])
     first, again, other = (draw(coarse, fine, 48, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert list(first) == list(VIEWS)
@@ -42,8 +42,8 @@ def test_shapes_and_determinism():
 
 
 @pytest.mark.parametrize("cue", ["coarse", "fine"])
-def test_a_cue_changes_its_own_part_of_the_picture_only(cue):
-    """The same random numbers with a cue flipped give the same picture elsewhere: nothing else depends on it."""
+def test_cue_changes_its_region_only(cue):
+    """The same random numbers with a cue flipped give the same picture elsewhere."""
     off, on = np.zeros(8, dtype=bool), np.ones(8, dtype=bool)
     plain = draw(off, off, 64, np.random.default_rng(0))
     changed = (
@@ -59,7 +59,7 @@ def test_a_cue_changes_its_own_part_of_the_picture_only(cue):
 @pytest.mark.slow
 @pytest.mark.parametrize("cue", ["coarse", "fine"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_no_statistic_of_the_pixels_gives_a_cue_away(lesions, cue, view):
+def test_pixel_statistics_do_not_reveal_cues(lesions, cue, view):
     cues, images = lesions
     features = []
     for size in (64, 32, 16, 8):
@@ -81,7 +81,7 @@ def energies(images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_fine_cue_is_there_and_is_lost_at_8x8(lesions, view):
+def test_fine_cue_is_visible_but_lost_at_8x8(lesions, view):
     cues, images = lesions
     assert auc(energies(images[view]), cues["fine"]) > 0.97
     small = shrunk(images[view], 8)
@@ -96,7 +96,7 @@ def test_the_fine_cue_is_there_and_is_lost_at_8x8(lesions, view):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_coarse_cue_survives_8x8(lesions, view):
+def test_coarse_cue_survives_8x8(lesions, view):
     cues, images = lesions
     # A crude measure, far below what a network sees: how far the darkest cell lies from the middle of all that is dark.
     dark = 255 - shrunk(images[view], 8).mean(axis=1)

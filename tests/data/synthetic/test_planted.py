@@ -13,7 +13,7 @@ from mmfusion.registry import datasets
 SMALL = {"size": 32, "n_train": 12, "n_validation": 12, "n_test": 40}
 
 
-def test_the_fine_cue_of_a_lesion_is_inside_its_mask() -> None:
+def test_fine_cue_of_lesion_is_inside_its_mask() -> None:
     off, on = np.zeros(8, dtype=bool), np.ones(8, dtype=bool)
     plain, changed = (lesions.draw(off, fine, 64, np.random.default_rng(0)) for fine in (off, on))
     masks = lesions.draw_masks(off, off, 64, np.random.default_rng(0))
@@ -28,7 +28,7 @@ def test_the_fine_cue_of_a_lesion_is_inside_its_mask() -> None:
 
 
 @pytest.mark.parametrize("cue", ["coarse", "fine"])
-def test_a_cue_of_a_tumor_is_inside_the_masks_of_what_shows_it(cue: str) -> None:
+def test_cue_of_tumor_is_inside_its_masks(cue: str) -> None:
     off, on = np.zeros(4, dtype=bool), np.ones(4, dtype=bool)
     axes, rim, size = np.full((4, 2), 28.0), np.full(4, 5.0), (32, 32, 8)
     which = [(off, off), (on, off) if cue == "coarse" else (off, on)]
@@ -47,8 +47,8 @@ def test_a_cue_of_a_tumor_is_inside_the_masks_of_what_shows_it(cue: str) -> None
     assert np.array_equal(tumor, masks[0]["adc"])
 
 
-def test_a_datasets_masks_are_those_of_its_images() -> None:
-    """Over the border of a chunk, in a subset, after pickling, and none where the image is absent."""
+def test_dataset_masks_follow_images() -> None:
+    """Across chunks, in a subset, after pickling, and none where the image is absent."""
     bundle = datasets.create("synthetic_derm7pt", missing_images=0.3, **SMALL)
     cases = bundle.test
     assert isinstance(cases, FrameDataset)
@@ -85,7 +85,7 @@ def test_volumes_have_masks() -> None:
         bundle.test.mask("t1", 6)
 
 
-def test_one_chunk_is_drawn_once() -> None:
+def test_chunk_is_drawn_once() -> None:
     calls = []
 
     def draw(hidden: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ def create(**options) -> DataBundle:
     return datasets.create("synthetic_derm7pt", **{**SMALL, **options})
 
 
-def test_bundle():
+def test_bundle_has_sizes_and_spec():
     bundle = create()
     assert [len(part) for part in (bundle.train, bundle.validation, bundle.test)] == [40, 10, 20]
     spec = bundle.spec
@@ -37,7 +37,7 @@ def test_bundle():
     assert any("upper bounds" in note for note in bundle.notes)
 
 
-def test_default_ceilings_are_in_their_ranges():
+def test_default_ceilings_are_in_range():
     ceilings = create().ceilings
     assert 0.75 <= ceilings["image"] <= 0.85
     assert 0.70 <= ceilings["table"] <= 0.80
@@ -54,28 +54,28 @@ def everything(bundle: DataBundle) -> bytes:
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes():
+def test_same_seed_gives_same_bytes():
     first = everything(create())
     assert first == everything(create())
     assert first != everything(create(data_seed=1))
 
 
-def test_the_cases_of_a_seed_stay_what_they_are():
-    """Numbers that were published for a seed belong to its cases: these change with a version of the package only."""
+def test_cases_of_a_seed_are_stable():
+    """Published numbers rest on them: these change with a version of the package only."""
     records = "".join(
         part.frame.to_csv(lineterminator="\n") for part in (create(missing=0.2, label_noise=0.1).train, create().test)
     )
     assert hashlib.sha256(records.encode()).hexdigest()[:16] == "c3948001e6fa870c"
 
 
-def test_a_part_does_not_change_when_another_grows():
+def test_set_does_not_depend_on_size_of_another():
     small, large = create(), create(n_train=50)
     assert torch.equal(small.test.pixels("derm"), large.test.pixels("derm"))
     assert small.test.frame.equals(large.test.frame)
 
 
 @pytest.mark.slow
-def test_table_shows_the_cues_and_the_labels_follow_their_probability():
+def test_table_shows_cues_and_labels_match_probability():
     model = lesion_model(2.2, 2.2, 2.4, 2.0, 0.35)
     cues, frame = draw_records(model, "x", 20_000, np.random.default_rng(0))
     assert (np.array(ELEVATION, dtype=object)[cues["elevation"]] == frame["elevation"]).all()
@@ -104,7 +104,7 @@ def test_cues_are_independent():
 
 
 @pytest.mark.slow
-def test_missing_cells():
+def test_missing_cells_have_given_rate():
     train = create(missing=0.3, n_train=400).train
     batch = train.__getitems__(range(len(train)))
     table = batch.inputs["meta"]
@@ -114,7 +114,7 @@ def test_missing_cells():
 
 
 @pytest.mark.slow
-def test_absent_images():
+def test_absent_images_have_given_rate():
     part = create(missing_images=0.4, n_train=400).train
     batch = part.__getitems__(range(len(part)))
     away = torch.stack([~batch.present[view] for view in ("derm", "clinic")])
@@ -132,7 +132,7 @@ def test_absent_images():
     assert torch.equal(plain.pixels("derm")[batch.present["derm"]], part.pixels("derm")[batch.present["derm"]])
 
 
-def test_exported_files_are_read_back_to_the_same_inputs(tmp_path):
+def test_export_round_trip(tmp_path):
     bundle = create(missing=0.2)
     table = export(bundle, tmp_path / "new")
     reader = CaseReader.from_dict(json.loads(json.dumps(bundle.reader.to_dict())))
@@ -148,7 +148,7 @@ def test_exported_files_are_read_back_to_the_same_inputs(tmp_path):
         export(bundle, tmp_path / "new")
 
 
-def test_exported_cases_lack_the_same_images(tmp_path):
+def test_export_keeps_absent_images(tmp_path):
     bundle = create(missing_images=0.4)
     table = export(bundle, tmp_path)
     again = bundle.reader.read(pd.read_csv(table), tmp_path, missing_images="absent")
@@ -160,7 +160,7 @@ def test_exported_cases_lack_the_same_images(tmp_path):
         bundle.reader.read(pd.read_csv(table), tmp_path)
 
 
-def test_progress():
+def test_progress_reaches_total():
     seen = []
     create(progress=lambda *n: seen.append(n))
     assert seen[-1] == (70, 70)
@@ -182,13 +182,13 @@ def test_progress():
         ({"missing_images": 1.0}, "missing_images expects a probability from 0 to below 1"),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         create(**options)
 
 
 @pytest.mark.slow
-def test_the_default_is_made_in_seconds():
+def test_default_dataset_is_generated_in_seconds():
     start = time.process_time()
     bundle = datasets.create("synthetic_derm7pt")
     # Processor time, so that a busy machine does not fail the test; the bound is generous for a slow one.

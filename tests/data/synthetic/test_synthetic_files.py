@@ -20,7 +20,7 @@ def create(name: str, **options) -> DataBundle:
 
 
 @EACH
-def test_the_controls_are_the_same(name):
+def test_synthetic_datasets_share_options(name):
     wanted = {
         "preset", "coarse", "fine", "tabular", "interaction", "prevalence", "label_noise", "missing", "missing_images",
         "data_seed",
@@ -30,7 +30,7 @@ def test_the_controls_are_the_same(name):
 
 @pytest.mark.slow
 @EACH
-def test_strengths_go_before_the_preset(name):
+def test_strengths_override_preset(name):
     pure, more = create(name, preset="pure-interaction"), create(name, preset="pure-interaction", coarse=3.0)
     assert [pure.ceilings["image"], pure.ceilings["table"]] == pytest.approx([0.5, 0.5], abs=1e-12)
     assert pure.ceilings["both"] > 0.95
@@ -40,8 +40,8 @@ def test_strengths_go_before_the_preset(name):
 
 @pytest.mark.slow
 @EACH
-def test_what_is_missing_leaves_the_rest_as_it_is(name):
-    """Controls that take something away are compared on the same cases."""
+def test_missing_data_leaves_the_rest_unchanged(name):
+    """Runs with and without missing data are compared on the same cases."""
     full, less = create(name).train, create(name, missing=0.3, missing_images=0.3).train
     assert torch.equal(full.labels("label"), less.labels("label"))
     for column in full.frame:
@@ -56,7 +56,7 @@ def test_what_is_missing_leaves_the_rest_as_it_is(name):
 
 @EACH
 @pytest.mark.slow
-def test_an_epoch_end_to_end(name):
+def test_trains_one_epoch(name):
     bundle = create(name, missing=0.1, missing_images=0.2)
     torch.manual_seed(0)
     model = models.create("cfcml", bundle.spec)
@@ -80,7 +80,7 @@ def test_an_epoch_end_to_end(name):
     assert (probabilities.std(dim=0) > 0).all()
 
 
-def test_export_needs_cases_in_memory(tmp_path):
+def test_export_of_lazy_dataset_raises(tmp_path):
     bundle = create("synthetic_derm7pt")
     elsewhere = DataBundle("x", bundle.train, bundle.validation, object(), bundle.reader)
     with pytest.raises(ValueError, match="a test set in memory, got a object"):
@@ -88,13 +88,13 @@ def test_export_needs_cases_in_memory(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_package_is_not_loaded_by_mmfusion_itself():
+def test_import_mmfusion_does_not_load_data():
     code = "import sys, mmfusion; print([m for m in ('mmfusion.data', 'pandas', 'PIL', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 @pytest.mark.slow
-def test_importing_the_data_package_needs_no_extra():
+def test_import_of_data_needs_no_extra():
     code = (
         "import sys, mmfusion.data; "
         "print([m for m in ('PIL', 'sklearn', 'scipy', 'timm', 'nibabel') if m in sys.modules])"

@@ -38,7 +38,7 @@ def records(n: int, **change: object) -> tuple[dict[str, np.ndarray], pd.DataFra
 
 
 @pytest.mark.slow
-def test_bundle():
+def test_bundle_has_sizes_and_spec():
     bundle = create()
     assert [len(part) for part in (bundle.train, bundle.validation, bundle.test)] == [40, 10, 20]
     spec = bundle.spec
@@ -59,7 +59,7 @@ def test_bundle():
 
 
 @pytest.mark.slow
-def test_mens_own_size():
+def test_published_size_of_men():
     bundle = create(size=[128, 128, 24], n_train=4, n_validation=4, n_test=4, prevalence=(0.34, 0.33, 0.33))
     assert bundle.spec["t2"].shape == (1, 128, 128, 24)
     assert bundle.spec["t2"].spacing == (0.78125, 0.78125, 5.0)
@@ -72,20 +72,20 @@ def everything(bundle: DataBundle) -> bytes:
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes():
+def test_same_seed_gives_same_bytes():
     first = everything(create())
     assert first == everything(create())
     assert first != everything(create(data_seed=1))
 
 
 @pytest.mark.slow
-def test_a_part_does_not_change_when_another_grows():
+def test_set_does_not_depend_on_size_of_another():
     small, large = create(), create(n_train=50)
     assert torch.equal(small.test.pixels("adc"), large.test.pixels("adc"))
     assert small.test.frame.equals(large.test.frame)
 
 
-def test_table_shows_the_cues_and_the_labels_follow_their_probability():
+def test_table_shows_cues_and_labels_match_probability():
     hidden, frame, p = records(20_000)
     assert (np.array(LOCATION, dtype=object)[hidden["location"]] == frame["location"]).all()
     assert (np.array(SEX, dtype=object)[hidden["sex"]] == frame["sex"]).all()
@@ -104,7 +104,7 @@ def test_table_shows_the_cues_and_the_labels_follow_their_probability():
             assert np.corrcoef(label - p[:, k], frame[column])[0, 1] == pytest.approx(0, abs=0.025)
 
 
-def test_areas_are_those_of_what_is_drawn():
+def test_areas_match_drawn_ellipses():
     hidden, frame, _ = records(500)
     (a, b), rim = hidden["axes"].T, hidden["rim"]
     assert frame["tumour_area"].to_numpy() == pytest.approx(np.pi * a * b, abs=0.51)
@@ -122,7 +122,7 @@ def test_cues_are_independent():
 
 
 @pytest.mark.slow
-def test_no_reader_of_the_numbers_beats_the_tables_ceiling():
+def test_tree_on_table_reaches_ceiling():
     """A tree over the raw cells, areas included, on many cases: at the ceiling, and no more."""
     _, frame, _ = records(30_000)
     table = frame[["age", "adc_value", "tumour_area", "oedema_area"]].assign(
@@ -139,7 +139,7 @@ def test_no_reader_of_the_numbers_beats_the_tables_ceiling():
 
 
 @pytest.mark.slow
-def test_missing_cells():
+def test_missing_cells_have_given_rate():
     train = create(missing=0.3, n_train=400).train
     table = train.__getitems__(range(len(train))).inputs["meta"]
     assert table.numerical.isnan().float().mean(dim=0).tolist() == pytest.approx([0.3] * 4, abs=0.08)
@@ -148,7 +148,7 @@ def test_missing_cells():
 
 
 @pytest.mark.slow
-def test_absent_sequences():
+def test_absent_sequences_have_given_rate():
     part = create(missing_images=0.4, n_train=400).train
     batch = part.__getitems__(range(len(part)))
     away = torch.stack([~batch.present[name] for name in SEQUENCES]).float()
@@ -161,7 +161,7 @@ def test_absent_sequences():
 
 
 @pytest.mark.slow
-def test_exported_volumes_hold_the_same_voxels(tmp_path):
+def test_exported_volumes_have_same_voxels(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     bundle = create(missing=0.2, missing_images=0.3)
     table = pd.read_csv(export(bundle, tmp_path))
@@ -183,8 +183,8 @@ def test_exported_volumes_hold_the_same_voxels(tmp_path):
 
 
 @pytest.mark.slow
-def test_exported_volumes_are_read_back_to_the_same_inputs(tmp_path):
-    """Through files and a reader that travelled as JSON, absent sequences and empty cells included."""
+def test_export_round_trip(tmp_path):
+    """Through files and a reader from JSON, absent sequences and empty cells included."""
     bundle = create(missing=0.2, missing_images=0.3)
     table = export(bundle, tmp_path)
     reader = CaseReader.from_dict(json.loads(json.dumps(bundle.reader.to_dict())))
@@ -200,7 +200,7 @@ def test_exported_volumes_are_read_back_to_the_same_inputs(tmp_path):
 
 
 @pytest.mark.slow
-def test_progress():
+def test_progress_reaches_total():
     seen = []
     create(progress=lambda *n: seen.append(n))
     assert seen[-1] == (70, 70)
@@ -225,13 +225,13 @@ def test_progress():
         ({"label_noise": 0.7}, "label_noise expects a probability from 0 to below 0.667"),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(ValueError, match=message):
         create(**options)
 
 
 @pytest.mark.slow
-def test_the_default_is_made_in_seconds():
+def test_default_dataset_is_generated_in_seconds():
     start = time.process_time()
     datasets.create("synthetic_men")
     # Processor time, so that a busy machine does not fail the test; the bound is generous for a slow one.

@@ -40,7 +40,7 @@ def auc(features: np.ndarray, cue: np.ndarray) -> float:
     return float(roc_auc_score(cue, cross_val_predict(model, features, cue, cv=4, method="decision_function")))
 
 
-def test_shapes_and_determinism():
+def test_volumes_have_shape_and_are_deterministic():
     coarse, fine = np.array([True, False, True]), np.array([False, False, True])
     first, again, other = (drawn(coarse, fine, np.random.default_rng(seed), (40, 40, 6)) for seed in (1, 1, 2))
     assert tuple(first) == SEQUENCES
@@ -52,8 +52,8 @@ def test_shapes_and_determinism():
 
 
 @pytest.mark.parametrize("cue", ["coarse", "fine"])
-def test_a_cue_changes_the_tumour_alone_and_in_its_own_sequences(cue):
-    """The same random numbers with a cue flipped give the same voxels elsewhere: nothing else depends on it."""
+def test_cue_changes_its_region_and_sequences_only(cue):
+    """The same random numbers with a cue flipped give the same voxels elsewhere."""
     off, on = np.zeros(8, dtype=bool), np.ones(8, dtype=bool)
     plain = drawn(off, off, np.random.default_rng(0))
     changed = drawn(on if cue == "coarse" else off, on if cue == "fine" else off, np.random.default_rng(0))
@@ -71,7 +71,7 @@ def test_a_cue_changes_the_tumour_alone_and_in_its_own_sequences(cue):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 @pytest.mark.parametrize("cue", ["coarse", "fine"])
-def test_no_statistic_of_the_voxels_gives_a_cue_away(tumours, cue, name):
+def test_voxel_statistics_do_not_reveal_cues(tumours, cue, name):
     cues, volumes = tumours
     features = []
     for size in (32, 16, 8):
@@ -93,7 +93,7 @@ def energies(volumes: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_the_fine_cue_is_there_and_is_lost_at_8x8(tumours, name):
+def test_fine_cue_is_visible_but_lost_at_8x8(tumours, name):
     cues, volumes = tumours
     seen = auc(energies(volumes[name][:, 10:22, 10:22, 3:5]), cues["fine"])
     assert seen > 0.97 if name in SHOW_FINE else abs(seen - 0.5) < 0.07
@@ -111,7 +111,7 @@ def test_the_fine_cue_is_there_and_is_lost_at_8x8(tumours, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_the_coarse_cue_survives_8x8(tumours, name):
+def test_coarse_cue_survives_8x8(tumours, name):
     cues, volumes = tumours
     # A crude measure, far below what a network sees: how far from the slice's middle the tumour stands out.
     middle = shrunk(volumes[name], 8)[:, 2:6, 2:6, 3:5].mean(axis=3) * (-1 if name == "t1" else 1)

@@ -30,14 +30,14 @@ SCANS = {"gamma": 0.5, "bias": 0.3, "gain": 0.2, "shift": 0.2, "noise": 0.1}
 ALL = {**GEOMETRY, **COLOURS, **SCANS, "erase": 1.0}
 
 
-def test_off_by_default():
+def test_default_is_identity():
     cases = batch()
     assert Augment().idle
     assert Augment()(cases, seeded()) is cases
 
 
 @pytest.mark.parametrize("settings", [ALL, *({name: value} for name, value in ALL.items())])
-def test_every_setting_changes_images_and_nothing_else(settings):
+def test_settings_change_images_only(settings):
     cases, augment = batch(), Augment.from_settings(settings)
     before = cases.inputs["derm"].clone()
     out = augment(cases, seeded())
@@ -54,7 +54,7 @@ def test_every_setting_changes_images_and_nothing_else(settings):
     assert not torch.equal(out.inputs["derm"], augment(cases, seeded(1)).inputs["derm"])
 
 
-def test_flips_are_one_of_four_for_each_case():
+def test_flips_are_one_of_four_per_case():
     cases = batch(n=64)
     image, out = cases.inputs["derm"], Augment(flips=True)(cases, seeded()).inputs["derm"]
     ways = [image, image.flip(2), image.flip(3), image.flip(2, 3)]
@@ -63,7 +63,7 @@ def test_flips_are_one_of_four_for_each_case():
     assert all(any(row[k] for row in which) for k in range(4))
 
 
-def test_flips_in_the_resampling_are_the_same_flips():
+def test_flips_in_resampling_match_exact_flips():
     # The smallest turn that goes through the resampling at all.
     cases = batch(n=64)
     exact = Augment(flips=True)(cases, seeded()).inputs["derm"]
@@ -72,7 +72,7 @@ def test_flips_in_the_resampling_are_the_same_flips():
 
 
 @pytest.mark.parametrize("setting", [*GEOMETRY, *SCANS, "erase"])
-def test_volumes_have_no_colours_and_are_not_clamped(setting):
+def test_volumes_are_not_clamped(setting):
     cases = batch(n=32, shape=(1, 4, 5, 6))
     cases = cases._replace(inputs={"t1": 10 * cases.inputs["derm"] - 5})
     image, augment = cases.inputs["t1"], Augment(**{setting: ALL[setting]})
@@ -87,8 +87,8 @@ def test_volumes_have_no_colours_and_are_not_clamped(setting):
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 6, 6)])
-def test_a_setting_does_not_shift_the_random_numbers_of_another(shape, monkeypatch):
-    """Each function is given the same numbers whether its setting stands alone or among all."""
+def test_settings_have_independent_random_streams(shape, monkeypatch):
+    """Each function receives the same numbers whether its setting is used alone or with all."""
     given: list[tuple[str, list]] = []
 
     def spy(function):
@@ -118,7 +118,7 @@ def test_a_setting_does_not_shift_the_random_numbers_of_another(shape, monkeypat
     assert set(all_given) >= {"gamma", "bias_field", "gain", "shift", "noise", "erased"}
 
 
-def test_a_modality_does_not_shift_the_numbers_of_another():
+def test_modalities_have_independent_random_streams():
     item, two = batch(names=("derm",)), batch(names=("derm", "clinic"))
     two.inputs["derm"] = item.inputs["derm"]
     settings = {**COLOURS, **SCANS, "erase": 1.0}
@@ -128,7 +128,7 @@ def test_a_modality_does_not_shift_the_numbers_of_another():
     assert not torch.equal(both.inputs["x"], both.inputs["y"])
 
 
-def test_the_flips_are_the_first_numbers_of_the_generator():
+def test_flips_use_first_random_numbers():
     cases = batch(n=6)
     coin = torch.rand(6, 3, generator=seeded(4)) < 0.5
     wanted = torch.stack(
@@ -142,7 +142,7 @@ def test_the_flips_are_the_first_numbers_of_the_generator():
 
 @pytest.mark.parametrize("settings", [ALL, *({name: value} for name, value in ALL.items())])
 @pytest.mark.parametrize("shape", [(3, 9, 9), (1, 4, 5, 5)])
-def test_what_an_absent_image_holds_stays_with_it(settings, shape):
+def test_absent_image_has_no_effect(settings, shape):
     cases = batch(n=6, shape=shape)
     cases.present["derm"] = torch.tensor([True, False, True, True, False, True])
     spoilt = cases.inputs["derm"].clone()
@@ -158,7 +158,7 @@ def test_what_an_absent_image_holds_stays_with_it(settings, shape):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 6, 8, 8)])
-def test_other_precisions(dtype, shape):
+def test_other_dtypes_match_float32(dtype, shape):
     cases = batch(n=4, shape=shape)
     cases.inputs["derm"] = cases.inputs["derm"].bfloat16().float()
     settings = {**ALL, "noise": 0.0, "erase": 0.0}
@@ -171,13 +171,13 @@ def test_other_precisions(dtype, shape):
     assert Augment(noise=0.1, erase=1)(low, seeded()).inputs["derm"].dtype == dtype
 
 
-def test_standardised_images_need_not_be_clamped():
+def test_clamp_is_optional():
     cases = batch()._replace(inputs={"x": 4 * batch().inputs["derm"] - 2})
     assert Augment(gain=0.1)(cases, seeded()).inputs["x"].min() == 0
     assert Augment(gain=0.1, clamp=False)(cases, seeded()).inputs["x"].min() < -1.5
 
 
-def test_erased_boxes_are_not_joint_and_moves_are():
+def test_geometry_is_joint_and_erasing_is_not():
     cases = batch(names=("t1", "t2"))
     cases.inputs["t2"] = cases.inputs["t1"]
     moved = Augment(**GEOMETRY, joint=True)(cases, seeded()).inputs
@@ -187,7 +187,7 @@ def test_erased_boxes_are_not_joint_and_moves_are():
         assert not torch.equal(out["t1"], out["t2"])
 
 
-def test_cells_of_a_table_and_what_the_losses_are_told():
+def test_table_augmentation_reports_changed_cells():
     cases = batch(n=200)
     cases.inputs["meta"] = Table(torch.arange(200.0)[:, None], torch.arange(200)[:, None])
     cases.present["meta"] = torch.arange(200) % 2 == 0
@@ -209,7 +209,7 @@ def test_cells_of_a_table_and_what_the_losses_are_told():
     assert not augment(two, seeded()).aux
 
 
-def test_corruption_draws_from_the_fitted_rows():
+def test_corruption_draws_from_fitted_rows():
     cases = batch()
     augment = Augment.from_settings({"table": {"corrupt": 1.0}})
     with pytest.raises(ValueError, match="call fit first"):
@@ -221,7 +221,7 @@ def test_corruption_draws_from_the_fitted_rows():
     assert fitted == augment
 
 
-def test_a_turn_keeps_the_middle_and_lengths():
+def test_rotation_keeps_center_and_distances():
     turn = Augment(rotate=180, padding="zeros")
     points = torch.zeros(2, 8, 1, 9, 15)
     points[0, :, :, 4, 7] = 1
@@ -238,7 +238,7 @@ def test_a_turn_keeps_the_middle_and_lengths():
     assert centre.std(dim=1).min() > 0.3
 
 
-def test_padding():
+def test_padding_modes():
     ones = batch()._replace(inputs={"derm": torch.ones(16, 3, 9, 9)})
     turned = {
         p: Augment(rotate=45, padding=p)(ones, seeded()).inputs["derm"] for p in ("reflection", "border", "zeros")
@@ -249,14 +249,14 @@ def test_padding():
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_modalities_move_together_only_when_asked(joint):
+def test_joint_moves_modalities_together(joint):
     cases = batch(names=("t1", "t2"))
     cases.inputs["t2"] = cases.inputs["t1"]
     out = Augment(flips=True, rotate=30, joint=joint)(cases, seeded())
     assert torch.equal(out.inputs["t1"], out.inputs["t2"]) == joint
 
 
-def test_colours_of_a_grey_image_have_no_saturation():
+def test_saturation_leaves_gray_image_unchanged():
     cases = batch(shape=(1, 4, 4))
     assert torch.equal(Augment(saturation=0.5)(cases, seeded()).inputs["derm"], cases.inputs["derm"])
 
@@ -290,12 +290,12 @@ def test_colours_of_a_grey_image_have_no_saturation():
         ({"padding": "mirror"}, "padding expects"),
     ],
 )
-def test_wrong_settings(settings, message):
+def test_invalid_settings_raise(settings, message):
     with pytest.raises(ValueError, match=message):
         Augment.from_settings(settings)
 
 
-def test_an_axis_that_an_image_lacks():
+def test_missing_axis_raises():
     with pytest.raises(ValueError, match=r"has the axes \[2\], but the image has 2 spatial axes"):
         Augment(flips=(2,))(batch(), seeded())
 
@@ -309,7 +309,7 @@ def bags(x: torch.Tensor) -> Cases:
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 9), (1, 6, 6, 4)], ids=["planar", "volume"])
-def test_each_image_of_a_bag_is_augmented_by_itself(shape):
+def test_images_of_a_bag_are_augmented_independently(shape):
     """As so many cases of one image; what is no image contributes nothing, and becomes zeros."""
     augment = Augment(**(ALL if len(shape) == 3 else {**GEOMETRY, **SCANS, "erase": 1.0}), clamp=False)
     x = torch.rand(3, 3, *shape, generator=seeded(7))

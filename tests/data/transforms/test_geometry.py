@@ -59,7 +59,7 @@ def where(image: torch.Tensor) -> tuple[int, ...]:
         ("crop", {"kept": [1 / 9], "place": [[1.0, 1.0, 0.0]]}, (7, 12), (4, 7)),
     ],
 )
-def test_where_a_point_goes(setting, given, start, end):
+def test_warp_moves_point(setting, given, start, end):
     assert where(moved(dot((9, 15), *start), setting, **given)) == end
 
 
@@ -73,11 +73,11 @@ def test_where_a_point_goes(setting, given, start, end):
         ("translate", (-2, -1), {"shift": [[1 / 5, 0.0, 2 / 15]]}, (3, 4, 9), (2, 4, 7)),
     ],
 )
-def test_where_a_point_of_a_volume_goes(setting, plane, given, start, end):
+def test_warp_moves_point_of_volume(setting, plane, given, start, end):
     assert where(moved(dot((5, 9, 15), *start), setting, plane=plane, **given)) == end
 
 
-def test_a_crop_of_a_volume_keeps_its_share():
+def test_crop_of_volume_has_given_share():
     # A ramp along each axis: the slope says how much of the axis is looked at.
     for axis in range(3):
         ramp = torch.linspace(-1, 1, 16).view(*[-1 if other == axis else 1 for other in range(3)]).expand(16, 16, 16)
@@ -86,7 +86,7 @@ def test_a_crop_of_a_volume_keeps_its_share():
         assert (line[-1] - line[0]) / 2 == pytest.approx(0.7, abs=1e-5)
 
 
-def test_an_aspect_ratio_looks_at_less_of_one_axis_and_at_no_more_of_the_other():
+def test_aspect_ratio_crops_one_axis():
     ramp = torch.linspace(-1, 1, 16)
     image = torch.stack([ramp[:, None].expand(16, 16), ramp[None].expand(16, 16)])[None]
     out = moved(image, "aspect", stretch=[math.log(1.44)])[0]
@@ -94,7 +94,7 @@ def test_an_aspect_ratio_looks_at_less_of_one_axis_and_at_no_more_of_the_other()
     assert out[1, 8, -1] - out[1, 8, 0] == pytest.approx(2, abs=1e-5)
 
 
-def test_a_flip_stands_before_the_crop():
+def test_flip_comes_before_crop():
     # The left half, flipped: what was at its left edge is at the right.
     ramp = torch.arange(8.0).expand(1, 1, 8, 8).contiguous()
     out = moved(ramp, "crop", flips=True, flip=[[False, True, False]], kept=[0.25], place=[[0.0, -1.0, 0.0]])[0, 0, 4]
@@ -105,7 +105,7 @@ def test_a_flip_stands_before_the_crop():
 
 @pytest.mark.parametrize("plane", [(-2, -1), (0, 2), (1, 0)])
 @pytest.mark.parametrize("padding", ["reflection", "border", "zeros"])
-def test_slices_as_channels_are_the_volume(plane, padding):
+def test_slices_as_channels_match_volume(plane, padding):
     image = torch.rand(4, 2, 5, 6, 7)
     settings = {**REST, "rotate": 40.0, "shear": 10.0, "aspect": 0.3, "plane": plane}
     generator = torch.Generator().manual_seed(2)
@@ -119,7 +119,7 @@ def test_slices_as_channels_are_the_volume(plane, padding):
     assert torch.allclose(slices, whole, atol=1e-5)
 
 
-def test_flips_of_some_axes():
+def test_flips_of_selected_axes():
     image = torch.rand(1, 1, 3, 4, 5)
     flip = [[True, True, True]]
     for axes in ((0,), (2,), (-1,), (0, -2)):
@@ -129,7 +129,7 @@ def test_flips_of_some_axes():
         assert warp(image, drawn(flip=flip), strengths, flips=False, padding="zeros") is image
 
 
-def test_strengths_are_the_largest_that_are_drawn():
+def test_drawn_values_reach_strengths():
     strengths = Strengths(
         **REST | {"rotate": 30.0, "scale": 0.2, "translate": 0.1, "shear": 10, "crop": 0.5, "aspect": 1}
     )
@@ -151,7 +151,7 @@ def test_strengths_are_the_largest_that_are_drawn():
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (8, 10, 12)])
-def test_erased(shape):
+def test_erased_boxes_have_share_and_cases(shape):
     n = 40
     image = torch.rand(n, 2, *shape)
     chosen = torch.arange(n) % 4 != 0

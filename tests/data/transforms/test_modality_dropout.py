@@ -18,7 +18,7 @@ def everyone(*names: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("m", [1, 2, 3])
-def test_how_often(p: float, m: int) -> None:
+def test_drop_rate_matches_formula(p: float, m: int) -> None:
     """``p - p^m / m`` each: 0 of a single one."""
     left = drop_modalities(everyone(*"abc"[:m]), p, generator())
     for mask in left.values():
@@ -26,7 +26,7 @@ def test_how_often(p: float, m: int) -> None:
     assert bool(torch.stack(list(left.values())).any(0).all())
 
 
-def test_modalities_are_dropped_independently_of_each_other() -> None:
+def test_modalities_are_dropped_independently() -> None:
     left = drop_modalities(everyone(*"abcd"), 0.3, generator())
     gone = ~left["a"] & ~left["b"]
     assert gone.float().mean().item() == pytest.approx(0.3**2 - 0.3**4 / 2, abs=0.01)
@@ -37,7 +37,7 @@ def test_modalities_are_dropped_independently_of_each_other() -> None:
     p=st.floats(0, 0.99),
     seed=st.integers(0, 100),
 )
-def test_nobody_gains_and_nobody_loses_all(have: list[list[bool]], p: float, seed: int) -> None:
+def test_keeps_at_least_one_modality_and_adds_none(have: list[list[bool]], p: float, seed: int) -> None:
     before = torch.tensor(have).T
     present = dict(zip("abc", before, strict=True))
     after = torch.stack(list(drop_modalities(present, p, generator(seed)).values()))
@@ -48,7 +48,7 @@ def test_nobody_gains_and_nobody_loses_all(have: list[list[bool]], p: float, see
     assert torch.equal(after, again)
 
 
-def test_a_modality_that_the_model_ignores_does_not_count() -> None:
+def test_ignored_modality_is_neither_dropped_nor_counted() -> None:
     """Neither is it dropped, nor is it what stays of a case."""
     left = drop_modalities(everyone(*"abc"), 0.9, generator(), names=("a", "b"))
     assert bool(left["c"].all())
@@ -57,7 +57,7 @@ def test_a_modality_that_the_model_ignores_does_not_count() -> None:
     assert list(left) == ["a", "b", "c"]
 
 
-def test_nothing_to_do() -> None:
+def test_zero_rate_draws_nothing() -> None:
     present = everyone("a", "b")
     state = generator()
     assert all(x is present[name] for name, x in drop_modalities(present, 0.0, state).items())

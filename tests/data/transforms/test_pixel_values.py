@@ -22,14 +22,14 @@ def test_brightness_contrast_and_saturation_by_hand():
 
 
 @pytest.mark.parametrize("function", [pixel_values.saturation, pixel_values.hue])
-def test_colours_of_a_grey_image_stay(function):
+def test_color_changes_leave_gray_image_unchanged(function):
     grey = torch.rand(2, 1, 4, 4)
     assert function(grey, torch.tensor([0.2, 0.3])) is grey
     three = grey.expand(-1, 3, -1, -1)
     assert torch.allclose(function(three, torch.tensor([0.2, 0.3])), three, atol=1e-5)
 
 
-def test_hue_turns_colours_as_hsv_does_nearly():
+def test_hue_is_close_to_hsv_rotation():
     pure = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(3, 3, 1, 1)
     # A third of the circle, either way.
     turned = [
@@ -42,7 +42,7 @@ def test_hue_turns_colours_as_hsv_does_nearly():
     assert turned[0][0].index(max(turned[0][0])) != turned[1][0].index(max(turned[1][0]))
 
 
-def test_hue_keeps_brightness_and_comes_round():
+def test_hue_keeps_luma_and_is_invertible():
     image = colours().double()
     luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     out = pixel_values.hue(image, torch.tensor([0.13, 0.4]))
@@ -50,7 +50,7 @@ def test_hue_keeps_brightness_and_comes_round():
     assert torch.allclose(pixel_values.hue(out, torch.tensor([-0.13, 0.6])), image)
 
 
-def test_gamma_bends_each_channels_own_range():
+def test_gamma_acts_on_range_of_each_channel():
     volume = 10 * torch.rand(2, 2, 3, 4, 5) - 5
     volume[1, 1] = 3.0
     out = pixel_values.gamma(volume, torch.tensor([2.0, 0.5]))
@@ -64,7 +64,7 @@ def test_gamma_bends_each_channels_own_range():
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7)])
-def test_a_bias_field_is_smooth_and_multiplies_what_lies_above_the_smallest_value(shape):
+def test_bias_field_is_smooth_and_multiplicative(shape):
     image = torch.rand(2, 1, *shape) - 0.3
     nodes = 2 * torch.rand(2, *[4] * len(shape)) - 1
     out = pixel_values.bias_field(image, nodes)
@@ -80,7 +80,7 @@ def test_a_bias_field_is_smooth_and_multiplies_what_lies_above_the_smallest_valu
     assert torch.allclose(pixel_values.bias_field(image, torch.zeros_like(nodes)), image, atol=1e-6)
 
 
-def test_shift_is_in_the_images_own_deviations():
+def test_shift_is_in_standard_deviations():
     image = torch.stack([torch.rand(1, 3, 4, 5), 100 * torch.rand(1, 3, 4, 5), torch.full((1, 3, 4, 5), 2.0)])
     out = pixel_values.shift(image, torch.tensor([0.5, -0.5, 3.0]))
     wanted = [0.5 * image[0].std(correction=0), -0.5 * image[1].std(correction=0), torch.tensor(0.0)]
@@ -88,7 +88,7 @@ def test_shift_is_in_the_images_own_deviations():
         assert torch.allclose(out[case], image[case] + wanted[case], atol=1e-4)
 
 
-def test_noise():
+def test_noise_has_given_deviation():
     image = torch.zeros(3, 1, 20, 30, 40)
     out = pixel_values.noise(image, torch.tensor([0.0, 0.5, 2.0]), seed=3)
     assert torch.equal(out[0], image[0])

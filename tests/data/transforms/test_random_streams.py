@@ -11,7 +11,7 @@ def numbers(streams: Streams, *names: str) -> list[float]:
     return torch.rand(4, generator=streams.of(*names)).tolist()
 
 
-def test_a_stream_depends_on_its_name_and_the_generator_alone():
+def test_stream_depends_on_name_and_generator_only():
     first, again = Streams(seeded()), Streams(seeded())
     wanted = numbers(first, "derm", "gain")
     numbers(again, "derm", "noise")
@@ -21,19 +21,19 @@ def test_a_stream_depends_on_its_name_and_the_generator_alone():
     assert all(other != wanted for other in others)
 
 
-def test_the_generator_moves_on():
+def test_streams_advance_the_generator():
     generator = seeded()
     assert numbers(Streams(generator), "a") != numbers(Streams(generator), "a")
 
 
-def test_uniform():
+def test_uniform_range():
     drawn = uniform(10_000, generator=seeded())
     assert drawn.min() >= -1
     assert drawn.max() < 1
     assert drawn.mean().abs() < 0.02
 
 
-def test_per_case():
+def test_per_case_shape_and_dtype():
     image = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
     out = per_case(torch.tensor([1.0, 2.0]), image)
     assert out.shape == (2, 1, 1, 1)

@@ -30,7 +30,7 @@ def cells(table: Table) -> torch.Tensor:
     return torch.cat([table.numerical, table.categorical.float().where(table.categorical >= 0, torch.nan)], dim=1)
 
 
-def test_nothing_by_default():
+def test_default_is_identity():
     table = numbered()
     assert TableAugment().idle
     new, changed = TableAugment()(table, seeded())
@@ -38,7 +38,7 @@ def test_nothing_by_default():
     assert not changed.any()
 
 
-def test_masked_cells_are_missing_and_all_others_as_they_were():
+def test_masked_cells_are_missing_and_others_unchanged():
     table = numbered()
     before = cells(table).clone()
     new, changed = TableAugment(mask=0.3)(table, seeded())
@@ -51,7 +51,7 @@ def test_masked_cells_are_missing_and_all_others_as_they_were():
     assert new.categorical.dtype == torch.int64
 
 
-def test_corrupted_cells_come_from_the_columns_of_the_fitted_rows():
+def test_corrupted_cells_come_from_fitted_columns():
     table, training = numbered(), numbered(first=1000)
     new, changed = TableAugment(corrupt=0.4).fit(training)(table, seeded())
     assert changed.float().mean() == pytest.approx(0.4, abs=0.03)
@@ -69,7 +69,7 @@ def test_corrupted_cells_come_from_the_columns_of_the_fitted_rows():
     assert whole[:, 0].max() > 1480
 
 
-def test_mixed_cells_come_from_one_other_case():
+def test_cutmix_cells_come_from_one_other_case():
     table = numbered()
     new, changed = TableAugment(cutmix=0.5)(table, seeded())
     assert changed.float().mean() == pytest.approx(0.5, abs=0.03)
@@ -80,7 +80,7 @@ def test_mixed_cells_come_from_one_other_case():
     assert same(cells(new), cells(table))[~changed].all()
 
 
-def test_cases_without_the_table_give_and_get_nothing():
+def test_cases_without_table_are_excluded():
     table, present = numbered(), torch.arange(500) % 2 == 0
     spoilt = Table(table.numerical.clone(), table.categorical.clone())
     spoilt.numerical[~present], spoilt.categorical[~present] = 1e6, 10**6
@@ -94,7 +94,7 @@ def test_cases_without_the_table_give_and_get_nothing():
     assert (cells(other)[present].nan_to_num() < 1e5).all()
 
 
-def test_a_batch_of_one_has_no_other_case():
+def test_cutmix_of_batch_of_one_is_identity():
     table = numbered(1)
     new, changed = TableAugment(cutmix=1.0)(table, seeded())
     assert same(cells(new), cells(table)).all()
@@ -102,7 +102,7 @@ def test_a_batch_of_one_has_no_other_case():
 
 
 @given(st.integers(0, 5), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.3, 1.0]))
-def test_seeds_decide_and_settings_do_not_shift_each_other(seed, corrupt, cutmix):
+def test_reproducible_by_seed_with_independent_streams(seed, corrupt, cutmix):
     table, rows = numbered(40), numbered(first=100)
     augment = TableAugment(corrupt=corrupt, cutmix=cutmix, mask=0.5).fit(rows)
     first, again = augment(table, seeded(seed)), augment(table, seeded(seed))
@@ -130,7 +130,7 @@ def test_seeds_decide_and_settings_do_not_shift_each_other(seed, corrupt, cutmix
         ),
     ],
 )
-def test_wrong_use(call, message):
+def test_invalid_options_and_calls_raise(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -155,7 +155,7 @@ def dataset() -> FrameDataset:
     )
 
 
-def test_training_rows_are_those_of_the_cases_that_have_the_table(dataset, monkeypatch):
+def test_training_rows_are_of_cases_with_table(dataset, monkeypatch):
     rows = training_rows(dataset, "meta", seeded(), batch_size=8)
     assert rows.categorical[:, 0].tolist() == [i for i in range(30) if i != 7]
     few = training_rows(dataset, "meta", seeded(), most=10, batch_size=8).categorical[:, 0].tolist()

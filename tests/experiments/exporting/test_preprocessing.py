@@ -34,7 +34,7 @@ def written(reader: CaseReader) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 2, 7])
-def test_a_table(rows: int) -> None:
+def test_table_cells_match_mmfusion(rows: int) -> None:
     """Odd cells of every kind of column; the whole column is read at once, as its other cells matter."""
     reader = reader_of({})
     about = written(reader)["tables"]["meta"]
@@ -47,7 +47,7 @@ def test_a_table(rows: int) -> None:
         assert (numerical.dtype, categorical.dtype) == (np.float32, np.int64)
 
 
-def test_a_cell_that_is_no_number_is_the_same_error() -> None:
+def test_non_number_raises_same_error() -> None:
     reader = reader_of({})
     frame = new_cases().assign(age="old")
     assert reader.schema is not None
@@ -59,8 +59,8 @@ def test_a_cell_that_is_no_number_is_the_same_error() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"channels": 1}, {"order": "bgr"}, {"range": (100, 40000)}, {"bits": 16}])
-def test_photographs(options: dict[str, Any], tmp_path: Path) -> None:
-    """Turned, transparent, deep, with a palette, grey; found whatever the case of the name."""
+def test_photographs_match_mmfusion(options: dict[str, Any], tmp_path: Path) -> None:
+    """Rotated, transparent, deep, with a palette, gray; found whatever the case of the name."""
     photographs(tmp_path / "images")
     source = ImageSource("photo", (16, 12), folders=("", "images"), **options)
     about = written(reader_of({"derm": source}))["images"]["derm"]
@@ -71,7 +71,7 @@ def test_photographs(options: dict[str, Any], tmp_path: Path) -> None:
         np.testing.assert_array_equal(stand_alone.photograph(file, about), source.decode(file))
 
 
-def test_twelve_bits_in_files_of_sixteen(tmp_path: Path) -> None:
+def test_12_bit_images_match_mmfusion(tmp_path: Path) -> None:
     Image.fromarray(np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)).save(tmp_path / "a.png")
     Image.fromarray(np.full((8, 8), 4096, dtype=np.uint16)).save(tmp_path / "b.png")
     source = ImageSource("photo", (8, 8), bits=12)
@@ -83,7 +83,7 @@ def test_twelve_bits_in_files_of_sixteen(tmp_path: Path) -> None:
         stand_alone.photograph(tmp_path / "b.png", about)
 
 
-def test_endings_and_patterns(tmp_path: Path) -> None:
+def test_extensions_and_patterns_match_mmfusion(tmp_path: Path) -> None:
     photographs(tmp_path / "p.1")
     source = ImageSource("p.{age}/{photo}", (8, 8), suffix=".tif", endings=(".jpg",))
     about = written(reader_of({"derm": source}))["images"]["derm"]
@@ -128,7 +128,7 @@ def test_several_images_per_case(tmp_path: Path) -> None:
     ],
     ids=lambda intensity: intensity.standardize,
 )
-def test_intensities(intensity: Intensity) -> None:
+def test_intensities_match_mmfusion(intensity: Intensity) -> None:
     """One image is constant, and becomes zeros."""
     source = ImageSource("photo", (4, 4))
     how = written(reader_of({"derm": source}, {"derm": intensity}))["images"]["derm"]["intensity"]
@@ -138,8 +138,8 @@ def test_intensities(intensity: Intensity) -> None:
     np.testing.assert_allclose(stand_alone.scaled(pixels, how), expected, rtol=0, atol=1e-6)
 
 
-def test_volumes_are_files_of_numpy(tmp_path: Path) -> None:
-    """With the name of the NIfTI file and another ending; those of a stack are in a folder."""
+def test_volumes_are_read_from_npy_files(tmp_path: Path) -> None:
+    """Named as the NIfTI file with another extension; those of a stack are in a folder."""
     voxels = np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float16)
     (tmp_path / "c1").mkdir()
     np.save(tmp_path / "c1" / "t1.npy", voxels[0])
@@ -158,6 +158,6 @@ def test_volumes_are_files_of_numpy(tmp_path: Path) -> None:
         read(VolumeSource("case", (6, 5, 3), suffix="/t1.nii.gz", axes="hws"))
 
 
-def test_images_of_another_kind_are_named() -> None:
+def test_unsupported_images_raise() -> None:
     with pytest.raises(ExportError, match="'chest' are read as 'dicom', which the exported script cannot do"):
         written(reader_of({"chest": DicomSource("photo", (4, 4))}))

@@ -58,7 +58,7 @@ def compared(run: Path, work: Path, frame: pd.DataFrame) -> None:
 
 
 @pytest.mark.slow
-def test_a_photograph_and_a_table(tmp_path: Path) -> None:
+def test_script_matches_predict(tmp_path: Path) -> None:
     photographs(tmp_path / "images")
     reader = reader_of({"derm": ImageSource("photo", (16, 16))})
     run = write(tmp_path / "run", "concat", reader, locked={"threshold": 0.49, "temperature": 1.7})
@@ -87,7 +87,7 @@ def test_several_photographs_per_case(tmp_path: Path) -> None:
         (None, "p.csv", "error: no table cases.csv"),
     ],
 )
-def test_a_complaint_before_anything_is_predicted(
+def test_invalid_arguments_are_one_line_errors(
     table: str | None,
     out: str,
     message: str,

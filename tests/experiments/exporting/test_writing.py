@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:column")
-def test_a_hub_folder_predicts_the_same_and_gives_the_module(run: Path, tmp_path: Path) -> None:
+def test_hub_folder_predicts_the_same(run: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--format", "hub"]) == 0
     out = tmp_path / "run-hub"
     names = {"README.md", "case.json", "config.json", "locked.json", "model.safetensors", "settings.json"}
@@ -63,7 +63,7 @@ def test_a_hub_folder_predicts_the_same_and_gives_the_module(run: Path, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:column")
-def test_a_program_needs_torch_alone(run: Path, tmp_path: Path) -> None:
+def test_torch_program_predicts_the_same(run: Path, tmp_path: Path) -> None:
     """The card lists the tensors; the program gives the run's probabilities for any number of cases."""
     assert main(["export", str(run), "--format", "torch", "--out", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "model.pt2"}
@@ -79,7 +79,7 @@ def test_a_program_needs_torch_alone(run: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(p[:, 1], expected["prob_bad"], rtol=0, atol=1e-6)
 
 
-def test_the_card_has_data_results_limits_and_license(run: Path, tmp_path: Path) -> None:
+def test_card_has_data_results_limits_and_license(run: Path, tmp_path: Path) -> None:
     write_json(run / "metrics.json", METRICS)
     mmfusion.load(run).export(tmp_path / "out", format="hub")
     text = (tmp_path / "out" / "README.md").read_text()
@@ -94,7 +94,7 @@ def test_the_card_has_data_results_limits_and_license(run: Path, tmp_path: Path)
     assert str(tmp_path) not in text
 
 
-def test_a_license_that_nobody_states_is_asked_for(run: Path, tmp_path: Path) -> None:
+def test_card_asks_for_missing_license(run: Path, tmp_path: Path) -> None:
     mmfusion.load(run).export(tmp_path / "a", format="hub")
     assert "The run does not state it" in (tmp_path / "a" / "README.md").read_text()
     assert "The folder has no results" in (tmp_path / "a" / "README.md").read_text()
@@ -102,7 +102,7 @@ def test_a_license_that_nobody_states_is_asked_for(run: Path, tmp_path: Path) ->
     assert "## License of the data\n\nCC0\n" in (tmp_path / "b" / "README.md").read_text()
 
 
-def test_what_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_one_line_errors(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
     assert "full already exists: choose another folder by --out" in complaint(
@@ -115,14 +115,14 @@ def test_what_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("content", [[], {"format": 1}, METRICS | {"notes": 3}, METRICS | {"test": {"auc": 5}}])
-def test_damaged_results_are_named(run: Path, tmp_path: Path, content: object) -> None:
+def test_damaged_results_raise(run: Path, tmp_path: Path, content: object) -> None:
     write_json(run / "metrics.json", content)
     with pytest.raises(ValueError, match=r"run.metrics\.json (is not what a run writes: |expects an object, got )"):
         mmfusion.load(run).export(tmp_path / "out", format="hub")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_of_ones_own_has_no_hub_folder(run: Path, tmp_path: Path) -> None:
+def test_hub_export_of_custom_module_raises(run: Path, tmp_path: Path) -> None:
     loaded = mmfusion.load(run)
     loaded.model.blueprint = None
     with pytest.raises(ValueError, match=r"the model cannot be written for a hub: .* without one"):
@@ -130,8 +130,8 @@ def test_a_model_of_ones_own_has_no_hub_folder(run: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_the_script_imports_four_packages() -> None:
-    """And of those beside it alone what is written beside it."""
+def test_script_imports_four_packages() -> None:
+    """And of the files next to it only what is written with it."""
     lines = [line for line in writing.script().splitlines() if line.startswith(("import ", "from "))]
     assert lines == [
         "import argparse", "import json", "import os", "import sys", "from pathlib import Path",
@@ -143,8 +143,8 @@ def test_the_script_imports_four_packages() -> None:
     ]  # fmt: skip
 
 
-def test_what_goes_with_the_script_needs_no_torch() -> None:
-    """Modules of the functions that it calls, under names that differ; imports of one another alone are left."""
+def test_modules_of_script_need_no_torch() -> None:
+    """Modules of the functions that it calls, under distinct names; only imports of one another remain."""
     modules = writing._used("experiments.exporting.stand_alone")
     names = {module.rpartition(".")[2] for module in modules}
     assert {"cells", "dates", "listing", "number_cells", "numerals", "optional", "spreadsheet", "table_file"} <= names
@@ -158,5 +158,5 @@ def test_what_goes_with_the_script_needs_no_torch() -> None:
 PAGE = Path(__file__).parents[3] / "docs" / "guide" / "export.md"
 
 
-def test_the_script_is_in_the_docs() -> None:
+def test_script_is_in_the_docs() -> None:
     assert f"```{{.python .notest}}\n{writing.script()}```" in PAGE.read_text()

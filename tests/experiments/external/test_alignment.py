@@ -26,14 +26,14 @@ def member(id_column: str | None = "case", group_column: str | None = "patient")
     return Predictor(nn.Identity(), reader, device=torch.device("cpu"))
 
 
-def test_a_table_under_the_runs_headings_is_as_it_was() -> None:
+def test_matching_headings_are_unchanged() -> None:
     aligned = align(TABLE.assign(dx="good", more=1), [member()])
     pd.testing.assert_frame_equal(aligned.frame, TABLE.assign(dx="good", more=1))
     assert (aligned.notes, aligned.lacking, aligned.labelled) == ((), (), True)
     assert not align(TABLE, [member()]).labelled
 
 
-def test_headings_that_are_spelt_almost_the_same_are_read_and_noted() -> None:
+def test_similar_headings_are_matched_and_noted() -> None:
     other = TABLE.rename(columns={"age": " Age ", "skin_type": "Skin-Type"}).assign(DX="bad")
     aligned = align(other, [member()])
     assert list(aligned.frame) == ["case", "patient", "photo", "age", "skin_type", "dx"]
@@ -48,7 +48,7 @@ def test_headings_that_are_spelt_almost_the_same_are_read_and_noted() -> None:
     assert align(twins, [member()]).lacking == ("age",)
 
 
-def test_named_columns_take_the_place_of_others() -> None:
+def test_named_columns_replace_others() -> None:
     other = TABLE.rename(columns={"age": "years"}).assign(dx="x", diagnosis="good", subject="s")
     aligned = align(other, [member()], label="diagnosis", group="subject", rename={"years": "age"})
     assert list(aligned.frame["dx"]) == ["good", "good"]
@@ -61,7 +61,7 @@ def test_named_columns_take_the_place_of_others() -> None:
     assert list(align(other, [own], group="subject").frame["subject"]) == ["s", "s"]
 
 
-def test_what_the_table_lacks_is_empty_unless_a_whole_modality_is() -> None:
+def test_missing_column_is_empty_and_missing_modality_absent() -> None:
     aligned = align(TABLE.drop(columns="age").assign(agee=1), [member()])
     assert aligned.lacking == ("age",)
     assert aligned.frame["age"].isna().all()
@@ -75,7 +75,7 @@ def test_what_the_table_lacks_is_empty_unless_a_whole_modality_is() -> None:
     assert align(TABLE.drop(columns="photo"), [member()]).lacking == ("photo",)
 
 
-def test_rows_without_unique_names_are_called_by_their_numbers() -> None:
+def test_duplicate_ids_are_replaced_by_row_numbers() -> None:
     aligned = align(TABLE.assign(case="a"), [member()])
     assert "case" not in aligned.frame
     assert aligned.notes == ("Names in the column 'case' occur several times: rows are called by their numbers.",)
@@ -86,7 +86,7 @@ def test_rows_without_unique_names_are_called_by_their_numbers() -> None:
     assert "every row counts as another one" in aligned.notes[0]
 
 
-def test_all_faults_of_the_named_columns_at_once() -> None:
+def test_wrong_column_names_are_reported_together() -> None:
     with pytest.raises(ValueError, match="the table has no column 'no'; its columns are: case,") as info:
         align(TABLE, [member()], rename={"no": "age", "age": "height", "photo": "age"})
     assert "the run reads no column 'height'; it reads: photo, age, skin_type, dx, case, patient" in str(info.value)
@@ -95,7 +95,7 @@ def test_all_faults_of_the_named_columns_at_once() -> None:
         align(pd.concat([TABLE, TABLE[["age"]]], axis=1), [member()])
 
 
-def test_a_cell_that_is_no_number_is_missing_for_a_lenient_reader() -> None:
+def test_lenient_reader_reads_non_number_as_missing() -> None:
     schema = lenient(member()).reader.schema
     assert schema is not None
     odd = TABLE.assign(age=["30", "old"])

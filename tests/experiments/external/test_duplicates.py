@@ -53,7 +53,7 @@ def test_new_cases_have_no_duplicates() -> None:
     assert duplicates(MEMBER, own(), cases(frame(30, 1, "n"), pictures(30, 1))) == ([], [])
 
 
-def test_copies_of_images_and_rows_are_found_with_what_they_share() -> None:
+def test_copied_images_and_rows_are_found() -> None:
     table, images = frame(6, 1, "n"), pictures(6, 1)
     table.loc[0, ["age", "size"]] = TRAIN.loc[7, ["age", "size"]].astype(float)
     images[1] = pictures(40, 0)[8]
@@ -69,7 +69,7 @@ def test_copies_of_images_and_rows_are_found_with_what_they_share() -> None:
     assert notes == []
 
 
-def test_rows_that_patients_share_by_chance_say_nothing_and_are_said() -> None:
+def test_common_rows_are_noted_and_not_duplicates() -> None:
     common = TRAIN.assign(age=50.0, size=np.repeat([0.0, 1.0], 20))
     found, notes = duplicates(MEMBER, own(common), cases(frame(3, 1, "n").assign(age=50.0, size=1.0), pictures(3, 1)))
     assert found == []
@@ -80,7 +80,7 @@ def test_rows_that_patients_share_by_chance_say_nothing_and_are_said() -> None:
 
 
 @pytest.mark.slow
-def test_images_of_one_value_or_absent_ones_are_no_duplicates() -> None:
+def test_constant_or_absent_images_are_no_duplicates() -> None:
     train = cases(TRAIN, torch.zeros(40, 3, 32, 32, dtype=torch.uint8))
     other = cases(frame(3, 1, "n"), torch.zeros(3, 3, 32, 32, dtype=torch.uint8))
     assert duplicates(MEMBER, TrainingCases(train, train, None, ()), other)[0] == []
@@ -90,7 +90,7 @@ def test_images_of_one_value_or_absent_ones_are_no_duplicates() -> None:
     assert duplicates(MEMBER, own(), absent)[0] == []
 
 
-def test_names_are_compared_with_the_folder_alone(tmp_path: Path) -> None:
+def test_shared_names_need_only_the_run_folder(tmp_path: Path) -> None:
     other = frame(3, 1, "n")
     assert shared_names(tmp_path, READER, other) == []
     pd.DataFrame({"id": ["n1", "n2"], "group": ["n0", "z"], "part": ["train", "test"]}).to_csv(

@@ -33,7 +33,7 @@ def on(trained: Path, fakes: ModuleType) -> Evaluate:
     return evaluated
 
 
-def test_its_own_test_set_gives_its_own_numbers(trained: Path, fakes: ModuleType) -> None:
+def test_own_test_set_reproduces_metrics(trained: Path, fakes: ModuleType) -> None:
     found = evaluate(trained, fakes.table(64, seed=2), device="cpu", n_resamples=50)
     own = read_json(trained / folder.METRICS)
     assert found.scores is not None
@@ -55,9 +55,7 @@ def test_its_own_test_set_gives_its_own_numbers(trained: Path, fakes: ModuleType
     assert found.sentences() == []
 
 
-def test_threshold_and_temperature_stay_locked_on_a_shifted_table(
-    on: Evaluate, fakes: ModuleType, trained: Path
-) -> None:
+def test_threshold_and_temperature_are_locked_on_shifted_table(on: Evaluate, fakes: ModuleType, trained: Path) -> None:
     frame = fakes.table(120, seed=7)
     frame["size"] += 1.0
     found = on(frame, subgroups=["site"])
@@ -76,7 +74,7 @@ def test_threshold_and_temperature_stay_locked_on_a_shifted_table(
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_what_either_side_lacks_is_noted_and_nothing_ends(on: Evaluate, fakes: ModuleType) -> None:
+def test_missing_columns_and_labels_are_noted(on: Evaluate, fakes: ModuleType) -> None:
     frame = fakes.table(40, seed=7).astype(object)
     frame.loc[0, "dx"], frame.loc[1, "dx"], frame.loc[2, "dx"] = "ugly", None, " BAD"
     frame.loc[3, "size"] = "large"
@@ -114,7 +112,7 @@ def test_what_either_side_lacks_is_noted_and_nothing_ends(on: Evaluate, fakes: M
         (lambda f: f.assign(site=None, size=None), "", True),
     ],
 )
-def test_a_table_that_lacks_something_is_evaluated(
+def test_incomplete_table_is_evaluated(
     on: Evaluate, fakes: ModuleType, change: Callable[[pd.DataFrame], pd.DataFrame], said: str, scored: bool
 ) -> None:
     frame = change(fakes.table(20, seed=7))
@@ -126,7 +124,7 @@ def test_a_table_that_lacks_something_is_evaluated(
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_nothing_to_predict_from_is_an_error_and_so_is_a_name_that_is_none(on: Evaluate, fakes: ModuleType) -> None:
+def test_missing_columns_and_empty_table_raise(on: Evaluate, fakes: ModuleType) -> None:
     frame = fakes.table(20, seed=7)
     with pytest.raises(ValueError, match="the table has no column 'size', 'site'"):
         on(frame[["case", "dx"]])
@@ -138,7 +136,7 @@ def test_nothing_to_predict_from_is_an_error_and_so_is_a_name_that_is_none(on: E
         on(frame, subgroups=["sex"])
 
 
-def test_training_cases_are_found_again(on: Evaluate, fakes: ModuleType) -> None:
+def test_training_cases_are_reported_as_duplicates(on: Evaluate, fakes: ModuleType) -> None:
     frame = fakes.table(64, seed=0).iloc[:10]
     found = on(frame)
     assert {one.what for one in found.duplicates} == {"name", "name of the patient", "all columns that the model reads"}
@@ -153,7 +151,7 @@ def test_training_cases_are_found_again(on: Evaluate, fakes: ModuleType) -> None
     assert on(frame.drop(columns=["case", "patient"]), training=False).duplicates == ()
 
 
-def test_why_the_training_cases_are_not_reached(trained: Path, fakes: ModuleType, tmp_path: Path) -> None:
+def test_unreachable_training_cases_have_a_reason(trained: Path, fakes: ModuleType, tmp_path: Path) -> None:
     out, frame = tmp_path / "run", fakes.table(20, seed=7)
     shutil.copytree(trained, out)
     packed = read_json(out / folder.SETTINGS)
@@ -171,7 +169,7 @@ def test_why_the_training_cases_are_not_reached(trained: Path, fakes: ModuleType
     assert f"{fakes.table(64, seed=0)['size'][0]:.6f}".encode() not in content
 
 
-def test_several_runs_and_a_shared_one(trained: Path, fakes: ModuleType, tmp_path: Path) -> None:
+def test_several_runs_and_a_shared_run_are_evaluated(trained: Path, fakes: ModuleType, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "seed1")
     frame = fakes.table(20, seed=7)
     both = evaluate([trained, tmp_path / "seed1"], frame, device="cpu", n_resamples=0)
@@ -188,7 +186,7 @@ def test_several_runs_and_a_shared_one(trained: Path, fakes: ModuleType, tmp_pat
     pd.testing.assert_frame_equal(shared.cases, alone.cases)
 
 
-def test_the_command_writes_numbers_and_cases(
+def test_command_writes_metrics_and_cases(
     trained: Path, fakes: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table, out = tmp_path / "other.csv", tmp_path / "out"

@@ -17,7 +17,7 @@ def cases(n: int = 60, seed: int = 0) -> LabelledCases:
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
-def test_every_metric_of_a_decision_is_at_the_locked_threshold(threshold: float) -> None:
+def test_decision_metrics_use_locked_threshold(threshold: float) -> None:
     of = cases()
     found = at_threshold(of, Locked(threshold, 1.5), NAMES, n_resamples=0, seed=0)
     y, called = of.labels, of.probabilities[:, 1] >= threshold
@@ -33,7 +33,7 @@ def test_every_metric_of_a_decision_is_at_the_locked_threshold(threshold: float)
         assert found[name].value == plain[name][0]
 
 
-def test_the_temperature_is_the_locked_one() -> None:
+def test_calibrated_metrics_use_locked_temperature() -> None:
     of = cases()
     found = score(of, Locked(0.5, 3.0), NAMES, n_resamples=50, seed=0)
     scaled = apply_temperature(of.probabilities, 3.0)
@@ -46,7 +46,7 @@ def test_the_temperature_is_the_locked_one() -> None:
     assert score(of, Locked(0.5), NAMES, n_resamples=0, seed=0).calibrated == {}
 
 
-def test_one_class_alone_has_what_is_defined_and_an_infinite_output_nothing() -> None:
+def test_single_class_and_nonfinite_outputs_are_undefined() -> None:
     of = cases()
     alone = of.take(np.flatnonzero(of.labels == 1))
     found = score(alone, Locked(0.5, 2.0), NAMES, n_resamples=20, seed=0)
@@ -59,7 +59,7 @@ def test_one_class_alone_has_what_is_defined_and_an_infinite_output_nothing() ->
     assert (found.not_finite, found.metrics) == (1, {})
 
 
-def test_a_single_case_and_three_classes() -> None:
+def test_single_case_and_three_classes_are_scored() -> None:
     one = cases().take(np.array([0]))
     assert score(one, Locked(0.5, 1.0), NAMES, n_resamples=20, seed=0).metrics["accuracy"].value in (0.0, 1.0)
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_a_single_case_and_three_classes() -> None:
     assert found.metrics["accuracy"].value == pytest.approx((p.argmax(1) == of.labels).mean())
 
 
-def test_subgroups_with_too_few_cases_of_a_class_are_counted_and_not_compared() -> None:
+def test_small_subgroups_are_counted_and_not_compared() -> None:
     of = cases(90)
     where = ["arm"] * 40 + ["leg"] * 40 + ["unknown"] * 5 + ["ear"] * 5
     scored = score_subgroups(of, {"site": where}, Locked(0.4, 1.0), NAMES, n_resamples=20, seed=0)

@@ -13,7 +13,7 @@ AGE = NumericalColumn.fit(FIRST, "age")
 SEX = CategoricalColumn("sex", ("female", "male"), missing=("x",))
 
 
-def test_a_number_that_moved_and_one_that_did_not() -> None:
+def test_numerical_shift() -> None:
     (same,) = of_column(AGE, FIRST, FIRST, 0)
     assert (same.n_reference, same.n_other, same.effect, same.p) == (N, N, 0.0, 1.0)
     (moved,) = of_column(AGE, FIRST, FIRST.assign(age=FIRST["age"] + 20), 0)
@@ -23,7 +23,7 @@ def test_a_number_that_moved_and_one_that_did_not() -> None:
     assert moved.other.split()[0] == f"{FIRST['age'].mean() + 20:.3g}"
 
 
-def test_levels_missing_cells_and_levels_that_training_lacks() -> None:
+def test_categorical_shift_with_missing_and_new_levels() -> None:
     other = pd.DataFrame({"sex": ["M", "Female", "diverse", "x"] * 10})
     values, missing = of_column(SEX, FIRST, other, 0)
     assert values.n_other == 30
@@ -33,7 +33,7 @@ def test_levels_missing_cells_and_levels_that_training_lacks() -> None:
     assert missing.p < 0.01
 
 
-def test_a_column_or_all_values_that_one_side_lacks() -> None:
+def test_shift_of_missing_column_is_undefined() -> None:
     values, missing = of_column(AGE, FIRST, FIRST.drop(columns="age"), 0)
     assert (values.other, values.n_other) == ("none", 0)
     assert np.isnan([values.p, values.effect]).all()
@@ -46,7 +46,7 @@ def test_a_column_or_all_values_that_one_side_lacks() -> None:
     assert values.n_other == 0
 
 
-def test_tests_are_corrected_together_and_what_has_none_is_not_counted() -> None:
+def test_p_values_are_corrected_over_defined_tests() -> None:
     rows = [Shift("column", name, "", "", 9, 9, 0.1, p) for name, p in (("a", 0.02), ("b", np.nan), ("c", 0.5))]
     found = corrected(rows)
     assert [one.corrected for one in found] == pytest.approx([0.04, np.nan, 0.5], nan_ok=True)

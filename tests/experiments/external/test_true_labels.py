@@ -7,7 +7,7 @@ from mmfusion.experiments.external.true_labels import read_labels
 TARGET = TargetColumn("dx", ("nevus", "melanoma"), {"mel": "melanoma"})
 
 
-def test_spellings_unknown_labels_and_rows_without_one_are_told_apart() -> None:
+def test_spellings_unknown_and_missing_labels_are_distinguished() -> None:
     frame = pd.DataFrame({"dx": [" Nevus", "mel", "MM", None, "", "keratosis", "keratosis"]})
     labels = read_labels(frame, TARGET, {"MM": "melanoma"})
     assert labels.codes.tolist() == [0, 1, 1, -1, -1, -1, -1]
@@ -23,7 +23,7 @@ def test_spellings_unknown_labels_and_rows_without_one_are_told_apart() -> None:
     ]
 
 
-def test_a_class_without_rows_is_said_and_an_alias_of_no_class_is_an_error() -> None:
+def test_absent_class_is_noted_and_unknown_alias_raises() -> None:
     frame = pd.DataFrame({"dx": ["nevus", "nevus"]})
     assert read_labels(frame, TARGET).sentences() == ["No row is of class 'melanoma'."]
     with pytest.raises(ValueError, match=r"classes of the run \(nevus, melanoma\), got 'cancer'"):

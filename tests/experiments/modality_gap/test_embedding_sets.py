@@ -41,7 +41,7 @@ def dataset(model: FusionModel) -> FrameDataset:
         ("healnet", ["image0", "table0"], True),  # latents are no modality
     ],
 )
-def test_sets_of_every_kind_of_model(name: str, sets: list[str], fused: bool) -> None:
+def test_embedding_sets_of_every_kind_of_model(name: str, sets: list[str], fused: bool) -> None:
     model = small_model(name)
     cases = dataset(model)
     found = sets_of(model, cases, 2, CPU)
@@ -64,7 +64,7 @@ def test_sets_of_every_kind_of_model(name: str, sets: list[str], fused: bool) ->
     assert all(np.isfinite(cloud.points).all() for panel in panels for cloud in panel.clouds)
 
 
-def test_modalities_may_have_any_name() -> None:
+def test_modalities_can_have_any_name() -> None:
     rng = np.random.default_rng(0)
     names = ("fused", "fused embedding", "prototypes fused", "a and b", "across")
     sets = EmbeddingSets(
@@ -81,7 +81,7 @@ def test_modalities_may_have_any_name() -> None:
     assert len(np.unique(np.concatenate(shown), axis=0)) == 5 * (6 + 2) + 2
 
 
-def test_widths_of_their_own_have_pictures_of_their_own() -> None:
+def test_sets_of_unequal_widths_have_separate_panels() -> None:
     rng = np.random.default_rng(0)
     has = np.array([True, True, False, True])
     sets = EmbeddingSets(
@@ -99,7 +99,7 @@ def test_widths_of_their_own_have_pictures_of_their_own() -> None:
     assert [len(cloud.points) for cloud in panels[0].clouds] == [3, 1]
 
 
-def test_a_model_without_embeddings_is_an_error() -> None:
+def test_model_without_embeddings_raises() -> None:
     class Logits(torch.nn.Module):
         def forward(self, inputs: object, present: object = None) -> mmf.FusionOutput:
             return mmf.FusionOutput({"label": torch.zeros(2, 3)}, {}, {})

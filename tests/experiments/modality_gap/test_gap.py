@@ -44,7 +44,7 @@ def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> mmf.Run:
     )
 
 
-def test_they_are_those_that_the_training_began_with(run: mmf.Run) -> None:
+def test_initial_model_has_initial_weights_of_run(run: mmf.Run) -> None:
     trained = dict(run.model.named_parameters())
     state = torch.random.get_rng_state()
     first = initial_model(run.folder, run.spec, run.model)
@@ -60,7 +60,7 @@ def test_they_are_those_that_the_training_began_with(run: mmf.Run) -> None:
     assert means == []
 
 
-def test_another_seed_began_elsewhere(run: mmf.Run) -> None:
+def test_other_seed_has_other_initial_weights(run: mmf.Run) -> None:
     path = run.folder / "settings.json"
     settings = read_json(path)
     write_json(path, {**settings, "run": {**settings["run"], "seed": 4}})
@@ -71,7 +71,7 @@ def test_another_seed_began_elsewhere(run: mmf.Run) -> None:
     assert not torch.equal(other.head.state_dict().popitem()[1], run.model.head.state_dict().popitem()[1])
 
 
-def test_a_shared_folder_does_not_say_where_it_began(run: mmf.Run, tmp_path: Path) -> None:
+def test_shared_folder_without_seed_raises(run: mmf.Run, tmp_path: Path) -> None:
     run.share(tmp_path / "shared")
     with pytest.raises(ValueError, match=r"does not say which seed .* before=False"):
         initial_model(tmp_path / "shared", run.spec, run.model)
@@ -89,7 +89,7 @@ def gap(run: mmf.Run, root: Path) -> ModalityGap:
     return run.modality_gap(root / "table.csv", neighbors="none", n_resamples=50)
 
 
-def test_numbers_are_those_of_the_embeddings(run: mmf.Run, root: Path, frame: pd.DataFrame, gap: ModalityGap) -> None:
+def test_numbers_match_embeddings(run: mmf.Run, root: Path, frame: pd.DataFrame, gap: ModalityGap) -> None:
     embeddings = run.embed(root / "table.csv")
     sets = {str(name): embeddings[name].to_numpy() for name in ("photo", "meta")}
     labels = np.arange(20) % 3
@@ -116,7 +116,7 @@ def test_change_is_after_less_before(gap: ModalityGap) -> None:
     assert (low <= high).any()
 
 
-def test_prototypes_are_those_of_the_anchor_losses(run: mmf.Run, root: Path, gap: ModalityGap) -> None:
+def test_prototypes_match_anchor_losses(run: mmf.Run, root: Path, gap: ModalityGap) -> None:
     (modalities, fused) = gap.panels[AFTER]
     assert (modalities.title, fused.title) == ("photo, meta", "fused")
     assert [cloud.name for cloud in modalities.clouds] == ["photo", "meta", ACROSS]
@@ -134,7 +134,7 @@ def test_prototypes_are_those_of_the_anchor_losses(run: mmf.Run, root: Path, gap
     np.testing.assert_allclose(np.abs(points), np.abs(centered @ plane.T), atol=1e-4)
 
 
-def test_cases_may_lack_a_modality_or_a_label(run: mmf.Run, root: Path, frame: pd.DataFrame) -> None:
+def test_missing_modality_and_label(run: mmf.Run, root: Path, frame: pd.DataFrame) -> None:
     some = frame.assign(photo=frame["photo"].where(frame.index != 2, ""))
     found = run.modality_gap(some.drop(columns="diagnosis"), root, "absent", before=False, neighbors="none")
     assert set(found.numbers["when"]) == {AFTER}
@@ -148,7 +148,7 @@ def test_cases_may_lack_a_modality_or_a_label(run: mmf.Run, root: Path, frame: p
     assert found.png.startswith(b"\x89PNG")
 
 
-def test_own_test_set_and_a_part_of_the_cases(run: mmf.Run, root: Path) -> None:
+def test_own_test_set_and_subset_of_cases(run: mmf.Run, root: Path) -> None:
     own = run.modality_gap(before=False, neighbors="none", n_resamples=0)
     assert own.about.startswith("4 cases of the run's test set")
     few = run.modality_gap(root / "table.csv", before=False, neighbors="none", n_cases=6, n_resamples=0)
@@ -161,7 +161,7 @@ def test_own_test_set_and_a_part_of_the_cases(run: mmf.Run, root: Path) -> None:
         run.modality_gap(neighbors="lda")  # type: ignore[arg-type]
 
 
-def test_files_need_nothing_else(gap: ModalityGap, tmp_path: Path) -> None:
+def test_written_files_are_self_contained(gap: ModalityGap, tmp_path: Path) -> None:
     files = gap.write(tmp_path / "new" / "folder")
     assert [path.name for path in files] == ["gap.png", "gap.html", "gap.csv"]
     page = files[1].read_text(encoding="utf-8")
@@ -173,7 +173,7 @@ def test_files_need_nothing_else(gap: ModalityGap, tmp_path: Path) -> None:
     assert gap._repr_html_() in page
 
 
-def test_names_are_texts_and_not_markup() -> None:
+def test_names_are_escaped() -> None:
     points, classes = np.array([[0.0, 1], [1, 0]]), np.array([0, -1])
     panel = Panel("<q>", "PCA", (0.5, 0.5), (Cloud("<i>", points, classes, np.array([[0.5, 0], [np.nan, np.nan]])),))
     numbers = pd.DataFrame([("<u>", "distance", "<i>", "<a>", np.nan, np.nan, np.nan, 2)])

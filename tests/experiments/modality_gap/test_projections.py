@@ -11,7 +11,7 @@ from mmfusion.experiments.modality_gap.projections import PCA, TSNE, UMAP, chose
 RNG = np.random.default_rng(0)
 
 
-def test_pca_is_the_plane_of_the_most_variance() -> None:
+def test_pca_matches_sklearn() -> None:
     decomposition = pytest.importorskip("sklearn.decomposition")
     x = RNG.normal(size=(20, 5)) * [3, 2, 1, 0.5, 0.1] + 7
     found = project(x, PCA, 0)
@@ -25,7 +25,7 @@ def test_pca_is_the_plane_of_the_most_variance() -> None:
 
 @pytest.mark.parametrize("x", [np.ones((1, 3)), np.ones((5, 3)), RNG.normal(size=(3, 1))])
 @pytest.mark.parametrize("name", [PCA, TSNE])
-def test_few_or_equal_points_have_a_place(x: Any, name: str) -> None:
+def test_few_or_equal_points_are_finite(x: Any, name: str) -> None:
     found = project(x, PCA if len(x) > 3 else name, 0)
     assert found.name == PCA
     assert found.points.shape == (len(x), 2)
@@ -35,7 +35,7 @@ def test_few_or_equal_points_have_a_place(x: Any, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_tsne_is_the_same_for_a_seed_and_keeps_clusters_apart() -> None:
+def test_tsne_is_deterministic_and_separates_clusters() -> None:
     x = np.concatenate([RNG.normal(size=(10, 4)), RNG.normal(size=(10, 4)) + 50])
     one, again = (project(x, TSNE, 3).points for _ in range(2))
     np.testing.assert_array_equal(one, again)
@@ -53,7 +53,7 @@ class Fake:
         return x[:, :2].astype(np.float32)
 
 
-def test_umap_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_umap_is_chosen_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections.importlib.util, "find_spec", lambda name: None)
     assert chosen("auto") == (PCA, TSNE)
     assert chosen("none") == (PCA,)
@@ -68,7 +68,7 @@ def test_umap_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert (Fake.options["n_neighbors"], Fake.options["random_state"]) == (8, 5)
 
 
-def test_what_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_umap_and_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match=r'this needs umap-learn: pip install "mmfusion\[umap\]"'):
         project(RNG.normal(size=(9, 4)), UMAP, 0)
