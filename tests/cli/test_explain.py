@@ -18,9 +18,12 @@ def test_sheets_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     frame.to_csv(tmp_path / "other.csv", index=False)
     place = explanations.run(tmp_path / "run", frame, dim=8)
     words = ["explain", str(place), "--table", str(tmp_path / "other.csv"), "--missing-images", "absent", *QUICK]
-    assert main([*words, "--cases", "worst,c3", "--n", "2"]) == 0
+    assert main([*words, "--cases", "worst,c3", "--n", "2", "--gap"]) == 0
     out = place / "explanation-other"
-    assert "explanation.html" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "explanation.html" in shown
+    assert f"{out / 'gap.html'}, after training alone: the folder does not say how it began" in shown
+    assert {"gap.html", "gap.png", "gap.csv"} < {path.name for path in out.iterdir()}
     names = [path.name for path in sorted((out / "sheets").iterdir())]
     assert names[0] == "01-c3.html"
     assert len(names) == 2

@@ -76,6 +76,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--training-root", type=Path, metavar="DIR", help="where the run's own dataset is now, if it was moved"
     )
     explain.add_argument("--no-training", action="store_true", help="do not read the run's training cases")
+    explain.add_argument(
+        "--gap",
+        action="store_true",
+        help="draw where the model puts the modalities, before and after training, as gap.html, gap.png and gap.csv",
+    )
     explain.add_argument("--out", type=Path, metavar="DIR", help="folder of the pages (default: RUN/explanation)")
     explain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     explain.add_argument("--formulas", action="store_true", help="as of mmfusion predict")
@@ -86,6 +91,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _explain(arguments: argparse.Namespace) -> None:
     with interrupt.at_once():
         from mmfusion.api.trained_run import load
+        from mmfusion.experiments.modality_gap.initial_weights import start_is_known
 
         flags.import_ahead()
     if len(arguments.runs) > 1:
@@ -115,3 +121,17 @@ def _explain(arguments: argparse.Namespace) -> None:
         formulas=arguments.formulas,
         verbose=option_names.reporter(arguments),
     )
+    if arguments.gap:
+        known = start_is_known(run.folder)
+        gap = run.modality_gap(
+            table,
+            arguments.training_root if table is None and arguments.image_root is None else arguments.image_root,
+            arguments.missing_images,
+            before=known,
+            seed=arguments.seed,
+        )
+        _, page, _ = gap.write(out)
+        print(
+            f"The modality gap is in {page}"
+            + ("" if known else ", after training alone: the folder does not say how it began")
+        )

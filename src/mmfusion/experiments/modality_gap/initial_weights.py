@@ -12,6 +12,11 @@ from mmfusion.training.fitting import learning
 from mmfusion.training.seeds import derive, seed_all
 
 
+def start_is_known(place: Path) -> bool:
+    """Whether a run's folder says what its training began with; a shared one does not."""
+    return (place / folder.SPLITS).is_file()
+
+
 def initial_model(place: Path, spec: DataSpec, trained: nn.Module, module: nn.Module | None = None) -> nn.Module:
     """A run's model with the weights that it began with, built again from its seed.
 
@@ -31,7 +36,7 @@ def initial_model(place: Path, spec: DataSpec, trained: nn.Module, module: nn.Mo
         ValueError: If the folder does not say what the run began with, as a shared one, or pretrained weights cannot be
             had.
     """
-    if not (place / folder.SPLITS).is_file():
+    if not start_is_known(place):
         raise ValueError(
             f"{place} does not say which seed and pretrained weights its training began with, as a shared folder: only "
             "what came after can be shown, by before=False"
