@@ -88,6 +88,12 @@ def test_page_has_both_datasets_and_is_one_file(tmp_path: Path) -> None:
     assert auc is not None
     assert f"the AUC is {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})" in text
     assert "the image derm" in text
+    assert text.count("<figcaption>Confusion matrix, ") == 2
+    counted = replace(found, subgroups=tuple(replace(one, metrics={}) for one in found.subgroups))
+    assert 'data-label="balanced accuracy"' in text
+    only = external_page.render(counted)
+    assert 'data-label="balanced accuracy"' not in only
+    assert "No two subgroups of a property could be compared" in only
     assert "On another hospital's data nothing is guaranteed" in text
     assert read_json(page.parent / "evaluation.json")["shifts"][0]["shifted"] is True
     assert external_page.render(found) == text

@@ -23,5 +23,12 @@ def test_text_wraps_and_numbers_do_not() -> None:
     assert stacking([row], ("method", "text"), 1) == ALWAYS
 
 
+def test_text_narrows_before_table_stacks_on_every_screen() -> None:
+    columns = ("method", "fuses", "verdict", "AUC", "difference to concat (tuned)", "p, Holm", "detectable")
+    number = "+0.053 (\u22120.005 to +0.111)"
+    row = ("logistic regression", "reference: table", "no worse than by the margin", number, number, "0.144", "0.091")
+    assert stacking([(*row[:2], row[2] * 2, *row[3:])], columns, 4) <= SCREENS[-1]
+
+
 def test_empty_table_has_headings() -> None:
     assert stacking([], ("method", "AUC"), 1) == 0

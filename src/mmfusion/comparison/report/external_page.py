@@ -80,6 +80,7 @@ def render(evaluation: ExternalEvaluation) -> str:
         "risk": _risk(evaluation),
         "sets": _sets(evaluation),
         "subgroups": _subgroups(evaluation),
+        "compared": any(one.metrics for one in evaluation.subgroups),
         "shifted": [_shift(one) for one in sorted(shifted, key=lambda one: -one.effect)],
         "others": [_shift(one) for one in evaluation.shifts if not one.shifted],
         "pairs": [(one.case, one.training, one.what) for one in evaluation.duplicates[:MOST_PAIRS]],
@@ -202,6 +203,8 @@ def _sets(evaluation: ExternalEvaluation) -> list[tuple[str, ...]]:
 
 
 def _subgroups(evaluation: ExternalEvaluation) -> list[tuple[str, ...]]:
+    if not any(one.metrics for one in evaluation.subgroups):
+        return [(f"{one.by}: {one.value}", f"{one.n_cases:,}") for one in evaluation.subgroups]
     shown = ("auc", "sensitivity", "specificity", "balanced_accuracy", "brier")
     return [
         (
@@ -302,11 +305,11 @@ class _Pictures:
 
     def confusion(self) -> list[Picture]:
         """Truth and label."""
-        named = ((self._evaluation.table, self._here), (formatting.capitalized(_OWN_NAME), self._own))
+        named = ((self._evaluation.table, self._here), (_OWN_NAME, self._own))
         return [
             matrix(
                 f"confusion-{number}",
-                name,
+                f"Confusion matrix, {name}",
                 f"Confusion matrix of {name}, percent of each true class.",
                 side.confusion.shares,
                 self._evaluation.classes,

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmfusion.comparison.report import formatting
@@ -20,9 +20,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(clean(text).replace("&", "&amp;").split())).replace("\\<", "&lt;")
 
 
-def _kind(cell: str, numeric: bool) -> str:
-    """Class of a table cell: a number, or text that is too long to stand next to its label on a phone."""
-    return ' class="n"' if numeric else ' class="long"' if len(cell) > _LONG else ""
+def _kinds(rows: Sequence[Sequence[str]], columns: Sequence[str], n_numeric: int) -> list[str]:
+    """Class of the cells of each column: numbers, or text of which some is too long to stand next to its label."""
+    first = len(columns) - n_numeric
+    long = [any(len(str(row[number])) > _LONG for row in rows) for number in range(len(columns))]
+    return [' class="n"' if n >= first else ' class="long"' if long[n] else "" for n in range(len(columns))]
 
 
 def rendered(page: str, format: str, values: Mapping[str, Any]) -> str:
@@ -46,7 +48,7 @@ def rendered(page: str, format: str, values: Mapping[str, Any]) -> str:
     environment.filters["flow"] = lambda text: markup(" ".join(text.split()))
     environment.filters["metric"] = formatting.metric
     environment.filters["stacking"] = stacking
-    environment.filters["kind"] = lambda cell, numeric: markup(_kind(str(cell), numeric))
+    environment.filters["kinds"] = lambda rows, *of: [markup(text) for text in _kinds(rows, *of)]
     environment.globals["screens"] = (*SCREENS, ALWAYS)
     blocks = environment.get_template(f"{format}.jinja").module
     template = environment.get_template(f"{page}.jinja")

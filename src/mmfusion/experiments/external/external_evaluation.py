@@ -88,8 +88,8 @@ class ExternalEvaluation:
         if self.duplicates:
             n = len({one.case for one in self.duplicates})
             lines.append(
-                f"{n} of {len(self.cases)} cases resemble training cases too much: as far as they are the same, the "
-                "metrics are too good."
+                f"{n} of {len(self.cases)} cases {'resembles' if n == 1 else 'resemble'} training cases too much: as "
+                "far as they are the same, the metrics are too good."
             )
         if shifted := [one for one in self.shifts if one.shifted]:
             lines.append(

@@ -132,7 +132,7 @@ def summaries(member: Predictor, other: FrameDataset, *, seed: int) -> tuple[Shi
     found = []
     for column in schema.numerical:
         values = _numbers(column, frame)
-        known = f"{column.mean:.3g} ± {column.std:.2g}"
+        known = moments_text(column.mean, column.std)
         new = _moments(values) if len(values) else "none"
         found.append(Shift("column", column.name, known, new, 0, len(values), np.nan, np.nan))
     return tuple(found)
@@ -195,7 +195,7 @@ def _of_levels(kind: str, name: str, sides: Sequence[Sequence[str]], seed: int) 
     def shown(values: Sequence[str]) -> str:
         share = {level: sum(value == level for value in values) / len(values) for level in levels}
         most = sorted(levels, key=lambda level: -share[level])[:_SHOWN]
-        return ", ".join(f"{level} {share[level]:.0%}" for level in most if share[level])
+        return ", ".join(f"{level}: {share[level]:.0%}" for level in most if share[level])
 
     return _compared(kind, name, sides, levels_differ(*table, seed=seed) if levels else _NO_TEST, shown)
 
@@ -242,4 +242,14 @@ def _compared(kind: str, name: str, sides: Sequence[T], test: TwoSample, shown: 
 
 
 def _moments(values: Floats) -> str:
-    return f"{values.mean():.3g} ± {values.std():.2g}"
+    return moments_text(float(values.mean()), float(values.std()))
+
+
+def moments_text(mean: float, deviation: float) -> str:
+    """``0.260 ± 0.065``: the mean to the digits of its deviation, of which two count; one value without it."""
+    if not np.isfinite([mean, deviation]).all() or deviation <= 1e-9 * max(abs(mean), 1e-300):
+        return f"{mean:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(deviation))))
+    if digits > 6 or abs(mean) >= 1e6:
+        return f"{mean:.3g} ± {deviation:.2g}"
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
