@@ -159,6 +159,13 @@ def test_trends_label_their_ends() -> None:
     assert (panel.width, panel.phone) == (WIDTH, "")
 
 
+def test_single_epoch_has_one_tick() -> None:
+    line = Trend("a", np.array([1.0]), np.array([0.7]), A)
+    shown = texts(trends("k", "t", "d", [line], x="epoch", y="AUC", whole=True))
+    assert shown.count("1") == 1
+    assert not any(word.startswith(("1.0", "0.9")) for word in shown)
+
+
 @pytest.mark.parametrize(
     ("middles", "expected"),
     [

@@ -97,7 +97,12 @@ def trends(
 
         for line in reversed(lines):
             _draw(axes, line)
-        if at is None:
+        points = np.unique(np.concatenate([line.x for line in lines]))
+        if whole and len(points) == 1:
+            # An even axis around a single epoch would count in hundredths of it.
+            axes.set_xticks(points)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+        elif at is None:
             axes.xaxis.set_major_locator(MaxNLocator(8 if wide else 4, steps=STEPS, integer=whole))
         else:
             axes.set_xticks(_apart(at, 0.06 if wide else 0.18))

@@ -119,7 +119,8 @@ class Chapter:
         """
         front = [draw(self, method) for method in methods if self.style(method).prominent]
         rest = [draw(self, method) for method in methods if not self.style(method).prominent]
-        return front, {f"{title} of the other {formatting.plural(len(rest), 'method')}": rest} if rest else {}
+        others = "the other method" if len(rest) == 1 else f"the other {len(rest)} methods"
+        return front, {f"{title} of {others}": rest} if rest else {}
 
     @property
     def ranked(self) -> list[Method]:
