@@ -242,6 +242,9 @@ def test_invalid_bags_raise() -> None:
         bagged({**inputs, "image0": Bag(torch.cat([x, x], 1), torch.cat([mask, mask], 1))})
     with pytest.raises(ValueError, match=r"images of the bag 'image0' must be floating point .*by x.float\(\) / 255"):
         bagged({**inputs, "image0": Bag(x.byte(), mask)})
+    with pytest.raises(ValueError, match=r"got torch.float32 \(4, 3, 2, 16, 16\); several images .*Bag\(x, mask\)"):
+        bagged({**inputs, "image0": x})
+    bagged.check({**inputs, "image0": Bag(x[:, :0], mask[:, :0])})
     wrong = x.clone()
     wrong[1, 0] = torch.nan
     with pytest.raises(ValueError, match=r"'image0' has a pixel that is NaN or infinite in 1 of 4 cases, .* is case 1"):

@@ -110,6 +110,8 @@ def _check_content(
     if isinstance(content, Bag):
         return _check_bag(name, content, images[name])
     hint = ": convert bytes by x.float() / 255" if getattr(content, "dtype", None) == torch.uint8 else ""
+    if images[name].bag > 1:
+        hint += "; several images per case are given as a Bag(x, mask)"
     return require(repr(name), content, "floating point", "b", *images[name].shape, hint=hint).shape[0]
 
 
@@ -160,6 +162,8 @@ def check_range(
     faults = []
     for name, x in inputs.items():
         if name not in images or len(images[name].size) != 2 or name in standardized or isinstance(x, Maps | Table):
+            continue
+        if isinstance(x, Bag) and not x.mask.numel():
             continue
         # What is no image of a bag is taken for black.
         pixels = x if isinstance(x, Tensor) else torch.where(_like(x.mask, x.x), x.x, 0.0)

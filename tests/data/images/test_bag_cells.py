@@ -54,6 +54,7 @@ def test_patterns_match_files(root: Path, pattern: str, expected: list[str]) -> 
         ("y.png", ["y.png"], []),
         (" y.png ;; odd1.png; ", ["y.png", "odd1.png"], []),
         ("y.png;y.png;*.png", ["y.png", "odd1.png", "odd[1].png", "x;y.png"], []),
+        ("y.png;./y.png;case7/../y.png", ["y.png"], []),
         ("x;y.png", ["x;y.png"], []),
         ("odd[1].png", ["odd[1].png"], []),
         ("odd[1].png;x", ["odd[1].png", "x"], []),

@@ -20,7 +20,6 @@ from mmfusion.data.datasets.split_column import column_split
 from mmfusion.data.datasets.table_frame import read_frame
 from mmfusion.data.images.dicom_images import Frame
 from mmfusion.data.images.intensity import Intensity, Standardize
-from mmfusion.data.images.source import Most
 from mmfusion.data.images.sources import Missing, find_images
 from mmfusion.data.images.volumes import VolumeSource
 from mmfusion.data.reader import CaseReader
@@ -134,7 +133,7 @@ class TableDataset(Plan):
         window: Annotated[Sequence[float], Length(2)] | None = None,
         image_frame: Frame | None = None,
         spacing: Annotated[Sequence[Positive], Length(3)] | None = None,
-        max_images: Most = 32,
+        max_images: Annotated[int, Range(2, 10_000)] = 32,
         standardise: Standardize = "image",
         test: Name | None = None,
         fractions: Fractions = (0.7, 0.1, 0.2),

@@ -1,5 +1,6 @@
 """Cells that name several images of a case: names separated by semicolons, and patterns."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -50,7 +51,7 @@ def bag_files(
         return BagFiles((whole,), ())
     if most == 1:
         return BagFiles((), (text,))
-    paths: dict[Path, None] = {}
+    paths: dict[str, Path] = {}
     lacking = []
     for name in names_of(text):
         path = find(name)
@@ -59,5 +60,6 @@ def bag_files(
             of_name = matches(name)
         if not of_name:
             lacking.append(name)
-        paths |= dict.fromkeys(of_name)
-    return BagFiles(tuple(paths), tuple(lacking) if paths or lacking else (text,))
+        for path in of_name:
+            paths.setdefault(os.path.abspath(path), path)
+    return BagFiles(tuple(paths.values()), tuple(lacking) if paths or lacking else (text,))
