@@ -189,6 +189,16 @@ def test_verdicts_match_t_test() -> None:
     assert FaithfulnessTest("deletion", rows, reference, reference).passed is False
 
 
+def test_baseline_tensor_stays_with_its_case() -> None:
+    model, inputs, heat = adding(3)
+    nothing = torch.tensor([0.0, torch.nan, 1.0]).view(3, 1, 1, 1).expand(3, 2, 16, 16)
+    present = {"image0": torch.tensor([True, False, True])}
+    output = Output(unit="output")
+    measured = faithfulness(model, inputs, present, method=given(heat), baseline=nothing, output=output, **QUICK)
+    assert [curves.deletion[0, -1].item() for curves in measured.curves] == [0, 512]
+    assert [curves.insertion[0, 0].item() for curves in measured.curves] == [0, 512]
+
+
 def test_class_is_fixed_by_unchanged_case() -> None:
     model = small_model("concat")
     inputs = batch_for(model, 3)
@@ -247,7 +257,7 @@ def test_invalid_inputs_raise() -> None:
         ({"noise": 0}, "noise"),
         ({"masks": torch.zeros(2, 8, 8, dtype=torch.bool)}, r"masks expects \(2, 16, 16\) torch.bool"),
         ({"masks": torch.zeros(2, 16, 16)}, "float32"),
-        ({"method": given(nan)}, r"\[0, 1\] of the batch have NaN"),
+        ({"method": given(nan)}, r"\[0, 1\], of those that have the image, have NaN"),
         ({"method": given(torch.zeros(2, 4, 4))}, r"maps of shape \(\d, 16, 16\)"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -161,11 +161,11 @@ def faithfulness(
     inputs, present = plain(inputs), plain_present(present)
     generator = torch.Generator().manual_seed(seed)
     with undisturbed(model):
-        batch = _cases(model, inputs, present, name, output.of(model, inputs, present), masks)
+        batch = _cases(model, inputs, present, name, output.of(model, inputs, present), masks, baseline)
         maps = partial(maps_of, compute, present=batch.present, image=name, score=batch.score)
         heat = maps(model, batch.inputs)
         places = _places(heat, n_random, generator)
-        curves = _curves(model, batch, places, baseline, n_steps, batch_size)
+        curves = _curves(model, batch, places, n_steps, batch_size)
         alike: dict[str, list[Tensor]] = {}
         ssim = []
         for _ in range(n_randomizations):
@@ -213,26 +213,20 @@ def _places(heat: Tensor, n_random: int, generator: torch.Generator) -> list[Ten
 
 
 def _curves(
-    model: FusionModel,
-    batch: "_Batch",
-    places: Sequence[Tensor],
-    baseline: Baseline | Tensor,
-    n_steps: int,
-    batch_size: int,
+    model: FusionModel, batch: "_Batch", places: Sequence[Tensor], n_steps: int, batch_size: int
 ) -> list[Curves]:
     """Of each case.
 
     Raises:
         ValueError: If an output is not finite.
     """
-    empty = without_content(batch.x, baseline)
     curves, wrong = [], []
     for i, of_case in enumerate(places):
         row = batch.score.index.new_tensor([i])
         present = {name: mask[i : i + 1] for name, mask in batch.present.items()}
         function = OneImage(model, rows_of(batch.inputs, row), present, batch.image, batch.score.case(i))
         curves.append(
-            perturbation_curves(function, batch.x[i], empty[i], of_case, n_steps=n_steps, batch_size=batch_size)
+            perturbation_curves(function, batch.x[i], batch.empty[i], of_case, n_steps=n_steps, batch_size=batch_size)
         )
         if not all(bool(x.isfinite().all()) for x in curves[-1]):
             wrong.append(int(batch.rows[i]))
@@ -258,13 +252,14 @@ def _inside(batch: "_Batch", heat: Tensor, places: Sequence[Tensor], level: floa
 
 
 class _Batch(NamedTuple):
-    """The cases that have the image; masks are all False where there is none."""
+    """The cases that have the image, which comes without its content, too; a mask is all False where there is none."""
 
     rows: Tensor
     inputs: Inputs
     present: dict[str, Tensor]
     score: Score
     x: Tensor
+    empty: Tensor
     masks: Tensor
     image: str
 
@@ -275,7 +270,13 @@ class _Batch(NamedTuple):
 
 
 def _cases(
-    model: FusionModel, inputs: Inputs, present: Present | None, name: str, score: Score, masks: Tensor | None
+    model: FusionModel,
+    inputs: Inputs,
+    present: Present | None,
+    name: str,
+    score: Score,
+    masks: Tensor | None,
+    baseline: Baseline | Tensor,
 ) -> _Batch:
     n, size = len(score.index), model.images[name].size
     x = inputs.get(name)
@@ -293,10 +294,12 @@ def _cases(
     rows = has.nonzero().squeeze(1).to(score.index.device)
     known = {key: mask.index_select(0, rows.to(mask.device)) for key, mask in (present or {}).items()}
     some = rows_of(inputs, rows)
-    some[name] = pixels = x.index_select(0, rows).to(torch.promote_types(x.dtype, torch.float32))
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    some[name] = pixels = x.index_select(0, rows)
+    empty = without_content(x, baseline).index_select(0, rows)
     chosen = Score(score.target, score.index.index_select(0, rows), score.classes)
     inside = torch.zeros((n, *size), dtype=torch.bool) if masks is None else masks.cpu()
-    return _Batch(rows.cpu(), some, known, chosen, pixels, inside[rows.cpu()], name)
+    return _Batch(rows.cpu(), some, known, chosen, pixels, empty, inside[rows.cpu()], name)
 
 
 def _method(method: str | MapMethod) -> tuple[str, MapMethod]:

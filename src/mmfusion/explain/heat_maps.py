@@ -130,7 +130,8 @@ def maps_of(
     elif not bool(finite.all()):
         wrong = (~finite).nonzero().squeeze(1).tolist()
         raise ValueError(
-            f"heat maps expect finite values; those of the cases {wrong} of the batch have NaN or infinity"
+            f"heat maps expect finite values; those of the cases {wrong}, of those that have the image, have "
+            "NaN or infinity"
         )
     largest = heat.flatten(1).abs().amax(1).view(-1, *(1,) * len(size)).clamp(min=torch.finfo(heat.dtype).tiny)
     return (heat / largest * ROUNDING).round() / ROUNDING * largest

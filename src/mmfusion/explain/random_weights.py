@@ -39,12 +39,13 @@ def randomized(
         parts[name] = [p for p in children[name].parameters() if id(p) not in done]
         done |= {id(p) for p in parts[name]}
     parts["all"] = [p for p in other.parameters() if id(p) not in done]
+    done |= {id(p) for p in parts["all"]}
     for name, parameters in parts.items():
         for parameter in parameters:
             _shuffle(parameter, generator)
         if cascade and parameters:
             yield name, other
-    if not cascade:
+    if not cascade or not done:
         yield "all", other
 
 
