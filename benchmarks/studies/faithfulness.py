@@ -22,6 +22,7 @@ from torch import Tensor
 
 import mmfusion as mmf
 from mmfusion import explain
+from mmfusion.explain.class_activation import FORMULAS
 from mmfusion.explain.heat_maps import METHODS
 from mmfusion.explain.verdicts import ALIKE, UNSTABLE
 from mmfusion.metrics.cases import one_per_group
@@ -45,6 +46,10 @@ INSIDE = {"epochs": 2, "precompute": False}
 """Of the frozen encoder that film acts in, whose maps cannot be computed once."""
 IMAGES = {"synthetic_derm7pt": "derm", "synthetic_men": "t2", "bus_bra": "image"}
 CASES = {"synthetic_derm7pt": 24, "synthetic_men": 18, "bus_bra": 12}
+AT = {"synthetic_derm7pt": -2, "synthetic_men": -3, "bus_bra": -1}
+"""The last point of each encoder whose map has 4 x 4 positions: class-activation maps are taken there."""
+LAST = "grad_cam_last"
+"""Grad-CAM behind the last stage, the default of :func:`class_activation_map`, where that is another point."""
 CENTER = "center"
 FEWER = ("score_cam", "region_shapley")
 """Methods with many forwards: a third of the cases."""
@@ -76,15 +81,22 @@ def center(
 
 def methods(dataset: str) -> dict[str, tuple[Any, dict[str, Any]]]:
     """By name what gives the maps, and how often it is asked for them."""
+
+    def cam(name: str) -> Any:
+        return partial(explain.class_activation_map, method=name, at=AT[dataset])
+
+    cheap = {name: cam(name) for name in FORMULAS}
+    if AT[dataset] != -1:
+        cheap[LAST] = METHODS["grad_cam"]
     dear = {
-        "score_cam": METHODS["score_cam"],
         "integrated_gradients": partial(explain.integrated_gradients, n_steps=16, batch_size=16),
         "occlusion": METHODS["occlusion"],
         "region_shapley": partial(
             explain.region_shapley, cells=(4, 4, 2) if dataset == "synthetic_men" else 4, n_orders=8
         ),
+        "score_cam": cam("score_cam"),
     }
-    cheap = {name: METHODS[name] for name in METHODS if name not in dear} | {CENTER: center}
+    cheap[CENTER] = center
     return {name: (of, CHEAP) for name, of in cheap.items()} | {name: (of, DEAR) for name, of in dear.items()}
 
 
