@@ -46,8 +46,8 @@ INSIDE = {"epochs": 2, "precompute": False}
 """Of the frozen encoder that film acts in, whose maps cannot be computed once."""
 IMAGES = {"synthetic_derm7pt": "derm", "synthetic_men": "t2", "bus_bra": "image"}
 CASES = {"synthetic_derm7pt": 24, "synthetic_men": 18, "bus_bra": 12}
-AT = {"synthetic_derm7pt": -2, "synthetic_men": -3, "bus_bra": -1}
-"""The last point of each encoder whose map has 4 x 4 positions: class-activation maps are taken there."""
+AT = {"synthetic_derm7pt": -2, "synthetic_men": -2, "bus_bra": -1}
+"""Where class-activation maps are taken: of 4 x 4 positions, and of 2 x 2 x 1 of the volume, whose next has one alone."""
 LAST = "grad_cam_last"
 """Grad-CAM behind the last stage, the default of :func:`class_activation_map`, where that is another point."""
 CENTER = "center"
