@@ -47,7 +47,7 @@ INSIDE = {"epochs": 2, "precompute": False}
 IMAGES = {"synthetic_derm7pt": "derm", "synthetic_men": "t2", "bus_bra": "image"}
 CASES = {"synthetic_derm7pt": 24, "synthetic_men": 18, "bus_bra": 12}
 AT = {"synthetic_derm7pt": -2, "synthetic_men": -2, "bus_bra": -1}
-"""Where class-activation maps are taken: of 4 x 4 positions, and of 2 x 2 x 1 of the volume, whose next has one alone."""
+"""Where class-activation maps are taken: of 4 x 4 positions, and of 2 x 2 x 1 of the volume; its last has one alone."""
 LAST = "grad_cam_last"
 """Grad-CAM behind the last stage, the default of :func:`class_activation_map`, where that is another point."""
 CENTER = "center"
