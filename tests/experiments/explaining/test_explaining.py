@@ -214,6 +214,17 @@ def test_each_image_of_a_case_with_several_has_its_map(tmp_path: Path) -> None:
     assert "image 2 of 2" in sorted((page.parent / "sheets").iterdir())[0].read_text()
 
 
+def test_a_test_set_that_the_run_leaves_untouched_stays_so(derm: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(derm, tmp_path / "run")
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    settings["run"]["test"] = False
+    (tmp_path / "run" / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"leaves its test set untouched .*give the cases by table="):
+        mmf.load(tmp_path / "run", "cpu").explain("random", verbose=False)
+
+
 def test_several_runs_are_refused(derm: Path, tmp_path: Path) -> None:
     import shutil
 

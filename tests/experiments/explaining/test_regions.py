@@ -31,4 +31,7 @@ def test_larger_images_are_tried_less_and_fewer_at_once() -> None:
     assert [regions.n_orders(n) for n in sizes] == [32, 16, 8]
     assert [regions.n_measured(n) for n in sizes] == [16, 8, 4]
     assert [regions.n_references(n, 128) for n in sizes] == [128, 128, 32]
+    assert [regions.n_embedded(n) for n in sizes] == [1000, 1000, 170]
+    assert [regions.n_in_cohort(n, 48, apart=False) for n in sizes] == [48, 16, 8]
+    assert [regions.n_in_cohort(n, 48, apart=True) for n in sizes] == [48, 48, 48]
     assert regions.batch_size(0) == 256

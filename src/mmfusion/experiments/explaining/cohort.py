@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmfusion.data.schema.subgroups import in_order
-from mmfusion.experiments.explaining import accounts
+from mmfusion.experiments.explaining import accounts, regions
 from mmfusion.experiments.explaining.case_set import CaseSet, drawn
 from mmfusion.experiments.explaining.cell_texts import category_of, number_of
 from mmfusion.experiments.explaining.sheets import SheetMaker
@@ -108,7 +108,8 @@ def cohort_of(maker: SheetMaker, reporter: Reporter) -> CohortMeans | str:
     if not options.n_cohort:
         return "none was asked for"
     sound = np.flatnonzero(np.isfinite(cases.probabilities).all(1)).tolist()
-    rows = [sound[i] for i in drawn(len(sound), options.n_cohort, options.seed)]
+    most = regions.n_in_cohort(accounts.positions_of(model), options.n_cohort, apart=model.tokens_apart)
+    rows = [sound[i] for i in drawn(len(sound), most, options.seed)]
     if not rows:
         return "the model's output is finite for no case"
     found: list[Account] = []

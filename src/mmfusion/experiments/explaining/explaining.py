@@ -66,6 +66,11 @@ def explain(
         raise ValueError(f"target_class expects one of {', '.join(map(repr, names))}, got {options.target_class!r}")
     requests_of(cases)
     home = folder.home(place)
+    if table is None and not folder.read_settings(home).run.test:
+        raise ValueError(
+            "the run leaves its test set untouched (run.test=false), and so do explanations: give the cases by "
+            "table=..."
+        )
     own = _own(home, table is None or training, training_root, reporter)
     if table is None:
         if isinstance(own, str):

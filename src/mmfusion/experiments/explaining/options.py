@@ -26,7 +26,8 @@ class ExplainOptions:
         baseline: What a region is replaced by: ``blur``, ``mean`` or ``zero``.
         n_orders: Random orders for regions, and for columns that are too many or need the encoders; None: 32, fewer for
             large images.
-        n_cohort: Cases behind the cohort's means, drawn from the set; 0: no cohort.
+        n_cohort: Cases behind the cohort's means, drawn from the set; fewer where the encoders of large images run for
+            each coalition; 0: no cohort.
         n_faithfulness: Cases on which the faithfulness of the map method is measured, at most; fewer of large images;
             0: it is not measured.
         n_neighbors: Training cases on a sheet.

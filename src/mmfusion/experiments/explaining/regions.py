@@ -46,6 +46,22 @@ def n_references(positions: int, most: int) -> int:
     return max(16, min(most, 12 * 2**20 // max(1, positions)))
 
 
+def n_embedded(positions: int) -> int:
+    """Training cases that are embedded, among which the most similar ones are found."""
+    return max(100, min(1000, 2**26 // max(1, positions)))
+
+
+def n_in_cohort(positions: int, most: int, *, apart: bool) -> int:
+    """Cases of a cohort: fewer where the encoders run for each coalition of columns.
+
+    Args:
+        positions: Of the images of a case.
+        most: What was asked for.
+        apart: Whether encoders need not run for each.
+    """
+    return most if apart or positions <= 2**14 else min(most, 16 if positions <= 2**17 else 8)
+
+
 def n_measured(positions: int) -> int:
     """Cases on which the faithfulness of maps is measured."""
     return 16 if positions <= 2**14 else 8 if positions <= 2**17 else 4

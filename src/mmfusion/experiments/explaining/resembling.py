@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmfusion.data.cases import Cases
 from mmfusion.data.frame import FrameDataset
+from mmfusion.experiments.explaining import regions
 from mmfusion.experiments.explaining.case_set import drawn
 from mmfusion.experiments.explaining.planes import shades
 from mmfusion.experiments.explaining.sheet import Neighbor
@@ -25,8 +26,6 @@ from mmfusion.tokens import Inputs
 from mmfusion.training import inference
 from mmfusion.training.arithmetic import arithmetic
 
-MOST = 1000
-"""Training cases that are embedded; of more some are drawn."""
 _THUMBNAIL = 96
 
 
@@ -53,7 +52,8 @@ def training_of(predictor: Predictor, train: FrameDataset, seed: int) -> Trainin
     Raises:
         ValueError: If the model gives no embeddings.
     """
-    some = train.subset(drawn(len(train), MOST, seed))
+    size = regions.positions([image.size for image in predictor.spec.images.values() for _ in range(image.bag)])
+    some = train.subset(drawn(len(train), regions.n_embedded(size), seed))
     return Training(some, embeddings_of(predictor, some), some.labels(predictor.target), len(train))
 
 
