@@ -130,8 +130,8 @@ def account(run: mmf.Run, test: FrameDataset) -> Figure:
     accounts = explain.contributions(
         run.model, inputs_of(cases), output=second(), regions=regions, baseline="blur", n_orders=32
     )
-    figure = canvas(2, 1, 4.0, 3.2)
-    for axes, one, row in zip(figure.subplots(1, 2), accounts, rows):
+    figure = canvas(1, 2, 4.6, 5.6)  # legible on a phone
+    for axes, one, row in zip(figure.subplots(2, 1), accounts, rows):
         names, values, errors = ["bias"], [one.bias], [0.0]
         for name, parts in one.parts.items():
             names.append(f"{name}: present")
