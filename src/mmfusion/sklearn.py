@@ -36,7 +36,11 @@ _ALONE: dict[str, Any] = {
 
 
 class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """What a classifier shares with estimators of other targets."""
+    """What a classifier shares with estimators of other targets: all but the target itself.
+
+    A subclass has the parameters as arguments, checks ``y`` in its ``fit`` and gives :meth:`_fit` the target's cells,
+    how a table reads them and what a split keeps balanced; its predictions are columns of :meth:`_predicted`.
+    """
 
     model: str | Path | Blueprint
     images: Sequence[str] | str
@@ -88,14 +92,22 @@ class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         tags.input_tags.categorical = True
         return tags
 
-    def _fit(self, frame: pd.DataFrame, target: Sequence[str], classes: Sequence[str], groups: Any) -> None:
+    def _fit(
+        self,
+        frame: pd.DataFrame,
+        target: Sequence[str | float],
+        reading: Mapping[str, Any],
+        strata: Sequence[int],
+        groups: Any,
+    ) -> None:
         """Train in a folder that is gone afterwards; the model and its reader stay.
 
         Args:
             frame: The cases.
-            target: The class of each, as text.
-            classes: In their order.
-            groups: As for :meth:`fit`.
+            target: The target of each.
+            reading: Options of a table that say how the target is read, such as its ``classes``.
+            strata: The stratum of each case, from 0: the validation set has its share of each.
+            groups: As for :meth:`FusionClassifier.fit`.
         """
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
@@ -106,8 +118,7 @@ class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         if not isinstance(self.validation, Real) or not 0 < self.validation < 1:
             raise ValueError(f"validation expects a share above 0 and below 1, got {self.validation!r}")
         group_of = self._groups(frame, groups)
-        codes = [classes.index(name) for name in target]
-        held_out = deal(codes, group_of, (1 - self.validation, self.validation), int(seed)) == 1
+        held_out = deal(list(strata), group_of, (1 - self.validation, self.validation), int(seed)) == 1
         if held_out.all() or not held_out.any():
             raise ValueError(
                 f"validation={self.validation} of {len(frame)} cases leaves a set without cases: n_samples={len(frame)}"
@@ -119,7 +130,7 @@ class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         }
         cases = pd.concat([frame, pd.DataFrame(added)], axis=1)
         images = [self.images] if isinstance(self.images, str) else list(self.images or ())
-        options: dict[str, Any] = {"label": _TARGET, "classes": list(classes), "test": _SET, "group": _GROUP}
+        options: dict[str, Any] = {"label": _TARGET, "test": _SET, "group": _GROUP, **reading}
         if images:
             options["images"] = images
         if self.size is not None:
@@ -183,14 +194,13 @@ class _FusionEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             self._named = named
         return frame
 
-    def _probabilities(self, X: Any) -> NDArray[np.float64]:
+    def _predicted(self, X: Any) -> pd.DataFrame:
+        """All columns that the trained run predicts for cases; arguments and errors as of ``predict``."""
         check_is_fitted(self)
         frame = self._frame(X, reset=False)
         if not self._named:
             frame.columns = pd.Index([f"x{column}" for column in range(frame.shape[1])])
-        predicted = self.predictor_.predict(frame, self.image_root)
-        columns = [name for name in predicted.columns if str(name).startswith("prob_")]
-        return predicted[columns].to_numpy(np.float64)
+        return self.predictor_.predict(frame, self.image_root)
 
 
 class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -287,7 +297,7 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class alone, {str(self.classes_[0])!r}: expected at least two classes")
         names = [f"class {code}" for code in range(len(self.classes_))]
-        self._fit(frame, [names[code] for code in codes], names, groups)
+        self._fit(frame, [names[code] for code in codes], {"classes": names}, codes.tolist(), groups)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -300,7 +310,9 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
             sklearn.exceptions.NotFittedError: If it is not trained.
             ValueError: If columns are missing, or a cell is not what its column holds.
         """
-        return self._probabilities(X)
+        predicted = self._predicted(X)
+        columns = [name for name in predicted.columns if str(name).startswith("prob_")]
+        return predicted[columns].to_numpy(np.float64)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The likeliest class of each case.
@@ -312,7 +324,7 @@ class FusionClassifier(ClassifierMixin, _FusionEstimator):  # type: ignore[misc]
             sklearn.exceptions.NotFittedError: As :meth:`predict_proba`, and the others.
             ValueError: Also if the model's output is not finite.
         """
-        p = self._probabilities(X)
+        p = self.predict_proba(X)
         if n := int((~np.isfinite(p).all(axis=1)).sum()):
             raise ValueError(f"the model's output for {n} of {len(p)} cases is not finite: they have no class")
         predicted: NDArray[Any] = self.classes_[p.argmax(axis=1)]
