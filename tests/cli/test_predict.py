@@ -25,6 +25,6 @@ def test_predict_writes_predictions(
     assert list(found["case"]) == list(wanted["id"])
     assert found["prob_bad"].to_numpy() == pytest.approx(wanted["prob_bad"].to_numpy(), abs=1e-12)
     capsys.readouterr()
-    assert "exists already" in complaint(arguments, capsys)
+    assert "exists already: choose another file by --out" in complaint(arguments, capsys)
     assert "no table" in complaint([*arguments, "--table", "nowhere.csv", "--out", str(tmp_path / "b.csv")], capsys)
     assert not (tmp_path / "b.csv").exists()

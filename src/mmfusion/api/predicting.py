@@ -1,13 +1,14 @@
 """Prediction and evaluation by one run or by the mean of several."""
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import pandas as pd
 
-from mmfusion.experiments import console, ensemble, folder
+from mmfusion.experiments import console, ensemble, folder, spreadsheet
 from mmfusion.experiments.argument_names import named
 from mmfusion.experiments.ensemble import Ensemble
 from mmfusion.experiments.external import ExternalEvaluation, evaluate, files
@@ -15,6 +16,7 @@ from mmfusion.experiments.predictor import Predictor, cases_of
 from mmfusion.metrics.conformal import COVERAGE
 from mmfusion.option_checks import checked
 from mmfusion.options import Range
+from mmfusion.training import result_files
 from mmfusion.training.reporter import Reporter
 
 Missing = Literal["error", "absent"]
@@ -49,6 +51,8 @@ class Predicting:
         missing_images: Missing = "error",
         *,
         coverage: Annotated[float, Range(0, 1, above=True, below=True)] = COVERAGE,
+        out: str | Path | None = None,
+        formulas: bool = False,
         say: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
         """Predictions for new cases.
@@ -58,6 +62,9 @@ class Predicting:
             image_root: The folder that the image names are relative to; None: that of the file, or the working folder.
             missing_images: What a missing image file or image column means: an error, or that the case lacks it.
             coverage: Of conformal sets, above 0 and below 1, if the run has calibration cases (``train.calibration``).
+            out: New CSV file of the predictions; None: they are returned alone.
+            formulas: Whether its texts may be formulas for a spreadsheet program; else such a text has an apostrophe
+                before it.
             say: Receives remarks; None: each is a warning.
 
         Returns:
@@ -67,9 +74,17 @@ class Predicting:
         Raises:
             ValueError: As there.
             FileNotFoundError: As there, or if the table does not exist.
+            FileExistsError: If ``out`` exists; before anything is read.
         """
+        if out is not None and Path(out).exists():
+            raise FileExistsError(f"{out} exists already: choose another file by out=...")
         frame, root = cases_of(table, image_root)
-        return self._predictor.predict(frame, root, missing_images, coverage=coverage, say=say)
+        result = self._predictor.predict(frame, root, missing_images, coverage=coverage, say=say)
+        if out is not None:
+            result_files.write_text(Path(out), spreadsheet.to_csv(result, formulas=formulas))
+        for name in self.absent(frame, missing_images):
+            (say or warnings.warn)(f"all cases lack {name}: the table has none of its columns")
+        return result
 
     def absent(self, frame: pd.DataFrame, missing_images: Missing = "error") -> tuple[str, ...]:
         """Modalities that the model uses and all cases of a table lack, since it has none of their columns.

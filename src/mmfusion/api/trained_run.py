@@ -217,11 +217,13 @@ class Run(Explaining):
         return sharing.share(self.folder, out)
 
     @named
-    def export(self, out: str | Path, *, format: Format = "onnx", license_of_data: str = "") -> list[Path]:
+    def export(
+        self, out: str | Path | None = None, *, format: Format = "onnx", license_of_data: str = ""
+    ) -> list[Path]:
         """Write the model for use without mmfusion, or for a hub, with a model card.
 
         Args:
-            out: The new folder.
+            out: The new folder; None: next to the run's, with ``-<format>`` appended to its name.
             format: ``"onnx"``: an ONNX file, its preprocessing, and a script that predicts without mmfusion and torch.
                 ``"torch"``: a program of ``torch.export``. ``"hub"``: a folder for :func:`mmfusion.load` and
                 :func:`mmfusion.from_pretrained`, in the layout of the Hugging Face hub.
@@ -235,6 +237,9 @@ class Run(Explaining):
             mmfusion.models.export.ExportError: If a part of the model or its preprocessing cannot be exported; says
                 which and why.
         """
+        if out is None:
+            place = self.folder.resolve()
+            out = place.with_name(f"{place.name}-{format}")
         return writing.export(self.predictor, self.folder, out, format=format, license_of_data=license_of_data)
 
     def __repr__(self) -> str:

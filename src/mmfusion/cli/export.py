@@ -33,9 +33,8 @@ def _export(arguments: argparse.Namespace) -> None:
         from mmfusion.api.trained_run import load
 
         flags.import_ahead()
-    kind, run = arguments.format, load(arguments.run, "cpu", plugins=arguments.plugins)
-    place = run.folder.resolve()
-    out = arguments.out or place.with_name(f"{place.name}-{kind}")
-    files = run.export(out, format=kind, license_of_data=arguments.data_license)
+    run = load(arguments.run, "cpu", plugins=arguments.plugins)
+    files = run.export(arguments.out, format=arguments.format, license_of_data=arguments.data_license)
     size = sum(path.stat().st_size for path in files)
+    out = next(path.parent for path in files if path.name == "README.md")
     option_names.reporter(arguments).say(f"{len(files)} files, {size / 1e6:.1f} MB, in {out}; see its README.md")

@@ -27,26 +27,19 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def _predict(arguments: argparse.Namespace) -> int:
     with interrupt.at_once():
         from mmfusion.api.predicting import RunEnsemble
-        from mmfusion.experiments import spreadsheet
-        from mmfusion.experiments.predictor import cases_of
-        from mmfusion.training import result_files
 
         flags.import_ahead()
-    if arguments.out.exists():
-        raise FileExistsError(f"{arguments.out} exists already: choose another file with --out")
-    frame, root = cases_of(arguments.table, arguments.image_root)
     run = RunEnsemble(arguments.runs, arguments.device, arguments.plugins)
     reporter = option_names.reporter(arguments)
     result = run.predict(
-        frame,
-        root,
+        arguments.table,
+        arguments.image_root,
         arguments.missing_images,
         coverage=arguments.coverage,
+        out=arguments.out,
+        formulas=arguments.formulas,
         say=lambda text: reporter.say(text[0].upper() + text[1:]),
     )
-    result_files.write_text(arguments.out, spreadsheet.to_csv(result, formulas=arguments.formulas))
-    for name in run.absent(frame, arguments.missing_images):
-        reporter.say(f"All cases lack {name}: the table has none of its columns")
     if len(arguments.runs) > 1:
         reporter.say(f"The mean of {len(arguments.runs)} runs. {run.about}")
     reporter.say(f"{len(result)} cases are in {arguments.out}")

@@ -56,6 +56,8 @@ def test_hub_folder_predicts_the_same(run: Path, tmp_path: Path) -> None:
     assert not model.training
     assert model.blueprint == trained.blueprint
     assert all(torch.equal(model.state_dict()[name], x) for name, x in trained.state_dict().items())
+    with pytest.raises(FileExistsError, match="run-hub already exists"):  # the default is the same place
+        mmfusion.load(run).export(format="hub")
     # From Python, from the copy, once more.
     mmfusion.load(out).export(tmp_path / "again", format="hub")
     pd.testing.assert_frame_equal(mmfusion.load(tmp_path / "again").predict(frame), expected)
