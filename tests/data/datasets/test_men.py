@@ -218,7 +218,7 @@ FAULTS = [
     (_csv(lambda t: t.iloc[:, :9]), r"expects at least 10 columns, the first the patient's folder .* it has 9: name"),
     (_csv(lambda t: t.iloc[:0]), "has a header and no rows"),
     (lambda r: (r / "clinical.csv").write_text(""), r"clinical\.csv is empty"),
-    (lambda r: (r / "clinical.csv").write_bytes("姓名,x\n".encode("gbk")), r"is not utf-8 text: .* give the encoding"),
+    (lambda r: (r / "clinical.csv").write_bytes("姓名,x\n".encode("gbk")), r"is not utf-8 text: .*Save it as UTF-8"),
     (lambda r: (r / "clinical.csv").unlink(), r"has no table \(\.csv\): give the clinical one"),
     (
         lambda r: (r / "more.csv").write_text("a\n1\n"),

@@ -67,8 +67,8 @@ def _text(path: Path, separator: str | None, encoding: str | None) -> pd.DataFra
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path} is not {error.encoding} text: byte 0x{content[error.start]:02x} in line {line}. Save it as UTF-8, "
-            "or give the encoding it has, often 'cp1252'"
+            f"{path} is not {error.encoding} text: byte 0x{content[error.start]:02x} in line {line}. Save it as UTF-8; "
+            "a dataset of a table takes its encoding, too, as in encoding='cp1252'"
         ) from error
     except LookupError as error:
         raise ValueError(f"{path}: {error}; 'utf-8' and 'cp1252' are common encodings") from error
@@ -81,8 +81,8 @@ def _text(path: Path, separator: str | None, encoding: str | None) -> pd.DataFra
         cells = pd.read_csv(io.StringIO(text), sep=separator, header=None, dtype=str, na_filter=False)
     except (pd.errors.ParserError, ValueError) as error:
         raise ValueError(
-            f"{path} cannot be read as cells separated by {separator!r}: {error}. Quote cells that hold {separator!r}, "
-            "and name every column"
+            f"{path} cannot be read as cells separated by {separator!r}: {' '.join(str(error).split())}. Quote cells "
+            f"that hold {separator!r}, and name every column"
         ) from error
     names = [str(name).strip() for name in cells.iloc[0].fillna("")]
     if not names[0] and all(names[1:]):
