@@ -9,9 +9,13 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from py_compile import compile as compiled
 
+import pandas as pd
 import pytest
 
 import mmfusion
+from helpers import fakes
+from helpers.commands import complaint
+from mmfusion.cli import main
 from mmfusion.comparison import worker
 from mmfusion.experiments import folder, plugin_files, predictor, run, trust
 from mmfusion.registry import PluginError
@@ -58,6 +62,10 @@ def hostile(start: Start, plugin: Path) -> Path:
     return out
 
 
+def cases() -> pd.DataFrame:
+    return fakes.table(8, seed=2)
+
+
 def resumed(out: Path) -> None:
     (out / folder.METRICS).unlink(missing_ok=True)
     run.resume(out)
@@ -74,6 +82,7 @@ def ordered(out: Path) -> None:
 ROUTES = [
     pytest.param(mmfusion.load, id="load"),
     pytest.param(lambda out: mmfusion.Run(out).model, id="the model of a run"),
+    pytest.param(lambda out: mmfusion.Run(out).evaluate(cases(), training=False, verbose=False), id="evaluate"),
     pytest.param(resumed, id="resume"),
     pytest.param(ordered, id="order"),
 ]
@@ -100,6 +109,27 @@ def test_plugins_of_folder_are_not_run_without_consent(
     plugin.write_text(plugin.read_text() + "# another\n")
     with pytest.raises(PluginError, match="that you have not allowed"):
         route(hostile)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.slow
+def test_commands_do_not_run_plugins_of_folder(
+    hostile: Path, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that build the model raise; those that copy or compare have nothing to run."""
+    cases().to_csv(tmp_path / "t.csv", index=False)
+    run, out, new = str(hostile), str(tmp_path / "out"), ["--table", str(tmp_path / "t.csv"), "--device", "cpu"]
+    building = (["predict", run, *new, "--out", out], ["evaluate", run, *new], ["explain", run], ["export", run])
+    for command in building:
+        message = complaint(command, capsys)
+        assert "that you have not allowed" in message
+        assert f"--plugin {plugin}" in message
+    for command in (["share", run], ["compact", run], ["report", run, "--metrics", "auc"]):
+        assert main([*command, "--out", f"{out}-{command[0]}"]) == 0
+    assert not (tmp_path / "ran").exists()
+    # Without plug-ins, since the user said so: the training cases are read by the folder's settings.
+    evaluation = mmfusion.load(hostile, "cpu", plugins=[]).evaluate(cases(), verbose=False)
+    assert evaluation.unreached == ""
     assert not (tmp_path / "ran").exists()
 
 
