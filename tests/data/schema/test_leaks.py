@@ -37,6 +37,12 @@ def test_unrelated_column_is_not_reported():
     assert leaks_of([f"v{i % 200}" for i in range(N)], RNG.permutation(LABELS)) == []
 
 
+@pytest.mark.parametrize(("rows", "reported"), [(39, False), (40, True)])
+def test_numbers_of_few_rows_are_not_judged(rows, reported):
+    labels = np.arange(rows) % 2 == 1
+    assert bool(leaks_of((np.arange(rows) + 1000.0 * labels).tolist(), labels)) is reported
+
+
 @pytest.mark.parametrize("monotone", [True, False])
 def test_number_that_determines_class_is_reported(monotone):
     signal = NOISE + 3 * LABELS * (1 if monotone else np.where(np.arange(N) % 8 == 0, 1, -1))

@@ -70,8 +70,9 @@ def find_leaks(
     0.80; and a value, or missing cells, in at least 5% of the rows that never occurs with a class of at least 10% of
     the rows, if at least three such rows would be expected: with fewer, chance explains it in a small table.
 
-    The score of a row is the share of the class among rows of the other folds with the same value; numbers with many
-    values are divided into 20 bins of equal size. Folds are stratified and keep groups together.
+    The score of a row is the share of the class among rows of the other folds with the same value; numbers and dates
+    with many values are divided into up to 20 bins of equal size, from 40 rows on: of fewer rows such a column is not
+    judged, since chance alone would name some. Folds are stratified and keep groups together.
 
     Args:
         columns: The fitted columns, such as a :class:`~mmfusion.data.schema.table_schema.TableSchema`.
