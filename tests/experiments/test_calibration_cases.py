@@ -32,7 +32,7 @@ def test_calibration_cases_are_held_out_and_give_prediction_sets(
     assert not set(parts["calibration"]["group"]) & set(parts["train"]["group"])
     assert set(parts["calibration"]["id"]) < set(fakes.table(64, seed=0)["case"])
     metrics = read_json(out / folder.METRICS)
-    assert metrics["cases"]["train"] == 38
+    assert metrics["cases"] == {"train": 38, "validation": 64, "calibration": 26, "test": 64}
     held_out = pd.read_csv(out / folder.PREDICTIONS)
     rows = held_out[held_out["part"] == "calibration"]
     # One case of each patient.
@@ -55,7 +55,7 @@ def test_calibration_cases_are_held_out_and_give_prediction_sets(
     sets = prediction_sets(found[["prob_good", "prob_bad"]].to_numpy(), known.scores, 0.9)
     y = (frame["dx"] == "bad").to_numpy().astype(int)
     assert test["coverage"]["value"] == pytest.approx(sets[np.arange(64), y].mean())
-    with pytest.raises(ValueError, match="coverage expects a share"):
+    with pytest.raises(ValueError, match="coverage expects float above 0 to below 1"):
         mmfusion.load(out).predict(frame, coverage=1.5)
     # The run is resumed and read as any other; its split can be used again.
     assert run.resume(out).metrics["conformal"] == metrics["conformal"]

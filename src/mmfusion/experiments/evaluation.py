@@ -90,6 +90,8 @@ def write(parts: Parts, model: nn.Module, out: Path, progress: Progress, reporte
             summary["conformal"]["test"] = covered.to_dict()
     # Needed by tests over several folds, where only the metrics are kept.
     summary["cases"]["train"] = len(bundle.train)
+    if bundle.calibration is not None:
+        summary["cases"]["calibration"] = len(bundle.calibration)
     # Before the robustness evaluation, which is no part of a run's cost.
     cost = _cost(parts, model, progress, throughput)
     robustness_table = references = None
