@@ -281,7 +281,8 @@ def inputs(
             lacking += image["columns"]
         else:
             cells.require_columns(frame, image["columns"])
-        tensors[f"{name}.present"] = np.array([len(p) > 0 for p in files[name]])
+        here = [len(of_case) > 0 for of_case in files[name]]
+        tensors[f"{name}.present"] = np.array(here)
     for name, columns in about["tables"].items():
         present = bool(set(columns["sources"]) & set(frame.columns))
         if present:
@@ -383,7 +384,8 @@ def main() -> int:
         if given.out.exists():
             raise FileExistsError(f"{given.out} exists already: see --out")
         if not given.out.parent.is_dir():
-            raise FileNotFoundError(f"no folder {given.out.parent}: see --out")
+            place = given.out.parent
+            raise FileNotFoundError(f"no folder {place}: see --out")
         frame = table_file.read_table(given.table)
         missing = given.missing_images
         result = predict(frame, given.root, missing_images=missing)
