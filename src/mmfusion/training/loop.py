@@ -67,10 +67,10 @@ class Training:
         accelerator: An ``accelerate.Accelerator``.
         augment: Called as ``augment(cases, generator)`` on batches on the device, with a generator on the CPU; None for
             nothing.
-        reporter: Told of every step and epoch.
+        reporter: Receives every step and epoch.
         seed: Of everything random.
         repeat: Number of the start: 0 as the model was built, any other from weights that differ by rounding, see
-            :mod:`~.perturbation`.
+            :mod:`mmfusion.training.perturbation`.
         advice: What a user can change where the training diverges, as :func:`~.divergence.advice` says it.
         standardized: Images whose values need not be in [0, 1].
         text_cache: Folder for encoded sentences; None: each tokenizer's own.

@@ -21,7 +21,7 @@ class Cloud(NamedTuple):
     """Points of one set.
 
     Attributes:
-        name: Of the set; :data:`ACROSS` for prototypes across modalities.
+        name: Of the set; ``ACROSS`` for prototypes across modalities.
         points: Shape ``(n, 2)``; none for a set of prototypes alone.
         classes: Shape ``(n,)``, -1 without a label.
         prototypes: Shape ``(k, 2)``; NaN for a class without one. None without labels.
@@ -40,7 +40,7 @@ class Panel(NamedTuple):
         title: Of the sets.
         projection: Its name.
         shares: Of the variance along the axes; empty where the projection has none.
-        clouds: One per set, and last :data:`ACROSS`, the prototypes across modalities, where there are several.
+        clouds: One per set, and last ``ACROSS``, the prototypes across modalities, where there are several.
     """
 
     title: str

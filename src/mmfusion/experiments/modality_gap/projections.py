@@ -46,7 +46,7 @@ def project(x: Floats, name: str, seed: int) -> Projected:
 
     Args:
         x: Shape ``(n, d)``, n at least 1.
-        name: :data:`PCA`, :data:`TSNE` or :data:`UMAP`.
+        name: ``"PCA"``, ``"t-SNE"`` or ``"UMAP"``.
         seed: Of the last two.
 
     Returns:
