@@ -8,6 +8,7 @@ from mmfusion.data.schema.subgroups import Subgroup
 from mmfusion.experiments import file_digests, folder, same_cases, survey
 from mmfusion.experiments.assembly import build_dataset, selected
 from mmfusion.training.reporter import Reporter, Silent
+from mmfusion.utils.cache_folders import cache_folder
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def reach(place: Path, root: str | Path | None = None, reporter: Reporter | None
         return "the folder does not say which cases it was trained on, as a shared one"
     settings = folder.read_settings(place)
     settings.run.root = settings.run.root if root is None else str(root)
-    # The folder names files, and nothing is written to what it names.
+    # The folder names files, and nothing is written to what it names, but to a cache that is in use already.
+    if settings.run.cache is not None and not cache_folder("images", settings.run.cache).is_dir():
+        settings.run.cache = None
     settings.data = {key: value for key, value in settings.data.items() if key not in file_digests.WRITTEN}
     if changed := same_cases.changed_files(place, settings):
         return f"{' and '.join(changed)} changed since"
