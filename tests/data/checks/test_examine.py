@@ -204,7 +204,7 @@ def test_image_in_two_columns_and_damaged_files_are_reported(clinic: Path) -> No
     report = check("table", **options)
     assert len(report.faults) == 4
     assert sum("row 6, column" in fault for fault in report.faults) == 2
-    assert any("23 pairs of cases have one image in two columns" in str(finding) for finding in report.warnings)
+    assert any("23 pairs of cases have one image twice, in two columns" in str(finding) for finding in report.warnings)
     assert len(check("table", fast=True, **options).faults) == 2
 
 
