@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.marks import EXHAUSTIVE
 from mmfusion.cli import interrupt
 
 CODE = """
@@ -30,14 +31,14 @@ sys.exit(main(sys.argv[2:]))
     ("module", "command"),
     [
         ("argparse", "list models"),
-        ("mmfusion.cli.run", "--help"),
-        ("torch", "list models"),
+        pytest.param("mmfusion.cli.run", "--help", marks=EXHAUSTIVE),
+        pytest.param("torch", "list models", marks=EXHAUSTIVE),
         ("torch", "run --model concat --epochs 1 --out run"),
-        ("accelerate", "run --model concat --epochs 1 --out run"),
-        ("timm", "run --model concat --encoder resnet18 --epochs 1 --out run"),
+        pytest.param("accelerate", "run --model concat --epochs 1 --out run", marks=EXHAUSTIVE),
+        pytest.param("timm", "run --model concat --encoder resnet18 --epochs 1 --out run", marks=EXHAUSTIVE),
         ("accelerate", "predict run --table t.csv --out p.csv"),
-        ("pandas", "run --resume run"),
-        ("torch", "run --model concat,image --epochs 1 --out run"),
+        pytest.param("pandas", "run --resume run", marks=EXHAUSTIVE),
+        pytest.param("torch", "run --model concat,image --epochs 1 --out run", marks=EXHAUSTIVE),
         ("torch", "report run"),
     ],
 )

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 import mmfusion as mmf
+from helpers.marks import EXHAUSTIVE
 from helpers.small import make_inputs, make_labels, make_spec
 from mmfusion import registry
 from mmfusion.models.ablations import ablate
@@ -76,7 +77,14 @@ def test_cfcml_ablations_cover_all_parts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ablate("cfcml") if name != "tokenizer-text"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if i % 3 == 0 else EXHAUSTIVE)
+        for i, name in enumerate(ablate("cfcml"))
+        if name != "tokenizer-text"
+    ],
+)
 def test_cfcml_ablations_build(name: str) -> None:
     spec = make_spec(images=2)
     model = mmf.create_model("cfcml", spec, dim=16, image_latents=4, table_latents=4, **ablate("cfcml")[name])

@@ -150,7 +150,7 @@ def check_same(found: Path, expected: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in ("cfcml", "tip") else pytest.mark.exhaustive) for name in runs.RUNS],
+    [pytest.param(name, marks=() if name == "cfcml" else pytest.mark.exhaustive) for name in runs.RUNS],
 )
 def test_two_processes_match_one(name: str, two: Any, tmp_path: Path) -> None:
     check_same(two[0] / name, alone(name, tmp_path / name))

@@ -383,8 +383,7 @@ def main() -> int:
     try:
         if given.out.exists():
             raise FileExistsError(f"{given.out} exists already: see --out")
-        if not given.out.parent.is_dir():
-            place = given.out.parent
+        if not (place := given.out.parent).is_dir():
             raise FileNotFoundError(f"no folder {place}: see --out")
         frame = table_file.read_table(given.table)
         missing = given.missing_images
