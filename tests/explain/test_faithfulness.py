@@ -76,7 +76,7 @@ def test_measuring_leaves_model_unchanged(name: str, size: tuple[int, ...]) -> N
 def test_number_of_forwards_matches() -> None:
     model = small_model("concat")
     seen = []
-    hook = model.head.register_forward_hook(lambda part, args, out: seen.append(len(out["label"])))  # type: ignore[union-attr]
+    hook = model.head.register_forward_hook(lambda part, args, out: seen.append(len(out["label"])))  # type: ignore[union-attr]  # it has a head
     try:
         measured = faithfulness(model, batch_for(model, 2), method=given(torch.rand(2, 16, 16)), **FEW)
     finally:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from mmfusion.explain.perturbation import perturbation_curves
 from mmfusion.explain.random_maps import ranks
 
 
-def linear(weights: Tensor, seen: list[int] | None = None) -> object:
+def linear(weights: Tensor, seen: list[int] | None = None) -> Callable[[Tensor], Tensor]:
     def function(x: Tensor) -> Tensor:
         if seen is not None:
             seen.append(len(x))
@@ -26,7 +28,7 @@ def test_curves_of_linear_function_match_closed_form(seed: int, size: tuple[int,
     random = torch.rand((3, *size), generator=g)
     places = torch.stack([ranks(loss, loss), *(ranks(field, field) for field in random)])
     n, seen = loss.numel(), []
-    curves = perturbation_curves(linear(weights, seen), x, empty, places, n_steps=n, batch_size=5)  # type: ignore[arg-type]
+    curves = perturbation_curves(linear(weights, seen), x, empty, places, n_steps=n, batch_size=5)
     assert sum(seen) == 2 + 2 * 4 * (n - 1)
     assert max(seen) <= 5
     lost = torch.cat([torch.zeros(1).double(), loss.flatten().sort(descending=True).values.cumsum(0)])
@@ -46,7 +48,7 @@ def test_fewer_positions_than_steps_and_half_precision() -> None:
     x = torch.tensor([[[3.0, 1.0]]]).half()
     places = torch.tensor([[[0, 1]]])
     weights = torch.ones(1, 1, 2).double()
-    curves = perturbation_curves(linear(weights), x, torch.zeros_like(x), places, n_steps=4, batch_size=9)  # type: ignore[arg-type]
+    curves = perturbation_curves(linear(weights), x, torch.zeros_like(x), places, n_steps=4, batch_size=9)
     assert curves.shares.tolist() == [0, 0, 0.5, 1, 1]
     assert curves.deletion.tolist() == [[4, 4, 1, 0, 0]]
     assert curves.areas()[0].tolist() == [0.5 * (2.5 + 0.5)]

@@ -16,4 +16,4 @@ def test_what_was_made_in_inference_mode_comes_back_as_normal_tensors() -> None:
         assert not made.is_inference()
     normal = torch.rand(2)
     with torch.inference_mode():
-        assert not plain({"image": normal})["image"].is_inference()  # type: ignore[union-attr]
+        assert not plain({"image": normal})["image"].is_inference()  # type: ignore[union-attr]  # a tensor

@@ -1,6 +1,5 @@
 """Explanation of a run's cases."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +47,6 @@ class Explaining(Predicting):
         training_root: str | Path | None = None,
         out: str | Path | None = None,
         formulas: bool = False,
-        write: Callable[..., Path] = write_explanation,
         verbose: bool | Reporter = True,
     ) -> Explanation:
         """Explain cases: where in the images, what each column and modality adds, which training cases they resemble.
@@ -77,10 +75,8 @@ class Explaining(Predicting):
             training: Whether the run's training cases are read again, for those that resemble, prototypes, and the
                 worth of knowing what is missing.
             training_root: Where the run's dataset is now, if it was moved.
-            out: Folder of the results; None: nothing is written.
+            out: Folder of the results and their pages; None: nothing is written.
             formulas: As for :meth:`evaluate`.
-            write: What writes the results; :func:`mmfusion.experiments.explaining.explanation_files.write` writes the
-                numbers alone.
             verbose: True to show progress, False for silence, or a reporter.
 
         Raises:
@@ -119,7 +115,7 @@ class Explaining(Predicting):
             reporter=reporter,
         )
         if out is not None:
-            reporter.say(f"The explanation is in {write(explanation, out, formulas=formulas)}")
+            reporter.say(f"The explanation is in {write_explanation(explanation, out, formulas=formulas)}")
         return explanation
 
     def _one_run(self) -> Predictor:

@@ -30,12 +30,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     evaluate.add_argument(
         "--subgroups", nargs="+", default=[], metavar="COLUMN", help="columns for results per subgroup"
     )
-    evaluate.add_argument(
-        "--training-root", type=Path, metavar="DIR", help="where the run's own dataset is now, if it was moved"
-    )
-    evaluate.add_argument(
-        "--no-training", action="store_true", help="do not read the run's own cases to compare the table with them"
-    )
+    flags.add_training_cases(evaluate)
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="new folder (default: RUN/external/TABLE)")
     evaluate.set_defaults(command=_evaluate)
 

@@ -23,15 +23,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     explain.add_argument("--n", type=int, default=8, metavar="N", help="sheets in all (default: %(default)s)")
     explain.add_argument("--table", type=Path, help="other cases than the run's test set; labels are optional")
     explain.add_argument(
-        "--root", type=Path, dest="image_root", help="folder of the images that the table names (default: the table's)"
-    )
-    explain.add_argument(
-        "--missing-images",
-        default="error",
-        choices=("error", "absent"),
-        help="what a missing image file or image column of the table means (default: %(default)s)",
-    )
-    explain.add_argument(
         "--class",
         dest="target_class",
         metavar="NAME",
@@ -72,19 +63,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     explain.add_argument(
         "--coverage", type=float, default=0.9, metavar="SHARE", help="of conformal sets (default: %(default)s)"
     )
-    explain.add_argument(
-        "--training-root", type=Path, metavar="DIR", help="where the run's own dataset is now, if it was moved"
-    )
-    explain.add_argument("--no-training", action="store_true", help="do not read the run's training cases")
+    flags.add_training_cases(explain)
     explain.add_argument(
         "--gap",
         action="store_true",
         help="draw where the model puts the modalities, before and after training, as gap.html, gap.png and gap.csv",
     )
     explain.add_argument("--out", type=Path, metavar="DIR", help="folder of the pages (default: RUN/explanation)")
-    explain.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    explain.add_argument("--formulas", action="store_true", help="as of mmfusion predict")
-    flags.add_plugin(explain)
+    flags.add_reading(explain)
     explain.set_defaults(command=_explain)
 
 

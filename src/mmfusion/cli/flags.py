@@ -34,6 +34,11 @@ def add_new_cases(parser: argparse.ArgumentParser) -> None:
         "runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run; of several the mean predicts"
     )
     parser.add_argument("--table", type=Path, required=True, help="table of new cases, one row per case")
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add how a command with a run reads a table's images, and writes tables."""
     parser.add_argument(
         "--root", type=Path, dest="image_root", help="folder of the images that the table names (default: the table's)"
     )
@@ -51,6 +56,14 @@ def add_new_cases(parser: argparse.ArgumentParser) -> None:
         "(those that begin with =, +, - or @)",
     )
     add_plugin(parser)
+
+
+def add_training_cases(parser: argparse.ArgumentParser) -> None:
+    """Add where the run's own cases are."""
+    parser.add_argument(
+        "--training-root", type=Path, metavar="DIR", help="where the run's own dataset is now, if it was moved"
+    )
+    parser.add_argument("--no-training", action="store_true", help="do not read the run's own training cases")
 
 
 def add_own_table(group: "argparse._ArgumentGroup") -> None:

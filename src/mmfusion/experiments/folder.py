@@ -156,6 +156,21 @@ def _is_unfinished(path: Path) -> bool:
     return path.name.endswith(SUFFIX) and path.name.startswith(tuple(prefixes))
 
 
+def check_results(folder: Path, result: str, what: str) -> None:
+    """Raise an error if a folder holds other files than former results, which may be replaced.
+
+    Args:
+        folder: Need not exist.
+        result: Name of the file that a folder of such results has.
+        what: The results, for the message: ``"an evaluation"``.
+
+    Raises:
+        FileExistsError: Saying what to do.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / result).is_file())):
+        raise FileExistsError(f"{folder} holds other files than {what}'s: choose another folder by out=...")
+
+
 def home(place: Path) -> Path:
     """The folder of a run that is named by it, or by a file of weights in it."""
     return place.parent if place.is_file() else place

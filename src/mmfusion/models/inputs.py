@@ -109,17 +109,22 @@ def _check_content(
         return _check_maps(name, content, maps[name])
     if isinstance(content, Bag):
         return _check_bag(name, content, images[name])
-    hint = ": convert bytes by x.float() / 255" if getattr(content, "dtype", None) == torch.uint8 else ""
+    hint = _hint_for_bytes(content)
     if images[name].bag > 1:
         hint += "; several images per case are given as a Bag(x, mask)"
     return require(repr(name), content, "floating point", "b", *images[name].shape, hint=hint).shape[0]
 
 
+def _hint_for_bytes(x: object) -> str:
+    return ": convert bytes by x.float() / 255" if isinstance(x, Tensor) and x.dtype == torch.uint8 else ""
+
+
 def _check_bag(name: str, bag: Bag, image: Image) -> int:
     if image.bag == 1:
         raise ValueError(f"{name!r} has one image per case, got a Bag: build the model for Image(..., bag=) above 1")
-    hint = ": convert bytes by x.float() / 255" if getattr(bag.x, "dtype", None) == torch.uint8 else ""
-    x = require(f"the images of the bag {name!r}", bag.x, "floating point", "b", "k", *image.shape, hint=hint)
+    x = require(
+        f"the images of the bag {name!r}", bag.x, "floating point", "b", "k", *image.shape, hint=_hint_for_bytes(bag.x)
+    )
     require(f"the mask of the bag {name!r}", bag.mask, torch.bool, "b", "k")
     if bag.mask.shape != x.shape[:2] or x.shape[1] > image.bag:
         raise ValueError(

@@ -91,7 +91,7 @@ def test_the_maps_are_measured(found: Explanation) -> None:
     assert all(isinstance(one, Faithfulness) and len(one.rows) == 2 for one in found.trust.values())
     json.dumps(found.to_dict(), allow_nan=False)
     total = found.frame.groupby("case")["value"].sum()
-    assert total[found.sheets[0].id] == pytest.approx(found.sheets[0].account.output, abs=1e-5)  # type: ignore[union-attr]
+    assert total[found.sheets[0].id] == pytest.approx(found.sheets[0].account.output, abs=1e-5)  # type: ignore[union-attr]  # a model has accounts
     assert "<table" in found._repr_html_()
 
 

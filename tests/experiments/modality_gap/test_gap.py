@@ -158,7 +158,7 @@ def test_own_test_set_and_subset_of_cases(run: mmf.Run, root: Path) -> None:
     with pytest.raises(ValueError, match="n_cases expects"):
         run.modality_gap(n_cases=1)
     with pytest.raises(ValueError, match="neighbors expects"):
-        run.modality_gap(neighbors="lda")  # type: ignore[arg-type]
+        run.modality_gap(neighbors="lda")  # type: ignore[arg-type]  # an unknown projection
 
 
 def test_written_files_are_self_contained(gap: ModalityGap, tmp_path: Path) -> None:

@@ -73,4 +73,4 @@ def test_missing_umap_and_unknown_name_raise(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ImportError, match=r'this needs umap-learn: pip install "mmfusion\[umap\]"'):
         project(RNG.normal(size=(9, 4)), UMAP, 0)
     with pytest.raises(ValueError, match="neighbors expects 'auto', 'umap', 'tsne' or 'none', got 'lda'"):
-        chosen("lda")  # type: ignore[arg-type]
+        chosen("lda")  # type: ignore[arg-type]  # an unknown projection

@@ -10,7 +10,7 @@ from mmfusion.metrics.ranking import Floats
 
 WORST, BEST, RANDOM = "worst", "best", "random"
 WORDS = {WORST: "highest loss", BEST: "lowest loss", RANDOM: "drawn at random"}
-"""Requests that are no identifiers, and what is said of their cases."""
+"""Requests that are no identifiers, and the reason that a sheet gives for its choice."""
 NAMED = "named"
 _ESCAPE = "id:"
 _CLOSE = 3

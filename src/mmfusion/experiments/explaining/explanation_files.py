@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmfusion.experiments import spreadsheet
 from mmfusion.experiments.explaining.explanation import Explanation
+from mmfusion.experiments.folder import check_results
 from mmfusion.training.result_files import write_json, write_text
 
 RESULT = "explanation.json"
@@ -11,13 +12,8 @@ CONTRIBUTIONS = "contributions.csv"
 
 
 def check_free(folder: Path) -> None:
-    """Raise an error if a folder holds anything but a former explanation.
-
-    Raises:
-        FileExistsError: Saying what to do.
-    """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).is_file())):
-        raise FileExistsError(f"{folder} holds other files than an explanation's: choose another folder by out=...")
+    """See :func:`mmfusion.experiments.folder.check_results`."""
+    check_results(folder, RESULT, "an explanation")
 
 
 def write(explanation: Explanation, folder: str | Path, *, formulas: bool = False) -> Path:

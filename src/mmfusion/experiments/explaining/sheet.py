@@ -1,4 +1,4 @@
-"""What is said of one case, as values."""
+"""Explanation of one case, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -39,7 +39,7 @@ class SheetMaker:
     Args:
         predictor: Of the run.
         cases: The set.
-        options: What is asked for.
+        options: What a sheet has.
         training: The run's training cases; or why they are not known, as the end of a sentence.
     """
 

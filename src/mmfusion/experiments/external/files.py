@@ -7,6 +7,7 @@ import pandas as pd
 
 from mmfusion.experiments import spreadsheet
 from mmfusion.experiments.external.external_evaluation import ExternalEvaluation
+from mmfusion.experiments.folder import check_results
 from mmfusion.experiments.rich_table import rich_table
 from mmfusion.experiments.run_report import interval_cell
 from mmfusion.metrics.intervals import Estimate
@@ -18,13 +19,8 @@ DUPLICATES = "duplicates.csv"
 
 
 def check_free(folder: Path) -> None:
-    """Raise an error if a folder holds anything but a former evaluation.
-
-    Raises:
-        FileExistsError: Saying what to do.
-    """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / RESULT).is_file())):
-        raise FileExistsError(f"{folder} holds other files than an evaluation's: choose another folder by out=...")
+    """See :func:`mmfusion.experiments.folder.check_results`."""
+    check_results(folder, RESULT, "an evaluation")
 
 
 def write(evaluation: ExternalEvaluation, folder: str | Path, *, formulas: bool = False) -> Path:

@@ -1,4 +1,4 @@
-"""What is said of the faithfulness of maps."""
+"""The part of a sheet on the faithfulness of its maps."""
 
 from collections.abc import Mapping
 
